@@ -1,0 +1,52 @@
+"""The items under consideration: a structure of arrays, Q lists end to end, columns added by stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade.query import Int32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Q lists of candidates; query q's are `[indptr[q], indptr[q + 1])`.
+
+    Columns by name, each (n,): `rank:CHANNEL` int32 (1 = best, 0 = not found by it),
+    `score:CHANNEL` float32 (NaN where not found), then what stages add (`prerank`, a task's
+    prediction, `value` = the fused score, `rerank:NAME`).
+    """
+
+    indptr: Int64
+    item: Int32
+    columns: dict[str, NDArray[np.generic]] = field(default_factory=dict[str, NDArray[np.generic]])
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def query(self) -> Int64:
+        """(n,) the query number of each candidate."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def with_columns(self, **columns: NDArray[np.generic]) -> Candidates:
+        return replace(self, columns={**self.columns, **columns})
+
+    def take(self, index: NDArray[np.intp]) -> Candidates:
+        """The candidates at `index`, which must not lead back to an earlier query."""
+        queries = len(self.indptr) - 1
+        counts = np.bincount(self.query[index], minlength=queries)
+        return Candidates(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            self.item[index],
+            {name: column[index] for name, column in self.columns.items()},
+        )
+
+    def best(self, column: str, keep: int) -> NDArray[np.intp]:
+        """Indices of each query's `keep` best by `column`, best first; ties by place, NaN last."""
+        score = np.nan_to_num(self.columns[column].astype(np.float64), nan=-np.inf)
+        order = np.lexsort((-score, self.query))
+        place = np.arange(len(order)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        return order[place < keep]

@@ -1,0 +1,84 @@
+"""The words' grammar: what a channel, filter, scorer and re-ranker must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
+from tamis.events import Dataset
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What surrounds a fit and is not its hyper-parameters."""
+
+    seed: int = 0
+    device: str = "cpu"
+    progress: bool = False
+    former: Any = None
+    """The same component fitted on earlier data, to start from; None = from scratch."""
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """Recall. Class attribute `Config`: a pydantic model of its hyper-parameters, given to `__init__`."""
+
+    name: str
+
+    def fit(self, data: Dataset, context: FitContext) -> Self:
+        """Learns from `data` only (it is already cut at its moment)."""
+        ...
+
+    def recall(self, queries: Queries, k: int) -> Recalled:
+        """Each query's best k items, none of `queries.exclude`, no duplicates; fewer are padded."""
+        ...
+
+    def save(self, directory: Path) -> None: ...
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self:
+        """Opens what `save` wrote, memory-mapped where it is large."""
+        ...
+
+
+@runtime_checkable
+class Filter(Protocol):
+    """Removes what may not be shown."""
+
+    reason: str
+    """One or two words for the trace: "seen", "out of stock"."""
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        """Item rows known before recall to be refused, sorted per query; None if not enumerable."""
+        ...
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates stay."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Pre-rank and rank: one number (pre-rank) or one per task (rank) for every candidate."""
+
+    def score(self, queries: Queries, candidates: Candidates) -> Mapping[str, Float32]:
+        """(n,) per output name, in the candidates' order."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reorders; the first n places of each query are its slate."""
+
+    def order(
+        self, queries: Queries, candidates: Candidates, n: int
+    ) -> NDArray[np.intp] | Sequence[int]:
+        """A permutation within each query of the candidates, which come best first by `value`."""
+        ...

@@ -1,0 +1,90 @@
+"""Who asks, when, with which past: a batch of queries; a request is a batch of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Q lists of item rows, end to end: list q is `values[indptr[q]:indptr[q + 1]]`."""
+
+    indptr: Int64
+    values: Int32
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, q: int) -> Int32:
+        return self.values[self.indptr[q] : self.indptr[q + 1]]
+
+    @classmethod
+    def empty(cls, q: int) -> Ragged:
+        return cls(np.zeros(q + 1, np.int64), np.zeros(0, np.int32))
+
+    @classmethod
+    def of(cls, lists: list[Int32]) -> Ragged:
+        sizes = np.array([len(x) for x in lists], dtype=np.int64)
+        values = np.concatenate(lists) if lists else np.zeros(0)
+        return cls(np.concatenate([[0], np.cumsum(sizes)]), values.astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What each query's user did and had arrived before the query's time; oldest first.
+
+    A CSR over Q queries: query q's events are `[indptr[q], indptr[q + 1])` of each column.
+    """
+
+    indptr: Int64
+    item: Int32
+    behaviour: NDArray[np.uint8]
+    time: Int64
+    value: Float32
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @classmethod
+    def empty(cls, q: int) -> History:
+        return cls(
+            np.zeros(q + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.float32),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Q questions."""
+
+    user: Int32
+    """(Q,) user rows; -1 = not in the users' table."""
+    time: Int64
+    """(Q,) ms; nothing that arrived at or after it may be used."""
+    history: History
+    exclude: Ragged
+    """Item rows that no channel may return (seen before, the request's own list); sorted per query."""
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True, eq=False)
+class Recalled:
+    """What one channel found."""
+
+    item: Int32
+    """(Q, k) item rows, best first, padded at the end by -1; no duplicates in a row."""
+    score: Float32
+    """(Q, k) not increasing along a row; -inf where padded."""

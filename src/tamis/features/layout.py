@@ -1,0 +1,82 @@
+"""What a model must know of its inputs: named ranges of the fused table, and columns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from tamis.schema import Side
+
+
+@dataclass(frozen=True)
+class TableRange:
+    """One feature's rows [start, start + size) of the fused embedding table.
+
+    Row `start` pads (a missing value; its vector stays zero), row `start + 1` is "unseen".
+    """
+
+    name: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class IdColumn:
+    """Columns [first, first + width) of the id matrix: one feature; width > 1 = several ids, pooled."""
+
+    name: str
+    side: Side
+    table: str
+    first: int
+    width: int = 1
+    pooling: str = "mean"
+    ragged: bool = False
+    """True for a VarLenSparseFeat, even of width 1."""
+
+
+@dataclass(frozen=True)
+class DenseColumn:
+    """Column `first` … `first + width` of the dense matrix."""
+
+    name: str
+    side: Side
+    first: int
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a batch: `ids` int32 (B, W) fused-table rows, `dense` float32 (B, D)."""
+
+    tables: tuple[TableRange, ...]
+    ids: tuple[IdColumn, ...]
+    dense: tuple[DenseColumn, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the fused table."""
+        return max((t.start + t.size for t in self.tables), default=0)
+
+    @property
+    def id_width(self) -> int:
+        return max((c.first + c.width for c in self.ids), default=0)
+
+    @property
+    def dense_width(self) -> int:
+        return max((c.first + c.width for c in self.dense), default=0)
+
+    @cached_property
+    def table(self) -> dict[str, TableRange]:
+        return {t.name: t for t in self.tables}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Layout:
+        return cls(
+            tables=tuple(TableRange(**t) for t in data["tables"]),
+            ids=tuple(IdColumn(**{**c, "side": Side(c["side"])}) for c in data["ids"]),
+            dense=tuple(DenseColumn(**{**c, "side": Side(c["side"])}) for c in data["dense"]),
+        )

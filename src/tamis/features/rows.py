@@ -1,0 +1,100 @@
+"""Rows are pointers: a row names a user, an item, a moment; its inputs are gathered per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tamis.features.layout import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Inputs of N entities (all users, all items, all moments …), gathered through a pointer.
+
+    `pointer` int32 (n,) gives each row's entity; None = row k's inputs stand at k (N = n).
+    """
+
+    ids: NDArray[np.int32]
+    """(N, w) fused-table rows."""
+    dense: NDArray[np.float32]
+    """(N, d)."""
+    pointer: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The inputs of B rows on one device."""
+
+    ids: Tensor
+    """int32 (B, W) fused-table rows, columns as in the layout."""
+    dense: Tensor
+    """float32 (B, D)."""
+    labels: Tensor | None = None
+    """float32 (B, T); NaN where a task has no label."""
+    weights: Tensor | None = None
+    """float32 (B,)."""
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """n rows of a layout: blocks side by side, with labels where there are any."""
+
+    layout: Layout
+    blocks: Sequence[Block]
+    n: int
+    labels: NDArray[np.float32] | None = None
+    """(n, T)."""
+    weights: NDArray[np.float32] | None = None
+    groups: NDArray[np.int64] | None = None
+    """(n,) query number of each row, for metrics within a request."""
+    _tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
+        """The batch of the rows `index` int64 (B,), on `device`."""
+        ids, dense = [], []
+        for number, block in enumerate(self.blocks):
+            at = index
+            if block.pointer is not None:
+                at = self._tensor(f"pointer{number}", block.pointer)[index].long()
+            if block.ids.shape[1]:
+                ids.append(self._tensor(f"ids{number}", block.ids)[at])
+            if block.dense.shape[1]:
+                dense.append(self._tensor(f"dense{number}", block.dense)[at])
+        return Batch(
+            ids=_beside(ids, len(index), torch.int32).to(device),
+            dense=_beside(dense, len(index), torch.float32).to(device),
+            labels=self._rows_of("labels", self.labels, index, device),
+            weights=self._rows_of("weights", self.weights, index, device),
+        )
+
+    def _tensor(self, key: str, array: NDArray[np.generic]) -> Tensor:
+        if key not in self._tensors:
+            self._tensors[key] = torch.from_numpy(np.ascontiguousarray(array))
+        return self._tensors[key]
+
+    def _rows_of(
+        self,
+        key: str,
+        array: NDArray[np.float32] | None,
+        index: Tensor,
+        device: torch.device | str,
+    ) -> Tensor | None:
+        return None if array is None else self._tensor(key, array)[index].to(device)
+
+
+def _beside(parts: list[Tensor], n: int, dtype: torch.dtype) -> Tensor:
+    if not parts:
+        return torch.zeros((n, 0), dtype=dtype)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

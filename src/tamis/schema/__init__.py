@@ -1,0 +1,51 @@
+"""What the user declares: tables, behaviours, features, tasks, the cascade (`tamis.toml`)."""
+
+from tamis.schema.config import (
+    Behaviour,
+    CascadeConfig,
+    ChannelConfig,
+    EventsConfig,
+    MergeConfig,
+    ProjectConfig,
+    SplitConfig,
+    StageConfig,
+    TableConfig,
+    TaskConfig,
+)
+from tamis.schema.errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    NotFittedError,
+    StageError,
+    TamisError,
+    TrainingError,
+    VersionError,
+)
+from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
+
+__all__ = [
+    "Behaviour",
+    "CascadeConfig",
+    "ChannelConfig",
+    "ConfigError",
+    "DataError",
+    "DenseFeat",
+    "EventsConfig",
+    "Feature",
+    "MergeConfig",
+    "MissingExtraError",
+    "NotFittedError",
+    "ProjectConfig",
+    "Side",
+    "SparseFeat",
+    "SplitConfig",
+    "StageConfig",
+    "StageError",
+    "TableConfig",
+    "TamisError",
+    "TaskConfig",
+    "TrainingError",
+    "VarLenSparseFeat",
+    "VersionError",
+]

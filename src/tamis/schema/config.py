@@ -1,0 +1,176 @@
+"""`tamis.toml` as typed objects: tables, behaviours, features, tasks, the cascade."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableConfig(_Section):
+    """A table of users or items: where it is and which columns mean something to the cascade."""
+
+    path: str
+    """File relative to the project's folder: CSV, TSV, Parquet or JSONL; .gz and .zst too."""
+    id: str
+    """Column of the external id (unique)."""
+    separator: str | None = None
+    """Of a text table; None = found from the header line."""
+    title: str | None = None
+    """Items: what to show a person."""
+    category: str | None = None
+    """Items: one category, or several (with `category_separator`, or a list column)."""
+    category_separator: str | None = None
+    author: str | None = None
+    published: str | None = None
+    """Items: when it was born (a time, like the events' column)."""
+
+
+class EventsConfig(_Section):
+    """The event log: one row per user × item × behaviour × time."""
+
+    path: str
+    user: str = "user_id"
+    item: str = "item_id"
+    time: str = "time"
+    time_unit: Literal["auto", "s", "ms", "us", "iso"] = "auto"
+    """auto = found from the size of the numbers, and written down by `tamis doctor`."""
+    arrival: str | None = None
+    """When the event reached the log (same unit as `time`); None = its time."""
+    behaviour: str | None = None
+    """Column of the behaviour's name; None = the first `[behaviours.*]` whose bounds fit the value."""
+    value: str | None = None
+    """Rating, seconds or price."""
+    request: str | None = None
+    position: str | None = None
+    separator: str | None = None
+
+
+class Behaviour(_Section):
+    """One kind of event."""
+
+    name: str = ""
+    """Filled from the table's key: [behaviours.like]."""
+    label: str | None = None
+    """The text in the behaviour column; None = the name."""
+    min_value: float | None = None
+    """Only events with value >= this are of the behaviour."""
+    max_value: float | None = None
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """The interest value r that collaborative channels sum (click 1, like 2, share 3 …)."""
+    positive: bool = False
+    """Is it what the user came for? Positives train recall and are what `evaluate` looks for."""
+    impression: bool = False
+    """The item was merely shown."""
+
+
+class SplitConfig(_Section):
+    """Global time split by shares of events."""
+
+    valid_from: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Where the last validation window begins."""
+    test_from: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """The test cut: an evaluation version knows nothing after it."""
+    windows: Annotated[int, Field(ge=1, le=20)] = 4
+    """Rolling windows before the test cut that make ranking rows; the last is the validation window."""
+
+
+class TaskConfig(_Section):
+    """What the ranker predicts for a candidate."""
+
+    name: str = ""
+    behaviour: tuple[str, ...]
+    """The label is 1 when one of these behaviours follows."""
+    kind: Literal["binary"] = "binary"
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class StageConfig(BaseModel):
+    """One stage by short name or dotted path; every other key is the stage's own config."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str = ""
+    """File name in the stage's room (`itemcf`) or `package.module:Class`; "" = the table's key."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The stage's own keys."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class ChannelConfig(StageConfig):
+    quota: Annotated[int, Field(ge=1, le=100_000)] = 300
+    """Candidates it may bring."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Its weight in a score merge; in a snake merge, places taken per round (rounded up)."""
+    fallback: bool = False
+    """Answers when no other channel does (unknown users)."""
+
+
+class MergeConfig(_Section):
+    method: Literal["snake", "score"] = "snake"
+    normalise: Literal["rank", "minmax", "zscore"] = "rank"
+    """How a score merge makes the channels' scores comparable."""
+    limit: Annotated[int, Field(ge=1)] = 10_000
+    """Most candidates that leave recall."""
+
+
+class CascadeConfig(_Section):
+    """The stages in the order in which a request meets them."""
+
+    channels: dict[str, ChannelConfig]
+    merge: MergeConfig = MergeConfig()
+    filters: dict[str, StageConfig] = {}
+    prerank: StageConfig | None = None
+    prerank_keep: Annotated[int, Field(ge=1)] = 300
+    """Candidates that pre-rank lets through."""
+    rank: StageConfig
+    fusion: str = ""
+    """Expression over the tasks' predictions; "" = the first task."""
+    rerank: dict[str, StageConfig] = {}
+    slate: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Most places a request may ask for without `n`."""
+
+
+class ProjectConfig(_Section):
+    """The whole of `tamis.toml`."""
+
+    name: str
+    seed: int = 0
+    events: EventsConfig
+    items: TableConfig
+    users: TableConfig | None = None
+    behaviours: dict[str, Behaviour]
+    features: tuple[
+        Annotated[SparseFeat | DenseFeat | VarLenSparseFeat, Field(discriminator="kind")], ...
+    ] = ()
+    """Empty = guessed from the tables."""
+    windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
+    """Statistics windows of users and items."""
+    split: SplitConfig = SplitConfig()
+    tasks: dict[str, TaskConfig] = {}
+    """Empty = one task of all positive behaviours."""
+    cascade: CascadeConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_entries(cls, data: Any) -> Any:
+        """Puts each table's key into its entry as `name`."""
+        if not isinstance(data, dict):
+            return data
+        named = dict(data)
+        for section in ("behaviours", "tasks"):
+            entries = named.get(section)
+            if isinstance(entries, dict):
+                named[section] = {
+                    key: {"name": key, **entry} if isinstance(entry, dict) else entry
+                    for key, entry in entries.items()
+                }
+        return named

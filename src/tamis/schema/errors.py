@@ -1,0 +1,43 @@
+"""The error family. Every message names the value, the place and the cure.
+
+TamisError
+├── ConfigError          tamis.toml, an option or a declared feature is wrong
+├── DataError            a table cannot be read or holds nothing usable
+├── NotFittedError       a model or channel is asked before it was fitted
+├── StageError           a stage broke one of the cascade's laws
+├── TrainingError        a loss became NaN, a fit had no usable rows
+├── VersionError         a version is missing, incomplete or damaged
+└── MissingExtraError    an optional dependency is not installed
+"""
+
+
+class TamisError(Exception):
+    """Base of all errors raised on purpose by Tamis; its text is fit to show to a user."""
+
+
+class ConfigError(TamisError):
+    """`tamis.toml`, a command's option or a declared feature is wrong."""
+
+
+class DataError(TamisError):
+    """A table cannot be read, or holds nothing that can be used."""
+
+
+class NotFittedError(TamisError):
+    """A model, channel or encoder is used before `fit`."""
+
+
+class StageError(TamisError):
+    """A stage of the cascade broke a law (added, lost or reordered candidates)."""
+
+
+class TrainingError(TamisError):
+    """Training cannot go on: a NaN loss, no rows, no positive labels."""
+
+
+class VersionError(TamisError):
+    """A version directory is missing, incomplete or damaged."""
+
+
+class MissingExtraError(TamisError):
+    """An optional dependency is needed; the message names the extra to install."""
