@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
 from tamis.events import Dataset
+from tamis.features import Rows
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,16 @@ class Filter(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Pre-rank and rank: one number (pre-rank) or one per task (rank) for every candidate."""
+    """Pre-rank and rank: one number per task for every candidate."""
 
-    def score(self, queries: Queries, candidates: Candidates) -> Mapping[str, Float32]:
-        """(n,) per output name, in the candidates' order."""
+    def score_rows(self, rows: Rows) -> Mapping[str, Float32]:
+        """(n,) per task, in the rows' order; `rows` are the inputs that training saw."""
         ...
+
+    def save(self, directory: Path) -> None: ...
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self: ...
 
 
 @runtime_checkable

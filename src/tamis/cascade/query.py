@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,38 @@ class Ragged:
         sizes = np.array([len(x) for x in lists], dtype=np.int64)
         values = np.concatenate(lists) if lists else np.zeros(0)
         return cls(np.concatenate([[0], np.cumsum(sizes)]), values.astype(np.int32))
+
+    @property
+    def query(self) -> Int64:
+        """(n,) the list number of each value."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    @classmethod
+    def from_pairs(cls, query: Int64, values: Int32, queries: int) -> Ragged:
+        """Sorted lists without repeats from (query, value) pairs in any order."""
+        base = int(values.max(initial=0)) + 1
+        keys = np.unique(query.astype(np.int64) * base + values)
+        counts = np.bincount(keys // base, minlength=queries)
+        return cls(np.concatenate([[0], np.cumsum(counts)]), (keys % base).astype(np.int32))
+
+    @classmethod
+    def union(cls, lists: Sequence[Ragged]) -> Ragged:
+        """Per query the sorted union; all `lists` have the same number of queries."""
+        if len(lists) == 1:
+            return lists[0]
+        query = np.concatenate([r.query for r in lists])
+        values = np.concatenate([r.values for r in lists])
+        return cls.from_pairs(query, values, len(lists[0]))
+
+    def contains(self, query: Int64, values: Int32) -> Bool:
+        """(n,) whether list `query[k]` holds `values[k]`; the lists are sorted."""
+        if not len(self.values):
+            return np.zeros(len(values), dtype=bool)
+        base = int(max(self.values.max(), values.max(initial=0))) + 1
+        keys = self.query * base + self.values
+        wanted = query.astype(np.int64) * base + values
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return keys[at] == wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +111,10 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def excluding(self, exclude: Ragged) -> Queries:
+        """The same queries with another list of rows that may not be returned."""
+        return replace(self, exclude=exclude)
 
 
 @dataclass(frozen=True, eq=False)

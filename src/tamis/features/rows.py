@@ -79,6 +79,23 @@ class Rows:
             weights=self._rows_of("weights", self.weights, index, device),
         )
 
+    def select(self, index: NDArray[np.intp]) -> Rows:
+        """The rows at `index`, in that order; entities behind a pointer are shared, not copied."""
+        pick = _picker(index)
+        return Rows(
+            layout=self.layout,
+            blocks=[
+                Block(b.ids, b.dense, b.pointer[index])
+                if b.pointer is not None
+                else Block(b.ids[index], b.dense[index])
+                for b in self.blocks
+            ],
+            n=len(index),
+            labels=pick(self.labels),
+            weights=pick(self.weights),
+            groups=pick(self.groups),
+        )
+
     def _tensor(self, key: str, array: NDArray[np.generic]) -> Tensor:
         if key not in self._tensors:
             self._tensors[key] = torch.from_numpy(np.ascontiguousarray(array))
@@ -92,6 +109,13 @@ class Rows:
         device: torch.device | str,
     ) -> Tensor | None:
         return None if array is None else self._tensor(key, array)[index].to(device)
+
+
+def _picker(index: NDArray[np.intp]):
+    def pick(array):
+        return None if array is None else array[index]
+
+    return pick
 
 
 def _beside(parts: list[Tensor], n: int, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,182 @@
+"""Runs a request through the stages and checks their laws; keeps what the trace needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.merge import merge
+from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
+from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
+from tamis.features import Rows
+from tamis.schema import CascadeConfig, StageError
+
+log = logging.getLogger("tamis.cascade")
+
+
+class Hydrator(Protocol):
+    """Turns candidates into model inputs: the same code for replays and for requests."""
+
+    def __call__(self, queries: Queries, candidates: Candidates) -> Rows: ...
+
+
+Fusion = Callable[[Mapping[str, NDArray[np.generic]]], Float32]
+
+
+@dataclass(eq=False)
+class Outcome:
+    """One batch of queries on its way through the cascade: the candidates after every stage."""
+
+    queries: Queries
+    recalled: Candidates
+    """After the merge."""
+    removed: dict[str, Bool]
+    """Per filter: (n,) which of `recalled` it removed."""
+    kept: Candidates
+    """After the filters; the column `prerank` is there if there is such a stage."""
+    preranked: Candidates
+    ranked: Candidates
+    """Best first by `value`; the tasks' predictions as columns."""
+    slate: Candidates
+    degraded: list[str] = field(default_factory=list[str])
+    """What failed and was left out, for the trace, the log and the metrics."""
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(eq=False)
+class Cascade:
+    """The assembled stages. A batch of Q queries runs as one; a request is a batch of one."""
+
+    config: CascadeConfig
+    channels: Mapping[str, Channel]
+    filters: Mapping[str, Filter]
+    hydrate: Hydrator
+    prerank: Scorer | None
+    rank: Scorer
+    fusion: Fusion
+    rerank: Mapping[str, Reranker]
+
+    def run(self, queries: Queries, n: int) -> Outcome:
+        """Answers every query with at most `n` items."""
+        clock = _Clock()
+        degraded: list[str] = []
+        queries = self._with_exclusions(queries)
+        recalled = self.recall(queries, degraded, clock)
+        removed, kept = self.filter(queries, recalled)
+        clock.lap("filter")
+        rows = self.hydrate(queries, kept)
+        clock.lap("features")
+        preranked, kept, rows = self._prerank(kept, rows)
+        clock.lap("prerank")
+        ranked = self._rank(preranked, rows, degraded)
+        clock.lap("rank")
+        slate = self._rerank(queries, ranked, n)
+        clock.lap("rerank")
+        return Outcome(
+            queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
+        )
+
+    def candidates(self, queries: Queries) -> tuple[Queries, Candidates]:
+        """Recall, merge and filter only: what the rankers are trained on in a replay."""
+        queries = self._with_exclusions(queries)
+        recalled = self.recall(queries, [], _Clock())
+        return queries, self.filter(queries, recalled)[1]
+
+    def recall(self, queries: Queries, degraded: list[str], clock: _Clock) -> Candidates:
+        """Every channel's quota, merged. A failing channel is left out, visibly."""
+        found: dict[str, Recalled] = {}
+        for name, channel in self.channels.items():
+            try:
+                found[name] = channel.recall(queries, self.config.channels[name].quota)
+            except Exception as error:
+                log.exception("recall channel %s failed", name)
+                degraded.append(f"recall:{name}: {type(error).__name__}: {error}")
+            clock.lap(f"recall:{name}")
+        merged = merge(
+            found,
+            quotas={name: c.quota for name, c in self.config.channels.items()},
+            weights={name: c.weight for name, c in self.config.channels.items()},
+            method=self.config.merge.method,
+            normalise=self.config.merge.normalise,
+            limit=self.config.merge.limit,
+            queries=len(queries),
+        )
+        clock.lap("merge")
+        return merged
+
+    def filter(self, queries: Queries, recalled: Candidates) -> tuple[dict[str, Bool], Candidates]:
+        """What each filter removed, and what all of them keep."""
+        removed: dict[str, Bool] = {}
+        keep = np.ones(len(recalled), dtype=bool)
+        for name, rule in self.filters.items():
+            stays = rule.keep(queries, recalled)
+            if stays.shape != keep.shape:
+                raise StageError(f"filter {name} judged {stays.shape} of {keep.shape} candidates")
+            removed[name] = keep & ~stays
+            keep &= stays
+        return removed, recalled if keep.all() else recalled.take(np.flatnonzero(keep))
+
+    def _with_exclusions(self, queries: Queries) -> Queries:
+        lists = [queries.exclude]
+        for rule in self.filters.values():
+            excluded = rule.excluded(queries)
+            if excluded is not None:
+                lists.append(excluded)
+        return queries.excluding(Ragged.union(lists))
+
+    def _prerank(self, kept: Candidates, rows: Rows) -> tuple[Candidates, Candidates, Rows]:
+        if self.prerank is None:
+            return kept, kept, rows
+        score = next(iter(self.prerank.score_rows(rows).values()))
+        kept = kept.with_columns(prerank=_checked("prerank", score, len(kept)))
+        index = kept.best("prerank", self.config.prerank_keep)
+        return kept.take(index), kept, rows.select(index)
+
+    def _rank(self, candidates: Candidates, rows: Rows, degraded: list[str]) -> Candidates:
+        scores = {
+            task: _checked(f"rank task {task}", score, len(candidates))
+            for task, score in self.rank.score_rows(rows).items()
+        }
+        value = _checked("fusion", self.fusion({**candidates.columns, **scores}), len(candidates))
+        broken = int((~np.isfinite(value)).sum())
+        if broken:
+            degraded.append(f"rank: {broken} candidates without a finite score were put last")
+            value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
+        ranked = candidates.with_columns(**scores, value=value)
+        return ranked.take(ranked.best("value", len(ranked)))
+
+    def _rerank(self, queries: Queries, ranked: Candidates, n: int) -> Candidates:
+        slate = ranked
+        for name, rule in self.rerank.items():
+            order = np.asarray(rule.order(queries, slate, n))
+            if not np.array_equal(np.sort(order), np.arange(len(slate))):
+                raise StageError(f"re-rank rule {name} did not return a permutation")
+            slate = slate.take(order)
+        place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
+        return slate.take(np.flatnonzero(place < n))
+
+
+class _Clock:
+    """Seconds per named lap."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def _checked(stage: str, score: NDArray[np.generic], n: int) -> Float32:
+    if score.shape != (n,):
+        raise StageError(f"{stage} returned {score.shape} scores for {n} candidates")
+    return score.astype(np.float32, copy=False)
