@@ -1,6 +1,21 @@
 """Turns events, users, items and context into model inputs: one code path, offline and online."""
 
+from tamis.features.encoders import DenseEncoder, VarLenEncoder
+from tamis.features.frame import FrameSpace
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.rows import Batch, Block, Rows
+from tamis.features.vocabulary import Vocabulary
 
-__all__ = ["Batch", "Block", "DenseColumn", "IdColumn", "Layout", "Rows", "TableRange"]
+__all__ = [
+    "Batch",
+    "Block",
+    "DenseColumn",
+    "DenseEncoder",
+    "FrameSpace",
+    "IdColumn",
+    "Layout",
+    "Rows",
+    "TableRange",
+    "VarLenEncoder",
+    "Vocabulary",
+]

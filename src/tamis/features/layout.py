@@ -19,11 +19,13 @@ class TableRange:
     name: str
     start: int
     size: int
+    embedding_dim: int | None = None
+    """Width declared for this feature; None = the model's."""
 
 
 @dataclass(frozen=True)
 class IdColumn:
-    """Columns [first, first + width) of the id matrix: one feature; width > 1 = several ids, pooled."""
+    """Columns [first, first + width) of the id matrix: one feature (width > 1: ids to pool)."""
 
     name: str
     side: Side

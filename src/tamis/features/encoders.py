@@ -1,0 +1,233 @@
+"""One declared feature → its columns of a batch: ids or numbers, fitted on training data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.features.vocabulary import FIRST, PADDING, Vocabulary, distinct
+from tamis.schema import ConfigError, DataError, DenseFeat, VarLenSparseFeat
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+def numbers(values: pl.Series, width: int = 1) -> Float64:
+    """(N, width) the column as numbers; null becomes NaN, infinities stay.
+
+    Raises DataError for text that is no number and for vectors of another width.
+    """
+    if width > 1 or values.dtype.is_nested():
+        return _vectors(values, width)
+    if values.dtype.is_temporal():
+        values = values.cast(pl.Datetime("ms")).cast(pl.Int64)
+    cast = values.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & values.is_not_null()
+    if values.dtype == pl.String:
+        wrong &= values.str.strip_chars() != ""
+    if wrong.any():
+        raise DataError(
+            f"column {values.name!r} should hold numbers but has {values.filter(wrong)[0]!r} "
+            f"in row {wrong.arg_true()[0]}; declare it as a SparseFeat or mend the value"
+        )
+    return cast.fill_null(float("nan")).to_numpy().reshape(-1, 1).copy()
+
+
+def _vectors(values: pl.Series, width: int) -> Float64:
+    if not isinstance(values.dtype, pl.List | pl.Array):
+        raise DataError(
+            f"column {values.name!r} is {values.dtype}, but a DenseFeat of width {width} "
+            "needs a list of numbers in each row; give width=1 or a list column"
+        )
+    lists = values.cast(pl.List(pl.Float64))
+    out = np.full((len(values), width), np.nan)
+    present = lists.is_not_null().to_numpy()
+    lengths = lists.list.len().fill_null(width).to_numpy()
+    if (lengths != width).any():
+        row = int(np.flatnonzero(lengths != width)[0])
+        raise DataError(
+            f"column {values.name!r}, row {row}: {int(lengths[row])} numbers where the feature "
+            f"declares width={width}; set width to the length of the vectors"
+        )
+    flat = lists.drop_nulls().explode().fill_null(float("nan")).to_numpy()
+    out[present] = flat.reshape(-1, width)
+    return out
+
+
+@dataclass(frozen=True)
+class DenseEncoder:
+    """Numbers → scaled numbers and a missing indicator (width + 1 columns), or a bucket's id.
+
+    standard `(x − mean) / std`; minmax `(x − min) / (max − min)`; log1p `sign(x)·log(1 + |x|)`,
+    then standard; none: x itself. Null, NaN and ±inf are missing: they take the training mean
+    (0 after standard) and indicator 1. A constant column becomes 0. Values outside the training range are
+    not clipped. quantile, bucket: code 2 + number of boundaries <= x; missing is code 0.
+    """
+
+    transform: str
+    width: int
+    centre: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    neutral: tuple[float, ...] = ()
+    """The scaled value that a missing one takes."""
+    boundaries: tuple[float, ...] = ()
+    present: float = 0.0
+    """Share of the training rows that had a finite value."""
+    infinite: int = 0
+    """Infinite numbers met in training (taken as missing)."""
+
+    @property
+    def is_id(self) -> bool:
+        """True where a bucket's id comes out instead of numbers."""
+        return self.transform in ("quantile", "bucket")
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding table of the buckets."""
+        return FIRST + len(self.boundaries) + 1
+
+    @classmethod
+    def fit(cls, feature: DenseFeat, values: pl.Series) -> DenseEncoder:
+        """Learns the scale from training values. Raises DataError for text that is no number."""
+        raw = numbers(values, feature.width)
+        blank = cls(
+            feature.transform,
+            feature.width,
+            present=float(np.isfinite(raw).all(axis=1).mean()) if len(raw) else 0.0,
+            infinite=int(np.isinf(raw).sum()),
+        )
+        if blank.is_id:
+            return replace(blank, boundaries=_boundaries(feature, raw))
+        centre, scale, neutral = _scaling(feature.transform, _shape(feature.transform, raw))
+        return replace(blank, centre=centre, scale=scale, neutral=neutral)
+
+    def encode(self, values: pl.Series) -> Float32:
+        """(N, width + 1): the scaled numbers, then the indicator of a missing one."""
+        return self.encode_numbers(numbers(values, self.width))
+
+    def encode_numbers(self, raw: Float64) -> Float32:
+        """(N, width) numbers → (N, width + 1)."""
+        raw = _shape(self.transform, raw)
+        finite = np.isfinite(raw)
+        scaled = (raw - np.array(self.centre)) / np.array(self.scale)
+        out = np.empty((len(raw), self.width + 1), np.float32)
+        out[:, :-1] = np.where(finite, scaled, np.array(self.neutral))
+        out[:, -1] = ~finite.all(axis=1)
+        return out
+
+    def encode_ids(self, values: pl.Series) -> Int32:
+        """(N, 1) codes of the buckets."""
+        raw = numbers(values, self.width)[:, 0]
+        codes = np.searchsorted(np.array(self.boundaries), raw, side="right") + FIRST
+        return np.where(np.isfinite(raw), codes, PADDING).astype(np.int32)[:, None]
+
+
+def _shape(transform: str, raw: Float64) -> Float64:
+    return np.sign(raw) * np.log1p(np.abs(raw)) if transform == "log1p" else raw
+
+
+def _boundaries(feature: DenseFeat, raw: Float64) -> tuple[float, ...]:
+    if feature.width > 1:
+        raise ConfigError(
+            f"feature {feature.name!r}: transform {feature.transform!r} takes one number per row, "
+            f"not width={feature.width}"
+        )
+    if feature.transform == "bucket":
+        given = feature.boundaries
+        if not given or any(b <= a for a, b in pairwise(given)):
+            raise ConfigError(
+                f"feature {feature.name!r}: transform 'bucket' needs ascending boundaries, "
+                f"not {given}; for example boundaries=(18, 25, 35)"
+            )
+        return given
+    finite = raw[np.isfinite(raw)]
+    if not len(finite):
+        return ()
+    inner = np.arange(1, feature.buckets) / feature.buckets
+    return tuple(np.unique(np.quantile(finite, inner)).tolist())
+
+
+def _scaling(transform: str, raw: Float64) -> tuple[tuple[float, ...], ...]:
+    """Centre, scale and neutral value per number of the vector."""
+    known = np.where(np.isfinite(raw), raw, np.nan)
+    some = np.isfinite(raw).any(axis=0) if len(raw) else np.zeros(raw.shape[1], np.bool_)
+    safe = np.where(some, known, 0.0) if len(raw) else np.zeros((1, raw.shape[1]))
+    mean = np.nanmean(safe, axis=0)
+    if transform == "none":
+        centre, scale = np.zeros_like(mean), np.ones_like(mean)
+    elif transform == "minmax":
+        centre = np.nanmin(safe, axis=0)
+        scale = np.nanmax(safe, axis=0) - centre
+    else:
+        centre, scale = mean, np.nanstd(safe, axis=0)
+    # A constant column's deviation is rounding noise, not a scale.
+    scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
+    return tuple(centre.tolist()), tuple(scale.tolist()), tuple(((mean - centre) / scale).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class VarLenEncoder:
+    """Several ids per row → (N, max_len) codes, padded at the end by 0; the first max_len stay."""
+
+    max_len: int
+    separator: str | None
+    vocabulary: Vocabulary
+
+    @classmethod
+    def fit(cls, feature: VarLenSparseFeat, values: pl.Series) -> Self:
+        flat = split(values, feature.separator).explode()
+        return cls(feature.max_len, feature.separator, Vocabulary.fit(flat, feature.min_count))
+
+    def encode(self, values: pl.Series) -> Int32:
+        if values.dtype == pl.String:
+            unique, place = distinct(values)
+            return self._encode(split(unique, self.separator))[place]
+        return self._encode(split(values, self.separator))
+
+    def _encode(self, lists: pl.Series) -> Int32:
+        lists = lists.list.head(self.max_len)
+        lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+        out = np.zeros((len(lists), self.max_len), np.int32)
+        rows = np.repeat(np.arange(len(lists)), lengths)
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        full = lists.filter(lists.list.len() > 0)
+        if len(rows):
+            out[rows, places] = self.vocabulary.encode(full.explode())
+        return out
+
+
+def split(values: pl.Series, separator: str | None) -> pl.Series:
+    """A column of lists of ids, whatever it was; empty text and nulls inside are dropped.
+
+    Raises DataError for text without a separator.
+    """
+    if isinstance(values.dtype, pl.List | pl.Array):
+        lists = values.cast(pl.List(values.dtype.inner))  # pyright: ignore[reportArgumentType]
+    elif separator:
+        lists = values.cast(pl.String).str.split(separator)
+    elif values.dtype == pl.Null:
+        lists = values.cast(pl.List(pl.String))
+    else:
+        raise DataError(
+            f"column {values.name!r} is {values.dtype}, not lists; give the VarLenSparseFeat a "
+            'separator (separator="|") or a list column'
+        )
+    if lists.dtype == pl.List(pl.String):
+        lists = lists.list.eval(pl.element().str.strip_chars())
+        lists = lists.list.eval(pl.element().filter(pl.element() != ""))
+    return lists.list.drop_nulls()
+
+
+def state(encoder: DenseEncoder) -> dict[str, Any]:
+    """What JSON keeps of a dense encoder."""
+    return dict(vars(encoder))
+
+
+def from_state(saved: dict[str, Any]) -> DenseEncoder:
+    return DenseEncoder(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})

@@ -1,0 +1,261 @@
+"""All declared features of a table together: fit once, encode any frame with the same columns."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from tamis.features.encoders import DenseEncoder, VarLenEncoder, from_state, split, state
+from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
+from tamis.features.vocabulary import Vocabulary
+from tamis.schema import ConfigError, DataError, DenseFeat, Feature, Side, SparseFeat
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+
+_FEATURE: TypeAdapter[Feature] = TypeAdapter(Feature)
+
+
+def column_of(frame: pl.DataFrame, feature: Feature) -> pl.Series:
+    """The feature's column. Raises DataError where the frame lacks it, suggesting a close name."""
+    if feature.source in frame.columns:
+        return frame[feature.source]
+    close = difflib.get_close_matches(feature.source, frame.columns, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the frame has {', '.join(frame.columns)}"
+    raise DataError(
+        f"column {feature.source!r} of feature {feature.name!r} is not in the frame; {hint}"
+    )
+
+
+def check_features(features: Sequence[Feature]) -> None:
+    """Raises ConfigError for an empty list, a name used twice or a `shares` that leads nowhere."""
+    if not features:
+        raise ConfigError("no features are declared; give at least one, SparseFeat('user_id') say")
+    names = [f.name for f in features]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ConfigError(f"feature name {twice[0]!r} is used twice; names must be unique")
+    ids = {f.name: f for f in features if not isinstance(f, DenseFeat)}
+    for f in ids.values():
+        if f.shares is None:
+            continue
+        owner = ids.get(f.shares)
+        if owner is None or owner.shares is not None:
+            raise ConfigError(
+                f"feature {f.name!r} shares the table of {f.shares!r}, which is no id feature with "
+                f"a table of its own; choose among {', '.join(n for n in ids if n != f.name)}"
+            )
+
+
+@dataclass
+class LayoutBuilder:
+    """Lays tables and columns end to end."""
+
+    tables: list[TableRange] = field(default_factory=list[TableRange])
+    ids: list[IdColumn] = field(default_factory=list[IdColumn])
+    dense: list[DenseColumn] = field(default_factory=list[DenseColumn])
+
+    def add_table(self, name: str, size: int, embedding_dim: int | None = None) -> None:
+        start = self.tables[-1].start + self.tables[-1].size if self.tables else 0
+        self.tables.append(TableRange(name, start, size, embedding_dim))
+
+    def add_ids(
+        self, name: str, side: Side, table: str, *, width: int = 1, pooling: str = ""
+    ) -> None:
+        first = self.ids[-1].first + self.ids[-1].width if self.ids else 0
+        column = IdColumn(name, side, table, first, width, pooling or "mean", ragged=bool(pooling))
+        self.ids.append(column)
+
+    def add_dense(self, name: str, side: Side, width: int = 1) -> None:
+        first = self.dense[-1].first + self.dense[-1].width if self.dense else 0
+        self.dense.append(DenseColumn(name, side, first, width))
+
+    def build(self) -> Layout:
+        return Layout(tuple(self.tables), tuple(self.ids), tuple(self.dense))
+
+
+class Encoders:
+    """The fitted encoders of a list of features; features that share a table share a vocabulary."""
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        vocabularies: dict[str, Vocabulary],
+        dense: dict[str, DenseEncoder],
+        present: dict[str, float],
+    ) -> None:
+        self.features = tuple(features)
+        self._vocabularies = vocabularies
+        self._dense = dense
+        self._present = present
+
+    @classmethod
+    def fit(
+        cls, features: Sequence[Feature], column: Callable[[Feature], pl.Series | None]
+    ) -> Encoders:
+        """`column` gives each feature's training values; None = it is not encoded from a column."""
+        check_features(features)
+        vocabularies: dict[str, Vocabulary] = {}
+        dense: dict[str, DenseEncoder] = {}
+        present: dict[str, float] = {}
+        for feature in features:
+            values = column(feature)
+            if values is None:
+                continue
+            if isinstance(feature, DenseFeat):
+                dense[feature.name] = DenseEncoder.fit(feature, values)
+                present[feature.name] = dense[feature.name].present
+                continue
+            present[feature.name] = _share_present(feature, values)
+            if feature.shares is None:
+                vocabularies[feature.name] = _fit_vocabulary(feature, values)
+        return cls(features, vocabularies, dense, present)
+
+    def table_of(self, feature: Feature) -> str:
+        """Name of the embedding table that holds the feature's codes."""
+        shares = None if isinstance(feature, DenseFeat) else feature.shares
+        return shares or feature.name
+
+    def is_id(self, feature: Feature) -> bool:
+        return not isinstance(feature, DenseFeat) or self._dense[feature.name].is_id
+
+    def add_tables(self, builder: LayoutBuilder) -> None:
+        """One range per table, in the order of the features that own them."""
+        for feature in self.features:
+            if not self.is_id(feature) or self.table_of(feature) != feature.name:
+                continue
+            owner = self._dense if isinstance(feature, DenseFeat) else self._vocabularies
+            builder.add_table(feature.name, owner[feature.name].size, feature.embedding_dim)
+
+    def add_columns(self, builder: LayoutBuilder, feature: Feature, side: Side) -> None:
+        if isinstance(feature, DenseFeat) and not self.is_id(feature):
+            builder.add_dense(feature.name, side, feature.width + 1)
+        elif isinstance(feature, DenseFeat | SparseFeat):
+            builder.add_ids(feature.name, side, self.table_of(feature))
+        else:
+            builder.add_ids(
+                feature.name,
+                side,
+                self.table_of(feature),
+                width=feature.max_len,
+                pooling=feature.pooling,
+            )
+
+    def codes(self, feature: Feature, values: pl.Series) -> Int32:
+        """(N, w) codes of an id feature (0 = missing), before its table's start is added."""
+        if isinstance(feature, DenseFeat):
+            return self._dense[feature.name].encode_ids(values)
+        vocabulary = self._vocabularies[self.table_of(feature)]
+        if isinstance(feature, SparseFeat):
+            return vocabulary.encode(values)[:, None]
+        return VarLenEncoder(feature.max_len, feature.separator, vocabulary).encode(values)
+
+    def encode(
+        self,
+        layout: Layout,
+        features: Iterable[Feature],
+        column: Callable[[Feature], pl.Series],
+        n: int,
+    ) -> tuple[Int32, Float32]:
+        """(n, w) fused-table rows and (n, d) numbers of these features, side by side."""
+        chosen = list(features)
+        widths = {c.name: c.width for c in (*layout.ids, *layout.dense)}
+        ids = np.empty((n, sum(widths[f.name] for f in chosen if self.is_id(f))), np.int32)
+        dense = np.empty((n, sum(widths[f.name] for f in chosen if not self.is_id(f))), np.float32)
+        first_id = first_dense = 0
+        for feature in chosen:
+            width = widths[feature.name]
+            if self.is_id(feature):
+                start = layout.table[self.table_of(feature)].start
+                ids[:, first_id : first_id + width] = self.codes(feature, column(feature)) + start
+                first_id += width
+            else:
+                block = self._dense[feature.name].encode(column(feature))
+                dense[:, first_dense : first_dense + width] = block
+                first_dense += width
+        return ids, dense
+
+    def coverage(self) -> pl.DataFrame:
+        """One row per feature: share of training rows with a value, codes, infinite numbers."""
+        known = [f for f in self.features if f.name in self._present]
+        sizes = {
+            f.name: len(self._dense[f.name].boundaries) + 1
+            if isinstance(f, DenseFeat)
+            else self._vocabularies[self.table_of(f)].size - 2
+            for f in known
+            if self.is_id(f)
+        }
+        return pl.DataFrame(
+            {
+                "feature": [f.name for f in known],
+                "kind": [f.kind for f in known],
+                "present": [self._present[f.name] for f in known],
+                "codes": [sizes.get(f.name) for f in known],
+                "infinite": [
+                    self._dense[f.name].infinite if f.name in self._dense else 0 for f in known
+                ],
+            },
+            schema={
+                "feature": pl.String,
+                "kind": pl.String,
+                "present": pl.Float64,
+                "codes": pl.Int64,
+                "infinite": pl.Int64,
+            },
+        )
+
+    def save(self, directory: Path) -> None:
+        """Writes `encoders.json` and one Arrow file per dictionary; no pickle."""
+        directory.mkdir(parents=True, exist_ok=True)
+        saved: dict[str, Any] = {
+            "features": [f.model_dump(mode="json") for f in self.features],
+            "vocabularies": {
+                name: vocabulary.save(directory, f"vocabulary{number}")
+                for number, (name, vocabulary) in enumerate(self._vocabularies.items())
+            },
+            "dense": {name: state(encoder) for name, encoder in self._dense.items()},
+            "present": self._present,
+        }
+        (directory / "encoders.json").write_text(json.dumps(saved, indent=1))
+
+    @classmethod
+    def load(cls, directory: Path) -> Encoders:
+        saved = json.loads((directory / "encoders.json").read_text())
+        return cls(
+            [_FEATURE.validate_python(f) for f in saved["features"]],
+            {n: Vocabulary.load(directory, v) for n, v in saved["vocabularies"].items()},
+            {n: from_state(d) for n, d in saved["dense"].items()},
+            saved["present"],
+        )
+
+
+def _fit_vocabulary(feature: Feature, values: pl.Series) -> Vocabulary:
+    if isinstance(feature, SparseFeat):
+        if feature.vocabulary == "hash":
+            return Vocabulary.hashed(feature.buckets)
+        return Vocabulary.fit(values, feature.min_count)
+    assert not isinstance(feature, DenseFeat)
+    return VarLenEncoder.fit(feature, values).vocabulary
+
+
+def _share_present(feature: Feature, values: pl.Series) -> float:
+    if not len(values):
+        return 0.0
+    if isinstance(feature, SparseFeat):
+        missing = values.is_null()
+        if values.dtype == pl.String:
+            missing |= values == ""
+        elif values.dtype.is_float():
+            missing |= values.is_nan()
+        return 1.0 - float(missing.fill_null(True).mean() or 0.0)
+    separator = None if isinstance(feature, DenseFeat) else feature.separator
+    return float((split(values, separator).list.len().fill_null(0) > 0).mean() or 0.0)

@@ -1,0 +1,141 @@
+"""Features of a plain frame, without a project: declare, fit, and make rows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.features.encoders import numbers
+from tamis.features.encoding import Encoders, LayoutBuilder, column_of
+from tamis.features.layout import Layout
+from tamis.features.rows import Block, Rows
+from tamis.schema import DataError, DenseFeat, Feature, Side
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Float32 = NDArray[np.float32]
+
+
+def to_polars(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """A Polars frame of the wanted columns; pandas' NaN among objects becomes null."""
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if not hasattr(frame, "columns"):
+        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(frame).__name__}")
+    named = set(map(str, frame.columns))
+    # Where a column is missing, all are kept for the error to suggest the close one.
+    all_there = bool(columns) and named.issuperset(columns)
+    wanted = [c for c in frame.columns if not all_there or c in columns]
+    return pl.DataFrame([_series(str(name), frame[name].to_numpy()) for name in wanted])
+
+
+def _series(name: str, values: NDArray[Any]) -> pl.Series:
+    if values.dtype != object:
+        return pl.Series(name, values)
+    # A list compared with itself is True; only NaN differs from itself.
+    missing = [v is None or (isinstance(v, float) and v != v) for v in values.tolist()]
+    cleaned = [None if gone else v for v, gone in zip(values, missing, strict=True)]
+    return pl.Series(name, cleaned, strict=False)
+
+
+class FrameSpace:
+    """Encoders of a frame's declared features and the layout of the batches they make.
+
+    Fit on the training frame only. A feature without `side` belongs to the user when its name
+    begins with "user", to the item when it begins with "item", otherwise to the context.
+    """
+
+    def __init__(self, encoders: Encoders) -> None:
+        self._encoders = encoders
+        self.layout: Layout = self._lay_out()
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return self._encoders.features
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame | pd.DataFrame, features: Sequence[Feature]) -> FrameSpace:
+        """Learns vocabularies and scales.
+
+        Raises DataError for an empty frame, a missing column or one of the wrong type, and
+        ConfigError for features that contradict each other.
+        """
+        table = to_polars(frame, [f.source for f in features])
+        if not len(table):
+            raise DataError("the training frame is empty; features are fitted on at least one row")
+        return cls(Encoders.fit(features, lambda f: column_of(table, f)))
+
+    def rows(
+        self,
+        frame: pl.DataFrame | pd.DataFrame,
+        labels: Sequence[str] = (),
+        weights: str | NDArray[np.floating[Any]] | None = None,
+    ) -> Rows:
+        """The frame's rows as model inputs, in order; `labels` names label columns (null = NaN).
+
+        `weights` is a column's name or an array (n,). An empty frame gives zero rows.
+        """
+        named = [weights] if isinstance(weights, str) else []
+        wanted = [*(f.source for f in self.features), *labels, *named]
+        table = to_polars(frame, wanted)
+        ids, dense = self._encoders.encode(
+            self.layout, self.features, lambda f: column_of(table, f), len(table)
+        )
+        return Rows(
+            layout=self.layout,
+            blocks=[Block(ids, dense)],
+            n=len(table),
+            labels=_columns(table, labels) if labels else None,
+            weights=_weights(table, weights),
+        )
+
+    def coverage(self) -> pl.DataFrame:
+        """One row per feature: kind, share of training rows with a value, codes, infinities."""
+        return self._encoders.coverage()
+
+    def save(self, directory: Path) -> None:
+        self._encoders.save(directory)
+        (directory / "layout.json").write_text(json.dumps(self.layout.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, directory: Path) -> FrameSpace:
+        return cls(Encoders.load(directory))
+
+    def _lay_out(self) -> Layout:
+        builder = LayoutBuilder()
+        self._encoders.add_tables(builder)
+        for feature in self.features:
+            self._encoders.add_columns(builder, feature, feature.side or _side(feature.name))
+        return builder.build()
+
+
+def _side(name: str) -> Side:
+    if name.startswith("user"):
+        return Side.USER
+    return Side.ITEM if name.startswith("item") else Side.CONTEXT
+
+
+def _columns(table: pl.DataFrame, names: Sequence[str]) -> Float32:
+    features = [DenseFeat(name) for name in names]
+    parts = [numbers(column_of(table, f)) for f in features]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _weights(
+    table: pl.DataFrame, weights: str | NDArray[np.floating[Any]] | None
+) -> Float32 | None:
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        return np.ascontiguousarray(_columns(table, [weights])[:, 0])
+    given = np.asarray(weights, np.float32)
+    if given.shape != (len(table),):
+        raise DataError(f"weights have shape {given.shape}; the frame has {len(table)} rows")
+    return given

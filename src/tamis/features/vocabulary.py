@@ -1,0 +1,160 @@
+"""Ids as text → codes of an embedding table, by dictionary or by a hash that never changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.schema import ConfigError, DataError
+
+Int32 = NDArray[np.int32]
+
+PADDING = 0
+"""Code of a missing value; its vector stays zero."""
+UNSEEN = 1
+"""Code of an id that training did not hold (or held fewer than `min_count` times)."""
+FIRST = 2
+"""First code of a known id."""
+
+
+@numba.njit(cache=True)
+def _hash_codes(text, ends, buckets, codes):
+    """FNV-1a of each id's UTF-8 bytes, mixed by MurmurHash3's finaliser, modulo buckets."""
+    start = 0
+    for row in range(len(ends)):
+        h = np.uint64(14695981039346656037)
+        for at in range(start, ends[row]):
+            h = (h ^ np.uint64(text[at])) * np.uint64(1099511628211)
+        start = ends[row]
+        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+        h ^= h >> np.uint64(33)
+        codes[row] = np.int32(h % np.uint64(buckets)) + 2
+
+
+def as_text(values: pl.Series) -> pl.Series:
+    """Ids as text, one way for every type: 3, 3.0 and "3" are the same id; NaN and "" are missing.
+
+    (A column of ints with holes reaches us as floats from pandas; hence 3.0 = 3.)
+    """
+    if values.dtype in (pl.Categorical, pl.Enum, pl.String):
+        text = values.cast(pl.String)
+        return text.set(text == "", None) if (text == "").any() else text
+    if values.dtype.is_float():
+        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2**53)
+        frame = pl.select(
+            pl.when(whole)
+            .then(values.cast(pl.Int64, strict=False).cast(pl.String))
+            .when(values.is_not_nan())
+            .then(values.cast(pl.String))
+        )
+        return frame.to_series()
+    if values.dtype.is_nested():
+        raise DataError(
+            f"column {values.name!r} holds lists, but one id per row is wanted; "
+            "declare it as a VarLenSparseFeat"
+        )
+    return values.cast(pl.String)
+
+
+def distinct(values: pl.Series) -> tuple[pl.Series, NDArray[np.int32]]:
+    """The distinct values and the place of each row's value among them."""
+    unique = values.unique()
+    places = pl.DataFrame({"value": unique, "place": np.arange(len(unique), dtype=np.int32)})
+    joined = pl.DataFrame({"value": values}).join(
+        places, on="value", how="left", nulls_equal=True, maintain_order="left"
+    )
+    return unique, joined["place"].to_numpy()
+
+
+class Vocabulary:
+    """Maps ids (text) to codes 0 … size − 1: 0 missing, 1 unseen, 2… known.
+
+    A dictionary holds every id seen at least `min_count` times in training, the most frequent
+    first (ties by text), so that busy rows of the embedding table are neighbours. A hashed one
+    holds nothing: `buckets` codes, equal in every process, machine and version; no id is unseen.
+    """
+
+    def __init__(self, ids: pl.Series | None, buckets: int = 0) -> None:
+        self._ids = ids
+        self._buckets = buckets
+
+    @classmethod
+    def fit(cls, values: pl.Series, min_count: int = 1) -> Vocabulary:
+        """The dictionary of the ids in `values` that occur at least `min_count` times."""
+        if values.dtype.is_numeric():
+            counts = values.value_counts(name="n")
+            counts = counts.with_columns(as_text(counts[values.name]).alias("id"))
+            counts = counts.group_by("id").agg(pl.col("n").sum())
+        else:
+            counts = pl.DataFrame({"id": as_text(values)}).group_by("id").len(name="n")
+        kept = counts.filter(pl.col("id").is_not_null() & (pl.col("n") >= min_count))
+        return cls(kept.sort(["n", "id"], descending=[True, False])["id"])
+
+    @classmethod
+    def hashed(cls, buckets: int) -> Vocabulary:
+        """A vocabulary of `buckets` codes without a dictionary."""
+        if buckets < 2:
+            raise ConfigError(f"buckets = {buckets}: a hashed vocabulary needs at least 2")
+        return cls(None, buckets)
+
+    @property
+    def size(self) -> int:
+        """Rows its embedding table needs, the two special codes included."""
+        return FIRST + (self._buckets if self._ids is None else len(self._ids))
+
+    @property
+    def ids(self) -> pl.Series | None:
+        """Known ids in the order of their codes (the first has code 2); None when hashed."""
+        return self._ids
+
+    def encode(self, values: pl.Series) -> Int32:
+        """(N,) codes. Never raises for an unknown id; raises DataError for a column of lists."""
+        if values.dtype == pl.String:
+            return self._encode_text(as_text(values))
+        unique, place = distinct(values)
+        return self._encode_text(as_text(unique))[place]
+
+    def _encode_text(self, text: pl.Series) -> Int32:
+        if self._ids is None:
+            return self._hash_text(text)
+        known = pl.DataFrame(
+            {"id": self._ids, "code": np.arange(FIRST, self.size, dtype=np.int32)},
+            schema={"id": pl.String, "code": pl.Int32},
+        )
+        joined = pl.DataFrame({"id": text}, schema={"id": pl.String}).join(
+            known, on="id", how="left", maintain_order="left"
+        )
+        codes = joined["code"].fill_null(UNSEEN).to_numpy().astype(np.int32)
+        codes[text.is_null().to_numpy()] = PADDING
+        return codes
+
+    def _hash_text(self, text: pl.Series) -> Int32:
+        unique, place = distinct(text)
+        filled = unique.fill_null("")
+        ends = np.cumsum(filled.str.len_bytes().to_numpy().astype(np.int64))
+        joined = str(filled.str.join("").item()) if len(filled) else ""
+        codes = np.zeros(len(filled), np.int32)
+        _hash_codes(np.frombuffer(joined.encode(), np.uint8), ends, self._buckets, codes)
+        codes[unique.is_null().to_numpy()] = PADDING
+        return codes[place]
+
+    def save(self, directory: Path, name: str) -> dict[str, Any]:
+        """Writes the dictionary (Arrow IPC); returns what `load` needs."""
+        if self._ids is None:
+            return {"buckets": self._buckets}
+        pl.DataFrame({"id": self._ids}, schema={"id": pl.String}).write_ipc(
+            directory / f"{name}.arrow"
+        )
+        return {"file": f"{name}.arrow"}
+
+    @classmethod
+    def load(cls, directory: Path, saved: dict[str, Any]) -> Vocabulary:
+        if "buckets" in saved:
+            return cls.hashed(saved["buckets"])
+        return cls(pl.read_ipc(directory / saved["file"])["id"])
