@@ -1,0 +1,79 @@
+"""Small dense building blocks: the MLP and the factorisation machine's second order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "prelu": nn.PReLU,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
+
+class MLP(nn.Module):
+    """Linear → (batch norm) → activation → (dropout), once per hidden layer; then a linear output.
+
+    Args:
+        in_features: width of the input.
+        hidden_units: widths of the hidden layers.
+        out_features: width of a last plain linear layer; None = the output is the last hidden layer
+        dropout: share of hidden values dropped in training, [0, 1).
+        activation: a key of `ACTIVATIONS`.
+        batch_norm: normalise before each activation.
+        generator: source of the initial weights (Kaiming uniform, torch's default law).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_units: Sequence[int],
+        out_features: int | None = None,
+        *,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        batch_norm: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = in_features
+        for units in hidden_units:
+            layers.append(linear(width, units, generator=generator))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(units))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = units
+        if out_features is not None:
+            layers.append(linear(width, out_features, generator=generator))
+            width = out_features
+        self.out_features = width
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, in) -> (B, out)
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+def linear(
+    in_features: int, out_features: int, *, generator: torch.Generator | None = None
+) -> nn.Linear:
+    """A linear layer with torch's default initial law, drawn from `generator`."""
+    layer = nn.Linear(in_features, out_features)
+    bound = max(in_features, 1) ** -0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+def fm_second_order(vectors: Tensor) -> Tensor:
+    """Sum of all pairwise products, ½[(Σv)² − Σv²] (Rendle 2010): (B, F, dim) → (B,)."""
+    total = vectors.sum(1)  # (B, dim)
+    return 0.5 * (total.square().sum(1) - vectors.square().sum((1, 2)))

@@ -1,0 +1,73 @@
+"""Compiled CPU kernels of the row optimisers: sum a batch's gradients per row, update those rows.
+
+`slot[row]` is the place of a table row in the scratch sums of this step, -1 where it has none; every
+update puts it back to -1, so nothing as long as the table is ever cleared or sorted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def sum_row_gradients(ids, grad, field, scale, learns, slot, touched, sums, n):  # type: ignore[no-untyped-def]
+    """Adds `scale[b, field[w]] * grad[b, field[w]]` to the sums of row `ids[b, w]`; new row count."""
+    rows, width = ids.shape
+    dim = sums.shape[1]
+    for b in range(rows):
+        for w in range(width):
+            row = ids[b, w]
+            if not learns[row]:
+                continue
+            f = field[w]
+            c = scale[b, f]
+            s = slot[row]
+            if s < 0:
+                s = n
+                n += 1
+                slot[row] = s
+                touched[s] = row
+                for d in range(dim):
+                    sums[s, d] = c * grad[b, f, d]
+            else:
+                for d in range(dim):
+                    sums[s, d] += c * grad[b, f, d]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def update_adagrad(weight, squares, slot, touched, sums, n, rate, l2, eps):  # type: ignore[no-untyped-def]
+    """Row-wise Adagrad on the n touched rows."""
+    dim = weight.shape[1]
+    for s in range(n):
+        row = touched[s]
+        slot[row] = -1
+        mean = np.float32(0.0)
+        for d in range(dim):
+            g = sums[s, d] + l2 * weight[row, d]
+            sums[s, d] = g
+            mean += g * g
+        squares[row] += mean / np.float32(dim)
+        step = rate / (np.sqrt(squares[row]) + eps)
+        for d in range(dim):
+            weight[row, d] -= step * sums[s, d]
+
+
+@njit(cache=True, nogil=True)
+def update_adam(
+    weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction
+):  # type: ignore[no-untyped-def]
+    """Adam on the n touched rows; `rate` holds 1/(1-β1^t), `correction` is 1/√(1-β2^t)."""
+    dim = weight.shape[1]
+    one = np.float32(1.0)
+    for s in range(n):
+        row = touched[s]
+        slot[row] = -1
+        for d in range(dim):
+            g = sums[s, d] + l2 * weight[row, d]
+            m = beta1 * first[row, d] + (one - beta1) * g
+            v = beta2 * second[row, d] + (one - beta2) * g * g
+            first[row, d] = m
+            second[row, d] = v
+            weight[row, d] -= rate * m / (np.sqrt(v) * correction + eps)

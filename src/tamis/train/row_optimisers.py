@@ -1,0 +1,181 @@
+"""Optimisers of fused embeddings that touch only the rows of a batch, L2 included.
+
+The cost of a step does not depend on the number of rows in the table. On the CPU compiled kernels do
+the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn (padding)
+are left alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tamis.nn import FusedEmbedding, RowGradient
+from tamis.train.row_kernels import sum_row_gradients, update_adagrad, update_adam
+
+
+class RowOptimiser(ABC):
+    """Updates the tables' rows that the last backward passes touched.
+
+    Args:
+        tables: fused embeddings; see `tables_of`.
+        learning_rate: step size.
+        l2: weight decay as a gradient, `l2 · w`, of touched rows only.
+    """
+
+    state_names: tuple[str, ...]
+    """The arrays kept per table beside the weights."""
+
+    def __init__(
+        self,
+        tables: Iterable[FusedEmbedding],
+        learning_rate: float,
+        l2: float = 0.0,
+        *,
+        compiled: bool | None = None,
+    ) -> None:
+        self.tables = list(tables)
+        self.learning_rate, self.l2, self.steps = learning_rate, l2, 0
+        self._compiled = compiled
+        """None = compiled kernels where a table is on the CPU."""
+        self.state = [self._begin(table) for table in self.tables]
+        self._scratch = [_Scratch(table.n_rows, table.dim) for table in self.tables]
+
+    def zero_grad(self) -> None:
+        """Forgets row gradients that nobody used."""
+        for table in self.tables:
+            table.take_row_gradients()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Updates every touched row once and forgets the gradients."""
+        self.steps += 1
+        for table, state, scratch in zip(self.tables, self.state, self._scratch, strict=True):
+            gradients = table.take_row_gradients()
+            if not gradients or not table.weight.requires_grad:
+                continue
+            on_cpu = table.weight.device.type == "cpu"
+            if on_cpu if self._compiled is None else self._compiled:
+                self._update_compiled(table, state, scratch, scratch.sum(table, gradients))
+            else:
+                rows, grad = sum_gradients(table, gradients)
+                if self.l2:
+                    grad = grad + self.l2 * table.weight[rows]
+                self._update_torch(table.weight, state, rows, grad)
+
+    @abstractmethod
+    def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
+        """Fresh state of one table."""
+
+    @abstractmethod
+    def _update_compiled(
+        self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
+    ) -> None: ...
+
+    @abstractmethod
+    def _update_torch(
+        self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
+    ) -> None: ...
+
+
+class RowAdagrad(RowOptimiser):
+    """Adagrad with one accumulator per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
+
+    state_names = ("squares",)
+    eps = 1e-8
+
+    def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
+        return {"squares": torch.full((table.n_rows,), 1e-8, device=table.weight.device)}
+
+    def _update_compiled(
+        self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
+    ) -> None:
+        update_adagrad(
+            table.weight.detach().numpy(), state["squares"].numpy(), scratch.slot, scratch.touched,
+            scratch.sums, n, np.float32(self.learning_rate), np.float32(self.l2), np.float32(self.eps),
+        )  # fmt: skip
+
+    def _update_torch(
+        self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
+    ) -> None:
+        squares = state["squares"][rows] + grad.square().mean(1)
+        state["squares"][rows] = squares
+        weight[rows] -= self.learning_rate * grad / (squares.sqrt() + self.eps).unsqueeze(1)
+
+
+class LazyAdam(RowOptimiser):
+    """Adam whose moments move only when their row is touched; bias corrected by the global step."""
+
+    state_names = ("first", "second")
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+
+    def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
+        return {name: torch.zeros_like(table.weight.detach()) for name in self.state_names}
+
+    def _corrections(self) -> tuple[float, float]:
+        """The learning rate over 1-β1^t, and 1/√(1-β2^t)."""
+        first = self.learning_rate / (1.0 - self.beta1**self.steps)
+        return first, (1.0 - self.beta2**self.steps) ** -0.5
+
+    def _update_compiled(
+        self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
+    ) -> None:
+        rate, correction = self._corrections()
+        update_adam(
+            table.weight.detach().numpy(), state["first"].numpy(), state["second"].numpy(),
+            scratch.slot, scratch.touched, scratch.sums, n, np.float32(rate), np.float32(self.l2),
+            np.float32(self.beta1), np.float32(self.beta2), np.float32(self.eps),
+            np.float32(correction),
+        )  # fmt: skip
+
+    def _update_torch(
+        self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
+    ) -> None:
+        rate, correction = self._corrections()
+        first = self.beta1 * state["first"][rows] + (1.0 - self.beta1) * grad
+        second = self.beta2 * state["second"][rows] + (1.0 - self.beta2) * grad.square()
+        state["first"][rows], state["second"][rows] = first, second
+        weight[rows] -= rate * first / (second.sqrt() * correction + self.eps)
+
+
+def tables_of(model: nn.Module) -> list[FusedEmbedding]:
+    """The fused embeddings inside a model."""
+    return [m for m in model.modules() if isinstance(m, FusedEmbedding)]
+
+
+def sum_gradients(table: FusedEmbedding, gradients: list[RowGradient]) -> tuple[Tensor, Tensor]:
+    """The distinct learning rows touched int64 (R,) and their summed gradients (R, dim)."""
+    ids = torch.cat([g.ids.reshape(-1).long() for g in gradients])
+    parts = [(g.grad * g.scale.unsqueeze(-1)).index_select(1, g.field) for g in gradients]
+    grad = torch.cat([p.reshape(-1, table.dim) for p in parts])
+    keep = table.learns[ids]
+    rows, inverse = torch.unique(ids[keep], return_inverse=True)
+    return rows, grad.new_zeros(len(rows), table.dim).index_add_(0, inverse, grad[keep])
+
+
+class _Scratch:
+    """Working memory of the compiled kernels for one table; grows to the largest batch seen."""
+
+    def __init__(self, n_rows: int, dim: int) -> None:
+        self.slot = np.full(n_rows, -1, dtype=np.int32)
+        self.touched = np.empty(0, dtype=np.int32)
+        self.sums = np.empty((0, dim), dtype=np.float32)
+
+    def sum(self, table: FusedEmbedding, gradients: list[RowGradient]) -> int:
+        """Sums the gradients per row into `sums[:n]` of rows `touched[:n]`; returns n."""
+        most = min(sum(g.ids.numel() for g in gradients), len(self.slot))
+        if most > len(self.touched):
+            self.touched = np.empty(most, dtype=np.int32)
+            self.sums = np.empty((most, table.dim), dtype=np.float32)
+        n = 0
+        for g in gradients:
+            n = sum_row_gradients(
+                g.ids.to(torch.int32).contiguous().numpy(), g.grad.numpy(), g.field.numpy(),
+                g.scale.contiguous().numpy(), table.learns.numpy(), self.slot, self.touched,
+                self.sums, n,
+            )  # fmt: skip
+        return n
