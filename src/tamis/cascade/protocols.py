@@ -50,6 +50,15 @@ class Channel(Protocol):
 
 
 @runtime_checkable
+class Explains(Protocol):
+    """A channel that can name the past item that speaks most for a find."""
+
+    def because(self, queries: Queries, item: int) -> int | None:
+        """Row of the item in the one query's history; None where there is none."""
+        ...
+
+
+@runtime_checkable
 class Filter(Protocol):
     """Removes what may not be shown."""
 

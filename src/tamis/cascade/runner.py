@@ -51,51 +51,31 @@ class Outcome:
 
 
 @dataclass(eq=False)
-class Cascade:
-    """The assembled stages. A batch of Q queries runs as one; a request is a batch of one."""
+class Retrieval:
+    """Recall, merge and filters: from a query to the candidates that may be shown."""
 
     config: CascadeConfig
     channels: Mapping[str, Channel]
     filters: Mapping[str, Filter]
-    hydrate: Hydrator
-    prerank: Scorer | None
-    rank: Scorer
-    fusion: Fusion
-    rerank: Mapping[str, Reranker]
-
-    def run(self, queries: Queries, n: int) -> Outcome:
-        """Answers every query with at most `n` items."""
-        clock = _Clock()
-        degraded: list[str] = []
-        queries = self._with_exclusions(queries)
-        recalled = self.recall(queries, degraded, clock)
-        removed, kept = self.filter(queries, recalled)
-        clock.lap("filter")
-        rows = self.hydrate(queries, kept)
-        clock.lap("features")
-        preranked, kept, rows = self._prerank(kept, rows)
-        clock.lap("prerank")
-        ranked = self._rank(preranked, rows, degraded)
-        clock.lap("rank")
-        slate = self._rerank(queries, ranked, n)
-        clock.lap("rerank")
-        return Outcome(
-            queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
-        )
 
     def candidates(self, queries: Queries) -> tuple[Queries, Candidates]:
-        """Recall, merge and filter only: what the rankers are trained on in a replay."""
-        queries = self._with_exclusions(queries)
-        recalled = self.recall(queries, [], _Clock())
+        """For replays: the queries with their exclusions, and what is left after the filters.
+
+        A failing channel raises: a model must not be trained on a degraded recall.
+        """
+        queries = self.with_exclusions(queries)
+        recalled = self.recall(queries, None, Clock())
         return queries, self.filter(queries, recalled)[1]
 
-    def recall(self, queries: Queries, degraded: list[str], clock: _Clock) -> Candidates:
-        """Every channel's quota, merged. A failing channel is left out, visibly."""
+    def recall(self, queries: Queries, degraded: list[str] | None, clock: Clock) -> Candidates:
+        """Every channel's quota, merged. A failing channel is noted in `degraded`, or raises."""
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
             try:
                 found[name] = channel.recall(queries, self.config.channels[name].quota)
             except Exception as error:
+                if degraded is None:
+                    raise
                 log.exception("recall channel %s failed", name)
                 degraded.append(f"recall:{name}: {type(error).__name__}: {error}")
             clock.lap(f"recall:{name}")
@@ -123,13 +103,50 @@ class Cascade:
             keep &= stays
         return removed, recalled if keep.all() else recalled.take(np.flatnonzero(keep))
 
-    def _with_exclusions(self, queries: Queries) -> Queries:
+    def with_exclusions(self, queries: Queries) -> Queries:
+        """Adds what the filters can name beforehand, so that quotas are spent on other items."""
         lists = [queries.exclude]
         for rule in self.filters.values():
             excluded = rule.excluded(queries)
             if excluded is not None:
                 lists.append(excluded)
         return queries.excluding(Ragged.union(lists))
+
+
+@dataclass(eq=False)
+class Cascade:
+    """The assembled stages. A batch of Q queries runs as one; a request is a batch of one."""
+
+    retrieval: Retrieval
+    hydrate: Hydrator
+    prerank: Scorer | None
+    rank: Scorer
+    fusion: Fusion
+    rerank: Mapping[str, Reranker]
+
+    @property
+    def config(self) -> CascadeConfig:
+        return self.retrieval.config
+
+    def run(self, queries: Queries, n: int) -> Outcome:
+        """Answers every query with at most `n` items."""
+        clock = Clock()
+        degraded: list[str] = []
+        queries = self.retrieval.with_exclusions(queries)
+        recalled = self.retrieval.recall(queries, degraded, clock)
+        removed, kept = self.retrieval.filter(queries, recalled)
+        clock.lap("filter")
+        rows = self.hydrate(queries, kept)
+        clock.lap("features")
+        preranked, kept, rows = self._prerank(kept, rows)
+        clock.lap("prerank")
+        ranked = self._rank(preranked, rows, degraded)
+        clock.lap("rank")
+        slate = self._rerank(queries, ranked, n)
+        clock.lap("rerank")
+        return Outcome(
+            queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
+        )
 
     def _prerank(self, kept: Candidates, rows: Rows) -> tuple[Candidates, Candidates, Rows]:
         if self.prerank is None:
@@ -163,7 +180,7 @@ class Cascade:
         return slate.take(np.flatnonzero(place < n))
 
 
-class _Clock:
+class Clock:
     """Seconds per named lap."""
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
+_ID = "__id__"
 UNKNOWN = -1
 """The row number of a user or item that is not in its table."""
 
@@ -53,6 +55,15 @@ class Table:
         right = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
         joined = left.join(right, on="id", how="left", maintain_order="left")
         return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32, copy=False)
+
+    def write(self, path: Path) -> None:
+        """One Parquet file: the ids as column `_ID`, then the attributes."""
+        self.frame.with_columns(self.ids.alias(_ID)).write_parquet(path)
+
+    @classmethod
+    def read(cls, name: str, path: Path) -> Table:
+        frame = pl.read_parquet(path)
+        return cls(name, frame[_ID], frame.drop(_ID))
 
 
 @dataclass(frozen=True, eq=False)

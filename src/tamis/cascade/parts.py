@@ -1,0 +1,143 @@
+"""What a version holds, saved and opened: stages are found by the names in its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.bundle import Draft, Version
+from tamis.cascade import registry
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
+from tamis.cascade.query import Queries, Ragged
+from tamis.cascade.runner import Cascade, Fusion, Retrieval
+from tamis.events import Table
+from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
+from tamis.schema import CascadeConfig, ProjectConfig, StageConfig
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Hydrate:
+    """Model inputs of candidates, from the features and statistics that training used."""
+
+    space: FeatureSpace
+    statistics: Statistics
+
+    def __call__(self, queries: Queries, candidates: Candidates) -> Rows:
+        return self.space.rows(
+            queries.user,
+            queries.time,
+            queries.history,
+            query=candidates.query,
+            item=candidates.item,
+            columns=candidates.columns,
+            statistics=self.statistics,
+        )
+
+
+@dataclass(eq=False)
+class Parts:
+    """Everything that answering needs."""
+
+    config: ProjectConfig
+    users: Table
+    items: Table
+    space: FeatureSpace
+    statistics: OnlineStatistics
+    histories: Histories
+    channels: Mapping[str, Channel]
+    filters: Mapping[str, Filter]
+    prerank: Scorer | None
+    rank: Scorer
+    rerank: Mapping[str, Reranker]
+
+    def cascade(self) -> Cascade:
+        """The stages, ready to run."""
+        return Cascade(
+            retrieval=Retrieval(self.config.cascade, self.channels, self.filters),
+            hydrate=Hydrate(self.space, self.statistics),
+            prerank=self.prerank,
+            rank=self.rank,
+            fusion=compile_fusion(self.config.cascade, list(task_names(self.config))),
+            rerank=self.rerank,
+        )
+
+    def queries(self, user: NDArray[np.int32], time: NDArray[np.int64]) -> Queries:
+        """Queries of those users, each with the history that had arrived before its time."""
+        return queries_at(self.histories, user, time)
+
+    def save(self, draft: Draft) -> None:
+        (draft.path / CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
+        self.users.write(draft.room("tables") / "users.parquet")
+        self.items.write(draft.room("tables") / "items.parquet")
+        self.space.save(draft.room("features"))
+        self.statistics.save(draft.room("state", "statistics"))
+        self.histories.save(draft.room("state", "histories"))
+        for room, stages in (
+            ("channels", self.channels),
+            ("filters", self.filters),
+            ("rerank", self.rerank),
+        ):
+            for name, stage in stages.items():
+                stage.save(draft.room(room, name))
+        if self.prerank is not None:
+            self.prerank.save(draft.room("prerank"))
+        self.rank.save(draft.room("rank"))
+
+    @classmethod
+    def open(cls, version: Version) -> Parts:
+        """Memory-mapped where it is large; raises VersionError where the version is damaged."""
+        path = version.path
+        config = ProjectConfig.model_validate_json((path / CONFIG).read_text("utf-8"))
+        cascade = config.cascade
+        return cls(
+            config=config,
+            users=Table.read("users", path / "tables" / "users.parquet"),
+            items=Table.read("items", path / "tables" / "items.parquet"),
+            space=FeatureSpace.load(path / "features"),
+            statistics=OnlineStatistics.load(path / "state" / "statistics"),
+            histories=Histories.load(path / "state" / "histories"),
+            channels=_load_all("recall", cascade.channels, path / "channels"),
+            filters=_load_all("filters", cascade.filters, path / "filters"),
+            prerank=_load("prerank", "prerank", cascade.prerank, path / "prerank")
+            if cascade.prerank
+            else None,
+            rank=_load("rank", "rank", cascade.rank, path / "rank"),
+            rerank=_load_all("rerank", cascade.rerank, path / "rerank"),
+        )
+
+
+def queries_at(
+    histories: Histories,
+    user: NDArray[np.int32],
+    time: NDArray[np.int64],
+    exclude: Ragged | None = None,
+) -> Queries:
+    """Queries with each user's history as of its time."""
+    return Queries(user, time, histories.at(user, time), exclude or Ragged.empty(len(user)))
+
+
+def task_names(config: ProjectConfig) -> Sequence[str]:
+    """What the ranker predicts; one task of all positive behaviours where none is declared."""
+    return list(config.tasks) or ["positive"]
+
+
+def compile_fusion(cascade: CascadeConfig, tasks: Sequence[str]) -> Fusion:
+    """The configured fusion expression; ConfigError where it names no task."""
+    return registry.find("rank", "tamis.rank.fusion:compile_fusion")(cascade.fusion, tasks)
+
+
+def _load(room: str, name: str, config: StageConfig, path: Path) -> Any:
+    cls, options = registry.resolve(room, name, config)
+    return cls.load(path, options)
+
+
+def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:
+    return {name: _load(room, name, config, path / name) for name, config in stages.items()}

@@ -1,0 +1,165 @@
+"""Why an item is where it is: read off the columns that the stages left; free when not asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.protocols import Explains
+from tamis.cascade.runner import Cascade, Outcome
+
+DEPTH = 5_000
+"""How far down a channel's list a why-not question looks for the item."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One channel's part in an item's being recalled."""
+
+    channel: str
+    rank: int
+    """1 = the channel's best."""
+    score: float
+    because: int | None = None
+    """Row of the item in the user's history that speaks most for it, where the channel can say."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One item's way through the cascade for one query."""
+
+    item: int
+    place: int | None
+    """1-based place in the slate; None = not in it."""
+    lost: str | None
+    """Where the cascade lost it: one of evaluate's stages; None = shown."""
+    detail: str
+    """The same in words."""
+    found: tuple[Found, ...] = ()
+    prerank: float | None = None
+    prerank_place: int | None = None
+    predictions: dict[str, float] = field(default_factory=dict[str, float])
+    """Each task's prediction."""
+    value: float | None = None
+    """What fusion made of the predictions."""
+    value_place: int | None = None
+    """Its place by that value, before re-rank."""
+    rerank: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
+    """The way of item row `item` in an outcome of one query."""
+    place = _place(outcome.slate, item)
+    lost, detail = _lost(cascade, outcome, item, place)
+    known = {"item": item, "place": place, "lost": lost, "detail": detail}
+    at = _at(outcome.recalled, item)
+    if at is None:
+        return Trace(**known)
+    ranked = _at(outcome.ranked, item)
+    kept = _at(outcome.kept, item)
+    tasks = [c for c in outcome.ranked.columns if c not in outcome.preranked.columns]
+    return Trace(
+        **known,
+        found=_found(cascade, outcome, item, at),
+        prerank=_cell(outcome.kept, "prerank", kept),
+        prerank_place=_place_by(outcome.kept, "prerank", kept),
+        predictions={
+            task: float(outcome.ranked.columns[task][ranked])
+            for task in tasks
+            if task != "value" and ranked is not None
+        },
+        value=_cell(outcome.ranked, "value", ranked),
+        value_place=None if ranked is None else ranked + 1,
+        rerank=_rerank_notes(outcome.slate, place),
+    )
+
+
+def _found(cascade: Cascade, outcome: Outcome, item: int, at: int) -> tuple[Found, ...]:
+    found: list[Found] = []
+    for name, channel in cascade.retrieval.channels.items():
+        rank = int(outcome.recalled.columns[f"rank:{name}"][at])
+        if rank:
+            score = float(outcome.recalled.columns[f"score:{name}"][at])
+            because = (
+                channel.because(outcome.queries, item) if isinstance(channel, Explains) else None
+            )
+            found.append(Found(name, rank, score, because))
+    return tuple(sorted(found, key=lambda f: f.rank))
+
+
+def _lost(
+    cascade: Cascade, outcome: Outcome, item: int, place: int | None
+) -> tuple[str | None, str]:
+    if place is not None:
+        return None, f"shown at place {place}"
+    for name, rule in cascade.retrieval.filters.items():
+        excluded = rule.excluded(outcome.queries)
+        if excluded is not None and item in excluded[0]:
+            return "filtered", f"filter {name}: {rule.reason}"
+    if item in outcome.queries.exclude[0]:
+        return "filtered", "the request's own exclusion list"
+    at = _at(outcome.recalled, item)
+    if at is None:
+        return "not_recalled", _not_recalled(cascade, outcome, item)
+    for name, removed in outcome.removed.items():
+        if removed[at]:
+            return "filtered", f"filter {name}: {cascade.retrieval.filters[name].reason}"
+    kept = _at(outcome.kept, item)
+    if _at(outcome.preranked, item) is None:
+        place = _place_by(outcome.kept, "prerank", kept)
+        keep = cascade.config.prerank_keep
+        return "prerank_cut", f"pre-rank put it at {place}; it lets {keep} through"
+    by_value = _at(outcome.ranked, item)
+    assert by_value is not None  # rank neither adds nor drops: what pre-rank kept is ranked
+    if by_value + 1 > len(outcome.slate):
+        return "rank_cut", f"ranked {by_value + 1} by value; the slate has {len(outcome.slate)}"
+    return "rerank_displaced", f"ranked {by_value + 1} by value, displaced by a re-rank rule"
+
+
+def _not_recalled(cascade: Cascade, outcome: Outcome, item: int) -> str:
+    notes: list[str] = []
+    for name, channel in cascade.retrieval.channels.items():
+        quota = cascade.config.channels[name].quota
+        where = np.flatnonzero(channel.recall(outcome.queries, DEPTH).item[0] == item)
+        if not len(where):
+            notes.append(f"{name}: not found")
+        elif where[0] >= quota:
+            notes.append(f"{name}: at {where[0] + 1}, it brings {quota}")
+        else:
+            notes.append(f"{name}: at {where[0] + 1}, cut by the merge's limit")
+    return "not recalled (" + "; ".join(notes) + ")"
+
+
+def _at(candidates: Candidates, item: int) -> int | None:
+    where = np.flatnonzero(candidates.item == item)
+    return int(where[0]) if len(where) else None
+
+
+def _place(slate: Candidates, item: int) -> int | None:
+    at = _at(slate, item)
+    return None if at is None else at + 1
+
+
+def _place_by(candidates: Candidates, column: str, at: int | None) -> int | None:
+    """1-based place by a column, higher first."""
+    if at is None or column not in candidates.columns:
+        return None
+    return int(np.flatnonzero(candidates.best(column, len(candidates)) == at)[0]) + 1
+
+
+def _cell(candidates: Candidates, column: str, at: int | None) -> float | None:
+    if at is None or column not in candidates.columns:
+        return None
+    return float(candidates.columns[column][at])
+
+
+def _rerank_notes(slate: Candidates, place: int | None) -> dict[str, float]:
+    if place is None:
+        return {}
+    return {
+        name.removeprefix("rerank:"): float(column[place - 1])
+        for name, column in slate.columns.items()
+        if name.startswith("rerank:")
+    }
