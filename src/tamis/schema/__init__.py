@@ -23,8 +23,11 @@ from tamis.schema.errors import (
     VersionError,
 )
 from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
+from tamis.schema.load import FILE_NAME, load_config, parse_config, suggest
+from tamis.schema.write import dump_config, write_config
 
 __all__ = [
+    "FILE_NAME",
     "Behaviour",
     "CascadeConfig",
     "ChannelConfig",
@@ -48,4 +51,9 @@ __all__ = [
     "TrainingError",
     "VarLenSparseFeat",
     "VersionError",
+    "dump_config",
+    "load_config",
+    "parse_config",
+    "suggest",
+    "write_config",
 ]

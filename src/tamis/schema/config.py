@@ -44,12 +44,15 @@ class EventsConfig(_Section):
     arrival: str | None = None
     """When the event reached the log (same unit as `time`); None = its time."""
     behaviour: str | None = None
-    """Column of the behaviour's name; None = the first `[behaviours.*]` whose bounds fit the value."""
+    """Column of the behaviour's name; None = the first declared one whose bounds fit `value`."""
     value: str | None = None
     """Rating, seconds or price."""
     request: str | None = None
     position: str | None = None
     separator: str | None = None
+    unknown: Literal["reject", "add"] = "reject"
+    """Events of users or items that their table does not hold: left out and reported, or added to
+    the table without attributes."""
 
 
 class Behaviour(_Section):
@@ -78,7 +81,7 @@ class SplitConfig(_Section):
     test_from: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """The test cut: an evaluation version knows nothing after it."""
     windows: Annotated[int, Field(ge=1, le=20)] = 4
-    """Rolling windows before the test cut that make ranking rows; the last is the validation window."""
+    """Rolling windows before the test cut that make ranking rows; the last one validates."""
 
 
 class TaskConfig(_Section):

@@ -1,0 +1,114 @@
+"""Writes `tamis.toml`, with a comment above any key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Table as TomlTable
+
+from tamis.schema.config import ProjectConfig
+
+
+def dump_config(
+    config: ProjectConfig | Mapping[str, Any], comments: Mapping[str, str] | None = None
+) -> str:
+    """The config as TOML text; keys that hold their default are left out.
+
+    `comments` maps a key's path (`cascade.channels.itemcf.quota`, `features[genres]`, "" for the
+    head of the file) to the text of the comment that stands above it.
+    """
+    data = _plain(config) if isinstance(config, ProjectConfig) else config
+    notes = dict(comments or {})
+    document = tomlkit.document()
+    for line in notes.get("", "").splitlines():
+        document.add(tomlkit.comment(line))
+    if "" in notes:
+        document.add(tomlkit.nl())
+    _fill(document, data, "", notes)
+    return document.as_string().rstrip("\n") + "\n"
+
+
+def write_config(
+    config: ProjectConfig | Mapping[str, Any],
+    path: Path | str,
+    comments: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `dump_config` to `path`, whole or not at all."""
+    path = Path(path)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(dump_config(config, comments), encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _plain(config: ProjectConfig) -> dict[str, Any]:
+    data = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    for section in ("behaviours", "tasks"):
+        for entry in data.get(section, {}).values():
+            entry.pop("name", None)
+    dumped = zip(data.get("features", ()), config.features, strict=True)
+    data["features"] = [{"kind": feature.kind, **entry} for entry, feature in dumped]
+    if not data["features"]:
+        del data["features"]
+    return data
+
+
+def _fill(
+    table: tomlkit.TOMLDocument | TomlTable,
+    data: Mapping[str, Any],
+    path: str,
+    notes: Mapping[str, str],
+) -> None:
+    """Plain keys first (TOML wants them before sub-tables), then the rest in its order."""
+    for key, value in sorted(data.items(), key=lambda pair: _rank(pair[1])):
+        if value is None:
+            continue
+        at = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            child = tomlkit.table(is_super_table=_only_tables(value) and at not in notes)
+            _fill(child, value, at, notes)
+            table.add(key, _under(notes.get(at, ""), child))
+        elif _is_tables(value):
+            table.add(key, _tables(value, at, notes))
+        else:
+            for line in notes.get(at, "").splitlines():
+                table.add(tomlkit.comment(line))
+            table.add(key, value)
+
+
+def _rank(value: Any) -> int:
+    return 1 if isinstance(value, Mapping) or _is_tables(value) else 0
+
+
+def _only_tables(value: Mapping[str, Any]) -> bool:
+    return bool(value) and all(isinstance(v, Mapping) for v in value.values())
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _tables(entries: Any, at: str, notes: Mapping[str, str]) -> tomlkit.items.AoT:
+    array = tomlkit.aot()
+    for entry in entries:
+        child = tomlkit.table()
+        note = notes.get(f"{at}[{entry.get('name', '')}]", "")
+        _fill(child, entry, at, {})
+        array.append(_under(note, child))
+    return array
+
+
+def _under(note: str, child: TomlTable) -> TomlTable:
+    """The comment becomes the first lines of the table's body (above its header it would belong
+    to the table before)."""
+    if not note:
+        return child
+    headed = tomlkit.table()
+    for line in note.splitlines():
+        headed.add(tomlkit.comment(line))
+    for key, value in child.items():
+        headed.add(key, value)
+    return headed
