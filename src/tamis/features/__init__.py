@@ -2,6 +2,8 @@
 
 from tamis.features.encoders import DenseEncoder, VarLenEncoder
 from tamis.features.frame import FrameSpace
+from tamis.features.histories import Histories
+from tamis.features.history import History, Ragged
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.rows import Batch, Block, Rows
 from tamis.features.vocabulary import Vocabulary
@@ -12,8 +14,11 @@ __all__ = [
     "DenseColumn",
     "DenseEncoder",
     "FrameSpace",
+    "Histories",
+    "History",
     "IdColumn",
     "Layout",
+    "Ragged",
     "Rows",
     "TableRange",
     "VarLenEncoder",

@@ -66,8 +66,8 @@ class DenseEncoder:
 
     standard `(x − mean) / std`; minmax `(x − min) / (max − min)`; log1p `sign(x)·log(1 + |x|)`,
     then standard; none: x itself. Null, NaN and ±inf are missing: they take the training mean
-    (0 after standard) and indicator 1. A constant column becomes 0. Values outside the training range are
-    not clipped. quantile, bucket: code 2 + number of boundaries <= x; missing is code 0.
+    (0 after standard) and indicator 1. A constant column becomes 0. Values outside the training
+    range are not clipped. quantile, bucket: code 2 + number of boundaries <= x; missing is code 0.
     """
 
     transform: str

@@ -39,6 +39,8 @@ class Batch:
     """float32 (B, T); NaN where a task has no label."""
     weights: Tensor | None = None
     """float32 (B,)."""
+    groups: Tensor | None = None
+    """int64 (B,) query number of each row."""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -67,16 +69,17 @@ class Rows:
         for number, block in enumerate(self.blocks):
             at = index
             if block.pointer is not None:
-                at = self._tensor(f"pointer{number}", block.pointer)[index].long()
+                at = self._tensor(f"pointer{number}", block.pointer).index_select(0, index)
             if block.ids.shape[1]:
-                ids.append(self._tensor(f"ids{number}", block.ids)[at])
+                ids.append(self._tensor(f"ids{number}", block.ids).index_select(0, at))
             if block.dense.shape[1]:
-                dense.append(self._tensor(f"dense{number}", block.dense)[at])
+                dense.append(self._tensor(f"dense{number}", block.dense).index_select(0, at))
         return Batch(
             ids=_beside(ids, len(index), torch.int32).to(device),
             dense=_beside(dense, len(index), torch.float32).to(device),
             labels=self._rows_of("labels", self.labels, index, device),
             weights=self._rows_of("weights", self.weights, index, device),
+            groups=self._rows_of("groups", self.groups, index, device),
         )
 
     def select(self, index: NDArray[np.intp]) -> Rows:
@@ -104,11 +107,11 @@ class Rows:
     def _rows_of(
         self,
         key: str,
-        array: NDArray[np.float32] | None,
+        array: NDArray[np.float32] | NDArray[np.int64] | None,
         index: Tensor,
         device: torch.device | str,
     ) -> Tensor | None:
-        return None if array is None else self._tensor(key, array)[index].to(device)
+        return None if array is None else self._tensor(key, array).index_select(0, index).to(device)
 
 
 def _picker(index: NDArray[np.intp]):
