@@ -1,0 +1,66 @@
+# The verbs of the house. `make` alone lists them. Nothing is installed outside .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Python 3.11 first: it is what every figure of the project was measured with. Override: PYTHON=…
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.tamis-setup
+DOCS_STAMP := $(VENV)/.tamis-docs
+# Extra words for pip, for instance an index of CPU builds of torch.
+PIP_FLAGS ?=
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
+
+.PHONY: help setup demo test check docs bench bench-train clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(STAMP) ## the environment: .venv with .venv/bin/tamis
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: up to date",:)
+
+$(STAMP): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Tamis needs Python 3.11 or newer; none was found. \
+	Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setup: $(VENV) by $$($(PYTHON) --version), pinned by constraints.txt (a few minutes the first time)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -e '.[dev]'
+	@touch $@
+	@echo "setup: done, $(BIN)/tamis is ready"
+
+demo: setup ## the whole cascade on MovieLens-1M, in ./tamis-demo
+	$(BIN)/tamis demo
+
+test: setup ## all tests
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint, types, import layers, dependencies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+docs: $(DOCS_STAMP) ## the site, in build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "docs: build/docs/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	@echo "docs: installing mkdocs"
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
+bench: setup ## our own figures: request latency, training and serving speed
+	$(BIN)/python -m benchmarks.bench
+
+bench-train: setup ## DeepFM side by side with other libraries, each in its own environment
+	$(BIN)/python -m benchmarks.bench_train
+
+clean: ## removes the environment, caches and build output (not tamis-demo, not downloaded data)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info
