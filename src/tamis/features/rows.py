@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -98,6 +98,10 @@ class Rows:
             weights=pick(self.weights),
             groups=pick(self.groups),
         )
+
+    def labelled(self, labels: NDArray[np.float32], groups: NDArray[np.int64]) -> Rows:
+        """The same rows with labels (n, T) and each row's query number (n,)."""
+        return replace(self, labels=labels, groups=groups)
 
     def _tensor(self, key: str, array: NDArray[np.generic]) -> Tensor:
         if key not in self._tensors:
