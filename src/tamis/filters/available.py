@@ -1,0 +1,56 @@
+"""Only items whose boolean column is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from tamis.cascade.query import Bool
+from tamis.events import Table
+from tamis.filters._mask import ItemMaskFilter, column_of
+from tamis.schema import ConfigError
+
+_TRUE = ("true", "t", "yes", "y", "1")
+_FALSE = ("false", "f", "no", "n", "0")
+
+
+class AvailableConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str = "available"
+    """Boolean column of the items' table; 0/1 and true/false, yes/no as text are read too."""
+    reason: str = "not available"
+    """What the trace says of a removed item."""
+
+
+class AvailableFilter(ItemMaskFilter):
+    """Keeps items whose `column` is true; a missing value counts as false."""
+
+    Config = AvailableConfig
+
+    def __init__(self, config: AvailableConfig | None = None, **options: Any) -> None:
+        super().__init__()
+        self.config = config or AvailableConfig(**options)
+        self.reason = self.config.reason
+
+    def _allowed(self, items: Table) -> Bool:
+        column = column_of(items, self.config.column, "filter `available`")
+        if column.dtype != pl.Boolean:
+            column = _as_boolean(column)
+        return column.fill_null(False).to_numpy().astype(np.bool_)
+
+
+def _as_boolean(column: pl.Series) -> pl.Series:
+    """True/false from numbers 0/1 or text; anything else is a ConfigError with its first value."""
+    text = column.cast(pl.Int64).cast(pl.String) if column.dtype.is_numeric() else column
+    text = text.cast(pl.String).str.strip_chars().str.to_lowercase()
+    wrong = column.filter(~text.is_in(list(_TRUE + _FALSE)) & text.is_not_null())
+    if len(wrong):
+        raise ConfigError(
+            f"filter `available`: column {column.name!r} holds {wrong[0]!r}, which is neither true "
+            f"nor false; give a boolean column, or use the filter `attribute` with an operator"
+        )
+    return text.is_in(list(_TRUE))

@@ -1,0 +1,96 @@
+"""The categories (or authors, brands) of every item, as one array that re-rankers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from tamis.cascade import Ragged
+from tamis.cascade.query import Int32, Int64
+from tamis.events import Table
+from tamis.schema import ConfigError, StageError
+
+
+@dataclass(frozen=True, eq=False)
+class ItemCategories:
+    """`of.values[of.indptr[i]:of.indptr[i + 1]]` are item i's category codes, in the table's order.
+
+    No repeats within an item; an item without a value has an empty list. Codes are 0 … C − 1.
+    """
+
+    of: Ragged
+
+    @classmethod
+    def read(cls, items: Table, column: str, separator: str | None = None) -> Self:
+        """From a column of the items' table: one value, a list, or a text split by `separator`."""
+        if column not in items.frame.columns:
+            known = ", ".join(items.frame.columns) or "none"
+            raise ConfigError(
+                f"re-rank: column {column!r} is not in the items' table (its columns: {known}); "
+                f"set `column` to one of them"
+            )
+        values = _lists(items.frame[column], separator)
+        rows = pl.DataFrame({"row": np.arange(len(items), dtype=np.int64), "value": values})
+        rows = rows.explode("value").with_columns(pl.col("value").str.strip_chars())
+        rows = rows.filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
+        rows = rows.unique(["row", "value"], keep="first", maintain_order=True)
+        code = (rows["value"].rank("dense") - 1).cast(pl.Int32).to_numpy()
+        counts = np.bincount(rows["row"].to_numpy(), minlength=len(items))
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(Ragged(indptr, code.astype(np.int32)))
+
+    def primary(self) -> ItemCategories:
+        """Only each item's first category."""
+        sizes = np.diff(self.of.indptr)
+        first = self.of.indptr[:-1][sizes > 0]
+        indptr = np.concatenate([[0], np.cumsum(sizes > 0)]).astype(np.int64)
+        return ItemCategories(Ragged(indptr, self.of.values[first]))
+
+    def ordered(self) -> ItemCategories:
+        """Each item's codes ascending, as set operations want them."""
+        row = np.repeat(np.arange(len(self.of)), np.diff(self.of.indptr))
+        order = np.lexsort((self.of.values, row))
+        return ItemCategories(Ragged(self.of.indptr, self.of.values[order]))
+
+    def groups(self) -> Int64:
+        """(items,) equal numbers for items whose codes are the same set; 0 … G."""
+        codes = self.ordered().of
+        row = np.repeat(np.arange(len(codes)), np.diff(codes.indptr))
+        frame = pl.DataFrame({"row": row, "code": codes.values})
+        sets = frame.group_by("row", maintain_order=True).agg(pl.col("code").cast(pl.String))
+        text = sets["code"].list.join(",")
+        groups = np.zeros(len(codes), np.int64)  # 0 = no category
+        groups[sets["row"].to_numpy()] = text.rank("dense").cast(pl.Int64).to_numpy()
+        return groups
+
+    def check(self, items: Int32, stage: str) -> None:
+        """StageError where a candidate is not among the fitted items."""
+        if len(items) and items.max() >= len(self.of):
+            raise StageError(
+                f"{stage} knows {len(self.of)} items and was given item row {items.max()}; "
+                f"fit it on the items' table that recall uses"
+            )
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        np.save(directory / "category_indptr.npy", self.of.indptr)
+        np.save(directory / "category_values.npy", self.of.values)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        indptr = np.load(directory / "category_indptr.npy", mmap_mode="r")
+        return cls(Ragged(indptr, np.load(directory / "category_values.npy", mmap_mode="r")))
+
+
+def _lists(column: pl.Series, separator: str | None) -> pl.Series:
+    """The column as lists of text."""
+    if isinstance(column.dtype, pl.List | pl.Array):
+        return column.cast(pl.List(pl.String))
+    text = column.cast(pl.String)
+    if separator:
+        return text.str.split(separator)
+    return text.reshape((len(text), 1)).cast(pl.List(pl.String))

@@ -1,0 +1,112 @@
+"""At most m of one category (author, brand) in any w adjacent places, and in the slate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.events import Dataset
+from tamis.rerank._categories import ItemCategories
+from tamis.rerank._plan import arrange
+from tamis.schema import NotFittedError
+
+
+class AtMostConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    in_window: Annotated[int, Field(ge=1)] | None = 2
+    """Most items of one category in any `window` adjacent places; None = no such rule."""
+    window: Annotated[int, Field(ge=2)] = 5
+    in_slate: Annotated[int, Field(ge=1)] | None = None
+    """Most items of one category in the whole slate; None = no such rule."""
+    column: str = "category"
+    """Items' column that is counted: category, author, brand."""
+    separator: str | None = None
+    """Splits a text column of several values ("Action|Comedy")."""
+    count: Literal["all", "primary"] = "all"
+    """An item of several categories counts in each of them, or in its first only."""
+    depth: Annotated[int, Field(ge=1)] = 50
+    """Places that are planned together, whatever n is; behind them the rule works place by place."""
+    search: Annotated[int, Field(ge=0)] = 100_000
+    """Candidates looked at while searching a plan (about 1 ns each) before the best found is taken."""
+
+    @model_validator(mode="after")
+    def _some_rule(self) -> Self:
+        if self.in_window is None and self.in_slate is None:
+            raise ValueError("neither in_window nor in_slate is set: the rule would do nothing")
+        return self
+
+
+class AtMost:
+    """Keeps the given order as far as the rules allow it.
+
+    The first `depth` places are one plan, made by depth-first search with candidates tried in
+    their order: the first plan (by place) that holds the rules over the longest head. Where a
+    slate that holds them exists, one is found, unless the search was cut short (`search`); where
+    none exists, the rules give way behind that head, the slate's before the window's, and the trace
+    says so. The plan does not depend on n: a slate of 10 is the head of a slate of 50.
+    """
+
+    Config = AtMostConfig
+    name = "at_most"
+
+    def __init__(self, config: AtMostConfig | None = None, **options: Any) -> None:
+        self.config = config or AtMostConfig(**options)
+        self._categories: ItemCategories | None = None
+        self._groups: NDArray[np.int64] | None = None
+
+    def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
+        """Reads the items' categories."""
+        del context
+        config = self.config
+        categories = ItemCategories.read(data.items, config.column, config.separator)
+        self._categories = categories.primary() if config.count == "primary" else categories
+        self._groups = self._categories.groups()
+        return self
+
+    def order(self, queries: Queries, candidates: Candidates, n: int) -> NDArray[np.intp]:
+        """A permutation within each query: the slate, then the others in their order."""
+        return self.arrange(queries, candidates, n)[0]
+
+    def arrange(
+        self, queries: Queries, candidates: Candidates, n: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+        """The permutation, and for each given candidate which rule gave way where it was placed.
+
+        0 = none, 1 = the slate's, 2 = the window's, 3 = both (candidates behind the arranged
+        places are 0).
+        """
+        del queries
+        if self._categories is None or self._groups is None:
+            raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
+        self._categories.check(candidates.item, "re-rank `at_most`")
+        config = self.config
+        unlimited = len(candidates) + 1
+        return arrange(
+            candidates.indptr,
+            candidates.item,
+            self._categories.of,
+            self._groups,
+            (config.in_window or unlimited, config.window, config.in_slate or unlimited),
+            (n, config.depth, config.search),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Writes the categories."""
+        if self._categories is None or self._groups is None:
+            raise NotFittedError("re-rank `at_most` cannot be saved before fit(data)")
+        self._categories.save(directory)
+        np.save(directory / "groups.npy", self._groups)
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self:
+        """Opens what `save` wrote, memory-mapped."""
+        loaded = cls(config)
+        loaded._categories = ItemCategories.load(directory)
+        loaded._groups = np.load(directory / "groups.npy", mmap_mode="r")
+        return loaded

@@ -1,0 +1,313 @@
+"""Maximal marginal relevance: good items that differ from those above them.
+
+Carbonell & Goldstein 1998: each place takes `argmax θ·score_i − (1−θ)·max_{j∈S} sim(i, j)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import polars as pl
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.cascade.query import Float32, Int32, Int64
+from tamis.events import Dataset, Table
+from tamis.rerank._categories import ItemCategories
+from tamis.schema import ConfigError, NotFittedError, StageError
+
+
+class MMRConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    theta: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Weight of the score against the likeness to what stands above; 1 keeps the order."""
+    similarity: Literal["category", "vector"] = "category"
+    """Jaccard of the items' category lists, or cosine of their vectors."""
+    column: str = "category"
+    """Items' column of the categories, or of the vectors (a list column of one length)."""
+    separator: str | None = None
+    """Splits a text column of categories ("Action|Comedy")."""
+    window: Annotated[int, Field(ge=1)] | None = None
+    """Likeness counts against the last `window` places only; None = the whole slate."""
+    depth: Annotated[int, Field(ge=0)] = 50
+    """Places that are arranged at least, so that a rule behind this one sees the same list for
+    every n."""
+
+
+class MMR:
+    """Greedy MMR. Scores (`value`) are min-max scaled within the query; equal marginal values are
+    taken by place; candidates without a finite score come last. The choice of a place does not
+    depend on how many follow, so a slate of 10 is the head of a slate of 50."""
+
+    Config = MMRConfig
+    name = "mmr"
+
+    def __init__(self, config: MMRConfig | None = None, **options: Any) -> None:
+        self.config = config or MMRConfig(**options)
+        self._vectors: Float32 | None = None
+        self._categories: ItemCategories | None = None
+
+    def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
+        """Reads the items' categories or vectors."""
+        del context
+        config = self.config
+        if config.similarity == "vector":
+            return self.with_vectors(_vectors(data.items, config.column))
+        categories = ItemCategories.read(data.items, config.column, config.separator)
+        self._categories = categories.ordered()
+        return self
+
+    def with_vectors(self, vectors: Float32) -> Self:
+        """Measures likeness by these (items, d) vectors, a recall tower's for instance.
+
+        They are normalised here; a zero or non-finite vector is like nothing (cosine 0).
+        """
+        if self.config.similarity != "vector":
+            raise ConfigError(
+                "re-rank `mmr` was given vectors, but its similarity is 'category'; "
+                "set similarity = 'vector'"
+            )
+        vectors = np.where(np.isfinite(vectors).all(1, keepdims=True), vectors, 0.0)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._vectors = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+        return self
+
+    def order(self, queries: Queries, candidates: Candidates, n: int) -> NDArray[np.intp]:
+        """A permutation within each query: its best n by MMR, then the others in their order."""
+        return self.arrange(queries, candidates, n)[0]
+
+    def arrange(
+        self, queries: Queries, candidates: Candidates, n: int
+    ) -> tuple[NDArray[np.intp], Float32]:
+        """The permutation, and each candidate's marginal value when it was taken.
+
+        The value (n,) is in the order of the given candidates; NaN where the place was not
+        arranged. It lies in [θ − 1, θ] for likenesses in [0, 1].
+        """
+        del queries
+        value = np.asarray(candidates.columns["value"], dtype=np.float64)
+        places = max(n, self.config.depth)
+        theta, window = self.config.theta, self.config.window or len(candidates) + 1
+        if self.config.similarity == "vector":
+            vectors = self._gathered(candidates.item)
+            return _mmr_vectors(candidates.indptr, value, vectors, theta, window, places)
+        if self._categories is None:
+            raise NotFittedError("re-rank `mmr` is used before fit(data); call fit or load it")
+        self._categories.check(candidates.item, "re-rank `mmr`")
+        of = self._categories.of
+        return _mmr_categories(
+            candidates.indptr, value, candidates.item, of.indptr, of.values, theta, window, places
+        )
+
+    def _gathered(self, items: Int32) -> Float32:
+        if self._vectors is None:
+            raise NotFittedError(
+                "re-rank `mmr` has no item vectors; call fit(data) or with_vectors(vectors)"
+            )
+        if len(items) and items.max() >= len(self._vectors):
+            raise StageError(
+                f"re-rank `mmr` knows {len(self._vectors)} item vectors and was given item row "
+                f"{items.max()}; give it the vectors of the version that recall uses"
+            )
+        return np.ascontiguousarray(self._vectors[items])
+
+    def save(self, directory: Path) -> None:
+        """Writes the vectors or the categories."""
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._vectors is not None:
+            np.save(directory / "vectors.npy", self._vectors)
+        elif self._categories is not None:
+            self._categories.save(directory)
+        else:
+            raise NotFittedError("re-rank `mmr` cannot be saved before fit(data)")
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self:
+        """Opens what `save` wrote, memory-mapped."""
+        loaded = cls(config)
+        if loaded.config.similarity == "vector":
+            loaded._vectors = np.load(directory / "vectors.npy", mmap_mode="r")
+        else:
+            loaded._categories = ItemCategories.load(directory)
+        return loaded
+
+
+def _vectors(items: Table, column: str) -> Float32:
+    """(items, d) from a list column; a missing list becomes the zero vector."""
+    if column not in items.frame.columns:
+        known = ", ".join(items.frame.columns) or "none"
+        raise ConfigError(
+            f"re-rank `mmr`: column {column!r} is not in the items' table (its columns: {known})"
+        )
+    series = items.frame[column]
+    if not isinstance(series.dtype, pl.List | pl.Array):
+        raise ConfigError(
+            f"re-rank `mmr`: column {column!r} holds {series.dtype}, not lists of numbers; name a "
+            f"vector column, or set similarity = 'category'"
+        )
+    lists = series.cast(pl.List(pl.Float32))
+    widths = lists.list.len().drop_nulls().unique().to_list()
+    if len(widths) != 1:
+        raise ConfigError(
+            f"re-rank `mmr`: the vectors of column {column!r} have lengths {sorted(widths)[:5]}; "
+            f"they must have one length"
+        )
+    vectors = np.zeros((len(items), widths[0]), np.float32)
+    present = lists.is_not_null().to_numpy()
+    vectors[present] = lists.drop_nulls().explode().to_numpy().reshape(-1, widths[0])
+    return vectors
+
+
+@njit(cache=True)
+def _scaled(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Min-max to [0, 1] over the finite values; −inf for the others, 0 where all are equal."""
+    low, high = np.inf, -np.inf
+    for v in value:
+        if np.isfinite(v):
+            low, high = min(low, v), max(high, v)
+    scaled = np.empty(len(value))
+    for i in range(len(value)):
+        if not np.isfinite(value[i]):
+            scaled[i] = -np.inf
+        else:
+            scaled[i] = (value[i] - low) / (high - low) if high > low else 0.0
+    return scaled
+
+
+@njit(cache=True)
+def _best_place(
+    score: NDArray[np.float64], like: NDArray[np.float64], taken: NDArray[np.bool_], theta: float
+) -> tuple[int, float]:
+    """The first candidate with the greatest marginal value; those without a score only at last."""
+    best, most = -1, -np.inf
+    for i in range(len(score)):
+        if taken[i]:
+            continue
+        marginal = -np.inf
+        if score[i] > -np.inf:
+            marginal = theta * score[i] - (1.0 - theta) * like[i]
+        if best < 0 or marginal > most:
+            best, most = i, marginal
+    return best, most
+
+
+@njit(cache=True)
+def _tail(order: NDArray[np.intp], start: int, filled: int, taken: NDArray[np.bool_]) -> None:
+    """Writes the candidates not taken, in their order, behind the `filled` places."""
+    for i in range(len(taken)):
+        if not taken[i]:
+            order[start + filled] = start + i
+            filled += 1
+
+
+@njit(cache=True)
+def _remember(
+    recent: NDArray[np.float64], place: int, new: NDArray[np.float64], like: NDArray[np.float64]
+) -> None:
+    """like = the greatest likeness to the last `len(recent)` places, `new` being the latest.
+
+    `recent` is a ring of the likenesses to those places; empty = the slate is the window.
+    """
+    window = len(recent)
+    if window == 0:
+        for i in range(len(like)):
+            like[i] = max(like[i], new[i]) if place > 0 else new[i]
+        return
+    recent[place % window] = new
+    for i in range(len(like)):
+        most = recent[0, i]
+        for w in range(1, min(place + 1, window)):
+            most = max(most, recent[w, i])
+        like[i] = most
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _dots(vectors: Float32, one: Float32, out: NDArray[np.float64]) -> None:
+    for j in range(len(vectors)):
+        dot = np.float32(0.0)
+        for d in range(len(one)):
+            dot += vectors[j, d] * one[d]
+        out[j] = dot
+
+
+@njit(cache=True)
+def _mmr_vectors(
+    indptr: Int64,
+    value: NDArray[np.float64],
+    vectors: Float32,
+    theta: float,
+    window: int,
+    places: int,
+) -> tuple[NDArray[np.intp], Float32]:
+    order = np.empty(len(value), np.intp)
+    taken_at = np.full(len(value), np.nan, np.float32)
+    for q in range(len(indptr) - 1):
+        start, n = indptr[q], indptr[q + 1] - indptr[q]
+        score = _scaled(value[start : start + n])
+        head = min(n, places)
+        taken, like = np.zeros(n, np.bool_), np.zeros(n)
+        recent = np.zeros((window if window < head else 0, n))
+        new = np.empty(n)
+        for place in range(head):
+            i, marginal = _best_place(score, like, taken, theta)
+            taken[i] = True
+            order[start + place] = start + i
+            taken_at[start + i] = marginal
+            _dots(vectors[start : start + n], vectors[start + i], new)
+            _remember(recent, place, new, like)
+        _tail(order, start, head, taken)
+    return order, taken_at
+
+
+@njit(cache=True)
+def _jaccard(a: Int32, b: Int32) -> float:
+    """Shared ÷ all of two ascending lists; 0 where both are empty."""
+    i, j, shared = 0, 0, 0
+    while i < len(a) and j < len(b):
+        if a[i] == b[j]:
+            shared, i, j = shared + 1, i + 1, j + 1
+        elif a[i] < b[j]:
+            i += 1
+        else:
+            j += 1
+    union = len(a) + len(b) - shared
+    return shared / union if union > 0 else 0.0
+
+
+@njit(cache=True)
+def _mmr_categories(
+    indptr: Int64,
+    value: NDArray[np.float64],
+    item: Int32,
+    of_indptr: Int64,
+    of_values: Int32,
+    theta: float,
+    window: int,
+    places: int,
+) -> tuple[NDArray[np.intp], Float32]:
+    order = np.empty(len(value), np.intp)
+    taken_at = np.full(len(value), np.nan, np.float32)
+    for q in range(len(indptr) - 1):
+        start, n = indptr[q], indptr[q + 1] - indptr[q]
+        score = _scaled(value[start : start + n])
+        head = min(n, places)
+        taken, like = np.zeros(n, np.bool_), np.zeros(n)
+        recent = np.zeros((window if window < head else 0, n))
+        new = np.empty(n)
+        for place in range(head):
+            i, marginal = _best_place(score, like, taken, theta)
+            taken[i] = True
+            order[start + place] = start + i
+            taken_at[start + i] = marginal
+            mine = of_values[of_indptr[item[start + i]] : of_indptr[item[start + i] + 1]]
+            for j in range(n):
+                row = item[start + j]
+                new[j] = _jaccard(mine, of_values[of_indptr[row] : of_indptr[row + 1]])
+            _remember(recent, place, new, like)
+        _tail(order, start, head, taken)
+    return order, taken_at

@@ -1,0 +1,181 @@
+"""`at_most`: the rules hold exactly when they can; the answer is a permutation and a prefix."""
+
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.cascade import Candidates, History, Queries, Ragged
+from tamis.events import Dataset, Events, Table
+from tamis.rerank import AtMost
+from tamis.schema import ConfigError, NotFittedError
+
+
+def dataset(**columns) -> Dataset:
+    frame = pl.DataFrame(columns)
+    ids = pl.Series([f"i{k}" for k in range(len(frame))], dtype=pl.String)
+    none = np.zeros(0)
+    events = Events(*(none.astype(t) for t in ("i4", "i4", "u1", "i8", "i8", "f4", "i8", "i2")))
+    return Dataset(Table("users", ids[:0], pl.DataFrame()), Table("items", ids, frame), events, ())
+
+
+def ranked(*lists: list[int]) -> tuple[Queries, Candidates]:
+    """Lists of item rows, best first."""
+    items = Ragged.of([np.array(x, np.int32) for x in lists])
+    q = len(lists)
+    value = np.concatenate([[0.0], *(np.linspace(1, 0.1, len(x)) for x in lists)])[1:]
+    queries = Queries(
+        np.zeros(q, np.int32), np.zeros(q, np.int64), History.empty(q), Ragged.empty(q)
+    )
+    candidates = Candidates(items.indptr, items.values, {"value": value.astype(np.float32)})
+    return queries, candidates
+
+
+def violations(slate: list[set[str]], in_window: int, window: int, in_slate: int) -> bool:
+    """The rule as one reads it."""
+    spans = [slate[i : i + window] for i in range(len(slate))]
+    names = set().union(*slate)
+    return any(
+        sum(name in item for item in slate) > in_slate
+        or any(sum(name in item for item in span) > in_window for span in spans)
+        for name in names
+    )
+
+
+def test_second_of_a_category_waits_for_its_turn() -> None:
+    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "a", "b", "c"]))
+    order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
+    # a b a c a: the only kind of order that separates three a by two others.
+    assert order.tolist() == [0, 3, 1, 4, 2]
+    assert gave_way.tolist() == [0, 0, 0, 0, 0]
+
+
+def test_looks_ahead_where_taking_the_best_first_would_fail() -> None:
+    rule = AtMost(in_window=1, window=2).fit(dataset(category=["b", "a", "a"]))
+    assert rule.order(*ranked([0, 1, 2]), 3).tolist() == [1, 0, 2]
+
+
+def test_slate_limit_gives_way_where_nothing_else_is_left() -> None:
+    rule = AtMost(in_window=None, in_slate=1).fit(dataset(category=["a", "a", "b"]))
+    order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
+    assert order.tolist() == [0, 2, 1]
+    assert gave_way.tolist() == [0, 1, 0]
+
+
+def test_the_slates_rule_gives_way_before_the_windows() -> None:
+    data = dataset(category=["a", "a", "b", "b", "b"])
+    rule = AtMost(in_window=1, window=2, in_slate=2).fit(data)
+    order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
+    # Four places hold both rules; the fifth b breaks the slate's rule but not the window's only
+    # if it does not stand beside a b.
+    assert order.tolist() == [0, 2, 1, 3, 4]
+    assert gave_way.tolist() == [0, 0, 0, 0, 3]
+
+
+def test_items_of_several_categories_count_in_each_or_in_the_first() -> None:
+    data = dataset(genres=["a|b", "b|a", "b", None])
+    each = AtMost(column="genres", separator="|", in_window=1, window=2).fit(data)
+    assert each.order(*ranked([0, 1, 2, 3]), 3).tolist()[:3] == [0, 3, 1]
+    first = AtMost(column="genres", separator="|", in_window=1, window=2, count="primary")
+    assert first.fit(data).order(*ranked([0, 1, 2, 3]), 3).tolist() == [0, 1, 3, 2]
+
+
+def test_list_and_number_columns_are_categories_too() -> None:
+    data = dataset(tags=[["x", "y"], ["y"], []], author=[7, 7, 8])
+    tags = AtMost(column="tags", in_window=1, window=2).fit(data)
+    assert tags.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
+    author = AtMost(column="author", in_window=1, window=2).fit(data)
+    assert author.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
+
+
+CATEGORIES = st.lists(st.sets(st.sampled_from("abc"), max_size=2), min_size=1, max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(CATEGORIES, st.integers(1, 2), st.integers(2, 4), st.integers(1, 3), st.integers(1, 6))
+def test_rules_hold_exactly_when_some_order_holds_them(
+    categories: list[set[str]], in_window: int, window: int, in_slate: int, n: int
+) -> None:
+    n = min(n, len(categories))
+    data = dataset(c=pl.Series([sorted(c) for c in categories], dtype=pl.List(pl.String)))
+    rule = AtMost(column="c", in_window=in_window, window=window, in_slate=in_slate).fit(data)
+    order, gave_way = rule.arrange(*ranked(list(range(len(categories)))), n)
+    slate = [categories[i] for i in order[:n]]
+    possible = any(
+        not violations([categories[i] for i in p], in_window, window, in_slate)
+        for p in permutations(range(len(categories)), n)
+    )
+    assert violations(slate, in_window, window, in_slate) == (not possible)
+    assert gave_way[order[:n]].any() == (not possible)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CATEGORIES, st.integers(1, 2), st.integers(2, 4), st.integers(1, 3))
+def test_permutation_and_prefix(
+    categories: list[set[str]], in_window: int, window: int, in_slate: int
+) -> None:
+    size = len(categories)
+    data = dataset(c=pl.Series([sorted(c) for c in categories], dtype=pl.List(pl.String)))
+    rule = AtMost(column="c", in_window=in_window, window=window, in_slate=in_slate, depth=3)
+    whole = rule.fit(data).order(*ranked(list(range(size))), size)
+    assert sorted(whole) == list(range(size))
+    for n in range(size):
+        part = rule.order(*ranked(list(range(size))), n)
+        assert part[:n].tolist() == whole[:n].tolist()
+        assert sorted(part) == list(range(size))
+
+
+def test_first_plan_by_place_is_taken() -> None:
+    """Against brute force: among all orders that hold, the lexicographically first."""
+    categories = ["a", "a", "b", "a", "b", "c"]
+    rule = AtMost(in_window=1, window=2, in_slate=3).fit(dataset(category=categories))
+    order = rule.order(*ranked(list(range(6))), 6)
+    holding = (
+        p for p in permutations(range(6)) if not violations([{categories[i]} for i in p], 1, 2, 3)
+    )
+    assert order.tolist() == list(min(holding))
+
+
+def test_queries_of_a_batch_do_not_touch_one_another() -> None:
+    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "b", "c"]))
+    lists = [[0, 1, 2], [], [1, 3, 0], [2]]
+    together = rule.order(*ranked(*lists), 3)
+    start, alone = 0, []
+    for x in lists:
+        alone += (rule.order(*ranked(x), 3) + start).tolist()
+        start += len(x)
+    assert together.tolist() == alone
+
+
+def test_empty_lists_are_legal() -> None:
+    rule = AtMost().fit(dataset(category=["a"]))
+    order, gave_way = rule.arrange(*ranked([], []), 10)
+    assert order.shape == gave_way.shape == (0,)
+
+
+def test_a_cut_search_still_answers() -> None:
+    """Search 0: no stepping back, what is reached place by place counts."""
+    rule = AtMost(in_window=1, window=2, search=0).fit(dataset(category=["b", "a", "a"]))
+    order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
+    assert order.tolist() == [0, 1, 2]
+    assert gave_way.tolist() == [0, 0, 2]
+
+
+def test_save_and_load_change_nothing(tmp_path) -> None:
+    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "b", "b"]))
+    rule.save(tmp_path / "x")
+    again = AtMost.load(tmp_path / "x", rule.config)
+    ask = ranked([0, 1, 2, 3])
+    assert again.order(*ask, 4).tolist() == rule.order(*ask, 4).tolist()
+
+
+def test_errors_name_the_cure() -> None:
+    with pytest.raises(ConfigError, match=r"'genre' is not in the items' table \(its columns: cat"):
+        AtMost(column="genre").fit(dataset(category=["a"]))
+    with pytest.raises(NotFittedError, match="call fit or load"):
+        AtMost().order(*ranked([0]), 1)
+    with pytest.raises(ValueError, match="neither in_window nor in_slate"):
+        AtMost(in_window=None)
