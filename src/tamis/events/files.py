@@ -1,0 +1,244 @@
+"""Opens a table file of any supported format; a broken file is refused with its name and a cure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.schema import DataError
+
+TEXT, PARQUET, JSONL = "text", "parquet", "jsonl"
+FORMATS = {
+    ".csv": TEXT,
+    ".tsv": TEXT,
+    ".txt": TEXT,
+    ".tab": TEXT,
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+    ".jsonl": JSONL,
+    ".ndjson": JSONL,
+    ".json": JSONL,
+}
+COMPRESSED = (".gz", ".zst", ".zstd")
+SEPARATORS = (",", "\t", ";", "|")
+
+
+@dataclass
+class RawTable:
+    """A file as it stands, before anything is judged."""
+
+    file: str
+    """Name for messages and the rejects report."""
+    frame: pl.DataFrame
+    """Text tables: all columns are text, empty fields null. Others: as typed in the file."""
+    row_numbers: NDArray[np.int64]
+    """(n,) as an editor shows them: line numbers of text files (the header is line 1), else 1 …"""
+    broken: list[tuple[NDArray[np.int64], str, pl.Series]]
+    """Lines that are no rows: their numbers, the reason, their text."""
+    separator: str = ""
+
+
+def format_of(path: Path) -> str | None:
+    """`text`, `parquet` or `jsonl` by the file's ending (before .gz or .zst); None = unknown."""
+    suffixes = [s.lower() for s in path.suffixes]
+    while suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def read_raw(path: Path, file: str, separator: str | None = None) -> RawTable:
+    """Reads the file `path`, called `file` in messages.
+
+    Raises:
+        DataError: it is missing, of an unknown format, damaged, cut short, or empty.
+    """
+    if not path.exists():
+        there = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
+        listing = ", ".join(there[:12]) or "nothing"
+        raise DataError(f"{file}: there is no such file; its folder holds {listing}.")
+    kind = format_of(path)
+    if kind is None:
+        raise DataError(
+            f"{file}: unknown format. Use {', '.join(FORMATS)}, each also with .gz or .zst."
+        )
+    try:
+        if kind == TEXT:
+            table = _read_text(path, file, separator)
+        elif kind == JSONL:
+            table = _read_jsonl(path, file)
+        else:
+            table = _read_parquet(path, file)
+    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise DataError(_damage(file, kind, error)) from error
+    if table.frame.width == 0 or (table.frame.height == 0 and not table.broken):
+        raise DataError(f"{file}: the table is empty (no rows after the header).")
+    return table
+
+
+def _read_parquet(path: Path, file: str) -> RawTable:
+    frame = pl.read_parquet(path, glob=False)
+    return RawTable(file, frame, np.arange(1, frame.height + 1), [])
+
+
+def _read_text(path: Path, file: str, separator: str | None) -> RawTable:
+    header = _header(path)
+    if not header:
+        raise DataError(f"{file}: the file is empty. Its first line must name the columns.")
+    separator = separator or max(SEPARATORS, key=header.count)
+    try:
+        quotes = _quotes(path)
+        if quotes % 2:
+            return _read_line_by_line(path, file, separator)
+        frame = pl.read_csv(
+            path,
+            separator=separator,
+            infer_schema=False,
+            quote_char='"' if quotes else None,
+            glob=False,
+        )
+    except pl.exceptions.ComputeError as error:
+        if "utf-8" in str(error).lower():
+            raise
+        return _read_line_by_line(path, file, separator)
+    return RawTable(file, frame, np.arange(2, frame.height + 2), [], separator)
+
+
+def _header(path: Path) -> str:
+    lines = _lines(path, n_rows=1)
+    return (lines[0] or "") if len(lines) else ""
+
+
+def _lines(path: Path, n_rows: int | None = None) -> pl.Series:
+    """(n,) the lines of a text file, compressed or not; an empty line is null."""
+    try:
+        frame = pl.read_csv(
+            path,
+            has_header=False,
+            separator="\x1f",
+            quote_char=None,
+            infer_schema=False,
+            new_columns=["line"],
+            n_rows=n_rows,
+            truncate_ragged_lines=True,
+            glob=False,
+        )
+    except pl.exceptions.NoDataError:
+        return pl.Series("line", [], dtype=pl.String)
+    return frame["line"].str.strip_chars_end("\r").str.strip_chars_start("\ufeff")
+
+
+def _quotes(path: Path) -> int:
+    """Quotation marks in the file: none lets the parser skip them, an odd number is a defect."""
+    if path.suffix.lower() in COMPRESSED:
+        counts = _lines(path).str.count_matches('"', literal=True)
+        return int(counts.cast(pl.Int64).sum() or 0)
+    total = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 24):
+            total += block.count(b'"')
+    return total
+
+
+def _read_line_by_line(path: Path, file: str, separator: str) -> RawTable:
+    """For files with defective lines: keeps the lines that have the header's number of fields.
+
+    Tab-separated files are taken without quoting (their quotation marks are mostly text); in others
+    a line with an open quotation is refused, so one stray mark cannot swallow the rest of the file.
+    """
+    lines = _lines(path)
+    quoting = separator != "\t"
+    bare = lines.str.replace_all('"[^"]*"', "") if quoting else lines
+    fields = (bare.str.count_matches(separator, literal=True) + 1).fill_null(0).to_numpy()
+    width = int(fields[0])
+    numbers = np.arange(1, len(lines) + 1)
+    open_quote = np.zeros(len(lines), dtype=np.bool_)
+    if quoting:
+        open_quote = bare.str.contains('"', literal=True).fill_null(False).to_numpy()
+    empty = lines.is_null().to_numpy()
+    broken: list[tuple[NDArray[np.int64], str, pl.Series]] = []
+    for bad, reason in (
+        (open_quote, "a quotation mark is never closed"),
+        ((fields > width) & ~open_quote, f"more than the header's {width} fields"),
+    ):
+        if bad.any():
+            broken.append((numbers[bad], reason, lines.filter(pl.Series(bad))))
+    good = ~empty & ~open_quote & (fields <= width)
+    good[0] = True
+    text = "\n".join(lines.filter(pl.Series(good)).to_list()).encode()
+    frame = pl.read_csv(
+        text, separator=separator, infer_schema=False, quote_char='"' if quoting else None
+    )
+    return RawTable(file, frame, numbers[good][1:], broken, separator)
+
+
+def _read_jsonl(path: Path, file: str) -> RawTable:
+    try:
+        frame = pl.read_ndjson(path, infer_schema_length=None)
+        numbers = np.arange(1, frame.height + 1)
+        broken: list[tuple[NDArray[np.int64], str, pl.Series]] = []
+    except pl.exceptions.ComputeError:
+        lines = _lines(path)
+        good = _is_object(lines)
+        bad = ~good & lines.is_not_null().to_numpy()
+        numbers = np.arange(1, len(lines) + 1)
+        broken = [(numbers[bad], "not a JSON object", lines.filter(pl.Series(bad)))]
+        kept = lines.filter(pl.Series(good)).to_list()
+        if not kept:
+            raise
+        frame = pl.read_ndjson("\n".join(kept).encode(), infer_schema_length=None)
+        numbers = numbers[good]
+    return RawTable(file, frame, numbers, broken)
+
+
+def _is_object(lines: pl.Series) -> NDArray[np.bool_]:
+    """(n,) which lines parse as one JSON object each (only asked when a file has a bad line)."""
+    import json
+
+    def parses(line: str | None) -> bool:
+        try:
+            return line is not None and isinstance(json.loads(line), dict)
+        except ValueError:
+            return False
+
+    return np.fromiter(map(parses, lines.to_list()), dtype=np.bool_, count=len(lines))
+
+
+def _damage(file: str, kind: str, error: Exception) -> str:
+    """The cause in the words of someone who has the file in hand."""
+    text = re.sub(r"\s+", " ", str(error))[:200]
+    lower = text.lower()
+    if "utf-8" in lower:
+        cure = "it is not UTF-8 text: convert it (iconv -f latin1 -t utf-8)"
+    elif any(word in lower for word in ("end of file", "incomplete frame", "unexpected eof")):
+        cure = "the compressed file is cut short: copy or export it again"
+    elif kind == PARQUET:
+        cure = "not a complete Parquet file: copy or export it again"
+    elif "empty csv" in lower:
+        cure = "the file is empty: its first line must name the columns"
+    elif isinstance(error, OSError) and error.strerror:
+        cure = error.strerror
+    else:
+        cure = "it could not be parsed"
+    return f"{file}: {cure}. ({text})"
+
+
+def unseparated(table: RawTable) -> str:
+    """A hint where a text table seems to have been split at the wrong character, else ""."""
+    names = table.frame.columns
+    if table.separator and len(names) == 1:
+        likely = [s for s in SEPARATORS if s in names[0] and s != table.separator]
+        if likely:
+            return (
+                f" It was split at {table.separator!r} into one column; the separator looks like "
+                f"{likely[0]!r}: set `separator`, or remove it to have it found."
+            )
+        if "::" in names[0]:
+            return ' Its separator is "::", which is not supported: replace it by a tab.'
+    if names and all(re.fullmatch(r"-?\d+(\.\d+)?(_duplicated_\d+)?", name) for name in names):
+        return " Its first line holds numbers: add a header line that names the columns."
+    return ""

@@ -1,0 +1,99 @@
+"""A data frame as a data set: the way in for research, without a project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from tamis.events.log import Dataset, Events, Table
+from tamis.schema import Behaviour, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def dataset_from_frame(
+    frame: pl.DataFrame | pd.DataFrame,
+    *,
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str | None = None,
+    value: str | None = None,
+    min_value: float | None = None,
+) -> Dataset:
+    """The log in `frame`, one row per interaction, every id in order of its first appearance.
+
+    time: a date, datetime or number (s, ms or µs since 1970, told by its size); None = the order
+    of the rows. value: a rating or an amount. min_value: only rows with value >= it are positive;
+    the others still count as seen. Raises DataError for a missing column, id, time or value.
+    """
+    table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
+    columns = [name for name in (user, item, time, value) if name is not None]
+    for name in columns:
+        _check_column(table, name)
+    if min_value is not None and value is None:
+        raise DataError(
+            f"min_value={min_value} needs a value column: pass value='rating' or the like"
+        )
+    when = np.arange(len(table), dtype=np.int64) if time is None else _milliseconds(table[time])
+    order = np.argsort(when, kind="stable")
+    table, when = table[order], when[order]
+    users, user_rows = _rows("users", table[user])
+    items, item_rows = _rows("items", table[item])
+    n = len(table)
+    values = np.full(n, np.nan, np.float32) if value is None else _numbers(table[value])
+    below = np.zeros(n, np.uint8) if min_value is None else (values < min_value).astype(np.uint8)
+    events = Events(
+        user=user_rows,
+        item=item_rows,
+        behaviour=below,
+        time=when,
+        arrival=when,
+        value=values,
+        request=np.full(n, -1, np.int64),
+        position=np.zeros(n, np.int16),
+    )
+    behaviours = (Behaviour(name="positive", positive=True), Behaviour(name="other"))
+    return Dataset(users, items, events, behaviours[: 1 if min_value is None else 2])
+
+
+def _check_column(table: pl.DataFrame, name: str) -> None:
+    if name not in table.columns:
+        raise DataError(f"the frame has no column {name!r}; its columns are {table.columns}")
+    missing = table[name].null_count()
+    if missing:
+        raise DataError(
+            f"column {name!r} has {missing} missing values; remove them: frame.drop_nulls({name!r})"
+        )
+
+
+def _rows(name: str, ids: pl.Series) -> tuple[Table, np.ndarray]:
+    text = ids.cast(pl.String)
+    unique = text.unique(maintain_order=True).alias("id")
+    table = Table(name, unique, pl.DataFrame())
+    return table, table.rows(text)
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    if not column.dtype.is_numeric():
+        raise DataError(f"column {column.name!r} must be numbers, not {column.dtype}")
+    return column.cast(pl.Float32).to_numpy()
+
+
+def _milliseconds(column: pl.Series) -> np.ndarray:
+    """Numbers below 1e11 are seconds, below 1e14 milliseconds, else microseconds."""
+    if column.dtype.is_temporal():
+        return column.cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
+    if not column.dtype.is_numeric():
+        raise DataError(
+            f"time column {column.name!r} is {column.dtype}; parse it first, "
+            f"for example with .str.to_datetime()"
+        )
+    number = column.cast(pl.Float64).to_numpy()
+    if not np.isfinite(number).all():
+        raise DataError(f"time column {column.name!r} holds NaN or infinity; remove those rows")
+    largest = float(np.abs(number).max(initial=0.0))
+    factor = 1000.0 if largest < 1e11 else 1.0 if largest < 1e14 else 0.001
+    return (number * factor).astype(np.int64)

@@ -1,0 +1,154 @@
+"""What was left out while reading, and why: counted, listed with file and row, never silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+_SCHEMA = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "reason": pl.String,
+    "column": pl.String,
+    "value": pl.String,
+    "action": pl.String,
+}
+ROW, VALUE = "row left out", "value left empty"
+_SHOWN = 80
+
+
+@dataclass
+class Rejects:
+    """A growing report of the rows (or single values) that could not be used."""
+
+    parts: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
+    rows_read: dict[str, int] = field(default_factory=dict[str, int])
+    """Rows found in each file, good and bad."""
+
+    def add(
+        self,
+        file: str,
+        rows: NDArray[np.integer[Any]],
+        reason: str,
+        column: str = "",
+        values: pl.Series | None = None,
+        action: str = ROW,
+    ) -> None:
+        """Notes `rows` (numbers as an editor shows them, the header line being 1) of a file."""
+        if len(rows) == 0:
+            return
+        shown = pl.Series("value", [None], dtype=pl.String)
+        if values is not None:
+            shown = values.cast(pl.String).str.slice(0, _SHOWN).alias("value")
+        frame = pl.DataFrame({"row": np.asarray(rows, dtype=np.int64)}).with_columns(
+            pl.lit(file).alias("file"),
+            pl.lit(reason).alias("reason"),
+            pl.lit(column).alias("column"),
+            (shown if values is not None else pl.lit(None, dtype=pl.String)).alias("value"),
+            pl.lit(action).alias("action"),
+        )
+        self.parts.append(frame.select(list(_SCHEMA)))
+
+    def merge(self, other: Rejects) -> None:
+        """Takes over the report of another table."""
+        self.parts.extend(other.parts)
+        self.rows_read.update(other.rows_read)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """One line per rejection: file, row, reason, column, value (its first 80 characters), action."""
+        if not self.parts:
+            return pl.DataFrame(schema=_SCHEMA)
+        return pl.concat(self.parts).sort("file", "row", maintain_order=True)
+
+    def __len__(self) -> int:
+        """Rows left out (values left empty are not counted)."""
+        return self.count()
+
+    def count(self, file: str | None = None, reason: str | None = None) -> int:
+        """Rows left out, of one file or for one reason (its text or its beginning) if given."""
+        total = 0
+        for part in self.parts:
+            same_file = file is None or part["file"][0] == file
+            same_reason = reason is None or part["reason"][0].startswith(reason)
+            if same_file and same_reason and part["action"][0] == ROW:
+                total += part.height
+        return total
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rejections by reason, most frequent first."""
+        totals: dict[str, int] = {}
+        for part in self.parts:
+            reason = part["reason"][0]
+            totals[reason] = totals.get(reason, 0) + part.height
+        return dict(sorted(totals.items(), key=lambda pair: -pair[1]))
+
+    def share(self, file: str) -> float:
+        """The share [0, 1] of a file's rows that were left out."""
+        return self.count(file) / max(self.rows_read.get(file, 0), 1)
+
+    def write(self, path: Path | str) -> Path:
+        """Writes all rejections as CSV; an empty report is a header line."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.frame.write_csv(path)
+        return path
+
+    def summary(self) -> list[tuple[str, str, int, str]]:
+        """Rows of a table for people: file, reason, how many, the first ones with their values."""
+        out: dict[tuple[str, str], tuple[int, str]] = {}
+        for part in self.parts:
+            key = (part["file"][0], f"{part['reason'][0]}: {part['action'][0]}")
+            count, sample = out.get(key, (0, ""))
+            out[key] = (count + part.height, sample or _sample(part))
+        ordered = sorted(out.items(), key=lambda pair: -pair[1][0])
+        return [(file, reason, count, sample) for (file, reason), (count, sample) in ordered]
+
+
+def _sample(part: pl.DataFrame) -> str:
+    head = part.head(3)
+    shown: Sequence[str] = [
+        f"row {row}" + (f" ({value[:24]})" if value is not None else "")
+        for row, value in zip(head["row"], head["value"], strict=True)
+    ]
+    return ", ".join(shown)
+
+
+class Sieve:
+    """The rows of one file that are still good; the first reason to refuse a row is the one told."""
+
+    def __init__(self, file: str, row_numbers: NDArray[np.int64], rejects: Rejects) -> None:
+        self.file = file
+        self.alive = np.ones(len(row_numbers), dtype=np.bool_)
+        self._rows = row_numbers
+        self._rejects = rejects
+
+    def reject(
+        self,
+        bad: NDArray[np.bool_],
+        reason: str,
+        column: str = "",
+        values: pl.Series | None = None,
+    ) -> None:
+        """Refuses the rows where `bad` (n,) is true and that are still alive."""
+        hit = np.flatnonzero(self.alive & bad)
+        if len(hit):
+            found = values.gather(hit) if values is not None else None
+            self._rejects.add(self.file, self._rows[hit], reason, column, found)
+            self.alive[hit] = False
+
+    def blank(
+        self, bad: NDArray[np.bool_], reason: str, column: str, values: pl.Series
+    ) -> None:
+        """Notes values that cannot be used, of rows that stay."""
+        hit = np.flatnonzero(self.alive & bad)
+        if len(hit):
+            found = values.gather(hit)
+            self._rejects.add(self.file, self._rows[hit], reason, column, found, action=VALUE)
