@@ -44,6 +44,14 @@ class Candidates:
             {name: column[index] for name, column in self.columns.items()},
         )
 
+    def matrix(self, k: int) -> Int32:
+        """(Q, k) each query's first k items, padded by -1."""
+        place = np.arange(len(self)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        first = place < k
+        out = np.full((len(self.indptr) - 1, k), -1, dtype=np.int32)
+        out[self.query[first], place[first]] = self.item[first]
+        return out
+
     def best(self, column: str, keep: int) -> NDArray[np.intp]:
         """Indices of each query's `keep` best by `column`, best first; ties by place, NaN last."""
         score = np.nan_to_num(self.columns[column].astype(np.float64), nan=-np.inf)

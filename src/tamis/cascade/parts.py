@@ -106,10 +106,10 @@ class Parts:
             histories=Histories.load(path / "state" / "histories"),
             channels=_load_all("recall", cascade.channels, path / "channels"),
             filters=_load_all("filters", cascade.filters, path / "filters"),
-            prerank=_load("prerank", "prerank", cascade.prerank, path / "prerank")
+            prerank=registry.load("prerank", "prerank", cascade.prerank, path / "prerank")
             if cascade.prerank
             else None,
-            rank=_load("rank", "rank", cascade.rank, path / "rank"),
+            rank=registry.load("rank", "rank", cascade.rank, path / "rank"),
             rerank=_load_all("rerank", cascade.rerank, path / "rerank"),
         )
 
@@ -134,10 +134,7 @@ def compile_fusion(cascade: CascadeConfig, tasks: Sequence[str]) -> Fusion:
     return registry.find("rank", "tamis.rank.fusion:compile_fusion")(cascade.fusion, tasks)
 
 
-def _load(room: str, name: str, config: StageConfig, path: Path) -> Any:
-    cls, options = registry.resolve(room, name, config)
-    return cls.load(path, options)
-
-
 def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:
-    return {name: _load(room, name, config, path / name) for name, config in stages.items()}
+    return {
+        name: registry.load(room, name, config, path / name) for name, config in stages.items()
+    }

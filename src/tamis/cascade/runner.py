@@ -79,14 +79,17 @@ class Retrieval:
                 log.exception("recall channel %s failed", name)
                 degraded.append(f"recall:{name}: {type(error).__name__}: {error}")
             clock.lap(f"recall:{name}")
+        if not found:  # every channel failed: the answer is empty, and `degraded` says why
+            return Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+        channels = self.config.channels
         merged = merge(
             found,
-            quotas={name: c.quota for name, c in self.config.channels.items()},
-            weights={name: c.weight for name, c in self.config.channels.items()},
+            quotas={name: c.quota for name, c in channels.items()},
+            weights={name: c.weight for name, c in channels.items()},
             method=self.config.merge.method,
             normalise=self.config.merge.normalise,
             limit=self.config.merge.limit,
-            queries=len(queries),
+            fallback=[name for name, c in channels.items() if c.fallback],
         )
         clock.lap("merge")
         return merged

@@ -1,0 +1,174 @@
+"""The command line: each command reads its words, calls one documented function, prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tamis.cli import show
+from tamis.schema import TamisError
+
+app = typer.Typer(
+    name="tamis",
+    help="From raw event logs to explained recommendations: recall, filter, pre-rank, rank, re-rank.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+ProjectDir = Annotated[Path, typer.Argument(help="The project's folder (holds tamis.toml).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1 …")]
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder with your tables (CSV, Parquet, JSONL).")],
+    name: Annotated[str | None, typer.Option(help="Project's name; default: the folder's.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing tamis.toml.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the tables of a folder and write a commented tamis.toml for them."""
+    from tamis.jobs import init as job
+
+    show.init(job(folder, name=name, force=force), as_json)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="movielens-100k or movielens-1m.")],
+    out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a public data set (terms and citation shown) and write it as plain tables."""
+    from tamis.jobs import fetch as job
+
+    show.fetch(job(name, out, progress=show.is_terminal()), as_json)
+
+
+@app.command()
+def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
+    """Say what is wrong or suspicious in a project's data before hours are spent on it."""
+    from tamis.jobs import doctor as job
+
+    findings = job(project)
+    show.doctor(findings, as_json)
+    if any(f.severity == "error" for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    project: ProjectDir,
+    only: Annotated[
+        str | None, typer.Option(help="evaluation or serving; default: both versions.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train the whole cascade: an evaluation version, and a serving version on all data."""
+    from tamis.jobs import train as job
+
+    show.train(job(project, only=only, device=device, progress=show.is_terminal()), as_json)
+
+
+@app.command()
+def versions(
+    project: ProjectDir,
+    verify: Annotated[bool, typer.Option(help="Check every file against its checksum.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the versions of a project; a star marks those in use."""
+    from tamis.jobs import versions as job
+
+    show.versions(job(project, verify=verify), as_json)
+
+
+@app.command()
+def evaluate(
+    project: ProjectDir,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML report; default: PROJECT/report.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the evaluation version on what came after the test cut; write an HTML report."""
+    from tamis.jobs import evaluate as job
+
+    show.evaluate(job(project, report=report, progress=show.is_terminal()), as_json)
+
+
+@app.command()
+def recommend(
+    project: ProjectDir,
+    user: Annotated[str | None, typer.Option(help="External id; unknown users get hot items.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Places of the slate.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="An item id to leave out.")] = None,
+    explain: Annotated[bool, typer.Option(help="Say for each item why it is there.")] = False,
+    why_not: Annotated[str | None, typer.Option(help="Say where this item was lost.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items to a user from the serving version."""
+    from tamis.jobs import open as open_project
+
+    recommender = open_project(project)
+    answer = recommender.recommend(
+        user, n, exclude=exclude or (), explain=explain, why_not=why_not
+    )
+    show.answer(answer, as_json)
+
+
+@app.command()
+def serve(
+    project: ProjectDir,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer POST /v1/recommend over HTTP from the serving version."""
+    from tamis.serve import serve as run
+
+    run(project, host=host, port=port)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder of the new project.")],
+    items: Annotated[int, typer.Option(min=1, help="Items.")] = 200_000,
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 50_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of traffic.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed: the same one gives the same tables.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project of a simulated shop and feed, with its true probabilities beside it."""
+    from tamis.jobs import simulate as job
+
+    show.simulate(
+        job(out, items=items, users=users, days=days, seed=seed, progress=show.is_terminal()),
+        as_json,
+    )
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path("tamis-demo"),
+    device: Device = "cpu",
+) -> None:
+    """The whole cascade on MovieLens-1M: fetch, train, evaluate, recommend, explain."""
+    from tamis.jobs.demo import demo as job
+
+    job(folder, device=device, progress=show.is_terminal())
+
+
+def main() -> None:
+    """Entry point of the `tamis` command: errors made to be read, exit code 1."""
+    try:
+        app()
+    except TamisError as error:
+        show.error(error)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        sys.exit(1)

@@ -1,0 +1,220 @@
+"""What commands print: readable tables on a terminal, one JSON object with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tamis.cascade import Answer, Reason
+    from tamis.events import Finding
+    from tamis.jobs import Evaluation, Fetched, Initialised, Simulated, TrainReport, VersionLine
+
+console = Console()
+_errors = Console(stderr=True)
+
+_SEVERITY = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def is_terminal() -> bool:
+    """Whether a person watches: progress is shown only then."""
+    return sys.stderr.isatty()
+
+
+def as_json(data: Any) -> None:
+    """One JSON object on standard output; NaN becomes null."""
+    sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False, indent=1) + "\n")
+
+
+def error(problem: Exception) -> None:
+    """An error made to be read, on standard error."""
+    _errors.print(f"[bold red]error[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+
+
+def init(report: Initialised, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(report.to_dict())
+    console.print(f"Wrote [bold]{report.config}[/]. What was found:")
+    for note in report.notes:
+        console.print(f"  • {escape(note)}", highlight=False)
+    _next(f"tamis doctor {report.project}", f"tamis train {report.project}")
+    return None
+
+
+def fetch(report: Fetched, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(report.to_dict())
+    console.print(f"Wrote {', '.join(report.files)} to [bold]{report.folder}[/].")
+    console.print(f"[dim]{escape(report.terms)}[/]\n[dim]{escape(report.citation)}[/]")
+    _next(f"tamis init {report.folder}")
+    return None
+
+
+def doctor(findings: Sequence[Finding], json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json({"findings": [vars(f) for f in findings]})
+    if not findings:
+        console.print("[green]Nothing wrong or suspicious found.[/]")
+        return None
+    table = Table("", "where", "what", "how to mend it", title="tamis doctor", title_justify="left")
+    for f in findings:
+        colour = _SEVERITY.get(f.severity, "white")
+        table.add_row(
+            f"[{colour}]{f.severity}[/]", escape(f.where), escape(f.what), escape(f.cure)
+        )
+    console.print(table)
+    return None
+
+
+def train(report: TrainReport, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(report.to_dict())
+    console.print(stages_table(report.training, "Training"))
+    for stage, chosen in report.settings.items():
+        seen = ", ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
+        made = ", ".join(f"{k} = {v}" for k, v in chosen.items())
+        console.print(f"{stage}: chose {made} on the validation window ({seen})", highlight=False)
+    if report.rejects:
+        rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
+        console.print(f"[yellow]rows left out[/]: {escape(rows)}; each is listed in rejects.csv")
+    for kind, name in report.versions.items():
+        console.print(f"[green]published[/] {kind} version [bold]{name}[/]", highlight=False)
+    return None
+
+
+def stages_table(stages: Mapping[str, Mapping[str, float | None]], title: str) -> Table:
+    """Seconds, peak memory and speed per stage."""
+    table = Table("stage", title=title, title_justify="left")
+    for heading in ("seconds", "peak MB", "samples/s"):
+        table.add_column(heading, justify="right")
+    for name, m in stages.items():
+        speed = m["samples_per_second"]
+        table.add_row(
+            name, f"{m['seconds']:.1f}", f"{m['peak_mb']:,.0f}", f"{speed:,.0f}" if speed else "–"
+        )
+    total = sum(m["seconds"] or 0.0 for m in stages.values())
+    table.add_section()
+    table.add_row("all", f"{total:.1f}", "", "")
+    return table
+
+
+def versions(lines: Sequence[VersionLine], json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json({"versions": [vars(line) for line in lines]})
+    if not lines:
+        console.print("No version yet: run `tamis train`.")
+        return None
+    table = Table("", "version", "kind", "knows events until", title="Versions")
+    table.add_column("MB", justify="right")
+    for line in lines:
+        star = "[green]★[/]" if line.current else ""
+        until = datetime.fromtimestamp(line.data_until / 1000, UTC)
+        table.add_row(star, line.name, line.kind, f"{until:%Y-%m-%d %H:%M}", f"{line.mb:,.1f}")
+    console.print(table)
+    return None
+
+
+def evaluate(result: Evaluation, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(result.to_dict())
+    from tamis.evaluate import render
+
+    render(result.to_dict(), console)
+    console.print(f"report: [bold]{result.report}[/]")
+    return None
+
+
+def answer(reply: Answer, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(reply.to_dict())
+    who = f"user {reply.user}" if reply.user is not None else "a stranger"
+    if reply.user is not None and not reply.known:
+        who += " (not in this version: what suits everybody)"
+    console.print(
+        f"[bold]{escape(who)}[/] · version {reply.version} · {reply.took_ms:.1f} ms",
+        highlight=False,
+    )
+    for line in reply.degraded:
+        console.print(f"[yellow]degraded[/] {escape(line)}")
+    console.print(_slate(reply))
+    if reply.why_not is not None:
+        lost = reply.why_not
+        console.print(
+            f"[bold]{escape(lost.title)}[/] ({escape(lost.item)}): "
+            f"{lost.stage or 'shown'} · {escape(lost.detail)}",
+            highlight=False,
+        )
+    return None
+
+
+def simulate(result: Simulated, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(result.to_dict())
+    report = result.report
+    console.print(
+        f"[bold]{report.users:,}[/] users met [bold]{report.items:,}[/] items "
+        f"in {report.requests:,} requests ({report.seconds:.0f} s): {result.project}",
+        highlight=False,
+    )
+    table = Table("behaviour")
+    table.add_column("events", justify="right")
+    table.add_column("rate", justify="right")
+    for name, count in report.events.items():
+        rate = report.rates.get(name)
+        table.add_row(name, f"{count:,}", f"{rate:.1%}" if rate is not None else "")
+    console.print(table)
+    _next(f"tamis train {result.project}", f"tamis evaluate {result.project}")
+    return None
+
+
+def _slate(reply: Answer) -> Table:
+    explained = any(place.reasons for place in reply.items)
+    table = Table("#", "item", "title")
+    table.add_column("value", justify="right")
+    if explained:
+        for heading in ("why", "pre-rank", "rank", "re-rank"):
+            table.add_column(heading)
+    for place in reply.items:
+        cells = [str(place.place), escape(place.item), escape(place.title), f"{place.score:.4f}"]
+        if place.reasons is not None:
+            cells += _reasons(place.reasons)
+        table.add_row(*cells)
+    return table
+
+
+def _reasons(reason: Reason) -> list[str]:
+    score, place = reason.prerank["score"], reason.prerank["place"]
+    predicted = "\n".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
+    moved = ", ".join(f"{name} {note:.2f}" for name, note in reason.rerank.items())
+    return [
+        escape(reason.text),
+        "" if score is None else f"#{place} ({score:.3f})",
+        f"#{reason.value_place}\n{predicted}",
+        moved,
+    ]
+
+
+def _next(*commands: str) -> None:
+    console.print("[dim]next:[/] " + "  ".join(f"[bold cyan]{escape(c)}[/]" for c in commands))
+
+
+def _plain(data: Any) -> Any:
+    """JSON values only: NaN and infinities become null, NumPy numbers Python's."""
+    if isinstance(data, Mapping):
+        return {str(k): _plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(v) for v in data]
+    if hasattr(data, "item") and not isinstance(data, str):
+        data = data.item()
+    if isinstance(data, float) and data - data != 0:
+        return None
+    if isinstance(data, str | int | float | bool) or data is None:
+        return data
+    return str(data)

@@ -1,0 +1,64 @@
+"""Before training: fetch a data set, have a declaration written, have the data looked over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamis.events import Finding, catalogue, examine, guess_config, write_guess
+from tamis.jobs.project import CONFIG, Project
+from tamis.schema import ConfigError
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """A project's new declaration."""
+
+    project: Path
+    config: Path
+    notes: tuple[str, ...]
+    """What was found and guessed, in words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"project": str(self.project), "config": str(self.config), "notes": self.notes}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A data set, as plain tables."""
+
+    folder: Path
+    files: tuple[str, ...]
+    terms: str
+    citation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "folder": str(self.folder)}
+
+
+def init(folder: Path | str, *, name: str | None = None, force: bool = False) -> Initialised:
+    """Looks at the tables of a folder and writes a commented `tamis.toml` beside them.
+
+    Raises ConfigError where there is one already (unless `force`), DataError where no table fits.
+    """
+    folder = Path(folder)
+    target = folder / CONFIG
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists already: edit it, or use --force to have it replaced")
+    guess = guess_config(folder, name or folder.resolve().name)
+    write_guess(guess, target)
+    return Initialised(folder, target, tuple(guess.notes))
+
+
+def doctor(project: Path | str) -> Sequence[Finding]:
+    """What is wrong or suspicious in a project's data, worst first."""
+    found = Project(Path(project))
+    return examine(found.config, found.root)
+
+
+def fetch(name: str, out: Path | str, *, progress: bool = False) -> Fetched:
+    """Fetches a public data set into the cache and writes it as plain tables into `out`."""
+    source = catalogue.fetch(name, progress=progress)
+    return source.materialise(Path(out))

@@ -1,0 +1,212 @@
+"""Ranking rows: what the ranker would have seen at past moments, and what users then did.
+
+A log without impressions says what people liked, not what they passed over. So past moments are
+replayed: channels that were fitted on events before a cut recall candidates for queries asked at
+the cut, and what the user did between the cut and the window's end labels them. A log with
+impressions needs no replay: its impressions are the rows, each at its own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade import Candidates, History, Queries, Ragged, Retrieval
+from tamis.cascade.parts import queries_at
+from tamis.events import UNKNOWN, Dataset
+from tamis.features import Histories
+from tamis.schema import ProjectConfig, TrainingError
+
+Float32 = NDArray[np.float32]
+
+REPLAY_USERS = 20_000
+"""Most users asked per window: enough rows to train on, whatever the size of the log."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Labelled candidates of past queries."""
+
+    queries: Queries
+    candidates: Candidates
+    labels: Float32
+    """(n, tasks): 1 where one of the task's behaviours followed, else 0."""
+
+
+def task_codes(config: ProjectConfig, data: Dataset) -> list[NDArray[np.uint8]]:
+    """Per task the behaviour codes that make its label 1."""
+    if not config.tasks:
+        positive = [k for k, b in enumerate(data.behaviours) if b.positive]
+        return [np.array(positive, dtype=np.uint8)]
+    return [
+        np.array([data.code(name) for name in task.behaviour], dtype=np.uint8)
+        for task in config.tasks.values()
+    ]
+
+
+def has_impressions(data: Dataset) -> bool:
+    """Whether the log says what was shown."""
+    codes = [k for k, b in enumerate(data.behaviours) if b.impression]
+    return bool(codes) and bool(np.isin(data.events.behaviour, codes).any())
+
+
+def replay_window(
+    config: ProjectConfig,
+    data: Dataset,
+    histories: Histories,
+    retrieval: Retrieval,
+    window: tuple[int, int],
+    seed: int,
+) -> Replay:
+    """Asks `retrieval` (fitted before window[0]) at window[0] for the users who then came back.
+
+    Users: with a history before the window and an event in it; at most REPLAY_USERS of them, drawn
+    by `seed`.
+    """
+    begin, end = window
+    events = data.events
+    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
+    users = np.unique(events.user[inside & data.seen])
+    users = users[users != UNKNOWN]
+    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
+    known = np.flatnonzero(np.diff(queries.history.indptr) > 0)
+    if len(known) > REPLAY_USERS:
+        known = np.sort(np.random.default_rng(seed).choice(known, REPLAY_USERS, replace=False))
+    if not len(known):
+        raise TrainingError(
+            f"no user with events before {_moment(begin)} came back in the window up to "
+            f"{_moment(end)}: the ranker has nothing to learn from; give more events, or move "
+            "[split] valid_from and windows"
+        )
+    users = users[known]
+    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
+    queries, candidates = retrieval.candidates(queries)
+    labels = [
+        _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
+        for codes in task_codes(config, data)
+    ]
+    return Replay(queries, candidates, np.stack(labels, axis=1).astype(np.float32))
+
+
+def impression_window(
+    config: ProjectConfig, data: Dataset, histories: Histories, window: tuple[int, int], most: int
+) -> Replay:
+    """The impressions of [begin, end) as rows at their own times; the latest `most` of them.
+
+    A label is 1 when, at or after the impression, one of the task's behaviours followed on the
+    same user, item and request (without request ids: before the item's next impression).
+    """
+    events = data.events
+    shown_codes = [k for k, b in enumerate(data.behaviours) if b.impression]
+    shown = np.isin(events.behaviour, shown_codes) & (events.user != UNKNOWN)
+    inside = np.flatnonzero(shown & (events.time >= window[0]) & (events.time < window[1]))[-most:]
+    if not len(inside):
+        raise TrainingError(
+            f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
+            "the ranker has nothing to learn from; see [split] in tamis.toml"
+        )
+    # A request shows several items at one time: one query, one history for all of them.
+    order = np.lexsort((events.request[inside], events.time[inside], events.user[inside]))
+    rows = inside[order]
+    keys = np.stack([events.user[rows], events.time[rows], events.request[rows]])
+    new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
+    first = rows[new]
+    queries = queries_at(histories, events.user[first], events.time[first])
+    indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
+    labels = [_answered(data, rows, codes) for codes in task_codes(config, data)]
+    return Replay(
+        queries,
+        Candidates(indptr, events.item[rows]),
+        np.stack(labels, axis=1).astype(np.float32),
+    )
+
+
+def join(replays: Sequence[Replay]) -> Replay:
+    """Several windows' rows as one."""
+    return Replay(
+        _join_queries([r.queries for r in replays]),
+        _join_candidates([r.candidates for r in replays]),
+        np.concatenate([r.labels for r in replays]),
+    )
+
+
+def _followed(
+    data: Dataset, where: NDArray[np.bool_], queries: Queries, candidates: Candidates
+) -> NDArray[np.bool_]:
+    """(n,) whether the candidate's user had one of the events `where` on it."""
+    number = np.full(len(data.users) + 1, -1, dtype=np.int64)
+    number[queries.user] = np.arange(len(queries))
+    query = number[data.events.user[where]]
+    mine = query >= 0
+    done = Ragged.from_pairs(query[mine], data.events.item[where][mine], len(queries))
+    return done.contains(candidates.query, candidates.item)
+
+
+def _answered(data: Dataset, rows: NDArray[np.intp], codes: NDArray[np.uint8]) -> Float32:
+    """(n,) 1 where a behaviour of `codes` answers the impression `rows[k]`."""
+    events = data.events
+    acts = np.flatnonzero(np.isin(events.behaviour, codes))
+    by = ["user", "item", "request"]
+
+    def frame(index: NDArray[np.intp]) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "user": events.user[index],
+                "item": events.item[index],
+                "request": events.request[index],
+                "time": events.time[index],
+            }
+        )
+
+    shown = frame(rows).with_columns(row=pl.int_range(pl.len())).sort("time", maintain_order=True)
+    done = frame(acts).sort("time", maintain_order=True)
+    # Each act belongs to the last impression of the same user, item and request before it.
+    answered = done.join_asof(shown, on="time", by=by, strategy="backward", check_sortedness=False)[
+        "row"
+    ].drop_nulls()
+    labels = np.zeros(len(rows), dtype=np.float32)
+    labels[answered.to_numpy()] = 1
+    return labels
+
+
+def _join_queries(parts: Sequence[Queries]) -> Queries:
+    histories = [p.history for p in parts]
+    return Queries(
+        np.concatenate([p.user for p in parts]),
+        np.concatenate([p.time for p in parts]),
+        History(
+            _join_indptr([h.indptr for h in histories]),
+            *(
+                np.concatenate([getattr(h, name) for h in histories])
+                for name in ("item", "behaviour", "time", "value")
+            ),
+        ),
+        Ragged(
+            _join_indptr([p.exclude.indptr for p in parts]),
+            np.concatenate([p.exclude.values for p in parts]),
+        ),
+    )
+
+
+def _join_candidates(parts: Sequence[Candidates]) -> Candidates:
+    return Candidates(
+        _join_indptr([p.indptr for p in parts]),
+        np.concatenate([p.item for p in parts]),
+        {
+            name: np.concatenate([p.columns[name] for p in parts])
+            for name in (parts[0].columns if parts else {})
+        },
+    )
+
+
+def _join_indptr(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    sizes = np.concatenate([np.diff(p) for p in parts])
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _moment(ms: int) -> str:
+    return str(np.datetime64(ms, "ms").astype("datetime64[s]"))

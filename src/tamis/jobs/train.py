@@ -1,0 +1,298 @@
+"""Training: settings chosen on validation, then two versions that are never confused.
+
+    cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
+    choose    rows      rows     rows     stop the fits
+    evaluation version: rows of w1 … validation, channels on all before the test cut
+    serving version:    rows of w1 … test, channels on all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+import tamis
+from tamis.bundle import Kind, Version, Versions
+from tamis.cascade import FitContext, Retrieval, registry
+from tamis.cascade.parts import Hydrate, Parts, task_names
+from tamis.events import Dataset, Plan, plan
+from tamis.features import (
+    FeatureSpace,
+    Histories,
+    OfflineStatistics,
+    OnlineStatistics,
+    Rows,
+    default_features,
+)
+from tamis.jobs.meter import Meter
+from tamis.jobs.project import Project
+from tamis.jobs.replay import (
+    Replay,
+    has_impressions,
+    impression_window,
+    join,
+    replay_window,
+)
+from tamis.jobs.steps import Steps
+from tamis.schema import ConfigError, ProjectConfig, StageConfig
+
+IMPRESSIONS = 5_000_000
+"""Most impressions per window that the ranker learns from, the latest ones."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What `train` did."""
+
+    versions: dict[str, str]
+    """Kind → name of the version now in use."""
+    settings: dict[str, dict[str, Any]]
+    """What was chosen on the validation window."""
+    validation: dict[str, dict[str, float]]
+    """Metrics there, per stage."""
+    training: dict[str, dict[str, float | None]]
+    """{stage: {seconds, peak_mb, samples_per_second}}."""
+    rejects: dict[str, int]
+    """Rows of the tables that could not be used, by reason."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def train(
+    project: Path | str, *, only: str | None = None, device: str = "cpu", progress: bool = False
+) -> TrainReport:
+    """Trains a project's evaluation and serving version and publishes them.
+
+    only: "evaluation" or "serving" for one of the two. Raises ConfigError, DataError and
+    TrainingError with the place and the cure; what was published before stays whole.
+    """
+    kinds = [Kind.EVALUATION, Kind.SERVING]
+    if only is not None:
+        if only not in list(Kind):
+            raise ConfigError(f"only = {only!r}: it is 'evaluation' or 'serving'")
+        kinds = [Kind(only)]
+    trainer = _Trainer(Project(Path(project)), device, progress)
+    return trainer.run(kinds)
+
+
+@dataclass
+class _Trainer:
+    """One run: data, replays and channels are made once and shared by both versions."""
+
+    project: Project
+    device: str
+    progress: bool
+    meter: Meter = field(default_factory=Meter)
+    _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
+    _replays: dict[tuple[int, int], Replay] = field(
+        default_factory=dict[tuple[int, int], Replay]
+    )
+
+    def run(self, kinds: Sequence[Kind]) -> TrainReport:
+        self.steps = Steps(self.progress)
+        with self.steps, self.meter.stage("read") as noted:
+            self.steps.begin("read the tables")
+            self.config, self.data = self.project.config, self.project.data
+            noted["samples"] = len(self.data.events)
+            self.plan: Plan = plan(self.config.split, self.data.events)
+            self.histories = Histories.fit(self.data)
+            self.impressions = has_impressions(self.data)
+        with self.steps:
+            settings, validation, curves = self._choose()
+            published = {
+                kind.value: self._version(kind, settings, validation, curves).name
+                for kind in kinds
+            }
+        rejects = self.project.rejects
+        rejects.write(self.project.root / "rejects.csv")
+        return TrainReport(
+            published,
+            settings,
+            validation,
+            self.meter.report(),
+            rejects.counts(),
+            sum(s["seconds"] for s in self.meter.stages.values()),
+        )
+
+    def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Fits the scorers on all windows but the last, stopped by the last."""
+        windows = self.plan.windows
+        cut = windows[-1][0]
+        space, _ = self._space(cut)
+        rows = self._rows(space, windows[:-1] or windows, "replay")
+        valid = self._rows(space, windows[-1:], "replay")
+        settings: dict[str, Any] = {}
+        validation: dict[str, Any] = {}
+        curves: dict[str, Any] = {}
+        for stage in self._scorers():
+            with self.meter.stage(f"{stage}: choose") as noted:
+                self.steps.begin(f"choose {stage}'s epochs on the validation window")
+                _, result = self._fit_scorer(stage, {}, rows, valid)
+                noted["samples"] = len(rows) * len(result.history)
+            settings[stage] = {"epochs": result.best_epoch}
+            validation[stage] = result.best
+            curves[stage] = [
+                {"epoch": e.epoch, "train_loss": e.loss, **e.metrics} for e in result.history
+            ]
+        return settings, validation, curves
+
+    def _version(
+        self, kind: Kind, settings: dict[str, Any], validation: dict[str, Any], curves: Any
+    ) -> Version:
+        """Refits everything up to the version's end of data with the settings chosen."""
+        evaluation = kind is Kind.EVALUATION
+        cut = self.plan.test_cut if evaluation else self.data.end
+        windows = self.plan.windows if evaluation else self.plan.serving_windows
+        space, known = self._space(cut)
+        retrieval = self._retrieval(cut)
+        rows = self._rows(space, windows, "replay")
+        scorers: dict[str, Any] = {}
+        for stage in self._scorers():
+            with self.meter.stage(stage) as noted:
+                self.steps.begin(f"fit {stage} for the {kind.value} version")
+                scorers[stage], result = self._fit_scorer(stage, settings[stage], rows, None)
+                noted["samples"] = len(rows) * len(result.history)
+        with self.meter.stage("write"):
+            self.steps.begin(f"write the {kind.value} version")
+            parts = Parts(
+                config=_with_settings(self.config, settings),
+                users=self.data.users,
+                items=self.data.items,
+                space=space,
+                statistics=OnlineStatistics.fit(known, space.statistics),
+                histories=Histories.fit(known),
+                channels=retrieval.channels,
+                filters=retrieval.filters,
+                prerank=scorers.get("prerank"),
+                rank=scorers["rank"],
+                rerank=self._stages("rerank", self.config.cascade.rerank, known),
+            )
+            return self._write(kind, parts, known, settings, validation, curves)
+
+    def _write(
+        self,
+        kind: Kind,
+        parts: Parts,
+        known: Dataset,
+        settings: dict[str, Any],
+        validation: dict[str, Any],
+        curves: Any,
+    ) -> Version:
+        versions = Versions(self.project.root)
+        with versions.write(kind) as draft:
+            draft.code = tamis.__version__
+            draft.data_from = int(known.events.time.min()) if len(known.events) else 0
+            draft.data_until = self.plan.test_cut if kind is Kind.EVALUATION else known.end
+            draft.settings = settings
+            parts.save(draft)
+            draft.metrics = {
+                "training": self.meter.report(),
+                "validation": validation,
+                "curves": curves,
+            }
+        version = versions.open(draft.name)
+        versions.publish(version)
+        return version
+
+    def _scorers(self) -> list[str]:
+        return ["prerank", "rank"] if self.config.cascade.prerank else ["rank"]
+
+    def _fit_scorer(
+        self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None
+    ) -> tuple[Any, Any]:
+        declared: StageConfig = getattr(self.config.cascade, stage)
+        scorer = registry.build(stage, stage, _overridden(declared, settings))
+        result = scorer.fit(rows, valid, task_names(self.config), self._context())
+        return scorer, result
+
+    def _space(self, cut: int) -> tuple[FeatureSpace, Dataset]:
+        """Encoders fitted on what was known at `cut`, and that knowledge."""
+        known = self.data.as_of(cut)
+        with self.meter.stage("features"):
+            self.steps.begin("fit the features")
+            features = self.config.features or default_features(known, self.config)
+            columns = () if self.impressions else self._columns()
+            space = FeatureSpace.fit(known, features, config=self.config, columns=columns)
+        return space, known
+
+    def _columns(self) -> list[str]:
+        """What recall says of a candidate: inputs of the rankers where rows are replays."""
+        return [f"{what}:{name}" for name in self.config.cascade.channels for what in ("rank", "score")]
+
+    def _rows(self, space: FeatureSpace, windows: Sequence[tuple[int, int]], stage: str) -> Rows:
+        """Labelled rows of those windows, each with inputs as of its own time."""
+        replay = join([self._replay(window) for window in windows])
+        with self.meter.stage("rows") as noted:
+            self.steps.begin("make the ranking rows")
+            noted["samples"] = len(replay.candidates)
+            statistics = OfflineStatistics(self.data, space.statistics)
+            space = space.fit_columns(replay.candidates)
+            rows = Hydrate(space, statistics)(replay.queries, replay.candidates)
+            return rows.labelled(replay.labels, replay.candidates.query)
+
+    def _replay(self, window: tuple[int, int]) -> Replay:
+        if window not in self._replays:
+            # Known by the window's end: a label is not something that arrived later.
+            known = self.data.as_of(max(window[1], self.plan.test_cut))
+            if self.impressions:
+                replay = impression_window(
+                    self.config, known, self.histories, window, IMPRESSIONS
+                )
+            else:
+                retrieval = self._retrieval(window[0])
+                with self.meter.stage("replay"):
+                    self.steps.begin("replay past queries")
+                    replay = replay_window(
+                        self.config, known, self.histories, retrieval, window, self.config.seed
+                    )
+            self._replays[window] = replay
+        return self._replays[window]
+
+    def _retrieval(self, cut: int) -> Retrieval:
+        """Channels and filters fitted on what was known at `cut`; warm from the cut before."""
+        if cut not in self._retrievals:
+            known = self.data.as_of(cut)
+            earlier = [c for c in self._retrievals if c < cut]
+            former = self._retrievals[max(earlier)].channels if earlier else {}
+            channels: dict[str, Any] = {}
+            for name, declared in self.config.cascade.channels.items():
+                with self.meter.stage(f"recall:{name}") as noted:
+                    self.steps.begin(f"fit recall channel {name}")
+                    channel = registry.build("recall", name, declared)
+                    channels[name] = channel.fit(known, self._context(former.get(name)))
+                    noted["samples"] = int(known.positive.sum())
+            filters = self._stages("filters", self.config.cascade.filters, known)
+            self._retrievals[cut] = Retrieval(self.config.cascade, channels, filters)
+        return self._retrievals[cut]
+
+    def _stages(self, room: str, declared: dict[str, StageConfig], known: Dataset) -> Any:
+        return {
+            name: registry.build(room, name, stage).fit(known, self._context())
+            for name, stage in declared.items()
+        }
+
+    def _context(self, former: Any = None) -> FitContext:
+        return FitContext(
+            seed=self.config.seed, device=self.device, progress=self.progress, former=former
+        )
+
+
+def _overridden(declared: StageConfig, settings: dict[str, Any]) -> StageConfig:
+    return StageConfig(**{"use": declared.use, **declared.options, **settings})
+
+
+def _with_settings(config: ProjectConfig, settings: dict[str, Any]) -> ProjectConfig:
+    """The declaration with what was chosen on validation written into its stages."""
+    stages = {
+        stage: _overridden(getattr(config.cascade, stage), chosen)
+        for stage, chosen in settings.items()
+    }
+    return config.model_copy(update={"cascade": config.cascade.model_copy(update=stages)})
+
+
