@@ -1,0 +1,158 @@
+"""The HTTP service: `POST /v1/recommend`, `/health/live`, `/health/ready`, `/schema`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from anyio import create_task_group
+from litestar import Litestar, Request, get, post
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.params import JSONBody
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import UNSET
+
+import tamis
+from tamis.cascade.recommender import Answer
+from tamis.serve.engine import Engine, Recommends
+from tamis.serve.failures import HANDLERS, NotReadyError
+from tamis.serve.messages import (
+    ErrorAnswer,
+    Live,
+    Ready,
+    RecommendAnswer,
+    RecommendedItem,
+    RecommendRequest,
+)
+
+log = logging.getLogger("tamis.serve")
+BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="A field is wrong")
+NOT_READY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No version is open yet")
+
+
+def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
+    """The service as an ASGI application.
+
+    `recommender` is an open one, or a function that opens one: then the service is live at once and
+    ready when the function has returned.
+    """
+    engine = Engine(recommender)
+    return Litestar(
+        [recommend, live, ready],
+        state=State({"engine": engine}),
+        lifespan=[partial(_opening, engine)],
+        exception_handlers=HANDLERS,
+        middleware=[_log_line],
+        openapi_config=OpenAPIConfig(
+            title="Tamis",
+            version=tamis.__version__,
+            description="The ten items that matter, and why.",
+            render_plugins=[SwaggerRenderPlugin()],
+        ),
+        request_max_body_size=1_000_000,
+        logging_config=None,
+    )
+
+
+@asynccontextmanager
+async def _opening(engine: Engine, app: Litestar) -> AsyncGenerator[None]:
+    """Opens the version beside the running service, so that `/health/live` answers meanwhile."""
+    async with create_task_group() as group:
+        group.start_soon(engine.open)
+        yield
+
+
+def _ready_engine(request: Request[Any, Any, Any]) -> tuple[Engine, Recommends]:
+    engine: Engine = request.app.state["engine"]
+    if engine.problem is not None:
+        raise NotReadyError(f"No version could be opened: {engine.problem}")
+    if engine.recommender is None:
+        raise NotReadyError("The serving version is being opened; ask again in a second")
+    return engine, engine.recommender
+
+
+@post("/v1/recommend", status_code=200, responses={400: BAD, 503: NOT_READY})
+async def recommend(
+    data: JSONBody[RecommendRequest], request: Request[Any, Any, Any]
+) -> RecommendAnswer:
+    """The slate for one user. Unknown users are answered too; `degraded` says what was missing."""
+    began = perf_counter()
+    engine, recommender = _ready_engine(request)
+    user = None if data.user is None else str(data.user)
+    answer = await engine.run(
+        partial(
+            recommender.recommend,
+            user,
+            data.n,
+            exclude=[str(item) for item in data.exclude],
+            time=data.time,
+            explain=data.explain,
+            why_not=None if data.why_not is None else str(data.why_not),
+        )
+    )
+    request.scope["state"]["said"] = (
+        f" user={user!r} known={answer.known} items={len(answer.items)}"
+        f" version={answer.version} degraded={list(answer.degraded)}"
+    )
+    return _to_wire(answer, data, took_ms=1000 * (perf_counter() - began))
+
+
+def _to_wire(answer: Answer, data: RecommendRequest, took_ms: float) -> RecommendAnswer:
+    degraded = list(answer.degraded)
+    if data.interests:
+        degraded.append("interests: no channel of this version reads declared interests")
+    return RecommendAnswer(
+        version=answer.version,
+        user=answer.user,
+        known=answer.known,
+        items=[
+            RecommendedItem(p.item, p.title, p.place, p.score, p.reasons or UNSET)
+            for p in answer.items
+        ],
+        took_ms=round(took_ms, 3),
+        degraded=degraded,
+        why_not=answer.why_not or UNSET,
+    )
+
+
+@get("/health/live")
+async def live() -> Live:
+    """200 while the process runs."""
+    return Live()
+
+
+@get("/health/ready", responses={503: NOT_READY})
+async def ready(request: Request[Any, Any, Any]) -> Ready:
+    """200 once a serving version is open, and its name; 503 before, and why."""
+    return Ready(version=_ready_engine(request)[1].version)
+
+
+def _log_line(app: ASGIApp) -> ASGIApp:
+    """One line per request: method, path, status, milliseconds, and what the handler adds."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        began, status = perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        finally:
+            took = 1000 * (perf_counter() - began)
+            said = scope.get("state", {}).get("said", "")
+            log.info("%s %s %d %.1fms%s", scope["method"], scope["path"], status, took, said)
+
+    return logged

@@ -1,0 +1,84 @@
+"""Every failure becomes JSON with a code, the field at fault and a cure; none shows a traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+
+from tamis.schema import ConfigError, TamisError
+from tamis.serve.messages import ErrorAnswer, Problem, RecommendRequest
+
+log = logging.getLogger("tamis.serve")
+AnyRequest = Request[Any, Any, Any]
+
+
+class NotReadyError(TamisError):
+    """No version is open yet, or none could be opened."""
+
+
+def _answer(status: int, problem: Problem) -> Response[ErrorAnswer]:
+    headers = {"retry-after": "1"} if status == 503 else None
+    return Response(ErrorAnswer(problem), status_code=status, headers=headers)
+
+
+def on_validation(request: AnyRequest, error: ValidationException) -> Response[ErrorAnswer]:
+    """400: the body is not what the endpoint takes; names the field and what it expects."""
+    details = error.extra if isinstance(error.extra, list) else []
+    first = details[0] if details and isinstance(details[0], dict) else {}
+    message = str(first.get("message") or error.detail)
+    field = _named_field(message) or first.get("key")
+    fields = ", ".join(RecommendRequest.__struct_fields__)
+    place = f"{field}: " if field else ""
+    text = f"{place}{message}. Fields of this endpoint: {fields}; see /schema"
+    return _answer(400, Problem("bad_request", text, field))
+
+
+def _named_field(message: str) -> str | None:
+    """The field in "Object contains unknown field `m`", where Litestar's key is the whole body."""
+    return message.split("`")[1] if "unknown field `" in message else None
+
+
+def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
+    """Unknown paths, wrong methods, bodies that are no JSON, bodies too large."""
+    path = request.url.path
+    if isinstance(error, NotFoundException):
+        text = f"There is nothing at {path}; /schema lists the endpoints"
+        return _answer(404, Problem("not_found", text))
+    if isinstance(error, MethodNotAllowedException):
+        text = f"{request.method} is not a method of {path}; /schema lists the endpoints"
+        return _answer(405, Problem("method_not_allowed", text))
+    code = "bad_request" if error.status_code < 500 else "internal"
+    return _answer(error.status_code, Problem(code, f"{error.detail}; see /schema"))
+
+
+def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:
+    """Errors raised on purpose: their text is fit to show."""
+    if isinstance(error, NotReadyError):
+        return _answer(503, Problem("not_ready", str(error)))
+    if isinstance(error, ConfigError):
+        return _answer(400, Problem("bad_request", str(error)))
+    log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=error)
+    return _answer(500, Problem("internal", str(error)))
+
+
+def on_anything(request: AnyRequest, error: Exception) -> Response[ErrorAnswer]:
+    """500: a defect. The traceback goes to the log, not over the wire."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    text = f"The service failed on this request ({type(error).__name__}); its log says where"
+    return _answer(500, Problem("internal", text))
+
+
+HANDLERS: dict[Any, Any] = {
+    ValidationException: on_validation,
+    HTTPException: on_http,
+    TamisError: on_tamis,
+    Exception: on_anything,
+}

@@ -1,0 +1,57 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from tamis.cascade.recommender import Recommender
+from tamis.schema import ConfigError
+from tamis.serve.app import create_app
+
+
+def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serves the project's serving version over HTTP until SIGINT or SIGTERM.
+
+    host: address to listen on; port: TCP port, 0 = a free one (the log says which).
+    Raises VersionError where the project has no whole serving version, ConfigError where the
+    address cannot be listened on.
+    """
+    log = logging.getLogger("tamis.serve")
+    if not log.hasHandlers():
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    log.setLevel(logging.INFO)
+    listening = _listen(host, port)
+    log.info("http://%s:%d opens %s", host, listening.getsockname()[1], project)
+    app = create_app(partial(Recommender.open, project))
+    config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning")
+    server = uvicorn.Server(config)
+    problems: list[Exception] = []
+
+    def stop(problem: Exception) -> None:
+        problems.append(problem)
+        server.should_exit = True
+
+    app.state["engine"].on_failure = stop
+    with listening:
+        server.run(sockets=[listening])
+    if problems:
+        raise problems[0]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=_family(host), backlog=2048)
+    except OSError as problem:
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({problem.strerror or problem}): "
+            f"stop what listens there, or choose another: --port {port + 1}"
+        ) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
