@@ -1,5 +1,32 @@
 """The one training loop, and the optimisers that touch only a batch's rows."""
 
+from tamis.train.batches import Order, Source, batches
+from tamis.train.hardware import native_bfloat16, torch_threads
+from tamis.train.loop import fit, predict
+from tamis.train.metrics import auc, grouped_ndcg, log_loss
+from tamis.train.objective import BinaryTasks, Metric, Objective
+from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, tables_of
 
-__all__ = ["LazyAdam", "RowAdagrad", "RowOptimiser", "tables_of"]
+__all__ = [
+    "BinaryTasks",
+    "Epoch",
+    "FitOptions",
+    "FitResult",
+    "LazyAdam",
+    "Metric",
+    "Objective",
+    "Order",
+    "RowAdagrad",
+    "RowOptimiser",
+    "Source",
+    "auc",
+    "batches",
+    "fit",
+    "grouped_ndcg",
+    "log_loss",
+    "native_bfloat16",
+    "predict",
+    "tables_of",
+    "torch_threads",
+]

@@ -1,7 +1,7 @@
 """Compiled CPU kernels of the row optimisers: sum a batch's gradients per row, update those rows.
 
-`slot[row]` is the place of a table row in the scratch sums of this step, -1 where it has none; every
-update puts it back to -1, so nothing as long as the table is ever cleared or sorted.
+`slot[row]` is the place of a table row in the scratch sums of this step, -1 where it has none;
+every update puts it back to -1, so nothing as long as the table is ever cleared or sorted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def sum_row_gradients(ids, grad, field, scale, learns, slot, touched, sums, n):  # type: ignore[no-untyped-def]
-    """Adds `scale[b, field[w]] * grad[b, field[w]]` to the sums of row `ids[b, w]`; new row count."""
+    """Adds the gradients of a `RowGradient` to the sums of their rows; the new row count."""
     rows, width = ids.shape
     dim = sums.shape[1]
     for b in range(rows):

@@ -1,7 +1,7 @@
 """Optimisers of fused embeddings that touch only the rows of a batch, L2 included.
 
-The cost of a step does not depend on the number of rows in the table. On the CPU compiled kernels do
-the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn (padding)
+The cost of a step does not depend on the number of rows in the table. On the CPU compiled kernels
+do the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn (padding)
 are left alone.
 """
 
@@ -83,7 +83,7 @@ class RowOptimiser(ABC):
 
 
 class RowAdagrad(RowOptimiser):
-    """Adagrad with one accumulator per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
+    """Adagrad, one accumulator per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
 
     state_names = ("squares",)
     eps = 1e-8
@@ -96,7 +96,8 @@ class RowAdagrad(RowOptimiser):
     ) -> None:
         update_adagrad(
             table.weight.detach().numpy(), state["squares"].numpy(), scratch.slot, scratch.touched,
-            scratch.sums, n, np.float32(self.learning_rate), np.float32(self.l2), np.float32(self.eps),
+            scratch.sums, n, np.float32(self.learning_rate), np.float32(self.l2),
+            np.float32(self.eps),
         )  # fmt: skip
 
     def _update_torch(

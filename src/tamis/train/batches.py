@@ -1,0 +1,92 @@
+"""Epochs of batches: rows are shuffled by number, gathered many batches at a time, then sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tamis.features import Batch, Rows
+
+ROWS_PER_GATHER = 32_768
+"""Rows gathered at once: few large gathers are cheaper than many small ones."""
+
+
+class Source(Protocol):
+    """What the loop needs of its rows; `tamis.features.Rows` is one."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> Any:
+        """The batch of the rows `index` int64 (B,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """One epoch: `rows` int64 (n,) in the order wanted; batch k is `rows[bounds[k]:bounds[k + 1]]`."""
+
+    rows: Tensor
+    bounds: list[int]
+
+    @classmethod
+    def plain(cls, n: int, batch_size: int) -> Order:
+        """0 … n − 1 in slices."""
+        return cls(torch.arange(n), [*range(0, n, batch_size), n])
+
+    @classmethod
+    def shuffled(cls, n: int, batch_size: int, generator: torch.Generator) -> Order:
+        return cls(torch.randperm(n, generator=generator), [*range(0, n, batch_size), n])
+
+    @classmethod
+    def shuffled_groups(
+        cls, groups: NDArray[np.int64], batch_size: int, generator: torch.Generator
+    ) -> Order:
+        """Whole groups in random order; a batch ends with the group that fills it."""
+        by_group = np.argsort(groups, kind="stable")
+        _, start, size = np.unique(groups[by_group], return_index=True, return_counts=True)
+        shuffle = torch.randperm(len(start), generator=generator).numpy()
+        start, size = start[shuffle], size[shuffle]
+        ends = np.cumsum(size)
+        places = np.repeat(start - (ends - size), size) + np.arange(len(groups))
+        full = np.flatnonzero(np.diff((ends - 1) // batch_size, append=-1))
+        bounds = [0, *ends[full].tolist()] if len(ends) else [0]
+        return cls(torch.from_numpy(by_group[places]), bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+def batches(source: Source, order: Order, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """The batches of an epoch. `Rows` are gathered `ROWS_PER_GATHER` at a time and sliced."""
+    k, bounds = 0, order.bounds
+    while k < len(order):
+        last = k + 1
+        if isinstance(source, Rows):
+            while last < len(order) and bounds[last + 1] - bounds[k] <= ROWS_PER_GATHER:
+                last += 1
+        taken = source.take(order.rows[bounds[k] : bounds[last]], device)
+        if last == k + 1:
+            yield taken
+        else:
+            for one in range(k, last):
+                yield _slice(taken, bounds[one] - bounds[k], bounds[one + 1] - bounds[k])
+        k = last
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    def cut(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x[start:stop]
+
+    return Batch(
+        batch.ids[start:stop],
+        batch.dense[start:stop],
+        cut(batch.labels),
+        cut(batch.weights),
+        cut(batch.groups),
+    )

@@ -1,0 +1,52 @@
+"""What the machine can do: native bfloat16, threads, memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+@cache
+def native_bfloat16(device_type: str = "cpu") -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware (CPU: AVX512-BF16, AMX, Arm bf16)."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    info = Path("/proc/cpuinfo")
+    if device_type != "cpu" or not info.is_file():
+        return False
+    flags: set[str] = set()
+    for line in info.read_text().splitlines():
+        if line.lower().startswith(("flags", "features")):
+            flags = set(line.split())
+            break
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def use_bfloat16(choice: str, device_type: str) -> bool:
+    """Resolves `FitOptions.bfloat16`."""
+    return native_bfloat16(device_type) if choice == "auto" else choice == "on"
+
+
+@contextmanager
+def torch_threads(n: int | None) -> Iterator[None]:
+    """Sets torch's threads for a while; None changes nothing."""
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        if n is not None:
+            torch.set_num_threads(before)
+
+
+def peak_mb() -> float:
+    """Highest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

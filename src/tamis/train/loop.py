@@ -1,0 +1,176 @@
+"""The one training loop: any module, any objective, any source of batches."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tamis.features import Batch, Rows
+from tamis.schema import TrainingError
+from tamis.train.batches import Order, Source, batches
+from tamis.train.hardware import peak_mb, torch_threads, use_bfloat16
+from tamis.train.objective import Objective
+from tamis.train.options import Epoch, FitOptions, FitResult
+from tamis.train.progress import progress_bar
+from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, tables_of
+
+
+def fit(
+    model: nn.Module,
+    rows: Source,
+    objective: Objective,
+    *,
+    valid: Any = None,
+    options: FitOptions | None = None,
+) -> FitResult:
+    """Trains `model` in place and leaves the best epoch's weights in it.
+
+    Random numbers come from `options.seed` alone and torch's global generator is left as it was.
+
+    Args:
+        model: its `FusedEmbedding`s are updated row by row, everything else by Adam.
+        rows: training rows.
+        objective: the loss, and the validation metric that stops the fit.
+        valid: what `objective.evaluate` measures after each epoch; None = all epochs are run.
+
+    Raises:
+        TrainingError: no rows, or a loss that is not finite.
+    """
+    options = options or FitOptions()
+    if len(rows) == 0:
+        raise TrainingError("there are no rows to train on; check the split and the labels")
+    with torch_threads(options.threads), torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        return _Fit(model, rows, objective, valid, options).run()
+
+
+def predict(
+    model: nn.Module,
+    rows: Source,
+    batch_size: int = 8192,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """The model's outputs float32 (n, T) in the rows' order, in evaluation mode and full precision."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        out = [model(b).float().cpu() for b in batches(rows, Order.plain(len(rows), batch_size), device)]
+        if not out:
+            out = [model(rows.take(torch.zeros(0, dtype=torch.long), device)).float().cpu()]
+    model.train(was_training)
+    return torch.cat(out).numpy()
+
+
+class _Fit:
+    """The state of one fit."""
+
+    def __init__(
+        self, model: nn.Module, rows: Source, objective: Objective, valid: Any, options: FitOptions
+    ) -> None:
+        self.model, self.rows, self.objective = model, rows, objective
+        self.valid, self.options = valid, options
+        self.device = torch.device(options.device)
+        self.bfloat16 = use_bfloat16(options.bfloat16, self.device.type)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        model.to(self.device)
+        self.optimisers = optimisers(model, options)
+
+    def run(self) -> FitResult:
+        began = time.perf_counter()
+        history: list[Epoch] = []
+        best_epoch, best_value, best_weights = 0, -math.inf, None
+        per_epoch = -(-len(self.rows) // self.options.batch_size)
+        with progress_bar(self.options.epochs * per_epoch, self.options.progress) as advance:
+            for epoch in range(1, self.options.epochs + 1):
+                history.append(self._epoch(epoch, advance))
+                value = next(iter(history[-1].metrics.values()), None)
+                if value is None or value > best_value:
+                    best_epoch, best_value = epoch, -math.inf if value is None else value
+                    best_weights = None if value is None else _copy(self.model)
+                elif epoch - best_epoch >= self.options.patience:
+                    break
+        if best_weights is not None and best_epoch < len(history):
+            self.model.load_state_dict(best_weights)
+        self.model.eval()
+        median = float(np.median([e.seconds for e in history])) if history else math.inf
+        return FitResult(
+            best_epoch, history, time.perf_counter() - began, len(self.rows) / median,
+            peak_mb(), self.bfloat16,
+        )  # fmt: skip
+
+    def _epoch(self, epoch: int, advance: Callable[[str], None]) -> Epoch:
+        self.model.train()
+        began, total, order = time.perf_counter(), 0.0, self._order()
+        for number, batch in enumerate(batches(self.rows, order, self.device), start=1):
+            loss = self._step(batch)
+            if not math.isfinite(loss):
+                raise TrainingError(_not_finite(loss, epoch, number, batch, self.rows))
+            total += loss
+            advance(f"epoch {epoch}/{self.options.epochs}  loss {total / number:.4f}")
+        seconds = time.perf_counter() - began
+        metrics = {}
+        if self.valid is not None:
+            metrics = self.objective.evaluate(self.model, self.valid, self.device)
+        return Epoch(epoch, total / max(len(order), 1), metrics, seconds)
+
+    def _order(self) -> Order:
+        size = self.options.batch_size
+        if not self.objective.by_group:
+            return Order.shuffled(len(self.rows), size, self.generator)
+        groups = getattr(self.rows, "groups", None)
+        if groups is None:
+            raise TrainingError("a listwise loss needs `groups` in the Rows: the request of each row")
+        return Order.shuffled_groups(groups, size, self.generator)
+
+    def _step(self, batch: Any) -> float:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            loss = self.objective.loss(self.model, batch)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return loss.item()
+
+
+def optimisers(
+    model: nn.Module, options: FitOptions
+) -> Sequence[RowOptimiser | torch.optim.Optimizer]:
+    """Row-wise optimiser of the fused embeddings, Adam of every other weight that learns."""
+    tables = tables_of(model)
+    fused = {id(table.weight) for table in tables}
+    rest = [p for p in model.parameters() if id(p) not in fused and p.requires_grad]
+    kind = RowAdagrad if options.embedding_optimiser == "rowadagrad" else LazyAdam
+    chosen: list[RowOptimiser | torch.optim.Optimizer] = []
+    if tables:
+        chosen.append(kind(tables, options.embedding_learning_rate, options.l2))
+    if rest:
+        chosen.append(
+            torch.optim.Adam(rest, options.learning_rate, weight_decay=options.dense_l2, fused=True)
+        )
+    return chosen
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _not_finite(loss: float, epoch: int, number: int, batch: Any, rows: Any) -> str:
+    """The message of a NaN stop: where, and which input is to blame if one is."""
+    where = f"the loss became {loss} in epoch {epoch}, batch {number}"
+    if isinstance(batch, Batch) and isinstance(rows, Rows):
+        for column in rows.layout.dense:
+            if not batch.dense[:, column.first : column.first + column.width].isfinite().all():
+                return f"{where}: feature {column.name!r} is not finite; clean or clip that column"
+        if batch.labels is not None and batch.labels.isinf().any():
+            return f"{where}: a label is infinite; clean that column (NaN = no label)"
+        if batch.weights is not None and not batch.weights.isfinite().all():
+            return f"{where}: a sample weight is not finite; clean that column"
+    return f"{where} although its inputs are finite; lower the learning rate (or set bfloat16 = off)"

@@ -1,0 +1,70 @@
+"""What a fit may be told, and what it hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Everything about a fit that is neither the model nor the data."""
+
+    epochs: int = 10
+    """Most passes over the rows."""
+    batch_size: int = 2048
+    learning_rate: float = 1e-3
+    """Of the dense weights (Adam)."""
+    embedding_learning_rate: float = 0.02
+    """Of the fused embedding's rows."""
+    embedding_optimiser: Literal["rowadagrad", "lazyadam"] = "rowadagrad"
+    l2: float = 0.0
+    """Weight decay of the embedding rows a batch touches."""
+    dense_l2: float = 0.0
+    """Weight decay of all other weights."""
+    patience: int = 1
+    """Epochs without a better validation metric before the fit stops; needs validation rows."""
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    """Threads of torch during the fit; None = as torch is set."""
+    bfloat16: Literal["auto", "on", "off"] = "auto"
+    """Matrix products in bfloat16 (weights stay float32); auto = where the processor has it natively."""
+    progress: bool = False
+    """Show a bar after two seconds, on a terminal only."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One point of the learning curves."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean training loss of the epoch's batches."""
+    metrics: dict[str, float]
+    """Validation metrics after the epoch; empty without validation rows."""
+    seconds: float
+    """Training alone, without the validation."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went; the model holds the best epoch's weights."""
+
+    best_epoch: int
+    """From 1; the last epoch without validation rows; 0 if no epoch ran."""
+    history: list[Epoch] = field(repr=False)
+    seconds: float
+    """Wall time of the whole fit, validation included."""
+    samples_per_second: float
+    """Rows of an epoch over the median epoch's training time."""
+    peak_mb: float
+    """Highest resident memory of the process so far, in MB."""
+    bfloat16: bool
+    """Whether matrix products ran in bfloat16."""
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The best epoch's validation metrics."""
+        return self.history[self.best_epoch - 1].metrics if self.best_epoch else {}
