@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from tamis.events.log import Dataset, Events, Table
+from tamis.events.times import parse_times
 from tamis.schema import Behaviour, DataError
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ def dataset_from_frame(
 ) -> Dataset:
     """The log in `frame`, one row per interaction, every id in order of its first appearance.
 
-    time: a date, datetime or number (s, ms or µs since 1970, told by its size); None = the order
-    of the rows. value: a rating or an amount. min_value: only rows with value >= it are positive;
-    the others still count as seen. Raises DataError for a missing column, id, time or value.
+    time: dates, ISO text or numbers since 1970 (their unit is told by their size); None = the
+    order of the rows. value: a rating or an amount. min_value: only rows with value >= it are
+    positive; the others still count as seen. Raises DataError for a missing column, id, time or
+    value.
     """
-    table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
     columns = [name for name in (user, item, time, value) if name is not None]
+    table = columns_of(frame, columns)
     for name in columns:
         _check_column(table, name)
     if min_value is not None and value is None:
@@ -59,6 +62,23 @@ def dataset_from_frame(
     return Dataset(users, items, events, behaviours[: 1 if min_value is None else 2])
 
 
+def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Those of `columns` that the frame has, as a Polars frame; pandas without pyarrow will do."""
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if not hasattr(frame, "columns"):
+        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(frame).__name__}")
+    named = {name: frame[name] for name in dict.fromkeys(columns) if name in frame.columns}
+    return pl.DataFrame(
+        [
+            pl.Series(
+                name, c.where(c.notna(), None).tolist() if c.dtype == object else c.to_numpy()
+            )
+            for name, c in named.items()
+        ]
+    )
+
+
 def _check_column(table: pl.DataFrame, name: str) -> None:
     if name not in table.columns:
         raise DataError(f"the frame has no column {name!r}; its columns are {table.columns}")
@@ -83,17 +103,11 @@ def _numbers(column: pl.Series) -> np.ndarray:
 
 
 def _milliseconds(column: pl.Series) -> np.ndarray:
-    """Numbers below 1e11 are seconds, below 1e14 milliseconds, else microseconds."""
-    if column.dtype.is_temporal():
-        return column.cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
-    if not column.dtype.is_numeric():
+    times = parse_times(column)
+    wrong = np.flatnonzero(times.bad | times.other_unit)
+    if len(wrong):
         raise DataError(
-            f"time column {column.name!r} is {column.dtype}; parse it first, "
-            f"for example with .str.to_datetime()"
+            f"time column {column.name!r} has {len(wrong)} values that are no time, or are of "
+            f"another unit than the rest, like {column[int(wrong[0])]!r}; mend or remove those rows"
         )
-    number = column.cast(pl.Float64).to_numpy()
-    if not np.isfinite(number).all():
-        raise DataError(f"time column {column.name!r} holds NaN or infinity; remove those rows")
-    largest = float(np.abs(number).max(initial=0.0))
-    factor = 1000.0 if largest < 1e11 else 1.0 if largest < 1e14 else 0.001
-    return (number * factor).astype(np.int64)
+    return times.ms

@@ -1,0 +1,7 @@
+"""Recall: one file per channel, found by its short name in `tamis.toml`."""
+
+from tamis.recall.base import BaseChannel, ChannelSettings
+from tamis.recall.hot import Hot
+from tamis.recall.itemcf import ItemCF
+
+__all__ = ["BaseChannel", "ChannelSettings", "Hot", "ItemCF"]

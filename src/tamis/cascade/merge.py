@@ -1,0 +1,216 @@
+"""Merge: the lists of several channels as one list per query, remembering who found what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.query import Bool, Float32, Int32, Int64, Recalled
+from tamis.schema import ConfigError
+
+Normalise = Literal["rank", "minmax", "zscore"]
+
+
+def merge(
+    recalled: Mapping[str, Recalled],
+    quotas: Mapping[str, int],
+    weights: Mapping[str, float] | None = None,
+    method: Literal["snake", "score"] = "snake",
+    normalise: Normalise = "rank",
+    limit: int = 10_000,
+    fallback: Collection[str] = (),
+    queries: int | None = None,
+) -> Candidates:
+    """One list of at most `limit` items per query, best first, each item once.
+
+    recalled: by channel name, all over the same Q queries; a channel that failed is absent.
+    quotas: every channel's largest share of a list, in the cascade's order; only a channel's first
+    `quota` items take part. weights: by channel, 1 where absent. fallback: channels that take part
+    only in queries where no other channel found anything. queries: Q, needed where every channel
+    may have failed.
+
+    snake: in every round each channel in turn takes its best items that nobody has taken yet,
+    ceil(weight) of them, until all are empty; a channel of weight 0 takes none.
+    score: by `Σ weight · normalised score`, ties by the order in which snake's first pass meets
+    them (channel by channel, best first). Normalised over the channel's items of the query:
+    rank = 1 - (rank - 1) / n; minmax = (s - min) / (max - min), 1 where all are equal;
+    zscore = (s - min) / standard deviation, 0 where all are equal (z scores measured from the
+    channel's last item, so that not being found never beats being found).
+
+    Columns: `rank:NAME` int32 (1 = best, 0 = not found by it), `score:NAME` float32 (NaN where not
+    found) for every channel of `quotas`, failed ones too, and `recall` int32, the place from 1.
+    Raises ConfigError for a channel without a quota, or lists of unequal Q.
+    """
+    names = list(quotas)
+    queries = _query_count(recalled, names, queries)
+    width = max((min(quotas[name], r.item.shape[1]) for name, r in recalled.items()), default=1)
+    item = np.full((queries, len(names), width), -1, np.int32)
+    score = np.full((queries, len(names), width), -np.inf, np.float32)
+    for place, name in enumerate(names):
+        if name in recalled:
+            k = min(quotas[name], recalled[name].item.shape[1])
+            item[:, place, :k] = recalled[name].item[:, :k]
+            score[:, place, :k] = recalled[name].score[:, :k]
+    _silence_fallbacks(item, np.array([name in fallback for name in names]))
+    weight = np.array([(weights or {}).get(name, 1.0) for name in names], np.float64)
+    steps = np.array([ceil(w) for w in weight], np.int64)
+    value = _comparable(item >= 0, score, normalise) * weight[None, :, None]
+    return Candidates(*_merged(names, item, score, value, steps, method == "snake", limit))
+
+
+def _query_count(recalled: Mapping[str, Recalled], names: list[str], queries: int | None) -> int:
+    """The one Q of all the lists."""
+    for name in recalled:
+        if name not in names:
+            raise ConfigError(f"channel {name!r} has no quota; quotas are given for {names}")
+    sizes = {name: len(r.item) for name, r in recalled.items()}
+    if queries is not None:
+        sizes["queries"] = queries
+    if not sizes:
+        raise ConfigError("nothing to merge: no channel answered, and `queries` is not given")
+    if len(set(sizes.values())) > 1:
+        raise ConfigError(f"channels answered different numbers of queries: {sizes}")
+    return next(iter(sizes.values()))
+
+
+def _silence_fallbacks(item: Int32, fallback: Bool) -> None:
+    """Empties the fallback channels' lists, in place, where another channel found something."""
+    answered = (item[:, ~fallback] >= 0).any(axis=(1, 2))
+    item[np.ix_(answered, fallback)] = -1
+
+
+def _comparable(found: Bool, score: Float32, how: Normalise) -> NDArray[np.float64]:
+    """(Q, C, k) scores made comparable between channels; 0 where nothing was found."""
+    n = np.maximum(found.sum(axis=2, keepdims=True), 1)
+    if how == "rank":
+        value = 1 - np.arange(score.shape[2]) / n
+        return np.where(found, value, 0.0)
+    s = np.where(found, score, 0.0).astype(np.float64)
+    low = np.where(found, s, np.inf).min(axis=2, keepdims=True)
+    high = np.where(found, s, -np.inf).max(axis=2, keepdims=True)
+    low, high = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+    flat = high <= low
+    if how == "minmax":
+        value = np.where(flat, 1.0, (s - low) / np.where(flat, 1.0, high - low))
+    else:
+        mean = s.sum(axis=2, keepdims=True) / n
+        variance = (np.where(found, s - mean, 0.0) ** 2).sum(axis=2, keepdims=True) / n
+        value = np.where(flat, 0.0, (s - low) / np.where(flat, 1.0, np.sqrt(variance)))
+    return np.where(found, value, 0.0)
+
+
+def _merged(
+    names: list[str],
+    item: Int32,
+    score: Float32,
+    value: NDArray[np.float64],
+    steps: Int64,
+    snake: bool,
+    limit: int,
+) -> tuple[Int64, Int32, dict[str, NDArray[np.generic]]]:
+    out_item, rank, points, counts = _merge_lists(item, score, value, steps, snake, limit)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    columns: dict[str, NDArray[np.generic]] = {}
+    for place, name in enumerate(names):
+        columns[f"rank:{name}"] = np.ascontiguousarray(rank[:, place])
+        columns[f"score:{name}"] = np.ascontiguousarray(points[:, place])
+    within = np.arange(len(out_item)) - np.repeat(indptr[:-1], counts) + 1
+    columns["recall"] = within.astype(np.int32)
+    return indptr, out_item, columns
+
+
+@njit(cache=True, nogil=True)
+def _merge_lists(item, score, value, steps, snake, limit):  # pyright: ignore
+    """Per query: number the distinct items, order them, write them with every finder's mark."""
+    queries, channels, width = item.shape
+    most = channels * width
+    capacity = 1
+    while capacity < 2 * most:
+        capacity *= 2
+    table = np.full(capacity, -1, np.int32)
+    slot_of = np.empty((channels, width), np.int32)
+    slot_item = np.empty(most, np.int32)
+    out_item = np.empty(queries * min(most, limit), np.int32)
+    rank = np.zeros((len(out_item), channels), np.int32)
+    points = np.full((len(out_item), channels), np.nan, np.float32)
+    counts = np.zeros(queries, np.int64)
+    filled = 0
+    for q in range(queries):
+        table[:] = -1
+        n = _number(item[q], table, slot_of, slot_item)
+        if snake:
+            order = _snake(slot_of, steps, n)
+        else:
+            total = np.zeros(n, np.float64)
+            for c in range(channels):
+                for p in range(width):
+                    if slot_of[c, p] >= 0:
+                        total[slot_of[c, p]] += value[q, c, p]
+            order = np.argsort(-total, kind="mergesort")
+        kept = min(len(order), limit)
+        place_of = np.full(n, -1, np.int64)
+        for place in range(kept):
+            out_item[filled + place] = slot_item[order[place]]
+            place_of[order[place]] = filled + place
+        for c in range(channels):
+            for p in range(width):
+                slot = slot_of[c, p]
+                if slot >= 0 and place_of[slot] >= 0:
+                    rank[place_of[slot], c] = p + 1
+                    points[place_of[slot], c] = score[q, c, p]
+        counts[q] = kept
+        filled += kept
+    return out_item[:filled].copy(), rank[:filled], points[:filled], counts
+
+
+@njit(cache=True, nogil=True)
+def _number(item, table, slot_of, slot_item):  # pyright: ignore
+    """Gives equal items one slot number through an open hash table; returns how many there are."""
+    mask = len(table) - 1
+    n = 0
+    for c in range(item.shape[0]):
+        for p in range(item.shape[1]):
+            i = item[c, p]
+            slot_of[c, p] = -1
+            if i < 0:
+                continue
+            at = (i * 2654435761) & mask
+            while table[at] >= 0 and slot_item[table[at]] != i:
+                at = (at + 1) & mask
+            if table[at] < 0:
+                table[at] = n
+                slot_item[n] = i
+                n += 1
+            slot_of[c, p] = table[at]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _snake(slot_of, steps, n):  # pyright: ignore
+    """The slots in the order in which the channels take them, round by round."""
+    channels, width = slot_of.shape
+    order = np.empty(n, np.int64)
+    taken = np.zeros(n, np.bool_)
+    cursor = np.zeros(channels, np.int64)
+    count = 0
+    moved = True
+    while moved:
+        moved = False
+        for c in range(channels):
+            places = steps[c]
+            while places > 0 and cursor[c] < width:
+                slot = slot_of[c, cursor[c]]
+                cursor[c] += 1
+                if slot >= 0 and not taken[slot]:
+                    taken[slot] = True
+                    order[count] = slot
+                    count += 1
+                    places -= 1
+                    moved = True
+    return order[:count]

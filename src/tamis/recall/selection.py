@@ -1,0 +1,106 @@
+"""Numba parts that channels share: a bounded heap of the best, work split over threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _worse(score_a, item_a, score_b, item_b):
+    """Is a behind b? Lower scores are; among equals, the higher row."""
+    return score_a < score_b or (score_a == score_b and item_a > item_b)
+
+
+@njit(cache=True, nogil=True)
+def _sift_down(items, scores, size, at):
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            return
+        if child + 1 < size and _worse(
+            scores[child + 1], items[child + 1], scores[child], items[child]
+        ):
+            child += 1
+        if not _worse(scores[child], items[child], scores[at], items[at]):
+            return
+        items[at], items[child] = items[child], items[at]
+        scores[at], scores[child] = scores[child], scores[at]
+        at = child
+
+
+@njit(cache=True, nogil=True)
+def offer(items, scores, size, item, score):
+    """Offers (item, score) to a heap whose root is its worst; returns the new size.
+
+    `items` and `scores` are (k,) arrays: the k best offered so far are kept, ties by lower row.
+    """
+    k = len(items)
+    if size < k:
+        at = size
+        while at > 0:
+            parent = (at - 1) // 2
+            if not _worse(score, item, scores[parent], items[parent]):
+                break
+            items[at], scores[at] = items[parent], scores[parent]
+            at = parent
+        items[at], scores[at] = item, score
+        return size + 1
+    if k and _worse(scores[0], items[0], score, item):
+        items[0], scores[0] = item, score
+        _sift_down(items, scores, size, 0)
+    return size
+
+
+@njit(cache=True, nogil=True)
+def best_first(items, scores, size):
+    """Turns the heap `[0, size)` into a list, best first, in place."""
+    for end in range(size - 1, 0, -1):
+        items[0], items[end] = items[end], items[0]
+        scores[0], scores[end] = scores[end], scores[0]
+        _sift_down(items, scores, end, 0)
+
+
+def threads() -> int:
+    """Processors this process may use; OMP_NUM_THREADS lowers it, as it does for BLAS and torch."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed or 1, int(limit) if limit.isdigit() and int(limit) else 1024))
+
+
+def in_blocks(work: Callable[[int, int], Any], n: int, size: int) -> list[Any]:
+    """`work(begin, end)` over [0, n) in blocks of `size`, on threads; results in order.
+
+    For kernels that release the interpreter lock. One block runs in the caller's own thread.
+    """
+    starts = range(0, n, size)
+    if len(starts) <= 1 or threads() == 1:
+        return [work(start, min(start + size, n)) for start in starts]
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(lambda start: work(start, min(start + size, n)), starts))
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[str, int], NDArray[Any]] = {}
+
+
+_scratch = _Scratch()
+
+
+def scratch(name: str, n: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """This thread's (n,) array of zeros of that name; whoever uses it must leave it zeroed.
+
+    Clearing the few places that a query touched is far cheaper than a fresh array per query.
+    """
+    arrays = _scratch.arrays
+    if (name, n) not in arrays:
+        arrays[name, n] = np.zeros(n, dtype)
+    return arrays[name, n]

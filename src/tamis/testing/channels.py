@@ -1,0 +1,228 @@
+"""The contract of a recall channel, as a check that anyone's channel can be put through."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade import Channel, FitContext, History, Queries, Ragged, Recalled
+from tamis.events import UNKNOWN, Dataset, Events, Table
+from tamis.schema import Behaviour, TamisError
+
+DAY_MS = 86_400_000
+_START = 1_700_000_000_000
+
+
+def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> None:
+    """Raises AssertionError, naming the law, where a channel breaks the contract.
+
+    make: returns a new, unfitted channel; it is called several times, and fitted on a log of two
+    clans of users, each with items, a category and a taste of its own (`two_clans`).
+    personalised: whether the channel should tell the clans apart; False for the likes of hot.
+    """
+    data = two_clans()
+    channel = make().fit(data, FitContext(seed=7))
+    queries = queries_of(data)
+    for k in (1, 5, len(data.items) + 3):
+        _check_shape(channel.recall(queries, k), queries, len(data.items), k)
+    _check_prefix(channel, queries)
+    _check_batch_is_single(channel, queries)
+    _check_saved(make, channel, queries)
+    _check_refit(make, channel, data, queries)
+    _check_unfitted_and_empty(make, data)
+    if personalised:
+        _check_clans(channel, data)
+
+
+def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
+    """A log whose neighbours are obvious: even users like even items only, odd users odd items.
+
+    Everybody has liked about half of the clan's items, one a day, and clicked away one item of
+    the other clan (an event that is not positive). Columns: users' `taste` and items' `category`
+    are the clan, items' `price` is a number.
+    """
+    random = np.random.default_rng(seed)
+    likes = [(u, i) for u in range(users) for i in range(items) if (u + i) % 2 == 0]
+    likes = [pair for pair in likes if random.random() < 0.55 or pair[1] // 2 == pair[0] // 2]
+    others = [(u, (u + 1) % 2) for u in range(users)]
+    pairs = np.array(likes + others, dtype=np.int32)
+    kind = np.repeat(np.array([0, 1], np.uint8), [len(likes), len(others)])
+    order = random.permutation(len(pairs))
+    time = _START + np.arange(len(pairs), dtype=np.int64) * DAY_MS // 8
+    n = len(pairs)
+    events = Events(
+        user=pairs[order, 0],
+        item=pairs[order, 1],
+        behaviour=kind[order],
+        time=time,
+        arrival=time,
+        value=np.full(n, np.nan, np.float32),
+        request=np.full(n, -1, np.int64),
+        position=np.zeros(n, np.int16),
+    )
+    clan = pl.Series(["even", "odd"])
+    return Dataset(
+        _table("users", users, taste=clan.gather(np.arange(users) % 2)),
+        _table(
+            "items",
+            items,
+            category=clan.gather(np.arange(items) % 2),
+            price=pl.Series(np.arange(items, dtype=np.float64)),
+        ),
+        events,
+        (Behaviour(name="like", positive=True, weight=1.0), Behaviour(name="click", weight=0.0)),
+    )
+
+
+def queries_of(data: Dataset) -> Queries:
+    """One query per user at the data's end; then a stranger, and a known user without a past.
+
+    Excluded is what each has seen, except for every third query, which excludes nothing.
+    """
+    events, n_users = data.events, len(data.users)
+    lists = [np.flatnonzero(events.user == u) for u in range(n_users)]
+    lists += [np.zeros(0, np.int64)] * 2
+    at = np.concatenate(lists)
+    seen = [
+        np.unique(events.item[x]).astype(np.int32) if q % 3 else np.zeros(0, np.int32)
+        for q, x in enumerate(lists)
+    ]
+    user = np.array([*range(n_users), UNKNOWN, 0], np.int32)
+    history = History(
+        np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64),
+        events.item[at],
+        events.behaviour[at],
+        events.time[at],
+        events.value[at],
+    )
+    return Queries(user, np.full(len(user), data.end, np.int64), history, Ragged.of(seen))
+
+
+def one_query(queries: Queries, q: int) -> Queries:
+    """The q-th query alone."""
+    history = queries.history
+    span = slice(history.indptr[q], history.indptr[q + 1])
+    columns: dict[str, NDArray[Any]] = {
+        name: column[span] for name, column in vars(history).items() if name != "indptr"
+    }
+    indptr = np.array([0, span.stop - span.start], np.int64)
+    return replace(
+        queries,
+        user=queries.user[q : q + 1],
+        time=queries.time[q : q + 1],
+        history=History(indptr=indptr, **columns),
+        exclude=Ragged.of([queries.exclude[q]]),
+    )
+
+
+def _table(name: str, n: int, **columns: pl.Series) -> Table:
+    return Table(
+        name, pl.Series("id", [f"{name[0]}{row}" for row in range(n)]), pl.DataFrame(columns)
+    )
+
+
+def _check_shape(found: Recalled, queries: Queries, n_items: int, k: int) -> None:
+    item, score = found.item, found.score
+    assert item.shape == score.shape == (len(queries), k), (
+        f"recall(queries, {k}) of {len(queries)} queries must answer ({len(queries)}, {k}) arrays, "
+        f"not item {item.shape} and score {score.shape}"
+    )
+    assert item.dtype == np.int32, f"items must be int32, not {item.dtype}"
+    assert score.dtype == np.float32, f"scores must be float32, not {score.dtype}"
+    assert ((item >= -1) & (item < n_items)).all(), f"items must be rows below {n_items}, or -1"
+    assert (np.isneginf(score) == (item == -1)).all(), "padding is item -1 with score -inf"
+    assert not np.isnan(score).any(), "a score is NaN"
+    for q in range(len(queries)):
+        real = item[q][item[q] >= 0]
+        assert (item[q, : len(real)] >= 0).all(), f"query {q}: padding stands before an item"
+        assert len(np.unique(real)) == len(real), f"query {q}: an item comes twice: {real}"
+        refused = np.intersect1d(real, queries.exclude[q])
+        assert not len(refused), f"query {q}: excluded items were recalled: {refused}"
+        falling = score[q, : len(real)]
+        assert (np.diff(falling) <= 0).all(), f"query {q}: scores rise along the list: {falling}"
+
+
+def _check_prefix(channel: Channel, queries: Queries) -> None:
+    """Asking for fewer gives the head of the longer list."""
+    few, many = channel.recall(queries, 3), channel.recall(queries, 6)
+    _same(few, Recalled(many.item[:, :3], many.score[:, :3]), "k = 3 is not the head of k = 6")
+
+
+def _check_batch_is_single(channel: Channel, queries: Queries) -> None:
+    batch = channel.recall(queries, 5)
+    for q in range(len(queries)):
+        alone = channel.recall(one_query(queries, q), 5)
+        here = Recalled(batch.item[q : q + 1], batch.score[q : q + 1])
+        _same(alone, here, f"query {q} is answered differently alone and in a batch")
+
+
+def _check_saved(make: Callable[[], Channel], channel: Channel, queries: Queries) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        channel.save(Path(folder) / "channel")
+        config = getattr(make(), "config", None)
+        loaded = type(channel).load(Path(folder) / "channel", config)
+        _same(
+            loaded.recall(queries, 5), channel.recall(queries, 5), "save and load changed answers"
+        )
+        assert loaded.name == channel.name, f"load changed the name to {loaded.name!r}"
+
+
+def _check_refit(
+    make: Callable[[], Channel], channel: Channel, data: Dataset, queries: Queries
+) -> None:
+    """Fitting again, after other data even, is fitting anew."""
+    before = channel.recall(queries, 5)
+    half = replace(data, events=data.events.take(slice(0, len(data.events) // 2)))
+    again = make().fit(half, FitContext(seed=7)).fit(data, FitContext(seed=7))
+    _same(again.recall(queries, 5), before, "a second fit is not the fit of a new channel")
+
+
+def _check_unfitted_and_empty(make: Callable[[], Channel], data: Dataset) -> None:
+    """Before fit, and on a log without events: a TamisError; on the latter, no answer will do."""
+    try:
+        make().recall(queries_of(data), 3)
+    except TamisError:
+        pass
+    else:
+        raise AssertionError("recall before fit must raise NotFittedError")
+    empty = replace(data, events=data.events.take(slice(0, 0)))
+    try:
+        found = make().fit(empty, FitContext()).recall(queries_of(empty), 3)
+    except TamisError:
+        return
+    _check_shape(found, queries_of(empty), len(data.items), 3)
+
+
+def _check_clans(channel: Channel, data: Dataset) -> None:
+    """Whoever likes even items is recalled even items first, odd likewise."""
+    queries = queries_of(data)
+    everything = replace(queries, exclude=Ragged.empty(len(queries)))
+    best = channel.recall(everything, 3)
+    for u in range(len(data.users)):
+        clan = best.item[u][best.item[u] >= 0] % 2
+        assert len(clan), f"user {u} has liked items, and nothing was recalled"
+        assert (clan == u % 2).all(), (
+            f"user {u} likes items of clan {u % 2} only, and was recalled {best.item[u]}"
+        )
+
+
+def _same(a: Recalled, b: Recalled, law: str) -> None:
+    """Equal lists; scores may differ by rounding, and items whose scores tie that closely too."""
+    real_a, real_b = np.where(a.item < 0, 0, a.score), np.where(b.item < 0, 0, b.score)
+    scale = max(1e-6, float(np.abs(real_b).max(initial=0)))
+    close = np.abs(real_a - real_b) <= 1e-5 * scale
+    assert ((a.item < 0) == (b.item < 0)).all(), f"{law}: {a.item} against {b.item}"
+    assert close.all(), f"{law}: scores {a.score} against {b.score}"
+    for q in np.flatnonzero((a.item != b.item).any(axis=1)):
+        for place in np.flatnonzero(a.item[q] != b.item[q]):
+            ties = np.abs(real_b[q] - real_b[q, place]) <= 1e-5 * scale
+            assert ties.sum() > 1 or place == a.item.shape[1] - 1, (
+                f"{law}: query {q}: {a.item[q]} against {b.item[q]}"
+            )

@@ -1,0 +1,86 @@
+"""Every channel in the recall room keeps the channels' contract."""
+
+import numpy as np
+import pytest
+
+from tamis.cascade import FitContext, registry
+from tamis.recall import BaseChannel, ChannelSettings, Hot
+from tamis.recall.base import nothing
+from tamis.testing import check_channel, two_clans
+
+CHANNELS = registry.available("recall")
+IMPERSONAL = {"hot"}
+
+
+def test_the_room_is_not_empty():
+    assert {"hot", "itemcf"} <= set(CHANNELS)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_contract(name):
+    check_channel(lambda: registry.build("recall", name), personalised=name not in IMPERSONAL)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_channel_is_documented(name):
+    assert len(CHANNELS[name].__doc__) > 40
+    assert CHANNELS[name].Config.__doc__
+
+
+class _Broken(BaseChannel):
+    """A channel that breaks one law at a time."""
+
+    Config = ChannelSettings
+    law = ""
+
+    def _fit(self, data, context):
+        self.hot = Hot().fit(data, context)
+        return {}
+
+    def _recall(self, queries, k):
+        found = self.hot.recall(queries, k)
+        return getattr(self, "_" + self.law)(queries, k, found)
+
+    def _twice(self, queries, k, found):
+        found.item[:, -1] = found.item[:, 0]
+        return found
+
+    def _excluded(self, queries, k, found):
+        for q in range(len(queries)):
+            found.item[q, : len(queries.exclude[q])] = queries.exclude[q][:k]
+        return found
+
+    def _rising(self, queries, k, found):
+        found.score[found.item >= 0] *= -1
+        return found
+
+    def _batched(self, queries, k, found):
+        return nothing(1, k) if len(queries) == 1 else found
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        ("twice", "comes twice"),
+        ("excluded", "excluded items|comes twice"),
+        ("rising", "scores rise"),
+        ("batched", "alone and in a batch"),
+    ],
+)
+def test_the_suite_catches_a_broken_law(law, message):
+    kind = type("Broken", (_Broken,), {"law": law})
+    with pytest.raises(AssertionError, match=message):
+        check_channel(kind, personalised=False)
+
+
+def test_the_suite_catches_a_channel_that_ignores_the_user():
+    with pytest.raises(AssertionError, match="likes items of clan"):
+        check_channel(Hot, personalised=True)
+
+
+def test_two_clans_are_two():
+    data = two_clans()
+    liked = data.positive
+    assert (data.events.user[liked] % 2 == data.events.item[liked] % 2).all()
+    assert np.bincount(data.events.user[liked]).min() >= 2
+    assert FitContext().seed == 0

@@ -1,0 +1,71 @@
+"""Hot against its definition."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamis.cascade import History, Queries, Ragged
+from tamis.events.frame import dataset_from_frame
+from tamis.recall import Hot
+
+DAY = 86_400
+
+
+def strangers(exclude):
+    q = len(exclude)
+    lists = Ragged.of([np.array(sorted(x), np.int32) for x in exclude])
+    return Queries(np.full(q, -1, np.int32), np.zeros(q, np.int64), History.empty(q), lists)
+
+
+def log(days, items):
+    return pl.DataFrame(
+        {
+            "user_id": range(len(items)),
+            "item_id": items,
+            "at": [1_700_000_000 + d * DAY for d in days],
+        }
+    )
+
+
+def test_half_life_by_hand():
+    # three old likes of x (20 days: 1/4 each at a half-life of 10), one of y today
+    channel = Hot(half_life=10).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
+    found = channel.recall(strangers([[]]), 3)
+    assert found.item.tolist() == [[1, 0, -1]]
+    np.testing.assert_allclose(found.score[0, :2], [1, 0.75], rtol=1e-6)
+    always = Hot(half_life=math.inf).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
+    assert always.recall(strangers([[]]), 2).item.tolist() == [[0, 1]]
+
+
+def test_ancient_items_stay_in_the_list():
+    channel = Hot(half_life=0.001).fit(log([0, 1, 900], list("abc")), time="at")
+    assert channel.recall(strangers([[]]), 3).item[0, 0] == 2
+    assert set(channel.recall(strangers([[]]), 3).item[0]) == {0, 1, 2}
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    st.lists(st.sets(st.integers(0, 12)), min_size=1, max_size=4),
+    st.integers(1, 12),
+)
+def test_walks_down_the_list_past_excluded_items(items, exclude, k):
+    data = dataset_from_frame(pl.DataFrame({"user_id": [0] * len(items), "item_id": sorted(items)}))
+    found = Hot(half_life=math.inf).fit(data).recall(strangers(exclude), k)
+    rows = data.items.rows([str(i) for i in items])
+    counts = np.bincount(rows)
+    order = sorted(range(len(counts)), key=lambda i: (-counts[i], i))
+    for q, refused in enumerate(exclude):
+        expected = [i for i in order if i not in refused][:k]
+        assert [i for i in found.item[q] if i >= 0] == expected
+        assert found.score[q, : len(expected)].tolist() == [counts[i] for i in expected]
+
+
+def test_behaviours_below_the_bar_do_not_count():
+    frame = pl.DataFrame({"user_id": [1, 2, 3], "item_id": list("xxy"), "stars": [1, 2, 5]})
+    found = Hot().fit(frame, value="stars", min_value=4).recommend([9], n=5)
+    assert found["item"].to_list() == ["y"]
+    assert found["score"].to_list() == [pytest.approx(1)]

@@ -1,0 +1,211 @@
+"""ItemCF against its definition, on small random logs."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.cascade import FitContext
+from tamis.events import Dataset, Events, Table
+from tamis.recall import ItemCF
+from tamis.recall.interactions import at_end
+from tamis.schema import Behaviour, ConfigError, DataError, NotFittedError, VersionError
+
+BEHAVIOURS = (
+    Behaviour(name="click", weight=1, positive=True),
+    Behaviour(name="share", weight=3, positive=True),
+    Behaviour(name="skip", weight=0.5),
+)
+
+
+def log_of(events, n_users=5, n_items=6, behaviours=BEHAVIOURS):
+    """A data set of (user, item, behaviour code) in time order."""
+    rows = np.array(events, dtype=np.int64).reshape(-1, 3)
+    n = len(rows)
+    time = np.arange(n, dtype=np.int64) * 1000
+    return Dataset(
+        Table("users", pl.Series([str(u) for u in range(n_users)]), pl.DataFrame()),
+        Table("items", pl.Series([str(i) for i in range(n_items)]), pl.DataFrame()),
+        Events(
+            rows[:, 0].astype(np.int32),
+            rows[:, 1].astype(np.int32),
+            rows[:, 2].astype(np.uint8),
+            time,
+            time,
+            np.full(n, np.nan, np.float32),
+            np.full(n, -1),
+            np.zeros(n, np.int16),
+        ),
+        behaviours,
+    )
+
+
+def naive(data, config, user, exclude):
+    """Scores by definition: dense similarities, then a sum over the user's last liked items."""
+    R = np.zeros((len(data.users), len(data.items)))
+    recent = {u: [] for u in range(len(data.users))}
+    for u, i, b in zip(data.events.user, data.events.item, data.events.behaviour, strict=True):
+        if data.behaviours[b].positive:
+            R[u, i] = max(R[u, i], data.behaviours[b].weight)
+            recent[u] = [j for j in recent[u] if j != i] + [i]
+    n_items = R.shape[1]
+    sim = np.zeros((n_items, n_items))
+    for i in range(n_items):
+        for j in range(n_items):
+            for u in range(len(R)):
+                f = 1 / math.log(2 + (R[u] > 0).sum()) if config.user_discount else 1.0
+                sim[i, j] += f * R[u, i] * R[u, j]
+            if config.similarity == "cosine" and sim[i, j] > 0:
+                sim[i, j] /= math.sqrt((R[:, i] ** 2).sum() * (R[:, j] ** 2).sum())
+    sim = np.where(np.eye(n_items, dtype=bool), 0, sim).astype(np.float32)
+    kept = np.zeros_like(sim)  # [seen, candidate]
+    for owner in range(n_items):
+        best = np.lexsort((np.arange(n_items), -sim[owner]))[: config.neighbours]
+        if config.prune == "seen":
+            kept[owner, best] = sim[owner, best]
+        else:
+            kept[best, owner] = sim[best, owner]
+    if config.prune == "candidate":
+        for seen in range(n_items):
+            kept[seen, np.lexsort((np.arange(n_items), -kept[seen]))[config.longest :]] = 0
+    scores = np.zeros(n_items)
+    for age, j in enumerate(reversed(recent[user][-(config.last or 999) :])):
+        scores += R[user, j] * config.decay**age * kept[j]
+    scores[list(exclude)] = 0
+    return scores
+
+
+def check_against_definition(data, channel):
+    users = np.arange(len(data.users), dtype=np.int32)
+    for exclude_seen in (True, False):
+        queries = at_end(data, users, exclude_seen)
+        found = channel.recall(queries, len(data.items))
+        for u in users:
+            expected = naive(data, channel.config, u, queries.exclude[u])
+            got = np.zeros(len(data.items))
+            real = found.item[u] >= 0
+            got[found.item[u][real]] = found.score[u][real]
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+
+
+events = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    events,
+    st.sampled_from(["cosine", "count"]),
+    st.booleans(),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([1.0, 0.5]),
+)
+def test_equals_the_definition(log, similarity, user_discount, last, decay):
+    data = log_of([(0, 0, 0), *log])
+    channel = ItemCF(
+        similarity=similarity, user_discount=user_discount, last=last, decay=decay
+    ).fit(data)
+    check_against_definition(data, channel)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("prune", ["seen", "candidate"])
+def test_pruned_lists_equal_the_definition(seed, prune):
+    # a random weight per behaviour keeps similarities distinct: ties may be cut either way
+    random = np.random.default_rng(seed)
+    kinds = tuple(
+        Behaviour(name=str(b), weight=float(w), positive=True)
+        for b, w in enumerate(random.uniform(0.5, 3, 9))
+    )
+    n = 60
+    rows = np.stack([random.integers(0, 12, n), random.integers(0, 9, n), random.integers(0, 9, n)])
+    data = log_of(rows.T, 12, 9, kinds)
+    check_against_definition(data, ItemCF(prune=prune, neighbours=2, longest=3).fit(data))
+
+
+def test_three_users_by_hand():
+    # a: x y; b: x y z; c: z. Only users a and b hold x–y; f = 1/log 4, 1/log 5.
+    frame = pl.DataFrame({"user_id": list("aabbbc"), "item_id": list("xyxyzz")})
+    found = ItemCF().fit(frame).recommend(["c", "a"], n=2)
+    xz = 1 / math.log(5) / math.sqrt(2 * 2)
+    assert found["user"].to_list() == ["c", "c", "a"]
+    assert found["item"].to_list() == ["x", "y", "z"]
+    assert found["rank"].to_list() == [1, 2, 1]
+    np.testing.assert_allclose(found["score"].to_numpy(), [xz, xz, 2 * xz], rtol=1e-6)
+
+
+def test_recommend_keeps_the_types_of_ids_and_knows_strangers():
+    frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 20, 10, 30]})
+    channel = ItemCF(neighbours=5).fit(pd.DataFrame(frame.to_dict()))
+    found = channel.recommend(users=[1, 99], n=3)
+    assert found.schema["item"] == pl.Int64
+    assert found.rows() == [(1, 30, 1, pytest.approx(1 / math.log(4) / math.sqrt(2)))]
+    again = channel.recommend([1], exclude_seen=False)["item"].to_list()
+    assert set(again) == {10, 20, 30}
+
+
+def test_because_names_the_item_that_speaks_most():
+    frame = pl.DataFrame({"user_id": list("aaabbccd"), "item_id": list("wxywxyxz")})
+    channel = ItemCF().fit(frame)
+    data = channel._data
+    queries = at_end(data, data.users.rows(["b"]))
+    row = data.items.row
+    assert channel.because(queries, row("y")) == row("x")
+    assert channel.because(queries, row("z")) is None
+
+
+def test_fit_last_reads_only_recent_items():
+    rows = [(0, i, 0) for i in range(6)] + [(1, 0, 0), (1, 1, 0), (1, 5, 0)]
+    few = ItemCF(fit_last=3).fit(log_of(rows))
+    pairs = log_of([r for r in rows if r[0] or r[1] > 2])
+    check = ItemCF().fit(pairs)
+    for name in ("indptr", "neighbour", "similarity"):
+        np.testing.assert_array_equal(few._arrays[name], check._arrays[name])
+
+
+def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
+    random = np.random.default_rng(0)
+    rows = np.stack([random.integers(0, 50, 600), random.integers(0, 40, 600), np.zeros(600)]).T
+    data = log_of(rows, 50, 40)
+    queries = at_end(data, np.arange(50, dtype=np.int32))
+    whole = ItemCF(neighbours=7).fit(data).recall(queries, 9)
+    monkeypatch.setattr("tamis.recall.itemcf.ITEMS_PER_BLOCK", 7)
+    monkeypatch.setattr("tamis.recall.itemcf.QUERIES_PER_BLOCK", 11)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    parts = ItemCF(neighbours=7).fit(data).recall(queries, 9)
+    np.testing.assert_array_equal(whole.item, parts.item)
+    np.testing.assert_array_equal(whole.score, parts.score)
+
+
+def test_errors_name_value_and_cure(tmp_path):
+    data = log_of([(0, 0, 2)])
+    with pytest.raises(DataError, match=r"none is of \['click', 'share'\]"):
+        ItemCF().fit(data)
+    with pytest.raises(NotFittedError, match=r"'itemcf' is not fitted yet: call fit"):
+        ItemCF().recall(at_end(data, np.array([0])), 3)
+    with pytest.raises(NotFittedError, match="no log to recommend from"):
+        ItemCF().recommend([1])
+    with pytest.raises(NotFittedError, match="nothing to save"):
+        ItemCF().save(tmp_path)
+    with pytest.raises(ConfigError, match=r"neighbors = 5.*its options: neighbours, prune"):
+        ItemCF(neighbors=5)
+    with pytest.raises(ConfigError, match="not both"):
+        ItemCF(ItemCF.Config(), neighbours=5)
+    with pytest.raises(ConfigError, match="takes a ItemCFConfig, not a dict"):
+        ItemCF({"neighbours": 5})
+    with pytest.raises(VersionError, match="does not hold a whole ItemCF"):
+        ItemCF.load(tmp_path / "none")
+    with pytest.raises(ConfigError, match="k = 0"):
+        ItemCF().fit(log_of([(0, 0, 0)])).recall(at_end(data, np.array([0])), 0)
+
+
+def test_items_newer_than_the_fit_are_passed_over():
+    channel = ItemCF().fit(log_of([(0, 0, 0), (0, 1, 0)], n_items=2), FitContext())
+    grown = log_of([(0, 0, 0), (0, 7, 0)], n_items=9)
+    found = channel.recall(at_end(grown, np.array([0], np.int32)), 4)
+    assert found.item.tolist() == [[1, -1, -1, -1]]
