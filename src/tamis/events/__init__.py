@@ -1,8 +1,28 @@
 """Reads, validates, splits and replays what people did; the catalogue of data sets."""
 
+from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
 from tamis.events.read import read_dataset
 from tamis.events.rejects import Rejects
+from tamis.events.split import Window, cuts, happened, test_cut, windows
 from tamis.events.tables import item_categories
 
-__all__ = ["UNKNOWN", "Dataset", "Events", "Rejects", "Table", "item_categories", "read_dataset"]
+__all__ = [
+    "CATALOGUE",
+    "UNKNOWN",
+    "Dataset",
+    "Events",
+    "Rejects",
+    "Table",
+    "Window",
+    "cache_dir",
+    "cuts",
+    "fetch",
+    "find_source",
+    "happened",
+    "item_categories",
+    "materialise",
+    "read_dataset",
+    "test_cut",
+    "windows",
+]

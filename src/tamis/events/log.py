@@ -50,7 +50,9 @@ class Table:
 
     def rows(self, external: pl.Series | Sequence[object]) -> Int32:
         """(N,) rows of external ids, -1 where not in the table; vectorised by a join."""
-        series = external if isinstance(external, pl.Series) else pl.Series(list(map(str, external)))
+        series = (
+            external if isinstance(external, pl.Series) else pl.Series(list(map(str, external)))
+        )
         left = pl.DataFrame({"id": series.cast(pl.String)})
         right = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
         joined = left.join(right, on="id", how="left", maintain_order="left")
@@ -121,7 +123,7 @@ class Dataset:
 
     @cached_property
     def seen(self) -> Bool:
-        """(n,) events after which an item counts as seen by the user (all but plain impressions)."""
+        """(n,) events after which an item counts as seen by the user (all but impressions)."""
         return np.array([not b.impression for b in self.behaviours])[self.events.behaviour]
 
     def as_of(self, time: int) -> Dataset:

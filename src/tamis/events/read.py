@@ -19,6 +19,7 @@ from tamis.events.tables import (
     read_table,
     require_columns,
     sieve_ids,
+    silent,
     start_sieve,
     with_ids,
 )
@@ -27,6 +28,8 @@ from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectC
 
 DAY_MS = 86_400_000
 _NO_BEHAVIOUR = 255
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Golden-ratio multiplier of a multiplicative hash (Knuth)."""
 
 
 def read_dataset(
@@ -51,14 +54,16 @@ def read_dataset(
         DataError: a file is missing, damaged or empty, a declared column is missing, or no event
             is usable.
     """
-    say = progress or (lambda _: None)
+    say = progress or silent
     root, rejects = Path(root), Rejects()
     numeric = {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
     say(f"reading {config.items.path}")
     items = read_table(
         config.items, root, "items", rejects, numeric, former.items if former else None
     )
-    users = former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
+    users = (
+        former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
+    )
     if config.users:
         say(f"reading {config.users.path}")
         old = former.users if former else None
@@ -193,12 +198,12 @@ class _EventReader:
         text = "value is outside the bounds of every declared behaviour"
         self.sieve.reject(none, text, column.name, column)
 
-    def _rows(
-        self, table: Table, ids: pl.Series, what: str, closed: bool
-    ) -> tuple[Table, Int32]:
+    def _rows(self, table: Table, ids: pl.Series, what: str, closed: bool) -> tuple[Table, Int32]:
         """(n,) row numbers; an open table first takes in the ids that it does not hold."""
         if not closed or self.config.unknown == "add":
-            table = with_ids(table, ids.filter(pl.Series(self.sieve.alive)).unique(maintain_order=True))
+            table = with_ids(
+                table, ids.filter(pl.Series(self.sieve.alive)).unique(maintain_order=True)
+            )
         rows = table.rows(ids)
         text = f"unknown {what}: its id is not in the table of {what}s"
         self.sieve.reject(rows == UNKNOWN, text, ids.name, ids)
@@ -212,9 +217,8 @@ class _EventReader:
         column = self.raw.frame[name]
         number = column.cast(pl.Int64, strict=False)
         if number.null_count() > column.null_count():
-            hashed = (column.cast(pl.String).hash() >> 1).cast(pl.Int64)
-            number = hashed.to_frame().select(pl.when(column.is_not_null()).then(pl.first()))
-            return number.to_series().fill_null(-1).to_numpy()
+            hashed = (column.cast(pl.String).hash().to_numpy() >> np.uint64(1)).astype(np.int64)
+            return np.where(column.is_null().to_numpy(), -1, hashed)
         return number.fill_null(-1).to_numpy()
 
     def _positions(self) -> NDArray[np.int16]:
@@ -261,13 +265,26 @@ def _within(value: Float32, behaviour: Behaviour) -> NDArray[np.bool_]:
 
 
 def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
-    """(n,) rows equal to an earlier one in user, item, behaviour, time (and request)."""
+    """(n,) rows equal to an earlier one in user, item, behaviour, time (and request).
+
+    One mixed number per row tells which rows may have a twin; only those are compared in full.
+    """
     columns = {
         "pair": events.user.astype(np.int64) << 32 | events.item,
-        "behaviour": events.behaviour,
+        "behaviour": events.behaviour.astype(np.int64),
         "time": events.time,
     }
     if by_request:
         columns["request"] = events.request
-    frame = pl.DataFrame(columns)
-    return frame.select(~pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    mixed = np.zeros(len(events), dtype=np.uint64)
+    for column in columns.values():
+        mixed = (mixed ^ column.view(np.uint64)) * _ODD
+        mixed ^= mixed >> np.uint64(29)
+    again = np.zeros(len(events), dtype=np.bool_)
+    series = pl.Series(mixed)
+    if series.n_unique() < len(series):
+        twins = np.flatnonzero(series.is_duplicated().to_numpy())
+        frame = pl.DataFrame({name: column[twins] for name, column in columns.items()})
+        later = frame.select(~pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+        again[twins[later]] = True
+    return again

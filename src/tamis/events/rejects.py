@@ -62,7 +62,7 @@ class Rejects:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """One line per rejection: file, row, reason, column, value (its first 80 characters), action."""
+        """One line per rejection: file, row, reason, column, the value's beginning, action."""
         if not self.parts:
             return pl.DataFrame(schema=_SCHEMA)
         return pl.concat(self.parts).sort("file", "row", maintain_order=True)
@@ -122,7 +122,7 @@ def _sample(part: pl.DataFrame) -> str:
 
 
 class Sieve:
-    """The rows of one file that are still good; the first reason to refuse a row is the one told."""
+    """The rows of one file that are still good; the first reason to refuse a row is told."""
 
     def __init__(self, file: str, row_numbers: NDArray[np.int64], rejects: Rejects) -> None:
         self.file = file
@@ -144,9 +144,7 @@ class Sieve:
             self._rejects.add(self.file, self._rows[hit], reason, column, found)
             self.alive[hit] = False
 
-    def blank(
-        self, bad: NDArray[np.bool_], reason: str, column: str, values: pl.Series
-    ) -> None:
+    def blank(self, bad: NDArray[np.bool_], reason: str, column: str, values: pl.Series) -> None:
         """Notes values that cannot be used, of rows that stay."""
         hit = np.flatnonzero(self.alive & bad)
         if len(hit):

@@ -21,6 +21,10 @@ MAX_ID = 1024
 Progress = Callable[[str], None]
 
 
+def silent(text: str) -> None:
+    """The progress of someone who did not ask for any."""
+
+
 def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None:
     """Raises DataError unless the table has the declared columns.
 
@@ -35,8 +39,7 @@ def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None
         for key, name in missing.items()
     ]
     raise DataError(
-        f"{raw.file}: {' '.join(texts)} Its columns are {', '.join(have)[:400]}."
-        f"{unseparated(raw)}"
+        f"{raw.file}: {' '.join(texts)} Its columns are {', '.join(have)[:400]}.{unseparated(raw)}"
     )
 
 
@@ -129,7 +132,9 @@ def after(former: Table, table: Table) -> Table:
     gone, new = rows < 0, former.rows(table.ids) < 0
     kept = pl.DataFrame({"id": former.ids}).with_columns(former.frame)
     fresh = pl.DataFrame({"id": table.ids}).with_columns(table.frame)
-    updated = fresh[rows[~gone].astype(np.int64)].with_columns(pl.Series("_", np.flatnonzero(~gone)))
+    updated = fresh[rows[~gone].astype(np.int64)].with_columns(
+        pl.Series("_", np.flatnonzero(~gone))
+    )
     old = kept.filter(pl.Series(gone)).with_columns(pl.Series("_", np.flatnonzero(gone)))
     both = pl.concat([updated, old], how="diagonal_relaxed").sort("_").drop("_")
     merged = pl.concat([both, fresh.filter(pl.Series(new))], how="diagonal_relaxed")
@@ -142,7 +147,9 @@ def with_ids(table: Table, ids: pl.Series) -> Table:
     if len(fresh) == 0:
         return table
     gap = table.frame.clear(len(fresh))
-    return Table(table.name, pl.concat([table.ids, fresh.alias("id")]), pl.concat([table.frame, gap]))
+    return Table(
+        table.name, pl.concat([table.ids, fresh.alias("id")]), pl.concat([table.frame, gap])
+    )
 
 
 def item_categories(table: Table, config: TableConfig) -> pl.Series:
@@ -200,7 +207,9 @@ def _inferred(column: pl.Series) -> pl.Series:
 def _number(column: pl.Series, sieve: Sieve) -> pl.Series:
     cast = column.cast(pl.Float64, strict=False)
     finite = cast.is_finite().fill_null(False)
-    stated = column.is_not_null() & (column.str.strip_chars() != "") & ~cast.is_nan().fill_null(False)
+    stated = (
+        column.is_not_null() & (column.str.strip_chars() != "") & ~cast.is_nan().fill_null(False)
+    )
     sieve.blank((stated & ~finite).to_numpy(), "not a number", column.name, column)
     return cast.to_frame().select(pl.when(finite).then(pl.first())).to_series().alias(column.name)
 

@@ -1,4 +1,4 @@
-"""Timestamps of any unit as milliseconds since 1970 UTC; what cannot be one is said, not guessed."""
+"""Timestamps of any unit as milliseconds since 1970 UTC; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Times:
     other_unit: NDArray[np.bool_]
     """A number of another magnitude than most, so of another unit."""
     small: bool = False
-    """Most numbers are too small for a date after 1973: counted in seconds, perhaps from some start."""
+    """Most numbers are too small for a date after 1973: seconds, perhaps from some start."""
 
 
 def parse_times(column: pl.Series, unit: str = "auto") -> Times:
@@ -103,10 +103,7 @@ def _numbers(
     factor = PER_UNIT_MS[unit]
     usable = ~(bad | missing | other)
     safe = np.where(usable, number, 0)
-    if factor >= 1:
-        ms = safe * int(factor)
-    else:
-        ms = np.floor_divide(safe, round(1 / factor))
+    ms = safe * int(factor) if factor >= 1 else np.floor_divide(safe, round(1 / factor))
     beyond = np.abs(ms.astype(np.float64)) > 1e17
     whole = np.where(beyond, 0, np.floor(ms)).astype(np.int64)
     return Times(whole, unit, missing, bad | (beyond & usable), other, small)
@@ -126,9 +123,7 @@ def _majority(
 def _iso(column: pl.Series, missing: NDArray[np.bool_]) -> Times:
     """Numbers among texts are of another unit; years come first, so no day-month guess is made."""
     plain = (
-        column.str.strip_chars()
-        .str.replace("T", " ", literal=True)
-        .str.replace(r"[Zz]$", "+00:00")
+        column.str.strip_chars().str.replace("T", " ", literal=True).str.replace(r"[Zz]$", "+00:00")
     )
     frame = pl.DataFrame({"t": plain})
     naive = [

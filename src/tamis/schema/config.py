@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -168,12 +168,12 @@ class ProjectConfig(_Section):
         """Puts each table's key into its entry as `name`."""
         if not isinstance(data, dict):
             return data
-        named = dict(data)
+        named = dict(cast("dict[str, Any]", data))
         for section in ("behaviours", "tasks"):
             entries = named.get(section)
             if isinstance(entries, dict):
                 named[section] = {
                     key: {"name": key, **entry} if isinstance(entry, dict) else entry
-                    for key, entry in entries.items()
+                    for key, entry in cast("dict[str, Any]", entries).items()
                 }
         return named

@@ -143,7 +143,7 @@ def _problem(detail: ErrorDetails, data: Mapping[str, Any]) -> Problem:
     if kind == "missing":
         return Problem(key, f"`{shown}` is missing: {_what_is_needed(key)}")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        given = value.get("kind") if isinstance(value, Mapping) else value
+        given = _at(value, ("kind",)) if isinstance(value, Mapping) else value
         cure = suggest(given, _FEATURE_KINDS) if isinstance(given, str) else ""
         kinds = ", ".join(f'"{k}"' for k in _FEATURE_KINDS)
         return Problem(key, f"`{shown}.kind` = {_quote(given)}: must be one of {kinds}.{cure}")
@@ -163,7 +163,7 @@ def _shown(key: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
     for depth, part in enumerate(key):
         if isinstance(part, int):
             entry = _at(data, key[: depth + 1])
-            name = entry.get("name") if isinstance(entry, Mapping) else None
+            name = _at(entry, ("name",))
             parts[-1] += f"[{name or part}]"
         else:
             parts.append(part)
@@ -192,8 +192,7 @@ def _unknown_key(key: tuple[int | str, ...], shown: str, data: Mapping[str, Any]
 def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]:
     """The config class of the table at `key`."""
     if key and key[0] == "features":
-        kind = (_at(data, key[:2]) or {}).get("kind", "sparse")
-        return _FEATURE_KINDS.get(kind, SparseFeat)
+        return _FEATURE_KINDS.get(str(_at(data, (*key[:2], "kind"))), SparseFeat)
     names = [str(part) for part in key]
     if len(names) == 2 and names[0] in ("behaviours", "tasks"):
         names[1] = "NAME"
