@@ -64,7 +64,7 @@ def test_by_hand() -> None:
 def test_window_forgets() -> None:
     data = dataset(category=["a", "b", "a", "c"])
     ask = ranked([1.0, 0.9, 0.8, 0.0])
-    # In place 3 the whole slate still holds a, so c goes first when the likeness outweighs the score.
+    # In place 3 the whole slate still holds an a, so c goes first.
     assert MMR(theta=0.4).fit(data).order(*ask, 4).tolist() == [0, 1, 3, 2]
     assert MMR(theta=0.4, window=1).fit(data).order(*ask, 4).tolist() == [0, 1, 2, 3]
 

@@ -34,7 +34,7 @@ class ItemMaskFilter:
         raise NotImplementedError
 
     def excluded(self, queries: Queries) -> Ragged | None:
-        """None: the refused items may be most of the catalogue, so they are not listed per query."""
+        """None: the refused items may be most of the catalogue, so no list is made."""
         del queries
         return None
 

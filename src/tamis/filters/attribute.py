@@ -43,7 +43,7 @@ class AttributeConfig(BaseModel):
 
 
 class AttributeFilter(ItemMaskFilter):
-    """Keeps items for which `column op value` holds, e.g. `price <= 100` or `genres contains Drama`."""
+    """Keeps items for which `column op value` holds: `price <= 100`, `genres contains Drama`."""
 
     Config = AttributeConfig
 

@@ -140,7 +140,7 @@ def _longest_plan(
     depth: int,
     search: int,
 ) -> Int64:
-    """The first (by place) of the longest plans found that hold the limits; at most `depth` long."""
+    """The first (by place) of the longest plans found that hold the limits, up to `depth`."""
     in_window, window, in_slate = limits
     size = len(group)
     target = min(depth, size)

@@ -31,9 +31,9 @@ class AtMostConfig(BaseModel):
     count: Literal["all", "primary"] = "all"
     """An item of several categories counts in each of them, or in its first only."""
     depth: Annotated[int, Field(ge=1)] = 50
-    """Places that are planned together, whatever n is; behind them the rule works place by place."""
+    """Places planned together, whatever n is; behind them the rule works place by place."""
     search: Annotated[int, Field(ge=0)] = 100_000
-    """Candidates looked at while searching a plan (about 1 ns each) before the best found is taken."""
+    """Candidates looked at (about 2 ns each) before the best plan found so far is taken."""
 
     @model_validator(mode="after")
     def _some_rule(self) -> Self:

@@ -1,0 +1,32 @@
+"""Membership between lists of the same query, for all queries at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis.cascade import Ragged
+from tamis.cascade.query import Bool, Int64
+from tamis.schema import StageError
+
+
+def member(of: Ragged, within: Ragged) -> Bool:
+    """(values of `of`,) which of them stand in the same query's list of `within`."""
+    if len(of) != len(within):
+        raise StageError(f"lists of {len(of)} queries are compared with lists of {len(within)}")
+    items = 1 + max((int(x.values.max()) for x in (of, within) if len(x.values)), default=0)
+    return np.isin(_keys(of, items), _keys(within, items))
+
+
+def repeated(lists: Ragged) -> Bool:
+    """(values,) which of them stand in their own list before."""
+    items = 1 + int(lists.values.max(initial=0))
+    keys = _keys(lists, items)
+    first = np.unique(keys, return_index=True)[1]
+    again = np.ones(len(keys), np.bool_)
+    again[first] = False
+    return again
+
+
+def _keys(lists: Ragged, items: int) -> Int64:
+    query = np.repeat(np.arange(len(lists), dtype=np.int64), np.diff(lists.indptr))
+    return query * items + lists.values

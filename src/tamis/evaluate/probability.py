@@ -1,0 +1,148 @@
+"""How good predicted probabilities are: order (AUC, GAUC), sharpness (log loss), calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.schema import DataError
+
+Float64 = NDArray[np.float64]
+Array = NDArray[np.generic]
+
+
+def auc(labels: Array, scores: Array) -> float:
+    """In [0, 1]: the chance that a positive scores above a negative, ties counted half. Exact.
+
+    labels (n,) are 0 or 1. NaN where there are no positives or no negatives.
+    """
+    labels, scores = _checked(labels, scores)
+    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    positives = np.bincount(inverse, weights=labels, minlength=len(values))
+    negatives = counts - positives
+    pairs = positives.sum() * negatives.sum()
+    if pairs == 0:
+        return float("nan")
+    below = np.cumsum(negatives) - negatives
+    return float((positives * (below + negatives / 2)).sum() / pairs)
+
+
+def gauc(labels: Array, scores: Array, groups: Array) -> float:
+    """In [0, 1]: the mean of each group's AUC, weighted by its rows (Zhu et al. 2017).
+
+    groups (n,) is the user or request of each row; groups of one class only have no AUC and are
+    left out. NaN where none is left.
+    """
+    per_group, weights = group_auc(labels, scores, groups)
+    valid = ~np.isnan(per_group)
+    if not valid.any():
+        return float("nan")
+    return float(np.average(per_group[valid], weights=weights[valid]))
+
+
+def group_auc(labels: Array, scores: Array, groups: Array) -> tuple[Float64, Float64]:
+    """Each group's AUC (NaN where it has one class only) and its number of rows, by group."""
+    labels, scores = _checked(labels, scores)
+    groups = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    order = np.lexsort((scores, groups))
+    group, score, label = groups[order], scores[order], labels[order]
+    # A block is a run of equal scores within a group: its rows tie.
+    starts = np.ones(len(order), np.bool_)
+    starts[1:] = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
+    block = np.cumsum(starts) - 1
+    positives = np.bincount(block, weights=label)
+    negatives = np.bincount(block, weights=1 - label)
+    of_group = group[starts]
+    total_negatives = np.bincount(of_group, weights=negatives, minlength=n_groups)
+    before = np.concatenate([[0.0], np.cumsum(total_negatives)])[:-1]
+    below = np.cumsum(negatives) - negatives - before[of_group]
+    won = np.bincount(of_group, weights=positives * (below + negatives / 2), minlength=n_groups)
+    pairs = np.bincount(of_group, weights=positives, minlength=n_groups) * total_negatives
+    result = np.full(n_groups, np.nan)
+    np.divide(won, pairs, out=result, where=pairs > 0)
+    return result, np.bincount(groups, minlength=n_groups).astype(np.float64)
+
+
+def log_loss(labels: Array, predicted: Array, epsilon: float = 1e-7) -> float:
+    """The mean of −log p(label), in nats, ≥ 0; NaN without rows.
+
+    Predictions are held within [ε, 1 − ε], so that one certain mistake costs at most −log ε = 16.1.
+    """
+    labels, predicted = _checked(labels, predicted)
+    if not len(labels):
+        return float("nan")
+    p = np.clip(predicted, epsilon, 1 - epsilon)
+    return float(-(labels * np.log(p) + (1 - labels) * np.log1p(-p)).mean())
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows of nearby predictions: what was predicted on average and what happened."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+def calibration_curve(
+    labels: Array,
+    predicted: Array,
+    bins: int = 10,
+    strategy: Literal["quantile", "uniform"] = "quantile",
+) -> list[CalibrationBin]:
+    """The reliability curve: at most `bins` bins, in ascending order, empty ones left out.
+
+    `quantile` puts about as many rows into each bin (rows of equal prediction stay together),
+    `uniform` cuts [0, 1] evenly.
+    """
+    labels, predicted = _checked(labels, predicted)
+    if not len(labels):
+        return []
+    if strategy == "quantile":
+        edges = np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1])
+    else:
+        edges = np.linspace(0, 1, bins + 1)[1:-1]
+    number = np.searchsorted(edges, predicted, side="left")
+    counts = np.bincount(number, minlength=bins)
+    p = np.bincount(number, weights=predicted, minlength=bins)
+    y = np.bincount(number, weights=labels, minlength=bins)
+    return [
+        CalibrationBin(float(p[b] / counts[b]), float(y[b] / counts[b]), int(counts[b]))
+        for b in np.flatnonzero(counts)
+    ]
+
+
+def ece(curve: list[CalibrationBin]) -> float:
+    """In [0, 1]: the expected calibration error, Σ count · |predicted − observed| ÷ Σ count."""
+    rows = sum(b.count for b in curve)
+    if not rows:
+        return float("nan")
+    return sum(b.count * abs(b.predicted - b.observed) for b in curve) / rows
+
+
+def pcoc(labels: Array, predicted: Array) -> float:
+    """Predicted ÷ observed positives; 1 = right in sum, > 1 = promises too much."""
+    labels, predicted = _checked(labels, predicted)
+    return float(predicted.sum() / labels.sum()) if labels.sum() else float("nan")
+
+
+def _checked(labels: Array, scores: Array) -> tuple[Float64, Float64]:
+    labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+    if labels.shape != scores.shape or labels.ndim != 1:
+        raise DataError(
+            f"labels of shape {labels.shape} are measured against scores of shape {scores.shape}; "
+            f"give one score per label"
+        )
+    if np.isnan(scores).any():
+        raise DataError(
+            f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN; "
+            f"a metric over them would mean nothing: find the model that made them"
+        )
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if len(wrong):
+        raise DataError(f"label {wrong[0]} is neither 0 nor 1; binarise labels first")
+    return labels, scores

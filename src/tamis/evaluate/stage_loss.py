@@ -1,0 +1,68 @@
+"""Where the cascade lost what people wanted: every held-out positive at exactly one stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.cascade import Ragged
+from tamis.cascade.query import Bool
+from tamis.evaluate._sets import member
+
+STAGES = ("not_recalled", "filtered", "prerank_cut", "rank_cut", "rerank_displaced", "shown")
+"""In the order of a request; the keys of the report."""
+
+
+@dataclass(frozen=True, eq=False)
+class StageRecord:
+    """What was still there after each stage, Q lists of item rows each; order does not matter."""
+
+    recalled: Ragged
+    """After the merge of the channels."""
+    filtered: Ragged
+    """Kept by the filters."""
+    preranked: Ragged
+    """Kept by pre-rank; the same as `filtered` where there is no pre-rank."""
+    ranked: Ragged
+    """The top n by fused value."""
+    slate: Ragged
+    """The n that were shown after re-rank."""
+    excluded: Ragged | None = None
+    """Refused before recall by a filter: a positive among these counts as filtered."""
+
+
+def lost_at(positives: Ragged, record: StageRecord) -> np.ndarray:
+    """(positives,) uint8: the position in STAGES of the one stage at which each ended.
+
+    A positive in the slate is shown, even where it was ranked below the top n; any other ended at
+    the first stage that does not have it any more.
+    """
+    stage = np.full(len(positives.values), STAGES.index("rerank_displaced"), np.uint8)
+    undecided = np.ones(len(stage), np.bool_)
+
+    def settle(name: str, here: Bool) -> None:
+        stage[undecided & here] = STAGES.index(name)
+        undecided[here] = False
+
+    settle("shown", member(positives, record.slate))
+    if record.excluded is not None:
+        settle("filtered", member(positives, record.excluded))
+    settle("not_recalled", ~member(positives, record.recalled))
+    settle("filtered", ~member(positives, record.filtered))
+    settle("prerank_cut", ~member(positives, record.preranked))
+    settle("rank_cut", ~member(positives, record.ranked))
+    return stage
+
+
+def stage_loss(positives: Ragged, record: StageRecord) -> dict[str, float]:
+    """The share of the held-out positives that ended at each of STAGES; they sum to 1.
+
+    All NaN where there are no positives.
+    """
+    counts = np.bincount(lost_at(positives, record), minlength=len(STAGES))
+    total = counts.sum()
+    return {
+        name: float(count / total) if total else float("nan")
+        for name, count in zip(STAGES, counts, strict=True)
+    }
