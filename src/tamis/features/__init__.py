@@ -6,6 +6,7 @@ from tamis.features.histories import Histories
 from tamis.features.history import History, Ragged
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.rows import Batch, Block, Rows
+from tamis.features.statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
 from tamis.features.vocabulary import Vocabulary
 
 __all__ = [
@@ -18,8 +19,12 @@ __all__ = [
     "History",
     "IdColumn",
     "Layout",
+    "OfflineStatistics",
+    "OnlineStatistics",
     "Ragged",
+    "Recipes",
     "Rows",
+    "Statistics",
     "TableRange",
     "VarLenEncoder",
     "Vocabulary",

@@ -1,0 +1,79 @@
+"""The kernel that turns counts into the statistics' columns; see `statistics.Recipe.names`."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from tamis.features.windows import NEVER
+
+_DAY = 86_400_000.0
+_LOG1P = np.log1p(np.arange(4096))
+"""log(1 + n) of small counts: most are."""
+
+
+@numba.njit(cache=True)
+def _log1p(n):
+    return _LOG1P[n] if n < 4096 else np.log1p(n)
+
+
+@numba.njit(cache=True)
+def _days(now, then, usual):
+    return usual if then == NEVER else np.log1p(max(now - then, 0) / _DAY)
+
+
+@numba.njit(cache=True)
+def _sum(counts, mask):
+    n = 0
+    for b in range(len(mask)):
+        if mask[b]:
+            n += counts[b]
+    return n
+
+
+@numba.njit(cache=True)
+def render(
+    count,
+    total,
+    valued,
+    value,
+    first,
+    latest,
+    time,
+    born,
+    successes,
+    trials,
+    priors,
+    groups,
+    means,
+    plain,
+    ages,
+    out,
+):
+    """Writes (n, S): per window counts then rates; means; number of events; ages."""
+    rows, windows, behaviours = count.shape
+    for row in range(rows):
+        at = 0
+        for w in range(windows):
+            for b in range(behaviours):
+                out[row, at] = _log1p(count[row, w, b])
+                at += 1
+            for r in range(len(priors)):
+                s = _sum(count[row, w], successes[r])
+                n = max(_sum(count[row, w], trials[r]), s)
+                out[row, at] = (s + priors[r, 0]) / (n + priors[r, 0] + priors[r, 1])
+                at += 1
+        for g in range(len(means)):
+            amount, n = 0.0, 0
+            for b in range(behaviours):
+                if groups[g, b]:
+                    amount += value[row, b]
+                    n += valued[row, b]
+            out[row, at] = (amount + means[g, 1] * means[g, 0]) / (n + means[g, 1])
+            at += 1
+        out[row, at] = _log1p(_sum(total[row], plain))
+        at += 1
+        out[row, at] = _days(time[row], first[row], ages[0])
+        out[row, at + 1] = _days(time[row], latest[row], ages[1])
+        if len(born):
+            out[row, at + 2] = _days(time[row], born[row], ages[2])

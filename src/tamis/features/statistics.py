@@ -1,0 +1,328 @@
+"""Statistics of users and items as model inputs: the same numbers from a log as of t and live at t.
+
+Per window: log(1 + count) of each behaviour and smoothed rates (successes + α) / (trials + α + β).
+Over all time: smoothed mean values, days since the first and the last event, number of events,
+and days since an item was published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.events import Dataset, Events
+from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
+from tamis.features.render import render
+from tamis.features.windows import NEVER, WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+_DAY = 86_400_000
+_CHUNK = 250_000
+"""Questions answered at once: bounds the memory of the counts (W × B × 8 bytes each)."""
+
+
+class Statistics(Protocol):
+    """Statistics as of each row's own time; unknown rows (-1) get the priors."""
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        """Names of the S_u columns."""
+        ...
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        """Names of the S_i columns."""
+        ...
+
+    def users(self, user: Int32, time: Int64) -> Float32:
+        """(n, S_u); nothing that arrived at or after `time` (ms) counts."""
+        ...
+
+    def items(self, item: Int32, time: Int64) -> Float32:
+        """(n, S_i)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the counts of one side (users or items) become its columns; fitted on training data."""
+
+    windows: tuple[str, ...]
+    behaviours: tuple[str, ...]
+    plain: tuple[bool, ...]
+    """(B,) behaviours that are not impressions; they make the number of events."""
+    rates: tuple[Rate, ...]
+    means: tuple[MeanPrior, ...]
+    ages: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """The columns of days since first event, last event and publishing, where there is none."""
+    published: bool = False
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        out: list[str] = []
+        for window in self.windows:
+            out += [f"count:{b}:{window}" for b in self.behaviours]
+            out += [f"rate:{r.name}:{window}" for r in self.rates]
+        out += [f"mean:{m.name}" for m in self.means]
+        out += ["count:events", "days:first", "days:last"]
+        return (*out, "days:published") if self.published else tuple(out)
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What the kernel reads: masks and priors."""
+        behaviours = len(self.behaviours)
+        return (
+            np.array([r.successes for r in self.rates], np.bool_).reshape(-1, behaviours),
+            np.array([r.trials for r in self.rates], np.bool_).reshape(-1, behaviours),
+            np.array([(r.alpha, r.beta) for r in self.rates]).reshape(-1, 2),
+            np.array([m.behaviours for m in self.means], np.bool_).reshape(-1, behaviours),
+            np.array([(m.mean, m.strength) for m in self.means]).reshape(-1, 2),
+            np.array(self.plain, np.bool_),
+            np.array(self.ages, np.float64),
+        )
+
+    def columns(self, counts: Counts, time: Int64, published: Int64 | None) -> Float32:
+        """(n, S); `published` (n,) is each row's birth (ms), NEVER where unknown."""
+        n = len(time)
+        born = published if self.published and published is not None else np.zeros(0, np.int64)
+        out = np.empty((n, len(self.names)), np.float32)
+        render(*vars(counts).values(), time, born, *self.arrays, out)
+        return out
+
+    @classmethod
+    def fit(
+        cls,
+        data: Dataset,
+        key: Int32,
+        keys: int,
+        windows: Sequence[str],
+        published: Int64 | None = None,
+    ) -> Recipe:
+        """Fits α, β of every rate, the prior of every mean and the usual ages, per key."""
+        known = key >= 0
+        behaviours = data.behaviours
+        cells = key[known].astype(np.int64) * len(behaviours) + data.events.behaviour[known]
+        size = keys * len(behaviours)
+        totals = np.bincount(cells, minlength=size).reshape(keys, -1)
+        rates = tuple(fit_beta(r, totals) for r in rates_of(behaviours))
+        means = tuple(fit_mean(g, key, data.events) for g in value_groups(behaviours, data.events))
+        return cls(
+            windows=tuple(windows),
+            behaviours=tuple(b.name for b in behaviours),
+            plain=tuple(not b.impression for b in behaviours),
+            rates=rates,
+            means=means,
+            ages=_usual_ages(data, key, keys, published),
+            published=published is not None,
+        )
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Recipe:
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+        rates = tuple(Rate(**{k: _tuple(v) for k, v in r.items()}) for r in saved["rates"])
+        means = tuple(MeanPrior(**{k: _tuple(v) for k, v in m.items()}) for m in saved["means"])
+        return cls(**{**tuples, "rates": rates, "means": means})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _usual_ages(
+    data: Dataset, key: Int32, keys: int, published: Int64 | None
+) -> tuple[float, float, float]:
+    """Mean log(1 + days) at the data's end since first event, last event and publishing."""
+    events = data.events
+    moment = np.minimum(events.time, events.arrival)
+    known = key >= 0
+    first, last = np.full(keys, np.iinfo(np.int64).max), np.full(keys, NEVER)
+    np.minimum.at(first, key[known], moment[known])
+    np.maximum.at(last, key[known], moment[known])
+    some = last != NEVER
+    born = published[published != NEVER] if published is not None else np.zeros(0, np.int64)
+
+    def usual(times: Int64) -> float:
+        days = np.maximum(data.end - times, 0) / _DAY
+        return float(np.log1p(days).mean()) if len(times) else 0.0
+
+    return usual(first[some]), usual(last[some]), usual(born)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipes:
+    """Both sides' recipes and the items' birth times."""
+
+    user: Recipe
+    item: Recipe
+    published: Int64 | None = None
+    """(N,) ms, NEVER where unknown; None = the items' table does not say."""
+
+    @classmethod
+    def fit(cls, data: Dataset, windows: Sequence[str]) -> Recipes:
+        """Fits on all of `data`. Raises ConfigError for an unknown window."""
+        Rings.of(windows)
+        windows = [w for w in WINDOWS if w in windows]
+        events, published = data.events, _published(data)
+        return cls(
+            Recipe.fit(data, events.user, len(data.users), windows),
+            Recipe.fit(data, events.item, len(data.items), windows, published),
+            published,
+        )
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        saved = {"user": asdict(self.user), "item": asdict(self.item)}
+        (directory / "recipes.json").write_text(json.dumps(saved, indent=1))
+        if self.published is not None:
+            np.save(directory / "published.npy", self.published)
+
+    @classmethod
+    def load(cls, directory: Path) -> Recipes:
+        saved = json.loads((directory / "recipes.json").read_text())
+        sides = Recipe.from_dict(saved["user"]), Recipe.from_dict(saved["item"])
+        file = directory / "published.npy"
+        return cls(*sides, np.load(file) if file.exists() else None)
+
+
+def _published(data: Dataset) -> Int64 | None:
+    """Birth times of the items (ms), NEVER where unknown."""
+    if "published" not in data.items.frame.columns:
+        return None
+    return data.items.frame["published"].cast(pl.Int64).fill_null(NEVER).to_numpy().copy()
+
+
+class _Read(Protocol):
+    def read(self, key: Int32, time: Int64) -> Counts: ...
+
+
+class _Counted:
+    """Statistics over any two counters: the one code path."""
+
+    def __init__(self, recipes: Recipes, users: _Read, items: _Read) -> None:
+        self.recipes = recipes
+        self._users = users
+        self._items = items
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        return self.recipes.user.names
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        return self.recipes.item.names
+
+    def users(self, user: Int32, time: Int64) -> Float32:
+        return _columns(self.recipes.user, self._users, user, time, None)
+
+    def items(self, item: Int32, time: Int64) -> Float32:
+        return _columns(self.recipes.item, self._items, item, time, self.recipes.published)
+
+
+def _columns(
+    recipe: Recipe, counts: _Read, key: Int32, time: Int64, published: Int64 | None
+) -> Float32:
+    out = np.empty((len(key), len(recipe.names)), np.float32)
+    for start in range(0, len(key), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        some, when = key[part], time[part]
+        born = None
+        if published is not None:
+            known = (some >= 0) & (some < len(published))
+            born = np.where(known, published[np.where(known, some, 0)], NEVER)
+        out[part] = recipe.columns(counts.read(some, when), when, born)
+    return out
+
+
+class OfflineStatistics(_Counted):
+    """Statistics of a log as of any moment of it; for training rows and evaluation."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        windows: Sequence[str] = ("7d", "30d", "all"),
+        *,
+        recipes: Recipes | None = None,
+    ) -> None:
+        """`recipes` fitted earlier are used as they are; otherwise they are fitted on `data`.
+
+        Raises ConfigError for an unknown window.
+        """
+        recipes = recipes or Recipes.fit(data, windows)
+        behaviours, events = len(data.behaviours), data.events
+        windows = recipes.user.windows
+        super().__init__(
+            recipes,
+            OfflineCounts(events.user, events, len(data.users), behaviours, windows),
+            OfflineCounts(events.item, events, len(data.items), behaviours, windows),
+        )
+
+
+class OnlineStatistics(_Counted):
+    """Statistics of the present moment: a snapshot of a log, followed by what arrives."""
+
+    def __init__(
+        self, recipes: Recipes, users: OnlineCounts, items: OnlineCounts, end: int
+    ) -> None:
+        super().__init__(recipes, users, items)
+        self._live = (users, items)
+        self.end = end
+        """Events that arrived before it (ms) were in the snapshot."""
+        self._known = end
+
+    @classmethod
+    def of(
+        cls,
+        data: Dataset,
+        windows: Sequence[str] = ("7d", "30d", "all"),
+        *,
+        recipes: Recipes | None = None,
+    ) -> Self:
+        """The statistics at the end of `data`."""
+        recipes = recipes or Recipes.fit(data, windows)
+        sizes = (len(data.users), len(data.items))
+        counts = [OnlineCounts.empty(n, len(data.behaviours), recipes.user.windows) for n in sizes]
+        online = cls(recipes, counts[0], counts[1], NEVER)
+        online.add(data.events)
+        online.end = data.end
+        return online
+
+    def add(self, events: Events) -> int:
+        """Counts events that arrived at `end` or later; returns how many.
+
+        Those that arrived before `end` are in the snapshot already and are passed over, so the log
+        may be replayed with overlap. One call's events may come in any order; calls follow in
+        order of arrival. Reads must ask for times later than what was added.
+        """
+        order = np.argsort(events.arrival, kind="stable")
+        order = order[events.arrival[order] >= self.end]
+        if not len(order):
+            return 0
+        fresh = events.take(order)
+        self._live[0].add(fresh.user, fresh)
+        self._live[1].add(fresh.item, fresh)
+        self._known = max(self._known, int(fresh.arrival[-1]) + 1)
+        return len(fresh)
+
+    def save(self, directory: Path) -> None:
+        self.recipes.save(directory)
+        self._live[0].save(directory / "users")
+        self._live[1].save(directory / "items")
+        (directory / "statistics.json").write_text(json.dumps({"end": max(self.end, self._known)}))
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Opens what `save` wrote, memory-mapped; what it learns afterwards stays in memory."""
+        end = json.loads((directory / "statistics.json").read_text())["end"]
+        counts = [OnlineCounts.load(directory / side) for side in ("users", "items")]
+        return cls(Recipes.load(directory), counts[0], counts[1], end)
