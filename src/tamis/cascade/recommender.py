@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.bundle import Kind, Version, Versions
+from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade.parts import Parts
 from tamis.cascade.query import Queries, Ragged
 from tamis.cascade.runner import Outcome
@@ -95,6 +95,11 @@ class Recommender:
     @property
     def version(self) -> str:
         return self._version.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is written of the version: kind, data range, settings, metrics."""
+        return self._version.manifest
 
     def recommend(
         self,

@@ -156,11 +156,12 @@ def simulate(
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path("tamis-demo"),
     device: Device = "cpu",
+    as_json: AsJson = False,
 ) -> None:
     """The whole cascade on MovieLens-1M: fetch, train, evaluate, recommend, explain."""
-    from tamis.jobs.demo import demo as job
+    from tamis.jobs import demo as job
 
-    job(folder, device=device, progress=show.is_terminal())
+    show.demo(job(folder, device=device, progress=show.is_terminal()), as_json)
 
 
 def main() -> None:

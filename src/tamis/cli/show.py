@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tamis.cascade import Answer, Reason
     from tamis.events import Finding
-    from tamis.jobs import Evaluation, Fetched, Initialised, Simulated, TrainReport, VersionLine
+    from tamis.jobs import Demo, Evaluation, Fetched, Initialised, Simulated, TrainReport, VersionLine
 
 console = Console()
 _errors = Console(stderr=True)
@@ -151,6 +151,30 @@ def answer(reply: Answer, json_wanted: bool) -> None:
             f"{lost.stage or 'shown'} · {escape(lost.detail)}",
             highlight=False,
         )
+    return None
+
+
+def demo(made: Demo, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(
+            {
+                "project": str(made.project),
+                "training": made.training.to_dict(),
+                "evaluation": made.evaluation.to_dict(),
+                "answer": made.answer.to_dict(),
+            }
+        )
+    console.print(f"[dim]{escape(made.terms)}\n{escape(made.citation)}[/]\n")
+    train(made.training, False)
+    console.print()
+    evaluate(made.evaluation, False)
+    console.print()
+    answer(made.answer, False)
+    _next(
+        f"tamis recommend {made.project} --user 42 --explain",
+        f"tamis recommend {made.project} --user 1 --why-not 260",
+        f"tamis serve {made.project}",
+    )
     return None
 
 

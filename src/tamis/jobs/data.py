@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.events import Finding, catalogue, examine, guess_config, write_guess
+from tamis.events import Finding, examine, find_source, guess_config, materialise, write_guess
 from tamis.jobs.project import CONFIG, Project
+from tamis.jobs.steps import Steps
 from tamis.schema import ConfigError
 
 
@@ -59,6 +60,12 @@ def doctor(project: Path | str) -> Sequence[Finding]:
 
 
 def fetch(name: str, out: Path | str, *, progress: bool = False) -> Fetched:
-    """Fetches a public data set into the cache and writes it as plain tables into `out`."""
-    source = catalogue.fetch(name, progress=progress)
-    return source.materialise(Path(out))
+    """Fetches a public data set into the cache and writes it as plain tables into `out`.
+
+    Raises ConfigError for an unknown name, DataError where no source gives the expected checksum.
+    """
+    source = find_source(name)
+    with Steps(progress) as steps:
+        folder = materialise(name, out, progress=steps.begin)
+    files = tuple(f"{stem}.csv" for stem in ("events", "items", "users"))
+    return Fetched(folder, files, source.terms, source.citation)

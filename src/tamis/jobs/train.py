@@ -18,7 +18,7 @@ import tamis
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import FitContext, Retrieval, registry
 from tamis.cascade.parts import Hydrate, Parts, task_names
-from tamis.events import Dataset, Plan, plan
+from tamis.events import Dataset, Window, test_cut, windows
 from tamis.features import (
     FeatureSpace,
     Histories,
@@ -37,7 +37,7 @@ from tamis.jobs.replay import (
     replay_window,
 )
 from tamis.jobs.steps import Steps
-from tamis.schema import ConfigError, ProjectConfig, StageConfig
+from tamis.schema import ConfigError, ProjectConfig, StageConfig, TrainingError
 
 IMPRESSIONS = 5_000_000
 """Most impressions per window that the ranker learns from, the latest ones."""
@@ -90,8 +90,8 @@ class _Trainer:
     progress: bool
     meter: Meter = field(default_factory=Meter)
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
-    _replays: dict[tuple[int, int], Replay] = field(
-        default_factory=dict[tuple[int, int], Replay]
+    _replays: dict[Window, Replay] = field(
+        default_factory=dict[Window, Replay]
     )
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
@@ -100,8 +100,9 @@ class _Trainer:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
             noted["samples"] = len(self.data.events)
-            self.plan: Plan = plan(self.config.split, self.data.events)
-            self.histories = Histories.fit(self.data)
+            self.windows = windows(self.config.split, self.data.events)
+            self.test_cut = test_cut(self.config.split, self.data.events)
+            self.histories = Histories.of(self.data)
             self.impressions = has_impressions(self.data)
         with self.steps:
             settings, validation, curves = self._choose()
@@ -122,11 +123,14 @@ class _Trainer:
 
     def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Fits the scorers on all windows but the last, stopped by the last."""
-        windows = self.plan.windows
-        cut = windows[-1][0]
-        space, _ = self._space(cut)
-        rows = self._rows(space, windows[:-1] or windows, "replay")
-        valid = self._rows(space, windows[-1:], "replay")
+        *earlier, last = self.windows
+        if not earlier:
+            raise TrainingError(
+                "only one window of events lies before the test cut: the ranker needs rows to "
+                "learn from and rows to stop by; raise [split] windows, or give a longer log"
+            )
+        space, _ = self._space(last.start, earlier)
+        rows, valid = self._rows(space, earlier), self._rows(space, [last])
         settings: dict[str, Any] = {}
         validation: dict[str, Any] = {}
         curves: dict[str, Any] = {}
@@ -147,11 +151,11 @@ class _Trainer:
     ) -> Version:
         """Refits everything up to the version's end of data with the settings chosen."""
         evaluation = kind is Kind.EVALUATION
-        cut = self.plan.test_cut if evaluation else self.data.end
-        windows = self.plan.windows if evaluation else self.plan.serving_windows
-        space, known = self._space(cut)
+        cut = self.test_cut if evaluation else self.data.end
+        shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
+        space, known = self._space(cut, shown)
         retrieval = self._retrieval(cut)
-        rows = self._rows(space, windows, "replay")
+        rows = self._rows(space, shown)
         scorers: dict[str, Any] = {}
         for stage in self._scorers():
             with self.meter.stage(stage) as noted:
@@ -165,8 +169,8 @@ class _Trainer:
                 users=self.data.users,
                 items=self.data.items,
                 space=space,
-                statistics=OnlineStatistics.fit(known, space.statistics),
-                histories=Histories.fit(known),
+                statistics=OnlineStatistics.of(known, recipes=space.recipes),
+                histories=Histories.of(known),
                 channels=retrieval.channels,
                 filters=retrieval.filters,
                 prerank=scorers.get("prerank"),
@@ -188,7 +192,7 @@ class _Trainer:
         with versions.write(kind) as draft:
             draft.code = tamis.__version__
             draft.data_from = int(known.events.time.min()) if len(known.events) else 0
-            draft.data_until = self.plan.test_cut if kind is Kind.EVALUATION else known.end
+            draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
             draft.settings = settings
             parts.save(draft)
             draft.metrics = {
@@ -211,41 +215,43 @@ class _Trainer:
         result = scorer.fit(rows, valid, task_names(self.config), self._context())
         return scorer, result
 
-    def _space(self, cut: int) -> tuple[FeatureSpace, Dataset]:
-        """Encoders fitted on what was known at `cut`, and that knowledge."""
+    def _space(
+        self, cut: int, shown: Sequence[Window]
+    ) -> tuple[FeatureSpace, Dataset]:
+        """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
         known = self.data.as_of(cut)
+        replay = self._replays_of(shown)
         with self.meter.stage("features"):
             self.steps.begin("fit the features")
             features = self.config.features or default_features(known, self.config)
-            columns = () if self.impressions else self._columns()
-            space = FeatureSpace.fit(known, features, config=self.config, columns=columns)
+            space = FeatureSpace.fit(
+                known, features, config=self.config, columns=replay.candidates.columns
+            )
         return space, known
 
-    def _columns(self) -> list[str]:
-        """What recall says of a candidate: inputs of the rankers where rows are replays."""
-        return [f"{what}:{name}" for name in self.config.cascade.channels for what in ("rank", "score")]
-
-    def _rows(self, space: FeatureSpace, windows: Sequence[tuple[int, int]], stage: str) -> Rows:
+    def _rows(self, space: FeatureSpace, shown: Sequence[Window]) -> Rows:
         """Labelled rows of those windows, each with inputs as of its own time."""
-        replay = join([self._replay(window) for window in windows])
+        replay = self._replays_of(shown)
         with self.meter.stage("rows") as noted:
             self.steps.begin("make the ranking rows")
             noted["samples"] = len(replay.candidates)
-            statistics = OfflineStatistics(self.data, space.statistics)
-            space = space.fit_columns(replay.candidates)
+            statistics = OfflineStatistics(self.data, recipes=space.recipes)
             rows = Hydrate(space, statistics)(replay.queries, replay.candidates)
             return rows.labelled(replay.labels, replay.candidates.query)
 
-    def _replay(self, window: tuple[int, int]) -> Replay:
+    def _replays_of(self, shown: Sequence[Window]) -> Replay:
+        return join([self._replay(window) for window in shown])
+
+    def _replay(self, window: Window) -> Replay:
         if window not in self._replays:
             # Known by the window's end: a label is not something that arrived later.
-            known = self.data.as_of(max(window[1], self.plan.test_cut))
+            known = self.data.as_of(max(window.end, self.test_cut))
             if self.impressions:
                 replay = impression_window(
                     self.config, known, self.histories, window, IMPRESSIONS
                 )
             else:
-                retrieval = self._retrieval(window[0])
+                retrieval = self._retrieval(window.start)
                 with self.meter.stage("replay"):
                     self.steps.begin("replay past queries")
                     replay = replay_window(

@@ -1,0 +1,348 @@
+"""Judging the evaluation version on what came after its test cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+import tamis
+from tamis.bundle import Kind, Versions
+from tamis.cascade import Outcome, Queries, Ragged, Recommender
+from tamis.cascade.parts import Hydrate, queries_at, task_names
+from tamis.evaluate import (
+    CalibrationBin,
+    StageRecord,
+    auc,
+    calibration_curve,
+    coverage,
+    diversity,
+    ece,
+    hit,
+    log_loss,
+    mean,
+    ndcg,
+    paired_bootstrap,
+    pcoc,
+    recall,
+    stage_loss,
+    write_report,
+)
+from tamis.events import UNKNOWN, Dataset, item_categories
+from tamis.features import Histories, OfflineStatistics
+from tamis.jobs.project import Project
+from tamis.jobs.replay import has_impressions, impression_window, task_codes
+from tamis.jobs.steps import Steps
+from tamis.schema import DataError
+
+SLATE = 10
+DEPTH = 50
+BATCH = 256
+"""Queries that run through the cascade at once."""
+REQUESTS = 500
+"""Single requests that the latency is measured on, after a warm-up."""
+IMPRESSIONS = 2_000_000
+"""Most impressions of the test window that the ranker is judged on."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of `tamis evaluate`."""
+
+    result: dict[str, Any]
+    """The JSON of `tamis evaluate --json`; docs/evaluation.md says what each key means."""
+    report: Path
+    """The HTML report."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.result
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """The held-out truth, in the version's rows."""
+
+    users: NDArray[np.int32]
+    positives: Ragged
+    with_history: NDArray[np.bool_]
+
+
+def evaluate(
+    project: Path | str, *, report: Path | str | None = None, progress: bool = False
+) -> Evaluation:
+    """Asks the evaluation version once per user at the test cut, and looks at what came after.
+
+    Full catalogue, seen items masked, cold items count as misses. Writes an HTML report. Raises
+    VersionError where nothing was trained, DataError where nothing positive came after the cut.
+    """
+    found = Project(Path(project))
+    with Steps(progress) as steps:
+        steps.begin("open the evaluation version")
+        recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
+        judge = _Judge(found, recommender, steps)
+        result = judge.run()
+        steps.begin("write the report")
+        path = Path(report) if report is not None else found.root / "report.html"
+        write_report(result, path)
+    return Evaluation(result, path)
+
+
+class _Judge:
+    def __init__(self, project: Project, recommender: Recommender, steps: Steps) -> None:
+        self.data = project.data
+        self.config = recommender.parts.config
+        self.recommender, self.parts = recommender, recommender.parts
+        self.cascade = recommender.cascade
+        self.manifest = recommender.manifest
+        self.cut = self.manifest.data_until
+        self.steps = steps
+
+    def run(self) -> dict[str, Any]:
+        held = self._held_out()
+        known = held.with_history
+        self.steps.begin("ask the cascade for every user")
+        outcomes = list(self._outcomes(held.users))
+        slates = np.concatenate([o.slate.matrix(DEPTH) for o in outcomes])
+        self.steps.begin("ask every channel alone")
+        channels = self._channel_lists(held.users)
+        positives = _pick(held.positives, known)
+        record = _record(outcomes)
+        ours = ndcg(slates[known], positives, SLATE)
+        theirs = {name: ndcg(items[known], positives, SLATE) for name, items in channels.items()}
+        self.steps.begin("judge the ranker")
+        return {
+            "project": self.config.name,
+            "version": self.manifest.name,
+            "protocol": self._protocol(held),
+            "users": {
+                "evaluated": int(known.sum()),
+                "without_history": int((~known).sum()),
+            },
+            "cascade": _figures(slates[known], positives),
+            "channels": {name: _figures(items[known], positives) for name, items in channels.items()},
+            "without_history": _figures(slates[~known], _pick(held.positives, ~known)),
+            "intervals": {
+                name: paired_bootstrap(ours, other, seed=self.config.seed).to_dict()
+                for name, other in theirs.items()
+            },
+            "stage_loss": stage_loss(positives, _pick_record(record, known)),
+            "coverage": {f"coverage@{SLATE}": coverage(slates[known], len(self.parts.items), SLATE)},
+            "diversity": self._diversity(slates[known]),
+            **self._ranker(outcomes, held),
+            "latency_ms": self._latency(held.users[known]),
+            "training": self.manifest.metrics["training"],
+            "validation": self.manifest.metrics["validation"],
+            "curves": self.manifest.metrics["curves"],
+            "settings": self.manifest.settings,
+        }
+
+    def _held_out(self) -> _Held:
+        """Per user the items of the positive events that happened and arrived after the cut."""
+        events = self.data.events
+        after = self.data.positive & (events.time >= self.cut) & (events.arrival >= self.cut)
+        # Row numbers are the version's: tables may have grown since it was trained.
+        user = _translate(self.parts.users.rows(self.data.users.ids), events.user[after])
+        item = _translate(self.parts.items.rows(self.data.items.ids), events.item[after])
+        usable = (user != UNKNOWN) & (item != UNKNOWN)
+        users, query = np.unique(user[usable], return_inverse=True)
+        if not len(users):
+            raise DataError(
+                "no positive event came after the test cut: there is nothing to judge by; "
+                "see [split] test_from in tamis.toml"
+            )
+        positives = Ragged.from_pairs(query, item[usable], len(users))
+        queries = self._queries(users)
+        # What the user knows already cannot be recommended, so finding it is not asked.
+        new = ~queries.exclude.contains(positives.query, positives.values)
+        positives = Ragged.from_pairs(positives.query[new], positives.values[new], len(users))
+        asked = np.diff(positives.indptr) > 0
+        liked = np.array([b.positive for b in self.data.behaviours])[queries.history.behaviour]
+        past = np.concatenate([[0], np.cumsum(liked)])
+        has_past = np.diff(past[queries.history.indptr]) > 0
+        return _Held(users[asked], _pick(positives, asked), has_past[asked])
+
+    def _queries(self, users: NDArray[np.int32]) -> Queries:
+        queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64))
+        return self.cascade.retrieval.with_exclusions(queries)
+
+    def _outcomes(self, users: NDArray[np.int32]) -> Iterator[Outcome]:
+        for start in range(0, len(users), BATCH):
+            yield self.cascade.run(self._queries(users[start : start + BATCH]), DEPTH)
+
+    def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        queries = self._queries(users)
+        return {
+            name: channel.recall(queries, DEPTH).item
+            for name, channel in self.cascade.retrieval.channels.items()
+        }
+
+    def _diversity(self, slates: NDArray[np.int32]) -> dict[str, float]:
+        if self.config.items.category is None:
+            return {}
+        codes = _codes(item_categories(self.parts.items, self.config.items))
+        return {f"intra_list@{SLATE}": mean(diversity(slates, codes, SLATE))}
+
+    def _ranker(self, outcomes: list[Outcome], held: _Held) -> dict[str, Any]:
+        """AUC, log loss and calibration of each task, on impressions where the log has them."""
+        tasks = list(task_names(self.config))
+        if has_impressions(self.data):
+            labels, scores = self._impressions()
+        else:
+            labels, scores = self._candidates(outcomes, held)
+        each = {
+            task: {
+                "auc": auc(labels[:, t], scores[:, t]),
+                "logloss": log_loss(labels[:, t], scores[:, t]),
+                "pcoc": pcoc(labels[:, t], scores[:, t]),
+                "ece": ece(calibration_curve(labels[:, t], scores[:, t])),
+            }
+            for t, task in enumerate(tasks)
+        }
+        curve: list[CalibrationBin] = calibration_curve(labels[:, 0], scores[:, 0], bins=12)
+        first = each[tasks[0]]
+        return {
+            "ranker": {"auc": first["auc"], "logloss": first["logloss"], "rows": len(labels)},
+            "ranker_tasks": each,
+            "calibration": [vars(b) for b in curve],
+        }
+
+    def _candidates(self, outcomes: list[Outcome], held: _Held) -> tuple[Any, Any]:
+        """Ranked candidates of all queries; the label is whether a positive event followed."""
+        tasks = list(task_names(self.config))
+        labels: list[Any] = []
+        scores: list[Any] = []
+        start = 0
+        for outcome in outcomes:
+            ranked = outcome.ranked
+            label = held.positives.contains(ranked.query + start, ranked.item)
+            labels.append(np.repeat(label[:, None].astype(np.float64), len(tasks), axis=1))
+            scores.append(np.stack([ranked.columns[task] for task in tasks], axis=1))
+            start += len(outcome.queries)
+        return np.concatenate(labels), np.concatenate(scores)
+
+    def _impressions(self) -> tuple[Any, Any]:
+        """Impressions after the cut, each with inputs as of its own time."""
+        end = int(self.data.events.time.max()) + 1
+        histories = Histories.of(self.data)
+        rows = impression_window(self.config, self.data, histories, (self.cut, end), IMPRESSIONS)
+        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
+        inputs = Hydrate(self.parts.space, statistics)(rows.queries, rows.candidates)
+        scored = self.parts.rank.score_rows(inputs)
+        return rows.labels, np.stack([scored[t] for t in task_names(self.config)], axis=1)
+
+    def _latency(self, users: NDArray[np.int32]) -> dict[str, float | int]:
+        """Single requests in process, one after the other, one thread."""
+        self.steps.begin("measure single requests")
+        asked = np.resize(users, REQUESTS + 30) if len(users) else np.full(60, UNKNOWN, np.int32)
+        ids = self.parts.users.ids
+        took: list[float] = []
+        with one_thread():
+            for row in asked:
+                user = None if row == UNKNOWN else ids[int(row)]
+                start = perf_counter()
+                self.recommender.recommend(user)
+                took.append((perf_counter() - start) * 1000)
+        measured = np.array(took[30:])
+        return {
+            "p50": round(float(np.percentile(measured, 50)), 3),
+            "p99": round(float(np.percentile(measured, 99)), 3),
+            "requests": len(measured),
+            "threads": 1,
+        }
+
+    def _protocol(self, held: _Held) -> dict[str, Any]:
+        return {
+            "split": "global time split by share of events",
+            "test_from": self.config.split.test_from,
+            "cut": str(np.datetime64(self.cut, "ms")),
+            "queries": "one per user at the cut; users with a positive event after it",
+            "positives": "items of the user's positive behaviours after the cut, not seen before it",
+            "positive_behaviours": [b.name for b in self.data.behaviours if b.positive],
+            "candidates": f"full catalogue, {len(self.parts.items)} items",
+            "seen_masked": True,
+            "cold_targets": "counted as misses",
+            "ties": "by place in the candidate list",
+            "users": "with a positive event before the cut; others reported apart",
+            "settings": "chosen on the validation window before the test cut, then refitted on "
+            "everything before it",
+            "ranker_judged_on": "impressions after the cut, inputs as of each one's time"
+            if has_impressions(self.data)
+            else "the candidates that reached the ranker at the cut",
+            "slate": SLATE,
+            "positives_held_out": len(held.positives.values),
+            "seed": self.config.seed,
+            "tamis": tamis.__version__,
+        }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as a service's worker runs it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _figures(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
+    return {
+        f"ndcg@{SLATE}": mean(ndcg(lists, positives, SLATE)),
+        f"hit@{SLATE}": mean(hit(lists, positives, SLATE)),
+        f"recall@{DEPTH}": mean(recall(lists, positives, DEPTH)),
+    }
+
+
+def _record(outcomes: list[Outcome]) -> StageRecord:
+    """What was left after each stage for a slate of SLATE, over all queries."""
+
+    def first(stage: str, k: int | None = None) -> Ragged:
+        lists: list[NDArray[np.int32]] = []
+        for outcome in outcomes:
+            candidates = getattr(outcome, stage)
+            for q in range(len(outcome.queries)):
+                begin, end = candidates.indptr[q], candidates.indptr[q + 1]
+                lists.append(candidates.item[begin : end if k is None else min(end, begin + k)])
+        return Ragged.of(lists)
+
+    return StageRecord(
+        recalled=first("recalled"),
+        filtered=first("kept"),
+        preranked=first("preranked"),
+        ranked=first("ranked", SLATE),
+        slate=first("slate", SLATE),
+    )
+
+
+def _pick_record(record: StageRecord, where: NDArray[np.bool_]) -> StageRecord:
+    return StageRecord(
+        **{
+            name: None if lists is None else _pick(lists, where)
+            for name, lists in vars(record).items()
+        }
+    )
+
+
+def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
+    return Ragged.of([lists[int(q)] for q in np.flatnonzero(where)])
+
+
+def _translate(rows: NDArray[np.int32], codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.where(codes == UNKNOWN, UNKNOWN, rows[codes])
+
+
+def _codes(lists: pl.Series) -> Ragged:
+    """Each item's category names as codes."""
+    sizes = lists.list.len().to_numpy().astype(np.int64)
+    names = lists.explode(empty_as_null=False) if sizes.sum() else pl.Series([], dtype=pl.String)
+    codes = (names.rank("dense") - 1).cast(pl.Int32).to_numpy()
+    return Ragged(np.concatenate([[0], np.cumsum(sizes)]), codes)

@@ -1,0 +1,231 @@
+"""The logging policy: what an earlier, imperfect recommender would have shown.
+
+Each slate is a mixture of three sources, recorded per impression: *taste* (a noisy guess of
+affinity, over candidates from the user's categories and from everywhere), *hot* (popularity decayed
+by age) and *random* (uniform over all living items, at a uniformly drawn place).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from tamis.simulator.arrays import Bools, Floats, Ints
+from tamis.simulator.clock import DAY_MS
+from tamis.simulator.config import SimulationConfig
+from tamis.simulator.population import Population
+from tamis.simulator.traffic import Requests
+
+# Shares of a request's candidates; the rest are taste candidates from the user's categories.
+_RANDOM_CANDIDATES, _HOT_CANDIDATES, _ROAMING_CANDIDATES = 0.15, 0.15, 0.15
+_TASTE_HALF_LIFE_DAYS, _HOT_HALF_LIFE_DAYS = 20.0, 4.0
+_OUTSIDE_QUOTA = 1.0
+
+
+class Source(IntEnum):
+    """Why an item was shown. The order is that of the candidate columns: a doubly drawn item
+    counts for the first, which keeps *random* exactly uniform."""
+
+    RANDOM = 0
+    HOT = 1
+    TASTE = 2
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The catalogue as one day's policy samples it."""
+
+    by_birth: Ints  # (items,), item rows, oldest first
+    births: Ints  # (items,), their publishing times, ms
+    by_category: Ints  # (items,), item rows, category by category
+    category_edge: Ints  # (n_categories + 1,), where each begins in by_category
+    taste_mass: Floats  # (items + 1,), running weight along by_category, from 0
+    hot_mass: Floats  # (items + 1,)
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """What was shown, ordered by request and position."""
+
+    request: Ints  # (n,), row of the request in its batch
+    item: Ints  # (n,), item row
+    position: Ints  # (n,), from 1
+    source: Ints  # (n,), Source
+
+
+def stock_shelf(config: SimulationConfig, population: Population, day: int) -> Shelf:
+    """The sampling weights of one day. Items born later that day have weight from the morning on;
+    ``fill_slates`` leaves them out of requests before their birth."""
+    traits = population.items.traits
+    by_birth = np.argsort(traits.published, kind="stable").astype(np.int32)
+    by_category = np.argsort(traits.category, kind="stable").astype(np.int32)
+    edges = np.searchsorted(traits.category[by_category], np.arange(config.n_categories + 1))
+    start = config.day_start(day)
+    age_days = np.maximum(start - traits.published, 0) / DAY_MS
+    alive = traits.published < start + DAY_MS
+    popularity = population.items.popularity
+    # The square root flattens the head: taste reaches into the tail, hot does not.
+    taste = np.sqrt(popularity) * (0.1 + 0.9 * 0.5 ** (age_days / _TASTE_HALF_LIFE_DAYS)) * alive
+    hot = popularity * 0.5 ** (age_days / _HOT_HALF_LIFE_DAYS) * alive
+    return Shelf(
+        by_birth=by_birth,
+        births=traits.published[by_birth],
+        by_category=by_category,
+        category_edge=edges,
+        taste_mass=_running(taste[by_category]),
+        hot_mass=_running(hot[by_category]),
+    )
+
+
+def fill_slates(
+    config: SimulationConfig,
+    population: Population,
+    shelf: Shelf,
+    requests: Requests,
+    rng: np.random.Generator,
+) -> Impressions:
+    """One slate per request, of ``slate_size`` different living items or as many as were found."""
+    items, source = _draw_candidates(config, population, shelf, requests, rng)
+    born = population.items.traits.published[items] <= requests.time[:, None]
+    usable = born & _first_in_row(items)
+    rank = _rank_in_source(config, population, requests, items, usable, source, rng)
+    shares = _source_shares(config)
+    quota = rng.multinomial(config.slate_size, shares, size=len(requests))
+    key = _place_keys(config.slate_size, rank, source, quota, rng)
+    key[~usable] = np.inf
+    chosen = np.argsort(key, axis=1, kind="stable")[:, : config.slate_size]
+    shown = np.isfinite(np.take_along_axis(key, chosen, axis=1))
+    request, place = np.nonzero(shown)
+    column = chosen[request, place]
+    return Impressions(
+        request=request,
+        item=items[request, column],
+        position=(place + 1).astype(np.int16),
+        source=source[column],
+    )
+
+
+def _source_shares(config: SimulationConfig) -> list[float]:
+    taste = max(0.0, 1.0 - config.random_share - config.hot_share)
+    return [config.random_share, config.hot_share, taste]
+
+
+def _place_keys(
+    slate_size: int, rank: Ints, source: Ints, quota: Ints, rng: np.random.Generator
+) -> Floats:
+    """Sort keys of the candidates ``(r, candidates)``; the slate is the smallest, in order.
+
+    Inside its quota every candidate has a uniform key in [0, 1), those of taste sorted by rank: so
+    taste keeps its order, while hot and random items stand at uniformly drawn places. Beyond its
+    quota a source only fills, at the end, what the others could not.
+    """
+    steps = rng.random((len(rank), slate_size))
+    steps[np.arange(slate_size) >= quota[:, Source.TASTE, None]] = np.inf
+    steps.sort(axis=1)
+    in_order = np.take_along_axis(steps, np.clip(rank, 0, slate_size - 1), axis=1)
+    key = np.where(source == Source.TASTE, in_order, rng.random(rank.shape))
+    return np.where(rank < quota[:, source], key, _OUTSIDE_QUOTA + rank)
+
+
+def _draw_candidates(
+    config: SimulationConfig,
+    population: Population,
+    shelf: Shelf,
+    requests: Requests,
+    rng: np.random.Generator,
+) -> tuple[Ints, Ints]:
+    """Item rows ``(r, candidates)`` and the source of each column ``(candidates,)``."""
+    total = config.candidates
+    n_random = min(total, max(1, round(_RANDOM_CANDIDATES * total)))
+    n_hot = min(total - n_random, max(1, round(_HOT_CANDIDATES * total)))
+    n_taste = total - n_random - n_hot
+    n_roaming = round(_ROAMING_CANDIDATES * n_taste)
+    columns = [
+        _draw_living(shelf, requests, n_random, rng),
+        _draw_weighted(shelf, shelf.hot_mass, None, (len(requests), n_hot), rng),
+        _draw_living(shelf, requests, n_roaming, rng),
+        _draw_liked(population, shelf, requests, n_taste - n_roaming, rng),
+    ]
+    source = np.repeat(np.array(list(Source), dtype=np.int8), [n_random, n_hot, n_taste])
+    return np.concatenate(columns, axis=1), source
+
+
+def _draw_living(shelf: Shelf, requests: Requests, count: int, rng: np.random.Generator) -> Ints:
+    """Uniform over the items born by the time of each request."""
+    living = np.searchsorted(shelf.births, requests.time, side="right")
+    place = rng.random((len(requests), count)) * living[:, None]
+    return shelf.by_birth[place.astype(np.int64)]
+
+
+def _draw_liked(
+    population: Population,
+    shelf: Shelf,
+    requests: Requests,
+    count: int,
+    rng: np.random.Generator,
+) -> Ints:
+    """By popularity within categories drawn from each user's mixture."""
+    edges = np.cumsum(population.users.taste_share[requests.user], axis=1)[:, None, :-1]
+    which = (rng.random((len(requests), count))[..., None] >= edges).sum(axis=-1)
+    category = population.users.tastes[requests.user[:, None], which]
+    return _draw_weighted(shelf, shelf.taste_mass, category, category.shape, rng)
+
+
+def _draw_weighted(
+    shelf: Shelf,
+    mass: Floats,
+    category: Ints | None,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+) -> Ints:
+    """In proportion to weight, over everything or within the given categories. A category
+    without weight gives a neighbouring item, which the caller's birth check may still refuse."""
+    last = len(shelf.by_category)
+    low: Ints = np.array(0) if category is None else shelf.category_edge[category]
+    high: Ints = np.array(last) if category is None else shelf.category_edge[category + 1]
+    target: Floats = mass[low] + rng.random(shape) * (mass[high] - mass[low])
+    place: Ints = np.searchsorted(mass, target, side="right") - 1
+    return shelf.by_category[np.clip(place, 0, last - 1)]
+
+
+def _rank_in_source(
+    config: SimulationConfig,
+    population: Population,
+    requests: Requests,
+    items: Ints,
+    usable: Bools,
+    source: Ints,
+    rng: np.random.Generator,
+) -> Ints:
+    """Each candidate's place among the usable ones of its source, from 0: by noisy affinity for
+    taste, in order of drawing for the others (which draws already by their weight)."""
+    rank = np.empty(items.shape, dtype=np.int64)
+    for drawn in (Source.RANDOM, Source.HOT):
+        columns = source == drawn
+        rank[:, columns] = np.cumsum(usable[:, columns], axis=1) - 1
+    columns = source == Source.TASTE
+    latent = population.items.traits.latent[items[:, columns]]  # (r, taste, latent_dim)
+    liking: Floats = np.einsum("rtd,rd->rt", latent, population.users.traits.latent[requests.user])
+    liking += config.taste_noise * rng.standard_normal(liking.shape, dtype=np.float32)
+    liking[~usable[:, columns]] = -np.inf
+    order: Ints = np.argsort(-liking, axis=1, kind="stable")
+    places = np.empty_like(order)
+    in_order: Ints = np.arange(places.shape[1], dtype=np.int64)[None, :]
+    np.put_along_axis(places, order, in_order, axis=1)
+    rank[:, columns] = places
+    return rank
+
+
+def _first_in_row(values: Ints) -> Bools:
+    """True at the first appearance of each value in its row."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    new = np.ones(values.shape, dtype=np.bool_)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.empty_like(new)
+    np.put_along_axis(first, order, new, axis=1)
+    return first
+
+
+def _running(weights: Floats) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(weights)])
