@@ -1,12 +1,12 @@
 """What runs to its end: fetch, init, doctor, train, evaluate, recommend, simulate, demo."""
 
 from tamis.jobs.data import Fetched, Initialised, doctor, fetch, init
-from tamis.jobs.demo import Demo, demo
-from tamis.jobs.evaluate import Evaluation, evaluate
+from tamis.jobs.showcase import Demo, demo
+from tamis.jobs.evaluation import Evaluation, evaluate
 from tamis.jobs.project import Project
-from tamis.jobs.simulate import Simulated, simulate
-from tamis.jobs.train import TrainReport, train
-from tamis.jobs.versions import VersionLine, open, versions
+from tamis.jobs.simulation import Simulated, simulate
+from tamis.jobs.training import TrainReport, train
+from tamis.jobs.versioning import VersionLine, open, versions
 
 __all__ = [
     "Demo",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tamis.cascade import Answer, Recommender
 from tamis.jobs.data import fetch
-from tamis.jobs.evaluate import Evaluation, evaluate
+from tamis.jobs.evaluation import Evaluation, evaluate
 from tamis.jobs.project import CONFIG
-from tamis.jobs.train import TrainReport, train
+from tamis.jobs.training import TrainReport, train
 
 DATA = "movielens-1m"
 
