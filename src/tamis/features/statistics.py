@@ -232,16 +232,15 @@ class _Counted:
 def _columns(
     recipe: Recipe, counts: _Read, key: Int32, time: Int64, published: Int64 | None
 ) -> Float32:
-    out = np.empty((len(key), len(recipe.names)), np.float32)
-    for start in range(0, len(key), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        some, when = key[part], time[part]
-        born = None
-        if published is not None:
-            known = (some >= 0) & (some < len(published))
-            born = np.where(known, published[np.where(known, some, 0)], NEVER)
-        out[part] = recipe.columns(counts.read(some, when), when, born)
-    return out
+    if len(key) > _CHUNK:
+        parts = [slice(at, at + _CHUNK) for at in range(0, len(key), _CHUNK)]
+        done = [_columns(recipe, counts, key[p], time[p], published) for p in parts]
+        return np.concatenate(done)
+    born = None
+    if published is not None:
+        known = (key >= 0) & (key < len(published))
+        born = np.where(known, np.append(published, NEVER)[np.where(known, key, -1)], NEVER)
+    return recipe.columns(counts.read(key, time), time, born)
 
 
 class OfflineStatistics(_Counted):

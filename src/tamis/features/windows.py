@@ -82,7 +82,7 @@ class State(NamedTuple):
     """Counters of K keys for B behaviours."""
 
     ring: Int32
-    """(K, S, B) events per bucket."""
+    """(K, B, S) events per bucket."""
     newest: Int64
     """(K, R) newest bucket held by each ring."""
     total: Int64
@@ -99,7 +99,7 @@ class State(NamedTuple):
     @classmethod
     def empty(cls, keys: int, rings: Rings, behaviours: int) -> State:
         return cls(
-            np.zeros((keys, rings.size, behaviours), np.int32),
+            np.zeros((keys, behaviours, rings.size), np.int32),
             np.full((keys, len(rings.width)), NEVER),
             np.zeros((keys, behaviours), np.int64),
             np.zeros((keys, behaviours), np.int64),
@@ -158,11 +158,11 @@ def _add(state, k, rings, behaviour, time, arrival, value):
         newest = state.newest[k, r]
         if bucket > newest:
             for passed in range(max(newest + 1, bucket - slots + 1), bucket + 1):
-                state.ring[k, rings.offset[r] + passed % slots] = 0
+                state.ring[k, :, rings.offset[r] + passed % slots] = 0
             state.newest[k, r] = bucket
         elif bucket <= newest - slots:
             continue
-        state.ring[k, rings.offset[r] + bucket % slots, behaviour] += 1
+        state.ring[k, behaviour, rings.offset[r] + bucket % slots] += 1
     state.total[k, behaviour] += 1
     if not np.isnan(value):
         state.valued[k, behaviour] += 1
@@ -170,6 +170,14 @@ def _add(state, k, rings, behaviour, time, arrival, value):
     if state.first[k] == NEVER or moment < state.first[k]:
         state.first[k] = moment
     state.latest[k] = max(state.latest[k], moment)
+
+
+@numba.njit(cache=True)
+def _between(ring, k, behaviour, start, stop):
+    total = 0
+    for slot in range(start, stop):
+        total += ring[k, behaviour, slot]
+    return total
 
 
 @numba.njit(cache=True)
@@ -189,11 +197,16 @@ def _read(state, k, rings, time, row, count, total, valued, value, first, latest
             for b in range(behaviours):
                 count[row, w, b] = count[row, w - 1, b]
         low = max(now - rings.length[w], newest - slots) + 1
-        slot = rings.offset[r] + high % slots
-        for _ in range(low, high + 1):
-            for b in range(behaviours):
-                count[row, w, b] += state.ring[k, slot, b]
-            slot = slot - 1 if slot > rings.offset[r] else rings.offset[r] + slots - 1
+        if low > high:
+            continue
+        start, stop = rings.offset[r] + low % slots, rings.offset[r] + high % slots + 1
+        begin, end = rings.offset[r], rings.offset[r] + slots
+        for b in range(behaviours):
+            if start < stop:
+                count[row, w, b] += _between(state.ring, k, b, start, stop)
+            else:
+                count[row, w, b] += _between(state.ring, k, b, start, end)
+                count[row, w, b] += _between(state.ring, k, b, begin, stop)
     for b in range(behaviours):  # a slice assignment would build views, several times dearer
         total[row, b] = state.total[k, b]
         valued[row, b] = state.valued[k, b]

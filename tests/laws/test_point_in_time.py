@@ -1,0 +1,195 @@
+"""Offline as of t = online after replaying to t = the definition, for any stream of events."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.events import Dataset, Events, Table
+from tamis.features import Histories, OfflineStatistics, OnlineStatistics, Recipes
+from tamis.features.windows import BUCKETS, NEVER, WINDOWS, OfflineCounts, OnlineCounts
+from tamis.schema import Behaviour
+
+USERS, ITEMS = 3, 4
+BEHAVIOURS = (
+    Behaviour(name="impression", impression=True),
+    Behaviour(name="click"),
+    Behaviour(name="like", positive=True),
+)
+MINUTE, DAY = 60_000, 86_400_000
+START = 1_000 * DAY
+
+# Moments sit on a coarse grid, on bucket edges and beside them, so that ties are the rule.
+moment = st.one_of(
+    st.integers(0, 40).map(lambda d: START + d * DAY),
+    st.integers(0, 30).map(lambda m: START + 20 * DAY + m * 5 * MINUTE),
+    st.integers(0, 5).map(lambda ms: START + 20 * DAY + ms),
+)
+delay = st.sampled_from([0, 0, 0, 1, 7 * MINUTE, DAY, 9 * DAY, -3, -2 * DAY])
+event = st.tuples(
+    st.integers(0, USERS - 1),
+    st.integers(0, ITEMS - 1),
+    st.integers(0, len(BEHAVIOURS) - 1),
+    moment,
+    delay,
+    st.sampled_from([float("nan"), 1.0, 2.5, 4.0]),
+)
+streams = st.lists(event, max_size=40)
+
+
+def dataset(stream):
+    """The log of a stream, stably sorted by event time as a reader leaves it."""
+    stream = sorted(stream, key=lambda e: e[3])
+    user, item, behaviour, time, late, value = zip(*stream, strict=True) if stream else [()] * 6
+    time = np.array(time, np.int64)
+    events = Events(
+        user=np.array(user, np.int32),
+        item=np.array(item, np.int32),
+        behaviour=np.array(behaviour, np.uint8),
+        time=time,
+        arrival=time + np.array(late, np.int64),
+        value=np.array(value, np.float32),
+        request=np.full(len(time), -1),
+        position=np.zeros(len(time), np.int16),
+    )
+    ids = [pl.Series("id", [str(i) for i in range(n)]) for n in (USERS, ITEMS)]
+    born = pl.DataFrame({"published": [START, None, START + 10 * DAY, START + 50 * DAY]})
+    tables = Table("users", ids[0], pl.DataFrame()), Table("items", ids[1], born)
+    return Dataset(*tables, events, BEHAVIOURS)
+
+
+def arrived(data, t):
+    """The events that arrived before t, in order of arrival, ties as in the log."""
+    order = np.argsort(data.events.arrival, kind="stable")
+    return data.events.take(order[data.events.arrival[order] < t])
+
+
+def everybody(t):
+    user, item = np.arange(-1, USERS, dtype=np.int32), np.arange(-1, ITEMS, dtype=np.int32)
+    return user, item, np.full(len(user), t), np.full(len(item), t)
+
+
+def by_definition(data, key, keys, t):
+    """Counts (K, W, B) by looping over everything: the definition, word for word."""
+    counts = np.zeros((keys, len(WINDOWS), len(BEHAVIOURS)), np.int64)
+    events = data.events
+    for k, b, time, arrival in zip(key, events.behaviour, events.time, events.arrival, strict=True):
+        if arrival >= t:
+            continue
+        for w, window in enumerate(WINDOWS):
+            if window != "all":
+                width, n = BUCKETS[window]
+                bucket = min(time, arrival) // width
+                if not t // width - n < bucket <= t // width:
+                    continue
+            counts[k, w, b] += 1
+    return counts
+
+
+@given(streams, moment, moment)
+@settings(max_examples=120, deadline=None)
+def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
+    data = dataset(stream)
+    cut, t = min(cut, t), max(cut, t)
+    recipes = Recipes.fit(data, WINDOWS)
+    offline = OfflineStatistics(data, recipes=recipes)
+    # A snapshot at an earlier cut, then one call per event, then the read.
+    online = OnlineStatistics.of(data.as_of(cut), recipes=recipes)
+    fresh = arrived(data, t)
+    fresh = fresh.take(fresh.arrival >= cut)
+    for k in range(len(fresh)):
+        assert online.add(fresh.take(slice(k, k + 1))) == 1
+    user, item, user_time, item_time = everybody(t)
+    np.testing.assert_array_equal(offline.users(user, user_time), online.users(user, user_time))
+    np.testing.assert_array_equal(offline.items(item, item_time), online.items(item, item_time))
+
+
+@given(streams, moment)
+@settings(max_examples=120, deadline=None)
+def test_counts_follow_the_definition(stream, t):
+    data = dataset(stream)
+    keys = np.arange(ITEMS, dtype=np.int32)
+    expected = by_definition(data, data.events.item, ITEMS, t)
+    offline = OfflineCounts(data.events.item, data.events, ITEMS, len(BEHAVIOURS), WINDOWS)
+    online = OnlineCounts.empty(ITEMS, len(BEHAVIOURS), WINDOWS)
+    known = arrived(data, t)
+    online.add(known.item, known)
+    for counts in (offline, online):
+        found = counts.read(keys, np.full(ITEMS, t))
+        np.testing.assert_array_equal(found.count, expected)
+        np.testing.assert_array_equal(found.total, expected[:, WINDOWS.index("all")])
+        value = np.zeros((ITEMS, len(BEHAVIOURS)))
+        np.add.at(value, (known.item, known.behaviour), np.nan_to_num(known.value))
+        np.testing.assert_allclose(found.value, value)
+        moments = np.minimum(known.time, known.arrival)
+        latest = [max(moments[known.item == k], default=NEVER) for k in keys]
+        assert found.latest.tolist() == latest
+
+
+@given(streams, st.lists(moment, min_size=1, max_size=5))
+@settings(max_examples=80, deadline=None)
+def test_moments_asked_together_equal_moments_asked_alone(stream, times):
+    data = dataset(stream)
+    offline = OfflineStatistics(data, WINDOWS)
+    item = np.arange(len(times), dtype=np.int32) % ITEMS
+    together = offline.items(item, np.array(times))
+    for k, t in enumerate(times):
+        alone = offline.items(item[k : k + 1], np.array([t]))
+        np.testing.assert_array_equal(together[k : k + 1], alone)
+
+
+@given(streams, moment, moment, st.sampled_from([None, 1, 3]))
+@settings(max_examples=120, deadline=None)
+def test_histories_as_of_t_equal_a_replay_to_t(stream, cut, t, last):
+    data = dataset(stream)
+    cut, t = min(cut, t), max(cut, t)
+    offline = Histories.of(data)
+    online = Histories.of(data.as_of(cut))
+    known = arrived(data, t)
+    fresh = known.take((known.arrival >= cut) & (known.behaviour > 0))
+    for k in range(0, len(fresh), 2):
+        online.add(fresh.take(slice(k, k + 2)))
+    user, _, time, _ = everybody(t)
+    left, right = offline.at(user, time, last), online.at(user, time, last)
+    for name, column in vars(left).items():
+        np.testing.assert_array_equal(column, getattr(right, name), err_msg=name)
+    for q, u in enumerate(user):
+        mine = known.take((known.user == u) & (known.behaviour > 0))
+        tail = slice(None) if last is None else slice(-last, None)
+        found = slice(left.indptr[q], left.indptr[q + 1])
+        assert left.item[found].tolist() == mine.item[tail].tolist()
+        assert left.time[found].tolist() == mine.time[tail].tolist()
+        assert offline.seen(user, time)[q].tolist() == sorted(set(mine.item.tolist()))
+        assert online.seen(user, time)[q].tolist() == sorted(set(mine.item.tolist()))
+
+
+def test_equal_times_are_not_before_and_a_row_never_counts_itself():
+    t = START + DAY
+    data = dataset([(0, 1, 2, t, 0, 4.0), (0, 1, 1, t - 1, 0, 1.0), (0, 2, 1, t - 5, 5, 1.0)])
+    counts = OfflineCounts(data.events.user, data.events, USERS, 3, ("all",))
+    one = np.array([0], np.int32)
+    assert counts.read(one, np.array([t])).count[0, 0].tolist() == [0, 1, 0]
+    assert counts.read(one, np.array([t + 1])).count[0, 0].tolist() == [0, 2, 1]
+    assert Histories.of(data).at(one, np.array([t])).item.tolist() == [1]
+    assert Histories.of(data).at(one, np.array([t + 1])).item.tolist() == [1, 2, 1]
+
+
+def test_events_of_the_snapshot_are_not_counted_twice():
+    data = dataset([(0, 1, 2, START, 0, 4.0), (1, 1, 1, START + 5, 0, 1.0)])
+    online, histories = OnlineStatistics.of(data), Histories.of(data)
+    assert online.add(data.events) == 0
+    assert histories.add(data.events) == 0
+    assert len(histories) == 2
+
+
+@pytest.mark.parametrize("impressions", [False, True])
+def test_impressions_enter_histories_only_when_asked_for(impressions):
+    data = dataset([(0, 1, 0, START, 0, 1.0), (0, 2, 1, START + 1, 0, 1.0)])
+    history = Histories.of(data, impressions=impressions).at(
+        np.array([0], np.int32), np.array([START + DAY])
+    )
+    assert history.item.tolist() == ([1, 2] if impressions else [2])
+    assert Histories.of(data, impressions=impressions).seen(
+        np.array([0], np.int32), np.array([START + DAY])
+    )[0].tolist() == [2]
