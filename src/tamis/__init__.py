@@ -1,3 +1,65 @@
-"""Tamis sieves millions of items down to the ten that matter."""
+"""Tamis sieves millions of items down to the ten that matter.
+
+A project: `tamis.init`, `doctor`, `train`, `evaluate`, `open(...).recommend(user=…)`, one function
+for each command. Without a project: declare features, fit one model or one channel on a frame.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tamis.schema import DenseFeat, SparseFeat, TamisError, VarLenSparseFeat
+
+if TYPE_CHECKING:
+    from tamis.jobs import demo, doctor, evaluate, fetch, init, open, simulate, train, versions
+    from tamis.rank import DeepFM
+    from tamis.recall import EASE, Hot, ItemCF, TwoTower
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "demo": "tamis.jobs",
+    "doctor": "tamis.jobs",
+    "evaluate": "tamis.jobs",
+    "fetch": "tamis.jobs",
+    "init": "tamis.jobs",
+    "open": "tamis.jobs",
+    "simulate": "tamis.jobs",
+    "train": "tamis.jobs",
+    "versions": "tamis.jobs",
+    "DeepFM": "tamis.rank",
+    "EASE": "tamis.recall",
+    "Hot": "tamis.recall",
+    "ItemCF": "tamis.recall",
+    "TwoTower": "tamis.recall",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the heavy rooms (torch, faiss) only when something of theirs is asked for."""
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'tamis' has no attribute {name!r}")
+
+
+__all__ = [
+    "EASE",
+    "DeepFM",
+    "DenseFeat",
+    "Hot",
+    "ItemCF",
+    "SparseFeat",
+    "TamisError",
+    "TwoTower",
+    "VarLenSparseFeat",
+    "demo",
+    "doctor",
+    "evaluate",
+    "fetch",
+    "init",
+    "open",
+    "simulate",
+    "train",
+    "versions",
+]

@@ -1,0 +1,231 @@
+"""The runner: every candidate is accounted for, a failing channel degrades, laws are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tamis.cascade import Candidates, Cascade, History, Queries, Ragged, Recalled, Retrieval
+from tamis.cascade.trace import trace
+from tamis.features import Block, Layout, Rows
+from tamis.schema import CascadeConfig, StageError
+
+
+@dataclass
+class Listed:
+    """A channel that gives the same list to everybody."""
+
+    items: Sequence[int]
+    name: str = "listed"
+
+    def recall(self, queries: Queries, k: int) -> Recalled:
+        found = np.full((len(queries), k), -1, np.int32)
+        for q in range(len(queries)):
+            left = [i for i in self.items if i not in queries.exclude[q]][:k]
+            found[q, : len(left)] = left
+        score = np.where(found >= 0, -np.arange(k, dtype=np.float32), -np.inf)
+        return Recalled(found, score.astype(np.float32))
+
+
+class Broken(Listed):
+    def recall(self, queries: Queries, k: int) -> Recalled:
+        raise ConnectionError("index is gone")
+
+
+@dataclass
+class Odd:
+    """Keeps even items."""
+
+    reason: str = "odd"
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        return None
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Any:
+        return candidates.item % 2 == 0
+
+
+@dataclass
+class ByItem:
+    """Scores an item by its number, times `sign`."""
+
+    sign: float = 1.0
+    task: str = "like"
+
+    def score_rows(self, rows: Rows) -> Mapping[str, Any]:
+        return {self.task: self.sign * rows.blocks[0].dense[:, 0]}
+
+
+class Backwards:
+    def order(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+        return np.concatenate(
+            [
+                np.arange(end - 1, begin - 1, -1)
+                for begin, end in zip(candidates.indptr[:-1], candidates.indptr[1:], strict=True)
+            ]
+        )
+
+
+def hydrate(queries: Queries, candidates: Candidates) -> Rows:
+    dense = candidates.item.astype(np.float32)[:, None]
+    return Rows(
+        Layout((), (), ()), [Block(np.zeros((len(dense), 0), np.int32), dense)], len(dense)
+    )
+
+
+def config(keep: int = 4, quota: int = 10, **channels: Any) -> CascadeConfig:
+    names = channels or {"a": {}, "b": {}}
+    return CascadeConfig.model_validate(
+        {
+            "channels": {name: {"quota": quota, **entry} for name, entry in names.items()},
+            "rank": {"use": "deepfm"},
+            "prerank_keep": keep,
+        }
+    )
+
+
+def cascade(channels: Mapping[str, Any], **stages: Any) -> Cascade:
+    settings = stages.pop("config", config(**{name: {} for name in channels}))
+    return Cascade(
+        retrieval=Retrieval(settings, channels, stages.pop("filters", {})),
+        hydrate=hydrate,
+        prerank=stages.pop("prerank", ByItem()),
+        rank=stages.pop("rank", ByItem(-1.0)),
+        fusion=stages.pop("fusion", lambda columns: columns["like"]),
+        rerank=stages.pop("rerank", {}),
+    )
+
+
+def ask(n: int = 1, exclude: Sequence[Sequence[int]] = ()) -> Queries:
+    lists = [np.array(x, dtype=np.int32) for x in exclude] or [np.zeros(0, np.int32)] * n
+    return Queries(
+        np.arange(n, dtype=np.int32), np.zeros(n, np.int64), History.empty(n), Ragged.of(lists)
+    )
+
+
+def test_a_request_meets_every_stage() -> None:
+    sieve = cascade(
+        {"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4, 8, 10, 12])}, filters={"odd": Odd()}
+    )
+    out = sieve.run(ask(), n=3)
+    assert sorted(out.recalled.item) == [1, 2, 3, 4, 6, 8, 10, 12]
+    assert sorted(out.recalled.item[out.removed["odd"]]) == [1, 3]
+    assert sorted(out.kept.item) == [2, 4, 6, 8, 10, 12]
+    assert list(out.preranked.item) == [12, 10, 8, 6]  # the best four by item number
+    assert list(out.ranked.item) == [6, 8, 10, 12]  # the ranker prefers small numbers
+    assert list(out.slate.item) == [6, 8, 10]
+    both = list(out.recalled.item).index(4)
+    assert out.recalled.columns["rank:a"][both] == 4
+    assert out.recalled.columns["rank:b"][both] == 2
+
+
+def test_a_batch_is_its_requests() -> None:
+    sieve = cascade({"a": Listed(range(30)), "b": Listed(range(29, 5, -1))})
+    lists = [[1, 2], [], [28, 29, 7]]
+    together = sieve.run(ask(3, lists), n=4).slate
+    for q, exclude in enumerate(lists):
+        alone = sieve.run(ask(1, [exclude]), n=4).slate
+        mine = together.item[together.indptr[q] : together.indptr[q + 1]]
+        assert list(alone.item) == list(mine)
+
+
+def test_a_failing_channel_degrades_the_answer_visibly() -> None:
+    sieve = cascade({"a": Broken([]), "b": Listed([2, 4])})
+    out = sieve.run(ask(), n=5)
+    assert list(out.slate.item) == [2, 4]
+    assert out.degraded == ["recall:a: ConnectionError: index is gone"]
+
+
+def test_a_replay_refuses_a_degraded_recall() -> None:
+    sieve = cascade({"a": Broken([]), "b": Listed([2, 4])})
+    with pytest.raises(ConnectionError, match="index is gone"):
+        sieve.retrieval.candidates(ask())
+
+
+def test_when_every_channel_fails_the_answer_is_empty_and_says_so() -> None:
+    out = cascade({"a": Broken([])}).run(ask(2), n=5)
+    assert len(out.slate) == 0
+    assert len(out.slate.indptr) == 3
+    assert out.degraded == ["recall:a: ConnectionError: index is gone"]
+
+
+def test_an_empty_list_is_legal_everywhere() -> None:
+    out = cascade({"a": Listed([])}, filters={"odd": Odd()}, rerank={"back": Backwards()}).run(
+        ask(2), n=5
+    )
+    assert len(out.slate) == 0
+    assert out.degraded == []
+
+
+def test_scores_that_are_not_finite_sink_and_are_counted() -> None:
+    def fusion(columns: Mapping[str, Any]) -> Any:
+        return np.where(columns["like"] == -4, np.nan, columns["like"])
+
+    out = cascade({"a": Listed([2, 4, 6])}, fusion=fusion).run(ask(), n=3)
+    assert list(out.slate.item) == [2, 6, 4]
+    assert out.degraded == ["rank: 1 candidates without a finite score were put last"]
+
+
+def test_a_scorer_that_loses_candidates_is_named() -> None:
+    class Short(ByItem):
+        def score_rows(self, rows: Rows) -> Mapping[str, Any]:
+            return {"like": np.zeros(len(rows) - 1)}
+
+    with pytest.raises(StageError, match=r"rank task like returned \(2,\) scores for 3"):
+        cascade({"a": Listed([2, 4, 6])}, rank=Short()).run(ask(), n=3)
+
+
+def test_a_rule_that_is_no_permutation_is_named() -> None:
+    class Twice:
+        def order(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+            return np.zeros(len(candidates), dtype=np.int64)
+
+    with pytest.raises(StageError, match="rule twice did not return a permutation"):
+        cascade({"a": Listed([2, 4, 6])}, rerank={"twice": Twice()}).run(ask(), n=3)
+
+
+@pytest.mark.parametrize(
+    ("item", "stage", "detail"),
+    [
+        (6, None, "shown at place 1"),
+        (99, "not_recalled", "a: not found; b: not found"),
+        (3, "filtered", "filter odd: odd"),
+        (2, "prerank_cut", "pre-rank put it at 6; it lets 4 through"),
+        (10, "rank_cut", "ranked 3 by value; the slate has 2"),
+        (20, "filtered", "the request's own exclusion list"),
+    ],
+)
+def test_why_not_says_where_an_item_was_lost(item: int, stage: str | None, detail: str) -> None:
+    sieve = cascade(
+        {"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4, 8, 10, 12, 20])}, filters={"odd": Odd()}
+    )
+    found = trace(sieve, sieve.run(ask(1, [[20]]), n=2), item)
+    assert found.lost == stage
+    assert detail in found.detail
+
+
+def test_an_item_below_a_quota_is_told_its_rank() -> None:
+    sieve = cascade({"a": Listed(range(0, 40, 2))}, config=config(quota=5, a={}))
+    found = trace(sieve, sieve.run(ask(), n=2), 12)
+    assert found.lost == "not_recalled"
+    assert "a: at 7, it brings 5" in found.detail
+
+
+def test_a_displaced_item_is_told_from_a_low_one() -> None:
+    sieve = cascade({"a": Listed([2, 4, 6, 8])}, rerank={"back": Backwards()})
+    out = sieve.run(ask(), n=2)
+    assert list(out.slate.item) == [8, 6]
+    assert trace(sieve, out, 2).lost == "rerank_displaced"
+
+
+def test_a_trace_tells_the_whole_way() -> None:
+    sieve = cascade({"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4])})
+    way = trace(sieve, sieve.run(ask(), n=3), 4)
+    assert [(f.channel, f.rank, f.score) for f in way.found] == [("b", 2, -1.0), ("a", 4, -3.0)]
+    assert (way.prerank, way.prerank_place) == (4.0, 2)
+    assert way.predictions == {"like": -4.0}
+    assert (way.value, way.value_place, way.place) == (-4.0, 3, 3)
