@@ -29,6 +29,13 @@ class RowGradient:
     """int64 (W,) the field of `grad` to which a column of ids belongs."""
     scale: Tensor
     """float32 (B, F): 1, or 1 / ids present for a mean."""
+    tail: Tensor | None = None
+    """float32 (B, F, tail): the gradient of the table's last columns, where `grad` lacks them."""
+
+    @property
+    def whole(self) -> Tensor:
+        """float32 (B, F, dim) with the tail in its place."""
+        return self.grad if self.tail is None else torch.cat([self.grad, self.tail], -1)
 
 
 class FusedEmbedding(nn.Module):
@@ -56,7 +63,7 @@ class FusedEmbedding(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.n_rows, self.dim = n_rows, dim
+        self.n_rows, self.dim, self.zero_columns = n_rows, dim, zero_columns
         weight = torch.empty(n_rows, dim).normal_(0.0, init_std, generator=generator)
         learns = torch.ones(n_rows, dtype=torch.bool)
         pads = torch.tensor(list(pad_rows), dtype=torch.long)
@@ -72,8 +79,11 @@ class FusedEmbedding(nn.Module):
             return self.forward(ids.unsqueeze(1)).squeeze(1)
         return _Gather.apply(self.weight, ids, self)  # type: ignore[no-any-return]
 
-    def pooled(self, ids: Tensor, plan: PoolPlan) -> Tensor:
-        """Sums and means of columns of `ids` (B, W), no (B, W, dim) between: (B, F, dim)."""
+    def pooled(self, ids: Tensor, plan: PoolPlan) -> tuple[Tensor, Tensor]:
+        """Sums and means of columns of `ids` (B, W), no (B, W, dim) between.
+
+        Returns the vectors (B, F, dim − zero_columns) and the rest (B, F, zero_columns).
+        """
         return _Pool.apply(self.weight, ids, self, plan)  # type: ignore[no-any-return]
 
     def take_row_gradients(self) -> list[RowGradient]:
@@ -129,19 +139,24 @@ class _Gather(torch.autograd.Function):
 class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weight, ids, table, plan):  # type: ignore[no-untyped-def]
+        tail = table.zero_columns
         if weight.device.type == "cpu":
-            out, scale = pool_forward(weight, ids, plan.field, plan.mean, plan.pad)
+            out, rest, scale = pool_forward(weight, ids, plan.field, plan.mean, plan.pad, tail)
         else:
             scale = plan.scale(ids)  # (B, F)
             rows = weight.index_select(0, ids.reshape(-1)).view(*ids.shape, -1)
             out = rows.new_zeros(len(ids), len(plan.mean), weight.shape[1])
             out = out.index_add_(1, plan.field, rows) * scale.unsqueeze(-1)
+            out, rest = out.split([table.dim - tail, tail], -1)
         ctx.save_for_backward(ids, scale)
         ctx.table, ctx.plan = table, plan
-        return out
+        return out, rest
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad, rest):  # type: ignore[no-untyped-def]
         ids, scale = ctx.saved_tensors
-        ctx.table._row_gradients.append(RowGradient(ids, grad.contiguous(), ctx.plan.field, scale))
+        tail = rest.contiguous() if ctx.table.zero_columns else None
+        ctx.table._row_gradients.append(
+            RowGradient(ids, grad.contiguous(), ctx.plan.field, scale, tail)
+        )
         return None, None, None, None

@@ -91,13 +91,19 @@ class FieldPooling(nn.Module):
         self._is_max = [c.pooling == "max" for c in chosen]
 
     def forward(self, table: FusedEmbedding, ids: Tensor) -> Tensor:
-        """float32 (B, F, dim) of `ids` int32 (B, W)."""
+        """float32 (B, F, dim) of `ids` int32 (B, W); `dim` is the table's, tail included."""
+        vectors, rest = self.split(table, ids)
+        return vectors if not table.zero_columns else torch.cat([vectors, rest], -1)
+
+    def split(self, table: FusedEmbedding, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as two: (B, F, dim − zero_columns) and the rest (B, F, zero_columns)."""
         plan = self._plan.to(ids.device)
         if self._places is not None:
             ids = ids[:, self._places.to(ids.device)]
         if not self._max:
             return table.pooled(ids, plan)
-        return self._by_field(table(ids), ids, plan)
+        tail = table.zero_columns
+        return self._by_field(table(ids), ids, plan).split([table.dim - tail, tail], -1)  # type: ignore[return-value]
 
     def _by_field(self, vectors: Tensor, ids: Tensor, plan: PoolPlan) -> Tensor:
         """Pools (B, W, dim) when some feature takes the maximum of its ids' vectors."""

@@ -29,15 +29,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """One epoch: `rows` int64 (n,) in the order wanted; batch k is `rows[bounds[k]:bounds[k + 1]]`."""
+    """One epoch: `rows` int64 (n,) in order; batch k is `rows[bounds[k]:bounds[k + 1]]`."""
 
     rows: Tensor
     bounds: list[int]
 
     @classmethod
     def plain(cls, n: int, batch_size: int) -> Order:
-        """0 … n − 1 in slices."""
-        return cls(torch.arange(n), [*range(0, n, batch_size), n])
+        """0 … n − 1 in slices; one empty slice where n = 0."""
+        return cls(torch.arange(n), [*range(0, max(n, 1), batch_size), n])
 
     @classmethod
     def shuffled(cls, n: int, batch_size: int, generator: torch.Generator) -> Order:

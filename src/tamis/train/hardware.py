@@ -14,7 +14,7 @@ import torch
 
 @cache
 def native_bfloat16(device_type: str = "cpu") -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware (CPU: AVX512-BF16, AMX, Arm bf16)."""
+    """Whether the device multiplies bfloat16 in hardware (CPU: AVX512-BF16, AMX, Arm bf16)."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     info = Path("/proc/cpuinfo")

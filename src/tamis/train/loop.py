@@ -57,13 +57,12 @@ def predict(
     batch_size: int = 8192,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """The model's outputs float32 (n, T) in the rows' order, in evaluation mode and full precision."""
+    """The model's outputs float32 (n, T) in the rows' order: evaluation mode, full precision."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        out = [model(b).float().cpu() for b in batches(rows, Order.plain(len(rows), batch_size), device)]
-        if not out:
-            out = [model(rows.take(torch.zeros(0, dtype=torch.long), device)).float().cpu()]
+        order = Order.plain(len(rows), batch_size)
+        out = [model(batch).float().cpu() for batch in batches(rows, order, device)]
     model.train(was_training)
     return torch.cat(out).numpy()
 
@@ -126,7 +125,7 @@ class _Fit:
             return Order.shuffled(len(self.rows), size, self.generator)
         groups = getattr(self.rows, "groups", None)
         if groups is None:
-            raise TrainingError("a listwise loss needs `groups` in the Rows: the request of each row")
+            raise TrainingError("a listwise loss needs `groups` in the Rows: each row's request")
         return Order.shuffled_groups(groups, size, self.generator)
 
     def _step(self, batch: Any) -> float:
@@ -173,4 +172,4 @@ def _not_finite(loss: float, epoch: int, number: int, batch: Any, rows: Any) -> 
             return f"{where}: a label is infinite; clean that column (NaN = no label)"
         if batch.weights is not None and not batch.weights.isfinite().all():
             return f"{where}: a sample weight is not finite; clean that column"
-    return f"{where} although its inputs are finite; lower the learning rate (or set bfloat16 = off)"
+    return f"{where} although its inputs are finite; lower the learning rate"

@@ -93,7 +93,7 @@ class BinaryTasks:
 
     def _listwise(self, logits: Tensor, batch: Batch) -> Tensor:
         if batch.groups is None or batch.labels is None:
-            raise TrainingError("a listwise loss needs `groups` in the Rows: the request of each row")
+            raise TrainingError("a listwise loss needs `groups` in the Rows: each row's request")
         _, group = torch.unique(batch.groups, return_inverse=True)
         shares = self.weights or [1.0] * len(self.names)
         return sum(

@@ -29,7 +29,7 @@ class FitOptions:
     threads: int | None = None
     """Threads of torch during the fit; None = as torch is set."""
     bfloat16: Literal["auto", "on", "off"] = "auto"
-    """Matrix products in bfloat16 (weights stay float32); auto = where the processor has it natively."""
+    """Matrix products in bfloat16 (weights stay float32); auto = where the hardware has it."""
     progress: bool = False
     """Show a bar after two seconds, on a terminal only."""
 

@@ -11,10 +11,12 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def sum_row_gradients(ids, grad, field, scale, learns, slot, touched, sums, n):  # type: ignore[no-untyped-def]
+def sum_row_gradients(  # type: ignore[no-untyped-def]
+    ids, grad, tail, field, scale, learns, slot, touched, sums, n
+):
     """Adds the gradients of a `RowGradient` to the sums of their rows; the new row count."""
     rows, width = ids.shape
-    dim = sums.shape[1]
+    dim, more = grad.shape[2], tail.shape[2]
     for b in range(rows):
         for w in range(width):
             row = ids[b, w]
@@ -30,9 +32,13 @@ def sum_row_gradients(ids, grad, field, scale, learns, slot, touched, sums, n): 
                 touched[s] = row
                 for d in range(dim):
                     sums[s, d] = c * grad[b, f, d]
+                for d in range(more):
+                    sums[s, dim + d] = c * tail[b, f, d]
             else:
                 for d in range(dim):
                     sums[s, d] += c * grad[b, f, d]
+                for d in range(more):
+                    sums[s, dim + d] += c * tail[b, f, d]
     return n
 
 

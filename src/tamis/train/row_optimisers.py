@@ -1,8 +1,8 @@
 """Optimisers of fused embeddings that touch only the rows of a batch, L2 included.
 
 The cost of a step does not depend on the number of rows in the table. On the CPU compiled kernels
-do the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn (padding)
-are left alone.
+do the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn
+(padding) are left alone.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class RowOptimiser(ABC):
 
 
 class RowAdagrad(RowOptimiser):
-    """Adagrad, one accumulator per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
+    """Adagrad with one sum per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
 
     state_names = ("squares",)
     eps = 1e-8
@@ -151,7 +151,7 @@ def tables_of(model: nn.Module) -> list[FusedEmbedding]:
 def sum_gradients(table: FusedEmbedding, gradients: list[RowGradient]) -> tuple[Tensor, Tensor]:
     """The distinct learning rows touched int64 (R,) and their summed gradients (R, dim)."""
     ids = torch.cat([g.ids.reshape(-1).long() for g in gradients])
-    parts = [(g.grad * g.scale.unsqueeze(-1)).index_select(1, g.field) for g in gradients]
+    parts = [(g.whole * g.scale.unsqueeze(-1)).index_select(1, g.field) for g in gradients]
     grad = torch.cat([p.reshape(-1, table.dim) for p in parts])
     keep = table.learns[ids]
     rows, inverse = torch.unique(ids[keep], return_inverse=True)
@@ -174,9 +174,10 @@ class _Scratch:
             self.sums = np.empty((most, table.dim), dtype=np.float32)
         n = 0
         for g in gradients:
+            tail = g.grad[:, :, :0] if g.tail is None else g.tail
             n = sum_row_gradients(
-                g.ids.to(torch.int32).contiguous().numpy(), g.grad.numpy(), g.field.numpy(),
-                g.scale.contiguous().numpy(), table.learns.numpy(), self.slot, self.touched,
-                self.sums, n,
+                g.ids.to(torch.int32).contiguous().numpy(), g.grad.numpy(), tail.numpy(),
+                g.field.numpy(), g.scale.contiguous().numpy(), table.learns.numpy(), self.slot,
+                self.touched, self.sums, n,
             )  # fmt: skip
         return n
