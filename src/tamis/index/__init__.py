@@ -1,0 +1,16 @@
+"""Nearest vectors: build, tune, search; and the top-k parts that every channel uses."""
+
+from tamis.index.topk import best_first, in_blocks, offer, scratch, select, threads
+from tamis.index.vectors import IndexReport, Lists, VectorIndex
+
+__all__ = [
+    "IndexReport",
+    "Lists",
+    "VectorIndex",
+    "best_first",
+    "in_blocks",
+    "offer",
+    "scratch",
+    "select",
+    "threads",
+]

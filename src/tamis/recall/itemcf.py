@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.events import Dataset
+from tamis.index import best_first, in_blocks, offer, scratch
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, nothing
 from tamis.recall.interactions import (
     Float32,
@@ -17,11 +18,9 @@ from tamis.recall.interactions import (
     Int64,
     Interests,
     distinct,
-    grouped,
     interest_of_behaviour,
     interests,
 )
-from tamis.recall.selection import best_first, in_blocks, offer, scratch
 
 ITEMS_PER_BLOCK = 2048
 QUERIES_PER_BLOCK = 256
@@ -195,19 +194,28 @@ def _neighbours_block(begin, end, keep, by_user, by_item, discount, scale, total
     return size, out_item[:filled].copy(), out_value[:filled].copy()
 
 
-def _turned(
-    indptr: Int64, item: Int32, value: Float32, longest: int
-) -> tuple[Int64, Int32, Float32]:
+@njit(cache=True, nogil=True)
+def _turned(indptr, seen, value, longest):
     """Lists kept per candidate, as lists per liked item, each cut to its `longest` best."""
     n = len(indptr) - 1
-    candidate = np.repeat(np.arange(n, dtype=np.int32), np.diff(indptr))
-    order = np.argsort(-value, kind="stable")
-    turned, within = grouped(item[order], n)
-    order = order[within]
-    place = np.arange(len(order)) - np.repeat(turned[:-1], np.diff(turned))
-    order = order[place < longest]
-    sizes = np.minimum(np.diff(turned), longest)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), candidate[order], value[order]
+    size = np.zeros(n, np.int64)
+    for j in seen:
+        size[j] = min(size[j] + 1, longest)
+    out_indptr = np.zeros(n + 1, np.int64)
+    for j in range(n):
+        out_indptr[j + 1] = out_indptr[j] + size[j]
+    out_item = np.empty(out_indptr[n], np.int32)
+    out_value = np.empty(out_indptr[n], np.float32)
+    found = np.zeros(n, np.int64)
+    for candidate in range(n):
+        for e in range(indptr[candidate], indptr[candidate + 1]):
+            j = seen[e]
+            span = slice(out_indptr[j], out_indptr[j + 1])
+            found[j] = offer(out_item[span], out_value[span], found[j], candidate, value[e])
+    for j in range(n):
+        span = slice(out_indptr[j], out_indptr[j + 1])
+        best_first(out_item[span], out_value[span], found[j])
+    return out_indptr, out_item, out_value
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Numba parts that channels share: a bounded heap of the best, work split over threads."""
+"""The best k of many: a bounded heap for compiled kernels, and work split over threads."""
 
 from __future__ import annotations
 
@@ -66,6 +66,28 @@ def best_first(items, scores, size):
         items[0], items[end] = items[end], items[0]
         scores[0], scores[end] = scores[end], scores[0]
         _sift_down(items, scores, end, 0)
+
+
+@njit(cache=True, nogil=True)
+def select(scores, indptr, excluded, refused, out_item, out_score):
+    """Each row's best columns of `scores` (Q, N), best first, into `out_*` (Q, k).
+
+    Row q leaves out columns `excluded[indptr[q]:indptr[q + 1]]` and scores of -inf or NaN.
+    `refused` is (N,) of False and is False again afterwards. Ties by lower column.
+    """
+    n = scores.shape[1]
+    for q in range(scores.shape[0]):
+        for e in range(indptr[q], indptr[q + 1]):
+            if 0 <= excluded[e] < n:
+                refused[excluded[e]] = True
+        found = 0
+        for i in range(n):
+            if scores[q, i] > -np.inf and not refused[i]:
+                found = offer(out_item[q], out_score[q], found, i, scores[q, i])
+        best_first(out_item[q], out_score[q], found)
+        for e in range(indptr[q], indptr[q + 1]):
+            if 0 <= excluded[e] < n:
+                refused[excluded[e]] = False
 
 
 def threads() -> int:
