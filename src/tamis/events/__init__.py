@@ -1,6 +1,8 @@
 """Reads, validates, splits and replays what people did; the catalogue of data sets."""
 
 from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
+from tamis.events.doctor import Finding, examine
+from tamis.events.guess import Guess, guess_config, write_guess
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
 from tamis.events.read import read_dataset
 from tamis.events.rejects import Rejects
@@ -12,17 +14,22 @@ __all__ = [
     "UNKNOWN",
     "Dataset",
     "Events",
+    "Finding",
+    "Guess",
     "Rejects",
     "Table",
     "Window",
     "cache_dir",
     "cuts",
+    "examine",
     "fetch",
     "find_source",
+    "guess_config",
     "happened",
     "item_categories",
     "materialise",
     "read_dataset",
     "test_cut",
     "windows",
+    "write_guess",
 ]

@@ -188,6 +188,11 @@ def _typed(frame: pl.DataFrame, sieve: Sieve, numeric: set[str], text: bool) -> 
     return pl.DataFrame(columns) if columns else frame
 
 
+def infer_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of texts with each column in the type that all its values have."""
+    return frame.select([_inferred(column) for column in frame])
+
+
 def _inferred(column: pl.Series) -> pl.Series:
     """Int64 or Float64 where every value is one; text with leading zeros (zip codes) stays text."""
     if column.null_count() == len(column):

@@ -1,0 +1,231 @@
+"""A first `tamis.toml` out of a folder of tables: which is which, and which column means what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tamis.events import words
+from tamis.events.describe import (
+    Declared,
+    describe_behaviours,
+    describe_cascade,
+    features_of,
+    list_separator,
+)
+from tamis.events.files import COMPRESSED, RawTable, format_of, read_raw
+from tamis.events.tables import infer_types
+from tamis.events.times import parse_times
+from tamis.schema import DataError, parse_config, write_config
+
+Frames = dict[str, pl.DataFrame]
+
+
+@dataclass
+class Guess:
+    """A declaration to begin with."""
+
+    data: dict[str, Any]
+    """As `tamis.toml` holds it."""
+    comments: dict[str, str] = field(default_factory=dict[str, str])
+    """By key path, for `write_config`."""
+    notes: list[str] = field(default_factory=list[str])
+    """What was found and decided, for the user to read."""
+
+
+def guess_config(folder: Path | str, name: str) -> Guess:
+    """Looks at the tables in `folder` and declares a project.
+
+    Tables are told apart by their names and by columns whose values join (the events' items are
+    found in the items' table); columns by their usual names, types and values.
+
+    Raises:
+        DataError: no table looks like an event log, or none like its items.
+    """
+    folder = Path(folder)
+    frames, notes = _frames(folder)
+    found = Guess({"name": name, "seed": 0}, _head(), notes)
+    events = _event_table(frames, folder)
+    columns = _event_columns(frames[events])
+    found.notes.append(f"{events} is the event log: {_told(columns)}")
+    items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
+    if not items:
+        raise DataError(_no_items(folder, frames, events, columns["item"]))
+    others = {file: frame for file, frame in frames.items() if file != items}
+    users, user_id = _joined(others, events, columns["user"], words.USER, words.USER_TABLES)
+    found.data["events"] = {"path": events, **columns}
+    found.data["items"] = _item_columns(items, item_id, frames[items], found)
+    if users:
+        found.data["users"] = {"path": users, "id": user_id}
+        found.notes.append(f"{users} holds the users, by `{user_id}`")
+    else:
+        found.notes.append("no table of users: users are those of the events")
+    unused = [file for file in frames if file not in (events, items, users)]
+    if unused:
+        found.notes.append(f"not used: {', '.join(unused)}")
+    declared = Declared(found.data, found.comments, found.notes)
+    describe_behaviours(declared, frames[events])
+    features_of(declared, frames[items], frames[users] if users else None)
+    describe_cascade(declared, frames[items])
+    parse_config(found.data)
+    return found
+
+
+def write_guess(guess: Guess, path: Path | str) -> None:
+    """Writes the guess as a commented `tamis.toml`."""
+    write_config(guess.data, path, guess.comments)
+
+
+def _head() -> dict[str, str]:
+    return {
+        "": "Written by `tamis init` from the tables beside it: a guess to correct.\n"
+        "All keys: docs/tamis-toml.md. `tamis doctor` checks it against the data."
+    }
+
+
+def _frames(folder: Path) -> tuple[Frames, list[str]]:
+    """All tables of the folder that can be read, by file name."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder.")
+    frames, notes = Frames(), list[str]()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and format_of(path) and _stem(path.name) not in ("rejects", "readme"):
+            try:
+                raw = read_raw(path, path.name)
+            except DataError as error:
+                notes.append(f"not readable: {error}")
+                continue
+            frames[path.name] = _with_types(raw)
+    return frames, notes
+
+
+def _with_types(raw: RawTable) -> pl.DataFrame:
+    return infer_types(raw.frame) if raw.separator else raw.frame
+
+
+def _stem(file: str) -> str:
+    name = file.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return words.plain(name.rsplit(".", 1)[0])
+
+
+def _event_table(frames: Frames, folder: Path) -> str:
+    """The table with a user, an item and a time column; of several, by name, then the longest."""
+    fitting = [f for f in frames if {"user", "item", "time"} <= set(_event_columns(frames[f]))]
+    if not fitting:
+        seen = "; ".join(f"{f}: {', '.join(frame.columns[:8])}" for f, frame in frames.items())
+        raise DataError(
+            f"{folder}: no table looks like an event log. Looked for one with a user (user_id, "
+            "customer_id …), an item (item_id, product_id …) and a time (timestamp, time, date …) "
+            f"column. Found {seen or 'no CSV, TSV, Parquet or JSONL file'}."
+        )
+    return max(fitting, key=lambda f: (_stem(f) in words.EVENT_TABLES, frames[f].height))
+
+
+def _event_columns(frame: pl.DataFrame) -> dict[str, str]:
+    """Keys of [events] → columns."""
+    users = [c for c in frame.columns if words.USER.match(words.plain(c))]
+    items = [c for c in frame.columns if words.ITEM.match(words.plain(c))]
+    found = {"user": _shortest_id(users), "item": _shortest_id(items)}
+    found["time"] = _named(frame, words.TIME, _is_time)
+    found["arrival"] = _named(frame, words.ARRIVAL, _is_time)
+    found["behaviour"] = _named(frame, words.BEHAVIOUR, _is_label)
+    found["value"] = _named(frame, words.VALUE, _is_number)
+    found["request"] = _named(frame, words.REQUEST)
+    found["position"] = _named(frame, words.POSITION, _is_number)
+    return {key: column for key, column in found.items() if column}
+
+
+def _shortest_id(columns: Sequence[str]) -> str | None:
+    """Of `user` and `user_id` the one that says id."""
+    return min(columns, key=lambda c: ("id" not in words.plain(c), len(c)), default=None)
+
+
+def _named(
+    frame: pl.DataFrame, names: Sequence[str], fits: Callable[[pl.Series], bool] | None = None
+) -> str | None:
+    """The column with the first of the usual names whose values fit."""
+    by_name = {words.plain(c): c for c in reversed(frame.columns)}
+    for name in names:
+        if name in by_name and (fits is None or fits(frame[by_name[name]])):
+            return by_name[name]
+    return None
+
+
+def _is_time(column: pl.Series) -> bool:
+    if column.dtype.is_nested() or column.dtype == pl.Boolean:
+        return False
+    times = parse_times(column.head(10_000))
+    lost = times.bad | times.missing | times.other_unit
+    return bool(lost.mean() < 0.5) and not times.small
+
+
+def _is_label(column: pl.Series) -> bool:
+    return column.dtype in (pl.String, pl.Categorical) and column.n_unique() <= 50
+
+
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric()
+
+
+def _joined(
+    frames: Frames, events: str, key: str, pattern: Any, names: Sequence[str]
+) -> tuple[str, str]:
+    """The table and its column in which the events' ids are found; empty texts = none."""
+    ids = frames[events][key].cast(pl.String).drop_nulls().unique()
+    best = (0.0, "", "")
+    for file, frame in frames.items():
+        if file == events:
+            continue
+        for column in frame.columns:
+            score = _match(ids, frame[column], words.plain(column) == words.plain(key), pattern)
+            score += 0.25 * (_stem(file) in names) if score else 0
+            best = max(best, (score, file, column), key=lambda entry: entry[0])
+    return best[1], best[2]
+
+
+def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> float:
+    """How well a column serves as the key: shares an id name, is unique, and holds the ids."""
+    name = words.plain(column.name)
+    if column.dtype.is_nested() or not (same_name or pattern.match(name) or name == "id"):
+        return 0.0
+    texts = column.cast(pl.String)
+    unique = texts.n_unique() / max(len(texts), 1)
+    held = float(ids.is_in(texts.unique().implode()).mean() or 0.0)
+    return held * unique + 0.5 * same_name if held > 0.2 and unique > 0.9 else 0.0
+
+
+def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
+    rest = frame.drop(key)
+    category = _named(rest, words.CATEGORY)
+    columns: dict[str, Any] = {
+        "path": file,
+        "id": key,
+        "title": _named(rest, words.TITLE, lambda c: c.dtype == pl.String),
+        "category": category,
+        "author": _named(rest, words.AUTHOR),
+        "published": _named(rest, words.PUBLISHED, _is_time),
+    }
+    found.notes.append(f"{file} holds the items: {_told({k: v for k, v in columns.items() if v})}")
+    if category and (separator := list_separator(frame[category])):
+        columns["category_separator"] = separator
+    return {k: v for k, v in columns.items() if v}
+
+
+def _told(columns: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = `{column}`" for key, column in columns.items() if key != "path")
+
+
+def _no_items(folder: Path, frames: Frames, events: str, item: str) -> str:
+    others = [f for f in frames if f != events]
+    return (
+        f"{folder}: no table of items for {events}. Looked for a table with a unique column that "
+        f"holds the values of `{item}` (named {item}, item_id, product_id, id …); there "
+        f"{'are ' + ', '.join(others) if others else 'is no other table'}. Make an items.csv with "
+        f"a column `{item}` and what is known of each item (title, category, price …)."
+    )
