@@ -1,7 +1,8 @@
 """Tamis sieves millions of items down to the ten that matter.
 
-A project: `tamis.init`, `doctor`, `train`, `evaluate`, `open(...).recommend(user=…)`, one function
-for each command. Without a project: declare features, fit one model or one channel on a frame.
+A project: `project = tamis.open("DIR")`, then `project.train()`, `project.evaluate()`,
+`project.recommend(user=…)`: a call for each command. Without a project: declare features, fit one
+model or one channel on a frame.
 """
 
 from __future__ import annotations
@@ -12,22 +13,19 @@ from typing import TYPE_CHECKING, Any
 from tamis.schema import DenseFeat, SparseFeat, TamisError, VarLenSparseFeat
 
 if TYPE_CHECKING:
-    from tamis.jobs import demo, doctor, evaluate, fetch, init, open, simulate, train, versions
+    from tamis.jobs import Project, demo, fetch, init, open, simulate
     from tamis.rank import DeepFM
     from tamis.recall import EASE, Hot, ItemCF, TwoTower
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Project": "tamis.jobs",
     "demo": "tamis.jobs",
-    "doctor": "tamis.jobs",
-    "evaluate": "tamis.jobs",
     "fetch": "tamis.jobs",
     "init": "tamis.jobs",
     "open": "tamis.jobs",
     "simulate": "tamis.jobs",
-    "train": "tamis.jobs",
-    "versions": "tamis.jobs",
     "DeepFM": "tamis.rank",
     "EASE": "tamis.recall",
     "Hot": "tamis.recall",
@@ -49,17 +47,14 @@ __all__ = [
     "DenseFeat",
     "Hot",
     "ItemCF",
+    "Project",
     "SparseFeat",
     "TamisError",
     "TwoTower",
     "VarLenSparseFeat",
     "demo",
-    "doctor",
-    "evaluate",
     "fetch",
     "init",
     "open",
     "simulate",
-    "train",
-    "versions",
 ]

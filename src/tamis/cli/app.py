@@ -115,8 +115,7 @@ def recommend(
     """Recommend items to a user from the serving version."""
     from tamis.jobs import open as open_project
 
-    recommender = open_project(project)
-    answer = recommender.recommend(
+    answer = open_project(project).recommend(
         user, n, exclude=exclude or (), explain=explain, why_not=why_not
     )
     show.answer(answer, as_json)

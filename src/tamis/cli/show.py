@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tamis.cascade import Answer, Reason
+    from tamis.cascade.recommender import Answer, Reason
     from tamis.events import Finding
     from tamis.jobs import Demo, Evaluation, Fetched, Initialised, Simulated, TrainReport, VersionLine
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.events import Finding, examine, find_source, guess_config, materialise, write_guess
+from tamis.events import Finding, find_source, guess_config, materialise, write_guess
 from tamis.jobs.project import CONFIG, Project
 from tamis.jobs.steps import Steps
 from tamis.schema import ConfigError
@@ -55,8 +55,7 @@ def init(folder: Path | str, *, name: str | None = None, force: bool = False) ->
 
 def doctor(project: Path | str) -> Sequence[Finding]:
     """What is wrong or suspicious in a project's data, worst first."""
-    found = Project(Path(project))
-    return examine(found.config, found.root)
+    return Project(Path(project)).doctor()
 
 
 def fetch(name: str, out: Path | str, *, progress: bool = False) -> Fetched:

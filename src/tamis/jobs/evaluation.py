@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Outcome, Queries, Ragged, Recommender
+from tamis.cascade import Outcome, Queries, Ragged
 from tamis.cascade.parts import Hydrate, queries_at, task_names
+from tamis.cascade.recommender import Recommender
 from tamis.evaluate import (
     CalibrationBin,
     StageRecord,

@@ -1,20 +1,28 @@
-"""A project on disk: its declaration and its data, read once."""
+"""A project: a folder with a `tamis.toml`, its data read once, and every command as a call."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tamis.events import Dataset, Rejects, read_dataset
+from tamis.cascade.recommender import Answer, Recommender
+from tamis.events import Dataset, Finding, Rejects, examine, read_dataset
 from tamis.schema import ConfigError, ProjectConfig, load_config
+
+if TYPE_CHECKING:
+    from tamis.jobs.evaluation import Evaluation
+    from tamis.jobs.training import TrainReport
+    from tamis.jobs.versioning import VersionLine
 
 CONFIG = "tamis.toml"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a `tamis.toml`."""
+    """An open project. Its tables and its serving version are read on first use, once."""
 
     root: Path
 
@@ -27,6 +35,7 @@ class Project:
 
     @cached_property
     def config(self) -> ProjectConfig:
+        """The declaration. Raises ConfigError naming every fault of `tamis.toml`."""
         return load_config(self.root / CONFIG)
 
     @cached_property
@@ -35,8 +44,50 @@ class Project:
 
     @property
     def data(self) -> Dataset:
+        """What the tables hold, validated and sorted by time."""
         return self._read[0]
 
     @property
     def rejects(self) -> Rejects:
+        """What of the tables could not be used, and why."""
         return self._read[1]
+
+    def doctor(self) -> Sequence[Finding]:
+        """What is wrong or suspicious in the data, worst first."""
+        return examine(self.config, self.root)
+
+    def train(self, **options: Any) -> TrainReport:
+        """Trains and publishes the evaluation and the serving version; see `jobs.train`."""
+        from tamis.jobs.training import train
+
+        vars(self).pop("recommender", None)  # the next request opens the new version
+        return train(self.root, **options)
+
+    def evaluate(self, **options: Any) -> Evaluation:
+        """Judges the evaluation version on what came after its cut; see `jobs.evaluate`."""
+        from tamis.jobs.evaluation import evaluate
+
+        return evaluate(self.root, **options)
+
+    def versions(self, **options: Any) -> Sequence[VersionLine]:
+        """The project's versions, oldest first; see `jobs.versions`."""
+        from tamis.jobs.versioning import versions
+
+        return versions(self.root, **options)
+
+    @cached_property
+    def recommender(self) -> Recommender:
+        """The serving version, opened. Raises VersionError where there is none."""
+        return Recommender.open(self.root)
+
+    def recommend(self, user: object = None, n: int | None = None, **options: Any) -> Answer:
+        """A slate from the serving version; see `Recommender.recommend`."""
+        return self.recommender.recommend(user, n, **options)
+
+
+def open(project: Path | str) -> Project:
+    """A project's folder as an object: train, evaluate, recommend, versions, doctor.
+
+    Raises ConfigError where the folder has no `tamis.toml`.
+    """
+    return Project(Path(project))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from tamis.cascade import Answer, Recommender
+from tamis.cascade.recommender import Answer
 from tamis.jobs.data import fetch
 from tamis.jobs.evaluation import Evaluation, evaluate
-from tamis.jobs.project import CONFIG
+from tamis.jobs.project import CONFIG, Project
 from tamis.jobs.training import TrainReport, train
 
 DATA = "movielens-1m"
@@ -38,7 +38,7 @@ def demo(
         (folder / CONFIG).write_text(template.read_text("utf-8"), "utf-8")
     training = train(folder, device=device, progress=progress)
     evaluation = evaluate(folder, progress=progress)
-    answer = Recommender.open(folder).recommend(user=USER, n=10, explain=True)
+    answer = Project(folder).recommend(USER, 10, explain=True)
     return Demo(folder, fetched.terms, fetched.citation, training, evaluation, answer)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Recommender
 from tamis.schema import VersionError
 
 
@@ -24,11 +23,6 @@ class VersionLine:
     created: str
     mb: float
     code: str
-
-
-def open(project: Path | str) -> Recommender:
-    """The serving version of a project, ready to recommend. Raises VersionError without one."""
-    return Recommender.open(Path(project))
 
 
 def versions(project: Path | str, *, verify: bool = False) -> Sequence[VersionLine]:
