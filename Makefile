@@ -46,6 +46,7 @@ check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/deptry .
 
 docs: $(DOCS_STAMP) ## the site, in build/docs
+	$(BIN)/python docs/write_cli.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "docs: build/docs/index.html"
 

@@ -1,0 +1,79 @@
+"""ARCHITECTURE.md draws every file of the package, and nothing that does not exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "ARCHITECTURE.md"
+PACKAGE = ROOT / "src" / "tamis"
+INDENT = 2
+
+
+def drawn() -> dict[str, str]:
+    """Path inside the package (folders end in /) -> its comment, from the page's tree."""
+    tree = re.search(r"```text\n(src/tamis/\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert tree, "ARCHITECTURE.md holds no ```text block that begins with src/tamis/"
+    found: dict[str, str] = {}
+    folder = ""
+    for line in tree[1].splitlines()[1:]:
+        name, _, comment = line.strip().partition("  ")
+        depth = (len(line) - len(line.lstrip())) // INDENT
+        if name.endswith("/"):
+            folder = name
+        path = name if depth == 1 else folder + name
+        assert path not in found, f"ARCHITECTURE.md draws {path} twice"
+        found[path] = comment.strip()
+    return found
+
+
+def existing() -> dict[str, str]:
+    """Path inside the package -> the first line of its docstring; a room's is its page's."""
+    found: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if path.is_dir() and (path / "__init__.py").exists():
+            found[f"{name}/"] = summary(path / "__init__.py")
+        elif path.suffix == ".py" and path.name not in ("__init__.py", "__main__.py"):
+            found[name] = summary(path)
+    return found
+
+
+def summary(path: Path) -> str:
+    match = re.match(r'"""(.+?)(?:"""|\n)', path.read_text("utf-8"))
+    return match[1].strip().rstrip(".") if match else "?"
+
+
+def test_every_file_is_drawn() -> None:
+    missing = [
+        f"{'  ' * (2 if '/' in name.rstrip('/') else 1)}{name.rsplit('/', 1)[-1] or name}  {text}"
+        for name, text in existing().items()
+        if name not in drawn()
+    ]
+    assert not missing, "add to the tree in ARCHITECTURE.md:\n" + "\n".join(missing)
+
+
+def test_everything_drawn_exists() -> None:
+    gone = sorted(set(drawn()) - set(existing()))
+    assert not gone, f"take out of the tree in ARCHITECTURE.md: {gone}"
+
+
+def test_every_line_says_why() -> None:
+    silent = [name for name, comment in drawn().items() if len(comment) < 8]
+    assert not silent, f"say in the tree in ARCHITECTURE.md what these are for: {silent}"
+
+
+def test_the_layers_on_the_page_are_the_layers_checked() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = contract["tool"]["importlinter"]["contracts"][0]["layers"]
+    checked = [re.sub(r"[()]", "", layer) for layer in layers]
+    page = re.search(r"```text\n(testing\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert page, "ARCHITECTURE.md holds no ```text block of layers that begins with testing"
+    assert [line.strip() for line in page[1].splitlines()] == checked
+
+
+def test_every_room_is_in_a_layer() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = " ".join(contract["tool"]["importlinter"]["contracts"][0]["layers"])
+    rooms = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert rooms <= set(re.findall(r"\w+", layers))
