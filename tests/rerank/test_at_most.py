@@ -46,7 +46,7 @@ def violations(slate: list[set[str]], in_window: int, window: int, in_slate: int
 
 
 def test_second_of_a_category_waits_for_its_turn() -> None:
-    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "a", "b", "c"]))
+    rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "a", "b", "c"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
     # a b a c a: the only kind of order that separates three a by two others.
     assert order.tolist() == [0, 3, 1, 4, 2]
@@ -54,12 +54,12 @@ def test_second_of_a_category_waits_for_its_turn() -> None:
 
 
 def test_looks_ahead_where_taking_the_best_first_would_fail() -> None:
-    rule = AtMost(in_window=1, window=2).fit(dataset(category=["b", "a", "a"]))
+    rule = AtMost(limit=1, window=2).fit(dataset(category=["b", "a", "a"]))
     assert rule.order(*ranked([0, 1, 2]), 3).tolist() == [1, 0, 2]
 
 
 def test_slate_limit_gives_way_where_nothing_else_is_left() -> None:
-    rule = AtMost(in_window=None, in_slate=1).fit(dataset(category=["a", "a", "b"]))
+    rule = AtMost(limit=None, slate=1).fit(dataset(category=["a", "a", "b"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
     assert order.tolist() == [0, 2, 1]
     assert gave_way.tolist() == [0, 1, 0]
@@ -67,7 +67,7 @@ def test_slate_limit_gives_way_where_nothing_else_is_left() -> None:
 
 def test_the_slates_rule_gives_way_before_the_windows() -> None:
     data = dataset(category=["a", "a", "b", "b", "b"])
-    rule = AtMost(in_window=1, window=2, in_slate=2).fit(data)
+    rule = AtMost(limit=1, window=2, slate=2).fit(data)
     order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
     # Four places hold both rules; the fifth b breaks the slate's rule but not the window's only
     # if it does not stand beside a b.
@@ -77,17 +77,17 @@ def test_the_slates_rule_gives_way_before_the_windows() -> None:
 
 def test_items_of_several_categories_count_in_each_or_in_the_first() -> None:
     data = dataset(genres=["a|b", "b|a", "b", None])
-    each = AtMost(column="genres", separator="|", in_window=1, window=2).fit(data)
+    each = AtMost(column="genres", separator="|", limit=1, window=2).fit(data)
     assert each.order(*ranked([0, 1, 2, 3]), 3).tolist()[:3] == [0, 3, 1]
-    first = AtMost(column="genres", separator="|", in_window=1, window=2, count="primary")
+    first = AtMost(column="genres", separator="|", limit=1, window=2, count="primary")
     assert first.fit(data).order(*ranked([0, 1, 2, 3]), 3).tolist() == [0, 1, 3, 2]
 
 
 def test_list_and_number_columns_are_categories_too() -> None:
     data = dataset(tags=[["x", "y"], ["y"], []], author=[7, 7, 8])
-    tags = AtMost(column="tags", in_window=1, window=2).fit(data)
+    tags = AtMost(column="tags", limit=1, window=2).fit(data)
     assert tags.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
-    author = AtMost(column="author", in_window=1, window=2).fit(data)
+    author = AtMost(column="author", limit=1, window=2).fit(data)
     assert author.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
 
 
@@ -101,7 +101,7 @@ def test_rules_hold_exactly_when_some_order_holds_them(
 ) -> None:
     n = min(n, len(categories))
     data = dataset(c=pl.Series([sorted(c) for c in categories], dtype=pl.List(pl.String)))
-    rule = AtMost(column="c", in_window=in_window, window=window, in_slate=in_slate).fit(data)
+    rule = AtMost(column="c", limit=in_window, window=window, slate=in_slate).fit(data)
     order, gave_way = rule.arrange(*ranked(list(range(len(categories)))), n)
     slate = [categories[i] for i in order[:n]]
     possible = any(
@@ -119,7 +119,7 @@ def test_permutation_and_prefix(
 ) -> None:
     size = len(categories)
     data = dataset(c=pl.Series([sorted(c) for c in categories], dtype=pl.List(pl.String)))
-    rule = AtMost(column="c", in_window=in_window, window=window, in_slate=in_slate, depth=3)
+    rule = AtMost(column="c", limit=in_window, window=window, slate=in_slate, depth=3)
     whole = rule.fit(data).order(*ranked(list(range(size))), size)
     assert sorted(whole) == list(range(size))
     for n in range(size):
@@ -131,7 +131,7 @@ def test_permutation_and_prefix(
 def test_first_plan_by_place_is_taken() -> None:
     """Against brute force: among all orders that hold, the lexicographically first."""
     categories = ["a", "a", "b", "a", "b", "c"]
-    rule = AtMost(in_window=1, window=2, in_slate=3).fit(dataset(category=categories))
+    rule = AtMost(limit=1, window=2, slate=3).fit(dataset(category=categories))
     order = rule.order(*ranked(list(range(6))), 6)
     holding = (
         p for p in permutations(range(6)) if not violations([{categories[i]} for i in p], 1, 2, 3)
@@ -140,7 +140,7 @@ def test_first_plan_by_place_is_taken() -> None:
 
 
 def test_queries_of_a_batch_do_not_touch_one_another() -> None:
-    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "b", "c"]))
+    rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "b", "c"]))
     lists = [[0, 1, 2], [], [1, 3, 0], [2]]
     together = rule.order(*ranked(*lists), 3)
     start, alone = 0, []
@@ -158,14 +158,14 @@ def test_empty_lists_are_legal() -> None:
 
 def test_a_cut_search_still_answers() -> None:
     """Search 0: no stepping back, what is reached place by place counts."""
-    rule = AtMost(in_window=1, window=2, search=0).fit(dataset(category=["b", "a", "a"]))
+    rule = AtMost(limit=1, window=2, search=0).fit(dataset(category=["b", "a", "a"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
     assert order.tolist() == [0, 1, 2]
     assert gave_way.tolist() == [0, 0, 2]
 
 
 def test_save_and_load_change_nothing(tmp_path) -> None:
-    rule = AtMost(in_window=1, window=2).fit(dataset(category=["a", "a", "b", "b"]))
+    rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "b", "b"]))
     rule.save(tmp_path / "x")
     again = AtMost.load(tmp_path / "x", rule.config)
     ask = ranked([0, 1, 2, 3])
@@ -177,5 +177,5 @@ def test_errors_name_the_cure() -> None:
         AtMost(column="genre").fit(dataset(category=["a"]))
     with pytest.raises(NotFittedError, match="call fit or load"):
         AtMost().order(*ranked([0]), 1)
-    with pytest.raises(ValueError, match="neither in_window nor in_slate"):
-        AtMost(in_window=None)
+    with pytest.raises(ValueError, match="neither limit nor slate"):
+        AtMost(limit=None)

@@ -1,7 +1,20 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
-from tamis.evaluate import metrics
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from tamis.evaluate.metrics import (
+    average_precision,
+    coverage,
+    diversity,
+    gini,
+    hit,
+    hits,
+    mean,
+    mrr,
+    ndcg,
+    popularity,
+    precision,
+    recall,
+)
 from tamis.evaluate.probability import (
     CalibrationBin,
     auc,
@@ -12,7 +25,9 @@ from tamis.evaluate.probability import (
     log_loss,
     pcoc,
 )
+from tamis.evaluate.report import write_report
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
+from tamis.evaluate.table import render
 
 __all__ = [
     "STAGES",
@@ -20,15 +35,28 @@ __all__ = [
     "Interval",
     "StageRecord",
     "auc",
+    "average_precision",
     "bootstrap_mean",
     "calibration_curve",
+    "coverage",
+    "diversity",
     "ece",
     "gauc",
+    "gini",
     "group_auc",
+    "hit",
+    "hits",
     "log_loss",
     "lost_at",
-    "metrics",
+    "mean",
+    "mrr",
+    "ndcg",
     "paired_bootstrap",
     "pcoc",
+    "popularity",
+    "precision",
+    "recall",
+    "render",
     "stage_loss",
+    "write_report",
 ]

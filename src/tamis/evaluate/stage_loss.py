@@ -10,7 +10,14 @@ from tamis.cascade import Ragged
 from tamis.cascade.query import Bool
 from tamis.evaluate._sets import member
 
-STAGES = ("not_recalled", "filtered", "prerank_cut", "rank_cut", "rerank_displaced", "shown")
+STAGES: tuple[str, ...] = (
+    "not_recalled",
+    "filtered",
+    "prerank_cut",
+    "rank_cut",
+    "rerank_displaced",
+    "shown",
+)
 """In the order of a request; the keys of the report."""
 
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from tamis.cascade import Ragged
 from tamis.cascade.query import Int32, Int64
-from tamis.events import Table
-from tamis.schema import ConfigError, StageError
+from tamis.events import Table, item_categories
+from tamis.schema import ConfigError, StageError, TableConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class ItemCategories:
                 f"re-rank: column {column!r} is not in the items' table (its columns: {known}); "
                 f"set `column` to one of them"
             )
-        values = _lists(items.frame[column], separator)
+        declared = TableConfig(path="", id="", category=column, category_separator=separator)
+        values = item_categories(items, declared)
         rows = pl.DataFrame({"row": np.arange(len(items), dtype=np.int64), "value": values})
-        rows = rows.explode("value").with_columns(pl.col("value").str.strip_chars())
-        rows = rows.filter(pl.col("value").is_not_null() & (pl.col("value") != ""))
+        rows = rows.explode("value").drop_nulls()
         rows = rows.unique(["row", "value"], keep="first", maintain_order=True)
         code = (rows["value"].rank("dense") - 1).cast(pl.Int32).to_numpy()
         counts = np.bincount(rows["row"].to_numpy(), minlength=len(items))
@@ -84,13 +84,3 @@ class ItemCategories:
     def load(cls, directory: Path) -> Self:
         indptr = np.load(directory / "category_indptr.npy", mmap_mode="r")
         return cls(Ragged(indptr, np.load(directory / "category_values.npy", mmap_mode="r")))
-
-
-def _lists(column: pl.Series, separator: str | None) -> pl.Series:
-    """The column as lists of text."""
-    if isinstance(column.dtype, pl.List | pl.Array):
-        return column.cast(pl.List(pl.String))
-    text = column.cast(pl.String)
-    if separator:
-        return text.str.split(separator)
-    return text.reshape((len(text), 1)).cast(pl.List(pl.String))

@@ -19,10 +19,10 @@ from tamis.schema import NotFittedError
 class AtMostConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    in_window: Annotated[int, Field(ge=1)] | None = 2
+    limit: Annotated[int, Field(ge=1)] | None = 2
     """Most items of one category in any `window` adjacent places; None = no such rule."""
     window: Annotated[int, Field(ge=2)] = 5
-    in_slate: Annotated[int, Field(ge=1)] | None = None
+    slate: Annotated[int, Field(ge=1)] | None = None
     """Most items of one category in the whole slate; None = no such rule."""
     column: str = "category"
     """Items' column that is counted: category, author, brand."""
@@ -37,8 +37,8 @@ class AtMostConfig(BaseModel):
 
     @model_validator(mode="after")
     def _some_rule(self) -> Self:
-        if self.in_window is None and self.in_slate is None:
-            raise ValueError("neither in_window nor in_slate is set: the rule would do nothing")
+        if self.limit is None and self.slate is None:
+            raise ValueError("neither limit nor slate is set: the rule would do nothing")
         return self
 
 
@@ -92,7 +92,7 @@ class AtMost:
             candidates.item,
             self._categories.of,
             self._groups,
-            (config.in_window or unlimited, config.window, config.in_slate or unlimited),
+            (config.limit or unlimited, config.window, config.slate or unlimited),
             (n, config.depth, config.search),
         )
 
