@@ -47,7 +47,7 @@ check: setup ## format, lint, types, import layers, dependencies
 
 docs: $(DOCS_STAMP) ## the site, in build/docs
 	$(BIN)/python docs/write_cli.py
-	$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: build/docs/index.html"
 
 $(DOCS_STAMP): $(STAMP)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import ast
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-import tamis
+PACKAGE = Path(__file__).parents[1] / "src" / "tamis"
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds `reference/ROOM.md` for every room, and a list of them."""
-    rooms = sorted(module.name for module in pkgutil.iter_modules(tamis.__path__) if module.ispkg)
+    """Adds `reference/tamis.ROOM.md` for every room with public names, and a list of them."""
     lines = ["# Reference", "", "Every room's public names, from their docstrings.", ""]
-    for room in rooms:
-        page = importlib.import_module(f"tamis.{room}")
-        names = getattr(page, "__all__", ())
-        if not names:
-            continue
-        body = [f"# tamis.{room}", "", (page.__doc__ or "").strip(), ""]
-        body += [f"::: tamis.{room}.{name}\n" for name in names]
-        files.append(File.generated(config, f"reference/{room}.md", content="\n".join(body)))
-        summary = (page.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"- [tamis.{room}]({room}.md): {summary}")
+    for path in sorted(PACKAGE.glob("*/__init__.py")):
+        room, (words, names) = path.parent.name, public(path)
+        if names:
+            body = [f"# tamis.{room}", "", words, "", *(f"::: tamis.{room}.{n}\n" for n in names)]
+            files.append(
+                File.generated(config, f"reference/tamis.{room}.md", content="\n".join(body))
+            )
+            lines.append(f"- [tamis.{room}](tamis.{room}.md): {words.splitlines()[0]}")
     files.append(File.generated(config, "reference/index.md", content="\n".join(lines) + "\n"))
     return files
+
+
+def public(page: Path) -> tuple[str, list[str]]:
+    """A room's docstring and its `__all__`, read without importing it."""
+    tree = ast.parse(page.read_text("utf-8"))
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            names = ast.literal_eval(node.value)
+    return ast.get_docstring(tree) or "", names
