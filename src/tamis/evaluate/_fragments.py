@@ -9,10 +9,12 @@ from typing import Any
 from tamis.evaluate._reading import shown
 
 LOGO = (
-    '<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true">'
-    '<ellipse cx="16" cy="9" rx="13" ry="5"/><path d="M3 9v8c0 2.8 5.8 5 13 5s13-2.200 13-5V9"/>'
-    '<path d="M10 26v.01M16 27v.01M22 26v.01M16 31v.01" stroke-width="2.600" stroke-linecap="round"/>'
-    '<path d="M8 6.500l12 7M12 5l12 6.500M20 5L9 12.500M24.500 6.500L13 13.500" stroke-width="1"/></svg>'
+    '<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2" '
+    'aria-hidden="true"><ellipse cx="16" cy="9" rx="13" ry="5"/>'
+    '<path d="M3 9v8c0 2.8 5.8 5 13 5s13-2.2 13-5V9"/>'
+    '<path d="M10 26v.01M16 27v.01M22 26v.01M16 31v.01" stroke-width="2.6" '
+    'stroke-linecap="round"/>'
+    '<path d="M8 6.5l12 7M12 5l12 6.5M20 5L9 12.5M24.5 6.5L13 13.5" stroke-width="1"/></svg>'
 )
 
 

@@ -60,6 +60,8 @@ def _inline(svg: str, name: str) -> str:
     """Only the <svg> element: no XML head, metadata, namespaces or fixed size; own ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Its style sheet would rule the whole page; report.css says the same of figures alone.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1)
@@ -96,14 +98,14 @@ def funnel(shares: Mapping[str, float]) -> str:
             end = share + loss + 0.012
             axes.text(end, y, f"{share:.1%}", va="center", color=INK, fontweight="bold")
             if loss:
-                axes.text(end + 0.065, y, f"−{loss:.1%}", va="center", color=WARN)
+                axes.text(end + 0.075, y, f"−{loss:.1%}", va="center", color=WARN)
         axes.set_yticks(place, [label for label, _, _ in steps], color=INK)
         axes.set_xlim(0, 1.18)
         axes.set_xticks([])
         axes.invert_yaxis()
         _quiet(axes, "x")
 
-    return _drawn("funnel", (10, 3.0), draw)
+    return _drawn("funnel", (9, 2.9), draw)
 
 
 def learning_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -32,7 +32,8 @@ LOSS_CURES = {
     "not_recalled": "add a channel or raise quotas",
     "filtered": "look at which filter removes what people then choose",
     "prerank_cut": "let more through pre-rank (`prerank_keep`) or train it on the ranker's order",
-    "rank_cut": "better features and a stronger ranker pay most here",
+    "rank_cut": "better features and a stronger ranker; a part is bound to be lost, for a slate "
+    "cannot hold all that an eager user goes on to choose",
     "rerank_displaced": "loosen diversity (a higher `theta`) or the rules",
 }
 
@@ -160,7 +161,7 @@ def shown(value: float | None, form: str = ".3f") -> str:
 
 
 def valid_metric(epochs: Any) -> str | None:
-    """The name under which a learning curve keeps its validation metric (`valid_metric` or its own)."""
+    """The name under which a curve keeps its validation metric: `valid_metric` or its own."""
     for epoch in epochs:
         for key, value in epoch.items():
             if key not in ("epoch", "train_loss", "seconds") and number(value) is not None:

@@ -27,7 +27,8 @@ from tamis.evaluate._reading import number, seconds, shown
 def write_report(evaluation: Mapping[str, Any], path: Path) -> Path:
     """Writes the evaluation (the JSON of `tamis evaluate --json`) as one self-contained page.
 
-    Keys that are missing leave their section out; docs/evaluation.md describes them. Returns `path`.
+    Keys that are missing leave their section out; docs/evaluation.md describes them.
+    Returns `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(evaluation), encoding="utf-8")
@@ -144,9 +145,9 @@ def _comparison(evaluation: Mapping[str, Any]) -> str:
     return section(
         "The cascade against its channels",
         table(heads, lines),
-        "Every channel answers the same users alone, with the same items masked. The last column is "
-        "the cascade minus the channel, by a paired bootstrap over users: where the interval stays "
-        "right of the line, the cascade is better and not by luck of the users drawn.",
+        "Every channel answers the same users alone, with the same items masked. The last column "
+        "is the cascade minus the channel, by a paired bootstrap over users: where the interval "
+        "stays right of the line, the cascade is better and not by luck of the users drawn.",
     )
 
 
@@ -155,8 +156,8 @@ def _stage_loss(evaluation: Mapping[str, Any]) -> str:
     if not shares:
         return ""
     caption = (
-        "Of all items that people chose after the cut: what each stage still holds, and in orange what "
-        "it let go. Every item is counted at the one stage that lost it."
+        "Of all items that people chose after the cut: what each stage still holds, and in orange "
+        "what it let go. Every item is counted at the one stage that lost it."
     )
     return section(
         "Where wanted items are lost",
@@ -171,8 +172,8 @@ def _ranker(evaluation: Mapping[str, Any]) -> str:
     left = _measures(reading.ranker_tasks(evaluation))
     right = figure(
         reliability,
-        "Calibration: a dot is a bin of predictions, larger with more rows. On the dashed line, what is "
-        "predicted is what happens; below it the ranker promises too much.",
+        "Calibration: a dot is a bin of predictions, larger with more rows. On the dashed line, "
+        "what is predicted is what happens; below it the ranker promises too much.",
     )
     body = left + right
     if left and right:
@@ -231,8 +232,9 @@ def _beyond_accuracy(evaluation: Mapping[str, Any]) -> str:
     return section(
         "Beyond accuracy",
         table(["", *(columns[key][0] for key in present)], lines),
-        "Coverage: the share of the catalogue that somebody was shown. Diversity: 1 − the mean likeness "
-        "of two items of a slate by their categories. Popularity: .5 is a random item, 1 only hits.",
+        "Coverage: the share of the catalogue that somebody was shown. Diversity: 1 − the mean "
+        "likeness of two items of a slate by their categories. Popularity: .5 is a random item, "
+        "1 only hits.",
     )
 
 
@@ -285,11 +287,11 @@ def _notes(evaluation: Mapping[str, Any]) -> str:
         },
     }
     notes = [
-        "The log is cut at one moment for everybody. Models know nothing that arrived after it; each "
-        "user asks once at the cut, and what they chose afterwards is what must be found.",
-        "All items of the catalogue compete; none is sampled. Items that a user had already met are "
-        "masked for every method alike.",
-        "Settings were chosen on windows before the cut; the test window was looked at for this page.",
+        "The log is cut at one moment for everybody. Models know nothing that arrived after it; "
+        "each user asks once at the cut, and what they chose afterwards is what must be found.",
+        "All items of the catalogue compete; none is sampled. Items that a user had already met "
+        "are masked for every method alike.",
+        "Settings were chosen on windows before the cut; the test window was looked at once, here.",
         *map(str, evaluation.get("notes") or []),
     ]
     if strangers := _strangers(evaluation):
