@@ -131,7 +131,7 @@ def test_counts_follow_the_definition(stream, t):
 @settings(max_examples=80, deadline=None)
 def test_moments_asked_together_equal_moments_asked_alone(stream, times):
     data = dataset(stream)
-    offline = OfflineStatistics(data, WINDOWS)
+    offline = OfflineStatistics(data, windows=WINDOWS)
     item = np.arange(len(times), dtype=np.int32) % ITEMS
     together = offline.items(item, np.array(times))
     for k, t in enumerate(times):

@@ -2,10 +2,12 @@
 
 from tamis.features.encoders import DenseEncoder, VarLenEncoder
 from tamis.features.frame import FrameSpace
+from tamis.features.guess import default_features
 from tamis.features.histories import Histories
 from tamis.features.history import History, Ragged
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.rows import Batch, Block, Rows
+from tamis.features.space import FeatureSpace
 from tamis.features.statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
 from tamis.features.vocabulary import Vocabulary
 
@@ -14,6 +16,7 @@ __all__ = [
     "Block",
     "DenseColumn",
     "DenseEncoder",
+    "FeatureSpace",
     "FrameSpace",
     "Histories",
     "History",
@@ -28,4 +31,5 @@ __all__ = [
     "TableRange",
     "VarLenEncoder",
     "Vocabulary",
+    "default_features",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,11 @@ class Encoders:
                 vocabularies[feature.name] = _fit_vocabulary(feature, values)
         return cls(features, vocabularies, dense, present)
 
+    @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """By table: what its codes stand for."""
+        return self._vocabularies
+
     def table_of(self, feature: Feature) -> str:
         """Name of the embedding table that holds the feature's codes."""
         shares = None if isinstance(feature, DenseFeat) else feature.shares
@@ -158,6 +163,10 @@ class Encoders:
         if isinstance(feature, SparseFeat):
             return vocabulary.encode(values)[:, None]
         return VarLenEncoder(feature.max_len, feature.separator, vocabulary).encode(values)
+
+    def numbers(self, feature: DenseFeat, values: pl.Series) -> Float32:
+        """(N, width + 1) the scaled numbers and the indicator of a missing one."""
+        return self._dense[feature.name].encode(values)
 
     def encode(
         self,

@@ -249,11 +249,11 @@ class OfflineStatistics(_Counted):
     def __init__(
         self,
         data: Dataset,
-        windows: Sequence[str] = ("7d", "30d", "all"),
-        *,
         recipes: Recipes | None = None,
+        *,
+        windows: Sequence[str] = ("7d", "30d", "all"),
     ) -> None:
-        """`recipes` fitted earlier are used as they are; otherwise they are fitted on `data`.
+        """`recipes` are used as they are; without, they are fitted on `data` for `windows`.
 
         Raises ConfigError for an unknown window.
         """
@@ -283,9 +283,9 @@ class OnlineStatistics(_Counted):
     def of(
         cls,
         data: Dataset,
-        windows: Sequence[str] = ("7d", "30d", "all"),
-        *,
         recipes: Recipes | None = None,
+        *,
+        windows: Sequence[str] = ("7d", "30d", "all"),
     ) -> Self:
         """The statistics at the end of `data`."""
         recipes = recipes or Recipes.fit(data, windows)
