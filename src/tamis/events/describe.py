@@ -172,8 +172,9 @@ def list_separator(column: pl.Series) -> str | None:
         if several < 0.05:
             continue
         parts = texts.str.split(separator).list.explode()
-        few = parts.n_unique() <= max(20, 0.1 * len(parts)) and parts.n_unique() < texts.n_unique()
-        if few:
+        few = parts.n_unique() <= max(20, 0.1 * len(parts))
+        plain = separator in "|;" or parts.n_unique() < texts.n_unique()  # commas end sentences too
+        if few and plain:
             return separator
     return None
 

@@ -89,10 +89,13 @@ def parse_config(
     return config
 
 
-def suggest(name: str, allowed: Iterable[str]) -> str:
-    """` Did you mean …?` where one of `allowed` is close to `name`, else an empty text."""
+def suggest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
+    """` Did you mean …?` where one of `allowed` is close to `name`, else an empty text.
+
+    `cutoff` in [0, 1] is the least similarity (difflib's ratio).
+    """
     folded = {option.lower(): option for option in allowed}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=cutoff)
     return f" Did you mean `{folded[close[0]]}`?" if close else ""
 
 
@@ -182,10 +185,9 @@ def _at(data: Any, key: Sequence[int | str]) -> Any:
 def _unknown_key(key: tuple[int | str, ...], shown: str, data: Mapping[str, Any]) -> str:
     name, model = str(key[-1]), _model(key[:-1], data)
     allowed = list(model.model_fields)
-    cure = suggest(name, allowed)
-    if not cure:
-        homes = [s for s, other in _SECTIONS.items() if s and name in other.model_fields]
-        cure = f" It belongs in [{homes[0]}]." if homes else ""
+    homes = [s for s, other in _SECTIONS.items() if s and name in other.model_fields]
+    home = f" It belongs in [{homes[0]}]." if homes else ""
+    cure = suggest(name, allowed, cutoff=0.8) or home or suggest(name, allowed)
     return f"`{shown}` is not a key.{cure} Allowed here: {', '.join(allowed)}."
 
 

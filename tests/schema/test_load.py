@@ -1,0 +1,200 @@
+"""tamis.toml: every fault is named with its line, key, value and cure."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamis.schema import (
+    ConfigError,
+    ProjectConfig,
+    dump_config,
+    load_config,
+    parse_config,
+    suggest,
+    write_config,
+)
+
+GOOD = """\
+name = "shop"
+[events]
+path = "events.csv"
+value = "rating"
+[items]
+path = "items.csv"
+id = "item_id"
+[behaviours.like]
+positive = true
+min_value = 4
+[behaviours.rate]
+[[features]]
+kind = "sparse"
+name = "user_id"
+[[features]]
+kind = "varlen"
+name = "history"
+history = ["like"]
+[tasks.like]
+behaviour = ["like"]
+[cascade.channels.itemcf]
+quota = 100
+neighbours = 5
+[cascade.rank]
+use = "deepfm"
+hidden_units = [256, 128]
+"""
+
+
+def message(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "tamis.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    return str(error.value)
+
+
+def good() -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(GOOD)
+
+
+def test_a_whole_file_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "tamis.toml").write_text(GOOD, encoding="utf-8")
+    config = load_config(tmp_path)
+    assert config.behaviours["like"].name == "like"
+    assert config.cascade.channels["itemcf"].options == {"neighbours": 5}
+    assert config.cascade.rank.options == {"hidden_units": [256, 128]}
+    assert config.features[1].name == "history"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "parts"),
+    [
+        (
+            "[behaviours.rate]",
+            "[behaviour.rate]",
+            11,
+            ["`behaviour`", "Did you mean `behaviours`?"],
+        ),
+        ('value = "rating"', 'valeu = "rating"', 4, ["`events.valeu`", "Did you mean `value`?"]),
+        ("positive = true", "slate = 3", 9, ["`behaviours.like.slate`", "belongs in [cascade]"]),
+        (
+            "quota = 100",
+            'quota = "many"',
+            22,
+            ['`cascade.channels.itemcf.quota` = "many"', "whole"],
+        ),
+        ("quota = 100", "quota = 0", 22, ["quota` = 0", "at least 1"]),
+        ('id = "item_id"', "id = 7", 7, ["`items.id` = 7", "text in quotes"]),
+        ('kind = "sparse"', 'kind = "sprse"', 12, ["`features[user_id].kind`", "mean `sparse`"]),
+        ('name = "user_id"', 'name = "u"\nmincount = 2', 15, ["[u].mincount", "mean `min_count`"]),
+        ('history = ["like"]', 'history = ["lik"]', 18, ['"lik" is not declared', "like, rate"]),
+        ('behaviour = ["like"]', 'behaviour = ["x"]', 20, ["`tasks.like.behaviour`", '"x"']),
+        ('name = "history"', 'name = "user_id"', 14, ['"user_id" is used more than once']),
+        ("positive = true", "positive = false", 8, ["no behaviour is positive", "like, rate"]),
+        ('value = "rating"', "", 8, ["`behaviours.like` has bounds", "`events.value`"]),
+        ("min_value = 4", "", 11, ["`behaviours.rate` gets no event", "`like` stands before"]),
+        ("min_value = 4", "min_value = 4\nmax_value = 3", 10, ["4 is above its `max_value` = 3"]),
+        ("[tasks.like]", "[split]\nvalid_from = 0.95\n[tasks.like]", 20, ["0.95 must be less"]),
+        ("[tasks.like]", "[split]\nwindows = 12\n[tasks.like]", 20, ["at most 8 fit"]),
+        ('use = "deepfm"', "use = 3", 25, ["`cascade.rank.use` = 3"]),
+    ],
+)
+def test_a_fault_is_named(tmp_path: Path, old: str, new: str, line: int, parts: list[str]) -> None:
+    assert old in GOOD
+    text = message(tmp_path, GOOD.replace(old, new, 1))
+    assert "tamis.toml: 1 problem" in text
+    assert f"line {line}: " in text
+    for part in parts:
+        assert part in text
+
+
+def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = GOOD.replace('path = "items.csv"\n', "").replace("quota", "quota = 0 #")
+    told = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
+    assert "3 problems" in told
+    assert told.index("`sed`") < told.index("`items.path` is missing") < told.index("quota` = 0")
+
+
+def test_missing_sections_say_what_to_add(tmp_path: Path) -> None:
+    told = message(tmp_path, 'name = "shop"\n')
+    for section in ("events", "items", "behaviours", "cascade"):
+        assert f"`{section}` is missing" in told
+
+
+def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    assert "line 2: path = events.csv" in message(tmp_path, "[events]\npath = events.csv\n")
+
+
+def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tamis init"):
+        load_config(tmp_path)
+
+
+def test_latin1_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tamis.toml").write_bytes('name = "café"'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="Save the file as UTF-8"):
+        load_config(tmp_path)
+
+
+def test_inline_lists_of_features_keep_their_lines(tmp_path: Path) -> None:
+    inline = 'features = [\n  {kind = "sparse", name = "a"},\n  {kind = "dense", nam = "b"},\n]\n'
+    told = message(tmp_path, inline + 'name = "x"\n')
+    assert "line 3: `features[1].nam` is not a key" in told
+
+
+def test_shares_must_lead_to_an_owner() -> None:
+    data = good()
+    data["features"] += [{"kind": "sparse", "name": "a", "shares": "nobody"}]
+    with pytest.raises(ConfigError, match=r'`features\[a\].shares` = "nobody": must be another'):
+        parse_config(data)
+    data["features"][-1]["shares"] = "user_id"
+    data["features"] += [{"kind": "sparse", "name": "b", "shares": "a"}]
+    with pytest.raises(ConfigError, match="itself shares `user_id`"):
+        parse_config(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"transform": "bucket"}, "needs ascending boundaries"),
+        ({"transform": "bucket", "boundaries": [3, 1]}, "must ascend"),
+        ({"boundaries": [1, 2]}, 'set "bucket"'),
+    ],
+)
+def test_boundaries(options: dict[str, Any], match: str) -> None:
+    data = good()
+    data["features"] += [{"kind": "dense", "name": "price", **options}]
+    with pytest.raises(ConfigError, match=match):
+        parse_config(data)
+
+
+def test_suggest_is_silent_without_a_close_name() -> None:
+    assert suggest("quoat", ["quota", "weight"]) == " Did you mean `quota`?"
+    assert suggest("zzz", ["quota"]) == ""
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    config = parse_config(good())
+    notes = {
+        "": "the head",
+        "behaviours.like": "the good ones",
+        "cascade.channels.itemcf.quota": "how many",
+        "features[history]": "the past",
+        "cascade.rank": "the ranker",
+    }
+    write_config(config, tmp_path / "tamis.toml", notes)
+    text = (tmp_path / "tamis.toml").read_text(encoding="utf-8")
+    assert load_config(tmp_path) == config
+    for note in notes.values():
+        assert f"# {note}\n" in text
+    assert text.startswith("# the head\n")
+    assert text.index("# how many") == text.index("quota = 100") - len("# how many\n")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_defaults_are_not_written() -> None:
+    text = dump_config(parse_config(good()))
+    assert "prerank_keep" not in text
+    assert isinstance(parse_config(good()), ProjectConfig)
