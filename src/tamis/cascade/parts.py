@@ -15,10 +15,11 @@ from tamis.cascade import registry
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
 from tamis.cascade.query import Queries, Ragged
-from tamis.cascade.runner import Cascade, Fusion, Retrieval
+from tamis.cascade.fusion import Fusion
+from tamis.cascade.runner import Cascade, Retrieval
 from tamis.events import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
-from tamis.schema import CascadeConfig, ProjectConfig, StageConfig
+from tamis.schema import ProjectConfig, StageConfig
 
 CONFIG = "config.json"
 
@@ -65,7 +66,7 @@ class Parts:
             hydrate=Hydrate(self.space, self.statistics),
             prerank=self.prerank,
             rank=self.rank,
-            fusion=compile_fusion(self.config.cascade, list(task_names(self.config))),
+            fusion=Fusion(self.config.cascade.fusion, task_names(self.config)),
             rerank=self.rerank,
         )
 
@@ -127,11 +128,6 @@ def queries_at(
 def task_names(config: ProjectConfig) -> Sequence[str]:
     """What the ranker predicts; one task of all positive behaviours where none is declared."""
     return list(config.tasks) or ["positive"]
-
-
-def compile_fusion(cascade: CascadeConfig, tasks: Sequence[str]) -> Fusion:
-    """The configured fusion expression; ConfigError where it names no task."""
-    return registry.find("rank", "tamis.rank.fusion:compile_fusion")(cascade.fusion, tasks)
 
 
 def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
 from tamis.events import Dataset
 from tamis.features import Rows
+from tamis.schema import Feature
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class FitContext:
     progress: bool = False
     former: Any = None
     """The same component fitted on earlier data, to start from; None = from scratch."""
+    features: tuple[Feature, ...] = ()
+    """The project's declared features, for channels that read attributes; empty = guessed."""
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ class Hydrator(Protocol):
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows: ...
 
 
-Fusion = Callable[[Mapping[str, NDArray[np.generic]]], Float32]
+Fuse = Callable[[Mapping[str, NDArray[np.generic]]], Float32]
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ class Cascade:
     hydrate: Hydrator
     prerank: Scorer | None
     rank: Scorer
-    fusion: Fusion
+    fusion: Fuse
     rerank: Mapping[str, Reranker]
 
     @property

@@ -137,12 +137,12 @@ class _Trainer:
         for stage in self._scorers():
             with self.meter.stage(f"{stage}: choose") as noted:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
-                _, result = self._fit_scorer(stage, {}, rows, valid)
-                noted["samples"] = len(rows) * len(result.history)
-            settings[stage] = {"epochs": result.best_epoch}
-            validation[stage] = result.best
+                scorer = self._fit_scorer(stage, {}, rows, valid)
+                noted["samples"] = len(rows) * len(scorer.history)
+            settings[stage] = {"epochs": scorer.best_epoch}
+            validation[stage] = scorer.best
             curves[stage] = [
-                {"epoch": e.epoch, "train_loss": e.loss, **e.metrics} for e in result.history
+                {"epoch": e.epoch, "train_loss": e.loss, **e.metrics} for e in scorer.history
             ]
         return settings, validation, curves
 
@@ -160,8 +160,8 @@ class _Trainer:
         for stage in self._scorers():
             with self.meter.stage(stage) as noted:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
-                scorers[stage], result = self._fit_scorer(stage, settings[stage], rows, None)
-                noted["samples"] = len(rows) * len(result.history)
+                scorers[stage] = self._fit_scorer(stage, settings[stage], rows, None)
+                noted["samples"] = len(rows) * len(scorers[stage].history)
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
             parts = Parts(
@@ -209,11 +209,10 @@ class _Trainer:
 
     def _fit_scorer(
         self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None
-    ) -> tuple[Any, Any]:
+    ) -> Any:
         declared: StageConfig = getattr(self.config.cascade, stage)
         scorer = registry.build(stage, stage, _overridden(declared, settings))
-        result = scorer.fit(rows, valid, task_names(self.config), self._context())
-        return scorer, result
+        return scorer.fit(rows, valid, task_names(self.config), self._context())
 
     def _space(
         self, cut: int, shown: Sequence[Window]
@@ -285,7 +284,11 @@ class _Trainer:
 
     def _context(self, former: Any = None) -> FitContext:
         return FitContext(
-            seed=self.config.seed, device=self.device, progress=self.progress, former=former
+            seed=self.config.seed,
+            device=self.device,
+            progress=self.progress,
+            former=former,
+            features=self.config.features,
         )
 
 
