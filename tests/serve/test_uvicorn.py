@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 from tamis.cascade.recommender import Answer, Place, Recommender
 from tamis.serve import serve
@@ -20,6 +22,7 @@ from tamis.serve import serve
 class Fake:
     version = "serving-7"
     def recommend(self, user=None, n=None, **others):
+        time.sleep(1 if user == "slow" else 0)
         return Answer("serving-7", user, True, (Place("1", "Alien", 1, 1.0),), 0.1)
 
 Recommender.open = classmethod(lambda cls, project: Fake())
@@ -46,6 +49,19 @@ def until_ready(url: str, process: subprocess.Popen[str], seconds: float = 60) -
     pytest.fail(f"not ready within {seconds} s")
 
 
+def health_while_computing(url: str) -> float:
+    """Seconds that a health check takes while a request of a second is being computed."""
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(httpx.post, f"{url}/v1/recommend", json={"user": "slow"}, timeout=30)
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert httpx.get(f"{url}/health/ready").status_code == 200
+        took = time.monotonic() - began
+        assert not slow.done()
+        assert slow.result().status_code == 200
+    return took
+
+
 def test_serves_over_http_until_told_to_stop(port: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path), str(port)],
@@ -59,6 +75,7 @@ def test_serves_over_http_until_told_to_stop(port: int, tmp_path: Path) -> None:
         until_ready(url, process)
         answer = httpx.post(f"{url}/v1/recommend", json={"user": "ann", "n": 1})
         assert answer.json()["items"][0]["title"] == "Alien"
+        assert health_while_computing(url) < 0.5
         process.send_signal(signal.SIGTERM)
         log = process.communicate(timeout=30)[0]
     finally:
