@@ -2,7 +2,7 @@
 
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
-from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear
+from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear, zero_linear
 from tamis.nn.losses import (
     binary_cross_entropy,
     full_softmax,
@@ -33,4 +33,5 @@ __all__ = [
     "pairwise_logistic",
     "pointwise",
     "sampled_softmax",
+    "zero_linear",
 ]

@@ -105,6 +105,12 @@ class FieldPooling(nn.Module):
         tail = table.zero_columns
         return self._by_field(table(ids), ids, plan).split([table.dim - tail, tail], -1)  # type: ignore[return-value]
 
+    def plan_of(self, first: int, last: int) -> PoolPlan:
+        """The plan of id columns `first` … `last` alone, whole features, fields numbered from 0."""
+        field = self._plan.field[first:last]
+        low, high = (int(field[0]), int(field[-1]) + 1) if len(field) else (0, 0)
+        return PoolPlan(field - low, self._plan.mean[low:high], self._plan.pad[first:last])
+
     def _by_field(self, vectors: Tensor, ids: Tensor, plan: PoolPlan) -> Tensor:
         """Pools (B, W, dim) when some feature takes the maximum of its ids' vectors."""
         out, present = [], ids != plan.pad  # (B, W)

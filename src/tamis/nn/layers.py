@@ -65,12 +65,28 @@ def linear(
     in_features: int, out_features: int, *, generator: torch.Generator | None = None
 ) -> nn.Linear:
     """A linear layer with torch's default initial law, drawn from `generator`."""
-    layer = nn.Linear(in_features, out_features)
+    layer = _Blank(in_features, out_features)
     bound = max(in_features, 1) ** -0.5
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
         layer.bias.uniform_(-bound, bound, generator=generator)
     return layer
+
+
+def zero_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer that begins at zero: the first-order weights of numbers."""
+    layer = _Blank(in_features, out_features, bias=bias)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.zero_()
+    return layer
+
+
+class _Blank(nn.Linear):
+    """torch's own initialisation would draw from the global generator, and warns of width 0."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: `linear` and `zero_linear` fill the weights."""
 
 
 def fm_second_order(vectors: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """The one training loop, and the optimisers that touch only a batch's rows."""
 
 from tamis.train.batches import Order, Source, batches
+from tamis.train.checkpoint import load_weights, save_weights
+from tamis.train.estimator import Context, Estimator, EstimatorConfig
 from tamis.train.hardware import native_bfloat16, torch_threads
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import auc, grouped_ndcg, log_loss
@@ -10,7 +12,10 @@ from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, table
 
 __all__ = [
     "BinaryTasks",
+    "Context",
     "Epoch",
+    "Estimator",
+    "EstimatorConfig",
     "FitOptions",
     "FitResult",
     "LazyAdam",
@@ -24,9 +29,11 @@ __all__ = [
     "batches",
     "fit",
     "grouped_ndcg",
+    "load_weights",
     "log_loss",
     "native_bfloat16",
     "predict",
+    "save_weights",
     "tables_of",
     "torch_threads",
 ]

@@ -89,10 +89,12 @@ class _Fit:
         with progress_bar(self.options.epochs * per_epoch, self.options.progress) as advance:
             for epoch in range(1, self.options.epochs + 1):
                 history.append(self._epoch(epoch, advance))
-                value = next(iter(history[-1].metrics.values()), None)
-                if value is None or value > best_value:
-                    best_epoch, best_value = epoch, -math.inf if value is None else value
-                    best_weights = None if value is None else _copy(self.model)
+                value = next(iter(history[-1].metrics.values()), math.nan)
+                if math.isnan(value):  # nothing to compare by: the last epoch counts
+                    best_epoch = epoch
+                elif value > best_value:
+                    best_epoch, best_value = epoch, value
+                    best_weights = _copy(self.model)
                 elif epoch - best_epoch >= self.options.patience:
                     break
         if best_weights is not None and best_epoch < len(history):

@@ -1,0 +1,48 @@
+"""MLP and factorisation machine against naive loops; their own gradients by finite differences."""
+
+import itertools
+
+import pytest
+import torch
+
+from tamis.nn import ACTIVATIONS, MLP, fm_second_order
+
+
+def test_second_order_is_the_sum_over_all_pairs():
+    v = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    want = [sum(float(a @ b) for a, b in itertools.combinations(row, 2)) for row in v]
+    torch.testing.assert_close(fm_second_order(v), torch.tensor(want))
+
+
+def test_second_order_gradient_by_finite_differences():
+    v = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(fm_second_order, (v,))
+
+
+@pytest.mark.parametrize("fields", [0, 1])
+def test_fewer_than_two_fields_have_no_pairs(fields):
+    assert fm_second_order(torch.randn(3, fields, 4)).abs().max() < 1e-6
+
+
+def test_mlp_by_hand():
+    mlp = MLP(2, [2], 1)
+    with torch.no_grad():
+        mlp.layers[0].weight.copy_(torch.tensor([[1.0, -1.0], [2.0, 0.0]]))
+        mlp.layers[0].bias.copy_(torch.tensor([0.0, -1.0]))
+        mlp.layers[2].weight.copy_(torch.tensor([[10.0, 100.0]]))
+        mlp.layers[2].bias.fill_(0.5)
+    # hidden = relu([1 - 3, 2 - 1]) = [0, 1]
+    assert mlp(torch.tensor([[1.0, 3.0]])).item() == pytest.approx(100.5)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_mlp_shapes_and_layers(activation):
+    mlp = MLP(3, [5, 4], activation=activation, dropout=0.5, batch_norm=True)
+    assert mlp.out_features == 4
+    assert mlp(torch.zeros(7, 3)).shape == (7, 4)
+
+
+def test_equal_generators_make_equal_layers():
+    one, two = (MLP(3, [4], 1, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
