@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.cascade import Candidates, History, Queries, Ragged
 from tamis.events import Dataset, Events, Table
-from tamis.rerank import AtMost
+from tamis.rerank import MMR, AtMost
 from tamis.schema import ConfigError, NotFittedError
 
 
@@ -179,3 +179,19 @@ def test_errors_name_the_cure() -> None:
         AtMost().order(*ranked([0]), 1)
     with pytest.raises(ValueError, match="neither limit nor slate"):
         AtMost(limit=None)
+
+
+def test_behind_mmr_a_short_slate_is_still_the_head_of_a_long_one() -> None:
+    """MMR arranges 50 places whatever n is, so the rule behind it sees the same list."""
+    rng = np.random.default_rng(2)
+    data = dataset(category=rng.integers(0, 6, 90))
+    rules = [MMR(theta=0.6).fit(data), AtMost(limit=1, window=3, slate=9).fit(data)]
+
+    def slate(n: int) -> list[int]:
+        queries, candidates = ranked(list(range(90)))
+        for rule in rules:
+            candidates = candidates.take(rule.order(queries, candidates, n))
+        return candidates.item[:n].tolist()
+
+    assert slate(10) == slate(50)[:10]
+    assert slate(10) != list(range(10))

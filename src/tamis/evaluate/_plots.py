@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tamis.evaluate._reading import number, smaller_is_better, survivors, valid_metric
 
@@ -26,7 +26,7 @@ _THEME = {
     SOFT: "var(--accent-soft)",
     WARN: "var(--warn)",
 }
-_RC: dict[str, Any] = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tamis",
     "font.family": "DejaVu Sans",  # lies in matplotlib itself
@@ -74,7 +74,7 @@ def _inline(svg: str, name: str) -> str:
     return svg
 
 
-def _quiet(axes: Axes, grid: str = "y") -> None:
+def _quiet(axes: Axes, grid: Literal["x", "y", "both"] = "y") -> None:
     axes.grid(axis=grid, color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

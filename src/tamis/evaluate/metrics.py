@@ -183,5 +183,5 @@ def _indptr(sizes: NDArray[np.generic]) -> Int64:
 def _divide(above: NDArray[np.generic], below: NDArray[np.generic]) -> Float64:
     """Element by element, NaN where the divisor is 0."""
     result = np.full(len(above), np.nan)
-    np.divide(above, below, out=result, where=below > 0)
+    np.divide(above, below, out=result, where=np.asarray(below, np.float64) > 0)
     return result
