@@ -86,7 +86,8 @@ def bar(value: float | None, most: float, form: str = ".3f", on: bool = False) -
     """A number behind a bar whose full length is `most`."""
     width = 100 * (value or 0.0) / most if most else 0.0
     mark = "bar on" if on else "bar"
-    return f'<span class="{mark}"><i style="--w:{width:.1f}%"></i><span>{shown(value, form)}</span></span>'
+    value_shown = f"<span>{shown(value, form)}</span>"
+    return f'<span class="{mark}"><i style="--w:{width:.1f}%"></i>{value_shown}</span>'
 
 
 def interval_strip(interval: Mapping[str, float] | None, ends: Sequence[float]) -> str:
