@@ -31,7 +31,7 @@ from tamis.schema import (
     VarLenSparseFeat,
 )
 
-_SAMPLE = 50_000
+_SAMPLE = 25_000
 """Events at whose moments the scales of the statistics are fitted."""
 
 
@@ -258,14 +258,18 @@ def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[H
 
 
 def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> Fitted:
-    """Scales of the statistics, from their values at the moments of a sample of events."""
+    """Scales of the statistics, from a sample of events: at their moments and at the data's end.
+
+    (Users return after a while: at the moments of events alone, hardly any was away for long.)
+    """
     events = data.events
     known = np.flatnonzero((events.user >= 0) & (events.item >= 0))
     if len(known) > _SAMPLE:
         known = np.random.default_rng(seed).choice(known, _SAMPLE, replace=False)
     statistics = OfflineStatistics(data, recipes)
-    users = statistics.users(events.user[known], events.time[known])
-    items = statistics.items(events.item[known], events.time[known])
+    time = np.concatenate([events.time[known], np.full(len(known), data.end)])
+    users = statistics.users(np.tile(events.user[known], 2), time)
+    items = statistics.items(np.tile(events.item[known], 2), time)
     return replace(fitted, user_scale=Scale.fit(users), item_scale=Scale.fit(items))
 
 

@@ -98,10 +98,14 @@ def fit_beta(rate: Rate, totals: Int64) -> Rate:
 def value_groups(behaviours: Sequence[Behaviour], events: Events) -> list[MeanPrior]:
     """Whose values are averaged together: behaviours told apart by their value (ratings) as one.
 
-    Every other behaviour has a mean of its own (seconds of watch, price of purchase). Groups whose
-    events carry no values, or one value only, are left out.
+    That is so where at most one behaviour, the rest, declares no bounds. Every other behaviour has
+    a mean of its own (seconds of watch, price of purchase). Groups whose events carry no values,
+    or one value only, are left out.
     """
     bounded = tuple(b.min_value is not None or b.max_value is not None for b in behaviours)
+    plain = tuple(not b.impression for b in behaviours)
+    if any(bounded) and sum(p and not b for p, b in zip(plain, bounded, strict=True)) <= 1:
+        bounded = plain
     groups = [MeanPrior("value", bounded)] if any(bounded) else []
     for code, b in enumerate(behaviours):
         if not bounded[code]:

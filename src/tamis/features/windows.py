@@ -157,8 +157,11 @@ def _add(state, k, rings, behaviour, time, arrival, value):
         bucket, slots = moment // rings.width[r], rings.slots[r]
         newest = state.newest[k, r]
         if bucket > newest:
-            for passed in range(max(newest + 1, bucket - slots + 1), bucket + 1):
-                state.ring[k, :, rings.offset[r] + passed % slots] = 0
+            if newest != NEVER:  # explicit loops: slices would build views, several times dearer
+                for passed in range(max(newest + 1, bucket - slots + 1), bucket + 1):
+                    slot = rings.offset[r] + passed % slots
+                    for b in range(state.ring.shape[1]):
+                        state.ring[k, b, slot] = 0
             state.newest[k, r] = bucket
         elif bucket <= newest - slots:
             continue

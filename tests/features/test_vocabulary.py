@@ -1,0 +1,109 @@
+"""Ids become codes: 0 missing, 1 unseen, 2… known; the same in every process."""
+
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.features import Vocabulary
+from tamis.schema import ConfigError, DataError
+
+
+def test_codes_go_by_frequency_then_text():
+    vocabulary = Vocabulary.fit(pl.Series(["b", "c", "b", "a", None, ""]))
+    assert vocabulary.ids.to_list() == ["b", "a", "c"]
+    codes = vocabulary.encode(pl.Series(["a", "b", "c", "d", None, ""]))
+    assert codes.tolist() == [3, 2, 4, 1, 0, 0]
+    assert vocabulary.size == 5
+
+
+def test_rare_ids_are_unseen():
+    vocabulary = Vocabulary.fit(pl.Series(["a", "a", "b"]), min_count=2)
+    assert vocabulary.encode(pl.Series(["a", "b"])).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series([3, 1, None, 9]),
+        pl.Series([3.0, 1.0, float("nan"), 9.0]),
+        pl.Series(["3", "1", None, "9"]),
+        pl.Series(["3", "1", None, "9"], dtype=pl.Categorical),
+    ],
+)
+def test_one_id_whatever_its_type(values):
+    vocabulary = Vocabulary.fit(pl.Series([1, 1, 3]))
+    assert vocabulary.encode(values).tolist() == [3, 2, 0, 1]
+
+
+def test_fractions_unicode_and_booleans_are_ids_too():
+    vocabulary = Vocabulary.fit(pl.Series(["1.5", "é", "true"]))
+    assert vocabulary.encode(pl.Series([1.5])).tolist() == [2]
+    assert vocabulary.encode(pl.Series(["é"])).tolist() == [4]
+    assert vocabulary.encode(pl.Series([True])).tolist() == [3]
+
+
+def test_hash_is_fnv_with_murmur_finaliser():
+    def by_definition(text, buckets):
+        h, mask = 14695981039346656037, 2**64 - 1
+        for byte in text.encode():
+            h = ((h ^ byte) * 1099511628211) & mask
+        h = ((h ^ (h >> 33)) * 0xFF51AFD7ED558CCD) & mask
+        h = ((h ^ (h >> 33)) * 0xC4CEB9FE1A85EC53) & mask
+        return (h ^ (h >> 33)) % buckets + 2
+
+    ids = ["", "a", "user 7", "Ünïcode 漢字", "x" * 1000]
+    codes = Vocabulary.hashed(1000).encode(pl.Series(ids))
+    assert codes.tolist() == [0] + [by_definition(i, 1000) for i in ids[1:]]
+    assert Vocabulary.hashed(1000).size == 1002
+
+
+def test_hash_is_stable_across_processes():
+    code = (
+        "import polars as pl; from tamis.features import Vocabulary; "
+        "print(Vocabulary.hashed(10**6).encode(pl.Series(['u1', 'é'])).tolist())"
+    )
+    here = str(Vocabulary.hashed(10**6).encode(pl.Series(["u1", "é"])).tolist())
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment()
+    )
+    assert ran.stdout.strip() == here
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "77"}
+
+
+def test_hash_spreads():
+    codes = Vocabulary.hashed(100).encode(pl.Series([f"item {i}" for i in range(20_000)]))
+    counts = np.bincount(codes - 2, minlength=100)
+    assert counts.min() > 130
+    assert counts.max() < 270
+
+
+def test_saved_and_loaded_encode_alike(tmp_path):
+    values = pl.Series(["a", "b", "a", "é"])
+    for name, vocabulary in (("d", Vocabulary.fit(values)), ("h", Vocabulary.hashed(7))):
+        again = Vocabulary.load(tmp_path, vocabulary.save(tmp_path, name))
+        asked = pl.Series(["é", "zz", None, "a"])
+        assert again.encode(asked).tolist() == vocabulary.encode(asked).tolist()
+        assert again.size == vocabulary.size
+
+
+def test_empty_columns_and_empty_vocabularies():
+    empty = pl.Series([], dtype=pl.String)
+    assert Vocabulary.fit(empty).encode(pl.Series(["a"])).tolist() == [1]
+    assert len(Vocabulary.fit(pl.Series(["a"])).encode(empty)) == 0
+    assert len(Vocabulary.hashed(5).encode(empty)) == 0
+    assert Vocabulary.hashed(5).encode(pl.Series([None, None], dtype=pl.String)).tolist() == [0, 0]
+
+
+def test_lists_and_too_few_buckets_are_refused():
+    with pytest.raises(DataError, match="VarLenSparseFeat"):
+        Vocabulary.fit(pl.Series(["a"])).encode(pl.Series([["a"]]))
+    with pytest.raises(ConfigError, match="buckets = 1"):
+        Vocabulary.hashed(1)
