@@ -70,12 +70,12 @@ def _from_labels(declared: Declared, labels: pl.Series) -> None:
 def _from_ratings(declared: Declared, values: pl.Series) -> None:
     """>= 4 of 5 is liked; on other scales the upper 60 % of the events."""
     numbers = values.cast(pl.Float64).drop_nulls()
-    low, high = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
+    low, high = (float(numbers.quantile(q) or 0.0) for q in (0.0, 1.0))
     if low >= 0 and 4 < high <= 5:
         bound = 4.0
     else:
         bound = float(numbers.quantile(0.4, interpolation="higher") or high)
-    share = float((numbers >= bound).mean() or 0.0)
+    share = (numbers >= bound).sum() / max(len(numbers), 1)
     declared.data["behaviours"] = {
         "like": {"min_value": bound, "positive": True},
         "rate": {"weight": 0.0},
@@ -132,11 +132,10 @@ def _feature(column: pl.Series) -> dict[str, Any] | None:
     """The kind of feature that a column makes; None = none."""
     dtype, rows = column.dtype, len(column)
     if isinstance(dtype, pl.List | pl.Array):
-        inner = dtype.inner
-        if inner in (pl.Float32, pl.Float64):
-            width = column.drop_nulls().head(1).list.len().max() if dtype == pl.List else dtype.size  # type: ignore[union-attr]
-            return {"kind": "dense", "width": int(width or 1)} if width else None  # type: ignore[arg-type]
-        return {"kind": "varlen"}
+        if dtype.inner not in (pl.Float32(), pl.Float64()):
+            return {"kind": "varlen"}
+        first = column.drop_nulls().head(1).to_list()
+        return {"kind": "dense", "width": len(first[0])} if first and first[0] else None
     different = column.drop_nulls().n_unique()
     if different < 2 or dtype.is_nested() or dtype.is_temporal():
         return None
@@ -168,7 +167,7 @@ def list_separator(column: pl.Series) -> str | None:
         return None
     texts = column.drop_nulls().head(20_000)
     for separator in _SEPARATORS:
-        several = float(texts.str.contains(separator, literal=True).mean() or 0.0)
+        several = texts.str.contains(separator, literal=True).sum() / max(len(texts), 1)
         if several < 0.05:
             continue
         parts = texts.str.split(separator).list.explode()

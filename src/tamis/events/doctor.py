@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from tamis.events.files import format_of, read_raw
-from tamis.events.log import Dataset, Table
+from tamis.events.log import Dataset, Int32, Table
 from tamis.events.read import read_dataset
 from tamis.events.rejects import Rejects
 from tamis.events.split import Window, cuts, happened
@@ -114,7 +114,7 @@ def _compare_ids(
 
 
 def _overlap(used: pl.Series, known: pl.Series) -> float:
-    return float(used.is_in(known.implode()).mean() or 0.0)
+    return int(used.is_in(known.implode()).sum()) / max(len(used), 1)
 
 
 def _left_out(case: _Case) -> Iterator[Finding]:
@@ -229,7 +229,7 @@ def _audience(case: _Case) -> Iterator[Finding]:
             text = f'{what} "{table.ids[top]}" has {most / len(rows):.0%} of all events'
             cure = "A placeholder id, a test account or a robot? Leave its events out."
             yield Finding(severity, text, where, cure)
-        single = float(np.mean(counts[counts > 0] == 1))
+        single = np.count_nonzero(counts == 1) / active
         if single > 0.5:
             text = f"{single:.0%} of the {what}s have one event only"
             cure = "Collaborative channels learn little from them; content and hot carry them."
@@ -237,7 +237,7 @@ def _audience(case: _Case) -> Iterator[Finding]:
     yield from _unused(case.data.items, case.data.events.item, case.config.items)
 
 
-def _unused(items: Table, rows: np.ndarray, config: TableConfig) -> Iterator[Finding]:
+def _unused(items: Table, rows: Int32, config: TableConfig) -> Iterator[Finding]:
     without = 1 - len(np.unique(rows)) / len(items)
     if without > 0.2:
         severity: Severity = "warning" if without > 0.8 else "note"

@@ -166,7 +166,7 @@ def _is_time(column: pl.Series) -> bool:
 
 
 def _is_label(column: pl.Series) -> bool:
-    return column.dtype in (pl.String, pl.Categorical) and column.n_unique() <= 50
+    return isinstance(column.dtype, pl.String | pl.Categorical) and column.n_unique() <= 50
 
 
 def _is_number(column: pl.Series) -> bool:
@@ -196,7 +196,7 @@ def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> 
         return 0.0
     texts = column.cast(pl.String)
     unique = texts.n_unique() / max(len(texts), 1)
-    held = float(ids.is_in(texts.unique().implode()).mean() or 0.0)
+    held = int(ids.is_in(texts.unique().implode()).sum()) / max(len(ids), 1)
     return held * unique + 0.5 * same_name if held > 0.2 and unique > 0.9 else 0.0
 
 

@@ -27,7 +27,9 @@ class TableConfig(_Section):
     category: str | None = None
     """Items: one category, or several (with `category_separator`, or a list column)."""
     category_separator: str | None = None
+    """Items: splits a text column of several categories ("Action|Comedy")."""
     author: str | None = None
+    """Items: the column of the creator's or seller's id."""
     published: str | None = None
     """Items: when it was born (a time, like the events' column)."""
 
@@ -36,9 +38,13 @@ class EventsConfig(_Section):
     """The event log: one row per user × item × behaviour × time."""
 
     path: str
+    """File of the log, as for the other tables."""
     user: str = "user_id"
+    """Column of the user's id."""
     item: str = "item_id"
+    """Column of the item's id."""
     time: str = "time"
+    """Column of the time: numbers since 1970, ISO 8601 text (without a zone: UTC), or dates."""
     time_unit: Literal["auto", "s", "ms", "us", "iso"] = "auto"
     """auto = found from the size of the numbers, and written down by `tamis doctor`."""
     arrival: str | None = None
@@ -48,8 +54,11 @@ class EventsConfig(_Section):
     value: str | None = None
     """Rating, seconds or price."""
     request: str | None = None
+    """Column of the request that showed the item."""
     position: str | None = None
+    """Column of the place in the slate, from 1."""
     separator: str | None = None
+    """Of a text table; None = found from the header line."""
     unknown: Literal["reject", "add"] = "reject"
     """Events of users or items that their table does not hold: left out and reported, or added to
     the table without attributes."""
@@ -65,6 +74,7 @@ class Behaviour(_Section):
     min_value: float | None = None
     """Only events with value >= this are of the behaviour."""
     max_value: float | None = None
+    """Only events with value <= this are of the behaviour."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """The interest value r that collaborative channels sum (click 1, like 2, share 3 …)."""
     positive: bool = False
@@ -88,10 +98,13 @@ class TaskConfig(_Section):
     """What the ranker predicts for a candidate."""
 
     name: str = ""
+    """Filled from the table's key: [tasks.like]."""
     behaviour: tuple[str, ...]
     """The label is 1 when one of these behaviours follows."""
     kind: Literal["binary"] = "binary"
+    """Yes or no; a probability is predicted."""
     weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the training loss."""
 
 
 class StageConfig(BaseModel):
@@ -109,6 +122,8 @@ class StageConfig(BaseModel):
 
 
 class ChannelConfig(StageConfig):
+    """A recall channel: a stage with a quota and a weight."""
+
     quota: Annotated[int, Field(ge=1, le=100_000)] = 300
     """Candidates it may bring."""
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -118,7 +133,10 @@ class ChannelConfig(StageConfig):
 
 
 class MergeConfig(_Section):
+    """How the channels' lists become one."""
+
     method: Literal["snake", "score"] = "snake"
+    """snake: in turns, best first; score: by the channels' scores times their weights."""
     normalise: Literal["rank", "minmax", "zscore"] = "rank"
     """How a score merge makes the channels' scores comparable."""
     limit: Annotated[int, Field(ge=1)] = 10_000
@@ -129,15 +147,21 @@ class CascadeConfig(_Section):
     """The stages in the order in which a request meets them."""
 
     channels: dict[str, ChannelConfig]
+    """Recall: [cascade.channels.NAME]."""
     merge: MergeConfig = MergeConfig()
+    """[cascade.merge]."""
     filters: dict[str, StageConfig] = {}
+    """What may not be shown: [cascade.filters.NAME]."""
     prerank: StageConfig | None = None
+    """The cheap model; None = all that recall found is ranked."""
     prerank_keep: Annotated[int, Field(ge=1)] = 300
     """Candidates that pre-rank lets through."""
     rank: StageConfig
+    """The model that predicts the tasks."""
     fusion: str = ""
     """Expression over the tasks' predictions; "" = the first task."""
     rerank: dict[str, StageConfig] = {}
+    """Rules on the ranked list, in this order: [cascade.rerank.NAME]."""
     slate: Annotated[int, Field(ge=1, le=1000)] = 20
     """Most places a request may ask for without `n`."""
 
@@ -146,11 +170,17 @@ class ProjectConfig(_Section):
     """The whole of `tamis.toml`."""
 
     name: str
+    """Of the project, for reports."""
     seed: int = 0
+    """Of everything random: the same seed and data give the same version."""
     events: EventsConfig
+    """[events]."""
     items: TableConfig
+    """[items]."""
     users: TableConfig | None = None
+    """[users]; None = the users of the events, without attributes."""
     behaviours: dict[str, Behaviour]
+    """[behaviours.NAME]; an event is of the first one that fits."""
     features: tuple[
         Annotated[SparseFeat | DenseFeat | VarLenSparseFeat, Field(discriminator="kind")], ...
     ] = ()
@@ -158,9 +188,11 @@ class ProjectConfig(_Section):
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Statistics windows of users and items."""
     split: SplitConfig = SplitConfig()
+    """[split]."""
     tasks: dict[str, TaskConfig] = {}
     """Empty = one task of all positive behaviours."""
     cascade: CascadeConfig
+    """[cascade]."""
 
     @model_validator(mode="before")
     @classmethod

@@ -47,9 +47,11 @@ class SparseFeat(_Declared):
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Width; None = the model's `embedding_dim`."""
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
+    """A dictionary of the ids, or a hash of them."""
     buckets: Annotated[int, Field(ge=2)] = 100_000
     """Codes of a hashed vocabulary."""
     min_count: Annotated[int, Field(ge=1)] = 1
+    """Ids seen less often in training are "unseen"."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
 
@@ -63,6 +65,7 @@ class DenseFeat(_Declared):
 
     kind: Literal["dense"] = "dense"
     transform: Literal["standard", "minmax", "log1p", "none", "quantile", "bucket"] = "standard"
+    """How a number becomes a model's input."""
     buckets: Annotated[int, Field(ge=2, le=10_000)] = 20
     """Number of quantile buckets."""
     boundaries: tuple[float, ...] = ()
@@ -82,14 +85,19 @@ class VarLenSparseFeat(_Declared):
 
     kind: Literal["varlen"] = "varlen"
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Width; None = the model's `embedding_dim`."""
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Most ids per row; a history keeps the last ones."""
     pooling: Literal["mean", "sum", "max"] = "mean"
+    """How the ids' vectors become one."""
     separator: str | None = None
     """Splits a text column ("Action|Comedy"); None = the column holds lists."""
     shares: str | None = None
+    """Name of another feature whose embedding table (and vocabulary) this one uses."""
     history: tuple[str, ...] = ()
     """Behaviours whose events make this a history feature."""
     min_count: Annotated[int, Field(ge=1)] = 1
+    """Ids seen less often in training are "unseen"."""
 
 
 Feature = SparseFeat | DenseFeat | VarLenSparseFeat

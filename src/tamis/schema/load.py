@@ -201,7 +201,7 @@ def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]
     return _SECTIONS.get(".".join(names), ProjectConfig)
 
 
-_NEEDED = {
+_NEEDED: dict[tuple[str, ...], str] = {
     ("events",): 'the event log. Add [events] with path = "events.csv".',
     ("items",): 'the table of items. Add [items] with path = "items.csv" and id = "item_id".',
     ("behaviours",): "what people do. Add for example [behaviours.click] with positive = true.",
@@ -213,8 +213,8 @@ _NEEDED = {
 
 
 def _what_is_needed(key: tuple[int | str, ...]) -> str:
-    if key in _NEEDED:
-        return _NEEDED[key]
+    if known := _NEEDED.get(tuple(map(str, key))):
+        return known
     if key[-1] == "path":
         return 'the file of the table, such as path = "items.csv".'
     if key[-1] == "id":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomlkit
+from tomlkit.items import AoT
 from tomlkit.items import Table as TomlTable
 
 from tamis.schema.config import ProjectConfig
@@ -68,9 +69,11 @@ def _fill(
             continue
         at = f"{path}.{key}" if path else key
         if isinstance(value, Mapping):
-            child = tomlkit.table(is_super_table=_only_tables(value) and at not in notes)
-            _fill(child, value, at, notes)
-            table.add(key, _under(notes.get(at, ""), child))
+            entries = cast("Mapping[str, Any]", value)
+            inner = tomlkit.table(is_super_table=_only_tables(entries) and at not in notes)
+            child = _headed(notes.get(at, ""), inner)
+            _fill(child, entries, at, notes)
+            table.add(key, child)
         elif _is_tables(value):
             table.add(key, _tables(value, at, notes))
         else:
@@ -88,27 +91,25 @@ def _only_tables(value: Mapping[str, Any]) -> bool:
 
 
 def _is_tables(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping)
+    if not isinstance(value, list | tuple):
+        return False
+    entries = cast("Sequence[Any]", value)
+    return len(entries) > 0 and isinstance(entries[0], Mapping)
 
 
-def _tables(entries: Any, at: str, notes: Mapping[str, str]) -> tomlkit.items.AoT:
+def _tables(entries: Any, at: str, notes: Mapping[str, str]) -> AoT:
     array = tomlkit.aot()
     for entry in entries:
-        child = tomlkit.table()
         note = notes.get(f"{at}[{entry.get('name', '')}]", "")
+        child = _headed(note, tomlkit.table())
         _fill(child, entry, at, {})
-        array.append(_under(note, child))
+        array.append(child)  # pyright: ignore[reportUnknownMemberType]
     return array
 
 
-def _under(note: str, child: TomlTable) -> TomlTable:
-    """The comment becomes the first lines of the table's body (above its header it would belong
-    to the table before)."""
-    if not note:
-        return child
-    headed = tomlkit.table()
+def _headed(note: str, child: TomlTable) -> TomlTable:
+    """Comments are the first lines of a table's body: above its header they would belong to the
+    table before it."""
     for line in note.splitlines():
-        headed.add(tomlkit.comment(line))
-    for key, value in child.items():
-        headed.add(key, value)
-    return headed
+        child.add(tomlkit.comment(line))
+    return child
