@@ -3,7 +3,6 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -18,7 +17,7 @@ from tamis.events import (
     windows,
     write_guess,
 )
-from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
+from tamis.schema import ConfigError, DataError, load_config
 
 START, DAY = 1_600_000_000, 86_400
 
@@ -252,6 +251,18 @@ def test_a_missing_column_suggests_a_close_one(project: Path) -> None:
         read(project)
 
 
-def test_config_is_typed(project: Path) -> None:
-    config: Any = load_config(project)
-    assert isinstance(config, ProjectConfig)
+def test_a_broken_line_of_jsonl(project: Path) -> None:
+    lines = pl.read_csv(project / "events.csv").write_ndjson().splitlines()
+    lines[7] = lines[7][:20]
+    (project / "log.jsonl").write_text("\n".join(lines) + "\n")
+    change(project, '"events.csv"', '"log.jsonl"')
+    data, rejects = read(project)
+    assert len(data.events) == 199
+    assert rejects.frame.select("row", "reason").rows() == [(8, "not a JSON object")]
+
+
+def test_one_json_document_is_no_table(project: Path) -> None:
+    (project / "log.json").write_text('{\n "rows": [\n 1\n ]\n}\n')
+    change(project, '"events.csv"', '"log.json"')
+    with pytest.raises(DataError, match=r"log\.json: not JSON Lines: each line"):
+        read(project)

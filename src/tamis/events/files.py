@@ -218,6 +218,8 @@ def _damage(file: str, kind: str, error: Exception) -> str:
         cure = "the compressed file is cut short: copy or export it again"
     elif kind == PARQUET:
         cure = "not a complete Parquet file: copy or export it again"
+    elif kind == JSONL and not isinstance(error, OSError):
+        cure = 'not JSON Lines: each line must hold one object, like {"user_id": 1}'
     elif "empty csv" in lower:
         cure = "the file is empty: its first line must name the columns"
     elif isinstance(error, OSError) and error.strerror:

@@ -97,7 +97,8 @@ def _frames(folder: Path) -> tuple[Frames, list[str]]:
             try:
                 raw = read_raw(path, path.name)
             except DataError as error:
-                notes.append(f"not readable: {error}")
+                if path.suffix != ".json":  # mostly settings, not tables
+                    notes.append(f"not readable: {error}")
                 continue
             frames[path.name] = _with_types(raw)
     return frames, notes

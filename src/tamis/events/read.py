@@ -238,7 +238,8 @@ class _EventReader:
     def _sorted(self, events: Events) -> Events:
         """The rows still alive without duplicates, by time."""
         alive = np.flatnonzero(self.sieve.alive)
-        again = alive[_duplicates(events.take(alive), by_request=self.config.request is not None)]
+        kept = events if len(alive) == len(events) else events.take(alive)
+        again = alive[_duplicates(kept, by_request=self.config.request is not None)]
         bad = np.zeros(len(events), dtype=np.bool_)
         bad[again] = True
         self.sieve.reject(bad, "duplicate of an earlier row")
@@ -252,6 +253,8 @@ class _EventReader:
         time = events.time[alive]
         if np.any(time[1:] < time[:-1]):
             alive = alive[np.argsort(time, kind="stable")]
+        elif len(alive) == len(events):
+            return events
         return events.take(alive)
 
 
