@@ -3,5 +3,6 @@
 from tamis.recall.base import BaseChannel, ChannelSettings
 from tamis.recall.hot import Hot
 from tamis.recall.itemcf import ItemCF
+from tamis.recall.two_tower import TwoTower
 
-__all__ = ["BaseChannel", "ChannelSettings", "Hot", "ItemCF"]
+__all__ = ["BaseChannel", "ChannelSettings", "Hot", "ItemCF", "TwoTower"]
