@@ -1,5 +1,6 @@
 """ARCHITECTURE.md draws every file of the package, and nothing that does not exist."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -40,8 +41,8 @@ def existing() -> dict[str, str]:
 
 
 def summary(path: Path) -> str:
-    match = re.match(r'"""(.+?)(?:"""|\n)', path.read_text("utf-8"))
-    return match[1].strip().rstrip(".") if match else "?"
+    words = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "?"
+    return words.splitlines()[0].strip().rstrip(".")
 
 
 def test_every_file_is_drawn() -> None:
