@@ -213,6 +213,27 @@ def test_text_in_a_declared_number_leaves_the_value_empty(tmp_path: Path) -> Non
     assert len(rejects) == 0  # no row is lost
 
 
+@pytest.mark.parametrize(
+    ("titles", "expected"),
+    [
+        (['"Al\npha"', '"Say ""hi"""', "C"], ["Al\npha", 'Say "hi"', "C"]),
+        (['17" screen', '"B, eta"', "C"], ['17" screen', "B, eta", "C"]),
+        (['17" screen', "B", '5" x'], ['17" screen', "B", '5" x']),
+        (['"Alpha', '"B, ""x"" ta"', "C"], ['B, "x" ta', "C"]),
+        (['"Alpha', 'Be"ta', "C"], ['Be"ta', "C"]),
+    ],
+)
+def test_quotation_marks(tmp_path: Path, titles: list[str], expected: list[str]) -> None:
+    text = '"item_id","ti,tle"\n' + "".join(
+        f"{i},{t}\n" for i, t in zip("abc", titles, strict=True)
+    )
+    write(tmp_path, EVENTS + "u1,c,5,1600000000\n", items=text)
+    data, rejects = read(tmp_path, items={"title": "ti,tle"})
+    assert data.items.frame["ti,tle"].to_list() == expected
+    lost = 3 - len(expected)
+    assert rejects.counts.get("a quotation mark is never closed", 0) == lost
+
+
 def test_leading_zeros_stay_text(tmp_path: Path) -> None:
     write(tmp_path, EVENTS, users="user_id,zip,n\nu1,01234,1\nu2,99999,2\nu3,5,\n")
     data, _ = read(tmp_path)

@@ -25,6 +25,7 @@ FORMATS = {
     ".json": JSONL,
 }
 COMPRESSED = (".gz", ".zst", ".zstd")
+_LINE = "\x00line"
 SEPARATORS = (",", "\t", ";", "|")
 
 
@@ -147,33 +148,40 @@ def _quotes(path: Path) -> int:
 def _read_line_by_line(path: Path, file: str, separator: str) -> RawTable:
     """For files with defective lines: keeps the lines that have the header's number of fields.
 
-    Tab-separated files are taken without quoting (their quotation marks are mostly text); in others
-    a line with an open quotation is refused, so one stray mark cannot swallow the rest of the file.
+    A quotation mark counts only where a field begins (`17" screen` is text), and in tab-separated
+    files nowhere; a line with an open quotation is refused, so that one stray mark cannot swallow
+    the rest of the file.
     """
     lines = _lines(path)
-    quoting = separator != "\t"
-    bare = lines.str.replace_all('"[^"]*"', "") if quoting else lines
+    opening = rf'(^|{re.escape(separator)})"' if separator != "\t" else r"[^\s\S]"
+    bare = lines.str.replace_all(opening + '(?:[^"]|"")*"', "${1}")
     fields = (bare.str.count_matches(separator, literal=True) + 1).fill_null(0).to_numpy()
+    quoted = lines.str.contains(opening).fill_null(False).to_numpy()
+    odd = (lines.str.count_matches('"', literal=True).fill_null(0) % 2 == 1).to_numpy()
     width = int(fields[0])
+    open_quote = bare.str.contains(opening).fill_null(False).to_numpy() | (quoted & odd)
+    long = (fields > width) & ~open_quote
     numbers = np.arange(1, len(lines) + 1)
-    open_quote = np.zeros(len(lines), dtype=np.bool_)
-    if quoting:
-        open_quote = bare.str.contains('"', literal=True).fill_null(False).to_numpy()
-    empty = lines.is_null().to_numpy()
-    broken: list[tuple[NDArray[np.int64], str, pl.Series]] = []
-    for bad, reason in (
-        (open_quote, "a quotation mark is never closed"),
-        ((fields > width) & ~open_quote, f"more than the header's {width} fields"),
-    ):
-        if bad.any():
-            broken.append((numbers[bad], reason, lines.filter(pl.Series(bad))))
-    good = ~empty & ~open_quote & (fields <= width)
-    good[0] = True
-    text = "\n".join(lines.filter(pl.Series(good)).to_list()).encode()
-    frame = pl.read_csv(
-        text, separator=separator, infer_schema=False, quote_char='"' if quoting else None
-    )
-    return RawTable(file, frame, numbers[good][1:], broken, separator)
+    broken = [
+        (numbers[bad], reason, lines.filter(pl.Series(bad)))
+        for bad, reason in (
+            (open_quote, "a quotation mark is never closed"),
+            (long, f"more than the header's {width} fields"),
+        )
+        if bad.any()
+    ]
+    good = lines.is_not_null().to_numpy() & ~open_quote & ~long
+    good[0] = False
+    names = pl.read_csv(f"{lines[0]}\n".encode(), separator=separator, infer_schema=False).columns
+    header = separator.join(map(str, range(width)))  # each group is parsed under a plain one
+    parts: list[pl.DataFrame] = []
+    for group, mark in ((good & ~quoted, None), (good & quoted, '"')):
+        text = "\n".join([header, *lines.filter(pl.Series(group))]).encode()
+        part = pl.read_csv(text, separator=separator, infer_schema=False, quote_char=mark)
+        parts.append(part.with_columns(pl.Series(_LINE, numbers[group])))
+    frame = pl.concat(parts).sort(_LINE)
+    frame.columns = [*names, _LINE]
+    return RawTable(file, frame.drop(_LINE), frame[_LINE].to_numpy(), broken, separator)
 
 
 def _read_jsonl(path: Path, file: str) -> RawTable:
