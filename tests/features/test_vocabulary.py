@@ -1,5 +1,6 @@
 """Ids become codes: 0 missing, 1 unseen, 2… known; the same in every process."""
 
+import os
 import subprocess
 import sys
 
@@ -73,8 +74,6 @@ def test_hash_is_stable_across_processes():
 
 
 def _environment():
-    import os
-
     return {**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "77"}
 
 

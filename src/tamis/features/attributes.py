@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.features.gathering import last
 from tamis.features.history import Bool, Float32, History, Int32, Int64
 from tamis.features.windows import opened
 
@@ -38,26 +38,6 @@ class Attributes:
         return cls(opened(directory / f"{name}_ids.npy"), opened(directory / f"{name}_dense.npy"))
 
 
-@numba.njit(cache=True)
-def _last(bounds, item, behaviour, wanted, codes, pad, out):
-    """Codes of each query's last wanted events, oldest first, padded at the end."""
-    unknown, width = len(codes) - 1, out.shape[1]
-    for q in range(len(bounds) - 1):
-        n, e = 0, bounds[q + 1] - 1
-        while e >= bounds[q] and n < width:
-            if wanted[behaviour[e]]:
-                j = item[e] if item[e] < unknown else unknown
-                for place in range(codes.shape[1] - 1, -1, -1):
-                    if codes[j, place] != pad and n < width:
-                        n += 1
-                        out[q, width - n] = codes[j, place]
-            e -= 1
-        for place in range(n):
-            out[q, place] = out[q, width - n + place]
-        for place in range(n, width):
-            out[q, place] = pad
-
-
 @dataclass(frozen=True, eq=False)
 class HistoryLookup:
     """A history feature: the ids of the items of a user's last events of some behaviours."""
@@ -72,7 +52,7 @@ class HistoryLookup:
 
     def write(self, history: History, out: Int32) -> None:
         """Fills (Q, max_len)."""
-        _last(
+        last(
             history.indptr, history.item, history.behaviour, self.wanted, self.codes, self.pad, out
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -230,4 +230,9 @@ def state(encoder: DenseEncoder) -> dict[str, Any]:
 
 
 def from_state(saved: dict[str, Any]) -> DenseEncoder:
-    return DenseEncoder(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+    return DenseEncoder(**untupled(saved))
+
+
+def untupled(saved: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists turned back into tuples."""
+    return {k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in saved.items()}

@@ -265,6 +265,7 @@ def _share_present(feature: Feature, values: pl.Series) -> float:
             missing |= values == ""
         elif values.dtype.is_float():
             missing |= values.is_nan()
-        return 1.0 - float(missing.fill_null(True).mean() or 0.0)
+        return 1.0 - int(missing.fill_null(True).sum()) / len(values)
     separator = None if isinstance(feature, DenseFeat) else feature.separator
-    return float((split(values, separator).list.len().fill_null(0) > 0).mean() or 0.0)
+    lengths = split(values, separator).list.len().fill_null(0)
+    return int((lengths > 0).sum()) / len(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,10 @@ class Scale:
         if not len(values):
             width = values.shape[1]
             return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
-        std = values.std(axis=0, dtype=np.float64)
-        mean = values.mean(axis=0, dtype=np.float64)
-        flat = std <= 1e-6 * np.maximum(1.0, np.abs(mean))
-        return cls(mean.astype(np.float32), np.where(flat, 1.0, std).astype(np.float32))
+        mean: Any = values.astype(np.float64).mean(axis=0)
+        std: Any = values.astype(np.float64).std(axis=0)
+        std[std <= 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0  # a constant's noise is no scale
+        return cls(mean.astype(np.float32), std.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,7 +117,7 @@ class _Sources:
         if is_history(feature):
             if getattr(feature, "shares", None):
                 return None
-            return self._as_lists(feature, self._seen_ids(self.item_column(feature)))
+            return self.as_lists(feature, self._seen_ids(self.item_column(feature)))
         if self.sides[feature.name] is Side.CONTEXT:
             return pl.Series(feature.source, np.arange(CONTEXTS[feature.source]))
         if self.sides[feature.name] is Side.USER:
@@ -132,7 +132,7 @@ class _Sources:
             return self.data.items.ids.gather(events.item[events.item >= 0])
         return self.data.items.frame[column]
 
-    def _as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
+    def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
         """Values for a VarLenSparseFeat over a column that may hold one id per row."""
         if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
             return values
@@ -242,7 +242,7 @@ def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[H
         read = f.model_copy(
             update={"separator": f.separator or getattr(owner, "separator", None), "max_len": 32}
         )
-        values = sources._as_lists(read, sources.row_values(f))
+        values = sources.as_lists(read, sources.row_values(f))
         codes = encoders.codes(read, values)
         # As many places as the item with the most values needs.
         codes = codes[:, : max(1, int((codes != 0).sum(axis=1).max(initial=0)))]
@@ -298,7 +298,7 @@ def _interest(
         lists = _category_lists(data, config, column)
         flat = lists.explode()
         unknown = pl.Series(lists.name, [None], dtype=lists.dtype)
-        feature = VarLenSparseFeat(column, max_len=32)
+        feature = VarLenSparseFeat(name=column, max_len=32)
         own = Encoders([feature], {column: Vocabulary.fit(flat)}, {}, {})
         codes = own.codes(feature, pl.concat([lists, unknown]))
         categories.append(_category(column, codes, popular))

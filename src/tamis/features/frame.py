@@ -18,7 +18,7 @@ from tamis.features.rows import Block, Rows
 from tamis.schema import DataError, DenseFeat, Feature, Side
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 Float32 = NDArray[np.float32]
 
@@ -33,7 +33,8 @@ def to_polars(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str] = ()) -
     # Where a column is missing, all are kept for the error to suggest the close one.
     all_there = bool(columns) and named.issuperset(columns)
     wanted = [c for c in frame.columns if not all_there or c in columns]
-    return pl.DataFrame([_series(str(name), frame[name].to_numpy()) for name in wanted])
+    pandas: Any = frame  # it has no complete types
+    return pl.DataFrame([_series(str(name), pandas[name].to_numpy()) for name in wanted])
 
 
 def _series(name: str, values: NDArray[Any]) -> pl.Series:
@@ -123,7 +124,7 @@ def _side(name: str) -> Side:
 
 
 def _columns(table: pl.DataFrame, names: Sequence[str]) -> Float32:
-    features = [DenseFeat(name) for name in names]
+    features = [DenseFeat(name=name) for name in names]
     parts = [numbers(column_of(table, f)) for f in features]
     return np.concatenate(parts, axis=1).astype(np.float32)
 

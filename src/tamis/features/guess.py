@@ -22,9 +22,10 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     a ranker is trained by replays at a few cuts, it would only name the cut.
     """
     taken = {"item_id", "user_id"}
-    features: list[Feature] = [
-        SparseFeat("user_id", side=Side.USER),
-        SparseFeat("item_id", side=Side.ITEM),
+    features: list[Feature] = []
+    features += [
+        SparseFeat(name="user_id", side=Side.USER),
+        SparseFeat(name="item_id", side=Side.ITEM),
     ]
     for table, side in ((data.users, Side.USER), (data.items, Side.ITEM)):
         for column in table.frame:
@@ -39,7 +40,7 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     positive = tuple(b.name for b in data.behaviours if b.positive)
     if positive:
         name = next(n for n in ("liked", "positives", "history of positives") if n not in taken)
-        features.append(VarLenSparseFeat(name, history=positive, shares="item_id", max_len=50))
+        features.append(VarLenSparseFeat(name=name, history=positive, shares="item_id", max_len=50))
     return features
 
 
@@ -53,24 +54,24 @@ def _guess(table: Table, column: pl.Series, side: Side, config: ProjectConfig) -
     if column.n_unique() < 2:
         return None
     if side is Side.ITEM and name == config.items.author:
-        return SparseFeat(name, side=side)
+        return SparseFeat(name=name, side=side)
     if side is Side.ITEM and name == config.items.category and config.items.category_separator:
         return _varlen(known, side, config.items.category_separator)
     if column.dtype.is_numeric():
         return _guess_number(known, side)
     if column.dtype == pl.Boolean:
-        return SparseFeat(name, side=side)
+        return SparseFeat(name=name, side=side)
     if column.dtype.is_temporal():
-        return DenseFeat(name, side=side)
+        return DenseFeat(name=name, side=side)
     text = known.cast(pl.String)
     for separator in _SEPARATORS:
-        if float(text.str.contains(separator, literal=True).mean() or 0) >= 0.05:
+        if text.str.contains(separator, literal=True).sum() >= 0.05 * len(text):
             parts = text.str.split(separator).explode()
             # Sentences contain commas too; categories come back again and again.
             if parts.n_unique() <= max(2, len(parts) // 5):
                 return _varlen(text, side, separator)
     if text.n_unique() <= max(2, len(table) // 5):
-        return SparseFeat(name, side=side)
+        return SparseFeat(name=name, side=side)
     return None
 
 
@@ -81,7 +82,7 @@ def _guess_list(known: pl.Series, side: Side) -> Feature | None:
         lengths = lists.list.len()
         if lengths.min() != lengths.max() or not lengths.max():
             return None
-        return DenseFeat(known.name, side=side, width=int(lengths[0]))
+        return DenseFeat(name=known.name, side=side, width=int(lengths[0]))
     return _varlen(lists, side, None)
 
 
@@ -89,14 +90,14 @@ def _varlen(values: pl.Series, side: Side, separator: str | None) -> Feature:
     lists = values.str.split(separator) if separator else values
     most = int(lists.list.len().quantile(0.99, interpolation="higher") or 1)
     return VarLenSparseFeat(
-        values.name, side=side, separator=separator, max_len=min(max(most, 1), 32)
+        name=values.name, side=side, separator=separator, max_len=min(max(most, 1), 32)
     )
 
 
 def _guess_number(known: pl.Series, side: Side) -> Feature:
     if known.dtype.is_integer() and known.n_unique() <= _FEW:
-        return SparseFeat(known.name, side=side)
+        return SparseFeat(name=known.name, side=side)
     values = known.cast(pl.Float64).to_numpy()
     values = values[np.isfinite(values)]
     skewed = len(values) > 0 and values.min() >= 0 and values.max() > 20 * max(np.median(values), 1)
-    return DenseFeat(known.name, side=side, transform="log1p" if skewed else "standard")
+    return DenseFeat(name=known.name, side=side, transform="log1p" if skewed else "standard")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.events import Dataset, Events
+from tamis.features.gathering import count, gather, link, sorted_unique
 from tamis.features.history import Bool, Float32, History, Int32, Int64, Ragged
+from tamis.features.windows import opened
 
 _COLUMNS = ("item", "behaviour", "time", "arrival", "value")
 
@@ -35,89 +36,6 @@ class Chains(NamedTuple):
     """(capacity,)."""
 
 
-@numba.njit(cache=True)
-def _first_at_or_after(arrival, low, high, time):
-    """First place in [low, high) whose arrival is not before `time`."""
-    while low < high:
-        middle = (low + high) // 2
-        if arrival[middle] < time:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@numba.njit(cache=True)
-def _count(user, time, last, indptr, arrival, head, previous, new_arrival, ends, news, out):
-    """Per query: the end of its base events, its newest chained event, and its list's bounds."""
-    for q in range(len(user)):
-        u, t, n = user[q], time[q], 0
-        news[q], ends[q] = -1, 0
-        if 0 <= u < len(head):
-            at = head[u]
-            while at >= 0 and new_arrival[at] >= t:
-                at = previous[at]
-            news[q] = at
-            while at >= 0 and n < last:
-                n, at = n + 1, previous[at]
-        if 0 <= u < len(indptr) - 1:
-            ends[q] = _first_at_or_after(arrival, indptr[u], indptr[u + 1], t)
-            n = min(last, n + ends[q] - indptr[u])
-        out[q + 1] = out[q] + n
-
-
-@numba.njit(cache=True)
-def _gather(bounds, ends, news, previous, base, new, item, behaviour, time, value):
-    """Fills each query's list from its end: chained events first, then the base's."""
-    for q in range(len(bounds) - 1):
-        at, end = news[q], ends[q]
-        for place in range(bounds[q + 1] - 1, bounds[q] - 1, -1):
-            if at >= 0:
-                source, row, at = new, at, previous[at]
-            else:
-                end -= 1
-                source, row = base, end
-            item[place] = source.item[row]
-            behaviour[place] = source.behaviour[row]
-            time[place] = source.time[row]
-            value[place] = source.value[row]
-
-
-@numba.njit(cache=True)
-def _link(user, first, head, previous, arrival):
-    """Chains events first … first + len(user) to their users, each chain by arrival."""
-    for k in range(len(user)):
-        row, u = first + k, user[k]
-        after, at = -1, head[u]
-        while at >= 0 and arrival[at] > arrival[row]:
-            after, at = at, previous[at]
-        previous[row] = at
-        if after < 0:
-            head[u] = row
-        else:
-            previous[after] = row
-
-
-@numba.njit(cache=True)
-def _sorted_unique(indptr, item, behaviour, wanted, out, bounds):
-    n = 0
-    for q in range(len(indptr) - 1):
-        start = n
-        for k in range(indptr[q], indptr[q + 1]):
-            if wanted[behaviour[k]]:
-                out[n] = item[k]
-                n += 1
-        out[start:n].sort()
-        kept = start
-        for k in range(start, n):
-            if k == start or out[k] != out[kept - 1]:
-                out[kept] = out[k]
-                kept += 1
-        n = kept
-        bounds[q + 1] = n
-    return n
-
-
 class Histories:
     """Histories of all users: an immutable, memory-mapped base and the events added since.
 
@@ -133,7 +51,8 @@ class Histories:
         self.end = end
         """First moment (ms) at which every event of the base counts as known."""
         users = len(indptr) - 1
-        self._new = Columns(*(np.zeros(0, np.asarray(c).dtype) for c in base))
+        empty: list[Any] = [np.zeros(0, column.dtype) for column in base]
+        self._new = Columns(*empty)
         self._new_user = np.zeros(0, np.int32)
         self._chains = Chains(np.full(users, -1, np.int32), np.zeros(0, np.int32))
         self._added = 0
@@ -170,7 +89,7 @@ class Histories:
         ends, news = np.empty(queries, np.int64), np.empty(queries, np.int64)
         limit = len(self) if last is None else last
         previous, new = self._chains.previous, self._new
-        _count(
+        count(
             user,
             time,
             limit,
@@ -191,7 +110,7 @@ class Histories:
             np.empty(n, np.int64),
             np.empty(n, np.float32),
         )
-        _gather(
+        gather(
             bounds,
             ends,
             news,
@@ -210,7 +129,7 @@ class Histories:
         history = self.at(user, time)
         values = np.empty(len(history.item), np.int32)
         bounds = np.zeros(len(history) + 1, np.int64)
-        n = _sorted_unique(
+        n = sorted_unique(
             history.indptr, history.item, history.behaviour, self._seen, values, bounds
         )
         return Ragged(bounds, values[:n])
@@ -232,7 +151,7 @@ class Histories:
         for name, column in zip(_COLUMNS, self._new, strict=True):
             column[place] = getattr(events, name)
         self._new_user[place] = events.user
-        _link(
+        link(
             events.user,
             self._added,
             self._chains.head,
@@ -268,9 +187,7 @@ class Histories:
     def load(cls, directory: Path) -> Histories:
         """Opens what `save` wrote, memory-mapped."""
         names = ("indptr", *_COLUMNS)
-        # "c" shares pages as "r" does, and keeps numba from compiling a read-only variant.
-        arrays = [np.load(directory / f"{n}.npy", mmap_mode="c") for n in names]
-        indptr, *columns = [a.view(np.ndarray) for a in arrays]
+        indptr, *columns = [opened(directory / f"{n}.npy") for n in names]
         end = json.loads((directory / "histories.json").read_text())["end"]
         return cls(indptr, Columns(*columns), np.load(directory / "seen.npy"), end)
 
@@ -280,7 +197,7 @@ class Histories:
         users = len(self._indptr) - 1
         user = np.repeat(np.arange(users, dtype=np.int32), np.diff(self._indptr))
         user = np.concatenate([user, self._new_user[: self._added]])
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             name: np.concatenate([old, new[: self._added]])
             for name, old, new in zip(_COLUMNS, self._base, self._new, strict=True)
         }
@@ -292,7 +209,7 @@ class Histories:
         return Histories._build(events, len(self._chains.head), self._seen, end)
 
 
-def _grown(array: NDArray[np.generic], size: int, fill: int) -> NDArray[np.generic]:
+def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
     out = np.full(size, fill, array.dtype)
     out[: len(array)] = array
     return out

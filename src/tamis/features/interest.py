@@ -10,104 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.features.gathering import only_of
 from tamis.features.history import Bool, Float32, History, Int32, Int64
-
-RECENT = 10
-"""How many of the last positives the `recent` features look at."""
-
-
-@numba.njit(cache=True)
-def _affinity(bounds, item, liked, liked_item, codes, base, out):
-    """Share of all positives and of the recent ones in the item's categories; lift over `base`."""
-    unknown, counts = len(codes) - 1, np.zeros((len(base), 2), np.float32)
-    for q in range(len(bounds) - 1):
-        low, high = liked[q], liked[q + 1]
-        positives, recent = high - low, min(high - low, RECENT)
-        for e in range(low, high):
-            j = liked_item[e] if liked_item[e] < unknown else unknown
-            for c in codes[j]:
-                if c > 0:
-                    counts[c, 0] += 1.0
-                    counts[c, 1] += 1.0 if e >= high - RECENT else 0.0
-        for k in range(bounds[q], bounds[q + 1]):
-            categories, share, late, lift = 0, 0.0, 0.0, 0.0
-            for c in codes[item[k]]:
-                if c > 0:
-                    categories += 1
-                    share += counts[c, 0]
-                    late += counts[c, 1]
-                    lift += counts[c, 0] / base[c]
-            if categories and positives:
-                out[k, 0] = share / (categories * positives)
-                out[k, 1] = late / (categories * recent)
-                out[k, 2] = np.log1p(lift / (categories * positives))
-            else:
-                out[k, 0], out[k, 1], out[k, 2] = 0.0, 0.0, np.log(2.0)
-        for e in range(low, high):
-            j = liked_item[e] if liked_item[e] < unknown else unknown
-            for c in codes[j]:
-                counts[c] = 0.0
-
-
-@numba.njit(cache=True)
-def _gap(bounds, item, liked, liked_item, values, out):
-    """Value − mean over the positives, its size, and its size against the recent positives."""
-    unknown = len(values) - 1
-    for q in range(len(bounds) - 1):
-        total, n, late, m = 0.0, 0, 0.0, 0
-        for e in range(liked[q + 1] - 1, liked[q] - 1, -1):
-            v = values[liked_item[e] if liked_item[e] < unknown else unknown]
-            if not np.isnan(v):
-                total, n = total + v, n + 1
-                if e >= liked[q + 1] - RECENT:
-                    late, m = late + v, m + 1
-        for k in range(bounds[q], bounds[q + 1]):
-            v = values[item[k]]
-            known = n > 0 and not np.isnan(v)
-            gap = v - total / n if known else 0.0
-            out[k, 0], out[k, 1] = gap, abs(gap)
-            out[k, 2] = abs(v - late / m) if known and m > 0 else abs(gap)
-
-
-@numba.njit(cache=True)
-def _within(bounds, score, out):
-    """z-score among the query's finite scores; 0 where there is none."""
-    for q in range(len(bounds) - 1):
-        total, squares, n = 0.0, 0.0, 0
-        for k in range(bounds[q], bounds[q + 1]):
-            if np.isfinite(score[k]):
-                total, n = total + score[k], n + 1
-        mean = total / n if n else 0.0
-        for k in range(bounds[q], bounds[q + 1]):
-            if np.isfinite(score[k]):
-                squares += (score[k] - mean) ** 2
-        scale = np.sqrt(squares / n) if n else 0.0
-        for k in range(bounds[q], bounds[q + 1]):
-            usable = np.isfinite(score[k]) and scale > 1e-9 * max(1.0, abs(mean))
-            out[k] = (score[k] - mean) / scale if usable else 0.0
-
-
-@numba.njit(cache=True)
-def _only(bounds, item, behaviour, wanted, out_item, out_bounds):
-    n = 0
-    for q in range(len(bounds) - 1):
-        for e in range(bounds[q], bounds[q + 1]):
-            if wanted[behaviour[e]]:
-                out_item[n] = item[e]
-                n += 1
-        out_bounds[q + 1] = n
-    return n
+from tamis.features.relating import affinity, gap, within
 
 
 def only(history: History, wanted: Bool) -> tuple[Int64, Int32]:
     """The history's items of the behaviours `wanted` (B,), as bounds (Q + 1,) and items."""
     out = np.empty(len(history.item), np.int32)
     bounds = np.zeros(len(history) + 1, np.int64)
-    n = _only(history.indptr, history.item, history.behaviour, wanted, out, bounds)
+    n = only_of(history.indptr, history.item, history.behaviour, wanted, out, bounds)
     return bounds, out[:n]
 
 
@@ -153,7 +68,7 @@ class Column:
             return
         score = np.full(len(out), np.nan, np.float32) if values is None else values
         out[:, 0] = np.where(np.isfinite(score), (score - self.mean) / self.std, 0.0)
-        _within(bounds, np.ascontiguousarray(score, np.float32), out[:, 1])
+        within(bounds, np.ascontiguousarray(score, np.float32), out[:, 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +138,8 @@ class Interest:
         liked, liked_item = only(history, self.positive)
         for category in self.categories:
             part = out[:, at : at + 3]
-            _affinity(bounds, item, liked, liked_item, category.codes, category.base, part)
+            affinity(bounds, item, liked, liked_item, category.codes, category.base, part)
             at += 3
         for number in self.numbers:
-            _gap(bounds, item, liked, liked_item, number.values, out[:, at : at + 3])
+            gap(bounds, item, liked, liked_item, number.values, out[:, at : at + 3])
             at += 3

@@ -79,6 +79,10 @@ class Layout:
     def from_dict(cls, data: dict[str, Any]) -> Layout:
         return cls(
             tables=tuple(TableRange(**t) for t in data["tables"]),
-            ids=tuple(IdColumn(**{**c, "side": Side(c["side"])}) for c in data["ids"]),
-            dense=tuple(DenseColumn(**{**c, "side": Side(c["side"])}) for c in data["dense"]),
+            ids=tuple(IdColumn(**_sided(c)) for c in data["ids"]),
+            dense=tuple(DenseColumn(**_sided(c)) for c in data["dense"]),
         )
+
+
+def _sided(column: dict[str, Any]) -> dict[str, Any]:
+    return {**column, "side": Side(column["side"])}

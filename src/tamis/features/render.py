@@ -1,11 +1,15 @@
+# pyright: basic
+# numba compiles these functions for the types they are called with; pyright cannot follow that.
 """The kernel that turns counts into the statistics' columns; see `statistics.Recipe.names`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
-from tamis.features.windows import NEVER
+from tamis.features.counting import NEVER
 
 _DAY = 86_400_000.0
 _LOG1P = np.log1p(np.arange(4096))
@@ -13,17 +17,17 @@ _LOG1P = np.log1p(np.arange(4096))
 
 
 @numba.njit(cache=True)
-def _log1p(n):
+def _log1p(n: Any) -> Any:
     return _LOG1P[n] if n < 4096 else np.log1p(n)
 
 
 @numba.njit(cache=True)
-def _days(now, then, usual):
+def _days(now: Any, then: Any, usual: Any) -> Any:
     return usual if then == NEVER else np.log1p(max(now - then, 0) / _DAY)
 
 
 @numba.njit(cache=True)
-def _sum(counts, mask):
+def _sum(counts: Any, mask: Any) -> Any:
     n = 0
     for b in range(len(mask)):
         if mask[b]:
@@ -33,23 +37,23 @@ def _sum(counts, mask):
 
 @numba.njit(cache=True)
 def render(
-    count,
-    total,
-    valued,
-    value,
-    first,
-    latest,
-    time,
-    born,
-    successes,
-    trials,
-    priors,
-    groups,
-    means,
-    plain,
-    ages,
-    out,
-):
+    count: Any,
+    total: Any,
+    valued: Any,
+    value: Any,
+    first: Any,
+    latest: Any,
+    time: Any,
+    born: Any,
+    successes: Any,
+    trials: Any,
+    priors: Any,
+    groups: Any,
+    means: Any,
+    plain: Any,
+    ages: Any,
+    out: Any,
+) -> None:
     """Writes (n, S): per window counts then rates; means; number of events; ages."""
     rows, windows, behaviours = count.shape
     for row in range(rows):

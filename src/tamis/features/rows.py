@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tamis.features.layout import Layout
+
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,8 @@ class Rows:
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The batch of the rows `index` int64 (B,), on `device`."""
-        ids, dense = [], []
+        ids: list[Tensor] = []
+        dense: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             at = index
             if block.pointer is not None:
@@ -84,7 +88,6 @@ class Rows:
 
     def select(self, index: NDArray[np.intp]) -> Rows:
         """The rows at `index`, in that order; entities behind a pointer are shared, not copied."""
-        pick = _picker(index)
         return Rows(
             layout=self.layout,
             blocks=[
@@ -94,18 +97,20 @@ class Rows:
                 for b in self.blocks
             ],
             n=len(index),
-            labels=pick(self.labels),
-            weights=pick(self.weights),
-            groups=pick(self.groups),
+            labels=_pick(self.labels, index),
+            weights=_pick(self.weights, index),
+            groups=_pick(self.groups, index),
         )
 
     def labelled(self, labels: NDArray[np.float32], groups: NDArray[np.int64]) -> Rows:
         """The same rows with labels (n, T) and each row's query number (n,)."""
-        return replace(self, labels=labels, groups=groups)
+        kept = {k: v for k, v in self._tensors.items() if k not in ("labels", "groups")}
+        return replace(self, labels=labels, groups=groups, _tensors=kept)
 
     def _tensor(self, key: str, array: NDArray[np.generic]) -> Tensor:
         if key not in self._tensors:
-            self._tensors[key] = torch.from_numpy(np.ascontiguousarray(array))
+            contiguous = np.ascontiguousarray(array)
+            self._tensors[key] = torch.from_numpy(contiguous)  # pyright: ignore[reportUnknownMemberType]
         return self._tensors[key]
 
     def _rows_of(
@@ -118,11 +123,8 @@ class Rows:
         return None if array is None else self._tensor(key, array).index_select(0, index).to(device)
 
 
-def _picker(index: NDArray[np.intp]):
-    def pick(array):
-        return None if array is None else array[index]
-
-    return pick
+def _pick(array: NDArray[_T] | None, index: NDArray[np.intp]) -> NDArray[_T] | None:
+    return None if array is None else array[index]
 
 
 def _beside(parts: list[Tensor], n: int, dtype: torch.dtype) -> Tensor:

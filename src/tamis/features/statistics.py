@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.events import Dataset, Events
+from tamis.features.encoders import untupled
 from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
 from tamis.features.render import render
 from tamis.features.windows import NEVER, WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
@@ -97,7 +98,8 @@ class Recipe:
         n = len(time)
         born = published if self.published and published is not None else np.zeros(0, np.int64)
         out = np.empty((n, len(self.names)), np.float32)
-        render(*vars(counts).values(), time, born, *self.arrays, out)
+        inputs: list[Any] = [*vars(counts).values(), time, born, *self.arrays, out]
+        render(*inputs)
         return out
 
     @classmethod
@@ -129,14 +131,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Recipe:
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-        rates = tuple(Rate(**{k: _tuple(v) for k, v in r.items()}) for r in saved["rates"])
-        means = tuple(MeanPrior(**{k: _tuple(v) for k, v in m.items()}) for m in saved["means"])
-        return cls(**{**tuples, "rates": rates, "means": means})
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        rates = tuple(Rate(**untupled(r)) for r in saved["rates"])
+        means = tuple(MeanPrior(**untupled(m)) for m in saved["means"])
+        rest = untupled(saved)
+        rest.update(rates=rates, means=means)
+        return cls(**rest)
 
 
 def _usual_ages(

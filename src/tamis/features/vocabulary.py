@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.features.hashing import hash_codes
 from tamis.schema import ConfigError, DataError
 
 Int32 = NDArray[np.int32]
@@ -22,27 +22,12 @@ FIRST = 2
 """First code of a known id."""
 
 
-@numba.njit(cache=True)
-def _hash_codes(text, ends, buckets, codes):
-    """FNV-1a of each id's UTF-8 bytes, mixed by MurmurHash3's finaliser, modulo buckets."""
-    start = 0
-    for row in range(len(ends)):
-        h = np.uint64(14695981039346656037)
-        for at in range(start, ends[row]):
-            h = (h ^ np.uint64(text[at])) * np.uint64(1099511628211)
-        start = ends[row]
-        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-        h = (h ^ (h >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-        h ^= h >> np.uint64(33)
-        codes[row] = np.int32(h % np.uint64(buckets)) + 2
-
-
 def as_text(values: pl.Series) -> pl.Series:
     """Ids as text, one way for every type: 3, 3.0 and "3" are the same id; NaN and "" are missing.
 
     (A column of ints with holes reaches us as floats from pandas; hence 3.0 = 3.)
     """
-    if values.dtype in (pl.Categorical, pl.Enum, pl.String):
+    if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.String):
         text = values.cast(pl.String)
         return text.set(text == "", None) if (text == "").any() else text
     if values.dtype.is_float():
@@ -140,7 +125,7 @@ class Vocabulary:
         ends = np.cumsum(filled.str.len_bytes().to_numpy().astype(np.int64))
         joined = str(filled.str.join("").item()) if len(filled) else ""
         codes = np.zeros(len(filled), np.int32)
-        _hash_codes(np.frombuffer(joined.encode(), np.uint8), ends, self._buckets, codes)
+        hash_codes(np.frombuffer(joined.encode(), np.uint8), ends, self._buckets, codes)
         codes[unique.is_null().to_numpy()] = PADDING
         return codes[place]
 

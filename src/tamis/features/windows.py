@@ -13,21 +13,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.events import Events
+from tamis.features.counting import NEVER, add_all, read_all, replay
 from tamis.schema import ConfigError
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
-
-NEVER = np.iinfo(np.int64).min // 2
-"""The time of something that has not happened."""
 
 WINDOWS = ("1h", "1d", "7d", "30d", "all")
 """From short to long; a longer window of the same buckets goes on where the shorter ended."""
@@ -138,124 +135,12 @@ class Counts:
         )
 
 
-@numba.njit(cache=True)
-def _clear(state, k):
-    state.ring[k] = 0
-    state.newest[k] = NEVER
-    state.total[k] = 0
-    state.valued[k] = 0
-    state.value[k] = 0.0
-    state.first[k] = NEVER
-    state.latest[k] = NEVER
+def opened(path: Path) -> NDArray[Any]:
+    """An array, memory-mapped; one without elements cannot be mapped and is read.
 
-
-@numba.njit(cache=True)
-def _add(state, k, rings, behaviour, time, arrival, value):
-    """Counts one event of key k."""
-    moment = min(time, arrival)
-    for r in range(len(rings.width)):
-        bucket, slots = moment // rings.width[r], rings.slots[r]
-        newest = state.newest[k, r]
-        if bucket > newest:
-            if newest != NEVER:  # explicit loops: slices would build views, several times dearer
-                for passed in range(max(newest + 1, bucket - slots + 1), bucket + 1):
-                    slot = rings.offset[r] + passed % slots
-                    for b in range(state.ring.shape[1]):
-                        state.ring[k, b, slot] = 0
-            state.newest[k, r] = bucket
-        elif bucket <= newest - slots:
-            continue
-        state.ring[k, behaviour, rings.offset[r] + bucket % slots] += 1
-    state.total[k, behaviour] += 1
-    if not np.isnan(value):
-        state.valued[k, behaviour] += 1
-        state.value[k, behaviour] += value
-    if state.first[k] == NEVER or moment < state.first[k]:
-        state.first[k] = moment
-    state.latest[k] = max(state.latest[k], moment)
-
-
-@numba.njit(cache=True)
-def _between(ring, k, behaviour, start, stop):
-    total = 0
-    for slot in range(start, stop):
-        total += ring[k, behaviour, slot]
-    return total
-
-
-@numba.njit(cache=True)
-def _read(state, k, rings, time, row, count, total, valued, value, first, latest):
-    """Writes the counters of key k as of `time` into row `row` of the outputs."""
-    behaviours = state.total.shape[1]
-    for w in range(len(rings.ring)):
-        r = rings.ring[w]
-        if r < 0:
-            for b in range(behaviours):
-                count[row, w, b] = state.total[k, b]
-            continue
-        now, newest, slots = time // rings.width[r], state.newest[k, r], rings.slots[r]
-        high = min(now, newest)
-        if w > 0 and rings.ring[w - 1] == r and rings.length[w - 1] <= rings.length[w]:
-            high = min(high, now - rings.length[w - 1])
-            for b in range(behaviours):
-                count[row, w, b] = count[row, w - 1, b]
-        low = max(now - rings.length[w], newest - slots) + 1
-        if low > high:
-            continue
-        start, stop = rings.offset[r] + low % slots, rings.offset[r] + high % slots + 1
-        begin, end = rings.offset[r], rings.offset[r] + slots
-        for b in range(behaviours):
-            if start < stop:
-                count[row, w, b] += _between(state.ring, k, b, start, stop)
-            else:
-                count[row, w, b] += _between(state.ring, k, b, start, end)
-                count[row, w, b] += _between(state.ring, k, b, begin, stop)
-    for b in range(behaviours):  # a slice assignment would build views, several times dearer
-        total[row, b] = state.total[k, b]
-        valued[row, b] = state.valued[k, b]
-        value[row, b] = state.value[k, b]
-    first[row] = state.first[k]
-    latest[row] = state.latest[k]
-
-
-@numba.njit(cache=True)
-def _add_all(state, rings, key, behaviour, time, arrival, value):
-    for e in range(len(key)):
-        if 0 <= key[e] < len(state.first):
-            _add(state, key[e], rings, behaviour[e], time[e], arrival[e], value[e])
-
-
-@numba.njit(cache=True)
-def _read_all(state, rings, key, time, count, total, valued, value, first, latest):
-    for row in range(len(key)):
-        if 0 <= key[row] < len(state.first):
-            _read(
-                state, key[row], rings, time[row], row, count, total, valued, value, first, latest
-            )
-
-
-@numba.njit(cache=True)
-def _replay(
-    state, rings, indptr, events, order, key, time, count, total, valued, value, first, latest
-):
-    """Merges each key's events (by arrival) with its questions (by time, in `order`)."""
-    behaviour, event_time, arrival, event_value = events
-    current, e = -1, 0
-    for row in order:
-        k = key[row]
-        if not 0 <= k < len(indptr) - 1:
-            continue
-        if k != current:
-            _clear(state, 0)
-            current, e = k, indptr[k]
-        while e < indptr[k + 1] and arrival[e] < time[row]:
-            _add(state, 0, rings, behaviour[e], event_time[e], arrival[e], event_value[e])
-            e += 1
-        _read(state, 0, rings, time[row], row, count, total, valued, value, first, latest)
-
-
-def opened(path: Path) -> NDArray[np.generic]:
-    """An array, memory-mapped copy-on-write; one without elements cannot be mapped and is read."""
+    Copy-on-write shares pages as read-only does, what is written stays in this process, and numba
+    need not compile a read-only variant of its kernels.
+    """
     try:
         return np.load(path, mmap_mode="c").view(np.ndarray)
     except ValueError:
@@ -287,7 +172,7 @@ class OfflineCounts:
         out = Counts.zeros(len(key), len(self.windows), self._behaviours)
         state = State.empty(1, self._rings, self._behaviours)
         order = np.lexsort((time, key))
-        _replay(
+        replay(
             state, self._rings, self._indptr, self._events, order, key, time, *vars(out).values()
         )
         return out
@@ -310,7 +195,7 @@ class OnlineCounts:
 
         They must come in order of arrival, after those already added.
         """
-        _add_all(
+        add_all(
             self._state,
             self._rings,
             key,
@@ -323,7 +208,7 @@ class OnlineCounts:
     def read(self, key: Int32, time: Int64) -> Counts:
         """The counts of n keys at times (ms) later than every arrival added so far."""
         out = Counts.zeros(len(key), len(self.windows), self._state.total.shape[1])
-        _read_all(self._state, self._rings, key, time, *vars(out).values())
+        read_all(self._state, self._rings, key, time, *vars(out).values())
         return out
 
     def save(self, directory: Path) -> None:

@@ -1,0 +1,86 @@
+# pyright: basic
+# numba compiles these functions for the types they are called with; pyright cannot follow that.
+"""Kernels of the pair: what a candidate has in common with what its user liked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+RECENT = 10
+"""How many of the last positives the `recent` features look at."""
+
+
+@numba.njit(cache=True)
+def affinity(
+    bounds: Any, item: Any, liked: Any, liked_item: Any, codes: Any, base: Any, out: Any
+) -> None:
+    """Share of all positives and of the recent ones in the item's categories; lift over `base`."""
+    unknown, counts = len(codes) - 1, np.zeros((len(base), 2), np.float32)
+    for q in range(len(bounds) - 1):
+        low, high = liked[q], liked[q + 1]
+        positives, recent = high - low, min(high - low, RECENT)
+        for e in range(low, high):
+            j = liked_item[e] if liked_item[e] < unknown else unknown
+            for c in codes[j]:
+                if c > 0:
+                    counts[c, 0] += 1.0
+                    counts[c, 1] += 1.0 if e >= high - RECENT else 0.0
+        for k in range(bounds[q], bounds[q + 1]):
+            categories, share, late, lift = 0, 0.0, 0.0, 0.0
+            for c in codes[item[k]]:
+                if c > 0:
+                    categories += 1
+                    share += counts[c, 0]
+                    late += counts[c, 1]
+                    lift += counts[c, 0] / base[c]
+            if categories and positives:
+                out[k, 0] = share / (categories * positives)
+                out[k, 1] = late / (categories * recent)
+                out[k, 2] = np.log1p(lift / (categories * positives))
+            else:
+                out[k, 0], out[k, 1], out[k, 2] = 0.0, 0.0, np.log(2.0)
+        for e in range(low, high):
+            j = liked_item[e] if liked_item[e] < unknown else unknown
+            for c in codes[j]:
+                counts[c] = 0.0
+
+
+@numba.njit(cache=True)
+def gap(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, out: Any) -> None:
+    """Value − mean over the positives, its size, and its size against the recent positives."""
+    unknown = len(values) - 1
+    for q in range(len(bounds) - 1):
+        total, n, late, m = 0.0, 0, 0.0, 0
+        for e in range(liked[q + 1] - 1, liked[q] - 1, -1):
+            v = values[liked_item[e] if liked_item[e] < unknown else unknown]
+            if not np.isnan(v):
+                total, n = total + v, n + 1
+                if e >= liked[q + 1] - RECENT:
+                    late, m = late + v, m + 1
+        for k in range(bounds[q], bounds[q + 1]):
+            v = values[item[k]]
+            known = n > 0 and not np.isnan(v)
+            gap = v - total / n if known else 0.0
+            out[k, 0], out[k, 1] = gap, abs(gap)
+            out[k, 2] = abs(v - late / m) if known and m > 0 else abs(gap)
+
+
+@numba.njit(cache=True)
+def within(bounds: Any, score: Any, out: Any) -> None:
+    """z-score among the query's finite scores; 0 where there is none."""
+    for q in range(len(bounds) - 1):
+        total, squares, n = 0.0, 0.0, 0
+        for k in range(bounds[q], bounds[q + 1]):
+            if np.isfinite(score[k]):
+                total, n = total + score[k], n + 1
+        mean = total / n if n else 0.0
+        for k in range(bounds[q], bounds[q + 1]):
+            if np.isfinite(score[k]):
+                squares += (score[k] - mean) ** 2
+        scale = np.sqrt(squares / n) if n else 0.0
+        for k in range(bounds[q], bounds[q + 1]):
+            usable = np.isfinite(score[k]) and scale > 1e-9 * max(1.0, abs(mean))
+            out[k] = (score[k] - mean) / scale if usable else 0.0
