@@ -6,7 +6,7 @@ import pytest
 
 from tamis.cascade import registry
 from tamis.recall import Hot, ItemCF
-from tamis.schema import ChannelConfig, ConfigError, StageConfig
+from tamis.schema import ChannelConfig, ConfigError, MissingExtraError, StageConfig
 
 
 def test_by_short_name_and_by_path():
@@ -62,7 +62,7 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
     )
     (tmp_path / "my_broken.py").write_text("import a_module_that_is_not_there\n")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    with pytest.raises(ConfigError, match="no module 'my_stage'; install"):
+    with pytest.raises(ConfigError, match="no module 'my_stage'; put its file beside"):
         registry.find("recall", "my_stage:Mine")
     with pytest.raises(ConfigError, match="has no class 'Mein'; did you mean 'Mine'"):
         registry.find("recall", "my_stages:Mein")
@@ -71,3 +71,12 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
         registry.find("recall", "my_broken:Mine")
     assert registry.build("recall", "x", StageConfig(use="my_stages:Mine")).name == "x"
+
+
+def test_a_stage_without_its_optional_package(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tamis.recall.ease", raising=False)
+    monkeypatch.setitem(sys.modules, "scipy.linalg.lapack", None)  # as if not installed
+    assert "ease" not in registry.available("recall")
+    assert "itemcf" in registry.available("recall")
+    with pytest.raises(MissingExtraError, match=r"'ease' needs the package 'scipy.linalg.lapack'"):
+        registry.find("recall", "ease")

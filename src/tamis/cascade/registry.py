@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tamis.schema import ConfigError, StageConfig
+from tamis.schema import ConfigError, MissingExtraError, StageConfig
 
 ROOMS = ("recall", "filters", "prerank", "rank", "rerank")
 """Rooms that hold stages, one class a file."""
@@ -25,11 +27,19 @@ _NAMED = {
 
 
 def available(room: str) -> dict[str, type[Any]]:
-    """The stage classes of a room by short name (their file's), in alphabetical order."""
+    """The stage classes of a room by short name (their file's), in alphabetical order.
+
+    Those whose optional package is not installed are left out.
+    """
     package = importlib.import_module(f"tamis.{_checked(room)}")
     found: dict[str, type[Any]] = {}
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-        stages = _stages_in(f"tamis.{room}.{module.name}")
+        try:
+            stages = _stages_in(f"tamis.{room}.{module.name}")
+        except ModuleNotFoundError as error:
+            if _is_ours(error):
+                raise
+            continue
         if len(stages) > 1:
             raise ConfigError(
                 f"tamis/{room}/{module.name}.py holds several stages "
@@ -49,7 +59,15 @@ def find(room: str, use: str, where: str = "") -> Any:
     if ":" in use:
         return _by_path(use, place)
     if use.isidentifier() and use in _files(room):
-        stages = _stages_in(f"tamis.{room}.{use}")
+        try:
+            stages = _stages_in(f"tamis.{room}.{use}")
+        except ModuleNotFoundError as error:
+            if _is_ours(error):
+                raise
+            raise MissingExtraError(
+                f"tamis.toml: [{place}] use = {use!r} needs the package {error.name!r}, which is "
+                f"not installed: pip install {error.name}"
+            ) from error
         if len(stages) == 1:
             return stages[0]
     names = list(available(room))
@@ -60,6 +78,13 @@ def find(room: str, use: str, where: str = "") -> Any:
         + f" In tamis.{room}: {', '.join(names)}."
         + " A stage of your own is named by 'package.module:Class'."
     )
+
+
+def look_in(folder: Path | str) -> None:
+    """Lets `package.module:Class` name files of `folder` (a project's), before all others."""
+    place = str(Path(folder).resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
 
 
 def build(room: str, name: str, config: StageConfig | None = None) -> Any:
@@ -117,6 +142,10 @@ def _checked(room: str) -> str:
     return room
 
 
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "").split(".")[0] == "tamis"
+
+
 def _files(room: str) -> set[str]:
     package = importlib.import_module(f"tamis.{_checked(room)}")
     return {module.name for module in pkgutil.iter_modules(package.__path__)}
@@ -146,7 +175,7 @@ def _by_path(use: str, where: str) -> Any:
             raise  # the user's module exists; something that it imports does not
         raise ConfigError(
             f"tamis.toml: [{where}] use = {use!r}: no module {module_name!r}; "
-            f"install its package, or run where the file lies (or set PYTHONPATH)"
+            f"put its file beside tamis.toml, or install its package"
         ) from error
     stage = getattr(module, class_name, None)
     if stage is None:

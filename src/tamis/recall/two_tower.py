@@ -34,7 +34,7 @@ class TwoTowerConfig(ChannelSettings):
     """Width of the vectors."""
     hidden_units: tuple[int, ...] = ()
     """Hidden layers of each tower's MLP, added to the sum of its embeddings; () = the sum alone."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the user side's embedded values dropped in training."""
     history: Annotated[int, Field(ge=1, le=1000)] = 100
     """Most recent distinct liked items that make the user's vector (their mean)."""
@@ -52,7 +52,7 @@ class TwoTowerConfig(ChannelSettings):
     """Share of the negatives drawn by popularity^0.75; the rest are uniform."""
     full_below: Annotated[int, Field(ge=0)] = 20_000
     """Items up to which the softmax runs over all of them."""
-    epochs: Annotated[int, Field(ge=1)] = 8
+    epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the users, each at a new moment of his past."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
     """Passes when it starts from a former version's weights."""
