@@ -219,3 +219,16 @@ def test_long_questions_are_answered_in_parts(monkeypatch):
     whole = statistics.items(key, time)
     monkeypatch.setattr("tamis.features.statistics._CHUNK", 4)
     np.testing.assert_array_equal(statistics.items(key, time), whole)
+
+
+def test_reading_again_later_and_earlier_gives_what_a_first_reading_gives():
+    rows = [(0, 0, "click", NOW - k * HOUR) for k in range(0, 900, 7)]
+    data = dataset([*rows, (0, 1, "like", NOW - 3 * DAY)])
+    offline = OfflineCounts(data.events.item, data.events, 3, 6, ["1h", "1d", "7d", "30d"])
+    online = OnlineCounts.empty(3, 6, ["1h", "1d", "7d", "30d"])
+    online.add(data.events.item, data.events)
+    keys = np.arange(3, dtype=np.int32)
+    for days in (1, 2, 1, 40, 5):
+        time = np.full(3, NOW + days * DAY)
+        np.testing.assert_array_equal(online.read(keys, time).count, offline.read(keys, time).count)
+        np.testing.assert_array_equal(online.read(keys, time).count, offline.read(keys, time).count)

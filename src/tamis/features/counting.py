@@ -17,6 +17,7 @@ NEVER = np.iinfo(np.int64).min // 2
 def _clear(state: Any, k: Any) -> None:
     state.ring[k] = 0
     state.newest[k] = NEVER
+    state.summed_at[k] = NEVER
     state.total[k] = 0
     state.valued[k] = 0
     state.value[k] = 0.0
@@ -32,6 +33,7 @@ def _add(
     moment = min(time, arrival)
     for r in range(len(rings.width)):
         bucket, slots = moment // rings.width[r], rings.slots[r]
+        state.summed_at[k, r] = NEVER
         newest = state.newest[k, r]
         if bucket > newest:
             if newest != NEVER:  # explicit loops: slices would build views, several times dearer
@@ -61,6 +63,33 @@ def _between(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
 
 
 @numba.njit(cache=True)
+def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
+    """Sums ring r's windows as of bucket `now`; they hold until the bucket or the counts change."""
+    newest, slots = state.newest[k, r], rings.slots[r]
+    begin, end = rings.offset[r], rings.offset[r] + slots
+    previous = -1
+    for w in range(len(rings.ring)):
+        if rings.ring[w] != r:
+            continue
+        high = min(now, newest)
+        longer = previous >= 0 and rings.length[previous] <= rings.length[w]
+        if longer:
+            high = min(high, now - rings.length[previous])
+        low = max(now - rings.length[w], newest - slots) + 1
+        start, stop = begin + low % slots, begin + high % slots + 1
+        for b in range(state.total.shape[1]):
+            total = state.summed[k, previous, b] if longer else 0
+            if low <= high and start < stop:
+                total += _between(state.ring, k, b, start, stop)
+            elif low <= high:
+                total += _between(state.ring, k, b, start, end)
+                total += _between(state.ring, k, b, begin, stop)
+            state.summed[k, w, b] = total
+        previous = w
+    state.summed_at[k, r] = now
+
+
+@numba.njit(cache=True)
 def _read(
     state: Any,
     k: Any,
@@ -76,29 +105,12 @@ def _read(
 ) -> None:
     """Writes the counters of key k as of `time` into row `row` of the outputs."""
     behaviours = state.total.shape[1]
+    for r in range(len(rings.width)):
+        if state.summed_at[k, r] != time // rings.width[r]:
+            _sum_windows(state, k, rings, r, time // rings.width[r])
     for w in range(len(rings.ring)):
-        r = rings.ring[w]
-        if r < 0:
-            for b in range(behaviours):
-                count[row, w, b] = state.total[k, b]
-            continue
-        now, newest, slots = time // rings.width[r], state.newest[k, r], rings.slots[r]
-        high = min(now, newest)
-        if w > 0 and rings.ring[w - 1] == r and rings.length[w - 1] <= rings.length[w]:
-            high = min(high, now - rings.length[w - 1])
-            for b in range(behaviours):
-                count[row, w, b] = count[row, w - 1, b]
-        low = max(now - rings.length[w], newest - slots) + 1
-        if low > high:
-            continue
-        start, stop = rings.offset[r] + low % slots, rings.offset[r] + high % slots + 1
-        begin, end = rings.offset[r], rings.offset[r] + slots
         for b in range(behaviours):
-            if start < stop:
-                count[row, w, b] += _between(state.ring, k, b, start, stop)
-            else:
-                count[row, w, b] += _between(state.ring, k, b, start, end)
-                count[row, w, b] += _between(state.ring, k, b, begin, stop)
+            count[row, w, b] = state.total[k, b] if rings.ring[w] < 0 else state.summed[k, w, b]
     for b in range(behaviours):  # a slice assignment would build views, several times dearer
         total[row, b] = state.total[k, b]
         valued[row, b] = state.valued[k, b]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,10 +30,11 @@ class Scale:
         if not len(values):
             width = values.shape[1]
             return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
-        mean: Any = values.astype(np.float64).mean(axis=0)
-        std: Any = values.astype(np.float64).std(axis=0)
+        wide = values.astype(np.float64)
+        mean = np.asarray(wide.mean(axis=0), np.float32)
+        std = np.asarray(wide.std(axis=0), np.float32)
         std[std <= 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0  # a constant's noise is no scale
-        return cls(mean.astype(np.float32), std.astype(np.float32))
+        return cls(mean, std)
 
 
 @dataclass(frozen=True, eq=False)

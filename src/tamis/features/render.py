@@ -16,26 +16,17 @@ _LOG1P = np.log1p(np.arange(4096))
 """log(1 + n) of small counts: most are."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _log1p(n: Any) -> Any:
     return _LOG1P[n] if n < 4096 else np.log1p(n)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _days(now: Any, then: Any, usual: Any) -> Any:
     return usual if then == NEVER else np.log1p(max(now - then, 0) / _DAY)
 
 
-@numba.njit(cache=True)
-def _sum(counts: Any, mask: Any) -> Any:
-    n = 0
-    for b in range(len(mask)):
-        if mask[b]:
-            n += counts[b]
-    return n
-
-
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def render(
     count: Any,
     total: Any,
@@ -63,8 +54,16 @@ def render(
                 out[row, at] = _log1p(count[row, w, b])
                 at += 1
             for r in range(len(priors)):
-                s = _sum(count[row, w], successes[r])
-                n = max(_sum(count[row, w], trials[r]), s)
+                s = n = 0
+                for place in range(behaviours):  # lists end at the first -1; most hold one
+                    if successes[r, place] < 0:
+                        break
+                    s += count[row, w, successes[r, place]]
+                for place in range(behaviours):
+                    if trials[r, place] < 0:
+                        break
+                    n += count[row, w, trials[r, place]]
+                n = max(n, s)
                 out[row, at] = (s + priors[r, 0]) / (n + priors[r, 0] + priors[r, 1])
                 at += 1
         for g in range(len(means)):
@@ -75,7 +74,10 @@ def render(
                     n += valued[row, b]
             out[row, at] = (amount + means[g, 1] * means[g, 0]) / (n + means[g, 1])
             at += 1
-        out[row, at] = _log1p(_sum(total[row], plain))
+        events = 0
+        for b in range(behaviours):
+            events += total[row, b] if plain[b] else 0
+        out[row, at] = _log1p(events)
         at += 1
         out[row, at] = _days(time[row], first[row], ages[0])
         out[row, at + 1] = _days(time[row], latest[row], ages[1])

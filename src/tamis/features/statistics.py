@@ -81,11 +81,11 @@ class Recipe:
 
     @cached_property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """What the kernel reads: masks and priors."""
+        """What the kernel reads: behaviours of rates and means, priors."""
         behaviours = len(self.behaviours)
         return (
-            np.array([r.successes for r in self.rates], np.bool_).reshape(-1, behaviours),
-            np.array([r.trials for r in self.rates], np.bool_).reshape(-1, behaviours),
+            _listed([r.successes for r in self.rates], behaviours),
+            _listed([r.trials for r in self.rates], behaviours),
             np.array([(r.alpha, r.beta) for r in self.rates]).reshape(-1, 2),
             np.array([m.behaviours for m in self.means], np.bool_).reshape(-1, behaviours),
             np.array([(m.mean, m.strength) for m in self.means]).reshape(-1, 2),
@@ -136,6 +136,15 @@ class Recipe:
         rest = untupled(saved)
         rest.update(rates=rates, means=means)
         return cls(**rest)
+
+
+def _listed(masks: Sequence[tuple[bool, ...]], behaviours: int) -> NDArray[np.int64]:
+    """(R, B) the behaviours of each mask, then -1."""
+    out = np.full((len(masks), behaviours), -1)
+    for row, mask in zip(out, masks, strict=True):
+        chosen = np.flatnonzero(mask)
+        row[: len(chosen)] = chosen
+    return out
 
 
 def _usual_ages(

@@ -92,6 +92,10 @@ class State(NamedTuple):
     """(K,) earliest event time, NEVER without events."""
     latest: Int64
     """(K,) latest event time, NEVER without events."""
+    summed: Int32
+    """(K, W, B) window sums as last read; made again when the bucket or the counts change."""
+    summed_at: Int64
+    """(K, R) the bucket those sums are of."""
 
     @classmethod
     def empty(cls, keys: int, rings: Rings, behaviours: int) -> State:
@@ -103,7 +107,13 @@ class State(NamedTuple):
             np.zeros((keys, behaviours), np.float64),
             np.full(keys, NEVER),
             np.full(keys, NEVER),
+            np.zeros((keys, len(rings.ring), behaviours), np.int32),
+            np.full((keys, len(rings.width)), NEVER),
         )
+
+
+_KEPT = State._fields[:-2]
+"""What is saved; window sums are made again as they are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,12 +223,14 @@ class OnlineCounts:
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, array in self._state._asdict().items():
-            np.save(directory / f"{name}.npy", array)
+        for name in _KEPT:
+            np.save(directory / f"{name}.npy", getattr(self._state, name))
         (directory / "windows.json").write_text(json.dumps(self.windows))
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Opens what `save` wrote, memory-mapped; what it learns afterwards stays in memory."""
-        arrays = [opened(directory / f"{name}.npy") for name in State._fields]
-        return cls(json.loads((directory / "windows.json").read_text()), State(*arrays))
+        windows = json.loads((directory / "windows.json").read_text())
+        kept = {name: opened(directory / f"{name}.npy") for name in _KEPT}
+        keys, behaviours = kept["total"].shape
+        return cls(windows, State.empty(keys, Rings.of(windows), behaviours)._replace(**kept))
