@@ -64,7 +64,7 @@ class EstimatorConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=1)] = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Of the dense weights (Adam)."""
-    embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.02
+    embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """Of the id features' rows."""
     embedding_optimiser: Literal["rowadagrad", "lazyadam"] = "rowadagrad"
     l2: Annotated[float, Field(ge=0)] = 0.0

@@ -15,7 +15,7 @@ class FitOptions:
     batch_size: int = 2048
     learning_rate: float = 1e-3
     """Of the dense weights (Adam)."""
-    embedding_learning_rate: float = 0.02
+    embedding_learning_rate: float = 0.1
     """Of the fused embedding's rows."""
     embedding_optimiser: Literal["rowadagrad", "lazyadam"] = "rowadagrad"
     l2: float = 0.0
