@@ -64,6 +64,14 @@ def test_probes_are_tuned_to_the_target(lists_of_vectors):
     assert fewer.report.probes < index.report.probes
 
 
+def test_vectors_without_clusters_stay_exact():
+    vectors = np.random.default_rng(0).standard_normal((3000, 48)).astype(np.float32)
+    index = VectorIndex.build(vectors, k=50, exact_below=100, target_recall=0.99)
+    assert (index.report.kind, index.report.recall) == ("exact", 1.0)
+    item, _ = index.search(vectors[:5] * 3, 1)
+    assert item[:, 0].tolist() == [by_sorting(vectors, v, 1)[0] for v in vectors[:5]]
+
+
 def test_excluded_rows_make_room_for_the_next(lists_of_vectors):
     _, queries, index = lists_of_vectors
     whole, score = index.search(queries[:5], 40)

@@ -7,10 +7,10 @@ from math import ceil
 from typing import Literal
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.merge_kernels import merge_lists
 from tamis.cascade.query import Bool, Float32, Int32, Int64, Recalled
 from tamis.schema import ConfigError
 
@@ -88,8 +88,10 @@ def _silence_fallbacks(item: Int32, fallback: Bool) -> None:
 def _comparable(found: Bool, score: Float32, how: Normalise) -> NDArray[np.float64]:
     """(Q, C, k) scores made comparable between channels; 0 where nothing was found."""
     n = np.maximum(found.sum(axis=2, keepdims=True), 1)
+    value: NDArray[np.float64]
     if how == "rank":
-        value = 1 - np.arange(score.shape[2]) / n
+        place: NDArray[np.float64] = np.arange(score.shape[2], dtype=np.float64)
+        value = 1 - place / n
         return np.where(found, value, 0.0)
     s = np.where(found, score, 0.0).astype(np.float64)
     low = np.where(found, s, np.inf).min(axis=2, keepdims=True)
@@ -114,7 +116,7 @@ def _merged(
     snake: bool,
     limit: int,
 ) -> tuple[Int64, Int32, dict[str, NDArray[np.generic]]]:
-    out_item, rank, points, counts = _merge_lists(item, score, value, steps, snake, limit)
+    out_item, rank, points, counts = merge_lists(item, score, value, steps, snake, limit)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     columns: dict[str, NDArray[np.generic]] = {}
     for place, name in enumerate(names):
@@ -123,94 +125,3 @@ def _merged(
     within = np.arange(len(out_item)) - np.repeat(indptr[:-1], counts) + 1
     columns["recall"] = within.astype(np.int32)
     return indptr, out_item, columns
-
-
-@njit(cache=True, nogil=True)
-def _merge_lists(item, score, value, steps, snake, limit):  # pyright: ignore
-    """Per query: number the distinct items, order them, write them with every finder's mark."""
-    queries, channels, width = item.shape
-    most = channels * width
-    capacity = 1
-    while capacity < 2 * most:
-        capacity *= 2
-    table = np.full(capacity, -1, np.int32)
-    slot_of = np.empty((channels, width), np.int32)
-    slot_item = np.empty(most, np.int32)
-    out_item = np.empty(queries * min(most, limit), np.int32)
-    rank = np.zeros((len(out_item), channels), np.int32)
-    points = np.full((len(out_item), channels), np.nan, np.float32)
-    counts = np.zeros(queries, np.int64)
-    filled = 0
-    for q in range(queries):
-        table[:] = -1
-        n = _number(item[q], table, slot_of, slot_item)
-        if snake:
-            order = _snake(slot_of, steps, n)
-        else:
-            total = np.zeros(n, np.float64)
-            for c in range(channels):
-                for p in range(width):
-                    if slot_of[c, p] >= 0:
-                        total[slot_of[c, p]] += value[q, c, p]
-            order = np.argsort(-total, kind="mergesort")
-        kept = min(len(order), limit)
-        place_of = np.full(n, -1, np.int64)
-        for place in range(kept):
-            out_item[filled + place] = slot_item[order[place]]
-            place_of[order[place]] = filled + place
-        for c in range(channels):
-            for p in range(width):
-                slot = slot_of[c, p]
-                if slot >= 0 and place_of[slot] >= 0:
-                    rank[place_of[slot], c] = p + 1
-                    points[place_of[slot], c] = score[q, c, p]
-        counts[q] = kept
-        filled += kept
-    return out_item[:filled].copy(), rank[:filled], points[:filled], counts
-
-
-@njit(cache=True, nogil=True)
-def _number(item, table, slot_of, slot_item):  # pyright: ignore
-    """Gives equal items one slot number through an open hash table; returns how many there are."""
-    mask = len(table) - 1
-    n = 0
-    for c in range(item.shape[0]):
-        for p in range(item.shape[1]):
-            i = item[c, p]
-            slot_of[c, p] = -1
-            if i < 0:
-                continue
-            at = (i * 2654435761) & mask
-            while table[at] >= 0 and slot_item[table[at]] != i:
-                at = (at + 1) & mask
-            if table[at] < 0:
-                table[at] = n
-                slot_item[n] = i
-                n += 1
-            slot_of[c, p] = table[at]
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _snake(slot_of, steps, n):  # pyright: ignore
-    """The slots in the order in which the channels take them, round by round."""
-    channels, width = slot_of.shape
-    order = np.empty(n, np.int64)
-    taken = np.zeros(n, np.bool_)
-    cursor = np.zeros(channels, np.int64)
-    count = 0
-    moved = True
-    while moved:
-        moved = False
-        for c in range(channels):
-            places = steps[c]
-            while places > 0 and cursor[c] < width:
-                slot = slot_of[c, cursor[c]]
-                cursor[c] += 1
-                if slot >= 0 and not taken[slot]:
-                    taken[slot] = True
-                    order[count] = slot
-                    count += 1
-                    places -= 1
-                    moved = True
-    return order[:count]

@@ -104,16 +104,17 @@ def resolve(room: str, name: str, config: StageConfig | None = None) -> tuple[ty
     config = config or StageConfig()
     where = _section(room, name)
     use = config.use or name
-    stage = find(room, use, where)
-    if not (inspect.isclass(stage) and issubclass(getattr(stage, "Config", object), BaseModel)):
+    stage: Any = find(room, use, where)
+    if not (inspect.isclass(stage) and _has_config(stage)):
         raise ConfigError(
             f"tamis.toml: [{where}] use = {use!r}: not a stage: it must be a class with `Config`, "
             f"a pydantic model of its options"
         )
+    options: type[BaseModel] = getattr(stage, "Config")  # noqa: B009
     try:
-        return stage, stage.Config(**config.options)
+        return stage, options(**config.options)
     except ValidationError as error:
-        lines = [_problem(stage.Config, where, e) for e in error.errors()]
+        lines = [_problem(options, where, e) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -161,9 +162,13 @@ def _stages_in(module_name: str) -> list[type[Any]]:
         and thing.__module__ == module_name
         and not name.startswith("_")
         and not inspect.isabstract(thing)
-        and inspect.isclass(getattr(thing, "Config", None))
-        and issubclass(thing.Config, BaseModel)
+        and _has_config(thing)
     ]
+
+
+def _has_config(stage: Any) -> bool:
+    config = getattr(stage, "Config", None)
+    return inspect.isclass(config) and issubclass(config, BaseModel)
 
 
 def _by_path(use: str, where: str) -> Any:

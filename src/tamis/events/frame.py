@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tamis.events.log import Dataset, Events, Table
 from tamis.events.times import parse_times
 from tamis.schema import Behaviour, DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 
 def dataset_from_frame(
@@ -66,17 +67,17 @@ def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl
     """Those of `columns` that the frame has, as a Polars frame; pandas without pyarrow will do."""
     if isinstance(frame, pl.DataFrame):
         return frame
-    if not hasattr(frame, "columns"):
-        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(frame).__name__}")
-    named = {name: frame[name] for name in dict.fromkeys(columns) if name in frame.columns}
-    return pl.DataFrame(
-        [
-            pl.Series(
-                name, c.where(c.notna(), None).tolist() if c.dtype == object else c.to_numpy()
-            )
-            for name, c in named.items()
-        ]
-    )
+    table: Any = frame  # pandas comes without type stubs
+    if not hasattr(table, "columns"):
+        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(table).__name__}")
+    present = [name for name in dict.fromkeys(columns) if name in table.columns]
+    return pl.DataFrame([_from_pandas(name, table[name]) for name in present])
+
+
+def _from_pandas(name: str, column: Any) -> pl.Series:
+    if column.dtype == object:  # text, where a missing value may be None or NaN
+        return pl.Series(name, column.where(column.notna(), None).tolist())
+    return pl.Series(name, column.to_numpy())
 
 
 def _check_column(table: pl.DataFrame, name: str) -> None:
@@ -89,20 +90,20 @@ def _check_column(table: pl.DataFrame, name: str) -> None:
         )
 
 
-def _rows(name: str, ids: pl.Series) -> tuple[Table, np.ndarray]:
+def _rows(name: str, ids: pl.Series) -> tuple[Table, NDArray[np.int32]]:
     text = ids.cast(pl.String)
     unique = text.unique(maintain_order=True).alias("id")
     table = Table(name, unique, pl.DataFrame())
     return table, table.rows(text)
 
 
-def _numbers(column: pl.Series) -> np.ndarray:
+def _numbers(column: pl.Series) -> NDArray[np.float32]:
     if not column.dtype.is_numeric():
         raise DataError(f"column {column.name!r} must be numbers, not {column.dtype}")
     return column.cast(pl.Float32).to_numpy()
 
 
-def _milliseconds(column: pl.Series) -> np.ndarray:
+def _milliseconds(column: pl.Series) -> NDArray[np.int64]:
     times = parse_times(column)
     wrong = np.flatnonzero(times.bad | times.other_unit)
     if len(wrong):

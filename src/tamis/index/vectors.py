@@ -21,7 +21,9 @@ EXACT_BELOW = 30_000
 SQ8_ABOVE_BYTES = 2 * 2**30
 """Size of the float32 vectors above which lists hold 8-bit codes (found items are rescored)."""
 QUERIES_PER_BLOCK = 256
-TUNING_QUERIES = 256
+TUNING_QUERIES = 128
+WORTH_IT = 4
+"""Beyond this fraction of the lists (1 / 4), searching them is no faster than a full scan."""
 
 
 class Lists(Protocol):
@@ -71,7 +73,8 @@ class VectorIndex:
 
         Above `exact_below` rows, inverted lists are searched with the fewest probes that find
         `target_recall` of the exact best k of the tuning queries: a sample of `queries` (Q, d)
-        not used otherwise (user vectors, say), or of the vectors where none are given.
+        not used otherwise (user vectors, say), or of the vectors where none are given. Where that
+        takes a quarter of the lists or more, the index stays exact.
         Raises DataError where a value is not finite, ConfigError for a target outside (0, 1].
         """
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -93,6 +96,8 @@ class VectorIndex:
         k = min(k, len(vectors))
         wanted = exact.search(sample, k)[0]
         probes, recall = index._tune(sample, wanted, target_recall)
+        if probes > ivf.nlist // WORTH_IT:
+            return exact
         ivf.nprobe = probes
         index.report = IndexReport(kind, len(vectors), ivf.nlist, probes, k, recall, target_recall)
         return index
@@ -146,7 +151,8 @@ class VectorIndex:
         item[:] = np.where(place >= 0, found, -1)
 
     def _tune(self, queries: Float32, wanted: Int32, target: float) -> tuple[int, float]:
-        """The fewest probes that reach the target, by doubling and then halving the gap."""
+        """The fewest probes that reach the target, by doubling and then halving the gap; all
+        lists where even a `WORTH_IT`th of them does not."""
 
         def recall(probes: int) -> float:
             self._ivf.nprobe = probes
@@ -156,9 +162,13 @@ class VectorIndex:
             )
 
         low, high = 0, 1
-        while high < self._ivf.nlist and recall(high) < target:
-            low, high = high, min(2 * high, self._ivf.nlist)
-        while high - low > max(1, high // 32):
+        most = self._ivf.nlist // WORTH_IT
+        while high <= most and recall(high) < target:
+            low, high = high, 2 * high
+        if high > most and (low == most or recall(most) < target):
+            return self._ivf.nlist, 1.0
+        high = min(high, most)
+        while high - low > max(1, high // 16):
             middle = (low + high) // 2
             low, high = (low, middle) if recall(middle) >= target else (middle, high)
         return high, recall(high)
@@ -197,7 +207,7 @@ class VectorIndex:
 
 
 def _inverted_lists(vectors: Float32, seed: int) -> tuple[Any, str]:
-    """A filled faiss index: about 4 √N lists, trained on at most 64 vectors per list."""
+    """A filled faiss index: about 4 √N lists, trained on at most 40 vectors per list."""
     import faiss
 
     n, d = vectors.shape
@@ -211,8 +221,8 @@ def _inverted_lists(vectors: Float32, seed: int) -> tuple[Any, str]:
     else:
         kind = "ivf-flat"
         ivf = faiss.IndexIVFFlat(quantizer, d, lists, faiss.METRIC_INNER_PRODUCT)
-    ivf.cp.seed, ivf.cp.niter = seed + 1234, 10
-    ivf.cp.max_points_per_centroid = 64
+    ivf.cp.seed, ivf.cp.niter = seed + 1234, 8
+    ivf.cp.max_points_per_centroid = 40
     ivf.train(vectors)
     ivf.add(vectors)
     return ivf, kind

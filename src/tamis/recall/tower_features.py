@@ -110,22 +110,24 @@ def guessed(frame: pl.DataFrame) -> list[Feature]:
         kind = column.dtype
         distinct = column.n_unique()
         if isinstance(kind, pl.List) and not kind.inner.is_float():
-            found.append(VarLenSparseFeat(name, max_len=8))
+            found.append(VarLenSparseFeat(name=name, max_len=8))
         elif kind.is_numeric() or kind == pl.Boolean:
             few = distinct <= 50 and not kind.is_float()
-            found.append(SparseFeat(name) if few else DenseFeat(name, transform="quantile"))
+            found.append(
+                SparseFeat(name=name) if few else DenseFeat(name=name, transform="quantile")
+            )
         elif kind == pl.String and distinct > 1:
             found += _text(name, column, distinct)
     return found
 
 
-def _text(name: str, column: pl.Series, distinct: int) -> list[Feature]:
+def _text(name: str, column: pl.Series, distinct: int) -> Sequence[Feature]:
     for separator in ("|", ",", " "):
         lists = column.drop_nulls().str.split(separator)
         words = lists.explode().n_unique()
         if lists.list.len().max() not in (None, 1) and words <= min(FEW, distinct):
-            return [VarLenSparseFeat(name, separator=separator, max_len=8)]
-    return [SparseFeat(name)] if distinct <= min(FEW, max(50, len(column) // 4)) else []
+            return [VarLenSparseFeat(name=name, separator=separator, max_len=8)]
+    return [SparseFeat(name=name)] if distinct <= min(FEW, max(50, len(column) // 4)) else []
 
 
 def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:

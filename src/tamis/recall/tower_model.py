@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ class Tower(nn.Module):
 
 class TwoTowers(nn.Module):
     """User tower, item tower, one fused table."""
+
+    user_ids: Tensor
+    user_dense: Tensor
+    item_ids: Tensor
+    item_dense: Tensor
 
     def __init__(
         self,
@@ -140,7 +146,7 @@ class Listwise:
     def evaluate(self, model: nn.Module, valid: object, device: torch.device) -> dict[str, float]:
         return {}
 
-    def loss(self, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def loss(self, model: Any, batch: TowerBatch) -> Tensor:
         users = model.users(batch.user, batch.history) / self.temperature  # (B, dim)
         if self.sampler is None:
             return self._full(users, model.items(), batch)
@@ -159,22 +165,29 @@ class Listwise:
         self, users: Tensor, model: TwoTowers, batch: TowerBatch, sampler: Sampler
     ) -> Tensor:
         drawn = torch.from_numpy(sampler.draw()).to(users.device)
+        column, times = torch.unique(drawn, return_counts=True)
         rows, place = torch.unique(
-            torch.cat([batch.target.reshape(-1), drawn]), return_inverse=True
+            torch.cat([batch.target.reshape(-1), column]), return_inverse=True
         )
         items = model.items(rows)
-        log_q = torch.from_numpy(np.log(sampler.q)).to(users.device, torch.float32)[rows]
-        corrected = (users @ items.T).float() - log_q  # (B, distinct)
-        mine = torch.zeros_like(corrected, dtype=torch.bool)
-        example, liked = batch.known
-        at = torch.searchsorted(rows, liked).clamp(max=len(rows) - 1)
-        here = rows[at] == liked
-        mine[example[here], at[here]] = True
-        targets = place[: batch.target.numel()].view_as(batch.target)
-        counts = torch.bincount(place[batch.target.numel() :], minlength=len(rows))
-        positive = corrected.gather(1, targets)  # (B, P)
-        mine.scatter_(1, targets, True)  # row 0 pads targets: one negative fewer, no harm
-        negative = corrected + torch.log(counts.float())  # a row drawn twice counts twice
-        rest = torch.logsumexp(negative.masked_fill(mine, -torch.inf), 1, keepdim=True)
+        log_q = torch.from_numpy(np.log(sampler.q)).to(users.device, torch.float32)
+        n = batch.target.numel()
+        targets = items[place[:n]].view(*batch.target.shape, -1)  # (B, P, dim)
+        positive = (users.unsqueeze(1) * targets).sum(-1) - log_q[batch.target]  # (B, P)
+        logits = (users @ items[place[n:]].T).float() - log_q[column]  # (B, distinct)
+        logits = logits + torch.log(times.float())  # a row drawn twice counts twice
+        logits = logits.masked_fill(_liked(batch, column), -torch.inf)
+        rest = torch.logsumexp(logits, 1, keepdim=True)
         loss = torch.logaddexp(positive, rest) - positive
         return (torch.where(batch.weight > 0, loss, 0.0) * batch.weight).sum() / len(batch)
+
+
+def _liked(batch: TowerBatch, column: Tensor) -> Tensor:
+    """bool (B, C): does the example's user like the item row `column` (ascending), ever?"""
+    example = torch.cat([batch.known[0], torch.nonzero(batch.weight)[:, 0]])
+    item = torch.cat([batch.known[1], batch.target[batch.weight > 0]])
+    at = torch.searchsorted(column, item).clamp(max=len(column) - 1)
+    here = column[at] == item
+    liked = torch.zeros((len(batch), len(column)), dtype=torch.bool, device=column.device)
+    liked[example[here], at[here]] = True
+    return liked
