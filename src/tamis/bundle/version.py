@@ -116,6 +116,10 @@ class Versions:
             if not path.name.startswith("."):
                 yield Version(path, Manifest.read(path / MANIFEST))
 
+    def open(self, name: str) -> Version:
+        """A version by name; VersionError where there is none."""
+        return Version(self.root / name, Manifest.read(self.root / name / MANIFEST))
+
     def current(self, kind: Kind) -> Version:
         """The published version of a kind; VersionError where there is none yet."""
         pointer = self.root / kind.value
@@ -124,8 +128,7 @@ class Versions:
                 f"{self.root.parent} has no {kind.value} version yet: run `tamis train "
                 f"{self.root.parent}` first"
             )
-        path = self.root / pointer.read_text("utf-8").strip()
-        return Version(path, Manifest.read(path / MANIFEST))
+        return self.open(pointer.read_text("utf-8").strip())
 
     def publish(self, version: Version) -> None:
         """Makes it the current one of its kind, atomically."""

@@ -93,10 +93,13 @@ def build(room: str, name: str, config: StageConfig | None = None) -> Any:
     Raises ConfigError naming section, key, value and the known keys.
     """
     stage, settings = resolve(room, name, config)
-    built = stage(settings)
-    if room == "recall":
-        built.name = name  # two channels may share a class: itemcf, itemcf_long
-    return built
+    return _named(room, name, stage(settings))
+
+
+def load(room: str, name: str, config: StageConfig | None, directory: Path) -> Any:
+    """A fitted stage from what its `save` wrote, with the options of `tamis.toml`."""
+    stage, settings = resolve(room, name, config)
+    return _named(room, name, stage.load(directory, settings))
 
 
 def resolve(room: str, name: str, config: StageConfig | None = None) -> tuple[type[Any], BaseModel]:
@@ -116,6 +119,12 @@ def resolve(room: str, name: str, config: StageConfig | None = None) -> tuple[ty
     except ValidationError as error:
         lines = [_problem(options, where, e) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _named(room: str, name: str, stage: Any) -> Any:
+    if room == "recall":
+        stage.name = name  # two channels may share a class: itemcf, itemcf_long
+    return stage
 
 
 def _problem(config: type[BaseModel], where: str, error: Any) -> str:

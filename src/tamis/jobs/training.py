@@ -117,7 +117,7 @@ class _Trainer:
             settings,
             validation,
             self.meter.report(),
-            rejects.counts(),
+            rejects.counts,
             sum(s["seconds"] for s in self.meter.stages.values()),
         )
 
