@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, Layout, Rows
@@ -44,12 +44,12 @@ class LRNet(nn.Module):
 class LR(Estimator):
     """The pre-ranker `lr`."""
 
-    Config: ClassVar[type[EstimatorConfig]] = LRConfig
+    Config: ClassVar[type[BaseModel]] = LRConfig
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return LRNet(_without_max(layout), n_tasks)
 
-    def _probabilities(self, rows: Rows) -> Float32:
+    def probabilities(self, rows: Rows) -> Float32:
         """Block by block: what many rows share (the user's side) is summed once."""
         model = self._module()
         assert isinstance(model, LRNet)

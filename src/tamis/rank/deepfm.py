@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
@@ -70,7 +70,7 @@ class DeepFMNet(nn.Module):
 class DeepFM(Estimator):
     """The ranker `deepfm`."""
 
-    Config: ClassVar[type[EstimatorConfig]] = DeepFMConfig
+    Config: ClassVar[type[BaseModel]] = DeepFMConfig
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         assert isinstance(self.config, DeepFMConfig)

@@ -2,8 +2,9 @@
 
 from tamis.train.batches import Order, Source, batches
 from tamis.train.checkpoint import load_weights, save_weights
-from tamis.train.estimator import Context, Estimator, EstimatorConfig
-from tamis.train.hardware import native_bfloat16, torch_threads
+from tamis.train.estimator import Estimator, EstimatorConfig
+from tamis.train.frames import Context, FrameModel, check_labels
+from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import auc, grouped_ndcg, log_loss
 from tamis.train.objective import BinaryTasks, Metric, Objective
@@ -18,6 +19,7 @@ __all__ = [
     "EstimatorConfig",
     "FitOptions",
     "FitResult",
+    "FrameModel",
     "LazyAdam",
     "Metric",
     "Objective",
@@ -27,11 +29,13 @@ __all__ = [
     "Source",
     "auc",
     "batches",
+    "check_labels",
     "fit",
     "grouped_ndcg",
     "load_weights",
     "log_loss",
     "native_bfloat16",
+    "peak_mb",
     "predict",
     "save_weights",
     "tables_of",

@@ -57,4 +57,4 @@ def _discounted(
     first = np.searchsorted(ordered, np.arange(n))
     place = np.arange(len(ordered)) - first[ordered]
     gain = np.where(place < k, labels[order] / np.log2(2.0 + place), 0.0)
-    return np.bincount(ordered, weights=gain, minlength=n)
+    return np.bincount(ordered, weights=gain, minlength=n).astype(np.float64)
