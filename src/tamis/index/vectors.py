@@ -191,7 +191,7 @@ class VectorIndex:
         try:
             report = IndexReport(**json.loads((directory / "index.json").read_text("utf-8")))
             vectors = np.asarray(np.load(directory / "vectors.npy", mmap_mode="r"))
-            ivf = None
+            ivf: Any = None
             if report.kind != "exact":
                 import faiss
 

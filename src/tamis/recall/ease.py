@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from numba import njit
 from pydantic import Field
-from scipy.linalg.lapack import spotrf, spotri
+from scipy.linalg import lapack
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.events import Dataset
@@ -18,6 +18,7 @@ from tamis.schema import ConfigError, TrainingError
 
 QUERIES_PER_BLOCK = 64
 GB = 1e9
+_lapack: Any = lapack  # its routines are made at import, unseen by type checkers
 
 
 class EASEConfig(ChannelSettings):
@@ -101,9 +102,9 @@ class EASE(BaseChannel):
 
 def _weights(gram: np.ndarray, l2: float) -> np.ndarray:
     """B, in the memory of `gram` (Fortran order): Cholesky, inverse, scaled by its diagonal."""
-    factor, failed = spotrf(gram, lower=1, clean=0, overwrite_a=1)
+    factor, failed = _lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     if not failed:
-        inverse, failed = spotri(factor, lower=1, overwrite_c=1)
+        inverse, failed = _lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise TrainingError(f"EASE: XᵀX + λI is singular in float32; raise l2 = {l2:g}")
     # lower triangle in Fortran order = upper triangle of the C-ordered transpose

@@ -67,7 +67,8 @@ def tower_inputs(
     if use_user_id:
         users.add_ids("user", Side.USER, "user")
     for builder, side in ((users, Side.USER), (items, Side.ITEM)):
-        for feature in chosen[side] if encoders else ():
+        for feature in chosen[side] if encoders is not None else ():
+            assert encoders is not None
             encoders.add_columns(builder, feature, side)
     layouts = {Side.USER: users.build(), Side.ITEM: items.build()}
     encoded = {
