@@ -62,7 +62,7 @@ class LR(Estimator):
             logits += scores[block.pointer] if shared else scores
             first_id += block.ids.shape[1]
             first_number += block.dense.shape[1]
-        return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
+        return (1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))).astype(np.float32, copy=False)
 
 
 def _linear(model: LRNet, block: Block, first_id: int, first_number: int) -> Float32:

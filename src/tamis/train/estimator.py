@@ -135,7 +135,7 @@ class Estimator(FrameModel):
         about = json.loads((directory / SAVED).read_text())
         if about["model"] != cls.__name__:
             raise VersionError(f"{directory} holds a {about['model']}, not a {cls.__name__}")
-        self = cls(cls.Config(**about["config"]))
+        self = cls(**about["config"])
         self.layout, self.tasks = Layout.from_dict(about["layout"]), tuple(about["tasks"])
         self.model = self.build(self.layout, len(self.tasks), torch.Generator()).eval()
         load_weights(self.model, directory / "weights")

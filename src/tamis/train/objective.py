@@ -23,8 +23,10 @@ Metric = Callable[[NDArray[np.float32], Rows], float]
 class Objective(Protocol):
     """A loss over batches, and metrics over validation rows."""
 
-    by_group: bool
-    """Batches hold whole groups (`Rows.groups`)."""
+    @property
+    def by_group(self) -> bool:
+        """Batches hold whole groups (`Rows.groups`)."""
+        ...
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The scalar to minimise."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+FROZEN = -2
+"""The slot of a row that does not learn."""
+
 
 @njit(cache=True, nogil=True)
 def sum_row_gradients(  # type: ignore[no-untyped-def]
-    ids, grad, tail, field, scale, learns, slot, touched, sums, n
+    ids, grad, tail, field, scale, slot, touched, sums, n
 ):
     """Adds the gradients of a `RowGradient` to the sums of their rows; the new row count."""
     rows, width = ids.shape
@@ -20,11 +23,11 @@ def sum_row_gradients(  # type: ignore[no-untyped-def]
     for b in range(rows):
         for w in range(width):
             row = ids[b, w]
-            if not learns[row]:
+            s = slot[row]
+            if s == FROZEN:
                 continue
             f = field[w]
             c = scale[b, f]
-            s = slot[row]
             if s < 0:
                 s = n
                 n += 1
