@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tamis.cascade import Candidates, Cascade, History, Queries, Ragged, Recalled, Retrieval
-from tamis.cascade.trace import trace
+from tamis.cascade.tracing import trace
 from tamis.features import Block, Layout, Rows
 from tamis.schema import CascadeConfig, StageError
 
@@ -72,9 +72,7 @@ class Backwards:
 
 def hydrate(queries: Queries, candidates: Candidates) -> Rows:
     dense = candidates.item.astype(np.float32)[:, None]
-    return Rows(
-        Layout((), (), ()), [Block(np.zeros((len(dense), 0), np.int32), dense)], len(dense)
-    )
+    return Rows(Layout((), (), ()), [Block(np.zeros((len(dense), 0), np.int32), dense)], len(dense))
 
 
 def config(keep: int = 4, quota: int = 10, **channels: Any) -> CascadeConfig:

@@ -280,13 +280,13 @@ def test_former_rows_keep_their_numbers(folder: Path) -> None:
 
 
 def test_categories(folder: Path) -> None:
-    c = config(items={"category": "genres", "category_separator": "|"})
-    data, _ = read_dataset(c, folder, now=NOW)
-    assert item_categories(data.items, c.items).to_list() == [["Action", "Comedy"], [], ["Drama"]]
-    c = config(items={"category": "genres"})
-    assert item_categories(data.items, c.items).to_list() == [["Action|Comedy"], [], ["Drama"]]
-    with pytest.raises(ConfigError, match=r"items\.category"):
-        item_categories(data.items, config().items)
+    items = read_dataset(config(), folder, now=NOW)[0].items
+    assert item_categories(items, "genres", "|").to_list() == [["Action", "Comedy"], [], ["Drama"]]
+    assert item_categories(items, "genres").to_list() == [["Action|Comedy"], [], ["Drama"]]
+    with pytest.raises(
+        ConfigError, match=r"'genre' is not in the items' table \(its columns:.*genres"
+    ):
+        item_categories(items, "genre")
 
 
 def test_the_report_is_written(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -67,13 +67,14 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Raises VersionError where the file is missing or damaged."""
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if data["format"] > FORMAT:
                 raise VersionError(
                     f"{path}: written in format {data['format']}, this Tamis reads up to {FORMAT}: "
                     "upgrade tamis"
                 )
-            return cls(**{**data, "kind": Kind(data["kind"])})
+            data["kind"] = Kind(data["kind"])
+            return cls(**data)
         except FileNotFoundError:
             raise VersionError(f"{path.parent} is not a version: no {MANIFEST} in it") from None
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -137,7 +138,7 @@ class Versions:
         os.replace(temporary, self.root / version.manifest.kind.value)
 
     @contextmanager
-    def write(self, kind: Kind) -> Iterator[Draft]:
+    def write(self, kind: Kind) -> Generator[Draft]:
         """A directory to fill; finished and renamed on leaving, removed on any error."""
         created = datetime.now(UTC)
         name = self._free_name(f"{created:%Y-%m-%dT%H-%M-%S}-{kind.value}")

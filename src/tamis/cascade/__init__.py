@@ -1,23 +1,53 @@
 """The grammar: query, candidates, the stages' Protocols, the runner, the trace."""
 
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.fusion import Fusion
+from tamis.cascade.parts import Hydrate, Parts, queries_at, task_names
 from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer
-from tamis.cascade.query import History, Queries, Ragged, Recalled
+from tamis.cascade.query import (
+    Bool,
+    Float32,
+    History,
+    Int32,
+    Int64,
+    Queries,
+    Ragged,
+    Recalled,
+)
+from tamis.cascade.recommender import Answer, Place, Reason, Recommender, WhyNot
 from tamis.cascade.runner import Cascade, Outcome, Retrieval
+from tamis.cascade.tracing import Found, Trace, trace
 
 __all__ = [
+    "Answer",
+    "Bool",
     "Candidates",
     "Cascade",
     "Channel",
     "Explains",
     "Filter",
     "FitContext",
+    "Float32",
+    "Found",
+    "Fusion",
     "History",
+    "Hydrate",
+    "Int32",
+    "Int64",
     "Outcome",
+    "Parts",
+    "Place",
     "Queries",
     "Ragged",
+    "Reason",
     "Recalled",
+    "Recommender",
     "Reranker",
     "Retrieval",
     "Scorer",
+    "Trace",
+    "WhyNot",
+    "queries_at",
+    "task_names",
+    "trace",
 ]

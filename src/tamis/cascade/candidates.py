@@ -1,4 +1,4 @@
-"""The items under consideration: a structure of arrays, Q lists end to end, columns added by stages."""
+"""The items under consideration: Q lists end to end in arrays, to which stages add columns."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
+    ast.Div: np.true_divide,
+    ast.Pow: np.power,
 }
 LONGEST = 2000
 """Most characters of an expression."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tamis.bundle import Draft, Version
 from tamis.cascade import registry
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.fusion import Fusion
 from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
 from tamis.cascade.query import Queries, Ragged
-from tamis.cascade.fusion import Fusion
 from tamis.cascade.runner import Cascade, Retrieval
 from tamis.events import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
@@ -131,6 +131,4 @@ def task_names(config: ProjectConfig) -> Sequence[str]:
 
 
 def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:
-    return {
-        name: registry.load(room, name, config, path / name) for name, config in stages.items()
-    }
+    return {name: registry.load(room, name, config, path / name) for name, config in stages.items()}

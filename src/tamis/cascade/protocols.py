@@ -32,7 +32,7 @@ class FitContext:
 
 @runtime_checkable
 class Channel(Protocol):
-    """Recall. Class attribute `Config`: a pydantic model of its hyper-parameters, given to `__init__`."""
+    """Recall. Its attribute `Config` is a pydantic model of its options, given to `__init__`."""
 
     name: str
 
@@ -68,6 +68,10 @@ class Filter(Protocol):
     reason: str
     """One or two words for the trace: "seen", "out of stock"."""
 
+    def fit(self, data: Dataset, context: FitContext) -> Self:
+        """Reads what it needs of `data`: an attribute of the items, the behaviours' codes."""
+        ...
+
     def excluded(self, queries: Queries) -> Ragged | None:
         """Item rows known before recall to be refused, sorted per query; None if not enumerable."""
         ...
@@ -75,6 +79,11 @@ class Filter(Protocol):
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) which candidates stay."""
         ...
+
+    def save(self, directory: Path) -> None: ...
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self: ...
 
 
 @runtime_checkable
@@ -95,8 +104,17 @@ class Scorer(Protocol):
 class Reranker(Protocol):
     """Reorders; the first n places of each query are its slate."""
 
+    def fit(self, data: Dataset, context: FitContext) -> Self:
+        """Reads what it needs of `data`: categories, vectors."""
+        ...
+
     def order(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> NDArray[np.intp] | Sequence[int]:
         """A permutation within each query of the candidates, which come best first by `value`."""
         ...
+
+    def save(self, directory: Path) -> None: ...
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self: ...

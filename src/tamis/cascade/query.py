@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.features.history import History, Ragged
+from tamis.features import History, Ragged
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
+from tamis.cascade import registry
 from tamis.cascade.parts import Parts
 from tamis.cascade.query import Queries, Ragged
 from tamis.cascade.runner import Outcome
-from tamis.cascade.trace import Found, Trace, trace
+from tamis.cascade.tracing import Found, Trace, trace
 from tamis.events import UNKNOWN
 from tamis.schema import ConfigError
 
@@ -90,6 +91,7 @@ class Recommender:
     @classmethod
     def open(cls, project: Path | str, kind: Kind = Kind.SERVING) -> Recommender:
         """The current version of a project. Raises VersionError where there is none."""
+        registry.look_in(project)  # stages of the user's own lie beside tamis.toml
         return cls(Versions(Path(project)).current(kind))
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tamis.schema import ConfigError, MissingExtraError, StageConfig
+from tamis.schema import CascadeConfig, ConfigError, MissingExtraError, StageConfig
 
 ROOMS = ("recall", "filters", "prerank", "rank", "rerank")
 """Rooms that hold stages, one class a file."""
@@ -119,6 +119,28 @@ def resolve(room: str, name: str, config: StageConfig | None = None) -> tuple[ty
     except ValidationError as error:
         lines = [_problem(options, where, e) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+
+
+def check(cascade: CascadeConfig) -> None:
+    """Finds every declared stage and reads its options, so that a slip is told before the work.
+
+    Raises ConfigError with every fault.
+    """
+    declared: list[tuple[str, str, StageConfig]] = [
+        *(("recall", name, stage) for name, stage in cascade.channels.items()),
+        *(("filters", name, stage) for name, stage in cascade.filters.items()),
+        *([("prerank", "prerank", cascade.prerank)] if cascade.prerank else []),
+        ("rank", "rank", cascade.rank),
+        *(("rerank", name, stage) for name, stage in cascade.rerank.items()),
+    ]
+    faults: list[str] = []
+    for room, name, stage in declared:
+        try:
+            resolve(room, name, stage)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def _named(room: str, name: str, stage: Any) -> Any:

@@ -13,7 +13,7 @@ from tamis.schema import TamisError
 
 app = typer.Typer(
     name="tamis",
-    help="From raw event logs to explained recommendations: recall, filter, pre-rank, rank, re-rank.",
+    help="From raw event logs to explained slates: recall, filter, pre-rank, rank, re-rank.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -105,7 +105,9 @@ def evaluate(
 @app.command()
 def recommend(
     project: ProjectDir,
-    user: Annotated[str | None, typer.Option(help="External id; unknown users get hot items.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="External id; unknown users get hot items.")
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Places of the slate.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item id to leave out.")] = None,
     explain: Annotated[bool, typer.Option(help="Say for each item why it is there.")] = False,
@@ -153,7 +155,9 @@ def simulate(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path("tamis-demo"),
+    folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path(
+        "tamis-demo"
+    ),
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:

@@ -13,9 +13,17 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tamis.cascade.recommender import Answer, Reason
+    from tamis.cascade import Answer, Reason
     from tamis.events import Finding
-    from tamis.jobs import Demo, Evaluation, Fetched, Initialised, Simulated, TrainReport, VersionLine
+    from tamis.jobs import (
+        Demo,
+        Evaluation,
+        Fetched,
+        Initialised,
+        Simulated,
+        TrainReport,
+        VersionLine,
+    )
 
 console = Console()
 _errors = Console(stderr=True)
@@ -66,9 +74,7 @@ def doctor(findings: Sequence[Finding], json_wanted: bool) -> None:
     table = Table("", "where", "what", "how to mend it", title="tamis doctor", title_justify="left")
     for f in findings:
         colour = _SEVERITY.get(f.severity, "white")
-        table.add_row(
-            f"[{colour}]{f.severity}[/]", escape(f.where), escape(f.what), escape(f.cure)
-        )
+        table.add_row(f"[{colour}]{f.severity}[/]", escape(f.where), escape(f.what), escape(f.cure))
     console.print(table)
     return None
 

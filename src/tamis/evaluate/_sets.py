@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.cascade import Ragged
-from tamis.cascade.query import Bool, Int64
+from tamis.cascade import Bool, Int64, Ragged
 from tamis.schema import StageError
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import Ragged
-from tamis.cascade.query import Bool, Int32, Int64
+from tamis.cascade import Bool, Int32, Int64, Ragged
 from tamis.evaluate._sets import member, repeated
 from tamis.schema import StageError
 

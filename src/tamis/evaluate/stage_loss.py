@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.cascade import Ragged
-from tamis.cascade.query import Bool
+from tamis.cascade import Bool, Ragged
 from tamis.evaluate._sets import member
 
 STAGES: tuple[str, ...] = (

@@ -2,6 +2,7 @@
 
 from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
 from tamis.events.doctor import Finding, examine
+from tamis.events.frame import columns_of, dataset_from_frame
 from tamis.events.guess import Guess, guess_config, write_guess
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
 from tamis.events.read import read_dataset
@@ -20,7 +21,9 @@ __all__ = [
     "Table",
     "Window",
     "cache_dir",
+    "columns_of",
     "cuts",
+    "dataset_from_frame",
     "examine",
     "fetch",
     "find_source",

@@ -64,20 +64,27 @@ def dataset_from_frame(
 
 
 def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Those of `columns` that the frame has, as a Polars frame; pandas without pyarrow will do."""
+    """A Polars frame with those columns; pandas without pyarrow will do.
+
+    Where a column is missing, all are kept for the caller's error to suggest the close one.
+    """
     if isinstance(frame, pl.DataFrame):
         return frame
     table: Any = frame  # pandas comes without type stubs
     if not hasattr(table, "columns"):
         raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(table).__name__}")
-    present = [name for name in dict.fromkeys(columns) if name in table.columns]
-    return pl.DataFrame([_from_pandas(name, table[name]) for name in present])
+    all_there = set(columns) <= set(table.columns)
+    wanted = [name for name in table.columns if not all_there or name in columns]
+    return pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted])
 
 
 def _from_pandas(name: str, column: Any) -> pl.Series:
-    if column.dtype == object:  # text, where a missing value may be None or NaN
-        return pl.Series(name, column.where(column.notna(), None).tolist())
-    return pl.Series(name, column.to_numpy())
+    values = column.to_numpy()
+    if values.dtype != object:
+        return pl.Series(name, values)
+    # Texts or lists: a missing value may be None, NaN or pandas.NA.
+    present = zip(values, column.isna(), strict=True)
+    return pl.Series(name, [None if gone else value for value, gone in present], strict=False)
 
 
 def _check_column(table: pl.DataFrame, name: str) -> None:

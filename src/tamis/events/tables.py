@@ -152,21 +152,27 @@ def with_ids(table: Table, ids: pl.Series) -> Table:
     )
 
 
-def item_categories(table: Table, config: TableConfig) -> pl.Series:
+def item_categories(items: Table, column: str, separator: str | None = None) -> pl.Series:
     """(N,) list of each item's categories as text; an empty list where there is none.
 
+    The column holds one value, a list, or a text of several split by `separator`.
+
     Raises:
-        ConfigError: no category column is declared.
+        ConfigError: the items have no such column.
     """
-    if not config.category:
-        raise ConfigError('`items.category` is not set: name the column, like category = "genres".')
-    column = table.frame[config.category]
-    if isinstance(column.dtype, pl.List | pl.Array):
-        lists = column.cast(pl.List(pl.String))
-    elif config.category_separator:
-        lists = column.cast(pl.String).str.split(config.category_separator)
+    if column not in items.frame.columns:
+        known = ", ".join(items.frame.columns) or "none"
+        raise ConfigError(
+            f"category column {column!r} is not in the items' table (its columns: {known}); "
+            f"name one of them"
+        )
+    values = items.frame[column]
+    if isinstance(values.dtype, pl.List | pl.Array):
+        lists = values.cast(pl.List(pl.String))
+    elif separator:
+        lists = values.cast(pl.String).str.split(separator)
     else:
-        lists = column.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
+        lists = values.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
     cleaned = pl.element().str.strip_chars()
     kept = lists.to_frame("c").select(
         pl.col("c")

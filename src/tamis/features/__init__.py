@@ -1,6 +1,7 @@
 """Turns events, users, items and context into model inputs: one code path, offline and online."""
 
 from tamis.features.encoders import DenseEncoder, VarLenEncoder
+from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.frame import FrameSpace
 from tamis.features.guess import default_features
 from tamis.features.histories import Histories
@@ -16,12 +17,14 @@ __all__ = [
     "Block",
     "DenseColumn",
     "DenseEncoder",
+    "Encoders",
     "FeatureSpace",
     "FrameSpace",
     "Histories",
     "History",
     "IdColumn",
     "Layout",
+    "LayoutBuilder",
     "OfflineStatistics",
     "OnlineStatistics",
     "Ragged",

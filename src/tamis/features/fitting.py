@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tamis.events import Dataset, item_categories
 from tamis.features.attributes import CONTEXTS, Attributes, HistoryLookup
-from tamis.features.encoders import numbers, split
+from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.fitted import Fitted, Scale, is_history, item_order, user_order
 from tamis.features.history import Float32, Int32
@@ -295,7 +295,9 @@ def _interest(
     column = item_category or (config.items.category if config is not None else None)
     read = {f.source for f in item_order(encoders.features, sources.sides)}
     if column is not None and column not in read:
-        lists = _category_lists(data, config, column)
+        ours = config is not None and column == config.items.category
+        separator = config.items.category_separator if config is not None and ours else None
+        lists = item_categories(data.items, column, separator)
         flat = lists.explode()
         unknown = pl.Series(lists.name, [None], dtype=lists.dtype)
         feature = VarLenSparseFeat(name=column, max_len=32)
@@ -304,20 +306,6 @@ def _interest(
         categories.append(_category(column, codes, popular))
     positive = np.array([b.positive for b in data.behaviours], np.bool_)
     return Interest(positive, (), tuple(categories), tuple(numeric))
-
-
-def _category_lists(data: Dataset, config: ProjectConfig | None, column: str) -> pl.Series:
-    if config is not None and column == config.items.category:
-        return item_categories(data.items, config.items)
-    if column not in data.items.frame.columns:
-        raise ConfigError(
-            f"item_category = {column!r} is no column of the items; they have "
-            f"{', '.join(data.items.frame.columns)}"
-        )
-    values = data.items.frame[column]
-    if isinstance(values.dtype, pl.List | pl.Array):
-        return split(values, None)
-    return values.cast(pl.String).to_frame(column).select(pl.concat_list(column)).to_series()
 
 
 def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float32:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.events import columns_of
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, column_of
 from tamis.features.layout import Layout
@@ -21,29 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 Float32 = NDArray[np.float32]
-
-
-def to_polars(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """A Polars frame of the wanted columns; pandas' NaN among objects becomes null."""
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    if not hasattr(frame, "columns"):
-        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(frame).__name__}")
-    named = set(map(str, frame.columns))
-    # Where a column is missing, all are kept for the error to suggest the close one.
-    all_there = bool(columns) and named.issuperset(columns)
-    wanted = [c for c in frame.columns if not all_there or c in columns]
-    pandas: Any = frame  # it has no complete types
-    return pl.DataFrame([_series(str(name), pandas[name].to_numpy()) for name in wanted])
-
-
-def _series(name: str, values: NDArray[Any]) -> pl.Series:
-    if values.dtype != object:
-        return pl.Series(name, values)
-    # A list compared with itself is True; only NaN differs from itself.
-    missing = [v is None or (isinstance(v, float) and v != v) for v in values.tolist()]
-    cleaned = [None if gone else v for v, gone in zip(values, missing, strict=True)]
-    return pl.Series(name, cleaned, strict=False)
 
 
 class FrameSpace:
@@ -68,7 +46,7 @@ class FrameSpace:
         Raises DataError for an empty frame, a missing column or one of the wrong type, and
         ConfigError for features that contradict each other.
         """
-        table = to_polars(frame, [f.source for f in features])
+        table = columns_of(frame, [f.source for f in features])
         if not len(table):
             raise DataError("the training frame is empty; features are fitted on at least one row")
         return cls(Encoders.fit(features, lambda f: column_of(table, f)))
@@ -85,7 +63,7 @@ class FrameSpace:
         """
         named = [weights] if isinstance(weights, str) else []
         wanted = [*(f.source for f in self.features), *labels, *named]
-        table = to_polars(frame, wanted)
+        table = columns_of(frame, wanted)
         ids, dense = self._encoders.encode(
             self.layout, self.features, lambda f: column_of(table, f), len(table)
         )

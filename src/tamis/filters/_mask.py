@@ -8,8 +8,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from tamis.cascade import Candidates, FitContext, Queries, Ragged
-from tamis.cascade.query import Bool
+from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
 from tamis.events import Dataset, Table
 from tamis.schema import ConfigError, NotFittedError, StageError
 

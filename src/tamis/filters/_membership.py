@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tamis.cascade import Candidates, Ragged
-from tamis.cascade.query import Bool, Int32, Int64
+from tamis.cascade import Bool, Candidates, Int32, Int64, Ragged
 
 
 def outside(candidates: Candidates, lists: Ragged) -> Bool:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from tamis.cascade.query import Bool
+from tamis.cascade import Bool
 from tamis.events import Table
 from tamis.filters._mask import ItemMaskFilter, column_of
 from tamis.schema import ConfigError

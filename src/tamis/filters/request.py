@@ -7,8 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from tamis.cascade import Candidates, FitContext, Queries, Ragged
-from tamis.cascade.query import Bool
+from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
 from tamis.events import Dataset
 from tamis.filters._membership import outside
 

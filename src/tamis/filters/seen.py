@@ -8,8 +8,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from tamis.cascade import Candidates, FitContext, Queries, Ragged
-from tamis.cascade.query import Bool
+from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
 from tamis.events import Dataset
 from tamis.filters._membership import outside, sorted_sets
 from tamis.schema import ConfigError, NotFittedError

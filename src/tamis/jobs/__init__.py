@@ -1,9 +1,9 @@
 """What runs to its end: fetch, init, doctor, train, evaluate, recommend, simulate, demo."""
 
 from tamis.jobs.data import Fetched, Initialised, doctor, fetch, init
-from tamis.jobs.showcase import Demo, demo
 from tamis.jobs.evaluation import Evaluation, evaluate
 from tamis.jobs.project import Project, open
+from tamis.jobs.showcase import Demo, demo
 from tamis.jobs.simulation import Simulated, simulate
 from tamis.jobs.training import TrainReport, train
 from tamis.jobs.versioning import VersionLine, versions

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Outcome, Queries, Ragged
-from tamis.cascade.parts import Hydrate, queries_at, task_names
-from tamis.cascade.recommender import Recommender
+from tamis.cascade import Hydrate, Outcome, Queries, Ragged, Recommender, task_names
 from tamis.evaluate import (
     CalibrationBin,
     StageRecord,
@@ -37,10 +35,10 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.events import UNKNOWN, Dataset, item_categories
+from tamis.events import UNKNOWN, item_categories
 from tamis.features import Histories, OfflineStatistics
 from tamis.jobs.project import Project
-from tamis.jobs.replay import has_impressions, impression_window, task_codes
+from tamis.jobs.replay import has_impressions, impression_window
 from tamis.jobs.steps import Steps
 from tamis.schema import DataError
 
@@ -128,14 +126,18 @@ class _Judge:
                 "without_history": int((~known).sum()),
             },
             "cascade": _figures(slates[known], positives),
-            "channels": {name: _figures(items[known], positives) for name, items in channels.items()},
+            "channels": {
+                name: _figures(items[known], positives) for name, items in channels.items()
+            },
             "without_history": _figures(slates[~known], _pick(held.positives, ~known)),
             "intervals": {
                 name: paired_bootstrap(ours, other, seed=self.config.seed).to_dict()
                 for name, other in theirs.items()
             },
             "stage_loss": stage_loss(positives, _pick_record(record, known)),
-            "coverage": {f"coverage@{SLATE}": coverage(slates[known], len(self.parts.items), SLATE)},
+            "coverage": {
+                f"coverage@{SLATE}": coverage(slates[known], len(self.parts.items), SLATE)
+            },
             "diversity": self._diversity(slates[known]),
             **self._ranker(outcomes, held),
             "latency_ms": self._latency(held.users[known]),
@@ -186,9 +188,12 @@ class _Judge:
         }
 
     def _diversity(self, slates: NDArray[np.int32]) -> dict[str, float]:
-        if self.config.items.category is None:
+        declared = self.config.items
+        if declared.category is None:
             return {}
-        codes = _codes(item_categories(self.parts.items, self.config.items))
+        codes = _codes(
+            item_categories(self.parts.items, declared.category, declared.category_separator)
+        )
         return {f"intra_list@{SLATE}": mean(diversity(slates, codes, SLATE))}
 
     def _ranker(self, outcomes: list[Outcome], held: _Held) -> dict[str, Any]:
@@ -265,7 +270,7 @@ class _Judge:
             "test_from": self.config.split.test_from,
             "cut": str(np.datetime64(self.cut, "ms")),
             "queries": "one per user at the cut; users with a positive event after it",
-            "positives": "items of the user's positive behaviours after the cut, not seen before it",
+            "positives": "items of the user's positive behaviours after the cut, unseen before it",
             "positive_behaviours": [b.name for b in self.data.behaviours if b.positive],
             "candidates": f"full catalogue, {len(self.parts.items)} items",
             "seen_masked": True,
@@ -325,12 +330,10 @@ def _record(outcomes: list[Outcome]) -> StageRecord:
 
 
 def _pick_record(record: StageRecord, where: NDArray[np.bool_]) -> StageRecord:
-    return StageRecord(
-        **{
-            name: None if lists is None else _pick(lists, where)
-            for name, lists in vars(record).items()
-        }
-    )
+    kept: dict[str, Any] = {
+        name: None if lists is None else _pick(lists, where) for name, lists in vars(record).items()
+    }
+    return StageRecord(**kept)
 
 
 def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:

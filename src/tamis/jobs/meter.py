@@ -16,7 +16,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass
 class Meter:
-    """Collects `{stage: {seconds, peak_mb, samples_per_second}}`; a stage measured twice adds up."""
+    """Collects `{stage: {seconds, peak_mb, samples_per_second}}`; one measured twice adds up."""
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
@@ -47,7 +47,7 @@ class Meter:
 
 
 def peak_mb() -> float:
-    """Peak resident memory in MB since the last reset (since the start where it cannot be reset)."""
+    """Peak resident memory in MB since the last reset (since the start where none is possible)."""
     if _STATUS.exists():
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

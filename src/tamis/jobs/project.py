@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.cascade.recommender import Answer, Recommender
+from tamis.cascade import Answer, Recommender, registry
 from tamis.events import Dataset, Finding, Rejects, examine, read_dataset
 from tamis.schema import ConfigError, ProjectConfig, load_config
 
@@ -32,11 +32,14 @@ class Project:
                 f"{self.root} has no {CONFIG}: run `tamis init {self.root}` to have one written "
                 "from your tables, or `tamis demo` for a ready project"
             )
+        registry.look_in(self.root)  # stages of the user's own lie beside tamis.toml
 
     @cached_property
     def config(self) -> ProjectConfig:
         """The declaration. Raises ConfigError naming every fault of `tamis.toml`."""
-        return load_config(self.root / CONFIG)
+        config = load_config(self.root / CONFIG)
+        registry.check(config.cascade)
+        return config
 
     @cached_property
     def _read(self) -> tuple[Dataset, Rejects]:

@@ -15,8 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Candidates, History, Queries, Ragged, Retrieval
-from tamis.cascade.parts import queries_at
+from tamis.cascade import Candidates, History, Queries, Ragged, Retrieval, queries_at
 from tamis.events import UNKNOWN, Dataset
 from tamis.features import Histories
 from tamis.schema import ProjectConfig, TrainingError

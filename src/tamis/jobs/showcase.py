@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from tamis.cascade.recommender import Answer
+from tamis.cascade import Answer
 from tamis.jobs.data import fetch
 from tamis.jobs.evaluation import Evaluation, evaluate
 from tamis.jobs.project import CONFIG, Project
@@ -27,9 +27,7 @@ class Demo:
     answer: Answer
 
 
-def demo(
-    folder: Path | str = "tamis-demo", *, device: str = "cpu", progress: bool = False
-) -> Demo:
+def demo(folder: Path | str = "tamis-demo", *, device: str = "cpu", progress: bool = False) -> Demo:
     """Fetches the data (once: it is cached), trains, evaluates, and recommends to one user."""
     folder = Path(folder)
     fetched = fetch(DATA, folder, progress=progress)

@@ -1,9 +1,9 @@
 """Training: settings chosen on validation, then two versions that are never confused.
 
-    cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
-    choose    rows      rows     rows     stop the fits
-    evaluation version: rows of w1 … validation, channels on all before the test cut
-    serving version:    rows of w1 … test, channels on all
+cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
+choose    rows      rows     rows     stop the fits
+evaluation version: rows of w1 … validation, channels on all before the test cut
+serving version:    rows of w1 … test, channels on all
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 import tamis
 from tamis.bundle import Kind, Version, Versions
-from tamis.cascade import FitContext, Retrieval, registry
-from tamis.cascade.parts import Hydrate, Parts, task_names
+from tamis.cascade import FitContext, Hydrate, Parts, Retrieval, registry, task_names
 from tamis.events import Dataset, Window, test_cut, windows
 from tamis.features import (
     FeatureSpace,
@@ -90,9 +88,7 @@ class _Trainer:
     progress: bool
     meter: Meter = field(default_factory=Meter)
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
-    _replays: dict[Window, Replay] = field(
-        default_factory=dict[Window, Replay]
-    )
+    _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
         self.steps = Steps(self.progress)
@@ -107,8 +103,7 @@ class _Trainer:
         with self.steps:
             settings, validation, curves = self._choose()
             published = {
-                kind.value: self._version(kind, settings, validation, curves).name
-                for kind in kinds
+                kind.value: self._version(kind, settings, validation, curves).name for kind in kinds
             }
         rejects = self.project.rejects
         rejects.write(self.project.root / "rejects.csv")
@@ -214,9 +209,7 @@ class _Trainer:
         scorer = registry.build(stage, stage, _overridden(declared, settings))
         return scorer.fit(rows, valid, task_names(self.config), self._context())
 
-    def _space(
-        self, cut: int, shown: Sequence[Window]
-    ) -> tuple[FeatureSpace, Dataset]:
+    def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
         """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
         known = self.data.as_of(cut)
         replay = self._replays_of(shown)
@@ -246,9 +239,7 @@ class _Trainer:
             # Known by the window's end: a label is not something that arrived later.
             known = self.data.as_of(max(window.end, self.test_cut))
             if self.impressions:
-                replay = impression_window(
-                    self.config, known, self.histories, window, IMPRESSIONS
-                )
+                replay = impression_window(self.config, known, self.histories, window, IMPRESSIONS)
             else:
                 retrieval = self._retrieval(window.start)
                 with self.meter.stage("replay"):
@@ -303,5 +294,3 @@ def _with_settings(config: ProjectConfig, settings: dict[str, Any]) -> ProjectCo
         for stage, chosen in settings.items()
     }
     return config.model_copy(update={"cascade": config.cascade.model_copy(update=stages)})
-
-

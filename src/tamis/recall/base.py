@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset
-from tamis.events.frame import columns_of, dataset_from_frame
+from tamis.events import Dataset, columns_of, dataset_from_frame
 from tamis.recall.interactions import at_end
 from tamis.schema import ConfigError, DataError, NotFittedError, VersionError
 

@@ -10,8 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.events import Dataset
-from tamis.features import Layout
-from tamis.features.encoding import Encoders, LayoutBuilder
+from tamis.features import Encoders, Layout, LayoutBuilder
 from tamis.schema import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
 
 PAD, FIRST = 0, 2

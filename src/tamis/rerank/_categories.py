@@ -9,10 +9,9 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from tamis.cascade import Ragged
-from tamis.cascade.query import Int32, Int64
+from tamis.cascade import Int32, Int64, Ragged
 from tamis.events import Table, item_categories
-from tamis.schema import ConfigError, StageError, TableConfig
+from tamis.schema import StageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +26,7 @@ class ItemCategories:
     @classmethod
     def read(cls, items: Table, column: str, separator: str | None = None) -> Self:
         """From a column of the items' table: one value, a list, or a text split by `separator`."""
-        if column not in items.frame.columns:
-            known = ", ".join(items.frame.columns) or "none"
-            raise ConfigError(
-                f"re-rank: column {column!r} is not in the items' table (its columns: {known}); "
-                f"set `column` to one of them"
-            )
-        declared = TableConfig(path="", id="", category=column, category_separator=separator)
-        values = item_categories(items, declared)
+        values = item_categories(items, column, separator)
         rows = pl.DataFrame({"row": np.arange(len(items), dtype=np.int64), "value": values})
         rows = rows.explode("value").drop_nulls()
         rows = rows.unique(["row", "value"], keep="first", maintain_order=True)

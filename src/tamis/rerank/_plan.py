@@ -10,8 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import Ragged
-from tamis.cascade.query import Int32, Int64
+from tamis.cascade import Int32, Int64, Ragged
 
 
 def arrange(

@@ -14,8 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from tamis.cascade import Candidates, FitContext, Queries
-from tamis.cascade.query import Float32, Int32, Int64
+from tamis.cascade import Candidates, FitContext, Float32, Int32, Int64, Queries
 from tamis.events import Dataset, Table
 from tamis.rerank._categories import ItemCategories
 from tamis.schema import ConfigError, NotFittedError, StageError

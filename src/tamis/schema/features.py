@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ class _Declared(BaseModel):
     column: str | None = None
     """Column of the table; None = the same as `name`."""
 
-    def __init__(self, name: str | None = None, /, **data: object) -> None:
+    def __init__(self, name: str | None = None, /, **data: Any) -> None:
         # SparseFeat("user_id") reads better than SparseFeat(name="user_id"); both work.
         super().__init__(**({"name": name} | data if name is not None else data))
 
@@ -55,6 +55,10 @@ class SparseFeat(_Declared):
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
 
+    if TYPE_CHECKING:  # a checker takes the fields for keywords only
+
+        def __init__(self, name: str | None = None, /, **data: Any) -> None: ...
+
 
 class DenseFeat(_Declared):
     """Numbers. A missing value becomes the transform's neutral value plus an indicator column.
@@ -74,6 +78,10 @@ class DenseFeat(_Declared):
     """Numbers per row (> 1: a vector column)."""
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Width of the embedded bucket of `quantile` and `bucket`."""
+
+    if TYPE_CHECKING:  # a checker takes the fields for keywords only
+
+        def __init__(self, name: str | None = None, /, **data: Any) -> None: ...
 
 
 class VarLenSparseFeat(_Declared):
@@ -98,6 +106,10 @@ class VarLenSparseFeat(_Declared):
     """Behaviours whose events make this a history feature."""
     min_count: Annotated[int, Field(ge=1)] = 1
     """Ids seen less often in training are "unseen"."""
+
+    if TYPE_CHECKING:  # a checker takes the fields for keywords only
+
+        def __init__(self, name: str | None = None, /, **data: Any) -> None: ...
 
 
 Feature = SparseFeat | DenseFeat | VarLenSparseFeat

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET
 
 import tamis
-from tamis.cascade.recommender import Answer
+from tamis.cascade import Answer
 from tamis.serve.engine import Engine, Recommends
 from tamis.serve.failures import HANDLERS, NotReadyError
 from tamis.serve.messages import (

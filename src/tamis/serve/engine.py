@@ -8,7 +8,7 @@ from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
 
-from tamis.cascade.recommender import Answer
+from tamis.cascade import Answer
 
 log = logging.getLogger("tamis.serve")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from tamis.cascade.recommender import Recommender
+from tamis.cascade import Recommender
 from tamis.schema import ConfigError
 from tamis.serve.app import create_app
 

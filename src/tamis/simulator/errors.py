@@ -5,7 +5,6 @@ SimulationError
 └── SimulationOutputError (also OSError)      a folder that cannot hold the tables
 """
 
-
 from tamis.schema import TamisError
 
 

@@ -1,8 +1,9 @@
-"""Why an item is where it is: read off the columns that the stages left; free when not asked for."""
+"""Why an item is where it is: read off the columns that stages left; free when not asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
     """The way of item row `item` in an outcome of one query."""
     place = _place(outcome.slate, item)
     lost, detail = _lost(cascade, outcome, item, place)
-    known = {"item": item, "place": place, "lost": lost, "detail": detail}
+    known: dict[str, Any] = {"item": item, "place": place, "lost": lost, "detail": detail}
     at = _at(outcome.recalled, item)
     if at is None:
         return Trace(**known)
