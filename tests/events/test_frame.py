@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from tamis.events.frame import dataset_from_frame
+from tamis.events import Table, columns_of, dataset_from_frame
 from tamis.schema import DataError
 
 
@@ -75,3 +76,27 @@ def test_errors_name_the_column(change, options, message):
     frame = pl.DataFrame({"user_id": [1, 2], "item_id": [3, 4]} | change)
     with pytest.raises(DataError, match=message):
         dataset_from_frame(frame, **options)
+
+
+@pytest.mark.parametrize("frame", [pl.DataFrame(), pl.DataFrame({"age": [3, None]})])
+def test_a_table_comes_back_with_and_without_attributes(frame, tmp_path):
+    Table("users", pl.Series("id", ["b", "a"]), frame).write(tmp_path / "users.parquet")
+    back = Table.read("users", tmp_path / "users.parquet")
+    assert back.ids.to_list() == ["b", "a"]
+    assert back.frame.to_dict(as_series=False) == frame.to_dict(as_series=False)
+
+
+def test_columns_of_pandas_lose_nothing_but_what_is_missing():
+    frame = pd.DataFrame({"text": ["a", None], "tags": [["x", "y"], np.nan], "n": [1, 2]})
+    frame["code"] = pd.Series(["c", pd.NA], dtype="string")
+    frame["age"] = [np.nan, 1.5]
+    frame["other"] = 0
+    table = columns_of(frame, ["text", "tags", "n", "code", "age"])
+    assert table.to_dict(as_series=False) == {
+        "text": ["a", None],
+        "tags": [["x", "y"], None],
+        "n": [1, 2],
+        "code": ["c", None],
+        "age": [None, 1.5],
+    }
+    assert "other" in columns_of(frame, ["text", "lost"]).columns

@@ -1,5 +1,6 @@
 """docs/adding-a-channel.md, followed: its file is written, checked, named in a config and asked."""
 
+import json
 import re
 import sys
 import tomllib
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tamis.cascade import FitContext, registry
+from tamis.cli.app import app
 from tamis.recall.interactions import at_end
 from tamis.schema import ChannelConfig, ConfigError
 from tamis.testing import two_clans
@@ -25,17 +28,44 @@ def blocks(language):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder with the page's files in it, importable as `tamis` makes a project's folder."""
+def folder(tmp_path, monkeypatch):
+    """A folder with the page's files in it."""
     for title, code in blocks("python"):
         if title:
             (tmp_path / title).write_text(code, "utf-8")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    registry.look_in(tmp_path)
     yield tmp_path
     for name in ("same_category", "test_same_category"):
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def project(folder):
+    """The folder, importable as `tamis` makes a project's folder."""
+    registry.look_in(folder)
+    return folder
+
+
+def run(*words):
+    """What a command prints with --json."""
+    done = CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def write_tables(folder, users=120, items=60):
+    """Two clans: users like the items of their parity, whose category is their clan's."""
+    rng = np.random.default_rng(5)
+    lines = [f"i{i},Item {i},{('sweet', 'sour')[i % 2]}" for i in range(items)]
+    (folder / "items.csv").write_text("item_id,title,category\n" + "\n".join(lines), "utf-8")
+    log = sorted(
+        (int(rng.integers(1_700_000_000, 1_702_000_000)), f"u{u}", f"i{item}")
+        for u in range(users)
+        for item in rng.choice(np.arange(u % 2, items, 2), 12, replace=False)
+    )
+    lines = [f"{user},{item},{time}" for time, user, item in log]
+    (folder / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(lines), "utf-8")
 
 
 def declared():
@@ -76,3 +106,18 @@ def test_the_ten_lines_without_a_project_run(capsys):
     ((code),) = [code for title, code in blocks("python") if not title]
     exec(compile(code, str(PAGE), "exec"), {})
     assert "rank" in capsys.readouterr().out
+
+
+def test_a_project_trains_it_and_its_reasons_name_it(folder):
+    write_tables(folder)
+    run("init", folder)
+    ((_, text),) = blocks("toml")
+    with (folder / "tamis.toml").open("a", encoding="utf-8") as declaration:
+        declaration.write("\n" + text)
+    run("train", folder, "--only", "serving")
+    answer = run("recommend", folder, "--user", "u1", "--n", 10, "--explain")
+    found = {
+        channel["channel"] for place in answer["items"] for channel in place["reasons"]["channels"]
+    }
+    assert "same_category" in found
+    assert any("same_category #" in place["reasons"]["text"] for place in answer["items"])

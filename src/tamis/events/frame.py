@@ -81,7 +81,7 @@ def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl
 def _from_pandas(name: str, column: Any) -> pl.Series:
     values = column.to_numpy()
     if values.dtype != object:
-        return pl.Series(name, values)
+        return pl.Series(name, values, nan_to_null=True)  # to pandas NaN is a missing value
     # Texts or lists: a missing value may be None, NaN or pandas.NA.
     present = zip(values, column.isna(), strict=True)
     return pl.Series(name, [None if gone else value for value, gone in present], strict=False)

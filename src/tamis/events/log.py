@@ -59,8 +59,8 @@ class Table:
         return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32, copy=False)
 
     def write(self, path: Path) -> None:
-        """One Parquet file: the ids as column `_ID`, then the attributes."""
-        self.frame.with_columns(self.ids.alias(_ID)).write_parquet(path)
+        """One Parquet file: the ids as column `_ID`, then the attributes, if there are any."""
+        pl.DataFrame([self.ids.alias(_ID), *self.frame]).write_parquet(path)
 
     @classmethod
     def read(cls, name: str, path: Path) -> Table:
