@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Bool, Int32, Int64, Ragged
 from tamis.evaluate._sets import member, repeated
+from tamis.index import jaccard
 from tamis.schema import StageError
 
 Float64 = NDArray[np.float64]
@@ -149,26 +150,12 @@ def _diversity(slates: Int32, indptr: Int64, codes: Int32) -> Float64:
                 i, j = slates[q, a], slates[q, b]
                 if i >= 0 and j >= 0:
                     pairs += 1
-                    total += _jaccard(
+                    total += jaccard(
                         codes[indptr[i] : indptr[i + 1]], codes[indptr[j] : indptr[j + 1]]
                     )
         if pairs:
             result[q] = 1.0 - total / pairs
     return result
-
-
-@njit(cache=True)
-def _jaccard(a: Int32, b: Int32) -> float:
-    i, j, shared = 0, 0, 0
-    while i < len(a) and j < len(b):
-        if a[i] == b[j]:
-            shared, i, j = shared + 1, i + 1, j + 1
-        elif a[i] < b[j]:
-            i += 1
-        else:
-            j += 1
-    union = len(a) + len(b) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def _sizes(lists: Ragged) -> Int64:

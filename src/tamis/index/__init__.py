@@ -1,5 +1,6 @@
 """Nearest vectors: build, tune, search; and the top-k parts that every channel uses."""
 
+from tamis.index.overlap import jaccard
 from tamis.index.topk import best_first, in_blocks, offer, scratch, select, threads
 from tamis.index.vectors import IndexReport, Lists, VectorIndex
 
@@ -9,6 +10,7 @@ __all__ = [
     "VectorIndex",
     "best_first",
     "in_blocks",
+    "jaccard",
     "offer",
     "scratch",
     "select",

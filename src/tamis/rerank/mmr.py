@@ -14,8 +14,9 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from tamis.cascade import Candidates, FitContext, Float32, Int32, Int64, Queries
+from tamis.cascade import Candidates, FitContext, Float32, Int32, Int64, Queries, Ragged
 from tamis.events import Dataset, Table
+from tamis.index import jaccard
 from tamis.rerank._categories import ItemCategories
 from tamis.schema import ConfigError, NotFittedError, StageError
 
@@ -92,16 +93,30 @@ class MMR:
         value = np.asarray(candidates.columns["value"], dtype=np.float64)
         places = max(n, self.config.depth)
         theta, window = self.config.theta, self.config.window or len(candidates) + 1
-        if self.config.similarity == "vector":
-            vectors = self._gathered(candidates.item)
-            return _mmr_vectors(candidates.indptr, value, vectors, theta, window, places)
+        by_vector = self.config.similarity == "vector"
+        if by_vector:
+            of, vectors = Ragged.empty(0), self._gathered(candidates.item)
+        else:
+            of, vectors = self._checked(candidates.item), np.empty((len(candidates), 0), np.float32)
+        return _mmr(
+            candidates.indptr,
+            value,
+            candidates.item,
+            by_vector,
+            vectors,
+            of.indptr,
+            of.values,
+            theta,
+            window,
+            places,
+        )
+
+    def _checked(self, items: Int32) -> Ragged:
+        """The categories, which know all of `items`."""
         if self._categories is None:
             raise NotFittedError("re-rank `mmr` is used before fit(data); call fit or load it")
-        self._categories.check(candidates.item, "re-rank `mmr`")
-        of = self._categories.of
-        return _mmr_categories(
-            candidates.indptr, value, candidates.item, of.indptr, of.values, theta, window, places
-        )
+        self._categories.check(items, "re-rank `mmr`")
+        return self._categories.of
 
     def _gathered(self, items: Int32) -> Float32:
         if self._vectors is None:
@@ -235,65 +250,32 @@ def _dots(vectors: Float32, one: Float32, out: NDArray[np.float64]) -> None:
 
 
 @njit(cache=True)
-def _mmr_vectors(
-    indptr: Int64,
-    value: NDArray[np.float64],
-    vectors: Float32,
-    theta: float,
-    window: int,
-    places: int,
-) -> tuple[NDArray[np.intp], Float32]:
-    order = np.empty(len(value), np.intp)
-    taken_at = np.full(len(value), np.nan, np.float32)
-    for q in range(len(indptr) - 1):
-        start, n = indptr[q], indptr[q + 1] - indptr[q]
-        score = _scaled(value[start : start + n])
-        head = min(n, places)
-        taken, like = np.zeros(n, np.bool_), np.zeros(n)
-        recent = np.zeros((window if window < head else 0, n))
-        new = np.empty(n)
-        for place in range(head):
-            i, marginal = _best_place(score, like, taken, theta)
-            taken[i] = True
-            order[start + place] = start + i
-            taken_at[start + i] = marginal
-            _dots(vectors[start : start + n], vectors[start + i], new)
-            _remember(recent, place, new, like)
-        _tail(order, start, head, taken)
-    return order, taken_at
+def _overlaps(item: Int32, one: int, indptr: Int64, codes: Int32, out: NDArray[np.float64]) -> None:
+    mine = codes[indptr[one] : indptr[one + 1]]
+    for j in range(len(item)):
+        out[j] = jaccard(mine, codes[indptr[item[j]] : indptr[item[j] + 1]])
 
 
 @njit(cache=True)
-def _jaccard(a: Int32, b: Int32) -> float:
-    """Shared ÷ all of two ascending lists; 0 where both are empty."""
-    i, j, shared = 0, 0, 0
-    while i < len(a) and j < len(b):
-        if a[i] == b[j]:
-            shared, i, j = shared + 1, i + 1, j + 1
-        elif a[i] < b[j]:
-            i += 1
-        else:
-            j += 1
-    union = len(a) + len(b) - shared
-    return shared / union if union > 0 else 0.0
-
-
-@njit(cache=True)
-def _mmr_categories(
+def _mmr(
     indptr: Int64,
     value: NDArray[np.float64],
     item: Int32,
+    by_vector: bool,
+    vectors: Float32,
     of_indptr: Int64,
     of_values: Int32,
     theta: float,
     window: int,
     places: int,
 ) -> tuple[NDArray[np.intp], Float32]:
+    """Likeness by the candidates' `vectors` (n, d), or by the items' categories."""
     order = np.empty(len(value), np.intp)
     taken_at = np.full(len(value), np.nan, np.float32)
     for q in range(len(indptr) - 1):
-        start, n = indptr[q], indptr[q + 1] - indptr[q]
-        score = _scaled(value[start : start + n])
+        start, end = indptr[q], indptr[q + 1]
+        n = end - start
+        score = _scaled(value[start:end])
         head = min(n, places)
         taken, like = np.zeros(n, np.bool_), np.zeros(n)
         recent = np.zeros((window if window < head else 0, n))
@@ -303,10 +285,10 @@ def _mmr_categories(
             taken[i] = True
             order[start + place] = start + i
             taken_at[start + i] = marginal
-            mine = of_values[of_indptr[item[start + i]] : of_indptr[item[start + i] + 1]]
-            for j in range(n):
-                row = item[start + j]
-                new[j] = _jaccard(mine, of_values[of_indptr[row] : of_indptr[row + 1]])
+            if by_vector:
+                _dots(vectors[start:end], vectors[start + i], new)
+            else:
+                _overlaps(item[start:end], item[start + i], of_indptr, of_values, new)
             _remember(recent, place, new, like)
         _tail(order, start, head, taken)
     return order, taken_at
