@@ -43,7 +43,7 @@ def test_a_wrong_option_names_key_value_and_cure():
         registry.build("recall", "cf", typo)
     assert str(error.value) == (
         "tamis.toml: [cascade.channels.cf] neighbors = 20: unknown key; did you mean 'neighbours'? "
-        f"Known keys: {', '.join(sorted(ItemCF.Config.model_fields))}."
+        f"Known keys: {', '.join(sorted([*ItemCF.Config.model_fields, 'use']))}."
     )
     wrong = StageConfig.model_validate({"use": "itemcf", "neighbours": 0})
     with pytest.raises(ConfigError, match=r"neighbours = 0: Input should be greater than"):

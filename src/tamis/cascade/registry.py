@@ -117,7 +117,8 @@ def resolve(room: str, name: str, config: StageConfig | None = None) -> tuple[ty
     try:
         return stage, options(**config.options)
     except ValidationError as error:
-        lines = [_problem(options, where, e) for e in error.errors()]
+        known = {*options.model_fields, *type(config).model_fields}
+        lines = [_problem(sorted(known), where, e) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -149,10 +150,9 @@ def _named(room: str, name: str, stage: Any) -> Any:
     return stage
 
 
-def _problem(config: type[BaseModel], where: str, error: Any) -> str:
+def _problem(known: list[str], where: str, error: Any) -> str:
     key = ".".join(map(str, error["loc"])) or "(all options)"
     start = f"tamis.toml: [{where}] {key} = {error['input']!r}: "
-    known = sorted(config.model_fields)
     if error["type"] != "extra_forbidden":
         return start + error["msg"]
     close = get_close_matches(key, known, 1)
@@ -160,7 +160,7 @@ def _problem(config: type[BaseModel], where: str, error: Any) -> str:
         start
         + "unknown key"
         + (f"; did you mean {close[0]!r}?" if close else ".")
-        + f" Known keys: {', '.join(known) or 'none'}."
+        + f" Known keys: {', '.join(known)}."
     )
 
 

@@ -8,8 +8,9 @@ serving version:    rows of w1 … test, channels on all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,10 @@ class _Trainer:
                 scorer = self._fit_scorer(stage, {}, rows, valid)
                 noted["samples"] = len(rows) * len(scorer.history)
             settings[stage] = {"epochs": scorer.best_epoch}
-            validation[stage] = scorer.best
+            validation[stage] = _measured(scorer.best)
             curves[stage] = [
-                {"epoch": e.epoch, "train_loss": e.loss, **e.metrics} for e in scorer.history
+                {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}
+                for e in scorer.history
             ]
         return settings, validation, curves
 
@@ -251,10 +253,14 @@ class _Trainer:
         return self._replays[window]
 
     def _retrieval(self, cut: int) -> Retrieval:
-        """Channels and filters fitted on what was known at `cut`; warm from the cut before."""
+        """Channels and filters fitted on what was known at `cut`; warm from the cut before.
+
+        Warm only where the cuts before are always fitted, for replays: a version must not depend on
+        which others the same run makes.
+        """
         if cut not in self._retrievals:
             known = self.data.as_of(cut)
-            earlier = [c for c in self._retrievals if c < cut]
+            earlier = [c for c in self._retrievals if c < cut and not self.impressions]
             former = self._retrievals[max(earlier)].channels if earlier else {}
             channels: dict[str, Any] = {}
             for name, declared in self.config.cascade.channels.items():
@@ -281,6 +287,11 @@ class _Trainer:
             former=former,
             features=self.config.features,
         )
+
+
+def _measured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without those that validation rows of one label only leave undefined."""
+    return {name: value for name, value in metrics.items() if isfinite(value)}
 
 
 def _overridden(declared: StageConfig, settings: dict[str, Any]) -> StageConfig:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.bundle import Kind, Versions
+from tamis.jobs.project import Project
 from tamis.schema import VersionError
 
 
@@ -26,8 +27,11 @@ class VersionLine:
 
 
 def versions(project: Path | str, *, verify: bool = False) -> Sequence[VersionLine]:
-    """A project's versions, oldest first; with `verify`, every file is checked against its sum."""
-    found = Versions(Path(project))
+    """A project's versions, oldest first; with `verify`, every file is checked against its sum.
+
+    Raises ConfigError where the folder is no project, VersionError naming a damaged file.
+    """
+    found = Versions(Project(Path(project)).root)
     current = {name for kind in Kind if (name := _current(found, kind))}
     lines: list[VersionLine] = []
     for version in found:
