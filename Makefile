@@ -55,8 +55,9 @@ $(DOCS_STAMP): $(STAMP)
 	@$(PIP) -e '.[docs]'
 	@touch $@
 
-bench: setup ## our own figures: request latency, training and serving speed
-	$(BIN)/python -m benchmarks.bench
+bench: setup ## every benchmark there is, one after the other
+	@for file in benchmarks/bench_*.py; do \
+	    echo "bench: $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 bench-train: setup ## DeepFM side by side with other libraries, each in its own environment
 	$(BIN)/python -m benchmarks.bench_train

@@ -46,3 +46,43 @@ def test_no_wildcard_imports() -> None:
 def test_no_room_shadows_the_standard_library() -> None:
     top = {path.stem for path in PACKAGE.iterdir()}
     assert not top & sys.stdlib_module_names, f"rename: {top & sys.stdlib_module_names}"
+
+
+OPEN_TO_ALL = {"tamis.cascade.registry", "tamis.nn.kernels"}
+"""Files that are pages of their own: finding stages, and kernels that need no layer."""
+
+
+def _from_others(path: Path) -> list[str]:
+    """Imports of another room's file instead of its page."""
+    own = path.relative_to(PACKAGE).parts[0]
+    taken: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            page = importlib.import_module(base) if base.count(".") == 1 and _ours(base) else None
+            offered = set(getattr(page, "__all__", ()))
+            names = [
+                base,
+                *(f"{base}.{a.name}" for a in node.names if page and a.name not in offered),
+            ]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        taken += [
+            f"{path.relative_to(PACKAGE)}:{node.lineno} {name}"
+            for name in names
+            if _ours(name)
+            and name.count(".") >= 2
+            and name.split(".")[1] != own
+            and name not in OPEN_TO_ALL
+        ]
+    return taken
+
+
+def _ours(name: str) -> bool:
+    return name.split(".")[0] == "tamis"
+
+
+def test_rooms_import_each_others_pages_only() -> None:
+    taken = [line for path in FILES for line in _from_others(path)]
+    assert not taken, f"export it from the room's page, or ask the page: {taken}"

@@ -2,6 +2,7 @@
 
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
+from tamis.nn.kernels import pool_forward
 from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear, zero_linear
 from tamis.nn.losses import (
     binary_cross_entropy,
@@ -32,6 +33,7 @@ __all__ = [
     "pairwise_hinge",
     "pairwise_logistic",
     "pointwise",
+    "pool_forward",
     "sampled_softmax",
     "zero_linear",
 ]

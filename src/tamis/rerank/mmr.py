@@ -288,7 +288,7 @@ def _mmr(
             if by_vector:
                 _dots(vectors[start:end], vectors[start + i], new)
             else:
-                _overlaps(item[start:end], item[start + i], of_indptr, of_values, new)
+                _overlaps(item[start:end], int(item[start + i]), of_indptr, of_values, new)
             _remember(recent, place, new, like)
         _tail(order, start, head, taken)
     return order, taken_at
