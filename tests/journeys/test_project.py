@@ -73,7 +73,7 @@ def test_evaluate_prints_what_it_promises(evaluated):
         "prerank",
         "rank",
     ):
-        stage = measured[name]
+        stage = result["training"][name]
         assert set(stage) == {"seconds", "peak_mb", "samples_per_second"}
         assert stage["seconds"] > 0
         assert stage["peak_mb"] > 50
@@ -312,8 +312,10 @@ def test_http_answers_as_recommend(ratings):
             assert time.monotonic() < until
             time.sleep(0.05)
         asked = {"user": "u7", "n": 8, "explain": True, "why_not": "m3"}
-        answer = httpx.post(f"{url}/v1/recommend", json=asked).json()
-        wrong = httpx.post(f"{url}/v1/recommend", json={"user": "u7", "why_not": "m9999"})
+        answer = httpx.post(f"{url}/v1/recommend", json=asked, timeout=60).json()
+        wrong = httpx.post(
+            f"{url}/v1/recommend", json={"user": "u7", "why_not": "m9999"}, timeout=60
+        )
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     finally:

@@ -27,7 +27,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
     log.setLevel(logging.INFO)
     listening = _listen(host, port)
     log.info("http://%s:%d opens %s", host, listening.getsockname()[1], project)
-    app = create_app(partial(Recommender.open, project))
+    app = create_app(partial(_opened, project))
     config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning")
     server = uvicorn.Server(config)
     problems: list[Exception] = []
@@ -41,6 +41,13 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         server.run(sockets=[listening])
     if problems:
         raise problems[0]
+
+
+def _opened(project: Path) -> Recommender:
+    """The serving version, warm: ready means that the first request is as fast as the others."""
+    recommender = Recommender.open(project)
+    recommender.recommend()
+    return recommender
 
 
 def _listen(host: str, port: int) -> socket.socket:
