@@ -99,6 +99,24 @@ def test_python_says_what_the_command_line_says(evaluated, tmp_path):
     }
 
 
+def test_tables_may_grow_after_training(evaluated, tamis_cli, tmp_path):
+    """New items and users, before the old ones: the version is judged in its own rows."""
+    folder, said, _ = evaluated
+    grown = Path(shutil.copytree(folder, tmp_path / folder.name))
+    for table in (*grown.glob("items.*"), *grown.glob("users.*")):
+        if table.suffix == ".csv":
+            head, *rows = table.read_text("utf-8").splitlines()
+            new = "new" + rows[0][rows[0].index(",") :]
+            table.write_text("\n".join([head, new, *rows]) + "\n", "utf-8")
+        else:
+            old = pl.read_parquet(table)
+            new = old.head(1).with_columns(pl.lit("new").alias(old.columns[0]))
+            pl.concat([new, old]).write_parquet(table)
+    again = tamis_cli("evaluate", grown, "--json").json
+    for part in ("users", "cascade", "channels", "stage_loss", "ranker", "diversity"):
+        assert again[part] == said[part]
+
+
 def test_tastes_are_found(evaluated):
     """Three clans: everything personal beats the popular, for the popular is of all clans."""
     folder, result, _ = evaluated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Hydrate, Outcome, Queries, Ragged, Recommender, task_names
+from tamis.cascade import Hydrate, Outcome, Parts, Queries, Ragged, Recommender, task_names
 from tamis.evaluate import (
     CalibrationBin,
     StageRecord,
@@ -35,7 +35,7 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.events import UNKNOWN, item_categories
+from tamis.events import UNKNOWN, Dataset, item_categories, read_dataset
 from tamis.features import Histories, OfflineStatistics
 from tamis.jobs.project import Project
 from tamis.jobs.replay import has_impressions, impression_window
@@ -96,9 +96,10 @@ def evaluate(
 
 class _Judge:
     def __init__(self, project: Project, recommender: Recommender, steps: Steps) -> None:
-        self.data = project.data
-        self.config = recommender.parts.config
         self.recommender, self.parts = recommender, recommender.parts
+        self.config = recommender.parts.config
+        # By the version's own declaration and rows: both may have changed since it was trained.
+        self.data = _in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until
@@ -151,17 +152,13 @@ class _Judge:
         """Per user the items of the positive events that happened and arrived after the cut."""
         events = self.data.events
         after = self.data.positive & (events.time >= self.cut) & (events.arrival >= self.cut)
-        # Row numbers are the version's: tables may have grown since it was trained.
-        user = _translate(self.parts.users.rows(self.data.users.ids), events.user[after])
-        item = _translate(self.parts.items.rows(self.data.items.ids), events.item[after])
-        usable = (user != UNKNOWN) & (item != UNKNOWN)
-        users, query = np.unique(user[usable], return_inverse=True)
+        users, query = np.unique(events.user[after], return_inverse=True)
         if not len(users):
             raise DataError(
                 "no positive event came after the test cut: there is nothing to judge by; "
                 "see [split] test_from in tamis.toml"
             )
-        positives = Ragged.from_pairs(query, item[usable], len(users))
+        positives = Ragged.from_pairs(query, events.item[after], len(users))
         queries = self._queries(users)
         # What the user knows already cannot be recommended, so finding it is not asked.
         new = ~queries.exclude.contains(positives.query, positives.values)
@@ -340,8 +337,13 @@ def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
     return Ragged.of([lists[int(q)] for q in np.flatnonzero(where)])
 
 
-def _translate(rows: NDArray[np.int32], codes: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.where(codes == UNKNOWN, UNKNOWN, rows[codes])
+def _in_rows_of(parts: Parts, data: Dataset) -> Dataset:
+    """The data in a version's row numbers, without events of users and items it does not hold."""
+    user, item = parts.users.rows(data.users.ids), parts.items.rows(data.items.ids)
+    events = data.events
+    events = replace(events, user=user[events.user], item=item[events.item])
+    held = (events.user != UNKNOWN) & (events.item != UNKNOWN)
+    return Dataset(parts.users, parts.items, events.take(held), data.behaviours)
 
 
 def _codes(lists: pl.Series) -> Ragged:

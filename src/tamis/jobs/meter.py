@@ -43,6 +43,7 @@ class Meter:
                 ),
             }
             for name, entry in self.stages.items()
+            if entry["seconds"]  # a stage that has not ended has nothing to report
         }
 
 
