@@ -37,7 +37,7 @@ class Candidates:
     def take(self, index: NDArray[np.intp]) -> Candidates:
         """The candidates at `index`, which must not lead back to an earlier query."""
         queries = len(self.indptr) - 1
-        counts = np.bincount(self.query[index], minlength=queries)
+        counts = [len(index)] if queries == 1 else np.bincount(self.query[index], minlength=queries)
         return Candidates(
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             self.item[index],
@@ -55,6 +55,8 @@ class Candidates:
     def best(self, column: str, keep: int) -> NDArray[np.intp]:
         """Indices of each query's `keep` best by `column`, best first; ties by place, NaN last."""
         score = np.nan_to_num(self.columns[column].astype(np.float64), nan=-np.inf)
+        if len(self.indptr) == 2:  # one request: nothing to keep apart
+            return np.argsort(-score, kind="stable")[:keep]
         order = np.lexsort((-score, self.query))
         place = np.arange(len(order)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
         return order[place < keep]
