@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Hydrate, Outcome, Parts, Queries, Ragged, Recommender, task_names
+from tamis.cascade import (
+    Candidates,
+    Hydrate,
+    Outcome,
+    Parts,
+    Queries,
+    Ragged,
+    Recommender,
+    task_names,
+)
 from tamis.evaluate import (
     CalibrationBin,
     StageRecord,
@@ -65,6 +74,28 @@ class Evaluation:
         return self.result
 
 
+_STAGES = {
+    "recalled": ("recalled", None),
+    "filtered": ("kept", None),
+    "preranked": ("preranked", None),
+    "ranked": ("ranked", SLATE),
+    "slate": ("slate", SLATE),
+}
+"""What was left after each stage: the outcome's candidates, and how many of each query's."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What the cascade answered: of millions of candidates only what is judged."""
+
+    slates: NDArray[np.int32]
+    """(Q, DEPTH)."""
+    record: StageRecord
+    """The wanted items alone."""
+    scored: list[tuple[Any, Any]]
+    """Labels and predictions of the ranked candidates, where the log has no impressions."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Held:
     """The held-out truth, in the version's rows."""
@@ -100,6 +131,7 @@ class _Judge:
         self.config = recommender.parts.config
         # By the version's own declaration and rows: both may have changed since it was trained.
         self.data = _in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
+        self.shown = has_impressions(self.data)
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until
@@ -109,12 +141,11 @@ class _Judge:
         held = self._held_out()
         known = held.with_history
         self.steps.begin("ask the cascade for every user")
-        outcomes = list(self._outcomes(held.users))
-        slates = np.concatenate([o.slate.matrix(DEPTH) for o in outcomes])
+        asked = self._ask(held)
+        slates = asked.slates
         self.steps.begin("ask every channel alone")
         channels = self._channel_lists(held.users)
         positives = _pick(held.positives, known)
-        record = _record(outcomes)
         ours = ndcg(slates[known], positives, SLATE)
         theirs = {name: ndcg(items[known], positives, SLATE) for name, items in channels.items()}
         self.steps.begin("judge the ranker")
@@ -135,12 +166,12 @@ class _Judge:
                 name: paired_bootstrap(ours, other, seed=self.config.seed).to_dict()
                 for name, other in theirs.items()
             },
-            "stage_loss": stage_loss(positives, _pick_record(record, known)),
+            "stage_loss": stage_loss(positives, _pick_record(asked.record, known)),
             "coverage": {
                 f"coverage@{SLATE}": coverage(slates[known], len(self.parts.items), SLATE)
             },
             "diversity": self._diversity(slates[known]),
-            **self._ranker(outcomes, held),
+            **self._ranker(asked),
             "latency_ms": self._latency(held.users[known]),
             "training": self.manifest.metrics["training"],
             "validation": self.manifest.metrics["validation"],
@@ -173,9 +204,24 @@ class _Judge:
         queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64))
         return self.cascade.retrieval.with_exclusions(queries)
 
-    def _outcomes(self, users: NDArray[np.int32]) -> Iterator[Outcome]:
-        for start in range(0, len(users), BATCH):
-            yield self.cascade.run(self._queries(users[start : start + BATCH]), DEPTH)
+    def _ask(self, held: _Held) -> _Asked:
+        slates: list[NDArray[np.int32]] = []
+        wanted: dict[str, list[Any]] = {name: [] for name in _STAGES}
+        scored: list[tuple[Any, Any]] = []
+        for start in range(0, len(held.users), BATCH):
+            queries = self._queries(held.users[start : start + BATCH])
+            outcome = self.cascade.run(queries, DEPTH)
+            slates.append(outcome.slate.matrix(DEPTH))
+            for name, (stage, most) in _STAGES.items():
+                candidates = getattr(outcome, stage)
+                wanted[name].append(_wanted(candidates, most, held.positives, start))
+            if not self.shown:
+                scored.append(self._candidates(outcome, held, start))
+        record = {
+            name: Ragged.from_pairs(*map(np.concatenate, zip(*pairs, strict=True)), len(held.users))
+            for name, pairs in wanted.items()
+        }
+        return _Asked(np.concatenate(slates), StageRecord(**record), scored)
 
     def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         queries = self._queries(users)
@@ -193,13 +239,13 @@ class _Judge:
         )
         return {f"intra_list@{SLATE}": mean(diversity(slates, codes, SLATE))}
 
-    def _ranker(self, outcomes: list[Outcome], held: _Held) -> dict[str, Any]:
+    def _ranker(self, asked: _Asked) -> dict[str, Any]:
         """AUC, log loss and calibration of each task, on impressions where the log has them."""
         tasks = list(task_names(self.config))
-        if has_impressions(self.data):
+        if self.shown:
             labels, scores = self._impressions()
         else:
-            labels, scores = self._candidates(outcomes, held)
+            labels, scores = map(np.concatenate, zip(*asked.scored, strict=True))
         each = {
             task: {
                 "auc": auc(labels[:, t], scores[:, t]),
@@ -217,19 +263,12 @@ class _Judge:
             "calibration": [vars(b) for b in curve],
         }
 
-    def _candidates(self, outcomes: list[Outcome], held: _Held) -> tuple[Any, Any]:
-        """Ranked candidates of all queries; the label is whether a positive event followed."""
-        tasks = list(task_names(self.config))
-        labels: list[Any] = []
-        scores: list[Any] = []
-        start = 0
-        for outcome in outcomes:
-            ranked = outcome.ranked
-            label = held.positives.contains(ranked.query + start, ranked.item)
-            labels.append(np.repeat(label[:, None].astype(np.float64), len(tasks), axis=1))
-            scores.append(np.stack([ranked.columns[task] for task in tasks], axis=1))
-            start += len(outcome.queries)
-        return np.concatenate(labels), np.concatenate(scores)
+    def _candidates(self, outcome: Outcome, held: _Held, start: int) -> tuple[Any, Any]:
+        """Labels and predictions of ranked candidates: whether a positive event followed."""
+        tasks, ranked = list(task_names(self.config)), outcome.ranked
+        label = held.positives.contains(ranked.query + start, ranked.item).astype(np.float64)
+        scores = np.stack([ranked.columns[task] for task in tasks], axis=1)
+        return np.repeat(label[:, None], len(tasks), axis=1), scores
 
     def _impressions(self) -> tuple[Any, Any]:
         """Impressions after the cut, each with inputs as of its own time."""
@@ -277,7 +316,7 @@ class _Judge:
             "settings": "chosen on the validation window before the test cut, then refitted on "
             "everything before it",
             "ranker_judged_on": "impressions after the cut, inputs as of each one's time"
-            if has_impressions(self.data)
+            if self.shown
             else "the candidates that reached the ranker at the cut",
             "slate": SLATE,
             "positives_held_out": len(held.positives.values),
@@ -305,25 +344,15 @@ def _figures(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
     }
 
 
-def _record(outcomes: list[Outcome]) -> StageRecord:
-    """What was left after each stage for a slate of SLATE, over all queries."""
-
-    def first(stage: str, k: int | None = None) -> Ragged:
-        lists: list[NDArray[np.int32]] = []
-        for outcome in outcomes:
-            candidates = getattr(outcome, stage)
-            for q in range(len(outcome.queries)):
-                begin, end = candidates.indptr[q], candidates.indptr[q + 1]
-                lists.append(candidates.item[begin : end if k is None else min(end, begin + k)])
-        return Ragged.of(lists)
-
-    return StageRecord(
-        recalled=first("recalled"),
-        filtered=first("kept"),
-        preranked=first("preranked"),
-        ranked=first("ranked", SLATE),
-        slate=first("slate", SLATE),
-    )
+def _wanted(
+    candidates: Candidates, most: int | None, positives: Ragged, start: int
+) -> tuple[Any, Any]:
+    """The held-out items among each query's first `most` candidates, as (query, item) pairs."""
+    query, item = candidates.query + start, candidates.item
+    keep = positives.contains(query, item)
+    if most is not None:
+        keep &= np.arange(len(item)) - candidates.indptr[query - start] < most
+    return query[keep], item[keep]
 
 
 def _pick_record(record: StageRecord, where: NDArray[np.bool_]) -> StageRecord:
