@@ -29,7 +29,7 @@ Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder with your tables (CSV, Parquet, JSONL).")],
     name: Annotated[str | None, typer.Option(help="Project's name; default: the folder's.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace an existing tamis.toml.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing tamis.toml.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at the tables of a folder and write a commented tamis.toml for them."""
@@ -79,13 +79,15 @@ def train(
 @app.command()
 def versions(
     project: ProjectDir,
-    verify: Annotated[bool, typer.Option(help="Check every file against its checksum.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file against its checksum.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the versions of a project; a star marks those in use."""
     from tamis.jobs import versions as job
 
-    show.versions(job(project, verify=verify), as_json)
+    show.versions(job(project, verify=verify), as_json, verify)
 
 
 @app.command()
@@ -110,7 +112,9 @@ def recommend(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Places of the slate.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item id to leave out.")] = None,
-    explain: Annotated[bool, typer.Option(help="Say for each item why it is there.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say for each item why it is there.")
+    ] = False,
     why_not: Annotated[str | None, typer.Option(help="Say where this item was lost.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -111,7 +111,7 @@ def stages_table(stages: Mapping[str, Mapping[str, float | None]], title: str) -
     return table
 
 
-def versions(lines: Sequence[VersionLine], json_wanted: bool) -> None:
+def versions(lines: Sequence[VersionLine], json_wanted: bool, verified: bool = False) -> None:
     if json_wanted:
         return as_json({"versions": [vars(line) for line in lines]})
     if not lines:
@@ -124,6 +124,8 @@ def versions(lines: Sequence[VersionLine], json_wanted: bool) -> None:
         until = datetime.fromtimestamp(line.data_until / 1000, UTC)
         table.add_row(star, line.name, line.kind, f"{until:%Y-%m-%d %H:%M}", f"{line.mb:,.1f}")
     console.print(table)
+    if verified:
+        console.print("[green]Every file agrees with its checksum.[/]")
     return None
 
 
