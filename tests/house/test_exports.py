@@ -48,8 +48,8 @@ def test_no_room_shadows_the_standard_library() -> None:
     assert not top & sys.stdlib_module_names, f"rename: {top & sys.stdlib_module_names}"
 
 
-OPEN_TO_ALL = {"tamis.cascade.registry", "tamis.nn.kernels"}
-"""Files that are pages of their own: finding stages, and kernels that need no layer."""
+OPEN_TO_ALL = {"tamis.cascade.registry"}
+"""Files that are pages of their own: finding stages."""
 
 
 def _from_others(path: Path) -> list[str]:

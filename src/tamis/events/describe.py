@@ -93,14 +93,18 @@ def _key(label: str) -> str:
 
 
 def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
-    """Adds `features`: the two ids, and each attribute by its type and number of values."""
+    """Adds `features`: each attribute by its type and number of values, and, where impressions give
+    the ranker rows enough to learn them from, the two ids and the history."""
     data = declared.data
     user_id = data["users"]["id"] if users is not None else data["events"]["user"]
     item_id = data["items"]["id"]
-    features = [
-        {"kind": "sparse", "name": user_id, "side": "user"},
-        {"kind": "sparse", "name": item_id, "side": "item"},
-    ]
+    shown = any(entry.get("impression") for entry in data["behaviours"].values())
+    features: list[dict[str, Any]] = []
+    if shown:
+        features = [
+            {"kind": "sparse", "name": user_id, "side": "user"},
+            {"kind": "sparse", "name": item_id, "side": "item"},
+        ]
     skipped: list[str] = []
     taken = {user_id, item_id, data["items"].get("title"), data["items"].get("published")}
     tables = (("user", users), ("item", items))
@@ -118,11 +122,11 @@ def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | N
             features.append(
                 {"kind": feature.pop("kind"), "name": name, "side": side} | target | feature
             )
-    good = [n for n, entry in data["behaviours"].items() if entry.get("positive")]
-    features.append(
-        {"kind": "varlen", "name": "history", "side": "user", "history": good, "shares": item_id}
-    )
-    declared.comments["features[history]"] = "The items of the user's last positive events."
+    if shown:
+        good = [n for n, entry in data["behaviours"].items() if entry.get("positive")]
+        history = {"kind": "varlen", "name": "history", "side": "user", "history": good}
+        features.append({**history, "shares": item_id})
+        declared.comments["features[history]"] = "The items of the user's last positive events."
     data["features"] = features
     if skipped:
         declared.notes.append(f"no features of {', '.join(skipped)} (free text, or one value)")
@@ -153,12 +157,19 @@ def _numeric_feature(column: pl.Series, different: int) -> dict[str, Any] | None
     whole = column.dtype.is_integer() or bool((column == column.round()).all())
     if re.search(r"(^|_)id$", name):
         return {"kind": "sparse"} if different <= 0.7 * len(column) else None
-    if whole and different <= _FEW:
+    if whole and different <= _FEW and not _is_year(column):
         return {"kind": "sparse"}
     numbers = column.cast(pl.Float64).drop_nulls()
     least, middle, most = (float(numbers.quantile(q) or 0.0) for q in (0.0, 0.5, 1.0))
     skewed = least >= 0 and most > 20 * max(middle, 1e-9)
     return {"kind": "dense", "transform": "log1p"} if skewed else {"kind": "dense"}
+
+
+def _is_year(column: pl.Series) -> bool:
+    """Years are a scale: what is new is told by their distance."""
+    return "year" in words.plain(column.name) and bool(
+        column.drop_nulls().is_between(1800, 2200).all()
+    )
 
 
 def list_separator(column: pl.Series) -> str | None:
@@ -178,9 +189,26 @@ def list_separator(column: pl.Series) -> str | None:
     return None
 
 
+_ORDER = {"loss": "listwise", "metric": "ndcg", "epochs": 6, "batch_size": 4096}
+_SMALL_DEEPFM = {
+    "loss": "listwise",
+    "metric": "ndcg",
+    "epochs": 4,
+    "batch_size": 4096,
+    "learning_rate": 2e-3,
+    "embedding_learning_rate": 0.02,
+    "embedding_dim": 8,
+    "hidden_units": [128, 64],
+    "dropout": 0.2,
+}
+"""docs/decisions/0005: what replayed queries teach best; an order, calibrated on validation."""
+
+
 def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
     """Adds the cascade that suits most projects; a category adds the diversity rules."""
     data, columns = declared.data, declared.data["items"]
+    # Without impressions the ranker learns from replayed queries, a few thousand at most.
+    few = not any(entry.get("impression") for entry in data["behaviours"].values())
     rerank: dict[str, Any] = {}
     category = columns.get("category")
     if category:
@@ -189,7 +217,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
             options["separator"] = columns["category_separator"]
         rerank["mmr"] = {"theta": 0.9, **options}
         if int(items[category].n_unique()) >= 5:
-            rerank["at_most"] = {"in_window": 3, "window": 5, **options, "count": "primary"}
+            rerank["at_most"] = {"limit": 3, "window": 5, **options, "count": "primary"}
     data["cascade"] = {
         "prerank_keep": 300,
         "slate": 20,
@@ -199,8 +227,8 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
             "hot": {"quota": 300, "fallback": True},
         },
         "filters": {"seen": {}},
-        "prerank": {"use": "lr"},
-        "rank": {"use": "deepfm"},
+        "prerank": {"use": "lr", **(_ORDER if few else {})},
+        "rank": {"use": "deepfm", **(_SMALL_DEEPFM if few else {})},
         "rerank": rerank,
     }
     declared.comments |= {

@@ -135,7 +135,7 @@ class _Trainer:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
                 scorer = self._fit_scorer(stage, {}, rows, valid)
                 noted["samples"] = len(rows) * len(scorer.history)
-            settings[stage] = {"epochs": scorer.best_epoch}
+            settings[stage] = scorer.chosen
             validation[stage] = _measured(scorer.best)
             curves[stage] = [
                 {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}

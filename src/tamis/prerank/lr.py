@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, Layout, Rows
-from tamis.nn import FieldPooling, fused_table, zero_linear
-from tamis.nn.kernels import pool_forward
+from tamis.nn import FieldPooling, fused_table, pool_forward, zero_linear
 from tamis.train import Estimator, EstimatorConfig
 
 Float32 = NDArray[np.float32]
@@ -49,7 +48,7 @@ class LR(Estimator):
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return LRNet(_without_max(layout), n_tasks)
 
-    def probabilities(self, rows: Rows) -> Float32:
+    def logits(self, rows: Rows) -> Float32:
         """Block by block: what many rows share (the user's side) is summed once."""
         model = self._module()
         assert isinstance(model, LRNet)
@@ -62,7 +61,7 @@ class LR(Estimator):
             logits += scores[block.pointer] if shared else scores
             first_id += block.ids.shape[1]
             first_number += block.dense.shape[1]
-        return (1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))).astype(np.float32, copy=False)
+        return logits.astype(np.float32, copy=False)
 
 
 def _linear(model: LRNet, block: Block, first_id: int, first_number: int) -> Float32:

@@ -1,5 +1,6 @@
 """Rank: one file per backbone."""
 
 from tamis.rank.deepfm import DeepFM, DeepFMConfig, DeepFMNet
+from tamis.rank.gbdt import GBDT, GBDTConfig
 
-__all__ = ["DeepFM", "DeepFMConfig", "DeepFMNet"]
+__all__ = ["GBDT", "DeepFM", "DeepFMConfig", "DeepFMNet", "GBDTConfig"]

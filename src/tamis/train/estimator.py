@@ -22,6 +22,7 @@ from tamis.train.loop import fit, predict
 from tamis.train.metrics import grouped_ndcg
 from tamis.train.objective import BinaryTasks, Metric
 from tamis.train.options import FitOptions
+from tamis.train.platt import calibrated, platt
 
 Float32 = NDArray[np.float32]
 SAVED = "estimator.json"
@@ -54,6 +55,9 @@ class EstimatorConfig(BaseModel):
     """Matrix products of training in bfloat16; auto = where the hardware has it."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of training; None = as torch is set."""
+    calibration: tuple[tuple[float, float], ...] = ()
+    """Per task the (slope, intercept) that turns logits into probabilities; () = none. A fit with
+    validation rows whose loss orders without calibrating finds them there (Platt)."""
     seed: int = 0
     """Used when a fit is given no context (research on frames)."""
 
@@ -76,6 +80,7 @@ class Estimator(FrameModel):
         super().__init__(config, features=features, **options)
         self.layout: Layout | None = None
         self.model: nn.Module | None = None
+        self._lines: tuple[tuple[float, float], ...] = self.config.calibration
 
     @abstractmethod
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
@@ -95,17 +100,26 @@ class Estimator(FrameModel):
         options = self._options(seed, context)
         self.result = fit(self.model, rows, objective, valid=valid, options=options)
         self.model.to("cpu")
+        if valid is not None and valid.labels is not None and self.config.loss != "bce":
+            logits = self.logits(valid)
+            self._lines = tuple(
+                platt(valid.labels[:, t], logits[:, t]) for t in range(len(self.tasks))
+            )
         return self
 
     @property
     def chosen(self) -> dict[str, Any]:
         """What a fit with validation rows chose, as options of the next fit."""
-        return {"epochs": self.best_epoch}
+        calibration = {"calibration": self._lines} if self._lines else {}
+        return {"epochs": self.best_epoch, **calibration}
+
+    def logits(self, rows: Rows) -> Float32:
+        """(n, T) in the rows' order, before calibration. Raises NotFittedError before a fit."""
+        return predict(self._module(), rows)
 
     def probabilities(self, rows: Rows) -> Float32:
         """(n, T) in the rows' order. Raises NotFittedError before a fit."""
-        logits = torch.from_numpy(predict(self._module(), rows))
-        return torch.sigmoid(logits).numpy()
+        return calibrated(self.logits(rows), self._lines)
 
     def save(self, directory: Path | str) -> None:
         """Writes config, layout and weights (and, of a research fit, the features)."""
@@ -116,7 +130,7 @@ class Estimator(FrameModel):
         save_weights(model, directory / "weights")
         about = {
             "model": type(self).__name__,
-            "config": self.config.model_dump(mode="json"),
+            "config": {**self.config.model_dump(mode="json"), "calibration": self._lines},
             "tasks": self.tasks,
             "layout": self.layout.to_dict(),
         }

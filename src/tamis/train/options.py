@@ -67,4 +67,4 @@ class FitResult:
     @property
     def best(self) -> dict[str, float]:
         """The best epoch's validation metrics."""
-        return self.history[self.best_epoch - 1].metrics if self.best_epoch else {}
+        return next((e.metrics for e in self.history if e.epoch == self.best_epoch), {})

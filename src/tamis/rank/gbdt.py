@@ -1,0 +1,222 @@
+"""Gradient-boosted trees over the numbers and the small id features (Ke et al. 2017, LightGBM)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any, ClassVar, Self
+
+import lightgbm as lgb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tamis.features import Layout, Rows
+from tamis.schema import NotFittedError, TrainingError, VersionError
+from tamis.train import Epoch, FitResult, FrameModel, check_labels, grouped_ndcg, peak_mb
+
+Float32 = NDArray[np.float32]
+SAVED = "gbdt.json"
+SCORE = 8192
+"""Rows that are gathered and scored at once."""
+
+
+class GBDTConfig(BaseModel):
+    """The trees and how they grow."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trees: Annotated[int, Field(ge=1)] = 200
+    """Boosting rounds, at most."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.03
+    leaves: Annotated[int, Field(ge=2, le=4096)] = 31
+    """Leaves per tree."""
+    min_leaf: Annotated[int, Field(ge=1)] = 200
+    """Fewest rows in a leaf."""
+    rows_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of the rows that a tree sees."""
+    columns_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of the inputs that a tree sees."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    categories: Annotated[int, Field(ge=0)] = 64
+    """Id features of at most this many ids are inputs, as categories; larger ones and those of
+    several ids per row are left to the numbers made of them (rates, shares, channel scores)."""
+    patience: Annotated[int, Field(ge=1)] = 50
+    """Rounds without a better validation metric before the fit stops."""
+    seed: int = 0
+
+
+class GBDT(FrameModel):
+    """The ranker `gbdt`: one ensemble per task, binary cross entropy.
+
+    It needs no scaling and little data, and finds interactions of numbers (time since the last
+    visit × age of the item) that a network needs many queries for.
+    """
+
+    Config: ClassVar[type[BaseModel]] = GBDTConfig
+
+    def __init__(self, config: GBDTConfig | None = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.layout: Layout | None = None
+        self.boosters: list[lgb.Booster] = []
+
+    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[str], context: Any) -> Self:
+        """Grows every task's trees; with `valid`, as many as its NDCG@10 within requests wants."""
+        check_labels(rows, tasks)
+        self.layout, self.tasks = rows.layout, tuple(tasks)
+        seed = self.config.seed if context is None else context.seed
+        start = perf_counter()
+        inputs, categories = _inputs(rows, self.config.categories)
+        assert rows.labels is not None
+        history: list[Epoch] = []
+        self.boosters = []
+        for t in range(len(tasks)):
+            known = ~np.isnan(rows.labels[:, t])
+            weight = None if rows.weights is None else rows.weights[known]
+            data = lgb.Dataset(
+                inputs[known],
+                rows.labels[known, t],
+                weight=weight,
+                categorical_feature=categories,
+                params={"verbose": -1},
+                free_raw_data=False,
+            )
+            booster = lgb.train(self._parameters(seed), data, num_boost_round=self.config.trees)
+            self.boosters.append(booster)
+            if valid is not None and not history:
+                history = self._curve(booster, valid, perf_counter() - start)
+        seconds = perf_counter() - start
+        best = max(history, key=lambda e: next(iter(e.metrics.values())), default=None)
+        self.result = FitResult(
+            best_epoch=self.config.trees if best is None else best.epoch,
+            history=history,
+            seconds=seconds,
+            samples_per_second=len(rows) / seconds,
+            peak_mb=peak_mb(),
+            bfloat16=False,
+        )
+        return self
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What a fit with validation rows chose, as options of the next fit."""
+        return {"trees": self.best_epoch}
+
+    def probabilities(self, rows: Rows) -> Float32:
+        """(n, T) probabilities in the rows' order."""
+        if self.layout is None:
+            raise NotFittedError("this GBDT is not fitted; call fit, or load one")
+        scores = np.empty((len(rows), len(self.tasks)), np.float32)
+        for start in range(0, len(rows), SCORE):
+            part = np.arange(start, min(start + SCORE, len(rows)))
+            inputs, _ = _inputs(rows.select(part), self.config.categories)
+            for t, booster in enumerate(self.boosters):
+                scores[part, t] = np.asarray(booster.predict(inputs, num_threads=1))
+        return scores
+
+    def importance(self) -> dict[str, float]:
+        """Share of the first task's gain that each input brought, largest first."""
+        if self.layout is None:
+            raise NotFittedError("this GBDT is not fitted; call fit, or load one")
+        gain = self.boosters[0].feature_importance("gain")
+        names = _names(self.layout, self.config.categories)
+        order = np.argsort(-gain, kind="stable")
+        return {names[k]: float(gain[k] / max(gain.sum(), 1e-12)) for k in order}
+
+    def save(self, directory: Path | str) -> None:
+        """Writes the trees as text and what is needed to read rows."""
+        if self.layout is None:
+            raise NotFittedError("this GBDT has nothing to save: call fit first")
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        for t, booster in enumerate(self.boosters):
+            (directory / f"task{t}.txt").write_text(booster.model_to_string(), "utf-8")
+        self.save_space(directory)
+        about = {
+            "config": self.config.model_dump(mode="json"),
+            "tasks": self.tasks,
+            "layout": self.layout.to_dict(),
+        }
+        (directory / SAVED).write_text(json.dumps(about, indent=1), "utf-8")
+
+    @classmethod
+    def load(cls, directory: Path | str, config: Any = None) -> Self:
+        """Opens what `save` wrote. Raises VersionError where files are missing."""
+        directory = Path(directory)
+        try:
+            about = json.loads((directory / SAVED).read_text("utf-8"))
+            model = cls(cls.Config(**about["config"]))
+            model.tasks = tuple(about["tasks"])
+            model.layout = Layout.from_dict(about["layout"])
+            model.boosters = [
+                lgb.Booster(model_str=(directory / f"task{t}.txt").read_text("utf-8"))
+                for t in range(len(model.tasks))
+            ]
+        except FileNotFoundError as error:
+            raise VersionError(f"{error.filename} is missing: train the version again") from None
+        model.load_space(directory)
+        return model
+
+    def _parameters(self, seed: int) -> dict[str, Any]:
+        c = self.config
+        return {
+            "objective": "binary",
+            "num_leaves": c.leaves,
+            "learning_rate": c.learning_rate,
+            "min_data_in_leaf": c.min_leaf,
+            "bagging_fraction": c.rows_share,
+            "bagging_freq": 1,
+            "feature_fraction": c.columns_share,
+            "lambda_l2": c.l2,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+            "num_threads": torch.get_num_threads(),
+        }
+
+    def _curve(self, booster: lgb.Booster, valid: Rows, seconds: float) -> list[Epoch]:
+        """The validation metric after every tenth round."""
+        assert valid.labels is not None
+        inputs, _ = _inputs(valid, self.config.categories)
+        if valid.groups is None:
+            raise TrainingError("GBDT stops by NDCG within requests; validation rows need groups")
+        curve: list[Epoch] = []
+        label = valid.labels[:, 0]
+        for trees in range(10, self.config.trees + 1, 10):
+            score = np.asarray(booster.predict(inputs, num_iteration=trees))
+            p = np.clip(score, 1e-7, 1 - 1e-7)
+            loss = float(-(label * np.log(p) + (1 - label) * np.log1p(-p)).mean())
+            metric = grouped_ndcg(label, score, valid.groups)
+            curve.append(Epoch(trees, loss, {"ndcg": metric}, seconds))
+        return curve
+
+
+def _inputs(rows: Rows, categories: int) -> tuple[Float32, list[int]]:
+    """(n, D + C) numbers, then the small single ids as categories; and the places of those."""
+    batch = rows.take(torch.arange(len(rows)))
+    small = _small(rows.layout, categories)
+    dense = batch.dense.numpy()
+    if not small:
+        return dense, []
+    starts = np.array([rows.layout.table[c.table].start for c in small], dtype=np.int32)
+    ids = batch.ids.numpy()[:, [c.first for c in small]] - starts
+    width = dense.shape[1]
+    return np.concatenate([dense, ids], axis=1, dtype=np.float32), list(
+        range(width, width + len(small))
+    )
+
+
+def _small(layout: Layout, categories: int) -> list[Any]:
+    return [c for c in layout.ids if not c.ragged and layout.table[c.table].size - 2 <= categories]
+
+
+def _names(layout: Layout, categories: int) -> list[str]:
+    names: list[str] = []
+    for column in layout.dense:
+        many = column.width > 1
+        names += [f"{column.name}[{k}]" if many else column.name for k in range(column.width)]
+    return names + [c.name for c in _small(layout, categories)]
