@@ -61,13 +61,10 @@ class ByItem:
 
 
 class Backwards:
-    def order(self, queries: Queries, candidates: Candidates, n: int) -> Any:
-        return np.concatenate(
-            [
-                np.arange(end - 1, begin - 1, -1)
-                for begin, end in zip(candidates.indptr[:-1], candidates.indptr[1:], strict=True)
-            ]
-        )
+    def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+        ends = zip(candidates.indptr[:-1], candidates.indptr[1:], strict=True)
+        order = np.concatenate([np.arange(end - 1, begin - 1, -1) for begin, end in ends])
+        return order, candidates.item.astype(np.float32)
 
 
 def hydrate(queries: Queries, candidates: Candidates) -> Rows:
@@ -179,8 +176,8 @@ def test_a_scorer_that_loses_candidates_is_named() -> None:
 
 def test_a_rule_that_is_no_permutation_is_named() -> None:
     class Twice:
-        def order(self, queries: Queries, candidates: Candidates, n: int) -> Any:
-            return np.zeros(len(candidates), dtype=np.int64)
+        def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+            return np.zeros(len(candidates), dtype=np.int64), candidates.columns["value"]
 
     with pytest.raises(StageError, match="rule twice did not return a permutation"):
         cascade({"a": Listed([2, 4, 6])}, rerank={"twice": Twice()}).run(ask(), n=3)
@@ -218,6 +215,7 @@ def test_a_displaced_item_is_told_from_a_low_one() -> None:
     out = sieve.run(ask(), n=2)
     assert list(out.slate.item) == [8, 6]
     assert trace(sieve, out, 2).lost == "rerank_displaced"
+    assert trace(sieve, out, 8).rerank == {"back": 8.0}
 
 
 def test_a_trace_tells_the_whole_way() -> None:
@@ -227,3 +225,19 @@ def test_a_trace_tells_the_whole_way() -> None:
     assert (way.prerank, way.prerank_place) == (4.0, 2)
     assert way.predictions == {"like": -4.0}
     assert (way.value, way.value_place, way.place) == (-4.0, 3, 3)
+
+
+def test_strangers_keep_the_order_of_recall_where_it_is_asked_for() -> None:
+    settings = config(a={}).model_copy(update={"strangers": "recall"})
+    sieve = cascade({"a": Listed([8, 2, 6, 4])}, config=settings)
+    assert list(sieve.run(ask(), n=4).slate.item) == [8, 2, 6, 4]
+    known = ask()
+    past = History(
+        np.array([0, 1]),
+        np.array([1], np.int32),
+        np.zeros(1, np.uint8),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.float32),
+    )
+    known = Queries(known.user, known.time, past, known.exclude)
+    assert list(sieve.run(known, n=4).slate.item) == [2, 4, 6, 8]  # the ranker's order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -108,10 +108,11 @@ class Reranker(Protocol):
         """Reads what it needs of `data`: categories, vectors."""
         ...
 
-    def order(
+    def arrange(
         self, queries: Queries, candidates: Candidates, n: int
-    ) -> NDArray[np.intp] | Sequence[int]:
-        """A permutation within each query of the candidates, which come best first by `value`."""
+    ) -> tuple[NDArray[np.intp], Float32]:
+        """A permutation within each query of the candidates, which come best first by `value`, and
+        a note for the trace (n,), in the order of the given candidates."""
         ...
 
     def save(self, directory: Path) -> None: ...

@@ -203,11 +203,11 @@ class Recommender:
         )
 
     def _sentence(self, found: Sequence[Found]) -> str:
+        """The item of the past that the first channel able to name one names, or the channels."""
         because = next((f.because for f in found if f.because is not None), None)
-        names = ", ".join(f"{f.channel} #{f.rank}" for f in found)
-        return (
-            f"like {self.title(because)} ({names})" if because is not None else f"found by {names}"
-        )
+        if because is not None:
+            return f"because of {self.title(because)}"
+        return "found by " + ", ".join(f.channel for f in found)
 
     def title(self, item: int) -> str:
         """What to show a person: the title column, or the id."""

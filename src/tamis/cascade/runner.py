@@ -141,9 +141,9 @@ class Cascade:
         clock.lap("filter")
         rows = self.hydrate(queries, kept)
         clock.lap("features")
-        preranked, kept, rows = self._prerank(kept, rows)
+        preranked, kept, rows = self._prerank(queries, kept, rows)
         clock.lap("prerank")
-        ranked = self._rank(preranked, rows, degraded)
+        ranked = self._rank(queries, preranked, rows, degraded)
         clock.lap("rank")
         slate = self._rerank(queries, ranked, n)
         clock.lap("rerank")
@@ -151,15 +151,19 @@ class Cascade:
             queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
         )
 
-    def _prerank(self, kept: Candidates, rows: Rows) -> tuple[Candidates, Candidates, Rows]:
+    def _prerank(
+        self, queries: Queries, kept: Candidates, rows: Rows
+    ) -> tuple[Candidates, Candidates, Rows]:
         if self.prerank is None:
             return kept, kept, rows
-        score = next(iter(self.prerank.score_rows(rows).values()))
-        kept = kept.with_columns(prerank=_checked("prerank", score, len(kept)))
+        score = _checked("prerank", next(iter(self.prerank.score_rows(rows).values())), len(kept))
+        kept = kept.with_columns(prerank=self._strangers(queries, kept, score))
         index = kept.best("prerank", self.config.prerank_keep)
         return kept.take(index), kept, rows.select(index)
 
-    def _rank(self, candidates: Candidates, rows: Rows, degraded: list[str]) -> Candidates:
+    def _rank(
+        self, queries: Queries, candidates: Candidates, rows: Rows, degraded: list[str]
+    ) -> Candidates:
         scores = {
             task: _checked(f"rank task {task}", score, len(candidates))
             for task, score in self.rank.score_rows(rows).items()
@@ -169,16 +173,28 @@ class Cascade:
         if broken:
             degraded.append(f"rank: {broken} candidates without a finite score were put last")
             value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
+        value = self._strangers(queries, candidates, value)
         ranked = candidates.with_columns(**scores, value=value)
         return ranked.take(ranked.best("value", len(ranked)))
+
+    def _strangers(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
+        """The score, or 1 ÷ the place in recall's list for queries without any history where the
+        ranker has learnt nothing of such users (`strangers = "recall"`)."""
+        if self.config.strangers == "rank":
+            return score
+        stranger = (np.diff(queries.history.indptr) == 0)[candidates.query]
+        if not stranger.any():
+            return score
+        place = np.asarray(candidates.columns["recall"], dtype=np.float32)
+        return np.where(stranger, 1 / place, score).astype(np.float32)
 
     def _rerank(self, queries: Queries, ranked: Candidates, n: int) -> Candidates:
         slate = ranked
         for name, rule in self.rerank.items():
-            order = np.asarray(rule.order(queries, slate, n))
+            order, note = rule.arrange(queries, slate, n)
             if not np.array_equal(np.sort(order), np.arange(len(slate))):
                 raise StageError(f"re-rank rule {name} did not return a permutation")
-            slate = slate.take(order)
+            slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
         place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
         return slate.take(np.flatnonzero(place < n))
 

@@ -121,9 +121,9 @@ def recommend(
     """Recommend items to a user from the serving version."""
     from tamis.jobs import open as open_project
 
-    answer = open_project(project).recommend(
-        user, n, exclude=exclude or (), explain=explain, why_not=why_not
-    )
+    found = open_project(project)
+    found.recommender.recommend()  # warm: the time shown is a request's, not that of starting up
+    answer = found.recommend(user, n, exclude=exclude or (), explain=explain, why_not=why_not)
     show.answer(answer, as_json)
 
 

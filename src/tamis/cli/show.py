@@ -85,8 +85,8 @@ def train(report: TrainReport, json_wanted: bool) -> None:
     console.print(stages_table(report.training, "Training"))
     for stage, chosen in report.settings.items():
         seen = ", ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
-        made = ", ".join(f"{k} = {v}" for k, v in chosen.items())
-        console.print(f"{stage}: chose {made} on the validation window ({seen})", highlight=False)
+        made = ", ".join(f"{k} {_short(v)}" for k, v in chosen.items())
+        console.print(f"{stage} chose on the validation window: {made} ({seen})", highlight=False)
     if report.rejects:
         rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
         console.print(f"[yellow]rows left out[/]: {escape(rows)}; each is listed in rejects.csv")
@@ -132,11 +132,15 @@ def versions(lines: Sequence[VersionLine], json_wanted: bool, verified: bool = F
 def evaluate(result: Evaluation, json_wanted: bool) -> None:
     if json_wanted:
         return as_json(result.to_dict())
-    from tamis.evaluate import render
-
-    render(result.to_dict(), console)
+    _judged(result.to_dict())
     console.print(f"report: [bold]{result.report}[/]")
     return None
+
+
+def _judged(result: dict[str, Any]) -> None:
+    from tamis.evaluate import render
+
+    render(result, console)
 
 
 def answer(reply: Answer, json_wanted: bool) -> None:
@@ -175,8 +179,8 @@ def demo(made: Demo, json_wanted: bool) -> None:
     console.print(f"[dim]{escape(made.terms)}\n{escape(made.citation)}[/]\n")
     train(made.training, False)
     console.print()
-    evaluate(made.evaluation, False)
-    console.print()
+    _judged({k: v for k, v in made.evaluation.to_dict().items() if k != "training"})
+    console.print(f"report: [bold]{made.evaluation.report}[/]\n")
     answer(made.answer, False)
     _next(
         f"tamis recommend {made.project} --user 42 --explain",
@@ -207,30 +211,37 @@ def simulate(result: Simulated, json_wanted: bool) -> None:
 
 
 def _slate(reply: Answer) -> Table:
-    explained = any(place.reasons for place in reply.items)
-    table = Table("#", "item", "title")
-    table.add_column("value", justify="right")
-    if explained:
-        for heading in ("why", "pre-rank", "rank", "re-rank"):
-            table.add_column(heading)
+    """One line a place; with reasons, what the person and what the engineer wants to know below."""
+    table = Table(box=None, padding=(0, 1), show_header=False, pad_edge=False)
+    table.add_column(justify="right", style="bold")
+    table.add_column()
+    table.add_column(justify="right")
     for place in reply.items:
-        cells = [str(place.place), escape(place.item), escape(place.title), f"{place.score:.4f}"]
-        if place.reasons is not None:
-            cells += _reasons(place.reasons)
-        table.add_row(*cells)
+        title = f"[bold]{escape(place.title)}[/]"
+        if place.title != place.item:
+            title += f" [dim]{escape(place.item)}[/]"
+        lines = [title, *(_reasons(place.reasons) if place.reasons else ())]
+        table.add_row(str(place.place), "\n".join(lines), f"{place.score:.3f}")
     return table
 
 
 def _reasons(reason: Reason) -> list[str]:
-    score, place = reason.prerank["score"], reason.prerank["place"]
-    predicted = "\n".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
-    moved = ", ".join(f"{name} {note:.2f}" for name, note in reason.rerank.items())
-    return [
-        escape(reason.text),
-        "" if score is None else f"#{place} ({score:.3f})",
-        f"#{reason.value_place}\n{predicted}",
-        moved,
-    ]
+    """For a person in words; for an engineer the way through the stages."""
+    found = " · ".join(f"{c['channel']} #{c['rank']}" for c in reason.channels)
+    way = [f"recall {found}"]
+    if reason.prerank["place"] is not None:
+        way.append(f"pre-rank #{reason.prerank['place']}")
+    predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
+    way.append(f"rank #{reason.value_place} ({predicted})")
+    way += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items()]
+    return [f"[cyan]{escape(reason.text)}[/]", f"[dim]{escape(' → '.join(way))}[/]"]
+
+
+def _short(value: Any) -> str:
+    """A chosen setting, its numbers to three places."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_short, value)) + "]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _next(*commands: str) -> None:

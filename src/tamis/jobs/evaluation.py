@@ -40,6 +40,7 @@ from tamis.evaluate import (
     ndcg,
     paired_bootstrap,
     pcoc,
+    popularity,
     recall,
     stage_loss,
     write_report,
@@ -167,10 +168,7 @@ class _Judge:
                 for name, other in theirs.items()
             },
             "stage_loss": stage_loss(positives, _pick_record(asked.record, known)),
-            "coverage": {
-                f"coverage@{SLATE}": coverage(slates[known], len(self.parts.items), SLATE)
-            },
-            "diversity": self._diversity(slates[known]),
+            **self._beyond({"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}),
             **self._ranker(asked),
             "latency_ms": self._latency(held.users[known]),
             "training": self.manifest.metrics["training"],
@@ -218,7 +216,11 @@ class _Judge:
             if not self.shown:
                 scored.append(self._candidates(outcome, held, start))
         record = {
-            name: Ragged.from_pairs(*map(np.concatenate, zip(*pairs, strict=True)), len(held.users))
+            name: Ragged.from_pairs(
+                np.concatenate([query for query, _ in pairs]),
+                np.concatenate([item for _, item in pairs]),
+                len(held.users),
+            )
             for name, pairs in wanted.items()
         }
         return _Asked(np.concatenate(slates), StageRecord(**record), scored)
@@ -230,14 +232,19 @@ class _Judge:
             for name, channel in self.cascade.retrieval.channels.items()
         }
 
-    def _diversity(self, slates: NDArray[np.int32]) -> dict[str, float]:
-        declared = self.config.items
-        if declared.category is None:
-            return {}
-        codes = _codes(
-            item_categories(self.parts.items, declared.category, declared.category_separator)
-        )
-        return {f"intra_list@{SLATE}": mean(diversity(slates, codes, SLATE))}
+    def _beyond(self, slates: dict[str, NDArray[np.int32]]) -> dict[str, dict[str, float]]:
+        """Coverage, diversity and popularity bias of the cascade and of each channel."""
+        events = self.data.events
+        known = events.take((events.arrival < self.cut) & self.data.seen)
+        counts = np.bincount(known.item[known.item != UNKNOWN], minlength=len(self.parts.items))
+        items = self.config.items
+        spread = {n: coverage(s, len(self.parts.items), SLATE) for n, s in slates.items()}
+        bias = {n: mean(popularity(s, counts, SLATE)) for n, s in slates.items()}
+        if items.category is None:
+            return {"coverage": spread, "popularity": bias}
+        codes = _codes(item_categories(self.parts.items, items.category, items.category_separator))
+        variety = {n: mean(diversity(s, codes, SLATE)) for n, s in slates.items()}
+        return {"coverage": spread, "diversity": variety, "popularity": bias}
 
     def _ranker(self, asked: _Asked) -> dict[str, Any]:
         """AUC, log loss and calibration of each task, on impressions where the log has them."""

@@ -148,7 +148,7 @@ class GBDT(FrameModel):
         directory = Path(directory)
         try:
             about = json.loads((directory / SAVED).read_text("utf-8"))
-            model = cls(cls.Config(**about["config"]))
+            model = cls(**about["config"])
             model.tasks = tuple(about["tasks"])
             model.layout = Layout.from_dict(about["layout"])
             model.boosters = [

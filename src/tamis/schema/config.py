@@ -160,6 +160,9 @@ class CascadeConfig(_Section):
     """The model that predicts the tasks."""
     fusion: str = ""
     """Expression over the tasks' predictions; "" = the first task."""
+    strangers: Literal["rank", "recall"] = "rank"
+    """Who orders the candidates of a query without any history: the rankers, or recall's own order
+    where they have never seen such users, as rankers of replayed queries have not."""
     rerank: dict[str, StageConfig] = {}
     """Rules on the ranked list, in this order: [cascade.rerank.NAME]."""
     slate: Annotated[int, Field(ge=1, le=1000)] = 20
