@@ -26,6 +26,7 @@ def render(evaluation: Mapping[str, Any], console: Console) -> None:
         _quality(evaluation),
         _training(evaluation),
         _users(evaluation),
+        *map(str, evaluation.get("notes") or []),
     ):
         if isinstance(part, str) and part:
             console.print(escape(part), highlight=False)

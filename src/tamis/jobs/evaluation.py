@@ -56,6 +56,12 @@ SLATE = 10
 DEPTH = 50
 BATCH = 256
 """Queries that run through the cascade at once."""
+EXPOSURE = (
+    "This log says what was shown, and people can only choose what was shown: lists that resemble "
+    "the log's own policy find more of the held-out choices than they deserve, and a ranker that "
+    "learnt what is chosen once shown finds fewer. Judge the ranker by its AUC on impressions, and "
+    "the whole by an experiment."
+)
 REQUESTS = 500
 """Single requests that the latency is measured on, after a warm-up."""
 IMPRESSIONS = 2_000_000
@@ -175,6 +181,7 @@ class _Judge:
             "validation": self.manifest.metrics["validation"],
             "curves": self.manifest.metrics["curves"],
             "settings": self.manifest.settings,
+            "notes": [EXPOSURE] if self.shown else [],
         }
 
     def _held_out(self) -> _Held:
