@@ -34,6 +34,7 @@ from tamis.evaluate import (
     coverage,
     diversity,
     ece,
+    gauc,
     hit,
     log_loss,
     mean,
@@ -99,7 +100,7 @@ class _Asked:
     """(Q, DEPTH)."""
     record: StageRecord
     """The wanted items alone."""
-    scored: list[tuple[Any, Any]]
+    scored: list[tuple[Any, Any, Any]]
     """Labels and predictions of the ranked candidates, where the log has no impressions."""
 
 
@@ -212,7 +213,7 @@ class _Judge:
     def _ask(self, held: _Held) -> _Asked:
         slates: list[NDArray[np.int32]] = []
         wanted: dict[str, list[Any]] = {name: [] for name in _STAGES}
-        scored: list[tuple[Any, Any]] = []
+        scored: list[tuple[Any, Any, Any]] = []
         for start in range(0, len(held.users), BATCH):
             queries = self._queries(held.users[start : start + BATCH])
             outcome = self.cascade.run(queries, DEPTH)
@@ -257,12 +258,13 @@ class _Judge:
         """AUC, log loss and calibration of each task, on impressions where the log has them."""
         tasks = list(task_names(self.config))
         if self.shown:
-            labels, scores = self._impressions()
+            labels, scores, query = self._impressions()
         else:
-            labels, scores = map(np.concatenate, zip(*asked.scored, strict=True))
+            labels, scores, query = map(np.concatenate, zip(*asked.scored, strict=True))
         each = {
             task: {
                 "auc": auc(labels[:, t], scores[:, t]),
+                "gauc": gauc(labels[:, t], scores[:, t], query),
                 "logloss": log_loss(labels[:, t], scores[:, t]),
                 "pcoc": pcoc(labels[:, t], scores[:, t]),
                 "ece": ece(calibration_curve(labels[:, t], scores[:, t])),
@@ -277,22 +279,24 @@ class _Judge:
             "calibration": [vars(b) for b in curve],
         }
 
-    def _candidates(self, outcome: Outcome, held: _Held, start: int) -> tuple[Any, Any]:
-        """Labels and predictions of ranked candidates: whether a positive event followed."""
+    def _candidates(self, outcome: Outcome, held: _Held, start: int) -> tuple[Any, Any, Any]:
+        """Of ranked candidates: whether a positive event followed, predictions, query numbers."""
         tasks, ranked = list(task_names(self.config)), outcome.ranked
-        label = held.positives.contains(ranked.query + start, ranked.item).astype(np.float64)
+        query = ranked.query + start
+        label = held.positives.contains(query, ranked.item).astype(np.float64)
         scores = np.stack([ranked.columns[task] for task in tasks], axis=1)
-        return np.repeat(label[:, None], len(tasks), axis=1), scores
+        return np.repeat(label[:, None], len(tasks), axis=1), scores, query
 
-    def _impressions(self) -> tuple[Any, Any]:
-        """Impressions after the cut, each with inputs as of its own time."""
+    def _impressions(self) -> tuple[Any, Any, Any]:
+        """The same of impressions after the cut, each with inputs as of its own time."""
         end = int(self.data.events.time.max()) + 1
         histories = Histories.of(self.data)
         rows = impression_window(self.config, self.data, histories, (self.cut, end), IMPRESSIONS)
         statistics = OfflineStatistics(self.data, self.parts.space.recipes)
         inputs = Hydrate(self.parts.space, statistics)(rows.queries, rows.candidates)
         scored = self.parts.rank.score_rows(inputs)
-        return rows.labels, np.stack([scored[t] for t in task_names(self.config)], axis=1)
+        scores = np.stack([scored[t] for t in task_names(self.config)], axis=1)
+        return rows.labels, scores, rows.candidates.query
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, float | int]:
         """Single requests in process, one after the other, one thread."""
