@@ -233,7 +233,7 @@ def _reasons(reason: Reason) -> list[str]:
         way.append(f"pre-rank #{reason.prerank['place']}")
     predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
     way.append(f"rank #{reason.value_place} ({predicted})")
-    way += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items()]
+    way += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items() if note]
     return [f"[cyan]{escape(reason.text)}[/]", f"[dim]{escape(' → '.join(way))}[/]"]
 
 
