@@ -204,6 +204,10 @@ _SMALL_DEEPFM = {
 """docs/decisions/0005: what replayed queries teach best; an order, calibrated on validation."""
 
 
+_EASE_ITEMS = 12_000
+"""Items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
+
+
 def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
     """Adds the cascade that suits most projects; a category adds the diversity rules."""
     data, columns = declared.data, declared.data["items"]
@@ -215,7 +219,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         options: dict[str, Any] = {"column": category}
         if "category_separator" in columns:
             options["separator"] = columns["category_separator"]
-        rerank["mmr"] = {"theta": 0.9, **options}
+        rerank["mmr"] = {"theta": 0.95, **options}
         if int(items[category].n_unique()) >= 5:
             rerank["at_most"] = {"limit": 3, "window": 5, **options, "count": "primary"}
     data["cascade"] = {
@@ -224,6 +228,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         **({"strangers": "recall"} if few else {}),
         "channels": {
             "itemcf": {"quota": 300},
+            **({"ease": {"quota": 300}} if len(items) <= _EASE_ITEMS else {}),
             "two_tower": {"quota": 300},
             "hot": {"quota": 300, "fallback": True},
         },
@@ -243,3 +248,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         "cascade.rerank.mmr": "variety: 1 = only the rank's order, 0 = only variety",
         "cascade.rerank.at_most": "at most so many of one category among neighbours",
     }
+    if "ease" in data["cascade"]["channels"]:
+        declared.comments["cascade.channels.ease"] = (
+            "closed form; the strongest cheap channel of a small catalogue"
+        )
