@@ -248,7 +248,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         "cascade.rerank.mmr": "variety: 1 = only the rank's order, 0 = only variety",
         "cascade.rerank.at_most": "at most so many of one category among neighbours",
     }
-    if "ease" in data["cascade"]["channels"]:
+    if len(items) <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
             "closed form; the strongest cheap channel of a small catalogue"
         )
