@@ -90,6 +90,8 @@ def train(report: TrainReport, json_wanted: bool) -> None:
     if report.rejects:
         rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
         console.print(f"[yellow]rows left out[/]: {escape(rows)}; each is listed in rejects.csv")
+    for note in report.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
     for kind, name in report.versions.items():
         console.print(f"[green]published[/] {kind} version [bold]{name}[/]", highlight=False)
     return None

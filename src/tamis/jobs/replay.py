@@ -34,6 +34,8 @@ class Replay:
     candidates: Candidates
     labels: Float32
     """(n, tasks): 1 where one of the task's behaviours followed, else 0."""
+    left_out: int = 0
+    """Users (of a replay) or impressions of the window beyond what one window may bring."""
 
 
 def task_codes(config: ProjectConfig, data: Dataset) -> list[NDArray[np.uint8]]:
@@ -73,7 +75,8 @@ def replay_window(
     users = users[users != UNKNOWN]
     queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
     known = np.flatnonzero(np.diff(queries.history.indptr) > 0)
-    if len(known) > REPLAY_USERS:
+    left_out = max(0, len(known) - REPLAY_USERS)
+    if left_out:
         known = np.sort(np.random.default_rng(seed).choice(known, REPLAY_USERS, replace=False))
     if not len(known):
         raise TrainingError(
@@ -88,7 +91,8 @@ def replay_window(
         _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
         for codes in task_codes(config, data)
     ]
-    return Replay(queries, candidates, np.stack(labels, axis=1).astype(np.float32))
+    stacked = np.stack(labels, axis=1).astype(np.float32)
+    return Replay(queries, candidates, stacked, left_out)
 
 
 def impression_window(
@@ -102,7 +106,9 @@ def impression_window(
     events = data.events
     shown_codes = [k for k, b in enumerate(data.behaviours) if b.impression]
     shown = np.isin(events.behaviour, shown_codes) & (events.user != UNKNOWN)
-    inside = np.flatnonzero(shown & (events.time >= window[0]) & (events.time < window[1]))[-most:]
+    inside = np.flatnonzero(shown & (events.time >= window[0]) & (events.time < window[1]))
+    left_out = max(0, len(inside) - most)
+    inside = inside[left_out:]
     if not len(inside):
         raise TrainingError(
             f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
@@ -121,6 +127,7 @@ def impression_window(
         queries,
         Candidates(indptr, events.item[rows]),
         np.stack(labels, axis=1).astype(np.float32),
+        left_out,
     )
 
 

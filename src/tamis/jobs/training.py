@@ -8,11 +8,13 @@ serving version:    rows of w1 … test, channels on all
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import tamis
 from tamis.bundle import Kind, Version, Versions
@@ -29,6 +31,7 @@ from tamis.features import (
 from tamis.jobs.meter import Meter
 from tamis.jobs.project import Project
 from tamis.jobs.replay import (
+    REPLAY_USERS,
     Replay,
     has_impressions,
     impression_window,
@@ -58,6 +61,7 @@ class TrainReport:
     """Rows of the tables that could not be used, by reason."""
     seconds: float
     notes: tuple[str, ...] = ()
+    """What was left out of the ranker's rows, and why."""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -115,7 +119,19 @@ class _Trainer:
             self.meter.report(),
             rejects.counts,
             sum(s["seconds"] for s in self.meter.stages.values()),
+            tuple(self._left_out()),
         )
+
+    def _left_out(self) -> Iterator[str]:
+        """Where a window had more than it may bring."""
+        what, most = ("impressions", IMPRESSIONS) if self.impressions else ("users", REPLAY_USERS)
+        for window, replay in self._replays.items():
+            if replay.left_out:
+                begin = np.datetime64(window.start, "ms").astype("datetime64[s]")
+                yield (
+                    f"the ranker learnt from {most:,} {what} of the window from {begin}; "
+                    f"{replay.left_out:,} more were left out"
+                )
 
     def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Fits the scorers on all windows but the last, stopped by the last."""
