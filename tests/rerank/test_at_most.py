@@ -55,7 +55,7 @@ def test_second_of_a_category_waits_for_its_turn() -> None:
 
 def test_looks_ahead_where_taking_the_best_first_would_fail() -> None:
     rule = AtMost(limit=1, window=2).fit(dataset(category=["b", "a", "a"]))
-    assert rule.order(*ranked([0, 1, 2]), 3).tolist() == [1, 0, 2]
+    assert rule.arrange(*ranked([0, 1, 2]), 3)[0].tolist() == [1, 0, 2]
 
 
 def test_slate_limit_gives_way_where_nothing_else_is_left() -> None:
@@ -78,17 +78,17 @@ def test_the_slates_rule_gives_way_before_the_windows() -> None:
 def test_items_of_several_categories_count_in_each_or_in_the_first() -> None:
     data = dataset(genres=["a|b", "b|a", "b", None])
     each = AtMost(column="genres", separator="|", limit=1, window=2).fit(data)
-    assert each.order(*ranked([0, 1, 2, 3]), 3).tolist()[:3] == [0, 3, 1]
+    assert each.arrange(*ranked([0, 1, 2, 3]), 3)[0].tolist()[:3] == [0, 3, 1]
     first = AtMost(column="genres", separator="|", limit=1, window=2, count="primary")
-    assert first.fit(data).order(*ranked([0, 1, 2, 3]), 3).tolist() == [0, 1, 3, 2]
+    assert first.fit(data).arrange(*ranked([0, 1, 2, 3]), 3)[0].tolist() == [0, 1, 3, 2]
 
 
 def test_list_and_number_columns_are_categories_too() -> None:
     data = dataset(tags=[["x", "y"], ["y"], []], author=[7, 7, 8])
     tags = AtMost(column="tags", limit=1, window=2).fit(data)
-    assert tags.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
+    assert tags.arrange(*ranked([0, 1, 2]), 3)[0].tolist() == [0, 2, 1]
     author = AtMost(column="author", limit=1, window=2).fit(data)
-    assert author.order(*ranked([0, 1, 2]), 3).tolist() == [0, 2, 1]
+    assert author.arrange(*ranked([0, 1, 2]), 3)[0].tolist() == [0, 2, 1]
 
 
 CATEGORIES = st.lists(st.sets(st.sampled_from("abc"), max_size=2), min_size=1, max_size=6)
@@ -120,10 +120,10 @@ def test_permutation_and_prefix(
     size = len(categories)
     data = dataset(c=pl.Series([sorted(c) for c in categories], dtype=pl.List(pl.String)))
     rule = AtMost(column="c", limit=in_window, window=window, slate=in_slate, depth=3)
-    whole = rule.fit(data).order(*ranked(list(range(size))), size)
+    whole = rule.fit(data).arrange(*ranked(list(range(size))), size)[0]
     assert sorted(whole) == list(range(size))
     for n in range(size):
-        part = rule.order(*ranked(list(range(size))), n)
+        part = rule.arrange(*ranked(list(range(size))), n)[0]
         assert part[:n].tolist() == whole[:n].tolist()
         assert sorted(part) == list(range(size))
 
@@ -132,7 +132,7 @@ def test_first_plan_by_place_is_taken() -> None:
     """Against brute force: among all orders that hold, the lexicographically first."""
     categories = ["a", "a", "b", "a", "b", "c"]
     rule = AtMost(limit=1, window=2, slate=3).fit(dataset(category=categories))
-    order = rule.order(*ranked(list(range(6))), 6)
+    order = rule.arrange(*ranked(list(range(6))), 6)[0]
     holding = (
         p for p in permutations(range(6)) if not violations([{categories[i]} for i in p], 1, 2, 3)
     )
@@ -142,10 +142,10 @@ def test_first_plan_by_place_is_taken() -> None:
 def test_queries_of_a_batch_do_not_touch_one_another() -> None:
     rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "b", "c"]))
     lists = [[0, 1, 2], [], [1, 3, 0], [2]]
-    together = rule.order(*ranked(*lists), 3)
+    together = rule.arrange(*ranked(*lists), 3)[0]
     start, alone = 0, []
     for x in lists:
-        alone += (rule.order(*ranked(x), 3) + start).tolist()
+        alone += (rule.arrange(*ranked(x), 3)[0] + start).tolist()
         start += len(x)
     assert together.tolist() == alone
 
@@ -169,14 +169,14 @@ def test_save_and_load_change_nothing(tmp_path) -> None:
     rule.save(tmp_path / "x")
     again = AtMost.load(tmp_path / "x", rule.config)
     ask = ranked([0, 1, 2, 3])
-    assert again.order(*ask, 4).tolist() == rule.order(*ask, 4).tolist()
+    assert again.arrange(*ask, 4)[0].tolist() == rule.arrange(*ask, 4)[0].tolist()
 
 
 def test_errors_name_the_cure() -> None:
     with pytest.raises(ConfigError, match=r"'genre' is not in the items' table \(its columns: cat"):
         AtMost(column="genre").fit(dataset(category=["a"]))
     with pytest.raises(NotFittedError, match="call fit or load"):
-        AtMost().order(*ranked([0]), 1)
+        AtMost().arrange(*ranked([0]), 1)[0]
     with pytest.raises(ValueError, match="neither limit nor slate"):
         AtMost(limit=None)
 
@@ -190,7 +190,7 @@ def test_behind_mmr_a_short_slate_is_still_the_head_of_a_long_one() -> None:
     def slate(n: int) -> list[int]:
         queries, candidates = ranked(list(range(90)))
         for rule in rules:
-            candidates = candidates.take(rule.order(queries, candidates, n))
+            candidates = candidates.take(rule.arrange(queries, candidates, n)[0])
         return candidates.item[:n].tolist()
 
     assert slate(10) == slate(50)[:10]

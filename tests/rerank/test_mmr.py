@@ -65,8 +65,8 @@ def test_window_forgets() -> None:
     data = dataset(category=["a", "b", "a", "c"])
     ask = ranked([1.0, 0.9, 0.8, 0.0])
     # In place 3 the whole slate still holds an a, so c goes first.
-    assert MMR(theta=0.4).fit(data).order(*ask, 4).tolist() == [0, 1, 3, 2]
-    assert MMR(theta=0.4, window=1).fit(data).order(*ask, 4).tolist() == [0, 1, 2, 3]
+    assert MMR(theta=0.4).fit(data).arrange(*ask, 4)[0].tolist() == [0, 1, 3, 2]
+    assert MMR(theta=0.4, window=1).fit(data).arrange(*ask, 4)[0].tolist() == [0, 1, 2, 3]
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,7 +85,7 @@ def test_categories_equal_the_naive_version(rows, theta, window, n) -> None:
     data = dataset(category=pl.Series([sorted(s) for s in sets], dtype=pl.List(pl.String)))
     rule = MMR(theta=theta, window=window, depth=0).fit(data)
     likeness = [[jaccard(a, b) for b in sets] for a in sets]
-    assert rule.order(*ranked(values), n).tolist() == naive(values, likeness, theta, window, n)
+    assert rule.arrange(*ranked(values), n)[0].tolist() == naive(values, likeness, theta, window, n)
 
 
 @pytest.mark.parametrize("window", [None, 2, 5])
@@ -97,18 +97,18 @@ def test_vectors_equal_the_naive_version(window) -> None:
     rule = MMR(similarity="vector", column="v", window=window, theta=0.6).fit(data)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     expected = naive(values, unit @ unit.T, 0.6, window, 20)
-    assert rule.order(*ranked(values), 20).tolist()[:20] == expected[:20]
+    assert rule.arrange(*ranked(values), 20)[0].tolist()[:20] == expected[:20]
 
 
 def test_missing_and_zero_vectors_are_like_nothing() -> None:
     data = dataset(v=[[1.0, 0.0], [1.0, 0.0], None, [0.0, 0.0], [float("nan"), 1.0]])
     rule = MMR(similarity="vector", column="v", theta=0.5).fit(data)
-    assert rule.order(*ranked([1.0, 0.9, 0.3, 0.2, 0.0]), 5).tolist() == [0, 2, 3, 4, 1]
+    assert rule.arrange(*ranked([1.0, 0.9, 0.3, 0.2, 0.0]), 5)[0].tolist() == [0, 2, 3, 4, 1]
 
 
 def test_theta_one_keeps_the_order() -> None:
     rule = MMR(theta=1.0).fit(dataset(category=["a"] * 6))
-    assert rule.order(*ranked([5.0, 5.0, 4.0, 4.0, 4.0, 1.0]), 6).tolist() == list(range(6))
+    assert rule.arrange(*ranked([5.0, 5.0, 4.0, 4.0, 4.0, 1.0]), 6)[0].tolist() == list(range(6))
 
 
 def test_items_without_a_score_come_last() -> None:
@@ -123,9 +123,9 @@ def test_a_short_slate_is_the_head_of_a_long_one() -> None:
     data = dataset(category=rng.integers(0, 5, 80))
     rule = MMR(theta=0.6, depth=0).fit(data)
     ask = ranked(sorted(rng.random(80), reverse=True))
-    whole = rule.order(*ask, 80)
+    whole = rule.arrange(*ask, 80)[0]
     for n in (0, 1, 10, 50):
-        part = rule.order(*ask, n)
+        part = rule.arrange(*ask, n)[0]
         assert part[:n].tolist() == whole[:n].tolist()
         assert part[n:].tolist() == sorted(part[n:])
         assert sorted(part) == list(range(80))
@@ -137,10 +137,10 @@ def test_batch_equals_one_by_one_and_empty_lists_are_legal() -> None:
     lists = [[3.0, 2.0, 1.0], [], [1.0], [4.0, 3.0, 2.0, 1.0]]
     start, alone = 0, []
     for x in lists:
-        alone += (rule.order(*ranked(x), 3) + start).tolist()
+        alone += (rule.arrange(*ranked(x), 3)[0] + start).tolist()
         start += len(x)
-    assert rule.order(*ranked(*lists), 3).tolist() == alone
-    assert rule.order(*ranked([], []), 3).shape == (0,)
+    assert rule.arrange(*ranked(*lists), 3)[0].tolist() == alone
+    assert rule.arrange(*ranked([], []), 3)[0].shape == (0,)
 
 
 @pytest.mark.parametrize("rule", [MMR(theta=0.5), MMR(theta=0.5, similarity="vector", column="v")])
@@ -149,7 +149,7 @@ def test_save_and_load_change_nothing(rule, tmp_path) -> None:
     rule.save(tmp_path / "x")
     again = MMR.load(tmp_path / "x", rule.config)
     ask = ranked([1.0, 0.9, 0.1])
-    assert again.order(*ask, 3).tolist() == rule.order(*ask, 3).tolist() == [0, 2, 1]
+    assert again.arrange(*ask, 3)[0].tolist() == rule.arrange(*ask, 3)[0].tolist() == [0, 2, 1]
 
 
 def test_errors_name_the_cure() -> None:
@@ -163,6 +163,6 @@ def test_errors_name_the_cure() -> None:
     with pytest.raises(ConfigError, match=r"lengths \[1, 2\]"):
         MMR(similarity="vector", column="v").fit(dataset(v=[[1.0], [1.0, 2.0]]))
     with pytest.raises(NotFittedError, match="call fit"):
-        MMR().order(*ranked([1.0]), 1)
+        MMR().arrange(*ranked([1.0]), 1)[0]
     with pytest.raises(StageError, match="knows 1 items and was given item row 1"):
-        MMR().fit(data).order(*ranked([1.0, 0.5]), 1)
+        MMR().fit(data).arrange(*ranked([1.0, 0.5]), 1)[0]

@@ -69,10 +69,6 @@ class AtMost:
         self._groups = self._categories.groups()
         return self
 
-    def order(self, queries: Queries, candidates: Candidates, n: int) -> NDArray[np.intp]:
-        """A permutation within each query: the slate, then the others in their order."""
-        return self.arrange(queries, candidates, n)[0]
-
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:

@@ -77,10 +77,6 @@ class MMR:
         self._vectors = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
         return self
 
-    def order(self, queries: Queries, candidates: Candidates, n: int) -> NDArray[np.intp]:
-        """A permutation within each query: its best n by MMR, then the others in their order."""
-        return self.arrange(queries, candidates, n)[0]
-
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> tuple[NDArray[np.intp], Float32]:
