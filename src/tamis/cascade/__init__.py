@@ -3,9 +3,10 @@
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
 from tamis.cascade.parts import Hydrate, Parts, queries_at, task_names
-from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer
+from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer, Valid
 from tamis.cascade.query import (
     Bool,
+    Context,
     Float32,
     History,
     Int32,
@@ -24,6 +25,7 @@ __all__ = [
     "Candidates",
     "Cascade",
     "Channel",
+    "Context",
     "Explains",
     "Filter",
     "FitContext",
@@ -46,6 +48,7 @@ __all__ = [
     "Retrieval",
     "Scorer",
     "Trace",
+    "Valid",
     "WhyNot",
     "queries_at",
     "task_names",

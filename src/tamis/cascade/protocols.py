@@ -14,7 +14,16 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
 from tamis.events import Dataset
 from tamis.features import Rows
-from tamis.schema import Feature
+from tamis.schema import Feature, TableConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Valid:
+    """Questions at the data's end, and what their users went on to like."""
+
+    queries: Queries
+    targets: Ragged
+    """Per query the item rows that should be found; sorted per query."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,12 @@ class FitContext:
     """The same component fitted on earlier data, to start from; None = from scratch."""
     features: tuple[Feature, ...] = ()
     """The project's declared features, for channels that read attributes; empty = guessed."""
+    items: TableConfig | None = None
+    """[items]: which columns mean category, author, birth, place; None = none is declared."""
+    users: TableConfig | None = None
+    """[users] likewise."""
+    valid: Valid | None = None
+    """What happened next, to stop a fit by; it is never trained on. None = the channel's own."""
 
 
 @runtime_checkable

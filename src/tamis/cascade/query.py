@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +13,49 @@ from tamis.features import History, Ragged
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-__all__ = ["Bool", "Float32", "History", "Int32", "Int64", "Queries", "Ragged", "Recalled"]
+__all__ = [
+    "Bool",
+    "Context",
+    "Float32",
+    "History",
+    "Int32",
+    "Int64",
+    "Queries",
+    "Ragged",
+    "Recalled",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What Q requests say of their own moment, beyond who asks and when."""
+
+    latitude: Float64
+    """(Q,) degrees in [-90, 90]; NaN where the request names no place."""
+    longitude: Float64
+    """(Q,) degrees in [-180, 180]; NaN likewise."""
+    city: tuple[str | None, ...]
+    """(Q,) the request's city, in the words of the items' city column."""
+    interests: tuple[tuple[str, ...], ...]
+    """(Q,) declared interests: categories (or other words) that a questionnaire asked for."""
+
+    def take(self, index: Sequence[int]) -> Context:
+        """The requests at `index`."""
+        rows = list(index)
+        return Context(
+            self.latitude[rows],
+            self.longitude[rows],
+            tuple(self.city[q] for q in rows),
+            tuple(self.interests[q] for q in rows),
+        )
+
+    @classmethod
+    def unknown(cls, n: int) -> Context:
+        """Of n requests that say nothing."""
+        return cls(np.full(n, np.nan), np.full(n, np.nan), (None,) * n, ((),) * n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +69,8 @@ class Queries:
     history: History
     exclude: Ragged
     """Item rows that no channel may return (seen, the request's own list); sorted per query."""
+    context: Context | None = None
+    """Place and declared interests; None = no request says anything."""
 
     def __len__(self) -> int:
         return len(self.user)

@@ -302,6 +302,8 @@ class _Trainer:
             progress=self.progress,
             former=former,
             features=self.config.features,
+            items=self.config.items,
+            users=self.config.users,
         )
 
 

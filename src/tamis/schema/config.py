@@ -32,6 +32,12 @@ class TableConfig(_Section):
     """Items: the column of the creator's or seller's id."""
     published: str | None = None
     """Items: when it was born (a time, like the events' column)."""
+    latitude: str | None = None
+    """Items: degrees north of its place; goes with `longitude`."""
+    longitude: str | None = None
+    """Items: degrees east of its place."""
+    city: str | None = None
+    """The city of the item, or of the user."""
 
 
 class EventsConfig(_Section):
