@@ -1,24 +1,39 @@
 """Every channel in the recall room keeps the channels' contract."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tamis.cascade import FitContext, registry
 from tamis.recall import BaseChannel, ChannelSettings, Hot
 from tamis.recall.base import nothing
+from tamis.schema import ChannelConfig
 from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
+OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {}
+"""Options under which a channel meets the contract, where they are not only its defaults ({})."""
 IMPERSONAL = {"hot"}
+"""Cases ("hot", or with its options "hot by=city") that need not tell the clans apart."""
+
+
+def cases():
+    """(name, options, id) of every channel under each of its options."""
+    for name in CHANNELS:
+        for options in OPTIONS.get(name, ({},)):
+            text = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+            yield pytest.param(name, options, text not in IMPERSONAL, id=text)
 
 
 def test_the_room_is_not_empty():
     assert {"hot", "itemcf"} <= set(CHANNELS)
 
 
-@pytest.mark.parametrize("name", CHANNELS)
-def test_contract(name):
-    check_channel(lambda: registry.build("recall", name), personalised=name not in IMPERSONAL)
+@pytest.mark.parametrize(("name", "options", "personalised"), list(cases()))
+def test_contract(name, options, personalised):
+    declared = ChannelConfig(**options)
+    check_channel(lambda: registry.build("recall", name, declared), personalised=personalised)
 
 
 @pytest.mark.parametrize("name", CHANNELS)

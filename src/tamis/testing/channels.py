@@ -12,23 +12,44 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Channel, FitContext, History, Queries, Ragged, Recalled
+from tamis.cascade import Channel, Context, FitContext, History, Queries, Ragged, Recalled
 from tamis.events import UNKNOWN, Dataset, Events, Table
-from tamis.schema import Behaviour, TamisError
+from tamis.schema import Behaviour, TableConfig, TamisError
 
 DAY_MS = 86_400_000
 _START = 1_700_000_000_000
+_CLANS = ("even", "odd")
+_CITIES = ("Paris", "Tokyo")
+_PLACES = np.array([[48.8566, 2.3522], [35.6762, 139.6503]])
+"""Latitude and longitude of the two cities."""
+
+CONTEXT = FitContext(
+    seed=7,
+    items=TableConfig(
+        path="items.csv",
+        id="id",
+        category="category",
+        author="author",
+        published="published",
+        latitude="latitude",
+        longitude="longitude",
+        city="city",
+    ),
+    users=TableConfig(path="users.csv", id="id", city="city"),
+)
+"""What a project of the two clans declares."""
 
 
 def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> None:
     """Raises AssertionError, naming the law, where a channel breaks the contract.
 
     make: returns a new, unfitted channel; it is called several times, and fitted on a log of two
-    clans of users, each with items, a category and a taste of its own (`two_clans`).
+    clans of users, each with items, a category and a taste of its own (`two_clans`), under the
+    roles of their columns (`CONTEXT`).
     personalised: whether the channel should tell the clans apart; False for the likes of hot.
     """
     data = two_clans()
-    channel = make().fit(data, FitContext(seed=7))
+    channel = make().fit(data, CONTEXT)
     queries = queries_of(data)
     for k in (1, 5, len(data.items) + 3):
         _check_shape(channel.recall(queries, k), queries, len(data.items), k)
@@ -46,7 +67,9 @@ def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
 
     Everybody has liked about half of the clan's items, one a day, and clicked away one item of
     the other clan (an event that is not positive). Columns: users' `taste` and items' `category`
-    are the clan, items' `price` is a number.
+    are the clan, which has two `author`s and one `city` (the users' too; `latitude` and
+    `longitude` of items lie in it); items' `price` is a number. Item i was `published` i + 1 days
+    before the log begins.
     """
     random = np.random.default_rng(seed)
     likes = [(u, i) for u in range(users) for i in range(items) if (u + i) % 2 == 0]
@@ -67,24 +90,42 @@ def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
         request=np.full(n, -1, np.int64),
         position=np.zeros(n, np.int16),
     )
-    clan = pl.Series(["even", "odd"])
     return Dataset(
-        _table("users", users, taste=clan.gather(np.arange(users) % 2)),
-        _table(
-            "items",
-            items,
-            category=clan.gather(np.arange(items) % 2),
-            price=pl.Series(np.arange(items, dtype=np.float64)),
-        ),
+        _users_table(users),
+        _items_table(items),
         events,
         (Behaviour(name="like", positive=True, weight=1.0), Behaviour(name="click", weight=0.0)),
+    )
+
+
+def _users_table(n: int) -> Table:
+    clan = np.arange(n) % 2
+    return _table(
+        "users", n, taste=pl.Series(_CLANS).gather(clan), city=pl.Series(_CITIES).gather(clan)
+    )
+
+
+def _items_table(n: int) -> Table:
+    row = np.arange(n)
+    clan = row % 2
+    return _table(
+        "items",
+        n,
+        category=pl.Series(_CLANS).gather(clan),
+        price=pl.Series(row.astype(np.float64)),
+        author=pl.Series([f"{_CLANS[c]} {(r // 2) % 2}" for r, c in zip(row, clan, strict=True)]),
+        published=pl.Series(_START - (row + 1) * DAY_MS),
+        latitude=pl.Series(_PLACES[clan, 0] + row * 1e-4),
+        longitude=pl.Series(_PLACES[clan, 1] - row * 1e-4),
+        city=pl.Series(_CITIES).gather(clan),
     )
 
 
 def queries_of(data: Dataset) -> Queries:
     """One query per user at the data's end; then a stranger, and a known user without a past.
 
-    Excluded is what each has seen, except for every third query, which excludes nothing.
+    Excluded is what each has seen, except for every third query, which excludes nothing. The users'
+    requests name their clan's place, city and category; those of the last two say nothing.
     """
     events, n_users = data.events, len(data.users)
     lists = [np.flatnonzero(events.user == u) for u in range(n_users)]
@@ -102,7 +143,20 @@ def queries_of(data: Dataset) -> Queries:
         events.time[at],
         events.value[at],
     )
-    return Queries(user, np.full(len(user), data.end, np.int64), history, Ragged.of(seen))
+    time = np.full(len(user), data.end, np.int64)
+    return Queries(user, time, history, Ragged.of(seen), _context(n_users))
+
+
+def _context(n_users: int) -> Context:
+    clan = np.arange(n_users) % 2
+    nowhere = np.full((2, 2), np.nan)
+    place = np.concatenate([_PLACES[clan], nowhere])
+    return Context(
+        place[:, 0],
+        place[:, 1],
+        (*(_CITIES[c] for c in clan), None, None),
+        (*((_CLANS[c],) for c in clan), (), ()),
+    )
 
 
 def one_query(queries: Queries, q: int) -> Queries:
@@ -119,6 +173,7 @@ def one_query(queries: Queries, q: int) -> Queries:
         time=queries.time[q : q + 1],
         history=History(indptr=indptr, **columns),
         exclude=Ragged.of([queries.exclude[q]]),
+        context=None if queries.context is None else queries.context.take([q]),
     )
 
 
@@ -180,7 +235,7 @@ def _check_refit(
     """Fitting again, after other data even, is fitting anew."""
     before = channel.recall(queries, 5)
     half = replace(data, events=data.events.take(slice(0, len(data.events) // 2)))
-    again = make().fit(half, FitContext(seed=7)).fit(data, FitContext(seed=7))
+    again = make().fit(half, CONTEXT).fit(data, CONTEXT)
     _same(again.recall(queries, 5), before, "a second fit is not the fit of a new channel")
 
 
@@ -194,7 +249,7 @@ def _check_unfitted_and_empty(make: Callable[[], Channel], data: Dataset) -> Non
         raise AssertionError("recall before fit must raise NotFittedError")
     empty = replace(data, events=data.events.take(slice(0, 0)))
     try:
-        found = make().fit(empty, FitContext()).recall(queries_of(empty), 3)
+        found = make().fit(empty, CONTEXT).recall(queries_of(empty), 3)
     except TamisError:
         return
     _check_shape(found, queries_of(empty), len(data.items), 3)
