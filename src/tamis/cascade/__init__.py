@@ -1,5 +1,6 @@
 """The grammar: query, candidates, the stages' Protocols, the runner, the trace."""
 
+from tamis.cascade.asking import asked_of, at_end, holdout_queries, valid_of
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
 from tamis.cascade.parts import Hydrate, Parts, queries_at, task_names
@@ -50,7 +51,11 @@ __all__ = [
     "Trace",
     "Valid",
     "WhyNot",
+    "asked_of",
+    "at_end",
+    "holdout_queries",
     "queries_at",
     "task_names",
     "trace",
+    "valid_of",
 ]

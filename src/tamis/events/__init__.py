@@ -4,9 +4,12 @@ from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, mat
 from tamis.events.doctor import Finding, examine
 from tamis.events.frame import columns_of, dataset_from_frame
 from tamis.events.guess import Guess, guess_config, write_guess
+from tamis.events.holdout import Holdout, by_time, carve, given, leave_one_out
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
+from tamis.events.ragged import Ragged
 from tamis.events.read import read_dataset
 from tamis.events.rejects import Rejects
+from tamis.events.sequences import at_least, read_interactions, read_pairs, read_sequences
 from tamis.events.split import Window, cuts, happened, test_cut, windows
 from tamis.events.tables import item_categories
 
@@ -17,21 +20,31 @@ __all__ = [
     "Events",
     "Finding",
     "Guess",
+    "Holdout",
+    "Ragged",
     "Rejects",
     "Table",
     "Window",
+    "at_least",
+    "by_time",
     "cache_dir",
+    "carve",
     "columns_of",
     "cuts",
     "dataset_from_frame",
     "examine",
     "fetch",
     "find_source",
+    "given",
     "guess_config",
     "happened",
     "item_categories",
+    "leave_one_out",
     "materialise",
     "read_dataset",
+    "read_interactions",
+    "read_pairs",
+    "read_sequences",
     "test_cut",
     "windows",
     "write_guess",

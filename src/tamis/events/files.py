@@ -52,17 +52,16 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def read_raw(path: Path, file: str, separator: str | None = None) -> RawTable:
-    """Reads the file `path`, called `file` in messages.
+def read_raw(
+    path: Path, file: str, separator: str | None = None, kind: str | None = None
+) -> RawTable:
+    """Reads the file `path`, called `file` in messages; `kind` = its format, None = by its name.
 
     Raises:
         DataError: it is missing, of an unknown format, damaged, cut short, or empty.
     """
-    if not path.exists():
-        there = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
-        listing = ", ".join(there[:12]) or "nothing"
-        raise DataError(f"{file}: there is no such file; its folder holds {listing}.")
-    kind = format_of(path)
+    _must_exist(path, file)
+    kind = kind or format_of(path)
     if kind is None:
         raise DataError(
             f"{file}: unknown format. Use {', '.join(FORMATS)}, each also with .gz or .zst."
@@ -79,6 +78,29 @@ def read_raw(path: Path, file: str, separator: str | None = None) -> RawTable:
     if table.frame.width == 0 or (table.frame.height == 0 and not table.broken):
         raise DataError(f"{file}: the table is empty (no rows after the header).")
     return table
+
+
+def text_lines(path: Path, file: str) -> pl.Series:
+    """(n,) the lines of the text file `path`; an empty line is null.
+
+    Raises:
+        DataError: it is missing, damaged, or empty.
+    """
+    _must_exist(path, file)
+    try:
+        lines = _lines(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(_damage(file, TEXT, error)) from error
+    if lines.null_count() == len(lines):
+        raise DataError(f"{file}: the file is empty.")
+    return lines
+
+
+def _must_exist(path: Path, file: str) -> None:
+    if not path.exists():
+        there = sorted(p.name for p in path.parent.glob("*")) if path.parent.is_dir() else []
+        listing = ", ".join(there[:12]) or "nothing"
+        raise DataError(f"{file}: there is no such file; its folder holds {listing}.")
 
 
 def _read_parquet(path: Path, file: str) -> RawTable:

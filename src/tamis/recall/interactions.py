@@ -9,9 +9,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import History, Queries, Ragged
+from tamis.cascade import at_end
 from tamis.events import Dataset
 from tamis.schema import Behaviour
+
+__all__ = [
+    "NOT_POSITIVE",
+    "Interests",
+    "at_end",
+    "distinct",
+    "distinct_lists",
+    "grouped",
+    "interest_of_behaviour",
+    "interests",
+]
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -57,29 +68,6 @@ def interests(data: Dataset, last: int | None = None) -> Interests:
         *distinct_lists(indptr, data.events.item[at], r_of[data.events.behaviour[at]], limit,
                         len(data.items))
     )  # fmt: skip
-
-
-def at_end(data: Dataset, users: Int32, exclude_seen: bool = True) -> Queries:
-    """Queries of `users` (rows, -1 allowed) at `data.end`, with all their past in the history."""
-    events = data.events
-    indptr, order = grouped(events.user, len(data.users))
-    counts = np.where(users >= 0, np.diff(indptr)[users] if len(data.users) else 0, 0)
-    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    begin = indptr[np.maximum(users, 0)] if len(data.users) else np.zeros(len(users), np.int64)
-    at = order[np.repeat(begin - ends[:-1], counts) + np.arange(ends[-1])]
-    history = History(
-        ends, events.item[at], events.behaviour[at], events.time[at], events.value[at]
-    )
-    exclude = Ragged.empty(len(users))
-    if exclude_seen:
-        owner = np.repeat(np.arange(len(users)), counts)
-        pairs = np.unique((owner * len(data.items) + history.item)[data.seen[at]])
-        sizes = np.bincount(pairs // max(len(data.items), 1), minlength=len(users))
-        exclude = Ragged(
-            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            (pairs % max(len(data.items), 1)).astype(np.int32),
-        )
-    return Queries(users.astype(np.int32), np.full(len(users), data.end), history, exclude)
 
 
 @njit(cache=True, nogil=True)
