@@ -44,11 +44,11 @@ def test_exact_search_is_a_sort(n, k, seed, data):
 
 @pytest.fixture(scope="module")
 def lists_of_vectors():
-    vectors, queries = clustered(6000), clustered(400, seed=1)
+    vectors, queries = clustered(6000), clustered(1400, seed=1)
     index = VectorIndex.build(
-        vectors, k=50, queries=queries[:200], exact_below=1000, target_recall=0.95
+        vectors, k=50, queries=queries[:1000], exact_below=1000, target_recall=0.95
     )
-    return vectors, queries[200:], index
+    return vectors, queries[1000:], index
 
 
 def test_probes_are_tuned_to_the_target(lists_of_vectors):
@@ -59,7 +59,7 @@ def test_probes_are_tuned_to_the_target(lists_of_vectors):
     found = index.search(queries, 50)[0]
     exact = [by_sorting(vectors, q, 50) for q in queries]
     recall = np.mean([np.isin(e, f).mean() for e, f in zip(exact, found, strict=True)])
-    assert recall >= 0.93  # unseen queries: near the tuned .95
+    assert recall >= 0.95  # on unseen queries
     fewer = VectorIndex.build(vectors, k=50, queries=queries, exact_below=1000, target_recall=0.5)
     assert fewer.report.probes < index.report.probes
 
@@ -86,7 +86,7 @@ def test_excluded_rows_make_room_for_the_next(lists_of_vectors):
 
 def test_eight_bit_lists_are_rescored(lists_of_vectors, monkeypatch):
     vectors, queries, _ = lists_of_vectors
-    monkeypatch.setattr("tamis.index.vectors.SQ8_ABOVE_BYTES", 1000)
+    monkeypatch.setattr("tamis.index.lists.SQ8_ABOVE_BYTES", 1000)
     index = VectorIndex.build(vectors, k=20, queries=queries, exact_below=1000)
     assert index.report.kind == "ivf-sq8"
     item, score = index.search(queries[:9], 20)
