@@ -1,5 +1,7 @@
 """Layers and losses, pure tensor code: the only embeddings, pooling, MLPs and crosses."""
 
+from tamis.nn.attention import SelfAttention, causal_mask, time_buckets
+from tamis.nn.cross import VectorCross
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
 from tamis.nn.kernels import pool_forward
@@ -7,12 +9,23 @@ from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear, zero_line
 from tamis.nn.losses import (
     binary_cross_entropy,
     full_softmax,
+    gbce,
+    gbce_power,
     group_softmax,
     in_batch_softmax,
+    masked_logsumexp,
     pairwise_hinge,
     pairwise_logistic,
     pointwise,
     sampled_softmax,
+)
+from tamis.nn.sequence import (
+    GRUEncoder,
+    LearnedPositions,
+    TransformerEncoder,
+    last_state,
+    masked_mean,
+    real_positions,
 )
 
 __all__ = [
@@ -20,20 +33,33 @@ __all__ = [
     "MLP",
     "FieldPooling",
     "FusedEmbedding",
+    "GRUEncoder",
+    "LearnedPositions",
     "PoolPlan",
     "RowGradient",
+    "SelfAttention",
+    "TransformerEncoder",
+    "VectorCross",
     "binary_cross_entropy",
+    "causal_mask",
     "fm_second_order",
     "full_softmax",
     "fused_table",
+    "gbce",
+    "gbce_power",
     "group_softmax",
     "in_batch_softmax",
+    "last_state",
     "linear",
+    "masked_logsumexp",
+    "masked_mean",
     "pad_rows",
     "pairwise_hinge",
     "pairwise_logistic",
     "pointwise",
     "pool_forward",
+    "real_positions",
     "sampled_softmax",
+    "time_buckets",
     "zero_linear",
 ]

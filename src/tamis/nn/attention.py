@@ -1,0 +1,92 @@
+"""Self-attention over padded sequences, with an optional bias by the time between positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tamis.nn.layers import linear
+
+TIME_BUCKETS = 64
+TIME_RATIO = 0.301
+"""Bucket of a gap of s seconds: ⌊ln(1 + s) / TIME_RATIO⌋; the last one holds all above 5 years."""
+
+
+class SelfAttention(nn.Module):
+    """Scaled dot-product attention of several heads (Vaswani et al. 2017).
+
+    Args:
+        dim: width of the states, a multiple of `heads`.
+        heads: attention heads.
+        causal: a position sees itself and what is before it; otherwise all of its sequence.
+        time_bias: adds a learned number per head and bucket of elapsed time to the scores.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        causal: bool = True,
+        time_bias: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or dim % heads:
+            raise ValueError(f"{heads} heads cannot share a width of {dim}: it must be a multiple")
+        self.heads, self.causal = heads, causal
+        self.inputs = linear(dim, 3 * dim, generator=generator)
+        self.output = linear(dim, dim, generator=generator)
+        self.time_bias = nn.Parameter(torch.zeros(TIME_BUCKETS, heads)) if time_bias else None
+
+    def forward(
+        self, x: Tensor, visible: Tensor | None = None, buckets: Tensor | None = None
+    ) -> Tensor:
+        """(B, L, dim) -> (B, L, dim).
+
+        visible: bool (B, L) keys that may be seen; None = all, which for causal attention over
+        right-padded rows is the same and faster. buckets: int64 (B, L, L) of `time_buckets`,
+        needed with `time_bias`.
+        """
+        b, length, dim = x.shape
+        shape = (b, length, 3, self.heads, dim // self.heads)
+        q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)  # each (B, H, L, dim / H)
+        if self.time_bias is None:
+            mask = None if visible is None else self._mask(visible)
+            causal = self.causal and mask is None and length > 1
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        else:
+            mixed = self._biased(q, k, v, visible, buckets)
+        return self.output(mixed.transpose(1, 2).reshape(b, length, dim))  # type: ignore[no-any-return]
+
+    def _mask(self, visible: Tensor) -> Tensor:
+        """bool (B, 1, L, L): may the query (third) see the key (last)?"""
+        mask = visible[:, None, None, :]
+        return mask & causal_mask(visible.shape[1], visible.device) if self.causal else mask
+
+    def _biased(
+        self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, buckets: Tensor | None
+    ) -> Tensor:
+        if self.time_bias is None or buckets is None:
+            raise ValueError("attention with a time bias needs the times of its positions")
+        length = q.shape[2]
+        bias = F.embedding(buckets, self.time_bias).permute(0, 3, 1, 2)  # (B, H, L, L)
+        scores = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias
+        if visible is not None:
+            scores = scores.masked_fill(~self._mask(visible), -torch.inf)
+        elif self.causal:
+            scores = scores.masked_fill(~causal_mask(length, q.device), -torch.inf)
+        return torch.softmax(scores, -1).to(v.dtype) @ v
+
+
+def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:
+    """bool (L, L), True where the key (last) is not after the query."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def time_buckets(asked: Tensor, times: Tensor) -> Tensor:
+    """int64 (…) of how long before `asked` each of `times` was, both ms; after it counts as 0."""
+    seconds = (asked - times).clamp(min=0).to(torch.float32) / 1000
+    return (torch.log1p(seconds) / TIME_RATIO).long().clamp(max=TIME_BUCKETS - 1)
