@@ -12,9 +12,13 @@ from tamis.schema import ChannelConfig
 from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
-OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {}
+OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "fresh": ({}, {"order": "best"}),
+    "geohash": ({}, {"precision": 6, "coarsest": 1}, {"near": 0}),
+    "hot": ({}, {"by": "category"}, {"by": "city"}, {"by": "audience", "column": "taste"}),
+}
 """Options under which a channel meets the contract, where they are not only its defaults ({})."""
-IMPERSONAL = {"hot"}
+IMPERSONAL = {"hot", "fresh", "fresh order=best"}
 """Cases ("hot", or with its options "hot by=city") that need not tell the clans apart."""
 
 

@@ -3,6 +3,7 @@
 from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
 from tamis.events.doctor import Finding, examine
 from tamis.events.frame import columns_of, dataset_from_frame
+from tamis.events.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.events.guess import Guess, guess_config, write_guess
 from tamis.events.holdout import Holdout, by_time, carve, given, leave_one_out
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
@@ -12,6 +13,7 @@ from tamis.events.rejects import Rejects
 from tamis.events.sequences import at_least, read_interactions, read_pairs, read_sequences
 from tamis.events.split import Window, cuts, happened, test_cut, windows
 from tamis.events.tables import item_categories
+from tamis.events.times import parse_times
 
 __all__ = [
     "CATALOGUE",
@@ -35,12 +37,16 @@ __all__ = [
     "examine",
     "fetch",
     "find_source",
+    "geohash_around",
+    "geohash_cells",
+    "geohash_text",
     "given",
     "guess_config",
     "happened",
     "item_categories",
     "leave_one_out",
     "materialise",
+    "parse_times",
     "read_dataset",
     "read_interactions",
     "read_pairs",

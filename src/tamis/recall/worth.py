@@ -1,0 +1,243 @@
+"""What list channels know of an item: its worth by time-decayed likes, its birth, its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numba import njit
+from numpy.typing import NDArray
+
+from tamis.cascade import FitContext, History
+from tamis.events import Dataset, Table, item_categories, parse_times
+from tamis.recall.interactions import interest_of_behaviour
+from tamis.schema import ConfigError, TableConfig, suggest
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+DAY_MS = 86_400_000.0
+ALWAYS = np.iinfo(np.int64).min
+"""The birth of an item whose birth is not known."""
+
+
+def role_of(channel: str, table: TableConfig | None, role: str, column: str, cure: str = "") -> str:
+    """The column that plays a role: the option `column`, or what [items] or [users] declares.
+
+    Raises ConfigError where neither names one; `cure` is what the message proposes.
+    """
+    name = column or (getattr(table, role) if table is not None else None)
+    if not name:
+        raise ConfigError(
+            f"channel {channel!r} needs the column of the {role}: "
+            + (cure or f'declare [items] {role} = "COLUMN", or set the channel\'s `column`')
+        )
+    return str(name)
+
+
+def column_of(channel: str, table: Table, name: str) -> pl.Series:
+    """A column of a table, or a ConfigError that lists the columns there are."""
+    columns = table.frame.columns
+    if name not in columns:
+        raise ConfigError(
+            f"channel {channel!r}: column {name!r} is not in the {table.name}' table."
+            f"{suggest(name, columns)} Its columns: {', '.join(columns) or 'none'}"
+        )
+    return table.frame[name]
+
+
+def times_of(channel: str, table: Table, name: str, declared: str | None) -> Int64:
+    """(rows,) milliseconds of a table's time column of any unit, ALWAYS where there is none.
+
+    declared: the column of the role `published`, which the reader has turned into milliseconds.
+    Raises ConfigError where a value is no time.
+    """
+    column = column_of(channel, table, name)
+    if name == declared and column.dtype == pl.Int64:
+        return column.fill_null(ALWAYS).to_numpy().astype(np.int64)
+    times = parse_times(column)
+    wrong = times.bad | times.other_unit
+    if wrong.any():
+        raise ConfigError(
+            f"channel {channel!r}: column {column.name!r} holds "
+            f"{column.filter(pl.Series(wrong))[0]!r}, which is no time; name a column of times"
+        )
+    return np.where(times.missing, ALWAYS, times.ms)
+
+
+def births(channel: str, data: Dataset, context: FitContext) -> Int64:
+    """(items,) when each was published (ms), ALWAYS where unknown; (0,) where none is declared."""
+    name = context.items.published if context.items is not None else None
+    if name is None:
+        return np.zeros(0, np.int64)
+    return times_of(channel, data.items, name, name)
+
+
+def log_worth(
+    data: Dataset, half_life: float, born: Int64 | None = None, newborn: float = 0.0
+) -> Float64:
+    """(items,) log2 of `Σ r · 2^(-age / half_life)` over positive events; -inf where there is none.
+
+    r is the behaviour's weight, ages are in days at the data's end. With `newborn`, birth counts
+    like an event of that r, so that new items stand among those liked a few times.
+    """
+    item, value, age = liked(data)
+    if newborn > 0 and born is not None and len(born):
+        known = np.flatnonzero(born != ALWAYS)
+        item = np.concatenate([item, known.astype(np.int32)])
+        value = np.concatenate([value, np.full(len(known), newborn)])
+        age = np.concatenate([age, (data.end - born[known]) / DAY_MS])
+    return log_sums(item, value, age / half_life, len(data.items))
+
+
+def liked(data: Dataset) -> tuple[Int32, Float64, Float64]:
+    """(item, r, age in days) of the positive events."""
+    positive = np.flatnonzero(data.positive)
+    events = data.events
+    value = interest_of_behaviour(data.behaviours)[events.behaviour[positive]]
+    age = (data.end - events.time[positive]) / DAY_MS
+    return events.item[positive], value.astype(np.float64), age
+
+
+def log_newness(data: Dataset, half_life: float, born: Int64) -> Float64:
+    """(items,) log2 of `2^(-age / half_life)`, the age since birth; -inf where unknown."""
+    unknown = born == ALWAYS
+    age = (data.end - np.where(unknown, 0, born)) / DAY_MS
+    return np.where(unknown, -np.inf, -age / half_life)
+
+
+def floored(key: Float64) -> Float64:
+    """Items without a worth stand below all others, which have one."""
+    real = np.isfinite(key)
+    return np.where(real, key, (key[real].min() if real.any() else 0.0) - 1.0)
+
+
+@njit(cache=True)
+def log_sums(owner: Int32, weight: Float64, halvings: Float64, n: int) -> Float64:
+    """(n,) log2 Σ weight · 2^-halvings per owner, exact however long ago; -inf of nothing."""
+    top = np.full(n, -np.inf)
+    for e in range(len(owner)):
+        if weight[e] > 0 and -halvings[e] > top[owner[e]]:
+            top[owner[e]] = -halvings[e]
+    total = np.zeros(n)
+    for e in range(len(owner)):
+        if weight[e] > 0:
+            total[owner[e]] += weight[e] * 2.0 ** (-halvings[e] - top[owner[e]])
+    for i in range(n):
+        if total[i] > 0:
+            top[i] += np.log2(total[i])
+    return top
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels (categories, cities …) of N rows; row n's are `code[indptr[n]:indptr[n + 1]]`."""
+
+    names: NDArray[np.str_]
+    """(L,) ascending, lower case: people write Paris and paris."""
+    indptr: Int64
+    code: Int32
+    """Positions in `names`."""
+
+    @classmethod
+    def of(cls, lists: pl.Series) -> Labels:
+        """From a series of lists of texts."""
+        frame = pl.DataFrame({"row": np.arange(len(lists)), "text": lists}).explode("text")
+        frame = frame.with_columns(pl.col("text").cast(pl.String).str.strip_chars())
+        frame = frame.with_columns(pl.col("text").str.to_lowercase())
+        frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text") != "")).unique(
+            ["row", "text"], maintain_order=True
+        )
+        names = frame["text"].unique().sort()
+        codes = pl.DataFrame({"text": names, "code": np.arange(len(names), dtype=np.int32)})
+        frame = frame.join(codes, on="text", how="left", maintain_order="left")
+        counts = np.bincount(frame["row"].to_numpy(), minlength=len(lists))
+        return cls(
+            np.array(names.to_list(), dtype=np.str_),
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            frame["code"].to_numpy().astype(np.int32),
+        )
+
+    @classmethod
+    def of_items(cls, items: Table, column: str, separator: str | None) -> Labels:
+        """Of an items' column: one value a row, a list, or text split by `separator`."""
+        return cls.of(item_categories(items, column, separator))
+
+    @property
+    def row(self) -> Int64:
+        """(n,) the row of each label."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def single(self) -> Int32:
+        """(N,) each row's first label, -1 where it has none."""
+        has = np.diff(self.indptr) > 0
+        code = np.full(len(has), -1, np.int32)
+        code[has] = self.code[self.indptr[:-1][has]]
+        return code
+
+
+def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
+    """A users' column as one label a row; numbers are cut at ascending `boundaries`, if any."""
+    if boundaries and column.dtype.is_numeric():
+        values = column.cast(pl.Float64).fill_nan(None)
+        band = np.searchsorted(boundaries, values.fill_null(0).to_numpy(), side="right")
+        column = pl.Series(band).cast(pl.String).to_frame("b").select(
+            pl.when(values.is_not_null()).then(pl.col("b"))
+        )["b"]  # fmt: skip
+    return Labels.of(column.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String)))
+
+
+def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
+    """(n,) positions of `texts` in ascending `names`, -1 where not there; case does not matter."""
+    if not len(names) or not texts:
+        return np.full(len(texts), -1, np.int32)
+    wanted = np.array([text.strip().lower() for text in texts], dtype=np.str_)
+    at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[at] == wanted, at, -1).astype(np.int32)
+
+
+def last_event(history: History, counted: Bool, n_items: int) -> Int64:
+    """(Q,) place in the history's columns of each query's last event that counts; -1 = none.
+
+    counted: by behaviour code. Events with items outside the table do not count.
+    """
+    known = (history.item >= 0) & (history.item < n_items)
+    at = np.flatnonzero(counted[history.behaviour] & known)
+    if not len(at):
+        return np.full(len(history), -1, np.int64)
+    place = np.searchsorted(at, history.indptr[1:]) - 1
+    found = at[np.maximum(place, 0)]
+    return np.where((place >= 0) & (found >= history.indptr[:-1]), found, -1).astype(np.int64)
+
+
+def counted_events(history: History, counted: Bool, n_items: int) -> tuple[Int64, Int64]:
+    """(query, place in the history's columns) of the events that count, as in `last_event`."""
+    known = (history.item >= 0) & (history.item < n_items)
+    at = np.flatnonzero(counted[history.behaviour] & known)
+    return np.searchsorted(history.indptr, at, side="right") - 1, at
+
+
+def spread(
+    labels_indptr: Int64, labels: Int32, row: NDArray[Any]
+) -> tuple[NDArray[np.intp], Int32]:
+    """The labels of rows (n,): (place in `row`, label) pairs."""
+    sizes = np.diff(labels_indptr)[row]
+    owner = np.repeat(np.arange(len(row)), sizes)
+    begin = np.repeat(labels_indptr[row] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
+    return owner, labels[begin + np.arange(len(owner))]
+
+
+def behaviours_named(channel: str, data: Dataset, names: tuple[str, ...]) -> Bool:
+    """(behaviours,) which codes count: those of `names`; without names, the positive ones."""
+    known = [b.name for b in data.behaviours]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"channel {channel!r}: behaviour {name!r} is not declared."
+                f"{suggest(name, known)} Declared: {', '.join(known)}"
+            )
+    return np.array([b.name in names if names else b.positive for b in data.behaviours])
