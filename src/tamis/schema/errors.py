@@ -7,6 +7,7 @@ TamisError
 ├── StageError           a stage broke one of the cascade's laws
 ├── TrainingError        a loss became NaN, a fit had no usable rows
 ├── VersionError         a version is missing, incomplete or damaged
+├── StoreError           online state cannot be read or written: a server is away, lists are missing
 └── MissingExtraError    an optional dependency is not installed
 """
 
@@ -37,6 +38,10 @@ class TrainingError(TamisError):
 
 class VersionError(TamisError):
     """A version directory is missing, incomplete or damaged."""
+
+
+class StoreError(TamisError):
+    """Online state cannot be read or written; the message names the store and the cure."""
 
 
 class MissingExtraError(TamisError):

@@ -1,5 +1,15 @@
 """Public contract suites: anyone's new channel, model, rule or store is checked by them."""
 
 from tamis.testing.channels import CONTEXT, check_channel, queries_of, two_clans
+from tamis.testing.servers import redis_server
+from tamis.testing.stores import check_leftovers, check_recall_store
 
-__all__ = ["CONTEXT", "check_channel", "queries_of", "two_clans"]
+__all__ = [
+    "CONTEXT",
+    "check_channel",
+    "check_leftovers",
+    "check_recall_store",
+    "queries_of",
+    "redis_server",
+    "two_clans",
+]

@@ -1,0 +1,22 @@
+"""Online state: what changes while versions stay as they are; one small Protocol per noun."""
+
+from tamis.stores.address import open_leftovers, open_recall
+from tamis.stores.protocols import (
+    Leftovers,
+    RecallDraft,
+    RecallLists,
+    RecallStore,
+    Side,
+    Vectors,
+)
+
+__all__ = [
+    "Leftovers",
+    "RecallDraft",
+    "RecallLists",
+    "RecallStore",
+    "Side",
+    "Vectors",
+    "open_leftovers",
+    "open_recall",
+]
