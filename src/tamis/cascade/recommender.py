@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import registry
 from tamis.cascade.parts import Parts
-from tamis.cascade.query import Queries, Ragged
+from tamis.cascade.query import Context, Queries, Ragged
 from tamis.cascade.runner import Outcome
 from tamis.cascade.tracing import Found, Trace, trace
 from tamis.events import UNKNOWN
@@ -110,6 +111,10 @@ class Recommender:
         *,
         exclude: Sequence[object] = (),
         time: int | None = None,
+        interests: Sequence[str] = (),
+        latitude: float | None = None,
+        longitude: float | None = None,
+        city: str | None = None,
         explain: bool = False,
         why_not: object = None,
     ) -> Answer:
@@ -117,8 +122,10 @@ class Recommender:
 
         user: external id; None or an unknown one gets what suits everybody. n: places, by default
         the configured slate. exclude: external item ids left out. time: ms, by default the end of
-        the version's data; nothing that arrived later is used. why_not: an item to ask after.
-        Raises ConfigError where `n` is not positive or `why_not` names no item.
+        the version's data; nothing that arrived later is used. interests: declared ones, in the
+        words of the items' columns. latitude, longitude: degrees, both or neither. why_not: an item
+        to ask after. What no stage of the version reads is told in `degraded`.
+        Raises ConfigError where `n` is not positive, the place is none or `why_not` no item.
         """
         start = perf_counter()
         n = self.parts.config.cascade.slate if n is None else n
@@ -126,7 +133,9 @@ class Recommender:
             raise ConfigError(f"n is {n}: ask for at least 1 item")
         row = UNKNOWN if user is None else self.parts.users.row(user)
         asked = None if why_not is None else self._item(why_not)
-        outcome = self.cascade.run(self._query(row, exclude, time), n)
+        context = _context(interests, latitude, longitude, city)
+        query = replace(self._query(row, exclude, time), context=context)
+        outcome = self.cascade.run(query, n)
         took = (perf_counter() - start) * 1000
         return Answer(
             version=self.version,
@@ -134,7 +143,7 @@ class Recommender:
             known=row != UNKNOWN,
             items=self._places(outcome, explain),
             took_ms=round(took, 3),
-            degraded=tuple(outcome.degraded),
+            degraded=(*outcome.degraded, *self._unread(context)),
             why_not=None if asked is None else self._why_not(outcome, asked),
             seconds=outcome.seconds,
         )
@@ -148,6 +157,21 @@ class Recommender:
             return queries
         rows = self.parts.items.rows(list(exclude))
         return queries.excluding(Ragged.of([np.unique(rows[rows != UNKNOWN])]))
+
+    def _unread(self, context: Context | None) -> Iterator[str]:
+        """What the request said and no stage of this version reads."""
+        if context is None:
+            return
+        stages = [*self.parts.channels.values(), *self.parts.filters.values()]
+        read = {word for stage in stages for word in getattr(stage, "reads", ())}
+        said = {
+            "interests": (any(context.interests), "channel", "declared interests"),
+            "place": (bool(np.isfinite(context.latitude).any()), "channel", "latitude, longitude"),
+            "city": (any(context.city), "channel or filter", "the request's city"),
+        }
+        for word, (given, stage, what) in said.items():
+            if given and word not in read:
+                yield f"{word}: no {stage} of this version reads {what}"
 
     def _item(self, external: object) -> int:
         row = self.parts.items.row(external)
@@ -215,3 +239,25 @@ class Recommender:
         if column is None or column not in self.parts.items.frame.columns:
             return str(self.parts.items.ids[item])
         return str(self.parts.items.frame[column][item])
+
+
+def _context(
+    interests: Sequence[str], latitude: float | None, longitude: float | None, city: str | None
+) -> Context | None:
+    """Of one request; None where it says nothing. Raises ConfigError where the place is none."""
+    if (latitude is None) != (longitude is None):
+        given, other = ("latitude", "longitude") if longitude is None else ("longitude", "latitude")
+        raise ConfigError(f"{given} is given without {other}: a place needs both, in degrees")
+    for name, value, most in (("latitude", latitude, 90), ("longitude", longitude, 180)):
+        if value is not None and not (isfinite(value) and abs(value) <= most):
+            raise ConfigError(f"{name} is {value}: give degrees from -{most} to {most}")
+    if isinstance(interests, str):
+        raise ConfigError(f"interests is the text {interests!r}: give a list of texts")
+    if latitude is None and not city and not interests:
+        return None
+    return Context(
+        np.array([np.nan if latitude is None else latitude], dtype=np.float64),
+        np.array([np.nan if longitude is None else longitude], dtype=np.float64),
+        (city or None,),
+        (tuple(interests),),
+    )

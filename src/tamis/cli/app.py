@@ -112,6 +112,16 @@ def recommend(
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Places of the slate.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item id to leave out.")] = None,
+    interests: Annotated[
+        list[str] | None, typer.Option(help="A declared interest: a category of the items.")
+    ] = None,
+    latitude: Annotated[
+        float | None, typer.Option(min=-90, max=90, help="Degrees north; goes with --longitude.")
+    ] = None,
+    longitude: Annotated[
+        float | None, typer.Option(min=-180, max=180, help="Degrees east; goes with --latitude.")
+    ] = None,
+    city: Annotated[str | None, typer.Option(help="Where the request comes from.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say for each item why it is there.")
     ] = False,
@@ -123,7 +133,17 @@ def recommend(
 
     found = open_project(project)
     found.recommender.recommend()  # warm: the time shown is a request's, not that of starting up
-    answer = found.recommend(user, n, exclude=exclude or (), explain=explain, why_not=why_not)
+    answer = found.recommend(
+        user,
+        n,
+        exclude=exclude or (),
+        interests=interests or (),
+        latitude=latitude,
+        longitude=longitude,
+        city=city,
+        explain=explain,
+        why_not=why_not,
+    )
     show.answer(answer, as_json)
 
 

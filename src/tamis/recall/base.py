@@ -36,6 +36,8 @@ class BaseChannel(ABC):
     """
 
     Config: ClassVar[type[BaseModel]]
+    reads: tuple[str, ...] = ()
+    """What it reads of a request's context: "interests", "place", "city"."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         self.config = self._settings(config, options)

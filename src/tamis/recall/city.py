@@ -55,6 +55,7 @@ class City(BaseChannel):
     """
 
     Config = CityConfig
+    reads = ("city",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         column = role_of(self.name, context.items, "city", self.config.column)

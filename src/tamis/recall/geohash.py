@@ -77,6 +77,7 @@ class Geohash(BaseChannel):
     """
 
     Config = GeohashConfig
+    reads = ("place",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         places: list[NDArray[np.float64]] = []

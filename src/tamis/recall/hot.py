@@ -67,6 +67,11 @@ class Hot(BaseChannel):
 
     Config = HotConfig
 
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        if self.config.by == "city":
+            self.reads = ("city",)
+
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         pair_list, pair_item, key, lists = self._grouped(data, context)

@@ -92,6 +92,10 @@ async def recommend(
             data.n,
             exclude=[str(item) for item in data.exclude],
             time=data.time,
+            interests=data.interests,
+            latitude=data.latitude,
+            longitude=data.longitude,
+            city=data.city,
             explain=data.explain,
             why_not=None if data.why_not is None else str(data.why_not),
         )
@@ -100,13 +104,10 @@ async def recommend(
         f" user={user!r} known={answer.known} items={len(answer.items)}"
         f" version={answer.version} degraded={list(answer.degraded)}"
     )
-    return _to_wire(answer, data, took_ms=1000 * (perf_counter() - began))
+    return _to_wire(answer, took_ms=1000 * (perf_counter() - began))
 
 
-def _to_wire(answer: Answer, data: RecommendRequest, took_ms: float) -> RecommendAnswer:
-    degraded = list(answer.degraded)
-    if data.interests:
-        degraded.append("interests: no channel of this version reads declared interests")
+def _to_wire(answer: Answer, took_ms: float) -> RecommendAnswer:
     return RecommendAnswer(
         version=answer.version,
         user=answer.user,
@@ -116,7 +117,7 @@ def _to_wire(answer: Answer, data: RecommendRequest, took_ms: float) -> Recommen
             for p in answer.items
         ],
         took_ms=round(took_ms, 3),
-        degraded=degraded,
+        degraded=list(answer.degraded),
         why_not=answer.why_not or UNSET,
     )
 

@@ -26,6 +26,10 @@ class Recommends(Protocol):
         *,
         exclude: Sequence[object] = (),
         time: int | None = None,
+        interests: Sequence[str] = (),
+        latitude: float | None = None,
+        longitude: float | None = None,
+        city: str | None = None,
         explain: bool = False,
         why_not: object = None,
     ) -> Answer: ...

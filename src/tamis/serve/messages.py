@@ -25,7 +25,13 @@ class RecommendRequest(Struct, forbid_unknown_fields=True, frozen=True):
     """The request's moment in ms since 1970 UTC; only earlier events are used.
     The end of the version's data where left out."""
     interests: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
-    """Declared interests of a new user."""
+    """Declared interests of a new user: categories, brands, keywords of the items."""
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """Degrees north of the request's place; goes with `longitude`."""
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """Degrees east."""
+    city: Annotated[str, Meta(max_length=1024)] | None = None
+    """The request's city, in the words of the items' (or users') column."""
     explain: bool = False
     """Adds each item's reasons."""
     why_not: Id | None = None
