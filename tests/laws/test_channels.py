@@ -18,7 +18,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "hot": ({}, {"by": "category"}, {"by": "city"}, {"by": "audience", "column": "taste"}),
 }
 """Options under which a channel meets the contract, where they are not only its defaults ({})."""
-IMPERSONAL = {"hot", "fresh", "fresh order=best"}
+IMPERSONAL = {"cached", "hot", "fresh", "fresh order=best"}
 """Cases ("hot", or with its options "hot by=city") that need not tell the clans apart."""
 
 

@@ -3,6 +3,7 @@
 from tamis.cascade.asking import asked_of, at_end, holdout_queries, valid_of
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
+from tamis.cascade.online import Embeds, Home, Precomputed, Remembers, UsesStore
 from tamis.cascade.parts import Hydrate, Parts, queries_at, task_names
 from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer, Valid
 from tamis.cascade.query import (
@@ -27,6 +28,7 @@ __all__ = [
     "Cascade",
     "Channel",
     "Context",
+    "Embeds",
     "Explains",
     "Filter",
     "FitContext",
@@ -34,21 +36,25 @@ __all__ = [
     "Found",
     "Fusion",
     "History",
+    "Home",
     "Hydrate",
     "Int32",
     "Int64",
     "Outcome",
     "Parts",
     "Place",
+    "Precomputed",
     "Queries",
     "Ragged",
     "Reason",
     "Recalled",
     "Recommender",
+    "Remembers",
     "Reranker",
     "Retrieval",
     "Scorer",
     "Trace",
+    "UsesStore",
     "Valid",
     "WhyNot",
     "asked_of",

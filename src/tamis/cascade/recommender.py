@@ -13,6 +13,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import registry
+from tamis.cascade.online import bind, remember
 from tamis.cascade.parts import Parts
 from tamis.cascade.query import Context, Queries, Ragged
 from tamis.cascade.runner import Outcome
@@ -87,6 +88,7 @@ class Recommender:
     def __init__(self, version: Version) -> None:
         self._version = version
         self.parts = Parts.open(version)
+        bind(self.parts, version)
         self.cascade = self.parts.cascade()
 
     @classmethod
@@ -137,13 +139,14 @@ class Recommender:
         query = replace(self._query(row, exclude, time), context=context)
         outcome = self.cascade.run(query, n)
         took = (perf_counter() - start) * 1000
+        forgot = remember(self.parts.channels, outcome)
         return Answer(
             version=self.version,
             user=None if user is None else str(user),
             known=row != UNKNOWN,
             items=self._places(outcome, explain),
             took_ms=round(took, 3),
-            degraded=(*outcome.degraded, *self._unread(context)),
+            degraded=(*outcome.degraded, *forgot, *self._unread(context)),
             why_not=None if asked is None else self._why_not(outcome, asked),
             seconds=outcome.seconds,
         )

@@ -74,8 +74,9 @@ class Server:
 
     def _client(self, url: str, timeout: float) -> Any:
         """Connects when first asked."""
+        kind: Any = redis.Redis  # its options have no types
         try:
-            return redis.Redis.from_url(
+            return kind.from_url(
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=min(timeout, 5.0),
