@@ -64,8 +64,25 @@ def test_probes_are_tuned_to_the_target(lists_of_vectors):
     assert fewer.report.probes < index.report.probes
 
 
-def test_vectors_without_clusters_stay_exact():
-    vectors = np.random.default_rng(0).standard_normal((3000, 48)).astype(np.float32)
+def test_vectors_without_clusters_are_searched_by_codes():
+    vectors = np.random.default_rng(0).standard_normal((20_000, 32)).astype(np.float32)
+    index = VectorIndex.build(vectors, k=20, exact_below=100)
+    assert index.report.kind == "pq"
+    assert 20 < index.report.rescored < 20_000 // 25
+    queries = np.random.default_rng(1).standard_normal((300, 32)).astype(np.float32)
+    item, score = index.search(queries, 20)
+    exact = [by_sorting(vectors, q, 20) for q in queries]
+    assert np.mean([np.isin(e, i).mean() for e, i in zip(exact, item, strict=True)]) >= 0.98
+    np.testing.assert_allclose(score, np.einsum("qd,qkd->qk", queries, vectors[item]), rtol=1e-4)
+    best = item[:, 0].copy()
+    index.remove(np.unique(best))
+    assert not np.isin(index.search(queries, 20)[0], best).any()
+    index.add(20_009, 100 * queries[0])
+    assert index.search(queries, 20)[0][0, 0] == 20_009
+
+
+def test_where_neither_lists_nor_codes_pay_it_stays_exact():
+    vectors = np.random.default_rng(0).standard_normal((1500, 48)).astype(np.float32)
     index = VectorIndex.build(vectors, k=50, exact_below=100, target_recall=0.99)
     assert (index.report.kind, index.report.recall) == ("exact", 1.0)
     item, _ = index.search(vectors[:5] * 3, 1)
@@ -96,7 +113,12 @@ def test_eight_bit_lists_are_rescored(lists_of_vectors, monkeypatch):
 
 def test_saved_and_loaded_it_answers_alike(lists_of_vectors, tmp_path):
     vectors, queries, index = lists_of_vectors
-    for name, one in (("lists", index), ("exact", VectorIndex.build(vectors[:90]))):
+    soft = np.random.default_rng(0).standard_normal((12_000, 24)).astype(np.float32)
+    codes = VectorIndex.build(soft, k=5, exact_below=100, present=np.arange(12_000) > 5)
+    assert codes.report.kind == "pq"
+    exact = VectorIndex.build(vectors[:90])
+    cases = (("lists", index, queries), ("codes", codes, soft[:99]), ("exact", exact, queries))
+    for name, one, queries in cases:
         one.save(tmp_path / name)
         again = VectorIndex.load(tmp_path / name)
         assert again.report == one.report

@@ -1,8 +1,9 @@
 """Nearest vectors: build, tune, search; and the top-k parts that every channel uses."""
 
 from tamis.index.overlap import jaccard
+from tamis.index.search import Lists
 from tamis.index.topk import best_first, in_blocks, offer, scratch, select, threads
-from tamis.index.vectors import IndexReport, Lists, VectorIndex
+from tamis.index.vectors import IndexReport, VectorIndex
 
 __all__ = [
     "IndexReport",

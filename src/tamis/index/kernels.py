@@ -48,16 +48,19 @@ def sort_heaps(item, score, found):
 
 
 @njit(cache=True, nogil=True)
-def keep_best(rows, products, bounds, excluded, refused, item, score):
-    """Each query's best of `rows` (Q, A), -1 = none, by `products` (Q, A); best first, no repeats
-    expected. `refused` is False before and after."""
+def keep_best(rows, products, bounds, excluded, gone, refused, item, score):
+    """Each query's best of `rows` (Q, A), without repeats, -1 = none, by `products` (Q, A), best
+    first. Left out are the excluded and the gone, as in `offer_columns`."""
     for q in range(len(rows)):
         _mark(refused, excluded, bounds[q], bounds[q + 1], True)
         n = 0
         for a in range(rows.shape[1]):
-            row = rows[q, a]
-            if row >= 0 and products[q, a] > -np.inf and not refused[row]:
-                n = offer(item[q], score[q], n, row, products[q, a])
+            row, product = rows[q, a], products[q, a]
+            if row < 0 or refused[row] or not product > -np.inf:
+                continue
+            if row < len(gone) and gone[row]:
+                continue
+            n = offer(item[q], score[q], n, row, product)
         best_first(item[q], score[q], n)
         _mark(refused, excluded, bounds[q], bounds[q + 1], False)
 
@@ -68,6 +71,17 @@ def _dot(a, b):
     for d in range(len(a)):
         total += a[d] * b[d]
     return total
+
+
+@njit(cache=True, nogil=True)
+def dots(queries, vectors, rows):
+    """(Q, A) inner products of each query with the vectors of its `rows` (Q, A); -inf for -1."""
+    out = np.full(rows.shape, -np.inf, np.float32)
+    for q in range(len(rows)):
+        for a in range(rows.shape[1]):
+            if rows[q, a] >= 0:
+                out[q, a] = _dot(queries[q], vectors[rows[q, a]])
+    return out
 
 
 @njit(cache=True, nogil=True)
