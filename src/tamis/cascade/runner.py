@@ -81,8 +81,14 @@ class Retrieval:
             clock.lap(f"recall:{name}")
         if not found:  # every channel failed: the answer is empty, and `degraded` says why
             return Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+        merged = self.merge(found)
+        clock.lap("merge")
+        return merged
+
+    def merge(self, found: Mapping[str, Recalled]) -> Candidates:
+        """The lists of some or all channels as one, by their quotas and weights."""
         channels = self.config.channels
-        merged = merge(
+        return merge(
             found,
             quotas={name: c.quota for name, c in channels.items()},
             weights={name: c.weight for name, c in channels.items()},
@@ -91,8 +97,6 @@ class Retrieval:
             limit=self.config.merge.limit,
             fallback=[name for name, c in channels.items() if c.fallback],
         )
-        clock.lap("merge")
-        return merged
 
     def filter(self, queries: Queries, recalled: Candidates) -> tuple[dict[str, Bool], Candidates]:
         """What each filter removed, and what all of them keep."""

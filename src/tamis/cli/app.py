@@ -105,6 +105,42 @@ def evaluate(
 
 
 @app.command()
+def recall(
+    project: ProjectDir,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="For everybody; must be said.")
+    ] = False,
+    k: Annotated[
+        int | None, typer.Option("--k", help="Items per list; default: the channel's quota + 50.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="redis://host:port/db or env:NAME; default: where the channels read."),
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Names, by commas; default: those declared offline, or all.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Default: the serving version.")] = None,
+    keep: Annotated[int, typer.Option(help="Of how many versions lists are kept.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Recall for all users at once: write lists and vectors to a store that requests read."""
+    from tamis.jobs import recall as job
+
+    report = job(
+        project,
+        all_users=all_users,
+        k=k,
+        store=store,
+        channels=[name.strip() for name in channels.split(",")] if channels else (),
+        version=version,
+        keep=keep,
+        progress=show.is_terminal(),
+    )
+    show.recall(report, as_json)
+
+
+@app.command()
 def recommend(
     project: ProjectDir,
     user: Annotated[

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Evaluation,
         Fetched,
         Initialised,
+        RecallReport,
         Simulated,
         TrainReport,
         VersionLine,
@@ -143,6 +144,31 @@ def _judged(result: dict[str, Any]) -> None:
     from tamis.evaluate import render
 
     render(result, console)
+
+
+def recall(report: RecallReport, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(report.to_dict())
+    table = Table("channel", title="tamis recall", title_justify="left")
+    for heading in ("k", "users", "items", "vectors", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, lists in report.channels.items():
+        width = str(lists.vectors) if lists.vectors else ""
+        seconds = f"{lists.seconds:.2f}" if lists.seconds else ""
+        counts = (f"{lists.k:,}", f"{lists.users:,}", f"{lists.items:,}")
+        table.add_row(escape(name), *counts, width, seconds)
+    console.print(table)
+    console.print(
+        f"Version [bold]{report.version}[/] → {escape(report.store)}: {report.users:,} users in "
+        f"{report.seconds:.1f} s, {report.users_per_second:,.0f} a second.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.dropped:
+        console.print(f"Deleted the lists of {', '.join(report.dropped)}.", highlight=False)
+    for note in report.notes:
+        console.print(f"  • {escape(note)}", highlight=False)
+    return None
 
 
 def answer(reply: Answer, json_wanted: bool) -> None:

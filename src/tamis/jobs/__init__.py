@@ -1,7 +1,8 @@
-"""What runs to its end: fetch, init, doctor, train, evaluate, recommend, simulate, demo."""
+"""What runs to its end: fetch, init, doctor, train, evaluate, recall, recommend, simulate, demo."""
 
 from tamis.jobs.data import Fetched, Initialised, doctor, fetch, init
 from tamis.jobs.evaluation import Evaluation, evaluate
+from tamis.jobs.offline_recall import ChannelLists, RecallReport, recall
 from tamis.jobs.project import Project, open
 from tamis.jobs.showcase import Demo, demo
 from tamis.jobs.simulation import Simulated, simulate
@@ -9,11 +10,13 @@ from tamis.jobs.training import TrainReport, train
 from tamis.jobs.versioning import VersionLine, versions
 
 __all__ = [
+    "ChannelLists",
     "Demo",
     "Evaluation",
     "Fetched",
     "Initialised",
     "Project",
+    "RecallReport",
     "Simulated",
     "TrainReport",
     "VersionLine",
@@ -23,6 +26,7 @@ __all__ = [
     "fetch",
     "init",
     "open",
+    "recall",
     "simulate",
     "train",
     "versions",
