@@ -75,6 +75,25 @@ class Queries:
     def __len__(self) -> int:
         return len(self.user)
 
+    def part(self, begin: int, end: int) -> Queries:
+        """The queries [begin, end), without a copy of their histories."""
+        whole, (first, last) = self.history, self.history.indptr[[begin, end]]
+        history = History(
+            whole.indptr[begin : end + 1] - first,
+            whole.item[first:last],
+            whole.behaviour[first:last],
+            whole.time[first:last],
+            whole.value[first:last],
+        )
+        lists, (low, high) = self.exclude, self.exclude.indptr[[begin, end]]
+        return Queries(
+            self.user[begin:end],
+            self.time[begin:end],
+            history,
+            Ragged(lists.indptr[begin : end + 1] - low, lists.values[low:high]),
+            None if self.context is None else self.context.take(range(begin, end)),
+        )
+
     def excluding(self, exclude: Ragged) -> Queries:
         """The same queries with another list of rows that may not be returned."""
         return replace(self, exclude=exclude)

@@ -1,6 +1,7 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, spread
 from tamis.evaluate.metrics import (
     average_precision,
     coverage,
@@ -33,6 +34,7 @@ __all__ = [
     "STAGES",
     "CalibrationBin",
     "Interval",
+    "Judged",
     "StageRecord",
     "auc",
     "average_precision",
@@ -41,11 +43,14 @@ __all__ = [
     "coverage",
     "diversity",
     "ece",
+    "event_counts",
+    "figures",
     "gauc",
     "gini",
     "group_auc",
     "hit",
     "hits",
+    "judge_channel",
     "log_loss",
     "lost_at",
     "mean",
@@ -57,6 +62,7 @@ __all__ = [
     "precision",
     "recall",
     "render",
+    "spread",
     "stage_loss",
     "write_report",
 ]

@@ -16,16 +16,6 @@ def member(of: Ragged, within: Ragged) -> Bool:
     return np.isin(_keys(of, items), _keys(within, items))
 
 
-def repeated(lists: Ragged) -> Bool:
-    """(values,) which of them stand in their own list before."""
-    items = 1 + int(lists.values.max(initial=0))
-    keys = _keys(lists, items)
-    first = np.unique(keys, return_index=True)[1]
-    again = np.ones(len(keys), np.bool_)
-    again[first] = False
-    return again
-
-
 def _keys(lists: Ragged, items: int) -> Int64:
     query = np.repeat(np.arange(len(lists), dtype=np.int64), np.diff(lists.indptr))
     return query * items + lists.values

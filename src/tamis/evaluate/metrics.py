@@ -13,7 +13,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Bool, Int32, Int64, Ragged
-from tamis.evaluate._sets import member, repeated
 from tamis.index import jaccard
 from tamis.schema import StageError
 
@@ -30,18 +29,35 @@ def hits(slates: Int32, positives: Ragged) -> Bool:
             f"{len(slates)} slates are measured against positives of {len(positives)} queries; "
             f"give one list of positives per slate"
         )
-    filled = slates >= 0
-    lists = Ragged(_indptr(filled.sum(1)), slates[filled])
-    twice = np.flatnonzero(repeated(lists))
-    if len(twice):
-        q = int(np.searchsorted(lists.indptr, twice[0], side="right") - 1)
+    items = 1 + max(int(slates.max(initial=0)), int(positives.values.max(initial=0)))
+    found = np.zeros(slates.shape, np.bool_)
+    q, place = _mark_hits(slates, positives.indptr, positives.values, items, found)
+    if q >= 0:
         raise StageError(
-            f"the slate of query {q} holds item row {lists.values[twice[0]]} twice; "
+            f"the slate of query {q} holds item row {slates[q, place]} twice; "
             f"a stage behind it added a duplicate"
         )
-    found = np.zeros(slates.shape, np.bool_)
-    found[filled] = member(lists, positives)
     return found
+
+
+@njit(cache=True)
+def _mark_hits(
+    slates: Int32, indptr: Int64, values: Int32, items: int, found: Bool
+) -> tuple[int, int]:
+    """Fills `found`; returns query and place of the first item that comes twice, or (-1, -1)."""
+    wanted, shown = np.zeros(items, np.int64), np.zeros(items, np.int64)  # stamps: query + 1
+    for q in range(len(slates)):
+        for at in range(indptr[q], indptr[q + 1]):
+            wanted[values[at]] = q + 1
+        for place in range(slates.shape[1]):
+            item = slates[q, place]
+            if item < 0:
+                continue
+            if shown[item] == q + 1:
+                return q, place
+            shown[item] = q + 1
+            found[q, place] = wanted[item] == q + 1
+    return -1, -1
 
 
 def ndcg(slates: Int32, positives: Ragged, k: int) -> Float64:
@@ -160,10 +176,6 @@ def _diversity(slates: Int32, indptr: Int64, codes: Int32) -> Float64:
 
 def _sizes(lists: Ragged) -> Int64:
     return np.diff(lists.indptr)
-
-
-def _indptr(sizes: NDArray[np.generic]) -> Int64:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def _divide(above: NDArray[np.generic], below: NDArray[np.generic]) -> Float64:

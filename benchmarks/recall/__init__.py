@@ -1,0 +1,133 @@
+"""The lines of the recall benchmark: one file each, found by its name.
+
+A line holds `PROTOCOL: str` and `run(seed, data, say) -> {metric: value}`; `data` is the file or
+folder given by DATA=, None for the standard place; `say` takes a line of progress.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from tamis.events import (
+    Dataset,
+    Holdout,
+    at_least,
+    carve,
+    given,
+    leave_one_out,
+    materialise,
+    read_interactions,
+    read_pairs,
+)
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "bench"
+
+
+MISSING = 3
+"""Exit code of a line's process whose data is not there."""
+notes: list[str] = []
+"""What a reader has to say about the data that it was given; follows the protocol."""
+
+
+class MissingDataError(Exception):
+    """The data of a line is not there: it is reported as not run."""
+
+
+def standard(name: str) -> Path:
+    """The file or folder `name` in TAMIS_DATA, or else in ../shared/data beside the repository."""
+    folder = Path(os.environ.get("TAMIS_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / name).exists():
+        raise MissingDataError(
+            f"{folder / name} is not there: set TAMIS_DATA to the folder that holds {name}, or "
+            f"give another file of the same format by DATA="
+        )
+    return folder / name
+
+
+def beauty(data: Path | None = None) -> Dataset:
+    """Amazon Beauty, or another file of interactions."""
+    return read_interactions(_there(data) or standard("amazon-beauty/Beauty.txt"))
+
+
+def movielens_1m(data: Path | None = None) -> Dataset:
+    """MovieLens-1M's ratings of the 3,416 items that have at least 5, or another file likewise.
+
+    All ratings are positive, as the published figures have it.
+    """
+    if _there(data) is None:
+        folder = BUILD / "movielens-1m"
+        if not (folder / "users.csv").exists():
+            materialise("movielens-1m", folder)
+        data = folder / "events.csv"
+    return at_least(read_interactions(data), item=5)
+
+
+def foursquare(data: Path | None = None) -> Dataset:
+    """Foursquare's check-ins; places have columns latitude and longitude.
+
+    data: a folder, or a file of check-ins, with the places' file beside it (its name holds "poi").
+    """
+    place = _there(data) or standard("foursquare")
+    folder = place if place.is_dir() else place.parent
+    checkins = _only(folder, "*checkins*.txt") if place.is_dir() else place
+    found = read_interactions(checkins)
+    at = pl.read_csv(
+        _only(folder, "*poi*.txt"),
+        separator="\t",
+        has_header=False,
+        new_columns=["id", "latitude", "longitude"],
+        schema_overrides={"id": pl.String},
+    )
+    frame = pl.DataFrame({"id": found.items.ids}).join(
+        at.unique("id"), on="id", how="left", maintain_order="left"
+    )
+    return replace(found, items=replace(found.items, frame=frame.drop("id")))
+
+
+def gowalla(data: Path | None = None) -> Holdout:
+    """LightGCN's split of Gowalla, or another one of the same format.
+
+    data: a folder with train.txt and test.txt; or a train file whose test file lies beside it; or
+    one file alone, of which a random fifth of each user's items is the test set (seed 0). The
+    protocol says which.
+    """
+    place = _there(data) or standard("gowalla")
+    if place.is_dir():
+        return given(*read_pairs(place / "train.txt", place / "test.txt"))
+    test = place.with_name(place.name.replace("train", "test"))
+    if test != place and test.exists():
+        return given(*read_pairs(place, test))
+    lists = place.suffix == ".txt"
+    whole = read_pairs(place, place)[0] if lists else read_interactions(place)
+    split = carve(whole, 0.2, seed=0)
+    notes.append(f"{place.name}: {split.protocol}")
+    return split
+
+
+def leave_out(data: Dataset) -> tuple[Holdout, Holdout]:
+    """(validation, test) of strict leave-one-out."""
+    return leave_one_out(data, "valid"), leave_one_out(data, "test")
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise MissingDataError(f"{folder} holds no file like {pattern}")
+    return found[0]
+
+
+def _there(data: Path | None) -> Path | None:
+    if data is not None and not data.exists():
+        raise MissingDataError(f"DATA={data}: there is no such file or folder")
+    return data
