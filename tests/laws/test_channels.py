@@ -13,9 +13,16 @@ from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "author": (
+        {},
+        {"source": "followed", "behaviours": ["like"]},
+        {"source": "similar", "order": "newest"},
+    ),
+    "demographic": ({"min_users": 5},),
     "fresh": ({}, {"order": "best"}),
     "geohash": ({}, {"precision": 6, "coarsest": 1}, {"near": 0}),
     "hot": ({}, {"by": "category"}, {"by": "city"}, {"by": "audience", "column": "taste"}),
+    "rules": ({"rule": [{"name": "your category", "same": "category"}]},),
 }
 """Options under which a channel meets the contract, where they are not only its defaults ({})."""
 IMPERSONAL = {"cached", "hot", "fresh", "fresh order=best"}

@@ -1,6 +1,7 @@
 """Reads, validates, splits and replays what people did; the catalogue of data sets."""
 
 from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
+from tamis.events.conditions import Condition
 from tamis.events.doctor import Finding, examine
 from tamis.events.frame import columns_of, dataset_from_frame
 from tamis.events.geohash import geohash_around, geohash_cells, geohash_text
@@ -18,6 +19,7 @@ from tamis.events.times import parse_times
 __all__ = [
     "CATALOGUE",
     "UNKNOWN",
+    "Condition",
     "Dataset",
     "Events",
     "Finding",
