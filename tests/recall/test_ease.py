@@ -1,4 +1,6 @@
-"""EASE against numpy's inverse."""
+"""EASE against numpy's inverse, and its choices against what is obvious."""
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -6,39 +8,167 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tamis.cascade import FitContext, Valid
 from tamis.events.frame import dataset_from_frame
 from tamis.recall import EASE
 from tamis.recall.interactions import at_end
-from tamis.schema import ConfigError
+from tamis.schema import ConfigError, TrainingError
+
+PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=40)
+
+
+def log_of(pairs):
+    users, items = zip(*pairs, strict=True)
+    frame = pl.DataFrame({"user_id": users, "item_id": items})
+    return dataset_from_frame(frame)
+
+
+def likes_of(data):
+    """Per user the distinct liked rows, oldest first by their last event."""
+    lists = [[] for _ in range(len(data.users))]
+    for u, i in zip(data.events.user.tolist(), data.events.item.tolist(), strict=True):
+        lists[u] = [j for j in lists[u] if j != i] + [i]
+    return lists
+
+
+def naive(data, l2, closeness):
+    """B by the definition: pairs of likes, inverse, division by the diagonal."""
+    n = len(data.items)
+    gram = l2 * np.eye(n)
+    for likes in likes_of(data):
+        for a, i in enumerate(likes):
+            for b, j in enumerate(likes):
+                gram[i, j] += closeness ** abs(a - b)
+    inverse = np.linalg.inv(gram)
+    weight = -inverse / np.diag(inverse)[None, :]
+    np.fill_diagonal(weight, 0)
+    return weight
+
+
+def votes(weight, likes, decay):
+    scores = np.zeros(len(weight))
+    for age, j in enumerate(reversed(likes)):
+        scores += decay**age * weight[j]
+    return scores
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=40),
+    PAIRS,
     st.sampled_from([1.0, 0.7]),
+    st.sampled_from([1.0, 0.6]),
     st.sampled_from([None, 2]),
     st.sampled_from([0.5, 20.0]),
 )
-def test_equals_the_closed_form(pairs, decay, last, l2):
-    users, items = zip(*pairs, strict=True)
-    data = dataset_from_frame(pl.DataFrame({"user_id": users, "item_id": items}))
-    channel = EASE(l2=l2, decay=decay, last=last).fit(data)
-    n_users, n_items = len(data.users), len(data.items)
-    X, recent = np.zeros((n_users, n_items)), {u: [] for u in range(n_users)}
-    for u, i in zip(data.events.user.tolist(), data.events.item.tolist(), strict=True):
-        X[u, i] = 1
-        recent[u] = [j for j in recent[u] if j != i] + [i]
-    P = np.linalg.inv(X.T @ X + l2 * np.eye(n_items))
-    B = -P / np.diag(P)[None, :]
-    np.fill_diagonal(B, 0)
-    queries = at_end(data, np.arange(n_users, dtype=np.int32), exclude_seen=False)
-    found = channel.recall(queries, n_items)
-    for u in range(n_users):
-        expected = np.zeros(n_items)
-        for age, j in enumerate(reversed(recent[u][-(last or 99) :])):
-            expected += decay**age * B[j]
-        assert sorted(found.item[u]) == list(range(n_items))
+def test_equals_the_closed_form(pairs, decay, closeness, last, l2):
+    data = log_of(pairs)
+    channel = EASE(l2=l2, decay=decay, closeness=closeness, last=last).fit(data)
+    weight, likes = naive(data, l2, closeness), likes_of(data)
+    queries = at_end(data, np.arange(len(data.users), dtype=np.int32), exclude_seen=False)
+    found = channel.recall(queries, len(data.items))
+    for u in range(len(data.users)):
+        expected = votes(weight, likes[u][-(last or 99) :], decay)
+        assert sorted(found.item[u]) == list(range(len(data.items)))
         np.testing.assert_allclose(found.score[u], expected[found.item[u]], atol=2e-5)
+
+
+def test_a_matrix_of_many_tiles_is_mirrored_whole():
+    random = np.random.default_rng(0)
+    pairs = list(zip(random.integers(0, 60, 900), random.integers(0, 150, 900), strict=True))
+    data = log_of([(int(u), int(i)) for u, i in pairs])
+    channel = EASE(l2=5, decay=1, closeness=0.9).fit(data)
+    np.testing.assert_allclose(channel._arrays["weight"], naive(data, 5, 0.9), atol=2e-5)
+
+
+def test_values_weigh_the_pairs():
+    frame = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [7, 8, 7]})
+    data = dataset_from_frame(frame)
+    behaviours = (data.behaviours[0].model_copy(update={"weight": 2.0}),)
+    heavy = type(data)(data.users, data.items, data.events, behaviours)
+    # XᵀX + λI = [[8 + 4, 4], [4, 4 + 4]]; P = [[8, -4], [-4, 12]] / 80
+    weight = EASE(l2=4, decay=1, closeness=1).fit(heavy)._arrays["weight"]
+    np.testing.assert_allclose(weight, [[0, 4 / 12], [4 / 8, 0]], rtol=1e-6)
+
+
+def test_neighbours_keep_the_largest_positive_weights():
+    random = np.random.default_rng(2)  # no two weights of a row tie
+    draws = zip(random.integers(0, 6, 30), random.integers(0, 8, 30), strict=True)
+    data = log_of([(int(u), int(i)) for u, i in draws])
+    fixed = {"l2": 2, "decay": 0.8, "closeness": 1.0}
+    whole = naive(data, 2, 1.0)
+    queries = at_end(data, np.arange(len(data.users), dtype=np.int32), exclude_seen=False)
+    for i, row in enumerate(whole):
+        whole[i, np.argsort(-row)[3:]] = 0
+    whole[whole < 0] = 0
+    found = EASE(neighbours=3, **fixed).fit(data).recall(queries, len(data.items))
+    for u, likes in enumerate(likes_of(data)):
+        expected = votes(whole, likes, 0.8)
+        here = found.item[u] >= 0
+        assert set(found.item[u][here]) == set(np.flatnonzero(expected))
+        np.testing.assert_allclose(found.score[u][here], expected[found.item[u][here]], atol=2e-5)
+
+
+def walkers(users=80, items=30, seed=0):
+    """Everybody walks on from item to item, after a jump now and then: only the last counts."""
+    random = np.random.default_rng(seed)
+    pairs = []
+    for u in range(users):
+        at = int(random.integers(items))
+        for _ in range(12):
+            pairs.append((u, at))
+            at = (at + 1) % items if random.random() < 0.75 else int(random.integers(items))
+    return log_of(pairs)
+
+
+def test_auto_feels_the_order_of_a_walk_and_none_where_there_is_none():
+    walk = walkers()
+    chosen = EASE().chosen(walk)
+    assert chosen.decay < 0.9
+    assert isinstance(chosen.l2, float)
+    still = replace(walk, events=replace(walk.events, time=np.zeros_like(walk.events.time)))
+    unordered = EASE().chosen(still)
+    assert (unordered.decay, unordered.closeness) == (1.0, 1.0)
+
+
+def test_a_choice_is_the_best_of_the_grid_by_the_validation_set():
+    data = walkers(40, 20, seed=1)
+    users = np.arange(40, dtype=np.int32)
+    queries = at_end(data, users, exclude_seen=True)
+    likes = likes_of(data)
+    target = np.array([(x[-1] + 1) % 20 for x in likes])
+    fresh = np.array([t not in x for t, x in zip(target, likes, strict=True)])
+    targets = queries.exclude.of(
+        [np.array([t] if f else [], np.int32) for t, f in zip(target, fresh, strict=True)]
+    )
+    context = FitContext(valid=Valid(queries, targets))
+
+    def gain(decay):
+        weight, total = naive(data, 100.0, 1.0), 0.0
+        for x, t, f in zip(likes, target, fresh, strict=True):
+            scores = votes(weight, x, decay)
+            above = sum(scores[i] > scores[t] for i in range(20) if i not in x)
+            total += f / np.log2(above + 2)
+        return total / fresh.sum()
+
+    from tamis.recall.ease_tuning import DECAY
+
+    best = max(DECAY, key=gain)
+    channel = EASE(l2=100.0, closeness=1.0).fit(data, context)
+    assert gain(channel._facts["decay"]) == pytest.approx(gain(best), abs=1e-6)
+    assert channel._facts["ndcg"] == pytest.approx(gain(best), abs=1e-6)
+    assert EASE(l2=100.0, closeness=1.0).chosen(data, context).decay == channel._facts["decay"]
+
+
+def test_auto_chooses_on_the_most_liked_items_alone():
+    data = walkers()
+    few = EASE(tune_items=10).fit(data)
+    assert few._arrays["weight"].shape == (30, 30)
+    assert few._facts["l2"] > 0
+
+
+def test_one_like_each_leaves_nothing_to_choose():
+    facts = EASE().fit(log_of([(0, 0), (1, 1)]))._facts
+    assert facts == {"l2": 100.0, "closeness": 1.0, "decay": 1.0, "items": 2}
 
 
 def test_items_nobody_liked_have_no_row():
@@ -53,3 +183,9 @@ def test_refuses_what_does_not_fit_in_memory():
     frame = pl.DataFrame({"user_id": [1] * 600, "item_id": list(range(600))})
     with pytest.raises(ConfigError, match=r"600 liked items need a matrix of 0.0 GB, above max_gb"):
         EASE(max_gb=0.001).fit(frame)
+
+
+def test_a_singular_matrix_names_the_cure():
+    pairs = [(u, i) for u in range(300) for i in range(12)]
+    with pytest.raises(TrainingError, match=r"singular in float32; raise l2 = 1e-30"):
+        EASE(l2=1e-30, decay=1, closeness=1).fit(log_of(pairs))
