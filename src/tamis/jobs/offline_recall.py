@@ -235,15 +235,16 @@ def _notes(
     parts: Parts, chosen: Mapping[str, Channel], lists: Mapping[str, ChannelLists], address: str
 ) -> Iterator[str]:
     readers = _readers(parts, chosen)
-    for name in chosen:
+    unread = [name for name in chosen if name not in readers]
+    if unread:
+        yield (
+            f"requests compute {', '.join(unread)} themselves: they read such lists of a channel "
+            'that tamis.toml declares by use = "offline", of = its name'
+        )
+    for name, channel in readers.items():
         quota = parts.config.cascade.channels[name].quota
-        if name not in readers:
-            yield (
-                f"{name} is computed at request time: requests read its lists once tamis.toml "
-                f'says use = "offline", of = "{parts.config.cascade.channels[name].use or name}"'
-            )
-        elif readers[name].address != address:
-            yield f"{name} reads store = {readers[name].address!r}, and these lists are elsewhere"
+        if channel.address != address:
+            yield f"{name} reads store = {channel.address!r}, and these lists are elsewhere"
         elif lists[name].k < quota:
             yield f"{name} may bring {quota} candidates (quota); its lists hold {lists[name].k}"
 

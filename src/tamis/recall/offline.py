@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import field_validator, model_validator
 
 from tamis.cascade import Channel, Explains, FitContext, Home, Queries, Recalled, registry
 from tamis.events import Dataset
 from tamis.recall.base import BaseChannel, ChannelSettings, nothing
-from tamis.schema import ChannelConfig
+from tamis.schema import StageConfig
 from tamis.stores import RecallLists, open_recall
 
 INNER = "of"
@@ -23,7 +23,7 @@ class OfflineConfig(ChannelSettings):
 
     of: str = "itemcf"
     """The channel whose lists are read: a short name, or `package.module:Class`."""
-    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    settings: dict[str, Any] = {}  # noqa: RUF012
     """That channel's own options."""
     store: str = ""
     """Where the lists are: `redis://host:port/db`, `env:NAME` for a variable that holds such an
@@ -35,6 +35,17 @@ class OfflineConfig(ChannelSettings):
         if of in ("offline", "cached"):
             raise ValueError(f"{of} reads a store itself; name the channel that computes the lists")
         return of
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        """A slip in the other channel's name or options is told before any work."""
+        registry.resolve("recall", self.of, self.declared)
+        return self
+
+    @property
+    def declared(self) -> StageConfig:
+        """The other channel, as if it stood in `tamis.toml` itself."""
+        return StageConfig(use=self.of, **self.settings)
 
 
 class Offline(BaseChannel):
@@ -61,12 +72,9 @@ class Offline(BaseChannel):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self.inner = registry.build("recall", self.config.of, self._declared())
+        self.inner = registry.build("recall", self.config.of, self.config.declared)
         self._lists: RecallLists | None = None
         self._version = ""
-
-    def _declared(self) -> ChannelConfig:
-        return ChannelConfig(use=self.config.of, **self.config.settings)
 
     @property
     def address(self) -> str:
@@ -81,7 +89,7 @@ class Offline(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         former = context.former
         inner = former.inner if isinstance(former, Offline) else former
-        self.inner = registry.build("recall", self.config.of, self._declared())
+        self.inner = registry.build("recall", self.config.of, self.config.declared)
         self.inner.fit(data, replace(context, former=inner))
         return {"of": self.config.of}
 
@@ -103,7 +111,9 @@ class Offline(BaseChannel):
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
         of = channel.config.of
-        channel.inner = registry.load("recall", of, channel._declared(), Path(directory) / INNER)
+        channel.inner = registry.load(
+            "recall", of, channel.config.declared, Path(directory) / INNER
+        )
         return channel
 
 

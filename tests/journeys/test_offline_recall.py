@@ -1,0 +1,257 @@
+"""Recall offline into Redis, sort online: through the command line and HTTP, on a real server."""
+
+import os
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+import redis
+from litestar.testing import TestClient
+
+import tamis
+from tamis.bundle import Kind, Versions
+from tamis.cascade import Parts, Recommender
+from tamis.serve import create_app
+from tamis.stores import Side, open_recall
+from tamis.stores.redis import REST
+from tamis.testing import redis_server
+
+CHANNELS = """
+[cascade.channels.two_tower]
+use = "offline"
+of = "two_tower"
+store = "env:FILMS_STORE"
+quota = 40
+
+[cascade.channels.two_tower.settings]
+embedding_dim = 16
+epochs = 2
+
+[cascade.channels.cached]
+store = "env:FILMS_STORE"
+quota = 20
+max_age = 1.0
+"""
+
+
+def declaration(text: str) -> str:
+    """What `tamis init` wrote, its two-tower read from the store, and a cached channel."""
+    first = text.index("[cascade.channels.two_tower]")
+    last = text.index("[cascade.channels.hot]")
+    return text[:first] + CHANNELS + "\n" + text[last:].replace("quota = 300", "quota = 40")
+
+
+@pytest.fixture(scope="module")
+def server():
+    if shutil.which("redis-server") is None and not os.environ.get("CI"):
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    with redis_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def trained(tamis_cli, ratings_tables, tmp_path_factory):
+    folder = ratings_tables(tmp_path_factory.mktemp("offline") / "films", users=120, items=90)
+    assert tamis_cli("init", folder).code == 0
+    config = folder / "tamis.toml"
+    config.write_text(declaration(config.read_text("utf-8")), "utf-8")
+    said = tamis_cli("train", folder, "--only", "serving", "--json")
+    assert said.code == 0, said
+    return folder
+
+
+@pytest.fixture
+def films(trained, server, monkeypatch):
+    """The trained project, its store empty."""
+    monkeypatch.setenv("FILMS_STORE", server)
+    with redis.Redis.from_url(server) as client:
+        client.flushall()
+    return trained
+
+
+def test_without_recall_the_answer_is_made_without_the_channel_and_says_so(films, tamis_cli):
+    said = tamis_cli("recommend", films, "--user", "u3", "--json")
+    (degraded,) = said.json["degraded"]
+    assert degraded.startswith("recall:two_tower: StoreError: nothing is recalled for version")
+    assert "tamis recall" in degraded
+    assert len(said.json["items"]) == 20
+
+
+def test_recalled_offline_is_recalled_online(films, tamis_cli):
+    """Slates and candidates, for every user: the law of the two ways, end to end."""
+    said = tamis_cli("recall", films, "--all-users", "--json")
+    assert said.code == 0, said
+    version = Versions(films).current(Kind.SERVING)
+    serving, parts = Recommender(version), Parts.open(version)
+    online = parts.cascade()  # not bound: its channels compute
+    rows = np.arange(len(parts.users), dtype=np.int32)
+    queries = parts.queries(rows, np.full(len(rows), version.manifest.data_until))
+    ours, theirs = serving.cascade.run(queries, 10), online.run(queries, 10)
+    assert ours.degraded == theirs.degraded == []
+    assert (theirs.recalled.columns["rank:two_tower"] > 0).sum() > 1000
+    for name in ("item", "indptr"):
+        np.testing.assert_array_equal(getattr(ours.slate, name), getattr(theirs.slate, name))
+    for name, column in theirs.recalled.columns.items():
+        np.testing.assert_allclose(ours.recalled.columns[name], column, rtol=1e-5)
+
+
+def test_recall_says_what_it_wrote(films, tamis_cli, server):
+    said = tamis_cli("recall", films, "--all-users", "--k", "25", "--json")
+    report = said.json
+    assert list(report["channels"]) == ["two_tower"]
+    lists = report["channels"]["two_tower"]
+    assert (lists["k"], lists["users"], lists["items"]) == (25, 120, 25 * 120)
+    assert lists["vectors"] == 16
+    assert report["store"] == server
+    assert report["users_per_second"] > 0
+    assert report["notes"] == ["two_tower may bring 40 candidates (quota); its lists hold 25"]
+    store = open_recall(server, films, tamis.open(films).config.name)
+    parts = Parts.open(Versions(films).current(Kind.SERVING))
+    rows = np.array([5, 0], np.int32)
+    users = store.vectors(report["version"], "two_tower", Side.USERS, rows)
+    items = store.vectors(report["version"], "two_tower", Side.ITEMS, np.arange(90, dtype=np.int32))
+    np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1, rtol=1e-5)
+    item, score = store.lists(report["version"], "two_tower", rows)
+    np.testing.assert_allclose((users[:, None] * items[item]).sum(axis=2), score, rtol=1e-4)
+    assert len(parts.items) == 90
+
+
+def test_recall_prints_a_table(films, tamis_cli):
+    said = tamis_cli("recall", films, "--all-users", "--store", "", "--channels", "two_tower,hot")
+    assert said.code == 0, said
+    assert all(word in said.out for word in ("two_tower", "hot", "merged", "users in", "a second"))
+    assert "requests compute hot themselves" in said.out
+    assert "two_tower reads store = 'env:FILMS_STORE', and these lists are elsewhere" in said.out
+    version = Versions(films).current(Kind.SERVING).name
+    store = open_recall("", films, "films")
+    assert set(store.holds(version)) == {"two_tower", "hot", "merged"}
+    everybody = np.arange(120, dtype=np.int32)
+    merged, score = store.lists(version, "merged", everybody)
+    either = [store.lists(version, name, everybody)[0][:, :40] for name in ("two_tower", "hot")]
+    for user in range(120):
+        found = merged[user][merged[user] >= 0]
+        assert set(found.tolist()) <= {*either[0][user].tolist(), *either[1][user].tolist()}
+        assert len(found) >= 40
+    assert (np.diff(score[:, :10]) < 0).all()
+    shutil.rmtree(films / "stores")
+
+
+def test_old_versions_lists_are_dropped(films, tamis_cli, server):
+    store = open_recall(server, films, tamis.open(films).config.name)
+    for old in ("2020-01-01T00-00-00-serving", "2020-01-02T00-00-00-serving"):
+        with store.write(old, users=1, items=1) as draft:
+            draft.lists("two_tower", 0, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.float32))
+    report = tamis_cli("recall", films, "--all-users", "--json").json
+    assert report["dropped"] == ["2020-01-01T00-00-00-serving"]
+    assert list(store.versions()) == ["2020-01-02T00-00-00-serving", report["version"]]
+
+
+def test_over_http_the_service_degrades_and_recovers(films, tamis_cli, monkeypatch):
+    with redis_server() as address:
+        monkeypatch.setenv("FILMS_STORE", address)
+        assert tamis_cli("recall", films, "--all-users").code == 0
+        with TestClient(create_app(lambda: Recommender.open(films))) as client:
+            ready(client)
+            whole = ask(client)
+            assert whole["degraded"] == []
+            assert channels_of(whole) >= {"two_tower"}
+            port = int(address.split(":")[-1].split("/")[0])
+            away_and_back(films, tamis_cli, client, port, address)
+
+
+def away_and_back(films, tamis_cli, client, port, address):
+    with redis.Redis.from_url(address) as line:
+        line.shutdown(nosave=True)
+    without = ask(client)
+    assert [why.split(":")[1] for why in without["degraded"]] == ["two_tower", "cached", "cached"]
+    assert all(f"{address} does not answer" in why for why in without["degraded"])
+    assert len(without["items"]) == 10
+    assert "two_tower" not in channels_of(without)
+    time.sleep(REST)
+    with redis_server(port):
+        assert tamis_cli("recall", films, "--all-users").code == 0
+        again = ask(client)
+        assert again["degraded"] == []
+        assert "two_tower" in channels_of(again)
+
+
+def ready(client):
+    for _ in range(200):
+        if client.get("/health/ready").status_code == 200:
+            return
+        time.sleep(0.05)
+    raise AssertionError(client.get("/health/ready").text)
+
+
+def ask(client):
+    body = {"user": "u3", "n": 10, "explain": True}
+    answer = client.post("/v1/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def channels_of(answer) -> set[str]:
+    return {c["channel"] for item in answer["items"] for c in item["reasons"]["channels"]}
+
+
+def test_what_was_ranked_and_not_shown_is_recalled_at_the_next_request(films, tamis_cli):
+    assert tamis_cli("recall", films, "--all-users").code == 0
+    recommender = Recommender.open(films)
+    first = recommender.recommend("u7", 5, explain=True)
+    assert "cached" not in channels_of(first.to_dict())
+    parts = recommender.parts
+    row = np.array([parts.users.row("u7")], np.int32)
+    queries = parts.queries(row, np.array([recommender.manifest.data_until]))
+    found = parts.channels["cached"].recall(queries, 20).item[0]
+    shown = parts.items.rows([place.item for place in first.items])
+    assert (found >= 0).all()
+    assert not np.isin(found, shown).any()
+    second = recommender.recommend("u7", 20, explain=True)
+    assert "cached" in channels_of(second.to_dict())
+    assert second.degraded == ()
+
+
+def test_strangers_are_answered_without_a_list(films, tamis_cli):
+    assert tamis_cli("recall", films, "--all-users").code == 0
+    answer = tamis.open(films).recommend("nobody", 10)
+    assert (answer.known, answer.degraded, len(answer.items)) == (False, (), 10)
+
+
+def test_an_exclusion_is_honoured(films, tamis_cli):
+    assert tamis_cli("recall", films, "--all-users").code == 0
+    found = tamis.open(films)
+    refused = [place.item for place in found.recommend("u3", 10).items]
+    again = found.recommend("u3", 10, exclude=refused)
+    assert not {place.item for place in again.items} & set(refused)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--all-users"),
+        (("--all-users", "--k", "0"), "k is 0: a list must hold at least 1 item"),
+        (("--all-users", "--keep", "0"), "keep is 0"),
+        (
+            ("--all-users", "--channels", "x"),
+            "'x' is no channel of the version.*two_tower",
+        ),
+        (("--all-users", "--channels", "cached"), "'cached' computes nothing.*two_tower"),
+        (("--all-users", "--version", "v0"), "v0 is not a version"),
+        (("--all-users", "--store", "redis://127.0.0.1:1/0"), "127.0.0.1:1/0 does not answer"),
+        (("--all-users", "--store", "mongo://x"), "redis://host:port/db"),
+    ],
+)
+def test_what_cannot_be_recalled_is_told(films, tamis_cli, words, message):
+    said = tamis_cli("recall", films, *words)
+    assert said.code == 1
+    assert said.out == ""
+    assert re.search(message, said.err), said.err
+
+
+def test_an_unset_variable_is_told_when_the_version_is_opened(films, tamis_cli, monkeypatch):
+    monkeypatch.delenv("FILMS_STORE")
+    said = tamis_cli("recommend", films, "--user", "u3")
+    assert said.code == 1
+    assert "the variable FILMS_STORE is not set" in said.err

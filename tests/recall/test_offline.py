@@ -1,0 +1,74 @@
+"""The offline channel stands for another one: fitted, saved, explained as that one is."""
+
+import numpy as np
+import pytest
+
+from tamis.cascade import FitContext, Home, registry
+from tamis.recall import ItemCF, Offline, TwoTower
+from tamis.schema import ChannelConfig, ConfigError, StoreError
+from tamis.testing.channels import one_query, queries_of, two_clans
+
+DATA = two_clans()
+
+
+def declared(**options):
+    return registry.build("recall", "near", ChannelConfig(use="offline", **options))
+
+
+def home(folder, version="v1"):
+    return Home(folder, "shop", version, DATA.users, DATA.items)
+
+
+def test_unbound_it_is_the_channel_it_stands_for():
+    offline = declared(of="itemcf", settings={"neighbours": 5}).fit(DATA, FitContext())
+    online = ItemCF(neighbours=5).fit(DATA, FitContext())
+    found, want = (channel.recall(queries_of(DATA), 4) for channel in (offline, online))
+    np.testing.assert_array_equal(found.item, want.item)
+    np.testing.assert_array_equal(found.score, want.score)
+
+
+def test_bound_it_reads_and_says_what_to_run(tmp_path):
+    offline = declared(of="itemcf").fit(DATA, FitContext())
+    offline.bind(home(tmp_path))
+    with pytest.raises(StoreError, match=r"nothing is recalled for version v1.*tamis recall"):
+        offline.recall(queries_of(DATA), 4)
+
+
+def test_its_reasons_are_the_other_channels(tmp_path):
+    offline = declared(of="itemcf").fit(DATA, FitContext())
+    queries = queries_of(DATA)
+    query = one_query(queries, 0)
+    item = int(offline.recall(query, 1).item[0, 0])
+    assert offline.because(query, item) == offline.inner.because(query, item) is not None
+    assert declared(of="hot").fit(DATA, FitContext()).because(query, item) is None
+
+
+def test_a_saved_one_opens_with_the_options_of_both(tmp_path):
+    config = Offline.Config(of="itemcf", settings={"neighbours": 5})
+    Offline(config).fit(DATA, FitContext()).save(tmp_path / "near")
+    loaded = Offline.load(tmp_path / "near", config)
+    assert isinstance(loaded.inner, ItemCF)
+    assert loaded.inner.config.neighbours == 5
+
+
+def test_it_starts_warm_from_its_former_self():
+    first = Offline(of="two_tower").fit(DATA, FitContext())
+    again = Offline(of="two_tower").fit(DATA, FitContext(former=first))
+    assert isinstance(again.inner, TwoTower)
+    assert not first.inner._facts["warm"]
+    assert again.inner._facts["warm"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"of": "itemfc"}, r"cascade\.channels\.itemfc.*did you mean 'itemcf'"),
+        ({"of": "itemcf", "settings": {"neighbors": 5}}, r"neighbors = 5: unknown key"),
+        ({"of": "itemcf", "settings": {"quota": 5}}, r"quota = 5: unknown key"),
+        ({"of": "cached"}, "cached reads a store itself"),
+        ({"of": "offline"}, "offline reads a store itself"),
+    ],
+)
+def test_a_slip_in_the_other_channels_options_is_told(options, message):
+    with pytest.raises(ConfigError, match=message):
+        registry.resolve("recall", "near", ChannelConfig(use="offline", **options))
