@@ -23,25 +23,80 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None 
     return (loss * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
-def pointwise(positive: Tensor, negative: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cross entropy of positives (B,) and negatives (B, N); `mask` (B, N) True = counts."""
-    loss = F.softplus(-positive).sum()
-    each = F.softplus(negative)
-    count = negative.numel() if mask is None else mask.sum()
-    total = each.sum() if mask is None else (each * mask).sum()
-    return (loss + total) / (positive.numel() + count)
+def pointwise(
+    positive: Tensor,
+    negative: Tensor,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Cross entropy of positives (B,) and negatives (B, N); `mask` (B, N) True = counts.
+
+    `weights` (B,) weigh a positive together with its negatives.
+    """
+    counts = torch.ones_like(negative) if mask is None else mask.to(negative.dtype)
+    weight = torch.ones_like(positive) if weights is None else weights
+    each = F.softplus(-positive) + (F.softplus(negative) * counts).sum(1)
+    return (each * weight).sum() / ((1 + counts.sum(1)) * weight).sum().clamp(min=1e-12)
 
 
-def pairwise_logistic(positive: Tensor, negative: Tensor, mask: Tensor | None = None) -> Tensor:
+def pairwise_logistic(
+    positive: Tensor,
+    negative: Tensor,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """BPR, mean of log(1 + exp(negative − positive)) over pairs: (B,), (B, N)."""
-    return _masked_mean(F.softplus(negative - positive.unsqueeze(1)), mask)
+    return _masked_mean(F.softplus(negative - positive.unsqueeze(1)), mask, weights)
 
 
 def pairwise_hinge(
-    positive: Tensor, negative: Tensor, mask: Tensor | None = None, margin: float = 1.0
+    positive: Tensor,
+    negative: Tensor,
+    mask: Tensor | None = None,
+    margin: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean of max(0, margin + negative − positive) over pairs: (B,), (B, N)."""
-    return _masked_mean(F.relu(margin + negative - positive.unsqueeze(1)), mask)
+    return _masked_mean(F.relu(margin + negative - positive.unsqueeze(1)), mask, weights)
+
+
+def gbce_power(negatives: int, items: int, calibration: float = 0.75) -> float:
+    """β of the gBCE loss: 1 − t(1 − α), α = negatives / (items − 1) (Petrov & Macdonald 2023).
+
+    calibration: t in [0, 1]; 0 = plain cross entropy, 1 = a probability free of the sampling.
+    """
+    share = min(1.0, negatives / max(items - 1, 1))
+    return 1.0 - calibration * (1.0 - share)
+
+
+def gbce(
+    positive: Tensor,
+    negative: Tensor,
+    mask: Tensor | None = None,
+    *,
+    power: float,
+    weights: Tensor | None = None,
+    owner: Tensor | None = None,
+) -> Tensor:
+    """Generalised cross entropy −β log σ(positive) − Σ log(1 − σ(negative)), a mean like
+    `pointwise`'s (Petrov & Macdonald 2023, gSASRec): counting the positive less takes back the
+    overconfidence that sampled negatives cause.
+
+    Args:
+        positive: logits (n,).
+        negative: logits (B, N).
+        mask: (B, N) True = counts; numbers count so many times.
+        power: β, see `gbce_power`.
+        weights: (n,) of each positive together with its negatives.
+        owner: int64 (n,) each positive's row of `negative`; None = its own (n = B).
+    """
+    counts = torch.ones_like(negative) if mask is None else mask.to(negative.dtype)
+    weight = torch.ones_like(positive) if weights is None else weights
+    total, count = (F.softplus(negative) * counts).sum(1), counts.sum(1)
+    if owner is not None:
+        total, count = total[owner], count[owner]
+    each = power * F.softplus(-positive) + total
+    return (each * weight).sum() / ((1 + count) * weight).sum().clamp(min=1e-12)
 
 
 def sampled_softmax(
@@ -114,7 +169,65 @@ def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     return -(share * log_softmax).sum() / (mass > 0).sum().clamp(min=1)
 
 
-def _masked_mean(loss: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
+def masked_logsumexp(
+    queries: Tensor,
+    items: Tensor,
+    refused: tuple[Tensor, Tensor],
+    shift: Tensor | None = None,
+    pair_shift: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> Tensor:
+    """(B,) log Σ_c exp(queries · items_c + shift_c) over the columns c that a row does not refuse.
+
+    The (B, C) matrix is made once and becomes its own gradient in place, which costs a third of
+    what autograd's chain of masks, logsumexp and copies does. -inf where all is refused.
+
+    Args:
+        queries: (B, dim).
+        items: (C, dim).
+        refused: int64 (row, column) pairs left out.
+        shift: (C,) without gradient, added to each column (−log q of a sampler).
+        pair_shift: distinct (row, column) pairs and numbers added to them alone.
+    """
+    return _MaskedLogSumExp.apply(queries, items, refused, shift, pair_shift)  # type: ignore[no-any-return]
+
+
+class _MaskedLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, queries, items, refused, shift, pair_shift):  # type: ignore[no-untyped-def]
+        device = queries.device.type
+        narrow = torch.is_autocast_enabled(device)
+        ctx.kind = torch.get_autocast_dtype(device) if narrow else queries.dtype
+        with torch.autocast(device, enabled=False):
+            a, b = queries.to(ctx.kind), items.to(ctx.kind)
+            e = (a @ b.T).float()  # (B, C)
+        if shift is not None:
+            e += shift
+        if pair_shift is not None:
+            row, column, value = pair_shift
+            e[row, column] += value
+        e[refused] = -torch.inf
+        top = e.amax(1, keepdim=True).clamp(min=-1e30)  # a row that refuses all has none
+        e.sub_(top).exp_()
+        total = e.sum(1)  # (B,)
+        ctx.save_for_backward(a, b, e, total)
+        return total.log() + top.squeeze(1)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        a, b, e, total = ctx.saved_tensors
+        scale = torch.where(total > 0, grad / total.clamp(min=1e-30), 0.0)
+        with torch.autocast(a.device.type, enabled=False):
+            share = (e * scale.unsqueeze(1)).to(ctx.kind)  # (B, C)
+            return (share @ b).float(), (share.T @ a).float(), None, None, None
+
+
+def _masked_mean(loss: Tensor, mask: Tensor | None, weights: Tensor | None = None) -> Tensor:
+    if mask is None and weights is None:
         return loss.mean()
-    return (loss * mask).sum() / mask.sum().clamp(min=1)
+    counts = torch.ones_like(loss) if mask is None else mask.to(loss.dtype)
+    if weights is not None:
+        counts = counts * weights.unsqueeze(1)
+    total = counts.sum()
+    return (loss * counts).sum() / (total if weights is not None else total.clamp(min=1)).clamp(
+        min=1e-12
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,25 +17,57 @@ from tamis.recall.tower_features import FIRST
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Kind = Literal["moments", "pairs", "splits"]
 
 
 @dataclass(frozen=True, eq=False)
 class TowerBatch:
-    """B users, each at one moment of his past."""
+    """B users, each at one moment of his past, and the n items that he liked next."""
 
     user: Tensor
     """int64 (B,) rows."""
     history: Tensor
     """int32 (B, L) fused rows, most recent first, padded."""
+    owner: Tensor
+    """int64 (n,) example of each target, ascending."""
     target: Tensor
-    """int64 (B, P) item rows of what he liked next; padded by 0 where weight is 0."""
+    """int64 (n,) item rows."""
     weight: Tensor
-    """float32 (B, P), 1 / targets of the example."""
-    known: tuple[Tensor, Tensor]
-    """(example, item row) pairs of all other items that the user likes: no negatives of his."""
+    """float32 (n,) of each target in the loss."""
+    positives: Positives
+    """What users like at any time, targets included: no negatives of theirs."""
 
     def __len__(self) -> int:
         return len(self.user)
+
+    @property
+    def liked(self) -> tuple[Tensor, Tensor]:
+        """int64 (example, item row) pairs of all that the examples' users like."""
+        pairs = self.positives.pairs(self.user.cpu().numpy())
+        example, item = (torch.from_numpy(x).to(self.user.device) for x in pairs)
+        return example, item
+
+
+@dataclass(frozen=True, eq=False)
+class Positives:
+    """Each user's liked items: list u is `item[indptr[u]:indptr[u + 1]]`, ascending."""
+
+    indptr: Int64
+    item: Int32
+
+    def pairs(self, users: Int64) -> tuple[Int64, Int64]:
+        """All (place in `users`, item) of their lists."""
+        sizes = self.indptr[users + 1] - self.indptr[users]
+        ends = np.cumsum(sizes)
+        place = np.repeat(self.indptr[users] - (ends - sizes), sizes) + np.arange(sizes.sum())
+        return np.repeat(np.arange(len(users)), sizes), self.item[place].astype(np.int64)
+
+    def contain(self, users: Int64, items: Int64) -> NDArray[np.bool_]:
+        """(n, N) which of `items` (n, N) the user in the same row of `users` (n,) likes."""
+        found = np.empty(items.shape, np.bool_)
+        _contain(self.indptr, self.item, users, items, found)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +78,20 @@ class Likes:
     item: Int32
     time: Int64
     arrival: Int64
+    strength: Float32
+    """1, or less where the item was merely shown (a weak positive): then it is only a target."""
 
     @classmethod
-    def of(cls, data: Dataset) -> Likes:
+    def of(cls, data: Dataset, weak: float = 0.0) -> Likes:
+        """weak: strength of impressions that no positive event of the pair answers; 0 = none."""
+        shown = np.array([b.impression for b in data.behaviours], np.bool_)
+        counts = data.positive
+        if weak > 0 and len(data.events):
+            counts = counts | (shown[data.events.behaviour] & ~_liked_pairs(data))
         events = data.events
-        positive = np.flatnonzero(data.positive)
-        indptr, order = grouped(events.user[positive], len(data.users))
-        at = positive[order]
+        chosen = np.flatnonzero(counts)
+        indptr, order = grouped(events.user[chosen], len(data.users))
+        at = chosen[order]
         first = _first_of_pair(indptr, events.item[at], len(data.items))
         kept = np.add.reduceat(np.append(first, False), indptr[:-1]) * (np.diff(indptr) > 0)
         at = at[first]
@@ -60,52 +100,99 @@ class Likes:
             events.item[at],
             events.time[at],
             events.arrival[at],
+            np.where(data.positive[at], 1.0, weak).astype(np.float32),
         )
+
+    def positives(self) -> Positives:
+        owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        return Positives(self.indptr, self.item[np.lexsort((self.item, owner))])
+
+    def without_order(self) -> bool:
+        """Do most users with two likes or more have them all at one time?"""
+        several = np.diff(self.indptr) >= 2
+        begin, end = self.indptr[:-1][several], self.indptr[1:][several]
+        if not len(begin):
+            return False
+        return bool((self.time[begin] == self.time[end - 1]).mean() > 0.5)
+
+
+def _liked_pairs(data: Dataset) -> NDArray[np.bool_]:
+    """(n,) events whose user has a positive event with their item."""
+    events, n = data.events, max(len(data.items), 1)
+    key = events.user.astype(np.int64) * n + events.item
+    return np.isin(key, key[data.positive])
 
 
 class TowerExamples:
-    """One example per user and epoch, at a moment drawn anew each time it is taken.
+    """Examples as pointers: user and moment; histories and targets are gathered per batch.
 
-    A pointer, not a copy: the moment is the time of one of the user's likes; the history is the
-    last `history` likes that had arrived strictly before it (equal times do not count as before),
-    the targets are the likes from it on, at most `targets`. No item is in both.
+    The history is the last `history` likes that had arrived strictly before the moment (equal
+    times do not count as before). No item is in both.
+
+    - `moments`: one example per user and epoch, at the time of one of his likes, drawn anew each
+      epoch; the targets are the likes from it on, at most `targets`, weighted 1 / their number.
+    - `pairs`: one example per like but a user's first; that like is the target.
+    - `splits`, for logs without an order: one example per user and epoch; a share of his likes,
+      drawn anew from [0, 1), is the history, and the others are the targets, each of weight 1.
     """
 
     def __init__(
-        self, likes: Likes, history: int, targets: int, history_start: int, seed: int
+        self,
+        likes: Likes,
+        history: int,
+        targets: int,
+        history_start: int,
+        seed: int,
+        kind: Kind = "moments",
     ) -> None:
-        self.likes, self.history, self.targets = likes, history, targets
+        self.likes, self.history, self.kind = likes, history, kind
+        self.targets = 1 if kind == "pairs" else targets
+        self.positives = likes.positives()
         self._start = history_start
         self._random = np.random.default_rng(seed)
-        self.users = np.flatnonzero(np.diff(likes.indptr) >= 2)
+        sizes = np.diff(likes.indptr)
+        if kind == "pairs":
+            owner = np.repeat(np.arange(len(sizes)), sizes)
+            first = np.repeat(likes.indptr[:-1], sizes)
+            self._cut = np.flatnonzero(np.arange(len(owner)) > first)
+            self.users = owner[self._cut]
+        else:
+            self._cut = None
+            self.users = np.flatnonzero(sizes >= 2)
 
     def __len__(self) -> int:
         return len(self.users)
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> TowerBatch:
-        users = self.users[index.numpy()]
-        n = len(users)
+        rows = index.numpy()
+        users = self.users[rows]
+        n, likes = len(users), self.likes
+        sizes = (likes.indptr[users + 1] - likes.indptr[users]).astype(np.int64)
+        total = int(sizes.sum())
         history = np.full((n, self.history), self._start, np.int32)
-        target = np.zeros((n, self.targets), np.int64)
-        weight = np.zeros((n, self.targets), np.float32)
-        likes = self.likes
-        counts = (likes.indptr[users + 1] - likes.indptr[users]).astype(np.int64)
-        example, item = np.repeat(np.arange(n), counts), np.empty(counts.sum(), np.int64)
-        others = np.empty(counts.sum(), np.bool_)
-        _draw(
-            (likes.indptr, likes.item, likes.time, likes.arrival),
-            users,
-            self._random.random(n),
-            self._start + FIRST,
-            history,
-            target,
-            weight,
-            item,
-            others,
-        )
-        tensors = [users, history, target, weight, example[others], item[others]]
-        user, past, to, share, row, liked = (torch.from_numpy(x).to(device) for x in tensors)
-        return TowerBatch(user, past, to, share, (row, liked))
+        owner, target = np.empty(total, np.int64), np.empty(total, np.int64)
+        weight = np.empty(total, np.float32)
+        columns = (likes.indptr, likes.item, likes.time, likes.arrival, likes.strength)
+        first_row = self._start + FIRST
+        if self.kind == "splits":
+            draws = self._random.random(total + 2 * n)
+            found, length = _split(
+                columns, users, draws, first_row, self.targets, history, owner, target, weight
+            )
+        else:
+            cut = self._moments(users, sizes) if self._cut is None else self._cut[rows]
+            found, length = _cut(
+                columns, users, cut, first_row, self.targets, history, owner, target, weight
+            )
+        past = np.ascontiguousarray(history[:, : max(length, 1)])
+        arrays = (users, past, owner[:found], target[:found], weight[:found])
+        u, h, o, t, w = (torch.from_numpy(x).to(device) for x in arrays)
+        return TowerBatch(u, h, o, t, w, self.positives)
+
+    def _moments(self, users: Int64, sizes: Int64) -> Int64:
+        """The place of one like of each user, any but his first."""
+        draw = self._random.random(len(users))
+        return self.likes.indptr[users] + 1 + (draw * (sizes - 1)).astype(np.int64)
 
 
 @njit(cache=True, nogil=True)
@@ -120,28 +207,73 @@ def _first_of_pair(indptr, item, n_items):
 
 
 @njit(cache=True, nogil=True)
-def _draw(likes, users, random, first_row, history, target, weight, item_out, others):
-    """Fills one example per user; `others` marks his likes that are not among its targets."""
-    indptr, item, time, arrival = likes
-    at = 0
+def _contain(indptr, item, users, wanted, found):
+    """Binary search of each wanted item in its user's ascending list."""
     for b in range(len(users)):
         begin, end = indptr[users[b]], indptr[users[b] + 1]
-        cut = begin + 1 + int(random[b] * (end - begin - 1))
-        moment = time[cut]
+        for k in range(wanted.shape[1]):
+            low, high = begin, end
+            while low < high:
+                middle = (low + high) // 2
+                if item[middle] < wanted[b, k]:
+                    low = middle + 1
+                else:
+                    high = middle
+            found[b, k] = low < end and item[low] == wanted[b, k]
+
+
+@njit(cache=True, nogil=True)
+def _cut(likes, users, cuts, first_row, most, history, owner, target, weight):
+    """Cuts each user's likes at a moment; returns the number of targets and the longest history."""
+    indptr, item, time, arrival, strength = likes
+    n, longest = 0, 0
+    for b in range(len(users)):
+        begin, end = indptr[users[b]], indptr[users[b] + 1]
+        chosen = cuts[b]
+        cut, moment = chosen, time[chosen]
         while cut > begin and time[cut - 1] == moment:
             cut -= 1
         found = 0
         for e in range(cut - 1, begin - 1, -1):
             if found == history.shape[1]:
                 break
-            if arrival[e] < moment:
+            if arrival[e] < moment and strength[e] == 1.0:
                 history[b, found] = first_row + item[e]
                 found += 1
-        wanted = min(end - cut, target.shape[1])
+        longest = max(longest, found)
+        # a single target is the very like that was chosen, not the first of its tie
+        start = chosen if most == 1 else cut
+        wanted = min(end - start, most)
         for t in range(wanted):
-            target[b, t] = item[cut + t]
-            weight[b, t] = 1.0 / wanted
-        for e in range(begin, end):
-            item_out[at] = item[e]
-            others[at] = e < cut or e >= cut + wanted
-            at += 1
+            owner[n] = b
+            target[n] = item[start + t]
+            weight[n] = strength[start + t] / np.float32(wanted)
+            n += 1
+    return n, longest
+
+
+@njit(cache=True, nogil=True)
+def _split(likes, users, draws, first_row, most, history, owner, target, weight):
+    """Splits each user's likes at random; one of them at least is a target."""
+    indptr, item, _, _, strength = likes
+    n, longest, d = 0, 0, 0
+    for b in range(len(users)):
+        begin, end = indptr[users[b]], indptr[users[b] + 1]
+        share = draws[d]
+        sure = begin + int(draws[d + 1] * (end - begin))
+        d += 2
+        found, wanted = 0, 0
+        for e in range(end - 1, begin - 1, -1):
+            past = draws[d] < share and e != sure and strength[e] == 1.0
+            d += 1
+            if past and found < history.shape[1]:
+                history[b, found] = first_row + item[e]
+                found += 1
+            elif not past and wanted < most:
+                owner[n] = b
+                target[n] = item[e]
+                weight[n] = strength[e]
+                n += 1
+                wanted += 1
+        longest = max(longest, found)
+    return n, longest

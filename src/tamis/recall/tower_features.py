@@ -24,7 +24,10 @@ class TowerInputs:
     """Every user's and every item's inputs, encoded once; the history is gathered per batch."""
 
     user: Layout
+    """The profile's columns: user id and attributes, without the history."""
     item: Layout
+    history: str
+    """Table of the history's items."""
     user_ids: NDArray[np.int32]
     """(U + 1, w) fused rows; the last line is a user who is not in the table: all missing."""
     user_dense: NDArray[np.float32]
@@ -36,13 +39,13 @@ class TowerInputs:
 
 
 def tower_inputs(
-    data: Dataset, declared: Sequence[Feature], history: int, use_user_id: bool, shared: bool
+    data: Dataset, declared: Sequence[Feature], use_user_id: bool, shared: bool
 ) -> TowerInputs:
     """Encodes both tables.
 
     declared: features of the project; those that are columns of the tables are used. Empty = all
-    columns that look like one (`guessed`). history: width of the history's columns. shared:
-    the history's items use the item tower's own embeddings.
+    columns that look like one (`guessed`). shared: the history's items use the item tower's own
+    embeddings.
     """
     sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
     chosen = {side: _chosen(frame, side, declared) for side, frame in sides.items()}
@@ -54,17 +57,13 @@ def tower_inputs(
         users.add_table("history", n_items + FIRST)
     if use_user_id:
         users.add_table("user", n_users + FIRST)
+        users.add_ids("user", Side.USER, "user")
     encoders = None
     if features:
         encoders = Encoders.fit(features, lambda f: _column(sides[_side(f)], f))
         encoders.add_tables(users)
     items.tables = users.tables
-    users.add_ids(
-        "history", Side.USER, "item" if shared else "history", width=history, pooling="mean"
-    )
     items.add_ids("item", Side.ITEM, "item")
-    if use_user_id:
-        users.add_ids("user", Side.USER, "user")
     for builder, side in ((users, Side.USER), (items, Side.ITEM)):
         for feature in chosen[side] if encoders is not None else ():
             assert encoders is not None
@@ -79,11 +78,12 @@ def tower_inputs(
     if use_user_id:
         start = layouts[Side.USER].table["user"].start
         user_ids = np.column_stack([start + FIRST + np.arange(n_users), user_ids])
-    stranger = [c.table for c in layouts[Side.USER].ids[1:] for _ in range(c.width)]
+    stranger = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
     pads = [layouts[Side.USER].table[table].start for table in stranger]
     return TowerInputs(
         user=layouts[Side.USER],
         item=layouts[Side.ITEM],
+        history="item" if shared else "history",
         user_ids=np.vstack([user_ids, np.array([pads])]).astype(np.int32),
         user_dense=np.vstack([user_dense, np.zeros((1, user_dense.shape[1]), np.float32)]),
         item_ids=np.column_stack([FIRST + np.arange(n_items), item_ids]).astype(np.int32),

@@ -4,75 +4,53 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 import torch
-from numba import njit
-from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.events import Dataset, Table
-from tamis.index import VectorIndex, scratch
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
-from tamis.recall.interactions import Float32, at_end, distinct, interest_of_behaviour
+from tamis.index import VectorIndex
+from tamis.recall.base import BaseChannel, need_positives
+from tamis.recall.interactions import Float32, at_end, interest_of_behaviour
+from tamis.recall.tower_config import Choices, TwoTowerConfig, chosen
 from tamis.recall.tower_examples import Likes, TowerExamples
 from tamis.recall.tower_features import FIRST, TowerInputs, tower_inputs
-from tamis.recall.tower_model import Listwise, Sampler, TwoTowers
+from tamis.recall.tower_losses import TowerObjective
+from tamis.recall.tower_model import TwoTowers
+from tamis.recall.tower_negatives import hard_negatives
+from tamis.recall.tower_online import UserSide
 from tamis.schema import TrainingError
-from tamis.train import FitOptions, fit
+from tamis.train import FitOptions, Mixture, fit
 
 INDEX = "index"
 TUNING_USERS = 256
 
 
-class TwoTowerConfig(ChannelSettings):
-    """Options of the two-tower channel."""
-
-    embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
-    """Width of the vectors."""
-    hidden_units: tuple[int, ...] = ()
-    """Hidden layers of each tower's MLP, added to the sum of its embeddings; () = the sum alone."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the user side's embedded values dropped in training."""
-    history: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Most recent distinct liked items that make the user's vector (their mean)."""
-    share_history: bool = False
-    """Do the history's items use the item tower's embeddings, or have their own?"""
-    user_id: bool = False
-    """An embedding per user: remembers, but says nothing about new users and needs refitting."""
-    targets: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Likes after an example's moment that it learns to rank, at most."""
-    temperature: Annotated[float, Field(gt=0)] = 0.1
-    """logit = cosine / temperature."""
-    negatives: Annotated[int, Field(ge=1)] = 2000
-    """Negatives per batch of the sampled softmax, shared by its examples."""
-    popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the negatives drawn by popularity^0.75; the rest are uniform."""
-    full_below: Annotated[int, Field(ge=0)] = 20_000
-    """Items up to which the softmax runs over all of them."""
-    epochs: Annotated[int, Field(ge=1)] = 10
-    """Passes over the users, each at a new moment of his past."""
-    warm_epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes when it starts from a former version's weights."""
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the embedding rows a batch touches."""
-    index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
-    index_k: Annotated[int, Field(ge=1)] = 300
-    """List length for which the index is tuned: the channel's quota."""
-
-
 class TwoTower(BaseChannel):
-    """DSSM (Huang et al. 2013) with list-wise training (Covington et al. 2016; Yi et al. 2019).
+    """DSSM (Huang et al. 2013): two networks whose vectors' cosine says how well they match.
 
-    The user tower reads the user's attributes and the mean of the embedded liked items; the item
-    tower the item's id and attributes. Both vectors have unit length; logit = cosine / temperature.
-    Trained on moments drawn from each user's past: the history had arrived strictly before, the
-    targets are the likes from there on. A stranger without a history gets no answer.
+    The user tower reads the user's id where that is on, the attributes and the liked items; the
+    item tower the item's id, attributes and text tokens (a `VarLenSparseFeat`). Networks: the sum
+    of all embeddings, an MLP, an MLP with batch norm, DCN, or an encoder of the history (CNN, GRU,
+    LSTM, transformer). Losses: pointwise, pairwise (hinge, logistic) and listwise (full softmax,
+    sampled, in-batch with logQ correction, gBCE). Negatives: uniform, by popularity^0.75, of the
+    batch, hard ones from the serving log, or any mixture; shown items that were not clicked are
+    refused. A log with an order is learnt at moments drawn from each user's past: the history had
+    arrived strictly before, the targets come from there on; a log without times by splitting each
+    user's likes at random. A stranger of whom nothing is known gets no answer.
+
+    When to use: the main channel where items or users have attributes, where new users' histories
+    must count at once, and where the catalogue is too large for item–item matrices.
+
+    Cost: fit O(epochs · users · items · dim) with the full softmax, O(epochs · likes · negatives ·
+    dim) with sampled ones; memory the tables and one batch × items matrix. Recall: the mean of the
+    history and one index search, well under a millisecond; an encoder adds its forward pass.
+
+    Source: Huang et al. 2013, Learning Deep Structured Semantic Models for Web Search; Yi et al.
+    2019, Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations.
     """
 
     Config = TwoTowerConfig
@@ -80,68 +58,61 @@ class TwoTower(BaseChannel):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self.index: VectorIndex | None = None
+        self._side: UserSide | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         c = self.config
-        inputs = tower_inputs(data, context.features, c.history, c.user_id, c.share_history)
+        likes = Likes.of(data, c.weak_positives)
+        choice = chosen(c, likes, len(data.items))
+        hard = hard_negatives(c.hard_negatives, data)
+        inputs = tower_inputs(data, context.features, choice.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
-        model = TwoTowers(inputs, c.embedding_dim, c.hidden_units, c.dropout, generator)
+        model = TwoTowers(
+            inputs, choice.networks, choice.shape, choice.temperature, choice.learn, generator
+        )
         warm = self._start_from(context.former, model, inputs, data)
-        likes = Likes.of(data)
-        history = inputs.user.ids[0]
-        start = inputs.user.table[history.table].start
-        examples = TowerExamples(likes, c.history, c.targets, start, context.seed)
+        start = inputs.user.table[inputs.history].start
+        examples = TowerExamples(
+            likes, choice.history, choice.targets, start, context.seed, choice.examples
+        )
         if not len(examples):
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so nothing can be learnt; "
                 f"use itemcf or hot until there are more events"
             )
-        fit(
-            model,
-            examples,
-            Listwise(c.temperature, self._sampler(likes, len(data.items), context.seed)),
-            options=FitOptions(
-                epochs=c.warm_epochs if warm else c.epochs,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                embedding_learning_rate=c.learning_rate,
-                embedding_optimiser="lazyadam",
-                l2=c.l2,
-                seed=context.seed,
-                device=context.device,
-                progress=context.progress,
-            ),
-        )
-        self._arrays = _served(model.cpu(), len(data.items))
+        popularity = np.bincount(likes.item, minlength=len(data.items))
+        random = np.random.default_rng(context.seed)
+        mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
+        objective = TowerObjective(choice.loss, mixture, c.margin)
+        fit(model, examples, objective, options=self._fit_options(context, choice.epochs, warm))
+        self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
-        layers = _user_layers(model)
-        self.index = self._built_index(data, model, layers, context.seed)
-        tables = {t.name: (t.start, t.size) for t in inputs.user.tables}
-        rows = {name: digest(table.ids) for name, table in _id_tables(data).items()}
-        return {
-            "tables": tables,
-            "rows": rows,
-            "values": inputs.values,
-            "warm": warm,
-            "user_layers": layers,
-        }
+        self._facts = _facts(inputs, choice, model, warm)
+        self._facts["rows"] = {name: digest(t.ids) for name, t in _id_tables(data).items()}
+        self._side = UserSide.of(self._arrays, self._facts)
+        self.index = self._built_index(data, model, context.seed)
+        return self._facts
 
-    def _sampler(self, likes: Likes, n_items: int, seed: int) -> Sampler | None:
+    def _fit_options(self, context: FitContext, epochs: int, warm: bool) -> FitOptions:
         c = self.config
-        if n_items <= c.full_below:
-            return None
-        popularity = np.bincount(likes.item, minlength=n_items)
-        return Sampler.mixed(popularity, c.popular, c.negatives, seed)
+        return FitOptions(
+            epochs=c.warm_epochs if warm else epochs,
+            batch_size=c.batch_size,
+            learning_rate=c.learning_rate,
+            embedding_learning_rate=c.learning_rate,
+            embedding_optimiser="lazyadam",
+            l2=c.l2,
+            seed=context.seed,
+            device=context.device,
+            progress=context.progress,
+        )
 
-    def _built_index(
-        self, data: Dataset, model: TwoTowers, layers: list[str], seed: int
-    ) -> VectorIndex:
+    def _built_index(self, data: Dataset, model: TwoTowers, seed: int) -> VectorIndex:
         """The items' vectors, searched as widely as some users' own queries need."""
         with torch.inference_mode():
             vectors = model.items().numpy()
         some = np.random.default_rng(seed).permutation(len(data.users))[:TUNING_USERS]
-        self._facts = {"user_layers": layers}
         asked = self.user_vectors(at_end(data, some.astype(np.int32), exclude_seen=False))
         return VectorIndex.build(
             vectors,
@@ -158,10 +129,10 @@ class TwoTower(BaseChannel):
         if not isinstance(former, TwoTower) or former._facts is None:
             return False
         arrays, facts = former._arrays, former._facts
-        if arrays["table"].shape[1] != model.table.dim:
+        if arrays["table"].shape[1] != model.table.dim or "layout" not in facts:
             return False
         weight, ids, copied = model.table.weight.detach().numpy(), _id_tables(data), set[str]()
-        for name, (start, size) in facts["tables"].items():
+        for name, start, size in _ranges(facts):
             new = inputs.user.table.get(name)
             if new is None:
                 continue
@@ -178,38 +149,21 @@ class TwoTower(BaseChannel):
                 to, at = _same_values(facts["values"][name], inputs.values[name])
                 weight[new.start + FIRST + to] = old[FIRST + at]
         if "item" in copied:
-            for name, value in _dense_state(model).items():
+            state = model.state_dict()
+            for name in _dense_state(model):
                 old = arrays.get(f"dense.{name}")
-                if old is not None and old.shape == tuple(value.shape):
-                    value.copy_(torch.from_numpy(np.array(old)))
+                if old is not None and old.shape == tuple(state[name].shape):
+                    state[name].copy_(torch.from_numpy(np.array(old)))
         return "item" in copied
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim) unit vectors of the queries' users now; zero where nothing is known of one."""
+        """(Q, output_dim) vectors of the queries' users now; zero where nothing is known of one."""
+        assert self._side is not None
         arrays, history = self._arrays, queries.history
-        known = len(arrays["profile"]) - 1
-        rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
-        vectors = arrays["profile"][rows].astype(np.float32)
-        _add_history(
-            history.indptr,
-            history.item,
-            arrays["interest"][history.behaviour],
-            self.config.history,
-            arrays["history"],
-            scratch("slot", len(arrays["history"]), np.int32),
-            vectors,
-        )
-        vectors = vectors + self._user_mlp(vectors)
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-
-    def _user_mlp(self, x: Float32) -> Float32 | float:
-        assert self._facts is not None
-        layers = self._facts["user_layers"]
-        for number, name in enumerate(layers):
-            weight, bias = self._arrays[f"dense.{name}.weight"], self._arrays[f"dense.{name}.bias"]
-            x = (x if number == 0 else np.maximum(x, 0)) @ weight.T + bias
-        return x if layers else 0.0
+        known = len(arrays["user_ids"]) - 1
+        users = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
+        value = arrays["interest"][history.behaviour]
+        return self._side.vectors(users, history.indptr, history.item, value)
 
     def item_vectors(self) -> Float32:
         """(I, dim) unit vectors of all items."""
@@ -226,12 +180,15 @@ class TwoTower(BaseChannel):
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose embedding points most towards `item`, if any does."""
+        assert self._side is not None
         arrays, history = self._arrays, queries.history
         past = history.item[arrays["interest"][history.behaviour] >= 0]
-        past = np.unique(past[past < len(arrays["history"])])
-        if not len(past):
+        past = np.unique(past[past < self._n_items])
+        target = self.item_vectors()[item]
+        embedded = self._side.embedded(past)
+        if not len(past) or embedded.shape[1] != len(target):
             return None
-        pull = arrays["history"][past] @ self.item_vectors()[item]
+        pull = embedded @ target
         return int(past[pull.argmax()]) if pull.max() > 0 else None
 
     def save(self, directory: Path) -> None:
@@ -243,6 +200,7 @@ class TwoTower(BaseChannel):
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
         channel.index = VectorIndex.load(Path(directory) / INDEX)
+        channel._side = UserSide.of(channel._arrays, channel._facts or {})
         return channel
 
 
@@ -251,27 +209,43 @@ def _id_tables(data: Dataset) -> dict[str, Table]:
     return {"item": data.items, "history": data.items, "user": data.users}
 
 
-def _served(model: TwoTowers, n_items: int) -> dict[str, Any]:
-    """What answers need (profiles, the history's embeddings, dense weights); and the table."""
+def _served(model: TwoTowers, inputs: TowerInputs) -> dict[str, Any]:
+    """What answers and warm starts need: the table, the users' inputs and the dense weights."""
     model.eval()
-    with torch.inference_mode():
-        profile = model.profiles().numpy()
     table = model.table.weight.detach().numpy()
-    first = model.history_pad + FIRST
-    arrays = {"profile": profile, "history": table[first : first + n_items].copy(), "table": table}
+    arrays = {"table": table, "user_ids": inputs.user_ids, "user_dense": inputs.user_dense}
     dense = {f"dense.{name}": value.numpy() for name, value in _dense_state(model).items()}
+    if model.user_tower.network == "sum":
+        with torch.inference_mode():
+            arrays["profile"] = model.profiles().numpy()
     return arrays | dense
 
 
+def _facts(inputs: TowerInputs, choice: Choices, model: TwoTowers, warm: bool) -> dict[str, Any]:
+    """Plain values beside the arrays; enough to build the user tower anew."""
+    return {
+        "layout": inputs.user.to_dict(),
+        "history": inputs.history,
+        "network": choice.networks[0],
+        "item_network": choice.networks[1],
+        "shape": vars(choice.shape) | {"hidden_units": list(choice.shape.hidden_units)},
+        "loss": choice.loss,
+        "examples": choice.examples,
+        "gamma": float(model.gamma.detach()),
+        "bias": float(model.bias.detach()),
+        "values": inputs.values,
+        "warm": warm,
+    }
+
+
+def _ranges(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Name, first row and size of every range of a fused table."""
+    return [(t["name"], t["start"], t["size"]) for t in facts["layout"]["tables"]]
+
+
 def _dense_state(model: TwoTowers) -> dict[str, torch.Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters() if name != "table.weight"}
-
-
-def _user_layers(model: TwoTowers) -> list[str]:
-    """The user MLP's linear layers, in order."""
-    prefix = "user_tower.mlp."
-    linear = [n for n, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
-    return [name for name in linear if name.startswith(prefix)]
+    """All weights and statistics but the table."""
+    return {name: value for name, value in model.state_dict().items() if name != "table.weight"}
 
 
 def digest(ids: pl.Series) -> str:
@@ -283,15 +257,3 @@ def _same_values(old: list[str], new: list[str]) -> tuple[Any, Any]:
     """Places in `new` and in `old` of the values that both hold."""
     _, to, at = np.intersect1d(np.array(new, str), np.array(old, str), return_indices=True)
     return to, at
-
-
-@njit(cache=True, nogil=True)
-def _add_history(indptr, item, value, last, embedding, slot, out):
-    """Adds to each row of `out` the mean embedding of its `last` most recent liked items."""
-    liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
-    dim = out.shape[1]
-    for q in range(len(indptr) - 1):
-        n = distinct(item, value, indptr[q], indptr[q + 1], last, slot, liked, interest)
-        for s in range(n):
-            for d in range(dim):
-                out[q, d] += embedding[liked[s], d] / np.float32(n)

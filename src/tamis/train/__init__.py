@@ -7,11 +7,13 @@ from tamis.train.frames import Context, FrameModel, check_labels
 from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import auc, grouped_ndcg, log_loss
+from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective
 from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, tables_of
 
 __all__ = [
+    "SAMPLERS",
     "BinaryTasks",
     "Context",
     "Epoch",
@@ -20,8 +22,11 @@ __all__ = [
     "FitOptions",
     "FitResult",
     "FrameModel",
+    "FrequencyEstimator",
+    "HardNegatives",
     "LazyAdam",
     "Metric",
+    "Mixture",
     "Objective",
     "Order",
     "RowAdagrad",

@@ -1,0 +1,131 @@
+"""Encoders of a tower's sequence: the most recent id first, padded at the end, to one vector."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tamis.nn import linear
+from tamis.nn.sequence import GRUEncoder, TransformerEncoder, last_state, masked_mean
+
+SEQUENCES = ("cnn", "gru", "lstm", "transformer")
+"""Networks that encode a sequence in its order."""
+
+
+class Shape(Protocol):
+    """What is read of a `TowerShape`."""
+
+    @property
+    def embedding_dim(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+
+
+def sequence_encoder(network: str, shape: Shape, generator: torch.Generator) -> nn.Module:
+    """The encoder of that name: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
+
+    Padding changes nothing, and the empty sequence is the zero vector.
+    """
+    dim = shape.embedding_dim
+    if network == "cnn":
+        return Convolutions(dim, shape.blocks, generator)
+    if network == "transformer":
+        return Attention(shape, generator)
+    return (Recurrent if network == "gru" else Memory)(shape, generator)
+
+
+class Convolutions(nn.Module):
+    """Windows of three, `blocks` layers with residuals, and the maximum over the sequence
+    (Shen et al. 2014, CLSM)."""
+
+    def __init__(self, dim: int, blocks: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [linear(3 * dim, dim, generator=generator) for _ in range(blocks)]
+        )
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        mask = present.unsqueeze(2)
+        x = x * mask
+        for layer in self.layers:
+            before, after = F.pad(x, (0, 0, 1, 0))[:, :-1], F.pad(x, (0, 0, 0, 1))[:, 1:]
+            x = (x + F.relu(layer(torch.cat([before, x, after], 2)))) * mask
+        top = x.masked_fill(~mask, -torch.inf).amax(1)
+        return torch.where(present.any(1, keepdim=True), top, 0.0)
+
+
+class Recurrent(nn.Module):
+    """GRU from the oldest id to the newest; the last state."""
+
+    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.states = self._encoder(shape, generator)
+
+    @staticmethod
+    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+        return GRUEncoder(shape.embedding_dim, generator=generator)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        count = present.sum(1)  # (B,)
+        place = torch.arange(x.shape[1], device=x.device)
+        oldest_first = (count.unsqueeze(1) - 1 - place).clamp(min=0)  # (B, L)
+        x = x.gather(1, oldest_first.unsqueeze(2).expand_as(x))
+        return last_state(self.states(x, count), count)
+
+
+class Memory(Recurrent):
+    """The same with an LSTM."""
+
+    @staticmethod
+    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+        return _LSTM(shape.embedding_dim, generator)
+
+
+class _LSTM(nn.Module):
+    def __init__(self, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.cell = _BlankLSTM(dim, dim, batch_first=True)
+        with torch.no_grad():
+            for weight in self.cell.parameters():
+                weight.uniform_(-(dim**-0.5), dim**-0.5, generator=generator)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.cell(x)[0]
+
+
+class _BlankLSTM(nn.LSTM):
+    """torch's own initialisation would draw from the global generator."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: `_LSTM` fills the weights."""
+
+
+class Attention(nn.Module):
+    """Transformer encoder with positions counted from the most recent id, and masked mean pooling;
+    every position sees the whole sequence."""
+
+    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+        super().__init__()
+        dim = shape.embedding_dim
+        self.encoder = TransformerEncoder(
+            dim,
+            blocks=shape.blocks,
+            heads=shape.heads if dim % shape.heads == 0 else 1,
+            dropout=shape.dropout,
+            causal=False,
+            positions=max(shape.length, 1),
+            generator=generator,
+        )
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        count = present.sum(1)
+        return masked_mean(self.encoder(x, count), count)

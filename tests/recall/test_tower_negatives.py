@@ -1,0 +1,108 @@
+"""Hard negatives come from a file or a behaviour; shown items are refused, and told why."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.recall.interactions import at_end
+from tamis.recall.tower_negatives import hard_negatives
+from tamis.recall.two_tower import TwoTower
+from tamis.schema import Behaviour, ConfigError, DataError, TrainingError
+from tamis.testing import two_clans
+
+FAST = {"embedding_dim": 8, "epochs": 20, "batch_size": 8, "learning_rate": 0.03}
+
+
+def shown():
+    """Two clans, whose clicks on the other clan's items are impressions."""
+    data = two_clans()
+    kinds = (data.behaviours[0], Behaviour(name="seen", impression=True))
+    return replace(data, behaviours=kinds)
+
+
+def rejected(tmp_path, data, rows, **columns):
+    users, items = zip(*rows, strict=True)
+    frame = pl.DataFrame(
+        {
+            "user_id": data.users.ids.gather(list(users)),
+            "item_id": data.items.ids.gather(list(items)),
+            **columns,
+        }
+    )
+    path = tmp_path / "rejected.parquet"
+    frame.write_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("given", ["impressions", "seen", "behaviour:seen", "Shown"])
+def test_shown_items_are_no_negatives_of_recall(given):
+    with pytest.raises(ConfigError, match=r"unlearns just that.*weak positives"):
+        hard_negatives(given, shown())
+    with pytest.raises(ConfigError, match="refused as negatives of recall"):
+        TwoTower(hard_negatives=given).fit(shown())
+
+
+def test_pairs_that_were_shown_are_refused_with_their_count(tmp_path):
+    data = shown()
+    path = rejected(tmp_path, data, [(4, 3), (0, 1), (2, 1), (3, 2), (5, 0)])
+    with pytest.raises(
+        TrainingError, match=r"3 of 5 rows .* first user 'u0' and item 'i1'.*unlearns"
+    ):
+        hard_negatives(path, data)
+
+
+def test_a_file_of_rejected_candidates(tmp_path):
+    data = shown()
+    mine = int(data.events.item[(data.events.user == 6) & data.positive][0])
+    rows = [(6, 5), (6, mine), (6, 3), (7, 2), (7, 2)]
+    path = rejected(tmp_path, data, rows, time=[0, 0, data.end, 5, data.end - 1])
+    hard = hard_negatives(path, data)
+    assert hard.counts(np.array([5, 6, 7])).tolist() == [0, 1, 1]  # a like, and one to come, left
+    assert hard.pairs(np.array([6, 7]))[1].tolist() == [5, 2]
+    stranger = pl.read_parquet(path).with_columns(pl.lit("nobody").alias("user_id"))
+    stranger.write_parquet(path)
+    assert not len(hard_negatives(path, data).item)
+
+
+def test_a_behaviour_may_mean_a_rejection():
+    data = two_clans()
+    hard = hard_negatives("click", data)
+    assert (hard.counts(np.arange(24)) == 1).all()
+    assert hard.pairs(np.arange(2))[1].tolist() == [1, 0]
+    with pytest.raises(ConfigError, match="is positive"):
+        hard_negatives("like", data)
+
+
+def test_neither_file_nor_behaviour(tmp_path):
+    with pytest.raises(ConfigError, match=r"neither a file nor a behaviour .*click"):
+        hard_negatives("nothing.parquet", two_clans())
+    pl.DataFrame({"user": ["u1"]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="no column user_id, item_id, only user"):
+        hard_negatives(str(tmp_path / "x.parquet"), two_clans())
+
+
+@pytest.mark.parametrize("loss", ["pointwise", "logistic"])
+def test_hard_negatives_are_pushed_away(loss, tmp_path):
+    """An item that its users rejected falls below one that others rejected. (In the softmax losses
+    logQ takes back that hard ones are drawn more often.)"""
+    data = two_clans()
+    path = rejected(tmp_path, data, [(u, 4 if u % 4 == 0 else 6) for u in range(0, 24, 2)])
+    mix = {"uniform": 0.5, "hard": 0.5}
+    options = FAST | {"dropout": 0.0, "user_id": True, "loss": loss, "negatives": 8}
+    channel = TwoTower(**options, hard_negatives=path, mix=mix).fit(data)
+    plain = TwoTower(**options).fit(data)
+    asked = list(range(0, 24, 2))
+
+    def pull(one):
+        users = one.user_vectors(at_end(data, np.array(asked, np.int32), False))
+        scores = users @ one.item_vectors()[[4, 6]].T
+        own = np.array([0 if u % 4 == 0 else 1 for u in asked])
+        rows = np.arange(len(asked))
+        liked = [[(data.positive & (data.events.user == u) & (data.events.item == i)).any()
+                  for i in (4, 6)] for u in asked]  # fmt: skip
+        free = ~np.array(liked)[rows, own]
+        return (scores[rows, own] - scores[rows, 1 - own])[free].mean()
+
+    assert pull(channel) < pull(plain)
