@@ -69,7 +69,7 @@ class Author(BaseChannel):
 
     When to use: video, articles, second-hand and shops' pages: where people come back for people.
     Cost: fit one sort of the items (similar: Σ over users of their authors squared); recall walks k
-    items over the user's authors; memory 8 bytes an item and 8 per author and neighbour.
+    items over the user's authors; memory 12 bytes an item and 8 per author and neighbour.
     Source: cosine between authors as between items in Sarwar et al. 2001, Item-Based Collaborative
     Filtering Recommendation Algorithms.
     """

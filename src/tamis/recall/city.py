@@ -50,7 +50,7 @@ class City(BaseChannel):
     nothing.
 
     When to use: local services, events, news, jobs, when cities are known and coordinates are not.
-    Cost: fit one sort of the items; recall walks k items; memory 8 bytes an item and city.
+    Cost: fit one sort of the items; recall walks k items; memory 12 bytes an item and city.
     Source: list recall by an attribute; time-decayed counts as in `hot`.
     """
 

@@ -53,7 +53,7 @@ class DeclaredInterests(BaseChannel):
     counts where it is best. Without interests: nothing.
 
     When to use: beside hot, for new users who answer a questionnaire.
-    Cost: fit one sort of the items and their words; recall walks k items; memory 8 bytes an
+    Cost: fit one sort of the items and their words; recall walks k items; memory 12 bytes an
     item and word.
     Source: preference elicitation at signup: Rashid et al. 2002, Getting to Know You: Learning New
     User Preferences in Recommender Systems.

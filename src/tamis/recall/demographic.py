@@ -43,7 +43,7 @@ class Demographic(BaseChannel):
     nothing.
 
     When to use: for registered users with a short history or none.
-    Cost: fit one pass over the events per column; recall walks k items; memory 8 bytes per group
+    Cost: fit one pass over the events per column; recall walks k items; memory 12 bytes per group
     and item it likes.
     Source: Pazzani 1999, A Framework for Collaborative, Content-Based and Demographic Filtering.
     """

@@ -59,7 +59,7 @@ class Hot(BaseChannel):
 
     When to use: always, as the fallback for strangers; by category, city or audience where tastes
     differ between them and histories are short.
-    Cost: fit one pass over the events; recall walks k items, microseconds; memory 8 bytes an item
+    Cost: fit one pass over the events; recall walks k items, microseconds; memory 12 bytes an item
     and group it is liked in.
     Source: time-decayed counts; the baseline "decay popularity" in Ji et al. 2020, A Re-visit of
     the Popularity Baseline in Recommender Systems.

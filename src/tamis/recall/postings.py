@@ -15,7 +15,6 @@ from tamis.recall.base import nothing
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 NEVER = np.zeros(0, np.int64)
@@ -33,7 +32,7 @@ class Postings:
 
     indptr: Int64
     item: Int32
-    key: Float32
+    key: Float64
 
     @classmethod
     def of(cls, lists: NDArray[Any], item: NDArray[Any], key: Float64, n: int) -> Postings:
@@ -42,7 +41,7 @@ class Postings:
         return cls(
             np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=n))]).astype(np.int64),
             item[order].astype(np.int32),
-            key[order].astype(np.float32),
+            key[order].astype(np.float64),
         )
 
     def arrays(self, prefix: str = "posting") -> dict[str, NDArray[Any]]:
@@ -61,7 +60,7 @@ class Chosen:
 
     indptr: Int64
     lists: Int32
-    weight: Float32
+    weight: Float64
     """Base-2 logarithm of the list's weight."""
 
     def __len__(self) -> int:
@@ -74,7 +73,7 @@ class Chosen:
         return cls(
             np.concatenate([[0], np.cumsum(named)]).astype(np.int64),
             lists[named].astype(np.int32),
-            np.zeros(int(named.sum()), np.float32),
+            np.zeros(int(named.sum()), np.float64),
         )
 
     @classmethod
@@ -89,7 +88,7 @@ class Chosen:
         return cls(
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             (pairs % width).astype(np.int32),
-            np.log2(total).astype(np.float32),
+            np.log2(total),
         )
 
     def otherwise(self, fallback: int) -> Chosen:
@@ -101,7 +100,7 @@ class Chosen:
         return Chosen(
             np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             np.insert(self.lists, at, np.int32(fallback)),
-            np.insert(self.weight, at, np.float32(0)),
+            np.insert(self.weight, at, 0.0),
         )
 
 
@@ -159,7 +158,7 @@ def _walk(span, postings, chosen, exclude, born, time, taken, out_item, out_scor
             place[s] = indptr[named[s]]
         found = 0
         while found < k:
-            best, best_key = -1, np.float32(0)
+            best, best_key = -1, 0.0
             for s in range(len(named)):
                 if place[s] < indptr[named[s] + 1]:
                     here = extra[s] + key[place[s]]
@@ -175,7 +174,7 @@ def _walk(span, postings, chosen, exclude, born, time, taken, out_item, out_scor
                 continue
             taken[i] = True
             out_item[q, found] = i
-            out_score[q, found] = np.float32(2.0) ** best_key
+            out_score[q, found] = 2.0**best_key
             found += 1
         for s in range(found):
             taken[out_item[q, s]] = False

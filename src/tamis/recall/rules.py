@@ -81,7 +81,7 @@ class Rules(BaseChannel):
 
     When to use: for what the business wants shown and the log cannot teach: campaigns, returns,
     new lines.
-    Cost: fit one sort of the items per rule; recall walks the lists to k; memory 8 bytes per rule
+    Cost: fit one sort of the items per rule; recall walks the lists to k; memory 12 bytes per rule
     and item (and value).
     Source: rule-based recall; no model.
     """
