@@ -12,6 +12,8 @@ from tamis.schema import ChannelConfig
 from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
+QUICK = {"embedding_dim": 16, "learning_rate": 0.01, "epochs": 50, "dropout": 0.1}
+"""Of sequence models: two clans need no more."""
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "author": (
         {},
@@ -21,8 +23,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "demographic": ({"min_users": 5},),
     "fresh": ({}, {"order": "best"}),
     "geohash": ({}, {"precision": 6, "coarsest": 1}, {"near": 0}),
+    "gru4rec": (QUICK,),
     "hot": ({}, {"by": "category"}, {"by": "city"}, {"by": "audience", "column": "taste"}),
     "rules": ({"rule": [{"name": "your category", "same": "category"}]},),
+    "sasrec": (QUICK, QUICK | {"loss": "sampled"}),
 }
 """Options under which a channel meets the contract, where they are not only its defaults ({})."""
 IMPERSONAL = {"cached", "hot", "fresh", "fresh order=best"}

@@ -6,6 +6,7 @@ from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
 from tamis.nn.kernels import pool_forward
 from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear, zero_linear
+from tamis.nn.listwise import shared_softmax
 from tamis.nn.losses import (
     binary_cross_entropy,
     full_softmax,
@@ -27,6 +28,7 @@ from tamis.nn.sequence import (
     masked_mean,
     real_positions,
 )
+from tamis.nn.softmax import Workspace, chunked_cross_entropy
 
 __all__ = [
     "ACTIVATIONS",
@@ -40,8 +42,10 @@ __all__ = [
     "SelfAttention",
     "TransformerEncoder",
     "VectorCross",
+    "Workspace",
     "binary_cross_entropy",
     "causal_mask",
+    "chunked_cross_entropy",
     "fm_second_order",
     "full_softmax",
     "fused_table",
@@ -51,8 +55,8 @@ __all__ = [
     "in_batch_softmax",
     "last_state",
     "linear",
-    "masked_logsumexp",
     "masked_mean",
+    "masked_logsumexp",
     "pad_rows",
     "pairwise_hinge",
     "pairwise_logistic",
@@ -60,6 +64,7 @@ __all__ = [
     "pool_forward",
     "real_positions",
     "sampled_softmax",
+    "shared_softmax",
     "time_buckets",
     "zero_linear",
 ]

@@ -5,32 +5,46 @@ from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, noth
 from tamis.recall.cached import Cached
 from tamis.recall.city import City
 from tamis.recall.declared_interests import DeclaredInterests
+from tamis.recall.deep_retrieval import DeepRetrieval
 from tamis.recall.demographic import Demographic
 from tamis.recall.ease import EASE
+from tamis.recall.fm import FM
 from tamis.recall.fresh import Fresh
 from tamis.recall.geohash import Geohash
+from tamis.recall.gru4rec import GRU4Rec
 from tamis.recall.hot import Hot
 from tamis.recall.itemcf import ItemCF
+from tamis.recall.mf import MF
 from tamis.recall.offline import Offline
 from tamis.recall.rules import Rules
+from tamis.recall.sasrec import SASRec
+from tamis.recall.swing import Swing
 from tamis.recall.two_tower import TwoTower
+from tamis.recall.usercf import UserCF
 
 __all__ = [
     "EASE",
+    "FM",
+    "MF",
     "Author",
     "BaseChannel",
     "Cached",
     "ChannelSettings",
     "City",
     "DeclaredInterests",
+    "DeepRetrieval",
     "Demographic",
     "Fresh",
+    "GRU4Rec",
     "Geohash",
     "Hot",
     "ItemCF",
     "Offline",
     "Rules",
+    "SASRec",
+    "Swing",
     "TwoTower",
+    "UserCF",
     "need_positives",
     "nothing",
 ]

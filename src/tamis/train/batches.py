@@ -18,7 +18,11 @@ ROWS_PER_GATHER = 32_768
 
 
 class Source(Protocol):
-    """What the loop needs of its rows; `tamis.features.Rows` is one."""
+    """What the loop needs of its rows; `tamis.features.Rows` is one.
+
+    A source may have `order(batch_size, generator) -> Order` of its own: rows of like length in one
+    batch, batches of as many rows as fit.
+    """
 
     def __len__(self) -> int: ...
 

@@ -80,6 +80,7 @@ class _Fit:
         self.generator = torch.Generator().manual_seed(options.seed)
         model.to(self.device)
         self.optimisers = optimisers(model, options)
+        self.steps = 0
 
     def run(self) -> FitResult:
         began = time.perf_counter()
@@ -89,6 +90,8 @@ class _Fit:
         with progress_bar(self.options.epochs * per_epoch, self.options.progress) as advance:
             for epoch in range(1, self.options.epochs + 1):
                 history.append(self._epoch(epoch, advance))
+                if self.valid is not None and not self._judges(epoch):
+                    continue
                 value = next(iter(history[-1].metrics.values()), math.nan)
                 if math.isnan(value):  # nothing to compare by: the last epoch counts
                     best_epoch = epoch
@@ -117,12 +120,18 @@ class _Fit:
             advance(f"epoch {epoch}/{self.options.epochs}  loss {total / number:.4f}")
         seconds = time.perf_counter() - began
         metrics = {}
-        if self.valid is not None:
+        if self.valid is not None and self._judges(epoch):
             metrics = self.objective.evaluate(self.model, self.valid, self.device)
         return Epoch(epoch, total / max(len(order), 1), metrics, seconds)
 
+    def _judges(self, epoch: int) -> bool:
+        return epoch % self.options.evaluate_every == 0 or epoch == self.options.epochs
+
     def _order(self) -> Order:
         size = self.options.batch_size
+        own = getattr(self.rows, "order", None)
+        if own is not None:
+            return own(size, self.generator)
         if not self.objective.by_group:
             return Order.shuffled(len(self.rows), size, self.generator)
         groups = getattr(self.rows, "groups", None)
@@ -136,9 +145,22 @@ class _Fit:
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         loss.backward()
+        self._warm_up()
         for optimiser in self.optimisers:
             optimiser.step()
         return loss.item()
+
+    def _warm_up(self) -> None:
+        """Sets the dense weights' learning rate while it still rises."""
+        if self.steps >= self.options.warmup_steps:
+            return
+        self.steps += 1
+        for optimiser in self.optimisers:
+            if isinstance(optimiser, torch.optim.Optimizer):
+                for group in optimiser.param_groups:
+                    group["lr"] = (
+                        self.options.learning_rate * self.steps / self.options.warmup_steps
+                    )
 
 
 def optimisers(
@@ -153,10 +175,24 @@ def optimisers(
     if tables:
         chosen.append(kind(tables, options.embedding_learning_rate, options.l2))
     if rest:
-        chosen.append(
-            torch.optim.Adam(rest, options.learning_rate, weight_decay=options.dense_l2, fused=True)
-        )
+        chosen.append(_adam(rest, options))
     return chosen
+
+
+def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optimizer:
+    """AdamW whose decay spares biases and gains; Adam where nothing decays, or all as a gradient."""
+    betas = (0.9, options.beta2)
+    if not options.weight_decay:
+        return torch.optim.Adam(
+            weights, options.learning_rate, betas, weight_decay=options.dense_l2, fused=True
+        )
+    if options.dense_l2:
+        raise TrainingError("give either dense_l2 or weight_decay (AdamW), not both")
+    groups = [
+        {"params": [w for w in weights if w.dim() > 1], "weight_decay": options.weight_decay},
+        {"params": [w for w in weights if w.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, options.learning_rate, betas, fused=True)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -21,9 +21,17 @@ class FitOptions:
     l2: float = 0.0
     """Weight decay of the embedding rows a batch touches."""
     dense_l2: float = 0.0
-    """Weight decay of all other weights."""
+    """Weight decay of all other weights, as a gradient."""
+    weight_decay: float = 0.0
+    """Decoupled decay of the other weights' matrices (AdamW); excludes `dense_l2`."""
+    beta2: float = 0.999
+    """Of Adam's second moment, for the dense weights."""
+    warmup_steps: int = 0
+    """Steps over which the dense weights' learning rate rises from 0."""
     patience: int = 1
     """Epochs without a better validation metric before the fit stops; needs validation rows."""
+    evaluate_every: int = 1
+    """Epochs between two validations; the last epoch is always validated."""
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
