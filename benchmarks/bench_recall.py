@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.recall import BUILD, MISSING, ROOT
+from benchmarks.recall import BUILD, MISSING, ROOT, folder
 from rich.console import Console
 from rich.table import Table
 
@@ -73,7 +73,7 @@ def one_seed(name: str, seed: int, given: argparse.Namespace) -> Result | str:
             print(line, end="", flush=True)
     code = process.wait()
     if code == MISSING:
-        return "not run: its data is missing"
+        return f"not run: its data is missing or cannot be read (see above; TAMIS_DATA={folder()})"
     if code or result is None:
         return f"failed (exit code {code})"
     return result

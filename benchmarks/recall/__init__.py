@@ -39,15 +39,20 @@ class MissingDataError(Exception):
     """The data of a line is not there: it is reported as not run."""
 
 
+def folder() -> Path:
+    """Where the data sets lie: TAMIS_DATA, or else ../shared/data beside the repository."""
+    return Path(os.environ.get("TAMIS_DATA") or ROOT.parent / "shared" / "data")
+
+
 def standard(name: str) -> Path:
-    """The file or folder `name` in TAMIS_DATA, or else in ../shared/data beside the repository."""
-    folder = Path(os.environ.get("TAMIS_DATA") or ROOT.parent / "shared" / "data")
-    if not (folder / name).exists():
+    """The file or folder `name` of the data sets."""
+    place = folder() / name
+    if not place.exists():
         raise MissingDataError(
-            f"{folder / name} is not there: set TAMIS_DATA to the folder that holds {name}, or "
-            f"give another file of the same format by DATA="
+            f"{place} is not there: set TAMIS_DATA to the folder that holds {name}, or give "
+            f"another file of the same format by DATA="
         )
-    return folder / name
+    return place
 
 
 def beauty(data: Path | None = None) -> Dataset:
@@ -61,10 +66,10 @@ def movielens_1m(data: Path | None = None) -> Dataset:
     All ratings are positive, as the published figures have it.
     """
     if _there(data) is None:
-        folder = BUILD / "movielens-1m"
-        if not (folder / "users.csv").exists():
-            materialise("movielens-1m", folder)
-        data = folder / "events.csv"
+        made = BUILD / "movielens-1m"
+        if not (made / "users.csv").exists():
+            materialise("movielens-1m", made)
+        data = made / "events.csv"
     return at_least(read_interactions(data), item=5)
 
 
@@ -74,11 +79,11 @@ def foursquare(data: Path | None = None) -> Dataset:
     data: a folder, or a file of check-ins, with the places' file beside it (its name holds "poi").
     """
     place = _there(data) or standard("foursquare")
-    folder = place if place.is_dir() else place.parent
-    checkins = _only(folder, "*checkins*.txt") if place.is_dir() else place
+    beside = place if place.is_dir() else place.parent
+    checkins = _only(beside, "*checkins*.txt") if place.is_dir() else place
     found = read_interactions(checkins)
     at = pl.read_csv(
-        _only(folder, "*poi*.txt"),
+        _only(beside, "*poi*.txt"),
         separator="\t",
         has_header=False,
         new_columns=["id", "latitude", "longitude"],
@@ -120,10 +125,10 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
+def _only(beside: Path, pattern: str) -> Path:
+    found = sorted(beside.glob(pattern))
     if not found:
-        raise MissingDataError(f"{folder} holds no file like {pattern}")
+        raise MissingDataError(f"{beside} holds no file like {pattern}")
     return found[0]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tamis.cli import show
-from tamis.schema import TamisError
+from tamis.schema import ConfigError, TamisError
 
 app = typer.Typer(
     name="tamis",
@@ -94,14 +94,59 @@ def versions(
 def evaluate(
     project: ProjectDir,
     report: Annotated[
-        Path | None, typer.Option(help="HTML report; default: PROJECT/report.html.")
+        Path | None,
+        typer.Option(help="HTML report; default: PROJECT/report.html, or channels.html."),
     ] = None,
+    channels: Annotated[
+        bool,
+        typer.Option("--channels", help="Fit and judge every recall channel alone and merged."),
+    ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="With --channels: time (the test cut), leave-one-out (strict: the validation "
+            "item is not trained on), leave-one-out-refit, or given (--train, --test)."
+        ),
+    ] = "time",
+    train: Annotated[
+        Path | None, typer.Option(help="With --protocol given: events to learn from.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="With --protocol given: events to be found.")
+    ] = None,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="With --channels: do not mask seen items.")
+    ] = False,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Judge the evaluation version on what came after the test cut; write an HTML report."""
+    """Judge the evaluation version on what came after the test cut; write an HTML report.
+
+    With --channels nothing trained is used: every channel of tamis.toml is fitted on the
+    protocol's train part and judged by what it recalls of the rest.
+    """
+    if channels:
+        from tamis.jobs import evaluate_channels
+
+        judged = evaluate_channels(
+            project,
+            protocol=protocol,
+            train=train,
+            test=test,
+            mask_seen=not keep_seen,
+            report=report,
+            device=device,
+            progress=show.is_terminal(),
+        )
+        return show.evaluate_channels(judged, as_json)
+    if protocol != "time" or train or test or keep_seen:
+        raise ConfigError(
+            "--protocol, --train, --test and --keep-seen are for --channels: the evaluation "
+            "version of the whole cascade knows what it knew at the test cut"
+        )
     from tamis.jobs import evaluate as job
 
-    show.evaluate(job(project, report=report, progress=show.is_terminal()), as_json)
+    return show.evaluate(job(project, report=report, progress=show.is_terminal()), as_json)
 
 
 @app.command()

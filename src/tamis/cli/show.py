@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tamis.cascade import Answer, Reason
     from tamis.events import Finding
     from tamis.jobs import (
+        ChannelEvaluation,
         Demo,
         Evaluation,
         Fetched,
@@ -137,6 +138,16 @@ def evaluate(result: Evaluation, json_wanted: bool) -> None:
         return as_json(result.to_dict())
     _judged(result.to_dict())
     console.print(f"report: [bold]{result.report}[/]")
+    return None
+
+
+def evaluate_channels(judged: ChannelEvaluation, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(judged.to_dict())
+    from tamis.evaluate import render_channels
+
+    render_channels(judged.to_dict(), console)
+    console.print(f"report: [bold]{judged.report}[/]")
     return None
 
 

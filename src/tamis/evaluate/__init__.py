@@ -1,7 +1,8 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
-from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, spread
+from tamis.evaluate.channel_report import render_channels, write_channel_report
+from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, overlap, spread
 from tamis.evaluate.metrics import (
     average_precision,
     coverage,
@@ -56,13 +57,16 @@ __all__ = [
     "mean",
     "mrr",
     "ndcg",
+    "overlap",
     "paired_bootstrap",
     "pcoc",
     "popularity",
     "precision",
     "recall",
     "render",
+    "render_channels",
     "spread",
     "stage_loss",
+    "write_channel_report",
     "write_report",
 ]

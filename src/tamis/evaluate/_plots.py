@@ -177,3 +177,34 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         _quiet(axes, "both")
 
     return _drawn("reliability", (5, 4), draw)
+
+
+def overlap(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str:
+    """How alike the lists of every two are: a square per pair, the fuller the more alike."""
+    n = len(names)
+    if n < 2:
+        return ""
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.patches import Rectangle
+
+        axes = figure.add_subplot()
+        for row in range(n):
+            for column in range(n):
+                value = number(matrix[row][column]) or 0.0
+                corner = (column - 0.5, row - 0.5)
+                shade = Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.85 * value, linewidth=0)
+                axes.add_patch(shade)
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
+        axes.set_xlim(-0.5, n - 0.5)
+        axes.set_ylim(n - 0.5, -0.5)
+        axes.set_xticks(range(n), list(names), color=INK, rotation=35, ha="right")
+        axes.set_yticks(range(n), list(names), color=INK)
+        axes.set_aspect("equal")
+        axes.tick_params(length=0)
+        axes.patch.set_alpha(0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    side = min(1.6 + 0.62 * n, 9.0)
+    return _drawn("overlap", (side + 0.8, side), draw)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Channel, Int32, Queries, Ragged, holdout_queries
@@ -113,3 +114,39 @@ def event_counts(data: Dataset) -> NDArray[np.int64]:
     """(items,) events of each item, plain impressions apart: its popularity."""
     item = data.events.item[data.seen]
     return np.bincount(item[item != UNKNOWN], minlength=len(data.items))
+
+
+def overlap(lists: Mapping[str, Int32], items: int) -> NDArray[np.float64]:
+    """(C, C) mean Jaccard likeness of the lists of every two channels over the queries.
+
+    |both| ÷ |either| of each query's two lists; queries where both are empty are left out, and two
+    channels that never found anything have 0.
+    """
+    each = list(lists.values())
+    matrix = np.eye(len(each))
+    for a in range(len(each)):
+        for b in range(a):
+            matrix[a, b] = matrix[b, a] = _mean_jaccard(each[a], each[b], items)
+    return matrix
+
+
+@njit(cache=True)
+def _mean_jaccard(a: Int32, b: Int32, items: int) -> float:
+    stamp = np.zeros(items, np.int64)
+    total, queries = 0.0, 0
+    for q in range(len(a)):
+        either, both = 0, 0
+        for item in a[q]:
+            if item >= 0:
+                stamp[item] = q + 1
+                either += 1
+        for item in b[q]:
+            if item >= 0:
+                if stamp[item] == q + 1:
+                    both += 1
+                else:
+                    either += 1
+        if either:
+            total += both / either
+            queries += 1
+    return total / queries if queries else 0.0

@@ -38,6 +38,23 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.users)
 
+    def sample(self, most: int, seed: int = 0) -> Holdout:
+        """At most `most` of the questions, drawn at random; the protocol says so."""
+        if len(self) <= most:
+            return self
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
+        owner = np.full(len(self), UNKNOWN)
+        owner[rows] = np.arange(most)
+        query = owner[self.targets.query]
+        kept = query >= 0
+        return replace(
+            self,
+            users=self.users[rows],
+            time=self.time[rows],
+            targets=Ragged.from_pairs(query[kept], self.targets.values[kept], most),
+            protocol=f"{self.protocol}; {most:,} of them drawn at random (seed {seed})",
+        )
+
 
 def leave_one_out(
     data: Dataset, stage: Literal["valid", "test"] = "test", *, refit: bool = False

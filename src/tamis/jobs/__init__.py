@@ -1,5 +1,6 @@
 """What runs to its end: fetch, init, doctor, train, evaluate, recall, recommend, simulate, demo."""
 
+from tamis.jobs.channels import ChannelEvaluation, evaluate_channels
 from tamis.jobs.data import Fetched, Initialised, doctor, fetch, init
 from tamis.jobs.evaluation import Evaluation, evaluate
 from tamis.jobs.offline_recall import ChannelLists, RecallReport, recall
@@ -10,6 +11,7 @@ from tamis.jobs.training import TrainReport, train
 from tamis.jobs.versioning import VersionLine, versions
 
 __all__ = [
+    "ChannelEvaluation",
     "ChannelLists",
     "Demo",
     "Evaluation",
@@ -23,6 +25,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "evaluate_channels",
     "fetch",
     "init",
     "open",
