@@ -1,6 +1,7 @@
 """ItemCF against its definition, on small random logs."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,37 +45,50 @@ def log_of(events, n_users=5, n_items=6, behaviours=BEHAVIOURS):
     )
 
 
-def naive(data, config, user, exclude):
-    """Scores by definition: dense similarities, then a sum over the user's last liked items."""
+def interest_of(data):
+    """r of every user and item, and each user's liked items, the latest last."""
     R = np.zeros((len(data.users), len(data.items)))
     recent = {u: [] for u in range(len(data.users))}
     for u, i, b in zip(data.events.user, data.events.item, data.events.behaviour, strict=True):
         if data.behaviours[b].positive:
             R[u, i] = max(R[u, i], data.behaviours[b].weight)
             recent[u] = [j for j in recent[u] if j != i] + [i]
+    return R, recent
+
+
+def naive(data, config, user, exclude):
+    """Scores by definition: dense similarities, then a sum over the user's last liked items."""
+    R, recent = interest_of(data)
     n_items = R.shape[1]
-    sim = np.zeros((n_items, n_items))
-    for i in range(n_items):
-        for j in range(n_items):
-            for u in range(len(R)):
-                f = 1 / math.log(2 + (R[u] > 0).sum()) if config.user_discount else 1.0
-                sim[i, j] += f * R[u, i] * R[u, j]
-            if config.similarity == "cosine" and sim[i, j] > 0:
-                sim[i, j] /= math.sqrt((R[:, i] ** 2).sum() * (R[:, j] ** 2).sum())
+    discount = {
+        "log": lambda n: 1 / math.log(2 + n),
+        "sqrt": lambda n: 1 / math.sqrt(n),
+        "none": lambda n: 1.0,
+    }[config.user_discount]
+    sim = np.zeros((n_items, n_items))  # [seen, candidate]
+    for j in range(n_items):
+        for i in range(n_items):
+            users = [u for u in range(len(R)) if R[u, i] > 0 and R[u, j] > 0]
+            sim[j, i] = sum(discount((R[u] > 0).sum()) * R[u, i] * R[u, j] for u in users)
+            if config.similarity == "cosine" and sim[j, i] > 0:
+                a = config.asymmetry
+                divisor = (R[:, j] ** 2).sum() ** a * (R[:, i] ** 2).sum() ** (1 - a)
+                sim[j, i] /= divisor + config.shrinkage
     sim = np.where(np.eye(n_items, dtype=bool), 0, sim).astype(np.float32)
-    kept = np.zeros_like(sim)  # [seen, candidate]
+    kept = np.zeros_like(sim)
     for owner in range(n_items):
-        best = np.lexsort((np.arange(n_items), -sim[owner]))[: config.neighbours]
         if config.prune == "seen":
+            best = np.lexsort((np.arange(n_items), -sim[owner]))[: config.neighbours]
             kept[owner, best] = sim[owner, best]
         else:
+            best = np.lexsort((np.arange(n_items), -sim[:, owner]))[: config.neighbours]
             kept[best, owner] = sim[best, owner]
     if config.prune == "candidate":
         for seen in range(n_items):
             kept[seen, np.lexsort((np.arange(n_items), -kept[seen]))[config.longest :]] = 0
     scores = np.zeros(n_items)
     for age, j in enumerate(reversed(recent[user][-(config.last or 999) :])):
-        scores += R[user, j] * config.decay**age * kept[j]
+        scores += R[user, j] * (1 + age) ** -config.recency * kept[j]
     scores[list(exclude)] = 0
     return scores
 
@@ -92,6 +106,10 @@ def check_against_definition(data, channel):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
 
 
+PLAIN = {"asymmetry": 0.5, "shrinkage": 0, "recency": 0}
+"""The plain cosine, every like of the user alike."""
+
+
 events = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=40
 )
@@ -101,37 +119,68 @@ events = st.lists(
 @given(
     events,
     st.sampled_from(["cosine", "count"]),
-    st.booleans(),
+    st.sampled_from(["log", "sqrt", "none"]),
     st.sampled_from([None, 1, 2]),
-    st.sampled_from([1.0, 0.5]),
+    st.sampled_from([0.0, 0.5, 2.0]),
+    st.sampled_from([(0.5, 0.0), (0.8, 30.0), (1.0, 0.5)]),
 )
-def test_equals_the_definition(log, similarity, user_discount, last, decay):
+def test_equals_the_definition(log, similarity, user_discount, last, recency, divisor):
     data = log_of([(0, 0, 0), *log])
     channel = ItemCF(
-        similarity=similarity, user_discount=user_discount, last=last, decay=decay
+        similarity=similarity,
+        user_discount=user_discount,
+        last=last,
+        recency=recency,
+        asymmetry=divisor[0],
+        shrinkage=divisor[1],
     ).fit(data)
     check_against_definition(data, channel)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("prune", ["seen", "candidate"])
-def test_pruned_lists_equal_the_definition(seed, prune):
-    # a random weight per behaviour keeps similarities distinct: ties may be cut either way
+def log_without_ties(seed, n=60):
+    """A random weight per behaviour keeps similarities distinct: ties may be cut either way."""
     random = np.random.default_rng(seed)
     kinds = tuple(
         Behaviour(name=str(b), weight=float(w), positive=True)
         for b, w in enumerate(random.uniform(0.5, 3, 9))
     )
-    n = 60
     rows = np.stack([random.integers(0, 12, n), random.integers(0, 9, n), random.integers(0, 9, n)])
-    data = log_of(rows.T, 12, 9, kinds)
+    return log_of(rows.T, 12, 9, kinds)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("prune", ["seen", "candidate"])
+def test_pruned_lists_equal_the_definition(seed, prune):
+    data = log_without_ties(seed)
     check_against_definition(data, ItemCF(prune=prune, neighbours=2, longest=3).fit(data))
+
+
+def test_ties_go_to_the_lower_row():
+    rows = [(u, i, 0) for u in range(3) for i in range(6)]  # all similarities are equal
+    data = log_of(rows)
+    lists = ItemCF(neighbours=2, prune="seen").fit(data)._arrays
+    of = [sorted(lists["neighbour"][2 * i : 2 * i + 2].tolist()) for i in range(6)]
+    assert of == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
+    found = ItemCF().fit(data).recall(at_end(data, np.zeros(1, np.int32), False), 4)
+    np.testing.assert_array_equal(np.sort(found.item[0]), found.item[0])
+
+
+def test_likes_of_one_time_are_of_one_age():
+    # user 0 likes items 0 and 1 at one moment, then 2: ages 1, 1, 0
+    data = log_of([(1, 0, 0), (1, 3, 0), (2, 1, 0), (2, 4, 0), (0, 0, 0), (0, 1, 0), (0, 2, 0)])
+    time = data.events.time.copy()
+    time[5] = time[4]
+    data = replace(data, events=replace(data.events, time=time, arrival=time))
+    channel = ItemCF(asymmetry=0.5, shrinkage=0, recency=1, user_discount="none").fit(data)
+    found = channel.recall(at_end(data, np.array([0], np.int32)), 2)
+    assert found.item.tolist() == [[3, 4]]
+    np.testing.assert_allclose(found.score, [[1 / math.sqrt(2) / 2] * 2], rtol=1e-6)
 
 
 def test_three_users_by_hand():
     # a: x y; b: x y z; c: z. Only users a and b hold x–y; f = 1/log 4, 1/log 5.
     frame = pl.DataFrame({"user_id": list("aabbbc"), "item_id": list("xyxyzz")})
-    found = ItemCF().fit(frame).recommend(["c", "a"], n=2)
+    found = ItemCF(**PLAIN).fit(frame).recommend(["c", "a"], n=2)
     xz = 1 / math.log(5) / math.sqrt(2 * 2)
     assert found["user"].to_list() == ["c", "c", "a"]
     assert found["item"].to_list() == ["x", "y", "z"]
@@ -141,7 +190,7 @@ def test_three_users_by_hand():
 
 def test_recommend_keeps_the_types_of_ids_and_knows_strangers():
     frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 20, 10, 30]})
-    channel = ItemCF(neighbours=5).fit(pd.DataFrame(frame.to_dict()))
+    channel = ItemCF(neighbours=5, **PLAIN).fit(pd.DataFrame(frame.to_dict()))
     found = channel.recommend(users=[1, 99], n=3)
     assert found.schema["item"] == pl.Int64
     assert found.rows() == [(1, 30, 1, pytest.approx(1 / math.log(4) / math.sqrt(2)))]
@@ -162,8 +211,7 @@ def test_because_names_the_item_that_speaks_most():
 def test_fit_last_reads_only_recent_items():
     rows = [(0, i, 0) for i in range(6)] + [(1, 0, 0), (1, 1, 0), (1, 5, 0)]
     few = ItemCF(fit_last=3).fit(log_of(rows))
-    pairs = log_of([r for r in rows if r[0] or r[1] > 2])
-    check = ItemCF().fit(pairs)
+    check = ItemCF().fit(log_of([r for r in rows if r[0] or r[1] > 2]))
     for name in ("indptr", "neighbour", "similarity"):
         np.testing.assert_array_equal(few._arrays[name], check._arrays[name])
 
@@ -175,7 +223,7 @@ def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
     queries = at_end(data, np.arange(50, dtype=np.int32))
     whole = ItemCF(neighbours=7).fit(data).recall(queries, 9)
     monkeypatch.setattr("tamis.recall.itemcf.ITEMS_PER_BLOCK", 7)
-    monkeypatch.setattr("tamis.recall.itemcf.QUERIES_PER_BLOCK", 11)
+    monkeypatch.setattr("tamis.recall.neighbours.QUERIES_PER_BLOCK", 11)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     parts = ItemCF(neighbours=7).fit(data).recall(queries, 9)
     np.testing.assert_array_equal(whole.item, parts.item)

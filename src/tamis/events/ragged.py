@@ -45,7 +45,8 @@ class Ragged:
     def from_pairs(cls, query: Int64, values: Int32, queries: int) -> Ragged:
         """Sorted lists without repeats from (query, value) pairs in any order."""
         base = int(values.max(initial=0)) + 1
-        keys = np.unique(query.astype(np.int64) * base + values)
+        keys = np.sort(query.astype(np.int64) * base + values)
+        keys = keys[np.diff(keys, prepend=-1) != 0]  # np.unique hashes, and is 50 times slower
         counts = np.bincount(keys // base, minlength=queries)
         return cls(np.concatenate([[0], np.cumsum(counts)]), (keys % base).astype(np.int32))
 

@@ -1,0 +1,119 @@
+"""ItemCF beside implicit 0.7.3 on Gowalla: both keep 100 neighbours and recommend 20 to everybody.
+
+Each library runs in a process and an environment of its own (implicit's is built on the first run),
+in turns, on the same threads. Compiling is not counted: tamis's kernels are compiled by a first
+process and opened from numba's cache by the measured ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from benchmarks.recall import BUILD, ROOT, gowalla
+from benchmarks.recall._neighbours import chosen
+from benchmarks.recall.gowalla_itemcf import SIMILARITY
+
+from tamis.evaluate import figures
+from tamis.events import Holdout
+from tamis.recall import ItemCF
+
+HERE = ROOT / "benchmarks" / "itemcf"
+IMPLICIT = ["implicit==0.7.3", "scipy", "numpy"]
+PROTOCOL = (
+    "given train and test files; fit with 100 neighbours, then 20 items for every user, training "
+    "items masked; tamis's options chosen on a tenth of every user's training items; in turns with "
+    "implicit 0.7.3's CosineRecommender on as many threads; compiling not counted; memory is the "
+    "peak above what importing (and, for tamis, opening compiled code) took"
+)
+TURNS = 3
+REPEATS = 3
+
+
+def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, float]:
+    """Seconds, memory and recall of both; `faster` and `smaller` are implicit's over tamis's."""
+    split = gowalla(data)
+    turns = [[{"neighbours": 100}], *SIMILARITY]
+    options = chosen(ItemCF, split.train, turns, seed, say)
+    say(f"chosen: {options}")
+    with tempfile.TemporaryDirectory() as folder:
+        _write(split, Path(folder) / "pairs.npz")
+        one("tamis", Path(folder), options, 1)  # compiles
+        runs = {"tamis": [one("tamis", Path(folder), options)], "implicit": []}
+        for _ in range(TURNS):
+            for library, its in runs.items():
+                its.append(one(library, Path(folder), options))
+        own, peer = (_summary(runs[library], library, Path(folder), split) for library in runs)
+    for name, result in (("tamis", own), ("implicit", peer)):
+        say(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in result.items()))
+    return {
+        **own,
+        **{f"implicit_{key}": value for key, value in peer.items()},
+        "faster": peer["seconds"] / own["seconds"],
+        "smaller": peer["memory_mb"] / own["memory_mb"],
+    }
+
+
+def one(
+    library: str, folder: Path, options: dict[str, object], repeats: int = REPEATS
+) -> dict[str, float]:
+    """One process of one library."""
+    own = library == "tamis"
+    python = Path(sys.executable) if own else environment()
+    command = [str(python), str(HERE / f"run_{library}.py"), str(folder / "pairs.npz")]
+    command += [str(folder / f"{library}.npy"), str(repeats), json.dumps(options)]
+    path = {"PYTHONPATH": str(ROOT / "src")} if own else {"PYTHONPATH": ""}
+    process = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **path}, check=False
+    )
+    lines = [line for line in process.stdout.splitlines() if line.startswith("RESULT ")]
+    if process.returncode or not lines:
+        raise RuntimeError(f"{library} failed:\n{process.stderr[-3000:]}")
+    return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+def environment() -> Path:
+    """The Python of implicit's environment, made where it is missing."""
+    folder = BUILD / "venv-implicit"
+    python, stamp = folder / "bin" / "python", folder / "ready"
+    if not stamp.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", *IMPLICIT]
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+        stamp.touch()
+    return python
+
+
+def _write(split: Holdout, path: Path) -> None:
+    events = split.train.events
+    order = np.lexsort((events.item, events.user))
+    np.savez(
+        path,
+        user=events.user[order],
+        item=events.item[order],
+        users=len(split.train.users),
+        items=len(split.train.items),
+    )
+
+
+def _summary(
+    runs: list[dict[str, float]], library: str, folder: Path, split: Holdout
+) -> dict[str, float]:
+    found = np.load(folder / f"{library}.npy")[split.users].astype(np.int32)
+    metrics = figures(found, split.targets, (20,))
+    return {
+        "recall@20": metrics["recall@20"],
+        "ndcg@20": metrics["ndcg@20"],
+        "seconds": median(run["fit_seconds"] + run["recommend_seconds"] for run in runs),
+        "fit_seconds": median(run["fit_seconds"] for run in runs),
+        "recommend_seconds": median(run["recommend_seconds"] for run in runs),
+        "memory_mb": max(run["peak_mb"] - run["ready_mb"] for run in runs),
+        "memory_above_import_mb": max(run["peak_mb"] - run["imported_mb"] for run in runs),
+    }
