@@ -12,6 +12,7 @@ from tamis.nn import (
     GRUEncoder,
     SelfAttention,
     TransformerEncoder,
+    causal_mask,
     last_state,
     masked_mean,
     time_buckets,
@@ -96,6 +97,26 @@ def test_the_fast_path_is_the_biased_path_with_a_zero_bias(causal):
     buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))
     for mask in (None, visible):
         torch.testing.assert_close(plain(x, mask), biased(x, mask, buckets), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("visible", [None, torch.tensor([5, 2, 1]).unsqueeze(1) > torch.arange(5)])
+def test_gradients_are_those_of_autograd(visible):
+    """The layer's own backward pass, its time bias's included, against torch's attention."""
+    layer = SelfAttention(DIM, 2, time_bias=True, generator=generator())
+    torch.nn.init.normal_(layer.time_bias, generator=generator())
+    x = torch.randn(3, 5, DIM, generator=generator(), requires_grad=True)
+    times, asked = moments((3, 5))
+    buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))
+    weights, found = [x, *layer.parameters()], layer(x, visible, buckets)
+    q, k, v = layer.inputs(x).view(3, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    mask = causal_mask(5) if visible is None else causal_mask(5) & visible[:, None, None]
+    bias = layer.time_bias[buckets].permute(0, 3, 1, 2).masked_fill(~mask, -torch.inf)
+    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    wanted = layer.output(mixed.transpose(1, 2).reshape(3, 5, DIM))
+    torch.testing.assert_close(found, wanted)
+    ours = torch.autograd.grad(found.square().sum(), weights)
+    theirs = torch.autograd.grad(wanted.square().sum(), weights)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -53,12 +53,14 @@ class SelfAttention(nn.Module):
         b, length, dim = x.shape
         shape = (b, length, 3, self.heads, dim // self.heads)
         q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)  # each (B, H, L, dim / H)
-        if self.time_bias is None:
+        if x.device.type != "cpu" and self.time_bias is None:
             mask = None if visible is None else self._mask(visible)
             causal = self.causal and mask is None and length > 1
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         else:
-            mixed = self._biased(q, k, v, visible, buckets)
+            bias = self._bias(length, q, visible, buckets)
+            flat = (y.flatten(0, 1) for y in (q, k, v))
+            mixed = _Attention.apply(*flat, bias).view(q.shape)
         return self.output(mixed.transpose(1, 2).reshape(b, length, dim))  # type: ignore[no-any-return]
 
     def _mask(self, visible: Tensor) -> Tensor:
@@ -66,19 +68,50 @@ class SelfAttention(nn.Module):
         mask = visible[:, None, None, :]
         return mask & causal_mask(visible.shape[1], visible.device) if self.causal else mask
 
-    def _biased(
-        self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, buckets: Tensor | None
+    def _bias(
+        self, length: int, like: Tensor, visible: Tensor | None, buckets: Tensor | None
     ) -> Tensor:
-        if self.time_bias is None or buckets is None:
-            raise ValueError("attention with a time bias needs the times of its positions")
-        length = q.shape[2]
-        bias = F.embedding(buckets, self.time_bias).permute(0, 3, 1, 2)  # (B, H, L, L)
-        scores = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias
+        """(1 or B · H, L, L) what is added to the scores: the time's share, -inf where unseen."""
+        bias = like.new_zeros(1, 1, length, length)
+        if self.time_bias is not None:
+            if buckets is None:
+                raise ValueError("attention with a time bias needs the times of its positions")
+            bias = F.embedding(buckets, self.time_bias).permute(0, 3, 1, 2).to(like.dtype)
         if visible is not None:
-            scores = scores.masked_fill(~self._mask(visible), -torch.inf)
+            bias = bias.masked_fill(~self._mask(visible), -torch.inf)
         elif self.causal:
-            scores = scores.masked_fill(~causal_mask(length, q.device), -torch.inf)
-        return torch.softmax(scores, -1).to(v.dtype) @ v
+            bias = bias.masked_fill(~causal_mask(length, like.device), -torch.inf)
+        if len(bias) > 1 or bias.shape[1] > 1:
+            bias = bias.expand(len(like), self.heads, length, length)
+        return bias.flatten(0, 1)
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q kᵀ / √d + bias) v, its weights kept for the backward pass.
+
+    On processors that is two to five times as fast, both passes together, as the fused kernel,
+    which makes the weights anew.
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, bias):  # type: ignore[no-untyped-def]
+        ctx.scale = q.shape[2] ** -0.5
+        weights = torch.softmax(torch.baddbmm(bias, q, k.transpose(1, 2), alpha=ctx.scale), -1)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.own_bias = len(bias) == len(q)
+        return torch.bmm(weights, v)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        q, k, v, weights = ctx.saved_tensors
+        by_weight = torch.bmm(grad, v.transpose(1, 2))
+        by_score = torch._softmax_backward_data(by_weight, weights, -1, weights.dtype)
+        by_q = torch.bmm(by_score, k).mul_(ctx.scale)
+        by_k = torch.bmm(by_score.transpose(1, 2), q).mul_(ctx.scale)
+        by_bias = None
+        if ctx.needs_input_grad[3]:
+            by_bias = by_score if ctx.own_bias else by_score.sum(0, keepdim=True)
+        return by_q, by_k, torch.bmm(weights.transpose(1, 2), grad), by_bias
 
 
 def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:
