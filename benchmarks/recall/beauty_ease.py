@@ -6,16 +6,15 @@ one fitted without them, and the validation item joins the history when the test
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+from benchmarks.recall import beauty, leave_out, peak_mb
+
 from tamis.cascade import FitContext, valid_of
 from tamis.evaluate import judge_channel
-from tamis.events import leave_one_out, read_sequences
 from tamis.recall import EASE
-from tamis.train import peak_mb
 
 PROTOCOL = (
     "strict leave-one-out: trained on all but each user's last two items, options chosen on the "
@@ -27,8 +26,8 @@ KS = (5, 10, 20)
 
 def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, float]:
     """The metrics of one seed, which draws the questions that the options are chosen by."""
-    log = read_sequences(data or standard())
-    valid, test = leave_one_out(log, "valid"), leave_one_out(log, "test")
+    log = beauty(data)
+    valid, test = leave_out(log)
     say(f"{len(log.users):,} users, {len(log.items):,} items, {len(log.events):,} events")
     began = perf_counter()
     config = EASE(tune_items=20_000, max_gb=16).chosen(
@@ -50,9 +49,3 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
         "users_per_second": judged.users_per_second,
         "peak_mb": peak_mb(),
     }
-
-
-def standard() -> Path:
-    """Where the set lies: under TAMIS_DATA, or in the folder shared beside the repository."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return Path(os.environ.get("TAMIS_DATA", beside)) / "amazon-beauty" / "Beauty.txt"

@@ -7,16 +7,16 @@ like votes alike.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+from benchmarks.recall import gowalla, peak_mb
+
 from tamis.cascade import FitContext, valid_of
 from tamis.evaluate import judge_channel
-from tamis.events import Holdout, carve, given, read_pairs, read_sequences
+from tamis.events import carve
 from tamis.recall import EASE
-from tamis.train import peak_mb
 
 PROTOCOL = (
     "given train and test files; λ chosen on a tenth of every user's training items, then fitted "
@@ -28,7 +28,7 @@ TUNE_ITEMS = 12_000
 
 def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, float]:
     """The metrics of one seed, which draws the items that λ is chosen by."""
-    test = split(data or standard(), seed)
+    test = gowalla(data)
     say(f"{len(test.train.users):,} users, {len(test.train.items):,} items: {test.protocol}")
     began = perf_counter()
     part = carve(test.train, 0.1, seed=seed)
@@ -51,19 +51,3 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
         "peak_mb": peak_mb(),
         "peak_mb_before_fit": before,
     }
-
-
-def split(path: Path, seed: int) -> Holdout:
-    """The split in a folder of train.txt and test.txt, or of such a train file; of a file alone, a
-    fifth of every user's items is the test."""
-    train = path / "train.txt" if path.is_dir() else path
-    other = train.with_name("test.txt")
-    if other.exists() and other != train:
-        return given(*read_pairs(train, other))
-    return carve(read_sequences(train), 0.2, seed=seed)
-
-
-def standard() -> Path:
-    """Where the set lies: under TAMIS_DATA, or in the folder shared beside the repository."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return Path(os.environ.get("TAMIS_DATA", beside)) / "gowalla"

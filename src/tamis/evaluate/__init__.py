@@ -3,6 +3,7 @@
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from tamis.evaluate.channel_report import render_channels, write_channel_report
 from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, overlap, spread
+from tamis.evaluate.full_rank import FullRank, full_rank
 from tamis.evaluate.metrics import (
     average_precision,
     coverage,
@@ -34,6 +35,7 @@ from tamis.evaluate.table import render
 __all__ = [
     "STAGES",
     "CalibrationBin",
+    "FullRank",
     "Interval",
     "Judged",
     "StageRecord",
@@ -46,6 +48,7 @@ __all__ = [
     "ece",
     "event_counts",
     "figures",
+    "full_rank",
     "gauc",
     "gini",
     "group_auc",

@@ -1,0 +1,183 @@
+"""Full-rank evaluation of given vectors: every item is scored for every user, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from tamis.cascade import Float32, Int32, Ragged
+from tamis.index import best_first, offer, threads
+from tamis.schema import ConfigError, DataError
+from tamis.train import torch_threads
+
+USERS = 256
+"""Users whose products with a tile of items are held at once, per thread."""
+ITEMS = 4096
+"""Items of a tile: 256 × 4096 products are 4 MB."""
+GROUP = 64
+"""Products looked at together: a group in which none beats the worst kept is passed over."""
+
+
+@dataclass(frozen=True, eq=False)
+class FullRank:
+    """What a full ranking of all items found."""
+
+    metrics: dict[str, float]
+    """hit@k, recall@k, ndcg@k and mrr@k, means over the users who have a target; NaN for none."""
+    lists: Int32
+    """(U, largest k) each user's best items, best first, padded by -1."""
+    scores: Float32
+    """(U, largest k) their inner products, padded by -inf."""
+    seconds: float
+    """From vectors to metrics."""
+
+
+def full_rank(
+    user_vectors: Float32,
+    item_vectors: Float32,
+    seen: Ragged | None,
+    targets: Ragged,
+    ks: Sequence[int] = (10, 20),
+) -> FullRank:
+    """Ranks all items (I, d) by inner product for each user (U, d), and looks for the targets.
+
+    seen: per user the items that are masked; None = none. targets: per user what should be found,
+    each item once; a target that is seen, or no row of `item_vectors`, is a miss. Ties by lower
+    row. Exact in float32; per thread USERS × ITEMS products are held, whatever U and I are.
+
+    Raises:
+        ConfigError: `ks` is empty or holds a number below 1.
+        DataError: shapes or numbers of lists do not fit each other.
+    """
+    began = perf_counter()
+    if not ks or min(ks) < 1:
+        raise ConfigError(f"ks = {list(ks)}: at least one list length, each at least 1")
+    users, items = (np.ascontiguousarray(x, np.float32) for x in (user_vectors, item_vectors))
+    masked = Ragged.empty(len(users)) if seen is None else seen
+    _check(users, items, masked, targets)
+    lists, scores = best_of_all(users, items, max(ks), masked)
+    places = np.zeros(lists.shape, np.bool_)
+    wanted = targets.values[np.lexsort((targets.values, targets.query))]
+    _find(lists, targets.indptr, wanted, places)
+    metrics = _metrics(places, np.diff(targets.indptr), ks)
+    return FullRank(metrics, lists, scores, perf_counter() - began)
+
+
+def best_of_all(users: Float32, items: Float32, k: int, seen: Ragged) -> tuple[Int32, Float32]:
+    """(U, k) rows of each user's largest inner products but the seen, best first; and these.
+
+    Users are split over threads, each of which multiplies one tile at a time by itself and keeps
+    the best of it: the products never leave the cache for long, and no thread waits for another.
+    """
+    n = len(users)
+    lists = np.full((n, k), -1, np.int32)
+    scores = np.full((n, k), -np.inf, np.float32)
+
+    def block(begin: int) -> None:
+        end = min(begin + USERS, n)
+        memory = np.empty((end - begin) * min(ITEMS, len(items)), np.float32)
+        found = np.zeros(end - begin, np.int64)
+        mine = torch.from_numpy(users[begin:end])
+        bounds = seen.indptr[begin : end + 1]
+        for first in range(0, len(items), ITEMS):
+            rows = items[first : first + ITEMS]
+            products = memory[: (end - begin) * len(rows)].reshape(end - begin, len(rows))
+            torch.mm(mine, torch.from_numpy(rows).T, out=torch.from_numpy(products))
+            _keep_best(
+                products, first, bounds, seen.values, found, lists[begin:end], scores[begin:end]
+            )
+        _sort(found, lists[begin:end], scores[begin:end])
+
+    with torch_threads(1), ThreadPoolExecutor(threads()) as pool:
+        for _ in pool.map(block, range(0, n if len(items) else 0, USERS)):
+            pass
+    return lists, scores
+
+
+def _check(users: Float32, items: Float32, seen: Ragged, targets: Ragged) -> None:
+    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+        raise DataError(
+            f"vectors of users {users.shape} and items {items.shape}: both must be tables of "
+            f"equally wide rows"
+        )
+    for name, lists in (("seen", seen), ("targets", targets)):
+        if len(lists) != len(users):
+            raise DataError(f"{name} has {len(lists)} lists for {len(users)} users: one each")
+
+
+def _metrics(places: NDArray[np.bool_], sizes: NDArray[np.int64], ks: Sequence[int]) -> dict:
+    """Means over the rows with a target of `places` (U, k): which places hold one."""
+    asked = sizes > 0
+    found, sizes = places[asked], sizes[asked]
+    discount = 1 / np.log2(np.arange(2, places.shape[1] + 2))
+    best = np.concatenate([[0.0], np.cumsum(discount)])
+    first = np.where(found.any(1), found.argmax(1), places.shape[1])
+    metrics: dict[str, float] = {}
+    for k in ks:
+        count = found[:, :k].sum(1)
+        values = {
+            "hit": count > 0,
+            "recall": count / sizes,
+            "ndcg": found[:, :k] @ discount[:k] / best[np.minimum(sizes, k)],
+            "mrr": np.where(first < k, 1 / (first + 1.0), 0.0),
+        }
+        for name, value in values.items():
+            metrics[f"{name}@{k}"] = float(value.mean()) if len(value) else float("nan")
+    return metrics
+
+
+@njit(cache=True, nogil=True)
+def _keep_best(products, first, bounds, seen, found, item, score):
+    """Offers row `first + j` with `products[u, j]` to the heap of each user u, less the seen.
+
+    `found` (U,) is the size of each heap so far. NaN and -inf are never kept.
+    """
+    n = products.shape[1]
+    k = item.shape[1]
+    for u in range(len(products)):
+        row = products[u]
+        for e in range(bounds[u], bounds[u + 1]):
+            at = seen[e] - first
+            if 0 <= at < n:
+                row[at] = -np.inf
+        size = found[u]
+        worst = score[u, 0] if size == k else np.float32(-np.inf)
+        for start in range(0, n, GROUP):
+            group = row[start : start + GROUP]
+            better = 0
+            for x in group:
+                better += x > worst
+            if better == 0:
+                continue
+            for j in range(len(group)):
+                if group[j] > worst:
+                    size = offer(item[u], score[u], size, first + start + j, group[j])
+                    if size == k:
+                        worst = score[u, 0]
+        found[u] = size
+
+
+@njit(cache=True, nogil=True)
+def _sort(found, item, score):
+    for u in range(len(found)):
+        best_first(item[u], score[u], found[u])
+
+
+@njit(cache=True, nogil=True)
+def _find(lists, indptr, wanted, out):
+    """Which places (U, k) of `lists` hold one of the user's `wanted`, ascending within a user."""
+    for u in range(len(lists)):
+        mine = wanted[indptr[u] : indptr[u + 1]]
+        for place in range(lists.shape[1]):
+            row = lists[u, place]
+            if row < 0:
+                break
+            at = np.searchsorted(mine, row)
+            out[u, place] = at < len(mine) and mine[at] == row
