@@ -40,14 +40,23 @@ def init(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="movielens-100k or movielens-1m.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="movielens-100k or movielens-1m; with --from amazon-beauty, gowalla, foursquare."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the files of a set that is not downloaded."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a public data set (terms and citation shown) and write it as plain tables."""
     from tamis.jobs import fetch as job
 
-    show.fetch(job(name, out, progress=show.is_terminal()), as_json)
+    show.fetch(job(name, out, folder=folder, progress=show.is_terminal()), as_json)
 
 
 @app.command()

@@ -198,13 +198,12 @@ def overlap(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str:
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
         axes.set_xlim(-0.5, n - 0.5)
         axes.set_ylim(n - 0.5, -0.5)
-        axes.set_xticks(range(n), list(names), color=INK, rotation=35, ha="right")
+        tilt = {"rotation": 35, "ha": "right"} if n > 6 else {}
+        axes.set_xticks(range(n), list(names), color=INK, **tilt)
         axes.set_yticks(range(n), list(names), color=INK)
-        axes.set_aspect("equal")
         axes.tick_params(length=0)
         axes.patch.set_alpha(0)
         for spine in axes.spines.values():
             spine.set_visible(False)
 
-    side = min(1.6 + 0.62 * n, 9.0)
-    return _drawn("overlap", (side + 0.8, side), draw)
+    return _drawn("overlap", (9, 0.7 + 0.45 * n), draw)

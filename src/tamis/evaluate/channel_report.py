@@ -72,10 +72,8 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def _quality(result: Mapping[str, Any]) -> Table:
-    out = _table(
-        "Each channel alone, and all merged",
-        *_METRICS.values(), "coverage@50", "popularity@50", "the merge loses without it", "in its 50",
-    )  # fmt: skip
+    beside = ("coverage@50", "popularity@50", "the merge loses without it", "in its 50")
+    out = _table("Each channel alone, and all merged", *_METRICS.values(), *beside)
     merged = result["merged"]
     for name, values in [*_ordered(result), ("merged", merged)]:
         cells = [shown(number(values[key])) for key in _METRICS]
@@ -119,7 +117,13 @@ def _likeness(overlap: Mapping[str, Any]) -> Table:
 def _page(result: Mapping[str, Any]) -> str:
     css = files("tamis.evaluate").joinpath("report.css").read_text(encoding="utf-8")
     name, protocol = escape(str(result["project"])), result["protocol"]
-    body = (_comparison(result), _pairs(result["overlap"]), _spent(result), _done(protocol))
+    body = (
+        _comparison(result),
+        _marginal(result),
+        _pairs(result["overlap"]),
+        _spent(result),
+        _done(protocol),
+    )
     tags = {key: protocol[key] for key in ("name", "users", "targets", "seen_masked")}
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -138,11 +142,14 @@ def _lead(result: Mapping[str, Any]) -> str:
     first, best = ordered[0]
     said = (
         f"Together the channels find {result['merged']['recall@limit']:.1%} of what users went on "
-        f"to like, among {result['merged']['candidates']:,.0f} candidates each; without {first} it "
-        f"would be {best['marginal']['mean'] * 100:.1f} points less."
+        f"to like, among {result['merged']['candidates']:,.0f} candidates each."
     )
+    if best["marginal"]["low"] > 0:
+        said += f" Without {first} it would be {best['marginal']['mean'] * 100:.1f} points less."
     idle = [name for name, values in ordered if values["marginal"]["low"] <= 0]
-    return said + (f" Nothing sure would be lost without {', '.join(idle)}." if idle else "")
+    if not idle:
+        return said
+    return said + f" Of {', '.join(idle)} any one could go without a sure loss of recall."
 
 
 def _headline(merged: Mapping[str, Any]) -> str:
@@ -163,28 +170,39 @@ def _comparison(result: Mapping[str, Any]) -> str:
     merged, ordered = result["merged"], _ordered(result)
     everyone: Sequence[Mapping[str, Any]] = [merged, *(values for _, values in ordered)]
     top = {key: max(values[key] for values in everyone) for key in _METRICS}
-    ends = [0.0, *(v["marginal"][end] for _, v in ordered for end in ("low", "high"))]
     lines: list[tuple[str, list[str]]] = []
     for name, values in [("merged", merged), *ordered]:
         cells = [escape(name), *(bar(values[key], top[key]) for key in _METRICS)]
         cells += [format(values[key], form) for key, form in _SPREAD.items()]
-        own = values is not merged
-        cells.append(interval_strip(values["marginal"], ends) if own else "")
-        cells.append(f"{values['marginal@50']['mean']:+.3f}" if own else "")
-        lines.append(("" if own else "ours", cells))
-    heads = [
-        "",
-        *_METRICS.values(),
-        "coverage@50",
-        "popularity@50",
-        "marginal recall",
-        "in the first 50",
-    ]
+        lines.append(("ours" if values is merged else "", cells))
+    heads = ["", *_METRICS.values(), "coverage@50", "popularity@50"]
     words = (
-        "Marginal: what the merge's recall loses without the channel, with its 95 % interval over "
-        "users. Popularity: the mean percentile of what is shown; a random list has .50."
+        "Popularity: the mean percentile of what is shown; a random list has .50. The merge's "
+        "first 50 are taken in turns; the rankers put its whole list in order."
     )
     return section("Each channel alone, and all merged", table(heads, lines), words)
+
+
+def _marginal(result: Mapping[str, Any]) -> str:
+    ordered = _ordered(result)
+    ends = [0.0, *(v["marginal"][end] for _, v in ordered for end in ("low", "high"))]
+    lines = [
+        (
+            "",
+            [
+                escape(name),
+                interval_strip(values["marginal"], ends),
+                f"{values['marginal@50']['mean']:+.3f}",
+            ],
+        )
+        for name, values in ordered
+    ]
+    words = (
+        "What the recall of the merge loses when the channel alone is taken out, with its 95 % "
+        "interval over users: of its whole list, which the rankers get, and of its first 50."
+    )
+    heads = ["", "of the whole list", "of the first 50"]
+    return section("What each channel adds", table(heads, lines), words)
 
 
 def _pairs(overlap: Mapping[str, Any]) -> str:

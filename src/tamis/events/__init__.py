@@ -3,6 +3,7 @@
 from tamis.events.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
 from tamis.events.conditions import Condition
 from tamis.events.doctor import Finding, examine
+from tamis.events.folders import FOLDERS, FolderSource
 from tamis.events.frame import columns_of, dataset_from_frame
 from tamis.events.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.events.guess import Guess, guess_config, write_guess
@@ -18,11 +19,13 @@ from tamis.events.times import parse_times
 
 __all__ = [
     "CATALOGUE",
+    "FOLDERS",
     "UNKNOWN",
     "Condition",
     "Dataset",
     "Events",
     "Finding",
+    "FolderSource",
     "Guess",
     "Holdout",
     "Ragged",

