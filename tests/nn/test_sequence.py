@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.nn import (
+    ByteDropout,
     GRUEncoder,
     SelfAttention,
     TransformerEncoder,
@@ -210,3 +211,19 @@ def test_weights_come_from_the_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(first, second, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_dropout_by_bytes():
+    """Its share, its scale and its independence are dropout's; its gradient is its mask."""
+    torch.manual_seed(3)
+    layer, x = ByteDropout(0.25), torch.ones(500, 203, requires_grad=True)
+    y = layer(x)
+    assert set(y.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert float((y.detach() == 0).float().mean()) == pytest.approx(0.25, abs=0.006)
+    kept = (y.detach() > 0).float()
+    assert abs(float(torch.corrcoef(torch.stack([kept[:, 0], kept[:, 8]]))[0, 1])) < 0.2
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, y.detach())
+    assert layer(x.bfloat16()).dtype == torch.bfloat16
+    assert layer.eval()(x) is x
+    assert not torch.equal(layer.train()(x), y)

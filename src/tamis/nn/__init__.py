@@ -5,7 +5,15 @@ from tamis.nn.cross import VectorCross
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
 from tamis.nn.kernels import pool_forward
-from tamis.nn.layers import ACTIVATIONS, MLP, fm_second_order, linear, zero_linear
+from tamis.nn.layers import (
+    ACTIVATIONS,
+    MLP,
+    ByteDropout,
+    fm_second_order,
+    linear,
+    unit_rows,
+    zero_linear,
+)
 from tamis.nn.listwise import shared_softmax
 from tamis.nn.losses import (
     binary_cross_entropy,
@@ -33,6 +41,7 @@ from tamis.nn.softmax import Workspace, chunked_cross_entropy
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "ByteDropout",
     "FieldPooling",
     "FusedEmbedding",
     "GRUEncoder",
@@ -55,8 +64,8 @@ __all__ = [
     "in_batch_softmax",
     "last_state",
     "linear",
-    "masked_mean",
     "masked_logsumexp",
+    "masked_mean",
     "pad_rows",
     "pairwise_hinge",
     "pairwise_logistic",
@@ -66,5 +75,6 @@ __all__ = [
     "sampled_softmax",
     "shared_softmax",
     "time_buckets",
+    "unit_rows",
     "zero_linear",
 ]

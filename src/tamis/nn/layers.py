@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -89,6 +90,25 @@ class _Blank(nn.Linear):
         """Nothing: `linear` and `zero_linear` fill the weights."""
 
 
+class ByteDropout(nn.Module):
+    """Dropout whose mask costs one random byte a value: torch's own draws eight times as many bits
+    on a processor. The share dropped is rounded to 1 / 256, and the scaling follows it."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.level = round(share * 256)
+        """Of 256 byte values, those that drop."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.level:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.level / 256)
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self.level
+        return x * (kept.to(x.dtype) * (256 / (256 - self.level)))
+
+
 def fm_second_order(vectors: Tensor) -> Tensor:
     """Sum of all pairwise products, ½[(Σv)² − Σv²] (Rendle 2010): (B, F, dim) → (B,)."""
     return _SecondOrder.apply(vectors)  # type: ignore[no-any-return]
@@ -108,3 +128,25 @@ class _SecondOrder(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         vectors, total = ctx.saved_tensors
         return (total.unsqueeze(1) - vectors).mul_(grad.view(-1, 1, 1))
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows of (B, dim) divided by their length; the zero row stays zero."""
+    return _UnitRows.apply(x)  # type: ignore[no-any-return]
+
+
+class _UnitRows(torch.autograd.Function):
+    """Its own backward pass, (g − y (g · y)) / |x|, takes half the passes over (B, dim)."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        inverse = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_(min=1e-12).reciprocal_()
+        y = x * inverse
+        ctx.save_for_backward(y, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        y, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(grad, y).unsqueeze(1)
+        return torch.addcmul(grad, y, along, value=-1).mul_(inverse)

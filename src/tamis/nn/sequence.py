@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.nn.attention import TIME_BUCKETS, SelfAttention, time_buckets
-from tamis.nn.layers import linear
+from tamis.nn.layers import ByteDropout, linear
 
 Padding = Literal["right", "left"]
 
@@ -56,7 +56,7 @@ class Block(nn.Module):
         self.attention, self.feed_forward = attention, feed_forward
         self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
         self.gates = nn.Parameter(torch.zeros(2, dim)) if gated else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = ByteDropout(dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None, buckets: Tensor | None) -> Tensor:
         x = x + self._gate(0, self.drop(self.attention(self.norms[0](x), visible, buckets)))
@@ -105,7 +105,7 @@ class TransformerEncoder(nn.Module):
         self.causal, self.time_bias = causal, time_bias
         self.positions = LearnedPositions(positions, dim, generator) if positions else None
         self.gap = nn.Parameter(torch.zeros(TIME_BUCKETS, dim)) if time_bias else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = ByteDropout(dropout)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
             attention = SelfAttention(
@@ -189,7 +189,7 @@ class GRUEncoder(nn.Module):
             for weight in self.gru.parameters():
                 weight.uniform_(-(hidden**-0.5), hidden**-0.5, generator=generator)
         self.output = linear(hidden, dim, generator=generator)
-        self.drop = nn.Dropout(dropout)
+        self.drop = ByteDropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor, *, padding: Padding = "right") -> Tensor:
         """States (B, L, dim) of vectors (B, L, dim); zero where padded. lengths: int64 (B,)."""

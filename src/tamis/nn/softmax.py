@@ -7,8 +7,8 @@ from torch import Tensor
 
 CHUNK = 2**23
 """Logits held at once (16 MB in bfloat16): few enough to stay near the processor's caches."""
-SAFE = 30.0
-"""Bound of |logit| up to which exp(logit − bound) ≥ exp(−60): nothing vanishes in float32."""
+SAFE = 60.0
+"""Bound of |logit| up to which exponentials and their sums fit float32's range without a shift."""
 
 
 class Workspace:
@@ -41,8 +41,8 @@ def chunked_cross_entropy(
     """Mean over rows of −log softmax(queries · itemsᵀ)[target], as `F.cross_entropy` gives it.
 
     Chunk by chunk of rows the logits are made, turned into exponentials in place, and multiplied
-    into both gradients at once, so that no more than a chunk of them ever exists; the sums of the
-    softmax come out of the gradient's own product. Under autocast the products are in its type.
+    into both gradients at once, so that no more than a chunk of them ever exists. Under autocast
+    the products are in its type, and a chunk's sums rounded to it.
 
     Args:
         queries: (P, dim).
@@ -70,38 +70,32 @@ class _CrossEntropy(torch.autograd.Function):
         own = items.index_select(0, target)
         loss = -(1.0 - smoothing) * (queries * own).sum(1)
         grad_queries = own.mul_(smoothing - 1.0)
-        grad_items = items.new_zeros(dim, n)  # transposed: the faster product
-        # A last column of ones: with queries' last column it shifts the logits, and the product
-        # that makes the queries' gradient gives the softmax's sums with it.
-        right = items.new_ones(n, dim + 1, dtype=kind)
-        right[:, :dim] = items
-        left = queries.new_zeros(p, dim + 1, dtype=kind)
-        left[:, :dim] = queries
-        bound = _bound(queries, items)
-        left[:, dim] = -bound
-        safe = bool(bound.max() < SAFE) if p else True
+        by_item = items.new_zeros(dim, n)  # transposed: the faster product
+        left, right = queries.to(kind), items.to(kind)
+        safe = p == 0 or _bound(queries, items) < SAFE
         pieces = max(1, -(-p * n // chunk))
         rows = max(1, -(-p // pieces))
         for begin in range(0, p, rows):
             part = slice(begin, min(begin + rows, p))
-            if not safe:
-                _lower(left[part], right, workspace)
             logits = workspace.take(part.stop - begin, n, right)
-            torch.mm(left[part], right.T, out=logits).exp_()
-            both = (logits @ right).float()
-            total = both[:, dim:].clamp_(min=1e-30)
-            loss[part] += total.log().squeeze(1) - left[part, dim].float()
-            grad_queries[part] += both[:, :dim] / total
-            scaled = (queries[part] / total).to(kind)
-            grad_items += (scaled.T @ logits).float()
-        grad_items = grad_items.T.contiguous()
+            torch.mm(left[part], right.T, out=logits)
+            if not safe:
+                top = logits.amax(1, keepdim=True)
+                logits -= top
+                loss[part] += top.squeeze(1).float()
+            total = logits.exp_().sum(1, keepdim=True).float()
+            loss[part] += total.log().squeeze(1)
+            grad_queries[part] += (logits @ right).float() / total
+            scaled = (queries[part] / total).T.to(kind, memory_format=torch.contiguous_format)
+            by_item += (scaled @ logits).float()
+        grad_items = by_item.T.contiguous()
         grad_items.index_add_(0, target, queries, alpha=smoothing - 1.0)
         if smoothing:
             mean = items.mean(0)
             loss -= smoothing * (queries @ mean)
             grad_queries -= smoothing * mean
             grad_items -= queries.sum(0) * (smoothing / max(n, 1))
-        ctx.save_for_backward(grad_queries.div_(p), grad_items.div_(p))
+        ctx.save_for_backward(grad_queries.div_(max(p, 1)), grad_items.div_(max(p, 1)))
         return loss.sum() / max(p, 1)
 
     @staticmethod
@@ -110,15 +104,8 @@ class _CrossEntropy(torch.autograd.Function):
         return grad_queries * grad, grad_items * grad, None, None, None, None, None
 
 
-def _bound(queries: Tensor, items: Tensor) -> Tensor:
-    """(P,) |query| · max |item|: no logit of the row is above it."""
+def _bound(queries: Tensor, items: Tensor) -> float:
+    """max |query| · max |item|: no logit is beyond it."""
     if not len(items):
-        return queries.new_zeros(len(queries))
-    return queries.norm(dim=1) * items.norm(dim=1).max()
-
-
-def _lower(left: Tensor, right: Tensor, workspace: Workspace) -> None:
-    """Sets the queries' last column to minus their largest logit, where the bound is too loose."""
-    left[:, -1] = 0.0
-    logits = workspace.take(len(left), len(right), right)
-    left[:, -1] = -torch.mm(left, right.T, out=logits).amax(1)
+        return 0.0
+    return float(queries.norm(dim=1).max() * items.norm(dim=1).max())
