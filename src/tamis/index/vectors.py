@@ -151,6 +151,12 @@ class VectorIndex:
         base = int((~overlay.gone).sum()) if len(overlay.gone) else len(self.vectors)
         return base + len(overlay.rows)
 
+    def holds(self, row: int) -> bool:
+        """Can `row` be found?"""
+        overlay, n = self._overlay, len(self.vectors)
+        base = 0 <= row < n and not (len(overlay.gone) and overlay.gone[row])
+        return bool(base or np.isin(row, overlay.rows))
+
     def add(self, row: int | Int32, vector: Float32) -> None:
         """Makes `row` findable by `vector` (d,) from the next search on, instead of any before.
 

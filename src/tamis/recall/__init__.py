@@ -4,6 +4,7 @@ from tamis.recall.author import Author
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, nothing
 from tamis.recall.cached import Cached
 from tamis.recall.city import City
+from tamis.recall.content import Content
 from tamis.recall.declared_interests import DeclaredInterests
 from tamis.recall.deep_retrieval import DeepRetrieval
 from tamis.recall.demographic import Demographic
@@ -14,6 +15,7 @@ from tamis.recall.geohash import Geohash
 from tamis.recall.gru4rec import GRU4Rec
 from tamis.recall.hot import Hot
 from tamis.recall.itemcf import ItemCF
+from tamis.recall.lookalike import Lookalike
 from tamis.recall.mf import MF
 from tamis.recall.offline import Offline
 from tamis.recall.rules import Rules
@@ -31,6 +33,7 @@ __all__ = [
     "Cached",
     "ChannelSettings",
     "City",
+    "Content",
     "DeclaredInterests",
     "DeepRetrieval",
     "Demographic",
@@ -39,6 +42,7 @@ __all__ = [
     "Geohash",
     "Hot",
     "ItemCF",
+    "Lookalike",
     "Offline",
     "Rules",
     "SASRec",

@@ -1,0 +1,134 @@
+"""Which paths an item lies on: Deep Retrieval's reassignment (its E-step), compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tamis.index import best_first, in_blocks, offer
+from tamis.recall.interactions import grouped
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+ITEMS_PER_BLOCK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """s[v, c] = Σ over examples with target v of p(path c | user), of each item's best paths."""
+
+    path: Int64
+    """(I, S) places in `number`, best first, padded by -1."""
+    score: Float32
+    """(I, S)"""
+    count: Float32
+    """(I,) targets per item, weighted."""
+    number: Int64
+    """(P,) path numbers."""
+
+
+def evidence(
+    beams: tuple[Int64, Float32],
+    targets: tuple[Int64, Int64, Float32],
+    items: int,
+    candidates: int,
+) -> Evidence:
+    """Adds up what the beams say of each item.
+
+    beams: (n, S) path numbers and log-probabilities of n examples. targets: (m,) example,
+    item and weight of each. Of an item's paths the `candidates` of largest s are kept.
+    """
+    number, place = np.unique(beams[0], return_inverse=True)
+    place = place.reshape(beams[0].shape).astype(np.int32)
+    chance = np.exp(beams[1])
+    owner, item, weight = targets
+    indptr, order = grouped(item.astype(np.int32), items)
+    owner, weight = owner[order], weight[order]
+    path = np.full((items, candidates), -1, np.int64)
+    score = np.zeros((items, candidates), np.float32)
+
+    def block(begin: int, end: int) -> None:
+        bounds = indptr[begin : end + 1]
+        total = np.zeros(len(number), np.float32)
+        touched = np.empty(len(number), np.int64)
+        _sum(bounds, owner, weight, place, chance, total, touched, path[begin:end],
+             score[begin:end])  # fmt: skip
+
+    in_blocks(block, items, ITEMS_PER_BLOCK)
+    count = np.bincount(item, targets[2], minlength=items).astype(np.float32)
+    return Evidence(path, score, count, number)
+
+
+@njit(cache=True, nogil=True)
+def _sum(indptr, owner, weight, place, chance, total, touched, path, score):
+    for v in range(len(path)):
+        n = 0
+        for e in range(indptr[v], indptr[v + 1]):
+            for s in range(place.shape[1]):
+                p = chance[owner[e], s]
+                if p > 0:
+                    c = place[owner[e], s]
+                    if total[c] == 0:
+                        touched[n] = c
+                        n += 1
+                    total[c] += weight[e] * p
+        found = 0
+        for t in range(n):
+            found = offer(path[v], score[v], found, touched[t], total[touched[t]])
+            total[touched[t]] = 0
+        best_first(path[v], score[v], found)
+
+
+def reassigned(
+    seen: Evidence, paths: int, penalty: float, passes: int, random: np.random.Generator
+) -> Int64:
+    """(I, `paths`) path numbers of each item by coordinate descent, -1 = none.
+
+    In turn, each of an item's J paths becomes the c that raises
+    `n_v log Σ_j s[v, π_j] − penalty · Σ_c |c|^4 / 4` most, |c| being the items on it; several
+    passes over the items, each in another order.
+    """
+    items = len(seen.path)
+    chosen = np.full((items, paths), -1, np.int64)
+    size = np.zeros(len(seen.number), np.int64)
+    for _ in range(passes):
+        order = random.permutation(items)
+        _descend(order, seen.path, seen.score, seen.count, penalty, size, chosen)
+    place = np.maximum(chosen, 0)
+    return np.where(chosen >= 0, seen.number[place] if len(seen.number) else -1, -1)
+
+
+@njit(cache=True, nogil=True)
+def _descend(order, path, score, count, penalty, size, chosen):
+    for v in order:
+        for j in range(chosen.shape[1]):
+            if chosen[v, j] >= 0:
+                size[chosen[v, j]] -= 1
+                chosen[v, j] = -1
+            others = 0.0
+            for other in range(chosen.shape[1]):
+                for s in range(path.shape[1]):
+                    if chosen[v, other] >= 0 and path[v, s] == chosen[v, other]:
+                        others += score[v, s]
+            best, best_gain = -1, -np.inf
+            for s in range(path.shape[1]):
+                c = path[v, s]
+                if c < 0 or score[v, s] <= 0:
+                    break
+                taken = False
+                for other in range(chosen.shape[1]):
+                    taken = taken or chosen[v, other] == c
+                if taken:
+                    continue
+                more = (float(size[c] + 1) ** 4 - float(size[c]) ** 4) / 4
+                gain = count[v] * np.log(others + score[v, s]) - penalty * more
+                if gain > best_gain:
+                    best, best_gain = c, gain
+            if best >= 0:
+                chosen[v, j] = best
+                size[best] += 1
