@@ -218,7 +218,7 @@ def test_dropout_by_bytes():
     torch.manual_seed(3)
     layer, x = ByteDropout(0.25), torch.ones(500, 203, requires_grad=True)
     y = layer(x)
-    assert set(y.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert y.detach().unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert float((y.detach() == 0).float().mean()) == pytest.approx(0.25, abs=0.006)
     kept = (y.detach() > 0).float()
     assert abs(float(torch.corrcoef(torch.stack([kept[:, 0], kept[:, 8]]))[0, 1])) < 0.2
