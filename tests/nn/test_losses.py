@@ -98,3 +98,33 @@ def test_groups_without_positives_do_not_count():
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
+
+
+def test_gbce_by_hand():
+    positive, negative = torch.tensor([1.0, -0.5]), torch.tensor([[0.5, 2.0], [-1.0, 0.0]])
+
+    def down(x):
+        return math.log1p(math.exp(x))
+
+    beta = 1 - 0.75 * (1 - 2 / 9)
+    assert tnn.gbce_power(2, 10) == pytest.approx(beta)
+    assert tnn.gbce_power(9, 10) == tnn.gbce_power(50, 10) == 1.0
+    want = beta * (down(-1) + down(0.5)) + down(0.5) + down(2) + down(-1) + down(0)
+    loss = tnn.gbce(positive, negative, power=beta)
+    assert loss.item() == pytest.approx(want / 6, rel=1e-5)
+    shared = tnn.gbce(positive, negative[:1], power=beta, owner=torch.tensor([0, 0]))
+    want = beta * (down(-1) + down(0.5)) + 2 * (down(0.5) + down(2))
+    assert shared.item() == pytest.approx(want / 6, rel=1e-5)
+    torch.testing.assert_close(
+        tnn.gbce(positive, negative, power=1.0), tnn.pointwise(positive, negative)
+    )
+
+
+def test_weights_of_pairs_are_repetitions():
+    positive, negative = torch.randn(3), torch.randn(3, 2)
+    mask = torch.tensor([[True, False], [True, True], [False, True]])
+    twice = torch.tensor([0, 0, 1, 2])
+    weights = torch.tensor([2.0, 1.0, 1.0])
+    for loss in (tnn.pointwise, tnn.pairwise_hinge, tnn.pairwise_logistic):
+        repeated = loss(positive[twice], negative[twice], mask[twice])
+        torch.testing.assert_close(loss(positive, negative, mask, weights=weights), repeated)

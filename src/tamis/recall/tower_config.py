@@ -38,9 +38,9 @@ class TwoTowerConfig(ChannelSettings):
     """Attention heads of transformer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the user side's embedded values dropped in training."""
-    history: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Most recent distinct liked items that the user tower reads; None = 100, and 1000 where the
-    log has no order, which makes none of them the most recent."""
+    history: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Most recent distinct liked items that the user tower reads, 0 = none; None = 100, and 1000
+    where the log has no order, which makes none of them the most recent."""
     share_history: bool = False
     """Do the history's items use the item tower's embeddings, or have their own?"""
     user_id: bool | None = None
@@ -83,7 +83,8 @@ class TwoTowerConfig(ChannelSettings):
     full_below: Annotated[int, Field(ge=0)] = 50_000
     """Items up to which listwise runs over all of them."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Passes over the examples; None = 10 of moments, 40 of splits, 5 of pairs."""
+    """Passes over the examples, at most where there is something to stop by; None = 10 of moments,
+    5 of pairs, and of splits until a few users' likes, held out for that, are ranked no better."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
     """Passes when it starts from a former version's weights."""
     batch_size: Annotated[int, Field(ge=2)] = 256
@@ -114,6 +115,8 @@ class Choices:
     learn: frozenset[str]
     negatives: int
     mix: dict[str, float]
+    stops: bool
+    """Does the channel hold out likes of its own to stop by?"""
 
 
 def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
@@ -125,7 +128,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     networks = _networks(c)
     kind: Kind = c.examples or ("splits" if likes.without_order() else "moments")
     split = kind == "splits"
-    history = c.history or (1000 if split else 100)
+    history = (1000 if split else 100) if c.history is None else c.history
     loss: Loss = (
         c.loss if c.loss != "listwise" else ("full" if n_items <= c.full_below else "sampled")
     )
@@ -150,12 +153,13 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         kind,
         c.targets or (1000 if split else 100),
         history,
-        c.epochs or {"moments": 10, "splits": 40, "pairs": 5}[kind],
+        c.epochs or {"moments": 10, "splits": 100, "pairs": 5}[kind],
         loss,
         c.temperature or (0.1 if c.similarity == "cosine" else 1.0),
         frozenset(learn),
         c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
         _mix(c, per_positive or loss == "gbce"),
+        split and c.epochs is None,
     )
 
 

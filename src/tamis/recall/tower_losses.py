@@ -8,15 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tamis.nn import (
     gbce,
     gbce_power,
-    masked_logsumexp,
     pairwise_hinge,
     pairwise_logistic,
     pointwise,
+    shared_softmax,
 )
 from tamis.recall.tower_examples import TowerBatch
 from tamis.recall.tower_model import TwoTowers
@@ -44,8 +43,8 @@ class TowerObjective:
         self.stream = FrequencyEstimator()
 
     def evaluate(self, model: nn.Module, valid: Any, device: torch.device) -> dict[str, float]:
-        """Nothing: the channel stops by what it recalls."""
-        return {}
+        """What a `TowerValid` measures."""
+        return valid.measure(model, device)
 
     def loss(self, model: Any, batch: TowerBatch) -> Tensor:
         users = model.users(batch.user, batch.history)  # (B, dim)
@@ -61,8 +60,7 @@ class TowerObjective:
     def _full(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         users, items = users * model.gamma, model.items()
         positive = _products(users, items[batch.target], batch)
-        rest = masked_logsumexp(users, items, batch.liked)
-        return _listwise(positive, rest, batch)
+        return shared_softmax(users, items, positive, batch.owner, batch.weight, batch.liked)
 
     def _in_batch(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         """The batch's distinct targets; q, the chance of being in a batch, from the stream."""
@@ -71,8 +69,10 @@ class TowerObjective:
         log_q = _log(self.stream.frequency(column.cpu().numpy()), column)
         users, items = users * model.gamma, model.items(column)
         positive = _products(users, items[place], batch) - log_q[place]
-        rest = masked_logsumexp(users, items, _columns(column, batch.liked), -log_q)
-        return _listwise(positive, rest, batch)
+        liked = _columns(column, batch.liked)
+        return shared_softmax(
+            users, items, positive, batch.owner, batch.weight, liked, shift=-log_q
+        )
 
     def _sampled(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         users = users * model.gamma
@@ -84,11 +84,18 @@ class TowerObjective:
         expected = mixture.negatives * mixture.q(column.cpu().numpy())
         shift = times.log() - _log(expected, column)
         own = _log(mixture.negatives * mixture.q(batch.target.cpu().numpy()), column)
-        rejected = self._rejected(batch, column, expected) if mixture.hard_draws else None
-        rest = masked_logsumexp(users, items[place], _columns(column, batch.liked), shift, rejected)
-        if mixture.hard_draws:
-            rest = torch.logaddexp(rest, self._hard(users, model, batch))
-        return _listwise(_products(users, items[at], batch) - own, rest, batch)
+        hard = bool(mixture.hard_draws)
+        return shared_softmax(
+            users,
+            items[place],
+            _products(users, items[at], batch) - own,
+            batch.owner,
+            batch.weight,
+            _columns(column, batch.liked),
+            shift=shift,
+            pair_shift=self._rejected(batch, column, expected) if hard else None,
+            beside=self._hard(users, model, batch) if hard else None,
+        )
 
     def _rejected(
         self, batch: TowerBatch, column: Tensor, expected: Any
@@ -147,12 +154,6 @@ class TowerObjective:
         if self.kind == "logistic":
             return pairwise_logistic(gamma * positive, gamma * negative, counts, batch.weight)
         return pointwise(gamma * positive + bias, gamma * negative + bias, counts, batch.weight)
-
-
-def _listwise(positive: Tensor, rest: Tensor, batch: TowerBatch) -> Tensor:
-    """−log of each target's share among itself and its row's negatives, `rest` in logs (B,)."""
-    each = F.softplus(rest[batch.owner] - positive)
-    return (each * batch.weight).sum() / batch.weight.sum()
 
 
 def _products(users: Tensor, targets: Tensor, batch: TowerBatch) -> Tensor:

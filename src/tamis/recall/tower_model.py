@@ -49,7 +49,7 @@ class TwoTowers(nn.Module):
             user,
             inputs.user,
             names,
-            SequencePart(history.start),
+            SequencePart(history.start) if shape.length else None,
             inputs.user_dense.shape[1],
             shape,
             generator,

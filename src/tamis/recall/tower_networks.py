@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.features import IdColumn, Layout
-from tamis.nn import MLP, FieldPooling, FusedEmbedding, PoolPlan, VectorCross, linear
+from tamis.nn import MLP, FieldPooling, FusedEmbedding, PoolPlan, VectorCross, linear, unit_rows
 from tamis.recall.tower_sequences import SEQUENCES, sequence_encoder
 
 Network = Literal["sum", "mlp", "mlp_bn", "dcn", "cnn", "gru", "lstm", "transformer"]
@@ -108,8 +108,9 @@ class Tower(nn.Module):
     ) -> Tensor:
         """(B, out) of `ids` int32 (B, W), `dense` (B, D) and `sequence` int32 (B, L)."""
         x = self.raw(table, ids, dense, sequence).float()
-        x = x * self.known(ids, dense, sequence).unsqueeze(1)
-        return F.normalize(x, dim=-1) if self.shape.cosine else x
+        if self.network != "sum" or self.mlp is not None:  # a sum of nothing is zero by itself
+            x = x * self.known(ids, dense, sequence).unsqueeze(1)
+        return unit_rows(x) if self.shape.cosine else x
 
     def raw(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
@@ -134,7 +135,8 @@ class Tower(nn.Module):
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
     ) -> Tensor:
         """(B, dim): the sum of all fields, the sequence's mean and the projected numbers."""
-        x = self.drop(self._vectors(table, ids, sequence)).sum(1)  # (B, F, dim) -> (B, dim)
+        vectors = self.drop(self._vectors(table, ids, sequence))  # (B, F, dim)
+        x = vectors.squeeze(1) if vectors.shape[1] == 1 else vectors.sum(1)  # (B, dim)
         if self.dense is not None:
             x = x + self.dense(dense) * (dense != 0).any(1, keepdim=True)
         return x
@@ -157,6 +159,8 @@ class Tower(nn.Module):
                 torch.full((width,), self.sequence.pad, device=sequence.device),
             )
             vectors.append(table.pooled(sequence, plan)[0])
+        if len(vectors) == 1:
+            return vectors[0]
         return torch.cat(vectors, 1) if vectors else table.weight.new_zeros(len(ids), 0, table.dim)
 
     def _encoded(

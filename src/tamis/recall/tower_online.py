@@ -55,7 +55,7 @@ class UserSide:
             facts["network"],
             layout,
             [c.name for c in layout.ids],
-            SequencePart(side.pad),
+            SequencePart(side.pad) if shape.length else None,
             arrays["user_dense"].shape[1],
             shape,
             torch.Generator().manual_seed(0),
@@ -88,8 +88,8 @@ class UserSide:
                 return vectors
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-        longest = int(min(np.diff(indptr).max(initial=0), last))
-        history = recent(indptr, item, value, max(longest, 1), self.n_items, self.pad)
+        longest = int(min(np.diff(indptr).max(initial=1), last))
+        history = recent(indptr, item, value, longest, self.n_items, self.pad)
         blocks = range(0, max(len(users), 1), QUERIES_PER_BLOCK)
         return np.concatenate(
             [self._block(users[b : b + QUERIES_PER_BLOCK], history[b:]) for b in blocks]

@@ -22,11 +22,14 @@ from tamis.recall.tower_losses import TowerObjective
 from tamis.recall.tower_model import TwoTowers
 from tamis.recall.tower_negatives import hard_negatives
 from tamis.recall.tower_online import UserSide
+from tamis.recall.tower_valid import TowerValid, held_out, valid_of
 from tamis.schema import TrainingError
-from tamis.train import FitOptions, Mixture, fit
+from tamis.train import FitOptions, FitResult, Mixture, fit
 
 INDEX = "index"
 TUNING_USERS = 256
+PATIENCE = 3
+"""Epochs without a better validation NDCG before a fit that is validated stops."""
 
 
 class TwoTower(BaseChannel):
@@ -58,6 +61,8 @@ class TwoTower(BaseChannel):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self.index: VectorIndex | None = None
+        self.training: FitResult | None = None
+        """How the last fit went: epochs, losses, rows a second."""
         self._side: UserSide | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
@@ -73,8 +78,9 @@ class TwoTower(BaseChannel):
         )
         warm = self._start_from(context.former, model, inputs, data)
         start = inputs.user.table[inputs.history].start
+        valid, learnt = self._stop_by(context, likes, choice, data, start)
         examples = TowerExamples(
-            likes, choice.history, choice.targets, start, context.seed, choice.examples
+            learnt, choice.history, choice.targets, start, context.seed, choice.examples
         )
         if not len(examples):
             raise TrainingError(
@@ -85,7 +91,8 @@ class TwoTower(BaseChannel):
         random = np.random.default_rng(context.seed)
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = TowerObjective(choice.loss, mixture, c.margin)
-        fit(model, examples, objective, options=self._fit_options(context, choice.epochs, warm))
+        options = self._fit_options(context, choice.epochs, warm)
+        self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._facts = _facts(inputs, choice, model, warm)
@@ -93,6 +100,19 @@ class TwoTower(BaseChannel):
         self._side = UserSide.of(self._arrays, self._facts)
         self.index = self._built_index(data, model, context.seed)
         return self._facts
+
+    def _stop_by(
+        self, context: FitContext, likes: Likes, choice: Choices, data: Dataset, start: int
+    ) -> tuple[TowerValid | None, Likes]:
+        """What the fit stops by, and the likes that it learns from."""
+        if context.valid is not None:
+            interest = interest_of_behaviour(data.behaviours)
+            n_items = len(data.items)
+            return valid_of(context.valid, interest, choice.history, n_items, start), likes
+        if not choice.stops or not (np.diff(likes.indptr) >= 3).any():
+            return None, likes
+        kept, valid = held_out(likes, choice.history, start, context.seed)
+        return valid, kept
 
     def _fit_options(self, context: FitContext, epochs: int, warm: bool) -> FitOptions:
         c = self.config
@@ -103,6 +123,7 @@ class TwoTower(BaseChannel):
             embedding_learning_rate=c.learning_rate,
             embedding_optimiser="lazyadam",
             l2=c.l2,
+            patience=PATIENCE,
             seed=context.seed,
             device=context.device,
             progress=context.progress,

@@ -224,6 +224,8 @@ class Mixture:
         rest = known + self._share("in_batch")
         if rest <= 0:  # hard alone: whoever has none gets uniform ones
             return self.random.integers(0, max(len(self.popularity), 1), n)
+        if self._share("uniform") == rest:
+            return self.random.integers(0, max(len(self.popularity), 1), n)
         from_batch = self.random.random(n) * rest >= known
         at = np.searchsorted(self._cumulative, self.random.random(n), side="right")
         drawn = np.minimum(at, len(self.popularity) - 1).astype(np.int64)
