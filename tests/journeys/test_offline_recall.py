@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,29 +19,7 @@ from tamis.stores import Side, open_recall
 from tamis.stores.redis import REST
 from tamis.testing import redis_server
 
-CHANNELS = """
-[cascade.channels.two_tower]
-use = "offline"
-of = "two_tower"
-store = "env:FILMS_STORE"
-quota = 40
-
-[cascade.channels.two_tower.settings]
-embedding_dim = 16
-epochs = 2
-
-[cascade.channels.cached]
-store = "env:FILMS_STORE"
-quota = 20
-max_age = 1.0
-"""
-
-
-def declaration(text: str) -> str:
-    """What `tamis init` wrote, its two-tower read from the store, and a cached channel."""
-    first = text.index("[cascade.channels.two_tower]")
-    last = text.index("[cascade.channels.hot]")
-    return text[:first] + CHANNELS + "\n" + text[last:].replace("quota = 300", "quota = 40")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "offline-recall-redis"
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +32,10 @@ def server():
 
 @pytest.fixture(scope="module")
 def trained(tamis_cli, ratings_tables, tmp_path_factory):
+    """The example's own declaration, on tables of its format; quotas for 90 films."""
     folder = ratings_tables(tmp_path_factory.mktemp("offline") / "films", users=120, items=90)
-    assert tamis_cli("init", folder).code == 0
-    config = folder / "tamis.toml"
-    config.write_text(declaration(config.read_text("utf-8")), "utf-8")
+    declared = (EXAMPLE / "tamis.toml").read_text("utf-8").replace("quota = 300", "quota = 40")
+    (folder / "tamis.toml").write_text(declared, "utf-8")
     said = tamis_cli("train", folder, "--only", "serving", "--json")
     assert said.code == 0, said
     return folder
@@ -65,17 +44,31 @@ def trained(tamis_cli, ratings_tables, tmp_path_factory):
 @pytest.fixture
 def films(trained, server, monkeypatch):
     """The trained project, its store empty."""
-    monkeypatch.setenv("FILMS_STORE", server)
+    monkeypatch.setenv("TAMIS_STORE", server)
     with redis.Redis.from_url(server) as client:
         client.flushall()
     return trained
 
 
-def test_without_recall_the_answer_is_made_without_the_channel_and_says_so(films, tamis_cli):
+def test_the_examples_commands_run(films, tamis_cli):
+    """Every line of its README but the download, the training (done), and the service (below)."""
+    (block, _) = re.findall(r"^```sh\n(.*?)^```", (EXAMPLE / "README.md").read_text(), re.M | re.S)
+    lines = [line.split("#")[0].split() for line in block.splitlines() if line.startswith("tamis")]
+    assert [line[1] for line in lines] == ["fetch", "train", "recall", "recommend", "serve"]
+    for line in lines[2:4]:
+        words = [films if word == "films" else word.replace("42", "u42") for word in line[1:]]
+        said = tamis_cli(*words)
+        assert said.code == 0, said
+    assert "degraded" not in said.out
+    assert "because of Film" in said.out
+
+
+def test_without_recall_the_answer_is_made_without_the_channels_and_says_so(films, tamis_cli):
     said = tamis_cli("recommend", films, "--user", "u3", "--json")
-    (degraded,) = said.json["degraded"]
-    assert degraded.startswith("recall:two_tower: StoreError: nothing is recalled for version")
-    assert "tamis recall" in degraded
+    assert [why.split(":")[1] for why in said.json["degraded"]] == ["two_tower", "itemcf"]
+    for why in said.json["degraded"]:
+        assert "StoreError: nothing is recalled for version" in why
+        assert "tamis recall" in why
     assert len(said.json["items"]) == 20
 
 
@@ -100,13 +93,17 @@ def test_recalled_offline_is_recalled_online(films, tamis_cli):
 def test_recall_says_what_it_wrote(films, tamis_cli, server):
     said = tamis_cli("recall", films, "--all-users", "--k", "25", "--json")
     report = said.json
-    assert list(report["channels"]) == ["two_tower"]
+    assert list(report["channels"]) == ["two_tower", "itemcf", "merged"]
     lists = report["channels"]["two_tower"]
     assert (lists["k"], lists["users"], lists["items"]) == (25, 120, 25 * 120)
-    assert lists["vectors"] == 16
+    assert lists["vectors"] == 32
+    assert report["channels"]["itemcf"]["vectors"] == 0
     assert report["store"] == server
     assert report["users_per_second"] > 0
-    assert report["notes"] == ["two_tower may bring 40 candidates (quota); its lists hold 25"]
+    assert report["notes"] == [
+        f"{name} may bring 40 candidates (quota); its lists hold 25"
+        for name in ("two_tower", "itemcf")
+    ]
     store = open_recall(server, films, tamis.open(films).config.name)
     parts = Parts.open(Versions(films).current(Kind.SERVING))
     rows = np.array([5, 0], np.int32)
@@ -123,7 +120,7 @@ def test_recall_prints_a_table(films, tamis_cli):
     assert said.code == 0, said
     assert all(word in said.out for word in ("two_tower", "hot", "merged", "users in", "a second"))
     assert "requests compute hot themselves" in said.out
-    assert "two_tower reads store = 'env:FILMS_STORE', and these lists are elsewhere" in said.out
+    assert "two_tower reads store = 'env:TAMIS_STORE', and these lists are elsewhere" in said.out
     version = Versions(films).current(Kind.SERVING).name
     store = open_recall("", films, "films")
     assert set(store.holds(version)) == {"two_tower", "hot", "merged"}
@@ -150,7 +147,7 @@ def test_old_versions_lists_are_dropped(films, tamis_cli, server):
 
 def test_over_http_the_service_degrades_and_recovers(films, tamis_cli, monkeypatch):
     with redis_server() as address:
-        monkeypatch.setenv("FILMS_STORE", address)
+        monkeypatch.setenv("TAMIS_STORE", address)
         assert tamis_cli("recall", films, "--all-users").code == 0
         with TestClient(create_app(lambda: Recommender.open(films))) as client:
             ready(client)
@@ -165,10 +162,15 @@ def away_and_back(films, tamis_cli, client, port, address):
     with redis.Redis.from_url(address) as line:
         line.shutdown(nosave=True)
     without = ask(client)
-    assert [why.split(":")[1] for why in without["degraded"]] == ["two_tower", "cached", "cached"]
+    assert [why.split(":")[1] for why in without["degraded"]] == [
+        "two_tower",
+        "itemcf",
+        "cached",
+        "cached",
+    ]
     assert all(f"{address} does not answer" in why for why in without["degraded"])
     assert len(without["items"]) == 10
-    assert "two_tower" not in channels_of(without)
+    assert channels_of(without) == {"hot"}
     time.sleep(REST)
     with redis_server(port):
         assert tamis_cli("recall", films, "--all-users").code == 0
@@ -251,7 +253,7 @@ def test_what_cannot_be_recalled_is_told(films, tamis_cli, words, message):
 
 
 def test_an_unset_variable_is_told_when_the_version_is_opened(films, tamis_cli, monkeypatch):
-    monkeypatch.delenv("FILMS_STORE")
+    monkeypatch.delenv("TAMIS_STORE")
     said = tamis_cli("recommend", films, "--user", "u3")
     assert said.code == 1
-    assert "the variable FILMS_STORE is not set" in said.err
+    assert "the variable TAMIS_STORE is not set" in said.err

@@ -150,6 +150,7 @@ class RedisRecall:
     def write(self, version: str, *, users: int, items: int) -> Generator[RecallDraft]:
         del users, items  # hashes grow by themselves
         draft = _Draft(self._server, f"{self._root}:{version}", token_hex(4))
+        self._server.ask(lambda client: client.ping(), WRITE_TIMEOUT)  # before hours are spent
         try:
             yield draft
             draft.publish(self._root, version, set(self._about(version).get("keys", [])))
