@@ -113,10 +113,9 @@ class Windows:
         jitter = self.length * (1 + 0.1 * random.random(len(self)))  # not always the same company
         rows = np.argsort(jitter + random.random(len(self)), kind="stable")
         bounds = _bounds(self.length[rows], batch_size)
-        many = len(bounds) - 1
-        shuffled = random.permutation(many)
+        shuffled = random.permutation(len(bounds) - 1)
         sizes = np.diff(bounds)[shuffled]
-        places = np.concatenate([np.arange(bounds[k], bounds[k + 1]) for k in shuffled])
+        places = _spans(bounds[:-1][shuffled], sizes)
         ends = np.concatenate([[0], np.cumsum(sizes)])
         return Order(torch.from_numpy(rows[places]), ends.tolist())
 

@@ -1,0 +1,314 @@
+"""Sequence channels: their windows, losses and answers on logs whose order is obvious."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.cascade import FitContext, Ragged, Valid
+from tamis.events import dataset_from_frame
+from tamis.nn import TransformerEncoder
+from tamis.recall import GRU4Rec, SASRec
+from tamis.recall.interactions import at_end
+from tamis.recall.sequence_examples import Asked, Sequences, Windows, last_held_out
+from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
+from tamis.schema import ConfigError, TrainingError
+from tamis.train import Mixture
+
+QUICK = {"embedding_dim": 16, "dropout": 0.1, "learning_rate": 0.01, "epochs": 30}
+ITEMS = 12
+
+
+def sequences(*lists):
+    """Users with these items, at times 10, 20, 30 …"""
+    sizes = [len(x) for x in lists]
+    item = np.array([i for x in lists for i in x], np.int32)
+    time = np.array([10 * (t + 1) for n in sizes for t in range(n)], np.int64)
+    return Sequences(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), item, time)
+
+
+def circle(users=40, length=7):
+    """Everyone steps from item i to item i + 1 round a circle, from a place of his own."""
+    rows = [(u, (u + t) % ITEMS, 1000 * t + u) for u in range(users) for t in range(length)]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "t"], orient="row").sort("t")
+    return dataset_from_frame(frame, user="user_id", item="item_id", time="t")
+
+
+def rows_of(batch):
+    """Each window of a batch as (items, targets, times, asked)."""
+    out, at = [], 0
+    for b, n in enumerate(batch.length.tolist()):
+        part = (batch.item[b, :n], batch.target[at : at + n], batch.time[b, :n], batch.asked[b, :n])
+        out.append(tuple(x.tolist() for x in part))
+        at += n
+    return out
+
+
+def test_windows_are_the_last_events_and_what_came_next():
+    windows = Windows(sequences([5, 6, 7], [1], [], [2, 3]), history=10)
+    assert len(windows) == 2
+    assert windows.targets == 3
+    batch = windows.take(torch.tensor([0, 1]))
+    assert rows_of(batch) == [
+        ([5, 6], [6, 7], [10, 20], [20, 30]),
+        ([2], [3], [10], [20]),
+    ]
+    assert batch.place.tolist() == [0, 1, 2]
+    assert batch.item.shape == (2, 2)
+
+
+def test_longer_pasts_have_more_windows_each_event_a_target_once():
+    past = list(range(9))
+    one, many = (Windows(sequences(past), 3, windows=w) for w in (1, 9))
+    assert rows_of(one.take(torch.tensor([0]))) == [
+        ([5, 6, 7], [6, 7, 8], [60, 70, 80], [70, 80, 90])
+    ]
+    found = rows_of(many.take(torch.arange(len(many))))
+    assert [w[0] for w in found] == [[5, 6, 7], [2, 3, 4], [0, 1]]
+    assert sorted(t for w in found for t in w[1]) == list(range(1, 9))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 7), st.integers(0, 9))
+def test_an_epoch_takes_every_window_once_like_lengths_together(sizes, batch_size, seed):
+    windows = Windows(sequences(*[[0] * n for n in sizes]), history=50)
+    order = windows.order(batch_size, torch.Generator().manual_seed(seed))
+    assert sorted(order.rows.tolist()) == list(range(len(windows)))
+    assert order.bounds[-1] == len(windows)
+    for k in range(len(order)):
+        rows = order.rows[order.bounds[k] : order.bounds[k + 1]].numpy()
+        assert 1 <= len(rows) <= batch_size
+
+
+def test_a_batch_of_long_windows_has_fewer_of_them():
+    windows = Windows(sequences(*[[0] * 2001] * 40), history=2000)
+    order = windows.order(128, torch.Generator())
+    assert np.diff(order.bounds).max() == 2**15 // 2000
+
+
+def test_asked_are_the_last_events_that_count_and_are_known():
+    data = circle(users=2, length=5)
+    queries = at_end(data, np.array([1, 0, -1], np.int32))
+    past = queries.history
+    past.item[:5] = [3, 99, 4, 5, 6]
+    counts = np.array([True])
+    asked = Asked.of(queries, counts, 3, ITEMS)
+    assert asked.sequences.item[: asked.sequences.indptr[1]].tolist() == [4, 5, 6]
+    assert asked.sequences.sizes.tolist() == [3, 3, 0]
+    (rows,) = asked.batches(8)
+    assert sorted(rows.tolist()) == [0, 1]
+    batch = asked.take(np.array([0]))
+    assert batch.asked[0, -1] == queries.time[0]
+    assert batch.asked[0, :-1].tolist() == batch.time[0, 1:].tolist()
+    assert not len(Asked.of(queries, np.array([False]), 3, ITEMS).sequences.item)
+
+
+def test_held_out_events_are_the_last_and_leave_the_rest():
+    past = sequences([5, 6, 5, 7], [1, 2, 1], [3])
+    users = np.array([0, 1])
+    held = last_held_out(past, users, history=2)
+    assert held.target.tolist() == [7, 1]
+    assert held.asked.sequences.item.tolist() == [6, 5, 1, 2]
+    assert held.asked.time.tolist() == [40, 30]
+    excluded = Ragged(held.exclude_indptr, held.exclude)
+    assert sorted(excluded[0].tolist()) == [5, 5, 6]
+    assert excluded[1].tolist() == [2]  # 1 comes again: it may be found
+    assert past.without_last(users).item.tolist() == [5, 6, 5, 1, 2, 3]
+    some = held.take(np.array([1]))
+    assert some.target.tolist() == [1]
+    assert some.asked.sequences.item.tolist() == [1, 2]
+
+
+def model(items=ITEMS, **options):
+    generator = torch.Generator().manual_seed(1)
+    encoder = TransformerEncoder(8, positions=9, generator=generator)
+    made = SequenceModel(items, 8, encoder, generator=generator, **options)
+    with torch.no_grad():
+        made.table.weight *= 40
+    return made.eval()
+
+
+def test_only_real_positions_are_scored():
+    windows = Windows(sequences([1, 2, 3, 4], [5, 6]), history=9)
+    batch = windows.take(torch.arange(2))
+    net = model()
+    states = net(batch)
+    assert states.shape == (4, 8)
+    alone = net(windows.take(torch.tensor([1])))
+    torch.testing.assert_close(states[3:], alone)
+    wanted = torch.nn.functional.cross_entropy(states @ net.item_vectors.T, batch.target)
+    torch.testing.assert_close(NextItem("full").loss(net, batch), wanted)
+
+
+class Drawn(Mixture):
+    """A mixture that draws what it is told."""
+
+    def shared(self, batch):
+        return np.array([0, 3, 3, 6, 2])
+
+
+@pytest.mark.parametrize("loss", ["sampled", "gbce", "bce"])
+def test_losses_against_shared_negatives_are_their_definitions(loss):
+    popularity = np.arange(1, ITEMS + 1)
+    mixture = Drawn({"uniform": 0.5, "popular": 0.5}, 5, np.random.default_rng(0), popularity)
+    q = 0.5 / ITEMS + 0.5 * popularity**0.75 / (popularity**0.75).sum()
+    batch = Windows(sequences([1, 2, 3, 4], [5, 6]), 9).take(torch.arange(2))
+    net = model(sparse=True)
+    states, vectors = net(batch).detach(), net.item_vectors.detach()
+    logits = (states @ vectors.T).double().numpy()
+    each, count = [], []
+    for row, target in zip(logits, batch.target.tolist(), strict=True):
+        drawn = [j for j in (0, 3, 3, 6, 2) if j != target]
+        if loss == "sampled":
+            own = np.exp(row[target]) / q[target]
+            each.append(-np.log(own / (own + sum(np.exp(row[j]) / q[j] for j in drawn))))
+            count.append(1)
+        else:
+            power = 1 - 0.75 * (1 - 5 / (ITEMS - 1)) if loss == "gbce" else 1.0
+            down = sum(np.log1p(np.exp(row[j])) for j in drawn)
+            each.append(power * np.log1p(np.exp(-row[target])) + down)
+            count.append(1 + len(drawn))
+    found = NextItem(loss, mixture).loss(net, batch)
+    assert float(found.detach()) == pytest.approx(sum(each) / sum(count), rel=1e-4)
+    found.backward()
+    assert net.table.take_row_gradients()
+
+
+def test_the_sampled_softmax_estimates_the_full_one():
+    """With log q taken off, its gradient comes close to the full softmax's; without, it would not:
+    popular items are drawn 20 times as often."""
+    popularity = np.arange(1, ITEMS + 1) ** 3
+    batch = Windows(sequences([1, 2, 3, 4], [5, 6]), 9).take(torch.arange(2))
+    full, sampled = model(), model(sparse=True)
+    with torch.no_grad():
+        sampled.table.weight[:ITEMS] = full.table.weight
+        for a, b in zip(sampled.encoder.parameters(), full.encoder.parameters(), strict=True):
+            a.copy_(b)
+    random = np.random.default_rng(0)
+    mixture = Mixture({"uniform": 0.1, "popular": 0.9}, 20_000, random, popularity)
+    NextItem("full").loss(full, batch).backward()
+    NextItem("sampled", mixture).loss(sampled, batch).backward()
+    for a, b in zip(sampled.encoder.parameters(), full.encoder.parameters(), strict=True):
+        assert (a.grad - b.grad).norm() <= 0.05 * b.grad.norm() + 1e-6
+
+
+@pytest.mark.parametrize("kind", [SASRec, GRU4Rec])
+@pytest.mark.parametrize("options", [{}, {"loss": "sampled"}])
+def test_what_comes_next_is_found(kind, options):
+    data = circle()
+    channel = kind(**QUICK | {"epochs": 60} | options).fit(data)
+    queries = at_end(data, np.arange(40, dtype=np.int32), exclude_seen=False)
+    found = channel.recall(queries, 1).item[:, 0]
+    last = queries.history.item[queries.history.indptr[1:] - 1]
+    assert (found == (last + 1) % ITEMS).mean() > 0.9
+    assert channel.because(at_end(data, np.array([0], np.int32)), int(found[0])) in range(ITEMS)
+
+
+def test_nothing_for_whoever_has_no_past():
+    data = circle()
+    channel = SASRec(**QUICK, behaviours=("positive",)).fit(data)
+    found = channel.recall(at_end(data, np.array([-1, 3], np.int32)), 4)
+    assert (found.item[0] == -1).all()
+    assert (found.item[1] >= 0).all()
+    assert channel.because(at_end(data, np.array([-1], np.int32)), 2) is None
+
+
+def test_only_a_time_aware_model_minds_when_it_is_asked():
+    data = circle()
+    queries = at_end(data, np.arange(5, dtype=np.int32))
+    later = replace(queries, time=queries.time + 10**10)
+    for aware in (True, False):
+        channel = SASRec(**QUICK | {"epochs": 5}, time_aware=aware).fit(data)
+        now, then = (channel.user_vectors(q) for q in (queries, later))
+        assert np.allclose(now, then, atol=1e-6) == (not aware)
+
+
+def test_padding_and_company_change_no_vector():
+    data = circle(users=30, length=9)
+    for kind in (SASRec, GRU4Rec):
+        channel = kind(**QUICK | {"epochs": 3}).fit(data)
+        queries = at_end(data, np.arange(30, dtype=np.int32))
+        asked = Asked.of(queries, np.array([True]), 9, ITEMS)
+        short = Sequences(np.array([0, 2, 5, 5, 14]), asked.sequences.item, asked.sequences.time)
+        mixed = Asked(short, np.full(4, 10**6))
+        together = user_vectors(channel.model, mixed)
+        for q in range(4):
+            part = slice(short.indptr[q], short.indptr[q + 1])
+            size = np.array([0, part.stop - part.start])
+            alone = Sequences(size, short.item[part], short.time[part])
+            one = user_vectors(channel.model, Asked(alone, np.full(1, 10**6)))
+            np.testing.assert_allclose(one[0], together[q], atol=1e-5)
+        assert not together[2].any()
+
+
+def test_it_stops_by_the_events_it_was_given_or_holds_out_its_own():
+    data = circle()
+    queries = at_end(data, np.arange(40, dtype=np.int32), exclude_seen=False)
+    last = queries.history.item[queries.history.indptr[1:] - 1]
+    targets = Ragged(np.arange(41, dtype=np.int64), ((last + 1) % ITEMS).astype(np.int32))
+    own = SASRec(**QUICK).fit(data)
+    told = SASRec(**QUICK).fit(data, FitContext(valid=Valid(queries, targets)))
+    blind = SASRec(**QUICK, held_out=0).fit(data)
+    assert own.result.history[-1].metrics.keys() == {"ndcg@10", "hit@10"}
+    assert told.result.history[-1].metrics["hit@10"] > 0.9
+    assert not any(e.metrics for e in blind.result.history)
+    assert len(blind.result.history) == QUICK["epochs"]
+    wrong = Ragged(np.arange(41, dtype=np.int64), ((last + 2) % ITEMS).astype(np.int32))
+    misled = SASRec(**QUICK).fit(data, FitContext(valid=Valid(queries, wrong)))
+    assert misled.result.history[-1].loss == pytest.approx(told.result.history[-1].loss)
+
+
+def test_held_out_events_are_not_learnt_unless_refitted(monkeypatch):
+    trained = []
+    take = Windows.take
+    monkeypatch.setattr(
+        Windows, "take", lambda self, *rest: trained.append(self.targets) or take(self, *rest)
+    )
+    data = circle()
+    SASRec(**QUICK | {"epochs": 2}).fit(data)
+    assert set(trained) == {40 * 6 - 8}  # a fifth of 40 users hold out one event
+    trained.clear()
+    SASRec(**QUICK | {"epochs": 2}, refit=True).fit(data)
+    assert set(trained) == {40 * 6 - 8, 40 * 6}
+
+
+def test_a_fit_starts_from_the_former_one_of_a_grown_table():
+    data = circle()
+    former = SASRec(**QUICK | {"epochs": 40}).fit(data)
+    more = pl.DataFrame({"user_id": [0, 0], "item_id": [ITEMS, ITEMS + 1], "t": [10**6, 10**6 + 1]})
+    frame = pl.concat(
+        [
+            pl.DataFrame(
+                {
+                    "user_id": data.users.ids.gather(data.events.user).cast(pl.Int64),
+                    "item_id": data.items.ids.gather(data.events.item).cast(pl.Int64),
+                    "t": data.events.time,
+                }
+            ),
+            more,
+        ]
+    )
+    grown = dataset_from_frame(frame, user="user_id", item="item_id", time="t")
+    few = QUICK | {"epochs": 1, "learning_rate": 1e-6}
+    warm = SASRec(**few).fit(grown, FitContext(former=former))
+    cold = SASRec(**few).fit(grown)
+    assert warm._facts["warm"]
+    assert not cold._facts["warm"]
+    assert warm.result.history[0].loss < 0.5 * cold.result.history[0].loss
+    np.testing.assert_allclose(
+        warm.item_vectors()[:ITEMS], former.item_vectors(), atol=1e-4, rtol=1e-4
+    )
+    other = SASRec(**few).fit(circle(users=3, length=5), FitContext(former=former))
+    assert not other._facts["warm"]
+
+
+def test_what_cannot_be_is_refused():
+    data = circle()
+    with pytest.raises(ConfigError, match="behaviours names 'like', but the log has positive"):
+        SASRec(behaviours=("like",)).fit(data)
+    with pytest.raises(TrainingError, match="no user has two events"):
+        SASRec().fit(circle(length=1))
