@@ -53,9 +53,11 @@ def keep_best(rows, products, bounds, excluded, gone, refused, item, score):
     first. Left out are the excluded and the gone, as in `offer_columns`."""
     for q in range(len(rows)):
         _mark(refused, excluded, bounds[q], bounds[q + 1], True)
-        n = 0
+        n, k = 0, item.shape[1]
         for a in range(rows.shape[1]):
             row, product = rows[q, a], products[q, a]
+            if n == k and product < score[q, 0]:
+                continue
             if row < 0 or refused[row] or not product > -np.inf:
                 continue
             if row < len(gone) and gone[row]:
