@@ -11,6 +11,8 @@ from tamis.events import Dataset, Events, Table
 from tamis.recall import ItemCF
 from tamis.schema import Behaviour
 
+BATCH = 8192
+"""Users whose queries are in memory at once."""
 imported = peak_mb()
 user, item, users, items, out, repeats, options = arguments()
 
@@ -23,8 +25,8 @@ def log_of(user: np.ndarray, item: np.ndarray, users: int, items: int) -> Datase
         Table("users", pl.Series(np.arange(users)).cast(pl.String), pl.DataFrame()),
         Table("items", pl.Series(np.arange(items)).cast(pl.String), pl.DataFrame()),
         Events(
-            user=user.astype(np.int32),
-            item=item.astype(np.int32),
+            user=user.astype(np.int32, copy=False),
+            item=item.astype(np.int32, copy=False),
             behaviour=np.zeros(n, np.uint8),
             time=time,
             arrival=time,
@@ -37,7 +39,9 @@ def log_of(user: np.ndarray, item: np.ndarray, users: int, items: int) -> Datase
 
 
 def recommend(model: ItemCF) -> np.ndarray:
-    return model.recall(at_end(data, np.arange(users, dtype=np.int32)), TOP).item
+    everybody = np.arange(users, dtype=np.int32)
+    parts = [everybody[at : at + BATCH] for at in range(0, users, BATCH)]
+    return np.concatenate([model.recall(at_end(data, part), TOP).item for part in parts])
 
 
 few = log_of(np.array([0, 0, 1]), np.array([0, 1, 0]), 2, 2)

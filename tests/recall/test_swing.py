@@ -68,6 +68,10 @@ def similarities(data, alpha, fit_last=500, most_users=500):
     return sim
 
 
+PLAIN = {"power": 1, "popularity": 0, "recency": 0}
+"""Votes are the similarities themselves."""
+
+
 def kept(channel):
     arrays, n = channel._arrays, channel._n_items
     sim = np.zeros((n, n))
@@ -92,8 +96,13 @@ rows = st.lists(
 def test_equals_the_definition(log, alpha, fit_last, most_users, prune):
     data = log_of([(0, 0, 0), *log])
     options = {"alpha": alpha, "fit_last": fit_last, "most_users": most_users}
-    channel = Swing(prune=prune, **options).fit(data)
-    np.testing.assert_allclose(kept(channel), similarities(data, **options), rtol=1e-5)
+    channel = Swing(prune=prune, **options, **PLAIN).fit(data)
+    sim = similarities(data, **options)
+    np.testing.assert_allclose(kept(channel), sim, rtol=1e-5)
+    votes = kept(Swing(prune=prune, power=0.5, popularity=0.3, **options).fit(data))
+    pairs = latest_pairs(data, fit_last, most_users)
+    users = np.maximum([sum(i == j for _, i in pairs) for j in range(6)], 1)
+    np.testing.assert_allclose(votes, np.sqrt(sim) / users[:, None] ** 0.3, rtol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,7 +139,7 @@ def test_two_users_by_hand():
     # u and v share x and y: w = 1/√3 · 1/√2, |I_u ∩ I_v| = 2; w shares x alone with them.
     log = [("u", "x"), ("u", "y"), ("u", "z"), ("v", "x"), ("v", "y"), ("w", "x")]
     frame = pl.DataFrame(log, schema=["user_id", "item_id"], orient="row")
-    found = Swing(alpha=0.5).fit(frame).recommend(["w"])
+    found = Swing(alpha=0.5, **PLAIN).fit(frame).recommend(["w"])
     assert found.rows() == [("w", "y", 1, pytest.approx(1 / np.sqrt(6) / 2.5))]
 
 
@@ -138,7 +147,7 @@ def test_a_clique_counts_less_than_strangers_with_one_taste():
     # users 0 and 1 share items 0–3; users 2 and 3, as busy, only 4 and 5.
     log = [(u, i, 0) for u in (0, 1) for i in range(4)]
     log += [(2, i, 0) for i in (4, 5, 6, 7)] + [(3, i, 0) for i in (4, 5, 8, 9)]
-    sim = kept(Swing().fit(log_of(log, n_items=10)))
+    sim = kept(Swing(**PLAIN).fit(log_of(log, n_items=10)))
     assert sim[4, 5] > sim[0, 1] > 0
     np.testing.assert_allclose([sim[4, 5], sim[0, 1]], [1 / 4 / 3, 1 / 4 / 5], rtol=1e-6)
 

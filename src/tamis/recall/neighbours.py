@@ -14,7 +14,15 @@ from tamis.events import Dataset
 from tamis.index import in_blocks, scratch
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, nothing
 from tamis.recall.interactions import Float32, Int32, interest_of_behaviour
-from tamis.recall.neighbours_lists import cut, per_candidate, per_seen, recall_block, votes
+from tamis.recall.neighbours_lists import (
+    cut,
+    items_per_candidate,
+    per_seen,
+    recall_block,
+    starts_per_candidate,
+    values_per_candidate,
+    votes,
+)
 
 QUERIES_PER_BLOCK = 256
 Rows = tuple[Int32, Int32, Float32]
@@ -47,10 +55,13 @@ class Neighbourhood(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         size, item, value = self._similar(data)
-        if self.config.prune == "candidate":
-            lists = cut(*per_candidate(size, item, value), self.config.longest)
-        else:
+        if self.config.prune == "seen":
             lists = per_seen(size, item, value)
+        else:  # one half after the other, so that three halves are in memory at most
+            indptr = starts_per_candidate(size, item)
+            value = values_per_candidate(indptr, size, item, value)
+            item = items_per_candidate(indptr, size, item)
+            lists = cut(indptr, item, value, self.config.longest)
         self._arrays = dict(zip(("indptr", "neighbour", "similarity"), lists, strict=True))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         return {}

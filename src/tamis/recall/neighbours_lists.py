@@ -74,8 +74,8 @@ def per_seen(size, item, value):
 
 
 @njit(cache=True, nogil=True)
-def per_candidate(size, seen, value):
-    """Rows of a candidate's liked items (N, K), as a CSR of a liked item's candidates."""
+def starts_per_candidate(size, seen):
+    """(N + 1,) where each liked item's list of candidates starts, of candidates' rows (N, K)."""
     n = len(size)
     indptr = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -83,14 +83,31 @@ def per_candidate(size, seen, value):
             indptr[seen[i, t] + 1] += 1
     for i in range(n):
         indptr[i + 1] += indptr[i]
+    return indptr
+
+
+@njit(cache=True, nogil=True)
+def values_per_candidate(indptr, size, seen, value):
+    """The similarities (N, K) in the order of liked item, then candidate."""
     place = indptr[:-1].copy()
-    out_item, out_value = np.empty(indptr[n], np.int32), np.empty(indptr[n], np.float32)
-    for i in range(n):
+    out = np.empty(indptr[-1], np.float32)
+    for i in range(len(size)):
         for t in range(size[i]):
-            j = seen[i, t]
-            out_item[place[j]], out_value[place[j]] = i, value[i, t]
-            place[j] += 1
-    return indptr, out_item, out_value
+            out[place[seen[i, t]]] = value[i, t]
+            place[seen[i, t]] += 1
+    return out
+
+
+@njit(cache=True, nogil=True)
+def items_per_candidate(indptr, size, seen):
+    """The candidates in the same order."""
+    place = indptr[:-1].copy()
+    out = np.empty(indptr[-1], np.int32)
+    for i in range(len(size)):
+        for t in range(size[i]):
+            out[place[seen[i, t]]] = i
+            place[seen[i, t]] += 1
+    return out
 
 
 @njit(cache=True, nogil=True)

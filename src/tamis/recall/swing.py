@@ -26,6 +26,11 @@ class SwingConfig(NeighbourSettings):
 
     alpha: Annotated[float, Field(gt=0)] = 1.0
     """α: the larger, the less it matters how much else two users share."""
+    power: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A vote is sim^power: sim counts pairs of users, its root users; 1 = sim itself."""
+    popularity: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A liked item's votes are divided by |U_j|^popularity: what many like says less of a taste;
+    0 = not divided."""
     most_users: Annotated[int, Field(ge=2)] = 500
     """Of each item only so many latest users are read; cost grows with the square of it."""
     fit_last: Annotated[int, Field(ge=2)] = 500
@@ -38,7 +43,9 @@ class Swing(Neighbourhood):
     `sim(i,j) = Σ_{u<v ∈ U_i∩U_j} w_u·w_v / (α + |I_u ∩ I_v|)`, each unordered pair of users once,
     `w_u = 1/√|I_u|`; I_u are the user's liked items and U_i the item's users, after the two caps:
     first the latest `fit_last` items of each user, then the latest `most_users` users of each item.
-    Recall sums `r_uj · (1 + age(j))^-recency · sim(j,i)` as ItemCF does.
+    Recall sums `r_uj · (1 + age(j))^-recency · sim(j,i)^power / |U_j|^popularity` over the user's
+    liked items j, age = how many of them have a later time; with power = 1, popularity = 0 and
+    recency = 0 these are the plain similarities.
 
     When to use: beside ItemCF, where cliques or fans of one shop make co-occurrence noisy.
     Cost: fit takes the sum over pairs of users of the square of what they share, a few times
@@ -70,6 +77,9 @@ class Swing(Neighbourhood):
     ) -> None:
         """Rows [first, after) of `out`: sums by user and its items, then by item."""
         n_users, n_items = len(by_user[0]) - 1, len(by_item[0]) - 1
+        liked = np.maximum(np.diff(by_item[0]), 1) ** -self.config.popularity
+        alike = np.ones(n_items)  # a row's owner and its neighbour: one is liked, one recalled
+        scale = (alike, liked) if self.config.prune == "candidate" else (liked, alike)
         lengths = np.diff(by_user[0])
         weight = (1 / np.sqrt(np.maximum(lengths, 1))).astype(np.float32)
         mine = np.where((by_user[1] >= first) & (by_user[1] < after), 1, 0)
@@ -94,6 +104,7 @@ class Swing(Neighbourhood):
                 by_user,
                 (*by_item, place),
                 (start, slab),
+                (*scale, self.config.power),
                 scratch("sum", n_items, np.float32),
                 scratch("keys", n_items, np.uint64),
                 out,
@@ -205,12 +216,13 @@ def _share_block(span, by_user, by_item, weight, slab, shared, place):
 
 
 @njit(cache=True, nogil=True)
-def _gather_block(span, by_user, by_item, slab, total, keys, out):
+def _gather_block(span, by_user, by_item, slab, votes, total, keys, out):
     """Items [begin, end): the slab's rows of the item's users added up, the most similar kept."""
     begin, end, first = span
     user_at, user_item = by_user
     item_at, item_user, item_place = by_item
     start, sums = slab
+    own, other, power = votes
     touched = np.empty(len(total) + 1, np.int32)
     for i in range(begin, end):
         n = 0
@@ -229,7 +241,7 @@ def _gather_block(span, by_user, by_item, slab, total, keys, out):
         m = 0
         for t in range(n):
             j = touched[t]
-            keys[m] = packed(j, total[j])
+            keys[m] = packed(j, total[j] ** power * own[i] * other[j])
             m += j != i
             total[j] = 0
         out[0][i] = keep_row(keys, m, out[1][i], out[2][i])
