@@ -88,8 +88,9 @@ class InvertedLists:
         """
         import faiss
 
-        sel = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)
-        how = faiss.SearchParametersIVF(nprobe=effort, sel=sel)
+        made: Any = faiss  # its stubs know nothing of these constructors
+        sel = None if bitmap is None else made.IDSelectorBitmap(bitmap)
+        how = made.SearchParametersIVF(nprobe=effort, sel=sel)
         if self.kind == "ivf-sq8":
             return self.faiss.search(queries, ask + ask // 4, params=how)[1], None
         products, rows = self.faiss.search(queries, ask, params=how)

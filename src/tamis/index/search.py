@@ -127,8 +127,8 @@ class Search:
         """The best of each query's own list of allowed rows, all of them scored."""
         refused = scratch("refused", self.rows, np.bool_)
         score_listed(
-            queries, self.vectors, self.gone, self.side_rows, self.side, *listed, bounds,
-            excluded, refused, item, score,
+            queries, self.vectors, self.gone, self.side_rows, self.side, listed[0], listed[1],
+            bounds, excluded, refused, item, score,
         )  # fmt: skip
 
     def _merge(self, queries, rows, products, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
