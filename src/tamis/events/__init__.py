@@ -8,6 +8,7 @@ from tamis.events.frame import columns_of, dataset_from_frame
 from tamis.events.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.events.guess import Guess, guess_config, write_guess
 from tamis.events.holdout import Holdout, by_time, carve, given, leave_one_out
+from tamis.events.labels import Labels, bucketed, codes_of, spread
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
 from tamis.events.ragged import Ragged
 from tamis.events.read import read_dataset
@@ -28,14 +29,17 @@ __all__ = [
     "FolderSource",
     "Guess",
     "Holdout",
+    "Labels",
     "Ragged",
     "Rejects",
     "Table",
     "Window",
     "at_least",
+    "bucketed",
     "by_time",
     "cache_dir",
     "carve",
+    "codes_of",
     "columns_of",
     "cuts",
     "dataset_from_frame",
@@ -56,6 +60,7 @@ __all__ = [
     "read_interactions",
     "read_pairs",
     "read_sequences",
+    "spread",
     "test_cut",
     "windows",
     "write_guess",

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
 from tamis.cascade import Bool
 from tamis.events import Table
-from tamis.filters._mask import ItemMaskFilter, column_of
+from tamis.filters._state import FilterSettings, ItemMaskFilter, column_of
 from tamis.schema import ConfigError
 
 _TRUE = ("true", "t", "yes", "y", "1")
 _FALSE = ("false", "f", "no", "n", "0")
 
 
-class AvailableConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class AvailableConfig(FilterSettings):
+    """Options of the available filter."""
 
     column: str = "available"
     """Boolean column of the items' table; 0/1 and true/false, yes/no as text are read too."""
@@ -31,13 +28,8 @@ class AvailableFilter(ItemMaskFilter):
 
     Config = AvailableConfig
 
-    def __init__(self, config: AvailableConfig | None = None, **options: Any) -> None:
-        super().__init__()
-        self.config = config or AvailableConfig(**options)
-        self.reason = self.config.reason
-
     def _allowed(self, items: Table) -> Bool:
-        column = column_of(items, self.config.column, "filter `available`")
+        column = column_of(items, self.config.column, self.name)
         if column.dtype != pl.Boolean:
             column = _as_boolean(column)
         return column.fill_null(False).to_numpy().astype(np.bool_)

@@ -11,13 +11,12 @@ from pydantic import Field
 from scipy import sparse
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset
+from tamis.events import Dataset, Labels, spread
 from tamis.index import best_first, offer
 from tamis.recall.base import BaseChannel, ChannelSettings
 from tamis.recall.interactions import distinct_lists, grouped
 from tamis.recall.postings import Chosen, Postings, walk
 from tamis.recall.worth import (
-    Labels,
     behaviours_named,
     births,
     column_of,
@@ -26,7 +25,6 @@ from tamis.recall.worth import (
     log_newness,
     log_worth,
     role_of,
-    spread,
 )
 
 _AUTHORS_PER_BLOCK = 1024

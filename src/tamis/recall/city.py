@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset
+from tamis.events import Dataset, Labels, bucketed, codes_of
 from tamis.recall.base import BaseChannel, ChannelSettings
 from tamis.recall.postings import Chosen, Postings, walk
 from tamis.recall.worth import (
-    Labels,
     births,
-    bucketed,
-    codes_of,
     column_of,
     floored,
     last_event,

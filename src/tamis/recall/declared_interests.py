@@ -10,18 +10,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, item_categories
+from tamis.events import Dataset, Labels, codes_of, item_categories, spread
 from tamis.recall.base import BaseChannel, ChannelSettings
 from tamis.recall.postings import Chosen, Postings, walk
 from tamis.recall.worth import (
-    Labels,
     births,
-    codes_of,
     column_of,
     floored,
     log_worth,
     role_of,
-    spread,
 )
 
 

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Table
+from tamis.events import Dataset, Table, bucketed
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
 from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import bucketed, column_of, liked, log_sums
+from tamis.recall.worth import (
+    column_of,
+    liked,
+    log_sums,
+)
 from tamis.schema import ConfigError
 
 _MOST_VALUES = 100

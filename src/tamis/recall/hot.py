@@ -9,21 +9,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset
+from tamis.events import Dataset, Labels, bucketed, codes_of, spread
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
 from tamis.recall.interactions import interest_of_behaviour
 from tamis.recall.postings import Chosen, Postings, walk
 from tamis.recall.worth import (
-    Labels,
-    bucketed,
-    codes_of,
     column_of,
     counted_events,
     liked,
     log_sums,
     log_worth,
     role_of,
-    spread,
 )
 
 

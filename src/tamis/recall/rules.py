@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Condition, Dataset
+from tamis.events import Condition, Dataset, Labels
 from tamis.index import in_blocks, scratch
 from tamis.recall.base import BaseChannel, ChannelSettings, nothing
 from tamis.recall.postings import Postings, listed
 from tamis.recall.worth import (
     ALWAYS,
     DAY_MS,
-    Labels,
     behaviours_named,
     births,
     column_of,

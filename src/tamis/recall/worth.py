@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, History
-from tamis.events import Dataset, Table, item_categories, parse_times
+from tamis.events import Dataset, Table, parse_times
 from tamis.recall.interactions import interest_of_behaviour
 from tamis.schema import ConfigError, TableConfig, suggest
 
@@ -133,73 +130,6 @@ def log_sums(owner: Int32, weight: Float64, halvings: Float64, n: int) -> Float6
     return top
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The labels (categories, cities …) of N rows; row n's are `code[indptr[n]:indptr[n + 1]]`."""
-
-    names: NDArray[np.str_]
-    """(L,) ascending, lower case: people write Paris and paris."""
-    indptr: Int64
-    code: Int32
-    """Positions in `names`."""
-
-    @classmethod
-    def of(cls, lists: pl.Series) -> Labels:
-        """From a series of lists of texts."""
-        frame = pl.DataFrame({"row": np.arange(len(lists)), "text": lists}).explode("text")
-        frame = frame.with_columns(pl.col("text").cast(pl.String).str.strip_chars())
-        frame = frame.with_columns(pl.col("text").str.to_lowercase())
-        frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text") != "")).unique(
-            ["row", "text"], maintain_order=True
-        )
-        names = frame["text"].unique().sort()
-        codes = pl.DataFrame({"text": names, "code": np.arange(len(names), dtype=np.int32)})
-        frame = frame.join(codes, on="text", how="left", maintain_order="left")
-        counts = np.bincount(frame["row"].to_numpy(), minlength=len(lists))
-        return cls(
-            np.array(names.to_list(), dtype=np.str_),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            frame["code"].to_numpy().astype(np.int32),
-        )
-
-    @classmethod
-    def of_items(cls, items: Table, column: str, separator: str | None) -> Labels:
-        """Of an items' column: one value a row, a list, or text split by `separator`."""
-        return cls.of(item_categories(items, column, separator))
-
-    @property
-    def row(self) -> Int64:
-        """(n,) the row of each label."""
-        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
-
-    def single(self) -> Int32:
-        """(N,) each row's first label, -1 where it has none."""
-        has = np.diff(self.indptr) > 0
-        code = np.full(len(has), -1, np.int32)
-        code[has] = self.code[self.indptr[:-1][has]]
-        return code
-
-
-def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
-    """A users' column as one label a row; numbers are cut at ascending `boundaries`, if any."""
-    if boundaries and column.dtype.is_numeric():
-        values = column.cast(pl.Float64).fill_nan(None)
-        band = np.searchsorted(boundaries, values.fill_null(0).to_numpy(), side="right")
-        column = pl.Series(band).cast(pl.String).to_frame("b").select(
-            pl.when(values.is_not_null()).then(pl.col("b"))
-        )["b"]  # fmt: skip
-    return Labels.of(column.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String)))
-
-
-def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
-    """(n,) positions of `texts` in ascending `names`, -1 where not there; case does not matter."""
-    if not len(names) or not texts:
-        return np.full(len(texts), -1, np.int32)
-    wanted = np.array([text.strip().lower() for text in texts], dtype=np.str_)
-    at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-    return np.where(names[at] == wanted, at, -1).astype(np.int32)
-
-
 def last_event(history: History, counted: Bool, n_items: int) -> Int64:
     """(Q,) place in the history's columns of each query's last event that counts; -1 = none.
 
@@ -219,16 +149,6 @@ def counted_events(history: History, counted: Bool, n_items: int) -> tuple[Int64
     known = (history.item >= 0) & (history.item < n_items)
     at = np.flatnonzero(counted[history.behaviour] & known)
     return np.searchsorted(history.indptr, at, side="right") - 1, at
-
-
-def spread(
-    labels_indptr: Int64, labels: Int32, row: NDArray[Any]
-) -> tuple[NDArray[np.intp], Int32]:
-    """The labels of rows (n,): (place in `row`, label) pairs."""
-    sizes = np.diff(labels_indptr)[row]
-    owner = np.repeat(np.arange(len(row)), sizes)
-    begin = np.repeat(labels_indptr[row] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
-    return owner, labels[begin + np.arange(len(owner))]
 
 
 def behaviours_named(channel: str, data: Dataset, names: tuple[str, ...]) -> Bool:

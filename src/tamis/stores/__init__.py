@@ -1,6 +1,7 @@
 """Online state: what changes while versions stay as they are; one small Protocol per noun."""
 
 from tamis.stores.address import open_leftovers, open_recall
+from tamis.stores.exposure import BloomMonths, BloomShape, month_of
 from tamis.stores.protocols import (
     Leftovers,
     RecallDraft,
@@ -11,12 +12,15 @@ from tamis.stores.protocols import (
 )
 
 __all__ = [
+    "BloomMonths",
+    "BloomShape",
     "Leftovers",
     "RecallDraft",
     "RecallLists",
     "RecallStore",
     "Side",
     "Vectors",
+    "month_of",
     "open_leftovers",
     "open_recall",
 ]

@@ -1,0 +1,50 @@
+"""Nothing that the user is too young for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tamis.cascade import Bool, Candidates, FitContext, Queries
+from tamis.events import Dataset
+from tamis.filters._state import BaseFilter, FilterSettings, numbers_of
+
+
+class AgeLimitConfig(FilterSettings):
+    """Options of the age limit filter."""
+
+    column: str = "min_age"
+    """Items' column of the least age in years; items without one are for everybody."""
+    user_column: str = "age"
+    """Users' column of the age in years; of a band, its lower end."""
+    unknown_age: Annotated[float, Field(ge=0)] = 0
+    """The age taken for users whose age is not known, strangers too: 0 = nothing with a limit."""
+    reason: str = "age limit"
+    """What the trace says of a removed item."""
+
+
+class AgeLimitFilter(BaseFilter):
+    """Removes items whose least age is above the user's."""
+
+    Config = AgeLimitConfig
+
+    def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
+        del context
+        least = numbers_of(data.items, self.config.column, self.name)
+        age = numbers_of(data.users, self.config.user_column, self.name, "user_column")
+        return {
+            "least": np.where(np.isnan(least), -np.inf, least),
+            "age": np.where(np.isnan(age), self.config.unknown_age, age),
+        }
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates the user is old enough for."""
+        least, ages = self.arrays["least"], self.arrays["age"]
+        self._known(candidates, len(least))
+        age = np.full(len(queries), self.config.unknown_age)
+        known = queries.user >= 0
+        age[known] = ages[queries.user[known]]
+        return least[candidates.item] <= age[candidates.query]

@@ -1,0 +1,83 @@
+"""Nothing from an author, or of a category, that the user has blocked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tamis.cascade import Bool, Candidates, FitContext, Queries
+from tamis.events import Dataset, Labels, spread
+from tamis.filters._state import BaseFilter, FilterSettings, codes_named, column_of
+from tamis.schema import ConfigError
+
+
+class BlockedConfig(FilterSettings):
+    """Options of the blocked filter."""
+
+    by: Literal["author", "category"] = "author"
+    """What an event blocks: the item's author, or its category."""
+    behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("block",)
+    """Behaviours that block: "block" on an item, or "dislike" with `after`."""
+    after: Annotated[int, Field(ge=1)] = 1
+    """Events it takes on items of the same author or category."""
+    column: str = ""
+    """The items' column; "" = the one of the author or category that [items] declares."""
+    separator: str = ""
+    """Splits text columns of several values; "" = as [items] declares for its category."""
+    reason: str = ""
+    """What the trace says of a removed item; "" = "blocked author" or "blocked category"."""
+
+
+class BlockedFilter(BaseFilter):
+    """Removes items that share an author (or a category) with what the user has blocked.
+
+    Every author of an item of several is blocked by an event on it, and an item is removed when any
+    of its authors is.
+    """
+
+    Config = BlockedConfig
+
+    def __init__(self, config: BlockedConfig | None = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.reason = self.config.reason or f"blocked {self.config.by}"
+
+    def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
+        by, items = self.config.by, context.items
+        column = self.config.column or (getattr(items, by) if items is not None else None)
+        if not column:
+            raise ConfigError(
+                f"filter `blocked` needs the column of the {by}: declare [items] {by} = "
+                f'"COLUMN", or set the filter\'s `column`'
+            )
+        column_of(data.items, column, self.name)
+        split = self.config.separator
+        if not split and items is not None and column == items.category:
+            split = items.category_separator or ""
+        labels = Labels.of_items(data.items, column, split or None)
+        return {
+            "counted": codes_named(data, self.config.behaviours, self.name),
+            "indptr": labels.indptr,
+            "label": labels.code,
+        }
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates are by nobody, and of no category, that is blocked."""
+        arrays, history = self.arrays, queries.history
+        indptr, label = arrays["indptr"], arrays["label"]
+        self._known(candidates, len(indptr) - 1)
+        known = (history.item >= 0) & (history.item < len(indptr) - 1)
+        at = np.flatnonzero(arrays["counted"][history.behaviour] & known)
+        keep = np.ones(len(candidates), np.bool_)
+        if not len(at):
+            return keep
+        width = int(label.max(initial=0)) + 1
+        query = np.searchsorted(history.indptr, at, side="right") - 1
+        owner, blocked = spread(indptr, label, history.item[at])
+        pairs, times = np.unique(query[owner] * width + blocked, return_counts=True)
+        place, mine = spread(indptr, label, candidates.item)
+        refused = np.isin(candidates.query[place] * width + mine, pairs[times >= self.config.after])
+        keep[place[refused]] = False
+        return keep

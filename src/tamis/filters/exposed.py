@@ -1,0 +1,109 @@
+"""Not what the user was shown lately, clicked or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
+from tamis.events import Dataset
+from tamis.filters._state import FilterSettings, codes_named
+from tamis.schema import ConfigError, NotFittedError
+from tamis.stores import BloomMonths, BloomShape, month_of
+
+
+class ExposedConfig(FilterSettings):
+    """Options of the exposed filter."""
+
+    months: Annotated[int, Field(ge=1, le=64)] = 2
+    """Calendar months (UTC) for which an item counts as shown, the query's own included."""
+    target: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Chance that an item is taken for shown although it was not, over all months together."""
+    per_month: Annotated[int, Field(ge=1)] | None = None
+    """Items shown to a user in a month for which the target holds; memory grows with it. None = the
+    most that the log shows for any user."""
+    behaviours: tuple[str, ...] = ()
+    """Behaviours by which an item counts as shown; () = all impressions."""
+    reason: str = "exposed"
+    """What the trace says of a removed item."""
+
+
+class ExposedFilter:
+    """Removes items that were shown to the user in the last months, by Bloom filters.
+
+    An item that was shown is always removed; of the others, a share below `target` is lost too. It
+    holds what the log knew at the fit; unknown users have been shown nothing.
+    """
+
+    Config = ExposedConfig
+
+    def __init__(self, config: ExposedConfig | None = None, **options: Any) -> None:
+        self.config = config or ExposedConfig(**options)
+        self.reason = self.config.reason
+        self.shown: BloomMonths | None = None
+        """What was shown; None before `fit`."""
+
+    def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
+        """Reads the impressions of the last months of the log."""
+        del context
+        events = data.events
+        at = np.flatnonzero(self._counted(data)[events.behaviour])
+        month = month_of(events.time[at])
+        last = int(month_of(np.array([data.end]))[0])
+        recent = (month > last - self.config.months) & (events.item[at] >= 0)
+        at, month = at[recent], month[recent]
+        user, item = events.user[at].astype(np.int64), events.item[at].astype(np.int64)
+        most = self.config.per_month or _most(user, item, month, last, self.config.months)
+        shape = BloomShape.of(most, self.config.months, self.config.target)
+        self.shown = BloomMonths.create(shape, len(data.users))
+        self.shown.add(user, item, month)
+        return self
+
+    def _counted(self, data: Dataset) -> Bool:
+        if self.config.behaviours:
+            return codes_named(data, self.config.behaviours, "exposed")
+        counted = np.array([b.impression for b in data.behaviours], dtype=np.bool_)
+        if not counted.any():
+            raise ConfigError(
+                "filter `exposed`: no behaviour is an impression; set `impression = true` in its "
+                "[behaviours.*], or name `behaviours` by which an item counts as shown"
+            )
+        return counted
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        """None: a Bloom filter can be asked, not listed."""
+        del queries
+        return None
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates were not shown in the months before the query's time."""
+        month = month_of(queries.time)
+        return ~self._fitted().check(queries.user, candidates.indptr, candidates.item, month)
+
+    def _fitted(self) -> BloomMonths:
+        if self.shown is None:
+            raise NotFittedError(
+                "filter `exposed` is used before fit(data): call fit or load it first"
+            )
+        return self.shown
+
+    def save(self, directory: Path) -> None:
+        """Writes the Bloom filters: `exposure.npy` and `exposure.json`."""
+        self._fitted().save(directory)
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self:
+        """Opens what `save` wrote, memory-mapped."""
+        loaded = cls(config)
+        loaded.shown = BloomMonths.open(directory)
+        return loaded
+
+
+def _most(user: Any, item: Any, month: Any, last: int, months: int) -> int:
+    """The most different items that any user was shown in one of the months, at least 16."""
+    width = int(item.max(initial=0)) + 1
+    different = np.unique((user * months + (last - month)) * width + item)
+    return int(np.unique(different // width, return_counts=True)[1].max(initial=16))

@@ -1,0 +1,27 @@
+"""Not what the user has turned down."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tamis.filters._history import HistoryFilter
+from tamis.filters._state import FilterSettings
+
+
+class HiddenConfig(FilterSettings):
+    """Options of the hidden filter."""
+
+    behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("dislike",)
+    """Behaviours by which a user hides an item: dislike, hide, report."""
+    days: Annotated[float, Field(gt=0)] | None = None
+    """For how long; None = for ever."""
+    reason: str = "hidden"
+    """What the trace says of a removed item."""
+
+
+class HiddenFilter(HistoryFilter):
+    """Removes items that the user has disliked or hidden."""
+
+    Config = HiddenConfig

@@ -1,0 +1,65 @@
+"""Only what may be shown where the user is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade import Bool, Candidates, FitContext, Queries
+from tamis.events import Dataset, Labels, bucketed, codes_of, spread
+from tamis.filters._state import BaseFilter, FilterSettings, column_of
+
+
+class RegionConfig(FilterSettings):
+    """Options of the region filter."""
+
+    column: str = "regions"
+    """Items' column of the regions where an item may be shown: a list, or text with `separator`;
+    an item without any may be shown everywhere."""
+    separator: str = "|"
+    """Splits a text column ("FR|BE")."""
+    user_column: str = "region"
+    """Users' column of the region where the user is."""
+    unknown: Literal["keep", "remove"] = "remove"
+    """Restricted items for users of unknown region."""
+    reason: str = "not in the user's region"
+    """What the trace says of a removed item."""
+
+
+class RegionFilter(BaseFilter):
+    """Removes items whose allowed regions do not hold the user's. Capitals do not matter."""
+
+    Config = RegionConfig
+
+    def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
+        del context
+        column_of(data.items, self.config.column, self.name)
+        allowed = Labels.of_items(data.items, self.config.column, self.config.separator or None)
+        users = column_of(data.users, self.config.user_column, self.name, "user_column")
+        theirs = bucketed(users, ())
+        # a region that no item names is still known: -2, where nothing restricted may be shown
+        number = codes_of(allowed.names, theirs.names.tolist())
+        number = np.append(np.where(number < 0, -2, number), -1).astype(np.int32)
+        return {
+            "indptr": allowed.indptr,
+            "region": allowed.code,
+            "of_user": number[theirs.single()],
+        }
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates may be shown in their user's region."""
+        arrays = self.arrays
+        indptr = arrays["indptr"]
+        self._known(candidates, len(indptr) - 1)
+        home = np.full(len(queries), -1, np.int32)
+        known = queries.user >= 0
+        home[known] = arrays["of_user"][queries.user[known]]
+        mine = home[candidates.query]
+        keep = np.diff(indptr)[candidates.item] == 0
+        place, region = spread(indptr, arrays["region"], candidates.item)
+        keep[place[region == mine[place]]] = True
+        if self.config.unknown == "keep":
+            keep |= mine == -1
+        return keep
