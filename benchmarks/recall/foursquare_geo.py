@@ -1,0 +1,106 @@
+"""Foursquare: the next check-in from the place of the last one, by geohash, against hot.
+
+Options of both channels are chosen one after the other on a time split of the train part; both are
+then fitted on all of it. Nothing is random: every seed gives the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import product
+from math import inf
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from benchmarks.recall import foursquare, peak_mb
+
+from tamis.cascade import Channel, FitContext
+from tamis.evaluate import Judged, judge_channel
+from tamis.events import Dataset, Holdout, by_time
+from tamis.recall import Geohash, Hot
+from tamis.schema import TableConfig
+
+PROTOCOL = (
+    "global time split, cut at 0.9 of the check-ins; asked for: each known user's first check-in "
+    "after the cut, full ranking of all places; where = the last check-in before the cut. Main "
+    "figures: revisits count and nothing is masked; new_*: only places never visited before, "
+    "visited ones masked. Options chosen by hit@50 at a cut at 0.9 of the train part"
+)
+KS = (10, 20, 50)
+_ROLES = TableConfig(path="", id="id", latitude="latitude", longitude="longitude")
+_HALF_LIVES = (7.0, 30.0, 120.0, inf)
+Make = Callable[..., Channel]
+
+
+def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, float]:
+    """The metrics of one seed."""
+    del seed
+    log = foursquare(data)
+    split = by_time(log, first=1, repeats=True)
+    new = by_time(log, first=1)
+    say(f"{len(log.users):,} users, {len(log.items):,} places, {len(log.events):,} check-ins")
+    say(f"asked: {len(split):,} users; {_revisits(split):.1%} of their next places are revisits")
+    began = perf_counter()
+    geo = _chosen(Geohash, _geo_steps(), split.train, say)
+    hot = _chosen(Hot, [{"half_life": value} for value in _HALF_LIVES], split.train, say)
+    chosen = perf_counter() - began
+    found = {"geohash": _judged(Geohash(**geo), split), "hot": _judged(Hot(**hot), split)}
+    fresh = {
+        "geohash": _judged(Geohash(**geo), new, mask=True),
+        "hot": _judged(Hot(**hot), new, mask=True),
+    }
+    for name in found:
+        say(
+            f"{name}: hit@50 {found[name].metrics['hit@50']:.4f}, of new places "
+            f"{fresh[name].metrics['hit@50']:.4f}, {found[name].users_per_second:,.0f} users/s"
+        )
+    return {
+        **found["geohash"].metrics,
+        **{f"hot_{key}": found["hot"].metrics[key] for key in ("hit@10", "hit@20", "hit@50")},
+        **{f"new_{key}": fresh["geohash"].metrics[key] for key in ("hit@10", "hit@50")},
+        "new_hot_hit@50": fresh["hot"].metrics["hit@50"],
+        "users_per_second": found["geohash"].users_per_second,
+        "choose_seconds": chosen,
+        "peak_mb": peak_mb(),
+    }
+
+
+def _geo_steps() -> Iterable[dict[str, Any]]:
+    """Settings of the geohash channel: the cells, the fall with distance, and the memory."""
+    cells = [(4, None), (5, None), (5, 3), (6, 3)]
+    for (precision, coarsest), near, falloff in product(cells, (0.3, 1.0, 3.0), (1.0, 2.0)):
+        for half_life in _HALF_LIVES:
+            yield {
+                "precision": precision,
+                "coarsest": coarsest,
+                "near": near,
+                "falloff": falloff,
+                "half_life": half_life,
+            }
+
+
+def _chosen(
+    make: Make, options: Iterable[dict[str, Any]], train: Dataset, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The options with the best hit@50 on a time split of the train part; ties: the first."""
+    inner = by_time(train, first=1, repeats=True)
+    scored = [(_judged(make(**each), inner).metrics["hit@50"], each) for each in options]
+    best, settings = max(scored, key=lambda pair: pair[0])
+    say(f"{make.__name__}: {settings} chosen of {len(scored)}, hit@50 {best:.4f} there")
+    return settings
+
+
+def _judged(channel: Any, split: Holdout, mask: bool = False) -> Judged:
+    fitted = channel.fit(split.train, FitContext(items=_ROLES))
+    return judge_channel(fitted, split, KS, exclude_seen=mask)
+
+
+def _revisits(split: Holdout) -> float:
+    """The share of targets that their user has visited before."""
+    events = split.train.events
+    base = len(split.train.items)
+    met = np.unique(events.user.astype(np.int64) * base + events.item)
+    asked = split.users[split.targets.query].astype(np.int64) * base + split.targets.values
+    return float(np.isin(asked, met).mean())
