@@ -13,7 +13,8 @@ from tamis.recall.interactions import at_end
 from tamis.recall.retrieval_model import PathModel, _codes
 from tamis.recall.retrieval_paths import Evidence, evidence, reassigned
 from tamis.recall.retrieval_search import Tree, best_paths, recall_items
-from tamis.schema import TrainingError
+from tamis.schema import ConfigError, TrainingError
+from tamis.testing import check_channel
 
 LAYERS, NODES = 3, 4
 
@@ -158,3 +159,13 @@ def test_nothing_to_learn_is_said():
     data = islands(users=2)
     with pytest.raises(TrainingError, match="no user has two liked items"):
         DeepRetrieval().fit(data.as_of(data.events.time[1]))
+
+
+def test_sampled_softmax_and_other_shapes_keep_the_contract():
+    shape = {"layers": 2, "nodes": 3, "paths": 2, "hidden_units": (16,)}
+    check_channel(lambda: DeepRetrieval(full_below=0, penalty=0.0, **shape))
+
+
+def test_more_paths_than_numbers_are_refused():
+    with pytest.raises(ConfigError, match=r"nodes = 4096 in layers = 6 .*2\^62"):
+        DeepRetrieval(nodes=4096, layers=6)

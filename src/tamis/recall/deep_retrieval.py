@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.events import Dataset
@@ -54,6 +54,7 @@ class DeepRetrievalConfig(ChannelSettings):
     targets: Annotated[int, Field(ge=1, le=1000)] = 100
     """Likes after an example's moment that it learns to find, at most."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the user's vector dropped in training."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """logit of the scoring model = cosine / temperature."""
     negatives: Annotated[int, Field(ge=1)] = 2000
@@ -61,8 +62,18 @@ class DeepRetrievalConfig(ChannelSettings):
     full_below: Annotated[int, Field(ge=0)] = 20_000
     """Items up to which the scoring model's softmax runs over all of them."""
     epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the users, each at a new moment of his past."""
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+
+    @model_validator(mode="after")
+    def _numbered(self) -> Self:
+        if self.nodes is not None and self.nodes**self.layers >= 2**62:
+            raise ValueError(
+                f"nodes = {self.nodes} in layers = {self.layers} are more paths than can be "
+                f"numbered (2^62); take fewer of either"
+            )
+        return self
 
 
 class DeepRetrieval(BaseChannel):

@@ -15,7 +15,8 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
-ITEMS_PER_BLOCK = 1024
+ITEMS_PER_BLOCK, BLOCKS = 1024, 16
+"""At least so many items, and about so many blocks: each holds a sum per path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def evidence(
         _sum(bounds, owner, weight, place, chance, total, touched, path[begin:end],
              score[begin:end])  # fmt: skip
 
-    in_blocks(block, items, ITEMS_PER_BLOCK)
+    in_blocks(block, items, max(ITEMS_PER_BLOCK, -(-items // BLOCKS)))
     count = np.bincount(item, targets[2], minlength=items).astype(np.float32)
     return Evidence(path, score, count, number)
 
