@@ -142,9 +142,12 @@ class Asked:
     def of(cls, queries: Queries, counts: Bool, history: int, items: int) -> Asked:
         """items: rows from there on are not known to the model, and are left out."""
         past = queries.history
-        sizes, at = _last(past.indptr, past.item, counts[past.behaviour], history, items)
+        part = slice(past.indptr[0], past.indptr[-1])  # a block of queries shares its batch's
+        item, time, behaviour = (x[part] for x in (past.item, past.time, past.behaviour))
+        bounds = past.indptr - past.indptr[0]
+        sizes, at = _last(bounds, item, counts[behaviour], history, items)
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return cls(Sequences(indptr, past.item[at], past.time[at]), queries.time)
+        return cls(Sequences(indptr, item[at], time[at]), queries.time)
 
     def __len__(self) -> int:
         return len(self.time)
