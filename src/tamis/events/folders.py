@@ -86,15 +86,17 @@ def _beauty(folder: Path) -> Tables:
     items = pl.DataFrame({"item_id": data.items.ids})
     path = folder / "Beauty_item2attributes.json"
     if path.is_file():
-        items = items.with_columns(pl.Series("attributes", _attributes(path, data.items.ids)))
+        items = items.with_columns(
+            pl.Series("attributes", _attributes(path, data.items.ids), pl.String)
+        )
     return {"events": _events(data, LAST_DAY - DAY_S * back), "items": items}
 
 
-def _attributes(path: Path, items: pl.Series) -> list[str]:
-    """Per item its attributes' numbers, joined by |; empty where it has none."""
+def _attributes(path: Path, items: pl.Series) -> list[str | None]:
+    """Per item its attributes' numbers, joined by |; None where it has none."""
     try:
         found: dict[str, list[int]] = json.loads(path.read_text("utf-8"))
-        return ["|".join(map(str, found.get(item, ()))) for item in items.to_list()]
+        return ["|".join(map(str, found.get(item, ()))) or None for item in items.to_list()]
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path.name}: not an object of lists, like {{'4': [1, 2]}} ({error}). Take it from "

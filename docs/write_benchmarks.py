@@ -1,0 +1,57 @@
+"""Writes the tables of docs/recall-benchmarks.md from the kept results; a test compares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("recall-benchmarks.md")
+RESULTS = PAGE.parents[1] / "benchmarks" / "recall" / "results.json"
+HEADLINE = ("hit@10", "ndcg@10", "recall@20", "ndcg@20", "recall@50", "hit@50")
+BEGIN, END = "<!-- results: written by docs/write_benchmarks.py -->", "<!-- /results -->"
+
+
+def page() -> str:
+    """The page with its tables renewed."""
+    text = PAGE.read_text("utf-8")
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    head, _, rest = text.partition(BEGIN)
+    return f"{head}{BEGIN}\n\n{tables(results)}\n{END}{rest.partition(END)[2]}"
+
+
+def tables(results: dict[str, dict[str, Any]]) -> str:
+    """The headline table, then each line's protocol and all that it measured."""
+    if not results:
+        return "No line has been run and kept yet: `make bench-recall KEEP=1`.\n"
+    shown = [key for key in HEADLINE if any(key in r["metrics"] for r in results.values())]
+    lines = [
+        f"| line | {' | '.join(shown)} | seeds | seconds | peak MB |",
+        f"|---|{'---|' * (len(shown) + 3)}",
+    ]
+    for name, result in results.items():
+        cells = [figure(result, key) for key in shown]
+        cells += [str(result["seeds"]), f"{result['seconds']:,.0f}", f"{result['peak_mb']:,}"]
+        lines.append(f"| [{name}](#{name}) | {' | '.join(cells)} |")
+    parts = ["\n".join(lines) + "\n"]
+    for name, result in results.items():
+        rest = [key for key in result["metrics"] if key not in shown]
+        rows = "".join(f"| {key} | {figure(result, key)} |\n" for key in rest)
+        measured = f"\n| measured beside | mean ± sd |\n|---|---|\n{rows}" if rest else ""
+        told = result["protocol"].rstrip(".")
+        parts.append(f"### {name}\n\n{told[:1].upper()}{told[1:]}.\n{measured}")
+    return "\n".join(parts)
+
+
+def figure(result: dict[str, Any], key: str) -> str:
+    """The mean, with its standard deviation where there is more than one seed; – where unknown."""
+    if key not in result["metrics"]:
+        return "–"
+    mean, sd = result["metrics"][key], result["sd"].get(key, 0.0)
+    many = abs(mean) >= 10
+    told = f"{mean:,.1f}" if many else f"{mean:.4f}"
+    return told + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}") * (result["seeds"] > 1)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
