@@ -91,7 +91,7 @@ class TwoTower(BaseChannel):
         random = np.random.default_rng(context.seed)
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = TowerObjective(choice.loss, mixture, c.margin)
-        options = self._fit_options(context, choice.epochs, warm)
+        options = self._fit_options(context, choice, warm)
         self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
@@ -114,14 +114,15 @@ class TwoTower(BaseChannel):
         kept, valid = held_out(likes, choice.history, start, context.seed)
         return valid, kept
 
-    def _fit_options(self, context: FitContext, epochs: int, warm: bool) -> FitOptions:
+    def _fit_options(self, context: FitContext, choice: Choices, warm: bool) -> FitOptions:
         c = self.config
         return FitOptions(
-            epochs=c.warm_epochs if warm else epochs,
+            epochs=c.warm_epochs if warm else choice.epochs,
             batch_size=c.batch_size,
             learning_rate=c.learning_rate,
             embedding_learning_rate=c.learning_rate,
-            embedding_optimiser="lazyadam",
+            # a user comes once an epoch, while the full softmax touches all items at every step
+            embedding_optimiser="adam" if choice.examples == "splits" else "lazyadam",
             l2=c.l2,
             patience=PATIENCE,
             seed=context.seed,

@@ -10,7 +10,7 @@ from tamis.train.metrics import auc, grouped_ndcg, log_loss
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective
 from tamis.train.options import Epoch, FitOptions, FitResult
-from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, tables_of
+from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
 __all__ = [
     "SAMPLERS",
@@ -32,6 +32,7 @@ __all__ = [
     "RowAdagrad",
     "RowOptimiser",
     "Source",
+    "WholeAdam",
     "auc",
     "batches",
     "check_labels",

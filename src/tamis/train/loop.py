@@ -19,7 +19,7 @@ from tamis.train.hardware import peak_mb, torch_threads, use_bfloat16
 from tamis.train.objective import Objective
 from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.progress import progress_bar
-from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, tables_of
+from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
 
 def fit(
@@ -170,7 +170,8 @@ def optimisers(
     tables = tables_of(model)
     fused = {id(table.weight) for table in tables}
     rest = [p for p in model.parameters() if id(p) not in fused and p.requires_grad]
-    kind = RowAdagrad if options.embedding_optimiser == "rowadagrad" else LazyAdam
+    kinds = {"rowadagrad": RowAdagrad, "lazyadam": LazyAdam, "adam": WholeAdam}
+    kind = kinds[options.embedding_optimiser]
     chosen: list[RowOptimiser | torch.optim.Optimizer] = []
     if tables:
         chosen.append(kind(tables, options.embedding_learning_rate, options.l2))
@@ -180,7 +181,7 @@ def optimisers(
 
 
 def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optimizer:
-    """AdamW whose decay spares biases and gains; Adam where nothing decays, or all as a gradient."""
+    """AdamW whose decay spares biases and gains; or Adam, whose decay is part of the gradient."""
     betas = (0.9, options.beta2)
     if not options.weight_decay:
         return torch.optim.Adam(

@@ -17,7 +17,8 @@ class FitOptions:
     """Of the dense weights (Adam)."""
     embedding_learning_rate: float = 0.1
     """Of the fused embedding's rows."""
-    embedding_optimiser: Literal["rowadagrad", "lazyadam"] = "rowadagrad"
+    embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
+    """Row-wise Adagrad or Adam on the rows of the batch, or Adam on all rows ever touched."""
     l2: float = 0.0
     """Weight decay of the embedding rows a batch touches."""
     dense_l2: float = 0.0

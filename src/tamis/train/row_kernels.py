@@ -80,3 +80,25 @@ def update_adam(
             first[row, d] = m
             second[row, d] = v
             weight[row, d] -= rate * m / (np.sqrt(v) * correction + eps)
+
+
+@njit(cache=True, nogil=True)
+def update_adam_all(
+    weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction
+):  # type: ignore[no-untyped-def]
+    """Adam on every learning row that was ever touched; the gradient of rows not among the n
+    touched ones is zero, but their moments go on moving them."""
+    dim = weight.shape[1]
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for row in range(len(weight)):
+        s = slot[row]
+        if s == FROZEN or (s < 0 and second[row, 0] == zero):
+            continue
+        slot[row] = -1
+        for d in range(dim):
+            g = sums[s, d] + l2 * weight[row, d] if s >= 0 else zero
+            m = beta1 * first[row, d] + (one - beta1) * g
+            v = beta2 * second[row, d] + (one - beta2) * g * g
+            first[row, d] = m
+            second[row, d] = v
+            weight[row, d] -= rate * m / (np.sqrt(v) * correction + eps)

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn import FusedEmbedding, RowGradient
-from tamis.train.row_kernels import FROZEN, sum_row_gradients, update_adagrad, update_adam
+from tamis.train.row_kernels import (
+    FROZEN,
+    sum_row_gradients,
+    update_adagrad,
+    update_adam,
+    update_adam_all,
+)
 
 
 class RowOptimiser(ABC):
@@ -113,6 +119,7 @@ class LazyAdam(RowOptimiser):
 
     state_names = ("first", "second")
     beta1, beta2, eps = 0.9, 0.999, 1e-8
+    kernel = staticmethod(update_adam)
 
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
         return {name: torch.zeros_like(table.weight.detach()) for name in self.state_names}
@@ -126,7 +133,7 @@ class LazyAdam(RowOptimiser):
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
     ) -> None:
         rate, correction = self._corrections()
-        update_adam(
+        self.kernel(
             table.weight.detach().numpy(), state["first"].numpy(), state["second"].numpy(),
             scratch.slot, scratch.touched, scratch.sums, n, np.float32(rate), np.float32(self.l2),
             np.float32(self.beta1), np.float32(self.beta2), np.float32(self.eps),
@@ -141,6 +148,28 @@ class LazyAdam(RowOptimiser):
         second = self.beta2 * state["second"][rows] + (1.0 - self.beta2) * grad.square()
         state["first"][rows], state["second"][rows] = first, second
         weight[rows] -= rate * first / (second.sqrt() * correction + self.eps)
+
+
+class WholeAdam(LazyAdam):
+    """Adam proper: the moments of rows that a batch does not touch decay and go on moving them.
+
+    A step costs what all rows cost that were ever touched. Worth it where most rows are touched by
+    every step anyway (a full softmax) and the others seldom: their few gradients then count as
+    much as they should.
+    """
+
+    kernel = staticmethod(update_adam_all)
+
+    def _update_torch(
+        self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
+    ) -> None:
+        rate, correction = self._corrections()
+        first, second = state["first"], state["second"]
+        first *= self.beta1
+        second *= self.beta2
+        first[rows] += (1.0 - self.beta1) * grad
+        second[rows] += (1.0 - self.beta2) * grad.square()
+        weight -= rate * first / (second.sqrt() * correction + self.eps)
 
 
 def tables_of(model: nn.Module) -> list[FusedEmbedding]:
