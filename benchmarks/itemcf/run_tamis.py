@@ -11,7 +11,7 @@ from tamis.events import Dataset, Events, Table
 from tamis.recall import ItemCF
 from tamis.schema import Behaviour
 
-BATCH = 8192
+BATCH = 4096
 """Users whose queries are in memory at once."""
 imported = peak_mb()
 user, item, users, items, out, repeats, options = arguments()

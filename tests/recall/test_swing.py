@@ -110,7 +110,7 @@ def test_equals_the_definition(log, alpha, fit_last, most_users, prune):
 def test_recall_sums_the_votes(log, recency):
     data = log_of([(0, 0, 0), *log])
     found = (
-        Swing(recency=recency)
+        Swing(**{**PLAIN, "recency": recency})
         .fit(data)
         .recall(at_end(data, np.arange(6, dtype=np.int32), exclude_seen=False), 6)
     )

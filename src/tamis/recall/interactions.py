@@ -46,9 +46,7 @@ class Interests:
 
     def transposed(self, n: int) -> Interests:
         """The same pairs grouped by `other`, of which there are n."""
-        owner = np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int32), np.diff(self.indptr))
-        indptr, order = grouped(self.other, n)
-        return Interests(indptr, owner[order], self.value[order])
+        return Interests(*_transposed(self.indptr, self.other, self.value, n))
 
 
 def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
@@ -58,16 +56,11 @@ def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
 
 def interests(data: Dataset, last: int | None = None) -> Interests:
     """Each user's distinct positive items, most recent first, at most `last` per user."""
-    r_of = interest_of_behaviour(data.behaviours)
-    positive = np.flatnonzero(data.positive)
-    users = data.events.user[positive]
-    indptr, order = grouped(users, len(data.users))
-    at = positive[order]
-    limit = len(at) + 1 if last is None else last
-    return Interests(
-        *distinct_lists(indptr, data.events.item[at], r_of[data.events.behaviour[at]], limit,
-                        len(data.items))
-    )  # fmt: skip
+    events = data.events
+    indptr, order = grouped(events.user, len(data.users))
+    value = interest_of_behaviour(data.behaviours)[events.behaviour]
+    limit = len(order) + 1 if last is None else last
+    return Interests(*_latest_lists(indptr, order, events.item, value, limit, len(data.items)))
 
 
 @njit(cache=True, nogil=True)
@@ -125,3 +118,51 @@ def distinct_lists(indptr, item, value, limit, n_items):
         )
         out_indptr[u + 1] = at
     return out_indptr, out_item[:at].copy(), out_value[:at].copy()
+
+
+@njit(cache=True, nogil=True)
+def _latest_lists(indptr, order, item, value, limit, n_items):
+    """`distinct_lists` of the events that `order` brings together; nothing is copied for it."""
+    slot = np.zeros(n_items, np.int32)
+    out_indptr = np.zeros(len(indptr), np.int64)
+    out_item = np.empty(len(order), np.int32)
+    out_value = np.empty(len(order), np.float32)
+    at = 0
+    for u in range(len(indptr) - 1):
+        begin = at
+        for o in range(indptr[u + 1] - 1, indptr[u] - 1, -1):
+            e = order[o]
+            i = item[e]
+            if value[e] < 0 or i < 0:
+                continue
+            if slot[i]:
+                place = begin + slot[i] - 1
+                out_value[place] = max(out_value[place], value[e])
+            elif at - begin < limit:
+                out_item[at], out_value[at] = i, value[e]
+                at += 1
+                slot[i] = at - begin
+        for s in range(begin, at):
+            slot[out_item[s]] = 0
+        out_indptr[u + 1] = at
+    if at > 0.9 * len(order):  # a copy would take more than the rest that it frees
+        return out_indptr, out_item[:at], out_value[:at]
+    return out_indptr, out_item[:at].copy(), out_value[:at].copy()
+
+
+@njit(cache=True, nogil=True)
+def _transposed(indptr, other, value, n):
+    """Lists of (other, value) by owner, as lists of (owner, value) by other, owners ascending."""
+    out_indptr = np.zeros(n + 1, np.int64)
+    for j in other:
+        out_indptr[j + 1] += 1
+    for j in range(n):
+        out_indptr[j + 1] += out_indptr[j]
+    place = out_indptr[:-1].copy()
+    out_owner, out_value = np.empty(len(other), np.int32), np.empty(len(other), np.float32)
+    for u in range(len(indptr) - 1):
+        for e in range(indptr[u], indptr[u + 1]):
+            j = other[e]
+            out_owner[place[j]], out_value[place[j]] = u, value[e]
+            place[j] += 1
+    return out_indptr, out_owner, out_value

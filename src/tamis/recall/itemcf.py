@@ -85,9 +85,7 @@ class ItemCF(Neighbourhood):
         n = len(by_item.indptr) - 1
         if self.config.similarity == "count":
             return np.ones(n, np.float32), np.ones(n, np.float32)
-        owner = np.repeat(np.arange(n), np.diff(by_item.indptr))
-        squares = by_item.value.astype(np.float64) ** 2
-        norm = np.bincount(owner, weights=squares, minlength=n)  # Σ_u r_ui²
+        norm = _squares(by_item.indptr, by_item.value)
         liked = (norm**self.config.asymmetry).astype(np.float32)
         recalled = (norm ** (1 - self.config.asymmetry)).astype(np.float32)
         return (recalled, liked) if self.config.prune == "candidate" else (liked, recalled)
@@ -101,6 +99,16 @@ def _discounts(lengths: Int64, kind: str) -> Float32:
         "none": np.ones(len(lengths)),
     }[kind]
     return discount.astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _squares(indptr, value):
+    """(N,) Σ_u r_ui²."""
+    norm = np.zeros(len(indptr) - 1, np.float64)
+    for i in range(len(norm)):
+        for e in range(indptr[i], indptr[i + 1]):
+            norm[i] += np.float64(value[e]) ** 2
+    return norm
 
 
 @njit(cache=True, nogil=True)
