@@ -61,8 +61,8 @@ class Offline(BaseChannel):
 
     When to use: recall is too slow to compute in a request (large networks, no index), or is shared
     with services that only read Redis; and histories may be a batch old.
-    Cost: fitting is the inner channel's; recall is one read (0.01 ms from files, under 0.1 ms from a
-    near Redis server); the store takes 8 bytes per user and item.
+    Cost: fitting is the inner channel's; recall is one read (0.01 ms from files, under 0.1 ms from
+    a near Redis server); the store takes 8 bytes per user and item.
     Source: the classic "recall offline into a key-value store, rank online"; Covington et al. 2016,
     Deep neural networks for YouTube recommendations.
     """
