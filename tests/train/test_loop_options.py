@@ -1,0 +1,97 @@
+"""What a fit may be told: when to look, how to decay, how to begin, in what order."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from tamis.schema import TrainingError
+from tamis.train import FitOptions, Order, fit
+
+
+class Numbers:
+    """Rows 0 … n − 1; a batch is its rows."""
+
+    def __init__(self, n=6):
+        self.n, self.taken = n, []
+
+    def __len__(self):
+        return self.n
+
+    def take(self, index, device="cpu"):
+        self.taken.append(index.tolist())
+        return index.float()
+
+
+class Odd(Numbers):
+    """Rows with an order of their own: one batch of odd rows, one of even ones."""
+
+    def order(self, batch_size, generator):
+        assert isinstance(generator, torch.Generator)
+        odd, even = torch.arange(1, self.n, 2), torch.arange(0, self.n, 2)
+        return Order(torch.cat([odd, even]), [0, len(odd), self.n])
+
+
+@dataclass
+class Still:
+    """A loss whose gradient is zero, and validation by a given list."""
+
+    values: tuple = ()
+    by_group: bool = False
+    looks: int = 0
+
+    def loss(self, model, batch):
+        return 0.0 * sum(w.sum() for w in model.parameters()) * batch.mean()
+
+    def evaluate(self, model, valid, device):
+        self.looks += 1
+        return {"value": self.values[self.looks - 1]}
+
+
+def test_it_looks_every_so_many_epochs_and_after_the_last():
+    objective = Still((0.1, 0.2, 0.3))
+    options = FitOptions(epochs=7, evaluate_every=3, patience=99)
+    result = fit(nn.Linear(2, 1), Numbers(), objective, valid=object(), options=options)
+    assert [e.epoch for e in result.history if e.metrics] == [3, 6, 7]
+    assert result.best_epoch == 7
+
+
+def test_patience_counts_epochs_between_looks_too():
+    options = FitOptions(epochs=50, evaluate_every=2, patience=4)
+    falling = Still((0.5, 0.4, 0.3, 0.2))
+    result = fit(nn.Linear(2, 1), Numbers(), falling, valid=object(), options=options)
+    assert result.best_epoch == 2
+    assert len(result.history) == 6
+
+
+def test_decoupled_decay_shrinks_matrices_and_spares_biases():
+    model = nn.Linear(3, 2)
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    options = FitOptions(epochs=1, batch_size=2, learning_rate=0.1, weight_decay=0.5)
+    fit(model, Numbers(6), Still(), options=options)
+    torch.testing.assert_close(model.weight.detach(), weight * (1 - 0.1 * 0.5) ** 3)
+    torch.testing.assert_close(model.bias.detach(), bias)
+    with pytest.raises(TrainingError, match="either dense_l2 or weight_decay"):
+        fit(model, Numbers(), Still(), options=FitOptions(dense_l2=0.1, weight_decay=0.1))
+
+
+def test_the_learning_rate_rises_from_nothing():
+    """Along a constant slope each of Adam's steps is as long as the learning rate."""
+    model = nn.Linear(1, 1)
+    before = model.weight.detach().clone()
+    options = FitOptions(epochs=1, batch_size=1, learning_rate=0.1, warmup_steps=4)
+    fit(model, Numbers(7), Slope(), options=options)
+    moved = 0.1 * (0.25 + 0.5 + 0.75 + 1 + 1 + 1 + 1)
+    assert float((before - model.weight).detach()) == pytest.approx(moved, rel=1e-3)
+
+
+class Slope(Still):
+    def loss(self, model, batch):
+        return model.weight.sum()
+
+
+def test_rows_may_bring_an_order_of_their_own():
+    rows = Odd(5)
+    fit(nn.Linear(2, 1), rows, Still(), options=FitOptions(epochs=2))
+    assert rows.taken == [[1, 3], [0, 2, 4]] * 2
