@@ -33,6 +33,8 @@ PROMISED = (
 )
 """The lines that the docs promise; others found beside them come after."""
 
+LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMBA")
+"""Whose threads are set, by NAME_NUM_THREADS."""
 Result = dict[str, Any]
 
 
@@ -55,7 +57,7 @@ def one_seed(name: str, seed: int, given: argparse.Namespace) -> Result | str:
     """What the line's process answers, or in words why it did not."""
     words = [sys.executable, "-m", "benchmarks.recall", name, str(seed)]
     words += [str(Path(given.data).resolve())] if given.data else []
-    threads = {f"{lib}_NUM_THREADS": str(given.threads) for lib in ("OMP", "MKL", "OPENBLAS")}
+    threads = {f"{lib}_NUM_THREADS": str(given.threads) for lib in LIBRARIES}
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
         words,

@@ -100,7 +100,7 @@ def leave_one_out(
         users=asked,
         time=events.time[at],
         targets=Ragged(np.arange(len(asked) + 1, dtype=np.int64), events.item[at]),
-        protocol=f"leave-one-out: {told}; {many}",
+        protocol=f"leave-one-out: {told}; asked at the moment of that event; {many}",
     )
 
 
@@ -215,17 +215,19 @@ def by_time(
         users=users,
         time=np.full(len(users), cut, np.int64),
         targets=targets,
-        protocol=_time_words(share, cut, len(users), first, repeats),
+        protocol=_time_words(share, cut, len(users), first, repeats, strangers),
     )
 
 
-def _time_words(share: float, cut: int, users: int, first: int | None, repeats: bool) -> str:
+def _time_words(
+    share: float, cut: int, users: int, first: int | None, repeats: bool, strangers: bool
+) -> str:
     moment = np.datetime64(cut, "ms").astype("datetime64[s]")
     what = "positive events" if first is None else f"first {first} positive event(s)"
     new = "" if repeats else " of items not met before"
     return (
         f"global time split at {share:.0%} of the events ({moment}): {what} after it{new}; "
-        f"{users:,} users"
+        f"{users:,} users{'' if strangers else ' with a past'}"
     )
 
 
