@@ -215,9 +215,10 @@ def test_what_was_ranked_and_not_shown_is_recalled_at_the_next_request(films, ta
     assert second.degraded == ()
 
 
-def test_strangers_are_answered_without_a_list(films, tamis_cli):
-    assert tamis_cli("recall", films, "--all-users").code == 0
-    answer = tamis.open(films).recommend("nobody", 10)
+def test_strangers_are_answered_without_a_list(films):
+    project = tamis.open(films)
+    assert project.recall().users == 120
+    answer = project.recommend("nobody", 10)
     assert (answer.known, answer.degraded, len(answer.items)) == (False, (), 10)
 
 

@@ -14,6 +14,7 @@ from tamis.schema import ConfigError, ProjectConfig, load_config
 
 if TYPE_CHECKING:
     from tamis.jobs.evaluation import Evaluation
+    from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.training import TrainReport
     from tamis.jobs.versioning import VersionLine
 
@@ -72,6 +73,12 @@ class Project:
 
         return evaluate(self.root, **options)
 
+    def recall(self, **options: Any) -> RecallReport:
+        """Recalls for all users into a store; see `jobs.recall`."""
+        from tamis.jobs.offline_recall import recall
+
+        return recall(self.root, **{"all_users": True, **options})
+
     def versions(self, **options: Any) -> Sequence[VersionLine]:
         """The project's versions, oldest first; see `jobs.versions`."""
         from tamis.jobs.versioning import versions
@@ -89,7 +96,7 @@ class Project:
 
 
 def open(project: Path | str) -> Project:
-    """A project's folder as an object: train, evaluate, recommend, versions, doctor.
+    """A project's folder as an object: train, evaluate, recall, recommend, versions, doctor.
 
     Raises ConfigError where the folder has no `tamis.toml`.
     """
