@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from tamis.nn.layers import linear
 
+_softmax_backward = torch.ops.aten._softmax_backward_data.default
 TIME_BUCKETS = 64
 TIME_RATIO = 0.301
 """Bucket of a gap of s seconds: ⌊ln(1 + s) / TIME_RATIO⌋; the last one holds all above 5 years."""
@@ -105,7 +106,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         q, k, v, weights = ctx.saved_tensors
         by_weight = torch.bmm(grad, v.transpose(1, 2))
-        by_score = torch._softmax_backward_data(by_weight, weights, -1, weights.dtype)
+        by_score = _softmax_backward(by_weight, weights, -1, weights.dtype)
         by_q = torch.bmm(by_score, k).mul_(ctx.scale)
         by_k = torch.bmm(by_score.transpose(1, 2), q).mul_(ctx.scale)
         by_bias = None

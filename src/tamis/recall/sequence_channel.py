@@ -213,17 +213,16 @@ class SequenceChannel(BaseChannel):
         windows = Windows(sequences, c.history, c.windows)
         steps = -(-len(windows) // c.batch_size)
         every = max(c.evaluate_every, -(-LOOK_STEPS // steps))
-        if epochs is None:
-            epochs = c.epochs or max(EPOCHS, -(-STEPS // steps))
-            if valid is None and c.held_out > 0:
-                epochs = min(epochs, UNJUDGED_EPOCHS)
+        most = c.epochs or max(EPOCHS, -(-STEPS // steps))
+        if valid is None and c.held_out > 0:
+            most = min(most, UNJUDGED_EPOCHS)
         return fit(
             model,
             windows,
             objective,  # type: ignore[arg-type]
             valid=valid,
             options=FitOptions(
-                epochs=epochs,
+                epochs=epochs or most,
                 batch_size=c.batch_size,
                 learning_rate=c.learning_rate,
                 embedding_learning_rate=c.learning_rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -143,7 +143,7 @@ class Asked:
         """items: rows from there on are not known to the model, and are left out."""
         past = queries.history
         part = slice(past.indptr[0], past.indptr[-1])  # a block of queries shares its batch's
-        item, time, behaviour = (x[part] for x in (past.item, past.time, past.behaviour))
+        item, time, behaviour = past.item[part], past.time[part], past.behaviour[part]
         bounds = past.indptr - past.indptr[0]
         sizes, at = _last(bounds, item, counts[behaviour], history, items)
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -185,17 +185,11 @@ class HeldOut:
     def take(self, rows: Int64) -> HeldOut:
         """Some of the questions."""
         past = self.asked.sequences
-        (a, item), (_, time) = (_lists(past.indptr, x, rows) for x in (past.item, past.time))
-        b, exclude = _lists(self.exclude_indptr, self.exclude, rows)
-        c, target = _lists(self.target_indptr, self.target, rows)
-        return replace(
-            self,
-            asked=Asked(Sequences(a, item, time), self.asked.time[rows]),
-            exclude_indptr=b,
-            exclude=exclude,
-            target_indptr=c,
-            target=target,
-        )
+        a, at = _lists(past.indptr, rows)
+        b, exclude = _lists(self.exclude_indptr, rows)
+        c, target = _lists(self.target_indptr, rows)
+        asked = Asked(Sequences(a, past.item[at], past.time[at]), self.asked.time[rows])
+        return HeldOut(asked, b, self.exclude[exclude], c, self.target[target])
 
 
 def last_held_out(sequences: Sequences, users: Int64, history: int) -> HeldOut:
@@ -219,10 +213,10 @@ def last_held_out(sequences: Sequences, users: Int64, history: int) -> HeldOut:
     return HeldOut(asked, bounds.astype(np.int64), had[new], ones, target)
 
 
-def _lists(indptr: Int64, values: NDArray[np.integer], rows: Int64):  # type: ignore[no-untyped-def]
+def _lists(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
+    """Bounds of the lists `rows` end to end, and the places of their values."""
     sizes = np.diff(indptr)[rows]
-    at = _spans(indptr[rows], sizes)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), values[at]
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), _spans(indptr[rows], sizes)
 
 
 def _spans(begin: Int64, size: Int64) -> Int64:
