@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -91,13 +92,20 @@ def summary(name: str, runs: list[Result], seconds: float) -> Result:
         "protocol": runs[0]["protocol"],
         "seconds": round(seconds, 1),
         "seeds": len(runs),
-        "sd": {key: _short(stdev(v) if len(v) > 1 else 0.0) for key, v in values.items()},
+        "sd": {key: _short(_spread(v)) for key, v in values.items()},
         "peak_mb": round(max(run["peak_mb"] for run in runs)),
     }
 
 
-def _short(value: float) -> float:
-    """Five significant digits below 10, two decimals above."""
+def _spread(values: list[float]) -> float:
+    """The standard deviation over the seeds; 0 of one seed, and of what is not always finite."""
+    return stdev(values) if len(values) > 1 and all(map(isfinite, values)) else 0.0
+
+
+def _short(value: float) -> float | None:
+    """Five significant digits below 10, two decimals above; None (JSON's null) if not finite."""
+    if not isfinite(value):
+        return None
     return float(f"{value:.5g}") if abs(value) < 10 else round(value, 2)
 
 
@@ -128,12 +136,16 @@ def table(results: list[Result]) -> Table:
             continue
         sd = result["sd"]
         cells = [
-            f"{key} {value:g}" + (f" ± {sd[key]:.2g}" if sd[key] else "")
+            f"{key} –" if value is None else f"{key} {value:g}" + _plus(sd[key])
             for key, value in result["metrics"].items()
         ]
         row = [str(result["seeds"]), f"{result['seconds']:,.0f}", f"{result['peak_mb']:,}"]
         out.add_row(result["name"], "\n".join(cells), *row)
     return out
+
+
+def _plus(sd: float) -> str:
+    return f" ± {sd:.2g}" if sd else ""
 
 
 def keep(results: list[Result]) -> None:

@@ -45,9 +45,9 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
 
 def figure(result: dict[str, Any], key: str) -> str:
     """The mean, with its standard deviation where there is more than one seed; – where unknown."""
-    if key not in result["metrics"]:
+    mean, sd = result["metrics"].get(key), result["sd"].get(key, 0.0)
+    if mean is None:
         return "–"
-    mean, sd = result["metrics"][key], result["sd"].get(key, 0.0)
     many = abs(mean) >= 10
     told = f"{mean:,.1f}" if many else f"{mean:.4f}"
     return told + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}") * (result["seeds"] > 1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,14 @@ def test_the_summary_is_the_mean_over_the_seeds(harness):
     assert told["sd"]["hit@10"] == pytest.approx(0.14142, abs=1e-5)
     assert (told["seconds"], told["seeds"], told["peak_mb"]) == (12.3, 2, 30)
     assert harness.summary("x", runs[:1], 1)["sd"] == {"hit@10": 0.0, "users_per_second": 0.0}
+
+
+def test_what_is_not_finite_is_null(harness):
+    runs = [{"metrics": {"s": value}, "protocol": "p", "peak_mb": 1} for value in (2.0, np.inf)]
+    told = harness.summary("x", runs, 1)
+    assert json.dumps(told["metrics"]) == '{"s": null}'
+    assert told["sd"] == {"s": 0.0}
+    assert harness.table([told]).row_count == 1
 
 
 def test_a_line_on_another_file_ends_in_json(tmp_path):
