@@ -63,6 +63,7 @@ TABLE = [("a", "x", 978300760000), ("b", "y", 978300761000), ("a", "y", 97830076
         ("log.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\r\n"
          "a\tx\t4\t978300760\r\nb\ty\t2\t978300761\r\na\ty\t5\t978300762\r\n"),
         ("u.data", "b\ty\t2\t978300761\na\tx\t4\t978300760\na\ty\t5\t978300762\n"),
+        ("ratings.dat", "a::x::4::978300760\nb::y::2::978300761\na::y::5::978300762\n"),
         ("checkins.txt", "a\tx\t978300760.0\nb\ty\t978300761.0\na\ty\t978300762.0\n"),
         ("log.jsonl", '{"user":"a","item":"x","time":978300760}\n'
          '{"user":"b","item":"y","time":978300761}\n{"user":"a","item":"y","time":978300762}\n'),
@@ -71,7 +72,7 @@ TABLE = [("a", "x", 978300760000), ("b", "y", 978300761000), ("a", "y", 97830076
 def test_the_format_is_guessed(tmp_path, name, text):
     data = read_interactions(write(tmp_path, name, text))
     assert log(data) == TABLE
-    if "rating" in text:
+    if "rating" in text or name.endswith("dat"):
         assert data.events.value.tolist() == [4, 2, 5]
 
 

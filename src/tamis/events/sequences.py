@@ -197,6 +197,8 @@ def _dataset(users: Table, items: Table, pairs: pl.DataFrame, time: Int64) -> Da
 
 def _separator(line: str) -> str:
     """The commonest of the separators in a line; a blank where there is none."""
+    if "::" in line:  # GroupLens' ratings.dat
+        return "::"
     best = max(SEPARATORS, key=line.count)
     return best if best in line else " "
 

@@ -88,7 +88,7 @@ def read_table(
         DataError: the file cannot be used at all.
     """
     raw = read_raw(root / config.path, config.path, config.separator)
-    keys = ("id", "title", "category", "author", "published")
+    keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}
     require_columns(raw, declared, name)
     sieve = start_sieve(raw, rejects)
