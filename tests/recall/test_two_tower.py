@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import FitContext
+from tamis.cascade import FitContext, Ragged, Valid
 from tamis.events import Table
 from tamis.recall.interactions import at_end
 from tamis.recall.tower_examples import Likes, Positives, TowerBatch, TowerExamples
@@ -18,6 +18,7 @@ from tamis.recall.tower_losses import TowerObjective
 from tamis.recall.tower_model import TwoTowers
 from tamis.recall.tower_networks import TowerShape
 from tamis.recall.tower_sequences import SEQUENCES
+from tamis.recall.tower_valid import held_out
 from tamis.recall.two_tower import TwoTower, _served
 from tamis.schema import (
     Behaviour,
@@ -132,6 +133,48 @@ def test_a_log_without_times_is_split_at_random():
             assert wanted
         sizes.append(int((batch.history[0] != 10).sum()))
     assert set(sizes) == set(range(6))
+
+
+def test_what_a_fit_stops_by_is_not_learnt():
+    data = two_clans(60, 16)
+    likes = Likes.of(data)
+    kept, valid = held_out(likes, 8, 10, seed=0)
+    assert len(valid) == 6
+    for q, user in enumerate(valid.user.tolist()):
+        mine = likes.item[likes.indptr[user] : likes.indptr[user + 1]]
+        left = kept.item[kept.indptr[user] : kept.indptr[user + 1]]
+        assert sorted([*left, *valid.targets[q]]) == sorted(mine.tolist())
+        assert 1 <= len(valid.targets[q]) <= 1 + len(mine) // 5
+        assert valid.exclude[q].tolist() == sorted(left.tolist())
+        past = [x - 10 - FIRST for x in valid.history[q].tolist() if x != 10]
+        assert past == left[::-1][:8].tolist()
+    others = np.setdiff1d(np.arange(60), valid.user)
+    np.testing.assert_array_equal(np.diff(kept.indptr)[others], np.diff(likes.indptr)[others])
+
+
+def test_a_fit_stops_by_the_contexts_validation():
+    data = two_clans()
+    asked = at_end(data, np.arange(24, dtype=np.int32))
+    clan = [np.arange(16, dtype=np.int32)[u % 2 :: 2] for u in range(24)]
+    targets = [np.setdiff1d(clan[u], asked.exclude[u]) for u in range(24)]
+    valid = Valid(asked, Ragged.of(targets))
+    channel = TwoTower(**{**FAST, "epochs": 60}).fit(data, FitContext(valid=valid))
+    assert len(channel.training.history) < 60
+    assert channel.training.best["ndcg"] > 0.9
+    nothing = Valid(asked, Ragged.empty(24))
+    assert len(TwoTower(**FAST).fit(data, FitContext(valid=nothing)).training.history) == 20
+
+
+def test_a_log_without_order_gets_user_ids_and_stops_by_itself():
+    data = two_clans()
+    events = replace(data.events, time=np.zeros_like(data.events.time))
+    events = replace(events, arrival=events.time)
+    channel = TwoTower(embedding_dim=8, batch_size=8, learning_rate=0.03)
+    channel.fit(replace(data, events=events))
+    assert channel._facts["examples"] == "splits"
+    assert "user" in {t["name"] for t in channel._facts["layout"]["tables"]}
+    assert len(channel.training.history) < 100
+    assert TwoTower(**FAST).fit(data)._facts["examples"] == "moments"
 
 
 def test_shown_items_are_weak_positives_on_demand():

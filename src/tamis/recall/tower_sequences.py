@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tamis.nn import linear
-from tamis.nn.sequence import GRUEncoder, TransformerEncoder, last_state, masked_mean
+from tamis.nn import GRUEncoder, TransformerEncoder, last_state, linear, masked_mean
 
 SEQUENCES = ("cnn", "gru", "lstm", "transformer")
 """Networks that encode a sequence in its order."""

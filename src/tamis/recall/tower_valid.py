@@ -65,9 +65,8 @@ class TowerValid:
         users = torch.from_numpy(self.user[rows]).to(device)
         past = torch.from_numpy(self.history[rows]).to(device)
         scores = model.users(users, past).float() @ items.T.float()
-        for mark, lists in ((-torch.inf, self.exclude),):
-            owner, item = _pairs(lists, rows)
-            scores[owner.to(device), item.to(device)] = mark
+        owner, item = _pairs(self.exclude, rows)
+        scores[owner.to(device), item.to(device)] = -torch.inf
         best = scores.topk(min(PLACES, scores.shape[1]), 1).indices.cpu().numpy()
         owner, item = _pairs(self.targets, rows)
         wanted = owner.numpy() * scores.shape[1] + item.numpy()
@@ -103,16 +102,19 @@ def held_out(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, Tower
     rank = np.argsort(np.lexsort((chance, owner))) - likes.indptr[owner]
     gone = np.isin(owner, users) & (rank < np.maximum(1, SHARE_OF_LIKES * sizes[owner]))
     gone &= likes.strength == 1.0
-    kept = _where(likes, ~gone)
+    kept, wanted = _where(likes, ~gone), _where(likes, gone)
     history = np.full((len(users), last), pad, np.int32)
-    for q, user in enumerate(users):
-        past = kept.item[kept.indptr[user] : kept.indptr[user + 1]][::-1][:last]
-        history[q, : len(past)] = pad + FIRST + past
-    lists = [x.item[x.indptr[u] : x.indptr[u + 1]] for x in (kept,) for u in users]
-    wanted = _where(likes, gone)
-    targets = [np.sort(wanted.item[wanted.indptr[u] : wanted.indptr[u + 1]]) for u in users]
-    exclude = Ragged.of([np.sort(x) for x in lists])
-    return kept, TowerValid(users.astype(np.int64), history, exclude, Ragged.of(targets))
+    for q, past in enumerate(_lists(kept, users)):
+        history[q, : min(len(past), last)] = pad + FIRST + past[::-1][:last]
+    exclude, targets = (
+        Ragged.of([np.sort(items) for items in _lists(part, users)]) for part in (kept, wanted)
+    )
+    return kept, TowerValid(users.astype(np.int64), history, exclude, targets)
+
+
+def _lists(likes: Likes, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+    """Each user's items, in order of time."""
+    return [likes.item[likes.indptr[u] : likes.indptr[u + 1]] for u in users]
 
 
 def _where(likes: Likes, mask: NDArray[np.bool_]) -> Likes:

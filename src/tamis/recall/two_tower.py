@@ -105,7 +105,7 @@ class TwoTower(BaseChannel):
         self, context: FitContext, likes: Likes, choice: Choices, data: Dataset, start: int
     ) -> tuple[TowerValid | None, Likes]:
         """What the fit stops by, and the likes that it learns from."""
-        if context.valid is not None:
+        if context.valid is not None and len(context.valid.targets.values):
             interest = interest_of_behaviour(data.behaviours)
             n_items = len(data.items)
             return valid_of(context.valid, interest, choice.history, n_items, start), likes
