@@ -6,8 +6,7 @@ then fitted on all of it. Nothing is random: every seed gives the same figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import product
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -30,11 +29,18 @@ PROTOCOL = (
 )
 KS = (10, 20, 50)
 _ROLES = TableConfig(path="", id="id", latitude="latitude", longitude="longitude")
-_HALF_LIVES = (7.0, 30.0, 120.0, inf)
 Make = Callable[..., Channel]
+Say = Callable[[str], None]
+_HALF_LIVES = [{"half_life": days} for days in (7.0, 30.0, 120.0, inf)]
+_GEOHASH = (
+    [{"precision": p, "coarsest": c} for p, c in ((3, 3), (4, 4), (4, 3), (5, 5), (5, 3), (6, 3))],
+    [{"near": km} for km in (0.1, 0.3, 1.0, 3.0, 10.0)],
+    [{"falloff": power} for power in (0.5, 1.0, 1.5, 2.0)],
+    _HALF_LIVES,
+)
 
 
-def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, float]:
+def run(seed: int, data: Path | None, say: Say) -> dict[str, float]:
     """The metrics of one seed."""
     del seed
     log = foursquare(data)
@@ -43,8 +49,8 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     say(f"{len(log.users):,} users, {len(log.items):,} places, {len(log.events):,} check-ins")
     say(f"asked: {len(split):,} users; {_revisits(split):.1%} of their next places are revisits")
     began = perf_counter()
-    geo = _chosen(Geohash, _geo_steps(), split.train, say)
-    hot = _chosen(Hot, [{"half_life": value} for value in _HALF_LIVES], split.train, say)
+    geo = _chosen(Geohash, _GEOHASH, split.train, say)
+    hot = _chosen(Hot, [_HALF_LIVES], split.train, say)
     chosen = perf_counter() - began
     found = {"geohash": _judged(Geohash(**geo), split), "hot": _judged(Hot(**hot), split)}
     fresh = {
@@ -67,28 +73,22 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     }
 
 
-def _geo_steps() -> Iterable[dict[str, Any]]:
-    """Settings of the geohash channel: the cells, the fall with distance, and the memory."""
-    cells = [(4, None), (5, None), (5, 3), (6, 3)]
-    for (precision, coarsest), near, falloff in product(cells, (0.3, 1.0, 3.0), (1.0, 2.0)):
-        for half_life in _HALF_LIVES:
-            yield {
-                "precision": precision,
-                "coarsest": coarsest,
-                "near": near,
-                "falloff": falloff,
-                "half_life": half_life,
-            }
-
-
 def _chosen(
-    make: Make, options: Iterable[dict[str, Any]], train: Dataset, say: Callable[[str], None]
+    make: Make, steps: Sequence[Sequence[dict[str, Any]]], train: Dataset, say: Say
 ) -> dict[str, Any]:
-    """The options with the best hit@50 on a time split of the train part; ties: the first."""
+    """Options chosen step by step, each by the best hit@50 on a time split of the train part."""
     inner = by_time(train, first=1, repeats=True)
-    scored = [(_judged(make(**each), inner).metrics["hit@50"], each) for each in options]
-    best, settings = max(scored, key=lambda pair: pair[0])
-    say(f"{make.__name__}: {settings} chosen of {len(scored)}, hit@50 {best:.4f} there")
+    settings: dict[str, Any] = {}
+    best, tried = 0.0, 0
+    for step in steps:
+        scored = [
+            (_judged(make(**settings, **each), inner).metrics["hit@50"], number)
+            for number, each in enumerate(step)
+        ]
+        best, number = max(scored, key=lambda pair: (pair[0], -pair[1]))
+        settings |= step[number]
+        tried += len(step)
+    say(f"{make.__name__}: {settings} chosen of {tried}, hit@50 {best:.4f} there")
     return settings
 
 

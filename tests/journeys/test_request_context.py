@@ -1,4 +1,4 @@
-"""A newcomer says interests, place or city, and gets what fits, in Python, by command, over HTTP."""
+"""A newcomer says interests, place or city and gets what fits: Python, command line and HTTP."""
 
 import json
 import shutil

@@ -151,6 +151,8 @@ def test_hot_by_category_takes_the_user_s_categories_by_their_share():
     assert items(found, 1) == [0, 1, 2]
     np.testing.assert_allclose(found.score[1, :3], [3.0, 0.75, 0.5], rtol=1e-6)
     assert items(found, 2) == items(found, 3) == []
+    assert channel.because(ask([(1, LIKE), (2, LIKE)]), 0) == 1
+    assert channel.because(ask([(2, LIKE)]), 0) is None
     everybody = fit(Hot(by="category", fall_back=True), data).recall(ask([]), 5)
     assert items(everybody) == [0, 2, 1]
 
@@ -251,7 +253,7 @@ PLACES = {  # three in the cell of the Louvre, one next cell, one in Berlin, one
 
 def test_geohash_takes_the_cell_and_its_neighbours():
     data = log([(0, 0, LIKE, 0), (0, 1, LIKE, 0), (1, 1, LIKE, 0), (0, 3, BUY, 0)], PLACES)
-    channel = fit(Geohash(near=0), data)
+    channel = fit(Geohash(near=0, precision=5), data)
     assert items(channel.recall(ask([], context=said(place=(48.8606, 2.3376))), 6)) == [3, 1, 0, 2]
     assert items(channel.recall(ask([], context=said(place=(52.5, 13.4))), 6)) == [4]
     assert items(channel.recall(ask([]), 6)) == []
@@ -265,7 +267,7 @@ def test_geohash_takes_the_cell_and_its_neighbours():
 
 def test_geohash_follows_the_last_positive_event_unless_the_request_says_where():
     data = log([(0, 0, LIKE, 0)], PLACES)
-    channel = fit(Geohash(near=0), data)
+    channel = fit(Geohash(near=0, precision=5), data)
     in_berlin = [(0, LIKE), (4, LIKE), (0, SHOW)]
     assert items(channel.recall(ask(in_berlin), 9)) == [4]
     assert channel.because(ask(in_berlin), 2) == 4
@@ -276,10 +278,18 @@ def test_geohash_follows_the_last_positive_event_unless_the_request_says_where()
     assert items(channel.recall(ask([(-1, LIKE)]), 9)) == []  # an item outside the table
 
 
+def test_geohash_wants_numbers():
+    text = {"latitude": ["48 N"], "longitude": ["2 E"]}
+    with pytest.raises(ConfigError, match=r"holds String, like \['48 N'\]; it must hold degrees"):
+        fit(Geohash(), log([(0, 0, LIKE, 0)], text))
+    with pytest.raises(ConfigError, match=r'declare \[items\] latitude = "COLUMN"'):
+        fit(Geohash(), log([(0, 0, LIKE, 0)], {"x": [0]}))
+
+
 def test_geohash_worth_falls_with_distance():
     places = {"latitude": [0.0, 0.0], "longitude": [0.0, 0.03]}
     likes = [(0, 0, LIKE, 0), *((u, 1, LIKE, 0) for u in range(3))]
-    found = fit(Geohash(near=1.0, falloff=1.0), log(likes, places)).recall(
+    found = fit(Geohash(near=1.0, falloff=1.0, precision=5), log(likes, places)).recall(
         ask([], context=said(place=(0.0, 0.0))), 2
     )
     km = math.radians(0.03) * 6371

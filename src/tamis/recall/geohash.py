@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 import numpy as np
+import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
@@ -22,6 +23,7 @@ from tamis.recall.worth import (
     log_worth,
     role_of,
 )
+from tamis.schema import ConfigError
 
 _QUERIES_PER_BLOCK = 64
 _EARTH_KM = 6371.0
@@ -30,8 +32,9 @@ _EARTH_KM = 6371.0
 class GeohashConfig(ChannelSettings):
     """Options of the geohash channel."""
 
-    precision: Annotated[int, Field(ge=1, le=12)] = 5
-    """Characters of the cell: 4 = 39 km wide at the equator, 5 = 4.9 km, 6 = 1.2 km, 7 = 150 m."""
+    precision: Annotated[int, Field(ge=1, le=12)] = 4
+    """Characters of the cell: 4 = 39 km wide at the equator, 5 = 4.9 km, 6 = 1.2 km, 7 = 150 m.
+    Wide cells find more (distance is weighed by `near` and `falloff`), fine ones stay close."""
     coarsest: Annotated[int, Field(ge=1, le=12)] | None = None
     """Where the 9 cells hold fewer than k items, the 9 of a character less follow, down to this;
     None = the 9 cells are all."""
@@ -80,22 +83,19 @@ class Geohash(BaseChannel):
     reads = ("place",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        places: list[NDArray[np.float64]] = []
-        for role in ("latitude", "longitude"):
-            name = role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
-            column = column_of(self.name, data.items, name)
-            places.append(column.cast(float).fill_null(np.nan).to_numpy().astype(np.float64))
+        latitude = self._degrees(data, context, "latitude")
+        longitude = self._degrees(data, context, "longitude")
         born = births(self.name, data, context)
         worth = floored(log_worth(data, self.config.half_life, born, self.config.newborn))
         self._arrays = {
-            "latitude": places[0],
-            "longitude": places[1],
+            "latitude": latitude,
+            "longitude": longitude,
             "born": born,
             "positive": np.array([b.positive for b in data.behaviours], dtype=np.bool_),
         }
         cells, lists, item = [], [], []
         for level in self.config.levels:
-            cell = geohash_cells(*places, level)
+            cell = geohash_cells(latitude, longitude, level)
             placed = np.flatnonzero(cell >= 0)
             names, at = np.unique(cell[placed], return_inverse=True)
             lists.append(at + sum(map(len, cells)))
@@ -106,6 +106,17 @@ class Geohash(BaseChannel):
         postings = Postings.of(np.concatenate(lists), items, worth[items], total)
         self._arrays |= postings.arrays()
         return {}
+
+    def _degrees(self, data: Dataset, context: FitContext, role: str) -> NDArray[np.float64]:
+        """(items,) the column of a role, NaN where missing."""
+        name = role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
+        column = column_of(self.name, data.items, name)
+        if not column.dtype.is_numeric():
+            raise ConfigError(
+                f"channel {self.name!r}: {role} column {name!r} holds {column.dtype}, like "
+                f"{column.drop_nulls().head(1).to_list()}; it must hold degrees as numbers"
+            )
+        return column.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)

@@ -158,3 +158,16 @@ class Hot(BaseChannel):
         total = np.bincount(query[owner], weights=value[owner], minlength=len(queries))
         share = value[owner] / total[query[owner]]
         return Chosen.summed(query[owner], label, share, len(queries))
+
+    def because(self, queries: Queries, item: int) -> int | None:
+        """By category: the last liked item that shares a category; None of the other lists."""
+        if self.config.by != "category":
+            return None
+        indptr, label = self._arrays["label_indptr"], self._arrays["label"]
+        history = queries.history
+        _, at = counted_events(history, self._arrays["interest"] > 0, self._n_items)
+        owner, theirs = spread(indptr, label, history.item[at])
+        shared = np.isin(theirs, label[indptr[item] : indptr[item + 1]])
+        past = history.item[at[owner[shared]]]
+        past = past[past != item]
+        return int(past[-1]) if len(past) else None

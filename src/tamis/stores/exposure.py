@@ -16,6 +16,7 @@ from tamis.schema import ConfigError, VersionError
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Words = NDArray[np.uint64]
 
 _BITS, _ABOUT = "exposure.npy", "exposure.json"
 _FORMAT = 1
@@ -85,7 +86,7 @@ class BloomMonths:
     `exposure.json` (the shape). Items and users are row numbers, months come from `month_of`.
     """
 
-    def __init__(self, shape: BloomShape, words: NDArray[np.uint64]) -> None:
+    def __init__(self, shape: BloomShape, words: Words) -> None:
         self.shape = shape
         self._words = words
 
@@ -207,7 +208,7 @@ def _write_about(directory: Path, shape: BloomShape, users: int) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mixed(user, item):
+def _mixed(user: int, item: int) -> np.uint64:
     """64 well-mixed bits of a pair (the finaliser of splitmix64, Steele et al. 2014)."""
     x = np.uint64(item) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(user) * np.uint64(
         0xD1B54A32D192ED03
@@ -218,7 +219,7 @@ def _mixed(user, item):
 
 
 @njit(cache=True, nogil=True)
-def _add(words, user, item, month, bits, hashes):
+def _add(words: Words, user: Int64, item: Int64, month: Int64, bits: int, hashes: int) -> None:
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for e in range(len(user)):
         u = user[e]
@@ -246,7 +247,7 @@ def _add(words, user, item, month, bits, hashes):
 
 
 @njit(cache=True, nogil=True)
-def _kept(heads, month):
+def _kept(heads: Words, month: int) -> np.uint64:
     """A bit per slot whose filter is of the last months as known in `month`, and not empty."""
     slots, kept = len(heads), np.uint64(0)
     for back in range(slots):
@@ -257,7 +258,16 @@ def _kept(heads, month):
 
 
 @njit(cache=True, nogil=True)
-def _check(words, user, indptr, item, month, bits, hashes, out):
+def _check(
+    words: Words,
+    user: Int64,
+    indptr: Int64,
+    item: NDArray[np.integer],
+    month: Int64,
+    bits: int,
+    hashes: int,
+    out: Bool,
+) -> None:
     low, shift, one = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(1)
     slots = words.shape[2]
     for q in range(len(user)):

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Channel, Context, FitContext, History, Queries, Ragged, Recalled
+from tamis.cascade import Channel, Context, Explains, FitContext, History, Queries, Ragged, Recalled
 from tamis.events import UNKNOWN, Dataset, Events, Table
 from tamis.schema import Behaviour, TableConfig, TamisError
 
@@ -60,6 +60,8 @@ def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> 
     _check_unfitted_and_empty(make, data)
     if personalised:
         _check_clans(channel, data)
+    if isinstance(channel, Explains):
+        _check_because(channel, queries)
 
 
 def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
@@ -266,6 +268,19 @@ def _check_clans(channel: Channel, data: Dataset) -> None:
         assert (clan == u % 2).all(), (
             f"user {u} likes items of clan {u % 2} only, and was recalled {best.item[u]}"
         )
+
+
+def _check_because(channel: Channel, queries: Queries) -> None:
+    """A reason, where there is one, is an item of the user's own past."""
+    assert isinstance(channel, Explains)
+    found = channel.recall(queries, 2)
+    for q in range(len(queries)):
+        alone = one_query(queries, q)
+        for item in found.item[q][found.item[q] >= 0].tolist():
+            reason = channel.because(alone, item)
+            assert reason is None or reason in alone.history.item, (
+                f"query {q}: item {item} is explained by {reason}, which the user never met"
+            )
 
 
 def _same(a: Recalled, b: Recalled, law: str) -> None:
