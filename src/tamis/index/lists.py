@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class InvertedLists:
     """ivf-flat or ivf-sq8."""
     cell: Int32
     """(N,) list of each row, -1 where it was not added; (0,) once tuned and saved."""
+    plain: dict[int, Any] = field(default_factory=dict[int, Any])
+    """Effort → faiss's parameters of a search among all rows, which take as long to make as it."""
 
     @classmethod
     def fill(cls, vectors: Float32, present: Bool, held_out: Int64, seed: int) -> InvertedLists:
@@ -86,11 +88,15 @@ class InvertedLists:
 
         bitmap: a bit per row, the rows that count; None = all.
         """
-        import faiss
+        how = self.plain.get(effort) if bitmap is None else None
+        if how is None:
+            import faiss
 
-        made: Any = faiss  # its stubs know nothing of these constructors
-        sel = None if bitmap is None else made.IDSelectorBitmap(bitmap)
-        how = made.SearchParametersIVF(nprobe=effort, sel=sel)
+            made: Any = faiss  # its stubs know nothing of these constructors
+            sel = None if bitmap is None else made.IDSelectorBitmap(bitmap)
+            how = made.SearchParametersIVF(nprobe=effort, sel=sel)
+            if bitmap is None:
+                self.plain[effort] = how
         if self.kind == "ivf-sq8":
             return self.faiss.search(queries, ask + ask // 4, params=how)[1], None
         products, rows = self.faiss.search(queries, ask, params=how)

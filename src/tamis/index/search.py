@@ -141,7 +141,7 @@ class Search:
         keep_best(rows, products, bounds, excluded, NONE_GONE, refused, item, score)
 
     def _base(self, queries, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
-        near, ask = self.base.near, self.k + int(np.diff(bounds).max(initial=0))
+        near, ask = self.base.near, self.k + int((bounds[1:] - bounds[:-1]).max(initial=0))
         effort = None if near is None else self.base.effort(int(ask / self.share))
         if near is not None and effort is not None and near.kind == "pq":
             # codes cannot be told what is hidden: as many more are fetched
