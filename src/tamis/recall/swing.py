@@ -160,41 +160,19 @@ def _share_block(span, by_user, by_item, weight, slab, shared, place):
     both, into the slab's row of (u, a), column b."""
     begin, end, first, after, alpha = span
     user_at, user_item = by_user
-    item_at, item_user = by_item
     start, sums = slab
     others = np.empty(len(shared), np.int32)
-    common = np.empty(1024, np.int32)
-    row = np.empty(1, np.int64)
+    common, row = np.empty(1024, np.int32), np.empty(1024, np.int64)
     for u in range(begin, end):
         if start[u + 1] == start[u]:
             continue
         mine = user_item[user_at[u] : user_at[u + 1]]
-        n, size = 0, 0
-        for i in mine:
-            for e in range(item_at[i + 1] - 1, item_at[i] - 1, -1):
-                v = item_user[e]
-                if v <= u:
-                    break
-                if shared[v] == 0:
-                    others[n] = v
-                    n += 1
-                shared[v] += 1
-        for t in range(n):
-            place[others[t]] = size
-            size += shared[others[t]] if shared[others[t]] > 1 else 0
+        n, size = _count_shared(u, mine, by_item, shared, others)
         if size > len(common):
             common = np.empty(2 * size, np.int32)
-        for a in range(len(mine)):
-            i = mine[a]
-            for e in range(item_at[i + 1] - 1, item_at[i] - 1, -1):
-                v = item_user[e]
-                if v <= u:
-                    break
-                if shared[v] > 1:
-                    common[place[v]] = a
-                    place[v] += 1
-        if len(row) < len(mine):
+        if len(mine) > len(row):
             row = np.empty(2 * len(mine), np.int64)
+        _note_shared(u, mine, by_item, shared, others[:n], place, common)
         at = start[u]
         for a in range(len(mine)):
             row[a] = -1
@@ -205,14 +183,59 @@ def _share_block(span, by_user, by_item, weight, slab, shared, place):
             v = others[t]
             c = shared[v]
             shared[v] = 0
-            if c < 2:
-                continue
-            part = np.float32(weight[u] * weight[v] / (alpha + c))
-            for p in range(place[v] - c, place[v]):
-                at = row[common[p]]
-                if at >= 0:
-                    for q in range(place[v] - c, place[v]):
-                        sums[at + common[q]] += part
+            if c > 1:
+                part = np.float32(weight[u] * weight[v] / (alpha + c))
+                _add_pairs(common[place[v] - c : place[v]], part, row, sums)
+
+
+@njit(cache=True, nogil=True)
+def _count_shared(u, mine, by_item, shared, others):
+    """Counts in `shared` what each user after u has of `mine`; (such users, items to note)."""
+    item_at, item_user = by_item
+    n, size = 0, 0
+    for i in mine:
+        for e in range(item_at[i + 1] - 1, item_at[i] - 1, -1):
+            v = item_user[e]
+            if v <= u:
+                break
+            if shared[v] == 0:
+                others[n] = v
+                n += 1
+            shared[v] += 1
+    for t in range(n):
+        if shared[others[t]] > 1:
+            size += shared[others[t]]
+    return n, size
+
+
+@njit(cache=True, nogil=True)
+def _note_shared(u, mine, by_item, shared, others, place, common):
+    """Places in `mine` of what each of `others` shares, if more than one: `common` up to `place`,
+    ascending."""
+    item_at, item_user = by_item
+    size = 0
+    for v in others:
+        place[v] = size
+        size += shared[v] if shared[v] > 1 else 0
+    for a in range(len(mine)):
+        i = mine[a]
+        for e in range(item_at[i + 1] - 1, item_at[i] - 1, -1):
+            v = item_user[e]
+            if v <= u:
+                break
+            if shared[v] > 1:
+                common[place[v]] = a
+                place[v] += 1
+
+
+@njit(cache=True, nogil=True)
+def _add_pairs(common, part, row, sums):
+    """Adds `part` for every two of the common places whose row is held."""
+    for a in common:
+        at = row[a]
+        if at >= 0:
+            for b in common:
+                sums[at + b] += part
 
 
 @njit(cache=True, nogil=True)
