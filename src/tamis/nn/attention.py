@@ -77,7 +77,7 @@ class SelfAttention(nn.Module):
         if self.time_bias is not None:
             if buckets is None:
                 raise ValueError("attention with a time bias needs the times of its positions")
-            bias = F.embedding(buckets, self.time_bias).permute(0, 3, 1, 2).to(like.dtype)
+            bias = _Lookup.apply(self.time_bias.to(like.dtype), buckets)
         if visible is not None:
             bias = bias.masked_fill(~self._mask(visible), -torch.inf)
         elif self.causal:
@@ -113,6 +113,33 @@ class _Attention(torch.autograd.Function):
         if ctx.needs_input_grad[3]:
             by_bias = by_score if ctx.own_bias else by_score.sum(0, keepdim=True)
         return by_q, by_k, torch.bmm(weights.transpose(1, 2), grad), by_bias
+
+
+class _Lookup(torch.autograd.Function):
+    """Numbers (B, H, L, L) of buckets (B, L, L), from a table (buckets, H).
+
+    The backward pass adds up few buckets over many places, for which an embedding's is made badly.
+    """
+
+    @staticmethod
+    def forward(ctx, table, buckets):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(buckets)
+        ctx.size, ctx.kind = len(table), table.dtype
+        flat = buckets.reshape(-1)
+        each = [row.index_select(0, flat).view(buckets.shape) for row in table.T.contiguous()]
+        return torch.stack(each, 1)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (buckets,) = ctx.saved_tensors
+        flat = buckets.reshape(-1)
+        sums = [
+            grad.new_zeros(ctx.size, dtype=torch.float32).scatter_add_(
+                0, flat, grad[:, head].reshape(-1).float()
+            )
+            for head in range(grad.shape[1])
+        ]
+        return torch.stack(sums, 1).to(ctx.kind), None
 
 
 def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:

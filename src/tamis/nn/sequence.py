@@ -144,7 +144,8 @@ class TransformerEncoder(nn.Module):
                 raise ValueError("an encoder with time_bias needs `times` and `asked`")
             asked = asked.unsqueeze(1).expand_as(times) if asked.dim() == 1 else asked
             times, asked = (t.masked_fill(~real, 0) for t in (times, asked))
-            h = h + F.embedding(time_buckets(asked, times), self.gap)  # type: ignore[arg-type]
+            gap = time_buckets(asked, times)  # (B, L)
+            h = h + self.gap.index_select(0, gap.reshape(-1)).view(h.shape)  # type: ignore[union-attr]
             buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))  # (B, L, L)
         h = self.drop(h)
         visible = None

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tamis.index import select
 from tamis.nn import (
@@ -95,7 +94,8 @@ class _Table(nn.Module):
         self.weight = nn.Parameter(torch.empty(items, dim).normal_(0, 0.02, generator=generator))
 
     def forward(self, item: Tensor) -> Tensor:
-        return F.embedding(item, self.weight)
+        rows = self.weight.index_select(0, item.reshape(-1))  # its backward pass beats embedding's
+        return rows.view(*item.shape, -1)
 
 
 def user_vectors(model: SequenceModel, asked: Asked, device: torch.device | str = "cpu") -> Float32:
