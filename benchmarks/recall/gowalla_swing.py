@@ -13,7 +13,7 @@ from tamis.recall import ItemCF, Swing
 
 PROTOCOL = _neighbours.PROTOCOL
 TURNS: list[list[dict[str, Any]]] = [
-    [{"popularity": p} for p in (0.0, 0.25, 0.5, 0.75)],
+    [{"popularity": p} for p in (0.25, 0.5, 0.75, 1.0)],
     [{"power": p} for p in (0.3, 0.5, 0.7, 1.0)],
     [{"alpha": a} for a in (0.1, 1.0, 10.0)],
     [{"neighbours": n} for n in (100, 300)],
