@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Candidates, Filter, FitContext, History, Queries, Ragged, registry
+from tamis.cascade import Candidates, FitContext, History, Queries, Ragged, registry
 from tamis.events import Dataset, Events, Table
 from tamis.filters import (
     AgeLimitFilter,
@@ -25,6 +25,7 @@ from tamis.schema import (
     StageError,
     TableConfig,
 )
+from tamis.testing import check_filter
 
 DAY = 86_400_000
 NOW = 1_700_000_000_000  # in November 2023
@@ -201,33 +202,59 @@ OPTIONS = {"attribute": {"column": "stock", "op": ">", "value": 1}, "available":
 
 
 @pytest.mark.parametrize("name", registry.available("filters"))
-def test_every_filter_keeps_the_contract(name, tmp_path):
-    """The Protocol, the empty list, what is excluded is not kept, alone as in a batch, save."""
+def test_every_filter_keeps_the_contract(name):
+    shown = [(0, 0, VIEW, 0), (1, 1, VIEW, 0)]
+    data = dataset(shown, {**ITEMS, "ok": [True, True, True, True, False]})
     past = [(0, BLOCK, 1), (1, PURCHASE, 1), (2, DISLIKE, 1)]
-    data = dataset(
-        [(0, 0, VIEW, 0), (1, 1, VIEW, 0)], {**ITEMS, "ok": [True, True, True, True, False]}
+    asked = queries(past, [], [(3, CLICK, 9)], user=[0, -1, 1]).excluding(
+        Ragged.of([np.array([1], np.int32), np.zeros(0, np.int32), np.array([0, 4], np.int32)])
     )
-    stage = type(registry.build("filters", name, StageConfig(**OPTIONS.get(name, {}))))
-    rule = stage(**OPTIONS.get(name, {})).fit(data, ROLES)
-    assert isinstance(rule, Filter)
-    assert rule.reason
-    asked = queries(past, [], user=[0, -1])
-    exclude = Ragged.of([np.array([1], np.int32), np.zeros(0, np.int32)])
-    asked = asked.excluding(exclude)
-    some = candidates(ALL, ALL)
-    keep = rule.keep(asked, some)
-    assert (keep.dtype, keep.shape) == (np.bool_, (10,))
-    assert not keep[:5].all()
-    assert rule.keep(asked, candidates([], [])).shape == (0,)
-    excluded = rule.excluded(asked)
-    if excluded is not None:
-        assert not (keep & excluded.contains(some.query, some.item)).any()
-    alone = queries(past, user=[0]).excluding(Ragged.of([exclude[0]]))
-    assert rule.keep(alone, candidates(ALL)).tolist() == keep[:5].tolist()
-    rule.save(tmp_path / "rule")
-    again = stage.load(tmp_path / "rule", rule.config)
-    assert again.keep(asked, some).tolist() == keep.tolist()
-    assert again.reason == rule.reason
+    declared = StageConfig(**OPTIONS.get(name, {}))
+    check_filter(lambda: registry.build("filters", name, declared), data, asked, ROLES)
+    rule = registry.build("filters", name, declared).fit(data, ROLES)
+    assert not rule.keep(asked, candidates(ALL, ALL, ALL)).all()  # it was given something to do
+
+
+class _Broken(BoughtFilter):
+    """A filter that breaks one law at a time."""
+
+    law = ""
+
+    def keep(self, queries, candidates):
+        kept = super().keep(queries, candidates)
+        if self.law == "batch":
+            return kept & (len(queries) > 1)
+        if self.law == "others":
+            return kept & (np.arange(len(kept)) > 0) if len(kept) else kept
+        if self.law == "excluded":
+            return np.ones(len(kept), np.bool_)
+        return kept[:-1] if self.law == "shape" else kept
+
+    @property
+    def reason(self):
+        return "" if self.law == "reason" else "bought"
+
+    @reason.setter
+    def reason(self, value):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        ("batch", "alone and in a batch|excluded beforehand"),
+        ("others", "excluded beforehand|depends on the other"),
+        ("shape", "verdicts for"),
+        ("excluded", "not what `keep` removes"),
+        ("reason", "what the trace says"),
+    ],
+)
+def test_the_suite_catches_a_broken_law(law, said):
+    kind = type("Broken", (_Broken,), {"law": law})
+    asked = queries([(1, PURCHASE, 1)], [], user=[0, 1])
+    with pytest.raises(AssertionError, match=said):
+        check_filter(kind, dataset(), asked, ROLES)
+    check_filter(_Broken, dataset(), asked, ROLES)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def _best(span, items, time, max_age, exclude, out_item, out_score):
         for at in range(_begin(born, time[q]), len(item)):
             if time[q] - born[at] >= max_age:
                 break
+            if found == out_item.shape[1] and rate[at] < out_score[q, 0]:
+                continue  # behind the worst of the best so far
             if not listed(exclude[1], exclude[0][q], exclude[0][q + 1], item[at]):
                 found = offer(out_item[q], out_score[q], found, item[at], rate[at])
         best_first(out_item[q], out_score[q], found)

@@ -1,12 +1,14 @@
 """Public contract suites: anyone's new channel, model, rule or store is checked by them."""
 
 from tamis.testing.channels import CONTEXT, check_channel, queries_of, two_clans
+from tamis.testing.filters import check_filter
 from tamis.testing.servers import redis_server
 from tamis.testing.stores import check_leftovers, check_recall_store
 
 __all__ = [
     "CONTEXT",
     "check_channel",
+    "check_filter",
     "check_leftovers",
     "check_recall_store",
     "queries_of",

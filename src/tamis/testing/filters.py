@@ -1,0 +1,82 @@
+"""The contract of a filter, as a check that anyone's filter can be put through."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tamis.cascade import Bool, Candidates, Filter, FitContext, Queries
+from tamis.events import Dataset
+from tamis.testing.channels import CONTEXT, one_query, queries_of, two_clans
+
+
+def check_filter(
+    make: Callable[[], Filter],
+    data: Dataset | None = None,
+    queries: Queries | None = None,
+    context: FitContext = CONTEXT,
+) -> None:
+    """Raises AssertionError, naming the law, where a filter breaks the contract.
+
+    make: returns a new, unfitted filter; called several times. data, queries: what it is fitted on
+    and asked, by default the two clans' (`two_clans`); give your own where it needs other columns
+    or behaviours. context: what a project of that data declares.
+    """
+    data = two_clans() if data is None else data
+    queries = queries_of(data) if queries is None else queries
+    rule = make().fit(data, context)
+    assert isinstance(rule, Filter), f"{type(rule).__name__} lacks a method of the Filter protocol"
+    assert rule.reason, "a filter's `reason` is what the trace says: one or two words"
+    everything = _everything(len(queries), len(data.items))
+    keep = _kept(rule, queries, everything)
+    _check_excluded(rule, queries, everything, keep)
+    for q in range(len(queries)):
+        alone = _kept(rule, one_query(queries, q), _everything(1, len(data.items)))
+        here = keep[everything.indptr[q] : everything.indptr[q + 1]]
+        assert (alone == here).all(), f"query {q} is judged differently alone and in a batch"
+    few = np.arange(len(everything)) % 3 == 0
+    part = _kept(rule, queries, everything.take(np.flatnonzero(few)))
+    assert (part == keep[few]).all(), "a candidate's verdict depends on the other candidates"
+    nobody = _kept(rule, queries, everything.take(np.zeros(0, np.intp)))
+    assert not len(nobody), "an empty list of candidates has no verdicts"
+    with tempfile.TemporaryDirectory() as folder:
+        rule.save(Path(folder) / "filter")
+        loaded = type(rule).load(Path(folder) / "filter", getattr(rule, "config", None))
+        assert (_kept(loaded, queries, everything) == keep).all(), "save and load changed verdicts"
+        assert loaded.reason == rule.reason, f"load changed the reason to {loaded.reason!r}"
+    half = replace(data, events=data.events.take(slice(0, len(data.events) // 2)))
+    again = make().fit(half, context).fit(data, context)
+    assert (_kept(again, queries, everything) == keep).all(), (
+        "a second fit is not the fit of a new filter"
+    )
+
+
+def _everything(queries: int, items: int) -> Candidates:
+    """All items as candidates of every query."""
+    return Candidates(
+        np.arange(queries + 1, dtype=np.int64) * items,
+        np.tile(np.arange(items, dtype=np.int32), queries),
+    )
+
+
+def _kept(rule: Filter, queries: Queries, candidates: Candidates) -> Bool:
+    keep = rule.keep(queries, candidates)
+    assert keep.dtype == np.bool_, f"keep returns booleans, not {keep.dtype}"
+    assert keep.shape == (len(candidates),), f"{keep.shape} verdicts for {len(candidates)}"
+    return keep
+
+
+def _check_excluded(rule: Filter, queries: Queries, everything: Candidates, keep: Bool) -> None:
+    """What is named beforehand is sorted, and what `keep` removes."""
+    lists = rule.excluded(queries)
+    if lists is None:
+        return
+    assert len(lists) == len(queries), f"{len(lists)} lists for {len(queries)} queries"
+    for q in range(len(queries)):
+        assert (np.diff(lists[q]) > 0).all(), f"query {q}: excluded items must ascend, each once"
+    named = lists.contains(everything.query, everything.item)
+    assert (named == ~keep).all(), "what is excluded beforehand is not what `keep` removes"
