@@ -130,7 +130,7 @@ def test_auto_feels_the_order_of_a_walk_and_none_where_there_is_none():
     assert (unordered.decay, unordered.closeness) == (1.0, 1.0)
 
 
-def test_a_choice_is_the_best_of_the_grid_by_the_validation_set():
+def test_a_choice_is_the_simplest_of_the_best_by_the_validation_set():
     data = walkers(40, 20, seed=1)
     users = np.arange(40, dtype=np.int32)
     queries = at_end(data, users, exclude_seen=True)
@@ -154,8 +154,10 @@ def test_a_choice_is_the_best_of_the_grid_by_the_validation_set():
 
     best = max(DECAY, key=gain)
     channel = EASE(l2=100.0, closeness=1.0).fit(data, context)
-    assert gain(channel._facts["decay"]) == pytest.approx(gain(best), abs=1e-6)
-    assert channel._facts["ndcg"] == pytest.approx(gain(best), abs=1e-6)
+    chosen = channel._facts["decay"]
+    assert gain(best) / 1.02 <= gain(chosen) + 1e-6
+    assert all(gain(d) * 1.02 < gain(best) + 1e-6 for d in DECAY[: DECAY.index(chosen)])
+    assert channel._facts["ndcg"] == pytest.approx(gain(chosen), abs=1e-6)
     assert EASE(l2=100.0, closeness=1.0).chosen(data, context).decay == channel._facts["decay"]
 
 
@@ -168,7 +170,7 @@ def test_auto_chooses_on_the_most_liked_items_alone():
 
 def test_one_like_each_leaves_nothing_to_choose():
     facts = EASE().fit(log_of([(0, 0), (1, 1)]))._facts
-    assert facts == {"l2": 100.0, "closeness": 1.0, "decay": 1.0, "items": 2}
+    assert facts == {"l2": 300.0, "closeness": 1.0, "decay": 1.0, "items": 2}
 
 
 def test_items_nobody_liked_have_no_row():

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Float32, Int32, Ragged
-from tamis.index import best_first, offer, threads
+from tamis.index import best_first, offer_row, threads
 from tamis.schema import ConfigError, DataError
 from tamis.train import torch_threads
 
@@ -21,8 +21,6 @@ USERS = 256
 """Users whose products with a tile of items are held at once, per thread."""
 ITEMS = 4096
 """Items of a tile: 256 × 4096 products are 4 MB."""
-GROUP = 64
-"""Products looked at together: a group in which none beats the worst kept is passed over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,28 +138,14 @@ def _keep_best(products, first, bounds, seen, found, item, score):
     `found` (U,) is the size of each heap so far. NaN and -inf are never kept.
     """
     n = products.shape[1]
-    k = item.shape[1]
+    none = np.zeros(0, np.bool_)
     for u in range(len(products)):
         row = products[u]
         for e in range(bounds[u], bounds[u + 1]):
             at = seen[e] - first
             if 0 <= at < n:
                 row[at] = -np.inf
-        size = found[u]
-        worst = score[u, 0] if size == k else np.float32(-np.inf)
-        for start in range(0, n, GROUP):
-            group = row[start : start + GROUP]
-            better = 0
-            for x in group:
-                better += x > worst
-            if better == 0:
-                continue
-            for j in range(len(group)):
-                if group[j] > worst:
-                    size = offer(item[u], score[u], size, first + start + j, group[j])
-                    if size == k:
-                        worst = score[u, 0]
-        found[u] = size
+        found[u] = offer_row(item[u], score[u], found[u], row, first, none)
 
 
 @njit(cache=True, nogil=True)

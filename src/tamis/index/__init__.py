@@ -2,7 +2,7 @@
 
 from tamis.index.overlap import jaccard
 from tamis.index.search import Lists
-from tamis.index.topk import best_first, in_blocks, offer, scratch, select, threads
+from tamis.index.topk import best_first, in_blocks, offer, offer_row, scratch, select, threads
 from tamis.index.vectors import IndexReport, VectorIndex
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "in_blocks",
     "jaccard",
     "offer",
+    "offer_row",
     "scratch",
     "select",
     "threads",

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+GROUP = 64
+
 
 @njit(cache=True, nogil=True, inline="always")
 def _worse(score_a, item_a, score_b, item_b):
@@ -69,6 +71,32 @@ def best_first(items, scores, size):
 
 
 @njit(cache=True, nogil=True)
+def offer_row(items, scores, size, row, first, refused):
+    """Offers `first + j` with score `row[j]` for every j; returns the heap's new size.
+
+    Left out are `refused[first + j]` (an empty `refused` refuses none), -inf and NaN. Scores are
+    looked at in groups: one in which none beats the worst kept is passed over.
+    """
+    k = len(items)
+    worst = scores[0] if k and size == k else np.float32(-np.inf)
+    for start in range(0, len(row), GROUP):
+        group = row[start : start + GROUP]
+        better = 0
+        for x in group:
+            better += x > worst
+        if better == 0:
+            continue
+        for j in range(len(group)):
+            at = first + start + j
+            # a later row never displaces an equal score: ties go to the lower row
+            if group[j] > worst and not (len(refused) and refused[at]):
+                size = offer(items, scores, size, at, group[j])
+                if size == k:
+                    worst = scores[0]
+    return size
+
+
+@njit(cache=True, nogil=True)
 def select(scores, indptr, excluded, refused, out_item, out_score):
     """Each row's best columns of `scores` (Q, N), best first, into `out_*` (Q, k).
 
@@ -80,10 +108,7 @@ def select(scores, indptr, excluded, refused, out_item, out_score):
         for e in range(indptr[q], indptr[q + 1]):
             if 0 <= excluded[e] < n:
                 refused[excluded[e]] = True
-        found = 0
-        for i in range(n):
-            if scores[q, i] > -np.inf and not refused[i]:
-                found = offer(out_item[q], out_score[q], found, i, scores[q, i])
+        found = offer_row(out_item[q], out_score[q], 0, scores[q], 0, refused)
         best_first(out_item[q], out_score[q], found)
         for e in range(indptr[q], indptr[q + 1]):
             if 0 <= excluded[e] < n:

@@ -12,7 +12,7 @@ from tamis.events import Dataset
 from tamis.index import in_blocks, scratch, select
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, nothing
 from tamis.recall.ease_kernels import strongest, vote, vote_few, weights
-from tamis.recall.ease_tuning import Choice, among, choose, held_out, of_valid
+from tamis.recall.ease_tuning import Choice, among, choose, trial_of
 from tamis.recall.interactions import Int32, Interests, interest_of_behaviour, interests
 from tamis.schema import ConfigError
 
@@ -36,7 +36,7 @@ class EASEConfig(ChannelSettings):
     """Most recent liked items of the user that vote; None = all."""
     neighbours: Annotated[int, Field(ge=1)] | None = None
     """Keep only each row's so many largest positive weights: a small version; None = all."""
-    tune_items: Annotated[int, Field(ge=2)] = 4000
+    tune_items: Annotated[int, Field(ge=2)] = 3000
     """Auto options are chosen on the most liked items, at most so many."""
     max_gb: Annotated[float, Field(gt=0)] = 4.0
     """Most memory for the matrix of (liked items)² float32 numbers; above, fit refuses."""
@@ -48,10 +48,10 @@ class EASE(BaseChannel):
     `B = I − P / diag(P)` by columns, `P = (XᵀKX + λI)⁻¹`, X the users' interest values r; recall
     sums `r_uj · decay^age(j) · B[j, i]` over the user's liked items j, age 0 the latest. K weighs
     two likes of one user that are a places apart by closeness^a; with closeness = decay = 1 this is
-    Steck's EASE. What is "auto" is chosen by ranking likes that came next: those of the fit's
-    validation set, or else every user's last one, held out (a random one, and no weighting by
-    time, where all events bear one time). Only items that somebody liked have a
-    row; the matrix is made, inverted and kept in one piece of memory.
+    Steck's EASE. What is "auto" is chosen by ranking likes that came later: those of the fit's
+    validation set; or the last tenth of the log, held out (of every user's likes, and no weighting
+    by time, where all events bear one time). Only items that somebody liked have a row; the matrix
+    is made, inverted and kept in one piece of memory.
 
     When to use: up to some ten thousand items, sparse or dense; the strongest cheap baseline, and
     with recency a sequence model too.
@@ -66,7 +66,7 @@ class EASE(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         lists, liked, row = self._rows(data)
-        chosen = self._choices(data, context, lists, liked, row)[0]
+        chosen = self._choice(data, context, lists, liked, row)
         own = (lists.indptr, row[lists.other], lists.value)
         weight = weights(own, len(liked), chosen.l2, chosen.closeness)
         self._arrays = {
@@ -87,7 +87,7 @@ class EASE(BaseChannel):
         To choose by one set and fit on another: `EASE(EASE().chosen(part, FitContext(valid=…)))`.
         """
         need_positives(data, self.name)
-        best = self._choices(data, context or FitContext(), *self._rows(data))[0]
+        best = self._choice(data, context or FitContext(), *self._rows(data))
         found = {"l2": best.l2, "closeness": best.closeness, "decay": best.decay}
         return self.config.model_copy(update=found)
 
@@ -108,23 +108,20 @@ class EASE(BaseChannel):
                 f"max_gb = {self.config.max_gb:g}; raise max_gb if there is memory, or use itemcf"
             )
 
-    def _choices(
+    def _choice(
         self, data: Dataset, context: FitContext, lists: Interests, liked: Any, row: Int32
-    ) -> list[Choice]:
-        """The settings tried, the best first; one if there is nothing to choose."""
+    ) -> Choice:
+        """The setting to fit with."""
         c = self.config
         given = [None if x == AUTO else float(x) for x in (c.l2, c.closeness, c.decay)]
         ordered = bool((data.events.time != data.events.time[0]).any())
         if not ordered:
             given[1:] = [1.0 if x is None else x for x in given[1:]]
         if None not in given:
-            return [Choice(*given, float("nan"))]
-        if context.valid is None:
-            random = None if ordered else np.random.default_rng(context.seed)
-            trial = held_out(lists, len(data.items), random)
-        else:
-            interest = interest_of_behaviour(data.behaviours)
-            trial = of_valid(lists, context.valid, interest, len(data.items), len(data.items))
+            return Choice(*given, float("nan"))
+        trial = trial_of(data, context.valid, context.seed)
+        if trial is None:
+            return choose(None, *given)
         small = row
         if len(liked) > c.tune_items:
             count = np.bincount(lists.other, minlength=len(row))

@@ -10,22 +10,39 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade import Valid
+from tamis.cascade import Valid, valid_of
+from tamis.events import Dataset, Holdout, by_time, carve, leave_one_out
 from tamis.index import in_blocks
 from tamis.recall.ease_kernels import rank_targets, weights
-from tamis.recall.interactions import Float32, Int32, Int64, Interests, distinct_lists
-from tamis.schema import TrainingError
+from tamis.recall.interactions import (
+    Float32,
+    Int32,
+    Int64,
+    Interests,
+    distinct_lists,
+    interest_of_behaviour,
+    interests,
+)
+from tamis.schema import DataError, TrainingError
 
 L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 CLOSENESS = (1.0, 0.9, 0.7, 0.5)
 DECAY = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
-BEGIN_L2 = 100.0
+BEGIN_L2 = 300.0
 """Where the search begins; kept where there is nothing to choose by."""
-CUT = 20
+KNOWN = 0.9
+"""Share of the log, or of a user's likes, that is not held out."""
+FEW_USERS = 50
+"""Users below which the last tenth of a log says too little."""
+PER_USER = 10
+"""Most pairs of one user that are ranked: those with hundreds shall not decide alone."""
+CUT = 100
 """Ranks from here on count nothing: the measure is the mean of 1 / log2(rank + 2) before it."""
+WORTH_IT = 1.02
+"""A step is taken where it gains 2 %: less is noise, and the simpler setting stays."""
 PAIRS = 10_000
 """Most pairs that are ranked for one trial."""
-WORK = 20_000_000_000
+WORK = 4_000_000_000
 """Most multiplications for one trial's ranks."""
 PAIRS_PER_BLOCK = 64
 
@@ -59,36 +76,48 @@ class Trial:
         """Few enough pairs for one trial's work, drawn at random."""
         random = np.random.default_rng(seed)
         length = float(np.diff(self.asked.indptr)[self.of].mean()) if len(self.of) else 1.0
-        most = min(PAIRS, int(WORK / max(self.n * length * len(DECAY) / 2, 1)))
-        kept = np.sort(random.permutation(len(self.of))[: max(most, 100)])
+        most = max(100, min(PAIRS, int(WORK / max(self.n * length * len(DECAY) / 2, 1))))
+        order = np.lexsort((random.random(len(self.of)), self.of))
+        place = np.arange(len(order)) - np.searchsorted(self.of[order], self.of[order])
+        few = random.permutation(order[place < PER_USER])
+        kept = np.sort(few[:most])
         return Trial(self.lists, self.asked, self.of[kept], self.target[kept], self.n)
 
 
-def held_out(lists: Interests, n: int, random: np.random.Generator | None) -> Trial:
-    """Every user's most recent like is to be found from the others; nobody learns from it.
+def trial_of(data: Dataset, valid: Valid | None, seed: int) -> Trial | None:
+    """What may be learnt from and judged by, in rows of the items' table; None = nothing is.
 
-    random: where likes have no order, a random one instead.
+    Judged by `valid` where it is given. Else the future is held out as it will be met: what was
+    liked in the last tenth of the log, by users known before; where that is next to nothing, every
+    user's last like; where all events bear one time, a random tenth of every user's likes.
     """
-    sizes = np.diff(lists.indptr)
-    has = sizes >= 2
-    place = np.zeros(len(sizes), np.int64)
-    if random is not None:
-        place = (random.random(len(sizes)) * sizes).astype(np.int64)
-    gone = np.zeros(len(lists.other), np.bool_)
-    gone[(lists.indptr[:-1] + place)[has]] = True
-    kept = _without(lists, gone)
-    return Trial(kept, kept, np.flatnonzero(has).astype(np.int32), lists.other[gone], n)
+    if valid is not None:
+        return _asked(interests(data), valid, data)
+    holdouts: list[Callable[[], Holdout]] = [lambda: carve(data, 1 - KNOWN, seed=seed)]
+    if bool((data.events.time != data.events.time[0]).any()):
+        holdouts = [
+            lambda: by_time(data, KNOWN),
+            lambda: leave_one_out(data, "test", refit=True),
+        ]
+    best: Holdout | None = None
+    for make in holdouts:
+        try:
+            found = make()
+        except DataError:  # nothing there to hold out: the next way may do
+            continue
+        if best is None or len(best) < FEW_USERS:
+            best = found
+    return None if best is None else _asked(interests(best.train), valid_of(best), data)
 
 
-def of_valid(lists: Interests, valid: Valid, interest: Float32, items: int, n: int) -> Trial:
+def _asked(lists: Interests, valid: Valid, data: Dataset) -> Trial:
     """What `valid` asks and answers; all of `lists` is learnt from."""
-    history = valid.queries.history
-    value = interest[history.behaviour]
+    history, items = valid.queries.history, len(data.items)
+    value = interest_of_behaviour(data.behaviours)[history.behaviour]
     asked = distinct_lists(history.indptr, history.item, value, max(len(value), 1), items)
-    targets = valid.targets
-    known = targets.values < items
-    of = targets.query[known].astype(np.int32)
-    return Trial(lists, Interests(*asked), of, targets.values[known], n)
+    known = valid.targets.values < items
+    of = valid.targets.query[known].astype(np.int32)
+    return Trial(lists, Interests(*asked), of, valid.targets.values[known], items)
 
 
 def among(trial: Trial, row: Int32, n: int) -> Trial:
@@ -105,71 +134,73 @@ def among(trial: Trial, row: Int32, n: int) -> Trial:
 
 
 def choose(
-    trial: Trial, l2: float | None, closeness: float | None, decay: float | None
-) -> list[Choice]:
-    """All settings tried, the best first; what is given (not None) stays as it is.
+    trial: Trial | None, l2: float | None, closeness: float | None, decay: float | None
+) -> Choice:
+    """The setting that ranks best what came next; what is given (not None) stays as it is.
 
-    λ by steps of about 3 from `BEGIN_L2` as long as they help; then the closeness, likewise from 1
-    down. Each trial inverts one matrix and tries every decay on it.
+    λ by steps of about 3 from `BEGIN_L2`, then the closeness and the decay by steps from 1, each
+    as long as a step is worth `WORTH_IT`. Every trial inverts one matrix and tries all decays.
+
+    Raises:
+        TrainingError: the matrix is singular at the λ that was given.
     """
-    decays = np.array(DECAY if decay is None else (decay,), np.float32)
-    if not len(trial.of):
-        return [Choice(l2 or BEGIN_L2, closeness or 1.0, decay or 1.0, float("nan"))]
-    tried: list[Choice] = []
+    if trial is None or not len(trial.of):
+        return Choice(l2 or BEGIN_L2, closeness or 1.0, decay or 1.0, float("nan"))
+    decays = DECAY if decay is None else (decay,)
 
     @cache
-    def measure(strength: float, near: float) -> float:
+    def gains(strength: float, near: float) -> dict[float, float]:
+        if l2 is not None:
+            return _measured(trial, strength, near, decays)
         try:
-            found = _measured(trial, strength, near, decays)
+            return _measured(trial, strength, near, decays)
         except TrainingError:  # singular at so small a λ: the larger ones stay in the race
-            return -1.0
-        tried.extend(Choice(strength, near, *each) for each in found)
-        return max(gain for _, gain in found)
+            return dict.fromkeys(decays, 0.0)
+
+    def best(strength: float, near: float) -> float:
+        return max(gains(strength, near).values())
 
     near = closeness or 1.0
-    if l2 is None:
-        l2 = _climbed(L2, BEGIN_L2, lambda x: measure(x, near))
-    elif closeness is not None:
-        measure(l2, near)
+    strength = l2 or _climbed(L2, BEGIN_L2, lambda x: best(x, near))
     if closeness is None:
-        strength = l2
-        _climbed(CLOSENESS, 1.0, lambda x: measure(strength, x))
-    if not tried:
-        raise TrainingError(f"EASE: XᵀX + λI is singular in float32; raise l2 = {l2:g}")
-    return sorted(tried, key=lambda c: -c.ndcg)
+        near = _climbed(CLOSENESS, 1.0, lambda x: best(strength, x))
+    found = gains(strength, near)
+    fade = _worth(decays, found.__getitem__)
+    return Choice(strength, near, fade, found[fade])
+
+
+def _worth(values: tuple[float, ...], measure: Callable[[float], float]) -> float:
+    """The first value that no other beats by `WORTH_IT`."""
+    most = max(map(measure, values))
+    return next(v for v in values if most <= measure(v) * WORTH_IT)
 
 
 def _climbed(grid: tuple[float, ...], begin: float, measure: Callable[[float], float]) -> float:
-    """The value of the grid from which no neighbour is better, begun at `begin`."""
-    known: dict[int, float] = {}
-
-    def at(place: int) -> float:
-        if place not in known:
-            known[place] = measure(grid[place]) if 0 <= place < len(grid) else -np.inf
-        return known[place]
-
+    """The value of the grid from which no step is worth it, begun at `begin`."""
     place = grid.index(begin)
     while True:
-        best = max((place, place + 1, place - 1), key=at)
-        if best == place:
+        steps = [p for p in (place + 1, place - 1) if 0 <= p < len(grid)]
+        best = max(steps, key=lambda p: measure(grid[p]))
+        if measure(grid[best]) <= measure(grid[place]) * WORTH_IT:
             return grid[place]
         place = best
 
 
 def _measured(
-    trial: Trial, l2: float, closeness: float, decays: Float32
-) -> list[tuple[float, float]]:
-    """(decay, gain) of each decay at one inverse."""
+    trial: Trial, l2: float, closeness: float, decays: tuple[float, ...]
+) -> dict[float, float]:
+    """The gain of each decay at one inverse."""
+    fades = np.array(decays, np.float32)
     weight = weights(_plain(trial.lists), trial.n, l2, closeness)
     ranks = np.empty((len(decays), len(trial.of)), np.int64)
     lists, pairs = _plain(trial.asked), (trial.of, trial.target)
     in_blocks(
-        lambda begin, end: rank_targets((begin, end), lists, pairs, decays, weight, ranks),
+        lambda begin, end: rank_targets((begin, end), lists, pairs, fades, weight, ranks),
         len(trial.of),
         PAIRS_PER_BLOCK,
     )
     gain = np.where(ranks < CUT, 1 / np.log2(ranks + 2.0), 0.0).mean(1)
-    return [(round(float(d), 6), float(g)) for d, g in zip(decays, gain, strict=True)]
+    return dict(zip(decays, gain.tolist(), strict=True))
 
 
 def _plain(lists: Interests) -> tuple[Int64, Int32, Float32]:

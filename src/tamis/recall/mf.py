@@ -41,11 +41,13 @@ class MFConfig(ChannelSettings):
     """ials = weighted least squares over all pairs; bpr = liked above not liked."""
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
     """Width of the vectors."""
-    unobserved: Annotated[float, Field(gt=0)] = 0.1
-    """α₀: weight of a pair without an event, whose prediction is held at 0, beside a liked pair's
-    weight r; also of the folding-in of both methods."""
-    l2: Annotated[float, Field(ge=0)] = 0.003
-    """λ, scaled per row by its frequency in ials; per step in bpr."""
+    unobserved: Annotated[float, Field(gt=0)] = 4.0
+    """κ: weight of all pairs together, whose prediction is held at 0, beside that of all liked
+    pairs together: each pair's is α₀ = κ Σr / (users · items). Also of both methods' folding-in."""
+    l2: Annotated[float, Field(ge=0)] = 0.03
+    """λ, scaled per row by its frequency in ials and in folding-in."""
+    pair_l2: Annotated[float, Field(ge=0)] = 0.01
+    """λ of a step of bpr."""
     frequency_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
     """ν: a row with n likes is held by λ (n + α₀ · rows of the other side)^ν; 0 = all alike."""
     epochs: Annotated[int, Field(ge=1)] = 16
@@ -67,7 +69,7 @@ class MFConfig(ChannelSettings):
 class MF(BaseChannel):
     """Users and items as vectors whose inner product says how much one likes the other.
 
-    iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ λ (n + α₀ m)^ν |·|²`, each side
+    iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ_rows λ (n + α₀ m)^ν |·|²`, each side
     solved exactly in turn. BPR raises `log σ(w·h_i − w·h_j)`, j drawn uniformly from what the user
     does not like. No user vector is kept: a request's user is folded in from the history, the exact
     least-squares solution against the item vectors (iALS: the same as in training; BPR: with the
@@ -88,13 +90,17 @@ class MF(BaseChannel):
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
+        c = self.config
         by_user = interests(data)
+        liked = np.bincount(by_user.other, minlength=len(data.items)) > 0
+        users = int((np.diff(by_user.indptr) > 0).sum())
+        pair = c.unobserved * float(by_user.value.sum()) / (users * int(liked.sum()))
+        self._facts = {"pair_weight": pair, "liked": int(liked.sum()), "users": users}
         random = np.random.default_rng(context.seed)
         items = _initial(random, len(data.items), self.config.embedding_dim)
         warm = self._start_from(context.former, items, data)
-        fit = self._fit_ials if self.config.method == "ials" else self._fit_bpr
+        fit = self._fit_ials if c.method == "ials" else self._fit_bpr
         items = fit(by_user, items, warm, random)
-        liked = np.bincount(by_user.other, minlength=len(items)) > 0
         items[~liked] = 0
         if not np.isfinite(items).all():
             raise TrainingError(
@@ -102,11 +108,11 @@ class MF(BaseChannel):
                 f"{self.config.l2:g} or lower learning_rate = {self.config.learning_rate:g}"
             )
         self._arrays = {
-            "system": _gram(items, self.config.unobserved),
+            "system": _gram(items, pair),
             "interest": interest_of_behaviour(data.behaviours),
         }
         self.index = self._built_index(data, items, liked, context.seed)
-        return {"rows": digest(data.items.ids), "warm": warm}
+        return {**self._facts, "rows": digest(data.items.ids), "warm": warm}
 
     def _start_from(self, former: Any, items: Float32, data: Dataset) -> bool:
         """Copies a former fit's item vectors; items may only have been added at the end since."""
@@ -129,8 +135,8 @@ class MF(BaseChannel):
     ) -> Float32:
         by_item = by_user.transposed(len(items))
         for _ in range(self.config.warm_epochs if warm else self.config.epochs):
-            users = self._solved(by_user, items)
-            items = self._solved(by_item, users)
+            users = self._solved(by_user, items, "liked")
+            items = self._solved(by_item, users, "users")
         return items
 
     def _fit_bpr(
@@ -139,7 +145,7 @@ class MF(BaseChannel):
         c = self.config
         pairs = _ascending(by_user)
         if warm:
-            users = self._solved(by_user, items)
+            users = self._solved(by_user, items, "liked")
         else:
             users = _initial(random, len(by_user.indptr) - 1, items.shape[1])
         epochs = max(1, c.pair_epochs // 4) if warm else c.pair_epochs
@@ -147,24 +153,24 @@ class MF(BaseChannel):
             rate = np.float32(c.learning_rate * (1 - epoch / epochs))
             draws = random.integers(0, len(items), (len(pairs[2]), TRIES), np.int32)
             order = random.permutation(len(pairs[2]))
-            bpr_epoch(order, pairs, draws, rate, np.float32(c.l2), users, items)
+            bpr_epoch(order, pairs, draws, rate, np.float32(c.pair_l2), users, items)
         return items
 
-    def _solved(self, lists: Interests, factors: Float32) -> Float32:
+    def _solved(self, lists: Interests, factors: Float32, others: str) -> Float32:
         """One half sweep: every row of one side from the other side's `factors`."""
-        c = self.config
-        sizes = np.diff(lists.indptr)
+        assert self._facts is not None
         return self._solve(
             (lists.indptr, lists.other, lists.value),
             factors,
-            _gram(factors, c.unobserved),
-            self._ridge(sizes, len(factors)),
+            _gram(factors, self._facts["pair_weight"]),
+            self._ridge(np.diff(lists.indptr), others),
         )
 
-    def _ridge(self, sizes: Any, others: int) -> Float32:
-        c = self.config
-        held = (sizes + c.unobserved * others) ** c.frequency_scale
-        return (c.l2 * held).astype(np.float32)
+    def _ridge(self, sizes: Any, others: str) -> Float32:
+        """(n,) λ (n + α₀ m)^ν of rows with so many likes; m = the fact `others`."""
+        assert self._facts is not None
+        c, unseen = self.config, self._facts["pair_weight"] * self._facts[others]
+        return (c.l2 * (sizes + unseen) ** c.frequency_scale).astype(np.float32)
 
     def _solve(self, lists: Any, factors: Float32, base: Float32, ridge: Float32) -> Float32:
         n = len(lists[0]) - 1
@@ -191,7 +197,7 @@ class MF(BaseChannel):
         return self.index.vectors
 
     def _folded(self, likes: Interests, items: Float32, system: Float32) -> Float32:
-        ridge = self._ridge(np.diff(likes.indptr), len(items))
+        ridge = self._ridge(np.diff(likes.indptr), "liked")
         return self._solve((likes.indptr, likes.other, likes.value), items, system, ridge)
 
     def _known_likes(self, queries: Queries) -> Interests:
@@ -216,7 +222,7 @@ class MF(BaseChannel):
         if item >= len(items) or not len(likes.other):
             return None
         past, r = items[likes.other], likes.value[:, None]
-        ridge = self._ridge(np.diff(likes.indptr), len(items))[0]
+        ridge = self._ridge(np.diff(likes.indptr), "liked")[0]
         system = self._arrays["system"] + (past * r).T @ past + ridge * np.eye(past.shape[1])
         part = (past * r) @ np.linalg.solve(system, items[item])
         return int(likes.other[part.argmax()]) if part.max() > 0 else None
