@@ -80,8 +80,9 @@ class TwoTowerConfig(ChannelSettings):
     of recall."""
     weak_positives: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight of shown items that were not liked as weak positives, beside 1 of a like; 0 = none."""
-    full_below: Annotated[int, Field(ge=0)] = 50_000
-    """Items up to which listwise runs over all of them."""
+    full_below: Annotated[int, Field(ge=0)] | None = None
+    """Items up to which listwise runs over all of them; None = 20,000, and 100,000 of splits, whose
+    examples bring all of a user's likes at once."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the examples, at most where there is something to stop by; None = 10 of moments,
     5 of pairs, and of splits until a few users' likes, held out for that, are ranked no better."""
@@ -129,9 +130,8 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     kind: Kind = c.examples or ("splits" if likes.without_order() else "moments")
     split = kind == "splits"
     history = (1000 if split else 100) if c.history is None else c.history
-    loss: Loss = (
-        c.loss if c.loss != "listwise" else ("full" if n_items <= c.full_below else "sampled")
-    )
+    below = (100_000 if split else 20_000) if c.full_below is None else c.full_below
+    loss: Loss = c.loss if c.loss != "listwise" else "full" if n_items <= below else "sampled"
     learn = {"temperature"} if c.learn_temperature else set[str]()
     if loss in ("pointwise", "gbce") if c.bias is None else c.bias:
         learn.add("bias")
