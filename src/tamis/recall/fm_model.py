@@ -111,12 +111,12 @@ class FMExamples:
     """One example per like that has others before it; histories are gathered per batch.
 
     The history is the last `history` likes that had arrived strictly before the example's moment;
-    where the log knows no order, it is the user's other likes, and a like may be in it twice over
-    time but never in its own.
+    where the log knows no order, it is the user's other likes.
     """
 
     def __init__(self, likes: Likes, history: int, start: int) -> None:
         self.likes, self.history, self._start = likes, history, start
+        self._positives = likes.positives()
         sizes = np.diff(likes.indptr)
         self.ordered = not likes.without_order()
         owner = np.repeat(np.arange(len(sizes)), sizes)
@@ -134,7 +134,7 @@ class FMExamples:
         past = np.full((len(at), self.history), self._start, np.int32)
         lists = (likes.indptr, likes.item, likes.time, likes.arrival)
         _gather(lists, users, at, self.ordered, self._start + FIRST, past)
-        example, item = likes.positives().pairs(users)
+        example, item = self._positives.pairs(users)
         arrays = (users, past, likes.item[at].astype(np.int64), example, item)
         user, history, target, row, liked = (torch.from_numpy(x).to(device) for x in arrays)
         return FMBatch(user, history, target, (row, liked))
