@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,37 @@ One of your own is [one file](adding-a-channel.md).
 
 
 def page() -> str:
-    """The whole page."""
-    parts = [HEAD]
-    for name, channel in registry.available("recall").items():
+    """The whole page: which channel when, then each of them."""
+    channels = registry.available("recall")
+    parts = [HEAD, overview(channels)]
+    for name, channel in channels.items():
         summary = inspect.getdoc(inspect.getmodule(channel)) or ""
         parts.append(
-            f"## {name}\n\n{summary}\n\n{inspect.getdoc(channel)}\n\n{options(channel.Config)}"
+            f"## {name}\n\n{summary}\n\n{told_apart(channel)}\n\n{options(channel.Config)}"
         )
     return "\n".join(parts)
+
+
+def overview(channels: dict[str, Any]) -> str:
+    """A table of the channels: when to use each, and what it costs."""
+    lines = ["| channel | when to use | cost |", "|---|---|---|"]
+    for name, channel in channels.items():
+        when, cost = (told(channel, word) for word in ("When to use", "Cost"))
+        lines.append(f"| [`{name}`](#{name}) | {when} | {cost} |".replace("  ", " "))
+    return "\n".join(lines) + "\n"
+
+
+def told_apart(channel: Any) -> str:
+    """The docstring, its closing words a paragraph each."""
+    text = inspect.getdoc(channel) or ""
+    return re.sub(r"\n+(When to use|Cost|Source): ", r"\n\n**\1**: ", text)
+
+
+def told(channel: Any, word: str) -> str:
+    """What the docstring says after `word: ` at a line's start; "" where it says nothing."""
+    ends = r"\n\n|\n(?:When to use|Cost|Source): |\Z"
+    found = re.search(rf"^{word}: (.*?)(?={ends})", inspect.getdoc(channel) or "", re.S | re.M)
+    return " ".join(found[1].split()).replace("|", "\\|") if found else ""
 
 
 def options(config: type[BaseModel]) -> str:
@@ -59,7 +83,12 @@ def default(value: Any) -> str:
 
 
 def meanings(config: type[BaseModel]) -> dict[str, str]:
-    """The text below each field in the class's source."""
+    """The text below each field in the sources of the class and of those it grew from."""
+    grown = [kind for kind in reversed(config.__mro__) if kind.__module__.startswith("tamis")]
+    return {name: text for kind in grown for name, text in _own_meanings(kind).items()}
+
+
+def _own_meanings(config: type) -> dict[str, str]:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}

@@ -74,9 +74,9 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
 
 
 def test_a_stage_without_its_optional_package(monkeypatch):
-    monkeypatch.delitem(sys.modules, "tamis.recall.ease", raising=False)
-    monkeypatch.setitem(sys.modules, "scipy.linalg", None)  # as if not installed
-    assert "ease" not in registry.available("recall")
-    assert "itemcf" in registry.available("recall")
-    with pytest.raises(MissingExtraError, match=r"'ease' needs the package 'scipy.linalg'"):
-        registry.find("recall", "ease")
+    monkeypatch.delitem(sys.modules, "tamis.rank.gbdt", raising=False)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)  # as if not installed
+    assert "gbdt" not in registry.available("rank")
+    assert "deepfm" in registry.available("rank")
+    with pytest.raises(MissingExtraError, match=r"'gbdt' needs the package 'lightgbm'"):
+        registry.find("rank", "gbdt")

@@ -28,3 +28,9 @@ def test_every_option_is_explained_or_plain(writer, name, channel):
     words = writer.meanings(channel.Config)
     plain = {"batch_size", "learning_rate", "l2"}
     assert not set(channel.Config.model_fields) - set(words) - plain
+
+
+@pytest.mark.parametrize(("name", "channel"), registry.available("recall").items())
+def test_every_channel_says_when_what_it_costs_and_whose_it_is(writer, name, channel):
+    for word in ("When to use", "Cost", "Source"):
+        assert writer.told(channel, word), f"{name}: its docstring has no line `{word}: …`"

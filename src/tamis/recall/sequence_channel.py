@@ -21,8 +21,15 @@ from tamis.recall.sequence_examples import Asked, HeldOut, Sequences, Windows, l
 from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
 from tamis.recall.two_tower import digest
 from tamis.schema import ConfigError, TrainingError
-from tamis.train import FitOptions, FitResult, Mixture, fit, load_weights, save_weights
-from tamis.train.hardware import use_bfloat16
+from tamis.train import (
+    FitOptions,
+    FitResult,
+    Mixture,
+    fit,
+    load_weights,
+    save_weights,
+    use_bfloat16,
+)
 
 INDEX, WEIGHTS = "index", "weights"
 TUNING_USERS = 256

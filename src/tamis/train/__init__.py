@@ -4,7 +4,7 @@ from tamis.train.batches import Order, Source, batches
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.frames import Context, FrameModel, check_labels
-from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads
+from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads, use_bfloat16
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import auc, grouped_ndcg, log_loss
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
@@ -46,4 +46,5 @@ __all__ = [
     "save_weights",
     "tables_of",
     "torch_threads",
+    "use_bfloat16",
 ]
