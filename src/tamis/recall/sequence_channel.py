@@ -46,7 +46,7 @@ HELD_OUT_SHARE = 0.2
 class SequenceSettings(ChannelSettings):
     """Options that all sequence channels share."""
 
-    embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
+    embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 128
     """Width of items' vectors and of states."""
     history: Annotated[int, Field(ge=1, le=2000)] = 200
     """Most recent events that a state is made of."""
@@ -83,7 +83,7 @@ class SequenceSettings(ChannelSettings):
     """Train anew on everything for as many epochs as were best, instead of keeping the weights that
     were best: costs a second fit, and the held-out events are learnt too."""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Windows per step."""
+    """Windows per step; fewer where they are long (8,192 positions at most)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay (AdamW) of all matrices."""

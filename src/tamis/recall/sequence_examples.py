@@ -20,8 +20,9 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-POSITIONS = 2**15
-"""Most positions of a batch, pads included: what bounds a step's memory for long histories."""
+POSITIONS = 2**13
+"""Most positions of a batch, pads included: long histories make steps of fewer windows, and so as
+many steps an epoch as short ones; it bounds a step's memory, too."""
 
 
 @dataclass(frozen=True, eq=False)
