@@ -41,14 +41,15 @@ class DeepRetrievalConfig(ChannelSettings):
     """Of each layer's network."""
     beam: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Paths whose items are scored."""
-    training_beam: Annotated[int, Field(ge=2, le=1000)] = 50
+    training_beam: Annotated[int, Field(ge=2, le=1000)] = 200
     """Paths per example that a reassignment looks at."""
-    penalty: Annotated[float, Field(ge=0)] = 1e-4
+    penalty: Annotated[float, Field(ge=0)] = 1.0
     """Of |path|^4 / 4, in units of an item's mean number of targets: larger spreads items more."""
-    reassign_every: Annotated[int, Field(ge=1)] = 1
-    """Epochs between two reassignments of the items' paths."""
-    settle: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Last share of the epochs, in which paths stay as they are and the network settles on them."""
+    warm_up: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """First share of the epochs, in which the vectors learn alone; then they say where the items
+    lie at first. At least one epoch."""
+    reassignments: Annotated[int, Field(ge=0)] = 1
+    """Times that the items' paths are chosen anew, evenly between the first ones and the end."""
     history: Annotated[int, Field(ge=1, le=1000)] = 100
     """Most recent distinct liked items that make the user's vector (their mean)."""
     targets: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -79,19 +80,19 @@ class DeepRetrievalConfig(ChannelSettings):
 class DeepRetrieval(BaseChannel):
     """Deep Retrieval: items lie on paths through D layers of K nodes, and a network walks them.
 
-    p(path | user) is a product of D softmaxes, each conditioned on the nodes before. Training
-    alternates: the network is fitted to the items' J paths, then each item's paths are chosen anew
-    by coordinate descent over what beam searches for its users found, with a penalty on crowded
-    paths (|path|^4). Asked, it walks the paths that hold items by beam search and scores only the
-    items on the best ones, by the inner product of vectors trained along. Items without a positive
-    event lie on no path.
+    p(path | user) is a product of D softmaxes, each conditioned on the nodes before. Items first
+    lie where their vectors put them; then training alternates: the network is fitted to the items'
+    J paths, and each item's paths are chosen anew by coordinate descent over what beam searches for
+    its users found, with a penalty on crowded paths (|path|^4). Asked, it walks the paths that hold
+    items by beam search and scores only the items on the best ones, by the inner product of vectors
+    trained along. Items without a positive event lie on no path.
 
     When to use: catalogues so large that even an index of vectors is too slow, or whose likes do
     not follow a distance; beside a two-tower, as a second opinion. On small ones it is a study.
 
-    Cost: fit about twice a two-tower's: each epoch adds a beam search per user; memory the tables
-    and `training_beam` paths per user. Recall: D small matrix products per path of the beam, then
-    the items on `beam` paths.
+    Cost: fit about twice a two-tower's, and a beam search per user for each reassignment; memory
+    the tables and `training_beam` paths per user. Recall: D small matrix products per path of the
+    beam, then the items on `beam` paths.
 
     Source: Gao et al. 2020, Deep Retrieval: Learning A Retrievable Structure for Large-Scale
     Recommendations.
@@ -117,13 +118,14 @@ class DeepRetrieval(BaseChannel):
                 f"use itemcf or hot until there are more events"
             )
         sweeps = Sweeps(
-            examples, n_items, c.paths, c.training_beam, c.penalty, c.reassign_every,
-            c.epochs - round(c.settle * c.epochs), context.seed,
+            examples, n_items, c.paths, c.training_beam, c.penalty,
+            _when(c.epochs, c.warm_up, c.reassignments), context.seed,
         )  # fmt: skip
         objective = PathObjective(
             self._scoring(likes, n_items, context.seed), sweeps, c.layers, nodes
         )
         fit(model, examples, objective, valid=(), options=self._options(context))
+        assert objective.paths is not None
         tree = Tree.of(objective.paths, c.layers, nodes)
         self._arrays = _served(model.cpu(), tree)
         self._arrays["paths"] = objective.paths
@@ -191,6 +193,13 @@ class DeepRetrieval(BaseChannel):
         arrays = self._arrays
         target = arrays["vectors"][item]
         return nearest_like(queries, arrays["interest"], arrays["history"], target)
+
+
+def _when(epochs: int, warm_up: float, times: int) -> list[int]:
+    """Epochs after which paths are chosen: first by the vectors, then anew."""
+    begin = min(max(1, round(warm_up * epochs)), epochs)
+    rest = (epochs - begin) / (times + 1)
+    return [begin, *(begin + round(rest * t) for t in range(1, times + 1))]
 
 
 def _served(model: PathModel, tree: Tree) -> dict[str, Any]:

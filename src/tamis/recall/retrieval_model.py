@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.nn import FusedEmbedding
-from tamis.recall.retrieval_paths import evidence, reassigned
+from tamis.recall.retrieval_paths import evidence, first_paths, reassigned
 from tamis.recall.retrieval_search import PathNet, best_paths
 from tamis.recall.tower_examples import TowerBatch, TowerExamples
 from tamis.recall.tower_features import FIRST
@@ -107,21 +107,24 @@ class PathObjective:
     def __init__(self, towers: TowerObjective, sweeps: Sweeps, layers: int, nodes: int) -> None:
         self.towers, self.sweeps = towers, sweeps
         self.layers, self.nodes = layers, nodes
-        self.paths = sweeps.random_paths(nodes**layers)
+        self.paths: NDArray[np.int64] | None = None
         self.epoch = 0
 
     def loss(self, model: Any, batch: TowerBatch) -> Tensor:
         users = model.users(batch.user, batch.history)  # (B, dim)
         seen = _Given(model, users)
-        return self.towers.loss(seen, batch) + self._paths(model, users, batch)
+        loss = self.towers.loss(seen, batch)
+        return loss if self.paths is None else loss + self._paths(model, users, batch, self.paths)
 
-    def _paths(self, model: PathModel, users: Tensor, batch: TowerBatch) -> Tensor:
+    def _paths(
+        self, model: PathModel, users: Tensor, batch: TowerBatch, paths: NDArray[np.int64]
+    ) -> Tensor:
         owner, target, weight = batch.owner, batch.target, batch.weight
         if len(owner) > PATH_TARGETS:
             some = torch.randperm(len(owner), device=owner.device)[:PATH_TARGETS]
             weight = weight[some] * (len(owner) / PATH_TARGETS)
             owner, target = owner[some], target[some]
-        number = torch.from_numpy(self.paths[target.cpu().numpy()]).to(users.device)  # (n, J)
+        number = torch.from_numpy(paths[target.cpu().numpy()]).to(users.device)  # (n, J)
         codes = _codes(number.clamp(min=0), self.nodes, self.layers)
         log_p = model.log_likelihood(users, owner, codes)
         log_p = log_p.masked_fill(number < 0, -torch.inf).logsumexp(1)  # (n,)
@@ -130,7 +133,10 @@ class PathObjective:
 
     def evaluate(self, model: Any, valid: Any, device: torch.device) -> dict[str, float]:
         self.epoch += 1
-        if self.epoch <= self.sweeps.until and self.epoch % self.sweeps.every == 0:
+        first, *anew = self.sweeps.after
+        if self.epoch == first:
+            self.paths = self.sweeps.first(model, self.nodes**self.layers)
+        elif self.epoch in anew:
             self.paths = self.sweeps.paths(model, self.layers, self.nodes)
         return {}
 
@@ -151,17 +157,17 @@ class Sweeps:
 
     def __init__(
         self, examples: TowerExamples, items: int, paths: int, beam: int, penalty: float,
-        every: int, until: int, seed: int,
+        after: list[int], seed: int,
     ) -> None:  # fmt: skip
         self.examples, self.items, self.j = examples, items, paths
-        self.beam, self.penalty, self.every, self.until = beam, penalty, every, until
+        self.beam, self.penalty, self.after = beam, penalty, after
         self.random = np.random.default_rng(seed)
 
-    def random_paths(self, paths: int) -> NDArray[np.int64]:
-        """(I, J) to begin with, of items that anybody likes; the others' are -1."""
+    @torch.inference_mode()
+    def first(self, model: PathModel, total: int) -> NDArray[np.int64]:
+        """(I, J) by the items' vectors, of items that anybody likes; the others' are -1."""
         liked = np.bincount(self.examples.likes.item, minlength=self.items) > 0
-        drawn = self.random.integers(0, paths, (self.items, self.j))
-        return np.where(liked[:, None], drawn, -1)
+        return first_paths(model.items().cpu().numpy(), liked, self.j, total)
 
     @torch.inference_mode()
     def paths(self, model: PathModel, layers: int, nodes: int) -> NDArray[np.int64]:

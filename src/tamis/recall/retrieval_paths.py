@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.index import best_first, in_blocks, offer
+from tamis.index import VectorIndex, best_first, in_blocks, offer
 from tamis.recall.interactions import grouped
 
 Int32 = NDArray[np.int32]
@@ -17,6 +17,8 @@ Float32 = NDArray[np.float32]
 
 ITEMS_PER_BLOCK, BLOCKS = 1024, 16
 """At least so many items, and about so many blocks: each holds a sum per path."""
+FEW = 2
+"""Items that need no halving."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +135,43 @@ def _descend(order, path, score, count, penalty, size, chosen):
             if best >= 0:
                 chosen[v, j] = best
                 size[best] += 1
+
+
+def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: int) -> Int64:
+    """(I, `paths`) path numbers below `total` to begin with, -1 where not `liked`.
+
+    Items are laid in a line on which neighbours are alike (`in_line`), and the line is cut into
+    equal parts, these into equal parts …: its D-digit places are paths, and paths with a common
+    beginning hold similar items. An item lies at its own place and at its nearest items' places.
+    """
+    items = np.flatnonzero(liked)
+    chosen = np.full((len(vectors), paths), -1, np.int64)
+    if not len(items):
+        return chosen
+    own = np.empty(len(items), np.int64)
+    own[in_line(vectors[items])] = np.arange(len(items)) * total // len(items)
+    chosen[items, 0] = own
+    near = VectorIndex.build(vectors[items], k=paths).search(vectors[items], paths)[0]
+    others = np.where(near == np.arange(len(items))[:, None], -1, own[np.maximum(near, 0)])
+    others[near < 0] = -1
+    taken = np.argsort(others < 0, axis=1, kind="stable")[:, : paths - 1]
+    chosen[items, 1:] = np.take_along_axis(others, taken, axis=1)
+    return chosen
+
+
+def in_line(vectors: Float32) -> Int64:
+    """An order (n,) in which neighbours are alike: halved again and again, across the direction of
+    largest spread."""
+    order = np.arange(len(vectors))
+    todo = [(0, len(vectors))]
+    while todo:
+        begin, end = todo.pop()
+        if end - begin <= FEW:
+            continue
+        part = vectors[order[begin:end]]
+        part = part - part.mean(axis=0)
+        spread = np.linalg.svd(part.T @ part, hermitian=True)[0][:, 0]
+        order[begin:end] = order[begin:end][np.argsort(part @ spread, kind="stable")]
+        middle = (begin + end) // 2
+        todo += [(begin, middle), (middle, end)]
+    return order
