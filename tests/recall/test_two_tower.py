@@ -171,10 +171,28 @@ def test_a_log_without_order_gets_user_ids_and_stops_by_itself():
     events = replace(events, arrival=events.time)
     channel = TwoTower(embedding_dim=8, batch_size=8, learning_rate=0.03)
     channel.fit(replace(data, events=events))
-    assert channel._facts["examples"] == "splits"
+    assert channel._facts["examples"] == "whole"
     assert "user" in {t["name"] for t in channel._facts["layout"]["tables"]}
     assert len(channel.training.history) < 100
     assert TwoTower(**FAST).fit(data)._facts["examples"] == "moments"
+
+
+def test_a_whole_user_leaves_each_target_out_of_its_own_history():
+    rows = [(0, i, 5, 0) for i in range(5)] + [(1, i, 5, 0) for i in (2, 4)]
+    examples = TowerExamples(Likes.of(log_of(rows)), 4, 9, 8, 0, "whole")
+    batch = examples.take(torch.arange(2))
+    assert batch.target.tolist() == [4, 3, 2, 1, 0, 4, 2]
+    assert batch.inside.tolist() == [True] * 4 + [False, True, True]  # four fit into the history
+    model = tiny_model()
+    assert model.history_pad == 8
+    users, own = model.users_without(
+        batch.user, batch.history, batch.owner, batch.target, batch.inside
+    )
+    torch.testing.assert_close(users, model.users(batch.user, batch.history))
+    for k, b in enumerate(batch.owner.tolist()):
+        past = [x for x in batch.history[b].tolist() if x not in (8, 8 + FIRST + batch.target[k])]
+        alone = torch.tensor([past], dtype=torch.int32)
+        torch.testing.assert_close(own[k : k + 1], model.users(batch.user[b : b + 1], alone))
 
 
 def test_shown_items_are_weak_positives_on_demand():

@@ -52,7 +52,7 @@ class TwoTowerConfig(ChannelSettings):
     time."""
     targets: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Likes after an example's moment that it learns to rank, at most; None = 100 of moments, 1000
-    of splits; pairs have one."""
+    where there is no order; pairs have one."""
     loss: Literal["listwise"] | Loss = "listwise"
     """listwise (full up to `full_below` items, else sampled), full, sampled, in_batch, gbce,
     pointwise, hinge, logistic."""
@@ -81,11 +81,11 @@ class TwoTowerConfig(ChannelSettings):
     weak_positives: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight of shown items that were not liked as weak positives, beside 1 of a like; 0 = none."""
     full_below: Annotated[int, Field(ge=0)] | None = None
-    """Items up to which listwise runs over all of them; None = 20,000, and 100,000 of splits, whose
-    examples bring all of a user's likes at once."""
+    """Items up to which listwise runs over all of them; None = 20,000, and 100,000 without
+    order, where an example brings all of a user's likes at once."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the examples, at most where there is something to stop by; None = 10 of moments,
-    5 of pairs, and of splits until a few users' likes, held out for that, are ranked no better."""
+    5 of pairs, and without order until likes held out of a few users are ranked no better."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
     """Passes when it starts from a former version's weights."""
     batch_size: Annotated[int, Field(ge=2)] = 256
@@ -116,6 +116,8 @@ class Choices:
     learn: frozenset[str]
     negatives: int
     mix: dict[str, float]
+    orderless: bool
+    """Are users learnt as a whole, without an order?"""
     stops: bool
     """Does the channel hold out likes of its own to stop by?"""
 
@@ -127,8 +129,16 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     """
     c = config
     networks = _networks(c)
-    kind: Kind = c.examples or ("splits" if likes.without_order() else "moments")
-    split = kind == "splits"
+    plain = networks[0] == "sum" and not c.hidden_units
+    orderless: Kind = "whole" if plain else "splits"
+    kind: Kind = c.examples or (orderless if likes.without_order() else "moments")
+    if kind == "whole" and (not plain or c.history == 0):
+        raise ConfigError(
+            "two_tower: examples = 'whole' leaves targets out of a sum of the history, which the "
+            f"network {networks[0]!r} with hidden_units = {list(c.hidden_units)} and history = "
+            f"{c.history} does not make; use examples = 'splits'"
+        )
+    split = kind in ("splits", "whole")
     history = (1000 if split else 100) if c.history is None else c.history
     below = (100_000 if split else 20_000) if c.full_below is None else c.full_below
     loss: Loss = c.loss if c.loss != "listwise" else "full" if n_items <= below else "sampled"
@@ -153,12 +163,13 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         kind,
         c.targets or (1000 if split else 100),
         history,
-        c.epochs or {"moments": 10, "splits": 100, "pairs": 5}[kind],
+        c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
         loss,
         c.temperature or (0.1 if c.similarity == "cosine" else 1.0),
         frozenset(learn),
         c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
         _mix(c, per_positive or loss == "gbce"),
+        split,
         split and c.epochs is None,
     )
 

@@ -18,7 +18,7 @@ from tamis.recall.tower_features import FIRST
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-Kind = Literal["moments", "pairs", "splits"]
+Kind = Literal["moments", "pairs", "splits", "whole"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,8 @@ class TowerBatch:
     """float32 (n,) of each target in the loss."""
     positives: Positives
     """What users like at any time, targets included: no negatives of theirs."""
+    inside: Tensor | None = None
+    """bool (n,) is the target in its own history, out of which it is to be left? None = none is."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -134,6 +136,8 @@ class TowerExamples:
     - `pairs`: one example per like but a user's first; that like is the target.
     - `splits`, for logs without an order: one example per user and epoch; a share of his likes,
       drawn anew from [0, 1), is the history, and the others are the targets, each of weight 1.
+    - `whole`, for logs without an order: one example per user and epoch; all likes are history and
+      targets, and the model leaves each target out of its own history (`TowerBatch.inside`).
     """
 
     def __init__(
@@ -179,6 +183,11 @@ class TowerExamples:
             found, length = _split(
                 columns, users, draws, first_row, self.targets, history, owner, target, weight
             )
+        elif self.kind == "whole":
+            inside = np.zeros(total, np.bool_)
+            found, length = _whole(
+                columns, users, first_row, self.targets, history, owner, target, weight, inside
+            )
         else:
             cut = self._moments(users, sizes) if self._cut is None else self._cut[rows]
             found, length = _cut(
@@ -187,7 +196,8 @@ class TowerExamples:
         past = np.ascontiguousarray(history[:, : max(length, 1)])
         arrays = (users, past, owner[:found], target[:found], weight[:found])
         u, h, o, t, w = (torch.from_numpy(x).to(device) for x in arrays)
-        return TowerBatch(u, h, o, t, w, self.positives)
+        within = torch.from_numpy(inside[:found]).to(device) if self.kind == "whole" else None
+        return TowerBatch(u, h, o, t, w, self.positives, within)
 
     def _moments(self, users: Int64, sizes: Int64) -> Int64:
         """The place of one like of each user, any but his first."""
@@ -275,5 +285,26 @@ def _split(likes, users, draws, first_row, most, history, owner, target, weight)
                 weight[n] = strength[e]
                 n += 1
                 wanted += 1
+        longest = max(longest, found)
+    return n, longest
+
+
+@njit(cache=True, nogil=True)
+def _whole(likes, users, first_row, most, history, owner, target, weight, inside):
+    """All of each user's likes as history and as targets."""
+    indptr, item, _, _, strength = likes
+    n, longest = 0, 0
+    for b in range(len(users)):
+        begin, end = indptr[users[b]], indptr[users[b] + 1]
+        found = 0
+        for e in range(end - 1, max(begin, end - most) - 1, -1):
+            owner[n] = b
+            target[n] = item[e]
+            weight[n] = strength[e]
+            if strength[e] == 1.0 and found < history.shape[1]:
+                history[b, found] = first_row + item[e]
+                inside[n] = True
+                found += 1
+            n += 1
         longest = max(longest, found)
     return n, longest

@@ -47,7 +47,7 @@ class TowerObjective:
         return valid.measure(model, device)
 
     def loss(self, model: Any, batch: TowerBatch) -> Tensor:
-        users = model.users(batch.user, batch.history)  # (B, dim)
+        users, own = _users(model, batch)  # (B, dim), (n, dim)
         self.negatives.observe(batch.target.cpu().numpy())
         kinds = {
             "full": self._full,
@@ -55,26 +55,26 @@ class TowerObjective:
             "in_batch": self._in_batch,
             "gbce": self._gbce,
         }
-        return kinds.get(self.kind, self._each)(users, model, batch)
+        return kinds.get(self.kind, self._each)(users, own, model, batch)
 
-    def _full(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def _full(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         users, items = users * model.gamma, model.items()
-        positive = _products(users, items[batch.target], batch)
+        positive = _products(own * model.gamma, items[batch.target])
         return shared_softmax(users, items, positive, batch.owner, batch.weight, batch.liked)
 
-    def _in_batch(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def _in_batch(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         """The batch's distinct targets; q, the chance of being in a batch, from the stream."""
         column, place = torch.unique(batch.target, return_inverse=True)
         self.stream.update(column.cpu().numpy())
         log_q = _log(self.stream.frequency(column.cpu().numpy()), column)
         users, items = users * model.gamma, model.items(column)
-        positive = _products(users, items[place], batch) - log_q[place]
+        positive = _products(own * model.gamma, items[place]) - log_q[place]
         liked = _columns(column, batch.liked)
         return shared_softmax(
             users, items, positive, batch.owner, batch.weight, liked, shift=-log_q
         )
 
-    def _sampled(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def _sampled(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         users = users * model.gamma
         mixture, device = self.negatives, users.device
         drawn = mixture.shared(batch.target.cpu().numpy())
@@ -83,12 +83,12 @@ class TowerObjective:
         # what counts is how often an item is expected; a row drawn twice counts twice
         expected = mixture.negatives * mixture.q(column.cpu().numpy())
         shift = times.log() - _log(expected, column)
-        own = _log(mixture.negatives * mixture.q(batch.target.cpu().numpy()), column)
+        log_q = _log(mixture.negatives * mixture.q(batch.target.cpu().numpy()), column)
         hard = bool(mixture.hard_draws)
         return shared_softmax(
             users,
             items[place],
-            _products(users, items[at], batch) - own,
+            _products(own * model.gamma, items[at]) - log_q,
             batch.owner,
             batch.weight,
             _columns(column, batch.liked),
@@ -125,7 +125,7 @@ class TowerObjective:
         logits = logits.float() - _log(expected, users)
         return logits.masked_fill(~found, -torch.inf).logsumexp(1)
 
-    def _gbce(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def _gbce(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         """Negatives shared by the batch; every target is paired with all of them."""
         users = users * model.gamma
         drawn = torch.from_numpy(self.negatives.shared(batch.target.cpu().numpy()))
@@ -135,16 +135,15 @@ class TowerObjective:
         counts = times.float().repeat(len(batch), 1)
         counts[_columns(column, batch.liked)] = 0.0
         power = gbce_power(len(drawn), len(model.item_ids), self.calibration)
-        positive = _products(users, items[at], batch) + model.bias
+        positive = _products(own * model.gamma, items[at]) + model.bias
         return gbce(positive, logits, counts, power=power, weights=batch.weight, owner=batch.owner)
 
-    def _each(self, users: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
+    def _each(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         """Pointwise and pairwise: every target has negatives of its own."""
         who = batch.user[batch.owner].cpu().numpy()
         drawn = self.negatives.each(who, batch.target.cpu().numpy())  # (n, N)
         rows = torch.from_numpy(drawn).to(users.device)
         items, (at, place) = _vectors(model, batch.target, rows.reshape(-1))
-        own = users[batch.owner]  # (n, dim)
         negative = (own.unsqueeze(1) * items[place].view(*drawn.shape, -1)).sum(2)  # (n, N)
         positive = (own * items[at]).sum(1)
         counts = ~torch.from_numpy(batch.positives.contain(who, drawn)).to(users.device)
@@ -156,9 +155,18 @@ class TowerObjective:
         return pointwise(gamma * positive + bias, gamma * negative + bias, counts, batch.weight)
 
 
-def _products(users: Tensor, targets: Tensor, batch: TowerBatch) -> Tensor:
-    """(n,) of each target with its example's user."""
-    return (users[batch.owner] * targets).sum(1).float()
+def _users(model: TwoTowers, batch: TowerBatch) -> tuple[Tensor, Tensor]:
+    """(B, dim) users, and (n, dim) the user of each target, who does not know it."""
+    if batch.inside is not None:
+        pairs = (batch.owner, batch.target, batch.inside)
+        return model.users_without(batch.user, batch.history, *pairs)
+    users = model.users(batch.user, batch.history)
+    return users, users[batch.owner]
+
+
+def _products(users: Tensor, targets: Tensor) -> Tensor:
+    """(n,) of each target with its user."""
+    return (users * targets).sum(1).float()
 
 
 def _log(q: Any, like: Tensor) -> Tensor:

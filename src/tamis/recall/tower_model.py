@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn import fused_table
-from tamis.recall.tower_features import TowerInputs
+from tamis.recall.tower_features import FIRST, TowerInputs
 from tamis.recall.tower_networks import Network, SequencePart, Tower, TowerShape, text_column
 from tamis.recall.tower_sequences import SEQUENCES
 
@@ -82,6 +82,25 @@ class TwoTowers(nn.Module):
     def users(self, user: Tensor, history: Tensor) -> Tensor:
         """(B, out) of user rows int64 (B,), -1 = a stranger, and histories int32 (B, L)."""
         return self.user_tower(self.table, self.user_ids[user], self.user_dense[user], history)
+
+    def users_without(
+        self, user: Tensor, history: Tensor, owner: Tensor, target: Tensor, inside: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, out) users as in `users`, and (n, out) each target's user as he is without it.
+
+        For the network sum: a mean without one of its members costs no second pass. owner, target:
+        int64 (n,) rows of `history` and of items; inside: bool (n,) is the target in that history?
+        """
+        tower = self.user_tower
+        profile = tower.combined(self.table, self.user_ids[user], self.user_dense[user], None)
+        kept = tower.drop(torch.ones_like(profile))  # (B, dim)
+        mean = tower.history_mean(self.table, history) * kept
+        count = (history != self.history_pad).sum(1, keepdim=True)  # (B, 1)
+        gone = inside.unsqueeze(1).to(mean.dtype)  # (n, 1)
+        row = (target + self.history_pad + FIRST).to(torch.int32)
+        left = (mean * count)[owner] - gone * self.table(row) * kept[owner]
+        rest = (count[owner] - gone).clamp(min=1)
+        return tower.scaled(profile + mean), tower.scaled(profile[owner] + left / rest)
 
     def profiles(self) -> Tensor:
         """(U + 1, dim): the sum of each user's fields but the history; last, a stranger's."""

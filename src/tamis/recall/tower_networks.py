@@ -110,7 +110,11 @@ class Tower(nn.Module):
         x = self.raw(table, ids, dense, sequence).float()
         if self.network != "sum" or self.mlp is not None:  # a sum of nothing is zero by itself
             x = x * self.known(ids, dense, sequence).unsqueeze(1)
-        return unit_rows(x) if self.shape.cosine else x
+        return self.scaled(x)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """To unit length, where the vectors are compared by cosine."""
+        return unit_rows(x.float()) if self.shape.cosine else x.float()
 
     def raw(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
@@ -152,16 +156,21 @@ class Tower(nn.Module):
         """(B, F, dim) of the fields and, last, of the sequence's mean."""
         vectors = [] if self.pool is None else [self.pool(table, ids)]
         if sequence is not None and self.sequence is not None:
-            width = sequence.shape[1]
-            plan = PoolPlan(
-                torch.zeros(width, dtype=torch.long, device=sequence.device),
-                torch.tensor([self.sequence.pooling == "mean"], device=sequence.device),
-                torch.full((width,), self.sequence.pad, device=sequence.device),
-            )
-            vectors.append(table.pooled(sequence, plan)[0])
+            vectors.append(self.history_mean(table, sequence).unsqueeze(1))
         if len(vectors) == 1:
             return vectors[0]
         return torch.cat(vectors, 1) if vectors else table.weight.new_zeros(len(ids), 0, table.dim)
+
+    def history_mean(self, table: FusedEmbedding, sequence: Tensor) -> Tensor:
+        """(B, dim): the mean of the sequence's vectors (their sum, if it is pooled so)."""
+        assert self.sequence is not None
+        width, device = sequence.shape[1], sequence.device
+        plan = PoolPlan(
+            torch.zeros(width, dtype=torch.long, device=device),
+            torch.tensor([self.sequence.pooling == "mean"], device=device),
+            torch.full((width,), self.sequence.pad, device=device),
+        )
+        return table.pooled(sequence, plan)[0].squeeze(1)
 
     def _encoded(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None

@@ -42,8 +42,8 @@ class TwoTower(BaseChannel):
     sampled, in-batch with logQ correction, gBCE). Negatives: uniform, by popularity^0.75, of the
     batch, hard ones from the serving log, or any mixture; shown items that were not clicked are
     refused. A log with an order is learnt at moments drawn from each user's past: the history had
-    arrived strictly before, the targets come from there on; a log without times by splitting each
-    user's likes at random. A stranger of whom nothing is known gets no answer.
+    arrived strictly before, the targets come from there on; a log without times from all
+    of a user's likes at once, each left out of its own history. A stranger of whom nothing is known gets no answer.
 
     When to use: the main channel where items or users have attributes, where new users' histories
     must count at once, and where the catalogue is too large for item–item matrices.
@@ -122,7 +122,7 @@ class TwoTower(BaseChannel):
             learning_rate=c.learning_rate,
             embedding_learning_rate=c.learning_rate,
             # a user comes once an epoch, while the full softmax touches all items at every step
-            embedding_optimiser="adam" if choice.examples == "splits" else "lazyadam",
+            embedding_optimiser="adam" if choice.orderless else "lazyadam",
             l2=c.l2,
             patience=PATIENCE,
             seed=context.seed,
