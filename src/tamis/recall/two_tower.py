@@ -42,8 +42,9 @@ class TwoTower(BaseChannel):
     sampled, in-batch with logQ correction, gBCE). Negatives: uniform, by popularity^0.75, of the
     batch, hard ones from the serving log, or any mixture; shown items that were not clicked are
     refused. A log with an order is learnt at moments drawn from each user's past: the history had
-    arrived strictly before, the targets come from there on; a log without times from all
-    of a user's likes at once, each left out of its own history. A stranger of whom nothing is known gets no answer.
+    arrived strictly before, the targets come from there on; a log without times from all of a
+    user's likes at once, each left out of its own history. A stranger of whom nothing is known gets
+    no answer.
 
     When to use: the main channel where items or users have attributes, where new users' histories
     must count at once, and where the catalogue is too large for item–item matrices.
