@@ -1,5 +1,7 @@
 """An index under any changes answers as a plain sort of what it should hold."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,3 +127,42 @@ def test_an_impossible_change_is_refused():
     with pytest.raises(DataError, match=r"distinct whole numbers"):
         index.add(np.array([1, 1]), np.zeros((2, 3), np.float32))
     assert index.changed == 0
+
+
+def test_readers_see_whole_states_while_one_writes():
+    vectors = np.eye(4, dtype=np.float32)
+    index = VectorIndex.build(vectors)
+    query = np.array([[4, 3, 2, 1]], np.float32)
+    states = {(0, 1, 2, 3), (7, 1, 2, 3), (7, 1, 2, -1)}  # as it is, 0 replaced by 7, 3 removed
+    seen, stop = set(), threading.Event()
+
+    def read():
+        while not stop.is_set():
+            seen.add(tuple(index.search(query, 4)[0][0].tolist()))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(200):
+        index._overlay = index._overlay.removing([0], 4).adding([7], 2 * vectors[0], 4)
+        index.remove(3)
+        index.add(3, vectors[3])
+        index._overlay = index._overlay.removing([7], 4).adding([0], vectors[0], 4)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert seen <= states
+    assert len(seen) > 1
+
+
+def test_an_overlay_is_saved_beside_a_base_that_stays(tmp_path):
+    index = VectorIndex.build(np.eye(3, dtype=np.float32))
+    index.save(tmp_path)
+    before = (tmp_path / "vectors.npy").stat().st_mtime_ns
+    index.add(5, np.ones(3, np.float32))
+    index.remove(0)
+    index.save_overlay(tmp_path)
+    again = VectorIndex.load(tmp_path)
+    assert (tmp_path / "vectors.npy").stat().st_mtime_ns == before
+    assert again.search(np.ones((1, 3), np.float32), 4)[0][0].tolist() == [5, 1, 2, -1]
+    assert (again.changed, len(again), again.holds(5), again.holds(0)) == (2, 3, True, False)
