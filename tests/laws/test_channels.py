@@ -12,7 +12,7 @@ from tamis.schema import ChannelConfig
 from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
-QUICK = {"embedding_dim": 16, "learning_rate": 0.01, "epochs": 50, "dropout": 0.1}
+QUICK = {"embedding_dim": 16, "learning_rate": 0.01, "epochs": 50, "dropout": 0.5}
 """Of sequence models: two clans need no more."""
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "author": (
