@@ -1,6 +1,7 @@
 """An index under any changes answers as a plain sort of what it should hold."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_readers_see_whole_states_while_one_writes():
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for _ in range(200):
+    until = time.monotonic() + 20
+    while len(seen) < 3 and time.monotonic() < until:
         index._overlay = index._overlay.removing([0], 4).adding([7], 2 * vectors[0], 4)
         index.remove(3)
         index.add(3, vectors[3])
