@@ -86,7 +86,7 @@ def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
     there = {tuple(np.unravel_index(p, (NODES,) * LAYERS)) for p in paths[paths >= 0]}
     prefixes = {d: {p[:d] for p in there} for d in range(1, LAYERS + 1)}
     exclude = Ragged.of([np.array([q, 15], np.int32) for q in range(len(users))])
-    item, score, scored = recall_items(model.net(), tree, users, vectors, exclude, 4, 6)
+    item, score, scored = recall_items(model.net(), tree, users, vectors, exclude, 4, 20, 6)
     log_p = all_log_p(model, users)
     for q in range(len(users)):
         walked = beam_by_hand(log_p[q], 4, prefixes)
@@ -97,6 +97,9 @@ def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
         assert item[q, : len(best)].tolist() == best
         assert (item[q, len(best) :] == -1).all()
         np.testing.assert_allclose(score[q, : len(best)], products[best], rtol=1e-5)
+    few, _, scored = recall_items(model.net(), tree, users, vectors, exclude, 4, 2, 6)
+    assert scored.max() == 2
+    assert ((few >= 0).sum(axis=1) == scored).all()
 
 
 def test_evidence_adds_up_the_beams_of_an_items_examples():

@@ -24,6 +24,8 @@ from tamis.train import FitOptions, Mixture, fit
 
 NET = ("user", "bias", "node", "out", "out_bias")
 TREE = ("node", "first", "indptr", "item")
+FEW = 200
+"""Items that are scored in no time."""
 
 
 class DeepRetrievalConfig(ChannelSettings):
@@ -39,8 +41,11 @@ class DeepRetrievalConfig(ChannelSettings):
     """J: paths an item lies on."""
     hidden_units: tuple[Annotated[int, Field(ge=1)]] = (128,)
     """Of each layer's network."""
-    beam: Annotated[int, Field(ge=1, le=10_000)] = 100
+    beam: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Paths whose items are scored."""
+    most: Annotated[int, Field(ge=1)] | None = None
+    """Items scored per query, at most, the likeliest paths' first; None = a quarter of the
+    catalogue, or 200 if that is more."""
     training_beam: Annotated[int, Field(ge=2, le=1000)] = 200
     """Paths per example that a reassignment looks at."""
     penalty: Annotated[float, Field(ge=0)] = 1.0
@@ -176,10 +181,10 @@ class DeepRetrieval(BaseChannel):
         return self._found(queries, 1)[2]
 
     def _found(self, queries: Queries, k: int) -> tuple[Any, Any, NDArray[np.int64]]:
-        users = self.user_vectors(queries)
+        c, users = self.config, self.user_vectors(queries)
         item, score, scored = recall_items(
             self._net, self._tree, users, self._arrays["vectors"], queries.exclude,
-            self.config.beam, k,
+            c.beam, c.most or max(FEW, self._n_items // 4), k,
         )  # fmt: skip
         unknown = ~users.any(axis=1)
         item[unknown], score[unknown], scored[unknown] = -1, -np.inf, 0

@@ -94,10 +94,18 @@ def best_paths(net: PathNet, users: Float32, beam: int) -> tuple[Int64, Float32]
 
 
 def recall_items(
-    net: PathNet, tree: Tree, users: Float32, vectors: Float32, exclude: Any, beam: int, k: int
+    net: PathNet,
+    tree: Tree,
+    users: Float32,
+    vectors: Float32,
+    exclude: Any,
+    beam: int,
+    most: int,
+    k: int,
 ) -> tuple[Int32, Float32, Int64]:
     """Rows (Q, k) of the best items on each query's `beam` likeliest paths, by inner product with
-    `users` (Q, dim), these (Q, k), and how many items were scored (Q,)."""
+    `users` (Q, dim), these (Q, k), and how many items were scored (Q,), the likeliest paths' first,
+    `most` at most."""
     n = len(users)
     item = np.full((n, k), -1, np.int32)
     score = np.full((n, k), -np.inf, np.float32)
@@ -112,7 +120,7 @@ def recall_items(
         bounds = exclude.indptr[begin : end + 1]
         _score(
             users[part], vectors, leaf[part], tree.indptr, tree.item, bounds, exclude.values,
-            np.zeros(len(vectors), np.bool_), item[part], score[part], scored[part],
+            np.zeros(len(vectors), np.bool_), most, item[part], score[part], scored[part],
         )  # fmt: skip
 
     if tree.roots:
@@ -177,7 +185,9 @@ def _dot(a, b):
 
 
 @njit(cache=True, nogil=True)
-def _score(users, vectors, leaf, indptr, items, bounds, excluded, refused, item, score, scored):
+def _score(
+    users, vectors, leaf, indptr, items, bounds, excluded, refused, most, item, score, scored
+):
     """The best items on each user's leaves; an item on several of them is scored once."""
     for q in range(len(users)):
         for e in range(bounds[q], bounds[q + 1]):
@@ -189,7 +199,7 @@ def _score(users, vectors, leaf, indptr, items, bounds, excluded, refused, item,
                 break
             for x in range(indptr[leaf[q, s]], indptr[leaf[q, s] + 1]):
                 i = items[x]
-                if not refused[i]:
+                if not refused[i] and scored[q] < most:
                     refused[i] = True
                     scored[q] += 1
                     found = offer(item[q], score[q], found, i, _dot(users[q], vectors[i]))
