@@ -112,6 +112,6 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 @pytest.mark.parametrize("page", READMES)
 def test_the_stages_named_are_the_stages_there_are(page: str) -> None:
     rows = [r for r in text(page).splitlines() if r.startswith("| ") and r.count("|") == 4]
-    named = [set(re.findall(r"`([a-z_]+)`", row.split("|")[2])) for row in rows]
+    named = [set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2])) for row in rows]
     stages = [set(registry.available(room)) for room in registry.ROOMS]
     assert [n for n in named if n][-len(stages) :] == stages
