@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext, Valid
 from tamis.events.frame import dataset_from_frame
 from tamis.recall import EASE
+from tamis.recall.ease_kernels import sweep
 from tamis.recall.interactions import at_end
 from tamis.schema import ConfigError, TrainingError
 
@@ -191,3 +192,13 @@ def test_a_singular_matrix_names_the_cure():
     pairs = [(u, i) for u in range(300) for i in range(12)]
     with pytest.raises(TrainingError, match=r"singular in float32; raise l2 = 1e-30"):
         EASE(l2=1e-30, decay=1, closeness=1).fit(log_of(pairs))
+
+
+@pytest.mark.parametrize(("n", "block"), [(1, 4), (7, 4), (8, 4), (30, 7)])
+def test_the_sweep_inverts_in_place_and_reads_the_upper_triangle_alone(n, block):
+    x = np.random.default_rng(n).normal(size=(2 * n, n))
+    whole = (x.T @ x + np.eye(n)).astype(np.float32)
+    upper = np.triu(whole) + np.tril(np.full((n, n), 7, np.float32), -1)
+    assert sweep(upper, block)
+    np.testing.assert_allclose(np.triu(upper), -np.triu(np.linalg.inv(whole)), atol=1e-4)
+    assert not sweep(-np.eye(n, dtype=np.float32), block)
