@@ -140,7 +140,7 @@ def test_only_real_positions_are_scored():
     assert states.shape == (4, 8)
     alone = net(windows.take(torch.tensor([1])))
     torch.testing.assert_close(states[3:], alone)
-    wanted = torch.nn.functional.cross_entropy(states @ net.item_vectors.T, batch.target)
+    wanted = torch.nn.functional.cross_entropy(states @ net.vectors().T, batch.target)
     torch.testing.assert_close(NextItem("full").loss(net, batch), wanted)
 
 
@@ -158,7 +158,7 @@ def test_losses_against_shared_negatives_are_their_definitions(loss):
     q = 0.5 / ITEMS + 0.5 * popularity**0.75 / (popularity**0.75).sum()
     batch = Windows(sequences([1, 2, 3, 4], [5, 6]), 9).take(torch.arange(2))
     net = model(sparse=True)
-    states, vectors = net(batch).detach(), net.item_vectors.detach()
+    states, vectors = net(batch).detach(), net.vectors().detach()
     logits = (states @ vectors.T).double().numpy()
     each, count = [], []
     for row, target in zip(logits, batch.target.tolist(), strict=True):
@@ -200,7 +200,8 @@ def test_the_sampled_softmax_estimates_the_full_one():
 @pytest.mark.parametrize("options", [{}, {"loss": "sampled"}])
 def test_what_comes_next_is_found(kind, options):
     data = circle()
-    channel = kind(**QUICK | {"epochs": 60} | options).fit(data)
+    # history 6: the last place of a whole past of 7 is one that no window of training has
+    channel = kind(**QUICK | {"epochs": 100, "history": 6} | options).fit(data)
     queries = at_end(data, np.arange(40, dtype=np.int32), exclude_seen=False)
     found = channel.recall(queries, 1).item[:, 0]
     last = queries.history.item[queries.history.indptr[1:] - 1]

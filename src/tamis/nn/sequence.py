@@ -71,7 +71,7 @@ class TransformerEncoder(nn.Module):
 
     Args:
         dim: width of the vectors.
-        blocks: attention and feed-forward pairs; 0 = positions, dropout and the last norm alone.
+        blocks: attention and feed-forward pairs; 0 = positions, dropout and the last norm.
         heads: attention heads; `dim` is a multiple of it.
         hidden: width of the feed-forward layer; None = 4 · dim.
         dropout: of the input and of each branch, [0, 1).
@@ -83,6 +83,7 @@ class TransformerEncoder(nn.Module):
         time_bias: a learned attention bias by the time from each event to the moment the position's
             state is asked for, and a learned vector by the time since the position's own event.
             That moment may be the next event's time (a time-aware model: it must be known).
+        last_norm: whether a layer norm follows the last block; a cosine needs none.
         generator: source of the initial weights.
     """
 
@@ -99,6 +100,7 @@ class TransformerEncoder(nn.Module):
         swiglu: bool = False,
         gated: bool = False,
         time_bias: bool = False,
+        last_norm: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class TransformerEncoder(nn.Module):
             )
             forward = FeedForward(dim, hidden or 4 * dim, swiglu, generator)
             self.blocks.append(Block(attention, forward, dim, dropout, gated))
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim) if last_norm else nn.Identity()
 
     def forward(
         self,

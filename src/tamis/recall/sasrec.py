@@ -65,5 +65,6 @@ class SASRec(SequenceChannel):
             swiglu=c.swiglu,
             gated=c.gated,
             time_bias=c.time_aware,
+            last_norm=not c.cosine,
             generator=generator,
         )

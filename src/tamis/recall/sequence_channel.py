@@ -57,6 +57,11 @@ class SequenceSettings(ChannelSettings):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of values dropped in training; None = .5, or .2 where users have 20 events or more
     on average: little data per user is remembered, not understood, unless half of it is hidden."""
+    cosine: bool = True
+    """Logits are cosines over the temperature: what is known of few events then does not depend on
+    how long its vector has grown. False = plain inner products."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """logit = cosine / temperature."""
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
     """full: softmax over all items; sampled: softmax over shared negatives, corrected by log q;
     gbce, bce: one by one against them. auto = full up to `full_below` items, else sampled."""
@@ -194,6 +199,7 @@ class SequenceChannel(BaseChannel):
             facts["items"],
             self.config.embedding_dim,
             encoder,
+            temperature=self.config.temperature if self.config.cosine else None,
             sparse=facts["sparse"],
             generator=generator,
         )
@@ -262,7 +268,7 @@ class SequenceChannel(BaseChannel):
         some = np.sort(np.random.default_rng(seed).permutation(users)[:TUNING_USERS])
         asked = last_held_out(sequences, some, self.config.history).asked
         with torch.inference_mode():
-            vectors = self.model.item_vectors.numpy().copy()
+            vectors = self.model.vectors().numpy().copy()
         return VectorIndex.build(
             vectors,
             k=self.config.index_k,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tamis.index import select
 from tamis.nn import (
@@ -33,12 +34,13 @@ TOP = 10
 
 
 class SequenceModel(nn.Module):
-    """Items' vectors in, states out; a state's inner products with the same vectors are logits.
+    """Items' vectors in, states out; a state's products with the same vectors are logits.
 
     Args:
         items: rows of the item table.
         dim: width.
         encoder: `TransformerEncoder` or `GRUEncoder`.
+        temperature: logits are cosines over it; None = they are plain inner products.
         sparse: the table's rows are updated one by one (sampled losses over many items) instead of
             all at each step (a full softmax touches all of them anyhow).
         generator: source of the initial vectors.
@@ -50,11 +52,13 @@ class SequenceModel(nn.Module):
         dim: int,
         encoder: nn.Module,
         *,
+        temperature: float | None = None,
         sparse: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.n_items, self.encoder, self.sparse = items, encoder, sparse
+        self.temperature = temperature
         if sparse:  # one more row pads, and never learns
             self.table = FusedEmbedding(items + 1, dim, [items], 0.02, generator=generator)
         else:
@@ -73,17 +77,23 @@ class SequenceModel(nn.Module):
         return self.encoder(x, batch.length)  # type: ignore[no-any-return]
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """(V, dim) states of the real positions alone, row after row."""
-        return self.states(batch).flatten(0, 1).index_select(0, batch.place)
+        """(V, dim) of the real positions alone, row after row: times `vectors` they are logits."""
+        states = self.states(batch).flatten(0, 1).index_select(0, batch.place).float()
+        return states if self.temperature is None else self._unit(states) / self.temperature
 
     def users(self, batch: SequenceBatch) -> Tensor:
         """(B, dim) the last states; zero for empty sequences."""
-        return last_state(self.states(batch), batch.length)
+        return self._unit(last_state(self.states(batch), batch.length).float())
 
-    @property
-    def item_vectors(self) -> Tensor:
-        """(I, dim)."""
-        return self.table.weight[: self.n_items]
+    def vectors(self, item: Tensor | None = None) -> Tensor:
+        """(n, dim) of item rows int64 (n,); None = all (I, dim)."""
+        if item is not None:
+            return self._unit(self.table(item))
+        return self._unit(self.table.weight[: self.n_items] if self.sparse else self.table.weight)
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Rows of length 1 where logits are cosines; a zero row stays zero."""
+        return x if self.temperature is None else F.normalize(x, dim=-1)
 
 
 class _Table(nn.Module):
@@ -100,13 +110,12 @@ class _Table(nn.Module):
 
 def user_vectors(model: SequenceModel, asked: Asked, device: torch.device | str = "cpu") -> Float32:
     """(Q, dim) of queries, those of like length together; zero for empty histories."""
-    dim = model.item_vectors.shape[1]
-    out = torch.zeros(len(asked), dim, device=device)
+    out = torch.zeros(len(asked), model.table.weight.shape[1], device=device)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         for rows in asked.batches(BATCH):
-            out[torch.from_numpy(rows)] = model.users(asked.take(rows, device)).float()
+            out[torch.from_numpy(rows)] = model.users(asked.take(rows, device))
     model.train(was_training)
     return out.cpu().numpy()
 
@@ -130,11 +139,11 @@ class NextItem:
     by_group: bool = False
 
     def loss(self, model: SequenceModel, batch: SequenceBatch) -> Tensor:
-        states = model(batch).float()  # (V, dim)
+        states = model(batch)  # (V, dim)
         if self.loss_name == "full":
             return chunked_cross_entropy(
                 states,
-                model.item_vectors,
+                model.vectors(),
                 batch.target,
                 label_smoothing=self.label_smoothing,
                 workspace=self.workspace,
@@ -149,7 +158,7 @@ class NextItem:
         device = states.device
         column = torch.from_numpy(drawn).to(device)
         q = self.mixture.fixed
-        vectors = model.table(torch.cat([target, column]))
+        vectors = model.vectors(torch.cat([target, column]))
         own, negatives = vectors[: len(target)], vectors[len(target) :]
         positive = (states * own).sum(1)
         at = torch.searchsorted(column, target).clamp(max=len(column) - 1)
@@ -171,7 +180,7 @@ class NextItem:
     ) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             users = user_vectors(model, valid.asked, device)
-        items = model.item_vectors.detach().float().cpu().numpy()
+        items = model.vectors().detach().cpu().numpy()
         hit, ndcg = _judged(users, items, valid)
         return {f"ndcg@{TOP}": ndcg, f"hit@{TOP}": hit}
 
