@@ -36,13 +36,13 @@ FEW_USERS = 50
 """Users below which the last tenth of a log says too little."""
 PER_USER = 10
 """Most pairs of one user that are ranked: those with hundreds shall not decide alone."""
-CUT = 100
+CUT = 20
 """Ranks from here on count nothing: the measure is the mean of 1 / log2(rank + 2) before it."""
-WORTH_IT = 1.02
-"""A step is taken where it gains 2 %: less is noise, and the simpler setting stays."""
+WORTH_IT = 1.005
+"""A step is taken where it gains half a percent: less is noise, and the simpler setting stays."""
 PAIRS = 10_000
 """Most pairs that are ranked for one trial."""
-WORK = 4_000_000_000
+WORK = 10_000_000_000
 """Most multiplications for one trial's ranks."""
 PAIRS_PER_BLOCK = 64
 
