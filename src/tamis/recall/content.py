@@ -76,7 +76,7 @@ class Content(BaseChannel):
             vectors,
             k=c.index_k,
             target_recall=c.index_recall,
-            present=vectors.any(axis=1),
+            present=np.asarray(vectors.any(axis=1)),
             seed=context.seed,
         )
         self._arrays = {"interest": interest_of_behaviour(data.behaviours)}

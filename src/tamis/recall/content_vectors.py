@@ -70,7 +70,7 @@ def content_vectors(frame: pl.DataFrame, columns: Mapping[str, str | None], widt
 def _dense(column: pl.Series) -> Float32:
     """(I, d) unit vectors of a column of vectors; zero where missing or not finite."""
     lists = column.cast(pl.List(pl.Float32))
-    width = int(lists.list.len().max() or 0)
+    width = int(np.max(lists.list.len().fill_null(0).to_numpy(), initial=0))
     whole = (lists.list.len() == width).fill_null(value=False).to_numpy()
     out = np.zeros((len(column), width), np.float32)
     out[whole] = lists.filter(pl.Series(whole)).explode().to_numpy().reshape(-1, width)
@@ -108,7 +108,7 @@ def _texts(column: pl.Series) -> pl.Series:
     for separator in SEPARATORS:
         parts = some.str.split(separator)
         few = parts.explode().n_unique() <= min(FEW, some.n_unique())
-        if len(some) and parts.list.len().max() > 1 and few:
+        if len(some) and np.max(parts.list.len().to_numpy(), initial=0) > 1 and few:
             return column.str.split(separator).list.eval(pl.element().str.strip_chars())
     if some.n_unique() <= max(50, min(FEW, len(some) // 2)):
         return column.to_frame().select(pl.concat_list(pl.all())).to_series()

@@ -117,8 +117,9 @@ class EASE(BaseChannel):
         ordered = bool((data.events.time != data.events.time[0]).any())
         if not ordered:
             given[1:] = [1.0 if x is None else x for x in given[1:]]
-        if None not in given:
-            return Choice(*given, float("nan"))
+        l2, closeness, decay = given
+        if l2 is not None and closeness is not None and decay is not None:
+            return Choice(l2, closeness, decay, float("nan"))
         trial = trial_of(data, context.valid, context.seed)
         if trial is None:
             return choose(None, *given)

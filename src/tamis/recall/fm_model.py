@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,7 +180,7 @@ class SharedNegatives:
     def evaluate(self, model: nn.Module, valid: object, device: torch.device) -> dict[str, float]:
         return {}
 
-    def loss(self, model: TwoSides, batch: FMBatch) -> Tensor:
+    def loss(self, model: Any, batch: FMBatch) -> Tensor:
         at = np.searchsorted(np.cumsum(self.q), self.random.random(self.negatives))
         drawn, times = np.unique(np.minimum(at, len(self.q) - 1), return_counts=True)
         device = batch.user.device

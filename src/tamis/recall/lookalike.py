@@ -128,7 +128,7 @@ class Lookalike(BaseChannel):
         where fewer have liked anything, none where the item is not new."""
         assert self.index is not None
         users = self._arrays["users"]
-        known = users.any(axis=1)
+        known = np.asarray(users.any(axis=1))
         target = self.index.vectors[item : item + 1]
         if not self.index.holds(item):
             return np.zeros(0, np.int32)

@@ -34,7 +34,7 @@ class PathNet:
     out_bias: Float32
     """(D, K)"""
 
-    def arrays(self) -> tuple[Float32, ...]:
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32, Float32]:
         return self.user, self.bias, self.node, self.out, self.out_bias
 
 
