@@ -48,8 +48,9 @@ def weights(lists: tuple[Int64, Int32, Float32], n: int, l2: float, closeness: f
 def sweep(matrix: Float32, block: int = BLOCK) -> bool:
     """The upper triangle of a positive definite (n, n) becomes that of −matrix⁻¹, in place.
 
-    The symmetric sweep operator (Beaton 1964) over blocks, n³ operations in large products. LAPACK's
-    two steps take as many, but OpenBLAS's parallel factorisation crashes at some 40,000 rows. The lower triangle does not count. False = not positive definite in float32.
+    The symmetric sweep operator (Beaton 1964) over blocks: n³ operations, nearly all of them in
+    large products. LAPACK's two steps take as many, but OpenBLAS's parallel factorisation crashes
+    at some 40,000 rows. The lower triangle does not count. False = not positive definite.
     """
     n = len(matrix)
     product = np.empty((block, n), np.float32)
