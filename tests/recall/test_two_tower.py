@@ -165,14 +165,13 @@ def test_a_fit_stops_by_the_contexts_validation():
     assert len(TwoTower(**FAST).fit(data, FitContext(valid=nothing)).training.history) == 20
 
 
-def test_a_log_without_order_gets_user_ids_and_stops_by_itself():
+def test_a_log_without_order_is_learnt_whole_and_stops_by_itself():
     data = two_clans()
     events = replace(data.events, time=np.zeros_like(data.events.time))
     events = replace(events, arrival=events.time)
     channel = TwoTower(embedding_dim=8, batch_size=8, learning_rate=0.03)
     channel.fit(replace(data, events=events))
     assert channel._facts["examples"] == "whole"
-    assert "user" in {t["name"] for t in channel._facts["layout"]["tables"]}
     assert len(channel.training.history) < 100
     assert TwoTower(**FAST).fit(data)._facts["examples"] == "moments"
 

@@ -26,8 +26,8 @@ class TwoTowerConfig(ChannelSettings):
     item_network: Network | None = None
     """Of the item tower alone; None = `network`, but `sum` where that encodes a sequence. Given
     as such an encoder, it reads the item's longest list of ids: its text tokens."""
-    embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
-    """Width of the embeddings."""
+    embedding_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """Width of the embeddings; None = 64, and 128 where the log has no order."""
     output_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
     """Width of the towers' vectors; None = `embedding_dim`, as it must be for the network sum."""
     hidden_units: tuple[int, ...] = ()
@@ -36,16 +36,16 @@ class TwoTowerConfig(ChannelSettings):
     """Layers of cnn and transformer, crosses of dcn."""
     heads: Annotated[int, Field(ge=1, le=64)] = 2
     """Attention heads of transformer."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the user side's embedded values dropped in training."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the user side's embedded values dropped in training; None = 0.5, and 0.2 where the
+    log has no order."""
     history: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Most recent distinct liked items that the user tower reads, 0 = none; None = 100, and 1000
     where the log has no order, which makes none of them the most recent."""
     share_history: bool = False
     """Do the history's items use the item tower's embeddings, or have their own?"""
-    user_id: bool | None = None
-    """An embedding per user: remembers, but says nothing about new users and needs refitting.
-    None = only where the log has no order, so that what comes next is by the users known."""
+    user_id: bool = False
+    """An embedding per user: remembers, but says nothing about new users and needs refitting."""
     examples: Kind | None = None
     """moments: each user at one moment an epoch; pairs: every like at its own moment; splits: each
     user's likes cut in two at random. None = moments, or splits where most users' likes share one
@@ -90,8 +90,9 @@ class TwoTowerConfig(ChannelSettings):
     """Passes when it starts from a former version's weights."""
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Examples per step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Of Adam, for the table's touched rows as for all else."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Of Adam, for the table's rows as for all else; None = 0.003, and 0.01 where the log has no
+    order."""
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the embedding rows a batch touches."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
@@ -106,11 +107,11 @@ class Choices:
 
     networks: tuple[Network, Network]
     shape: TowerShape
-    user_id: bool
     examples: Kind
     targets: int
     history: int
     epochs: int
+    learning_rate: float
     loss: Loss
     temperature: float
     learn: frozenset[str]
@@ -145,11 +146,12 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     learn = {"temperature"} if c.learn_temperature else set[str]()
     if loss in ("pointwise", "gbce") if c.bias is None else c.bias:
         learn.add("bias")
+    dim = c.embedding_dim or (128 if split else 64)
     shape = TowerShape(
-        c.embedding_dim,
-        c.output_dim or c.embedding_dim,
+        dim,
+        c.output_dim or dim,
         c.hidden_units,
-        c.dropout,
+        (0.2 if split else 0.5) if c.dropout is None else c.dropout,
         c.similarity == "cosine",
         history,
         c.blocks,
@@ -159,11 +161,11 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     return Choices(
         networks,
         shape,
-        split if c.user_id is None else c.user_id,
         kind,
         c.targets or (1000 if split else 100),
         history,
         c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
+        c.learning_rate or (0.01 if split else 0.003),
         loss,
         c.temperature or (0.1 if c.similarity == "cosine" else 1.0),
         frozenset(learn),
@@ -180,7 +182,7 @@ def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
     if "sum" in (user, item) and c.output_dim not in (None, c.embedding_dim):
         raise ConfigError(
             f"two_tower: output_dim = {c.output_dim}, but the network sum adds embeddings up, so "
-            f"its vectors have embedding_dim = {c.embedding_dim} numbers; give both towers another "
+            f"its vectors are embedding_dim numbers wide; give both towers another "
             f"network (user_network, item_network), or leave output_dim out"
         )
     return user, item

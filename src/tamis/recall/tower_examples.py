@@ -291,7 +291,7 @@ def _split(likes, users, draws, first_row, most, history, owner, target, weight)
 
 @njit(cache=True, nogil=True)
 def _whole(likes, users, first_row, most, history, owner, target, weight, inside):
-    """All of each user's likes as history and as targets."""
+    """All of each user's likes as targets; those `inside` as history too, while there is room."""
     indptr, item, _, _, strength = likes
     n, longest = 0, 0
     for b in range(len(users)):
@@ -301,9 +301,9 @@ def _whole(likes, users, first_row, most, history, owner, target, weight, inside
             owner[n] = b
             target[n] = item[e]
             weight[n] = strength[e]
-            if strength[e] == 1.0 and found < history.shape[1]:
+            inside[n] = strength[e] == 1.0 and found < history.shape[1]
+            if inside[n]:
                 history[b, found] = first_row + item[e]
-                inside[n] = True
                 found += 1
             n += 1
         longest = max(longest, found)

@@ -72,7 +72,7 @@ class TwoTower(BaseChannel):
         likes = Likes.of(data, c.weak_positives)
         choice = chosen(c, likes, len(data.items))
         hard = hard_negatives(c.hard_negatives, data)
-        inputs = tower_inputs(data, context.features, choice.user_id, c.share_history)
+        inputs = tower_inputs(data, context.features, c.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
         model = TwoTowers(
             inputs, choice.networks, choice.shape, choice.temperature, choice.learn, generator
@@ -120,10 +120,12 @@ class TwoTower(BaseChannel):
         return FitOptions(
             epochs=c.warm_epochs if warm else choice.epochs,
             batch_size=c.batch_size,
-            learning_rate=c.learning_rate,
-            embedding_learning_rate=c.learning_rate,
+            learning_rate=choice.learning_rate,
+            embedding_learning_rate=choice.learning_rate,
             # a user comes once an epoch, while the full softmax touches all items at every step
-            embedding_optimiser="adam" if choice.orderless else "lazyadam",
+            embedding_optimiser="adam"
+            if choice.orderless and choice.loss == "full"
+            else "lazyadam",
             l2=c.l2,
             patience=PATIENCE,
             seed=context.seed,
