@@ -1,4 +1,8 @@
-"""What a two-tower model minimises: pointwise, pairwise, list-wise; sampled or over all items."""
+"""What a two-tower model minimises: pointwise, pairwise, list-wise; sampled or over all items.
+
+Rows are taken by `index_select`: what plain indexing adds up on its way back depends on the order in
+which threads come, and the same seed must give the same version.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ class TowerObjective:
 
     def _full(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
         users, items = users * model.gamma, model.items()
-        positive = _products(own * model.gamma, items[batch.target])
+        positive = _products(own * model.gamma, items.index_select(0, batch.target))
         return shared_softmax(users, items, positive, batch.owner, batch.weight, batch.liked)
 
     def _in_batch(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
@@ -68,7 +72,7 @@ class TowerObjective:
         self.stream.update(column.cpu().numpy())
         log_q = _log(self.stream.frequency(column.cpu().numpy()), column)
         users, items = users * model.gamma, model.items(column)
-        positive = _products(own * model.gamma, items[place]) - log_q[place]
+        positive = _products(own * model.gamma, items.index_select(0, place)) - log_q[place]
         liked = _columns(column, batch.liked)
         return shared_softmax(
             users, items, positive, batch.owner, batch.weight, liked, shift=-log_q
@@ -87,8 +91,8 @@ class TowerObjective:
         hard = bool(mixture.hard_draws)
         return shared_softmax(
             users,
-            items[place],
-            _products(own * model.gamma, items[at]) - log_q,
+            items.index_select(0, place),
+            _products(own * model.gamma, items.index_select(0, at)) - log_q,
             batch.owner,
             batch.weight,
             _columns(column, batch.liked),
@@ -121,7 +125,9 @@ class TowerObjective:
         expected += n / np.maximum(mixture.hard.counts(who), 1)[:, None]
         flat = torch.from_numpy(rows.reshape(-1)).to(users.device)
         items, (at,) = _vectors(model, flat)
-        logits = (users.unsqueeze(1) * items[at].view(*drawn.shape, -1)).sum(2)  # (B, n)
+        logits = (users.unsqueeze(1) * items.index_select(0, at).view(*drawn.shape, -1)).sum(
+            2
+        )  # (B, n)
         logits = logits.float() - _log(expected, users)
         return logits.masked_fill(~found, -torch.inf).logsumexp(1)
 
@@ -131,11 +137,11 @@ class TowerObjective:
         drawn = torch.from_numpy(self.negatives.shared(batch.target.cpu().numpy()))
         column, times = torch.unique(drawn.to(users.device), return_counts=True)
         items, (at, place) = _vectors(model, batch.target, column)
-        logits = (users @ items[place].T).float() + model.bias  # (B, distinct)
+        logits = (users @ items.index_select(0, place).T).float() + model.bias  # (B, distinct)
         counts = times.float().repeat(len(batch), 1)
         counts[_columns(column, batch.liked)] = 0.0
         power = gbce_power(len(drawn), len(model.item_ids), self.calibration)
-        positive = _products(own * model.gamma, items[at]) + model.bias
+        positive = _products(own * model.gamma, items.index_select(0, at)) + model.bias
         return gbce(positive, logits, counts, power=power, weights=batch.weight, owner=batch.owner)
 
     def _each(self, users: Tensor, own: Tensor, model: TwoTowers, batch: TowerBatch) -> Tensor:
@@ -144,8 +150,10 @@ class TowerObjective:
         drawn = self.negatives.each(who, batch.target.cpu().numpy())  # (n, N)
         rows = torch.from_numpy(drawn).to(users.device)
         items, (at, place) = _vectors(model, batch.target, rows.reshape(-1))
-        negative = (own.unsqueeze(1) * items[place].view(*drawn.shape, -1)).sum(2)  # (n, N)
-        positive = (own * items[at]).sum(1)
+        negative = (own.unsqueeze(1) * items.index_select(0, place).view(*drawn.shape, -1)).sum(
+            2
+        )  # (n, N)
+        positive = (own * items.index_select(0, at)).sum(1)
         counts = ~torch.from_numpy(batch.positives.contain(who, drawn)).to(users.device)
         if self.kind == "hinge":  # its margin is in cosines
             return pairwise_hinge(positive, negative, counts, self.margin, batch.weight)
@@ -161,7 +169,7 @@ def _users(model: TwoTowers, batch: TowerBatch) -> tuple[Tensor, Tensor]:
         pairs = (batch.owner, batch.target, batch.inside)
         return model.users_without(batch.user, batch.history, *pairs)
     users = model.users(batch.user, batch.history)
-    return users, users[batch.owner]
+    return users, users.index_select(0, batch.owner)
 
 
 def _products(users: Tensor, targets: Tensor) -> Tensor:

@@ -98,9 +98,13 @@ class TwoTowers(nn.Module):
         count = (history != self.history_pad).sum(1, keepdim=True)  # (B, 1)
         gone = inside.unsqueeze(1).to(mean.dtype)  # (n, 1)
         row = (target + self.history_pad + FIRST).to(torch.int32)
-        left = (mean * count)[owner] - gone * self.table(row) * kept[owner]
-        rest = (count[owner] - gone).clamp(min=1)
-        return tower.scaled(profile + mean), tower.scaled(profile[owner] + left / rest)
+        left = (mean * count).index_select(0, owner) - gone * self.table(row) * kept.index_select(
+            0, owner
+        )
+        rest = (count.index_select(0, owner) - gone).clamp(min=1)
+        return tower.scaled(profile + mean), tower.scaled(
+            profile.index_select(0, owner) + left / rest
+        )
 
     def profiles(self) -> Tensor:
         """(U + 1, dim): the sum of each user's fields but the history; last, a stranger's."""
