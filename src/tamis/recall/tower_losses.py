@@ -1,7 +1,7 @@
 """What a two-tower model minimises: pointwise, pairwise, list-wise; sampled or over all items.
 
-Rows are taken by `index_select`: what plain indexing adds up on its way back depends on the order in
-which threads come, and the same seed must give the same version.
+Rows are taken by `index_select`: what plain indexing adds up on its way back depends on the order
+in which threads come, and the same seed must give the same version.
 """
 
 from __future__ import annotations
