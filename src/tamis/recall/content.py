@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numba import njit
@@ -12,13 +11,13 @@ from pydantic import Field
 from tamis.cascade import FitContext, Queries, Ragged, Recalled
 from tamis.events import Dataset
 from tamis.index import VectorIndex, best_first, offer
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
+from tamis.recall.base import ChannelSettings, nothing
 from tamis.recall.content_vectors import content_vectors, usable_columns
-from tamis.recall.interactions import Float32, Int64, distinct_lists, interest_of_behaviour
+from tamis.recall.interactions import Int64, distinct_lists, interest_of_behaviour
 from tamis.recall.likes_mean import mean_of_likes, nearest_like
+from tamis.recall.vectors import IndexedChannel
+from tamis.recall.worth import births
 from tamis.schema import ConfigError, DenseFeat, Side, VarLenSparseFeat
-
-INDEX = "index"
 
 
 class ContentConfig(ChannelSettings):
@@ -39,7 +38,7 @@ class ContentConfig(ChannelSettings):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class Content(BaseChannel):
+class Content(IndexedChannel):
     """Items like those that the user liked: the door for items without events.
 
     An item is a vector: its categories, tags and words, rare ones weighing more (idf), and its
@@ -59,10 +58,6 @@ class Content(BaseChannel):
 
     Config = ContentConfig
 
-    def __init__(self, config: Any = None, **options: Any) -> None:
-        super().__init__(config, **options)
-        self.index: VectorIndex | None = None
-
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         c = self.config
         columns = _columns(data, context, c.columns)
@@ -79,56 +74,38 @@ class Content(BaseChannel):
             present=np.asarray(vectors.any(axis=1)),
             seed=context.seed,
         )
-        self._arrays = {"interest": interest_of_behaviour(data.behaviours)}
+        self._arrays = {
+            "interest": interest_of_behaviour(data.behaviours),
+            "born": births(self.name, data, context),
+        }
         return {"columns": list(columns)}
 
-    def item_vectors(self) -> Float32:
-        """(I, d) unit vectors of all items; zero where nothing is known of one."""
-        assert self.index is not None
-        return self.index.vectors
-
     def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
         c, interest = self.config, self._arrays["interest"]
         if c.pool == "max":
             return self._nearest_to_any(queries, k)
-        users = mean_of_likes(queries, interest, c.history, self.index.vectors)
-        item, score = self.index.search(users, k, queries.exclude)
-        unknown = ~users.any(axis=1)
-        item[unknown], score[unknown] = -1, -np.inf
-        return Recalled(item, score)
+        users = mean_of_likes(queries, interest, c.history, self.item_vectors())
+        return self._nearest(users, queries.time, queries.exclude, k)
 
     def _nearest_to_any(self, queries: Queries, k: int) -> Recalled:
         """Each item by its largest cosine with a liked one."""
-        assert self.index is not None
-        history, vectors = queries.history, self.index.vectors
+        history, vectors = queries.history, self.item_vectors()
         value = self._arrays["interest"][history.behaviour]
         indptr, liked, _ = distinct_lists(
             history.indptr, history.item, value, self.config.history, len(vectors)
         )
         owner = np.repeat(np.arange(len(queries)), np.diff(indptr))
-        item, score = self.index.search(vectors[liked], k, _of_owners(queries.exclude, owner))
-        item[~vectors[liked].any(axis=1)] = -1
+        exclude = _of_owners(queries.exclude, owner)
+        near = self._nearest(vectors[liked], queries.time[owner], exclude, k)
         out = nothing(len(queries), k)
         best = np.full(len(vectors), -np.inf, np.float32)
-        _largest(indptr, item, score, best, out.item, out.score)
+        _largest(indptr, near.item, near.score, best, out.item, out.score)
         return out
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item that is most like `item`, if any is."""
         vectors = self.item_vectors()
         return nearest_like(queries, self._arrays["interest"], vectors, vectors[item])
-
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        assert self.index is not None
-        self.index.save(Path(directory) / INDEX)
-
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
-        return channel
 
 
 def _columns(data: Dataset, context: FitContext, named: tuple[str, ...]) -> dict[str, str | None]:

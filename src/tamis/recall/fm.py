@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from numba import njit
 from pydantic import Field
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
-from tamis.index import VectorIndex, scratch
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
+from tamis.index import VectorIndex
+from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.fm_model import FMExamples, SharedNegatives, TwoSides
-from tamis.recall.interactions import Float32, at_end, distinct, interest_of_behaviour
-from tamis.recall.mf import INDEX, TUNING_USERS, digest
+from tamis.recall.interactions import Float32, at_end, interest_of_behaviour
+from tamis.recall.likes_mean import mean_of_likes, nearest_like
 from tamis.recall.tower_examples import Likes
 from tamis.recall.tower_features import FIRST, TowerInputs, tower_inputs
+from tamis.recall.vectors import VectorChannel, digest
+from tamis.recall.worth import births
 from tamis.schema import TrainingError
 from tamis.train import FitOptions, fit
+
+TUNING_USERS = 1000
 
 
 class FMConfig(ChannelSettings):
@@ -54,7 +56,7 @@ class FMConfig(ChannelSettings):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class FM(BaseChannel):
+class FM(VectorChannel):
     """A factorisation machine over the user's and the item's fields, recalled by inner product.
 
     Fields of the user: attributes and the mean of the liked items; of the item: id and attributes.
@@ -70,10 +72,6 @@ class FM(BaseChannel):
     """
 
     Config = FMConfig
-
-    def __init__(self, config: Any = None, **options: Any) -> None:
-        super().__init__(config, **options)
-        self.index: VectorIndex | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -94,6 +92,7 @@ class FM(BaseChannel):
         fit(model, examples, objective, options=self._options(context, warm))
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
+        self._arrays["born"] = births(self.name, data, context)
         self.index = self._built_index(data, model, popularity > 0, context.seed)
         return {
             "tables": {t.name: (t.start, t.size) for t in inputs.user.tables},
@@ -166,51 +165,19 @@ class FM(BaseChannel):
 
     def user_vectors(self, queries: Queries) -> Float32:
         """(Q, dim + 1) of the queries' users now: S_u, and a 1 against the item's own part."""
-        arrays, history = self._arrays, queries.history
+        arrays = self._arrays
         known = len(arrays["profile"]) - 1
         rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
-        vectors[:, :-1] = arrays["profile"][rows]
-        _add_mean(
-            history.indptr,
-            history.item,
-            arrays["interest"][history.behaviour],
-            self.config.history,
-            arrays["history"],
-            scratch("slot", len(arrays["history"]), np.int32),
-            vectors,
+        vectors[:, :-1] = arrays["profile"][rows] + mean_of_likes(
+            queries, arrays["interest"], self.config.history, arrays["history"], unit=False
         )
         return vectors
 
-    def item_vectors(self) -> Float32:
-        """(I, dim + 1) of all items: S_i, and the first order with the item's own crosses."""
-        assert self.index is not None
-        return self.index.vectors
-
-    def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
-        return Recalled(*self.index.search(self.user_vectors(queries), k, queries.exclude))
-
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose vector points most towards `item`, if any does."""
-        arrays, history = self._arrays, queries.history
-        past = history.item[arrays["interest"][history.behaviour] >= 0]
-        past = np.unique(past[past < len(arrays["history"])])
-        if not len(past):
-            return None
-        pull = arrays["history"][past] @ self.item_vectors()[item, :-1]
-        return int(past[pull.argmax()]) if pull.max() > 0 else None
-
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        assert self.index is not None
-        self.index.save(Path(directory) / INDEX)
-
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
-        return channel
+        arrays, target = self._arrays, self.item_vectors()[item, :-1]
+        return nearest_like(queries, arrays["interest"], arrays["history"], target)
 
 
 def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
@@ -236,14 +203,3 @@ def _copy_numbers(arrays: Any, model: TwoSides) -> None:
         for name, value in _numbers(model).items():
             if name in arrays and arrays[name].shape == tuple(value.shape):
                 value.copy_(torch.from_numpy(np.array(arrays[name])))
-
-
-@njit(cache=True, nogil=True)
-def _add_mean(indptr, item, value, last, vectors, slot, out):
-    """Adds to each row of `out` the mean vector of its `last` most recent liked items."""
-    liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
-    for q in range(len(indptr) - 1):
-        n = distinct(item, value, indptr[q], indptr[q + 1], last, slot, liked, interest)
-        for s in range(n):
-            for d in range(vectors.shape[1]):
-                out[q, d] += vectors[liked[s], d] / np.float32(n)

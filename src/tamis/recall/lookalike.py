@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,10 +10,10 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
 from tamis.index import VectorIndex
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
+from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import (
     Float32,
     Interests,
@@ -24,8 +23,8 @@ from tamis.recall.interactions import (
     interests,
 )
 from tamis.recall.likes_mean import mean_of_likes, nearest_like, to_unit
+from tamis.recall.vectors import VectorChannel
 
-INDEX = "index"
 DAY_MS = 86_400_000
 OVERSAMPLED, POWER_STEPS = 8, 4
 """Of the randomised decomposition: more columns than wanted, and passes over the matrix."""
@@ -50,7 +49,7 @@ class LookalikeConfig(ChannelSettings):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class Lookalike(BaseChannel):
+class Lookalike(VectorChannel):
     """New items for users like those who first took to them (look-alike audience extension).
 
     Items get vectors from their co-likes: a truncated singular value decomposition of the matrix
@@ -70,10 +69,6 @@ class Lookalike(BaseChannel):
     """
 
     Config = LookalikeConfig
-
-    def __init__(self, config: Any = None, **options: Any) -> None:
-        super().__init__(config, **options)
-        self.index: VectorIndex | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -136,30 +131,11 @@ class Lookalike(BaseChannel):
         found = near.search(target, n)[0][0]
         return found[found >= 0]
 
-    def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
-        users = self.user_vectors(queries)
-        item, score = self.index.search(users, k, queries.exclude)
-        unknown = ~users.any(axis=1)
-        item[unknown], score[unknown] = -1, -np.inf
-        return Recalled(item, score)
-
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose vector points most towards the new item's audience."""
         assert self.index is not None
         target = self.index.vectors[item]
         return nearest_like(queries, self._arrays["interest"], self._arrays["items"], target)
-
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        assert self.index is not None
-        self.index.save(Path(directory) / INDEX)
-
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
-        return channel
 
 
 def _item_vectors(liked: Interests, items: int, dim: int, seed: int) -> Float32:

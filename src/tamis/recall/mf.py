@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import polars as pl
 from pydantic import Field
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
 from tamis.index import VectorIndex, in_blocks
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
+from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import (
     Float32,
     Int32,
@@ -24,11 +21,10 @@ from tamis.recall.interactions import (
     interests,
 )
 from tamis.recall.mf_kernels import bpr_epoch, solve_rows
+from tamis.recall.vectors import VectorChannel, digest
 from tamis.schema import TrainingError
 
-INDEX = "index"
 TUNING_USERS = 1000
-
 ROWS_PER_BLOCK = 512
 TRIES = 8
 """Draws of a negative per pair and epoch: all of them liked by its user is next to impossible."""
@@ -66,7 +62,7 @@ class MFConfig(ChannelSettings):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class MF(BaseChannel):
+class MF(VectorChannel):
     """Users and items as vectors whose inner product says how much one likes the other.
 
     iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ_rows λ (n + α₀ m)^ν |·|²`, each side
@@ -83,10 +79,6 @@ class MF(BaseChannel):
     """
 
     Config = MFConfig
-
-    def __init__(self, config: Any = None, **options: Any) -> None:
-        super().__init__(config, **options)
-        self.index: VectorIndex | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -191,11 +183,6 @@ class MF(BaseChannel):
         """(Q, dim) folded in from the histories of the moment; zero without a known liked item."""
         return self._folded(self._known_likes(queries), self.item_vectors(), self._arrays["system"])
 
-    def item_vectors(self) -> Float32:
-        """(I, dim) of all items, zero where nobody liked one."""
-        assert self.index is not None
-        return self.index.vectors
-
     def _folded(self, likes: Interests, items: Float32, system: Float32) -> Float32:
         ridge = self._ridge(np.diff(likes.indptr), "liked")
         return self._solve((likes.indptr, likes.other, likes.value), items, system, ridge)
@@ -207,14 +194,6 @@ class MF(BaseChannel):
         limit = self.config.last or max(len(value), 1)
         lists = distinct_lists(history.indptr, history.item, value, limit, self._n_items)
         return Interests(*lists)
-
-    def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
-        vectors = self.user_vectors(queries)
-        item, score = self.index.search(vectors, k, queries.exclude)
-        unknown = ~vectors.any(axis=1)
-        item[unknown], score[unknown] = -1, -np.inf
-        return Recalled(item, score)
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item with the largest part `h_itemᵀ A⁻¹ r h` of the score (Hu et al. 2008)."""
@@ -243,17 +222,6 @@ class MF(BaseChannel):
             seed=seed,
         )
 
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        assert self.index is not None
-        self.index.save(Path(directory) / INDEX)
-
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
-        return channel
-
 
 def _initial(random: np.random.Generator, n: int, width: int) -> Float32:
     """(n, width) normal, of length about 0.1 (Rendle et al. 2022)."""
@@ -263,11 +231,6 @@ def _initial(random: np.random.Generator, n: int, width: int) -> Float32:
 def _gram(factors: Float32, weight: float) -> Float32:
     """`weight · FᵀF`, of all pairs whether observed or not."""
     return np.float32(weight) * (factors.T @ factors)
-
-
-def digest(ids: pl.Series) -> str:
-    """A fingerprint of text ids in their order."""
-    return hashlib.blake2b("\0".join(ids.to_list()).encode(), digest_size=16).hexdigest()
 
 
 def _ascending(by_user: Interests) -> tuple[Int32, Any, Int32]:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
 from tamis.index import VectorIndex
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
+from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import Float32
 from tamis.recall.sequence_examples import Asked, HeldOut, Sequences, Windows, last_held_out
 from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
-from tamis.recall.two_tower import digest
+from tamis.recall.vectors import VectorChannel, digest
 from tamis.schema import ConfigError, TrainingError
 from tamis.train import (
     FitOptions,
@@ -31,7 +31,7 @@ from tamis.train import (
     use_bfloat16,
 )
 
-INDEX, WEIGHTS = "index", "weights"
+WEIGHTS = "weights"
 TUNING_USERS = 256
 LONG = 20.0
 """Mean events per user from which histories count as long."""
@@ -100,13 +100,12 @@ class SequenceSettings(ChannelSettings):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class SequenceChannel(BaseChannel):
+class SequenceChannel(VectorChannel):
     """A next-item model whose last state meets the items' vectors in an index."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self.model: SequenceModel | None = None
-        self.index: VectorIndex | None = None
         self.result: FitResult | None = None
         """How the last fit went; None after `load`."""
 
@@ -296,19 +295,6 @@ class SequenceChannel(BaseChannel):
         asked = Asked.of(queries, self._arrays["counts"], self.config.history, self.model.n_items)
         return user_vectors(self.model, asked)
 
-    def item_vectors(self) -> Float32:
-        """(I, dim) of all items."""
-        assert self.index is not None
-        return self.index.vectors
-
-    def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
-        vectors = self.user_vectors(queries)
-        item, score = self.index.search(vectors, k, queries.exclude)
-        unknown = ~vectors.any(axis=1)
-        item[unknown], score[unknown] = -1, -np.inf
-        return Recalled(item, score)
-
     def because(self, queries: Queries, item: int) -> int | None:
         """The event's item whose vector points most towards `item`, if any does."""
         assert self.model is not None
@@ -322,16 +308,13 @@ class SequenceChannel(BaseChannel):
 
     def save(self, directory: Path) -> None:
         super().save(directory)
-        assert self.index is not None
         assert self.model is not None
-        self.index.save(Path(directory) / INDEX)
         save_weights(self.model, Path(directory) / WEIGHTS)
 
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
         assert channel._facts is not None
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
         channel.model = channel._built(channel._facts, 0)
         load_weights(channel.model, Path(directory) / WEIGHTS)
         channel.model.eval()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import polars as pl
 import torch
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset, Table
 from tamis.index import VectorIndex
-from tamis.recall.base import BaseChannel, need_positives
+from tamis.recall.base import need_positives
 from tamis.recall.interactions import Float32, at_end, interest_of_behaviour
 from tamis.recall.tower_config import Choices, TwoTowerConfig, chosen
 from tamis.recall.tower_examples import Likes, TowerExamples
@@ -23,16 +21,17 @@ from tamis.recall.tower_model import TwoTowers
 from tamis.recall.tower_negatives import hard_negatives
 from tamis.recall.tower_online import UserSide
 from tamis.recall.tower_valid import TowerValid, held_out, valid_of
+from tamis.recall.vectors import VectorChannel, digest
+from tamis.recall.worth import births
 from tamis.schema import TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit
 
-INDEX = "index"
 TUNING_USERS = 256
 PATIENCE = 3
 """Epochs without a better validation NDCG before a fit that is validated stops."""
 
 
-class TwoTower(BaseChannel):
+class TwoTower(VectorChannel):
     """DSSM (Huang et al. 2013): two networks whose vectors' cosine says how well they match.
 
     The user tower reads the user's id where that is on, the attributes and the liked items; the
@@ -61,7 +60,6 @@ class TwoTower(BaseChannel):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self.index: VectorIndex | None = None
         self.training: FitResult | None = None
         """How the last fit went: epochs, losses, rows a second."""
         self._side: UserSide | None = None
@@ -96,6 +94,7 @@ class TwoTower(BaseChannel):
         self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
+        self._arrays["born"] = births(self.name, data, context)
         self._facts = _facts(inputs, choice, model, warm)
         self._facts["rows"] = {name: digest(t.ids) for name, t in _id_tables(data).items()}
         self._side = UserSide.of(self._arrays, self._facts)
@@ -190,19 +189,6 @@ class TwoTower(BaseChannel):
         value = arrays["interest"][history.behaviour]
         return self._side.vectors(users, history.indptr, history.item, value)
 
-    def item_vectors(self) -> Float32:
-        """(I, dim) unit vectors of all items."""
-        assert self.index is not None
-        return self.index.vectors
-
-    def _recall(self, queries: Queries, k: int) -> Recalled:
-        assert self.index is not None
-        vectors = self.user_vectors(queries)
-        item, score = self.index.search(vectors, k, queries.exclude)
-        unknown = ~vectors.any(axis=1)
-        item[unknown], score[unknown] = -1, -np.inf
-        return Recalled(item, score)
-
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose embedding points most towards `item`, if any does."""
         assert self._side is not None
@@ -216,15 +202,9 @@ class TwoTower(BaseChannel):
         pull = embedded @ target
         return int(past[pull.argmax()]) if pull.max() > 0 else None
 
-    def save(self, directory: Path) -> None:
-        super().save(directory)
-        assert self.index is not None
-        self.index.save(Path(directory) / INDEX)
-
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
-        channel.index = VectorIndex.load(Path(directory) / INDEX)
         channel._side = UserSide.of(channel._arrays, channel._facts or {})
         return channel
 
@@ -271,11 +251,6 @@ def _ranges(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
 def _dense_state(model: TwoTowers) -> dict[str, torch.Tensor]:
     """All weights and statistics but the table."""
     return {name: value for name, value in model.state_dict().items() if name != "table.weight"}
-
-
-def digest(ids: pl.Series) -> str:
-    """A fingerprint of text ids in their order."""
-    return hashlib.blake2b("\0".join(ids.to_list()).encode(), digest_size=16).hexdigest()
 
 
 def _same_values(old: list[str], new: list[str]) -> tuple[Any, Any]:
