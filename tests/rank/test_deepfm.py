@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.rank import DeepFM, DeepFMConfig, DeepFMNet
+from tamis.rank import DeepFM
 from tamis.schema import (
     ConfigError,
     DenseFeat,
@@ -63,24 +63,25 @@ def taste(n: int, seed: int) -> pl.DataFrame:
     )
 
 
-def naive_logit(net: DeepFMNet, ids, dense, dim: int) -> float:
-    weight = net.table.weight.detach().numpy().astype(np.float64)
+def naive_logit(net, ids, dense, dim: int) -> float:
+    core = net.core
+    weight = net.inputs.table.weight.detach().numpy().astype(np.float64)
     tags = [weight[i] for i in ids[1:] if i != 6]
     fields = [weight[ids[0]], np.mean(tags, axis=0) if tags else np.zeros(weight.shape[1])]
     linear = sum(f[dim] for f in fields)
-    linear += float(net.dense_first_order.weight.detach().numpy()[0] @ dense)
+    linear += float(core.numbers.weight.detach().numpy()[0] @ dense)
     pair = float(fields[0][:dim] @ fields[1][:dim])
     x = torch.tensor(np.concatenate([fields[0][:dim], fields[1][:dim], dense]), dtype=torch.float32)
-    return linear + pair + net.heads(net.mlp(x.unsqueeze(0))).item()
+    return linear + pair + core.heads(core.tower(x.unsqueeze(0))).item()
 
 
 def test_forward_is_the_papers_formula():
-    config = DeepFMConfig(embedding_dim=5, hidden_units=(7,), init_std=1.0)
-    net = DeepFMNet(LAYOUT, 1, config, torch.Generator().manual_seed(0))
+    model = DeepFM(embedding_dim=5, hidden_units=(7,), init_std=1.0)
+    net = model.build(LAYOUT, 1, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        net.table.weight[:, 5].normal_()
-        net.table.weight[[0, 6]] = 0.0
-        net.dense_first_order.weight.normal_()
+        net.inputs.table.weight[:, 5].normal_()
+        net.inputs.table.weight[[0, 6]] = 0.0
+        net.core.numbers.weight.normal_()
     rows = random_rows(12)
     got = net(rows.take(torch.arange(12)))[:, 0].detach().numpy()
     block = rows.blocks[0]
@@ -158,7 +159,7 @@ def test_a_damaged_model_says_so(tmp_path):
     with pytest.raises(VersionError, match="no saved model"):
         DeepFM.load(tmp_path)
     model.save(tmp_path)
-    (tmp_path / "weights" / "table.weight.npy").unlink()
+    (tmp_path / "weights" / "inputs.table.weight.npy").unlink()
     with pytest.raises(VersionError, match=r"table\.weight\.npy is missing"):
         DeepFM.load(tmp_path)
 

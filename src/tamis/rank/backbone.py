@@ -1,0 +1,151 @@
+"""What every neural ranker shares: its inputs as vectors, a network on them, one logit per task."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from tamis.features import Batch, IdColumn, Layout
+from tamis.nn import FieldPooling, fused_table
+from tamis.rank.fields import Fields, Shape
+from tamis.rank.sequence import sequence_block
+from tamis.rank.tower import Tower
+from tamis.schema import ConfigError, Side
+from tamis.train import Estimator, EstimatorConfig
+
+
+class BackboneConfig(EstimatorConfig):
+    """The shape that neural rankers have in common."""
+
+    embedding_dim: Annotated[int, Field(ge=1, le=4096)] = 16
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
+    """Widths of the hidden layers."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    activation: Literal["relu", "prelu", "gelu", "sigmoid", "tanh"] = "relu"
+    batch_norm: bool = False
+    init_std: Annotated[float, Field(gt=0)] = 0.01
+    """Standard deviation of the initial embeddings."""
+    sequence: Literal["mean", "din", "bst"] = "mean"
+    """How a history of items meets the candidate: by its mean, by target attention (DIN), or by a
+    transformer over it and the candidate (BST)."""
+    lhuc: bool | tuple[str, ...] = False
+    """Features whose vectors gate every hidden layer (LHUC, PPNet); true = all of the user's."""
+
+
+class Inputs(nn.Module):
+    """A batch's ids and numbers as `Fields`.
+
+    A history is a feature of several ids that shares the table of an item's single-id feature: the
+    two meet in a `SequenceBlock` where the config says so, and the result stands in its place.
+
+    Args:
+        first: first-order weights per id, kept in the same table; 0 = none.
+
+    Raises ConfigError where `lhuc` names no feature, or `sequence` finds no history.
+    """
+
+    def __init__(
+        self, layout: Layout, config: BackboneConfig, first: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        dim = config.embedding_dim
+        self.table = fused_table(
+            layout, dim + first, init_std=config.init_std, zero_columns=first, generator=generator
+        )
+        pairs = [] if config.sequence == "mean" else histories(layout)
+        if config.sequence != "mean" and not pairs:
+            raise ConfigError(
+                f"sequence = {config.sequence!r}: no feature is a history of items that shares the "
+                "table of an item's id; declare a VarLenSparseFeat with `history` and `shares`"
+            )
+        past = {history.name for history, _ in pairs}
+        pooled = [c.name for c in layout.ids if c.name not in past]
+        self.pooling = FieldPooling(layout, pooled if past else None)
+        self.pairs = pairs
+        self.pads = [layout.table[history.table].start for history, _ in pairs]
+        self.meets: nn.ModuleList = nn.ModuleList(
+            sequence_block(config.sequence, dim, history.width, config.dropout, generator)
+            for history, _ in pairs
+        )
+        names = (*pooled, *(history.name for history, _ in pairs))
+        self._gates = _gate_fields(layout, names, config.lhuc)
+        self.shape = Shape(names, dim, layout.dense_width, len(self._gates) * dim)
+
+    def forward(self, batch: Batch) -> Fields:
+        vectors, first = self.pooling.split(self.table, batch.ids)  # (B, F, dim), (B, F, T)
+        if self.pairs:
+            met = [vectors]
+            for (history, target), pad, block in zip(
+                self.pairs, self.pads, self.meets, strict=True
+            ):
+                ids = batch.ids[:, history.first : history.first + history.width]  # (B, L)
+                past = self.table(ids)[..., : self.shape.dim]  # (B, L, dim)
+                candidate = vectors[:, self.shape.names.index(target.name)]  # (B, dim)
+                met.append(block(candidate, past, ids != pad).unsqueeze(1))
+            vectors = torch.cat(met, 1)
+            first = torch.cat([first, first.new_zeros(len(first), len(met) - 1, first.shape[2])], 1)
+        gate = vectors[:, self._gates].flatten(1).detach() if self._gates else None
+        return Fields(vectors, batch.dense, first, gate)
+
+
+class Network(nn.Module):
+    """Inputs, then a core that turns `Fields` into logits (B, T)."""
+
+    def __init__(self, inputs: Inputs, core: nn.Module) -> None:
+        super().__init__()
+        self.inputs, self.core = inputs, core
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.core(self.inputs(batch))  # type: ignore[no-any-return]
+
+
+class Backbone(Estimator):
+    """A neural ranker: a subclass names its `Config` and builds its core."""
+
+    Config: ClassVar[type[BaseModel]] = BackboneConfig
+    first_order: ClassVar[bool] = False
+    """Whether every id has a first-order weight per task (`Fields.first`)."""
+
+    @abstractmethod
+    def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
+        """A fresh module whose `forward(fields)` gives logits (B, n_tasks)."""
+
+    def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
+        assert isinstance(self.config, BackboneConfig)
+        inputs = Inputs(layout, self.config, n_tasks if self.first_order else 0, generator)
+        return Network(inputs, self.core(inputs.shape, n_tasks, generator))
+
+    def tower(self, shape: Shape, width: int, generator: torch.Generator) -> Tower:
+        """The configured hidden layers over `width` inputs, gated where `lhuc` says so."""
+        c = self.config
+        return Tower(
+            width,
+            c.hidden_units,
+            gate_features=shape.gate,
+            dropout=c.dropout,
+            activation=c.activation,
+            batch_norm=c.batch_norm,
+            generator=generator,
+        )
+
+
+def histories(layout: Layout) -> list[tuple[IdColumn, IdColumn]]:
+    """(history, the candidate's feature of the same table), for every history in the layout."""
+    singles = {c.table: c for c in layout.ids if not c.ragged and c.side is Side.ITEM}
+    return [(c, singles[c.table]) for c in layout.ids if c.ragged and c.table in singles]
+
+
+def _gate_fields(layout: Layout, names: tuple[str, ...], lhuc: bool | tuple[str, ...]) -> list[int]:
+    if lhuc is False:
+        return []
+    side = {c.name: c.side for c in layout.ids}
+    if lhuc is True:
+        return [k for k, name in enumerate(names) if side[name] is Side.USER]
+    for name in lhuc:
+        if name not in names:
+            raise ConfigError(f"lhuc names {name!r}: id features are {', '.join(names)}")
+    return [names.index(name) for name in lhuc]
