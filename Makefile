@@ -15,7 +15,7 @@ DOCS_STAMP := $(VENV)/.tamis-docs
 PIP_FLAGS ?=
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 
-.PHONY: help setup demo test check docs bench bench-train bench-latency bench-recall clean
+.PHONY: help setup demo test check docs bench bench-train bench-latency bench-recall bench-rank clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -67,6 +67,10 @@ bench-latency: setup ## one request through the whole cascade: p50, p99 and wher
 
 bench-recall: setup ## every channel on public data; SEEDS=1 ONLY=name DATA=file KEEP=1
 	@$(BIN)/python -m benchmarks.bench_recall $(if $(SEEDS),--seeds $(SEEDS)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
+
+bench-rank: setup ## every ranker and pre-ranker; SEEDS=1 ONLY=name DATA=file KEEP=1
+	@$(BIN)/python -m benchmarks.bench_rank $(if $(SEEDS),--seeds $(SEEDS)) \
 	    $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
 
 clean: ## removes the environment, caches and build output (not tamis-demo, not downloaded data)

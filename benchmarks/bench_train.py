@@ -13,80 +13,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks import peers
+from benchmarks.places import BUILD, ROOT
 from rich.console import Console
 from rich.table import Table
 
 from tamis.events import materialise
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-BUILD = ROOT / "build" / "bench"
-TORCH = "torch==2.13.0"
-PEERS = {
-    "recbole": [
-        "recbole==1.2.1",
-        "psutil",
-        "setuptools<81",  # it needs pkg_resources
-        "numpy<2",  # and np.bool8
-        "pandas<2.3",
-        "scipy<1.13",
-    ],
-    "deepctr": ["deepctr-torch==0.3.0", "requests", "pandas", "scipy", "setuptools<81"],
-    "rechub": ["torch-rechub==0.9.0", "pandas", "scipy"],
-}
-"""Short name → what its environment holds beside torch."""
+PEERS = ("recbole", "deepctr", "rechub")
 LARGE = 2_000_000
 """User ids of the large vocabulary."""
 
 Run = dict[str, Any]
 
 
-def environment(peer: str) -> Path:
-    """The Python of a peer's environment, made where it is missing; torch first, for CPU."""
-    folder = BUILD / f"venv-{peer}"
-    python = folder / "bin" / "python"
-    stamp = folder / "ready"
-    if not stamp.exists():
-        print(f"making the environment of {peer} …", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        for wanted in ([TORCH], PEERS[peer]):
-            pip = [str(python), "-m", "pip", "install", "--quiet", *wanted]
-            subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
-        stamp.touch()
-    return python
-
-
 def run(library: str, given: argparse.Namespace, *options: str) -> Run:
     """One process of one library."""
-    own = library == "tamis"
-    python = sys.executable if own else environment(library)
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]) if own else ""
-    command = [str(python), str(HERE / "deepfm" / f"run_{library}.py")]
-    command += ["--data", str(BUILD / "movielens-1m"), "--work", str(BUILD / "work")]
-    command += ["--threads", str(given.threads), *options]
-    began = time.perf_counter()
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=BUILD,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise SystemExit(f"{library} failed:\n{done.stderr[-3000:]}")
-    result: Run = json.loads(lines[-1].removeprefix("RESULT "))
-    return {**result, "process_seconds": time.perf_counter() - began}
+    words = ["--data", BUILD / "movielens-1m", "--work", BUILD / "work"]
+    words += ["--threads", given.threads, *options]
+    script = ROOT / "benchmarks" / "deepfm" / f"run_{library}.py"
+    return peers.run(library, script, words, threads=given.threads, cwd=BUILD)
 
 
 def compare(given: argparse.Namespace, libraries: list[str]) -> dict[str, list[Run]]:
@@ -160,7 +111,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30, help="most epochs; AUC stops earlier")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="*", choices=list(PEERS), help="of the peers")
+    parser.add_argument("--only", nargs="*", choices=PEERS, help="of the peers")
     parser.add_argument("--no-large", action="store_true", help="leave the 2 M ids out")
     parser.add_argument("--quick", action="store_true", help="one seed, 3 epochs, speed only")
     given = parser.parse_args()
@@ -171,7 +122,7 @@ def main() -> None:
         materialise("movielens-1m", BUILD / "movielens-1m", progress=print)
     libraries = ["tamis", *(given.only if given.only is not None else PEERS)]
     for library in libraries[1:]:
-        environment(library)
+        peers.environment(library)
     runs = compare(given, libraries)
     large = {} if given.no_large else vocabulary(given, libraries)
     rows = {library: summary(each) for library, each in runs.items()}

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
 
 SINGLE = ["user_id", "item_id", "gender", "age", "occupation", "zip_code", "release_year"]
 DIM, HIDDEN, BATCH, RATE = 16, (256, 128), 2048, 1e-3
@@ -18,7 +21,7 @@ BIG_ROWS = 61_440
 
 
 def arguments() -> argparse.Namespace:
-    """Parses the options and sets the thread counts before any library reads them."""
+    """The options; the threads of the libraries are set by who started the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="events, items and users.csv")
     parser.add_argument("--work", type=Path, required=True, help="where a peer may write")
@@ -29,9 +32,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=0, help="user ids of a large vocabulary")
     parser.add_argument("--bfloat16", default="auto", help="tamis only")
     given = parser.parse_args()
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = str(given.threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     given.work.mkdir(parents=True, exist_ok=True)
     return given
 
@@ -52,7 +52,6 @@ class Coded:
 
 def split(n: int) -> dict[str, object]:
     """Random 8:1:1 of the rows kept, the same for everyone."""
-    import numpy as np
 
     order, a, b = np.random.RandomState(42).permutation(n), int(n * 0.8), int(n * 0.9)
     return {"train": order[:a], "valid": order[a:b], "test": order[b:]}
@@ -60,7 +59,6 @@ def split(n: int) -> dict[str, object]:
 
 def tables(data: Path):
     """The raw tables, rating 3 dropped."""
-    import pandas as pd
 
     text = {"dtype": {"zip_code": str, "genres": str}}
     events, items, users = (
@@ -71,8 +69,6 @@ def tables(data: Path):
 
 def coded(data: Path, vocabulary: int = 0) -> Coded:
     """Everything encoded by hand, as these libraries' examples do it."""
-    import numpy as np
-    import pandas as pd
 
     events, items, users = tables(data)
     at_user = pd.Index(users.user_id).get_indexer(events.user_id)
@@ -100,8 +96,6 @@ def coded(data: Path, vocabulary: int = 0) -> Coded:
 
 def auc(y, score) -> float:
     """Ties counted half."""
-    import numpy as np
-    from scipy.stats import rankdata
 
     y, ranks = np.asarray(y).ravel() > 0.5, rankdata(np.asarray(score).ravel())
     positive = y.sum()

@@ -1,12 +1,12 @@
 """DeepFM by DeepCTR-Torch 0.3.0: `model.fit` an epoch at a time, no metrics on training batches."""
 
+import torch
 from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc, coded
+from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat
+from deepctr_torch.models import DeepFM
 
 given = arguments()
 
-import torch  # noqa: E402
-from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat  # noqa: E402
-from deepctr_torch.models import DeepFM  # noqa: E402
 
 torch.set_num_threads(given.threads)
 watch = Stopwatch(given)

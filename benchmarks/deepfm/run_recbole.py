@@ -1,23 +1,23 @@
 """DeepFM by RecBole 1.2.1: its files, its Trainer, the same rows by `benchmark_filename`."""
 
+import sys
 import warnings
 
+import numpy as np
+import pandas as pd
+import torch
 from common import BATCH, BIG_ROWS, DIM, HIDDEN, RATE, Stopwatch, arguments, split, tables
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.model.context_aware_recommender import DeepFM
+from recbole.trainer import Trainer
+from recbole.utils import init_seed
 
 warnings.filterwarnings("ignore")
 given = arguments()
 
-import sys  # noqa: E402
 
 sys.argv = sys.argv[:1]  # RecBole reads the command line itself
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from recbole.config import Config  # noqa: E402
-from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.model.context_aware_recommender import DeepFM  # noqa: E402
-from recbole.trainer import Trainer  # noqa: E402
-from recbole.utils import init_seed  # noqa: E402
 
 USER = {"user_id": "token", "gender": "token", "age": "token", "occupation": "token"}
 USER["zip_code"] = "token"

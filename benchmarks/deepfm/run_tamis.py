@@ -1,16 +1,16 @@
 """DeepFM by tamis: frames in, the research API that a user would write."""
 
+import numpy as np
+import polars as pl
+import torch
 from common import BATCH, DIM, HIDDEN, SINGLE, Stopwatch, arguments, auc, coded, split
+
+from tamis.features import Block, IdColumn, Layout, Rows, TableRange
+from tamis.rank import DeepFM
+from tamis.schema import Side, SparseFeat, VarLenSparseFeat
 
 given = arguments()
 
-import numpy as np  # noqa: E402
-import polars as pl  # noqa: E402
-import torch  # noqa: E402
-
-from tamis.features import Block, IdColumn, Layout, Rows, TableRange  # noqa: E402
-from tamis.rank import DeepFM  # noqa: E402
-from tamis.schema import Side, SparseFeat, VarLenSparseFeat  # noqa: E402
 
 torch.set_num_threads(given.threads)
 

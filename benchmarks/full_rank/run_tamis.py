@@ -6,10 +6,7 @@ run_tamis.py VECTORS.npz REPEATS THREADS
 from __future__ import annotations
 
 import json
-import os
 import sys
-
-os.environ["OMP_NUM_THREADS"] = sys.argv[3]
 
 import numpy as np
 

@@ -1,17 +1,21 @@
-"""The lines of the recall benchmark: one file each, found by its name.
-
-A line holds `PROTOCOL: str` and `run(seed, data, say) -> {metric: value}`; `data` is the file or
-folder given by DATA=, None for the standard place; `say` takes a line of progress.
-"""
+"""The lines of the recall benchmark, one file each (`benchmarks.harness`), and their data."""
 
 from __future__ import annotations
 
-import os
-import resource
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+from benchmarks.places import (
+    BUILD,
+    ROOT,
+    MissingDataError,
+    folder,
+    notes,
+    peak_mb,
+    standard,
+    there,
+)
 
 from tamis.events import (
     Dataset,
@@ -25,39 +29,25 @@ from tamis.events import (
     read_pairs,
 )
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "bench"
-
-
-MISSING = 3
-"""Exit code of a line's process whose data is not there."""
-notes: list[str] = []
-"""What a reader has to say about the data that it was given; follows the protocol."""
-
-
-class MissingDataError(Exception):
-    """The data of a line is not there: it is reported as not run."""
-
-
-def folder() -> Path:
-    """Where the data sets lie: TAMIS_DATA, or else ../shared/data beside the repository."""
-    return Path(os.environ.get("TAMIS_DATA") or ROOT.parent / "shared" / "data")
-
-
-def standard(name: str) -> Path:
-    """The file or folder `name` of the data sets."""
-    place = folder() / name
-    if not place.exists():
-        raise MissingDataError(
-            f"{place} is not there: set TAMIS_DATA to the folder that holds {name}, or give "
-            f"another file of the same format by DATA="
-        )
-    return place
+__all__ = [
+    "BUILD",
+    "ROOT",
+    "MissingDataError",
+    "beauty",
+    "folder",
+    "foursquare",
+    "gowalla",
+    "leave_out",
+    "movielens_1m",
+    "notes",
+    "peak_mb",
+    "standard",
+]
 
 
 def beauty(data: Path | None = None) -> Dataset:
     """Amazon Beauty, or another file of interactions."""
-    return read_interactions(_there(data) or standard("amazon-beauty/Beauty.txt"))
+    return read_interactions(there(data) or standard("amazon-beauty/Beauty.txt"))
 
 
 def movielens_1m(data: Path | None = None) -> Dataset:
@@ -65,7 +55,7 @@ def movielens_1m(data: Path | None = None) -> Dataset:
 
     All ratings are positive, as the published figures have it.
     """
-    if _there(data) is None:
+    if there(data) is None:
         made = BUILD / "movielens-1m"
         if not (made / "users.csv").exists():
             materialise("movielens-1m", made)
@@ -78,7 +68,7 @@ def foursquare(data: Path | None = None) -> Dataset:
 
     data: a folder, or a file of check-ins, with the places' file beside it (its name holds "poi").
     """
-    place = _there(data) or standard("foursquare")
+    place = there(data) or standard("foursquare")
     beside = place if place.is_dir() else place.parent
     checkins = _only(beside, "*checkins*.txt") if place.is_dir() else place
     found = read_interactions(checkins)
@@ -102,7 +92,7 @@ def gowalla(data: Path | None = None) -> Holdout:
     one file alone, of which a random fifth of each user's items is the test set (seed 0). The
     protocol says which.
     """
-    place = _there(data) or standard("gowalla")
+    place = there(data) or standard("gowalla")
     if place.is_dir():
         return given(*read_pairs(place / "train.txt", place / "test.txt"))
     test = place.with_name(place.name.replace("train", "test"))
@@ -120,19 +110,8 @@ def leave_out(data: Dataset) -> tuple[Holdout, Holdout]:
     return leave_one_out(data, "valid"), leave_one_out(data, "test")
 
 
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _only(beside: Path, pattern: str) -> Path:
     found = sorted(beside.glob(pattern))
     if not found:
         raise MissingDataError(f"{beside} holds no file like {pattern}")
     return found[0]
-
-
-def _there(data: Path | None) -> Path | None:
-    if data is not None and not data.exists():
-        raise MissingDataError(f"DATA={data}: there is no such file or folder")
-    return data

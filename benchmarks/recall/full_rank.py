@@ -7,10 +7,6 @@ must find the same.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +14,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmarks.bench_train import environment
+from benchmarks import peers
 from benchmarks.recall import ROOT, gowalla
 
 from tamis.cascade import holdout_queries
@@ -71,18 +67,8 @@ def _write(seed: int, data: Path | None, out: Path) -> None:
 
 def _one(library: str, vectors: Path) -> dict[str, Any]:
     """One process of one library."""
-    own = library == "tamis"
-    python = Path(sys.executable) if own else environment(library)
-    command = [str(python), str(HERE / f"run_{library}.py"), str(vectors)]
-    command += [str(REPEATS), str(threads())]
-    path = {"PYTHONPATH": str(ROOT / "src") if own else ""}
-    process = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **path}, check=False
-    )
-    lines = [line for line in process.stdout.splitlines() if line.startswith("RESULT ")]
-    if process.returncode or not lines:
-        raise RuntimeError(f"{library} failed:\n{process.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
+    words = [vectors, REPEATS, threads()]
+    return peers.run(library, HERE / f"run_{library}.py", words, threads=threads())
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:

@@ -8,16 +8,14 @@ process and opened from numba's cache by the measured ones.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from benchmarks.recall import BUILD, ROOT, gowalla
+from benchmarks import peers
+from benchmarks.recall import ROOT, gowalla
 from benchmarks.recall._neighbours import chosen
 from benchmarks.recall.gowalla_itemcf import SIMILARITY
 
@@ -26,7 +24,6 @@ from tamis.events import Holdout
 from tamis.recall import ItemCF
 
 HERE = ROOT / "benchmarks" / "itemcf"
-IMPLICIT = ["implicit==0.7.3", "scipy", "numpy"]
 PROTOCOL = (
     "given train and test files; fit with 100 neighbours, then 20 items for every user, training "
     "items masked; tamis's options chosen on a tenth of every user's training items; in turns with "
@@ -66,30 +63,8 @@ def one(
     library: str, folder: Path, options: dict[str, object], repeats: int = REPEATS
 ) -> dict[str, float]:
     """One process of one library."""
-    own = library == "tamis"
-    python = Path(sys.executable) if own else environment()
-    command = [str(python), str(HERE / f"run_{library}.py"), str(folder / "pairs.npz")]
-    command += [str(folder / f"{library}.npy"), str(repeats), json.dumps(options)]
-    path = {"PYTHONPATH": str(ROOT / "src")} if own else {"PYTHONPATH": ""}
-    process = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **path}, check=False
-    )
-    lines = [line for line in process.stdout.splitlines() if line.startswith("RESULT ")]
-    if process.returncode or not lines:
-        raise RuntimeError(f"{library} failed:\n{process.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
-
-
-def environment() -> Path:
-    """The Python of implicit's environment, made where it is missing."""
-    folder = BUILD / "venv-implicit"
-    python, stamp = folder / "bin" / "python", folder / "ready"
-    if not stamp.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", *IMPLICIT]
-        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
-        stamp.touch()
-    return python
+    words = [folder / "pairs.npz", folder / f"{library}.npy", repeats, json.dumps(options)]
+    return peers.run(library, HERE / f"run_{library}.py", words)
 
 
 def _write(split: Holdout, path: Path) -> None:

@@ -10,10 +10,6 @@ is no pad.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +17,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmarks import bench_train
-from benchmarks.recall import BUILD, ROOT, beauty, leave_out
+from benchmarks import peers
+from benchmarks.recall import ROOT, beauty, leave_out
 
 from tamis.events import Holdout
 
@@ -33,7 +29,6 @@ PROTOCOL = (
     "0.19.0 (10 batches a turn) and RecBole 1.2.1 (4) after 2 that do not count, Tamis over whole "
     "epochs; then Tamis's seconds, validation included, to NDCG@10 .045 of the validation items"
 )
-RECTOOLS = ["rectools[torch]==0.19.0"]
 TURNS = 2
 REACH = 0.045
 
@@ -67,38 +62,8 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
 
 def one(library: str, folder: Path, seed: int, *options: str) -> dict[str, Any]:
     """One process of one library."""
-    own = library == "tamis"
-    python = Path(sys.executable) if own else environment(library)
-    command = [str(python), str(HERE / f"run_{library}.py"), "--data", str(folder)]
-    threads = os.environ.get("OMP_NUM_THREADS", "2")
-    command += ["--threads", threads, "--seed", str(seed), *options]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src") if own else ""},
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"{library} failed:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
-
-
-def environment(library: str) -> Path:
-    """The Python of a peer's environment, made where it is missing."""
-    if library != "rectools":
-        return bench_train.environment(library)
-    folder = BUILD / "venv-rectools"
-    python, stamp = folder / "bin" / "python", folder / "ready"
-    if not stamp.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        for wanted in ([bench_train.TORCH], RECTOOLS):
-            pip = [str(python), "-m", "pip", "install", "--quiet", *wanted]
-            subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
-        stamp.touch()
-    return python
+    words = ["--data", folder, "--threads", peers.given_threads(), "--seed", seed, *options]
+    return peers.run(library, HERE / f"run_{library}.py", words, cwd=folder)
 
 
 def _write(valid: Holdout, path: Path) -> None:

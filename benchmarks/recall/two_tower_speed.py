@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.bench_train import environment
+from benchmarks import peers
 from benchmarks.recall import BUILD, ROOT, movielens_1m
 
 PROTOCOL = (
@@ -49,21 +45,7 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
 
 def _one(library: str, folder: Path, seed: int) -> dict[str, Any]:
     """One process of one library."""
-    own = library == "tamis"
-    python = sys.executable if own else str(environment(library))
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]) if own else ""
-    command = [python, str(ROOT / "benchmarks" / "two_tower" / f"run_{library}.py")]
-    command += ["--data", str(folder), "--work", str(BUILD / "work"), "--seed", str(seed)]
-    command += ["--epochs", str(EPOCHS), "--threads", os.environ.get("OMP_NUM_THREADS", "2")]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=BUILD,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode or not lines:
-        raise SystemExit(f"{library} failed:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("RESULT "))
+    words = ["--data", folder, "--work", BUILD / "work", "--seed", seed, "--epochs", EPOCHS]
+    words += ["--threads", peers.given_threads()]
+    script = ROOT / "benchmarks" / "two_tower" / f"run_{library}.py"
+    return peers.run(library, script, words, cwd=BUILD)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 LENGTH, DIM, BLOCKS, HEADS, DROPOUT, RATE, BATCH = 50, 64, 2, 2, 0.2, 1e-3, 128
 SKIPPED = 2
@@ -16,22 +17,17 @@ SKIPPED = 2
 
 
 def arguments() -> argparse.Namespace:
-    """Parses the options and sets the thread counts before any library reads them."""
+    """The options; the threads of the libraries are set by who started the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder of sequences.npz")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reach", type=float, default=0.0, help="tamis only: NDCG@10 to train to")
-    given = parser.parse_args()
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = str(given.threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    return given
+    return parser.parse_args()
 
 
 def sequences(folder: Path):
     """(users' items end to end from 0, bounds, number of items, validation items)."""
-    import numpy as np
 
     with np.load(folder / "sequences.npz") as file:
         return file["item"], file["indptr"], int(file["items"]), file["valid"]
@@ -39,7 +35,6 @@ def sequences(folder: Path):
 
 def targets(indptr):
     """Target positions of each user: his items but the first, at most LENGTH."""
-    import numpy as np
 
     return np.minimum(np.maximum(np.diff(indptr) - 1, 0), LENGTH)
 

@@ -9,6 +9,9 @@ import sys
 import time
 import warnings
 
+import numpy as np
+import pandas as pd
+import torch
 from common import (
     BLOCKS,
     DIM,
@@ -23,18 +26,15 @@ from common import (
     targets,
     typical,
 )
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.model.sequential_recommender import SASRec
+from recbole.trainer import Trainer
 
 warnings.filterwarnings("ignore")
 given = arguments()
 sys.argv = sys.argv[:1]  # RecBole reads the command line itself
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from recbole.config import Config  # noqa: E402
-from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.model.sequential_recommender import SASRec  # noqa: E402
-from recbole.trainer import Trainer  # noqa: E402
 
 BATCHES, ROWS = 4, 2048
 item, indptr, _, _ = sequences(given.data)

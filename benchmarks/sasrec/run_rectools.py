@@ -4,6 +4,10 @@ import logging
 import time
 import warnings
 
+import numpy as np
+import pandas as pd
+import pytorch_lightning as lightning
+import torch
 from common import (
     BATCH,
     BLOCKS,
@@ -19,18 +23,14 @@ from common import (
     targets,
     typical,
 )
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
 
 given = arguments()
 warnings.filterwarnings("ignore")
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import pytorch_lightning as lightning  # noqa: E402
-import torch  # noqa: E402
-from rectools import Columns  # noqa: E402
-from rectools.dataset import Dataset  # noqa: E402
-from rectools.models import SASRecModel  # noqa: E402
 
 BATCHES = 10
 torch.set_num_threads(given.threads)

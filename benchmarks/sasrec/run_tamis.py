@@ -1,18 +1,18 @@
 """SASRec by tamis: whole epochs of the channel's own fit."""
 
+import time
+
+import numpy as np
+import polars as pl
+import torch
 from common import BATCH, BLOCKS, DIM, DROPOUT, HEADS, LENGTH, RATE, arguments, report, sequences
+
+from tamis.cascade import FitContext, valid_of
+from tamis.events import dataset_from_frame, leave_one_out
+from tamis.recall import SASRec
 
 given = arguments()
 
-import time  # noqa: E402
-
-import numpy as np  # noqa: E402
-import polars as pl  # noqa: E402
-import torch  # noqa: E402
-
-from tamis.cascade import FitContext, valid_of  # noqa: E402
-from tamis.events import dataset_from_frame, leave_one_out  # noqa: E402
-from tamis.recall import SASRec  # noqa: E402
 
 torch.set_num_threads(given.threads)
 EPOCHS = 4

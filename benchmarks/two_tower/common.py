@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 from pathlib import Path
 from statistics import median
+
+import numpy as np
+import pandas as pd
 
 USER, ITEM = ["user_id", "gender", "age", "occupation", "zip_code"], ["item_id", "release_year"]
 DIM, HIDDEN, OUT = 16, (256, 128), 64
@@ -17,7 +19,7 @@ K = 50
 
 
 def arguments() -> argparse.Namespace:
-    """Parses the options and sets the thread counts before any library reads them."""
+    """The options; the threads of the libraries are set by who started the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="events, items and users.csv")
     parser.add_argument("--work", type=Path, required=True, help="where a peer may write")
@@ -25,9 +27,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
     given = parser.parse_args()
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = str(given.threads)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     given.work.mkdir(parents=True, exist_ok=True)
     return given
 
@@ -35,8 +34,6 @@ def arguments() -> argparse.Namespace:
 def tables(data: Path):
     """(train, test) positives and the two tables: ratings of 4 and more; 8:1:1 at random of all
     ratings but 3, of which a tenth is left out."""
-    import numpy as np
-    import pandas as pd
 
     text = {"dtype": {"zip_code": str, "genres": str}}
     events, items, users = (
@@ -52,8 +49,6 @@ def tables(data: Path):
 
 def recall_at_k(user_vectors, item_vectors, train, test, items, users) -> float:
     """Share of each user's test positives among the best K of all items, train masked; the mean."""
-    import numpy as np
-    import pandas as pd
 
     rows = [
         (

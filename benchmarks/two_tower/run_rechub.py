@@ -1,5 +1,10 @@
 """DSSM with pointwise loss, 1 positive : 3 uniform negatives, by Torch-RecHub 0.9.0."""
 
+import time
+
+import numpy as np
+import pandas as pd
+import torch
 from common import (
     DIM,
     HIDDEN,
@@ -15,19 +20,14 @@ from common import (
     report,
     tables,
 )
+from torch.utils.data import DataLoader
+from torch_rechub.basic.features import SequenceFeature, SparseFeature
+from torch_rechub.models.matching import DSSM
+from torch_rechub.trainers import MatchTrainer
+from torch_rechub.utils.data import TorchDataset
 
 given = arguments()
 
-import time  # noqa: E402
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-from torch_rechub.basic.features import SequenceFeature, SparseFeature  # noqa: E402
-from torch_rechub.models.matching import DSSM  # noqa: E402
-from torch_rechub.trainers import MatchTrainer  # noqa: E402
-from torch_rechub.utils.data import TorchDataset  # noqa: E402
 
 torch.set_num_threads(given.threads)
 torch.manual_seed(given.seed)

@@ -1,5 +1,10 @@
 """DSSM with pointwise loss, 1 positive : 3 uniform negatives, by Tamis."""
 
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import torch
 from common import (
     DIM,
     HIDDEN,
@@ -14,17 +19,12 @@ from common import (
     tables,
 )
 
+from tamis import SparseFeat, TwoTower, VarLenSparseFeat
+from tamis.cascade import FitContext, at_end
+from tamis.events import Table, dataset_from_frame
+
 given = arguments()
 
-from dataclasses import replace  # noqa: E402
-
-import numpy as np  # noqa: E402
-import polars as pl  # noqa: E402
-import torch  # noqa: E402
-
-from tamis import SparseFeat, TwoTower, VarLenSparseFeat  # noqa: E402
-from tamis.cascade import FitContext, at_end  # noqa: E402
-from tamis.events import Table, dataset_from_frame  # noqa: E402
 
 torch.set_num_threads(given.threads)
 train, test, items, users = tables(given.data)

@@ -1,4 +1,4 @@
-"""The harness of the recall benchmark: its lines, its last line of JSON, its page."""
+"""The benchmarks' harness: the suites' lines, their last line of JSON, their pages."""
 
 import importlib
 import importlib.util
@@ -17,31 +17,42 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def harness():
     sys.path.insert(0, str(ROOT))
-    yield importlib.import_module("benchmarks.bench_recall")
+    yield importlib.import_module("benchmarks.harness")
     sys.path.remove(str(ROOT))
 
 
-def run(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_recall", *words],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
-        check=False,
-    )
+@pytest.fixture(params=["recall", "rank"])
+def suite(harness, request):
+    return importlib.import_module(f"benchmarks.bench_{request.param}").SUITE
 
 
-def test_every_line_says_its_protocol(harness):
-    for name in harness.names():
-        line = importlib.import_module(f"benchmarks.recall.{name.replace('-', '_')}")
+@pytest.fixture
+def run(tmp_path):
+    """A suite's command; its results go into a file of the test."""
+
+    def it(*words, suite="recall", **environment):
+        command = [sys.executable, "-m", f"benchmarks.bench_{suite}", *words]
+        return subprocess.run(
+            [*command, "--results", str(tmp_path / "results" / "lines.jsonl")],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+            check=False,
+        )
+
+    return it
+
+
+def test_every_line_says_its_protocol(suite):
+    for name in suite.names():
+        line = importlib.import_module(f"benchmarks.{suite.name}.{name.replace('-', '_')}")
         assert len(line.PROTOCOL) > 20, name
         assert callable(line.run)
 
 
-def test_every_promised_line_is_there(harness):
-    promised = harness.PROMISED.split()
-    assert harness.names()[: len(promised)] == promised
+def test_every_promised_line_is_there(suite):
+    assert tuple(suite.names()[: len(suite.promised)]) == suite.promised
 
 
 def test_the_summary_is_the_mean_over_the_seeds(harness):
@@ -65,7 +76,7 @@ def test_what_is_not_finite_is_null(harness):
     assert harness.table([told]).row_count == 1
 
 
-def test_a_line_on_another_file_ends_in_json(tmp_path):
+def test_a_line_on_another_file_ends_in_json(tmp_path, run):
     """The whole way, with ItemCF on a little split that lies beside the file given."""
     rows = [f"{u} " + " ".join(str((u + 2 * i) % 20) for i in range(9)) for u in range(40)]
     (tmp_path / "train.txt").write_text("\n".join(rows) + "\n")
@@ -77,9 +88,11 @@ def test_a_line_on_another_file_ends_in_json(tmp_path):
     assert told["seeds"] == 1
     assert 0 < told["metrics"]["recall@20"] <= 1
     assert 0 < told["metrics"]["ndcg@20"] <= 1
+    written = (tmp_path / "results" / "lines.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in written] == ["gowalla-itemcf"]
 
 
-def test_missing_data_is_told_and_fails(tmp_path):
+def test_missing_data_is_told_and_fails(tmp_path, run):
     done = run("--only", "beauty-ease", "--seeds", "1", TAMIS_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert "not run: its data is missing" in done.stdout
@@ -95,7 +108,7 @@ def test_missing_data_is_told_and_fails(tmp_path):
         (("--only", "beauty-ease", "--data", "x.txt", "--keep"), "leave DATA= or KEEP= out"),
     ],
 )
-def test_a_slip_is_told(words, told):
+def test_a_slip_is_told(words, told, run):
     done = run(*words)
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())

@@ -1,4 +1,5 @@
-"""One seed of one line, in a process of its own: `python -m benchmarks.recall NAME SEED [DATA]`.
+"""One seed of one line, in a process of its own: `python -m benchmarks.one_seed SUITE NAME SEED
+[DATA]`.
 
 Its last line is `RESULT {json}`. Exit code 3: the data is not there.
 """
@@ -13,14 +14,14 @@ import time
 from pathlib import Path
 
 import torch
-from benchmarks.recall import MISSING, MissingDataError, notes, peak_mb
+from benchmarks.places import MISSING, MissingDataError, notes, peak_mb
 
 from tamis.schema import DataError
 
 
-def main(name: str, seed: int, data: Path | None) -> None:
+def main(suite: str, name: str, seed: int, data: Path | None) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    line = importlib.import_module(f"benchmarks.recall.{name.replace('-', '_')}")
+    line = importlib.import_module(f"benchmarks.{suite}.{name.replace('-', '_')}")
 
     def say(text: str) -> None:
         print(f"  {text}", flush=True)
@@ -41,4 +42,5 @@ def main(name: str, seed: int, data: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    given = sys.argv[1:]
+    main(given[0], given[1], int(given[2]), Path(given[3]) if len(given) > 3 else None)
