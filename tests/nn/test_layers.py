@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tamis.nn import ACTIVATIONS, MLP, fm_second_order
+from tamis.nn import ACTIVATIONS, MLP, BatchNorm, Dice, fm_second_order
 
 
 def test_second_order_is_the_sum_over_all_pairs():
@@ -46,3 +46,30 @@ def test_equal_generators_make_equal_layers():
     one, two = (MLP(3, [4], 1, generator=torch.Generator().manual_seed(5)) for _ in range(2))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_dice_by_hand():
+    dice = Dice(1)
+    with torch.no_grad():
+        dice.alpha.fill_(0.25)
+    x = torch.tensor([[1.0], [3.0]])
+    # mean 2, standard deviation 1: p = σ(∓1)
+    p = torch.sigmoid(torch.tensor([[-1.0], [1.0]]))
+    torch.testing.assert_close(dice(x), p * x + (1 - p) * 0.25 * x, rtol=1e-4, atol=1e-4)
+
+
+def test_dice_and_batch_norm_take_sequences():
+    for layer in (Dice(4), BatchNorm(4)):
+        x = torch.randn(3, 5, 4)
+        torch.testing.assert_close(layer(x).view(15, 4), layer(x.view(15, 4)))
+
+
+def test_a_single_row_is_normalised_by_the_running_statistics():
+    norm = BatchNorm(2)
+    with torch.no_grad():
+        norm.running_mean.copy_(torch.tensor([1.0, 2.0]))
+        norm.running_var.copy_(torch.tensor([4.0, 1.0]))
+    got = norm.train()(torch.tensor([[3.0, 2.0]]))
+    torch.testing.assert_close(got, torch.tensor([[1.0, 0.0]]), atol=1e-4, rtol=0)
+    assert norm.num_batches_tracked == 0
+    assert norm.eval()(torch.zeros(0, 2)).shape == (0, 2)

@@ -1,14 +1,18 @@
 """Layers and losses, pure tensor code: the only embeddings, pooling, MLPs and crosses."""
 
 from tamis.nn.attention import SelfAttention, causal_mask, time_buckets
-from tamis.nn.cross import VectorCross
+from tamis.nn.cross import MatrixCross, VectorCross
+from tamis.nn.crossed import CrossedColumns
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
+from tamis.nn.interaction import Bilinear, SENet, pair_products
 from tamis.nn.kernels import pool_forward
 from tamis.nn.layers import (
     ACTIVATIONS,
     MLP,
+    BatchNorm,
     ByteDropout,
+    Dice,
     fm_second_order,
     linear,
     unit_rows,
@@ -41,13 +45,19 @@ from tamis.nn.softmax import Workspace, chunked_cross_entropy
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "BatchNorm",
+    "Bilinear",
     "ByteDropout",
+    "CrossedColumns",
+    "Dice",
     "FieldPooling",
     "FusedEmbedding",
     "GRUEncoder",
     "LearnedPositions",
+    "MatrixCross",
     "PoolPlan",
     "RowGradient",
+    "SENet",
     "SelfAttention",
     "TransformerEncoder",
     "VectorCross",
@@ -67,6 +77,7 @@ __all__ = [
     "masked_logsumexp",
     "masked_mean",
     "pad_rows",
+    "pair_products",
     "pairwise_hinge",
     "pairwise_logistic",
     "pointwise",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tamis.nn.layers import linear
+
 
 class VectorCross(nn.Module):
     """The cross network of DCN (Wang et al. 2017): `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l`.
@@ -19,7 +21,7 @@ class VectorCross(nn.Module):
         self, width: int, layers: int, *, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        weight = torch.empty(layers, width).normal_(0.0, width**-0.5, generator=generator)
+        weight = torch.empty(layers, width).normal_(0.0, max(width, 1) ** -0.5, generator=generator)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(layers, width))
 
@@ -27,4 +29,47 @@ class VectorCross(nn.Module):
         crossed = x
         for weight, bias in zip(self.weight, self.bias, strict=True):
             crossed = x * (crossed @ weight).unsqueeze(1) + bias + crossed
+        return crossed
+
+
+class MatrixCross(nn.Module):
+    """The cross network of DCNv2 (Wang et al. 2021): `x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l`.
+
+    Args:
+        width: of x.
+        layers: number of crosses, at least 1; layer l makes products of degree l + 1.
+        rank: `W_l = U_l V_lᵀ` with U and V (width, rank); 0 = full matrices.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self, width: int, layers: int, rank: int = 0, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.narrow = nn.ModuleList(
+            linear(width, rank, bias=False, generator=generator)
+            for _ in range(layers if rank else 0)
+        )
+        """V of each layer."""
+        self.wide = nn.ModuleList(
+            linear(rank or width, width, generator=generator) for _ in range(layers)
+        )
+        """W of each layer, or U; with the bias."""
+
+    @property
+    def entry(self) -> nn.Linear:
+        """The linear layer that reads x_0 first."""
+        layer = (self.narrow or self.wide)[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def forward(self, x: Tensor, entered: Tensor | None = None) -> Tensor:
+        """(B, width) of x_0 (B, width); `entered` is `entry(x_0)` where it is known already."""
+        crossed, narrow = x, self.narrow or [nn.Identity()] * len(self.wide)
+        for low, high in zip(narrow, self.wide, strict=True):
+            if entered is None:
+                h = high(low(crossed))
+            else:
+                h, entered = high(entered) if self.narrow else entered, None
+            crossed = torch.addcmul(crossed, x, h.to(x.dtype))
         return crossed

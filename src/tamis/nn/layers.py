@@ -8,13 +8,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "prelu": nn.PReLU,
-    "gelu": nn.GELU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over all but the last axis; a batch of a single row, which has no
+    variance, is normalised by the running statistics, in training too."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (…, units) -> (…, units)
+        rows = x.reshape(-1, x.shape[-1])
+        if self.training and len(rows) > 1:
+            return super().forward(rows).view(x.shape)
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(rows, mean, var, self.weight, self.bias, eps=self.eps).view(x.shape)
+
+
+class Dice(nn.Module):
+    """Data-adaptive activation (Zhou et al. 2018, DIN): `p(x)·x + (1 − p(x))·α·x` with
+    `p(x) = σ((x − E[x]) / √(Var[x] + ε))` over the batch, one α per unit, which begins at 0."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(units, affine=False)
+        self.alpha = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Tensor) -> Tensor:  # (…, units) -> (…, units)
+        p = torch.sigmoid(self.norm(x))
+        return x * (p + (1 - p) * self.alpha)
+
+
+ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "relu": lambda _: nn.ReLU(),
+    "prelu": lambda _: nn.PReLU(),
+    "dice": Dice,
+    "gelu": lambda _: nn.GELU(),
+    "sigmoid": lambda _: nn.Sigmoid(),
+    "tanh": lambda _: nn.Tanh(),
 }
+"""Name → a module for hidden layers of so many units."""
 
 
 class MLP(nn.Module):
@@ -47,8 +76,8 @@ class MLP(nn.Module):
         for units in hidden_units:
             layers.append(linear(width, units, generator=generator))
             if batch_norm:
-                layers.append(nn.BatchNorm1d(units))
-            layers.append(ACTIVATIONS[activation]())
+                layers.append(BatchNorm(units))
+            layers.append(ACTIVATIONS[activation](units))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             width = units
@@ -63,14 +92,18 @@ class MLP(nn.Module):
 
 
 def linear(
-    in_features: int, out_features: int, *, generator: torch.Generator | None = None
+    in_features: int,
+    out_features: int,
+    *,
+    bias: bool = True,
+    generator: torch.Generator | None = None,
 ) -> nn.Linear:
     """A linear layer with torch's default initial law, drawn from `generator`."""
-    layer = _Blank(in_features, out_features)
+    layer = _Blank(in_features, out_features, bias=bias)
     bound = max(in_features, 1) ** -0.5
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
+        for weight in layer.parameters():  # the matrix, then the bias
+            weight.uniform_(-bound, bound, generator=generator)
     return layer
 
 

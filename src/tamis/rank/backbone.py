@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, IdColumn, Layout
-from tamis.nn import FieldPooling, fused_table
+from tamis.nn import CrossedColumns, FieldPooling, fused_table
 from tamis.rank.fields import Fields, Shape
 from tamis.rank.sequence import sequence_block
 from tamis.rank.tower import Tower
@@ -18,20 +18,31 @@ from tamis.schema import ConfigError, Side
 from tamis.train import Estimator, EstimatorConfig
 
 
-class BackboneConfig(EstimatorConfig):
-    """The shape that neural rankers have in common."""
+class InputsConfig(EstimatorConfig):
+    """The inputs that neural rankers have in common."""
 
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] = 16
-    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (256, 128)
-    """Widths of the hidden layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    activation: Literal["relu", "prelu", "gelu", "sigmoid", "tanh"] = "relu"
-    batch_norm: bool = False
+    """Share of hidden values dropped in training."""
     init_std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of the initial embeddings."""
     sequence: Literal["mean", "din", "bst"] = "mean"
     """How a history of items meets the candidate: by its mean, by target attention (DIN), or by a
     transformer over it and the candidate (BST)."""
+
+
+class BackboneConfig(InputsConfig):
+    """The shape that rankers with hidden layers have in common."""
+
+    hidden_units: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (
+        256,
+        128,
+        128,
+    )
+    """Widths of the hidden layers."""
+    activation: Literal["relu", "prelu", "dice", "gelu", "sigmoid", "tanh"] = "relu"
+    batch_norm: bool = False
+    """Normalise over the batch before each activation."""
     lhuc: bool | tuple[str, ...] = False
     """Features whose vectors gate every hidden layer (LHUC, PPNet); true = all of the user's."""
 
@@ -49,10 +60,11 @@ class Inputs(nn.Module):
     """
 
     def __init__(
-        self, layout: Layout, config: BackboneConfig, first: int, generator: torch.Generator
+        self, layout: Layout, config: InputsConfig, first: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         dim = config.embedding_dim
+        lhuc = config.lhuc if isinstance(config, BackboneConfig) else False
         self.table = fused_table(
             layout, dim + first, init_std=config.init_std, zero_columns=first, generator=generator
         )
@@ -72,8 +84,10 @@ class Inputs(nn.Module):
             for history, _ in pairs
         )
         names = (*pooled, *(history.name for history, _ in pairs))
-        self._gates = _gate_fields(layout, names, config.lhuc)
+        self._gates = _gate_fields(layout, names, lhuc)
         self.shape = Shape(names, dim, layout.dense_width, len(self._gates) * dim)
+        self.crossed: CrossedColumns | None = None
+        """First-order weights of crossed columns, set by a backbone that has such."""
 
     def forward(self, batch: Batch) -> Fields:
         vectors, first = self.pooling.split(self.table, batch.ids)  # (B, F, dim), (B, F, T)
@@ -88,6 +102,8 @@ class Inputs(nn.Module):
                 met.append(block(candidate, past, ids != pad).unsqueeze(1))
             vectors = torch.cat(met, 1)
             first = torch.cat([first, first.new_zeros(len(first), len(met) - 1, first.shape[2])], 1)
+        if self.crossed is not None:
+            first = torch.cat([first, self.crossed(batch.ids)], 1)
         gate = vectors[:, self._gates].flatten(1).detach() if self._gates else None
         return Fields(vectors, batch.dense, first, gate)
 
@@ -106,7 +122,7 @@ class Network(nn.Module):
 class Backbone(Estimator):
     """A neural ranker: a subclass names its `Config` and builds its core."""
 
-    Config: ClassVar[type[BaseModel]] = BackboneConfig
+    Config: ClassVar[type[BaseModel]] = InputsConfig
     first_order: ClassVar[bool] = False
     """Whether every id has a first-order weight per task (`Fields.first`)."""
 
@@ -115,7 +131,7 @@ class Backbone(Estimator):
         """A fresh module whose `forward(fields)` gives logits (B, n_tasks)."""
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        assert isinstance(self.config, BackboneConfig)
+        assert isinstance(self.config, InputsConfig)
         inputs = Inputs(layout, self.config, n_tasks if self.first_order else 0, generator)
         return Network(inputs, self.core(inputs.shape, n_tasks, generator))
 

@@ -43,7 +43,16 @@ class DeepFMCore(nn.Module):
 
 
 class DeepFM(Backbone):
-    """The ranker `deepfm`."""
+    """The ranker `deepfm`: first order, products of all pairs of fields, hidden layers, summed.
+
+    When to use: the default where ids dominate: pairs need not be declared, and the factorisation
+    machine learns them from fewer rows than hidden layers would.
+
+    Cost: hidden layers; first and second order come almost free. Embeddings are shared by both.
+
+    Source: Guo et al. 2017, DeepFM: A Factorization-Machine based Neural Network for CTR
+    Prediction.
+    """
 
     Config: ClassVar[type[BaseModel]] = DeepFMConfig
     first_order = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +36,20 @@ class Fields:
     dense: Tensor
     """float32 (B, D)."""
     first: Tensor
-    """float32 (B, F, T): first-order weights, T = 0 where the network has none."""
+    """float32 (B, F, T): first-order weights, T = 0 where the network has none; those of crossed
+    columns follow the fields'."""
     gate: Tensor | None = None
     """float32 (B, G): what LHUC gates read, without a gradient."""
 
     def flat(self) -> Tensor:
         """float32 (B, F · dim + D)."""
-        return torch.cat([self.vectors.flatten(1), self.dense], 1)
+        return self._flat
 
     def into(self, layer: nn.Linear) -> Tensor:
         """(B, out): a linear layer on all of it."""
         return layer(self.flat())  # type: ignore[no-any-return]
+
+    @cached_property
+    def _flat(self) -> Tensor:
+        vectors = self.vectors.flatten(1)
+        return torch.cat([vectors, self.dense], 1) if self.dense.shape[1] else vectors

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from tamis.nn import ACTIVATIONS, linear
+from tamis.nn import ACTIVATIONS, BatchNorm, linear
 from tamis.rank.fields import Fields
 
 
@@ -43,8 +43,8 @@ class Tower(nn.Module):
         )
         self.after = nn.ModuleList(
             nn.Sequential(
-                *([nn.BatchNorm1d(units)] if batch_norm else []),
-                ACTIVATIONS[activation](),
+                *([BatchNorm(units)] if batch_norm else []),
+                ACTIVATIONS[activation](units),
                 *([nn.Dropout(dropout)] if dropout else []),
             )
             for units in hidden_units

@@ -1,0 +1,89 @@
+"""Logistic regression over all features, as an estimator that two rooms name theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from tamis.features import Batch, Block, Layout, Rows
+from tamis.nn import FieldPooling, fused_table, pool_forward, zero_linear
+from tamis.train.estimator import Estimator, EstimatorConfig
+
+Float32 = NDArray[np.float32]
+
+
+class LinearConfig(EstimatorConfig):
+    """A logistic regression has no shape of its own; single weights need larger steps."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    """Of the numbers' weights (Adam)."""
+    embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    """Of the ids' weights."""
+
+
+class LinearNet(nn.Module):
+    """Sums of weights. A feature of several ids counts by its pooling, `max` as a mean."""
+
+    def __init__(self, layout: Layout, n_tasks: int) -> None:
+        super().__init__()
+        self.table = fused_table(layout, n_tasks, init_std=0.0)
+        self.pooling = FieldPooling(layout)
+        self.dense = zero_linear(layout.dense_width, n_tasks)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.pooling(self.table, batch.ids).sum(1) + self.dense(batch.dense)  # (B, T)
+
+
+class LinearEstimator(Estimator):
+    """A weight per id and per number, per task: `z = b + Σ w_id + Σ w_number x`."""
+
+    Config: ClassVar[type[BaseModel]] = LinearConfig
+
+    def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
+        return LinearNet(_without_max(layout), n_tasks)
+
+    def logits(self, rows: Rows) -> Float32:
+        """Block by block: what many rows share (the user's side) is summed once."""
+        model = self._module()
+        assert isinstance(model, LinearNet)
+        logits = np.tile(model.dense.bias.detach().numpy(), (len(rows), 1))
+        first_id = first_number = 0
+        for block in rows.blocks:
+            shared = block.pointer is not None and len(block.ids) <= len(rows)
+            part = block if shared or block.pointer is None else _gathered(block)
+            scores = _linear(model, part, first_id, first_number)
+            logits += scores[block.pointer] if shared else scores
+            first_id += block.ids.shape[1]
+            first_number += block.dense.shape[1]
+        return logits.astype(np.float32, copy=False)
+
+
+def _linear(model: LinearNet, block: Block, first_id: int, first_number: int) -> Float32:
+    """(N, T) contribution of one block, whose columns begin at those places of the layout."""
+    numbers = slice(first_number, first_number + block.dense.shape[1])
+    scores = block.dense @ model.dense.weight.detach().numpy()[:, numbers].T
+    width = block.ids.shape[1]
+    if width:
+        plan = model.pooling.plan_of(first_id, first_id + width)
+        ids = torch.from_numpy(np.ascontiguousarray(block.ids))
+        weights, _, _ = pool_forward(model.table.weight, ids, plan.field, plan.mean, plan.pad, 0)
+        scores = scores + weights.numpy().sum(1)
+    return scores
+
+
+def _gathered(block: Block) -> Block:
+    return Block(block.ids[block.pointer], block.dense[block.pointer])
+
+
+def _without_max(layout: Layout) -> Layout:
+    """A maximum over weights would let one id speak for all."""
+    return replace(
+        layout,
+        ids=tuple(replace(c, pooling="mean") if c.pooling == "max" else c for c in layout.ids),
+    )
