@@ -35,6 +35,8 @@ class FitContext:
     progress: bool = False
     former: Any = None
     """The same component fitted on earlier data, to start from; None = from scratch."""
+    teacher: Any = None
+    """The fitted ranker, which a pre-ranker may learn from; None = there is none."""
     features: tuple[Feature, ...] = ()
     """The project's declared features, for channels that read attributes; empty = guessed."""
     items: TableConfig | None = None

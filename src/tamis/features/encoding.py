@@ -75,9 +75,9 @@ class LayoutBuilder:
         column = IdColumn(name, side, table, first, width, pooling or "mean", ragged=bool(pooling))
         self.ids.append(column)
 
-    def add_dense(self, name: str, side: Side, width: int = 1) -> None:
+    def add_dense(self, name: str, side: Side, width: int = 1, *, moving: bool = False) -> None:
         first = self.dense[-1].first + self.dense[-1].width if self.dense else 0
-        self.dense.append(DenseColumn(name, side, first, width))
+        self.dense.append(DenseColumn(name, side, first, width, moving))
 
     def build(self) -> Layout:
         return Layout(tuple(self.tables), tuple(self.ids), tuple(self.dense))

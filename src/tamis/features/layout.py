@@ -45,6 +45,8 @@ class DenseColumn:
     side: Side
     first: int
     width: int = 1
+    moving: bool = False
+    """Changes with time, as an item's counts do: not to be kept with what a version knows."""
 
 
 @dataclass(frozen=True)

@@ -235,12 +235,12 @@ def _lay_out(
             side = fitted.sides[f.name]
             encoders.add_columns(builder, f, side)
         for name in recipes.user.names if recipes else ():
-            builder.add_dense(f"user {name}", Side.USER)
+            builder.add_dense(f"user {name}", Side.USER, moving=True)
     if item:
         for f in item_order(encoders.features, fitted.sides):
             encoders.add_columns(builder, f, Side.ITEM)
         for name in recipes.item.names if recipes else ():
-            builder.add_dense(f"item {name}", Side.ITEM)
+            builder.add_dense(f"item {name}", Side.ITEM, moving=True)
     if pair:
         for name in fitted.interest.names:
             builder.add_dense(name, Side.CROSS)

@@ -146,11 +146,13 @@ class _Trainer:
         settings: dict[str, Any] = {}
         validation: dict[str, Any] = {}
         curves: dict[str, Any] = {}
+        teacher: Any = None
         for stage in self._scorers():
             with self.meter.stage(f"{stage}: choose") as noted:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
-                scorer = self._fit_scorer(stage, {}, rows, valid)
+                scorer = self._fit_scorer(stage, {}, rows, valid, teacher)
                 noted["samples"] = len(rows) * len(scorer.history)
+            teacher = teacher or scorer
             settings[stage] = scorer.chosen
             validation[stage] = _measured(scorer.best)
             curves[stage] = [
@@ -173,7 +175,8 @@ class _Trainer:
         for stage in self._scorers():
             with self.meter.stage(stage) as noted:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
-                scorers[stage] = self._fit_scorer(stage, settings[stage], rows, None)
+                teacher = scorers.get("rank")
+                scorers[stage] = self._fit_scorer(stage, settings[stage], rows, None, teacher)
                 noted["samples"] = len(rows) * len(scorers[stage].history)
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
@@ -218,14 +221,15 @@ class _Trainer:
         return version
 
     def _scorers(self) -> list[str]:
-        return ["prerank", "rank"] if self.config.cascade.prerank else ["rank"]
+        """The ranker first: the pre-ranker may learn from it."""
+        return ["rank", "prerank"] if self.config.cascade.prerank else ["rank"]
 
     def _fit_scorer(
-        self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None
+        self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None, teacher: Any
     ) -> Any:
         declared: StageConfig = getattr(self.config.cascade, stage)
         scorer = registry.build(stage, stage, _overridden(declared, settings))
-        return scorer.fit(rows, valid, task_names(self.config), self._context())
+        return scorer.fit(rows, valid, task_names(self.config), self._context(teacher=teacher))
 
     def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
         """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
@@ -295,12 +299,13 @@ class _Trainer:
             for name, stage in declared.items()
         }
 
-    def _context(self, former: Any = None) -> FitContext:
+    def _context(self, former: Any = None, teacher: Any = None) -> FitContext:
         return FitContext(
             seed=self.config.seed,
             device=self.device,
             progress=self.progress,
             former=former,
+            teacher=teacher,
             features=self.config.features,
             items=self.config.items,
             users=self.config.users,

@@ -1,5 +1,7 @@
 """Pre-rank: cheap models, thousands of candidates to hundreds; one file per model."""
 
+from tamis.prerank.base import PrerankConfig, Preranker
 from tamis.prerank.lr import LR, LRConfig
+from tamis.prerank.three_tower import ThreeTower, ThreeTowerConfig
 
-__all__ = ["LR", "LRConfig"]
+__all__ = ["LR", "LRConfig", "PrerankConfig", "Preranker", "ThreeTower", "ThreeTowerConfig"]

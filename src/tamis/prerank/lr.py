@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
+from tamis.prerank.base import Preranker, Teachable
 from tamis.train import LinearConfig, LinearEstimator
 
 
-class LRConfig(LinearConfig):
+class LRConfig(Teachable, LinearConfig):
     """A logistic regression has no shape of its own."""
 
 
-class LR(LinearEstimator):
+class LR(Preranker, LinearEstimator):
     """The pre-ranker `lr`: logistic regression over all features.
 
     When to use: the cheapest pre-ranker that learns; good where the columns are strong on their own

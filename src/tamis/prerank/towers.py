@@ -1,0 +1,162 @@
+"""Pre-rankers of towers: the user's side once per request, the item's once per version."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from tamis.features import Batch, Block, Layout, Rows
+from tamis.nn import MLP, fused_table
+from tamis.prerank.base import PrerankConfig, Preranker
+from tamis.prerank.kept import KeptItems
+from tamis.prerank.layers import Layers
+from tamis.prerank.sides import ITEM, USER, Sided, SideInputs, sided
+from tamis.train import predict
+
+Float32 = NDArray[np.float32]
+ROWS = 4096
+"""Candidates scored at once: what they need stays in a core's cache."""
+Units = tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class TowerConfig(PrerankConfig):
+    """What pre-rankers of towers have in common."""
+
+    embedding_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    user_units: Annotated[Units, Field(min_length=1)] = (256, 128, 64)
+    """Widths of the user tower's layers; the last is its vector's."""
+    item_units: Annotated[Units, Field(min_length=1)] = (128, 64)
+    """Of the item tower; the last must be the user vector's."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_std: Annotated[float, Field(gt=0)] = 0.01
+    """Standard deviation of the initial embeddings."""
+
+
+class Towers(nn.Module):
+    """A fused embedding, a user tower and an item tower."""
+
+    def __init__(
+        self, layout: Layout, config: TowerConfig, user_width: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        dim, drop = config.embedding_dim, config.dropout
+        self.table = fused_table(layout, dim, init_std=config.init_std, generator=generator)
+        self.user_inputs = SideInputs(layout, USER, dim)
+        self.item_inputs = SideInputs(layout, ITEM, dim)
+        self.user = MLP(
+            self.user_inputs.width,
+            config.user_units[:-1],
+            user_width,
+            dropout=drop,
+            generator=generator,
+        )
+        self.item = MLP(
+            self.item_inputs.width,
+            config.item_units[:-1],
+            config.item_units[-1],
+            dropout=drop,
+            generator=generator,
+        )
+
+    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The users' (B, U) and the items' (B, I)."""
+        user = self.user(self.user_inputs(self.table, batch))
+        return user, self.item(self.item_inputs(self.table, batch))
+
+
+class TowerPreranker(Preranker):
+    """A pre-ranker whose item tower's outputs are kept with the version.
+
+    A subclass builds its `Towers` and says what follows the two vectors.
+    """
+
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self._kept: KeptItems | None = None
+        self._user: Layers | None = None
+
+    @abstractmethod
+    def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
+        """Logits (n, T) of users (Q, U), items (N, I) and the rows `at` (n,) of items."""
+
+    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Self:
+        self._forget()
+        super().fit_rows(rows, valid, tasks, context)
+        parts = sided(rows)
+        if parts is not None and parts.item.pointer is not None:
+            self._kept = KeptItems.of(parts.item, self._item_tower)
+        return self
+
+    def logits(self, rows: Rows) -> Float32:
+        """(n, T): the towers run once per user and item; exact beside the module's forward."""
+        model, parts = self._module(), sided(rows)
+        if parts is None or not len(rows):
+            return predict(model, rows)
+        n = len(rows)
+        user = _compact(parts.user, n)
+        vectors, at = self._items(parts.item, n)
+        parts = Sided(user, parts.item, parts.pairs)
+        return self.meet(self._user_tower(user), vectors, at, parts)
+
+    def save(self, directory: Path | str) -> None:
+        super().save(directory)
+        if self._kept is not None:
+            self._kept.save(Path(directory))
+
+    @classmethod
+    def load(cls, directory: Path | str, config: Any = None) -> Self:
+        self = super().load(directory, config)
+        self._kept = KeptItems.load(Path(directory))
+        return self
+
+    def _forget(self) -> None:
+        """What was made of the weights of an earlier fit."""
+        self._kept = self._user = None
+
+    def _items(self, block: Block, n: int) -> tuple[Float32, NDArray[np.integer]]:
+        """Vectors and each row's place among them."""
+        if block.pointer is not None and self._kept is not None:
+            kept = self._kept.of_table(block)
+            if kept is not None:
+                return kept, block.pointer
+        block = _compact(block, n)
+        at = np.arange(n) if block.pointer is None else block.pointer
+        return self._item_tower(block), at
+
+    def _item_tower(self, block: Block) -> Float32:
+        towers = self._towers()
+        with torch.inference_mode():
+            return towers.item(towers.item_inputs.of_block(towers.table, block)).numpy()
+
+    def _user_tower(self, block: Block) -> Float32:
+        towers = self._towers()
+        if self._user is None:
+            self._user = Layers.of(towers.user)
+        with torch.inference_mode():
+            inputs = towers.user_inputs.of_block(towers.table, block).numpy()
+        return self._user(inputs)
+
+    def _towers(self) -> Towers:
+        towers = self._module()
+        assert isinstance(towers, Towers)
+        return towers
+
+
+def spans(n: int) -> list[slice]:
+    """0 … n in slices of `ROWS`."""
+    return [slice(at, min(at + ROWS, n)) for at in range(0, n, ROWS)]
+
+
+def _compact(block: Block, n: int) -> Block:
+    """Gathered where it holds more entities than there are rows."""
+    if block.pointer is None or len(block.ids) <= n:
+        return block
+    return Block(block.ids[block.pointer], block.dense[block.pointer])

@@ -1,0 +1,64 @@
+"""A pre-ranker that learns from the ranker."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tamis.cascade import FitContext
+from tamis.features import Block, DenseColumn, Layout, Rows
+from tamis.prerank import LR
+from tamis.prerank.base import taught
+from tamis.schema import Side
+
+LAYOUT = Layout((), (), (DenseColumn("x", Side.CROSS, 0, 1),))
+
+
+class Sure:
+    """A ranker that knows: click where x > 0."""
+
+    def score_rows(self, rows):
+        return {"click": (rows.blocks[0].dense[:, 0] > 0) * np.float32(0.8)}
+
+
+def rows(labels):
+    n = len(labels)
+    x = np.random.default_rng(0).normal(size=(n, 1)).astype(np.float32)
+    block = Block(np.zeros((n, 0), np.int32), x)
+    return Rows(LAYOUT, [block], n, np.array(labels, np.float32).reshape(n, -1))
+
+
+def test_labels_are_mixed_by_hand():
+    data = rows([[1, 1], [0, 0], [np.nan, np.nan]])
+    data.blocks[0].dense[:, 0] = [1.0, -1.0, 2.0]
+    got = taught(data, ["click", "like"], Sure(), 0.75)
+    # .25 · 1 + .75 · .8; .25 · 0 + .75 · 0; no label: the teacher alone. "like" he does not teach.
+    np.testing.assert_allclose(got.labels, [[0.85, 1], [0, 0], [0.8, np.nan]], rtol=1e-6)
+    assert data.labels[0, 0] == 1  # the given rows are as they were
+
+
+def test_sampled_negatives_by_hand():
+    data = rows([[1], [np.nan]])
+    data.blocks[0].dense[:, 0] = [1.0, 1.0]
+    got = taught(data, ["click"], Sure(), 0.5, rates=[0.1])
+    # .8 becomes .8 / (.8 + .1 · .2) = .9756 among the rows that are left
+    np.testing.assert_allclose(got.labels[:, 0], [0.5 + 0.5 * 0.8 / 0.82, np.nan], rtol=1e-6)
+
+
+def test_a_number_keeps_its_label():
+    task = SimpleNamespace(name="click", kind="regression")
+    data = rows([[0.3], [0.1]])
+    np.testing.assert_array_equal(taught(data, [task], Sure(), 1.0).labels, data.labels)
+
+
+@pytest.mark.parametrize(("teacher", "follows"), [(1.0, True), (0.0, False)])
+def test_learns_the_rankers_order_where_labels_say_nothing(teacher, follows):
+    noise = np.random.default_rng(5).random((3000, 1)) < 0.3
+    data = rows(noise)
+    model = LR(epochs=30, batch_size=500, learning_rate=0.05, teacher=teacher)
+    model.fit(data, tasks=["click"], context=FitContext(teacher=Sure()))
+    score = model.score_rows(data)["click"]
+    corr = np.corrcoef(score, data.blocks[0].dense[:, 0] > 0)[0, 1]
+    weight = float(model.model.dense.weight.detach()[0, 0])
+    assert (weight > 2) is follows
+    assert corr > 0.7 or not follows

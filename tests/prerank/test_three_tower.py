@@ -1,0 +1,158 @@
+"""The three towers: split inference against the module, item outputs kept with the version."""
+
+import numpy as np
+import pytest
+import torch
+
+from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
+from tamis.prerank import ThreeTower
+from tamis.schema import ConfigError, Side
+from tamis.train import predict
+
+LAYOUT = Layout(
+    tables=(TableRange("user", 0, 7), TableRange("item", 7, 12), TableRange("tag", 19, 6)),
+    ids=(
+        IdColumn("user", Side.USER, "user", 0),
+        IdColumn("hour", Side.CONTEXT, "user", 1),
+        IdColumn("liked", Side.USER, "item", 2, 3, "mean", True),
+        IdColumn("item", Side.ITEM, "item", 5),
+        IdColumn("tags", Side.ITEM, "tag", 6, 2, "max", True),
+    ),
+    dense=(
+        DenseColumn("age", Side.USER, 0),
+        DenseColumn("price", Side.ITEM, 1, 2),
+        DenseColumn("item clicks", Side.ITEM, 3, 2, moving=True),
+        DenseColumn("found by", Side.CROSS, 5, 3),
+    ),
+)
+ITEMS = 10
+
+
+def table(seed=1):
+    """The version's items: one row each, and the unknown one."""
+    draw = np.random.default_rng(seed)
+    ids = np.stack(
+        [np.arange(ITEMS + 1) + 8, *draw.integers(19, 25, (2, ITEMS + 1))], axis=1
+    ).astype(np.int32)
+    return Block(ids, draw.normal(size=(ITEMS + 1, 2)).astype(np.float32))
+
+
+TABLE = table()
+
+
+def rows(n, queries=1, seed=4, items=TABLE, tasks=2, shared=False):
+    """Candidates as a feature space gives them: user, items, statistics, pair."""
+    draw = np.random.default_rng(seed)
+    whose = np.sort(draw.integers(0, queries, n)).astype(np.int32)
+    users = np.concatenate(
+        [draw.integers(1, 7, (queries, 2)), draw.integers(7, 19, (queries, 3))], axis=1
+    ).astype(np.int32)
+    at = draw.integers(0, ITEMS + 1, n).astype(np.int32)
+    numbers = draw.normal(size=(ITEMS + 1 if shared else n, 2)).astype(np.float32)
+    blocks = [
+        Block(users, draw.normal(size=(queries, 1)).astype(np.float32), whose),
+        Block(items.ids, items.dense, at),
+        Block(np.empty((len(numbers), 0), np.int32), numbers, at if shared else None),
+        Block(np.empty((n, 0), np.int32), draw.normal(size=(n, 3)).astype(np.float32)),
+    ]
+    labels = (draw.random((n, tasks)) < 0.4).astype(np.float32)
+    return Rows(LAYOUT, blocks, n, labels, groups=whose.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = ThreeTower(epochs=3, batch_size=64, init_std=0.3)
+    return made.fit(rows(400, 40), tasks=["click", "like"])
+
+
+def plain(model, asked):
+    return predict(model.model, asked)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("n", "queries"), [(1, 1), (7, 1), (300, 1), (300, 5), (9000, 3), (40, 40)]
+)
+def test_split_inference_equals_the_forward(model, n, queries, shared):
+    asked = rows(n, queries, seed=n, shared=shared)
+    got = model.logits(asked)
+    np.testing.assert_allclose(got, plain(model, asked), atol=1e-5)
+    assert np.ptp(got) > 0 or n == 1
+
+
+def test_item_outputs_are_kept_not_computed(model, monkeypatch):
+    def refuse(block):
+        raise AssertionError("the item tower ran")
+
+    monkeypatch.setattr(model, "_item_tower", refuse)
+    assert model.score_rows(rows(50))["click"].shape == (50,)
+    copied = Block(TABLE.ids.copy(), TABLE.dense.copy())  # another process opens the same version
+    assert model.score_rows(rows(50, items=copied))["click"].shape == (50,)
+
+
+def test_another_table_is_not_answered_from_the_kept_one(model):
+    asked = rows(60, items=table(2))
+    np.testing.assert_allclose(model.logits(asked), plain(model, asked), atol=1e-5)
+
+
+def test_one_block_of_everything_takes_the_plain_way(model):
+    asked = rows(60, 3)
+    batch = asked.take(torch.arange(60))
+    flat = Rows(LAYOUT, [Block(batch.ids.numpy(), batch.dense.numpy())], 60)
+    np.testing.assert_allclose(model.logits(flat), model.logits(asked), atol=1e-5)
+
+
+def test_saving_keeps_the_outputs_memory_mapped(model, tmp_path):
+    model.save(tmp_path)
+    again = ThreeTower.load(tmp_path)
+    asked = rows(80)
+    np.testing.assert_array_equal(again.logits(asked), model.logits(asked))
+    again._item_tower = None  # never called
+    assert again.logits(asked).shape == (80, 2)
+    assert np.load(tmp_path / "item_vectors.npy").shape == (ITEMS + 1, 64)
+
+
+def test_a_refit_forgets_what_it_kept(model):
+    other = ThreeTower(epochs=1, batch_size=64, init_std=0.3).fit(rows(200, 9), tasks=["a", "b"])
+    other.logits(rows(5))
+    other.fit(rows(300, 9, seed=8), tasks=["a", "b"])
+    asked = rows(90)
+    np.testing.assert_allclose(other.logits(asked), plain(other, asked), atol=1e-5)
+
+
+def test_statistics_belong_to_the_cross_tower(model):
+    net = model.model
+    assert net.item_inputs.numbers == [1, 2]
+    assert net.cross_inputs.numbers == [3, 4, 5, 6, 7]
+    assert net.user_inputs.numbers == [0]
+    assert [m.out_features for m in net.user.modules() if hasattr(m, "out_features")][1:] == [
+        256,
+        128,
+        64,
+    ]
+
+
+def test_top_by_hand():
+    """Widths of one: top([u, i, c, u·i]) with known weights."""
+    made = ThreeTower(
+        epochs=1, user_units=(1,), item_units=(1,), cross_units=(1,), top_units=(1,)
+    ).fit(rows(50, 5), tasks=["a", "b"])
+    net = made.model
+    with torch.no_grad():
+        for tower, value in ((net.user, 2.0), (net.item, 3.0), (net.cross, 0.5)):
+            for p in tower.parameters():
+                p.fill_(0.0 if p.dim() > 1 else value)
+        hidden, head = (m for m in net.top.modules() if isinstance(m, torch.nn.Linear))
+        hidden.weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))
+        hidden.bias.fill_(-1.0)
+        head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
+        head.bias.copy_(torch.tensor([0.25, 0.5]))
+    made._forget()
+    hidden_value = 2.0 + 30.0 + 50.0 + 6000.0 - 1.0
+    want = [hidden_value + 0.25, -2 * hidden_value + 0.5]
+    np.testing.assert_allclose(made.logits(rows(3)), [want] * 3, rtol=1e-6)
+
+
+def test_vectors_of_two_widths_cannot_meet():
+    with pytest.raises(ConfigError, match="user_units end in 64 and item_units in 32"):
+        ThreeTower(item_units=(128, 32))
