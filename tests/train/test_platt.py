@@ -7,29 +7,34 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from tamis.features import FrameSpace
 from tamis.rank import DeepFM
 from tamis.schema import DenseFeat
-from tamis.train.platt import calibrated, platt
+from tamis.train.calibration import calibrated, platt
+from tamis.train.platt import platt_line
 
 
 def test_it_finds_the_line_that_made_the_labels() -> None:
     rng = np.random.default_rng(0)
     z = rng.normal(size=200_000)
     y = rng.random(len(z)) < 1 / (1 + np.exp(-(0.5 * z - 2)))
-    assert platt(y.astype(np.float32), z) == pytest.approx((0.5, -2.0), abs=0.03)
+    assert platt_line(y.astype(np.float32), z) == pytest.approx((0.5, -2.0), abs=0.03)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
-def test_it_is_a_logistic_regression_without_a_penalty(seed: int) -> None:
+def test_it_is_a_logistic_regression_on_platts_targets(seed: int) -> None:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=500) * 3
     y = (rng.random(500) < 1 / (1 + np.exp(-(0.7 * z + 0.4)))).astype(np.float32)
-    other = LogisticRegression(C=1e12, tol=1e-8).fit(z[:, None], y)
-    slope, intercept = platt(y, z)
+    target = np.where(y == 1, (y.sum() + 1) / (y.sum() + 2), 1 / ((y == 0).sum() + 2))
+    other = LogisticRegression(C=1e12, tol=1e-8).fit(
+        np.tile(z, 2)[:, None], np.repeat([1, 0], 500), np.concatenate([target, 1 - target])
+    )
+    slope, intercept = platt_line(y, z)
     assert slope == pytest.approx(other.coef_[0, 0], rel=1e-2)
     assert intercept == pytest.approx(other.intercept_[0], abs=1e-2)
 
@@ -38,14 +43,14 @@ def test_the_order_is_kept_even_where_scores_are_upside_down() -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(size=(400, 1)).astype(np.float32)
     line = platt((z[:, 0] < 0).astype(np.float32), z[:, 0])
-    p = calibrated(z, (line,))
-    assert line[0] > 0
+    p = expit(calibrated(z, (line,)))
+    assert line.slope > 0
     assert (np.diff(p[np.argsort(z[:, 0]), 0]) >= 0).all()
 
 
 def test_one_class_only_leaves_the_scores_alone() -> None:
-    assert platt(np.ones(5), np.arange(5.0)) == (1.0, 0.0)
-    assert platt(np.full(5, np.nan), np.arange(5.0)) == (1.0, 0.0)
+    assert platt_line(np.ones(5), np.arange(5.0)) == (1.0, 0.0)
+    assert platt(np.full(5, np.nan), np.arange(5.0)).kind == "none"
 
 
 def test_missing_labels_do_not_count() -> None:
@@ -53,7 +58,8 @@ def test_missing_labels_do_not_count() -> None:
     z = rng.normal(size=300)
     y = (rng.random(300) < 0.3).astype(np.float32)
     holes = np.concatenate([y, np.full(50, np.nan, np.float32)])
-    assert platt(holes, np.concatenate([z, np.full(50, 9.0)])) == pytest.approx(platt(y, z))
+    filled = platt_line(holes, np.concatenate([z, np.full(50, 9.0)]))
+    assert filled == pytest.approx(platt_line(y, z))
 
 
 def test_a_listwise_fit_is_calibrated_on_its_validation_rows(tmp_path) -> None:
