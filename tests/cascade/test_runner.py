@@ -90,7 +90,7 @@ def cascade(channels: Mapping[str, Any], **stages: Any) -> Cascade:
         hydrate=hydrate,
         prerank=stages.pop("prerank", ByItem()),
         rank=stages.pop("rank", ByItem(-1.0)),
-        fusion=stages.pop("fusion", lambda columns: columns["like"]),
+        fusion=stages.pop("fusion", lambda candidates, scores: scores["like"]),
         rerank=stages.pop("rerank", {}),
     )
 
@@ -157,8 +157,8 @@ def test_an_empty_list_is_legal_everywhere() -> None:
 
 
 def test_scores_that_are_not_finite_sink_and_are_counted() -> None:
-    def fusion(columns: Mapping[str, Any]) -> Any:
-        return np.where(columns["like"] == -4, np.nan, columns["like"])
+    def fusion(candidates: Candidates, scores: Mapping[str, Any]) -> Any:
+        return np.where(scores["like"] == -4, np.nan, scores["like"])
 
     out = cascade({"a": Listed([2, 4, 6])}, fusion=fusion).run(ask(), n=3)
     assert list(out.slate.item) == [2, 6, 4]

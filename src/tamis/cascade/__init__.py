@@ -20,6 +20,7 @@ from tamis.cascade.query import (
 from tamis.cascade.recommender import Answer, Place, Reason, Recommender, WhyNot
 from tamis.cascade.runner import Cascade, Outcome, Retrieval
 from tamis.cascade.tracing import Found, Trace, trace
+from tamis.cascade.value import Value, numeric_columns, value_of
 
 __all__ = [
     "Answer",
@@ -56,12 +57,15 @@ __all__ = [
     "Trace",
     "UsesStore",
     "Valid",
+    "Value",
     "WhyNot",
     "asked_of",
     "at_end",
     "holdout_queries",
+    "numeric_columns",
     "queries_at",
     "task_names",
     "trace",
     "valid_of",
+    "value_of",
 ]

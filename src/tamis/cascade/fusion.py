@@ -1,158 +1,300 @@
-"""The fused value of a candidate: an arithmetic expression over the tasks' predictions.
+"""The fused value of a candidate: arithmetic over the tasks' predictions and the items' numbers.
 
-    click * (1 + 0.5 * like + 2 * purchase)
-    click ** 0.8 * purchase ** 1.2
-    log1p(click) + max(like, share)
+    click + 0.5 * like
+    click * (1 + 2 * like|click)
+    (1 + 2 * click) ** 0.8 * (1 + like) ** 1.2
+    1 / (rank(click) ** 0.5 + 10) + 2 / (rank(like) ** 0.5 + 10)
+    click ** 0.8 * cart ** 0.5 * purchase ** 1.2 * default(price, 1) ** 0.3
+    bid * click
 
-Numbers, the tasks' names, `+ - * / **`, brackets and the functions of `FUNCTIONS`; nothing else is
-an expression, and nothing is ever evaluated as Python. "" is the first task.
+Text is parsed by a grammar of its own (`expressions`), checked when the config is read, and becomes
+functions of whole columns; nothing is ever evaluated as Python. "" is the first task.
 """
 
 from __future__ import annotations
 
-import ast
-import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.cascade import ranges
+from tamis.cascade.expressions import (
+    Binary,
+    Call,
+    ExpressionError,
+    Name,
+    Negative,
+    Node,
+    Number,
+    parse,
+)
+from tamis.cascade.ranges import Range
 from tamis.schema import ConfigError
 
-Values = Mapping[str, NDArray[np.generic]]
-_Node = Callable[[Values], Any]
+Values = Mapping[str, NDArray[Any]]
+Float64 = NDArray[np.float64]
+PLACE = "tamis.toml: [cascade] fusion"
 
-FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
-    "log": (np.log, 1),
-    "log1p": (np.log1p, 1),
-    "exp": (np.exp, 1),
-    "sqrt": (np.sqrt, 1),
-    "min": (np.minimum, 2),
-    "max": (np.maximum, 2),
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """What an expression is worked out on."""
+
+    values: Values
+    indptr: NDArray[np.int64]
+    """The candidates' query pointers: ranks are counted inside a request."""
+
+
+_Step = Callable[[_Columns], Any]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the expression, compiled: its vector operation and between what it lies."""
+
+    step: _Step
+    range: Range
+    varies: bool
+    """Whether it differs between candidates."""
+
+
+@dataclass(frozen=True)
+class _Operation:
+    run: Callable[..., Any]
+    range: Callable[..., Range]
+    arguments: int = 2
+
+
+OPERATORS = {
+    "+": _Operation(np.add, ranges.plus),
+    "-": _Operation(np.subtract, ranges.minus),
+    "*": _Operation(np.multiply, ranges.times),
+    "/": _Operation(np.true_divide, ranges.over),
+    "**": _Operation(np.power, ranges.power),
 }
-"""Name → function and its number of arguments."""
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: np.true_divide,
-    ast.Pow: np.power,
+FUNCTIONS = {
+    "log": _Operation(np.log, ranges.logarithm, 1),
+    "log1p": _Operation(np.log1p, ranges.logarithm_of_one_more, 1),
+    "exp": _Operation(np.exp, ranges.exponential, 1),
+    "sqrt": _Operation(np.sqrt, ranges.root, 1),
+    "min": _Operation(np.minimum, ranges.least),
+    "max": _Operation(np.maximum, ranges.greatest),
 }
-LONGEST = 2000
-"""Most characters of an expression."""
-DEEPEST = 100
-"""Most levels of nesting."""
+"""Beside them `rank(x)`, the place by x inside the request, and `default(column, number)`."""
+_SPECIAL = {"rank": 1, "default": 2}
 
 
 class Fusion:
     """A checked expression, ready to run.
 
     Args:
-        expression: the text; "" = the first name.
-        names: the tasks (and other columns) that it may use.
+        expression: the text; "" = the first prediction.
+        names: the predictions that it may use.
         place: where it stands, for messages.
+        columns: the items' numeric columns that it may use, and between what their values lie.
+        gaps: those of them that some items have no value of; they must stand in `default`.
+        ranges: between what predictions lie; a name that is not there is a probability.
 
     Raises ConfigError naming the place, the column in the text, and the close name.
     """
 
     def __init__(
-        self, expression: str, names: Sequence[str], place: str = "tamis.toml: [cascade] fusion"
+        self,
+        expression: str,
+        names: Sequence[str],
+        place: str = PLACE,
+        *,
+        columns: Mapping[str, Range] | None = None,
+        gaps: Mapping[str, str] | None = None,
+        ranges: Mapping[str, Range] | None = None,
     ) -> None:
-        self.expression = expression.strip() or (names[0] if names else "")
+        self.expression = expression.strip()
         self.names: set[str] = set()
-        """The names that it uses."""
-        self._known, self._place = list(names), f"{place} = {expression!r}"
-        if not self.expression:
+        """The predictions that it uses."""
+        self.columns: set[str] = set()
+        """The items' columns that it uses."""
+        self._predictions, self._columns = list(names), dict(columns or {})
+        self._gaps, self._ranges = dict(gaps or {}), dict(ranges or {})
+        self._place = f"{place} = {expression[:80]!r}"
+        if not self.expression and not names:
             raise ConfigError(f"{self._place}: there is no task to take; declare [tasks.NAME]")
-        if not expression.strip():
-            # A task may be named otherwise than Python allows ("add-to-cart").
-            self._run: _Node = self._column(self.expression)
-        else:
-            self._run = self._compile(self._parse(), 0)
+        whole = self._checked()
+        if not whole.varies:
+            raise ConfigError(
+                f"{self._place}: it names no prediction: every candidate would have the same "
+                f"value; write for example {self._example()!r}"
+            )
+        self._step = whole.step
 
-    def __call__(self, values: Values) -> NDArray[np.float32]:
-        """The value (n,) of every candidate; what cannot be computed (log 0, 1/0) is not finite."""
+    def __call__(
+        self, values: Values, indptr: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """The value (n,) of every candidate; what cannot be computed (log 0, 1/0) is not finite.
+
+        values: the predictions and items' columns that it uses, (n,) each. indptr: where each
+        request's candidates begin, for ranks; None = all are of one request.
+        """
         n = len(next(iter(values.values()))) if values else 0
+        whole = np.array([0, n], np.int64) if indptr is None else indptr
         with np.errstate(all="ignore"):
-            value = np.asarray(self._run(values), dtype=np.float64)
+            value = self._step(_Columns(values, whole))
             return np.ascontiguousarray(np.broadcast_to(value, (n,)), dtype=np.float32)
 
-    def _parse(self) -> ast.expr:
-        if len(self.expression) > LONGEST:
-            raise ConfigError(f"{self._place[:80]}…: longer than {LONGEST} characters")
+    def _checked(self) -> _Part:
+        """The expression compiled; its faults as ConfigErrors."""
         try:
-            return ast.parse(self.expression, mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            at = f" at column {error.offset}" if isinstance(error, SyntaxError) else ""
-            raise ConfigError(
-                f"{self._place}: not an arithmetic expression{at}; write for example "
-                f"{self._example()!r}"
-            ) from error
+            tree = parse(self.expression) if self.expression else Name(1, self._predictions[0])
+        except ExpressionError as error:
+            raise ConfigError(f"{self._at(error)}{self._help()}") from None
+        try:
+            return self._compile(tree)
+        except ExpressionError as error:
+            raise ConfigError(self._at(error)) from None
 
-    def _compile(self, node: ast.expr, depth: int) -> _Node:
-        if depth > DEEPEST:
-            raise self._fault(node, f"nested deeper than {DEEPEST} levels; write it shorter")
+    def _at(self, error: ExpressionError) -> str:
+        return f"{self._place}: at column {error.column}: {error}"
+
+    def _compile(self, node: Node) -> _Part:
         match node:
-            case ast.Constant(value=float() | int() as value) if not isinstance(value, bool):
-                return _constant(value)
-            case ast.Name(id=name):
+            case Number(value=value):
+                number = np.float64(value)
+                return self._finite(node, _Part(lambda _: number, (value, value), False))
+            case Name(name=name):
                 return self._named(node, name)
-            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-                inner = self._compile(operand, depth + 1)
-                return _negative(inner) if isinstance(sign, ast.USub) else inner
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                sides = self._compile(left, depth + 1), self._compile(right, depth + 1)
-                return _apply(_BINARY[type(op)], sides)
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-                return self._call(node, name, args, depth)
-            case _:
-                text = ast.unparse(node)
-                allowed = f"numbers, names, + - * / ** and {', '.join(FUNCTIONS)}"
-                raise self._fault(node, f"{text!r} is not allowed; an expression has {allowed}")
+            case Negative(inner=inner):
+                part = self._compile(inner)
+                step = part.step
+                return _Part(lambda on: -step(on), ranges.negative(part.range), part.varies)
+            case Binary(op=op, left=left, right=right):
+                sides = [self._compile(left), self._compile(right)]
+                return self._apply(node, OPERATORS[op], sides)
+            case Call():
+                return self._call(node)
 
-    def _named(self, node: ast.expr, name: str) -> _Node:
-        if name not in self._known:
-            raise self._fault(node, f"unknown name {name!r}" + _close(name, self._known, "Tasks"))
-        return self._column(name)
+    def _named(self, node: Name, name: str) -> _Part:
+        if name in self._predictions:
+            self.names.add(name)
+            return _Part(_column(name), self._ranges.get(name, ranges.PROBABILITY), True)
+        if name not in self._columns:
+            raise self._unknown(node, name)
+        if name in self._gaps:
+            raise ExpressionError(
+                node.column,
+                f"{self._gaps[name]}; say what they count as: default({name}, 1)",
+            )
+        self.columns.add(name)
+        return _Part(_column(name), self._columns[name], True)
 
-    def _column(self, name: str) -> _Node:
-        self.names.add(name)
-        return lambda values: np.asarray(values[name], dtype=np.float64)
+    def _call(self, node: Call) -> _Part:
+        known = {**{name: f.arguments for name, f in FUNCTIONS.items()}, **_SPECIAL}
+        if node.function not in known:
+            hint = _close(node.function, list(known), "Functions")
+            raise ExpressionError(node.column, f"unknown function {node.function!r}{hint}")
+        wanted = known[node.function]
+        if len(node.args) != wanted:
+            many = "1 value" if wanted == 1 else f"{wanted} values"
+            text = f"{node.function} takes {many}, not {len(node.args)}"
+            raise ExpressionError(node.column, text)
+        if node.function == "default":
+            return self._default(node)
+        parts = [self._compile(arg) for arg in node.args]
+        if node.function == "rank":
+            return self._rank(node, parts[0])
+        return self._apply(node, FUNCTIONS[node.function], parts)
 
-    def _call(self, node: ast.expr, name: str, args: list[ast.expr], depth: int) -> _Node:
-        if name not in FUNCTIONS:
-            hint = _close(name, list(FUNCTIONS), "Functions")
-            raise self._fault(node, f"unknown function {name!r}" + hint)
-        function, wanted = FUNCTIONS[name]
-        if len(args) != wanted:
-            raise self._fault(node, f"{name} takes {wanted} values, not {len(args)}")
-        return _apply(function, tuple(self._compile(a, depth + 1) for a in args))
+    def _apply(self, node: Binary | Call, operation: _Operation, parts: Sequence[_Part]) -> _Part:
+        run, steps = operation.run, [part.step for part in parts]
+        try:
+            between = operation.range(*(part.range for part in parts))
+        except ValueError as error:
+            raise ExpressionError(
+                node.column, f"{error}: no candidate would have a value"
+            ) from None
+        varies = any(part.varies for part in parts)
+        return self._finite(node, _Part(lambda on: run(*(s(on) for s in steps)), between, varies))
 
-    def _fault(self, node: ast.expr, what: str) -> ConfigError:
-        return ConfigError(f"{self._place}: at column {node.col_offset + 1}: {what}")
+    def _rank(self, node: Call, part: _Part) -> _Part:
+        if not part.varies:
+            raise ExpressionError(node.column, "rank of a number that is the same for everything")
+        step = part.step
+        return _Part(lambda on: ranks(step(on), on.indptr), ranges.RANK, True)
+
+    def _default(self, node: Call) -> _Part:
+        """`default(column, number)`: what an item without a value counts as."""
+        name, number = node.args
+        sign = -1.0 if isinstance(number, Negative) else 1.0
+        inner = number.inner if isinstance(number, Negative) else number
+        if not isinstance(name, Name) or not isinstance(inner, Number):
+            text = "default takes an item's column and a number, like default(price, 1)"
+            raise ExpressionError(node.column, text)
+        if name.name not in self._columns:
+            raise self._unknown(name, name.name)
+        self.columns.add(name.name)
+        value, column = sign * inner.value, _column(name.name)
+        low, high = self._columns[name.name]
+
+        def filled(on: _Columns) -> Float64:
+            given = column(on)
+            return np.where(np.isnan(given), value, given)
+
+        return _Part(filled, (min(low, value), max(high, value)), True)
+
+    def _finite(self, node: Node, part: _Part) -> _Part:
+        low, high = part.range
+        if np.isnan(low) or np.isnan(high) or low == np.inf or high == -np.inf:
+            raise ExpressionError(node.column, "this is never a finite number")
+        return part
+
+    def _unknown(self, node: Name, name: str) -> ExpressionError:
+        known = [*self._predictions, *self._columns]
+        text = f"unknown name {name!r}{_close(name, known, 'Predictions')}"
+        if self._columns:
+            text += f". Items' columns: {', '.join(self._columns)}"
+        return ExpressionError(node.column, text)
+
+    def _help(self) -> str:
+        """What an expression is, for messages."""
+        functions = ", ".join([*FUNCTIONS, *_SPECIAL])
+        return (
+            f"; an expression has numbers, names, + - * / **, brackets and {functions}, for "
+            f"example {self._example()!r}"
+        )
 
     def _example(self) -> str:
-        return " + ".join(f"{k} * {name}" for k, name in enumerate(self._known[:2], start=1))
+        names = [n if n.replace("|", "").isidentifier() else f"`{n}`" for n in self._predictions]
+        return " + ".join(f"{k} * {name}" for k, name in enumerate(names[:2], start=1))
 
 
-def _constant(value: float) -> _Node:
-    try:
-        number = np.float64(value)
-    except OverflowError:
-        number = np.float64(np.inf)
-    return lambda values: number
+def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
+    """(n,) the place of each score inside its request: 1 = highest, equals share their mean place.
+
+    What is no number stands last.
+    """
+    score = np.broadcast_to(np.asarray(score, np.float64), (int(indptr[-1]),))
+    score = np.where(np.isnan(score), -np.inf, score)
+    sizes = np.diff(indptr)
+    query = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((-score, query))
+    ordered, of = score[order], query[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1])
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(order)) - 1
+    mean = (first + last) / 2 + 1 - indptr[of[first]]
+    out = np.empty(len(order), np.float64)
+    out[order] = np.repeat(mean, last - first + 1)
+    return out
 
 
-def _negative(inner: _Node) -> _Node:
-    return lambda values: -inner(values)
-
-
-def _apply(function: Callable[..., Any], parts: Sequence[_Node]) -> _Node:
-    return lambda values: function(*(part(values) for part in parts))
+def _column(name: str) -> Callable[[_Columns], Float64]:
+    return lambda on: np.asarray(on.values[name], dtype=np.float64)
 
 
 def _close(name: str, known: list[str], title: str) -> str:
     close = get_close_matches(name, known, 1)
-    return (f"; did you mean {close[0]!r}?" if close else ".") + f" {title}: {', '.join(known)}"
+    start = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{start} {title}: {', '.join(known)}"

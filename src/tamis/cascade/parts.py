@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tamis.bundle import Draft, Version
 from tamis.cascade import registry
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.fusion import Fusion
 from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
 from tamis.cascade.query import Queries, Ragged
 from tamis.cascade.runner import Cascade, Retrieval
+from tamis.cascade.value import DEFAULT_TASK, value_of
 from tamis.events import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
 from tamis.schema import ProjectConfig, StageConfig
@@ -66,7 +66,7 @@ class Parts:
             hydrate=Hydrate(self.space, self.statistics),
             prerank=self.prerank,
             rank=self.rank,
-            fusion=Fusion(self.config.cascade.fusion, task_names(self.config)),
+            fusion=value_of(self.config, self.items),
             rerank=self.rerank,
         )
 
@@ -127,7 +127,7 @@ def queries_at(
 
 def task_names(config: ProjectConfig) -> Sequence[str]:
     """What the ranker predicts; one task of all positive behaviours where none is declared."""
-    return list(config.tasks) or ["positive"]
+    return list(config.tasks) or [DEFAULT_TASK]
 
 
 def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Hydrator(Protocol):
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows: ...
 
 
-Fuse = Callable[[Mapping[str, NDArray[np.generic]]], Float32]
+Fuse = Callable[[Candidates, Mapping[str, Float32]], Float32]
+"""(candidates, their predictions) → the value that orders them."""
 
 
 @dataclass(eq=False)
@@ -172,7 +173,7 @@ class Cascade:
             task: _checked(f"rank task {task}", score, len(candidates))
             for task, score in self.rank.score_rows(rows).items()
         }
-        value = _checked("fusion", self.fusion({**candidates.columns, **scores}), len(candidates))
+        value = _checked("fusion", self.fusion(candidates, scores), len(candidates))
         broken = int((~np.isfinite(value)).sum())
         if broken:
             degraded.append(f"rank: {broken} candidates without a finite score were put last")

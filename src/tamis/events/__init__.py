@@ -11,7 +11,7 @@ from tamis.events.holdout import Holdout, by_time, carve, given, leave_one_out
 from tamis.events.labels import Labels, bucketed, codes_of, spread
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
 from tamis.events.ragged import Ragged
-from tamis.events.read import read_dataset
+from tamis.events.read import read_dataset, read_items
 from tamis.events.rejects import Rejects
 from tamis.events.sequences import at_least, read_interactions, read_pairs, read_sequences
 from tamis.events.split import Window, cuts, happened, test_cut, windows
@@ -58,6 +58,7 @@ __all__ = [
     "parse_times",
     "read_dataset",
     "read_interactions",
+    "read_items",
     "read_pairs",
     "read_sequences",
     "spread",

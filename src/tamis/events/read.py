@@ -55,8 +55,7 @@ def read_dataset(
             is usable.
     """
     say = progress or silent
-    root, rejects = Path(root), Rejects()
-    numeric = {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
+    root, rejects, numeric = Path(root), Rejects(), _numeric(config)
     say(f"reading {config.items.path}")
     items = read_table(
         config.items, root, "items", rejects, numeric, former.items if former else None
@@ -72,6 +71,16 @@ def read_dataset(
     reader = _EventReader.open(config, root, rejects)
     say(f"checking {reader.raw.frame.height:,} events")
     return reader.dataset(users, items, now), rejects
+
+
+def read_items(config: ProjectConfig, root: Path | str) -> Table:
+    """The table of items alone, as `read_dataset` reads it. Raises DataError."""
+    return read_table(config.items, Path(root), "items", Rejects(), _numeric(config))
+
+
+def _numeric(config: ProjectConfig) -> set[str]:
+    """Columns that are declared as numbers."""
+    return {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
 
 
 @dataclass

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.cascade import Answer, Recommender, registry
-from tamis.events import Dataset, Finding, Rejects, examine, read_dataset
-from tamis.schema import ConfigError, ProjectConfig, load_config
+from tamis.cascade import Answer, Recommender, registry, value_of
+from tamis.events import Dataset, Finding, Rejects, examine, read_dataset, read_items
+from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
 
 if TYPE_CHECKING:
     from tamis.jobs.evaluation import Evaluation
@@ -40,7 +40,19 @@ class Project:
         """The declaration. Raises ConfigError naming every fault of `tamis.toml`."""
         config = load_config(self.root / CONFIG)
         registry.check(config.cascade)
+        self._check_fusion(config)
         return config
+
+    def _check_fusion(self, config: ProjectConfig) -> None:
+        """The items are read only where the fusion names more than predictions."""
+        try:
+            value_of(config)
+        except ConfigError:
+            try:
+                items = read_items(config, self.root)
+            except DataError:  # told by who reads the data, with file and cure
+                return
+            value_of(config, items)
 
     @cached_property
     def _read(self) -> tuple[Dataset, Rejects]:

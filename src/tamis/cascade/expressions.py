@@ -1,0 +1,204 @@
+"""Arithmetic as text becomes a tree: numbers, names, `+ - * / **`, brackets, calls; no more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+LONGEST = 2000
+"""Most characters of an expression."""
+DEEPEST = 100
+"""Most levels of nesting."""
+MOST = 150
+"""Most numbers, names, brackets and calls."""
+
+_NAME = r"[^\W\d]\w*"
+_TOKEN = re.compile(
+    rf"""\s*(?:
+      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<name>{_NAME}(?:\s*\|\s*{_NAME})*)
+    | `(?P<quoted>[^`]+)`
+    | (?P<mark>\*\*|[-+*/(),])
+    )""",
+    re.VERBOSE,
+)
+
+
+class ExpressionError(Exception):
+    """What is wrong, and at which character (from 1)."""
+
+    def __init__(self, column: int, text: str) -> None:
+        super().__init__(text)
+        self.column = column
+
+
+@dataclass(frozen=True)
+class Number:
+    column: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, or two with a bar between them: `like|click`, the rate of likes among clicks."""
+
+    column: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Negative:
+    column: int
+    inner: Node
+
+
+@dataclass(frozen=True)
+class Binary:
+    """`column` is the operator's."""
+
+    column: int
+    op: Literal["+", "-", "*", "/", "**"]
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Call:
+    column: int
+    function: str
+    args: tuple[Node, ...]
+
+
+Node = Number | Name | Negative | Binary | Call
+
+
+class _Token(NamedTuple):
+    kind: str
+    """number, name, quoted, mark, or "end"."""
+    text: str
+    column: int
+
+
+def parse(text: str) -> Node:
+    """The tree of an expression.
+
+    Names hold letters, digits and `_`, with `|` for a condition; any other name stands between
+    backquotes. `**` binds closest and to the right, as in mathematics. Raises ExpressionError.
+    """
+    if len(text) > LONGEST:
+        raise ExpressionError(LONGEST + 1, f"longer than {LONGEST} characters")
+    return _Parser(_tokens(text)).whole()
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    at = 0
+    while text[at:].strip():
+        found = _TOKEN.match(text, at)
+        if found is None:
+            at += len(text[at:]) - len(text[at:].lstrip())
+            raise ExpressionError(at + 1, f"{text[at]!r} is not allowed")
+        kind = str(found.lastgroup)
+        word = found.group(kind)
+        column = found.start(kind) + 1
+        at = found.end()
+        if kind == "number" and text[at : at + 1].isalpha():
+            raise ExpressionError(column, f"{word + text[at]!r} is no number and no name")
+        tokens.append(_Token(kind, re.sub(r"\s", "", word) if kind == "name" else word, column))
+    return [*tokens, _Token("end", "", len(text) + 1)]
+
+
+class _Parser:
+    """Recursive descent; every method leaves `at` behind what it has read."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self.tokens, self.at, self.depth, self.operations = tokens, 0, 0, 0
+
+    def whole(self) -> Node:
+        node = self._sum()
+        if self._next.kind != "end":
+            raise self._unexpected("an operator")
+        return node
+
+    @property
+    def _next(self) -> _Token:
+        return self.tokens[self.at]
+
+    def _take(self, *marks: str) -> _Token | None:
+        """The next token, read, where it is one of these marks."""
+        token = self._next
+        if token.kind != "mark" or token.text not in marks:
+            return None
+        self.at += 1
+        return token
+
+    def _sum(self) -> Node:
+        node = self._product()
+        while token := self._take("+", "-"):
+            op = "+" if token.text == "+" else "-"
+            node = Binary(token.column, op, node, self._product())
+        return node
+
+    def _product(self) -> Node:
+        node = self._signed()
+        while token := self._take("*", "/"):
+            op = "*" if token.text == "*" else "/"
+            node = Binary(token.column, op, node, self._signed())
+        return node
+
+    def _signed(self) -> Node:
+        self.depth += 1
+        self.operations += 1
+        if self.operations > MOST:
+            raise ExpressionError(self._next.column, f"more than {MOST} parts; write it shorter")
+        if self.depth > DEEPEST:
+            text = f"nested deeper than {DEEPEST} levels; write it shorter"
+            raise ExpressionError(self._next.column, text)
+        token = self._take("+", "-")
+        if token is None:
+            node = self._power()
+        else:
+            inner = self._signed()
+            node = inner if token.text == "+" else Negative(token.column, inner)
+        self.depth -= 1
+        return node
+
+    def _power(self) -> Node:
+        node = self._atom()
+        token = self._take("**")
+        return Binary(token.column, "**", node, self._signed()) if token else node
+
+    def _atom(self) -> Node:
+        token = self._next
+        if token.kind == "number":
+            self.at += 1
+            return Number(token.column, float(token.text))
+        if token.kind in ("name", "quoted"):
+            self.at += 1
+            if token.kind == "name" and self._take("("):
+                return self._call(token)
+            return Name(token.column, token.text)
+        if self._take("("):
+            node = self._sum()
+            self._close()
+            return node
+        raise self._unexpected("a number, a name or a bracket")
+
+    def _call(self, function: _Token) -> Node:
+        args: list[Node] = []
+        if not self._take(")"):
+            args.append(self._sum())
+            while self._take(","):
+                args.append(self._sum())
+            self._close()
+        return Call(function.column, function.text, tuple(args))
+
+    def _close(self) -> None:
+        if not self._take(")"):
+            raise self._unexpected("a closing bracket")
+
+    def _unexpected(self, wanted: str) -> ExpressionError:
+        token = self._next
+        here = "it ends" if token.kind == "end" else f"{token.text!r} stands"
+        return ExpressionError(token.column, f"{here} where {wanted} is expected")

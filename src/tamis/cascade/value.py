@@ -1,0 +1,93 @@
+"""The value by which candidates are ordered: fusion, with the items' numbers that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.fusion import Fusion
+from tamis.cascade.ranges import ANY, POSITIVE, PROBABILITY, Range
+from tamis.events import Table
+from tamis.schema import ProjectConfig, TaskConfig, prediction_names
+
+Float64 = NDArray[np.float64]
+DEFAULT_TASK = "positive"
+"""What is predicted where no task is declared: any positive behaviour."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A compiled fusion beside the items' columns that it reads."""
+
+    fusion: Fusion
+    columns: Mapping[str, Float64]
+    """(N,) per item row."""
+
+    def __call__(
+        self, candidates: Candidates, predictions: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """(n,) of the candidates, their order untouched; see `Fusion`."""
+        fields = {name: column[candidates.item] for name, column in self.columns.items()}
+        return self.fusion({**predictions, **fields}, candidates.indptr)
+
+
+def value_of(config: ProjectConfig, items: Table | None = None) -> Value:
+    """The fusion of `tamis.toml`, checked against the tasks and the items' columns.
+
+    items: None where they are not at hand; the expression may then name predictions alone. Raises
+    ConfigError with the place, the column and the cure.
+    """
+    known = {} if items is None else numeric_columns(items)
+    between = {name: _range(column) for name, column in known.items()}
+    gaps = {name: text for name, column in known.items() if (text := _gap(name, column))}
+    tasks = list(config.tasks.values())
+    names = prediction_names(tasks) if tasks else [DEFAULT_TASK]
+    fusion = Fusion(
+        config.cascade.fusion,
+        names,
+        columns={name: r for name, r in between.items() if name not in names},
+        gaps=gaps,
+        ranges=_ranges(tasks),
+    )
+    return Value(fusion, {name: known[name] for name in fusion.columns})
+
+
+def numeric_columns(items: Table) -> dict[str, Float64]:
+    """The items' columns of numbers: (N,) per item row, NaN where it has none."""
+    found: dict[str, Float64] = {}
+    for column in items.frame:
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+            found[column.name] = np.where(np.isfinite(values), values, np.nan)
+    return found
+
+
+def _range(column: Float64) -> Range:
+    finite = column[np.isfinite(column)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else ANY
+
+
+def _gap(name: str, column: Float64) -> str:
+    """In words how many items have no value; "" where all have one."""
+    missing = int((~np.isfinite(column)).sum())
+    return f"{missing:,} of {len(column):,} items have no {name}" if missing else ""
+
+
+def _ranges(tasks: list[TaskConfig]) -> dict[str, Range]:
+    """Between what the predictions lie that are no probabilities."""
+    out: dict[str, Range] = {}
+    for task in tasks:
+        if task.kind == "regression":
+            out[task.name] = ANY
+        elif task.kind == "multiclass":
+            out[task.name] = ANY if task.value == "value" else POSITIVE
+        elif task.kind == "watch_time":
+            out |= {task.name: POSITIVE, f"{task.base}_seconds": POSITIVE}
+        elif task.kind == "completion":
+            out |= {task.name: POSITIVE, f"{task.base}_share": PROBABILITY}
+    return out
