@@ -76,19 +76,54 @@ def test_decoupled_decay_shrinks_matrices_and_spares_biases():
         fit(model, Numbers(), Still(), options=FitOptions(dense_l2=0.1, weight_decay=0.1))
 
 
-def test_the_learning_rate_rises_from_nothing():
-    """Along a constant slope each of Adam's steps is as long as the learning rate."""
-    model = nn.Linear(1, 1)
-    before = model.weight.detach().clone()
-    options = FitOptions(epochs=1, batch_size=1, learning_rate=0.1, warmup_steps=4)
-    fit(model, Numbers(7), Slope(), options=options)
-    moved = 0.1 * (0.25 + 0.5 + 0.75 + 1 + 1 + 1 + 1)
-    assert float((before - model.weight).detach()) == pytest.approx(moved, rel=1e-3)
-
-
 class Slope(Still):
     def loss(self, model, batch):
         return model.weight.sum()
+
+
+def moved(options, values=(), valid=None):
+    """How far a weight of constant slope went: each of Adam's steps is the learning rate long."""
+    model = nn.Linear(1, 1)
+    before = float(model.weight.detach())
+    result = fit(model, Numbers(1), Slope(values), valid=valid, options=options)
+    return before - float(model.weight.detach()), result
+
+
+def test_the_learning_rate_falls_when_the_metric_does_not_rise():
+    options = FitOptions(
+        epochs=6, batch_size=1, learning_rate=0.1, patience=3, decay_on_plateau=0.5
+    )
+    values = (0.1, 0.2, 0.15, 0.2, 0.3, 0.4)
+    way, result = moved(options, values, valid=object())
+    assert result.decays == (3, 4)  # equal is not better
+    assert way == pytest.approx(0.1 * (3 + 0.5 + 2 * 0.25), rel=1e-3)
+
+
+def test_no_decay_without_a_factor_nor_after_the_end():
+    values = (0.5, 0.4, 0.3)
+    options = FitOptions(epochs=3, patience=9)
+    assert moved(options, values, valid=object())[1].decays == ()
+    options = FitOptions(epochs=9, patience=2, decay_on_plateau=0.1)
+    assert moved(options, values, valid=object())[1].decays == (2,)
+
+
+def test_a_fit_without_validation_decays_when_it_was_told_to():
+    options = FitOptions(
+        epochs=4, batch_size=1, learning_rate=0.1, decay_on_plateau=0.5, decay_after=(1, 3)
+    )
+    way, result = moved(options)
+    assert result.decays == (1, 3)
+    assert way == pytest.approx(0.1 * (1 + 2 * 0.5 + 0.25), rel=1e-3)
+
+
+def test_l1_is_a_gradient_of_one_size():
+    model = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0], [0.0, 3.0]]))
+    options = FitOptions(epochs=1, batch_size=6, learning_rate=0.1, dense_l1=0.5)
+    fit(model, Numbers(6), Still(), options=options)
+    want = torch.tensor([[0.9, -1.9], [0.0, 2.9]])  # Adam's first step: the gradient's sign
+    torch.testing.assert_close(model.weight.detach(), want)
 
 
 def test_rows_may_bring_an_order_of_their_own():

@@ -80,7 +80,8 @@ class _Fit:
         self.generator = torch.Generator().manual_seed(options.seed)
         model.to(self.device)
         self.optimisers = optimisers(model, options)
-        self.steps = 0
+        self.dense = dense_weights(model)
+        self.decays: list[int] = []
 
     def run(self) -> FitResult:
         began = time.perf_counter()
@@ -95,18 +96,21 @@ class _Fit:
                 value = next(iter(history[-1].metrics.values()), math.nan)
                 if math.isnan(value):  # nothing to compare by: the last epoch counts
                     best_epoch = epoch
+                    self._decay(epoch, epoch in self.options.decay_after)
                 elif value > best_value:
                     best_epoch, best_value = epoch, value
                     best_weights = _copy(self.model)
                 elif epoch - best_epoch >= self.options.patience:
                     break
+                else:
+                    self._decay(epoch, True)
         if best_weights is not None and best_epoch < len(history):
             self.model.load_state_dict(best_weights)
         self.model.eval()
         median = float(np.median([e.seconds for e in history])) if history else math.inf
         return FitResult(
             best_epoch, history, time.perf_counter() - began, len(self.rows) / median,
-            peak_mb(), self.bfloat16,
+            peak_mb(), self.bfloat16, tuple(self.decays),
         )  # fmt: skip
 
     def _epoch(self, epoch: int, advance: Callable[[str], None]) -> Epoch:
@@ -145,36 +149,49 @@ class _Fit:
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         loss.backward()
-        self._warm_up()
+        self._add_l1()
         for optimiser in self.optimisers:
             optimiser.step()
         return loss.item()
 
-    def _warm_up(self) -> None:
-        """Sets the dense weights' learning rate while it still rises."""
-        if self.steps >= self.options.warmup_steps:
+    @torch.no_grad()
+    def _add_l1(self) -> None:
+        if self.options.dense_l1 and self.dense:
+            weights = [w for w in self.dense if w.grad is not None]
+            signs = torch._foreach_sign(weights)
+            torch._foreach_add_([w.grad for w in weights], signs, alpha=self.options.dense_l1)
+
+    def _decay(self, epoch: int, due: bool) -> None:
+        """Lowers the learning rates after `epoch`, where that is due and lowers anything."""
+        factor = self.options.decay_on_plateau
+        if not due or factor == 1.0:
             return
-        self.steps += 1
+        self.decays.append(epoch)
         for optimiser in self.optimisers:
-            if isinstance(optimiser, torch.optim.Optimizer):
+            if isinstance(optimiser, RowOptimiser):
+                optimiser.learning_rate *= factor
+            else:
                 for group in optimiser.param_groups:
-                    group["lr"] = (
-                        self.options.learning_rate * self.steps / self.options.warmup_steps
-                    )
+                    group["lr"] *= factor
+
+
+def dense_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Every weight that learns and is no fused embedding's."""
+    fused = {id(table.weight) for table in tables_of(model)}
+    return [p for p in model.parameters() if id(p) not in fused and p.requires_grad]
 
 
 def optimisers(
     model: nn.Module, options: FitOptions
 ) -> Sequence[RowOptimiser | torch.optim.Optimizer]:
     """Row-wise optimiser of the fused embeddings, Adam of every other weight that learns."""
-    tables = tables_of(model)
-    fused = {id(table.weight) for table in tables}
-    rest = [p for p in model.parameters() if id(p) not in fused and p.requires_grad]
+    tables, rest = tables_of(model), dense_weights(model)
     kinds = {"rowadagrad": RowAdagrad, "lazyadam": LazyAdam, "adam": WholeAdam}
     kind = kinds[options.embedding_optimiser]
     chosen: list[RowOptimiser | torch.optim.Optimizer] = []
     if tables:
-        chosen.append(kind(tables, options.embedding_learning_rate, options.l2))
+        rate, all_rows = options.embedding_learning_rate, options.l2_rows == "all"
+        chosen.append(kind(tables, rate, options.l2, all_rows=all_rows))
     if rest:
         chosen.append(_adam(rest, options))
     return chosen

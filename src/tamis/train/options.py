@@ -20,17 +20,26 @@ class FitOptions:
     embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
     """Row-wise Adagrad or Adam on the rows of the batch, or Adam on all rows ever touched."""
     l2: float = 0.0
-    """Weight decay of the embedding rows a batch touches."""
+    """Weight decay of the embedding rows as a gradient, `l2 · w`. (A loss that adds `r · |w|²`, as
+    DeepCTR's and Torch-RecHub's do, is l2 = 2r; FuxiCTR's `½ r · |w|²` is l2 = r.)"""
+    l2_rows: Literal["batch", "all"] = "batch"
+    """The rows that `l2` decays at each step: those of the batch, or all of the table, which costs
+    what the table costs and is what those losses do."""
     dense_l2: float = 0.0
     """Weight decay of all other weights, as a gradient."""
+    dense_l1: float = 0.0
+    """Gradient `dense_l1 · sign(w)` of all other weights."""
     weight_decay: float = 0.0
     """Decoupled decay of the other weights' matrices (AdamW); excludes `dense_l2`."""
     beta2: float = 0.999
     """Of Adam's second moment, for the dense weights."""
-    warmup_steps: int = 0
-    """Steps over which the dense weights' learning rate rises from 0."""
     patience: int = 1
     """Epochs without a better validation metric before the fit stops; needs validation rows."""
+    decay_on_plateau: float = 1.0
+    """Factor of both learning rates after a validation that was not the best so far; 1 = constant.
+    It has its say before `patience` ends."""
+    decay_after: tuple[int, ...] = ()
+    """Without validation rows: epochs (from 1) after which that factor applies."""
     evaluate_every: int = 1
     """Epochs between two validations; the last epoch is always validated."""
     seed: int = 0
@@ -72,6 +81,8 @@ class FitResult:
     """Highest resident memory of the process so far, in MB."""
     bfloat16: bool
     """Whether matrix products ran in bfloat16."""
+    decays: tuple[int, ...] = ()
+    """Epochs after which the learning rates were lowered."""
 
     @property
     def best(self) -> dict[str, float]:

@@ -64,6 +64,30 @@ def update_adagrad(weight, squares, slot, touched, sums, n, rate, l2, eps):  # t
 
 
 @njit(cache=True, nogil=True)
+def update_adagrad_all(weight, squares, slot, touched, sums, n, rate, l2, eps):  # type: ignore[no-untyped-def]
+    """Row-wise Adagrad on every learning row: of those not among the n touched ones, L2 alone is
+    the gradient."""
+    dim = weight.shape[1]
+    idle = np.empty(dim, dtype=np.float32)
+    for row in range(len(weight)):
+        s = slot[row]
+        if s == FROZEN:
+            continue
+        slot[row] = -1
+        mean = np.float32(0.0)
+        for d in range(dim):
+            g = l2 * weight[row, d]
+            if s >= 0:
+                g += sums[s, d]
+            idle[d] = g
+            mean += g * g
+        squares[row] += mean / np.float32(dim)
+        step = rate / (np.sqrt(squares[row]) + eps)
+        for d in range(dim):
+            weight[row, d] -= step * idle[d]
+
+
+@njit(cache=True, nogil=True)
 def update_adam(
     weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction
 ):  # type: ignore[no-untyped-def]
@@ -84,19 +108,19 @@ def update_adam(
 
 @njit(cache=True, nogil=True)
 def update_adam_all(
-    weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction
+    weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction, idle_l2
 ):  # type: ignore[no-untyped-def]
     """Adam on every learning row that was ever touched; the gradient of rows not among the n
-    touched ones is zero, but their moments go on moving them."""
+    touched ones is `idle_l2 · w`, but their moments go on moving them."""
     dim = weight.shape[1]
     one, zero = np.float32(1.0), np.float32(0.0)
     for row in range(len(weight)):
         s = slot[row]
-        if s == FROZEN or (s < 0 and second[row, 0] == zero):
+        if s == FROZEN or (s < 0 and second[row, 0] == zero and idle_l2 == zero):
             continue
         slot[row] = -1
         for d in range(dim):
-            g = sums[s, d] + l2 * weight[row, d] if s >= 0 else zero
+            g = sums[s, d] + l2 * weight[row, d] if s >= 0 else idle_l2 * weight[row, d]
             m = beta1 * first[row, d] + (one - beta1) * g
             v = beta2 * second[row, d] + (one - beta2) * g * g
             first[row, d] = m

@@ -1,8 +1,8 @@
 """Optimisers of fused embeddings that touch only the rows of a batch, L2 included.
 
-The cost of a step does not depend on the number of rows in the table. On the CPU compiled kernels
-do the work; elsewhere the same arithmetic is a few torch operations. Rows that do not learn
-(padding) are left alone.
+Unless L2 is asked for on all rows, the cost of a step does not depend on the table's size. On the
+CPU compiled kernels do the work; elsewhere the same arithmetic is a few torch operations. Rows that
+do not learn (padding) are left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tamis.train.row_kernels import (
     FROZEN,
     sum_row_gradients,
     update_adagrad,
+    update_adagrad_all,
     update_adam,
     update_adam_all,
 )
@@ -30,7 +31,8 @@ class RowOptimiser(ABC):
     Args:
         tables: fused embeddings; see `tables_of`.
         learning_rate: step size.
-        l2: weight decay as a gradient, `l2 · w`, of touched rows only.
+        l2: weight decay as a gradient, `l2 · w`.
+        all_rows: every learning row has that gradient at every step, not the touched rows only.
     """
 
     state_names: tuple[str, ...]
@@ -42,10 +44,12 @@ class RowOptimiser(ABC):
         learning_rate: float,
         l2: float = 0.0,
         *,
+        all_rows: bool = False,
         compiled: bool | None = None,
     ) -> None:
         self.tables = list(tables)
         self.learning_rate, self.l2, self.steps = learning_rate, l2, 0
+        self.all_rows = all_rows and l2 > 0
         self._compiled = compiled
         """None = compiled kernels where a table is on the CPU."""
         self.state = [self._begin(table) for table in self.tables]
@@ -69,6 +73,9 @@ class RowOptimiser(ABC):
                 self._update_compiled(table, state, scratch, scratch.sum(table, gradients))
             else:
                 rows, grad = sum_gradients(table, gradients)
+                if self.all_rows:
+                    grad = torch.zeros_like(table.weight).index_add_(0, rows, grad)[table.learns]
+                    rows = table.learns.nonzero().squeeze(1)
                 if self.l2:
                     grad = grad + self.l2 * table.weight[rows]
                 self._update_torch(table.weight, state, rows, grad)
@@ -100,7 +107,8 @@ class RowAdagrad(RowOptimiser):
     def _update_compiled(
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
     ) -> None:
-        update_adagrad(
+        update = update_adagrad_all if self.all_rows else update_adagrad
+        update(
             table.weight.detach().numpy(), state["squares"].numpy(), scratch.slot, scratch.touched,
             scratch.sums, n, np.float32(self.learning_rate), np.float32(self.l2),
             np.float32(self.eps),
@@ -119,7 +127,8 @@ class LazyAdam(RowOptimiser):
 
     state_names = ("first", "second")
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    kernel = staticmethod(update_adam)
+    whole = False
+    """Whether rows that a batch does not touch move."""
 
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
         return {name: torch.zeros_like(table.weight.detach()) for name in self.state_names}
@@ -133,12 +142,16 @@ class LazyAdam(RowOptimiser):
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
     ) -> None:
         rate, correction = self._corrections()
-        self.kernel(
+        given = (
             table.weight.detach().numpy(), state["first"].numpy(), state["second"].numpy(),
             scratch.slot, scratch.touched, scratch.sums, n, np.float32(rate), np.float32(self.l2),
             np.float32(self.beta1), np.float32(self.beta2), np.float32(self.eps),
             np.float32(correction),
         )  # fmt: skip
+        if self.whole or self.all_rows:
+            update_adam_all(*given, np.float32(self.l2 if self.all_rows else 0.0))
+        else:
+            update_adam(*given)
 
     def _update_torch(
         self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
@@ -158,7 +171,7 @@ class WholeAdam(LazyAdam):
     much as they should.
     """
 
-    kernel = staticmethod(update_adam_all)
+    whole = True
 
     def _update_torch(
         self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
