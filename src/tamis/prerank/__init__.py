@@ -1,7 +1,17 @@
 """Pre-rank: cheap models, thousands of candidates to hundreds; one file per model."""
 
 from tamis.prerank.base import PrerankConfig, Preranker
+from tamis.prerank.inner_product import InnerProduct, InnerProductConfig
 from tamis.prerank.lr import LR, LRConfig
 from tamis.prerank.three_tower import ThreeTower, ThreeTowerConfig
 
-__all__ = ["LR", "LRConfig", "PrerankConfig", "Preranker", "ThreeTower", "ThreeTowerConfig"]
+__all__ = [
+    "LR",
+    "InnerProduct",
+    "InnerProductConfig",
+    "LRConfig",
+    "PrerankConfig",
+    "Preranker",
+    "ThreeTower",
+    "ThreeTowerConfig",
+]

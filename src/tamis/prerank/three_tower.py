@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
@@ -25,15 +25,6 @@ class ThreeTowerConfig(TowerConfig):
     """Of the cross tower, which runs for every candidate."""
     top_units: Annotated[Units, Field(min_length=1)] = (32,)
     """Of the hidden layers on top, which run for every candidate."""
-
-    @model_validator(mode="after")
-    def _vectors_meet(self) -> Self:
-        if self.user_units[-1] != self.item_units[-1]:
-            raise ValueError(
-                f"user_units end in {self.user_units[-1]} and item_units in {self.item_units[-1]}: "
-                "their product needs vectors of one width"
-            )
-        return self
 
 
 class ThreeTowerNet(Towers):

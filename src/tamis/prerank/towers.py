@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, Layout, Rows
@@ -38,6 +38,15 @@ class TowerConfig(PrerankConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     init_std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of the initial embeddings."""
+
+    @model_validator(mode="after")
+    def _vectors_meet(self) -> Self:
+        if self.user_units[-1] != self.item_units[-1]:
+            raise ValueError(
+                f"user_units end in {self.user_units[-1]} and item_units in {self.item_units[-1]}: "
+                "their product needs vectors of one width"
+            )
+        return self
 
 
 class Towers(nn.Module):

@@ -1,0 +1,76 @@
+"""Two small towers and one product per task: the cheapest model that knows user and item apart."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from tamis.features import Batch, Layout
+from tamis.prerank.layers import Float32
+from tamis.prerank.sides import Sided
+from tamis.prerank.towers import TowerConfig, TowerPreranker, Towers, Units, spans
+
+
+class InnerProductConfig(TowerConfig):
+    """Widths of the two towers."""
+
+    user_units: Annotated[Units, Field(min_length=1)] = (64, 32)
+    """Widths of the user tower's layers; the last is its vector's, one for each task."""
+    item_units: Annotated[Units, Field(min_length=1)] = (64, 32)
+    """Of the item tower; the last is its vector's width."""
+
+
+class InnerProductNet(Towers):
+    """`u_t · i + b_t`: task t's user vector, the item's vector, and the user's own rate."""
+
+    def __init__(
+        self, layout: Layout, config: InnerProductConfig, n_tasks: int, generator: torch.Generator
+    ) -> None:
+        self.n_tasks, self.width = n_tasks, config.item_units[-1]
+        super().__init__(layout, config, n_tasks * (self.width + 1), generator)
+
+    def forward(self, batch: Batch) -> Tensor:
+        user, item = self.vectors(batch)  # (B, T · (width + 1)), (B, width)
+        user = user.view(-1, self.n_tasks, self.width + 1)
+        return torch.bmm(user[..., :-1], item.unsqueeze(2)).squeeze(2) + user[..., -1]  # (B, T)
+
+
+class InnerProduct(TowerPreranker):
+    """A small user tower and a small item tower; a task's logit is the product of their vectors.
+
+    Every task has a user vector of its own and shares the item's, which is computed once per
+    version and memory-mapped. Inputs of the pair are not read, nor the items' statistics: they
+    change, and an item's vector is kept.
+
+    When to use: tens of thousands of candidates, or candidates from channels that know nothing of
+    the user; a recall channel's vectors say what was liked, these say what each task would be.
+
+    Cost: one gathered vector and one product per candidate, about a tenth of a microsecond; a
+    version grows by items × 32 × 4 bytes.
+
+    Source: Wang et al. 2020, COLD: Towards the Next Generation of Pre-Ranking System (the
+    vector-product generation that it starts from).
+    """
+
+    Config: ClassVar[type[BaseModel]] = InnerProductConfig
+
+    def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
+        return InnerProductNet(layout, self.config, n_tasks, generator)
+
+    def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
+        width, whose = items.shape[1], parts.user.pointer
+        vectors = user.reshape(len(user), -1, width + 1)  # (Q, T, width + 1)
+        out = np.empty((len(at), vectors.shape[1]), np.float32)
+        for rows in spans(len(at)):
+            item = items.take(at[rows], axis=0)  # (rows, width)
+            if len(user) == 1:
+                out[rows] = item @ vectors[0, :, :-1].T + vectors[0, :, -1]
+            else:
+                mine = vectors[rows if whose is None else whose[rows]]  # (rows, T, width + 1)
+                out[rows] = (mine[..., :-1] @ item[:, :, None])[..., 0] + mine[..., -1]
+        return out
