@@ -25,19 +25,43 @@ from tamis.evaluate.probability import (
     ece,
     gauc,
     group_auc,
+    group_ndcg,
     log_loss,
     pcoc,
 )
 from tamis.evaluate.report import write_report
+from tamis.evaluate.score_table import ScoreTable
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
+from tamis.evaluate.streams import (
+    AUC,
+    GAUC,
+    NDCG,
+    XAUC,
+    Buckets,
+    Errors,
+    LogLoss,
+    Reliability,
+)
 from tamis.evaluate.table import render
+from tamis.evaluate.task_metrics import NumberMetrics, RateMetrics
 
 __all__ = [
+    "AUC",
+    "GAUC",
+    "NDCG",
     "STAGES",
+    "XAUC",
+    "Buckets",
     "CalibrationBin",
+    "Errors",
     "FullRank",
     "Interval",
     "Judged",
+    "LogLoss",
+    "NumberMetrics",
+    "RateMetrics",
+    "Reliability",
+    "ScoreTable",
     "StageRecord",
     "auc",
     "average_precision",
@@ -52,6 +76,7 @@ __all__ = [
     "gauc",
     "gini",
     "group_auc",
+    "group_ndcg",
     "hit",
     "hits",
     "judge_channel",

@@ -19,7 +19,7 @@ def auc(labels: Array, scores: Array) -> float:
 
     labels (n,) are 0 or 1. NaN where there are no positives or no negatives.
     """
-    labels, scores = _checked(labels, scores)
+    labels, scores = checked(labels, scores)
     values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     positives = np.bincount(inverse, weights=labels, minlength=len(values))
     negatives = counts - positives
@@ -45,7 +45,7 @@ def gauc(labels: Array, scores: Array, groups: Array) -> float:
 
 def group_auc(labels: Array, scores: Array, groups: Array) -> tuple[Float64, Float64]:
     """Each group's AUC (NaN where it has one class only) and its number of rows, by group."""
-    labels, scores = _checked(labels, scores)
+    labels, scores = checked(labels, scores)
     groups = np.unique(groups, return_inverse=True)[1]
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     order = np.lexsort((scores, groups))
@@ -67,12 +67,45 @@ def group_auc(labels: Array, scores: Array, groups: Array) -> tuple[Float64, Flo
     return result, np.bincount(groups, minlength=n_groups).astype(np.float64)
 
 
+def group_ndcg(labels: Array, scores: Array, groups: Array, k: int = 10) -> Float64:
+    """(G,) each group's NDCG@k, by group; NaN where no label is above 0.
+
+    Gain = the label (≥ 0), discount 1/log2(1 + place) up to place k (Järvelin & Kekäläinen 2002).
+    Rows of equal score share the mean discount of their places, as if their order were drawn
+    (McSherry & Najork 2008, and as scikit-learn does).
+    """
+    labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+    group = np.unique(groups, return_inverse=True)[1]
+    n = int(group.max()) + 1 if len(group) else 0
+    gained = _discounted(labels, scores, group, n, k)
+    ideal = _discounted(labels, labels, group, n, k)
+    result = np.full(n, np.nan)
+    np.divide(gained, ideal, out=result, where=ideal > 0)
+    return result
+
+
+def _discounted(
+    gains: Float64, scores: Float64, group: NDArray[np.intp], n: int, k: int
+) -> Float64:
+    """(n,) each group's discounted gain with its rows in descending order of `scores`."""
+    order = np.lexsort((-scores, group))
+    group, score = group[order], scores[order]
+    place = np.arange(len(order)) - np.searchsorted(group, np.arange(n))[group]
+    starts = np.ones(len(order), np.bool_)
+    starts[1:] = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
+    first = place[starts]
+    size = np.diff(np.append(np.flatnonzero(starts), len(order)))
+    summed = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+    mean = (summed[np.minimum(first + size, k)] - summed[np.minimum(first, k)]) / size
+    return np.bincount(group, weights=gains[order] * np.repeat(mean, size), minlength=n)
+
+
 def log_loss(labels: Array, predicted: Array, epsilon: float = 1e-7) -> float:
     """The mean of −log p(label), in nats, ≥ 0; NaN without rows.
 
     Predictions are held within [ε, 1 − ε], so that one certain mistake costs at most −log ε = 16.1.
     """
-    labels, predicted = _checked(labels, predicted)
+    labels, predicted = checked(labels, predicted)
     if not len(labels):
         return float("nan")
     p = np.clip(predicted, epsilon, 1 - epsilon)
@@ -99,7 +132,7 @@ def calibration_curve(
     `quantile` puts about as many rows into each bin (rows of equal prediction stay together),
     `uniform` cuts [0, 1] evenly.
     """
-    labels, predicted = _checked(labels, predicted)
+    labels, predicted = checked(labels, predicted)
     if not len(labels):
         return []
     if strategy == "quantile":
@@ -126,11 +159,12 @@ def ece(curve: list[CalibrationBin]) -> float:
 
 def pcoc(labels: Array, predicted: Array) -> float:
     """Predicted ÷ observed positives; 1 = right in sum, > 1 = promises too much."""
-    labels, predicted = _checked(labels, predicted)
+    labels, predicted = checked(labels, predicted)
     return float(predicted.sum() / labels.sum()) if labels.sum() else float("nan")
 
 
-def _checked(labels: Array, scores: Array) -> tuple[Float64, Float64]:
+def checked(labels: Array, scores: Array) -> tuple[Float64, Float64]:
+    """Both as float64. Raises DataError for labels but 0 and 1, NaN scores, unequal shapes."""
     labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise DataError(

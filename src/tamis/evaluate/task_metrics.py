@@ -1,0 +1,88 @@
+"""All that is told of one task's predictions, gathered batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.evaluate.probability import CalibrationBin, checked, ece
+from tamis.evaluate.score_table import MOST, ScoreTable
+from tamis.evaluate.streams import GAUC, NDCG, XAUC, Errors, LogLoss, known, shares
+
+Array = NDArray[np.generic]
+
+
+class RateMetrics:
+    """Of probabilities: order (AUC, GAUC, NDCG within requests), sharpness (log loss, NE) and
+    calibration (PCOC, ECE).
+
+    Args:
+        binary: labels are 0 or 1. False = shares in between too: the order is told by XAUC, and
+            there is no GAUC.
+        k: places of NDCG.
+        most: distinct scores that are told apart (`ScoreTable`).
+    """
+
+    def __init__(self, binary: bool = True, k: int = 10, most: int = MOST) -> None:
+        self.binary, self.k = binary, k
+        self._table, self._loss = ScoreTable(most), LogLoss()
+        self._gauc, self._ndcg, self._xauc = GAUC(), NDCG(k), XAUC()
+
+    def add(self, labels: Array, predicted: Array, users: Array, requests: Array) -> None:
+        """labels (n,) or NaN (do not count); users and requests (n,) numbers that ascend."""
+        y, p = known(labels, predicted)
+        self._table.add(*(checked(y, p) if self.binary else shares(y, p)))
+        self._loss.add(y, p)
+        self._ndcg.add(labels, predicted, requests)
+        if self.binary:
+            self._gauc.add(labels, predicted, users)
+        else:
+            self._xauc.add(y, p)
+
+    def result(self) -> dict[str, float]:
+        """rows, positives, auc (xauc), gauc, ndcg@k, logloss, ne, pcoc, ece, and for the reader:
+        auc_error (a bound; 0 = exact) and gauc_skipped (users of one class only)."""
+        table = self._table
+        order = {"xauc": self._xauc.result()}
+        if self.binary:
+            order = {
+                "auc": table.auc(),
+                "auc_error": table.auc_error(),
+                "gauc": self._gauc.result(),
+                "gauc_skipped": self._gauc.skipped,
+            }
+        return {
+            "rows": int(table.rows.sum()),
+            "positives": float(table.labels.sum()),
+            **order,
+            f"ndcg@{self.k}": self._ndcg.result(),
+            "logloss": self._loss.result(),
+            "ne": self._loss.normalised(),
+            "pcoc": table.pcoc(),
+            "ece": ece(table.curve()),
+        }
+
+    def curve(self, bins: int = 12) -> list[CalibrationBin]:
+        """The reliability curve."""
+        return self._table.curve(bins)
+
+
+class NumberMetrics:
+    """Of numbers (watch time, ratings): XAUC, mean absolute and squared error, bias.
+
+    `scores` order the rows, where they are another number than what is predicted (`exp(z)` of watch
+    time beside its seconds).
+    """
+
+    def __init__(self) -> None:
+        self._errors, self._xauc = Errors(), XAUC()
+
+    def add(self, labels: Array, predicted: Array, scores: Array | None = None) -> None:
+        """labels (n,) or NaN (do not count), predicted (n,) in their unit, scores (n,)."""
+        self._errors.add(labels, predicted)
+        self._xauc.add(labels, predicted if scores is None else scores)
+
+    def result(self) -> dict[str, float]:
+        """rows, xauc, mae, rmse, bias (mean predicted ÷ mean observed)."""
+        errors = self._errors.result()
+        return {"rows": self._xauc.rows, "xauc": self._xauc.result(), **errors}
