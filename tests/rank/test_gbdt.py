@@ -81,7 +81,7 @@ def test_validation_chooses_the_number_of_trees() -> None:
 
     model = GBDT(**SMALL).fit(rows(0), rows(1), ["click"])
     assert [e.epoch for e in model.history] == [10, 20, 30, 40, 50, 60]
-    assert model.chosen == {"trees": model.best_epoch}
+    assert model.chosen["trees"] == model.best_epoch
     assert model.best["ndcg"] == max(e.metrics["ndcg"] for e in model.history)
 
 

@@ -4,7 +4,15 @@ from tamis.cascade.asking import asked_of, at_end, holdout_queries, valid_of
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
 from tamis.cascade.online import Embeds, Home, Precomputed, Remembers, UsesStore
-from tamis.cascade.parts import Hydrate, Parts, queries_at, task_names
+from tamis.cascade.parts import (
+    Hydrate,
+    Parts,
+    item_numbers,
+    queries_at,
+    raw_numbers,
+    task_names,
+    tasks_of,
+)
 from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer, Valid
 from tamis.cascade.query import (
     Bool,
@@ -62,9 +70,12 @@ __all__ = [
     "asked_of",
     "at_end",
     "holdout_queries",
+    "item_numbers",
     "numeric_columns",
     "queries_at",
+    "raw_numbers",
     "task_names",
+    "tasks_of",
     "trace",
     "valid_of",
     "value_of",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Draft, Version
@@ -19,7 +20,12 @@ from tamis.cascade.runner import Cascade, Retrieval
 from tamis.cascade.value import DEFAULT_TASK, value_of
 from tamis.events import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
-from tamis.schema import ProjectConfig, StageConfig
+from tamis.schema import (
+    ConfigError,
+    ProjectConfig,
+    StageConfig,
+    TaskConfig,
+)
 
 CONFIG = "config.json"
 
@@ -30,9 +36,12 @@ class Hydrate:
 
     space: FeatureSpace
     statistics: Statistics
+    raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+    """Numbers of the items (N + 1), the last one of an unknown item, that tasks read as they are;
+    see `raw_numbers`."""
 
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows:
-        return self.space.rows(
+        rows = self.space.rows(
             queries.user,
             queries.time,
             queries.history,
@@ -41,6 +50,9 @@ class Hydrate:
             columns=candidates.columns,
             statistics=self.statistics,
         )
+        if not self.raw:
+            return rows
+        return replace(rows, raw={k: column[candidates.item] for k, column in self.raw.items()})
 
 
 @dataclass(eq=False)
@@ -63,7 +75,7 @@ class Parts:
         """The stages, ready to run."""
         return Cascade(
             retrieval=Retrieval(self.config.cascade, self.channels, self.filters),
-            hydrate=Hydrate(self.space, self.statistics),
+            hydrate=Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items)),
             prerank=self.prerank,
             rank=self.rank,
             fusion=value_of(self.config, self.items),
@@ -125,9 +137,38 @@ def queries_at(
     return Queries(user, time, histories.at(user, time), exclude or Ragged.empty(len(user)))
 
 
-def task_names(config: ProjectConfig) -> Sequence[str]:
+def tasks_of(config: ProjectConfig) -> tuple[TaskConfig, ...]:
     """What the ranker predicts; one task of all positive behaviours where none is declared."""
-    return list(config.tasks) or [DEFAULT_TASK]
+    positive = tuple(name for name, b in config.behaviours.items() if b.positive)
+    return tuple(config.tasks.values()) or (TaskConfig(name=DEFAULT_TASK, behaviour=positive),)
+
+
+def task_names(config: ProjectConfig) -> Sequence[str]:
+    """The names of `tasks_of`."""
+    return [task.name for task in tasks_of(config)]
+
+
+def raw_numbers(config: ProjectConfig, items: Table) -> dict[str, NDArray[np.float32]]:
+    """The items' columns that tasks read as they are (durations): (N + 1) each, NaN last."""
+    durations = {t.duration: t.name for t in tasks_of(config) if t.duration is not None}
+    return {column: item_numbers(items, column, task) for column, task in durations.items()}
+
+
+def item_numbers(items: Table, column: str, task: str) -> NDArray[np.float32]:
+    """(N + 1) numbers of a column of the items' table, NaN where missing and of unknown items.
+
+    Raises ConfigError where there is no such column of numbers.
+    """
+    if column not in items.frame.columns:
+        raise ConfigError(
+            f"[tasks.{task}] duration = {column!r}: the items' table has no such column; it has "
+            f"{', '.join(items.frame.columns) or 'none'}"
+        )
+    numbers = items.frame[column].cast(pl.Float32, strict=False)
+    if numbers.null_count() == len(numbers) and len(numbers):
+        raise ConfigError(f"[tasks.{task}] duration = {column!r}: that column holds no numbers")
+    values = numbers.fill_null(float("nan")).to_numpy()
+    return np.append(values, np.float32(np.nan))
 
 
 def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:

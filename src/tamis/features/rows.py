@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -41,7 +41,7 @@ class Batch:
     labels: Tensor | None = None
     """float32 (B, T); NaN where a task has no label."""
     weights: Tensor | None = None
-    """float32 (B,)."""
+    """float32 (B,) or (B, T)."""
     groups: Tensor | None = None
     """int64 (B,) query number of each row."""
 
@@ -59,8 +59,11 @@ class Rows:
     labels: NDArray[np.float32] | None = None
     """(n, T)."""
     weights: NDArray[np.float32] | None = None
+    """(n,), or (n, T): of each task's label."""
     groups: NDArray[np.int64] | None = None
     """(n,) query number of each row, for metrics within a request."""
+    raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+    """Columns (n,) that tasks read as they are: the item's duration. Missing values are NaN."""
     _tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
 
     def __len__(self) -> int:
@@ -100,12 +103,18 @@ class Rows:
             labels=_pick(self.labels, index),
             weights=_pick(self.weights, index),
             groups=_pick(self.groups, index),
+            raw={name: column[index] for name, column in self.raw.items()},
         )
 
     def labelled(self, labels: NDArray[np.float32], groups: NDArray[np.int64]) -> Rows:
         """The same rows with labels (n, T) and each row's query number (n,)."""
         kept = {k: v for k, v in self._tensors.items() if k not in ("labels", "groups")}
         return replace(self, labels=labels, groups=groups, _tensors=kept)
+
+    def relabelled(self, labels: NDArray[np.float32]) -> Rows:
+        """The same rows with other labels (n, T)."""
+        kept = {k: v for k, v in self._tensors.items() if k != "labels"}
+        return replace(self, labels=labels, _tensors=kept)
 
     def _tensor(self, key: str, array: NDArray[np.generic]) -> Tensor:
         if key not in self._tensors:

@@ -24,6 +24,7 @@ from tamis.cascade import (
     Queries,
     Ragged,
     Recommender,
+    raw_numbers,
     task_names,
 )
 from tamis.evaluate import (
@@ -293,7 +294,9 @@ class _Judge:
         histories = Histories.of(self.data)
         rows = impression_window(self.config, self.data, histories, (self.cut, end), IMPRESSIONS)
         statistics = OfflineStatistics(self.data, self.parts.space.recipes)
-        inputs = Hydrate(self.parts.space, statistics)(rows.queries, rows.candidates)
+        inputs = Hydrate(self.parts.space, statistics, raw_numbers(self.config, self.parts.items))(
+            rows.queries, rows.candidates
+        )
         scored = self.parts.rank.score_rows(inputs)
         scores = np.stack([scored[t] for t in task_names(self.config)], axis=1)
         return rows.labels, scores, rows.candidates.query

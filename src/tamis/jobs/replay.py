@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Candidates, History, Queries, Ragged, Retrieval, queries_at
+from tamis.cascade import Candidates, History, Queries, Ragged, Retrieval, queries_at, tasks_of
 from tamis.events import UNKNOWN, Dataset
 from tamis.features import Histories
+from tamis.jobs.labels import answers, needed, task_labels
 from tamis.schema import ProjectConfig, TrainingError
 
 Float32 = NDArray[np.float32]
@@ -33,20 +33,10 @@ class Replay:
     queries: Queries
     candidates: Candidates
     labels: Float32
-    """(n, tasks): 1 where one of the task's behaviours followed, else 0."""
+    """(n, tasks): 1 where one of the task's behaviours followed, else 0; a number where the task
+    reads one; NaN where a condition does not hold or there is no number."""
     left_out: int = 0
     """Users (of a replay) or impressions of the window beyond what one window may bring."""
-
-
-def task_codes(config: ProjectConfig, data: Dataset) -> list[NDArray[np.uint8]]:
-    """Per task the behaviour codes that make its label 1."""
-    if not config.tasks:
-        positive = [k for k, b in enumerate(data.behaviours) if b.positive]
-        return [np.array(positive, dtype=np.uint8)]
-    return [
-        np.array([data.code(name) for name in task.behaviour], dtype=np.uint8)
-        for task in config.tasks.values()
-    ]
 
 
 def has_impressions(data: Dataset) -> bool:
@@ -87,12 +77,11 @@ def replay_window(
     users = users[known]
     queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
     queries, candidates = retrieval.candidates(queries)
-    labels = [
-        _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
-        for codes in task_codes(config, data)
-    ]
-    stacked = np.stack(labels, axis=1).astype(np.float32)
-    return Replay(queries, candidates, stacked, left_out)
+    tasks = tasks_of(config)
+    codes = [data.code(name) for name in needed(tasks)]
+    row, event = _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
+    labels = task_labels(tasks, data, candidates.item, row, event)
+    return Replay(queries, candidates, labels, left_out)
 
 
 def impression_window(
@@ -100,8 +89,9 @@ def impression_window(
 ) -> Replay:
     """The impressions of [begin, end) as rows at their own times; the latest `most` of them.
 
-    A label is 1 when, at or after the impression, one of the task's behaviours followed on the
-    same user, item and request (without request ids: before the item's next impression).
+    A label is 1 (or that event's value) when, at or after the impression, one of the task's
+    behaviours followed on the same user, item and request (without request ids: before the item's
+    next impression).
     """
     events = data.events
     shown_codes = [k for k, b in enumerate(data.behaviours) if b.impression]
@@ -122,13 +112,9 @@ def impression_window(
     first = rows[new]
     queries = queries_at(histories, events.user[first], events.time[first])
     indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
-    labels = [_answered(data, rows, codes) for codes in task_codes(config, data)]
-    return Replay(
-        queries,
-        Candidates(indptr, events.item[rows]),
-        np.stack(labels, axis=1).astype(np.float32),
-        left_out,
-    )
+    tasks = tasks_of(config)
+    labels = task_labels(tasks, data, events.item[rows], *answers(data, rows, needed(tasks)))
+    return Replay(queries, Candidates(indptr, events.item[rows]), labels, left_out)
 
 
 def join(replays: Sequence[Replay]) -> Replay:
@@ -142,41 +128,22 @@ def join(replays: Sequence[Replay]) -> Replay:
 
 def _followed(
     data: Dataset, where: NDArray[np.bool_], queries: Queries, candidates: Candidates
-) -> NDArray[np.bool_]:
-    """(n,) whether the candidate's user had one of the events `where` on it."""
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(row, event) pairs: candidates on which their query's user had one of the events `where`."""
     number = np.full(len(data.users) + 1, -1, dtype=np.int64)
     number[queries.user] = np.arange(len(queries))
-    query = number[data.events.user[where]]
-    mine = query >= 0
-    done = Ragged.from_pairs(query[mine], data.events.item[where][mine], len(queries))
-    return done.contains(candidates.query, candidates.item)
-
-
-def _answered(data: Dataset, rows: NDArray[np.intp], codes: NDArray[np.uint8]) -> Float32:
-    """(n,) 1 where a behaviour of `codes` answers the impression `rows[k]`."""
-    events = data.events
-    acts = np.flatnonzero(np.isin(events.behaviour, codes))
-    by = ["user", "item", "request"]
-
-    def frame(index: NDArray[np.intp]) -> pl.DataFrame:
-        return pl.DataFrame(
-            {
-                "user": events.user[index],
-                "item": events.item[index],
-                "request": events.request[index],
-                "time": events.time[index],
-            }
-        )
-
-    shown = frame(rows).with_columns(row=pl.int_range(pl.len())).sort("time", maintain_order=True)
-    done = frame(acts).sort("time", maintain_order=True)
-    # Each act belongs to the last impression of the same user, item and request before it.
-    answered = done.join_asof(shown, on="time", by=by, strategy="backward", check_sortedness=False)[
-        "row"
-    ].drop_nulls()
-    labels = np.zeros(len(rows), dtype=np.float32)
-    labels[answered.to_numpy()] = 1
-    return labels
+    event = np.flatnonzero(where)
+    query, items = number[data.events.user[event]], len(data.items) + 1
+    known = np.flatnonzero((query >= 0) & (data.events.item[event] != UNKNOWN))
+    event = event[known]
+    wanted = query[known] * items + data.events.item[event]
+    keys = candidates.query.astype(np.int64) * items + candidates.item
+    order = np.argsort(keys, kind="stable")
+    at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))
+    if not len(keys):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    found = keys[order[at]] == wanted
+    return order[at[found]], event[found]
 
 
 def _join_queries(parts: Sequence[Queries]) -> Queries:

@@ -18,7 +18,7 @@ import numpy as np
 
 import tamis
 from tamis.bundle import Kind, Version, Versions
-from tamis.cascade import FitContext, Hydrate, Parts, Retrieval, registry, task_names
+from tamis.cascade import FitContext, Hydrate, Parts, Retrieval, raw_numbers, registry, tasks_of
 from tamis.events import Dataset, Window, test_cut, windows
 from tamis.features import (
     FeatureSpace,
@@ -61,7 +61,7 @@ class TrainReport:
     """Rows of the tables that could not be used, by reason."""
     seconds: float
     notes: tuple[str, ...] = ()
-    """What was left out of the ranker's rows, and why."""
+    """What was left out of the ranker's rows and labels, and why."""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -92,6 +92,8 @@ class _Trainer:
     device: str
     progress: bool
     meter: Meter = field(default_factory=Meter)
+    notes: dict[str, None] = field(default_factory=dict[str, None])
+    """What the scorers say of their labels, each once, in order."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
 
@@ -123,7 +125,8 @@ class _Trainer:
         )
 
     def _left_out(self) -> Iterator[str]:
-        """Where a window had more than it may bring."""
+        """What labels lack, and where a window had more than it may bring."""
+        yield from self.notes
         what, most = ("impressions", IMPRESSIONS) if self.impressions else ("users", REPLAY_USERS)
         for window, replay in self._replays.items():
             if replay.left_out:
@@ -229,7 +232,9 @@ class _Trainer:
     ) -> Any:
         declared: StageConfig = getattr(self.config.cascade, stage)
         scorer = registry.build(stage, stage, _overridden(declared, settings))
-        return scorer.fit(rows, valid, task_names(self.config), self._context(teacher=teacher))
+        scorer.fit(rows, valid, tasks_of(self.config), self._context(teacher=teacher))
+        self.notes.update(dict.fromkeys(getattr(scorer, "notes", ())))
+        return scorer
 
     def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
         """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
@@ -250,7 +255,8 @@ class _Trainer:
             self.steps.begin("make the ranking rows")
             noted["samples"] = len(replay.candidates)
             statistics = OfflineStatistics(self.data, recipes=space.recipes)
-            rows = Hydrate(space, statistics)(replay.queries, replay.candidates)
+            raw = raw_numbers(self.config, self.data.items)
+            rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
             return rows.labelled(replay.labels, replay.candidates.query)
 
     def _replays_of(self, shown: Sequence[Window]) -> Replay:

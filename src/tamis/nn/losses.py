@@ -23,6 +23,19 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None 
     return (loss * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
+def log_odds_of_product(logits: Tensor) -> Tensor:
+    """(B,) log-odds of Π_k σ(z_k), of log-odds (B, K): exact where the product is next to 0 or 1.
+
+    log p = Σ log σ(z_k), and log(1 − p) by `expm1` or `log1p`, whichever keeps its digits (Mächler
+    2012).
+    """
+    log_p = F.logsigmoid(logits).sum(1).clamp(max=-1e-35)  # 1 − p is never 0
+    near = log_p > -0.6931
+    small = torch.where(near, log_p, -1.0)
+    large = torch.where(near, -1.0, log_p)
+    return log_p - torch.where(near, (-torch.expm1(small)).log(), torch.log1p(-large.exp()))
+
+
 def pointwise(
     positive: Tensor,
     negative: Tensor,

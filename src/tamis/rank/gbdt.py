@@ -12,11 +12,27 @@ import lightgbm as lgb
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from scipy.special import expit, softmax
 
 from tamis.features import Layout, Rows
-from tamis.schema import NotFittedError, TrainingError, VersionError
-from tamis.train import Epoch, FitResult, FrameModel, check_labels, grouped_ndcg, peak_mb
+from tamis.schema import (
+    ConfigError,
+    NotFittedError,
+    TaskConfig,
+    TrainingError,
+    VersionError,
+    class_values,
+)
+from tamis.train import (
+    Epoch,
+    FitResult,
+    FrameModel,
+    ScorerConfig,
+    grouped_ndcg,
+    log_loss,
+    peak_mb,
+)
 
 Float32 = NDArray[np.float32]
 SAVED = "gbdt.json"
@@ -24,10 +40,8 @@ SCORE = 8192
 """Rows that are gathered and scored at once."""
 
 
-class GBDTConfig(BaseModel):
+class GBDTConfig(ScorerConfig):
     """The trees and how they grow."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     trees: Annotated[int, Field(ge=1)] = 200
     """Boosting rounds, at most."""
@@ -63,28 +77,35 @@ class GBDT(FrameModel):
         self.layout: Layout | None = None
         self.boosters: list[lgb.Booster] = []
 
-    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[str], context: Any) -> Self:
+    def fit_rows(
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
+    ) -> Self:
         """Grows every task's trees; with `valid`, as many as its NDCG@10 within requests wants."""
-        check_labels(rows, tasks)
-        self.layout, self.tasks = rows.layout, tuple(tasks)
+        if self.heads.chains:
+            names = ", ".join(tasks[t].name for t in self.heads.chains)
+            raise ConfigError(f"esmm = true of {names}: trees learn a task alone; take a network")
+        self.layout = rows.layout
         seed = self.config.seed if context is None else context.seed
         start = perf_counter()
         inputs, categories = _inputs(rows, self.config.categories)
         assert rows.labels is not None
+        targets = self.heads.targets(rows.labels)
         history: list[Epoch] = []
         self.boosters = []
-        for t in range(len(tasks)):
-            known = ~np.isnan(rows.labels[:, t])
-            weight = None if rows.weights is None else rows.weights[known]
+        for t, task in enumerate(tasks):
+            known = ~np.isnan(targets[:, t])
+            weights = rows.weights
+            weight = None if weights is None else (weights if weights.ndim == 1 else weights[:, t])
             data = lgb.Dataset(
                 inputs[known],
-                rows.labels[known, t],
-                weight=weight,
+                targets[known, t],
+                weight=None if weight is None else weight[known],
                 categorical_feature=categories,
                 params={"verbose": -1},
                 free_raw_data=False,
             )
-            booster = lgb.train(self._parameters(seed), data, num_boost_round=self.config.trees)
+            parameters = self._parameters(seed) | _objective(task, self.heads.widths[t])
+            booster = lgb.train(parameters, data, num_boost_round=self.config.trees)
             self.boosters.append(booster)
             if valid is not None and not history:
                 history = self._curve(booster, valid, perf_counter() - start)
@@ -103,18 +124,19 @@ class GBDT(FrameModel):
     @property
     def chosen(self) -> dict[str, Any]:
         """What a fit with validation rows chose, as options of the next fit."""
-        return {"trees": self.best_epoch}
+        return {"trees": self.best_epoch, **self.chosen_calibration}
 
-    def probabilities(self, rows: Rows) -> Float32:
-        """(n, T) probabilities in the rows' order."""
+    def logits(self, rows: Rows) -> Float32:
+        """Raw scores (n, L) in the rows' order, before correction and calibration."""
         if self.layout is None:
             raise NotFittedError("this GBDT is not fitted; call fit, or load one")
-        scores = np.empty((len(rows), len(self.tasks)), np.float32)
+        scores = np.empty((len(rows), self.heads.n_logits), np.float32)
         for start in range(0, len(rows), SCORE):
             part = np.arange(start, min(start + SCORE, len(rows)))
             inputs, _ = _inputs(rows.select(part), self.config.categories)
             for t, booster in enumerate(self.boosters):
-                scores[part, t] = np.asarray(booster.predict(inputs, num_threads=1))
+                raw = np.asarray(booster.predict(inputs, raw_score=True, num_threads=1))
+                scores[part, self.heads.slices[t]] = raw.reshape(len(part), -1)
         return scores
 
     def importance(self) -> dict[str, float]:
@@ -137,7 +159,7 @@ class GBDT(FrameModel):
         self.save_space(directory)
         about = {
             "config": self.config.model_dump(mode="json"),
-            "tasks": self.tasks,
+            **self.saved_calibration(),
             "layout": self.layout.to_dict(),
         }
         (directory / SAVED).write_text(json.dumps(about, indent=1), "utf-8")
@@ -149,7 +171,7 @@ class GBDT(FrameModel):
         try:
             about = json.loads((directory / SAVED).read_text("utf-8"))
             model = cls(**about["config"])
-            model.tasks = tuple(about["tasks"])
+            model.open_calibration(about)
             model.layout = Layout.from_dict(about["layout"])
             model.boosters = [
                 lgb.Booster(model_str=(directory / f"task{t}.txt").read_text("utf-8"))
@@ -163,7 +185,6 @@ class GBDT(FrameModel):
     def _parameters(self, seed: int) -> dict[str, Any]:
         c = self.config
         return {
-            "objective": "binary",
             "num_leaves": c.leaves,
             "learning_rate": c.learning_rate,
             "min_data_in_leaf": c.min_leaf,
@@ -185,12 +206,15 @@ class GBDT(FrameModel):
         if valid.groups is None:
             raise TrainingError("GBDT stops by NDCG within requests; validation rows need groups")
         curve: list[Epoch] = []
-        label = valid.labels[:, 0]
+        target = self.heads.targets(valid.labels)[:, 0]
+        first, gain = self.heads.tasks[0], self.heads.label(0, valid.labels[:, 0])
+        rate = first.kind not in ("regression", "multiclass")
         for trees in range(10, self.config.trees + 1, 10):
-            score = np.asarray(booster.predict(inputs, num_iteration=trees))
-            p = np.clip(score, 1e-7, 1 - 1e-7)
-            loss = float(-(label * np.log(p) + (1 - label) * np.log1p(-p)).mean())
-            metric = grouped_ndcg(label, score, valid.groups)
+            score = np.asarray(booster.predict(inputs, raw_score=True, num_iteration=trees))
+            loss = log_loss(target, expit(score)) if rate else float("nan")
+            if first.kind == "multiclass":
+                score = softmax(score, axis=1) @ np.asarray(class_values(first))
+            metric = grouped_ndcg(gain, score, valid.groups)
             curve.append(Epoch(trees, loss, {"ndcg": metric}, seconds))
         return curve
 
@@ -212,6 +236,15 @@ def _inputs(rows: Rows, categories: int) -> tuple[Float32, list[int]]:
 
 def _small(layout: Layout, categories: int) -> list[Any]:
     return [c for c in layout.ids if not c.ragged and layout.table[c.table].size - 2 <= categories]
+
+
+def _objective(task: TaskConfig, width: int) -> dict[str, Any]:
+    """LightGBM's words for a task's loss; raw scores are log-odds of all but numbers."""
+    if task.kind == "multiclass":
+        return {"objective": "multiclass", "num_class": width}
+    if task.kind == "regression":
+        return {"objective": "regression_l1" if task.loss == "mae" else "regression"}
+    return {"objective": "binary" if task.kind == "binary" else "cross_entropy"}
 
 
 def _names(layout: Layout, categories: int) -> list[str]:

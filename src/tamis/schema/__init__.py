@@ -25,6 +25,15 @@ from tamis.schema.errors import (
 )
 from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
 from tamis.schema.load import FILE_NAME, load_config, parse_config, suggest
+from tamis.schema.task_checks import check_tasks
+from tamis.schema.tasks import (
+    chain,
+    class_names,
+    class_values,
+    condition_of,
+    prediction_names,
+    product,
+)
 from tamis.schema.write import dump_config, write_config
 
 __all__ = [
@@ -53,9 +62,16 @@ __all__ = [
     "TrainingError",
     "VarLenSparseFeat",
     "VersionError",
+    "chain",
+    "check_tasks",
+    "class_names",
+    "class_values",
+    "condition_of",
     "dump_config",
     "load_config",
     "parse_config",
+    "prediction_names",
+    "product",
     "suggest",
     "write_config",
 ]

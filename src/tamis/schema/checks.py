@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from tamis.schema.config import Behaviour, ProjectConfig
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.task_checks import task_problems
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,10 @@ class Problem:
 
 def cross_checks(config: ProjectConfig) -> list[Problem]:
     """All faults that concern more than one key; empty = none."""
-    checks = (_behaviours, _bounds, _reachable, _tasks, _split, _names, _shares, _buckets, _cascade)
+    checks = (
+        _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares, _buckets,
+        _cascade,
+    )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
 
 
@@ -85,11 +89,6 @@ def _reachable(config: ProjectConfig) -> Iterator[Problem]:
 def _tasks(config: ProjectConfig) -> Iterator[Problem]:
     known = ", ".join(config.behaviours)
     for name, task in config.tasks.items():
-        if not task.behaviour:
-            yield Problem(
-                ("tasks", name, "behaviour"),
-                f"`tasks.{name}.behaviour` is empty: name at least one of {known}.",
-            )
         for behaviour in task.behaviour:
             if behaviour not in config.behaviours:
                 yield Problem(
@@ -97,6 +96,12 @@ def _tasks(config: ProjectConfig) -> Iterator[Problem]:
                     f'`tasks.{name}.behaviour`: "{behaviour}" is not declared; the behaviours are '
                     f"{known}.",
                 )
+        for key, text in task_problems(task, list(config.tasks.values()), config):
+            yield Problem(("tasks", name, key), f"`tasks.{name}`: {text}")
+
+
+def _histories(config: ProjectConfig) -> Iterator[Problem]:
+    known = ", ".join(config.behaviours)
     for number, feature in enumerate(config.features):
         for behaviour in feature.history if isinstance(feature, VarLenSparseFeat) else ():
             if behaviour not in config.behaviours:

@@ -101,16 +101,70 @@ class SplitConfig(_Section):
 
 
 class TaskConfig(_Section):
-    """What the ranker predicts for a candidate."""
+    """What the ranker predicts for a candidate.
+
+    A conditional task is named by its condition: `[tasks."like|click"]` is the rate of likes among
+    what was clicked. It learns from rows where the condition holds; the product with its condition
+    is predicted too, as `like`. Conditions chain: `purchase|cart` after `cart|click`.
+    """
 
     name: str = ""
     """Filled from the table's key: [tasks.like]."""
-    behaviour: tuple[str, ...]
-    """The label is 1 when one of these behaviours follows."""
-    kind: Literal["binary"] = "binary"
-    """Yes or no; a probability is predicted."""
+    behaviour: tuple[str, ...] = ()
+    """The label is 1 (or that event's value) when one of these behaviours follows; () = the
+    behaviour of the task's own name, without its condition."""
+    kind: Literal["binary", "multiclass", "regression", "watch_time", "completion"] = "binary"
+    """binary: a probability. multiclass: one class of several. regression: a number. watch_time:
+    seconds, learnt as t / (1 + t). completion: the share of the item's duration watched."""
+    given: str | None = None
+    """The condition: a task or a behaviour; its rows alone have a label. Filled from the name."""
+    value: Literal["value", "count", "behaviour"] = "value"
+    """What is the label of kinds other than binary: the events' value (the last one; watched time
+    is summed), how many such events followed, or (multiclass) which behaviour: 0 = none of them,
+    k = the k-th of `behaviour`, the last one that followed counts."""
+    absent: float | None = None
+    """Label of rows where the condition holds and no such event followed; None = no label."""
+    classes: tuple[float, ...] = ()
+    """multiclass: the values that are classes, ascending (ratings 1 to 5); () with
+    value = "behaviour"."""
+    loss: Literal["mse", "mae"] = "mse"
+    """regression: towards the mean, or towards the median."""
+    unit: Literal["ms", "s", "min", "h"] = "s"
+    """watch_time, completion: the unit of the events' value (and of `duration`)."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """watch_time: seconds that count as t = 1 in y = t / (1 + t)."""
+    duration: str | None = None
+    """completion: the items' column of their length, in `unit`; 0 and missing give no label."""
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """completion: the label is 1 from this share on (0.8); None = the share itself, at most 1."""
+    esmm: bool = False
+    """Learn the product with the condition over all rows instead of the rate where the condition
+    holds (Ma et al. 2018): no bias of the rows that meet it, and more of them."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Its share of the training loss."""
+    negatives: Annotated[float, Field(gt=0, le=1)] | None = None
+    """binary: share of its negative rows to learn from, the prediction corrected for it exactly;
+    None = the model's `negatives`."""
+
+    @model_validator(mode="after")
+    def _named_by_its_condition(self) -> TaskConfig:
+        """`like|click` names behaviour and condition; frozen, so they are set past pydantic."""
+        base, _, condition = self.name.partition("|")
+        if condition and self.given is None:
+            object.__setattr__(self, "given", condition)
+        if base and not self.behaviour:
+            object.__setattr__(self, "behaviour", (base,))
+        return self
+
+    @property
+    def base(self) -> str:
+        """The name without its condition: what the product with the condition is called."""
+        return self.name.partition("|")[0]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in one `unit`."""
+        return {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}[self.unit]
 
 
 class StageConfig(BaseModel):

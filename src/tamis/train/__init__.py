@@ -10,16 +10,18 @@ from tamis.train.calibration import (
 )
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.estimator import Estimator, EstimatorConfig
-from tamis.train.frames import Context, FrameModel, ScorerConfig, check_labels
+from tamis.train.frames import Context, FrameModel, ScorerConfig
 from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads, use_bfloat16
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit, predict
-from tamis.train.metrics import auc, grouped_ndcg, log_loss
+from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
+from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
-from tamis.train.objective import BinaryTasks, Metric, Objective
+from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
 from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
+from tamis.train.tasks import Heads, check_labels, task_configs
 
 __all__ = [
     "SAMPLERS",
@@ -34,18 +36,21 @@ __all__ = [
     "FrameModel",
     "FrequencyEstimator",
     "HardNegatives",
+    "Heads",
     "LazyAdam",
     "LinearConfig",
     "LinearEstimator",
     "LinearNet",
     "Metric",
     "Mixture",
+    "Monotone",
     "Objective",
     "Order",
     "RowAdagrad",
     "RowOptimiser",
     "ScorerConfig",
     "Source",
+    "TaskObjective",
     "WholeAdam",
     "auc",
     "batches",
@@ -58,6 +63,7 @@ __all__ = [
     "isotonic",
     "load_weights",
     "log_loss",
+    "monotone",
     "native_bfloat16",
     "peak_mb",
     "platt",
@@ -65,6 +71,8 @@ __all__ = [
     "sample_negatives",
     "save_weights",
     "tables_of",
+    "task_configs",
     "torch_threads",
     "use_bfloat16",
+    "xauc",
 ]

@@ -11,27 +11,31 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import nn
 
 from tamis.features import Layout, Rows
-from tamis.schema import ConfigError, Feature, NotFittedError, TrainingError, VersionError
+from tamis.schema import (
+    ConfigError,
+    Feature,
+    NotFittedError,
+    TaskConfig,
+    TrainingError,
+    VersionError,
+)
 from tamis.train.checkpoint import load_weights, save_weights
-from tamis.train.frames import Context, FrameModel, check_labels
+from tamis.train.frames import Context, FrameModel, ScorerConfig
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import grouped_ndcg
-from tamis.train.objective import BinaryTasks, Metric
+from tamis.train.objective import Metric, TaskObjective
 from tamis.train.options import FitOptions
-from tamis.train.platt import calibrated, platt
 
 Float32 = NDArray[np.float32]
 SAVED = "estimator.json"
 
 
-class EstimatorConfig(BaseModel):
+class EstimatorConfig(ScorerConfig):
     """Hyper-parameters that every trained scorer has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: Annotated[int, Field(ge=1)] = 20
     """Most passes over the rows."""
@@ -42,11 +46,24 @@ class EstimatorConfig(BaseModel):
     """Of the dense weights (Adam)."""
     embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """Of the id features' rows."""
-    embedding_optimiser: Literal["rowadagrad", "lazyadam"] = "rowadagrad"
+    decay_on_plateau: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of both learning rates after an epoch whose validation metric was not the best so far;
+    1 = constant. Give `patience` at least 2 with it."""
+    decay_after: tuple[int, ...] = ()
+    """Epochs after which that factor applies in a fit without validation rows, as a former fit with
+    them found."""
+    embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
+    """Of the id features' rows: Adagrad with one step size per row, Adam on the rows of a batch, or
+    Adam on all rows that were ever in one."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the id features' rows, applied to rows in the batch."""
+    """Weight decay of the id features' rows, as a gradient l2 · w."""
+    l2_rows: Literal["batch", "all"] = "batch"
+    """The rows that `l2` decays at each step: those in the batch, or the whole table's, as libraries
+    do whose loss holds the norm of all embeddings; that costs what the table costs."""
     dense_l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the dense weights."""
+    dense_l1: Annotated[float, Field(ge=0)] = 0.0
+    """Gradient dense_l1 · sign(w) of the dense weights."""
     loss: Literal["bce", "listwise", "both"] = "bce"
     """Cross entropy per row (calibrated), a softmax within requests (order only), or their sum."""
     metric: Literal["auc", "ndcg"] = "auc"
@@ -55,9 +72,6 @@ class EstimatorConfig(BaseModel):
     """Matrix products of training in bfloat16; auto = where the hardware has it."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of training; None = as torch is set."""
-    calibration: tuple[tuple[float, float], ...] = ()
-    """Per task the (slope, intercept) that turns logits into probabilities; () = none. A fit with
-    validation rows whose loss orders without calibrating finds them there (Platt)."""
     seed: int = 0
     """Used when a fit is given no context (research on frames)."""
 
@@ -80,46 +94,41 @@ class Estimator(FrameModel):
         super().__init__(config, features=features, **options)
         self.layout: Layout | None = None
         self.model: nn.Module | None = None
-        self._lines: tuple[tuple[float, float], ...] = self.config.calibration
+        self.orders_only = self.config.loss == "listwise"
 
     @abstractmethod
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        """A fresh module whose `forward(batch)` gives logits (B, n_tasks)."""
+        """A fresh module whose `forward(batch)` gives logits (B, n_tasks). Where there are
+        multiclass tasks, `n_tasks` is the number of logits; `heads` say whose they are."""
 
     def fit_rows(
-        self, rows: Rows, valid: Rows | None, tasks: Sequence[str], context: Context | None
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Context | None
     ) -> Self:
         """Trains a fresh module, or one that starts from `context.former`; see `FrameModel.fit`."""
-        check_labels(rows, tasks)
-        self.layout, self.tasks = rows.layout, tuple(tasks)
+        self.layout = rows.layout
         seed = self.config.seed if context is None else context.seed
-        self.model = self.build(self.layout, len(tasks), torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        self.model = self.build(self.layout, self.heads.n_logits, generator)
         if context is not None and context.former is not None:
             self._start_from(context.former)
-        objective = BinaryTasks(self.tasks, None, self.config.loss, *self._metric())
+        assert rows.labels is not None
+        rows = rows.relabelled(self.heads.targets(rows.labels))
+        objective = TaskObjective(self.heads, self.config.loss, *self._metric())
         options = self._options(seed, context)
         self.result = fit(self.model, rows, objective, valid=valid, options=options)
         self.model.to("cpu")
-        if valid is not None and valid.labels is not None and self.config.loss != "bce":
-            logits = self.logits(valid)
-            self._lines = tuple(
-                platt(valid.labels[:, t], logits[:, t]) for t in range(len(self.tasks))
-            )
         return self
 
     @property
     def chosen(self) -> dict[str, Any]:
         """What a fit with validation rows chose, as options of the next fit."""
-        calibration = {"calibration": self._lines} if self._lines else {}
-        return {"epochs": self.best_epoch, **calibration}
+        decays = () if self.result is None else self.result.decays
+        found = {"decay_after": [e for e in decays if e < self.best_epoch]} if decays else {}
+        return {"epochs": self.best_epoch, **found, **self.chosen_calibration}
 
     def logits(self, rows: Rows) -> Float32:
-        """(n, T) in the rows' order, before calibration. Raises NotFittedError before a fit."""
+        """(n, L) in the rows' order, before correction and calibration; see `FrameModel.logits`."""
         return predict(self._module(), rows)
-
-    def probabilities(self, rows: Rows) -> Float32:
-        """(n, T) in the rows' order. Raises NotFittedError before a fit."""
-        return calibrated(self.logits(rows), self._lines)
 
     def save(self, directory: Path | str) -> None:
         """Writes config, layout and weights (and, of a research fit, the features)."""
@@ -130,8 +139,8 @@ class Estimator(FrameModel):
         save_weights(model, directory / "weights")
         about = {
             "model": type(self).__name__,
-            "config": {**self.config.model_dump(mode="json"), "calibration": self._lines},
-            "tasks": self.tasks,
+            "config": self.config.model_dump(mode="json"),
+            **self.saved_calibration(),
             "layout": self.layout.to_dict(),
         }
         (directory / SAVED).write_text(json.dumps(about, indent=1))
@@ -150,8 +159,9 @@ class Estimator(FrameModel):
         if about["model"] != cls.__name__:
             raise VersionError(f"{directory} holds a {about['model']}, not a {cls.__name__}")
         self = cls(**about["config"])
-        self.layout, self.tasks = Layout.from_dict(about["layout"]), tuple(about["tasks"])
-        self.model = self.build(self.layout, len(self.tasks), torch.Generator()).eval()
+        self.layout = Layout.from_dict(about["layout"])
+        self.open_calibration(about)
+        self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
         load_weights(self.model, directory / "weights")
         self.load_space(directory)
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -22,6 +23,51 @@ def auc(labels: Array, scores: Array) -> float:
         return float("nan")
     ranks = rankdata(score)
     return float((ranks[positive].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+
+
+def xauc(labels: Array, scores: Array) -> float:
+    """Share of the pairs of rows with different labels that the scores put in the labels' order,
+    ties of scores counted half; NaN where no two labels differ. With labels 0 and 1 it is the AUC.
+
+    Rows whose label is NaN do not count. O(n log n), by counting in a binary indexed tree.
+    """
+    known = ~np.isnan(labels)
+    labels, scores = labels[known], scores[known]
+    _, place = np.unique(scores, return_inverse=True)
+    order = np.argsort(labels, kind="stable")
+    value = labels[order]
+    first = np.searchsorted(value, value, side="left").astype(np.int64)
+    right, pairs = _concordant(place[order].astype(np.int64), first)
+    return right / pairs if pairs else float("nan")
+
+
+@njit(cache=True)
+def _concordant(place: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[float, float]:
+    """(pairs in order + half of the ties, pairs) of rows by rising label; `first` (n,) is the first
+    row of the same label, `place` the score's rank from 0."""
+    size = 1
+    if len(place):
+        size = place.max() + 2
+    tree = np.zeros(size + 1, np.int64)
+    right, pairs, put = 0.0, 0.0, 0
+    for row in range(len(place)):
+        while put < first[row]:
+            at = place[put] + 1
+            while at <= size:
+                tree[at] += 1
+                at += at & -at
+            put += 1
+        below, at = 0, place[row]
+        while at > 0:
+            below += tree[at]
+            at -= at & -at
+        upto, at = 0, place[row] + 1
+        while at > 0:
+            upto += tree[at]
+            at -= at & -at
+        right += below + 0.5 * (upto - below)
+        pairs += put
+    return right, pairs
 
 
 def log_loss(labels: Array, probabilities: Array) -> float:

@@ -1,0 +1,353 @@
+"""The tasks of a model: which logits are whose, what they learn from, and what is made of them.
+
+binary       one logit z, cross entropy                        prediction σ(z)
+multiclass   K logits, softmax cross entropy                   Σ p_k · value_k
+regression   one number in deviations, squared or absolute     μ + s·z
+watch_time   cross entropy of y = t/(1+t) on σ(z)               exp(z) ranks; seconds by a map
+completion   cross entropy of the share watched on σ(z)        σ(z) / f(duration)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, softmax
+
+from tamis.features import Rows
+from tamis.schema import (
+    ConfigError,
+    StageError,
+    TaskConfig,
+    TrainingError,
+    chain,
+    check_tasks,
+    class_names,
+    class_values,
+    product,
+)
+from tamis.train.monotone import Monotone, monotone
+
+_T = TypeVar("_T")
+Float32 = NDArray[np.float32]
+LEAST_SHARE = 0.01
+"""f(duration) is at least this part of the mean share: a length that nobody watched divides by no
+zero."""
+
+
+def task_configs(tasks: Sequence[str | TaskConfig]) -> tuple[TaskConfig, ...]:
+    """Tasks by name (binary; `like|click` is conditional) or in full. Raises ConfigError."""
+    full = tuple(TaskConfig(name=t) if isinstance(t, str) else t for t in tasks)
+    check_tasks(full)
+    return full
+
+
+@dataclass(frozen=True)
+class Heads:
+    """T tasks on L logits: task t has the columns `slices[t]`; L = T without a multiclass task."""
+
+    tasks: tuple[TaskConfig, ...]
+    scales: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
+    """Regression task → (mean, deviation) of its training labels."""
+    durations: Mapping[str, Monotone] = field(default_factory=dict[str, Monotone])
+    """Completion task → f: the mean share watched at a duration, of its training rows."""
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Completion task → mean share of all training rows: f where the duration is 0 or missing."""
+    seconds: Mapping[str, Monotone] = field(default_factory=dict[str, Monotone])
+    """Watch-time task → seconds by logit, of validation rows."""
+
+    @classmethod
+    def of(cls, tasks: Sequence[str | TaskConfig]) -> Self:
+        """Heads that have learnt nothing yet."""
+        return cls(task_configs(tasks))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Logits of each task."""
+        return tuple(len(class_names(t)) if t.kind == "multiclass" else 1 for t in self.tasks)
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        ends = np.cumsum(self.widths).tolist()
+        return tuple(slice(end - width, end) for end, width in zip(ends, self.widths, strict=True))
+
+    @property
+    def n_logits(self) -> int:
+        return sum(self.widths)
+
+    @cached_property
+    def rates(self) -> tuple[tuple[int, int], ...]:
+        """(task, its logit) of the tasks whose logit is the log-odds of a label in [0, 1] that
+        is predicted as such: what can be corrected and calibrated."""
+        kinds = ("binary", "completion")
+        return tuple(
+            (t, part.start)
+            for t, (task, part) in enumerate(zip(self.tasks, self.slices, strict=True))
+            if task.kind in kinds
+        )
+
+    @cached_property
+    def chains(self) -> dict[int, tuple[int, ...]]:
+        """ESMM task → numbers of its conditions and itself, the outermost first."""
+        found: dict[int, tuple[int, ...]] = {}
+        for t, task in enumerate(self.tasks):
+            links = chain(task, self.tasks) if task.esmm else None
+            if links is not None:
+                found[t] = tuple(self.tasks.index(link) for link in links)
+        return found
+
+    def number(self, task: str) -> int:
+        """The place of a task. Raises ConfigError for another name."""
+        if task not in self.names:
+            raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(self.names)}")
+        return self.names.index(task)
+
+    def per_logit(self, given: Sequence[_T], other: _T) -> list[_T]:
+        """What is `given` per task, one per logit: `other` where a task is no rate."""
+        out = [other] * self.n_logits
+        for t, column in self.rates:
+            out[column] = given[t]
+        return out
+
+    def label(self, t: int, label: Float32) -> Float32:
+        """(n,) labels of task t in the terms of `values`: seconds, the number of a class, a share
+        of at most 1."""
+        task = self.tasks[t]
+        if task.kind == "watch_time":
+            return label * np.float32(task.seconds)
+        if task.kind == "completion":
+            return completed(task, label)
+        if task.kind == "multiclass":
+            classes = np.asarray([*class_values(task), np.nan], dtype=np.float32)
+            return classes[np.where(np.isnan(label), len(classes) - 1, label).astype(np.intp)]
+        return label
+
+    def targets(self, labels: Float32) -> Float32:
+        """(n, T) what each task's output is drawn to, of its labels (n, T): y = t/(1+t) of times,
+        deviations of numbers, the product with its conditions of an ESMM task; NaN = no label."""
+        if not self.chains and all(task.kind in ("binary", "multiclass") for task in self.tasks):
+            return labels
+        each = [self._target(t, labels) for t in range(len(self.tasks))]
+        return np.stack(each, axis=1).astype(np.float32)
+
+    def with_seconds(self, seconds: Mapping[str, Monotone]) -> Self:
+        """With maps to seconds that a former fit found."""
+        return replace(self, seconds={k: v for k, v in seconds.items() if k in self.names})
+
+    def fitted(self, rows: Rows) -> Self:
+        """With what the training rows' labels say: scales and f(duration). Raises TrainingError."""
+        check_labels(rows, self.tasks)
+        assert rows.labels is not None
+        scales, durations, shares = {}, {}, {}
+        for t, task in enumerate(self.tasks):
+            label = rows.labels[:, t]
+            if task.kind == "regression":
+                scales[task.name] = (float(np.nanmean(label)), float(np.nanstd(label)) or 1.0)
+            elif task.kind == "completion":
+                target = completed(task, label)
+                shares[task.name] = mean = float(np.nanmean(target))
+                if task.duration is not None and mean > 0:
+                    curve = monotone(self._lengths(task, rows), target, direction="auto")
+                    if curve is not None:
+                        least = LEAST_SHARE * mean
+                        y = tuple(max(value, least) for value in curve.y)
+                        durations[task.name] = Monotone(x=curve.x, y=y)
+        return replace(self, scales=scales, durations=durations, shares=shares)
+
+    def timed(self, valid: Rows, logits: Float32) -> Self:
+        """With every watch-time task's map from logit to seconds, fitted on validation rows."""
+        assert valid.labels is not None
+        found = dict(self.seconds)
+        for t, task in enumerate(self.tasks):
+            if task.kind == "watch_time":
+                z = logits[:, self.slices[t].start]
+                centre = "mean" if task.loss == "mse" else "median"
+                curve = monotone(z, valid.labels[:, t] * task.seconds, centre)
+                if curve is not None:
+                    found[task.name] = curve
+        return replace(self, seconds=found)
+
+    def values(self, logits: Float32) -> Float32:
+        """(n, T) of (calibrated) logits (n, L), each task in the terms of its label: a probability,
+        the classes' mean value, a number, seconds, a share."""
+        each = [self._value(t, logits[:, part]) for t, part in enumerate(self.slices)]
+        return np.stack(each, axis=1).astype(np.float32) if each else logits[:, :0]
+
+    def predictions(self, logits: Float32, rows: Rows | None = None) -> dict[str, Float32]:
+        """Everything that fusion may use, (n,) per name of `prediction_names`.
+
+        `rows` bring the durations that completion tasks divide by.
+        """
+        values = self.values(logits)
+        found = {name: values[:, t] for t, name in enumerate(self.names)}
+        extra: dict[str, Any] = {}
+        for t, task in enumerate(self.tasks):
+            z = logits[:, self.slices[t]]
+            if task.kind == "watch_time":
+                extra[f"{task.base}_seconds"] = values[:, t]
+                found[task.name] = np.exp(z[:, 0])
+            elif task.kind == "completion":
+                extra[f"{task.base}_share"] = values[:, t]
+                found[task.name] = values[:, t] / self.expected_share(task.name, rows, len(z))
+            elif task.kind == "multiclass":
+                p = softmax(z, axis=1)
+                extra |= {f"{task.base}_{c}": p[:, k] for k, c in enumerate(class_names(task))}
+            elif (links := product(task, self.tasks)) is not None:
+                at = [self.slices[self.tasks.index(link)].start for link in links]
+                extra[task.base] = np.exp(log_expit(logits[:, at]).sum(1))
+        every = {**{k: v for k, v in extra.items() if k not in found}, **found}
+        ordered = [*self.names, *(name for name in every if name not in self.names)]
+        return {name: every[name].astype(np.float32, copy=False) for name in ordered}
+
+    def expected_share(self, task: str, rows: Rows | None, n: int) -> NDArray[np.float64]:
+        """(n,) f(duration): what a completion task's prediction is divided by; 1 where the task
+        declares no duration, the mean share where the duration is 0 or missing."""
+        config = self.tasks[self.number(task)]
+        if task not in self.durations:
+            return np.ones(n)
+        if rows is None:
+            raise StageError(f"task {task!r} needs the rows' durations; score rows, not logits")
+        length = self._lengths(config, rows)
+        known = np.where(np.isnan(length), 0.0, length)
+        share = np.where(np.isnan(length), self.shares[task], self.durations[task](known))
+        return share.astype(np.float64)
+
+    def notes(self, rows: Rows) -> list[str]:
+        """What a person should know of the labels: durations that are missing."""
+        said: list[str] = []
+        for task in self.tasks:
+            if task.kind == "completion" and task.duration is not None:
+                missing = float(np.isnan(self._lengths(task, rows)).mean()) if len(rows) else 0.0
+                if missing:
+                    said.append(
+                        f"task {task.name}: {missing:.1%} of the rows have no {task.duration} (0 "
+                        "or missing): they have no label, and are divided by the mean share"
+                    )
+        return said
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "tasks": [task.model_dump(mode="json", exclude_defaults=True) for task in self.tasks],
+            "scales": dict(self.scales),
+            "durations": {k: v.model_dump() for k, v in self.durations.items()},
+            "shares": dict(self.shares),
+            "seconds": {k: v.model_dump() for k, v in self.seconds.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            tuple(TaskConfig(**task) for task in data["tasks"]),
+            {k: (v[0], v[1]) for k, v in data["scales"].items()},
+            {k: Monotone(**v) for k, v in data["durations"].items()},
+            dict(data["shares"]),
+            {k: Monotone(**v) for k, v in data["seconds"].items()},
+        )
+
+    def _target(self, t: int, labels: Float32) -> Float32:
+        task, y = self.tasks[t], labels[:, t]
+        if task.kind == "regression":
+            mean, deviation = self.scales[task.name]
+            return (y - mean) / deviation
+        if task.kind == "watch_time":
+            time = y * (task.seconds / task.scale)
+            return time / (1 + time)
+        if t not in self.chains:
+            return completed(task, y)
+        first, *rest = self.chains[t]
+        product = labels[:, first]
+        for link in rest:  # a condition that does not hold makes a 0, one that is unknown a NaN
+            product = np.where(product == 0, product, product * labels[:, link])
+        return product
+
+    def _value(self, t: int, z: Float32) -> NDArray[np.floating[Any]]:
+        task = self.tasks[t]
+        if task.kind == "multiclass":
+            return softmax(z, axis=1) @ np.asarray(class_values(task), dtype=np.float32)
+        if task.kind == "regression":
+            mean, deviation = self.scales.get(task.name, (0.0, 1.0))
+            return mean + deviation * z[:, 0]
+        if task.kind == "watch_time":
+            curve = self.seconds.get(task.name)
+            return task.scale * np.exp(z[:, 0]) if curve is None else curve(z[:, 0])
+        return expit(z[:, 0])
+
+    def _lengths(self, task: TaskConfig, rows: Rows) -> NDArray[np.float64]:
+        """(n,) durations; NaN where 0 or missing."""
+        assert task.duration is not None
+        if task.duration not in rows.raw:
+            raise TrainingError(
+                f"task {task.name!r} divides by the duration, but the rows bring no "
+                f"{task.duration!r}: they have {', '.join(rows.raw) or 'no raw columns'}"
+            )
+        length = rows.raw[task.duration].astype(np.float64)
+        return np.where(length > 0, length, np.nan)
+
+
+def completed(task: TaskConfig, share: Float32) -> Float32:
+    """A completion task's target of the share watched, at most 1 (what is watched again counts
+    once), or 0 and 1 by its threshold; the labels of other tasks as they are."""
+    if task.kind != "completion":
+        return share
+    if task.threshold is None:
+        return np.minimum(share, np.float32(1))
+    done = (share >= np.float32(task.threshold)).astype(np.float32)
+    return np.where(np.isnan(share), np.float32(np.nan), done)
+
+
+def check_labels(rows: Rows, tasks: Sequence[str | TaskConfig]) -> None:
+    """Every task has labels that it can learn from. Raises TrainingError."""
+    if len(rows) == 0:
+        raise TrainingError("there are no rows to train on; check the split and the labels")
+    if rows.labels is None or rows.labels.shape[1] != len(tasks):
+        shape = None if rows.labels is None else rows.labels.shape
+        raise TrainingError(f"labels have shape {shape}; {len(tasks)} tasks want (n, {len(tasks)})")
+    for t, task in enumerate(task_configs(tasks)):
+        label = rows.labels[:, t]
+        fault = _FAULTS[task.kind](label[~np.isnan(label)], task)
+        if fault:
+            raise TrainingError(
+                f"task {task.name!r} {fault} in {len(rows)} rows; "
+                "check its behaviours and the training windows"
+            )
+
+
+def _binary_fault(label: Float32, task: TaskConfig) -> str:
+    return "" if label.max(initial=0.0) > 0 else "has no positive label"
+
+
+def _number_fault(label: Float32, task: TaskConfig) -> str:
+    return "" if len(label) else "has no label"
+
+
+def _length_fault(label: Float32, task: TaskConfig) -> str:
+    if len(label) and label.min() < 0:
+        return f"has the label {label.min():g}, below 0,"
+    return _binary_fault(label, task)
+
+
+def _class_fault(label: Float32, task: TaskConfig) -> str:
+    most = len(class_names(task)) - 1
+    wrong = (label < 0) | (label > most) | (label != np.floor(label))
+    if wrong.any():
+        return f"has the label {label[wrong][0]:g}, not a class number from 0 to {most},"
+    return _number_fault(label, task)
+
+
+_FAULTS: dict[str, Callable[[Float32, TaskConfig], str]] = {
+    "binary": _binary_fault,
+    "multiclass": _class_fault,
+    "regression": _number_fault,
+    "watch_time": _length_fault,
+    "completion": _length_fault,
+}
