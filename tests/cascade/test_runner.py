@@ -102,6 +102,39 @@ def ask(n: int = 1, exclude: Sequence[Sequence[int]] = ()) -> Queries:
     )
 
 
+class Both:
+    """Likes large numbers, and buys the small ones."""
+
+    def score_rows(self, rows: Rows) -> Mapping[str, Any]:
+        number = rows.blocks[0].dense[:, 0]
+        return {"like": number, "buy": -number}
+
+
+def test_prerank_orders_by_the_goal_that_rank_orders_by() -> None:
+    sieve = cascade(
+        {"a": Listed([1, 2, 3, 4, 5, 6])},
+        prerank=Both(),
+        rank=Both(),
+        fusion=lambda candidates, scores: scores["like"] + 2 * scores["buy"],
+    )
+    out = sieve.run(ask(), n=2)
+    assert list(out.preranked.item) == [1, 2, 3, 4]  # not the four that are liked most
+    assert list(out.ranked.item) == [1, 2, 3, 4]
+    assert "buy" not in out.kept.columns  # its predictions are not taken for the ranker's
+
+
+def test_what_prerank_cannot_value_is_put_last() -> None:
+    sieve = cascade(
+        {"a": Listed([1, 2, 3, 4, 5, 6])},
+        fusion=lambda candidates, scores: np.log(scores["like"] - 5).astype(np.float32),
+        rank=ByItem(),
+    )
+    with np.errstate(all="ignore"):
+        out = sieve.run(ask(), n=2)
+    assert out.preranked.item[0] == 6
+    assert out.degraded[0] == "prerank: 5 candidates without a finite score were put last"
+
+
 def test_a_request_meets_every_stage() -> None:
     sieve = cascade(
         {"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4, 8, 10, 12])}, filters={"odd": Odd()}

@@ -146,7 +146,7 @@ class Cascade:
         clock.lap("filter")
         rows = self.hydrate(queries, kept)
         clock.lap("features")
-        preranked, kept, rows = self._prerank(queries, kept, rows)
+        preranked, kept, rows = self._prerank(queries, kept, rows, degraded)
         clock.lap("prerank")
         ranked = self._rank(queries, preranked, rows, degraded)
         clock.lap("rank")
@@ -157,30 +157,42 @@ class Cascade:
         )
 
     def _prerank(
-        self, queries: Queries, kept: Candidates, rows: Rows
+        self, queries: Queries, kept: Candidates, rows: Rows, degraded: list[str]
     ) -> tuple[Candidates, Candidates, Rows]:
         if self.prerank is None:
             return kept, kept, rows
-        score = _checked("prerank", next(iter(self.prerank.score_rows(rows).values())), len(kept))
-        kept = kept.with_columns(prerank=self._strangers(queries, kept, score))
+        _, value = self._valued("prerank", self.prerank, queries, kept, rows, degraded)
+        kept = kept.with_columns(prerank=value)
         index = kept.best("prerank", self.config.prerank_keep)
         return kept.take(index), kept, rows.select(index)
 
     def _rank(
         self, queries: Queries, candidates: Candidates, rows: Rows, degraded: list[str]
     ) -> Candidates:
-        scores = {
-            task: _checked(f"rank task {task}", score, len(candidates))
-            for task, score in self.rank.score_rows(rows).items()
-        }
-        value = _checked("fusion", self.fusion(candidates, scores), len(candidates))
-        broken = int((~np.isfinite(value)).sum())
-        if broken:
-            degraded.append(f"rank: {broken} candidates without a finite score were put last")
-            value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
-        value = self._strangers(queries, candidates, value)
+        scores, value = self._valued("rank", self.rank, queries, candidates, rows, degraded)
         ranked = candidates.with_columns(**scores, value=value)
         return ranked.take(ranked.best("value", len(ranked)))
+
+    def _valued(
+        self,
+        stage: str,
+        scorer: Scorer,
+        queries: Queries,
+        candidates: Candidates,
+        rows: Rows,
+        degraded: list[str],
+    ) -> tuple[dict[str, Float32], Float32]:
+        """A scorer's predictions and their fused value: both stages order by the same goal."""
+        scores = {
+            task: _checked(f"{stage} task {task}", score, len(candidates))
+            for task, score in scorer.score_rows(rows).items()
+        }
+        value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
+        broken = int((~np.isfinite(value)).sum())
+        if broken:
+            degraded.append(f"{stage}: {broken} candidates without a finite score were put last")
+            value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
+        return scores, self._strangers(queries, candidates, value)
 
     def _strangers(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
         """The score, or 1 ÷ the place in recall's list for queries without any history where the
