@@ -23,11 +23,10 @@ from tamis.recall.interactions import (
     interests,
 )
 from tamis.recall.likes_mean import mean_of_likes, nearest_like, to_unit
+from tamis.recall.spectral import truncated_svd
 from tamis.recall.vectors import VectorChannel
 
 DAY_MS = 86_400_000
-OVERSAMPLED, POWER_STEPS = 8, 4
-"""Of the randomised decomposition: more columns than wanted, and passes over the matrix."""
 
 
 class LookalikeConfig(ChannelSettings):
@@ -149,14 +148,8 @@ def _item_vectors(liked: Interests, items: int, dim: int, seed: int) -> Float32:
     many = np.maximum(np.diff(liked.indptr), 1) ** -0.5
     popular = np.maximum(np.bincount(liked.other, minlength=items), 1) ** -0.5
     x = sp.diags_array(many.astype(np.float32)) @ x @ sp.diags_array(popular.astype(np.float32))
-    width = min(dim + OVERSAMPLED, users, items)
-    start = np.random.default_rng(seed).standard_normal((items, width)).astype(np.float32)
-    basis = np.linalg.qr(x @ start)[0]
-    for _ in range(POWER_STEPS):
-        basis = np.linalg.qr(x @ np.linalg.qr(x.T @ basis)[0])[0]
-    _, value, right = np.linalg.svd(basis.T @ x, full_matrices=False)
-    kept = min(dim, width)
-    return np.ascontiguousarray((right[:kept] * value[:kept, None] ** 0.5).T, np.float32)
+    value, vectors = truncated_svd(sp.csr_matrix(x), dim, seed)
+    return vectors * np.sqrt(value)
 
 
 @njit(cache=True, nogil=True)

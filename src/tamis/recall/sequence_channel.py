@@ -19,6 +19,7 @@ from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import Float32
 from tamis.recall.sequence_examples import Asked, HeldOut, Sequences, Windows, last_held_out
 from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
+from tamis.recall.spectral import neighbour_vectors
 from tamis.recall.vectors import VectorChannel, digest
 from tamis.schema import ConfigError, TrainingError
 from tamis.train import (
@@ -39,6 +40,8 @@ EPOCHS, STEPS, LOOK_STEPS = 200, 1000, 25
 """Most epochs, unless they are fewer than so many steps; steps between two looks at least."""
 UNJUDGED_EPOCHS = 10
 """Epochs where no user has 3 events, so that nothing can be held out to stop by."""
+NEAR = 3
+"""Places apart at which two events are neighbours, of the spectral start."""
 HELD_OUT_SHARE = 0.2
 """Of the users who could give an event to stop by, at most so many do."""
 
@@ -62,6 +65,10 @@ class SequenceSettings(ChannelSettings):
     (validation NDCG@10 .053 against .058 on Amazon Beauty). False = plain inner products."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """logit = cosine / temperature."""
+    start: Literal["spectral", "random"] = "spectral"
+    """Items' vectors to begin with. spectral: a decomposition of which items stand near which, a
+    closed form that costs seconds (see `tamis.recall.spectral`); the fit then needs a third of the
+    epochs and ends higher (validation NDCG@10 .064 against .056 on Amazon Beauty)."""
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
     """full: softmax over all items; sampled: softmax over shared negatives, corrected by log q;
     gbce, bce: one by one against them. auto = full up to `full_below` items, else sampled."""
@@ -126,11 +133,11 @@ class SequenceChannel(VectorChannel):
         self._arrays = {"counts": counts}
         valid, rest = self._held_out(sequences, data, context)
         former = self._weights_of(context.former, data)
-        self.model = self._built(facts, context.seed, former)
+        self.model = self._begun(facts, context.seed, former, rest)
         self.result = self._train(self.model, rest, valid, facts, context)
         if self.config.refit and valid is not None and rest is not sequences:
             epochs = max(self.result.best_epoch, 1)
-            self.model = self._built(facts, context.seed, former)
+            self.model = self._begun(facts, context.seed, former, sequences)
             self._train(self.model, sequences, None, facts, context, epochs)
         self.model.cpu().eval()
         self._facts = facts
@@ -189,12 +196,27 @@ class SequenceChannel(VectorChannel):
             return None, sequences
         return last_held_out(sequences, users, c.history), sequences.without_last(users)
 
-    def _built(
-        self, facts: dict[str, Any], seed: int, former: dict[str, torch.Tensor] | None = None
+    def _begun(
+        self,
+        facts: dict[str, Any],
+        seed: int,
+        former: dict[str, torch.Tensor] | None,
+        sequences: Sequences,
     ) -> SequenceModel:
+        """A model to train: with the weights of an earlier fit, or from the start configured."""
+        model = self._built(facts, seed)
+        if former is not None:
+            _take_over(model, former)
+        elif self.config.start == "spectral":
+            n, dim = model.n_items, self.config.embedding_dim
+            found = neighbour_vectors(sequences.indptr, sequences.item, n, dim, NEAR, seed)
+            model.start_from(torch.from_numpy(found))
+        return model
+
+    def _built(self, facts: dict[str, Any], seed: int) -> SequenceModel:
         generator = torch.Generator().manual_seed(seed)
         encoder = self._encoder(facts["dropout"], generator)
-        model = SequenceModel(
+        return SequenceModel(
             facts["items"],
             self.config.embedding_dim,
             encoder,
@@ -202,9 +224,6 @@ class SequenceChannel(VectorChannel):
             sparse=facts["sparse"],
             generator=generator,
         )
-        if former is not None:
-            _take_over(model, former)
-        return model
 
     def _train(
         self,

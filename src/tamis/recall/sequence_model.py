@@ -91,6 +91,12 @@ class SequenceModel(nn.Module):
             return self._unit(self.table(item))
         return self._unit(self.table.weight[: self.n_items] if self.sparse else self.table.weight)
 
+    def start_from(self, vectors: Tensor) -> None:
+        """Items begin at `vectors` (I, dim); those whose row is zero stay as they are."""
+        known = vectors.any(dim=1)
+        with torch.no_grad():
+            self.table.weight[: self.n_items][known] = vectors[known]
+
     def _unit(self, x: Tensor) -> Tensor:
         """Rows of length 1 where logits are cosines; a zero row stays zero."""
         return x if self.temperature is None else F.normalize(x, dim=-1)

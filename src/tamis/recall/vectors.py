@@ -39,7 +39,8 @@ class IndexedChannel(BaseChannel):
         """
         assert self.index is not None
         item, score = self.index.search(vectors, k, exclude)
-        out = np.repeat(~vectors.any(axis=1)[:, None], item.shape[1], axis=1)
+        unknown = ~np.asarray(vectors.any(axis=1))
+        out = np.repeat(unknown, item.shape[1]).reshape(item.shape)
         born = self._arrays.get("born", NOWHERE)
         if len(born):
             out |= born[np.minimum(item, len(born) - 1)] >= time[:, None]
