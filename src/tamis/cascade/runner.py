@@ -188,6 +188,7 @@ class Cascade:
             for task, score in scorer.score_rows(rows).items()
         }
         value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
+        degraded.extend(getattr(self.rank, "degraded", ()))  # scored otherwise than was written
         broken = int((~np.isfinite(value)).sum())
         if broken:
             degraded.append(f"{stage}: {broken} candidates without a finite score were put last")

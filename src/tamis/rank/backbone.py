@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from tamis.features import Batch, IdColumn, Layout
+from tamis.features import Batch, IdColumn, Layout, Rows
 from tamis.nn import CrossedColumns, FieldPooling, fused_table
 from tamis.rank.fields import Fields, Shape
 from tamis.rank.sequence import sequence_block
 from tamis.rank.tower import Tower
-from tamis.schema import ConfigError, Side
+from tamis.schema import ConfigError, MissingExtraError, Side, TrainingError, VersionError
 from tamis.train import Estimator, EstimatorConfig
+
+if TYPE_CHECKING:
+    from tamis.rank.engine import Engine
+
+Float32 = NDArray[np.float32]
+log = logging.getLogger("tamis.rank")
 
 
 class InputsConfig(EstimatorConfig):
@@ -29,6 +39,11 @@ class InputsConfig(EstimatorConfig):
     sequence: Literal["mean", "din", "bst"] = "mean"
     """How a history of items meets the candidate: by its mean, by target attention (DIN), or by a
     transformer over it and the candidate (BST)."""
+    engine: Literal["auto", "onnx", "torch"] = "auto"
+    """What scores requests: ONNX Runtime where the version has an export of the ranker and PyTorch
+    otherwise, which the answer then calls degraded; ONNX Runtime or an error; or PyTorch."""
+    engine_threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of ONNX Runtime for one request; requests run beside each other anyway."""
 
 
 class BackboneConfig(InputsConfig):
@@ -84,8 +99,8 @@ class Inputs(nn.Module):
             for history, _ in pairs
         )
         names = (*pooled, *(history.name for history, _ in pairs))
-        self._gates = _gate_fields(layout, names, lhuc)
-        self.shape = Shape(names, dim, layout.dense_width, len(self._gates) * dim)
+        self.gates = _gate_fields(layout, names, lhuc)
+        self.shape = Shape(names, dim, layout.dense_width, len(self.gates) * dim)
         self.crossed: CrossedColumns | None = None
         """First-order weights of crossed columns, set by a backbone that has such."""
 
@@ -104,7 +119,7 @@ class Inputs(nn.Module):
             first = torch.cat([first, first.new_zeros(len(first), len(met) - 1, first.shape[2])], 1)
         if self.crossed is not None:
             first = torch.cat([first, self.crossed(batch.ids)], 1)
-        gate = vectors[:, self._gates].flatten(1).detach() if self._gates else None
+        gate = vectors[:, self.gates].flatten(1).detach() if self.gates else None
         return Fields(vectors, batch.dense, first, gate)
 
 
@@ -125,6 +140,9 @@ class Backbone(Estimator):
     Config: ClassVar[type[BaseModel]] = InputsConfig
     first_order: ClassVar[bool] = False
     """Whether every id has a first-order weight per task (`Fields.first`)."""
+    degraded: tuple[str, ...] = ()
+    """What is not as the version was written, for the trace of every answer."""
+    _engine: Engine | None = None
 
     @abstractmethod
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
@@ -132,8 +150,66 @@ class Backbone(Estimator):
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         assert isinstance(self.config, InputsConfig)
+        self._engine, self.degraded = None, ()
         inputs = Inputs(layout, self.config, n_tasks if self.first_order else 0, generator)
         return Network(inputs, self.core(inputs.shape, n_tasks, generator))
+
+    def logits(self, rows: Rows) -> Float32:
+        """(n, L) in the rows' order, before correction and calibration. A ranker opened from a
+        version scores few users' many candidates by the engine, as equal as float32 allows."""
+        scored = self._engine.logits(rows) if self._engine is not None else None
+        return super().logits(rows) if scored is None else scored
+
+    def save(self, directory: Path | str) -> None:
+        """Writes config, layout and weights, and for requests the scoring engine."""
+        super().save(directory)
+        from tamis.rank import engine  # it is made of this file's inputs
+
+        engine.discard(Path(directory))
+        wanted, network = self.config.engine, self._module()
+        if wanted == "torch" or (wanted == "auto" and self.space is not None):
+            return  # a frame's rows are no requests
+        try:
+            assert self.layout is not None
+            engine.export(self.layout, network, Path(directory))
+        except TrainingError as error:
+            if wanted == "onnx":
+                raise
+            log.warning("requests will be scored by PyTorch: %s", error)
+
+    @classmethod
+    def load(cls, directory: Path | str, config: EstimatorConfig | None = None) -> Self:
+        """Opens what `save` wrote, weights memory-mapped, the engine warm.
+
+        Raises VersionError where files are missing or belong to another model. A damaged engine
+        raises with `engine = "onnx"`; with "auto" PyTorch scores, and `degraded` says so.
+        """
+        self = super().load(directory, config)
+        chosen = config if isinstance(config, InputsConfig) else self.config
+        self._open_engine(Path(directory), chosen.engine, chosen.engine_threads)
+        return self
+
+    def _open_engine(self, directory: Path, wanted: str, threads: int) -> None:
+        from tamis.rank import engine
+
+        written = (directory / engine.FOLDER).is_dir()
+        if wanted == "torch" or (wanted == "auto" and not written):
+            return
+        network = self._module()
+        assert self.layout is not None
+        assert isinstance(network, Network)
+        try:
+            self._engine = engine.Engine(directory, self.layout, network, threads)
+        except (VersionError, MissingExtraError) as error:
+            if wanted == "onnx":
+                raise
+            log.warning("requests are scored by PyTorch: %s", error)
+            self.degraded = (f"rank: scored by PyTorch: {error}",)
+
+    def widths(self, n_logits: int) -> tuple[int, ...]:
+        """Logits of each task; one each where a core is built without tasks."""
+        known = self.heads.widths
+        return known if sum(known) == n_logits else (1,) * n_logits
 
     def tower(self, shape: Shape, width: int, generator: torch.Generator) -> Tower:
         """The configured hidden layers over `width` inputs, gated where `lhuc` says so."""

@@ -1,0 +1,20 @@
+"""Scoring at request time: ONNX Runtime on the user's side once and the candidates' n times.
+
+PyTorch stays the reference: a ranker opened from a version scores requests by the engine where its
+version has one, and everything else (rows of many users, a model just fitted) by its module.
+"""
+
+from tamis.rank.engine.door import Engine
+from tamis.rank.engine.export import discard, export, unsupported
+from tamis.rank.engine.request import RequestFields, RequestNetwork
+from tamis.rank.engine.session import FOLDER
+
+__all__ = [
+    "FOLDER",
+    "Engine",
+    "RequestFields",
+    "RequestNetwork",
+    "discard",
+    "export",
+    "unsupported",
+]

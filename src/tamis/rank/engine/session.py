@@ -1,0 +1,82 @@
+"""An exported ranker, open and warm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.schema import MissingExtraError, VersionError
+
+FOLDER, GRAPH, ABOUT = "engine", "scoring.onnx", "engine.json"
+
+
+class Session:
+    """Runs `directory/engine/scoring.onnx` with ONNX Runtime, in the calling thread by default.
+
+    Args:
+        directory: the ranker's.
+        threads: threads of one run; requests may run side by side on the same session.
+
+    Raises VersionError where the file is missing or damaged, MissingExtraError without the package
+    `onnxruntime`.
+    """
+
+    def __init__(self, directory: Path, threads: int = 1) -> None:
+        folder = directory / FOLDER
+        for file in (folder / ABOUT, folder / GRAPH):
+            if not file.is_file():
+                raise VersionError(
+                    f"{file} is missing: the ranker's scoring engine is incomplete; train again, "
+                    'or set engine = "torch"'
+                )
+        try:
+            import onnxruntime  # here, for it is needed by nobody else
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                "the scoring engine needs the package onnxruntime: pip install onnxruntime, or set "
+                'engine = "torch"'
+            ) from error
+        try:
+            self.names: tuple[str, ...] = tuple(json.loads((folder / ABOUT).read_text())["inputs"])
+            self._session: Any = onnxruntime.InferenceSession(
+                str(folder / GRAPH), _options(onnxruntime, threads), ["CPUExecutionProvider"]
+            )
+            self._wanted = [i.name for i in self._session.get_inputs()]
+            if unknown := set(self._wanted) - set(self.names):
+                raise ValueError(f"it wants {', '.join(sorted(unknown))}")
+        except Exception as error:  # the runtime raises errors of many kinds
+            raise VersionError(
+                f"{folder / GRAPH} is damaged or was written by another version ({error}); train "
+                'again, or set engine = "torch"'
+            ) from error
+        self._warm_up()
+
+    def run(self, tensors: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The file's one output for tensors by name; those it does not read are passed over."""
+        return self._session.run(None, {name: tensors[name] for name in self._wanted})[0]  # type: ignore[no-any-return]
+
+    def _warm_up(self) -> None:
+        """A run on zeros: the first one plans memory."""
+        kinds = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
+        self.run(
+            {
+                tensor.name: np.zeros(
+                    [d if isinstance(d, int) else 500 for d in tensor.shape], kinds[tensor.type]
+                )
+                for tensor in self._session.get_inputs()
+            }
+        )
+
+
+def _options(runtime: Any, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that wait by spinning take the processor from other requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -1,0 +1,202 @@
+"""The scoring engine answers as PyTorch does: every ranker, any number of candidates."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.cascade import registry
+from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
+from tamis.rank.backbone import Backbone, BackboneConfig, Network
+from tamis.rank.engine import Engine, RequestNetwork, export
+from tamis.rank.engine.gather import Gather
+from tamis.schema import Side
+
+TABLES = (
+    TableRange("user", 0, 9),
+    TableRange("hour", 9, 6),
+    TableRange("item", 15, 20),
+    TableRange("tag", 35, 7),
+)
+LENGTH = 5
+LAYOUT = Layout(
+    tables=TABLES,
+    ids=(
+        IdColumn("user", Side.USER, "user", 0),
+        IdColumn("hour", Side.CONTEXT, "hour", 1),
+        IdColumn("clicked", Side.USER, "item", 2, LENGTH, "mean", True),
+        IdColumn("item", Side.ITEM, "item", 7),
+        IdColumn("tags", Side.ITEM, "tag", 8, 3, "mean", True),
+    ),
+    dense=(
+        DenseColumn("activity", Side.USER, 0, 2),
+        DenseColumn("price", Side.ITEM, 2),
+        DenseColumn("rate", Side.ITEM, 3),
+        DenseColumn("found", Side.CROSS, 4, 2),
+    ),
+)
+IDS_ONLY = Layout(TABLES, LAYOUT.ids, ())
+NUMBERS_ONLY = Layout((), (), LAYOUT.dense)
+MIXED = Layout(
+    tables=TABLES,
+    ids=(
+        IdColumn("tags", Side.ITEM, "tag", 0, 3, "max", True),
+        IdColumn("user", Side.USER, "user", 3),
+        IdColumn("item", Side.ITEM, "item", 4),
+        IdColumn("clicked", Side.USER, "item", 5, LENGTH, "sum", True),
+        IdColumn("hour", Side.CONTEXT, "hour", 10),
+    ),
+    dense=(DenseColumn("price", Side.ITEM, 0), DenseColumn("activity", Side.USER, 1, 2)),
+)
+"""Sides in no order, as a frame declares them."""
+SMALL = {"embedding_dim": 4}
+RANKERS = {
+    name: cls for name, cls in registry.available("rank").items() if issubclass(cls, Backbone)
+}
+
+
+def network(name: str, layout: Layout, tasks: int = 1, **options) -> Network:
+    """A ranker's network with weights drawn at random, batch statistics too."""
+    cls = RANKERS[name]
+    small = {"hidden_units": (8, 6)} if issubclass(cls.Config, BackboneConfig) else {}
+    if cls.Config().sequence != "mean" and not any(c.ragged for c in layout.ids):
+        options["sequence"] = "mean"
+    model = cls(**{**SMALL, **small, **options})
+    module = model.build(layout, tasks, torch.Generator().manual_seed(1)).eval()
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.normal_(0.0, 0.4, generator=draw)
+        for key, tensor in module.state_dict().items():
+            if key.endswith("running_var"):
+                tensor.abs_().add_(0.5)
+        for start in {t.start for t in layout.tables}:
+            module.inputs.table.weight[start] = 0.0
+    return module
+
+
+def request(layout: Layout, n: int, seed: int, users: int = 1, past: int = LENGTH) -> Rows:
+    """n candidates of some users: the user's block, the items' with a pointer, the candidates'."""
+    draw = np.random.default_rng(seed)
+    start = {t.name: (t.start, t.size) for t in layout.tables}
+
+    def ids(size: int, columns: list[IdColumn]) -> np.ndarray:
+        parts = []
+        for column in columns:
+            first, rows = start[column.table]
+            part = first + draw.integers(0, rows, (size, column.width))
+            if column.name == "clicked":
+                part[:, past:] = first
+            parts.append(part)
+        return np.concatenate([*parts, np.zeros((size, 0))], 1).astype(np.int32)
+
+    def dense(size: int, sides: set[Side]) -> np.ndarray:
+        width = sum(c.width for c in layout.dense if c.side in sides)
+        return draw.normal(size=(size, width)).astype(np.float32)
+
+    mine, theirs = {Side.USER, Side.CONTEXT}, {Side.ITEM}
+    user_ids = ids(users, [c for c in layout.ids if c.side in mine])
+    item_ids = ids(12, [c for c in layout.ids if c.side in theirs])
+    query = draw.integers(0, users, n).astype(np.int32)
+    item = draw.integers(0, 12, n).astype(np.int32)
+    none = np.empty((n, 0), np.int32)
+    blocks = [
+        Block(user_ids, dense(users, mine), query),
+        Block(item_ids, dense(12, theirs), item),
+        Block(none, dense(n, {Side.CROSS})),
+    ]
+    return Rows(layout, blocks, n)
+
+
+def reference(net: Network, rows: Rows) -> np.ndarray:
+    with torch.inference_mode():
+        return net(rows.take(torch.arange(len(rows)))).numpy()
+
+
+@cache
+def opened(name: str, **options) -> tuple[Network, Engine]:
+    net = network(name, LAYOUT, **options)
+    directory = Path(mkdtemp())
+    export(LAYOUT, net, directory)
+    return net, Engine(directory, LAYOUT, net)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_the_engine_equals_pytorch(name: str):
+    net, engine = opened(name, tasks=3)
+    for n in (1, 7, 500):
+        for past in (0, 2, LENGTH):
+            rows = request(LAYOUT, n, seed=n + past, past=past)
+            scored = engine.logits(rows)
+            assert scored is not None
+            assert scored.shape == (n, 3)
+            np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_the_request_form_equals_the_network(name: str):
+    """Without an export: layouts and options at little cost."""
+    kinds = [{"sequence": kind} for kind in ("mean", "din", "bst")]
+    if issubclass(RANKERS[name].Config, BackboneConfig):
+        kinds += [{"lhuc": True, "batch_norm": True}, {"lhuc": ("item", "user")}]
+        kinds += [{"activation": a} for a in ("prelu", "dice")]
+    cases = [(LAYOUT, tasks, options) for tasks in (1, 3) for options in kinds]
+    cases += [(IDS_ONLY, 1, kinds[1]), (NUMBERS_ONLY, 1, {"sequence": "mean"})]
+    for layout, tasks, options in cases:
+        net = network(name, layout, tasks, **options)
+        for n, past in ((2, 3), (7, 0)):
+            check_form(net, request(layout, n, seed=n, past=past))
+
+
+def check_form(net: Network, rows: Rows) -> None:
+    form = RequestNetwork(rows.layout, net).eval()
+    gather = Gather(rows.layout, net.inputs)
+    arrays = {**gather.user(rows, 0), **gather.candidates(rows, np.arange(len(rows)))}
+    with torch.inference_mode():
+        scored = form(*(torch.from_numpy(arrays[name]) for name in form.names)).numpy()
+    np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4, rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    users=st.integers(1, 5),
+    past=st.integers(0, LENGTH),
+    seed=st.integers(0, 2**20),
+)
+def test_many_users_are_scored_one_by_one_or_not_at_all(n: int, users: int, past: int, seed: int):
+    net, engine = opened("deepfm", tasks=3)
+    rows = request(LAYOUT, n, seed, users, past)
+    scored = engine.logits(rows)
+    asked = len(np.unique(rows.blocks[0].pointer)) if users > 1 else 0
+    assert (scored is None) == (asked * 16 > n)
+    if scored is not None:
+        np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4, rtol=1e-5)
+
+
+def test_sides_in_any_order_of_columns():
+    """The columns of a side need not stand together; the rows' block is then one."""
+    net = network("deepfm", MIXED, 2, lhuc=True)
+    rows = mixed(6)
+    check_form(net, rows)
+    check_form(network("dcnv2", MIXED, 2), rows)
+
+
+def mixed(n: int) -> Rows:
+    """Rows of one user in a single block."""
+    draw = np.random.default_rng(0)
+    start = {t.name: (t.start, t.size) for t in TABLES}
+    parts = []
+    for column in MIXED.ids:
+        first, size = start[column.table]
+        part = first + draw.integers(0, size, (n, column.width))
+        parts.append(part if column.side is Side.ITEM else np.repeat(part[:1], n, 0))
+    dense = draw.normal(size=(n, 3)).astype(np.float32)
+    dense[:, 1:] = dense[0, 1:]
+    return Rows(MIXED, [Block(np.concatenate(parts, 1).astype(np.int32), dense)], n)
