@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from tamis.features import Rows
-from tamis.train import Estimator, EstimatorConfig
+from tamis.train import Estimator, EstimatorConfig, FrameModel
 
 
 class Teachable(BaseModel):
@@ -26,17 +26,21 @@ class PrerankConfig(Teachable, EstimatorConfig):
     """Hyper-parameters that every trained pre-ranker has."""
 
 
-class Preranker(Estimator):
-    """A trained scorer that may have a teacher."""
-
-    Config: ClassVar[type[BaseModel]] = PrerankConfig
+class Taught(FrameModel):
+    """A scorer that may have a teacher: put before the model that it teaches."""
 
     def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Self:
         """Learns labels mixed with `context.teacher`'s predictions; stops by true labels alone."""
         teacher = getattr(context, "teacher", None)
         if teacher is not None and self.config.teacher > 0:
             rows = taught(rows, tasks, teacher, self.config.teacher, self.rates)
-        return super().fit_rows(rows, valid, tasks, context)
+        return super().fit_rows(rows, valid, tasks, context)  # type: ignore[safe-super]
+
+
+class Preranker(Taught, Estimator):
+    """A trained module that may have a teacher."""
+
+    Config: ClassVar[type[BaseModel]] = PrerankConfig
 
 
 def taught(

@@ -22,6 +22,7 @@ from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
 from tamis.train.tasks import Heads, check_labels, task_configs
+from tamis.train.trees import Trees, TreesConfig, need_lightgbm
 
 __all__ = [
     "SAMPLERS",
@@ -51,6 +52,8 @@ __all__ = [
     "ScorerConfig",
     "Source",
     "TaskObjective",
+    "Trees",
+    "TreesConfig",
     "WholeAdam",
     "auc",
     "batches",
@@ -65,6 +68,7 @@ __all__ = [
     "log_loss",
     "monotone",
     "native_bfloat16",
+    "need_lightgbm",
     "peak_mb",
     "platt",
     "predict",
