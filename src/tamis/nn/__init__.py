@@ -1,10 +1,12 @@
 """Layers and losses, pure tensor code: the only embeddings, pooling, MLPs and crosses."""
 
 from tamis.nn.attention import SelfAttention, causal_mask, time_buckets
+from tamis.nn.candidate_transformer import CandidateTransformer
 from tamis.nn.cross import MatrixCross, VectorCross
 from tamis.nn.crossed import CrossedColumns
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
+from tamis.nn.grouped import GroupedLinear, TaskTowers
 from tamis.nn.interaction import Bilinear, SENet, pair_products
 from tamis.nn.kernels import pool_forward
 from tamis.nn.layers import (
@@ -42,6 +44,7 @@ from tamis.nn.sequence import (
     real_positions,
 )
 from tamis.nn.softmax import Workspace, chunked_cross_entropy
+from tamis.nn.target_attention import TargetAttention, dot_scores, masked_weights, weighted_sum
 
 __all__ = [
     "ACTIVATIONS",
@@ -49,23 +52,28 @@ __all__ = [
     "BatchNorm",
     "Bilinear",
     "ByteDropout",
+    "CandidateTransformer",
     "CrossedColumns",
     "Dice",
     "FieldPooling",
     "FusedEmbedding",
     "GRUEncoder",
+    "GroupedLinear",
     "LearnedPositions",
     "MatrixCross",
     "PoolPlan",
     "RowGradient",
     "SENet",
     "SelfAttention",
+    "TargetAttention",
+    "TaskTowers",
     "TransformerEncoder",
     "VectorCross",
     "Workspace",
     "binary_cross_entropy",
     "causal_mask",
     "chunked_cross_entropy",
+    "dot_scores",
     "fm_second_order",
     "full_softmax",
     "fused_table",
@@ -78,6 +86,7 @@ __all__ = [
     "log_odds_of_product",
     "masked_logsumexp",
     "masked_mean",
+    "masked_weights",
     "pad_rows",
     "pair_products",
     "pairwise_hinge",
@@ -89,5 +98,6 @@ __all__ = [
     "shared_softmax",
     "time_buckets",
     "unit_rows",
+    "weighted_sum",
     "zero_linear",
 ]

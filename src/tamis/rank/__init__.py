@@ -1,24 +1,37 @@
 """Rank: one file per backbone."""
 
+from tamis.rank.bst import BST, BSTConfig
 from tamis.rank.dcn import DCN, DCNConfig
 from tamis.rank.dcnv2 import DCNv2, DCNv2Config
 from tamis.rank.deepfm import DeepFM, DeepFMConfig
+from tamis.rank.din import DIN, DINConfig
 from tamis.rank.dnn import DNN, DNNConfig
 from tamis.rank.fibinet import FiBiNET, FiBiNETConfig
 from tamis.rank.fm import FM, FMConfig
+from tamis.rank.gates import GateReport
 from tamis.rank.gbdt import GBDT, GBDTConfig
+from tamis.rank.last_n import LastN, LastNConfig
 from tamis.rank.lr import LR, LRConfig
+from tamis.rank.mmoe import MMoE, MMoEConfig
+from tamis.rank.ple import PLE, PLEConfig
+from tamis.rank.ppnet import PPNet, PPNetConfig
+from tamis.rank.shared_bottom import SharedBottom, SharedBottomConfig
 from tamis.rank.wide_deep import WideDeep, WideDeepConfig
 
 __all__ = [
+    "BST",
     "DCN",
+    "DIN",
     "DNN",
     "FM",
     "GBDT",
     "LR",
+    "PLE",
+    "BSTConfig",
     "DCNConfig",
     "DCNv2",
     "DCNv2Config",
+    "DINConfig",
     "DNNConfig",
     "DeepFM",
     "DeepFMConfig",
@@ -26,7 +39,17 @@ __all__ = [
     "FiBiNET",
     "FiBiNETConfig",
     "GBDTConfig",
+    "GateReport",
     "LRConfig",
+    "LastN",
+    "LastNConfig",
+    "MMoE",
+    "MMoEConfig",
+    "PLEConfig",
+    "PPNet",
+    "PPNetConfig",
+    "SharedBottom",
+    "SharedBottomConfig",
     "WideDeep",
     "WideDeepConfig",
 ]

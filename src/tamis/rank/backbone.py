@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tamis.features import Batch, IdColumn, Layout, Rows
 from tamis.nn import CrossedColumns, FieldPooling, fused_table
 from tamis.rank.fields import Fields, Shape
-from tamis.rank.sequence import sequence_block
+from tamis.rank.sequence import SequenceConfig, sequence_block, trimmed
 from tamis.rank.tower import Tower
 from tamis.schema import ConfigError, MissingExtraError, Side, TrainingError, VersionError
 from tamis.train import Estimator, EstimatorConfig
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 log = logging.getLogger("tamis.rank")
+NO_HISTORY = (
+    "no feature is a history of items that shares the table of an item's id; declare a "
+    "VarLenSparseFeat with `shares` (and, in a project, `history`)"
+)
 
 
-class InputsConfig(EstimatorConfig):
+class InputsConfig(SequenceConfig, EstimatorConfig):
     """The inputs that neural rankers have in common."""
 
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -36,9 +40,6 @@ class InputsConfig(EstimatorConfig):
     """Share of hidden values dropped in training."""
     init_std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of the initial embeddings."""
-    sequence: Literal["mean", "din", "bst"] = "mean"
-    """How a history of items meets the candidate: by its mean, by target attention (DIN), or by a
-    transformer over it and the candidate (BST)."""
     engine: Literal["auto", "onnx", "torch"] = "auto"
     """What scores requests: ONNX Runtime where the version has an export of the ranker and PyTorch
     otherwise, which the answer then calls degraded; ONNX Runtime or an error; or PyTorch."""
@@ -59,7 +60,10 @@ class BackboneConfig(InputsConfig):
     batch_norm: bool = False
     """Normalise over the batch before each activation."""
     lhuc: bool | tuple[str, ...] = False
-    """Features whose vectors gate every hidden layer (LHUC, PPNet); true = all of the user's."""
+    """Features whose vectors gate every hidden layer (LHUC, PPNet); true = all of the user's, but
+    for histories that meet the candidate."""
+    lhuc_gradient: bool = False
+    """Whether the gates teach those vectors; PPNet's do not, so that ids keep their meaning."""
 
 
 class Inputs(nn.Module):
@@ -79,27 +83,25 @@ class Inputs(nn.Module):
     ) -> None:
         super().__init__()
         dim = config.embedding_dim
-        lhuc = config.lhuc if isinstance(config, BackboneConfig) else False
+        gated = config if isinstance(config, BackboneConfig) else None
         self.table = fused_table(
             layout, dim + first, init_std=config.init_std, zero_columns=first, generator=generator
         )
         pairs = [] if config.sequence == "mean" else histories(layout)
         if config.sequence != "mean" and not pairs:
-            raise ConfigError(
-                f"sequence = {config.sequence!r}: no feature is a history of items that shares the "
-                "table of an item's id; declare a VarLenSparseFeat with `history` and `shares`"
-            )
+            raise ConfigError(f"sequence = {config.sequence!r}: {NO_HISTORY}")
         past = {history.name for history, _ in pairs}
         pooled = [c.name for c in layout.ids if c.name not in past]
         self.pooling = FieldPooling(layout, pooled if past else None)
         self.pairs = pairs
         self.pads = [layout.table[history.table].start for history, _ in pairs]
         self.meets: nn.ModuleList = nn.ModuleList(
-            sequence_block(config.sequence, dim, history.width, config.dropout, generator)
+            sequence_block(config, dim, history.width, config.dropout, generator)
             for history, _ in pairs
         )
         names = (*pooled, *(history.name for history, _ in pairs))
-        self.gates = _gate_fields(layout, names, lhuc)
+        self.gates = _gate_fields(layout, names, len(pooled), gated.lhuc) if gated else []
+        self._gates_teach = gated is not None and gated.lhuc_gradient
         self.shape = Shape(names, dim, layout.dense_width, len(self.gates) * dim)
         self.crossed: CrossedColumns | None = None
         """First-order weights of crossed columns, set by a backbone that has such."""
@@ -111,16 +113,23 @@ class Inputs(nn.Module):
             for (history, target), pad, block in zip(
                 self.pairs, self.pads, self.meets, strict=True
             ):
-                ids = batch.ids[:, history.first : history.first + history.width]  # (B, L)
-                past = self.table(ids)[..., : self.shape.dim]  # (B, L, dim)
+                ids = batch.ids[:, history.first : history.first + history.width]
+                ids, real = trimmed(ids, pad)  # each (B, L)
+                past = self.table(ids)  # (B, L, dim + first)
+                past = past if self.table.dim == self.shape.dim else past[..., : self.shape.dim]
                 candidate = vectors[:, self.shape.names.index(target.name)]  # (B, dim)
-                met.append(block(candidate, past, ids != pad).unsqueeze(1))
+                met.append(block(candidate, past, real).unsqueeze(1))
             vectors = torch.cat(met, 1)
             first = torch.cat([first, first.new_zeros(len(first), len(met) - 1, first.shape[2])], 1)
         if self.crossed is not None:
             first = torch.cat([first, self.crossed(batch.ids)], 1)
-        gate = vectors[:, self.gates].flatten(1).detach() if self.gates else None
-        return Fields(vectors, batch.dense, first, gate)
+        return Fields(vectors, batch.dense, first, self._gate(vectors))
+
+    def _gate(self, vectors: Tensor) -> Tensor | None:
+        if not self.gates:
+            return None
+        gate = vectors[:, self.gates].flatten(1)  # (B, G)
+        return gate if self._gates_teach else gate.detach()
 
 
 class Network(nn.Module):
@@ -226,17 +235,31 @@ class Backbone(Estimator):
 
 
 def histories(layout: Layout) -> list[tuple[IdColumn, IdColumn]]:
-    """(history, the candidate's feature of the same table), for every history in the layout."""
-    singles = {c.table: c for c in layout.ids if not c.ragged and c.side is Side.ITEM}
-    return [(c, singles[c.table]) for c in layout.ids if c.ragged and c.table in singles]
+    """(history, the candidate's feature of the same table), for every history in the layout.
+
+    A frame's columns may be of neither side: what shares its table with lists is the candidate's.
+    """
+    singles = {c.table: c for c in layout.ids if not c.ragged and c.side is Side.CONTEXT}
+    singles |= {c.table: c for c in layout.ids if not c.ragged and c.side is Side.ITEM}
+    lists = [c for c in layout.ids if c.ragged and c.side is not Side.ITEM]
+    return [(c, singles[c.table]) for c in lists if c.table in singles]
 
 
-def _gate_fields(layout: Layout, names: tuple[str, ...], lhuc: bool | tuple[str, ...]) -> list[int]:
+def _gate_fields(
+    layout: Layout, names: tuple[str, ...], pooled: int, lhuc: bool | tuple[str, ...]
+) -> list[int]:
+    """Places of the fields that gate; the first `pooled` names do not meet the candidate."""
     if lhuc is False:
         return []
     side = {c.name: c.side for c in layout.ids}
     if lhuc is True:
-        return [k for k, name in enumerate(names) if side[name] is Side.USER]
+        own = [k for k, name in enumerate(names[:pooled]) if side[name] is Side.USER]
+        if not own:
+            raise ConfigError(
+                "lhuc = true: no id feature is the user's, so nothing would gate; name features in "
+                f"lhuc ({', '.join(names)}), or declare one of the user"
+            )
+        return own
     for name in lhuc:
         if name not in names:
             raise ConfigError(f"lhuc names {name!r}: id features are {', '.join(names)}")

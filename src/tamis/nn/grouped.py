@@ -1,0 +1,77 @@
+"""Several layers of one shape side by side, as one batched product."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GroupedLinear(nn.Module):
+    """G linear layers of their own weights, group g's on group g's input: one batched product.
+
+    Args:
+        groups: G.
+        in_features: width of each input.
+        out_features: width of each output.
+        generator: source of the initial weights (torch's default law of a linear layer).
+    """
+
+    def __init__(
+        self,
+        groups: int,
+        in_features: int,
+        out_features: int,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        bound = max(in_features, 1) ** -0.5
+        shapes = (groups, in_features, out_features), (groups, 1, out_features)
+        weight, bias = (
+            torch.empty(shape).uniform_(-bound, bound, generator=generator) for shape in shapes
+        )
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, G, out) of (B, G, in)."""
+        return torch.baddbmm(self.bias, x.transpose(0, 1), self.weight).transpose(0, 1)
+
+
+class TaskTowers(nn.Module):
+    """Hidden layers of each task on its own input, and its logits.
+
+    Args:
+        in_features: width of a task's input.
+        hidden_units: widths of a tower's hidden layers; () = the logits read the input itself.
+        widths: logits of each task.
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_units: tuple[int, ...],
+        widths: tuple[int, ...],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        units = (in_features, *hidden_units)
+        self.layers = nn.ModuleList(
+            GroupedLinear(len(widths), before, after, generator=generator)
+            for before, after in zip(units, hidden_units, strict=False)
+        )
+        bound = max(units[-1], 1) ** -0.5
+        weight = torch.empty(sum(widths), units[-1]).uniform_(-bound, bound, generator=generator)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(sum(widths)))
+        owner = [t for t, width in enumerate(widths) for _ in range(width)]
+        self.register_buffer("owner", torch.tensor(owner), persistent=False)
+        self.one_each = owner == list(range(len(widths)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L) logits of (B, T, in)."""
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        each = x if self.one_each else x.index_select(1, self.owner)
+        return (each * self.weight.to(x.dtype)).sum(-1) + self.bias.to(x.dtype)
