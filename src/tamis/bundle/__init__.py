@@ -1,5 +1,5 @@
 """A version of the whole service in one directory: write, verify, open, publish."""
 
-from tamis.bundle.version import Draft, Kind, Manifest, Version, Versions
+from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions
 
-__all__ = ["Draft", "Kind", "Manifest", "Version", "Versions"]
+__all__ = ["MANIFEST", "Draft", "Kind", "Manifest", "Version", "Versions"]

@@ -10,12 +10,13 @@ from tamis.events.guess import Guess, guess_config, write_guess
 from tamis.events.holdout import Holdout, by_time, carve, given, leave_one_out
 from tamis.events.labels import Labels, bucketed, codes_of, spread
 from tamis.events.log import UNKNOWN, Dataset, Events, Table
+from tamis.events.plain import read_frame, write_frame
 from tamis.events.ragged import Ragged
 from tamis.events.read import read_dataset, read_items
 from tamis.events.rejects import Rejects
 from tamis.events.sequences import at_least, read_interactions, read_pairs, read_sequences
 from tamis.events.split import Window, cuts, happened, test_cut, windows
-from tamis.events.tables import item_categories
+from tamis.events.tables import id_text, item_categories
 from tamis.events.times import parse_times
 
 __all__ = [
@@ -52,11 +53,13 @@ __all__ = [
     "given",
     "guess_config",
     "happened",
+    "id_text",
     "item_categories",
     "leave_one_out",
     "materialise",
     "parse_times",
     "read_dataset",
+    "read_frame",
     "read_interactions",
     "read_items",
     "read_pairs",
@@ -64,5 +67,6 @@ __all__ = [
     "spread",
     "test_cut",
     "windows",
+    "write_frame",
     "write_guess",
 ]

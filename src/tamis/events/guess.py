@@ -18,7 +18,7 @@ from tamis.events.describe import (
     list_separator,
 )
 from tamis.events.files import COMPRESSED, RawTable, format_of, read_raw
-from tamis.events.tables import infer_types
+from tamis.events.plain import infer_types
 from tamis.events.times import parse_times
 from tamis.schema import DataError, parse_config, write_config
 

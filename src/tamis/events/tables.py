@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.events.files import RawTable, read_raw, unseparated
 from tamis.events.log import Table
+from tamis.events.plain import inferred
 from tamis.events.rejects import Rejects, Sieve
 from tamis.events.times import parse_times
 from tamis.schema import ConfigError, DataError, TableConfig, suggest
@@ -190,29 +191,8 @@ def _typed(frame: pl.DataFrame, sieve: Sieve, numeric: set[str], text: bool) -> 
         elif column.name in numeric:
             columns.append(_number(column, sieve))
         else:
-            columns.append(_inferred(column) if text else column)
+            columns.append(inferred(column) if text else column)
     return pl.DataFrame(columns) if columns else frame
-
-
-def infer_types(frame: pl.DataFrame) -> pl.DataFrame:
-    """A frame of texts with each column in the type that all its values have."""
-    return frame.select([_inferred(column) for column in frame])
-
-
-def _inferred(column: pl.Series) -> pl.Series:
-    """Int64 or Float64 where every value is one; text with leading zeros (zip codes) stays text."""
-    if column.null_count() == len(column):
-        return column
-    head = column.drop_nulls().head(100)
-    if head.cast(pl.Float64, strict=False).null_count():
-        return column
-    if bool(column.str.contains(r"^[-+]?0\d").any()):
-        return column
-    for dtype in (pl.Int64, pl.Float64):
-        cast = column.cast(dtype, strict=False)
-        if cast.null_count() == column.null_count():
-            return cast.fill_nan(None) if dtype == pl.Float64 else cast
-    return column
 
 
 def _number(column: pl.Series, sieve: Sieve) -> pl.Series:

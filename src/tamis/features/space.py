@@ -73,6 +73,11 @@ class FeatureSpace:
         return self._fitted.recipes
 
     @property
+    def recall_columns(self) -> tuple[str, ...]:
+        """Recall's `rank:…` and `score:…` columns that are among the inputs of `rows`."""
+        return tuple(column.name for column in self._fitted.interest.columns)
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         return self._fitted.encoders.features
 

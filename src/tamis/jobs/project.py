@@ -13,8 +13,10 @@ from tamis.events import Dataset, Finding, Rejects, examine, read_dataset, read_
 from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
 
 if TYPE_CHECKING:
+    from tamis.jobs.comparison import Comparison
     from tamis.jobs.evaluation import Evaluation
     from tamis.jobs.offline_recall import RecallReport
+    from tamis.jobs.scoring import Scored
     from tamis.jobs.training import TrainReport
     from tamis.jobs.versioning import VersionLine
 
@@ -90,6 +92,18 @@ class Project:
         from tamis.jobs.offline_recall import recall
 
         return recall(self.root, **{"all_users": True, **options})
+
+    def compare_rank(self, **options: Any) -> Comparison:
+        """Several rankers on the rows by which `train` chooses; see `jobs.compare_rank`."""
+        from tamis.jobs.comparison import compare_rank
+
+        return compare_rank(self.root, **options)
+
+    def score(self, table: Any, out: Path | str, **options: Any) -> Scored:
+        """The ranker's scores of a table's rows, written to `out`; see `jobs.score`."""
+        from tamis.jobs.scoring import score
+
+        return score(self.root, table, out, **options)
 
     def versions(self, **options: Any) -> Sequence[VersionLine]:
         """The project's versions, oldest first; see `jobs.versions`."""

@@ -18,7 +18,16 @@ import numpy as np
 
 import tamis
 from tamis.bundle import Kind, Version, Versions
-from tamis.cascade import FitContext, Hydrate, Parts, Retrieval, raw_numbers, registry, tasks_of
+from tamis.cascade import (
+    FitContext,
+    Hydrate,
+    Parts,
+    Retrieval,
+    raw_numbers,
+    registry,
+    tasks_of,
+    value_of,
+)
 from tamis.events import Dataset, Window, test_cut, windows
 from tamis.features import (
     FeatureSpace,
@@ -39,7 +48,7 @@ from tamis.jobs.replay import (
     replay_window,
 )
 from tamis.jobs.steps import Steps
-from tamis.schema import ConfigError, ProjectConfig, StageConfig, TrainingError
+from tamis.schema import ConfigError, ProjectConfig, StageConfig, TaskConfig, TrainingError
 
 IMPRESSIONS = 5_000_000
 """Most impressions per window that the ranker learns from, the latest ones."""
@@ -68,24 +77,54 @@ class TrainReport:
 
 
 def train(
-    project: Path | str, *, only: str | None = None, device: str = "cpu", progress: bool = False
+    project: Path | str,
+    *,
+    only: str | None = None,
+    stage: str | None = None,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> TrainReport:
     """Trains a project's evaluation and serving version and publishes them.
 
-    only: "evaluation" or "serving" for one of the two. Raises ConfigError, DataError and
-    TrainingError with the place and the cure; what was published before stays whole.
+    only: "evaluation" or "serving" for one of the two. stage: "rank" refits the ranker alone; all
+    else is taken from the published versions (`jobs.rank_training`). Raises ConfigError, DataError
+    and TrainingError with the place and the cure; what was published before stays whole.
     """
     kinds = [Kind.EVALUATION, Kind.SERVING]
     if only is not None:
         if only not in list(Kind):
             raise ConfigError(f"only = {only!r}: it is 'evaluation' or 'serving'")
         kinds = [Kind(only)]
-    trainer = _Trainer(Project(Path(project)), device, progress)
-    return trainer.run(kinds)
+    if stage not in (None, "rank"):
+        raise ConfigError(f"stage = {stage!r}: it is 'rank', or none for the whole cascade")
+    if stage == "rank":
+        from tamis.jobs.rank_training import RankTrainer
+
+        return RankTrainer(Project(Path(project)), device, progress).run(kinds)
+    return Trainer(Project(Path(project)), device, progress).run(kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceRows:
+    """What settings are chosen by: ranking rows before the validation window, and that window's."""
+
+    rows: Rows
+    valid: Rows
+    tasks: Sequence[TaskConfig]
+    window: Window
+    """The validation window."""
+
+
+def choice_rows(project: Project, device: str = "cpu") -> ChoiceRows:
+    """The rows by which `train` chooses the ranker's settings; see `ChoiceRows`."""
+    trainer = Trainer(project, device, progress=False)
+    trainer.steps = Steps(False)
+    trainer.read()
+    return trainer.choice_rows()
 
 
 @dataclass
-class _Trainer:
+class Trainer:
     """One run: data, replays and channels are made once and shared by both versions."""
 
     project: Project
@@ -99,15 +138,8 @@ class _Trainer:
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
         self.steps = Steps(self.progress)
-        with self.steps, self.meter.stage("read") as noted:
-            self.steps.begin("read the tables")
-            self.config, self.data = self.project.config, self.project.data
-            noted["samples"] = len(self.data.events)
-            self.windows = windows(self.config.split, self.data.events)
-            self.test_cut = test_cut(self.config.split, self.data.events)
-            self.histories = Histories.of(self.data)
-            self.impressions = has_impressions(self.data)
         with self.steps:
+            self.read()
             settings, validation, curves = self._choose()
             published = {
                 kind.value: self._version(kind, settings, validation, curves).name for kind in kinds
@@ -136,8 +168,20 @@ class _Trainer:
                     f"{replay.left_out:,} more were left out"
                 )
 
-    def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Fits the scorers on all windows but the last, stopped by the last."""
+    def read(self) -> None:
+        """The tables, and what is the same for all that follows."""
+        with self.meter.stage("read") as noted:
+            self.steps.begin("read the tables")
+            self.config, self.data = self.project.config, self.project.data
+            value_of(self.config, self.data.items)  # a fault of fusion is told before the work
+            noted["samples"] = len(self.data.events)
+            self.windows = windows(self.config.split, self.data.events)
+            self.test_cut = test_cut(self.config.split, self.data.events)
+            self.histories = Histories.of(self.data)
+            self.impressions = has_impressions(self.data)
+
+    def choice_rows(self) -> ChoiceRows:
+        """Rows of all windows but the last, and those of the last."""
         *earlier, last = self.windows
         if not earlier:
             raise TrainingError(
@@ -145,12 +189,18 @@ class _Trainer:
                 "learn from and rows to stop by; raise [split] windows, or give a longer log"
             )
         space, _ = self._space(last.start, earlier)
-        rows, valid = self._rows(space, earlier), self._rows(space, [last])
+        tasks = tasks_of(self.config)
+        return ChoiceRows(self._rows(space, earlier), self._rows(space, [last]), tasks, last)
+
+    def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Fits the scorers on all windows but the last, stopped by the last."""
+        made = self.choice_rows()
+        rows, valid = made.rows, made.valid
         settings: dict[str, Any] = {}
         validation: dict[str, Any] = {}
         curves: dict[str, Any] = {}
         teacher: Any = None
-        for stage in self._scorers():
+        for stage in self.scorers():
             with self.meter.stage(f"{stage}: choose") as noted:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
                 scorer = self._fit_scorer(stage, {}, rows, valid, teacher)
@@ -175,7 +225,7 @@ class _Trainer:
         retrieval = self._retrieval(cut)
         rows = self._rows(space, shown)
         scorers: dict[str, Any] = {}
-        for stage in self._scorers():
+        for stage in self.scorers():
             with self.meter.stage(stage) as noted:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
                 teacher = scorers.get("rank")
@@ -223,7 +273,7 @@ class _Trainer:
         versions.publish(version)
         return version
 
-    def _scorers(self) -> list[str]:
+    def scorers(self) -> list[str]:
         """The ranker first: the pre-ranker may learn from it."""
         return ["rank", "prerank"] if self.config.cascade.prerank else ["rank"]
 

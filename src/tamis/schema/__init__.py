@@ -24,7 +24,7 @@ from tamis.schema.errors import (
     VersionError,
 )
 from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
-from tamis.schema.load import FILE_NAME, load_config, parse_config, suggest
+from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features, suggest
 from tamis.schema.task_checks import check_tasks
 from tamis.schema.tasks import (
     chain,
@@ -70,6 +70,7 @@ __all__ = [
     "dump_config",
     "load_config",
     "parse_config",
+    "parse_features",
     "prediction_names",
     "product",
     "suggest",

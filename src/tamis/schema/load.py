@@ -7,9 +7,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from tamis.schema.checks import Problem, cross_checks
@@ -24,7 +24,7 @@ from tamis.schema.config import (
     TaskConfig,
 )
 from tamis.schema.errors import ConfigError
-from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
 from tamis.schema.lines import KeyLines
 
 FILE_NAME = "tamis.toml"
@@ -87,6 +87,24 @@ def parse_config(
     if config is None or problems:
         raise ConfigError(_report(Path(path), problems, lines))
     return config
+
+
+def parse_features(data: Mapping[str, Any], path: Path | str) -> tuple[Feature, ...]:
+    """The [[features]] of a document, as in `tamis.toml`. Raises ConfigError with all faults."""
+    listed = {"features": data.get("features", ())}
+    if not listed["features"]:
+        raise ConfigError(
+            f"{path}: it has no [[features]]; declare at least one, with kind and name"
+        )
+    try:
+        return _Features.model_validate(listed).features
+    except ValidationError as error:
+        problems = [_problem(detail, listed) for detail in error.errors(include_url=False)]
+        raise ConfigError(_report(Path(path), problems, None)) from error
+
+
+class _Features(BaseModel):
+    features: tuple[Annotated[Feature, Field(discriminator="kind")], ...]
 
 
 def suggest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:

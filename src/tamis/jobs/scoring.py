@@ -1,0 +1,214 @@
+"""`tamis score`: what a project's ranker says of the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.bundle import Kind, Versions
+from tamis.cascade import (
+    Candidates,
+    Clock,
+    Hydrate,
+    Parts,
+    Queries,
+    queries_at,
+    raw_numbers,
+    value_of,
+)
+from tamis.events import (
+    UNKNOWN,
+    id_text,
+    parse_times,
+    read_dataset,
+    read_frame,
+    write_frame,
+)
+from tamis.features import Histories, OfflineStatistics
+from tamis.jobs.evaluation import in_rows_of
+from tamis.jobs.project import CONFIG, Project
+from tamis.jobs.row_models import ABOUT, RowModel, beside
+from tamis.jobs.steps import Steps
+from tamis.schema import ConfigError, DataError, suggest
+
+QUERIES = 2_000
+"""Users at their moments that are recalled for at once."""
+Columns = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `tamis score` wrote."""
+
+    out: Path
+    rows: int
+    columns: tuple[str, ...]
+    """Of the file: the rows' keys, then the scores."""
+    model: str
+    """The version, or the ranker, that scored."""
+    unknown: dict[str, int]
+    """Rows whose user or item it has never seen; they are scored as strangers are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "out": str(self.out)}
+
+
+def score(
+    folder: Path | str,
+    table: Path | str | pl.DataFrame,
+    out: Path | str,
+    *,
+    version: str = "serving",
+    progress: bool = False,
+) -> Scored:
+    """Scores every row of a table, in order, and writes the rows' keys and scores to `out`.
+
+    Args:
+        folder: a trained project, or what `tamis compare rank --table … --out` left.
+        table: of a project, rows of user, item and (if wanted) time, named as in [events], each
+            scored as of its time; of a ranker of rows, a table with the columns it learnt from.
+        out: .csv, .tsv, .parquet or .jsonl. One task: a column `score`; several: a column for each
+            prediction, and `value`, what fusion makes of them.
+        version: "serving" or "evaluation", of a project.
+
+    Raises ConfigError, DataError and VersionError with the place and the cure.
+    """
+    folder, out = Path(folder), Path(out)
+    with Steps(progress) as steps:
+        steps.begin("read the table")
+        frame = table if isinstance(table, pl.DataFrame) else read_frame(Path(table))
+        if RowModel.is_in(folder):
+            steps.begin("score")
+            ranker = RowModel.open(folder)
+            scored, unknown, name = ranker.score(frame), {}, ranker.use
+        elif (folder / CONFIG).is_file():
+            if version not in list(Kind):
+                raise ConfigError(f"--version {version}: it is 'serving' or 'evaluation'")
+            steps.begin("read the log")
+            scorer = _ProjectScorer(folder, Kind(version))
+            steps.begin("score")
+            scored, unknown, name = (*scorer.score(frame), scorer.name)
+        else:
+            raise ConfigError(
+                f"{folder} is no project (it holds neither {CONFIG} nor {ABOUT}): name a trained "
+                "project, or the folder that `tamis compare rank --table … --out FOLDER` left"
+            )
+        steps.begin("write")
+        write_frame(scored, out)
+    return Scored(out, len(scored), tuple(scored.columns), name, unknown)
+
+
+class _ProjectScorer:
+    """A project's ranker, with the log that features are read from, each as of a row's time."""
+
+    def __init__(self, folder: Path, kind: Kind) -> None:
+        project = Project(folder)
+        opened = Versions(folder).current(kind)
+        self.name, self.until = opened.name, opened.manifest.data_until
+        self.parts = Parts.open(opened)
+        self.config = self.parts.config
+        self.data = in_rows_of(self.parts, read_dataset(project.config, folder)[0])
+        self.histories = Histories.of(self.data)
+
+    def score(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+        """(keys and scores of every row, how many rows have an unknown user or item)."""
+        user, item, time = self._read(frame)
+        queries, candidates, order = self._asked(user, item, time)
+        made = replace(candidates, columns=self._recalled(queries, candidates))
+        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
+        raw = raw_numbers(self.config, self.parts.items)
+        rows = Hydrate(self.parts.space, statistics, raw)(queries, made)
+        scores = dict(self.parts.rank.score_rows(rows))
+        if len(scores) > 1:
+            scores["value"] = value_of(self.config, self.parts.items)(made, scores)
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        in_order = {name: column[back] for name, column in scores.items()}
+        events = self.config.events
+        keys = [c for c in (events.user, events.item, events.time) if c in frame.columns]
+        unknown = {"users": int((user == UNKNOWN).sum()), "items": int((item == UNKNOWN).sum())}
+        return beside(frame.select(keys), in_order, single=len(scores) == 1), unknown
+
+    def _read(
+        self, frame: pl.DataFrame
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """(user row, item row, ms) of every row of the table."""
+        events = self.config.events
+        for key, name in (("user", events.user), ("item", events.item)):
+            if name not in frame.columns:
+                raise DataError(
+                    f"the table has no column {name!r} ([events] {key})."
+                    f"{suggest(name, frame.columns)} It has {', '.join(frame.columns)[:400]}."
+                )
+        user = self.parts.users.rows(id_text(frame[events.user], "the table"))
+        item = self.parts.items.rows(id_text(frame[events.item], "the table"))
+        if events.time not in frame.columns:
+            return user, item, np.full(len(frame), self.until, np.int64)
+        times = parse_times(frame[events.time], events.time_unit)
+        wrong = np.flatnonzero(times.bad | times.missing)
+        if len(wrong):
+            row = int(wrong[0])
+            raise DataError(
+                f"the table's row {row + 1}: {events.time} = {frame[events.time][row]!r} is no "
+                "time; mend it, or leave the column out to score as of the version's end"
+            )
+        return user, item, times.ms
+
+    def _asked(
+        self, user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64]
+    ) -> tuple[Queries, Candidates, NDArray[np.intp]]:
+        """(one query per user and time, their candidates, the table's row of each candidate)."""
+        order = np.lexsort((time, user))
+        new = np.ones(len(order), np.bool_)
+        u, t = user[order], time[order]
+        new[1:] = (u[1:] != u[:-1]) | (t[1:] != t[:-1])
+        first = np.flatnonzero(new)
+        indptr = np.append(first, len(order)).astype(np.int64)
+        queries = queries_at(self.histories, u[first], t[first])
+        return queries, Candidates(indptr, item[order]), order
+
+    def _recalled(self, queries: Queries, asked: Candidates) -> Columns:
+        """What recall says of the asked candidates, where the ranker reads it: rank and score of
+        each channel, as it answers now; 0 and NaN where it does not find the item."""
+        names = self.parts.space.recall_columns
+        if not names:
+            return {}
+        retrieval = self.parts.cascade().retrieval
+        parts: list[dict[str, NDArray[np.generic]]] = []
+        for begin in range(0, len(queries), QUERIES):
+            end = min(begin + QUERIES, len(queries))
+            found = retrieval.recall(queries.part(begin, end), None, Clock())
+            a, b = asked.indptr[begin], asked.indptr[end]
+            query = np.repeat(np.arange(end - begin), np.diff(asked.indptr[begin : end + 1]))
+            parts.append(_looked_up(found, query, asked.item[a:b], names))
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _looked_up(
+    found: Candidates, query: NDArray[np.int64], item: NDArray[np.int32], names: tuple[str, ...]
+) -> dict[str, NDArray[np.generic]]:
+    """The recall columns of the (query, item) pairs asked for."""
+    there = pl.DataFrame(
+        {"query": found.query, "item": found.item, "place": np.arange(len(found))},
+        schema={"query": pl.Int64, "item": pl.Int32, "place": pl.Int64},
+    )
+    asked = pl.DataFrame(
+        {"query": query, "item": item}, schema={"query": pl.Int64, "item": pl.Int32}
+    )
+    place = asked.join(there, on=["query", "item"], how="left", maintain_order="left")["place"]
+    at = place.fill_null(-1).to_numpy()
+    out: dict[str, NDArray[np.generic]] = {}
+    for name in names:
+        column = found.columns.get(name)
+        missing = np.int32(0) if name.startswith("rank:") else np.float32(np.nan)
+        if column is None or not len(column):
+            out[name] = np.full(len(item), missing)
+        else:
+            out[name] = np.where(at >= 0, column[at], missing)
+    return out
