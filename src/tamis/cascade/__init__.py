@@ -5,6 +5,7 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
 from tamis.cascade.online import Embeds, Home, Precomputed, Remembers, UsesStore
 from tamis.cascade.parts import (
+    CONFIG,
     Hydrate,
     Parts,
     item_numbers,
@@ -26,16 +27,18 @@ from tamis.cascade.query import (
     Recalled,
 )
 from tamis.cascade.recommender import Answer, Place, Reason, Recommender, WhyNot
-from tamis.cascade.runner import Cascade, Outcome, Retrieval
+from tamis.cascade.runner import Cascade, Clock, Outcome, Retrieval
 from tamis.cascade.tracing import Found, Trace, trace
 from tamis.cascade.value import Value, numeric_columns, value_of
 
 __all__ = [
+    "CONFIG",
     "Answer",
     "Bool",
     "Candidates",
     "Cascade",
     "Channel",
+    "Clock",
     "Context",
     "Embeds",
     "Explains",

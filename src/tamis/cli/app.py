@@ -76,13 +76,110 @@ def train(
     only: Annotated[
         str | None, typer.Option(help="evaluation or serving; default: both versions.")
     ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(help="rank: refit the ranker alone, in the versions there are."),
+    ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Train the whole cascade: an evaluation version, and a serving version on all data."""
     from tamis.jobs import train as job
 
-    show.train(job(project, only=only, device=device, progress=show.is_terminal()), as_json)
+    report = job(project, only=only, stage=stage, device=device, progress=show.is_terminal())
+    show.train(report, as_json)
+
+
+@app.command()
+def compare(
+    stage: Annotated[str, typer.Argument(help="What is compared: rank.")],
+    project: Annotated[
+        Path | None, typer.Argument(help="The project's folder; not with --table.")
+    ] = None,
+    models: Annotated[
+        str, typer.Option(help="Rankers, by commas: deepfm,dcnv2,din,mmoe,ple; default: a few.")
+    ] = "",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, for every ranker that has the option."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="A table of labelled rows, instead of a project.")
+    ] = None,
+    valid: Annotated[
+        Path | None, typer.Option(help="With --table: judging rows; default: a random tenth.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="With --table: label columns of 0 and 1, by commas.")
+    ] = "label",
+    features: Annotated[
+        Path | None,
+        typer.Option(help="With --table: TOML file of [[features]]; default: guessed."),
+    ] = None,
+    key: Annotated[
+        str, typer.Option(help="With --table: columns that name a row, by commas.")
+    ] = "",
+    group: Annotated[
+        str | None, typer.Option(help="With --table: column of the request, for NDCG.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --table: folder to leave the best ranker in.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture; default: compare-rank.png in PROJECT or --out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --table: of the fits and the held-out rows.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Fit several rankers on the same rows: quality, training speed, latency, size in one table.
+
+    On a project: the rows by which `train` chooses its settings; nothing is published. With
+    --table: the rows of a file (`--table train.csv --valid valid.csv --label label`); --out keeps
+    the best ranker for `tamis score`.
+    """
+    from tamis.cli import show_rank
+
+    comparison = show_rank.run_comparison(
+        stage,
+        project,
+        models=models,
+        options=options or [],
+        table=table,
+        rows={
+            "valid": valid,
+            "label": label,
+            "features": features,
+            "keys": key,
+            "group": group,
+            "out": out,
+            "seed": seed,
+        },
+        plot=plot,
+        device=device,
+    )
+    show_rank.comparison(comparison, as_json)
+
+
+@app.command()
+def score(
+    folder: Annotated[
+        Path, typer.Argument(help="A trained project, or what `compare rank --out` left.")
+    ],
+    table: Annotated[Path, typer.Argument(help="Rows to score (CSV, TSV, Parquet, JSONL).")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv, .tsv, .parquet or .jsonl.")],
+    version: Annotated[str, typer.Option(help="Of a project: serving or evaluation.")] = "serving",
+    as_json: AsJson = False,
+) -> None:
+    """Score the rows of a table by the ranker: their keys and scores are written, in order.
+
+    A project's rows name a user, an item and (if wanted) a time, in the columns of its [events].
+    """
+    from tamis.cli import show_rank
+    from tamis.jobs import score as job
+
+    done = job(folder, table, out, version=version, progress=show.is_terminal())
+    show_rank.scored(done, as_json)
 
 
 @app.command()
@@ -104,7 +201,11 @@ def evaluate(
     project: ProjectDir,
     report: Annotated[
         Path | None,
-        typer.Option(help="HTML report; default: PROJECT/report.html, or channels.html."),
+        typer.Option(help="HTML report; default: PROJECT/report.html, channels.html or rank.html."),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(help="rank: judge the ranker alone, per task and segment, and calibration."),
     ] = None,
     channels: Annotated[
         bool,
@@ -132,8 +233,18 @@ def evaluate(
     """Judge the evaluation version on what came after the test cut; write an HTML report.
 
     With --channels nothing trained is used: every channel of tamis.toml is fitted on the
-    protocol's train part and judged by what it recalls of the rest.
+    protocol's train part and judged by what it recalls of the rest. With --stage rank the
+    evaluation version's ranker (and pre-ranker) is held against the rows of the test window.
     """
+    if stage is not None:
+        if stage != "rank":
+            raise ConfigError(f"--stage {stage}: it is rank; --channels judges recall")
+        if channels:
+            raise ConfigError("--stage rank and --channels judge different things: give one")
+        from tamis.jobs import evaluate_rank
+
+        ranked = evaluate_rank(project, report=report, progress=show.is_terminal())
+        return show.evaluate_rank(ranked, as_json)
     if channels:
         from tamis.jobs import evaluate_channels
 
@@ -256,15 +367,24 @@ def simulate(
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 50_000,
     days: Annotated[int, typer.Option(min=1, help="Days of traffic.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed: the same one gives the same tables.")] = 0,
+    eagerness: Annotated[
+        float, typer.Option(help="Added to the log-odds of every action; 2 = many purchases.")
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Make a project of a simulated shop and feed, with its true probabilities beside it."""
     from tamis.jobs import simulate as job
 
-    show.simulate(
-        job(out, items=items, users=users, days=days, seed=seed, progress=show.is_terminal()),
-        as_json,
+    made = job(
+        out,
+        items=items,
+        users=users,
+        days=days,
+        seed=seed,
+        eagerness=eagerness,
+        progress=show.is_terminal(),
     )
+    show.simulate(made, as_json)
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
+from tamis.evaluate.agreement import TOPS, survival
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from tamis.evaluate.channel_report import render_channels, write_channel_report
 from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, overlap, spread
+from tamis.evaluate.comparison_plot import plot_comparison
 from tamis.evaluate.full_rank import FullRank, full_rank
 from tamis.evaluate.metrics import (
     average_precision,
@@ -29,6 +31,7 @@ from tamis.evaluate.probability import (
     log_loss,
     pcoc,
 )
+from tamis.evaluate.rank_report import render_rank, write_rank_report
 from tamis.evaluate.report import write_report
 from tamis.evaluate.score_table import ScoreTable
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
@@ -50,6 +53,7 @@ __all__ = [
     "GAUC",
     "NDCG",
     "STAGES",
+    "TOPS",
     "XAUC",
     "Buckets",
     "CalibrationBin",
@@ -88,13 +92,17 @@ __all__ = [
     "overlap",
     "paired_bootstrap",
     "pcoc",
+    "plot_comparison",
     "popularity",
     "precision",
     "recall",
     "render",
     "render_channels",
+    "render_rank",
     "spread",
     "stage_loss",
+    "survival",
     "write_channel_report",
+    "write_rank_report",
     "write_report",
 ]

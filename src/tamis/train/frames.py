@@ -280,6 +280,10 @@ class FrameModel(ABC):
         prediction, and what is made of it (`like`, the product of `like|click` with `click`)."""
         return self.heads.predictions(self.log_odds(self.logits(rows)), rows)
 
+    def labelled(self, frame: Frame) -> Rows:
+        """The rows of a frame with the tasks' labels, as a fit on frames made them."""
+        return self._labelled(frame, self.heads.tasks, None)
+
     def predict(self, frame: Frame) -> Float32:
         """Probabilities of the frame's rows: (n,), or (n, T) with several labels."""
         scores = self.probabilities(self._space().rows(frame))
