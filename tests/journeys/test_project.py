@@ -65,6 +65,10 @@ def test_evaluate_prints_what_it_promises(evaluated):
     assert sum(result["stage_loss"].values()) == pytest.approx(1)
     assert {"auc", "logloss"} <= set(result["ranker"])
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
+    assert sum(result["latency_ms"]["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert {"recall:itemcf", "features", "prerank", "rank"} <= set(result["latency_ms"]["stages"])
+    survive = [result["prerank"][f"survive@{k}"] for k in (20, 50)]
+    assert 0 < survive[1] <= survive[0] <= 1 or survive == [1, 1]
     for name in (
         "read",
         "features",

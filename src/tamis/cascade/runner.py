@@ -156,6 +156,11 @@ class Cascade:
             queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
         )
 
+    def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:
+        """(n,) the ranker's fused value of any candidates, such as those that pre-rank cut."""
+        rows = self.hydrate(queries, candidates)
+        return self._valued("rank", self.rank, queries, candidates, rows, [])[1]
+
     def _prerank(
         self, queries: Queries, kept: Candidates, rows: Rows, degraded: list[str]
     ) -> tuple[Candidates, Candidates, Rows]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tamis.evaluate.agreement import TOPS
 from tamis.evaluate.stage_loss import STAGES
 
 METRICS = ("ndcg@10", "hit@10", "recall@50")
@@ -200,3 +201,26 @@ def latency(evaluation: Mapping[str, Any]) -> str:
     if threads is not None:
         say += f", on {threads:.0f} thread{'' if threads == 1 else 's'}"
     return say + (f", over {requests:,.0f} requests." if requests is not None else ".")
+
+
+def agreement(evaluation: Mapping[str, Any]) -> str:
+    """One sentence about what pre-rank's cut leaves of the ranker's best."""
+    found = evaluation.get("prerank") or {}
+    tops = {k: number(found.get(f"survive@{k}")) for k in TOPS}
+    parts = [f"{share:.1%} of its top {k}" for k, share in tops.items() if share is not None]
+    keep, candidates = number(found.get("keep")), number(found.get("candidates"))
+    if not parts or keep is None or candidates is None:
+        return ""
+    say = f"Of {candidates:,.0f} candidates pre-rank lets {keep:,.0f} through. Had the ranker seen "
+    return say + f"all of them: {' and '.join(parts)} survive the cut."
+
+
+def shares(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Share of a request's time per stage, the recall channels as one."""
+    told = (evaluation.get("latency_ms") or {}).get("shares") or {}
+    found: dict[str, float] = {}
+    for name, value in told.items():
+        share, stage = number(value), str(name).partition(":")[0]
+        if share is not None:
+            found[stage] = found.get(stage, 0.0) + share
+    return found

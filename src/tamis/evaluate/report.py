@@ -159,10 +159,12 @@ def _stage_loss(evaluation: Mapping[str, Any]) -> str:
         "Of all items that people chose after the cut: what each stage still holds, and in orange "
         "what it let go. Every item is counted at the one stage that lost it."
     )
+    cut = reading.agreement(evaluation)
     return section(
         "Where wanted items are lost",
         f'<p class="say">{escape(reading.biggest_loss(shares))}</p>'
-        + figure(plots.funnel(shares), caption),
+        + figure(plots.funnel(shares), caption)
+        + (f"<p>{escape(cut)}</p>" if cut else ""),
     )
 
 
@@ -249,9 +251,13 @@ def _latency(evaluation: Mapping[str, Any]) -> str:
     told = (evaluation.get("latency_ms") or {}).get("stages") or {}
     stages = {str(name): number(value) for name, value in told.items()}
     most = max((value or 0.0 for value in stages.values()), default=0.0)
-    lines = [("", [escape(k), bar(v, most, ".2f", on=True)]) for k, v in stages.items()]
+    share = (evaluation.get("latency_ms") or {}).get("shares") or {}
+    lines = [
+        ("", [escape(k), bar(v, most, ".2f", on=True), shown(number(share.get(k)), ".0%")])
+        for k, v in stages.items()
+    ]
     return (f'<p class="say">{say}</p>' if say else "") + (
-        table(["stage of a request", "ms"], lines) if lines else ""
+        table(["stage of a request", "ms", "share"], lines) if lines else ""
     )
 
 

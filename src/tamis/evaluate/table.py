@@ -105,6 +105,12 @@ def _quality(evaluation: Mapping[str, Any]) -> Table | None:
     if number(latency.get("p50")) is not None or number(latency.get("p99")) is not None:
         p50, p99 = (shown(number(latency.get(key)), ".2f") for key in ("p50", "p99"))
         table.add_row("a request", f"p50 {p50} ms · p99 {p99} ms")
+    spent = reading.shares(evaluation)
+    if spent:
+        table.add_row("of its time", escape(" · ".join(f"{n} {v:.0%}" for n, v in spent.items())))
+    cut = reading.agreement(evaluation)
+    if cut:
+        table.add_row("pre-rank", cut)
     table.columns[1].justify = "left"
     table.columns[1].no_wrap = False
     return table if table.row_count else None

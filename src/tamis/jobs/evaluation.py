@@ -49,6 +49,7 @@ from tamis.evaluate import (
 )
 from tamis.events import UNKNOWN, Dataset, item_categories, read_dataset
 from tamis.features import Histories, OfflineStatistics
+from tamis.jobs.agreement import agreement
 from tamis.jobs.project import Project
 from tamis.jobs.replay import has_impressions, impression_window
 from tamis.jobs.steps import Steps
@@ -66,6 +67,10 @@ EXPOSURE = (
 )
 REQUESTS = 500
 """Single requests that the latency is measured on, after a warm-up."""
+AGREED = 512
+"""Most requests in which the ranker values every candidate, to be compared with pre-rank's cut."""
+AT_ONCE = 32
+"""Of them, for all their candidates are ranked."""
 IMPRESSIONS = 2_000_000
 """Most impressions of the test window that the ranker is judged on."""
 
@@ -139,7 +144,7 @@ class _Judge:
         self.recommender, self.parts = recommender, recommender.parts
         self.config = recommender.parts.config
         # By the version's own declaration and rows: both may have changed since it was trained.
-        self.data = _in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
+        self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
         self.shown = has_impressions(self.data)
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest
@@ -176,6 +181,7 @@ class _Judge:
                 for name, other in theirs.items()
             },
             "stage_loss": stage_loss(positives, _pick_record(asked.record, known)),
+            **self._agreement(held.users[known]),
             **self._beyond({"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}),
             **self._ranker(asked),
             "latency_ms": self._latency(held.users[known]),
@@ -233,6 +239,14 @@ class _Judge:
             for name, pairs in wanted.items()
         }
         return _Asked(np.concatenate(slates), StageRecord(**record), scored)
+
+    def _agreement(self, users: NDArray[np.int32]) -> dict[str, Any]:
+        if self.cascade.prerank is None or not len(users):
+            return {}
+        self.steps.begin("ask the ranker about all that pre-rank cut")
+        spread = users[np.linspace(0, len(users) - 1, min(AGREED, len(users))).astype(np.int64)]
+        parts = (spread[at : at + AT_ONCE] for at in range(0, len(spread), AT_ONCE))
+        return {"prerank": agreement(self.cascade, map(self._queries, parts))}
 
     def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         queries = self._queries(users)
@@ -301,24 +315,27 @@ class _Judge:
         scores = np.stack([scored[t] for t in task_names(self.config)], axis=1)
         return rows.labels, scores, rows.candidates.query
 
-    def _latency(self, users: NDArray[np.int32]) -> dict[str, float | int]:
+    def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
         """Single requests in process, one after the other, one thread."""
         self.steps.begin("measure single requests")
         asked = np.resize(users, REQUESTS + 30) if len(users) else np.full(60, UNKNOWN, np.int32)
         ids = self.parts.users.ids
         took: list[float] = []
+        stages: list[dict[str, float]] = []
         with one_thread():
             for row in asked:
                 user = None if row == UNKNOWN else ids[int(row)]
                 start = perf_counter()
-                self.recommender.recommend(user)
+                answer = self.recommender.recommend(user)
                 took.append((perf_counter() - start) * 1000)
+                stages.append(answer.seconds)
         measured = np.array(took[30:])
         return {
             "p50": round(float(np.percentile(measured, 50)), 3),
             "p99": round(float(np.percentile(measured, 99)), 3),
             "requests": len(measured),
             "threads": 1,
+            **_by_stage(stages[30:], float(measured.mean())),
         }
 
     def _protocol(self, held: _Held) -> dict[str, Any]:
@@ -357,6 +374,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _by_stage(laps: list[dict[str, float]], total: float) -> dict[str, dict[str, float]]:
+    """Mean milliseconds per stage, and each stage's share of the whole request (`total` ms)."""
+    names = dict.fromkeys(name for lap in laps for name in lap)
+    mean_ms = {n: 1000 * sum(lap.get(n, 0.0) for lap in laps) / len(laps) for n in names}
+    mean_ms["other"] = total - sum(mean_ms.values())  # ids, the history, the answer
+    return {
+        "stages": {name: round(ms, 4) for name, ms in mean_ms.items()},
+        "shares": {name: round(ms / total, 4) for name, ms in mean_ms.items()},
+    }
+
+
 def _figures(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
     return {
         f"ndcg@{SLATE}": mean(ndcg(lists, positives, SLATE)),
@@ -387,7 +415,7 @@ def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
     return Ragged.of([lists[int(q)] for q in np.flatnonzero(where)])
 
 
-def _in_rows_of(parts: Parts, data: Dataset) -> Dataset:
+def in_rows_of(parts: Parts, data: Dataset) -> Dataset:
     """The data in a version's row numbers, without events of users and items it does not hold."""
     user, item = parts.users.rows(data.users.ids), parts.items.rows(data.items.ids)
     events = data.events
