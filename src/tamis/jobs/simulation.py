@@ -32,15 +32,17 @@ def simulate(
     users: int = 50_000,
     days: int = 30,
     seed: int = 0,
+    eagerness: float = 0.0,
     progress: bool = False,
 ) -> Simulated:
     """Writes events, items and users, the true probabilities, and a `tamis.toml` into `out`.
 
-    The same settings give the same tables. Raises a TamisError where a setting is out of range or
+    eagerness: added to the log-odds of every action; see `SimulationConfig`. The same settings
+    give the same tables. Raises a TamisError where a setting is out of range or
     `out` cannot be written.
     """
     out = Path(out)
-    config = SimulationConfig(items=items, users=users, days=days, seed=seed)
+    config = SimulationConfig(items=items, users=users, days=days, seed=seed, eagerness=eagerness)
     with Bar("simulate", days, progress) as bar:
         report = run(config, out, bar.update)
     template = files("tamis.jobs") / "templates" / "simulated.toml"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,10 +15,13 @@ from torch import nn
 from tamis.features import Rows
 from tamis.rank.backbone import Backbone, Network
 from tamis.schema import NotFittedError
-from tamis.train import Order, batches
+from tamis.train import EstimatorConfig, Order, batches
 
 DEAD = 0.1
 """An expert is dead whose mean weight is below this part of an even share for every task."""
+MOST = 100_000
+"""Most training rows that a report is made of."""
+SAVED = "gates.json"
 
 
 @dataclass(frozen=True)
@@ -68,19 +73,46 @@ class GateReport:
             "dead": list(self.dead),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The report of which `to_dict` made JSON."""
+        nan = float("nan")
+        weights = {
+            t: tuple(nan if w is None else w for w in ws) for t, ws in data["weights"].items()
+        }
+        return cls(tuple(data["experts"]), weights)
+
 
 class MixtureBackbone(Backbone):
     """A backbone whose core has gates: `core.weights(fields)` (B, T, own + shared), the tasks' last
     ones, `core.own` experts of each task alone and `core.shared` of all."""
 
     gates: GateReport | None = None
-    """Of the validation rows of the last fit; None without them."""
+    """Of the validation rows of the last fit, or of its training rows (`MOST` of them) without
+    them; saved with the model."""
 
     def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Any:
         super().fit_rows(rows, valid, tasks, context)
-        self.gates = None if valid is None else self.gate_report(valid)
-        if self.gates is not None and self.gates.warning:
+        if valid is None:
+            every = -(-len(rows) // MOST)  # evenly over the log
+            valid = rows.select(np.arange(0, len(rows), every))
+        self.gates = self.gate_report(valid)
+        if self.gates.warning:
             self.notes = (*self.notes, self.gates.warning)
+        return self
+
+    def save(self, directory: Path | str) -> None:
+        """Writes what a backbone writes, and the gates' report."""
+        super().save(directory)
+        if self.gates is not None:
+            (Path(directory) / SAVED).write_text(json.dumps(self.gates.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, directory: Path | str, config: EstimatorConfig | None = None) -> Self:
+        """Opens what `save` wrote; see `Backbone.load`."""
+        self = super().load(directory, config)
+        if (Path(directory) / SAVED).is_file():
+            self.gates = GateReport.from_dict(json.loads((Path(directory) / SAVED).read_text()))
         return self
 
     def gate_report(self, rows: Rows) -> GateReport:

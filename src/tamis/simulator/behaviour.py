@@ -4,7 +4,7 @@ Nothing here draws the world or writes a file, so the same functions answer a lo
 a live one: give the traits of whoever asks and of whatever is shown, get every probability.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,6 +66,15 @@ class Coefficients:
     """Swing of the click score over the day, highest at 21 h UTC."""
     watch_sigma: float = 0.6
     """Standard deviation of the natural logarithm of watch seconds."""
+
+    def eager(self, eagerness: float) -> "Coefficients":
+        """With `eagerness` added to the log-odds of every action; watching is left as it is."""
+        actions = ("click", "like", "collect", "share", "cart", "purchase")
+        weights: dict[str, Weights] = {name: getattr(self, name) for name in actions}
+        return replace(
+            self,
+            **{k: replace(w, intercept=w.intercept + eagerness) for k, w in weights.items()},
+        )
 
 
 DEFAULT_COEFFICIENTS = Coefficients()

@@ -33,6 +33,7 @@ _REAL: Mapping[str, tuple[float, float]] = {
     "hot_share": (0.0, 1.0),
     "random_share": (0.0, 1.0),
     "taste_noise": (0.0, 100.0),
+    "eagerness": (-10.0, 10.0),
     "content_noise": (0.0, 100.0),
 }
 
@@ -89,6 +90,9 @@ class SimulationConfig:
     """Share of slate places filled uniformly at random; taste fills the rest."""
     taste_noise: float = 0.25
     """Standard deviation of the error in the logging policy's guess of affinity (in [-1, 1])."""
+    eagerness: float = 0.0
+    """Added to the log-odds of click, like, collect, share, cart and purchase: 0 is a feed with a
+    shop, where one impression in some thousands is bought; 2 gives a short log of purchases."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _WHOLE.items():

@@ -148,6 +148,7 @@ def _answer(
         items.take(shown.item),
         shown.position,
         shown.time,
+        DEFAULT_COEFFICIENTS.eager(config.eagerness),
     )
     answers = rng(Stream.ANSWERS)
     outcomes = draw_outcomes(responses, answers)
@@ -173,6 +174,6 @@ def _description(config: SimulationConfig, tally: _Tally) -> dict[str, Any]:
             **events,
         },
         "formulas": FORMULAS,
-        "coefficients": asdict(DEFAULT_COEFFICIENTS),
+        "coefficients": asdict(DEFAULT_COEFFICIENTS.eager(config.eagerness)),
         "columns": COLUMNS,
     }
