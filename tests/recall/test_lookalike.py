@@ -8,7 +8,7 @@ from tamis.events import dataset_from_frame
 from tamis.recall import Lookalike
 from tamis.recall.interactions import at_end, interests
 from tamis.recall.likes_mean import to_unit
-from tamis.recall.lookalike import _item_vectors
+from tamis.recall.spectral import co_liked_vectors
 
 DAY, START = 86_400_000, 1_700_000_000_000
 
@@ -71,5 +71,5 @@ def test_item_vectors_are_those_of_a_full_decomposition(log):
     x /= np.sqrt(np.outer(x.sum(1), x.sum(0)))
     _, value, right = np.linalg.svd(x, full_matrices=False)
     expected = (right[:4].T * value[:4]) @ right[:4]
-    found = _item_vectors(liked, len(log.items), 4, 0).astype(float)
+    found = co_liked_vectors(liked.indptr, liked.other, len(log.items), 4, 0).astype(float)
     np.testing.assert_allclose(found @ found.T, expected, atol=5e-3)

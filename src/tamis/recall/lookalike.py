@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
@@ -16,14 +15,13 @@ from tamis.index import VectorIndex
 from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import (
     Float32,
-    Interests,
     at_end,
     grouped,
     interest_of_behaviour,
     interests,
 )
 from tamis.recall.likes_mean import mean_of_likes, nearest_like, to_unit
-from tamis.recall.spectral import truncated_svd
+from tamis.recall.spectral import co_liked_vectors
 from tamis.recall.vectors import VectorChannel
 
 DAY_MS = 86_400_000
@@ -74,7 +72,9 @@ class Lookalike(VectorChannel):
         c = self.config
         liked = interests(data)
         self._arrays = {"interest": interest_of_behaviour(data.behaviours)}
-        self._arrays["items"] = _item_vectors(liked, len(data.items), c.embedding_dim, context.seed)
+        self._arrays["items"] = co_liked_vectors(
+            liked.indptr, liked.other, len(data.items), c.embedding_dim, context.seed
+        )
         everyone = np.arange(len(data.users), dtype=np.int32)
         self._arrays["users"] = self.user_vectors(at_end(data, everyone, exclude_seen=False))
         vectors, new = self._audiences(data)
@@ -135,21 +135,6 @@ class Lookalike(VectorChannel):
         assert self.index is not None
         target = self.index.vectors[item]
         return nearest_like(queries, self._arrays["interest"], self._arrays["items"], target)
-
-
-def _item_vectors(liked: Interests, items: int, dim: int, seed: int) -> Float32:
-    """(I, ≤ dim) right singular vectors times the roots of their values, of the likes' matrix.
-
-    Entries are 1 / √(likes of the user · likes of the item): nobody and nothing weighs by number.
-    """
-    users = len(liked.indptr) - 1
-    ones = np.ones(len(liked.other), np.float32)
-    x = sp.csr_matrix((ones, liked.other, liked.indptr), shape=(users, items))
-    many = np.maximum(np.diff(liked.indptr), 1) ** -0.5
-    popular = np.maximum(np.bincount(liked.other, minlength=items), 1) ** -0.5
-    x = sp.diags_array(many.astype(np.float32)) @ x @ sp.diags_array(popular.astype(np.float32))
-    value, vectors = truncated_svd(sp.csr_matrix(x), dim, seed)
-    return vectors * np.sqrt(value)
 
 
 @njit(cache=True, nogil=True)

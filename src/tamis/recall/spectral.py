@@ -35,6 +35,24 @@ def truncated_svd(x: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
     return value[:kept].astype(np.float32), np.ascontiguousarray(right[:kept].T, np.float32)
 
 
+def co_liked_vectors(indptr: Int64, item: Int32, n_items: int, dim: int, seed: int) -> Float32:
+    """(n_items, ≤ dim) float32: items that the same users like have like vectors.
+
+    The decomposition `V √S` of the matrix users × items whose entries are
+    1 / √(likes of the user · likes of the item): nobody and nothing weighs by number.
+
+    Args:
+        indptr, item: each user's distinct liked items.
+    """
+    ones = np.ones(len(item), np.float32)
+    x = sp.csr_matrix((ones, item, indptr), shape=(len(indptr) - 1, n_items))
+    many = np.maximum(np.diff(indptr), 1) ** -0.5
+    popular = np.maximum(np.bincount(item, minlength=n_items), 1) ** -0.5
+    x = sp.diags_array(many.astype(np.float32)) @ x @ sp.diags_array(popular.astype(np.float32))
+    value, vectors = truncated_svd(sp.csr_matrix(x), dim, seed)
+    return vectors * np.sqrt(value)
+
+
 def neighbour_vectors(
     indptr: Int64, item: Int32, n_items: int, dim: int, window: int, seed: int
 ) -> Float32:
@@ -62,8 +80,16 @@ def neighbour_vectors(
     # the left vectors are the right ones of the transpose
     value, left = truncated_svd(sp.csr_matrix(x.T), dim, seed)
     vectors[:, : len(value)] = left * np.sqrt(value)
-    size = np.sqrt((vectors**2).sum(axis=1))
-    return (vectors / np.sqrt((size[size > 0] ** 2).mean())).astype(np.float32)
+    return of_length_one(vectors)
+
+
+def of_length_one(vectors: Float32) -> Float32:
+    """The same directions, rows of length 1 in the mean (root of the mean square); zeros stay."""
+    squares = (vectors**2).sum(axis=1)
+    known = squares > 0
+    if not known.any():
+        return vectors
+    return (vectors / np.sqrt(squares[known].mean())).astype(np.float32)
 
 
 def _counts(indptr: Int64, item: Int32, n_items: int, window: int) -> sp.csr_matrix:

@@ -60,6 +60,9 @@ class TwoTowerConfig(ChannelSettings):
     """Of the vectors; inner: the plain product, without unit length."""
     temperature: Annotated[float, Field(gt=0)] | None = None
     """logit = similarity / temperature; None = 0.1, and 1 for the inner product."""
+    start: Literal["spectral", "random"] = "spectral"
+    """Items' embeddings to begin with. spectral: a decomposition of who likes what, a closed form
+    that costs seconds (see `tamis.recall.spectral`)."""
     learn_temperature: bool = False
     """Does the temperature learn, from the given one on?"""
     bias: bool | None = None

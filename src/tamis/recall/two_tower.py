@@ -13,6 +13,7 @@ from tamis.events import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall.base import need_positives
 from tamis.recall.interactions import Float32, at_end, interest_of_behaviour
+from tamis.recall.spectral import co_liked_vectors, of_length_one
 from tamis.recall.tower_config import Choices, TwoTowerConfig, chosen
 from tamis.recall.tower_examples import Likes, TowerExamples
 from tamis.recall.tower_features import FIRST, TowerInputs, tower_inputs
@@ -78,6 +79,8 @@ class TwoTower(VectorChannel):
         warm = self._start_from(context.former, model, inputs, data)
         start = inputs.user.table[inputs.history].start
         valid, learnt = self._stop_by(context, likes, choice, data, start)
+        if not warm and c.start == "spectral":
+            _begin_near(model, inputs, learnt, context.seed)
         examples = TowerExamples(
             learnt, choice.history, choice.targets, start, context.seed, choice.examples
         )
@@ -246,6 +249,18 @@ def _facts(inputs: TowerInputs, choice: Choices, model: TwoTowers, warm: bool) -
 def _ranges(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
     """Name, first row and size of every range of a fused table."""
     return [(t["name"], t["start"], t["size"]) for t in facts["layout"]["tables"]]
+
+
+def _begin_near(model: TwoTowers, inputs: TowerInputs, likes: Likes, seed: int) -> None:
+    """Items begin near those that the same users like, as targets and in histories."""
+    n_items, width = len(inputs.item_ids), model.table.dim
+    found = co_liked_vectors(likes.indptr, likes.item, n_items, width, seed)
+    vectors = torch.from_numpy(of_length_one(found))
+    known = vectors.any(dim=1)
+    with torch.no_grad():
+        for name in {"item", inputs.history}:
+            rows = inputs.user.table[name].start + FIRST + torch.nonzero(known).squeeze(1)
+            model.table.weight[rows, : vectors.shape[1]] = vectors[known]
 
 
 def _dense_state(model: TwoTowers) -> dict[str, torch.Tensor]:
