@@ -82,8 +82,8 @@ class SelfAttention(nn.Module):
             bias = bias.masked_fill(~self._mask(visible), -torch.inf)
         elif self.causal:
             bias = bias.masked_fill(~causal_mask(length, like.device), -torch.inf)
-        if len(bias) > 1 or bias.shape[1] > 1:
-            bias = bias.expand(len(like), self.heads, length, length)
+        if bias.shape[0] > 1 or bias.shape[1] > 1:
+            bias = bias.expand(like.shape[0], self.heads, length, length)
         return bias.flatten(0, 1)
 
 
@@ -99,7 +99,7 @@ class _Attention(torch.autograd.Function):
         ctx.scale = q.shape[2] ** -0.5
         weights = torch.softmax(torch.baddbmm(bias, q, k.transpose(1, 2), alpha=ctx.scale), -1)
         ctx.save_for_backward(q, k, v, weights)
-        ctx.own_bias = len(bias) == len(q)
+        ctx.own_bias = bias.shape[0] == q.shape[0]
         return torch.bmm(weights, v)
 
     @staticmethod

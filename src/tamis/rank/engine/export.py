@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import warnings
@@ -14,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tamis.features import Batch, Block, Layout, Rows
+from tamis.features import Block, Layout, Rows
 from tamis.rank.backbone import Network
 from tamis.rank.engine.gather import Gather
 from tamis.rank.engine.request import USER_SIDES, RequestNetwork
-from tamis.rank.engine.session import ABOUT, FOLDER, GRAPH, Session
+from tamis.rank.engine.session import FOLDER, GRAPH, Session
 from tamis.schema import TrainingError
 
 TOLERANCE = 1e-4
 """Of a logit, in units of the larger of 1 and its size."""
-EXAMPLE = 5
+EXAMPLE = 13
 """Candidates of the traced example; the file takes any number."""
 
 
@@ -41,10 +40,15 @@ def export(layout: Layout, network: nn.Module, directory: Path) -> None:
     folder.mkdir(parents=True)
     try:
         request = RequestNetwork(layout, network).eval()
-        batch, tensors = example(layout, network, request)
-        _write(request, tensors, folder / GRAPH)
-        (folder / ABOUT).write_text(json.dumps({"inputs": request.names}, indent=1), "utf-8")
-        error = _difference(network, batch, tensors, Session(directory))
+        gather = Gather(layout, network.inputs)
+        _write(request, _tensors(gather, example(layout, EXAMPLE, layout.id_width)), folder / GRAPH)
+        session, others = Session(directory), [(EXAMPLE, layout.id_width), (3, 2), (1, 0)]
+        error = np.max(
+            [
+                _difference(network, gather, session, example(layout, n, longest))
+                for n, longest in others
+            ]
+        )
         if not error <= TOLERANCE:
             raise TrainingError(
                 f"the exported ranker differs from PyTorch's by {error:.2g} (at most {TOLERANCE} "
@@ -72,49 +76,47 @@ def unsupported(layout: Layout, network: nn.Module) -> str | None:
     sides = {*(c.side for c in layout.ids), *(c.side for c in layout.dense)}
     if sides <= set(USER_SIDES):
         return "none of its inputs belongs to the candidate"
-    for history, _ in network.inputs.pairs:
+    for history, target in network.inputs.pairs:
         if history.side not in USER_SIDES:
             return f"the history {history.name!r} is not the user's"
+        if target.side in USER_SIDES:
+            return f"{target.name!r}, which the history {history.name!r} meets, is not the item's"
     return None
 
 
-def example(
-    layout: Layout, network: Network, request: RequestNetwork
-) -> tuple[Batch, tuple[Tensor, ...]]:
-    """Random rows of one user: as the network reads them, and as the request's does."""
-    random = np.random.default_rng(0)
-    ids = np.zeros((EXAMPLE, layout.id_width), np.int32)
+def example(layout: Layout, n: int, longest: int) -> Rows:
+    """Random rows of one user, with histories of at most `longest` places."""
+    random = np.random.default_rng(n)
+    ids = np.zeros((n, layout.id_width), np.int32)
     for column in layout.ids:
-        table, places = layout.table[column.table], slice(column.first, column.first + column.width)
-        drawn = random.integers(0, table.size, (EXAMPLE, column.width))
+        table = layout.table[column.table]
+        drawn = random.integers(1, table.size, (n, column.width))  # 0 pads
         if column.side in USER_SIDES:
             drawn[:] = drawn[0]
-        ids[:, places] = table.start + drawn
-    dense = random.normal(size=(EXAMPLE, layout.dense_width)).astype(np.float32)
-    for number in layout.dense:
-        if number.side in USER_SIDES:
-            dense[:, number.first : number.first + number.width] = 0.5
-    rows = Rows(layout, [Block(ids, dense)], EXAMPLE)
-    gather = Gather(layout, network.inputs)
-    arrays = {
-        **gather.user(rows, 0),
-        **gather.candidates(rows, np.arange(EXAMPLE)),
-    }
-    return rows.take(torch.arange(EXAMPLE)), tuple(
-        torch.from_numpy(arrays[name]) for name in request.names
-    )
+        drawn[:, longest:] = 0
+        ids[:, column.first : column.first + column.width] = table.start + drawn
+    dense = random.normal(size=(n, layout.dense_width)).astype(np.float32)
+    for numbers in layout.dense:
+        if numbers.side in USER_SIDES:
+            mine = dense[:, numbers.first : numbers.first + numbers.width]
+            mine[:] = mine[0]
+    return Rows(layout, [Block(ids, dense)], n)
 
 
-def _write(request: RequestNetwork, tensors: tuple[Tensor, ...], path: Path) -> None:
-    n = torch.export.Dim("candidates")
-    shapes = tuple({0: n} if per_candidate(name) else {} for name in request.names)
-    with _quiet():
+def _tensors(gather: Gather, rows: Rows) -> dict[str, Tensor]:
+    arrays = gather.user(rows, 0) | gather.candidates(rows, np.arange(len(rows)))
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _write(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> None:
+    tensors = tuple(given[name] for name in request.names)
+    shapes = tuple(_dynamic(name, given[name]) for name in request.names)
+    with _quiet(), torch.no_grad():
+        traced = torch.export.export(request, tensors, dynamic_shapes=(shapes,), strict=False)
         program = torch.onnx.export(
-            request,
-            tensors,
+            traced,
             input_names=list(request.names),
             output_names=["logits"],
-            dynamic_shapes=(shapes,),
             dynamo=True,
             verbose=False,
         )
@@ -122,19 +124,19 @@ def _write(request: RequestNetwork, tensors: tuple[Tensor, ...], path: Path) -> 
         program.save(str(path))
 
 
-def per_candidate(name: str) -> bool:
-    """Whether a tensor's first dimension is the candidates'."""
-    return name == "crossed" or name.startswith("candidate")
+def _dynamic(name: str, tensor: Tensor) -> dict[int, object]:
+    """Dimensions that requests choose: how many candidates, and how long the past is."""
+    if name.startswith(("candidate", "crossed")):
+        return {0: torch.export.Dim.DYNAMIC}
+    past = name.startswith(("past", "real")) and tensor.shape[1] > 1
+    return {1: torch.export.Dim.DYNAMIC} if past else {}
 
 
-def _difference(
-    network: Network, batch: Batch, tensors: tuple[Tensor, ...], session: Session
-) -> float:
+def _difference(network: Network, gather: Gather, session: Session, rows: Rows) -> float:
     """The largest, in units of the larger of 1 and the logit's size; NaN where one is NaN."""
     with torch.inference_mode():
-        reference = network(batch).numpy()
-    arrays = {name: t.numpy() for name, t in zip(session.names, tensors, strict=True)}
-    answer = session.run(arrays)
+        reference = network(rows.take(torch.arange(len(rows)))).numpy()
+    answer = session.run({k: t.numpy() for k, t in _tensors(gather, rows).items()})
     return float((np.abs(answer - reference) / np.maximum(1, np.abs(reference))).max())
 
 

@@ -76,8 +76,10 @@ class Gather:
         out: dict[str, Array] = {"user_dense": dense, "user": vectors, "user_first": first}
         table, dim = self.inputs.table.weight.detach().numpy(), self.inputs.shape.dim
         for k, (places, pad) in enumerate(zip(self._user.past, self.inputs.pads, strict=True)):
-            past = ids[:, places]  # (1, L)
-            out[f"past{k}"], out[f"real{k}"] = table[past, :dim], past != pad
+            past = ids[0, places]  # (L,), real ones first
+            used = np.flatnonzero(past != pad)
+            past = past[: used[-1] + 1 if len(used) else 1]
+            out[f"past{k}"], out[f"real{k}"] = table[past, :dim][None], (past != pad)[None]
         return out
 
     def candidates(self, rows: Rows, which: Int) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.schema import MissingExtraError, VersionError
 
-FOLDER, GRAPH, ABOUT = "engine", "scoring.onnx", "engine.json"
+FOLDER, GRAPH = "engine", "scoring.onnx"
 
 
 class Session:
@@ -26,13 +26,12 @@ class Session:
     """
 
     def __init__(self, directory: Path, threads: int = 1) -> None:
-        folder = directory / FOLDER
-        for file in (folder / ABOUT, folder / GRAPH):
-            if not file.is_file():
-                raise VersionError(
-                    f"{file} is missing: the ranker's scoring engine is incomplete; train again, "
-                    'or set engine = "torch"'
-                )
+        file = directory / FOLDER / GRAPH
+        if not file.is_file():
+            raise VersionError(
+                f"{file} is missing: the ranker's scoring engine is incomplete; train again, or "
+                'set engine = "torch"'
+            )
         try:
             import onnxruntime  # here, for it is needed by nobody else
         except ModuleNotFoundError as error:
@@ -41,21 +40,18 @@ class Session:
                 'engine = "torch"'
             ) from error
         try:
-            self.names: tuple[str, ...] = tuple(json.loads((folder / ABOUT).read_text())["inputs"])
             self._session: Any = onnxruntime.InferenceSession(
-                str(folder / GRAPH), _options(onnxruntime, threads), ["CPUExecutionProvider"]
+                str(file), _options(onnxruntime, threads), ["CPUExecutionProvider"]
             )
-            self._wanted = [i.name for i in self._session.get_inputs()]
-            if unknown := set(self._wanted) - set(self.names):
-                raise ValueError(f"it wants {', '.join(sorted(unknown))}")
-        except Exception as error:  # the runtime raises errors of many kinds
+        except Exception as error:  # the runtime's own, of many kinds
             raise VersionError(
-                f"{folder / GRAPH} is damaged or was written by another version ({error}); train "
-                'again, or set engine = "torch"'
+                f"{file} is damaged or was written for another release of ONNX Runtime "
+                f'({str(error).splitlines()[0]}); train again, or set engine = "torch"'
             ) from error
+        self._wanted = [tensor.name for tensor in self._session.get_inputs()]
         self._warm_up()
 
-    def run(self, tensors: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The file's one output for tensors by name; those it does not read are passed over."""
         return self._session.run(None, {name: tensors[name] for name in self._wanted})[0]  # type: ignore[no-any-return]
 
