@@ -11,9 +11,13 @@ from tamis.nn.layers import linear
 class VectorCross(nn.Module):
     """The cross network of DCN (Wang et al. 2017): `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l`.
 
+    By induction `x_l = α_l x_0 + β_l` with a number α_l per row and a vector β_l that all rows
+    share, so that L crosses take one product with all w and L steps of (B,) numbers:
+    `α_{l+1} = α_l (1 + w_lᵀ x_0) + w_lᵀ β_l` and `β_{l+1} = β_l + b_l`.
+
     Args:
         width: of x.
-        layers: number of crosses; layer l makes products of degree l + 1.
+        layers: number of crosses, at least 1; layer l makes products of degree l + 1.
         generator: source of the initial weights (normal, standard deviation 1 / √width).
     """
 
@@ -26,10 +30,13 @@ class VectorCross(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layers, width))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, width) -> (B, width)
-        crossed = x
-        for weight, bias in zip(self.weight, self.bias, strict=True):
-            crossed = x * (crossed @ weight).unsqueeze(1) + bias + crossed
-        return crossed
+        products = (x @ self.weight.T).to(x.dtype)  # (B, layers)
+        offsets = self.bias.cumsum(0)  # β_1 …
+        shared = torch.linalg.vecdot(self.weight[1:], offsets[:-1])  # w_lᵀ β_l, none for l = 0
+        scale = 1 + products[:, 0]
+        for layer, offset in enumerate(shared, start=1):
+            scale = torch.addcmul(scale + offset, scale, products[:, layer])
+        return torch.addcmul(offsets[-1], scale.unsqueeze(1), x)
 
 
 class MatrixCross(nn.Module):
