@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tamis.cascade import Scorer, registry
+from tamis.cascade import Scorer, item_column, registry, user_column
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
 from tamis.schema import NotFittedError, Side, TrainingError
 from tamis.train import auc
@@ -32,9 +32,9 @@ LAYOUT = Layout(
     ),
     dense=(
         DenseColumn("age", Side.USER, 0),
-        DenseColumn("two_tower user", Side.USER, 1, DIM),
+        DenseColumn(user_column("two_tower"), Side.USER, 1, DIM),
         DenseColumn("price", Side.ITEM, 1 + DIM, 2),
-        DenseColumn("two_tower item", Side.ITEM, 3 + DIM, DIM),
+        DenseColumn(item_column("two_tower"), Side.ITEM, 3 + DIM, DIM),
         DenseColumn("item clicks", Side.ITEM, 3 + 2 * DIM, 1, moving=True),
         DenseColumn("found by", Side.CROSS, 4 + 2 * DIM, 1),
     ),
@@ -105,7 +105,7 @@ def name(request):
 
 
 def test_the_room_holds_what_the_documents_promise():
-    assert {"lr", "gbdt", "inner_product", "three_tower"} <= set(PRERANKERS)
+    assert {"lr", "gbdt", "inner_product", "three_tower", "stored"} <= set(PRERANKERS)
 
 
 def test_is_a_scorer_and_documented(name):

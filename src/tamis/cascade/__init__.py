@@ -3,7 +3,7 @@
 from tamis.cascade.asking import asked_of, at_end, holdout_queries, valid_of
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
-from tamis.cascade.online import Embeds, Home, Precomputed, Remembers, UsesStore
+from tamis.cascade.online import Home, Precomputed, Remembers, UsesStore
 from tamis.cascade.parts import (
     CONFIG,
     Hydrate,
@@ -14,7 +14,16 @@ from tamis.cascade.parts import (
     task_names,
     tasks_of,
 )
-from tamis.cascade.protocols import Channel, Explains, Filter, FitContext, Reranker, Scorer, Valid
+from tamis.cascade.protocols import (
+    Channel,
+    Embeds,
+    Explains,
+    Filter,
+    FitContext,
+    Reranker,
+    Scorer,
+    Valid,
+)
 from tamis.cascade.query import (
     Bool,
     Context,
@@ -30,6 +39,15 @@ from tamis.cascade.recommender import Answer, Place, Reason, Recommender, WhyNot
 from tamis.cascade.runner import Cascade, Clock, Outcome, Retrieval
 from tamis.cascade.tracing import Found, Trace, trace
 from tamis.cascade.value import Value, numeric_columns, value_of
+from tamis.cascade.vectors import (
+    Vectors,
+    beside,
+    block_of,
+    item_column,
+    rotation,
+    user_column,
+    vectors_for,
+)
 
 __all__ = [
     "CONFIG",
@@ -69,17 +87,24 @@ __all__ = [
     "UsesStore",
     "Valid",
     "Value",
+    "Vectors",
     "WhyNot",
     "asked_of",
     "at_end",
+    "beside",
+    "block_of",
     "holdout_queries",
+    "item_column",
     "item_numbers",
     "numeric_columns",
     "queries_at",
     "raw_numbers",
+    "rotation",
     "task_names",
     "tasks_of",
     "trace",
+    "user_column",
     "valid_of",
     "value_of",
+    "vectors_for",
 ]

@@ -19,7 +19,7 @@ from tamis.bundle import Kind, Version
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.parts import Parts
 from tamis.cascade.protocols import Channel
-from tamis.cascade.query import Float32, Queries
+from tamis.cascade.query import Queries
 from tamis.cascade.runner import Outcome
 from tamis.events import Table
 
@@ -56,19 +56,6 @@ class Remembers(Protocol):
 
     def remember(self, queries: Queries, ranked: Candidates, slate: Candidates) -> None:
         """After an answer: everything that was ranked, best first, and what of it is shown."""
-        ...
-
-
-@runtime_checkable
-class Embeds(Protocol):
-    """A channel whose score is the inner product of a user's and an item's vector."""
-
-    def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, d); zero where nothing is known of the user."""
-        ...
-
-    def item_vectors(self) -> Float32:
-        """(items, d)."""
         ...
 
 

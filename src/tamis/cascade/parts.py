@@ -18,6 +18,7 @@ from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
 from tamis.cascade.query import Queries, Ragged
 from tamis.cascade.runner import Cascade, Retrieval
 from tamis.cascade.value import DEFAULT_TASK, value_of
+from tamis.cascade.vectors import vectors_for
 from tamis.events import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics, Rows, Statistics
 from tamis.schema import (
@@ -80,6 +81,7 @@ class Parts:
             rank=self.rank,
             fusion=value_of(self.config, self.items),
             rerank=self.rerank,
+            widen=vectors_for(self.prerank, self.channels),
         )
 
     def queries(self, user: NDArray[np.int32], time: NDArray[np.int64]) -> Queries:

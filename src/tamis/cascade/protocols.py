@@ -79,6 +79,19 @@ class Explains(Protocol):
 
 
 @runtime_checkable
+class Embeds(Protocol):
+    """A channel whose score is the inner product of a user's and an item's vector."""
+
+    def user_vectors(self, queries: Queries) -> Float32:
+        """(Q, d); zero where nothing is known of the user."""
+        ...
+
+    def item_vectors(self) -> Float32:
+        """(items, d)."""
+        ...
+
+
+@runtime_checkable
 class Filter(Protocol):
     """Removes what may not be shown."""
 

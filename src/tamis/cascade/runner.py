@@ -31,6 +31,12 @@ Fuse = Callable[[Candidates, Mapping[str, Float32]], Float32]
 """(candidates, their predictions) → the value that orders them."""
 
 
+class Widen(Protocol):
+    """Rows with inputs more: the vectors of a channel."""
+
+    def __call__(self, queries: Queries, candidates: Candidates, rows: Rows) -> Rows: ...
+
+
 @dataclass(eq=False)
 class Outcome:
     """One batch of queries on its way through the cascade: the candidates after every stage."""
@@ -131,6 +137,8 @@ class Cascade:
     rank: Scorer
     fusion: Fuse
     rerank: Mapping[str, Reranker]
+    widen: Widen | None = None
+    """What puts a recall channel's vectors beside the rows of a pre-ranker that reads them."""
 
     @property
     def config(self) -> CascadeConfig:
@@ -166,7 +174,8 @@ class Cascade:
     ) -> tuple[Candidates, Candidates, Rows]:
         if self.prerank is None:
             return kept, kept, rows
-        _, value = self._valued("prerank", self.prerank, queries, kept, rows, degraded)
+        inputs = rows if self.widen is None else self.widen(queries, kept, rows)
+        _, value = self._valued("prerank", self.prerank, queries, kept, inputs, degraded)
         kept = kept.with_columns(prerank=value)
         index = kept.best("prerank", self.config.prerank_keep)
         return kept.take(index), kept, rows.select(index)

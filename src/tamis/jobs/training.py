@@ -23,10 +23,12 @@ from tamis.cascade import (
     Hydrate,
     Parts,
     Retrieval,
+    Vectors,
     raw_numbers,
     registry,
     tasks_of,
     value_of,
+    vectors_for,
 )
 from tamis.events import Dataset, Window, test_cut, windows
 from tamis.features import (
@@ -48,6 +50,7 @@ from tamis.jobs.replay import (
     replay_window,
 )
 from tamis.jobs.steps import Steps
+from tamis.jobs.stored_vectors import with_vectors
 from tamis.schema import ConfigError, ProjectConfig, StageConfig, TaskConfig, TrainingError
 
 IMPRESSIONS = 5_000_000
@@ -135,6 +138,8 @@ class Trainer:
     """What the scorers say of their labels, each once, in order."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
+    _alone: dict[int, Any] = field(default_factory=dict[int, Any])
+    _vectors: Vectors | None = None
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
         self.steps = Steps(self.progress)
@@ -173,12 +178,21 @@ class Trainer:
         with self.meter.stage("read") as noted:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
-            value_of(self.config, self.data.items)  # a fault of fusion is told before the work
+            value_of(self.config, self.data.items)  # faults are told before the work
+            self._vectors = self._wanted_vectors()
             noted["samples"] = len(self.data.events)
             self.windows = windows(self.config.split, self.data.events)
             self.test_cut = test_cut(self.config.split, self.data.events)
             self.histories = Histories.of(self.data)
             self.impressions = has_impressions(self.data)
+
+    def _wanted_vectors(self) -> Vectors | None:
+        """Of which channel the pre-ranker reads the vectors."""
+        cascade = self.config.cascade
+        if cascade.prerank is None:
+            return None
+        channels = {n: registry.build("recall", n, c) for n, c in cascade.channels.items()}
+        return vectors_for(registry.build("prerank", "prerank", cascade.prerank), channels)
 
     def choice_rows(self) -> ChoiceRows:
         """Rows of all windows but the last, and those of the last."""
@@ -195,12 +209,14 @@ class Trainer:
     def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Fits the scorers on all windows but the last, stopped by the last."""
         made = self.choice_rows()
-        rows, valid = made.rows, made.valid
+        cut, (*earlier, last) = made.window.start, self.windows
         settings: dict[str, Any] = {}
         validation: dict[str, Any] = {}
         curves: dict[str, Any] = {}
         teacher: Any = None
         for stage in self.scorers():
+            rows = self._read_by(stage, made.rows, earlier, cut)
+            valid = self._read_by(stage, made.valid, [last], cut)
             with self.meter.stage(f"{stage}: choose") as noted:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
                 scorer = self._fit_scorer(stage, {}, rows, valid, teacher)
@@ -226,10 +242,11 @@ class Trainer:
         rows = self._rows(space, shown)
         scorers: dict[str, Any] = {}
         for stage in self.scorers():
+            inputs = self._read_by(stage, rows, shown, cut)
             with self.meter.stage(stage) as noted:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
                 teacher = scorers.get("rank")
-                scorers[stage] = self._fit_scorer(stage, settings[stage], rows, None, teacher)
+                scorers[stage] = self._fit_scorer(stage, settings[stage], inputs, None, teacher)
                 noted["samples"] = len(rows) * len(scorers[stage].history)
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
@@ -327,6 +344,26 @@ class Trainer:
                     )
             self._replays[window] = replay
         return self._replays[window]
+
+    def _read_by(self, stage: str, rows: Rows, shown: Sequence[Window], cut: int) -> Rows:
+        """The rows as a stage reads them: with the vectors of a channel where it asks for them."""
+        name = self._vectors.name if self._vectors is not None and stage == "prerank" else None
+        if name is None:
+            return rows
+        replays = [(window, self._replay(window)) for window in shown]
+        return with_vectors(rows, name, replays, lambda time: self._channel(name, time), cut)
+
+    def _channel(self, name: str, cut: int) -> Any:
+        """One channel as of `cut`; of a log with impressions it is fitted alone."""
+        if not self.impressions or cut in self._retrievals:
+            return self._retrieval(cut).channels[name]
+        if cut not in self._alone:
+            declared = self.config.cascade.channels[name]
+            with self.meter.stage(f"recall:{name}"):
+                self.steps.begin(f"fit recall channel {name} for the pre-ranker's rows")
+                channel = registry.build("recall", name, declared)
+                self._alone[cut] = channel.fit(self.data.as_of(cut), self._context())
+        return self._alone[cut]
 
     def _retrieval(self, cut: int) -> Retrieval:
         """Channels and filters fitted on what was known at `cut`; warm from the cut before.

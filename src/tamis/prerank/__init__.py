@@ -4,6 +4,7 @@ from tamis.prerank.base import PrerankConfig, Preranker
 from tamis.prerank.gbdt import GBDT, GBDTConfig
 from tamis.prerank.inner_product import InnerProduct, InnerProductConfig
 from tamis.prerank.lr import LR, LRConfig
+from tamis.prerank.stored import Stored, StoredConfig
 from tamis.prerank.three_tower import ThreeTower, ThreeTowerConfig
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "LRConfig",
     "PrerankConfig",
     "Preranker",
+    "Stored",
+    "StoredConfig",
     "ThreeTower",
     "ThreeTowerConfig",
 ]

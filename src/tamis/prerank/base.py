@@ -54,7 +54,7 @@ def taught(
     the labels left out stay so, and p becomes what it is among the rest, `p / (p + α (1 − p))`.
     """
     assert rows.labels is not None
-    said = teacher.score_rows(rows)
+    said = teacher.score_rows(_as_seen_by(teacher, rows))
     labels = rows.labels.copy()
     for t, task in enumerate(tasks):
         name, kind = getattr(task, "name", task), getattr(task, "kind", "binary")
@@ -64,3 +64,13 @@ def taught(
             missing = p if rate == 1 else np.nan
             labels[:, t] = np.where(np.isnan(true), missing, (1 - share) * true + share * p)
     return replace(rows, labels=labels, _tensors={})
+
+
+def _as_seen_by(teacher: Any, rows: Rows) -> Rows:
+    """Without the blocks that pre-rank reads beside the ranker's: a channel's vectors."""
+    layout = getattr(teacher, "layout", None)
+    if layout is None or layout.dense_width == rows.layout.dense_width:
+        return rows
+    ends = np.cumsum([block.dense.shape[1] for block in rows.blocks])
+    known = int(np.searchsorted(ends, layout.dense_width, side="right"))
+    return replace(rows, layout=layout, blocks=rows.blocks[:known], _tensors={})

@@ -110,7 +110,7 @@ class TowerPreranker(Preranker):
         if parts is None or not len(rows):
             return predict(model, rows)
         n = len(rows)
-        user = _compact(parts.user, n)
+        user = compact(parts.user, n)
         vectors, at = self._items(parts.item, n)
         parts = Sided(user, parts.item, parts.pairs)
         return self.meet(self._user_tower(user), vectors, at, parts)
@@ -136,7 +136,7 @@ class TowerPreranker(Preranker):
             kept = self._kept.of_table(block)
             if kept is not None:
                 return kept, block.pointer
-        block = _compact(block, n)
+        block = compact(block, n)
         at = np.arange(n) if block.pointer is None else block.pointer
         return self._item_tower(block), at
 
@@ -164,7 +164,7 @@ def spans(n: int) -> list[slice]:
     return [slice(at, min(at + ROWS, n)) for at in range(0, n, ROWS)]
 
 
-def _compact(block: Block, n: int) -> Block:
+def compact(block: Block, n: int) -> Block:
     """Gathered where it holds more entities than there are rows."""
     if block.pointer is None or len(block.ids) <= n:
         return block
