@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Evaluation,
         Fetched,
         Initialised,
+        RankEvaluation,
         RecallReport,
         Simulated,
         TrainReport,
@@ -63,7 +64,11 @@ def fetch(report: Fetched, json_wanted: bool) -> None:
         return as_json(report.to_dict())
     console.print(f"Wrote {', '.join(report.files)} to [bold]{report.folder}[/].")
     console.print(f"[dim]{escape(report.terms)}[/]\n[dim]{escape(report.citation)}[/]")
-    _next(f"tamis init {report.folder}")
+    if report.rows:
+        train, valid = (report.folder / f"{stem}.csv" for stem in ("train", "valid"))
+        _next(f"tamis compare rank --table {train} --valid {valid}")
+    else:
+        _next(f"tamis init {report.folder}")
     return None
 
 
@@ -87,7 +92,7 @@ def train(report: TrainReport, json_wanted: bool) -> None:
     console.print(stages_table(report.training, "Training"))
     for stage, chosen in report.settings.items():
         seen = ", ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
-        made = ", ".join(f"{k} {_short(v)}" for k, v in chosen.items())
+        made = escape(", ".join(f"{k} {_short(v)}" for k, v in chosen.items()))
         console.print(f"{stage} chose on the validation window: {made} ({seen})", highlight=False)
     if report.rejects:
         rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
@@ -147,6 +152,16 @@ def evaluate_channels(judged: ChannelEvaluation, json_wanted: bool) -> None:
     from tamis.evaluate import render_channels
 
     render_channels(judged.to_dict(), console)
+    console.print(f"report: [bold]{judged.report}[/]")
+    return None
+
+
+def evaluate_rank(judged: RankEvaluation, json_wanted: bool) -> None:
+    if json_wanted:
+        return as_json(judged.to_dict())
+    from tamis.evaluate import render_rank
+
+    render_rank(judged.to_dict(), console)
     console.print(f"report: [bold]{judged.report}[/]")
     return None
 
@@ -280,6 +295,8 @@ def _short(value: Any) -> str:
     """A chosen setting, its numbers to three places."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_short, value)) + "]"
+    if isinstance(value, Mapping):  # a map of scores, by what made it; see tamis.train.Calibration
+        return str(value.get("kind", f"{len(value)} entries"))
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

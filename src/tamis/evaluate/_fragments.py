@@ -58,6 +58,10 @@ def text(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Mapping) and {"kind", "x", "y"} <= value.keys():  # a calibration
+        return (
+            f"{value['kind']} ({len(value['x'])} knots)" if len(value["x"]) > 1 else value["kind"]
+        )
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {text(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):

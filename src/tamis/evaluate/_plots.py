@@ -152,7 +152,7 @@ def _curve(
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+def reliability(bins: Sequence[Mapping[str, Any]], name: str = "reliability") -> str:
     """Observed share against prediction; the dashed diagonal is a calibrated model."""
     points = [
         (number(b.get("predicted")), number(b.get("observed")), number(b.get("count")) or 0.0)
@@ -176,7 +176,33 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylabel("observed")
         _quiet(axes, "both")
 
-    return _drawn("reliability", (5, 4), draw)
+    return _drawn(name, (5, 4), draw)
+
+
+def segments(values: Mapping[str, float], label: str, number: int = 0) -> str:
+    """A dot per segment, and a line where all rows (the first of `values`) are."""
+    if len(values) < 2:
+        return ""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        place = range(len(values))
+        whole = next(iter(values.values()))
+        axes.axvline(whole, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for y, value in zip(place, values.values(), strict=True):
+            axes.plot([whole, value], [y, y], color=SOFT, linewidth=4, solid_capstyle="round")
+            axes.annotate(
+                f"{value:.4f}", (value, y), (0, 7), textcoords="offset points", ha="center",
+                color=INK, fontsize=8,
+            )  # fmt: skip
+        axes.scatter(list(values.values()), list(place), s=45, color=ACCENT, zorder=3)
+        axes.set_yticks(list(place), list(values), color=INK)
+        axes.set_xlabel(label)
+        axes.margins(x=0.12, y=0.12)
+        axes.invert_yaxis()
+        _quiet(axes, "x")
+
+    return _drawn(f"segments{number}", (9, 0.7 + 0.42 * len(values)), draw)
 
 
 def overlap(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str:

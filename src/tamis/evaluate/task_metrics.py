@@ -26,7 +26,7 @@ class RateMetrics:
     def __init__(self, binary: bool = True, k: int = 10, most: int = MOST) -> None:
         self.binary, self.k = binary, k
         self._table, self._loss = ScoreTable(most), LogLoss()
-        self._gauc, self._ndcg, self._xauc = GAUC(), NDCG(k), XAUC()
+        self._gauc, self._ndcg, self._xauc = GAUC(), NDCG(k), XAUC(most)
 
     def add(self, labels: Array, predicted: Array, users: Array, requests: Array) -> None:
         """labels (n,) or NaN (do not count); users and requests (n,) numbers that ascend."""
@@ -71,11 +71,11 @@ class NumberMetrics:
     """Of numbers (watch time, ratings): XAUC, mean absolute and squared error, bias.
 
     `scores` order the rows, where they are another number than what is predicted (`exp(z)` of watch
-    time beside its seconds).
+    time beside its seconds). Of more than `most` rows, as many are drawn for XAUC.
     """
 
-    def __init__(self) -> None:
-        self._errors, self._xauc = Errors(), XAUC()
+    def __init__(self, most: int = 1_000_000) -> None:
+        self._errors, self._xauc = Errors(), XAUC(most)
 
     def add(self, labels: Array, predicted: Array, scores: Array | None = None) -> None:
         """labels (n,) or NaN (do not count), predicted (n,) in their unit, scores (n,)."""

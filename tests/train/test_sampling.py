@@ -1,0 +1,88 @@
+"""Sampled negatives: who stays, and that the correction is exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from tamis.features import Block, Layout, Rows
+from tamis.schema import ConfigError, TrainingError
+from tamis.train import corrected, sample_negatives
+
+NAN = np.float32(np.nan)
+
+
+def rows(labels, **more) -> Rows:
+    labels = np.asarray(labels, np.float32)
+    n = len(labels)
+    block = Block(np.zeros((n, 0), np.int32), np.arange(n, dtype=np.float32)[:, None])
+    return Rows(layout=Layout((), (), ()), blocks=[block], n=n, labels=labels, **more)
+
+
+def who(kept: Rows):
+    """The rows' numbers."""
+    return kept.blocks[0].dense[:, 0].astype(int)
+
+
+def test_positives_stay_and_a_share_of_the_negatives() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random((50_000, 1)) < 0.1).astype(np.float32)
+    kept = sample_negatives(rows(labels), [0.1], seed=3)
+    assert kept.labels.sum() == labels.sum()
+    assert (kept.labels == 0).sum() == pytest.approx(0.1 * (labels == 0).sum(), rel=0.05)
+    np.testing.assert_array_equal(kept.labels[:, 0], labels[who(kept), 0])
+    again = sample_negatives(rows(labels), [0.1], seed=3)
+    np.testing.assert_array_equal(who(again), who(kept))
+
+
+def test_tasks_are_sampled_apart_and_rows_without_a_label_fall_away() -> None:
+    random = np.random.default_rng(1)
+    labels = (random.random((20_000, 3)) < 0.2).astype(np.float32)
+    labels[::2, 2] = NAN  # a condition that does not hold
+    kept = sample_negatives(rows(labels), [1.0, 0.5, 0.1], seed=0)
+    assert len(kept) == 20_000  # the first task keeps all
+    assert not np.isnan(kept.labels[:, 0]).any()
+    for t, rate in ((1, 0.5), (2, 0.1)):
+        known = ~np.isnan(labels[:, t])
+        negatives = known & (labels[:, t] == 0)
+        stay = ~np.isnan(kept.labels[:, t])
+        assert stay[known & ~negatives].all()
+        assert not stay[~known].any()
+        assert stay[negatives].mean() == pytest.approx(rate, rel=0.1)
+    sparse = sample_negatives(rows(labels), [0.1, 0.1, 0.1], seed=0)
+    assert not np.isnan(sparse.labels).all(1).any()
+    # One draw per row: rows without a positive stay for all tasks or for none.
+    none = (np.nan_to_num(labels) == 0).all(1)
+    assert np.isin(np.flatnonzero(none), who(sparse)).mean() == pytest.approx(0.1, rel=0.15)
+
+
+def test_groups_weights_and_numbers_stay_with_their_rows() -> None:
+    labels = np.array([[0], [1], [0], [2.5]], np.float32)
+    whole = rows(labels, groups=np.array([5, 6, 7, 8]), weights=np.array([1, 2, 3, 4], np.float32))
+    kept = sample_negatives(whole, [1e-9], seed=0)
+    assert kept.labels.tolist() == [[1.0], [2.5]]
+    assert kept.groups.tolist() == [6, 8]
+    assert kept.weights.tolist() == [2, 4]
+    assert sample_negatives(whole, [1.0], seed=0) is whole
+
+
+@given(
+    st.lists(st.floats(-12, 12), min_size=1, max_size=20),
+    st.floats(1e-3, 1.0),
+)
+def test_the_correction_is_the_formula_on_probabilities(logits, rate) -> None:
+    z = np.array(logits)[:, None]
+    p = expit(z)
+    expected = rate * p / ((1 - p) + rate * p)
+    np.testing.assert_allclose(expit(corrected(z, [rate])), expected, rtol=1e-5)
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    for rate in (0, -0.1, 1.5):
+        with pytest.raises(ConfigError, match=rf"negatives = {rate}"):
+            sample_negatives(rows([[0], [1]]), [rate], seed=0)
+    with pytest.raises(TrainingError, match="2 rates of negatives for labels of shape"):
+        sample_negatives(rows([[0], [1]]), [0.5, 0.5], seed=0)
