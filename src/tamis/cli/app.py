@@ -43,7 +43,8 @@ def fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="movielens-100k or movielens-1m; with --from amazon-beauty, gowalla, foursquare."
+            help="movielens-100k or movielens-1m; with --from amazon-beauty, gowalla, foursquare, "
+            "frappe, kuairand, or funnel (any log of views, carts and purchases)."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],

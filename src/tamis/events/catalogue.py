@@ -166,10 +166,11 @@ def materialise(
 def _downloadable(name: str) -> Source:
     source = find_source(name)
     if isinstance(source, FolderSource):
+        needed = " and ".join(source.files) or "a log"
         raise ConfigError(
             f"{name} is not downloaded: no source of it with a licence is known. Where you have "
-            f"{' and '.join(source.files)}, name their folder: tamis fetch {name} --from FOLDER "
-            f"--out DIR. {source.terms} Cite: {source.citation}"
+            f"{needed}, name their folder: tamis fetch {name} --from FOLDER --out DIR. "
+            f"{source.terms} Cite: {source.citation}"
         )
     return source
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tamis.events.log import Dataset
+from tamis.events.row_sets import frappe, funnel, kuairand
 from tamis.events.sequences import read_interactions, read_pairs, read_sequences
 from tamis.events.tables import Progress
 from tamis.schema import DataError
@@ -38,6 +39,8 @@ class FolderSource:
     citation: str
     times: str
     """In words: where the times come from."""
+    rows: bool = False
+    """Labelled rows, for `tamis compare rank --table`; no log, so no project."""
 
 
 def write_tables(source: FolderSource, folder: Path, out: Path, say: Progress) -> Path:
@@ -174,6 +177,36 @@ FOLDERS = {
             "Yiding Liu et al. 2017. An Experimental Evaluation of Point-of-interest "
             "Recommendation in Location-based Social Networks. PVLDB 10, 10, 1010-1021.",
             "as collected (UTC)",
+        ),
+        FolderSource(
+            "frappe",
+            ("train.csv", "valid.csv"),
+            frappe,
+            "Use of mobile apps in context, for research alone, not to be redistributed. Negatives "
+            "are drawn, two for each use.",
+            "Linas Baltrunas et al. 2015. Frappe: Understanding the Usage and Perception of Mobile "
+            "App Recommendations In-The-Wild. https://arxiv.org/abs/1505.03014",
+            "none: a part of the day and the weekday are among its columns",
+            rows=True,
+        ),
+        FolderSource(
+            "kuairand",
+            ("interactions.csv",),
+            kuairand,
+            "KuaiRand, CC BY-SA 4.0. These are rows of liked or hated videos alone: their rates "
+            "say nothing of all that was shown.",
+            "Chongming Gao et al. 2022. KuaiRand: An Unbiased Sequential Recommendation Dataset "
+            "with Randomly Exposed Videos. CIKM, 3953-3957. "
+            "https://doi.org/10.1145/3511808.3557624",
+            "as collected (ms, UTC)",
+        ),
+        FolderSource(
+            "funnel",
+            (),
+            funnel,
+            "Your own log of views, carts and purchases.",
+            "none",
+            "those of the log",
         ),
     )
 }

@@ -47,10 +47,10 @@ def guess_config(folder: Path | str, name: str) -> Guess:
         DataError: no table looks like an event log, or none like its items.
     """
     folder = Path(folder)
-    frames, notes = _frames(folder)
+    frames, notes = readable_tables(folder)
     found = Guess({"name": name, "seed": 0}, _head(), notes)
-    events = _event_table(frames, folder)
-    columns = _event_columns(frames[events])
+    events = event_table(frames, folder)
+    columns = event_columns(frames[events])
     found.notes.append(f"{events} is the event log: {_told(columns)}")
     items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
     if not items:
@@ -87,7 +87,7 @@ def _head() -> dict[str, str]:
     }
 
 
-def _frames(folder: Path) -> tuple[Frames, list[str]]:
+def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
     """All tables of the folder that can be read, by file name."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder.")
@@ -115,9 +115,9 @@ def _stem(file: str) -> str:
     return words.plain(name.rsplit(".", 1)[0])
 
 
-def _event_table(frames: Frames, folder: Path) -> str:
+def event_table(frames: Frames, folder: Path) -> str:
     """The table with a user, an item and a time column; of several, by name, then the longest."""
-    fitting = [f for f in frames if {"user", "item", "time"} <= set(_event_columns(frames[f]))]
+    fitting = [f for f in frames if {"user", "item", "time"} <= set(event_columns(frames[f]))]
     if not fitting:
         seen = "; ".join(f"{f}: {', '.join(frame.columns[:8])}" for f, frame in frames.items())
         raise DataError(
@@ -128,17 +128,17 @@ def _event_table(frames: Frames, folder: Path) -> str:
     return max(fitting, key=lambda f: (_stem(f) in words.EVENT_TABLES, frames[f].height))
 
 
-def _event_columns(frame: pl.DataFrame) -> dict[str, str]:
+def event_columns(frame: pl.DataFrame) -> dict[str, str]:
     """Keys of [events] → columns."""
     users = [c for c in frame.columns if words.USER.match(words.plain(c))]
     items = [c for c in frame.columns if words.ITEM.match(words.plain(c))]
     found = {"user": _shortest_id(users), "item": _shortest_id(items)}
-    found["time"] = _named(frame, words.TIME, _is_time)
-    found["arrival"] = _named(frame, words.ARRIVAL, _is_time)
-    found["behaviour"] = _named(frame, words.BEHAVIOUR, _is_label)
-    found["value"] = _named(frame, words.VALUE, _is_number)
-    found["request"] = _named(frame, words.REQUEST)
-    found["position"] = _named(frame, words.POSITION, _is_number)
+    found["time"] = named_column(frame, words.TIME, _is_time)
+    found["arrival"] = named_column(frame, words.ARRIVAL, _is_time)
+    found["behaviour"] = named_column(frame, words.BEHAVIOUR, _is_label)
+    found["value"] = named_column(frame, words.VALUE, _is_number)
+    found["request"] = named_column(frame, words.REQUEST)
+    found["position"] = named_column(frame, words.POSITION, _is_number)
     return {key: column for key, column in found.items() if column}
 
 
@@ -147,7 +147,7 @@ def _shortest_id(columns: Sequence[str]) -> str | None:
     return min(columns, key=lambda c: ("id" not in words.plain(c), len(c)), default=None)
 
 
-def _named(
+def named_column(
     frame: pl.DataFrame, names: Sequence[str], fits: Callable[[pl.Series], bool] | None = None
 ) -> str | None:
     """The column with the first of the usual names whose values fit."""
@@ -203,14 +203,14 @@ def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> 
 
 def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
     rest = frame.drop(key)
-    category = _named(rest, words.CATEGORY)
+    category = named_column(rest, words.CATEGORY)
     columns: dict[str, Any] = {
         "path": file,
         "id": key,
-        "title": _named(rest, words.TITLE, lambda c: c.dtype == pl.String),
+        "title": named_column(rest, words.TITLE, lambda c: c.dtype == pl.String),
         "category": category,
-        "author": _named(rest, words.AUTHOR),
-        "published": _named(rest, words.PUBLISHED, _is_time),
+        "author": named_column(rest, words.AUTHOR),
+        "published": named_column(rest, words.PUBLISHED, _is_time),
     }
     found.notes.append(f"{file} holds the items: {_told({k: v for k, v in columns.items() if v})}")
     if category and (separator := list_separator(frame[category])):

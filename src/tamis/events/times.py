@@ -122,9 +122,8 @@ def _majority(
 
 def _iso(column: pl.Series, missing: NDArray[np.bool_]) -> Times:
     """Numbers among texts are of another unit; years come first, so no day-month guess is made."""
-    plain = (
-        column.str.strip_chars().str.replace("T", " ", literal=True).str.replace(r"[Zz]$", "+00:00")
-    )
+    zulu = column.str.strip_chars().str.replace(r"([Zz]|\s*(UTC|GMT))$", "+00:00")
+    plain = zulu.str.replace("T", " ", literal=True)
     frame = pl.DataFrame({"t": plain})
     naive = [
         pl.col("t").str.to_datetime(f, strict=False, time_unit="ms")

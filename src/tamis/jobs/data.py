@@ -12,7 +12,7 @@ from tamis.jobs.project import CONFIG, Project
 from tamis.jobs.steps import Steps
 from tamis.schema import ConfigError
 
-TABLES = ("events", "items", "users", "train", "test")
+TABLES = ("events", "items", "users", "rows", "train", "valid", "test")
 """Stems of the files that a fetched data set may have."""
 
 
@@ -37,6 +37,8 @@ class Fetched:
     files: tuple[str, ...]
     terms: str
     citation: str
+    rows: bool = False
+    """Labelled rows and no log: for `tamis compare rank --table`, not for `tamis init`."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "folder": str(self.folder)}
@@ -70,13 +72,14 @@ def fetch(
 ) -> Fetched:
     """Writes a public data set as plain tables into `out`: downloaded, or from a folder of yours.
 
-    folder: for sets that are not downloaded (amazon-beauty, gowalla, foursquare), where their files
-    lie. Raises ConfigError for an unknown name or a missing folder, DataError where no source gives
-    the expected checksum or the folder holds something else.
+    folder: for sets that are not downloaded (amazon-beauty, gowalla, foursquare, frappe, kuairand,
+    funnel), where their files lie. Raises ConfigError for an unknown name or a missing folder,
+    DataError where no source gives the expected checksum or the folder holds something else.
     """
     source = find_source(name)
     with Steps(progress) as steps:
         made = materialise(name, out, progress=steps.begin, folder=folder)
     files = tuple(f"{s}.csv" for s in TABLES if (made / f"{s}.csv").is_file())
     times = f" Times: {source.times}." if isinstance(source, FolderSource) else ""
-    return Fetched(made, files, source.terms + times, source.citation)
+    rows = isinstance(source, FolderSource) and source.rows
+    return Fetched(made, files, source.terms + times, source.citation, rows)
