@@ -14,6 +14,7 @@ from tamis.recall import EASE
 from tamis.recall.ease_kernels import sweep
 from tamis.recall.interactions import at_end
 from tamis.schema import ConfigError, TrainingError
+from tamis.testing import two_clans
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=40)
 
@@ -202,3 +203,23 @@ def test_the_sweep_inverts_in_place_and_reads_the_upper_triangle_alone(n, block)
     assert sweep(upper, block)
     np.testing.assert_allclose(np.triu(upper), -np.triu(np.linalg.inv(whole)), atol=1e-4)
     assert not sweep(-np.eye(n, dtype=np.float32), block)
+
+
+def test_behaviours_named_count_whatever_they_are_worth():
+    data = two_clans()
+    names = [b.name for b in data.behaviours]
+    queries = at_end(data, np.arange(24, dtype=np.int32), exclude_seen=False)
+
+    def scores(**options):
+        return EASE(l2=1.0, closeness=1.0, decay=1.0, **options).fit(data).recall(queries, 16)
+
+    plain, liked = scores(), scores(behaviours=(names[0],))
+    np.testing.assert_array_equal(plain.score, liked.score)
+    # every event as a like: the log with all of them positive
+    every = tuple(b.model_copy(update={"positive": True, "weight": 1.0}) for b in data.behaviours)
+    alike = EASE(l2=1.0, closeness=1.0, decay=1.0).fit(replace(data, behaviours=every))
+    both = scores(behaviours=tuple(names))
+    np.testing.assert_array_equal(both.item, alike.recall(queries, 16).item)
+    assert (both.item != plain.item).any()
+    with pytest.raises(ConfigError, match=r"'lik'.*the log has"):
+        scores(behaviours=("lik",))

@@ -13,7 +13,7 @@ from tamis.index import in_blocks, scratch, select
 from tamis.recall.base import BaseChannel, ChannelSettings, need_positives, nothing
 from tamis.recall.ease_kernels import strongest, vote, vote_few, weights
 from tamis.recall.ease_tuning import Choice, among, choose, trial_of
-from tamis.recall.interactions import Int32, Interests, interest_of_behaviour, interests
+from tamis.recall.interactions import Int32, Interests, counting, interest_of_behaviour, interests
 from tamis.schema import ConfigError
 
 QUERIES_PER_BLOCK = 64
@@ -32,6 +32,9 @@ class EASEConfig(ChannelSettings):
     decay: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = AUTO
     """At a request, vote of a liked item relative to the one liked after it; 1 = order does not
     matter."""
+    behaviours: tuple[str, ...] = ()
+    """Behaviours whose events count; () = the positive ones. With all of them it says what a user
+    is likely to meet, which a ranker may weigh against what he is likely to like."""
     last: Annotated[int, Field(ge=1)] | None = None
     """Most recent liked items of the user that vote; None = all."""
     neighbours: Annotated[int, Field(ge=1)] | None = None
@@ -64,6 +67,7 @@ class EASE(BaseChannel):
     Config = EASEConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
+        data = counting(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         lists, liked, row = self._rows(data)
         chosen = self._choice(data, context, lists, liked, row)
@@ -86,6 +90,7 @@ class EASE(BaseChannel):
 
         To choose by one set and fit on another: `EASE(EASE().chosen(part, FitContext(valid=…)))`.
         """
+        data = counting(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         best = self._choice(data, context or FitContext(), *self._rows(data))
         found = {"l2": best.l2, "closeness": best.closeness, "decay": best.decay}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade import at_end
 from tamis.events import Dataset
-from tamis.schema import Behaviour
+from tamis.schema import Behaviour, ConfigError
 
 __all__ = [
     "NOT_POSITIVE",
@@ -52,6 +52,27 @@ class Interests:
 def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
     """(behaviours,) r of one event by its code: the weight, or NOT_POSITIVE."""
     return np.array([b.weight if b.positive else NOT_POSITIVE for b in behaviours], np.float32)
+
+
+def counting(data: Dataset, names: Sequence[str], channel: str) -> Dataset:
+    """The log with those behaviours, and no others, as the ones that count; () = as it is.
+
+    A behaviour of weight 0 counts 1. Raises ConfigError where one is not in the log.
+    """
+    known = [b.name for b in data.behaviours]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"channel {channel!r}: behaviours names {name!r}, but the log has "
+                f"{', '.join(known)}"
+            )
+    if not names:
+        return data
+    as_counted = tuple(
+        b.model_copy(update={"positive": b.name in names, "weight": b.weight or 1.0})
+        for b in data.behaviours
+    )
+    return replace(data, behaviours=as_counted)
 
 
 def interests(data: Dataset, last: int | None = None) -> Interests:

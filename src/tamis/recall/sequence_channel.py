@@ -16,12 +16,12 @@ from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
 from tamis.index import VectorIndex
 from tamis.recall.base import ChannelSettings, need_positives
-from tamis.recall.interactions import Float32
+from tamis.recall.interactions import Float32, counting
 from tamis.recall.sequence_examples import Asked, HeldOut, Sequences, Windows, last_held_out
 from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
 from tamis.recall.spectral import neighbour_vectors
 from tamis.recall.vectors import VectorChannel, digest
-from tamis.schema import ConfigError, TrainingError
+from tamis.schema import TrainingError
 from tamis.train import (
     FitOptions,
     FitResult,
@@ -161,15 +161,8 @@ class SequenceChannel(VectorChannel):
 
     def _counting(self, data: Dataset) -> NDArray[np.bool_]:
         """(behaviours,) whose events are read."""
-        names = [b.name for b in data.behaviours]
-        unknown = [name for name in self.config.behaviours if name not in names]
-        if unknown:
-            raise ConfigError(
-                f"channel {self.name!r}: behaviours names {unknown[0]!r}, but the log has "
-                f"{', '.join(names)}"
-            )
-        wanted = self.config.behaviours
-        return np.array([b.name in wanted if wanted else b.positive for b in data.behaviours])
+        data = counting(data, self.config.behaviours, self.name)
+        return np.array([b.positive for b in data.behaviours])
 
     def _held_out(
         self, sequences: Sequences, data: Dataset, context: FitContext
