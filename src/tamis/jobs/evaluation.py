@@ -18,42 +18,35 @@ import tamis
 from tamis.bundle import Kind, Versions
 from tamis.cascade import (
     Candidates,
-    Hydrate,
     Outcome,
     Parts,
     Queries,
     Ragged,
     Recommender,
-    raw_numbers,
-    task_names,
+    tasks_of,
 )
 from tamis.evaluate import (
-    CalibrationBin,
     StageRecord,
-    auc,
-    calibration_curve,
     coverage,
     diversity,
-    ece,
-    gauc,
     hit,
-    log_loss,
     mean,
     ndcg,
     paired_bootstrap,
-    pcoc,
     popularity,
     recall,
     stage_loss,
     write_report,
 )
 from tamis.events import UNKNOWN, Dataset, item_categories, read_dataset
-from tamis.features import Histories, OfflineStatistics
+from tamis.features import Histories
 from tamis.jobs.agreement import agreement
 from tamis.jobs.project import Project
-from tamis.jobs.replay import has_impressions, impression_window
+from tamis.jobs.replay import candidate_labels, has_impressions, impression_window
+from tamis.jobs.scored import scored_blocks
 from tamis.jobs.steps import Steps
-from tamis.schema import DataError
+from tamis.jobs.task_judge import TaskJudge
+from tamis.schema import DataError, prediction_names
 
 SLATE = 10
 DEPTH = 50
@@ -106,8 +99,6 @@ class _Asked:
     """(Q, DEPTH)."""
     record: StageRecord
     """The wanted items alone."""
-    scored: list[tuple[Any, Any, Any]]
-    """Labels and predictions of the ranked candidates, where the log has no impressions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +141,8 @@ class _Judge:
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until
         self.steps = steps
+        self.judge = TaskJudge(tasks_of(self.config))
+        """Of the ranker's predictions."""
 
     def run(self) -> dict[str, Any]:
         held = self._held_out()
@@ -183,7 +176,7 @@ class _Judge:
             "stage_loss": stage_loss(positives, _pick_record(asked.record, known)),
             **self._agreement(held.users[known]),
             **self._beyond({"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}),
-            **self._ranker(asked),
+            **self._ranker(),
             "latency_ms": self._latency(held.users[known]),
             "training": self.manifest.metrics["training"],
             "validation": self.manifest.metrics["validation"],
@@ -220,7 +213,6 @@ class _Judge:
     def _ask(self, held: _Held) -> _Asked:
         slates: list[NDArray[np.int32]] = []
         wanted: dict[str, list[Any]] = {name: [] for name in _STAGES}
-        scored: list[tuple[Any, Any, Any]] = []
         for start in range(0, len(held.users), BATCH):
             queries = self._queries(held.users[start : start + BATCH])
             outcome = self.cascade.run(queries, DEPTH)
@@ -229,7 +221,7 @@ class _Judge:
                 candidates = getattr(outcome, stage)
                 wanted[name].append(_wanted(candidates, most, held.positives, start))
             if not self.shown:
-                scored.append(self._candidates(outcome, held, start))
+                self._candidates(outcome, start)
         record = {
             name: Ragged.from_pairs(
                 np.concatenate([query for query, _ in pairs]),
@@ -238,7 +230,7 @@ class _Judge:
             )
             for name, pairs in wanted.items()
         }
-        return _Asked(np.concatenate(slates), StageRecord(**record), scored)
+        return _Asked(np.concatenate(slates), StageRecord(**record))
 
     def _agreement(self, users: NDArray[np.int32]) -> dict[str, Any]:
         if self.cascade.prerank is None or not len(users):
@@ -269,51 +261,33 @@ class _Judge:
         variety = {n: mean(diversity(s, codes, SLATE)) for n, s in slates.items()}
         return {"coverage": spread, "diversity": variety, "popularity": bias}
 
-    def _ranker(self, asked: _Asked) -> dict[str, Any]:
-        """AUC, log loss and calibration of each task, on impressions where the log has them."""
-        tasks = list(task_names(self.config))
+    def _ranker(self) -> dict[str, Any]:
+        """Each task's metrics, on impressions where the log has them; see `--stage rank`."""
         if self.shown:
-            labels, scores, query = self._impressions()
-        else:
-            labels, scores, query = map(np.concatenate, zip(*asked.scored, strict=True))
-        each = {
-            task: {
-                "auc": auc(labels[:, t], scores[:, t]),
-                "gauc": gauc(labels[:, t], scores[:, t], query),
-                "logloss": log_loss(labels[:, t], scores[:, t]),
-                "pcoc": pcoc(labels[:, t], scores[:, t]),
-                "ece": ece(calibration_curve(labels[:, t], scores[:, t])),
-            }
-            for t, task in enumerate(tasks)
-        }
-        curve: list[CalibrationBin] = calibration_curve(labels[:, 0], scores[:, 0], bins=12)
-        first = each[tasks[0]]
+            self._impressions()
+        each = self.judge.result()
+        first, *_ = each
         return {
-            "ranker": {"auc": first["auc"], "logloss": first["logloss"], "rows": len(labels)},
+            "ranker": {key: each[first][key] for key in ("auc", "logloss") if key in each[first]}
+            | {"rows": each[first]["rows"]},
             "ranker_tasks": each,
-            "calibration": [vars(b) for b in curve],
+            "calibration": [vars(b) for b in self.judge.curve(first)],
         }
 
-    def _candidates(self, outcome: Outcome, held: _Held, start: int) -> tuple[Any, Any, Any]:
-        """Of ranked candidates: whether a positive event followed, predictions, query numbers."""
-        tasks, ranked = list(task_names(self.config)), outcome.ranked
-        query = ranked.query + start
-        label = held.positives.contains(query, ranked.item).astype(np.float64)
-        scores = np.stack([ranked.columns[task] for task in tasks], axis=1)
-        return np.repeat(label[:, None], len(tasks), axis=1), scores, query
+    def _candidates(self, outcome: Outcome, start: int) -> None:
+        """Judges the ranked candidates of the queries from number `start` on."""
+        ranked, queries = outcome.ranked, outcome.queries
+        window = (self.cut, self.data.end)
+        labels = candidate_labels(self.config, self.data, window, queries, ranked)
+        scores = {name: ranked.columns[name] for name in prediction_names(tasks_of(self.config))}
+        self.judge.add(labels, scores, queries.user[ranked.query], ranked.query + start)
 
-    def _impressions(self) -> tuple[Any, Any, Any]:
-        """The same of impressions after the cut, each with inputs as of its own time."""
-        end = int(self.data.events.time.max()) + 1
-        histories = Histories.of(self.data)
-        rows = impression_window(self.config, self.data, histories, (self.cut, end), IMPRESSIONS)
-        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
-        inputs = Hydrate(self.parts.space, statistics, raw_numbers(self.config, self.parts.items))(
-            rows.queries, rows.candidates
-        )
-        scored = self.parts.rank.score_rows(inputs)
-        scores = np.stack([scored[t] for t in task_names(self.config)], axis=1)
-        return rows.labels, scores, rows.candidates.query
+    def _impressions(self) -> None:
+        """Judges the impressions after the cut, each with inputs as of its own time."""
+        histories, window = Histories.of(self.data), (self.cut, self.data.end)
+        rows = impression_window(self.config, self.data, histories, window, IMPRESSIONS)
+        for part in scored_blocks(rows, self.parts, self.data, {"rank": self.parts.rank}):
+            self.judge.add(part.labels, part.scores["rank"], part.users, part.requests)
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
         """Single requests in process, one after the other, one thread."""

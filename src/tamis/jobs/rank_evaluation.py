@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Candidates, Hydrate, Parts, Queries, Recommender, raw_numbers, tasks_of
+from tamis.cascade import Parts, Recommender, tasks_of
 from tamis.evaluate import CalibrationBin, write_rank_report
 from tamis.events import read_dataset
-from tamis.features import Histories, OfflineStatistics
+from tamis.features import Histories
 from tamis.jobs.evaluation import IMPRESSIONS, in_rows_of
 from tamis.jobs.project import Project
 from tamis.jobs.replay import (
@@ -25,13 +23,12 @@ from tamis.jobs.replay import (
     impression_window,
     replay_window,
 )
+from tamis.jobs.scored import scored_blocks
 from tamis.jobs.segments import Bucketing, Known, bucketings
 from tamis.jobs.steps import Steps
 from tamis.jobs.task_judge import TaskJudge
 from tamis.schema import DataError, TrainingError
 
-BLOCK = 32_768
-"""Rows that are hydrated and scored at once, about."""
 SEGMENT_SCORES = 1 << 16
 """Distinct scores that are told apart within a segment; of all rows, four times as many."""
 ALL = "all"
@@ -132,47 +129,27 @@ class _Judge:
         self, rows: Replay, known: Known, buckets: list[Bucketing]
     ) -> dict[tuple[str, str], TaskJudge]:
         """Per model and segment; segments of the ranker alone."""
-        requests, items = rows.candidates.query, rows.candidates.item
-        users = rows.queries.user[requests]
-        segments = known.segments(users, items)
+        users = rows.queries.user[rows.candidates.query]
+        segments = known.segments(users, rows.candidates.item)
         sizes = {b.feature: len(b.names) for b in buckets}
         judges = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
         for segment in segments:
             judges["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
         done = 0
-        for block in self._blocks(rows):
-            n = len(block.labels)
-            self.steps.begin(f"score: {done:,} of {len(items):,} rows")
-            here = slice(done, done + n)
-            request = requests[here]
-            number = {b.feature: b.rows(users[here], items[here]) for b in buckets}
-            for model, scores in block.scores.items():
-                judges[model, ALL].add(block.labels, scores, users[here], request, number)
+        for part in scored_blocks(rows, self.parts, self.data, self.models):
+            number = {b.feature: b.rows(part.users, part.items) for b in buckets}
+            for model, scores in part.scores.items():
+                judges[model, ALL].add(part.labels, scores, part.users, part.requests, number)
+            here = slice(done, done + len(part.labels))
             for segment, of_it in segments.items():
                 its = of_it[here]
-                scores = {name: s[its] for name, s in block.scores["rank"].items()}
+                scores = {name: values[its] for name, values in part.scores["rank"].items()}
                 judges["rank", segment].add(
-                    block.labels[its], scores, users[here][its], request[its]
+                    part.labels[its], scores, part.users[its], part.requests[its]
                 )
-            done += n
+            done += len(part.labels)
+            self.steps.begin(f"score: {done:,} of {len(users):,} rows")
         return judges
-
-    def _blocks(self, rows: Replay) -> Iterator[_Block]:
-        """Whole requests, about BLOCK rows at once: their labels and every model's predictions."""
-        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
-        raw = raw_numbers(self.config, self.parts.items)
-        hydrate = Hydrate(self.parts.space, statistics, raw)
-        bounds = rows.candidates.indptr
-        begin = 0
-        while begin < len(rows.queries):
-            end = int(np.searchsorted(bounds, bounds[begin] + BLOCK, side="right")) - 1
-            end = min(max(end, begin + 1), len(rows.queries))
-            part = slice(int(bounds[begin]), int(bounds[end]))
-            queries, candidates = _part(rows, begin, end)
-            inputs = hydrate(queries, candidates)
-            scores = {name: model.score_rows(inputs) for name, model in self.models.items()}
-            yield _Block(rows.labels[part], scores)
-            begin = end
 
     def _calibration(self, judge: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
         """Per rate: the reliability curve, and predicted and observed by buckets of features."""
@@ -236,25 +213,6 @@ class _Judge:
                 "have been seen. Rates are those of recalled candidates, not of impressions."
             )
         return notes
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Some requests' rows."""
-
-    labels: NDArray[np.float32]
-    """(n, T)."""
-    scores: Mapping[str, Mapping[str, NDArray[np.float32]]]
-    """{model: {prediction: (n,)}}."""
-
-
-def _part(rows: Replay, begin: int, end: int) -> tuple[Queries, Candidates]:
-    """The requests [begin, end) with their candidates."""
-    bounds = rows.candidates.indptr[begin : end + 1]
-    here = slice(int(bounds[0]), int(bounds[-1]))
-    columns = {name: values[here] for name, values in rows.candidates.columns.items()}
-    candidates = Candidates(bounds - bounds[0], rows.candidates.item[here], columns)
-    return rows.queries.part(begin, end), candidates
 
 
 def _told(bucket: CalibrationBin) -> dict[str, float]:

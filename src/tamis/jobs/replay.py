@@ -77,11 +77,25 @@ def replay_window(
     users = users[known]
     queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
     queries, candidates = retrieval.candidates(queries)
-    tasks = tasks_of(config)
-    codes = [data.code(name) for name in needed(tasks)]
-    row, event = _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
-    labels = task_labels(tasks, data, candidates.item, row, event)
+    labels = candidate_labels(config, data, window, queries, candidates)
     return Replay(queries, candidates, labels, left_out)
+
+
+def candidate_labels(
+    config: ProjectConfig,
+    data: Dataset,
+    window: tuple[int, int],
+    queries: Queries,
+    candidates: Candidates,
+) -> Float32:
+    """(n, tasks) labels of candidates of queries asked at window[0], one per user, by what these
+    users did and what arrived in the window."""
+    begin, end = window
+    events, tasks = data.events, tasks_of(config)
+    codes = [data.code(name) for name in needed(tasks)]
+    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
+    row, event = _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
+    return task_labels(tasks, data, candidates.item, row, event)
 
 
 def impression_window(
