@@ -1,0 +1,204 @@
+"""Rankers with histories and gates: DIN, BST, last-N, PPNet."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from tamis.features import Block, IdColumn, Layout, Rows, TableRange
+from tamis.rank import BST, DIN, DNN, DeepFM, LastN, PPNet
+from tamis.schema import ConfigError, Side, SparseFeat, VarLenSparseFeat
+
+LENGTH = 6
+LAYOUT = Layout(
+    tables=(TableRange("user", 0, 8), TableRange("item", 8, 22), TableRange("category", 30, 7)),
+    ids=(
+        IdColumn("user", Side.USER, "user", 0),
+        IdColumn("clicked", Side.USER, "item", 1, LENGTH, "mean", True),
+        IdColumn("clicked categories", Side.USER, "category", 1 + LENGTH, LENGTH, "mean", True),
+        IdColumn("item", Side.ITEM, "item", 1 + 2 * LENGTH),
+        IdColumn("category", Side.ITEM, "category", 2 + 2 * LENGTH),
+    ),
+    dense=(),
+)
+SMALL = {"embedding_dim": 4, "hidden_units": (8,), "epochs": 1, "batch_size": 32}
+
+
+def rows(n: int, seed: int = 0, longest: int = LENGTH) -> Rows:
+    """Random rows; histories of 0 … `longest` items, the categories' as long."""
+    draw = np.random.default_rng(seed)
+    real = np.arange(LENGTH) < draw.integers(0, longest + 1, (n, 1))
+    ids = np.concatenate(
+        [
+            draw.integers(2, 8, (n, 1)),
+            np.where(real, draw.integers(10, 30, (n, LENGTH)), 8),
+            np.where(real, draw.integers(32, 37, (n, LENGTH)), 30),
+            draw.integers(10, 30, (n, 1)),
+            draw.integers(32, 37, (n, 1)),
+        ],
+        1,
+    ).astype(np.int32)
+    labels = draw.integers(0, 2, (n, 1)).astype(np.float32)
+    labels[:1] = 1
+    return Rows(LAYOUT, [Block(ids, np.empty((n, 0), np.float32))], n, labels)
+
+
+def module(model, seed: int = 0):
+    """A fresh network whose embeddings are large enough to see."""
+    net = model.build(LAYOUT, 1, torch.Generator().manual_seed(seed)).eval()
+    with torch.no_grad():
+        pads = net.inputs.table.weight == 0
+        net.inputs.table.weight.normal_(generator=torch.Generator().manual_seed(seed))
+        net.inputs.table.weight[pads] = 0
+    return net
+
+
+def score(net, some: Rows) -> np.ndarray:
+    with torch.no_grad():
+        return net(some.take(torch.arange(len(some)))).numpy()
+
+
+def turned(some: Rows) -> Rows:
+    """The same rows, each full history in reverse."""
+    ids = some.blocks[0].ids.copy()
+    for first in (1, 1 + LENGTH):
+        ids[:, first : first + LENGTH] = ids[:, first : first + LENGTH][:, ::-1]
+    return Rows(LAYOUT, [Block(ids, some.blocks[0].dense)], len(some))
+
+
+def full(n: int) -> Rows:
+    """Histories without padding."""
+    some = rows(n)
+    some.blocks[0].ids[:, 1 : 1 + 2 * LENGTH] = np.tile(np.r_[10:16, 32:37, 32], (n, 1))
+    return some
+
+
+def test_every_history_meets_its_own_feature():
+    net = module(DIN(**SMALL))
+    assert net.inputs.shape.names == ("user", "item", "category", "clicked", "clicked categories")
+    some = rows(9)
+    with torch.no_grad():
+        batch = some.take(torch.arange(9))
+        fields = net.inputs(batch)
+    weight = net.inputs.table.weight.detach()
+    for k, (first, table, target) in enumerate([(1, 8, 13), (1 + LENGTH, 30, 14)]):
+        ids = batch.ids[:, first : first + LENGTH].long()
+        block = net.inputs.meets[k]
+        with torch.no_grad():
+            want = block(weight[batch.ids[:, target].long()], weight[ids], ids != table)
+        torch.testing.assert_close(fields.vectors[:, 3 + k], want)
+
+
+@pytest.mark.parametrize(("ranker", "matters"), [(DIN, False), (LastN, False), (BST, True)])
+def test_order_matters_to_a_transformer_alone(ranker, matters):
+    net = module(ranker(**SMALL))
+    difference = np.abs(score(net, full(20)) - score(net, turned(full(20)))).max()
+    assert (difference > 1e-3) == matters
+
+
+OPTIONS = [
+    (DIN, {}),
+    (DIN, {"attention": "dot"}),
+    (DIN, {"attention": "dot", "attention_softmax": True}),
+    (DIN, {"attention_softmax": True, "attention_units": (5,)}),
+    (DIN, {"attention_activation": "dice", "dropout": 0.2}),
+    (BST, {}),
+    (BST, {"blocks": 2, "heads": 4, "pooled": True, "dropout": 0.2}),
+    (LastN, {}),
+    (PPNet, {}),
+    (PPNet, {"lhuc": ("user", "clicked"), "lhuc_gradient": True, "sequence": "din"}),
+    (DeepFM, {"sequence": "din", "lhuc": True}),
+    (DeepFM, {"sequence": "bst"}),
+]
+
+
+@pytest.mark.parametrize(("ranker", "options"), OPTIONS)
+def test_fits_scores_and_is_saved(ranker, options, tmp_path):
+    model = ranker(**SMALL, **options).fit(rows(100))
+    for n in (0, 1, 30):
+        some = rows(n, seed=1)
+        whole = model.probabilities(some)
+        assert whole.shape == (n, 1)
+        assert np.isfinite(whole).all()
+    model.save(tmp_path)
+    np.testing.assert_array_equal(ranker.load(tmp_path).probabilities(some), whole)
+
+
+@pytest.mark.parametrize(("ranker", "options"), OPTIONS)
+def test_empty_histories_and_the_batch_around_change_nothing(ranker, options):
+    net = module(ranker(**SMALL, **options))
+    empty, mixed = rows(5, longest=0), rows(40, seed=3)
+    assert np.isfinite(score(net, empty)).all()
+    alone = np.concatenate([score(net, mixed.select(np.array([k]))) for k in range(40)])
+    np.testing.assert_allclose(alone, score(net, mixed), rtol=1e-4, atol=1e-5)
+
+
+def test_din_learns_what_a_mean_cannot():
+    """Label: does the candidate stand in the history? A mean knows it only dimly."""
+    draw = np.random.default_rng(0)
+
+    def frame(n: int) -> pl.DataFrame:
+        history = [draw.choice(30, 5, replace=False).tolist() for _ in range(n)]
+        inside = draw.random(n) < 0.5
+        item = [
+            draw.choice(h) if known else draw.choice(np.setdiff1d(np.arange(30), h))
+            for h, known in zip(history, inside, strict=True)
+        ]
+        return pl.DataFrame({"item_id": item, "history": history, "label": inside.astype(int)})
+
+    features = [SparseFeat("item_id"), VarLenSparseFeat("history", shares="item_id", max_len=5)]
+    train, test = frame(4000), frame(500)
+    options = {"features": features, "epochs": 6, "batch_size": 64, "learning_rate": 0.01}
+    options |= {"hidden_units": (16,), "embedding_dim": 8}
+    auc = {ranker: ranker(**options).fit(train).evaluate(test)["auc"] for ranker in (DIN, LastN)}
+    assert auc[DIN] > 0.9
+    assert auc[DIN] > auc[LastN]
+
+
+def test_gates_by_hand():
+    """Two gated layers: hidden ⊙ 2σ(W · user + b), stacked."""
+    net = module(PPNet(**{**SMALL, "hidden_units": (8, 5)}))
+    batch = rows(6).take(torch.arange(6))
+    tower, table = net.core.tower, net.inputs.table.weight.detach()
+    with torch.no_grad():
+        user = table[batch.ids[:, 0].long()]
+        names, own = net.inputs.shape.names, [0, 1, 2]
+        assert [names[k] for k in net.inputs.gates] == ["user", "clicked", "clicked categories"]
+        fields = net.inputs(batch)
+        torch.testing.assert_close(fields.vectors[:, 0], user)
+        gate = fields.vectors[:, own].flatten(1)
+        h = fields.vectors.flatten(1)
+        for layer, turn in zip(tower.linears, tower.gates, strict=True):
+            h = torch.relu(layer(h)) * 2 / (1 + torch.exp(-turn(gate)))
+        torch.testing.assert_close(net(batch), net.core.heads(h))
+
+
+@pytest.mark.parametrize("teach", [False, True])
+def test_gates_teach_embeddings_only_if_told(teach):
+    net = module(PPNet(**SMALL, lhuc=("user",), lhuc_gradient=teach))
+    with torch.no_grad():
+        net.core.tower.linears[0].weight[:, :4] = 0.0  # the user reaches the output by gates alone
+    net(rows(8).take(torch.arange(8))).sum().backward()
+    (gradient,) = net.inputs.table.take_row_gradients()
+    field = gradient.grad[:, 0]
+    assert bool(field.any()) == teach
+
+
+def test_a_met_history_does_not_gate():
+    net = module(PPNet(**SMALL, sequence="din"))
+    assert [net.inputs.shape.names[k] for k in net.inputs.gates] == ["user"]
+
+
+def test_errors_name_the_cure():
+    bare = Layout(LAYOUT.tables, (LAYOUT.ids[3],), ())
+    one = Rows(bare, [Block(np.full((4, 1), 11, np.int32), np.empty((4, 0), np.float32))], 4)
+    one = one.labelled(np.ones((4, 1), np.float32), np.arange(4))
+    for ranker in (DIN, BST, LastN):
+        with pytest.raises(ConfigError, match=r"no feature is a history.*`shares`"):
+            ranker(**SMALL).fit(one)
+    with pytest.raises(ConfigError, match=r"heads = 3 cannot share embedding_dim = 4"):
+        BST(**SMALL, heads=3).fit(rows(4))
+    with pytest.raises(ConfigError, match="no id feature is the user's"):
+        PPNet(**SMALL).fit(one)
+    with pytest.raises(ConfigError, match="lhuc names 'sex'"):
+        DNN(**SMALL, lhuc=("sex",)).fit(rows(4))
