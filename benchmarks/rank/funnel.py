@@ -1,4 +1,4 @@
-"""Every multi-task backbone on a simulated funnel, against the probabilities that it was drawn from.
+"""Every multi-task backbone on a simulated funnel, against the probabilities behind it.
 
 A project made by `tamis simulate` with eager people (so that a log of minutes holds thousands of
 purchases), trained and judged as any project is: the evaluation version knows what came before the
@@ -63,6 +63,7 @@ def configure(project: Path, backbone: str) -> None:
     """The project with one cheap channel, no pre-rank, and the backbone with its defaults."""
     path = project / "tamis.toml"
     config: Any = tomlkit.parse(path.read_text("utf-8"))
+    config["split"] = {"windows": 8}
     cascade = config["cascade"]
     cascade["channels"] = {"hot": {"quota": 100}}
     cascade.pop("prerank", None)

@@ -163,7 +163,7 @@ def test_sampled_negatives_do_not_raise_the_predictions(model, tmp_path) -> None
     rows = test["label"].to_numpy()
     p = fitted.predict(test)
     assert p.sum() / rows.sum() == pytest.approx(1, abs=0.05)
-    raw = expit(fitted.logits(fitted._space().rows(test)))[:, 0]
+    raw = expit(fitted.logits(fitted._space().rows(test))[:, 0] + sum(fitted.shifts))
     assert raw.sum() / rows.sum() > 2
     np.testing.assert_allclose(p, 0.2 * raw / (1 - raw + 0.2 * raw), rtol=1e-4)
     fitted.save(tmp_path)

@@ -127,8 +127,9 @@ class TaskConfig(_Section):
     classes: tuple[float, ...] = ()
     """multiclass: the values that are classes, ascending (ratings 1 to 5); () with
     value = "behaviour"."""
-    loss: Literal["mse", "mae"] = "mse"
-    """regression: towards the mean, or towards the median."""
+    loss: Literal["mse", "mae"] | None = None
+    """regression: towards the mean (None), or towards the median. watch_time: the seconds that are
+    predicted are a mean, or a median (None), which has the smallest absolute error."""
     unit: Literal["ms", "s", "min", "h"] = "s"
     """watch_time, completion: the unit of the events' value (and of `duration`)."""
     scale: Annotated[float, Field(gt=0)] = 1.0

@@ -15,7 +15,7 @@ Fault = tuple[str, str]
 
 _ONLY: dict[str, tuple[str, ...]] = {
     "classes": ("multiclass",),
-    "loss": ("regression",),
+    "loss": ("regression", "watch_time"),
     "unit": ("watch_time", "completion"),
     "scale": ("watch_time",),
     "duration": ("completion",),

@@ -82,6 +82,8 @@ class FrameModel(ABC):
     """
 
     Config: ClassVar[type[BaseModel]]
+    centred: ClassVar[bool] = True
+    """Whether a fit's means are set right on the rows that it learnt from; see `centre`."""
     orders_only: bool = False
     """Whether the loss promises an order and no probability."""
 
@@ -96,6 +98,8 @@ class FrameModel(ABC):
         self.notes: tuple[str, ...] = ()
         """What a person should know of the last fit's labels."""
         self.result: FitResult | None = None
+        self.shifts: tuple[float, ...] = ()
+        """Per logit what sets its mean right; () = nothing."""
         self.rates: tuple[float, ...] = ()
         """Per task the share of its negatives that it learnt from; () = all."""
         self.calibrations: tuple[Calibration, ...] = self.config.calibration
@@ -140,15 +144,18 @@ class FrameModel(ABC):
         return self.heads.values(self.log_odds(logits))
 
     def log_odds(self, logits: Float32) -> Float32:
-        """Logits (n, L) as predictions are made of them: of rates, corrected for the negatives that
-        were left out, then calibrated; of other tasks, as they are."""
-        if not self.rates and not self.calibrations:
-            return logits
-        out = corrected(logits, self.heads.per_logit(self.rates, 1.0)) if self.rates else logits
+        """Logits (n, L) as predictions are made of them: with their means set right; of rates,
+        corrected for the negatives that were left out, then calibrated."""
+        out = self._uncalibrated(logits)
         if not self.calibrations:
             return out
         maps = self.heads.per_logit(self.calibrations, Calibration())
         return np.stack([m(out[:, k]) for k, m in enumerate(maps)], axis=1)
+
+    def _uncalibrated(self, logits: Float32) -> Float32:
+        if self.shifts:
+            logits = logits + np.asarray(self.shifts, np.float32)
+        return corrected(logits, self.heads.per_logit(self.rates, 1.0)) if self.rates else logits
 
     def fit(
         self,
@@ -187,6 +194,10 @@ class FrameModel(ABC):
         seed = self.config.seed if context is None else context.seed
         kept = sample_negatives(data, self.rates, seed)
         self.fit_rows(kept, valid, heads.tasks, context)
+        self.shifts = ()
+        if self.centred and kept.labels is not None:
+            shifts = self.heads.shifts(kept.labels, self.logits(kept), kept.weights)
+            self.shifts = tuple(shifts.tolist())
         self._calibrate(valid)
         return self
 
@@ -208,7 +219,7 @@ class FrameModel(ABC):
         self.calibrations = given
         logits = None if valid is None or valid.labels is None else self.logits(valid)
         if logits is not None and valid is not None:
-            self.heads = self.heads.timed(valid, logits)
+            self.heads = self.heads.timed(valid, self._uncalibrated(logits))
         else:
             self.heads = self.heads.with_seconds(self.config.seconds)
         if logits is not None and valid is not None and how != "none":
@@ -226,7 +237,7 @@ class FrameModel(ABC):
     def _maps(self, valid: Rows, logits: Float32) -> tuple[Calibration, ...]:
         """Each task's map, found on the validation rows; tasks that are no rates have none."""
         assert valid.labels is not None
-        odds = corrected(logits, self.heads.per_logit(self.rates, 1.0))
+        odds = self._uncalibrated(logits)
         maps = [Calibration()] * len(self.tasks)
         for t, column in self.heads.rates:
             maps[t] = fit_calibration(
@@ -253,11 +264,17 @@ class FrameModel(ABC):
     def saved_calibration(self) -> dict[str, Any]:
         """What `open_calibration` needs, as JSON."""
         maps = [m.model_dump(mode="json") for m in self.calibrations]
-        return {"heads": self.heads.to_dict(), "negatives": self.rates, "calibrations": maps}
+        return {
+            "heads": self.heads.to_dict(),
+            "shifts": self.shifts,
+            "negatives": self.rates,
+            "calibrations": maps,
+        }
 
     def open_calibration(self, saved: dict[str, Any]) -> None:
         """Takes what `saved_calibration` gave."""
         self.heads = Heads.from_dict(saved["heads"])
+        self.shifts = tuple(saved["shifts"])
         self.rates = tuple(saved["negatives"])
         self.calibrations = tuple(Calibration(**m) for m in saved["calibrations"])
 

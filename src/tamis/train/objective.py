@@ -123,7 +123,7 @@ class TaskObjective:
     def _others(self) -> dict[int, Callable[[Tensor, Tensor], Tensor]]:
         """The tasks whose loss is no cross entropy of a log-odds."""
         return {
-            t: _KINDS[task.kind, task.loss if task.kind == "regression" else None]
+            t: _KINDS[task.kind, task.loss]
             for t, task in enumerate(self.heads.tasks)
             if task.kind in ("regression", "multiclass")
         }
@@ -176,6 +176,7 @@ def _softmax(z: Tensor, y: Tensor) -> Tensor:
 
 
 _KINDS: dict[tuple[str, str | None], Callable[[Tensor, Tensor], Tensor]] = {
+    ("regression", None): _squared,
     ("regression", "mse"): _squared,
     ("regression", "mae"): _absolute,
     ("multiclass", None): _softmax,

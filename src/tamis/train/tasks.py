@@ -30,6 +30,7 @@ from tamis.schema import (
     class_values,
     product,
 )
+from tamis.train.centring import centre
 from tamis.train.monotone import Monotone, monotone
 
 _T = TypeVar("_T")
@@ -86,15 +87,21 @@ class Heads:
         return sum(self.widths)
 
     @cached_property
-    def rates(self) -> tuple[tuple[int, int], ...]:
-        """(task, its logit) of the tasks whose logit is the log-odds of a label in [0, 1] that
-        is predicted as such: what can be corrected and calibrated."""
-        kinds = ("binary", "completion")
+    def odds(self) -> tuple[tuple[int, int], ...]:
+        """(task, its logit) of the tasks whose logit is the log-odds of a target in [0, 1]: the
+        rates, and y = t/(1+t) of watch times."""
+        kinds = ("binary", "completion", "watch_time")
         return tuple(
             (t, part.start)
             for t, (task, part) in enumerate(zip(self.tasks, self.slices, strict=True))
             if task.kind in kinds
         )
+
+    @cached_property
+    def rates(self) -> tuple[tuple[int, int], ...]:
+        """(task, its logit) of the tasks whose logit is the log-odds of a label in [0, 1] that
+        is predicted as such: what can be corrected and calibrated."""
+        return tuple((t, at) for t, at in self.odds if self.tasks[t].kind != "watch_time")
 
     @cached_property
     def chains(self) -> dict[int, tuple[int, ...]]:
@@ -111,6 +118,15 @@ class Heads:
         if task not in self.names:
             raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(self.names)}")
         return self.names.index(task)
+
+    def shifts(self, labels: Float32, logits: Float32, weights: Float32 | None) -> Float32:
+        """(L,) what to add to logits (n, L) so that every mean is that of the labels (n, T), which
+        they were fitted on; 0 of tasks without log-odds. See `centre`."""
+        out = np.zeros(self.n_logits, np.float32)
+        for t, column in self.odds:
+            weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
+            out[column] = centre(self._own_target(t, labels[:, t]), logits[:, column], weight)
+        return out
 
     def per_logit(self, given: Sequence[_T], other: _T) -> list[_T]:
         """What is `given` per task, one per logit: `other` where a task is no rate."""
@@ -255,20 +271,24 @@ class Heads:
         )
 
     def _target(self, t: int, labels: Float32) -> Float32:
-        task, y = self.tasks[t], labels[:, t]
+        if t not in self.chains:
+            return self._own_target(t, labels[:, t])
+        first, *rest = self.chains[t]
+        product = labels[:, first]
+        for link in rest:  # a condition that does not hold makes a 0, one that is unknown a NaN
+            product = np.where(product == 0, product, product * labels[:, link])
+        return product
+
+    def _own_target(self, t: int, y: Float32) -> Float32:
+        """(n,) of a task's own labels alone."""
+        task = self.tasks[t]
         if task.kind == "regression":
             mean, deviation = self.scales[task.name]
             return (y - mean) / deviation
         if task.kind == "watch_time":
             time = y * (task.seconds / task.scale)
             return time / (1 + time)
-        if t not in self.chains:
-            return completed(task, y)
-        first, *rest = self.chains[t]
-        product = labels[:, first]
-        for link in rest:  # a condition that does not hold makes a 0, one that is unknown a NaN
-            product = np.where(product == 0, product, product * labels[:, link])
-        return product
+        return completed(task, y)
 
     def _value(self, t: int, z: Float32) -> NDArray[np.floating[Any]]:
         task = self.tasks[t]

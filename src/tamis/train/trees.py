@@ -70,6 +70,7 @@ class Trees(FrameModel):
     """One ensemble per task. A subclass names its `Config`."""
 
     Config: ClassVar[type[BaseModel]] = TreesConfig
+    centred = False  # boosting begins at the mean and keeps it
 
     def __init__(self, config: TreesConfig | None = None, **options: Any) -> None:
         super().__init__(config, **options)
