@@ -1,6 +1,8 @@
 """The fusion language: what it computes and what it refuses."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -89,6 +91,18 @@ def test_the_five_forms():
         click**0.8 * cart**0.5 * purchase**1.2 * price**0.3,
     )
     is_close("bid * click", bid * click)
+
+
+def test_the_pages_forms_are_expressions():
+    text = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text("utf-8")
+    forms = re.findall(
+        r"^\| [^|]+ \| `([^`]+)` \|$", text.partition("## The forms")[2], re.MULTILINE
+    )
+    assert len(forms) == 6
+    names = ["click", "like", "collect", "share", "cart", "purchase", "watch"]
+    numbers = {"price": (1.0, 9.0), "bid": (0.0, 2.0)}
+    for form in forms:
+        assert Fusion(form, names, columns=numbers).names <= set(names)
 
 
 def test_ranks_are_counted_inside_a_request_and_ties_share_theirs():
