@@ -1,0 +1,97 @@
+"""`tamis evaluate --stage rank`: the ranker on the test window, per task and per segment."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+import tamis
+from tamis.bundle import Kind, Versions
+from tamis.cascade import Recommender
+from tamis.features import Histories
+from tamis.jobs.evaluation import IMPRESSIONS, in_rows_of
+from tamis.jobs.replay import impression_window
+from tamis.jobs.scored import scored_blocks
+
+MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}
+
+
+@pytest.fixture(scope="module", params=["ratings", "simulated"])
+def judged(request, tamis_cli, tmp_path_factory):
+    """A project, the JSON of the command on it, and the page."""
+    folder = request.getfixturevalue(request.param)
+    page = tmp_path_factory.mktemp("rank") / "rank.html"
+    said = tamis_cli("evaluate", folder, "--stage", "rank", "--report", page, "--json")
+    assert (said.code, said.err) == (0, "")
+    return folder, said.json, page
+
+
+def test_every_task_and_segment_has_its_figures(judged) -> None:
+    folder, result, _ = judged
+    tasks = list(tamis.open(folder).config.tasks) or ["positive"]
+    assert set(tasks) <= set(result["kinds"])
+    assert set(result["models"]) == {"rank", "prerank"}
+    for told in result["models"].values():
+        assert set(told) == set(result["kinds"])
+        rates = [values for task, values in told.items() if result["kinds"][task] == "binary"]
+        assert all(set(values) >= MEASURES for values in rates)
+    whole = result["models"]["rank"][tasks[0]]
+    assert whole["rows"] == result["protocol"]["rows"]
+    assert 0 < whole["ece"] < 1
+    assert {"known users", "known items"} <= set(result["segments"])
+    for values in result["segments"].values():
+        assert 0 < values[tasks[0]]["rows"] <= whole["rows"]
+    halves = [values for name, values in result["segments"].items() if name.endswith("items")]
+    assert sum(values[tasks[0]]["rows"] for values in halves) == whole["rows"]
+    assert sum(b["count"] for b in result["calibration"][tasks[0]]["curve"]) == whole["rows"]
+    for buckets in result["calibration"][tasks[0]]["buckets"].values():
+        assert sum(b["rows"] for b in buckets) == whole["rows"]
+
+
+def test_the_page_stands_alone_and_says_how_it_was_done(judged) -> None:
+    _, result, page = judged
+    html = page.read_text("utf-8")
+    assert "<svg" in html
+    assert not re.search(r'(src|href)="(?!#)', html)
+    assert "<script" not in html
+    assert escape(result["protocol"]["rows_are"]) in html
+    assert len(re.findall(r"Calibration by feature", html)) == 1
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli) -> None:
+    recommender = Recommender(Versions(simulated).current(Kind.EVALUATION))
+    parts, cut = recommender.parts, recommender.manifest.data_until
+    data = in_rows_of(parts, tamis.open(simulated).data)
+    rows = impression_window(parts.config, data, Histories.of(data), (cut, data.end), IMPRESSIONS)
+    blocks = list(scored_blocks(rows, parts, data, {"rank": parts.rank}))
+    labels = np.concatenate([b.labels for b in blocks])[:, 0]
+    scores = np.concatenate([b.scores["rank"]["click"] for b in blocks])
+    said = tamis_cli("evaluate", simulated, "--stage", "rank", "--json").json
+    found = said["models"]["rank"]["click"]
+    assert found["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    assert found["logloss"] == pytest.approx(log_loss(labels, scores.astype(float)), rel=1e-6)
+    assert found["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-5)
+    assert (simulated / "rank.html").is_file()
+
+
+def test_a_person_reads_tables(simulated, tamis_cli) -> None:
+    said = tamis_cli("evaluate", simulated, "--stage", "rank")
+    assert said.code == 0
+    for words in ("Protocol: impressions after the test cut", "click, by segment", "known users"):
+        assert words in said.out
+    assert "rank.html" in said.out
+
+
+def test_what_does_not_fit_is_refused(ratings, tamis_cli) -> None:
+    said = tamis_cli("evaluate", ratings, "--stage", "ranker")
+    assert said.code == 1
+    assert "--stage ranker: it is rank" in said.err
+    both = tamis_cli("evaluate", ratings, "--stage", "rank", "--channels")
+    assert both.code == 1
+    assert "give one" in both.err
