@@ -4,12 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from tamis.cascade import FitContext
 from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.prerank import LR
-from tamis.prerank.base import taught
-from tamis.schema import Side
+from tamis.prerank.base import _ranks, taught
+from tamis.schema import Side, TaskConfig
 
 LAYOUT = Layout((), (), (DenseColumn("x", Side.CROSS, 0, 1),))
 
@@ -45,10 +46,22 @@ def test_sampled_negatives_by_hand():
     np.testing.assert_allclose(got.labels[:, 0], [0.5 + 0.5 * 0.8 / 0.82, np.nan], rtol=1e-6)
 
 
-def test_a_number_keeps_its_label():
-    task = SimpleNamespace(name="click", kind="regression")
-    data = rows([[0.3], [0.1]])
-    np.testing.assert_array_equal(taught(data, [task], Sure(), 1.0).labels, data.labels)
+def test_watch_times_are_mixed_as_their_loss_reads_them():
+    task = TaskConfig(name="click", kind="watch_time", scale=30, unit="s", behaviour=["watch"])
+    data = rows([[30.0], [np.nan]])
+    data.blocks[0].dense[:, 0] = [1.0, 1.0]
+    got = taught(data, [task], Sure(), 0.5).labels[:, 0]
+    # the label of 30 s is y = 1/2; exp(z) = .8 is y = .8/1.8 = 4/9; half way lies 17/36: t = 17/19
+    np.testing.assert_allclose(got, [30 * 17 / 19, 30 * 0.8], rtol=1e-5)
+
+
+def test_numbers_are_mixed_and_classes_kept():
+    data = rows([[3.0], [np.nan]])
+    data.blocks[0].dense[:, 0] = [1.0, 1.0]
+    number = SimpleNamespace(name="click", kind="regression")
+    np.testing.assert_allclose(taught(data, [number], Sure(), 0.5).labels[:, 0], [1.9, 0.8])
+    classes = SimpleNamespace(name="click", kind="multiclass")
+    np.testing.assert_array_equal(taught(data, [classes], Sure(), 1.0).labels, data.labels)
 
 
 @pytest.mark.parametrize(("teacher", "follows"), [(1.0, True), (0.0, False)])
@@ -62,3 +75,32 @@ def test_learns_the_rankers_order_where_labels_say_nothing(teacher, follows):
     weight = float(model.model.dense.weight.detach()[0, 0])
     assert (weight > 2) is follows
     assert corr > 0.7 or not follows
+
+
+def test_stops_where_it_agrees_with_the_ranker():
+    data, valid = rows(np.tile([[0], [1]], (500, 1))), rows(np.zeros((300, 1)))
+    model = LR(epochs=3, teacher=1.0)
+    model.fit(data, valid, tasks=["click"], context=FitContext(teacher=Sure()))
+    assert next(iter(model.history[0].metrics)) == "agreement"
+    assert model.best["agreement"] > 0.7
+    assert "calibration" not in model.chosen  # what the ranker says is calibrated already
+    plain = LR(epochs=3, teacher=0.3)
+    plain.fit(
+        data,
+        rows(np.tile([[0], [1]], (150, 1))),
+        tasks=["click"],
+        context=FitContext(teacher=Sure()),
+    )
+    assert "agreement" not in plain.history[0].metrics
+
+
+def test_agreement_is_spearmans_correlation():
+    draw = np.random.default_rng(3)
+    said, ours = draw.integers(0, 5, (40, 2)).astype(np.float32), draw.normal(size=(40, 2))
+    model = LR(teacher=1.0)
+    model._said = _ranks(said)
+    want = np.mean([spearmanr(said[:, t], ours[:, t]).statistic for t in range(2)])
+    assert model.agreement(ours.astype(np.float32), rows(np.zeros((40, 1)))) == pytest.approx(
+        want, abs=1e-5
+    )
+    assert model.agreement(np.ones((40, 2), np.float32), rows(np.zeros((40, 1)))) == 0

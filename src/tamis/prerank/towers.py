@@ -30,6 +30,8 @@ Units = tuple[Annotated[int, Field(ge=1)], ...]
 class TowerConfig(PrerankConfig):
     """What pre-rankers of towers have in common."""
 
+    teacher: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """As of every pre-ranker; what the ranker says of a row holds more than one click does."""
     embedding_dim: Annotated[int, Field(ge=1, le=1024)] = 16
     user_units: Annotated[Units, Field(min_length=1)] = (256, 128, 64)
     """Widths of the user tower's layers; the last is its vector's."""
