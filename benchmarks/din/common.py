@@ -22,7 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="where a peer may write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=15, help="most epochs; AUC stops earlier")
+    parser.add_argument("--epochs", type=int, default=10, help="most epochs; AUC stops earlier")
     parser.add_argument("--patience", type=int, default=1)
     parser.add_argument("--bfloat16", default="auto", help="tamis only")
     given = parser.parse_args()
