@@ -15,8 +15,10 @@ from tamis.schema import DataError
 
 Tables = dict[str, pl.DataFrame]
 
-FRAPPE = ["label", "user", "item", "daytime", "weekday", "isweekend", "homework"]
-FRAPPE += ["cost", "weather", "country", "city"]
+FRAPPE = [
+    *("label", "user", "item", "daytime", "weekday", "isweekend"),
+    *("homework", "cost", "weather", "country", "city"),
+]
 KUAIRAND = {
     "click": "is_click",
     "long_view": "long_view",
@@ -39,8 +41,8 @@ def frappe(folder: Path) -> Tables:
     out: Tables = {}
     for path in sorted(folder.glob("*.csv")):
         frame = read_frame(path)
-        labels = set(frame["label"].unique().to_list()) if "label" in frame.columns else set()
-        if frame.columns != FRAPPE or not labels <= {0, 1}:
+        fits = frame.columns == FRAPPE and bool(frame["label"].is_in([0, 1]).all())
+        if not fits:
             if path.stem in ("train", "valid"):
                 raise DataError(
                     f"{path.name}: not a table of Frappe: its columns must be {', '.join(FRAPPE)}, "

@@ -129,6 +129,10 @@ class FrameModel(ABC):
     def chosen(self) -> dict[str, Any]:
         """What a fit with validation rows chose, as options of the next fit."""
 
+    @abstractmethod
+    def save(self, directory: Path | str) -> None:
+        """Writes what the class's `load` opens."""
+
     def probabilities(self, rows: Rows) -> Float32:
         """(n, T) in the rows' order, in the terms of the labels: a probability, a number, seconds.
 
