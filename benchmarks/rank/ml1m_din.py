@@ -16,11 +16,12 @@ EPOCHS = 10
 PROTOCOL = (
     "MovieLens-1M without rating 3, >= 4 is 1, random 8:1:1 (RandomState(42).permutation); "
     "history: the user's last 50 rows kept, of either label, of a strictly earlier time; 7 id "
-    "features and the genres of dim 16, attention 64-32 on [q, k, q-k, q*k] with raw weights, hidden "
-    "layers 256-128, 2,048 rows a batch, Adam 1e-3 for the dense weights; each library in a process and "
-    f"environment of its own (Torch-RecHub 0.9.0, DeepCTR-Torch 0.3.0), at most {EPOCHS} epochs, "
-    "stopped by one epoch without a better validation AUC, test AUC of the best; samples/s of the "
-    "median epoch; preparation: raw tables to the first batch; peak memory of the whole process"
+    "features and the genres of dim 16, attention 64-32 on [q, k, q-k, q*k] with raw weights, "
+    "hidden layers 256-128, 2,048 rows a batch, Adam 1e-3 for the dense weights; each library in "
+    "a process and environment of its own (Torch-RecHub 0.9.0, DeepCTR-Torch 0.3.0), at most "
+    f"{EPOCHS} epochs, stopped by one without a better validation AUC, test AUC of the best; "
+    "samples/s of the median epoch; preparation: raw tables to the first batch; peak memory of "
+    "the whole process"
 )
 LIBRARIES = ("tamis", "rechub", "deepctr")
 FIGURES = ("samples_per_second", "preparation_seconds", "peak_mb", "test_auc", "best_epoch")
