@@ -179,8 +179,11 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str = "reliability") ->
     return _drawn(name, (5, 4), draw)
 
 
-def segments(values: Mapping[str, float], label: str, number: int = 0) -> str:
-    """A dot per segment, and a line where all rows (the first of `values`) are."""
+def segments(
+    values: Mapping[str, float], errors: Mapping[str, float], label: str, number: int = 0
+) -> str:
+    """A dot per segment with two standard errors to each side, and a line where all rows (the first
+    of `values`) are."""
     if len(values) < 2:
         return ""
 
@@ -190,7 +193,8 @@ def segments(values: Mapping[str, float], label: str, number: int = 0) -> str:
         whole = next(iter(values.values()))
         axes.axvline(whole, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for y, value in zip(place, values.values(), strict=True):
-            axes.plot([whole, value], [y, y], color=SOFT, linewidth=4, solid_capstyle="round")
+            wide = 2 * errors.get(list(values)[y], 0.0)
+            axes.plot([value - wide, value + wide], [y, y], color=SOFT, linewidth=5)
             axes.annotate(
                 f"{value:.4f}", (value, y), (0, 7), textcoords="offset points", ha="center",
                 color=INK, fontsize=8,

@@ -221,11 +221,12 @@ def _html(lines: Lines) -> list[tuple[str, list[str]]]:
 
 
 def _reliability(result: Mapping[str, Any]) -> str:
+    maps = result["protocol"]["calibration"]
     drawn = [
         figure(
             plots.reliability(told["curve"], f"reliability{k}"),
             f"{task}: a dot is a bin of predictions, larger with more rows. On the dashed line, "
-            f"what is predicted is what happens. {result['protocol']['calibration'].get(task, '')}",
+            f"what is predicted is what happens. Map: {maps.get(task, 'that of its factors')}.",
         )
         for k, (task, told) in enumerate(result["calibration"].items())
         if told["curve"]
@@ -248,13 +249,26 @@ def _segments(result: Mapping[str, Any]) -> str:
         values |= {s: told[task] for s, told in result["segments"].items()}
         points = {s: number(v.get(key)) for s, v in values.items()}
         label = {"auc": "AUC", "xauc": "XAUC"}[key]
-        svg = plots.segments({s: v for s, v in points.items() if v is not None}, label, k)
-        parts.append(f"<h3>{escape(title)}</h3>" + figure(svg, f"{label} of {task} by segment."))
+        errors = {s: _chance(v) for s, v in values.items()} if key == "auc" else {}
+        svg = plots.segments({s: v for s, v in points.items() if v is not None}, errors, label, k)
+        band = "; the band is two standard errors to each side: what few positives leave open"
+        words = f"{label} of {task} by segment{band if errors else ''}."
+        parts.append(f"<h3>{escape(title)}</h3>" + figure(svg, words))
         parts.append(table(["", *heads], _html(lines)))
-    words = f"Segments {result['protocol']['segments'].removeprefix('by ')}."
-    return section(
-        "For whom, and for what", "".join(parts), words.replace("what was", "by what was", 1)
-    )
+    told = f"Segments are told apart {result['protocol']['segments']}."
+    return section("For whom, and for what", "".join(parts), told)
+
+
+def _chance(values: Mapping[str, Any]) -> float:
+    """The standard error of an AUC (Hanley & McNeil 1982); 0 where there is none."""
+    auc, positives = number(values.get("auc")), values["positives"]
+    if auc is None:
+        return 0.0
+    negatives = values["rows"] - positives
+    above, below = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+    spread = auc * (1 - auc)
+    spread += (positives - 1) * (above - auc**2) + (negatives - 1) * (below - auc**2)
+    return float((max(spread, 0.0) / (positives * negatives)) ** 0.5)
 
 
 def _buckets(result: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,10 @@ class _Judge:
 
     def _calibration(self, judge: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
         """Per rate: the reliability curve, and predicted and observed by buckets of features."""
-        names = {b.feature: b.names for b in buckets}
+        names, measures = {b.feature: b.names for b in buckets}, judge.result()
         return {
             task: {
-                "curve": [vars(b) for b in judge.curve(task)],
+                "curve": [vars(b) for b in judge.curve(task, _bins(measures[task]))],
                 "buckets": {
                     feature: [
                         {"bucket": name, **_told(bucket)}
@@ -213,6 +214,11 @@ class _Judge:
                 "have been seen. Rates are those of recalled candidates, not of impressions."
             )
         return notes
+
+
+def _bins(values: Mapping[str, float]) -> int:
+    """Bins of the reliability curve: ten positives in each or more, if there are as many."""
+    return int(min(max(values["positives"] // 10, 2), 12))
 
 
 def _told(bucket: CalibrationBin) -> dict[str, float]:
