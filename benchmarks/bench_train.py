@@ -36,7 +36,7 @@ def run(library: str, given: argparse.Namespace, *options: str) -> Run:
     """One process of one library."""
     words = ["--data", BUILD / "movielens-1m", "--work", BUILD / "work"]
     words += ["--threads", given.threads, *options]
-    script = ROOT / "benchmarks" / "deepfm" / f"run_{library}.py"
+    script = ROOT / "benchmarks" / "ctr" / f"run_{library}.py"
     return peers.run(library, script, words, threads=given.threads, cwd=BUILD)
 
 

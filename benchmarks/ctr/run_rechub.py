@@ -1,15 +1,17 @@
-"""DeepFM by Torch-RecHub 0.9.0: CTRTrainer and its DataGenerator."""
+"""Models of Torch-RecHub 0.9.0: CTRTrainer and its DataGenerator.
+
+Its MLPs normalise over the batch, always. Its FiBiNet cannot take a feature of several ids: it
+goes without the genres.
+"""
 
 import torch
-from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, coded
+from common import BATCH, CROSSES, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, coded
 from torch_rechub.basic.features import SequenceFeature, SparseFeature
-from torch_rechub.models.ranking import DeepFM
+from torch_rechub.models.ranking import DCN, DCNv2, DeepFM, FiBiNet, WideDeep
 from torch_rechub.trainers import CTRTrainer
 from torch_rechub.utils.data import DataGenerator
 
 given = arguments()
-
-
 torch.set_num_threads(given.threads)
 torch.manual_seed(given.seed)
 watch = Stopwatch(given)
@@ -18,9 +20,9 @@ features = [
     SparseFeature(name, vocab_size=size, embed_dim=DIM)
     for name, size in zip(SINGLE, data.vocabulary, strict=True)
 ]
-features.append(
-    SequenceFeature("genres", vocab_size=data.genres, embed_dim=DIM, pooling="mean", padding_idx=0)
-)
+if given.model != "fibinet":
+    genres = {"vocab_size": data.genres, "embed_dim": DIM, "pooling": "mean", "padding_idx": 0}
+    features.append(SequenceFeature("genres", **genres))
 
 
 def inputs(at):
@@ -37,7 +39,15 @@ train, valid, test = DataGenerator(*parts["train"]).generate_dataloader(
     batch_size=BATCH,
     num_workers=0,
 )
-model = DeepFM(features, features, {"dims": list(HIDDEN), "dropout": 0, "activation": "relu"})
+mlp = {"dims": list(HIDDEN), "dropout": 0, "activation": "relu"}
+MODELS = {
+    "wide_deep": lambda: WideDeep(features, features, mlp),
+    "deepfm": lambda: DeepFM(features, features, mlp),
+    "dcn": lambda: DCN(features, CROSSES, mlp),
+    "dcnv2": lambda: DCNv2(features, CROSSES, mlp, use_low_rank_mixture=False),
+    "fibinet": lambda: FiBiNet(features, mlp),
+}
+model = MODELS[given.model]()
 trainer = CTRTrainer(
     model,
     optimizer_params={"lr": RATE, "weight_decay": 0.0},

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 SINGLE = ["user_id", "item_id", "gender", "age", "occupation", "zip_code", "release_year"]
-DIM, HIDDEN, BATCH, RATE = 16, (256, 128), 2048, 1e-3
+DIM, HIDDEN, BATCH, RATE, CROSSES = 16, (256, 128), 2048, 1e-3, 3
 BIG_ROWS = 61_440
 """Training rows of a run with a large vocabulary: 30 batches."""
 
@@ -23,7 +23,13 @@ BIG_ROWS = 61_440
 def arguments() -> argparse.Namespace:
     """The options; the threads of the libraries are set by who started the process."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="events, items and users.csv")
+    parser.add_argument("--model", default="deepfm", help="by the name that Tamis gives it")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of events, items and users.csv, or what `write` made of it",
+    )
     parser.add_argument("--work", type=Path, required=True, help="where a peer may write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -67,8 +73,18 @@ def tables(data: Path):
     return events[events.rating != 3].reset_index(drop=True), items, users
 
 
+def write(data: Path, path: Path) -> None:
+    """The coded rows as one file, from which every library can start."""
+    c = coded(data)
+    np.savez(path, X=c.X, vocabulary=c.vocabulary, G=c.G, genres=c.genres, y=c.y, **c.split)
+
+
 def coded(data: Path, vocabulary: int = 0) -> Coded:
     """Everything encoded by hand, as these libraries' examples do it."""
+    if data.suffix == ".npz":
+        z = np.load(data)
+        parts = {name: z[name] for name in ("train", "valid", "test")}
+        return Coded(z["X"], z["vocabulary"].tolist(), z["G"], int(z["genres"]), z["y"], parts)
 
     events, items, users = tables(data)
     at_user = pd.Index(users.user_id).get_indexer(events.user_id)

@@ -1,4 +1,4 @@
-"""DeepFM by RecBole 1.2.1: its files, its Trainer, the same rows by `benchmark_filename`."""
+"""Models of RecBole 1.2.1: its files, its Trainer, the same rows by `benchmark_filename`."""
 
 import sys
 import warnings
@@ -6,17 +6,28 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from common import BATCH, BIG_ROWS, DIM, HIDDEN, RATE, Stopwatch, arguments, split, tables
+from common import (
+    BATCH,
+    BIG_ROWS,
+    CROSSES,
+    DIM,
+    HIDDEN,
+    RATE,
+    SINGLE,
+    Stopwatch,
+    arguments,
+    coded,
+    split,
+    tables,
+)
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.model.context_aware_recommender import DeepFM
+from recbole.model.context_aware_recommender import DCN, DCNV2, DeepFM, WideDeep
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
 warnings.filterwarnings("ignore")
 given = arguments()
-
-
 sys.argv = sys.argv[:1]  # RecBole reads the command line itself
 
 USER = {"user_id": "token", "gender": "token", "age": "token", "occupation": "token"}
@@ -24,13 +35,31 @@ USER["zip_code"] = "token"
 ITEM = {"item_id": "token", "release_year": "token", "genres": "token_seq"}
 
 
-def convert(folder) -> None:
-    """The raw tables as RecBole's atomic files."""
-    folder.mkdir(parents=True, exist_ok=True)
+def decoded():
+    """(events with a label, items, users, parts) of the coded rows, codes as names."""
+    data = coded(given.data)
+    rows = pd.DataFrame(data.X, columns=SINGLE).assign(label=data.y)
+    rows["genres"] = ["|".join(str(g) for g in codes if g) for codes in data.G]
+    users, items = (
+        rows[[key, *(k for k in kinds if k != key)]].drop_duplicates(key)
+        for key, kinds in (("user_id", USER), ("item_id", ITEM))
+    )
+    return rows, items.copy(), users, data.split
+
+
+def read():
+    """The same of the raw tables."""
     events, items, users = tables(given.data)
     events["label"] = (events.rating >= 4).astype("float32")
+    return events, items, users, split(len(events))
+
+
+def convert(folder) -> None:
+    """RecBole's atomic files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    events, items, users, parts = decoded() if given.data.suffix == ".npz" else read()
     kinds = {"user_id": "token", "item_id": "token", "label": "float"}
-    for name, at in split(len(events)).items():
+    for name, at in parts.items():
         if given.vocabulary and name == "train":
             at = at[:BIG_ROWS]
         write(events.iloc[at], kinds, folder / f"ml1m.{name}.inter")
@@ -49,11 +78,13 @@ def write(frame, kinds, path) -> None:
     frame[list(kinds)].rename(columns=named).to_csv(path, sep="\t", index=False)
 
 
+MODELS = {"deepfm": DeepFM, "wide_deep": WideDeep, "dcn": DCN, "dcnv2": DCNV2}
+kind = MODELS[given.model]
 watch = Stopwatch(given)
 root = given.work / f"recbole{given.vocabulary}"
 convert(root / "ml1m")
 config = Config(
-    model="DeepFM",
+    model=kind.__name__,
     dataset="ml1m",
     config_dict={
         "data_path": str(root),
@@ -72,6 +103,10 @@ config = Config(
         "embedding_size": DIM,
         "mlp_hidden_size": list(HIDDEN),
         "dropout_prob": 0.0,
+        "cross_layer_num": CROSSES,
+        "structure": "parallel",
+        "mixed": False,
+        "reg_weight": 0.0,
         "learning_rate": RATE,
         "weight_decay": 0.0,
         "train_batch_size": BATCH,
@@ -91,7 +126,7 @@ torch.set_num_threads(given.threads)
 init_seed(given.seed, False)
 dataset = create_dataset(config)
 train, valid, test = data_preparation(config, dataset)
-model = DeepFM(config, train.dataset)
+model = kind(config, train.dataset)
 trainer = Trainer(config, model)
 watch.rows = len(train.dataset)
 watch.fit(

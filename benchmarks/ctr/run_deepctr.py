@@ -1,13 +1,11 @@
-"""DeepFM by DeepCTR-Torch 0.3.0: `model.fit` an epoch at a time, no metrics on training batches."""
+"""Models of DeepCTR-Torch 0.3.0: `model.fit` an epoch at a time, no metrics on training batches."""
 
 import torch
-from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc, coded
+from common import BATCH, CROSSES, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc, coded
 from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat
-from deepctr_torch.models import DeepFM
+from deepctr_torch.models import DCN, WDL, DeepFM, FiBiNET
 
 given = arguments()
-
-
 torch.set_num_threads(given.threads)
 watch = Stopwatch(given)
 data = coded(given.data, given.vocabulary)
@@ -25,7 +23,15 @@ def inputs(at):
 
 
 parts = {name: inputs(at) for name, at in data.split.items()}
-model = DeepFM(
+MODELS = {
+    "wide_deep": (WDL, {}),
+    "deepfm": (DeepFM, {}),
+    "dcn": (DCN, {"cross_num": CROSSES, "l2_reg_cross": 0}),
+    "dcnv2": (DCN, {"cross_num": CROSSES, "l2_reg_cross": 0, "cross_parameterization": "matrix"}),
+    "fibinet": (FiBiNET, {}),
+}
+kind, options = MODELS[given.model]
+model = kind(
     features,
     features,
     dnn_hidden_units=HIDDEN,
@@ -34,6 +40,7 @@ model = DeepFM(
     dnn_dropout=0,
     seed=1024 + given.seed,
     device="cpu",
+    **options,
 )
 model.compile(torch.optim.Adam(model.parameters(), lr=RATE), "binary_crossentropy", metrics=["auc"])
 watch.rows = len(parts["train"][1])
