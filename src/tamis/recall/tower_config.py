@@ -27,7 +27,8 @@ class TwoTowerConfig(ChannelSettings):
     """Of the item tower alone; None = `network`, but `sum` where that encodes a sequence. Given
     as such an encoder, it reads the item's longest list of ids: its text tokens."""
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """Width of the embeddings; None = 64, and 128 where the log has no order."""
+    """Width of the embeddings; None = 64, and where the log has no order 256, or 128 with more than
+    `full_below` items."""
     output_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
     """Width of the towers' vectors; None = `embedding_dim`, as it must be for the network sum."""
     hidden_units: tuple[int, ...] = ()
@@ -94,7 +95,7 @@ class TwoTowerConfig(ChannelSettings):
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Examples per step."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Of Adam, for the table's rows as for all else; None = 0.003, and 0.01 where the log has no
+    """Of Adam, for the table's rows as for all else; None = 0.003, and 0.005 where the log has no
     order."""
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the embedding rows a batch touches."""
@@ -149,7 +150,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     learn = {"temperature"} if c.learn_temperature else set[str]()
     if loss in ("pointwise", "gbce") if c.bias is None else c.bias:
         learn.add("bias")
-    dim = c.embedding_dim or (128 if split else 64)
+    dim = c.embedding_dim or ((256 if n_items <= below else 128) if split else 64)
     shape = TowerShape(
         dim,
         c.output_dim or dim,
@@ -168,7 +169,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         c.targets or (1000 if split else 100),
         history,
         c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
-        c.learning_rate or (0.01 if split else 0.003),
+        c.learning_rate or (0.005 if split else 0.003),
         loss,
         c.temperature or (0.1 if c.similarity == "cosine" else 1.0),
         frozenset(learn),
