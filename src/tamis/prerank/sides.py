@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class SideInputs(nn.Module):
         super().__init__()
         ids = [c for c in layout.ids if _OF[c.side] == side]
         self.numbers = _dense_places(layout, side)
+        self._slice = _as_slice(self.numbers)
         self.pooling = FieldPooling(layout, [c.name for c in ids])
         self.alone = FieldPooling(replace(layout, ids=tuple(_renumbered(ids))))
         """The same over a block that holds this side's ids only."""
@@ -36,7 +37,7 @@ class SideInputs(nn.Module):
 
     def forward(self, table: FusedEmbedding, batch: Batch) -> Tensor:
         """(B, width)."""
-        dense = batch.dense[:, self.numbers]
+        dense = batch.dense[:, self.numbers if self._slice is None else self._slice]
         if not self._has_ids:
             return dense
         return torch.cat([self.pooling(table, batch.ids).flatten(1), dense], 1)
@@ -60,29 +61,39 @@ class Sided:
     """Numbers alone, side by side the pair's columns."""
 
 
-def sided(rows: Rows) -> Sided | None:
-    """The rows' blocks by side; None where a block mixes sides, or a side has several blocks."""
-    found: dict[int, list[Block]] = {USER: [], ITEM: [], PAIR: []}
-    ids = np.array([_OF[c.side] for c in rows.layout.ids for _ in range(c.width)], dtype=np.int8)
-    dense = _side_of_numbers(rows.layout)
-    for block, columns in zip(rows.blocks, _columns(rows.blocks), strict=True):
-        sides = np.unique(np.concatenate([ids[columns[0]], dense[columns[1]]]))
-        if len(sides) > 1:
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The side of each column of a layout: made once, for a request has no time for it."""
+
+    layout: Layout
+    ids: NDArray[np.int8]
+    """(W,)."""
+    numbers: NDArray[np.int8]
+    """(D,)."""
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        ids = [_OF[c.side] for c in layout.ids for _ in range(c.width)]
+        return cls(layout, np.array(ids, dtype=np.int8), _side_of_numbers(layout))
+
+    def sided(self, rows: Rows) -> Sided | None:
+        """The rows' blocks by side; None where a block mixes sides, or a side has several."""
+        found: dict[int, list[Block]] = {USER: [], ITEM: [], PAIR: []}
+        first = number = 0
+        for block in rows.blocks:
+            ids = self.ids[first : first + block.ids.shape[1]]
+            numbers = self.numbers[number : number + block.dense.shape[1]]
+            first, number = first + len(ids), number + len(numbers)
+            here = {*ids.tolist(), *numbers.tolist()}
+            if len(here) > 1:
+                return None
+            for side in here:
+                found[side].append(block)
+        if len(found[USER]) != 1 or len(found[ITEM]) != 1:
             return None
-        for side in sides.tolist():
-            found[side].append(block)
-    if len(found[USER]) != 1 or len(found[ITEM]) != 1:
-        return None
-    if any(block.ids.shape[1] for block in found[PAIR]):
-        return None
-    return Sided(found[USER][0], found[ITEM][0], found[PAIR])
-
-
-def _columns(blocks: Sequence[Block]) -> list[tuple[slice, slice]]:
-    """Each block's columns of the id and of the dense matrix."""
-    ids = np.cumsum([0, *(b.ids.shape[1] for b in blocks)]).tolist()
-    dense = np.cumsum([0, *(b.dense.shape[1] for b in blocks)]).tolist()
-    return [(slice(*i), slice(*d)) for i, d in zip(pairwise(ids), pairwise(dense), strict=True)]
+        if any(block.ids.shape[1] for block in found[PAIR]):
+            return None
+        return Sided(found[USER][0], found[ITEM][0], found[PAIR])
 
 
 def _side_of_numbers(layout: Layout) -> NDArray[np.int8]:
@@ -99,6 +110,12 @@ def _side_of_numbers(layout: Layout) -> NDArray[np.int8]:
 
 def _dense_places(layout: Layout, side: int) -> list[int]:
     return np.flatnonzero(_side_of_numbers(layout) == side).tolist()
+
+
+def _as_slice(places: list[int]) -> slice | None:
+    """Adjacent columns need no gather."""
+    first, n = (places[0], len(places)) if places else (0, 0)
+    return slice(first, first + n) if places == list(range(first, first + n)) else None
 
 
 def _renumbered(ids: Sequence[IdColumn]) -> list[IdColumn]:

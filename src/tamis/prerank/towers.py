@@ -18,7 +18,7 @@ from tamis.nn import MLP, fused_table
 from tamis.prerank.base import PrerankConfig, Preranker
 from tamis.prerank.kept import KeptItems
 from tamis.prerank.layers import Layers
-from tamis.prerank.sides import ITEM, USER, Sided, SideInputs, sided
+from tamis.prerank.sides import ITEM, USER, Sided, SideInputs
 from tamis.train import predict
 
 Float32 = NDArray[np.float32]
@@ -93,6 +93,7 @@ class TowerPreranker(Preranker):
         super().__init__(config, **options)
         self._kept: KeptItems | None = None
         self._user: Layers | None = None
+        self._sides: Sides | None = None
 
     @abstractmethod
     def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
@@ -101,14 +102,14 @@ class TowerPreranker(Preranker):
     def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Self:
         self._forget()
         super().fit_rows(rows, valid, tasks, context)
-        parts = sided(rows)
+        parts = self._sided(rows)
         if parts is not None and parts.item.pointer is not None:
             self._kept = KeptItems.of(parts.item, self._item_tower)
         return self
 
     def logits(self, rows: Rows) -> Float32:
         """(n, T): the towers run once per user and item; exact beside the module's forward."""
-        model, parts = self._module(), sided(rows)
+        model, parts = self._module(), self._sided(rows)
         if parts is None or not len(rows):
             return predict(model, rows)
         n = len(rows)
@@ -131,6 +132,11 @@ class TowerPreranker(Preranker):
     def _forget(self) -> None:
         """What was made of the weights of an earlier fit."""
         self._kept = self._user = None
+
+    def _sided(self, rows: Rows) -> Sided | None:
+        if self._sides is None or self._sides.layout is not rows.layout:
+            self._sides = Sides.of(rows.layout)
+        return self._sides.sided(rows)
 
     def _items(self, block: Block, n: int) -> tuple[Float32, NDArray[np.integer]]:
         """Vectors and each row's place among them."""
