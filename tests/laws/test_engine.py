@@ -217,8 +217,8 @@ def test_numbers_alone_are_scored():
 
 def check_form(net: Network, rows: Rows) -> None:
     form = RequestNetwork(rows.layout, net).eval()
-    gather = Gather(rows.layout, net.inputs)
-    arrays = {**gather.user(rows, 0), **gather.candidates(rows, np.arange(len(rows)))}
+    gather = Gather(rows.layout, net)
+    arrays = {**gather.user(rows, 0), **gather.candidates(rows, None)}
     with torch.inference_mode():
         scored = form(*(torch.from_numpy(arrays[name]) for name in form.names)).numpy()
     np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4, rtol=1e-5)

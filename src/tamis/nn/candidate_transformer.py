@@ -64,10 +64,11 @@ class CandidateTransformer(nn.Module):
         target = encoder.drop(target + self.position[0])
         *blocks, last = encoder.blocks
         if blocks or self.both is not None:
+            # .shape[0], for len() would fix the number of targets in an exported network.
             past = past.expand(target.shape[0], -1, -1)
             real = real.expand(target.shape[0], -1)
             states = torch.cat([target.unsqueeze(1), past], 1)  # (B, 1 + L, dim)
-            visible = torch.cat([real.new_ones(len(real), 1), real], 1)
+            visible = torch.cat([real.new_ones(real.shape[0], 1), real], 1)
             for block in blocks:
                 states = block(states, visible, None)
             if self.both is not None:
@@ -108,6 +109,6 @@ def _attention_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) 
 
 def _per_head(x: Tensor, y: Tensor) -> Tensor:
     """(B, heads, n) of x (B, heads, m) and y (B or 1, heads, m, n), head by head."""
-    if len(y) == 1:
+    if y.shape[0] == 1:
         return torch.bmm(x.transpose(0, 1), y[0]).transpose(0, 1)
     return torch.matmul(x.unsqueeze(2), y).squeeze(2)

@@ -6,12 +6,15 @@ version has one, and everything else (rows of many users, a model just fitted) b
 
 from tamis.rank.engine.door import Engine
 from tamis.rank.engine.export import discard, export, unsupported
-from tamis.rank.engine.request import RequestFields, RequestNetwork
+from tamis.rank.engine.gather import Gather
+from tamis.rank.engine.network import RequestNetwork
+from tamis.rank.engine.request import RequestFields
 from tamis.rank.engine.session import FOLDER
 
 __all__ = [
     "FOLDER",
     "Engine",
+    "Gather",
     "RequestFields",
     "RequestNetwork",
     "discard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from tamis.features import Layout, Rows
 from tamis.rank.backbone import Network
-from tamis.rank.engine.gather import Gather, Query
+from tamis.rank.engine.example import example
+from tamis.rank.engine.gather import Gather, Index, Query
 from tamis.rank.engine.session import Session
 
 MOST = 4096
@@ -30,7 +32,9 @@ class Engine:
 
     def __init__(self, directory: Path, layout: Layout, network: Network, threads: int = 1) -> None:
         self._session = Session(directory, threads)
-        self._gather = Gather(layout, network.inputs)
+        self._gather = Gather(layout, network)
+        warm = example(layout, 500, layout.id_width)  # the first run plans memory
+        self._session.run(self._gather.user(warm, 0) | self._gather.candidates(warm, None))
 
     def logits(self, rows: Rows) -> NDArray[np.float32] | None:
         """(n, L) in the rows' order; None where these rows are not few users' candidates."""
@@ -45,9 +49,9 @@ class Engine:
         out: NDArray[np.float32] | None = None
         for query in queries:
             user = self._gather.user(rows, query.user)
-            for which in _slices(query.rows):
-                logits = self._session.run({**user, **self._gather.candidates(rows, which)})
-                if len(logits) == len(rows):
+            for which in _pieces(query.rows, len(rows)):
+                logits = self._session.run(user | self._gather.candidates(rows, which))
+                if which is None:
                     return logits
                 if out is None:
                     out = np.empty((len(rows), logits.shape[1]), np.float32)
@@ -56,5 +60,9 @@ class Engine:
         return out
 
 
-def _slices(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [which[start : start + MOST] for start in range(0, len(which), MOST)]
+def _pieces(which: Index | None, n: int) -> Sequence[Index | None]:
+    """The rows, at most `MOST` at a time."""
+    if which is None and n <= MOST:
+        return [None]
+    every = np.arange(n) if which is None else which
+    return [every[start : start + MOST] for start in range(0, len(every), MOST)]

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tamis.features import Block, Layout, Rows
+from tamis.features import Layout, Rows
 from tamis.rank.backbone import Network
+from tamis.rank.engine.example import example
 from tamis.rank.engine.gather import Gather
-from tamis.rank.engine.request import USER_SIDES, RequestNetwork
+from tamis.rank.engine.network import RequestNetwork
+from tamis.rank.engine.request import USER_SIDES
 from tamis.rank.engine.session import FOLDER, GRAPH, Session
 from tamis.schema import TrainingError
 
@@ -40,7 +42,7 @@ def export(layout: Layout, network: nn.Module, directory: Path) -> None:
     folder.mkdir(parents=True)
     try:
         request = RequestNetwork(layout, network).eval()
-        gather = Gather(layout, network.inputs)
+        gather = Gather(layout, network)
         _write(request, _tensors(gather, example(layout, EXAMPLE, layout.id_width)), folder / GRAPH)
         session, others = Session(directory), [(EXAMPLE, layout.id_width), (3, 2), (1, 0)]
         error = np.max(
@@ -84,27 +86,8 @@ def unsupported(layout: Layout, network: nn.Module) -> str | None:
     return None
 
 
-def example(layout: Layout, n: int, longest: int) -> Rows:
-    """Random rows of one user, with histories of at most `longest` places."""
-    random = np.random.default_rng(n)
-    ids = np.zeros((n, layout.id_width), np.int32)
-    for column in layout.ids:
-        table = layout.table[column.table]
-        drawn = random.integers(1, table.size, (n, column.width))  # 0 pads
-        if column.side in USER_SIDES:
-            drawn[:] = drawn[0]
-        drawn[:, longest:] = 0
-        ids[:, column.first : column.first + column.width] = table.start + drawn
-    dense = random.normal(size=(n, layout.dense_width)).astype(np.float32)
-    for numbers in layout.dense:
-        if numbers.side in USER_SIDES:
-            mine = dense[:, numbers.first : numbers.first + numbers.width]
-            mine[:] = mine[0]
-    return Rows(layout, [Block(ids, dense)], n)
-
-
 def _tensors(gather: Gather, rows: Rows) -> dict[str, Tensor]:
-    arrays = gather.user(rows, 0) | gather.candidates(rows, np.arange(len(rows)))
+    arrays = gather.user(rows, 0) | gather.candidates(rows, None)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -128,7 +111,7 @@ def _dynamic(name: str, tensor: Tensor) -> dict[int, object]:
     """Dimensions that requests choose: how many candidates, and how long the past is."""
     if name.startswith(("candidate", "crossed")):
         return {0: torch.export.Dim.DYNAMIC}
-    past = name.startswith(("past", "real")) and tensor.shape[1] > 1
+    past = name.startswith("past") and tensor.shape[1] > 1
     return {1: torch.export.Dim.DYNAMIC} if past else {}
 
 

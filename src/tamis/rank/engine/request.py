@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.features import Layout
-from tamis.rank.backbone import Inputs, Network
+from tamis.rank.backbone import Inputs
 from tamis.rank.fields import Fields, Shape
 from tamis.schema import Side
 
@@ -133,69 +133,6 @@ class RequestFields(Fields):
             at = [split.user.index(k) for k in gates]
             return _taken(self._user, at).flatten(1)
         return _taken(self.vectors, gates).flatten(1)
-
-
-class RequestNetwork(nn.Module):
-    """A ranker's network for the vectors of one user and n candidates; weights are shared with it.
-
-    `forward` takes the tensors called `names`, in that order; what a layout does not have is not
-    among them.
-    """
-
-    def __init__(self, layout: Layout, network: Network) -> None:
-        super().__init__()
-        inputs = network.inputs
-        self.core, self.meets = network.core, inputs.meets
-        self.split = split = Split.of(layout, inputs)
-        self.gates = inputs.gates
-        self.targets = [
-            split.candidate.index(split.shape.names.index(target.name))
-            for _, target in inputs.pairs
-        ]
-        self.tail = inputs.table.zero_columns
-        pooled = len(split.candidate) - len(inputs.pairs)
-        given = {
-            "user": len(split.user),
-            "candidate": pooled,
-            "user_dense": len(split.user_dense),
-            "candidate_dense": len(split.candidate_dense),
-            "user_first": len(split.user) * self.tail,
-            "candidate_first": pooled * self.tail,
-            "crossed": inputs.crossed is not None,
-        }
-        past = [f"{what}{k}" for k in range(len(inputs.pairs)) for what in ("past", "real")]
-        self.names = (*(name for name, there in given.items() if there), *past)
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """Logits (n, T)."""
-        given = dict(zip(self.names, tensors, strict=True))
-        dim, tail = self.split.shape.dim, self.tail
-        anything = next(given[k] for k in ("candidate", "candidate_dense") if k in given)
-        n = anything.shape[0]
-        user = given.get("user", anything.new_zeros(1, 0, dim))
-        candidate = given.get("candidate", anything.new_zeros(n, 0, dim))
-        if self.targets:
-            met = [
-                block(candidate[:, at], given[f"past{k}"], given[f"real{k}"]).unsqueeze(1)
-                for k, (at, block) in enumerate(zip(self.targets, self.meets, strict=True))
-            ]
-            candidate = torch.cat([candidate, *met], 1)
-        fields = RequestFields(
-            self.split,
-            user,
-            candidate,
-            (
-                given.get("user_dense", anything.new_zeros(1, 0)),
-                given.get("candidate_dense", anything.new_zeros(n, 0)),
-            ),
-            (
-                given.get("user_first", anything.new_zeros(1, 0, tail)),
-                given.get("candidate_first", anything.new_zeros(n, 0, tail)),
-                given.get("crossed", anything.new_zeros(n, 0, tail)),
-            ),
-            self.gates,
-        )
-        return self.core(fields)  # type: ignore[no-any-return]
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An exported ranker, open and warm."""
+"""An exported ranker, open."""
 
 from __future__ import annotations
 
@@ -49,23 +49,10 @@ class Session:
                 f'({str(error).splitlines()[0]}); train again, or set engine = "torch"'
             ) from error
         self._wanted = [tensor.name for tensor in self._session.get_inputs()]
-        self._warm_up()
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The file's one output for tensors by name; those it does not read are passed over."""
         return self._session.run(None, {name: tensors[name] for name in self._wanted})[0]  # type: ignore[no-any-return]
-
-    def _warm_up(self) -> None:
-        """A run on zeros: the first one plans memory."""
-        kinds = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
-        self.run(
-            {
-                tensor.name: np.zeros(
-                    [d if isinstance(d, int) else 500 for d in tensor.shape], kinds[tensor.type]
-                )
-                for tensor in self._session.get_inputs()
-            }
-        )
 
 
 def _options(runtime: Any, threads: int) -> Any:
