@@ -18,7 +18,7 @@ from tamis.nn import MLP, fused_table
 from tamis.prerank.base import PrerankConfig, Preranker
 from tamis.prerank.kept import KeptItems
 from tamis.prerank.layers import Layers
-from tamis.prerank.sides import ITEM, USER, Sided, SideInputs
+from tamis.prerank.sides import ITEM, USER, Sided, SideInputs, Sides
 from tamis.train import predict
 
 Float32 = NDArray[np.float32]
