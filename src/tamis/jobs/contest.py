@@ -116,6 +116,8 @@ def build(entry: Entry, **more: Any) -> FrameModel:
 def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Standing:
     """The figures of a fitted ranker."""
     assert model.result is not None
+    seconds = perf_counter() - began
+    mb, latency = weighed(entry.use, model, valid)
     return Standing(
         name=entry.name,
         use=entry.use,
@@ -123,9 +125,9 @@ def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Stan
         tasks=judged(model, valid),
         epochs=model.best_epoch,
         samples_per_second=model.result.samples_per_second,
-        seconds=perf_counter() - began,
-        latency_ms=latency(model, valid),
-        mb=size_mb(model),
+        seconds=seconds,
+        latency_ms=latency,
+        mb=mb,
     )
 
 
@@ -157,32 +159,31 @@ def judged(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
     return out
 
 
-def latency(model: FrameModel, rows: Rows) -> dict[str, float]:
-    """p50 and p99 in ms of scoring the candidates of one request, on one thread."""
-    if not len(rows):
-        return {}
-    request = rows.select(_one_request(rows))
-    took: list[float] = []
-    with torch_threads(1):
-        for _ in range(WARM + REPEATS):
-            began = perf_counter()
-            model.score_rows(request)
-            took.append((perf_counter() - began) * 1000)
+def weighed(use: str, model: FrameModel, rows: Rows) -> tuple[float, dict[str, float]]:
+    """(MB on disk; p50 and p99 in ms of scoring one request's candidates on one thread).
+
+    The model is saved and opened as a version's is: what is timed is what would serve.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        mb = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
+        if not len(rows):
+            return mb, {}
+        opened, request = registry.find("rank", use).load(Path(folder)), rows.select(_request(rows))
+        took: list[float] = []
+        with torch_threads(1):
+            for _ in range(WARM + REPEATS):
+                began = perf_counter()
+                opened.score_rows(request)
+                took.append((perf_counter() - began) * 1000)
     p50, p99 = np.percentile(took[WARM:], [50, 99])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+    return mb, {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
 
 
-def _one_request(rows: Rows) -> NDArray[np.intp]:
+def _request(rows: Rows) -> NDArray[np.intp]:
     """CANDIDATES rows of the largest request, or the first rows, repeated where they are fewer."""
     first = np.arange(len(rows))
     if rows.groups is not None:
         groups, counts = np.unique(rows.groups, return_counts=True)
         first = np.flatnonzero(rows.groups == groups[counts.argmax()])
     return np.resize(first, CANDIDATES)
-
-
-def size_mb(model: FrameModel) -> float:
-    """What the model takes on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder))
-        return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
