@@ -97,7 +97,8 @@ def _discounted(
     size = np.diff(np.append(np.flatnonzero(starts), len(order)))
     summed = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
     mean = (summed[np.minimum(first + size, k)] - summed[np.minimum(first, k)]) / size
-    return np.bincount(group, weights=gains[order] * np.repeat(mean, size), minlength=n)
+    gain = gains[order] * np.repeat(mean, size)
+    return np.bincount(group, weights=gain, minlength=n).astype(np.float64)
 
 
 def log_loss(labels: Array, predicted: Array, epsilon: float = 1e-7) -> float:

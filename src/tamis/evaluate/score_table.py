@@ -39,7 +39,7 @@ class ScoreTable:
     def add(self, labels: Float64, scores: Float64) -> None:
         """labels (n,) in [0, 1], scores (n,) finite."""
         kept = scores.astype(np.float32)
-        sums = np.stack([np.ones(len(labels)), labels, kept])
+        sums = np.stack([np.ones(len(labels)), labels, kept]).astype(np.float64)
         self._waiting.append((_keys(kept) >> np.uint32(self.dropped_bits), sums))
         self._waits += len(labels)
         if self._waits >= self.most:

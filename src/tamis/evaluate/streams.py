@@ -117,7 +117,7 @@ class _ByGroup(ABC):
         labels, scores, groups = (
             np.concatenate(pair) for pair in zip(self._open, batch, strict=True)
         )
-        if (groups[1:] < groups[:-1]).any():
+        if (np.diff(groups.astype(np.int64)) < 0).any():
             raise DataError(
                 "metrics within groups want rows in ascending order of their group, from batch to "
                 "batch too; sort the rows by group"

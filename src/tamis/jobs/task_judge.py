@@ -14,7 +14,7 @@ from tamis.schema import TaskConfig, product
 from tamis.train import Heads
 
 Float32 = NDArray[np.float32]
-Scores = Mapping[str, Float32]
+Scores = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
