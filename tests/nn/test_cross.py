@@ -90,3 +90,28 @@ def test_vector_cross_is_the_naive_loop():
 )
 def test_nothing_to_cross(make, shape):
     assert make(shape[1])(torch.randn(shape)).shape == shape
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_matrix_cross_gradient_by_finite_differences(rank):
+    cross = MatrixCross(4, 2, rank, generator=seeded()).double()
+    x = torch.randn(3, 4, dtype=torch.float64, generator=seeded(1), requires_grad=True)
+    assert torch.autograd.gradcheck(cross, (x,))
+    weights = tuple(cross.parameters())
+    assert torch.autograd.gradcheck(lambda *_: cross(x.detach()), weights)
+
+
+def test_matrix_cross_in_narrow_products_is_nearly_the_wide_one():
+    cross = MatrixCross(16, 2, generator=seeded())
+    x = torch.randn(8, 16, generator=seeded(1))
+    both = []
+    for narrow in (False, True):
+        cross.zero_grad()
+        own = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            y = cross(own)
+        assert y.dtype == torch.float32
+        y.square().sum().backward()
+        both.append((y.detach(), own.grad, cross.wide[0].weight.grad.clone()))
+    for wide, narrow in zip(*both, strict=True):
+        torch.testing.assert_close(narrow, wide, rtol=0.05, atol=0.05 * float(wide.abs().max()))
