@@ -118,7 +118,10 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
     start = declared.index("[cascade.rank]")
     end = declared.index("\n[", start + 1) if "\n[" in declared[start + 1 :] else len(declared)
     lean = '[cascade.rank]\nuse = "lr"\nepochs = 1\n'
-    (project / "tamis.toml").write_text(declared[:start] + lean + declared[end:], "utf-8")
+    changed = declared[:start] + lean + declared[end:]
+    (line,) = [row for row in changed.splitlines() if row.startswith("fusion = ")]
+    changed = changed.replace(line, 'fusion = "click * sqrt(default(price, 1))"')
+    (project / "tamis.toml").write_text(changed, "utf-8")
     said = tamis_cli("train", project, "--stage", "rank", "--json")
     assert said.code == 0, said.err
     assert set(said.json["settings"]) == {"rank"}
@@ -135,7 +138,11 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
             place = file.relative_to(old)
             if place.parts[0] not in ("rank", "config.json", "version.json"):
                 assert (new / place).read_bytes() == file.read_bytes(), place
-    assert tamis.open(project).recommend(None, n=3).items
+    for place in tamis.open(project).recommend(None, n=3, explain=True).items:
+        price = parts.items.frame["price"].fill_null(1)[parts.items.row(place.item)]
+        assert place.reasons.value == pytest.approx(
+            place.reasons.predictions["click"] * price**0.5, rel=1e-4
+        )
 
 
 def test_what_else_has_changed_is_told(simulated, tamis_cli, tmp_path):
