@@ -202,7 +202,8 @@ class Cascade:
             for task, score in scorer.score_rows(rows).items()
         }
         value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
-        degraded.extend(getattr(self.rank, "degraded", ()))  # scored otherwise than was written
+        # A scorer may say that it scores otherwise than its version was written to.
+        degraded.extend(f"{stage}: {note}" for note in getattr(scorer, "degraded", ()))
         broken = int((~np.isfinite(value)).sum())
         if broken:
             degraded.append(f"{stage}: {broken} candidates without a finite score were put last")

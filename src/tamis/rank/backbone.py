@@ -213,7 +213,7 @@ class Backbone(Estimator):
             if wanted == "onnx":
                 raise
             log.warning("requests are scored by PyTorch: %s", error)
-            self.degraded = (f"rank: scored by PyTorch: {error}",)
+            self.degraded = (f"scored by PyTorch: {error}",)
 
     def widths(self, n_logits: int) -> tuple[int, ...]:
         """Logits of each task; one each where a core is built without tasks."""
