@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
 from tamis.features import Block, Layout, Rows
-from tamis.schema import ConfigError, TrainingError
+from tamis.rank import DeepFM
+from tamis.schema import ConfigError, DenseFeat, TaskConfig, TrainingError
 from tamis.train import corrected, sample_negatives
 
 NAN = np.float32(np.nan)
@@ -86,3 +88,29 @@ def test_a_rate_that_is_none_is_refused() -> None:
             sample_negatives(rows([[0], [1]]), [rate], seed=0)
     with pytest.raises(TrainingError, match="2 rates of negatives for labels of shape"):
         sample_negatives(rows([[0], [1]]), [0.5, 0.5], seed=0)
+
+
+def frame() -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    x = random.normal(size=3000)
+    click = random.random(3000) < expit(x)
+    like = click & (random.random(3000) < 0.3)
+    return pl.DataFrame({"x": x, "click": click.astype(float), "like": like.astype(float)})
+
+
+def fitted(*tasks: TaskConfig, **options) -> DeepFM:
+    model = DeepFM(features=[DenseFeat("x")], epochs=1, hidden_units=(4,), **options)
+    return model.fit(frame(), tasks=tasks)
+
+
+def test_a_tasks_own_rate_goes_before_the_models() -> None:
+    tasks = TaskConfig(name="click", negatives=1.0), TaskConfig(name="like|click")
+    assert fitted(*tasks, negatives=0.25).rates == (1.0, 0.25)
+    number = TaskConfig(name="x", kind="regression")
+    assert fitted(TaskConfig(name="click"), number, negatives=0.5).rates == (0.5, 1.0)
+
+
+def test_beside_an_esmm_task_nothing_is_sampled() -> None:
+    tasks = TaskConfig(name="click"), TaskConfig(name="like|click", esmm=True)
+    with pytest.raises(ConfigError, match=r"negatives = 0\.5 beside an ESMM task"):
+        fitted(*tasks, negatives=0.5)
