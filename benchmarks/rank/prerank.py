@@ -19,7 +19,8 @@ from tamis.jobs.agreement import agreement
 
 PROTOCOL = (
     "`tamis simulate` (200,000 items, 50,000 users, 30 days), `tamis train` with the ranker deepfm "
-    "and the pre-ranker three_tower, both with their defaults but one epoch; three channels of "
+    "and the pre-ranker three_tower, both with their defaults but one epoch, on the impressions of "
+    "the last windows (`[split] windows = 2`), the ranker its teacher; three channels of "
     "1,500, merged to 3,000. Requests of random users with a history at the version's end, one "
     "after the other, one thread: p50 of `score_rows` of the pre-ranker on all candidates and of "
     "the ranker on the best 300, features made before. survive: of the ranker's best 20 (50) of "
@@ -27,6 +28,8 @@ PROTOCOL = (
 )
 QUOTA, LIMIT, KEEP = 1500, 3000, 300
 REQUESTS, WARM_UP = 300, 30
+SPLIT = "[split]\nwindows = 2\n\n"
+"""Of the log's last days: enough rows to learn from, and half the time."""
 PRERANK = """[cascade.prerank]
 use = "three_tower"
 epochs = 1
@@ -65,6 +68,8 @@ def _made(seed: int, say: Say) -> Path:
     declared = (project / "tamis.toml").read_text("utf-8")
     wanted = re.sub(r"\[cascade\.prerank\][^\[]*", PRERANK, declared)
     wanted = re.sub(r'(\[cascade\.rank\]\nuse = "deepfm")[^\[]*', r"\1\nepochs = 1\n\n", wanted)
+    if "[split]" not in wanted:
+        wanted = wanted.replace("[cascade]\n", SPLIT + "[cascade]\n", 1)
     wanted = re.sub(r"(?m)^seed = .*$", f"seed = {seed}", wanted, count=1)
     if declared != wanted or not list(Versions(project)):
         (project / "tamis.toml").write_text(wanted, "utf-8")
