@@ -155,6 +155,17 @@ def test_din_learns_what_a_mean_cannot():
     assert auc[DIN] > auc[LastN]
 
 
+def test_a_frames_history_keeps_its_end():
+    frame = pl.DataFrame({"item_id": [1, 2], "past": [[1, 2, 2], [2, 1]], "label": [1, 0]})
+    past = VarLenSparseFeat("past", shares="item_id", max_len=2, history=("click",))
+    features = [SparseFeat("item_id"), past]
+    model = DIN(features=features, **SMALL).fit(frame)
+    cut = frame.with_columns(past=pl.Series([[2, 2], [2, 1]]))
+    np.testing.assert_array_equal(model.predict(frame), model.predict(cut))
+    ids = model.space.rows(frame).blocks[0].ids
+    assert (ids[0, 1:] == ids[1, 0]).all()  # the last two are item 2
+
+
 def test_gates_by_hand():
     """Two gated layers: hidden ⊙ 2σ(W · user + b), stacked."""
     net = module(PPNet(**{**SMALL, "hidden_units": (8, 5)}))

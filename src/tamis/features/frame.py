@@ -12,11 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.events import columns_of
-from tamis.features.encoders import numbers
+from tamis.features.encoders import numbers, split
 from tamis.features.encoding import Encoders, LayoutBuilder, column_of
 from tamis.features.layout import Layout
 from tamis.features.rows import Block, Rows
-from tamis.schema import DataError, DenseFeat, Feature, Side
+from tamis.schema import DataError, DenseFeat, Feature, Side, SparseFeat
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
@@ -65,7 +65,7 @@ class FrameSpace:
         wanted = [*(f.source for f in self.features), *labels, *named]
         table = columns_of(frame, wanted)
         ids, dense = self._encoders.encode(
-            self.layout, self.features, lambda f: column_of(table, f), len(table)
+            self.layout, self.features, lambda f: _values(table, f), len(table)
         )
         return Rows(
             layout=self.layout,
@@ -99,6 +99,14 @@ def _side(name: str) -> Side:
     if name.startswith("user"):
         return Side.USER
     return Side.ITEM if name.startswith("item") else Side.CONTEXT
+
+
+def _values(table: pl.DataFrame, feature: Feature) -> pl.Series:
+    """The feature's column; of a history longer than `max_len` its end, as in a project."""
+    values = column_of(table, feature)
+    if isinstance(feature, DenseFeat | SparseFeat) or not feature.history:
+        return values
+    return split(values, feature.separator).list.tail(feature.max_len)
 
 
 def _columns(table: pl.DataFrame, names: Sequence[str]) -> Float32:

@@ -27,7 +27,7 @@ SPARSE = 0.6
 STEP = 8
 """Lengths are rounded up to a multiple: kernels are made anew for every shape."""
 CHUNK = 2 << 20
-"""Bytes of the first hidden layer made at once: so many stay in the cache."""
+"""Bytes of the largest array made at once: so many stay in the cache."""
 
 
 class TargetAttention(nn.Module):
@@ -161,7 +161,7 @@ class _Chunked(torch.autograd.Function):
     def forward(ctx, target, constant, past, real, base, product, softmax, kind, *rest):  # type: ignore[no-untyped-def]
         low = [x.to(kind).contiguous() for x in (base, product, *rest)]
         widths = [constant.shape[1], *(w.shape[0] for w in rest[:-2:2])]
-        order, chunks = _chunks(real, widths[0] * kind.itemsize)
+        order, chunks = _chunks(real, past.shape[2], widths[0] * kind.itemsize)
         target, constant, past, real = (_rows(x, order) for x in (target, constant, past, real))
         out, weights = torch.zeros_like(target), past.new_zeros(real.shape)
         places = sum((rows.stop - rows.start) * length for rows, length in chunks)
@@ -210,11 +210,12 @@ class _Chunked(torch.autograd.Function):
 Chunks = list[tuple[slice, int]]
 
 
-def _chunks(real: Tensor, place: int) -> tuple[Tensor | None, Chunks]:
+def _chunks(real: Tensor, dim: int, place: int) -> tuple[Tensor | None, Chunks]:
     """An order of the rows (None = their own), and chunks of them with the length of each.
 
     Rows go from the longest past to the shortest where that spares much; rows without a past are
-    then in no chunk. `place`: bytes of the first hidden layer per place of a past.
+    then in no chunk. `place`: bytes of the first hidden layer at one place of a past; a row's own
+    weights are `dim` times as large.
     """
     width, b = real.shape[1], len(real)
     lengths = (real * torch.arange(1, width + 1)).amax(1)
@@ -225,7 +226,7 @@ def _chunks(real: Tensor, place: int) -> tuple[Tensor | None, Chunks]:
     start, chunks = 0, []
     while start < b and sizes[start]:
         length = min(-(-sizes[start] // STEP) * STEP, width)
-        stop = min(start + max(1, CHUNK // (length * place)), b)
+        stop = min(start + max(1, CHUNK // (max(length, dim) * place)), b)
         chunks.append((slice(start, stop), length))
         start = stop
     return order, chunks
