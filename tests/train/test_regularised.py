@@ -1,0 +1,71 @@
+"""What an estimator is told against overfitting reaches the fit, and what it found the next one."""
+
+import numpy as np
+import pytest
+
+from tamis.features import Block, IdColumn, Layout, Rows, TableRange
+from tamis.rank import DNN
+from tamis.schema import ConfigError, Side
+
+LAYOUT = Layout((TableRange("user", 0, 12),), (IdColumn("user", Side.USER, "user", 0),), ())
+FAST = {"hidden_units": (8,), "batch_size": 64, "threads": 1, "embedding_dim": 4, "init_std": 0.5}
+
+
+def noise(n, seed):
+    draw = np.random.default_rng(seed)
+    ids = draw.integers(1, 12, (n, 1)).astype(np.int32)
+    labels = (draw.random((n, 1)) < 0.5).astype(np.float32)
+    return Rows(LAYOUT, [Block(ids, np.zeros((n, 0), np.float32))], n, labels)
+
+
+def test_the_next_fit_decays_where_the_validation_said_so():
+    options = {**FAST, "patience": 4, "decay_on_plateau": 0.5}
+    model = DNN(epochs=12, **options).fit(noise(300, 0), noise(100, 5))
+    chosen = model.chosen
+    assert chosen["decay_after"] == [e for e in model.result.decays if e < model.best_epoch]
+    assert chosen["decay_after"]
+    again = DNN(**options, **{k: chosen[k] for k in ("epochs", "decay_after")}).fit(noise(300, 0))
+    assert again.result.decays == tuple(chosen["decay_after"])
+    assert len(again.history) == model.best_epoch
+    np.testing.assert_allclose(again.logits(noise(50, 2)), model.logits(noise(50, 2)), atol=1e-6)
+
+
+def test_a_constant_rate_has_nothing_to_say():
+    model = DNN(epochs=3, **FAST).fit(noise(300, 0), noise(100, 1))
+    assert "decay_after" not in model.chosen
+
+
+@pytest.mark.parametrize("optimiser", ["rowadagrad", "lazyadam", "adam"])
+def test_l2_on_all_rows_shrinks_those_that_no_batch_holds(optimiser):
+    rows = noise(100, 0)
+    rows.blocks[0].ids[rows.blocks[0].ids == 7] = 6
+    options = {**FAST, "epochs": 5, "embedding_optimiser": optimiser}
+    options["embedding_learning_rate"] = 0.01
+    lengths = {}
+    for name, more in {
+        "none": {},
+        "batch": {"l2": 0.1},
+        "all": {"l2": 0.1, "l2_rows": "all"},
+    }.items():
+        model = DNN(**options, **more).fit(rows)
+        weight = model.model.inputs.table.weight.detach()
+        assert not weight[0].any()
+        lengths[name] = float(weight[7].norm())
+    assert lengths["none"] == lengths["batch"]
+    assert lengths["all"] < 0.98 * lengths["none"]
+
+
+def test_dense_l1_draws_the_weights_to_nothing():
+    sizes = []
+    for dense_l1 in (0.0, 1.0):
+        model = DNN(**{**FAST, "learning_rate": 0.01}, epochs=20, dense_l1=dense_l1).fit(
+            noise(300, 0)
+        )
+        sizes.append(sum(float(p.detach().abs().sum()) for p in model.model.core.parameters()))
+    assert sizes[1] < 0.3 * sizes[0]
+
+
+@pytest.mark.parametrize("slip", [{"decay_on_plateau": 0.0}, {"l2_rows": "some"}, {"dense_l1": -1}])
+def test_slips_are_refused(slip):
+    with pytest.raises(ConfigError, match=next(iter(slip))):
+        DNN(**slip)
