@@ -8,7 +8,6 @@ The ideal AUC is that of the true probabilities on the very same rows and draws.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +15,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import tomlkit
 from benchmarks.rank import BUILD
+from benchmarks.rank._judged import Judged, configure, judged
 
-from tamis.bundle import Kind
-from tamis.cascade import Hydrate, Recommender, raw_numbers
-from tamis.events import read_dataset
-from tamis.features import Histories, OfflineStatistics
 from tamis.jobs import simulate, train
-from tamis.jobs.replay import impression_window
 from tamis.train import auc, xauc
 
 BACKBONES = ("shared_bottom", "mmoe", "ple")
@@ -53,34 +47,25 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     say("  ".join(f"{name} {count:,}" for name, count in made.report.events.items()))
     found: dict[str, float] = {}
     for number, backbone in enumerate(BACKBONES):
-        configure(project, backbone)
+        configure(
+            project,
+            split={"windows": 8},
+            cascade={
+                "channels": {"hot": {"quota": 100}},
+                "prerank": None,
+                "rank": {"use": backbone},
+            },
+        )
         train(project, only="evaluation", stage="rank" if number else None)
         found |= judge(project, backbone, say)
     return found
 
 
-def configure(project: Path, backbone: str) -> None:
-    """The project with one cheap channel, no pre-rank, and the backbone with its defaults."""
-    path = project / "tamis.toml"
-    config: Any = tomlkit.parse(path.read_text("utf-8"))
-    config["split"] = {"windows": 8}
-    cascade = config["cascade"]
-    cascade["channels"] = {"hot": {"quota": 100}}
-    cascade.pop("prerank", None)
-    cascade["rank"] = {"use": backbone}
-    path.write_text(tomlkit.dumps(config), "utf-8")
-
-
 def judge(project: Path, backbone: str, say: Callable[[str], None]) -> dict[str, float]:
     """The evaluation version's predictions of the impressions after its cut."""
-    version = Recommender.open(project, Kind.EVALUATION)
-    parts, cut = version.parts, version.manifest.data_until
-    data = read_dataset(parts.config, project)[0]
-    shown = impression_window(parts.config, data, Histories.of(data), (cut, data.end), 10**9)
-    raw = raw_numbers(parts.config, parts.items)
-    hydrate = Hydrate(parts.space, OfflineStatistics(data, parts.space.recipes), raw)
-    scores = parts.rank.score_rows(hydrate(shown.queries, shown.candidates))
-    truth = true_of(project, data, shown)
+    made = judged(project)
+    shown, scores = made.shown, made.scores
+    truth = true_of(project, made)
     found: dict[str, float] = {}
     for t, (task, (name, column)) in enumerate(RATES.items()):
         label, p = shown.labels[:, t], scores[task]
@@ -94,7 +79,7 @@ def judge(project: Path, backbone: str, say: Callable[[str], None]) -> dict[str,
         }
         say(f"{backbone:13} {task:13} AUC {mine:.4f} of {ideal:.4f}   PCOC {pcoc:.3f}")
     found |= watched(shown.labels[:, 4], scores, truth["watch_given_click"], backbone, say)
-    report = getattr(parts.rank, "gates", None)
+    report = getattr(made.ranker, "gates", None)
     if report is not None:
         for line in str(report).splitlines():
             say(line)
@@ -121,9 +106,9 @@ def watched(
     }
 
 
-def true_of(project: Path, data: Any, shown: Any) -> dict[str, np.ndarray]:
+def true_of(project: Path, made: Judged) -> dict[str, np.ndarray]:
     """The true probabilities of the rows, found by user, item and time."""
-    queries, candidates = shown.queries, shown.candidates
+    data, queries, candidates = made.data, made.shown.queries, made.shown.candidates
     rows = pl.DataFrame(
         {
             "user_id": data.users.ids.gather(queries.user[candidates.query]),
@@ -139,7 +124,3 @@ def true_of(project: Path, data: Any, shown: Any) -> dict[str, np.ndarray]:
     if joined["p_click"].null_count():
         raise RuntimeError(f"{joined['p_click'].null_count()} rows without a true probability")
     return {name: joined[name].to_numpy() for name in names}
-
-
-if __name__ == "__main__":
-    print(json.dumps(run(0, None, print), indent=1))

@@ -265,6 +265,27 @@ def test_the_gate_report_is_the_mean_over_rows() -> None:
         MMoE().gate_report(rows)
 
 
+def chessboard(n: int = 2000) -> Rows:
+    """Labels without noise: once an expert knows them, nothing pulls the others along."""
+    x = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
+    label = (x[:, :1] * x[:, 1:2] > 0).astype(np.float32)
+    layout = Layout((), (), (DenseColumn("x", Side.CONTEXT, 0, 4),))
+    return Rows(layout, [Block(np.zeros((n, 0), np.int32), x)], n, label)
+
+
+def test_an_expert_dies_without_expert_dropout_and_none_with_it() -> None:
+    options = {"experts": 8, "hidden_units": (4,), "tower_units": (), "epochs": 20}
+    options |= {"batch_size": 200, "learning_rate": 0.03}
+    found = {
+        share: MMoE(**options, expert_dropout=share).fit(chessboard(), None, ["a"])
+        for share in (0.0, 0.3)
+    }
+    assert found[0.0].gates.dead
+    assert "no task uses" in found[0.0].notes[0]
+    assert found[0.3].gates.dead == ()
+    assert found[0.3].notes == ()
+
+
 def test_a_ple_reports_own_and_shared_experts() -> None:
     model = PLE(epochs=1, hidden_units=(8, 4)).fit(log(500), log(200, 1), ("a", "b", TASKS[2]))
     report = model.gates
