@@ -50,7 +50,7 @@ class DCN(Backbone):
     When to use: explicit crosses where memory or time for the matrices of `dcnv2` is missing, or
     to compare with published DCN figures.
 
-    Cost: hidden layers and, per cross, two passes over the row's inputs.
+    Cost: hidden layers; all crosses together are one narrow product and one pass over the inputs.
 
     Source: Wang et al. 2017, Deep & Cross Network for Ad Click Predictions.
     """

@@ -156,10 +156,11 @@ class _Fit:
 
     @torch.no_grad()
     def _add_l1(self) -> None:
-        if self.options.dense_l1 and self.dense:
-            weights = [w for w in self.dense if w.grad is not None]
-            signs = torch._foreach_sign(weights)
-            torch._foreach_add_([w.grad for w in weights], signs, alpha=self.options.dense_l1)
+        if not self.options.dense_l1:
+            return
+        for weight in self.dense:
+            if weight.grad is not None:
+                weight.grad.add_(weight.sign(), alpha=self.options.dense_l1)
 
     def _decay(self, epoch: int, due: bool) -> None:
         """Lowers the learning rates after `epoch`, where that is due and lowers anything."""
