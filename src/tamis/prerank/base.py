@@ -48,7 +48,7 @@ class Taught(FrameModel):
         self._follows = teacher is not None and share >= 0.5
         if teacher is not None and share > 0:
             rows = taught(rows, tasks, teacher, share, self.rates)
-        if self._follows and valid is not None and len(valid):
+        if teacher is not None and self._follows and valid is not None and len(valid):
             said = teacher.score_rows(_as_seen_by(teacher, valid))
             known = [said.get(getattr(task, "name", task)) for task in tasks]
             if all(p is not None for p in known):

@@ -104,12 +104,14 @@ def _scores(top: Layers, user: Block, item: Block, n: int) -> Float32:
     out = np.empty((n, len(top.biases[-1])), np.float32)
     for rows in spans(n):
         at = rows if item.pointer is None else item.pointer[rows]
-        vector = np.array(item.dense[at], dtype=np.float32)  # (rows, d)
+        vector: Float32 = np.array(item.dense[at], dtype=np.float32)  # (rows, d)
         if folded is not None:
-            h = vector @ folded + start
+            h = vector @ folded
+            h += start
         else:
             query = rows if user.pointer is None else user.pointer[rows]
-            h = vector @ of_item + start[query]
+            h = vector @ of_item
+            h += start[query]
             vector *= user.dense[query]
             h += vector @ of_product
         out[rows] = top.after_first(h)
