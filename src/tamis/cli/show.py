@@ -159,9 +159,11 @@ def evaluate_channels(judged: ChannelEvaluation, json_wanted: bool) -> None:
 def evaluate_rank(judged: RankEvaluation, json_wanted: bool) -> None:
     if json_wanted:
         return as_json(judged.to_dict())
+    from tamis.cli import show_rank
     from tamis.evaluate import render_rank
 
     render_rank(judged.to_dict(), console)
+    show_rank.gates(judged.to_dict().get("gates", {}), "mean gate weights of the last fit's rows")
     console.print(f"report: [bold]{judged.report}[/]")
     return None
 

@@ -89,6 +89,8 @@ def comparison(told: Comparison, json_wanted: bool) -> None:
     for one in told.standings:
         if one.error:
             show.console.print(f"[yellow]{escape(one.name)}[/]: {escape(one.error)}")
+    for one in told.standings:
+        gates(one.gates, f"{one.name}: mean gate weights on the validation rows")
     show.console.print(f"[dim]{told.rows:,} rows; {escape(told.protocol)}[/]", highlight=False)
     if told.plot:
         show.console.print(f"picture: [bold]{told.plot}[/]")
@@ -99,6 +101,16 @@ def comparison(told: Comparison, json_wanted: bool) -> None:
             highlight=False,
         )
     return None
+
+
+def gates(report: Mapping[str, Any], title: str) -> None:
+    """A mixture's gate report; nothing of other rankers."""
+    if not report:
+        return
+    from tamis.rank import GateReport
+
+    show.console.print(f"[bold]{escape(title)}[/]", highlight=False)
+    show.console.print(escape(str(GateReport.from_dict(report))), highlight=False)
 
 
 def _table(told: Comparison) -> Table:

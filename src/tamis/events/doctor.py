@@ -17,7 +17,7 @@ from tamis.events.rejects import Rejects
 from tamis.events.split import Window, cuts, happened
 from tamis.events.tables import id_text
 from tamis.events.times import parse_times
-from tamis.schema import DataError, ProjectConfig, TableConfig
+from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -162,7 +162,8 @@ def _positives(case: _Case) -> Iterator[Finding]:
 
 
 def _labels(case: _Case) -> Iterator[Finding]:
-    """A task whose label is hardly ever, or nearly always, 1 among the items that were shown."""
+    """A binary task whose label is hardly ever, or nearly always, 1 where it could be: among the
+    items that were shown, or where its condition held."""
     data = case.data
     names = [b.name for b in data.behaviours]
     shown = np.isin(
@@ -170,11 +171,20 @@ def _labels(case: _Case) -> Iterator[Finding]:
     )
     if not shown.any():
         return
+    tasks = list(case.config.tasks.values())
     for name, task in case.config.tasks.items():
+        if task.kind != "binary":
+            continue
         codes = [names.index(b) for b in task.behaviour]
-        rate = np.isin(data.events.behaviour, codes).sum() / shown.sum()
+        chances, of = int(shown.sum()), "impressions"
+        if task.given is not None:
+            before = condition_of(task, tasks)
+            held = (task.given,) if before is None else before.behaviour
+            where = [names.index(b) for b in held]
+            chances, of = int(np.isin(data.events.behaviour, where).sum()), f"{task.given} events"
+        rate = np.isin(data.events.behaviour, codes).sum() / max(chances, 1)
         if rate < 1e-4 or rate > 0.9:
-            text = f"{rate:.3%} as many successes as impressions: hardly anything to learn"
+            text = f"{rate:.3%} as many successes as {of}: hardly anything to learn"
             cure = "Check the behaviours' labels, or take another task."
             yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", cure)
 

@@ -59,6 +59,9 @@ class Standing:
     """p50 and p99 of scoring 300 candidates, one thread."""
     mb: float = 0.0
     """On disk."""
+    gates: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of a mixture of experts: each task's mean gate weights on the validation rows, and who is
+    dead (`GateReport`)."""
 
     @property
     def quality(self) -> float:
@@ -128,7 +131,14 @@ def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Stan
         seconds=seconds,
         latency_ms=latency,
         mb=mb,
+        gates=gates_of(model),
     )
+
+
+def gates_of(model: Any) -> dict[str, Any]:
+    """The gate report of a mixture's last fit as plain values; {} of other rankers."""
+    report = getattr(model, "gates", None)
+    return {} if report is None else report.to_dict()
 
 
 def failed(entry: Entry, error: TamisError) -> Standing:

@@ -15,6 +15,7 @@ from tamis.cascade import Parts, Recommender, tasks_of
 from tamis.evaluate import CalibrationBin, write_rank_report
 from tamis.events import read_dataset
 from tamis.features import Histories
+from tamis.jobs.contest import gates_of
 from tamis.jobs.evaluation import IMPRESSIONS, in_rows_of
 from tamis.jobs.project import Project
 from tamis.jobs.replay import (
@@ -104,6 +105,7 @@ class _Judge:
             "models": {model: judge.result() for model, judge in whole.items()},
             "segments": segments,
             "calibration": self._calibration(whole["rank"], buckets),
+            "gates": gates_of(self.parts.rank),
             "notes": self._notes(rows),
         }
 
