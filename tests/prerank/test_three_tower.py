@@ -80,7 +80,9 @@ def test_split_inference_equals_the_forward(model, n, queries, shared):
     assert np.ptp(got) > 0 or n == 1
 
 
-def test_item_outputs_are_kept_not_computed(model, monkeypatch):
+def test_item_outputs_are_kept_not_computed(model, monkeypatch, tmp_path):
+    model.save(tmp_path)
+
     def refuse(block):
         raise AssertionError("the item tower ran")
 

@@ -50,7 +50,7 @@ class ThreeTowerNet(Towers):
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class PerCandidate:
     """What runs per candidate: the cross tower, and a top whose first layer is split.
 
     `W [u, i, c, u ⊙ i] = W_u u + (W_i + W_p diag(u)) i + W_c c`: the first term and, of a single
@@ -121,7 +121,7 @@ class ThreeTower(TowerPreranker):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._candidates: Candidates | None = None
+        self._candidates: PerCandidate | None = None
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return ThreeTowerNet(layout, self.config, n_tasks, generator)
@@ -130,7 +130,7 @@ class ThreeTower(TowerPreranker):
         if self._candidates is None:
             net = self._module()
             assert isinstance(net, ThreeTowerNet)
-            self._candidates = Candidates.of(net)
+            self._candidates = PerCandidate.of(net)
         return self._candidates(user, items, at, parts)
 
     def _forget(self) -> None:

@@ -92,6 +92,8 @@ class TowerPreranker(Preranker):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._kept: KeptItems | None = None
+        self._table: Block | None = None
+        """The item table of the rows of the last fit."""
         self._user: Layers | None = None
         self._sides: Sides | None = None
 
@@ -104,7 +106,7 @@ class TowerPreranker(Preranker):
         super().fit_rows(rows, valid, tasks, context)
         parts = self._sided(rows)
         if parts is not None and parts.item.pointer is not None:
-            self._kept = KeptItems.of(parts.item, self._item_tower)
+            self._table = parts.item
         return self
 
     def logits(self, rows: Rows) -> Float32:
@@ -119,7 +121,10 @@ class TowerPreranker(Preranker):
         return self.meet(self._user_tower(user), vectors, at, parts)
 
     def save(self, directory: Path | str) -> None:
+        """Also writes the item tower's outputs for every item of the table that it learnt from."""
         super().save(directory)
+        if self._kept is None and self._table is not None:
+            self._kept = KeptItems.of(self._table, self._item_tower)
         if self._kept is not None:
             self._kept.save(Path(directory))
 
@@ -131,7 +136,7 @@ class TowerPreranker(Preranker):
 
     def _forget(self) -> None:
         """What was made of the weights of an earlier fit."""
-        self._kept = self._user = None
+        self._kept = self._user = self._table = None
 
     def _sided(self, rows: Rows) -> Sided | None:
         if self._sides is None or self._sides.layout is not rows.layout:
