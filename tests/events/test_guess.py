@@ -102,3 +102,18 @@ def test_no_items_says_what_to_make(tmp_path: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no CSV, TSV, Parquet or JSONL file"):
         guess_config(tmp_path, "x")
+
+
+def test_what_followed_clicks_often_enough_is_a_rate_of_its_own(tmp_path: Path) -> None:
+    words = ["impression"] * 10 + ["click"] * 5 + ["like"] * 3 + ["cart"] * 2 + ["purchase"]
+    events = "".join(
+        f"u{k % 50},i{k % 20},{words[k % 21]},{1600000000000 + k}\n" for k in range(12_600)
+    )
+    items = "item_id,title\n" + "".join(f"i{k},T{k}\n" for k in range(20))
+    put(tmp_path, events="user_id,item_id,behaviour,time\n" + events, items=items)
+    guess = guess_config(tmp_path, "feed")
+    write_guess(guess, tmp_path / "tamis.toml")
+    config = load_config(tmp_path)
+    assert list(config.tasks) == ["click", "like|click", "cart|click", "purchase|cart"]
+    assert config.cascade.fusion == "click + 2 * like + 2 * cart + 3 * purchase"
+    assert any("rates where their condition holds" in note for note in guess.notes)

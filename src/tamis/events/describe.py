@@ -189,6 +189,44 @@ def list_separator(column: pl.Series) -> str | None:
     return None
 
 
+_LEARNABLE = 500
+"""Events of a behaviour from which its rate may be learnt."""
+
+
+def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
+    """Adds `tasks` and a fusion where the log says what was shown and clicked: the click, the rate
+    of each further behaviour among clicks, and of purchases among carts."""
+    behaviours: dict[str, dict[str, Any]] = declared.data["behaviours"]
+    column = declared.data["events"].get("behaviour")
+    shown = any(entry.get("impression") for entry in behaviours.values())
+    if column is None or not shown or "click" not in behaviours:
+        return
+    labels = events[column].cast(pl.String)
+    weights = {
+        name: entry.get("weight", 1.0)
+        for name, entry in behaviours.items()
+        if name != "click" and name.isidentifier() and not entry.get("impression")
+    }
+    later = {
+        name: weight
+        for name, weight in weights.items()
+        if weight > 0 and (labels == behaviours[name].get("label", name)).sum() >= _LEARNABLE
+    }
+    if not later:
+        return
+    given = dict.fromkeys(later, "click")
+    if {"cart", "purchase"} <= set(later):
+        given["purchase"] = "cart"
+    rates = {f"{name}|{condition}": {} for name, condition in given.items()}
+    declared.data["tasks"] = {"click": {}, **rates}
+    parts = ["click", *(f"{weight:g} * {name}" for name, weight in later.items())]
+    declared.data["cascade"]["fusion"] = " + ".join(parts)
+    declared.comments["cascade.fusion"] = (
+        "products of the rates with their conditions, by the behaviours' weights"
+    )
+    declared.notes.append(f"tasks click, {', '.join(rates)}: rates where their condition holds")
+
+
 _ORDER = {"loss": "listwise", "metric": "ndcg", "epochs": 6, "batch_size": 4096}
 _SMALL_DEEPFM = {
     "loss": "listwise",

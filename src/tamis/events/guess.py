@@ -14,6 +14,7 @@ from tamis.events.describe import (
     Declared,
     describe_behaviours,
     describe_cascade,
+    describe_tasks,
     features_of,
     list_separator,
 )
@@ -71,6 +72,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
     describe_behaviours(declared, frames[events])
     features_of(declared, frames[items], frames[users] if users else None)
     describe_cascade(declared, frames[items])
+    describe_tasks(declared, frames[events])
     parse_config(found.data)
     return found
 
