@@ -133,11 +133,25 @@ def test_entries_with_options_of_their_own():
         "lr",
         Entry("deepfm", {"epochs": 2, "hidden_units": [32]}, "large"),
     ]
-    told = compare_tables(frame, valid=labelled(300, 1).drop("like"), models=models, options={"epochs": 2})
+    told = compare_tables(
+        frame, valid=labelled(300, 1).drop("like"), models=models, options={"epochs": 2}
+    )
     assert {one.name for one in told.standings} == {"small", "large", "lr"}
     options = {one.name: one.options for one in told.standings}
     assert options["small"]["epochs"] == 1
     assert options["lr"] == {"epochs": 2}
+
+
+def test_validation_rows_of_one_label_choose_nothing(tmp_path):
+    frame = labelled(800).drop("like")
+    ones = labelled(200, 1).drop("like").filter(pl.col("label") == 1)
+    told = compare_tables(
+        frame, valid=ones, models=["lr", "fm"], options={"epochs": 1}, out=tmp_path / "best"
+    )
+    assert [one.name for one in told.standings] == ["lr", "fm"]
+    assert np.isnan(told.best.tasks["label"]["auc"])
+    assert told.best.tasks["label"]["logloss"] > 0
+    assert RowModel.open(tmp_path / "best").use == "lr"
 
 
 def test_the_same_seed_gives_the_same_comparison():

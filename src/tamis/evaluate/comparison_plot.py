@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 PANELS: tuple[tuple[str, Callable[[Mapping[str, Any]], float], str], ...] = (
     ("AUC, mean over the tasks", lambda one: one["quality"], "{:.4f}"),
     ("training samples/s", lambda one: one["samples_per_second"], "{:,.0f}"),
-    ("ms for 300 candidates (p50)", lambda one: one["latency_ms"]["p50"], "{:.2f}"),
+    ("ms for 300 candidates (p50)", lambda one: one["latency_ms"].get("p50", nan), "{:.2f}"),
     ("MB on disk", lambda one: one["mb"], "{:.1f}"),
 )
 """Heading, what of a ranker's figures, how it is written."""
@@ -27,11 +28,13 @@ def plot_comparison(standings: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots(1, len(PANELS), sharey=True)
     for axis, (heading, value, form) in zip(axes, PANELS, strict=True):
         values = [value(one) for one in standings]
-        bars = axis.barh(names, values, color=[REST, *[BAR] * (len(names) - 1)])
-        axis.bar_label(bars, [form.format(v) for v in values], padding=3, fontsize=8)
+        lengths = [v if isfinite(v) else 0.0 for v in values]
+        texts = [form.format(v) if isfinite(v) else "–" for v in values]
+        bars = axis.barh(names, lengths, color=[REST, *[BAR] * (len(names) - 1)])
+        axis.bar_label(bars, texts, padding=3, fontsize=8)
         axis.set_title(heading, fontsize=9)
         axis.tick_params(labelsize=9)
-        axis.set_xlim(*_limits(values, heading.startswith("AUC")))
+        axis.set_xlim(*_limits([v for v in values if isfinite(v)], heading.startswith("AUC")))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.savefig(path, dpi=120)
@@ -39,8 +42,8 @@ def plot_comparison(standings: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _limits(values: Sequence[float], close: bool) -> tuple[float, float]:
     """From 0; of values that lie close together, from a little below the least."""
-    high, low = max(values), min(values)
+    high, low = max(values, default=1.0), min(values, default=0.0)
     span = (high - low) or 0.05
     if close:
         return low - 0.5 * span, high + 0.5 * span
-    return 0.0, high * 1.3
+    return 0.0, (high or 1.0) * 1.3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -140,7 +139,7 @@ def compare_tables(
         for entry in chosen:
             steps.begin(f"fit {entry.name}")
             one, model = _on_tables(entry, train, held, labels, declared, group, seed, device)
-            if model is not None and not any(s.quality >= one.quality for s in standings):
+            if model is not None and not any(s.place >= one.place for s in standings):
                 best = RowModel(entry.use, model, tuple(keys) or key_columns(train.columns))
             standings.append(one)
     folder = None if out is None else Path(out)
@@ -233,7 +232,7 @@ def _basic(labels: Sequence[str]) -> tuple[str, ...]:
 def _told(
     standings: Sequence[Standing], protocol: str, rows: int, valid: int, plot: Path | None
 ) -> Comparison:
-    ordered = sorted(standings, key=lambda s: -1.0 if isnan(s.quality) else s.quality, reverse=True)
+    ordered = sorted(standings, key=lambda s: s.place, reverse=True)
     if ordered and ordered[0].error:
         texts = "\n".join(f"{one.name}: {one.error}" for one in ordered)
         raise ConfigError(f"none of the rankers could be fitted:\n{texts}")

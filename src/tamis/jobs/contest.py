@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -67,7 +68,13 @@ class Standing:
     def quality(self) -> float:
         """The mean over the tasks of AUC (XAUC of numbers); NaN where it could not be fitted."""
         values = [m["auc"] if "auc" in m else m["xauc"] for m in self.tasks.values()]
-        return float(np.nanmean(values)) if values else float("nan")
+        known = [value for value in values if isfinite(value)]
+        return sum(known) / len(known) if known else float("nan")
+
+    @property
+    def place(self) -> float:
+        """By what they are ordered: the quality; below 0 where there is none."""
+        return -2.0 if self.error else self.quality if isfinite(self.quality) else -1.0
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "quality": self.quality}
