@@ -298,7 +298,7 @@ def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_short, value)) + "]"
     if isinstance(value, Mapping):  # a map of scores, by what made it; see tamis.train.Calibration
-        return str(value.get("kind", f"{len(value)} entries"))
+        return str(value.get("kind") or f"of {', '.join(map(str, value))}")
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
