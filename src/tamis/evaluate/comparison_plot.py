@@ -28,16 +28,26 @@ def plot_comparison(standings: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots(1, len(PANELS), sharey=True)
     for axis, (heading, value, form) in zip(axes, PANELS, strict=True):
         values = [value(one) for one in standings]
-        lengths = [v if isfinite(v) else 0.0 for v in values]
-        texts = [form.format(v) if isfinite(v) else "–" for v in values]
-        bars = axis.barh(names, lengths, color=[REST, *[BAR] * (len(names) - 1)])
-        axis.bar_label(bars, texts, padding=3, fontsize=8)
+        close = heading.startswith("AUC")
+        _draw(axis, names, values, form, dots=close)
         axis.set_title(heading, fontsize=9)
         axis.tick_params(labelsize=9)
-        axis.set_xlim(*_limits([v for v in values if isfinite(v)], heading.startswith("AUC")))
+        axis.set_xlim(*_limits([v for v in values if isfinite(v)], close))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.savefig(path, dpi=120)
+
+
+def _draw(axis: Any, names: Sequence[str], values: Sequence[float], form: str, dots: bool) -> None:
+    """Bars from 0, or dots where the axis does not begin at 0; each with its number."""
+    lengths = [v if isfinite(v) else 0.0 for v in values]
+    texts = [form.format(v) if isfinite(v) else "–" for v in values]
+    colours = [REST, *[BAR] * (len(names) - 1)]
+    bars = axis.barh(names, lengths, color="none" if dots else colours)
+    if dots:
+        axis.scatter(lengths, range(len(names)), c=colours, s=36, zorder=3)
+        axis.grid(axis="x", linewidth=0.4)
+    axis.bar_label(bars, texts, padding=8 if dots else 3, fontsize=8)
 
 
 def _limits(values: Sequence[float], close: bool) -> tuple[float, float]:
@@ -45,5 +55,5 @@ def _limits(values: Sequence[float], close: bool) -> tuple[float, float]:
     high, low = max(values, default=1.0), min(values, default=0.0)
     span = (high - low) or 0.05
     if close:
-        return low - 0.5 * span, high + 0.5 * span
+        return low - 0.2 * span, high + 0.5 * span
     return 0.0, (high or 1.0) * 1.3
