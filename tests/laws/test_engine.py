@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import get_args
 
 import numpy as np
@@ -120,17 +119,23 @@ def reference(net: Network, rows: Rows) -> np.ndarray:
         return net(rows.take(torch.arange(len(rows)))).numpy()
 
 
-@cache
-def opened(name: str, **options) -> tuple[Network, Engine]:
-    net = network(name, LAYOUT, **options)
-    directory = Path(mkdtemp())
-    export(LAYOUT, net, directory)
-    return net, Engine(directory, LAYOUT, net)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory):
+    """A ranker's network for three tasks, and its engine."""
+
+    @cache
+    def one(name: str) -> tuple[Network, Engine]:
+        net = network(name, LAYOUT, 3)
+        directory = tmp_path_factory.mktemp(name)
+        export(LAYOUT, net, directory)
+        return net, Engine(directory, LAYOUT, net)
+
+    return one
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_the_engine_equals_pytorch(name: str):
-    net, engine = opened(name, tasks=3)
+def test_the_engine_equals_pytorch(opened, name: str):
+    net, engine = opened(name)
     for n in (1, 7, 500):
         for past in (0, 1, LENGTH):
             rows = request(LAYOUT, n, seed=n + past, past=past)
@@ -194,25 +199,21 @@ def test_the_request_form_equals_the_network(name: str):
         ("mmoe", {"sequence": "din", "attention_activation": "dice", "lhuc": True}),
     ],
 )
-def test_the_engine_equals_pytorch_with_options(name: str, options: dict):
+def test_the_engine_equals_pytorch_with_options(tmp_path: Path, name: str, options: dict):
     net = network(name, LAYOUT, 2, **options)
-    with TemporaryDirectory() as folder:
-        export(LAYOUT, net, Path(folder))
-        engine = Engine(Path(folder), LAYOUT, net)
-        for n, past in ((1, 1), (30, 0), (30, 1), (30, LENGTH)):
-            rows = request(LAYOUT, n, seed=past, past=past)
-            np.testing.assert_allclose(
-                engine.logits(rows), reference(net, rows), atol=1e-4, rtol=1e-5
-            )
+    export(LAYOUT, net, tmp_path)
+    engine = Engine(tmp_path, LAYOUT, net)
+    for n, past in ((1, 1), (30, 0), (30, 1), (30, LENGTH)):
+        rows = request(LAYOUT, n, seed=past, past=past)
+        np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4, rtol=1e-5)
 
 
-def test_numbers_alone_are_scored():
+def test_numbers_alone_are_scored(tmp_path: Path):
     net = network("dnn", NUMBERS_ONLY, 2)
-    with TemporaryDirectory() as folder:
-        export(NUMBERS_ONLY, net, Path(folder))
-        engine = Engine(Path(folder), NUMBERS_ONLY, net)
-        rows = request(NUMBERS_ONLY, 9, seed=0)
-        np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4)
+    export(NUMBERS_ONLY, net, tmp_path)
+    rows = request(NUMBERS_ONLY, 9, seed=0)
+    scored = Engine(tmp_path, NUMBERS_ONLY, net).logits(rows)
+    np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4)
 
 
 def check_form(net: Network, rows: Rows) -> None:
@@ -231,8 +232,10 @@ def check_form(net: Network, rows: Rows) -> None:
     past=st.integers(0, LENGTH),
     seed=st.integers(0, 2**20),
 )
-def test_many_users_are_scored_one_by_one_or_not_at_all(n: int, users: int, past: int, seed: int):
-    net, engine = opened("deepfm", tasks=3)
+def test_many_users_are_scored_one_by_one_or_not_at_all(
+    opened, n: int, users: int, past: int, seed: int
+):
+    net, engine = opened("deepfm")
     rows = request(LAYOUT, n, seed, users, past)
     scored = engine.logits(rows)
     asked = len(np.unique(rows.blocks[0].pointer)) if users > 1 else 0

@@ -1,6 +1,7 @@
 """The engine: written with the ranker, opened with it, dropped by a fit, told when broken."""
 
 import logging
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
 from tamis.rank import DeepFM, DeepFMConfig
-from tamis.rank.engine import unsupported
+from tamis.rank.engine import export, unsupported
 from tamis.schema import DenseFeat, MissingExtraError, Side, SparseFeat, TrainingError, VersionError
 
 LAYOUT = Layout(
@@ -53,8 +54,6 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(folder: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(folder, tmp_path / "ranker"))
 
 
@@ -120,6 +119,15 @@ def test_a_broken_engine_is_told_and_pytorch_scores(copied, harm, caplog):
     assert "train again" in caplog.text
     with pytest.raises(VersionError, match=harm):
         DeepFM.load(copied, DeepFMConfig(engine="onnx"))
+
+
+def test_the_engine_of_another_ranker_is_refused(copied):
+    """Its file is whole, but it was exported from other features."""
+    layout = Layout(LAYOUT.tables, LAYOUT.ids, (DenseColumn("price", Side.ITEM, 0, 3),))
+    export(layout, DeepFM().build(layout, 2, torch.Generator()).eval(), copied)
+    with pytest.raises(VersionError, match="does not fit this ranker"):
+        DeepFM.load(copied, DeepFMConfig(engine="onnx"))
+    assert "does not fit" in DeepFM.load(copied).degraded[0]
 
 
 def test_without_the_package_pytorch_scores(folder, monkeypatch):

@@ -12,7 +12,8 @@ from tamis.features import Layout, Rows
 from tamis.rank.backbone import Network
 from tamis.rank.engine.example import example
 from tamis.rank.engine.gather import Gather, Index, Query
-from tamis.rank.engine.session import Session
+from tamis.rank.engine.session import FOLDER, Session
+from tamis.schema import VersionError
 
 MOST = 4096
 """Candidates of one run; more are scored in several."""
@@ -34,7 +35,13 @@ class Engine:
         self._session = Session(directory, threads)
         self._gather = Gather(layout, network)
         warm = example(layout, 500, layout.id_width)  # the first run plans memory
-        self._session.run(self._gather.user(warm, 0) | self._gather.candidates(warm, None))
+        try:
+            self._session.run(self._gather.user(warm, 0) | self._gather.candidates(warm, None))
+        except Exception as error:  # the runtime's own, of many kinds; or a name it asks for
+            raise VersionError(
+                f"{directory / FOLDER} does not fit this ranker's features and weights "
+                f'({str(error).splitlines()[0]}); train again, or set engine = "torch"'
+            ) from error
 
     def logits(self, rows: Rows) -> NDArray[np.float32] | None:
         """(n, L) in the rows' order; None where these rows are not few users' candidates."""

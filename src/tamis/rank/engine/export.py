@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +105,19 @@ def _write(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> Non
             verbose=False,
         )
         assert program is not None
+        _forget_origin(program.model.graph)
         program.save(str(path))
+
+
+def _forget_origin(graph: Any) -> None:
+    """Removes stack traces: a version does not tell of the machine that wrote it."""
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    graph.metadata_props.clear()
 
 
 def _dynamic(name: str, tensor: Tensor) -> dict[int, object]:
@@ -133,11 +146,14 @@ def _cause(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's talk of its own insides."""
+    talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [talker.level for talker in talkers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
+        for talker in talkers:
+            talker.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logging.disable(before)
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)
