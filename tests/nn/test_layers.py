@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tamis.nn import ACTIVATIONS, MLP, BatchNorm, Dice, fm_second_order
+from tamis.nn import ACTIVATIONS, MLP, BatchNorm, Dice, fm_second_order, linear, linear_of_two
 
 
 def test_second_order_is_the_sum_over_all_pairs():
@@ -73,3 +73,9 @@ def test_a_single_row_is_normalised_by_the_running_statistics():
     torch.testing.assert_close(got, torch.tensor([[1.0, 0.0]]), atol=1e-4, rtol=0)
     assert norm.num_batches_tracked == 0
     assert norm.eval()(torch.zeros(0, 2)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("width", [0, 2, 5])
+def test_a_layer_of_two_is_the_layer_of_both_side_by_side(width):
+    layer, x = linear(5, 3), torch.randn(4, 5)
+    torch.testing.assert_close(linear_of_two(layer, x[:, :width], x[:, width:]), layer(x))

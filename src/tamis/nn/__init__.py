@@ -17,6 +17,7 @@ from tamis.nn.layers import (
     Dice,
     fm_second_order,
     linear,
+    linear_of_two,
     unit_rows,
     zero_linear,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "in_batch_softmax",
     "last_state",
     "linear",
+    "linear_of_two",
     "log_odds_of_product",
     "masked_logsumexp",
     "masked_mean",

@@ -116,6 +116,13 @@ def zero_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn
     return layer
 
 
+def linear_of_two(layer: nn.Linear, left: Tensor, right: Tensor) -> Tensor:
+    """(B, out): a layer on [left | right] that are never copied side by side."""
+    width = left.shape[1]
+    first = F.linear(left, layer.weight[:, :width], layer.bias)
+    return first + F.linear(right, layer.weight[:, width:])
+
+
 class _Blank(nn.Linear):
     """torch's own initialisation would draw from the global generator, and warns of width 0."""
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from tamis.nn import VectorCross, linear
+from tamis.nn import VectorCross, linear, linear_of_two
 from tamis.rank.backbone import Backbone, BackboneConfig
 from tamis.rank.fields import Fields, Shape
 from tamis.rank.tower import Tower
@@ -38,7 +38,7 @@ class DCNCore(nn.Module):
 
     def forward(self, fields: Fields) -> Tensor:
         crossed, deep = self.cross(fields.flat()), self.tower(fields)
-        return self.heads(torch.cat([crossed, deep.to(crossed.dtype)], 1))  # type: ignore[no-any-return]
+        return linear_of_two(self.heads, crossed, deep)
 
 
 class DCN(Backbone):

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from tamis.nn import MatrixCross, linear
+from tamis.nn import MatrixCross, linear, linear_of_two
 from tamis.rank.backbone import Backbone, BackboneConfig
 from tamis.rank.fields import Fields, Shape
 from tamis.rank.tower import Tower
@@ -47,7 +47,7 @@ class DCNv2Core(nn.Module):
         if self.stacked:
             return self.heads(self.tower(crossed, fields.gate))  # type: ignore[no-any-return]
         deep = self.tower(fields)
-        return self.heads(torch.cat([crossed, deep.to(crossed.dtype)], 1))  # type: ignore[no-any-return]
+        return linear_of_two(self.heads, crossed, deep)
 
 
 class DCNv2(Backbone):
