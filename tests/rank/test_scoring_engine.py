@@ -116,6 +116,7 @@ def test_a_broken_engine_is_told_and_pytorch_scores(copied, harm, caplog):
     assert np.array_equal(model.logits(rows), reference.logits(rows))
     assert len(model.degraded) == 1
     assert harm in model.degraded[0]
+    assert str(copied) not in model.degraded[0]
     assert "train again" in caplog.text
     with pytest.raises(VersionError, match=harm):
         DeepFM.load(copied, DeepFMConfig(engine="onnx"))

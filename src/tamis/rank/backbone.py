@@ -213,7 +213,8 @@ class Backbone(Estimator):
             if wanted == "onnx":
                 raise
             log.warning("requests are scored by PyTorch: %s", error)
-            self.degraded = (f"scored by PyTorch: {error}",)
+            reason = str(error).replace(f"{directory}/", "")  # answers tell no paths
+            self.degraded = (f"scored by PyTorch: {reason}",)
 
     def widths(self, n_logits: int) -> tuple[int, ...]:
         """Logits of each task; one each where a core is built without tasks."""
