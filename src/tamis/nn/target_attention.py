@@ -12,7 +12,7 @@ n candidates the roles are changed over: one matrix of the past, times q.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -153,8 +153,8 @@ class _Chunked(torch.autograd.Function):
     """Scores, mask and weighted sum, some rows of like length at a time; hidden layers with ReLU.
 
     Rows go by length and each chunk ends with its longest past, so short pasts cost little. The
-    backward pass is written out: autograd's would keep eight arrays as large as the first hidden
-    layer, padding included, and go over each of them in main memory.
+    backward pass makes the hidden layers anew, in the cache: autograd's would keep eight arrays as
+    large as the first of them, padding included, and go over each in main memory.
     """
 
     @staticmethod
@@ -164,29 +164,28 @@ class _Chunked(torch.autograd.Function):
         order, chunks = _chunks(real, past.shape[2], widths[0] * kind.itemsize)
         target, constant, past, real = (_rows(x, order) for x in (target, constant, past, real))
         out, weights = torch.zeros_like(target), past.new_zeros(real.shape)
-        places = sum((rows.stop - rows.start) * length for rows, length in chunks)
-        hidden = [torch.empty(places, width, dtype=kind) for width in widths]
-        for rows, length, mine in _walk(chunks, hidden):
-            k = past[rows, :length].to(kind)
-            _hidden(target[rows].to(kind), constant[rows].to(kind), k, low, mine)
+        hidden = [torch.empty(0, dtype=kind) for _ in widths]
+        for rows, length in chunks:
+            q, k, row = target[rows].to(kind), past[rows, :length].to(kind), constant[rows].to(kind)
+            mine = _hidden(q, row, k, low, hidden)
             last = (torch.mv(mine[-1], low[-2][0]) + low[-1]).view(-1, length).to(past.dtype)
             weight = masked_weights(last, real[rows, :length], softmax)
             weights[rows, :length] = weight
             out[rows] = torch.bmm(weight.unsqueeze(1).to(kind), k).squeeze(1)
-        ctx.softmax, ctx.layers, ctx.chunks, ctx.order = softmax, len(widths), chunks, order
-        ctx.save_for_backward(target, past, real, weights, *low, *hidden)
+        ctx.softmax, ctx.chunks, ctx.order = softmax, chunks, order
+        ctx.save_for_backward(target, constant, past, real, weights, *low)
         return _rows(out, None if order is None else order.argsort())
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        target, past, real, weights, *saved = ctx.saved_tensors
-        low, hidden = saved[: -ctx.layers], saved[-ctx.layers :]
+        target, constant, past, real, weights, *low = ctx.saved_tensors
         grad = _rows(grad, ctx.order)
         by_target, by_past = torch.zeros_like(target), torch.zeros_like(past)
         by_constant = target.new_zeros(len(target), low[0].shape[1])
         totals = [x.new_zeros(x.shape, dtype=past.dtype) for x in low]
-        kind, buffers = low[0].dtype, [h.new_empty(0) for h in hidden]
-        for rows, length, mine in _walk(ctx.chunks, hidden):
+        kind, layers = low[0].dtype, len(low) // 2 - 1
+        hidden, buffers = ([low[0].new_empty(0) for _ in range(layers)] for _ in range(2))
+        for rows, length in ctx.chunks:
             q, k, g = target[rows].to(kind), past[rows, :length].to(kind), grad[rows].to(kind)
             weight = weights[rows, :length]
             by_score = torch.bmm(k, g.unsqueeze(2)).squeeze(2).to(past.dtype)  # (b, l)
@@ -194,6 +193,7 @@ class _Chunked(torch.autograd.Function):
                 by_score -= (weight * by_score).sum(1, keepdim=True)
                 by_score *= weight
             by_score.masked_fill_(~real[rows, :length], 0.0)
+            mine = _hidden(q, constant[rows].to(kind), k, low, hidden)
             first = _hidden_backward(by_score.view(-1, 1), low, mine, totals, buffers)
             first = first.view(len(k), length, -1)  # (b, l, H)
             by_constant[rows] = first.sum(1, dtype=past.dtype)
@@ -236,19 +236,13 @@ def _rows(x: Tensor, order: Tensor | None) -> Tensor:
     return x if order is None else x.index_select(0, order)
 
 
-def _walk(chunks: Chunks, hidden: list[Tensor]) -> Iterator[tuple[slice, int, list[Tensor]]]:
-    """Each chunk's rows and length, and its part (b · l, H) of the hidden layers."""
-    start = 0
-    for rows, length in chunks:
-        stop = start + (rows.stop - rows.start) * length
-        yield rows, length, [h[start:stop] for h in hidden]
-        start = stop
-
-
 def _hidden(
-    target: Tensor, constant: Tensor, past: Tensor, low: list[Tensor], out: list[Tensor]
-) -> None:
-    """Fills the hidden layers (b · l, H) of some rows."""
+    target: Tensor, constant: Tensor, past: Tensor, low: list[Tensor], buffers: list[Tensor]
+) -> list[Tensor]:
+    """The hidden layers (b · l, H) of some rows, in `buffers`, which the next rows use again."""
+    places = past.shape[0] * past.shape[1]
+    widths = [low[0].shape[1], *(w.shape[0] for w in low[2:-2:2])]
+    out = [_sized(x, (places, width)) for x, width in zip(buffers, widths, strict=True)]
     own = torch.addcmul(low[0], target.unsqueeze(2), low[1])  # (b, dim, H)
     first = out[0].view(len(past), past.shape[1], -1)
     torch.baddbmm(constant.unsqueeze(1), past, own, out=first)
@@ -256,6 +250,7 @@ def _hidden(
     for k, (before, after) in enumerate(pairwise(out), start=1):
         torch.addmm(low[2 * k + 1], before, low[2 * k].T, out=after)
         after.relu_()
+    return out
 
 
 def _hidden_backward(
