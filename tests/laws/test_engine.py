@@ -42,6 +42,16 @@ LAYOUT = Layout(
 )
 IDS_ONLY = Layout(TABLES, LAYOUT.ids, ())
 NUMBERS_ONLY = Layout((), (), LAYOUT.dense)
+TWO_PASTS = Layout(
+    tables=TABLES,
+    ids=(
+        *LAYOUT.ids[:3],
+        IdColumn("liked", Side.USER, "tag", 7, 4, "mean", True),
+        IdColumn("item", Side.ITEM, "item", 11),
+        IdColumn("tag", Side.ITEM, "tag", 12),
+    ),
+    dense=LAYOUT.dense,
+)
 MIXED = Layout(
     tables=TABLES,
     ids=(
@@ -250,6 +260,18 @@ def test_sides_in_any_order_of_columns():
     rows = mixed(6)
     check_form(net, rows)
     check_form(network("dcnv2", MIXED, 2), rows)
+
+
+@pytest.mark.parametrize("options", [{"sequence": "din"}, {"sequence": "bst"}])
+def test_every_history_meets_its_own_feature(tmp_path: Path, options: dict):
+    """Two pasts of lengths of their own."""
+    net = network("wide_deep", TWO_PASTS, 2, **options)
+    check_form(net, request(TWO_PASTS, 5, seed=0))
+    export(TWO_PASTS, net, tmp_path)
+    engine = Engine(tmp_path, TWO_PASTS, net)
+    for past in (1, LENGTH):
+        rows = request(TWO_PASTS, 40, seed=past, past=past)
+        np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4)
 
 
 def mixed(n: int) -> Rows:
