@@ -217,8 +217,8 @@ def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
     given = dict.fromkeys(later, "click")
     if {"cart", "purchase"} <= set(later):
         given["purchase"] = "cart"
-    rates = {f"{name}|{condition}": {} for name, condition in given.items()}
-    declared.data["tasks"] = {"click": {}, **rates}
+    rates = [f"{name}|{condition}" for name, condition in given.items()]
+    declared.data["tasks"] = {name: {} for name in ("click", *rates)}
     parts = ["click", *(f"{weight:g} * {name}" for name, weight in later.items())]
     declared.data["cascade"]["fusion"] = " + ".join(parts)
     declared.comments["cascade.fusion"] = (

@@ -47,6 +47,8 @@ class TaskTowers(nn.Module):
         generator: source of the initial weights.
     """
 
+    owner: Tensor
+
     def __init__(
         self,
         in_features: int,

@@ -129,6 +129,8 @@ class Level(nn.Module):
         last: no level follows, so that there is no shared gate and no shared state goes out.
     """
 
+    owner: Tensor
+
     def __init__(
         self,
         tasks: int,

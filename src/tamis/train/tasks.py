@@ -205,7 +205,7 @@ class Heads:
         `rows` bring the durations that completion tasks divide by.
         """
         values = self.values(logits)
-        found = {name: values[:, t] for t, name in enumerate(self.names)}
+        found: dict[str, Any] = {name: values[:, t] for t, name in enumerate(self.names)}
         extra: dict[str, Any] = {}
         for t, task in enumerate(self.tasks):
             z = logits[:, self.slices[t]]
@@ -274,17 +274,18 @@ class Heads:
         if t not in self.chains:
             return self._own_target(t, labels[:, t])
         first, *rest = self.chains[t]
-        product = labels[:, first]
+        all_hold = labels[:, first]
         for link in rest:  # a condition that does not hold makes a 0, one that is unknown a NaN
-            product = np.where(product == 0, product, product * labels[:, link])
-        return product
+            both = all_hold * labels[:, link]
+            all_hold = np.where(all_hold == 0, np.float32(0), both).astype(np.float32)
+        return all_hold
 
     def _own_target(self, t: int, y: Float32) -> Float32:
         """(n,) of a task's own labels alone."""
         task = self.tasks[t]
         if task.kind == "regression":
             mean, deviation = self.scales[task.name]
-            return (y - mean) / deviation
+            return ((y - mean) / deviation).astype(np.float32)
         if task.kind == "watch_time":
             time = y * (task.seconds / task.scale)
             return time / (1 + time)
