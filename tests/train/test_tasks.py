@@ -382,3 +382,12 @@ def test_esmm_of_trees_is_refused() -> None:
     like = TaskConfig(name="like|click", esmm=True)
     with pytest.raises(ConfigError, match="trees learn a task alone"):
         GBDT(features=FEATURES, trees=5).fit(funnel(500), None, [CLICK, like])
+
+
+def test_a_row_of_weight_0_teaches_nothing() -> None:
+    table = funnel(2000)
+    wrong = table.with_columns(click=1 - pl.col("click"))
+    both = pl.concat([table.with_columns(w=1.0), wrong.with_columns(w=0.0)])
+    model = DeepFM(features=FEATURES, epochs=5, batch_size=256, learning_rate=3e-3)
+    model.fit(both, None, ["click"], weight="w")
+    assert model.evaluate(funnel(2000, 1))["auc"] > 0.7

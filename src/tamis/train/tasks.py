@@ -288,7 +288,7 @@ class Heads:
             return ((y - mean) / deviation).astype(np.float32)
         if task.kind == "watch_time":
             time = y * (task.seconds / task.scale)
-            return time / (1 + time)
+            return (time / (1 + time)).astype(np.float32)
         return completed(task, y)
 
     def _value(self, t: int, z: Float32) -> NDArray[np.floating[Any]]:
