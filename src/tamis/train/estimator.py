@@ -58,8 +58,8 @@ class EstimatorConfig(ScorerConfig):
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the id features' rows, as a gradient l2 · w."""
     l2_rows: Literal["batch", "all"] = "batch"
-    """The rows that `l2` decays at each step: those in the batch, or the whole table's, as libraries
-    do whose loss holds the norm of all embeddings; that costs what the table costs."""
+    """The rows that `l2` decays at each step: those in the batch, or the whole table's, as do those
+    libraries whose loss holds the norm of all embeddings; that costs what the table costs."""
     dense_l2: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of the dense weights."""
     dense_l1: Annotated[float, Field(ge=0)] = 0.0
