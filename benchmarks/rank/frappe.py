@@ -42,7 +42,7 @@ BROAD: tuple[dict[str, Any], ...] = (
 )
 """Settings of the models without hidden layers."""
 NARROW: tuple[dict[str, Any], ...] = ({**DEEP, "l2": 0.05},)
-TRIED: tuple[dict[str, Any], ...] = ({**DEEP, "l2": 0.05}, {**DEEP, "l2": 0.02})
+TRIED: tuple[dict[str, Any], ...] = ({**DEEP, "l2": 0.05}, {**DEEP, "l2": 0.1})
 SETTINGS = {
     "lr": BROAD,
     "fm": BROAD,
