@@ -114,7 +114,7 @@ class FrameModel(ABC):
     def fit_rows(
         self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
-        """Learns the tasks, the columns of `rows.labels` (`heads` are set already); sets `result`."""
+        """Learns the tasks, the columns of `rows.labels`; `heads` are set, `result` is to be."""
 
     @abstractmethod
     def logits(self, rows: Rows) -> Float32:
@@ -212,7 +212,7 @@ class FrameModel(ABC):
         rate = self.config.negatives if task.negatives is None else task.negatives
         if rate < 1 and self.heads.chains:
             raise ConfigError(
-                f"task {task.name!r}: negatives = {rate} beside an ESMM task, which learns products "
+                f"task {task.name!r}: negatives = {rate} beside an ESMM task that learns products "
                 "over all rows; set negatives = 1, or esmm = false"
             )
         return float(rate)

@@ -65,7 +65,7 @@ def _concordant(place: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[flo
         while at > 0:
             upto += tree[at]
             at -= at & -at
-        right += below + 0.5 * (upto - below)
+        right += float(below + 0.5 * (upto - below))
         pairs += put
     return right, pairs
 
