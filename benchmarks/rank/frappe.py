@@ -25,7 +25,6 @@ PROTOCOL = (
 )
 OUT = BUILD / "frappe"
 SHARED: dict[str, Any] = {
-    "embedding_dim": 10,
     "batch_size": 4096,
     "epochs": 60,
     "patience": 2,
@@ -35,17 +34,23 @@ SHARED: dict[str, Any] = {
     "l2_rows": "all",
     "decay_on_plateau": 0.1,
 }
-DEEP: dict[str, Any] = {"hidden_units": (400, 400, 400), "batch_norm": True, "dropout": 0.2}
+WIDTH = {"embedding_dim": 10}
+DEEP: dict[str, Any] = {
+    **WIDTH,
+    "hidden_units": (400, 400, 400),
+    "batch_norm": True,
+    "dropout": 0.2,
+}
 BROAD: tuple[dict[str, Any], ...] = (
     {"l2": 0.0, "learning_rate": 1e-2, "embedding_learning_rate": 1e-2},
     {"l2": 1e-5, "learning_rate": 1e-2, "embedding_learning_rate": 1e-2},
 )
 """Settings of the models without hidden layers."""
 NARROW: tuple[dict[str, Any], ...] = ({**DEEP, "l2": 0.05},)
-TRIED: tuple[dict[str, Any], ...] = ({**DEEP, "l2": 0.05}, {**DEEP, "l2": 0.1})
+TRIED: tuple[dict[str, Any], ...] = (*NARROW, {**DEEP, "l2": 0.05, "dropout": 0.3})
 SETTINGS = {
     "lr": BROAD,
-    "fm": BROAD,
+    "fm": tuple({**WIDTH, **options} for options in BROAD),
     "dnn": NARROW,
     "wide_deep": NARROW,
     "deepfm": TRIED,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tamis.cascade import registry
 from tamis.evaluate import auc, log_loss
 from tamis.features import Rows
-from tamis.schema import ConfigError, StageConfig, TamisError
+from tamis.schema import ConfigError, TamisError
 from tamis.train import FrameModel, grouped_ndcg, torch_threads, xauc
 
 CANDIDATES = 300
@@ -119,8 +119,7 @@ def _options_of(use: str) -> Sequence[str]:
 
 def build(entry: Entry, **more: Any) -> FrameModel:
     """The unfitted ranker of an entry. Raises ConfigError."""
-    stage, config = registry.resolve("rank", "rank", StageConfig(use=entry.use, **entry.options))
-    return stage(config, **more)
+    return registry.find("rank", entry.use)(**entry.options, **more)
 
 
 def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Standing:
