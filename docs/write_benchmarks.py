@@ -1,4 +1,4 @@
-"""Writes the tables of docs/recall-benchmarks.md from the kept results; a test compares."""
+"""Writes the tables of the benchmarks' pages from the kept results; a test compares."""
 
 from __future__ import annotations
 
@@ -6,25 +6,35 @@ import json
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("recall-benchmarks.md")
-RESULTS = PAGE.parents[1] / "benchmarks" / "recall" / "results.json"
-HEADLINE = ("hit@10", "ndcg@10", "recall@20", "ndcg@20", "recall@50", "hit@50")
+DOCS = Path(__file__).parent
+SUITES = ("recall", "rank")
+HEADLINE = {
+    "recall": ("hit@10", "ndcg@10", "recall@20", "ndcg@20", "recall@50", "hit@50"),
+    "rank": (),
+}
+"""What the first table shows of a suite's lines; a suite whose lines share no metric has none."""
 BEGIN, END = "<!-- results: written by docs/write_benchmarks.py -->", "<!-- /results -->"
 
 
-def page() -> str:
+def path(suite: str) -> Path:
+    """The page of a suite."""
+    return DOCS / f"{suite}-benchmarks.md"
+
+
+def page(suite: str) -> str:
     """The page with its tables renewed."""
-    text = PAGE.read_text("utf-8")
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    text = path(suite).read_text("utf-8")
+    kept = DOCS.parent / "benchmarks" / suite / "results.json"
+    results = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{tables(results)}\n{END}{rest.partition(END)[2]}"
+    return f"{head}{BEGIN}\n\n{tables(suite, results)}\n{END}{rest.partition(END)[2]}"
 
 
-def tables(results: dict[str, dict[str, Any]]) -> str:
+def tables(suite: str, results: dict[str, dict[str, Any]]) -> str:
     """The headline table, then each line's protocol and all that it measured."""
     if not results:
-        return "No line has been run and kept yet: `make bench-recall KEEP=1`.\n"
-    shown = [key for key in HEADLINE if any(key in r["metrics"] for r in results.values())]
+        return f"No line has been run and kept yet: `make bench-{suite} KEEP=1`.\n"
+    shown = [key for key in HEADLINE[suite] if any(key in r["metrics"] for r in results.values())]
     lines = [
         f"| line | {' | '.join(shown)} | seeds | seconds | peak MB |",
         f"|---|{'---|' * (len(shown) + 3)}",
@@ -54,4 +64,5 @@ def figure(result: dict[str, Any], key: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    for name in SUITES:
+        path(name).write_text(page(name), "utf-8")
