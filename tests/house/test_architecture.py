@@ -16,13 +16,13 @@ def drawn() -> dict[str, str]:
     tree = re.search(r"```text\n(src/tamis/\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert tree, "ARCHITECTURE.md holds no ```text block that begins with src/tamis/"
     found: dict[str, str] = {}
-    folder = ""
+    folders = [""]
     for line in tree[1].splitlines()[1:]:
         name, _, comment = line.strip().partition("  ")
         depth = (len(line) - len(line.lstrip())) // INDENT
+        path = folders[depth - 1] + name
         if name.endswith("/"):
-            folder = name
-        path = name if depth == 1 else folder + name
+            folders = [*folders[:depth], path]
         assert path not in found, f"ARCHITECTURE.md draws {path} twice"
         found[path] = comment.strip()
     return found
