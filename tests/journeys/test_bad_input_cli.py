@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_the_old_version_answering(ratings, tamis_cli, tmp_pa
         [sys.executable, "-c", TAMIS, "train", str(folder), "--only", "serving"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         preexec_fn=small_disk,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
