@@ -121,12 +121,17 @@ def auc(y, score) -> float:
 
 
 class Stopwatch:
-    """Epoch times, early stopping on validation AUC, and the wall time since the raw tables."""
+    """Epoch times, early stopping on validation AUC, and the wall time since the raw tables; where
+    a runner says when it is `prepared`, the time until then."""
 
     def __init__(self, given: argparse.Namespace, rows: int = 0) -> None:
-        self.given, self.rows = given, rows
+        self.given, self.rows, self.preparation = given, rows, None
         self.began, self.epochs = time.perf_counter(), []
         self.valid, self.test, self.best = -1.0, float("nan"), 0
+
+    def prepared(self, rows: int) -> None:
+        """Raw tables have become what the first batch is made of."""
+        self.rows, self.preparation = rows, time.perf_counter() - self.began
 
     def fit(self, one_epoch, valid_auc, test_auc) -> None:
         """Runs epochs until `patience` epochs bring nothing better."""
@@ -154,6 +159,7 @@ class Stopwatch:
             "best_epoch": self.best,
             "valid_auc": self.valid,
             "test_auc": self.test,
+            "preparation_seconds": self.preparation,
             "wall_seconds": wall,
             "peak_mb": peak,
             **more,

@@ -50,7 +50,7 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
 
 def _one(library: str, folder: Path, seed: int) -> dict[str, Any]:
     words = ["--data", folder.resolve(), "--work", BUILD / "work", "--seed", seed]
-    words += ["--epochs", EPOCHS, "--threads", peers.given_threads()]
-    script = ROOT / "benchmarks" / "din" / f"run_{library}.py"
+    words += ["--epochs", EPOCHS, "--patience", 1, "--threads", peers.given_threads()]
+    script = ROOT / "benchmarks" / "ctr" / f"din_{library}.py"
     one = peers.run(library, script, words, cwd=BUILD)
     return {**one, "samples_per_second": one["rows"] / median(one["epoch_seconds"])}

@@ -1,25 +1,12 @@
 """DIN by DeepCTR-Torch 0.3.0: `model.fit` an epoch at a time, no metrics on training batches."""
 
-from common import (
-    ATTENTION,
-    BATCH,
-    DIM,
-    HIDDEN,
-    LAST,
-    RATE,
-    SINGLE,
-    Stopwatch,
-    arguments,
-    auc,
-    coded,
-)
+import torch
+from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc
+from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat
+from deepctr_torch.models import DIN
+from histories import ATTENTION, LAST, coded
 
 given = arguments()
-
-import torch  # noqa: E402
-from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat  # noqa: E402
-from deepctr_torch.models import DIN  # noqa: E402
-
 torch.set_num_threads(given.threads)
 watch = Stopwatch(given)
 data = coded(given.data)

@@ -1,15 +1,14 @@
 """DIN by Torch-RecHub 0.9.0: CTRTrainer and its DataGenerator."""
 
-from common import ATTENTION, BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, coded
+import torch
+from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments
+from histories import ATTENTION, coded
+from torch_rechub.basic.features import SequenceFeature, SparseFeature
+from torch_rechub.models.ranking import DIN
+from torch_rechub.trainers import CTRTrainer
+from torch_rechub.utils.data import DataGenerator
 
 given = arguments()
-
-import torch  # noqa: E402
-from torch_rechub.basic.features import SequenceFeature, SparseFeature  # noqa: E402
-from torch_rechub.models.ranking import DIN  # noqa: E402
-from torch_rechub.trainers import CTRTrainer  # noqa: E402
-from torch_rechub.utils.data import DataGenerator  # noqa: E402
-
 torch.set_num_threads(given.threads)
 torch.manual_seed(given.seed)
 watch = Stopwatch(given)

@@ -1,32 +1,19 @@
 """DIN by tamis: the features of a project, histories by pointer, no batch of its own."""
 
-from common import (
-    ATTENTION,
-    BATCH,
-    DIM,
-    HIDDEN,
-    LAST,
-    RATE,
-    SINGLE,
-    Stopwatch,
-    arguments,
-    auc,
-    split,
-)
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import torch
+from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc, split
+from histories import ATTENTION, LAST
+
+from tamis.events import Table, dataset_from_frame
+from tamis.features import Block, FeatureSpace, Histories, Layout, Rows
+from tamis.rank import DIN
+from tamis.schema import SparseFeat, VarLenSparseFeat
 
 given = arguments()
-
-from dataclasses import replace  # noqa: E402
-
-import numpy as np  # noqa: E402
-import polars as pl  # noqa: E402
-import torch  # noqa: E402
-
-from tamis.events import Table, dataset_from_frame  # noqa: E402
-from tamis.features import Block, FeatureSpace, Histories, Layout, Rows  # noqa: E402
-from tamis.rank import DIN  # noqa: E402
-from tamis.schema import SparseFeat, VarLenSparseFeat  # noqa: E402
-
 torch.set_num_threads(given.threads)
 FEATURES = [
     *(SparseFeat(name) for name in SINGLE),
