@@ -14,7 +14,7 @@ from tamis.events.times import parse_times
 from tamis.schema import Behaviour, DataError
 
 if TYPE_CHECKING:
-    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
+    import pandas as pd
 
 
 def dataset_from_frame(

@@ -208,7 +208,7 @@ def split(values: pl.Series, separator: str | None) -> pl.Series:
     Raises DataError for text without a separator.
     """
     if isinstance(values.dtype, pl.List | pl.Array):
-        lists = values.cast(pl.List(values.dtype.inner))  # pyright: ignore[reportArgumentType]
+        lists = values.cast(pl.List(values.dtype.inner))
     elif separator:
         lists = values.cast(pl.String).str.split(separator)
     elif values.dtype == pl.Null:

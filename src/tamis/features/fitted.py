@@ -28,7 +28,7 @@ class Scale:
     @classmethod
     def fit(cls, values: Float32) -> Scale:
         if not len(values):
-            width = int(values.shape[1])  # pyright: ignore[reportUnknownArgumentType]
+            width = int(values.shape[1])
             return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
         wide = values.astype(np.float64)
         mean = np.asarray(wide.mean(axis=0), np.float32)

@@ -19,7 +19,7 @@ from tamis.features.rows import Block, Rows
 from tamis.schema import DataError, DenseFeat, Feature, Side, SparseFeat
 
 if TYPE_CHECKING:
-    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
+    import pandas as pd
 
 Float32 = NDArray[np.float32]
 

@@ -123,7 +123,7 @@ class Search:
             self._base(queries, bounds, excluded, *base)
             self._merge(queries, *base, bounds, excluded, item, score)
 
-    def listed(self, queries, listed, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
+    def listed(self, queries, listed, bounds, excluded, item, score) -> None:
         """The best of each query's own list of allowed rows, all of them scored."""
         refused = scratch("refused", self.rows, np.bool_)
         score_listed(
@@ -131,7 +131,7 @@ class Search:
             bounds, excluded, refused, item, score,
         )  # fmt: skip
 
-    def _merge(self, queries, rows, products, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
+    def _merge(self, queries, rows, products, bounds, excluded, item, score) -> None:
         """The best of `rows` (Q, A) with `products` (Q, A) and of the added rows."""
         if len(self.side):
             added = np.broadcast_to(self.side_rows, (len(queries), len(self.side)))
@@ -140,7 +140,7 @@ class Search:
         refused = scratch("refused", self.rows, np.bool_)
         keep_best(rows, products, bounds, excluded, NONE_GONE, refused, item, score)
 
-    def _base(self, queries, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
+    def _base(self, queries, bounds, excluded, item, score) -> None:
         near, ask = self.base.near, self.k + int((bounds[1:] - bounds[:-1]).max(initial=0))
         effort = None if near is None else self.base.effort(int(ask / self.share))
         if near is not None and effort is not None and near.kind == "pq":
@@ -151,7 +151,7 @@ class Search:
         else:
             self._near(near, queries, ask, effort, bounds, excluded, item, score)
 
-    def _scan(self, queries, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
+    def _scan(self, queries, bounds, excluded, item, score) -> None:
         """Exact: every vector, as many at a time as keep the products in the caches' reach."""
         found = np.zeros(len(queries), np.int64)
         refused = scratch("refused", self.rows, np.bool_)
@@ -162,7 +162,7 @@ class Search:
             offer_columns(products, first, bounds, excluded, self.gone, refused, item, score, found)
         sort_heaps(item, score, found)
 
-    def _near(self, near, queries, ask, effort, bounds, excluded, item, score) -> None:  # type: ignore[no-untyped-def]
+    def _near(self, near, queries, ask, effort, bounds, excluded, item, score) -> None:
         """The best of what `near` finds; a query for which that is too little gets a scan."""
         ask = min(ask, self.base.size)
         rows, products = near.candidates(queries, ask, effort, self.bitmap)

@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
             bias = self._bias(length, q, visible, buckets)
             flat = (y.flatten(0, 1) for y in (q, k, v))
             mixed = _Attention.apply(*flat, bias).view(q.shape)
-        return self.output(mixed.transpose(1, 2).reshape(b, length, dim))  # type: ignore[no-any-return]
+        return self.output(mixed.transpose(1, 2).reshape(b, length, dim))
 
     def _mask(self, visible: Tensor) -> Tensor:
         """bool (B, 1, L, L): may the query (third) see the key (last)?"""
@@ -95,7 +95,7 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, bias):  # type: ignore[no-untyped-def]
+    def forward(ctx, q, k, v, bias):
         ctx.scale = q.shape[2] ** -0.5
         weights = torch.softmax(torch.baddbmm(bias, q, k.transpose(1, 2), alpha=ctx.scale), -1)
         ctx.save_for_backward(q, k, v, weights)
@@ -103,7 +103,7 @@ class _Attention(torch.autograd.Function):
         return torch.bmm(weights, v)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         q, k, v, weights = ctx.saved_tensors
         by_weight = torch.bmm(grad, v.transpose(1, 2))
         by_score = _softmax_backward(by_weight, weights, -1, weights.dtype)
@@ -122,7 +122,7 @@ class _Lookup(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, table, buckets):  # type: ignore[no-untyped-def]
+    def forward(ctx, table, buckets):
         ctx.save_for_backward(buckets)
         ctx.size, ctx.kind = len(table), table.dtype
         flat = buckets.reshape(-1)
@@ -130,7 +130,7 @@ class _Lookup(torch.autograd.Function):
         return torch.stack(each, 1)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         (buckets,) = ctx.saved_tensors
         flat = buckets.reshape(-1)
         sums = [

@@ -80,14 +80,14 @@ class CandidateTransformer(nn.Module):
         assert self.both is not None
         states = self.encoder.norm(states).masked_fill(~visible.unsqueeze(2), 0.0)
         mean = states.sum(1) / visible.sum(1, keepdim=True)
-        return self.both(torch.cat([states[:, 0], mean], 1))  # type: ignore[no-any-return]
+        return self.both(torch.cat([states[:, 0], mean], 1))
 
 
 def _state_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
     """(B, dim): what a block makes of the target's place among [target; past]."""
     mixed = _attention_of_one(block, target, past, real)
     target = target + block.drop(block.attention.output(mixed))
-    return target + block.drop(block.feed_forward(block.norms[1](target)))  # type: ignore[no-any-return]
+    return target + block.drop(block.feed_forward(block.norms[1](target)))
 
 
 def _attention_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:

@@ -87,11 +87,11 @@ class _AddProduct(torch.autograd.Function):
     more for the change of types."""
 
     @staticmethod
-    def forward(ctx, a, x, h):  # type: ignore[no-untyped-def]
+    def forward(ctx, a, x, h):
         ctx.save_for_backward(x, h)
         return torch.addcmul(a, x, h)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         x, h = ctx.saved_tensors
         return grad, grad * h, torch.mul(grad, x, out=torch.empty_like(h))

@@ -77,14 +77,14 @@ class FusedEmbedding(nn.Module):
         """The rows of `ids` int32 (B, W) or (B,): float32 (B, W, dim) or (B, dim)."""
         if ids.dim() == 1:
             return self.forward(ids.unsqueeze(1)).squeeze(1)
-        return _Gather.apply(self.weight, ids, self)  # type: ignore[no-any-return]
+        return _Gather.apply(self.weight, ids, self)
 
     def pooled(self, ids: Tensor, plan: PoolPlan) -> tuple[Tensor, Tensor]:
         """Sums and means of columns of `ids` (B, W), no (B, W, dim) between.
 
         Returns the vectors (B, F, dim − zero_columns) and the rest (B, F, zero_columns).
         """
-        return _Pool.apply(self.weight, ids, self, plan)  # type: ignore[no-any-return]
+        return _Pool.apply(self.weight, ids, self, plan)
 
     def take_row_gradients(self) -> list[RowGradient]:
         """Hands over what backward passes have left since the last call, and forgets it."""
@@ -116,13 +116,13 @@ class PoolPlan:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight, ids, table):  # type: ignore[no-untyped-def]
+    def forward(ctx, weight, ids, table):
         ctx.save_for_backward(ids)
         ctx.table = table
         return weight.index_select(0, ids.reshape(-1)).view(*ids.shape, weight.shape[1])
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         (ids,) = ctx.saved_tensors
         b, w = ids.shape
         ctx.table._row_gradients.append(
@@ -138,7 +138,7 @@ class _Gather(torch.autograd.Function):
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight, ids, table, plan):  # type: ignore[no-untyped-def]
+    def forward(ctx, weight, ids, table, plan):
         tail = table.zero_columns
         if weight.device.type == "cpu":
             out, rest, scale = pool_forward(weight, ids, plan.field, plan.mean, plan.pad, tail)
@@ -153,7 +153,7 @@ class _Pool(torch.autograd.Function):
         return out, rest
 
     @staticmethod
-    def backward(ctx, grad, rest):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad, rest):
         ids, scale = ctx.saved_tensors
         tail = rest.contiguous() if ctx.table.zero_columns else None
         ctx.table._row_gradients.append(

@@ -93,7 +93,7 @@ def pair_products(left: Tensor, right: Tensor) -> Tensor:
 
     left: (B, F − 1, dim), one per field, or (B, P, dim), one per pair. right: (B, F, dim).
     """
-    return _PairProducts.apply(left, right)  # type: ignore[no-any-return]
+    return _PairProducts.apply(left, right)
 
 
 class _PairProducts(torch.autograd.Function):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @njit(cache=True, nogil=True)
-def _pool(weight, ids, field, mean, pad, out, rest, scale):  # type: ignore[no-untyped-def]
+def _pool(weight, ids, field, mean, pad, out, rest, scale):
     n, width = ids.shape
     dim, tail = out.shape[2], rest.shape[2]
     for b in range(n):

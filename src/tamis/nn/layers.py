@@ -88,7 +88,7 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, in) -> (B, out)
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.layers(x)
 
 
 def linear(
@@ -151,42 +151,42 @@ class ByteDropout(nn.Module):
 
 def fm_second_order(vectors: Tensor) -> Tensor:
     """Sum of all pairwise products, ½[(Σv)² − Σv²] (Rendle 2010): (B, F, dim) → (B,)."""
-    return _SecondOrder.apply(vectors)  # type: ignore[no-any-return]
+    return _SecondOrder.apply(vectors)
 
 
 class _SecondOrder(torch.autograd.Function):
     """Its own backward pass, ∂/∂v_f = Σv − v_f, takes two kernels instead of autograd's eight."""
 
     @staticmethod
-    def forward(ctx, vectors):  # type: ignore[no-untyped-def]
+    def forward(ctx, vectors):
         total = vectors.sum(1)  # (B, dim)
         ctx.save_for_backward(vectors, total)
         flat = vectors.flatten(1)  # (B, F · dim)
         return 0.5 * (total.square().sum(1) - torch.linalg.vecdot(flat, flat))
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         vectors, total = ctx.saved_tensors
         return (total.unsqueeze(1) - vectors).mul_(grad.view(-1, 1, 1))
 
 
 def unit_rows(x: Tensor) -> Tensor:
     """Rows of (B, dim) divided by their length; the zero row stays zero."""
-    return _UnitRows.apply(x)  # type: ignore[no-any-return]
+    return _UnitRows.apply(x)
 
 
 class _UnitRows(torch.autograd.Function):
     """Its own backward pass, (g − y (g · y)) / |x|, takes half the passes over (B, dim)."""
 
     @staticmethod
-    def forward(ctx, x):  # type: ignore[no-untyped-def]
+    def forward(ctx, x):
         inverse = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_(min=1e-12).reciprocal_()
         y = x * inverse
         ctx.save_for_backward(y, inverse)
         return y
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         y, inverse = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, y).unsqueeze(1)
         return torch.addcmul(grad, y, along, value=-1).mul_(inverse)

@@ -51,7 +51,7 @@ def shared_softmax(
     narrow = torch.is_autocast_enabled(device)
     kind = torch.get_autocast_dtype(device) if narrow else torch.float32
     with torch.autocast(device, enabled=False):
-        return _SharedSoftmax.apply(  # type: ignore[no-any-return]
+        return _SharedSoftmax.apply(
             queries.float(), items.float(), positive.float(), beside.float(),
             (owner, weights, refused, shift, pair_shift, kind),
         )  # fmt: skip
@@ -59,7 +59,7 @@ def shared_softmax(
 
 class _SharedSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, items, positive, beside, given):  # type: ignore[no-untyped-def]
+    def forward(ctx, queries, items, positive, beside, given):
         owner, weights, refused, shift, pair_shift, kind = given
         a, b = queries.to(kind), items.to(kind)
         bound = float(queries.norm(dim=1).max() * items.norm(dim=1).max()) if len(b) else 0.0
@@ -91,7 +91,7 @@ class _SharedSoftmax(torch.autograd.Function):
         return (weights * F.softplus(rest[owner] - positive)).sum()
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         return *(saved.mul_(grad) for saved in ctx.saved_tensors), None
 
 

@@ -201,12 +201,12 @@ def masked_logsumexp(
         shift: (C,) without gradient, added to each column (−log q of a sampler).
         pair_shift: distinct (row, column) pairs and numbers added to them alone.
     """
-    return _MaskedLogSumExp.apply(queries, items, refused, shift, pair_shift)  # type: ignore[no-any-return]
+    return _MaskedLogSumExp.apply(queries, items, refused, shift, pair_shift)
 
 
 class _MaskedLogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, items, refused, shift, pair_shift):  # type: ignore[no-untyped-def]
+    def forward(ctx, queries, items, refused, shift, pair_shift):
         device = queries.device.type
         narrow = torch.is_autocast_enabled(device)
         ctx.kind = torch.get_autocast_dtype(device) if narrow else queries.dtype
@@ -226,7 +226,7 @@ class _MaskedLogSumExp(torch.autograd.Function):
         return total.log() + top.squeeze(1)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         a, b, e, total = ctx.saved_tensors
         scale = torch.where(total > 0, grad / total.clamp(min=1e-30), 0.0)
         with torch.autocast(a.device.type, enabled=False):

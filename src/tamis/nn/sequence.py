@@ -33,8 +33,8 @@ class FeedForward(nn.Module):
         h = self.inner(x)
         if self.swiglu:
             gate, value = h.chunk(2, -1)
-            return self.outer(F.silu(gate) * value)  # type: ignore[no-any-return]
-        return self.outer(F.gelu(h))  # type: ignore[no-any-return]
+            return self.outer(F.silu(gate) * value)
+        return self.outer(F.gelu(h))
 
 
 class Block(nn.Module):
@@ -155,7 +155,7 @@ class TransformerEncoder(nn.Module):
             visible = real | (torch.arange(x.shape[1], device=x.device) == 0)  # no empty softmax
         for block in self.blocks:
             h = block(h, visible, buckets)
-        return self.norm(h).masked_fill(~real.unsqueeze(-1), 0.0)  # type: ignore[no-any-return]
+        return self.norm(h).masked_fill(~real.unsqueeze(-1), 0.0)
 
     def _left(
         self, x: Tensor, lengths: Tensor, times: Tensor | None, asked: Tensor | None
@@ -203,7 +203,7 @@ class GRUEncoder(nn.Module):
         if not x.numel():
             return torch.zeros_like(x)
         states, _ = self.gru(self.drop(x.masked_fill(~real, 0.0)))
-        return self.output(self.drop(states)).masked_fill(~real, 0.0)  # type: ignore[no-any-return]
+        return self.output(self.drop(states)).masked_fill(~real, 0.0)
 
 
 class _BlankGRU(nn.GRU):

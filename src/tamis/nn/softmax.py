@@ -56,7 +56,7 @@ def chunked_cross_entropy(
     narrow = torch.is_autocast_enabled(device)
     kind = torch.get_autocast_dtype(device) if narrow else queries.dtype
     with torch.autocast(device, enabled=False):
-        return _CrossEntropy.apply(  # type: ignore[no-any-return]
+        return _CrossEntropy.apply(
             queries.float() if narrow else queries, items, target, label_smoothing,
             workspace or Workspace(), kind, chunk,
         )  # fmt: skip
@@ -64,7 +64,7 @@ def chunked_cross_entropy(
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, items, target, smoothing, workspace, kind, chunk):  # type: ignore[no-untyped-def]
+    def forward(ctx, queries, items, target, smoothing, workspace, kind, chunk):
         p, dim = queries.shape
         n = len(items)
         own = items.index_select(0, target)
@@ -99,7 +99,7 @@ class _CrossEntropy(torch.autograd.Function):
         return loss.sum() / max(p, 1)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         grad_queries, grad_items = ctx.saved_tensors
         return grad_queries * grad, grad_items * grad, None, None, None, None, None
 

@@ -99,7 +99,7 @@ class TargetAttention(nn.Module):
         h = first(h).view(-1, hidden) if self._compact else first(h.view(-1, hidden))
         for layer, after in zip(self.linears[1:], self.after[1:], strict=True):
             h = after(layer(h))  # (B · L, H)
-        return self.last(h).view(-1, length)  # type: ignore[no-any-return]
+        return self.last(h).view(-1, length)
 
     def _in_chunks(self, past: Tensor) -> bool:
         """One past per target, on a processor, and no tracer at work."""
@@ -120,7 +120,7 @@ class TargetAttention(nn.Module):
         rest = [w for layer in (*self.linears[1:], self.last) for w in (layer.weight, layer.bias)]
         low = torch.is_autocast_enabled("cpu")
         kind = torch.get_autocast_dtype("cpu") if low else past.dtype
-        return _Chunked.apply(  # type: ignore[no-any-return]
+        return _Chunked.apply(
             target, constant.to(past.dtype), past, real, base, product, self.softmax, kind, *rest
         )
 
@@ -158,7 +158,7 @@ class _Chunked(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, target, constant, past, real, base, product, softmax, kind, *rest):  # type: ignore[no-untyped-def]
+    def forward(ctx, target, constant, past, real, base, product, softmax, kind, *rest):
         low = [x.to(kind).contiguous() for x in (base, product, *rest)]
         widths = [constant.shape[1], *(w.shape[0] for w in rest[:-2:2])]
         order, chunks = _chunks(real, past.shape[2], widths[0] * kind.itemsize)
@@ -177,7 +177,7 @@ class _Chunked(torch.autograd.Function):
         return _rows(out, None if order is None else order.argsort())
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad):
         target, constant, past, real, weights, *low = ctx.saved_tensors
         grad = _rows(grad, ctx.order)
         by_target, by_past = torch.zeros_like(target), torch.zeros_like(past)
@@ -273,7 +273,7 @@ def _hidden_backward(
         totals[2 * k] += torch.mm(grad.T, hidden[k - 1])
         totals[2 * k + 1] += grad.sum(0, dtype=totals[0].dtype)
         grad = torch.mm(grad, low[2 * k], out=_sized(buffers[k - 1], hidden[k - 1].shape))
-    return _threshold(grad, hidden[0], 0, grad_input=grad)  # type: ignore[no-any-return]
+    return _threshold(grad, hidden[0], 0, grad_input=grad)
 
 
 def _sized(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:

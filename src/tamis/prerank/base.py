@@ -54,7 +54,7 @@ class Taught(FrameModel):
             if all(p is not None for p in known):
                 self._said = _ranks(np.stack(known, axis=1))
         try:
-            return super().fit_rows(rows, valid, tasks, context)  # type: ignore[safe-super]
+            return super().fit_rows(rows, valid, tasks, context)
         finally:
             self._said = None
 

@@ -43,7 +43,7 @@ class StoredNet(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         user, item = (batch.dense[:, place] for place in self.places)  # (B, d) each
-        return self.top(torch.cat([user, item, user * item], 1))  # type: ignore[no-any-return]
+        return self.top(torch.cat([user, item, user * item], 1))
 
 
 class Stored(Preranker):

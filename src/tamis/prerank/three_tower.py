@@ -46,7 +46,7 @@ class ThreeTowerNet(Towers):
     def forward(self, batch: Batch) -> Tensor:
         u, i = self.vectors(batch)  # (B, 64), (B, 64)
         c = self.cross(self.cross_inputs(self.table, batch))  # (B, 16)
-        return self.top(torch.cat([u, i, c, u * i], 1))  # type: ignore[no-any-return]  # (B, T)
+        return self.top(torch.cat([u, i, c, u * i], 1))  # (B, T)
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,7 +140,7 @@ class Network(nn.Module):
         self.inputs, self.core = inputs, core
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.core(self.inputs(batch))  # type: ignore[no-any-return]
+        return self.core(self.inputs(batch))
 
 
 class Backbone(Estimator):

@@ -39,7 +39,7 @@ class DeepFMCore(nn.Module):
             first_order = first_order + self.numbers(fields.dense)
         second_order = fm_second_order(fields.vectors).unsqueeze(1)  # (B, 1)
         deep = self.heads(self.tower(fields))
-        return first_order + second_order + deep  # type: ignore[no-any-return]
+        return first_order + second_order + deep
 
 
 class DeepFM(Backbone):

@@ -27,7 +27,7 @@ class DNNCore(nn.Module):
         self.heads = linear(tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
-        return self.heads(self.tower(fields))  # type: ignore[no-any-return]
+        return self.heads(self.tower(fields))
 
 
 class DNN(Backbone):

@@ -100,7 +100,7 @@ class Experts(nn.Module):
         flat = self.after[k](h.flatten(1))  # (B, E · units): each expert has units of its own
         if self.gates and gate is not None:
             flat = flat * (2 * torch.sigmoid(self.gates[k](gate)))
-        return flat.unflatten(1, (self.count, -1))  # type: ignore[no-any-return]
+        return flat.unflatten(1, (self.count, -1))
 
 
 def gate_weights(logits: Tensor, dropout: float, training: bool) -> Tensor:

@@ -51,7 +51,7 @@ class FiBiNETCore(nn.Module):
         v = fields.vectors  # (B, F, dim)
         pairs = [self.plain(v).flatten(1), self.weighed(self.senet(v)).flatten(1)]
         deep = self.tower(torch.cat([*pairs, fields.dense], 1), fields.gate)
-        return first_order + self.heads(deep)  # type: ignore[no-any-return]
+        return first_order + self.heads(deep)
 
 
 class FiBiNET(Backbone):

@@ -47,7 +47,7 @@ class Fields:
 
     def into(self, layer: nn.Linear) -> Tensor:
         """(B, out): a linear layer on all of it."""
-        return layer(self.flat())  # type: ignore[no-any-return]
+        return layer(self.flat())
 
     @cached_property
     def _flat(self) -> Tensor:

@@ -33,9 +33,9 @@ class FMCore(nn.Module):
         first_order = fields.first.sum(1) + self.numbers(fields.dense)  # (B, T)
         v = fields.vectors  # (B, F, dim)
         if self.heads is None:
-            return first_order + fm_second_order(v).unsqueeze(1)  # type: ignore[no-any-return]
+            return first_order + fm_second_order(v).unsqueeze(1)
         pairs = 0.5 * (v.sum(1).square() - v.square().sum(1))  # (B, dim)
-        return first_order + pairs @ self.heads  # type: ignore[no-any-return]
+        return first_order + pairs @ self.heads
 
 
 class FM(Backbone):

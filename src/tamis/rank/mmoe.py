@@ -37,11 +37,11 @@ class MMoECore(nn.Module):
 
     def forward(self, fields: Fields) -> Tensor:
         mixed, _ = self.level(fields, fields.gate)  # (B, T, out)
-        return self.towers(mixed)  # type: ignore[no-any-return]
+        return self.towers(mixed)
 
     def weights(self, fields: Fields) -> Tensor:
         """(B, T, experts) gate weights."""
-        return self.level(fields, fields.gate)[1]  # type: ignore[no-any-return]
+        return self.level(fields, fields.gate)[1]
 
 
 class MMoE(MixtureBackbone):

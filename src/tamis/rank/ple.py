@@ -58,7 +58,7 @@ class PLECore(nn.Module):
         self.towers = TaskTowers(width, config.tower_units, widths, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
-        return self.towers(self._extract(fields)[0])  # type: ignore[no-any-return]
+        return self.towers(self._extract(fields)[0])
 
     def weights(self, fields: Fields) -> Tensor:
         """(B, T, own + shared) gate weights of the last level."""

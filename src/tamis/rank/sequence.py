@@ -62,7 +62,7 @@ class DIN(SequenceBlock):
         )
 
     def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        return self.attention(target, past, real)  # type: ignore[no-any-return]
+        return self.attention(target, past, real)
 
 
 class DotAttention(SequenceBlock):
@@ -99,7 +99,7 @@ class BST(SequenceBlock):
         )
 
     def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        return self.transformer(target, past, real)  # type: ignore[no-any-return]
+        return self.transformer(target, past, real)
 
 
 def sequence_block(

@@ -38,7 +38,7 @@ class SharedBottomCore(nn.Module):
         entered = fields.into(self.entry).unsqueeze(1)  # (B, 1, entry)
         x = fields.flat().unsqueeze(1) if self.bottom.crosses else None
         trunk = self.bottom(entered, x, fields.gate)  # (B, 1, out)
-        return self.towers(trunk.expand(-1, self.tasks, -1))  # type: ignore[no-any-return]
+        return self.towers(trunk.expand(-1, self.tasks, -1))
 
 
 class SharedBottom(Backbone):

@@ -40,7 +40,7 @@ class WideDeepCore(nn.Module):
         wide = fields.first.sum(1)  # (B, T), crossed columns among them
         if fields.dense.shape[1]:
             wide = wide + self.numbers(fields.dense)
-        return wide + self.heads(self.tower(fields))  # type: ignore[no-any-return]
+        return wide + self.heads(self.tower(fields))
 
 
 class WideDeep(Backbone):

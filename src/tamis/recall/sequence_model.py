@@ -73,8 +73,8 @@ class SequenceModel(nn.Module):
             item = item.masked_fill(~real.view(item.shape), self.n_items)
         x = self.table(item)
         if isinstance(self.encoder, TransformerEncoder):
-            return self.encoder(x, batch.length, batch.time, batch.asked)  # type: ignore[no-any-return]
-        return self.encoder(x, batch.length)  # type: ignore[no-any-return]
+            return self.encoder(x, batch.length, batch.time, batch.asked)
+        return self.encoder(x, batch.length)
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """(V, dim) of the real positions alone, row after row: times `vectors` they are logits."""

@@ -60,7 +60,7 @@ class FrequencyEstimator:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _place(item, hash_number, bits):  # type: ignore[no-untyped-def]
+def _place(item, hash_number, bits):
     """Multiply-shift hashing with an odd multiplier per array."""
     odd = np.uint64(0x9E3779B97F4A7C15) + np.uint64(2 * hash_number) * np.uint64(0xD1B54A32D192ED03)
     mixed = (np.uint64(item) + np.uint64(1)) * (odd | np.uint64(1))
@@ -68,7 +68,7 @@ def _place(item, hash_number, bits):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _observe(items, step, bits, rate, last, gap, seen):  # type: ignore[no-untyped-def]
+def _observe(items, step, bits, rate, last, gap, seen):
     for k in range(len(items)):
         for h in range(last.shape[0]):
             at = _place(items[k], h, bits)
@@ -81,7 +81,7 @@ def _observe(items, step, bits, rate, last, gap, seen):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def _gaps(items, bits, gap, seen, unseen, out):  # type: ignore[no-untyped-def]
+def _gaps(items, bits, gap, seen, unseen, out):
     for k in range(len(items)):
         largest = 0.0
         for h in range(gap.shape[0]):

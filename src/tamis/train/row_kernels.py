@@ -14,9 +14,7 @@ FROZEN = -2
 
 
 @njit(cache=True, nogil=True)
-def sum_row_gradients(  # type: ignore[no-untyped-def]
-    ids, grad, tail, field, scale, slot, touched, sums, n
-):
+def sum_row_gradients(ids, grad, tail, field, scale, slot, touched, sums, n):
     """Adds the gradients of a `RowGradient` to the sums of their rows; the new row count."""
     rows, width = ids.shape
     dim, more = grad.shape[2], tail.shape[2]
@@ -46,7 +44,7 @@ def sum_row_gradients(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def update_adagrad(weight, squares, slot, touched, sums, n, rate, l2, eps):  # type: ignore[no-untyped-def]
+def update_adagrad(weight, squares, slot, touched, sums, n, rate, l2, eps):
     """Row-wise Adagrad on the n touched rows."""
     dim = weight.shape[1]
     for s in range(n):
@@ -64,7 +62,7 @@ def update_adagrad(weight, squares, slot, touched, sums, n, rate, l2, eps):  # t
 
 
 @njit(cache=True, nogil=True)
-def update_adagrad_all(weight, squares, slot, touched, sums, n, rate, l2, eps):  # type: ignore[no-untyped-def]
+def update_adagrad_all(weight, squares, slot, touched, sums, n, rate, l2, eps):
     """Row-wise Adagrad on every learning row: of those not among the n touched ones, L2 alone is
     the gradient."""
     dim = weight.shape[1]
@@ -90,7 +88,7 @@ def update_adagrad_all(weight, squares, slot, touched, sums, n, rate, l2, eps): 
 @njit(cache=True, nogil=True)
 def update_adam(
     weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction
-):  # type: ignore[no-untyped-def]
+):
     """Adam on the n touched rows; `rate` holds 1/(1-β1^t), `correction` is 1/√(1-β2^t)."""
     dim = weight.shape[1]
     one = np.float32(1.0)
@@ -109,7 +107,7 @@ def update_adam(
 @njit(cache=True, nogil=True)
 def update_adam_all(
     weight, first, second, slot, touched, sums, n, rate, l2, beta1, beta2, eps, correction, idle_l2
-):  # type: ignore[no-untyped-def]
+):
     """Adam on every learning row that was ever touched; the gradient of rows not among the n
     touched ones is `idle_l2 · w`, but their moments go on moving them."""
     dim = weight.shape[1]

@@ -96,7 +96,7 @@ class RequestNetwork(nn.Module):
             ),
             self.gates,
         )
-        return self.core(fields)  # type: ignore[no-any-return]
+        return self.core(fields)
 
     def _vectors(self, given: Mapping[str, Tensor], side: str, n: int) -> tuple[Tensor, Tensor]:
         """A side's vectors (n, F, dim) and first-order weights (n, F, T)."""
@@ -112,7 +112,7 @@ class RequestNetwork(nn.Module):
         ids = given[f"past{k}"]
         past = F.embedding(ids, given["table"])[..., : self.split.shape.dim]  # (1, L, dim)
         block = self.meets[k]
-        return block(candidate[:, self.targets[k]], past, ids != self.pads[k]).unsqueeze(1)  # type: ignore[no-any-return]
+        return block(candidate[:, self.targets[k]], past, ids != self.pads[k]).unsqueeze(1)
 
 
 def _pooled(vectors: Tensor, real: Tensor, pooling: str) -> Tensor:

@@ -92,20 +92,20 @@ class RequestFields(Fields):
         put(self, "gate", self._gate(gates))
 
     @property
-    def vectors(self) -> Tensor:  # type: ignore[override]
+    def vectors(self) -> Tensor:
         """float32 (n, F, dim), the user's repeated."""
         split = self._split
         both = _side_by_side(self._user, self._candidate)
         return _ordered(both, [*split.user, *split.candidate])
 
     @property
-    def dense(self) -> Tensor:  # type: ignore[override]
+    def dense(self) -> Tensor:
         """float32 (n, D), the user's repeated."""
         split = self._split
         return _ordered(_side_by_side(*self._dense), [*split.user_dense, *split.candidate_dense])
 
     @property
-    def first(self) -> Tensor:  # type: ignore[override]
+    def first(self) -> Tensor:
         """float32 (n, F + crossed columns, T); in no order, for it is summed."""
         user, candidate, crossed = self._first
         return torch.cat([_side_by_side(user, candidate), crossed], 1)

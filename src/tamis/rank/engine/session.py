@@ -52,7 +52,7 @@ class Session:
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The file's one output for tensors by name; those it does not read are passed over."""
-        return self._session.run(None, {name: tensors[name] for name in self._wanted})[0]  # type: ignore[no-any-return]
+        return self._session.run(None, {name: tensors[name] for name in self._wanted})[0]
 
 
 def _options(runtime: Any, threads: int) -> Any:
