@@ -408,12 +408,13 @@ def test_items_words_feed_the_item_tower():
     features = (VarLenSparseFeat("title", separator=" ", max_len=6, min_count=2),)
     own = np.arange(24) % 2
     for networks in ({}, {"network": "mlp"}, {"user_network": "gru", "item_network": "cnn"}):
-        channel = TwoTower(**{**FAST, "dropout": 0.1}, **networks)
+        # from random ids, for those out of the likes leave the words less to say
+        channel = TwoTower(**{**FAST, "dropout": 0.1}, start="random", **networks)
         channel.fit(data, FitContext(features=features))
         users = channel.user_vectors(at_end(data, np.arange(24, dtype=np.int32), False))
         unseen = users @ channel.item_vectors()[14:].T  # (24, 2), one of either clan's words
         better = unseen[np.arange(24), own] - unseen[np.arange(24), 1 - own]
-        assert better.mean() > 0.05, networks
+        assert better.mean() > 0.1, networks
 
 
 def test_inner_product_and_learned_temperature():

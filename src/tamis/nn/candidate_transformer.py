@@ -74,7 +74,8 @@ class CandidateTransformer(nn.Module):
             if self.both is not None:
                 return self._pooled(last(states, visible, None), visible)
             target, past = states[:, 0], states[:, 1:]
-        return encoder.norm(_state_of_one(last, target, past, real))  # type: ignore[no-any-return]
+        assert isinstance(last, Block)
+        return encoder.norm(_state_of_one(last, target, past, real))
 
     def _pooled(self, states: Tensor, visible: Tensor) -> Tensor:
         assert self.both is not None

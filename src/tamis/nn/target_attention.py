@@ -79,7 +79,7 @@ class TargetAttention(nn.Module):
         if len(past) == 1:
             return self._scores_by_one(target, past[0])
         row, base, product = self._split()
-        constant = F.linear(target, row.T, self._bias())  # (B, H)
+        constant = F.linear(target, row.T, self._first().bias)  # (B, H)
         own = torch.addcmul(base, target.unsqueeze(2), product)  # (B, dim, H)
         h = torch.baddbmm(constant.unsqueeze(1), past, own)
         for after, layer in zip(self.after, [*self.linears[1:], self.last], strict=True):
@@ -93,7 +93,7 @@ class TargetAttention(nn.Module):
         row, base, product = self._split()
         length, hidden = past.shape[0], base.shape[1]
         across = torch.addcmul(row.unsqueeze(1), past.T.unsqueeze(2), product.unsqueeze(1))
-        constant = torch.addmm(self._bias(), past, base).view(1, -1)  # (1, L · H)
+        constant = torch.addmm(self._first().bias, past, base).view(1, -1)  # (1, L · H)
         h = torch.addmm(constant, target, across.flatten(1))  # (B, L · H)
         first = self.after[0]
         h = first(h).view(-1, hidden) if self._compact else first(h.view(-1, hidden))
@@ -106,17 +106,19 @@ class TargetAttention(nn.Module):
         plain = past.device.type != "cpu" or torch.compiler.is_compiling()
         return self._compact and len(past) > 1 and not plain
 
-    def _bias(self) -> Tensor:
-        return self.linears[0].bias  # type: ignore[return-value]
+    def _first(self) -> nn.Linear:
+        layer = self.linears[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
         """Each (dim, H): the weights of the candidate, of the past, of their product."""
-        by_q, by_k, by_difference, by_product = self.linears[0].weight.T.chunk(4)  # type: ignore[operator]
+        by_q, by_k, by_difference, by_product = self._first().weight.T.chunk(4)
         return by_q + by_difference, by_k - by_difference, by_product
 
     def _chunked(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
         row, base, product = self._split()
-        constant = F.linear(target, row.T, self._bias())  # (B, H)
+        constant = F.linear(target, row.T, self._first().bias)  # (B, H)
         rest = [w for layer in (*self.linears[1:], self.last) for w in (layer.weight, layer.bias)]
         low = torch.is_autocast_enabled("cpu")
         kind = torch.get_autocast_dtype("cpu") if low else past.dtype

@@ -134,7 +134,8 @@ class _Side:
             block = rows.blocks[part.block]
             at = slice(0, 1) if len(block.ids) == 1 else slice(user, user + 1)
             picked.append((block.ids[at, part.ids], block.dense[at, part.dense]))
-        return _beside([i for i, _ in picked]), _beside([d for _, d in picked])
+        ids, dense = [i for i, _ in picked], [d for _, d in picked]
+        return _beside(ids, np.int32), _beside(dense, np.float32)
 
     def many(
         self, rows: Rows, which: Index | None
@@ -143,7 +144,7 @@ class _Side:
         picked = [(part, rows.blocks[part.block]) for part in self.parts(rows)]
         ids = [_rows(b, b.ids, which)[:, p.ids] for p, b in picked if b.ids.shape[1]]
         dense = [_rows(b, b.dense, which)[:, p.dense] for p, b in picked if b.dense.shape[1]]
-        return _beside(ids), _beside(dense)
+        return _beside(ids, np.int32), _beside(dense, np.float32)
 
 
 def _run(places: list[int]) -> slice | list[int]:
@@ -158,8 +159,8 @@ def _rows(block: Block, array: NDArray[_T], which: Index | None) -> NDArray[_T]:
     return array.take(block.pointer if which is None else block.pointer[which], axis=0)
 
 
-def _beside(parts: list[NDArray[_T]]) -> NDArray[_T]:
+def _beside(parts: list[NDArray[_T]], kind: type[_T]) -> NDArray[_T]:
     parts = [part for part in parts if part.shape[1]] or parts[:1]
     if not parts:
-        return np.empty((1, 0))  # type: ignore[return-value]
+        return np.empty((1, 0), kind)
     return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts, axis=1)
