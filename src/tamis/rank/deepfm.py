@@ -8,38 +8,25 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from tamis.nn import fm_second_order, linear, zero_linear
+from tamis.nn import fm_second_order
 from tamis.rank.backbone import Backbone, BackboneConfig
 from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank.wide_deep import WideDeepCore
 
 
 class DeepFMConfig(BackboneConfig):
     """The shape of a DeepFM."""
 
 
-class DeepFMCore(nn.Module):
-    """First order, second order and hidden layers, summed.
+class DeepFMCore(WideDeepCore):
+    """First order and hidden layers as in Wide & Deep, and the factorisation machine's second.
 
     Several tasks share the embeddings, the factorisation machine and the hidden layers; each has
     first-order weights and an output of its own.
     """
 
-    def __init__(
-        self, shape: Shape, tower: Tower, n_tasks: int, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.numbers = zero_linear(shape.dense, n_tasks, bias=False)
-        self.tower = tower
-        self.heads = linear(tower.out_features, n_tasks, generator=generator)
-
     def forward(self, fields: Fields) -> Tensor:
-        first_order = fields.first.sum(1)  # (B, T)
-        if fields.dense.shape[1]:
-            first_order = first_order + self.numbers(fields.dense)
-        second_order = fm_second_order(fields.vectors).unsqueeze(1)  # (B, 1)
-        deep = self.heads(self.tower(fields))
-        return first_order + second_order + deep
+        return super().forward(fields) + fm_second_order(fields.vectors).unsqueeze(1)  # (B, T)
 
 
 class DeepFM(Backbone):
