@@ -49,9 +49,9 @@ def with_attributes(data):
     )
 
 
-def log_of(rows):
-    """A data set of (user, item, time, lateness) likes of 3 users and 6 items."""
-    data = two_clans(3, 6)
+def log_of(rows, users=3, items=6):
+    """A data set of (user, item, time, lateness) likes."""
+    data = two_clans(users, items)
     u, i, t, late = np.array(sorted(rows, key=lambda r: r[2])).T
     events = data.events.take(np.zeros(len(rows), np.intp))
     events = replace(
@@ -426,6 +426,38 @@ def test_inner_product_and_learned_temperature():
     assert fixed_one._facts["gamma"] == pytest.approx(10, rel=1e-5)
 
 
+def test_an_items_bias_is_one_more_coordinate():
+    model = tiny_model(learn={"item_bias"})
+    batch = tiny_batch(model)
+    bias = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.0, 3.0])
+    plain = scores_of(model, batch)
+    with torch.no_grad():
+        model.item_bias.copy_(bias)
+    np.testing.assert_allclose(scores_of(model, batch), plain + bias.numpy(), atol=1e-5)
+    stranger = model.users(torch.tensor([-1]), batch.history[1:])
+    assert not stranger.any()
+
+
+def test_what_everybody_likes_is_told_by_its_bias_and_warm_starts_keep_it():
+    random = np.random.default_rng(0)
+    rows = [(u, i, 0, 0) for u in range(40) for i in (0, *random.permutation(np.arange(1, 12))[:3])]
+    options = {**FAST, "start": "random", "embedding_dim": 4, "item_bias": True}
+    channel = TwoTower(**options).fit(log_of(rows, 40, 12))
+    bias = channel.item_vectors()[:, -1]
+    assert bias.argmax() == 0
+    grown = log_of([*rows, (0, 20, 0, 0)], 40, 22)
+    still = {**options, "warm_epochs": 1, "learning_rate": 1e-9}
+    warm = TwoTower(**still).fit(grown, FitContext(former=channel)).item_vectors()[:, -1]
+    np.testing.assert_allclose(warm[:12], bias, atol=1e-5)
+    np.testing.assert_allclose(warm[12:], 0, atol=1e-6)
+
+
+def test_a_log_without_order_has_a_bias_and_names_why():
+    channel = TwoTower(**FAST).fit(log_of([(u, i, 0, 0) for u in range(3) for i in (u, u + 1, 5)]))
+    assert channel.item_vectors().shape == (6, 9)
+    assert channel.because(queries_of(two_clans(3, 6)), 0) is not None
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("shared", [False, True])
 def test_served_vectors_are_the_models(network, shared, monkeypatch):
@@ -444,7 +476,8 @@ def test_served_vectors_are_the_models(network, shared, monkeypatch):
         DenseFeat("price"),
         SparseFeat("category"),
     )
-    channel = TwoTower(network=network, share_history=shared, history=5, **FAST, user_id=shared)
+    options = FAST | {"item_bias": shared, "user_id": shared}
+    channel = TwoTower(network=network, share_history=shared, history=5, **options)
     channel.fit(data, FitContext(features=features))
     model = models[0].eval()
     queries = queries_of(data)
@@ -459,7 +492,7 @@ def test_served_vectors_are_the_models(network, shared, monkeypatch):
         with torch.inference_mode():
             expected = model.users(torch.tensor([user]), history)[0].numpy()
         np.testing.assert_allclose(vectors[q], expected, atol=1e-5)
-    assert np.linalg.norm(vectors[:-2], axis=1) == pytest.approx(1, abs=1e-4)
+    assert np.linalg.norm(vectors[:-2], axis=1) == pytest.approx(2**0.5 if shared else 1, abs=1e-4)
 
 
 def test_a_stranger_without_a_past_gets_no_answer_but_a_known_newcomer_does():

@@ -60,7 +60,8 @@ class TwoTowerConfig(ChannelSettings):
     similarity: Literal["cosine", "inner"] = "cosine"
     """Of the vectors; inner: the plain product, without unit length."""
     temperature: Annotated[float, Field(gt=0)] | None = None
-    """logit = similarity / temperature; None = 0.1, and 1 for the inner product."""
+    """logit = similarity / temperature; None = 0.1, 0.07 where the log has no order, and 1 for the
+    inner product."""
     start: Literal["spectral", "random"] = "spectral"
     """Items' embeddings to begin with. spectral: a decomposition of who likes what, a closed form
     that costs seconds (see `tamis.recall.spectral`)."""
@@ -69,6 +70,9 @@ class TwoTowerConfig(ChannelSettings):
     bias: bool | None = None
     """logit = similarity / temperature + a learned bias; None = for pointwise and gbce, the only
     losses in which it does not cancel out."""
+    item_bias: bool | None = None
+    """A learned number per item beside its cosine, for what is popular with everybody: one more
+    coordinate of the vectors. None = where the log has no order."""
     margin: Annotated[float, Field(ge=0)] = 1.0
     """Of the hinge loss, in cosines."""
     negatives: Annotated[int, Field(ge=1)] | None = None
@@ -150,6 +154,8 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     learn = {"temperature"} if c.learn_temperature else set[str]()
     if loss in ("pointwise", "gbce") if c.bias is None else c.bias:
         learn.add("bias")
+    if split if c.item_bias is None else c.item_bias:
+        learn.add("item_bias")
     dim = c.embedding_dim or ((256 if n_items <= below else 128) if split else 64)
     shape = TowerShape(
         dim,
@@ -171,7 +177,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
         c.learning_rate or (0.005 if split else 0.003),
         loss,
-        c.temperature or (0.1 if c.similarity == "cosine" else 1.0),
+        c.temperature or (1.0 if c.similarity == "inner" else 0.07 if split else 0.1),
         frozenset(learn),
         c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
         _mix(c, per_positive or loss == "gbce"),

@@ -14,14 +14,15 @@ from tamis.recall.tower_sequences import SEQUENCES
 
 
 class TwoTowers(nn.Module):
-    """User tower, item tower, one fused table; logit = γ · cos(user, item) + b, γ = 1/temperature.
+    """User tower, item tower, one fused table; logit = γ · cos(user, item) + b + the item's own b.
 
     Args:
         inputs: both tables, encoded.
         networks: of the user's and of the item's tower.
         shape: widths; `dropout` is the user side's (items' ids are what there is to learn).
         temperature: γ = 1 / temperature to begin with.
-        learn: names of what else learns: `temperature`, `bias`.
+        learn: names of what else learns: `temperature`, `bias`, and `item_bias`, a number per item
+            that is added to its logits: the vectors' last coordinate, 1 of every user.
     """
 
     user_ids: Tensor
@@ -71,6 +72,9 @@ class TwoTowers(nn.Module):
         scale = torch.tensor(-math.log(temperature))
         self.log_gamma = nn.Parameter(scale, requires_grad="temperature" in learn)
         self.bias = nn.Parameter(torch.zeros(()), requires_grad="bias" in learn)
+        self.item_bias = None
+        if "item_bias" in learn:
+            self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
         for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
             self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
 
@@ -81,7 +85,8 @@ class TwoTowers(nn.Module):
 
     def users(self, user: Tensor, history: Tensor) -> Tensor:
         """(B, out) of user rows int64 (B,), -1 = a stranger, and histories int32 (B, L)."""
-        return self.user_tower(self.table, self.user_ids[user], self.user_dense[user], history)
+        ids, dense = self.user_ids[user], self.user_dense[user]
+        return self._widened(self.user_tower(self.table, ids, dense, history))
 
     def users_without(
         self, user: Tensor, history: Tensor, owner: Tensor, target: Tensor, inside: Tensor
@@ -102,8 +107,10 @@ class TwoTowers(nn.Module):
             0, owner
         )
         rest = (count.index_select(0, owner) - gone).clamp(min=1)
-        return tower.scaled(profile + mean), tower.scaled(
-            profile.index_select(0, owner) + left / rest
+        without = profile.index_select(0, owner) + left / rest
+        return (
+            self._widened(tower.scaled(profile + mean)),
+            self._widened(tower.scaled(without)),
         )
 
     def profiles(self) -> Tensor:
@@ -117,7 +124,18 @@ class TwoTowers(nn.Module):
         text = None
         if self.text is not None:
             text = ids[:, self.text.first : self.text.first + self.text.width]
-        return self.item_tower(self.table, ids, dense, text)
+        vectors = self.item_tower(self.table, ids, dense, text)
+        if self.item_bias is None:
+            return vectors
+        bias = self.item_bias if item is None else self.item_bias.index_select(0, item)
+        return torch.cat([vectors, (bias / self.gamma).unsqueeze(1)], 1)
+
+    def _widened(self, users: Tensor) -> Tensor:
+        """Users' vectors with a 1 to meet the items' bias; a zero vector stays zero."""
+        if self.item_bias is None:
+            return users
+        known = (users != 0).any(1, keepdim=True)
+        return torch.cat([users, known.to(users.dtype)], 1)
 
 
 def _item_shape(shape: TowerShape, length: int) -> TowerShape:

@@ -38,7 +38,7 @@ class UserSide:
         self.history = table[found.start + FIRST : found.start + found.size]
         """(I, dim) embeddings of the history's items."""
         self._layout = layout
-        self._cosine, self._last = True, 1
+        self._cosine, self._last, self._item_bias = True, 1, False
         self._tower: Tower | None = None
         self._weights: FusedEmbedding | None = None
 
@@ -49,6 +49,7 @@ class UserSide:
         side = cls(arrays["table"], layout, facts["history"], arrays)
         shape = TowerShape(**facts["shape"])
         side._cosine, side._last = shape.cosine, shape.length
+        side._item_bias = facts["item_bias"]
         if facts["network"] == "sum" and not shape.hidden_units:
             return side
         tower = Tower(
@@ -79,6 +80,14 @@ class UserSide:
         """(Q, out) of user rows (a stranger: the last row of the inputs) and their events as a CSR:
         `value` is each event's interest, negative where it is no like; the most recent
         distinct ones count."""
+        vectors = self._towards(users, indptr, item, value)
+        if not self._item_bias:
+            return vectors
+        known = vectors.any(axis=1)[:, None]
+        return np.concatenate([vectors, known.astype(np.float32)], axis=1)
+
+    def _towards(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
+        """`vectors` but for the 1 that meets the items' bias."""
         last = self._last
         if self._tower is None:
             vectors = self._arrays["profile"][users].astype(np.float32)

@@ -179,7 +179,9 @@ class TwoTower(VectorChannel):
             state = model.state_dict()
             for name in _dense_state(model):
                 old = arrays.get(f"dense.{name}")
-                if old is not None and old.shape == tuple(state[name].shape):
+                if name == "item_bias" and old is not None:  # as the table's rows: of the first
+                    state[name][: len(old)] = torch.from_numpy(np.array(old))
+                elif old is not None and old.shape == tuple(state[name].shape):
                     state[name].copy_(torch.from_numpy(np.array(old)))
         return "item" in copied
 
@@ -198,8 +200,9 @@ class TwoTower(VectorChannel):
         arrays, history = self._arrays, queries.history
         past = history.item[arrays["interest"][history.behaviour] >= 0]
         past = np.unique(past[past < self._n_items])
-        target = self.item_vectors()[item]
         embedded = self._side.embedded(past)
+        target = self.item_vectors()[item]
+        target = target[: -1 if self._facts and self._facts["item_bias"] else None]
         if not len(past) or embedded.shape[1] != len(target):
             return None
         pull = embedded @ target
@@ -241,6 +244,7 @@ def _facts(inputs: TowerInputs, choice: Choices, model: TwoTowers, warm: bool) -
         "examples": choice.examples,
         "gamma": float(model.gamma.detach()),
         "bias": float(model.bias.detach()),
+        "item_bias": model.item_bias is not None,
         "values": inputs.values,
         "warm": warm,
     }
