@@ -298,7 +298,9 @@ def test_a_fit_starts_from_the_former_one_of_a_grown_table():
     warm = SASRec(**few).fit(grown, FitContext(former=former))
     cold = SASRec(**few).fit(grown)
     assert warm._facts["warm"]
+    assert len(warm.result.history) == SASRec().config.warm_epochs
     assert not cold._facts["warm"]
+    assert len(cold.result.history) == 1
     assert warm.result.history[0].loss < 0.5 * cold.result.history[0].loss
     np.testing.assert_allclose(
         warm.item_vectors()[:ITEMS], former.item_vectors(), atol=1e-4, rtol=1e-4

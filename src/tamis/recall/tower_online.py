@@ -83,7 +83,7 @@ class UserSide:
         vectors = self._towards(users, indptr, item, value)
         if not self._item_bias:
             return vectors
-        known = vectors.any(axis=1)[:, None]
+        known = vectors.any(axis=1, keepdims=True)
         return np.concatenate([vectors, known.astype(np.float32)], axis=1)
 
     def _towards(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
