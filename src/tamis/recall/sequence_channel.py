@@ -27,6 +27,7 @@ from tamis.train import (
     FitResult,
     Mixture,
     fit,
+    kept_memory,
     load_weights,
     save_weights,
     use_bfloat16,
@@ -243,28 +244,29 @@ class SequenceChannel(VectorChannel):
         most = c.epochs or max(EPOCHS, -(-STEPS // steps))
         if valid is None and c.held_out > 0:
             most = min(most, UNJUDGED_EPOCHS)
-        return fit(
-            model,
-            windows,
-            objective,  # type: ignore[arg-type]
-            valid=valid,
-            options=FitOptions(
-                epochs=epochs or most,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                embedding_learning_rate=c.learning_rate,
-                embedding_optimiser="lazyadam",
-                l2=c.l2 if model.sparse else 0.0,
-                weight_decay=c.l2,
-                beta2=0.98,
-                patience=c.patience * every,
-                evaluate_every=every,
-                seed=context.seed,
-                device=context.device,
-                bfloat16=c.bfloat16,
-                progress=context.progress,
-            ),
-        )
+        with kept_memory():
+            return fit(
+                model,
+                windows,
+                objective,  # type: ignore[arg-type]
+                valid=valid,
+                options=FitOptions(
+                    epochs=epochs or most,
+                    batch_size=c.batch_size,
+                    learning_rate=c.learning_rate,
+                    embedding_learning_rate=c.learning_rate,
+                    embedding_optimiser="lazyadam",
+                    l2=c.l2 if model.sparse else 0.0,
+                    weight_decay=c.l2,
+                    beta2=0.98,
+                    patience=c.patience * every,
+                    evaluate_every=every,
+                    seed=context.seed,
+                    device=context.device,
+                    bfloat16=c.bfloat16,
+                    progress=context.progress,
+                ),
+            )
 
     def _mixture(self, sequences: Sequences, n_items: int, seed: int) -> Mixture:
         c = self.config

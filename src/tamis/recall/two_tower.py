@@ -25,7 +25,7 @@ from tamis.recall.tower_valid import TowerValid, held_out, valid_of
 from tamis.recall.vectors import VectorChannel, digest
 from tamis.recall.worth import births
 from tamis.schema import TrainingError
-from tamis.train import FitOptions, FitResult, Mixture, fit
+from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
 TUNING_USERS = 256
 PATIENCE = 3
@@ -94,7 +94,8 @@ class TwoTower(VectorChannel):
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = TowerObjective(choice.loss, mixture, c.margin)
         options = self._fit_options(context, choice, warm)
-        self.training = fit(model, examples, objective, valid=valid, options=options)
+        with kept_memory():
+            self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["born"] = births(self.name, data, context)

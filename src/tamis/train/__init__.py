@@ -11,7 +11,13 @@ from tamis.train.calibration import (
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.frames import Context, FrameModel, ScorerConfig
-from tamis.train.hardware import native_bfloat16, peak_mb, torch_threads, use_bfloat16
+from tamis.train.hardware import (
+    kept_memory,
+    native_bfloat16,
+    peak_mb,
+    torch_threads,
+    use_bfloat16,
+)
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit, predict
 from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
@@ -64,6 +70,7 @@ __all__ = [
     "fit_calibration",
     "grouped_ndcg",
     "isotonic",
+    "kept_memory",
     "load_weights",
     "log_loss",
     "monotone",
