@@ -57,8 +57,8 @@ def kept_memory() -> Iterator[None]:
 
     glibc maps every array above 32 MB anew and unmaps it when it is freed: where each training step
     makes such arrays (logits and gradients of a whole catalogue), the kernel spends as long on
-    clearing pages as the step takes (Gowalla, two towers, processor time: 61 s an epoch, 36 s so). The
-    peak may grow by what lies freed between two steps. Other C libraries are left alone.
+    clearing pages as the step takes (Gowalla, two towers: 61 s of processor time an epoch, 36 s
+    so). The peak may grow by what lies freed between two steps. Other C libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
