@@ -248,7 +248,7 @@ class SequenceChannel(VectorChannel):
             return fit(
                 model,
                 windows,
-                objective,  # type: ignore[arg-type]
+                objective,
                 valid=valid,
                 options=FitOptions(
                     epochs=epochs or most,

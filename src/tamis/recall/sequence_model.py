@@ -144,7 +144,7 @@ class NextItem:
     workspace: Workspace = field(default_factory=Workspace)
     by_group: bool = False
 
-    def loss(self, model: SequenceModel, batch: SequenceBatch) -> Tensor:
+    def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
         states = model(batch)  # (V, dim)
         if self.loss_name == "full":
             return chunked_cross_entropy(
@@ -181,9 +181,7 @@ class NextItem:
         power = gbce_power(self.mixture.negatives, model.n_items, calibration)
         return gbce(positive, (states @ negatives.T).float(), counts, power=power)
 
-    def evaluate(
-        self, model: SequenceModel, valid: HeldOut, device: torch.device
-    ) -> dict[str, float]:
+    def evaluate(self, model: Any, valid: HeldOut, device: torch.device) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             users = user_vectors(model, valid.asked, device)
         items = model.vectors().detach().cpu().numpy()
