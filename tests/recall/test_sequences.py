@@ -309,6 +309,16 @@ def test_a_fit_starts_from_the_former_one_of_a_grown_table():
     assert not other._facts["warm"]
 
 
+def test_a_saved_channel_keeps_the_options_of_its_fit(tmp_path):
+    # whatever the defaults are when it is opened: a cosine must not become an inner product
+    channel = SASRec(**QUICK | {"epochs": 1, "cosine": False}).fit(circle())
+    channel.save(tmp_path)
+    assert not SASRec.load(tmp_path).config.cosine
+    declared = SASRec.Config(index_recall=0.9)
+    again = SASRec.load(tmp_path, declared).config
+    assert again == channel.config.model_copy(update={"index_recall": 0.9})
+
+
 def test_what_cannot_be_is_refused():
     data = circle()
     with pytest.raises(ConfigError, match="behaviours names 'like', but the log has positive"):

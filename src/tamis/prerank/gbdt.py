@@ -7,9 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, Field
 
 from tamis.prerank.base import Taught, Teachable
-from tamis.train import Trees, TreesConfig, need_lightgbm
-
-need_lightgbm()
+from tamis.train import Trees, TreesConfig
 
 
 class GBDTConfig(Teachable, TreesConfig):

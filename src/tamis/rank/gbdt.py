@@ -6,9 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from tamis.train import Trees, TreesConfig, need_lightgbm
-
-need_lightgbm()
+from tamis.train import Trees, TreesConfig
 
 
 class GBDTConfig(TreesConfig):

@@ -154,16 +154,25 @@ class BaseChannel(ABC):
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in self._arrays.items():
             np.save(directory / f"{name}.npy", array)
-        about = {"name": self.name, "arrays": list(self._arrays), "facts": self._facts}
+        about = {
+            "name": self.name,
+            "options": self.config.model_dump(mode="json"),
+            "arrays": list(self._arrays),
+            "facts": self._facts,
+        }
         (directory / "channel.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
-        """Opens what `save` wrote, arrays memory-mapped. Raises VersionError where incomplete."""
+        """Opens what `save` wrote, arrays memory-mapped. Raises VersionError where incomplete.
+
+        Options that `config` leaves open are those of the fit, whatever the defaults are by now.
+        """
         directory = Path(directory)
-        channel = cls(config)
+        given = {} if config is None else config.model_dump(exclude_unset=True)
         try:
             about = json.loads((directory / "channel.json").read_text(encoding="utf-8"))
+            channel = cls(**about["options"] | given)
             for name in about["arrays"]:
                 mapped = np.load(directory / f"{name}.npy", mmap_mode="r")
                 channel._arrays[name] = np.asarray(mapped)  # a plain array over the mapped file

@@ -28,7 +28,7 @@ from tamis.train.options import Epoch, FitOptions, FitResult
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
 from tamis.train.tasks import Heads, check_labels, task_configs
-from tamis.train.trees import Trees, TreesConfig, need_lightgbm
+from tamis.train.trees import Trees, TreesConfig
 
 __all__ = [
     "SAMPLERS",
@@ -75,7 +75,6 @@ __all__ = [
     "log_loss",
     "monotone",
     "native_bfloat16",
-    "need_lightgbm",
     "peak_mb",
     "platt",
     "predict",

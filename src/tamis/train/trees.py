@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -35,12 +34,6 @@ Float32 = NDArray[np.float32]
 SAVED = "gbdt.json"
 SCORE = 8192
 """Rows that are gathered and scored at once."""
-
-
-def need_lightgbm() -> None:
-    """Raises ModuleNotFoundError where LightGBM is not installed, without importing it."""
-    if find_spec("lightgbm") is None:
-        raise ModuleNotFoundError("No module named 'lightgbm'", name="lightgbm")
 
 
 class TreesConfig(ScorerConfig):
