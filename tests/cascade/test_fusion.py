@@ -98,11 +98,12 @@ def test_the_pages_forms_are_expressions():
     forms = re.findall(
         r"^\| [^|]+ \| `([^`]+)` \|$", text.partition("## The forms")[2], re.MULTILINE
     )
-    assert len(forms) == 6
+    assert len(forms) == 7
     names = ["click", "like", "collect", "share", "cart", "purchase", "watch"]
     numbers = {"price": (1.0, 9.0), "bid": (0.0, 2.0)}
     for form in forms:
-        assert Fusion(form, names, columns=numbers).names <= set(names)
+        made = Fusion(form, names, columns=numbers, channels=["ease", "hot"])
+        assert made.names <= set(names)
 
 
 def test_ranks_are_counted_inside_a_request_and_ties_share_theirs():
@@ -249,6 +250,9 @@ def test_a_column_with_gaps_asks_for_a_neutral_number():
         ("default(price * 2, 1)", "takes an item's column and a number"),
         ("default(price, click)", "takes an item's column and a number"),
         ("log(-price) + click", "log of a number that is never above 0"),
+        ("click + hot", r"column 9: the channel hot scores what it recalled .* default\(hot, 0\)"),
+        ("rank(hat)", "unknown name 'hat'; did you mean 'hot'.*Channels: hot"),
+        ("rank(-hot)", "the channel hot scores what it recalled alone"),
     ],
 )
 def test_faults_of_items_columns(text, message):
@@ -260,6 +264,26 @@ def test_without_the_items_columns_are_unknown():
     assert value_of(project("click")).columns == {}
     with pytest.raises(ConfigError, match="unknown name 'price'"):
         value_of(project("click * price"))
+
+
+def test_channels_are_names_in_rank_and_default():
+    value = value_of(project("1 / (rank(click) + 60) + 2 / (rank(hot) + 60)"), SHOP)
+    assert value.fusion.channels == {"hot"}
+    found = {"score:hot": np.array([np.nan, 7, 9, 3, np.nan], np.float32)}
+    asked = Candidates(np.array([0, 3, 5]), np.array([2, 0, 1, 0, 1], np.int32), found)
+    given = {"click": np.array([0.5, 0.2, 0.1, 0.3, 0.4], np.float32)}
+    want = [1 / 61 + 2 / 63, 1 / 62 + 2 / 62, 1 / 63 + 2 / 61, 1 / 62 + 2 / 61, 1 / 61 + 2 / 62]
+    np.testing.assert_allclose(value(asked, given), want, rtol=1e-6)
+    filled = value_of(project("click + default(hot, -1)"), SHOP)
+    np.testing.assert_allclose(filled(asked, given), [-0.5, 7.2, 9.1, 3.3, -0.6], rtol=1e-6)
+    # a channel that failed has no column: it has recalled nothing
+    failed = Candidates(asked.indptr, asked.item)
+    np.testing.assert_allclose(filled(failed, given), given["click"] - 1, rtol=1e-6)
+
+
+def test_a_prediction_goes_before_a_column_and_a_column_before_a_channel():
+    assert value_of(project("rank(hot)"), items(hot=[1.0, 2.0])).columns.keys() == {"hot"}
+    assert value_of(project("hot", hot={"behaviour": ["click"]}), SHOP).fusion.names == {"hot"}
 
 
 def test_predictions_that_are_no_probabilities_have_their_own_range():

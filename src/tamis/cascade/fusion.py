@@ -1,4 +1,4 @@
-"""The fused value of a candidate: arithmetic over the tasks' predictions and the items' numbers.
+"""The fused value of a candidate: arithmetic over predictions, items' numbers and channels' scores.
 
     click + 0.5 * like
     click * (1 + 2 * like|click)
@@ -6,6 +6,7 @@
     1 / (rank(click) ** 0.5 + 10) + 2 / (rank(like) ** 0.5 + 10)
     click ** 0.8 * cart ** 0.5 * purchase ** 1.2 * default(price, 1) ** 0.3
     bid * click
+    1 / (rank(like) + 60) + 0.5 / (rank(ease) + 60)
 
 Text is parsed by a grammar of its own (`expressions`), checked when the config is read, and becomes
 functions of whole columns; nothing is ever evaluated as Python. "" is the first task.
@@ -98,6 +99,8 @@ class Fusion:
         columns: the items' numeric columns that it may use, and between what their values lie.
         gaps: those of them that some items have no value of; they must stand in `default`.
         ranges: between what predictions lie; a name that is not there is a probability.
+        channels: the recall channels whose scores it may use, in `rank` or `default`, for a channel
+            scores what it recalled alone.
 
     Raises ConfigError naming the place, the column in the text, and the close name.
     """
@@ -111,13 +114,17 @@ class Fusion:
         columns: Mapping[str, Range] | None = None,
         gaps: Mapping[str, str] | None = None,
         ranges: Mapping[str, Range] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         self.expression = expression.strip()
         self.names: set[str] = set()
         """The predictions that it uses."""
         self.columns: set[str] = set()
         """The items' columns that it uses."""
+        self.channels: set[str] = set()
+        """The channels of whose scores it reads."""
         self._predictions, self._columns = list(names), dict(columns or {})
+        self._channels = [c for c in channels if c not in names and c not in self._columns]
         self._gaps, self._ranges = dict(gaps or {}), dict(ranges or {})
         self._place = f"{place} = {expression[:80]!r}"
         if not self.expression and not names:
@@ -135,7 +142,8 @@ class Fusion:
     ) -> NDArray[np.float32]:
         """The value (n,) of every candidate; what cannot be computed (log 0, 1/0) is not finite.
 
-        values: the predictions and items' columns that it uses, (n,) each. indptr: where each
+        values: the predictions, items' columns and channels' scores (NaN where a channel has not
+        recalled the candidate) that it uses, (n,) each. indptr: where each
         request's candidates begin, for ranks; None = all are of one request.
         """
         n = len(next(iter(values.values()))) if values else 0
@@ -179,6 +187,12 @@ class Fusion:
         if name in self._predictions:
             self.names.add(name)
             return _Part(_column(name), self._ranges.get(name, ranges.PROBABILITY), True)
+        if name in self._channels:
+            raise ExpressionError(
+                node.column,
+                f"the channel {name} scores what it recalled alone; write rank({name}), where the "
+                f"others stand last, or say what they count as: default({name}, 0)",
+            )
         if name not in self._columns:
             raise self._unknown(node, name)
         if name in self._gaps:
@@ -201,6 +215,8 @@ class Fusion:
             raise ExpressionError(node.column, text)
         if node.function == "default":
             return self._default(node)
+        if node.function == "rank" and (score := self._score(node.args[0])):
+            return self._rank(node, score)
         parts = [self._compile(arg) for arg in node.args]
         if node.function == "rank":
             return self._rank(node, parts[0])
@@ -231,17 +247,23 @@ class Fusion:
         if not isinstance(name, Name) or not isinstance(inner, Number):
             text = "default takes an item's column and a number, like default(price, 1)"
             raise ExpressionError(node.column, text)
+        if score := self._score(name):
+            given_to = score.step
+            return _Part(lambda on: _filled(given_to(on), sign * inner.value), ranges.ANY, True)
         if name.name not in self._columns:
             raise self._unknown(name, name.name)
         self.columns.add(name.name)
         value, column = sign * inner.value, _column(name.name)
         low, high = self._columns[name.name]
+        between = (min(low, value), max(high, value))
+        return _Part(lambda on: _filled(column(on), value), between, True)
 
-        def filled(on: _Columns) -> Float64:
-            given = column(on)
-            return np.where(np.isnan(given), value, given)
-
-        return _Part(filled, (min(low, value), max(high, value)), True)
+    def _score(self, node: Node) -> _Part | None:
+        """A channel's score, NaN where it has not recalled a candidate."""
+        if not isinstance(node, Name) or node.name not in self._channels:
+            return None
+        self.channels.add(node.name)
+        return _Part(_column(node.name), ranges.ANY, True)
 
     def _finite(self, node: Node, part: _Part) -> _Part:
         low, high = part.range
@@ -250,10 +272,12 @@ class Fusion:
         return part
 
     def _unknown(self, node: Name, name: str) -> ExpressionError:
-        known = [*self._predictions, *self._columns]
+        known = [*self._predictions, *self._columns, *self._channels]
         text = f"unknown name {name!r}{_close(name, known, 'Predictions')}"
         if self._columns:
             text += f". Items' columns: {', '.join(self._columns)}"
+        if self._channels:
+            text += f". Channels: {', '.join(self._channels)}"
         return ExpressionError(node.column, text)
 
     def _help(self) -> str:
@@ -278,7 +302,8 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
     score = np.where(np.isnan(score), -np.inf, score)
     sizes = np.diff(indptr)
     query = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((-score, query))
+    alone = len(sizes) == 1  # one request: nothing to keep apart
+    order = np.argsort(-score, kind="stable") if alone else np.lexsort((-score, query))
     ordered, of = score[order], query[order]
     new = np.ones(len(order), np.bool_)
     new[1:] = (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1])
@@ -288,6 +313,10 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
     out = np.empty(len(order), np.float64)
     out[order] = np.repeat(mean, last - first + 1)
     return out
+
+
+def _filled(given: Float64, value: float) -> Float64:
+    return np.where(np.isnan(given), value, given)
 
 
 def _column(name: str) -> Callable[[_Columns], Float64]:

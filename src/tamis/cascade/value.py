@@ -1,9 +1,10 @@
-"""The value by which candidates are ordered: fusion, with the items' numbers that it reads."""
+"""The value by which candidates are ordered: fusion, with the numbers that it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,14 +34,20 @@ class Value:
     ) -> NDArray[np.float32]:
         """(n,) of the candidates, their order untouched; see `Fusion`."""
         fields = {name: column[candidates.item] for name, column in self.columns.items()}
-        return self.fusion({**predictions, **fields}, candidates.indptr)
+        scores = {name: self._scores(candidates, name) for name in self.fusion.channels}
+        return self.fusion({**predictions, **fields, **scores}, candidates.indptr)
+
+    def _scores(self, candidates: Candidates, channel: str) -> NDArray[Any]:
+        """(n,) the channel's; NaN for what it has not recalled, all where it failed."""
+        missing = np.full(len(candidates), np.nan, np.float32)
+        return candidates.columns.get(f"score:{channel}", missing)
 
 
 def value_of(config: ProjectConfig, items: Table | None = None) -> Value:
-    """The fusion of `tamis.toml`, checked against the tasks and the items' columns.
+    """The fusion of `tamis.toml`, checked against tasks, items' columns and channels.
 
-    items: None where they are not at hand; the expression may then name predictions alone. Raises
-    ConfigError with the place, the column and the cure.
+    items: None where they are not at hand; the expression may then name none of their columns.
+    Raises ConfigError with the place, the column and the cure.
     """
     known = {} if items is None else numeric_columns(items)
     between = {name: _range(column) for name, column in known.items()}
@@ -53,6 +60,7 @@ def value_of(config: ProjectConfig, items: Table | None = None) -> Value:
         columns={name: r for name, r in between.items() if name not in names},
         gaps=gaps,
         ranges=_ranges(tasks),
+        channels=list(config.cascade.channels),
     )
     return Value(fusion, {name: known[name] for name in fusion.columns})
 

@@ -220,7 +220,7 @@ class CascadeConfig(_Section):
     rank: StageConfig
     """The model that predicts the tasks."""
     fusion: str = ""
-    """Expression over the tasks' predictions; "" = the first task."""
+    """Expression over predictions, items' numbers and channels; "" = the first task."""
     strangers: Literal["rank", "recall"] = "rank"
     """Who orders the candidates of a query without any history: the rankers, or recall's own order
     where they have never seen such users, as rankers of replayed queries have not."""
