@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tamis.cascade import Candidates, Cascade, History, Queries, Ragged, Recalled, Retrieval
+from tamis.cascade import (
+    Candidates,
+    Cascade,
+    Fusion,
+    History,
+    Queries,
+    Ragged,
+    Recalled,
+    Retrieval,
+    Value,
+)
 from tamis.cascade.tracing import trace
 from tamis.features import Block, Layout, Rows
 from tamis.schema import CascadeConfig, StageError
@@ -159,6 +169,26 @@ def test_a_batch_is_its_requests() -> None:
         alone = sieve.run(ask(1, [exclude]), n=4).slate
         mine = together.item[together.indptr[q] : together.indptr[q + 1]]
         assert list(alone.item) == list(mine)
+
+
+def test_fusion_reads_channels_through_both_stages_and_does_without_one_that_fails() -> None:
+    fusion = Fusion("rank(like) + 10 / rank(a)", ["like"], channels=["a"])  # low likes, then a's
+    sieve = cascade(
+        {"a": Listed([3, 1]), "b": Listed([6, 5, 4, 2])},
+        config=config(keep=3, a={}, b={}),
+        rank=ByItem(),
+        fusion=Value(fusion, {}),
+    )
+    # a's places: 3 first, 1 second, the others share 4.5; likes' places: 6 first, 1 last
+    out = sieve.run(ask(), n=3)
+    assert list(out.preranked.item) == [3, 1, 2]  # 4 + 10, 6 + 5, 5 + 10 / 4.5
+    assert list(out.slate.item) == [3, 1, 2]
+    sieve = cascade(
+        {"a": Broken([]), "b": Listed([6, 5, 4, 2])}, rank=ByItem(), fusion=Value(fusion, {})
+    )
+    out = sieve.run(ask(), n=3)
+    assert list(out.slate.item) == [2, 4, 5]
+    assert out.degraded == ["recall:a: ConnectionError: index is gone"]
 
 
 def test_a_failing_channel_degrades_the_answer_visibly() -> None:

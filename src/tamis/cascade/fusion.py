@@ -298,21 +298,31 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
 
     What is no number stands last.
     """
-    score = np.broadcast_to(np.asarray(score, np.float64), (int(indptr[-1]),))
+    n = int(indptr[-1])
+    score = np.broadcast_to(np.asarray(score, np.float64), (n,))
     score = np.where(np.isnan(score), -np.inf, score)
-    sizes = np.diff(indptr)
-    query = np.repeat(np.arange(len(sizes)), sizes)
-    alone = len(sizes) == 1  # one request: nothing to keep apart
-    order = np.argsort(-score, kind="stable") if alone else np.lexsort((-score, query))
-    ordered, of = score[order], query[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1])
+    out = np.empty(n, np.float64)
+    if not n:
+        return out
+    if len(indptr) == 2:  # one request: nothing to keep apart
+        order, begin = np.argsort(-score, kind="stable"), None
+        new = _changes(score[order])
+    else:
+        query = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        order, begin = np.lexsort((-score, query)), indptr[query]
+        new = _changes(score[order]) | _changes(query)
     first = np.flatnonzero(new)
-    last = np.append(first[1:], len(order)) - 1
-    mean = (first + last) / 2 + 1 - indptr[of[first]]
-    out = np.empty(len(order), np.float64)
-    out[order] = np.repeat(mean, last - first + 1)
+    equal = np.diff(first, append=n)
+    place = first + (equal + 1) / 2
+    if begin is not None:
+        place -= begin[first]
+    out[order] = np.repeat(place, equal)
     return out
+
+
+def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """(n,) where a value differs from the one before it; the first does."""
+    return np.concatenate([[True], ordered[1:] != ordered[:-1]])
 
 
 def _filled(given: Float64, value: float) -> Float64:
