@@ -86,11 +86,11 @@ class SequenceSettings(ChannelSettings):
     earlier, see `patience`."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
     """Passes when it starts from a former version's weights."""
-    patience: Annotated[int, Field(ge=1)] = 5
+    patience: Annotated[int, Field(ge=1)] = 10
     """Looks at the held-out events without a better NDCG@10 before the fit stops."""
     evaluate_every: Annotated[int, Field(ge=1)] = 2
     """Epochs between two looks; more where so few epochs are less than 25 steps."""
-    held_out: Annotated[int, Field(ge=0)] = 4000
+    held_out: Annotated[int, Field(ge=0)] = 20_000
     """Users whose last event is held out to stop by (a fifth of those with 3 events or more at
     most), where the caller gives no validation set; of a given one, the most that are asked.
     0 = no stop: all `epochs` are run."""
