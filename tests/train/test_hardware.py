@@ -22,7 +22,7 @@ def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's mallopt; a no-op elsewhere")
 def test_freed_memory_is_kept_for_a_while():
     with kept_memory():
         kept = min(faults() for _ in range(8))  # the first ones are new

@@ -143,8 +143,8 @@ class Fusion:
         """The value (n,) of every candidate; what cannot be computed (log 0, 1/0) is not finite.
 
         values: the predictions, items' columns and channels' scores (NaN where a channel has not
-        recalled the candidate) that it uses, (n,) each. indptr: where each
-        request's candidates begin, for ranks; None = all are of one request.
+        recalled the candidate) that it uses, (n,) each. indptr: where each request's candidates
+        begin, for ranks; None = all are of one request.
         """
         n = len(next(iter(values.values()))) if values else 0
         whole = np.array([0, n], np.int64) if indptr is None else indptr
@@ -240,23 +240,27 @@ class Fusion:
         return _Part(lambda on: ranks(step(on), on.indptr), ranges.RANK, True)
 
     def _default(self, node: Call) -> _Part:
-        """`default(column, number)`: what an item without a value counts as."""
+        """`default(column, number)`: what an item without a value counts as, or one that a channel
+        has not recalled."""
         name, number = node.args
         sign = -1.0 if isinstance(number, Negative) else 1.0
         inner = number.inner if isinstance(number, Negative) else number
         if not isinstance(name, Name) or not isinstance(inner, Number):
             text = "default takes an item's column and a number, like default(price, 1)"
             raise ExpressionError(node.column, text)
-        if score := self._score(name):
-            given_to = score.step
-            return _Part(lambda on: _filled(given_to(on), sign * inner.value), ranges.ANY, True)
-        if name.name not in self._columns:
-            raise self._unknown(name, name.name)
-        self.columns.add(name.name)
-        value, column = sign * inner.value, _column(name.name)
-        low, high = self._columns[name.name]
-        between = (min(low, value), max(high, value))
-        return _Part(lambda on: _filled(column(on), value), between, True)
+        value, given = sign * inner.value, self._score(name)
+        if given is None:
+            if name.name not in self._columns:
+                raise self._unknown(name, name.name)
+            self.columns.add(name.name)
+            given = _Part(_column(name.name), self._columns[name.name], True)
+        step, (low, high) = given.step, given.range
+
+        def filled(on: _Columns) -> Float64:
+            known = step(on)
+            return np.where(np.isnan(known), value, known)
+
+        return _Part(filled, (min(low, value), max(high, value)), True)
 
     def _score(self, node: Node) -> _Part | None:
         """A channel's score, NaN where it has not recalled a candidate."""
@@ -323,10 +327,6 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
 def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     """(n,) where a value differs from the one before it; the first does."""
     return np.concatenate([[True], ordered[1:] != ordered[:-1]])
-
-
-def _filled(given: Float64, value: float) -> Float64:
-    return np.where(np.isnan(given), value, given)
 
 
 def _column(name: str) -> Callable[[_Columns], Float64]:
