@@ -246,8 +246,10 @@ class Fusion:
         sign = -1.0 if isinstance(number, Negative) else 1.0
         inner = number.inner if isinstance(number, Negative) else number
         if not isinstance(name, Name) or not isinstance(inner, Number):
-            text = "default takes an item's column and a number, like default(price, 1)"
-            raise ExpressionError(node.column, text)
+            raise ExpressionError(
+                node.column,
+                "default takes an item's column or a channel and a number, like default(price, 1)",
+            )
         value, given = sign * inner.value, self._score(name)
         if given is None:
             if name.name not in self._columns:
