@@ -88,16 +88,22 @@ def one_seed(suite: Suite, name: str, seed: int, given: argparse.Namespace) -> R
 
 
 def summary(name: str, runs: list[Result], seconds: float) -> Result:
-    """The line of JSON: means, standard deviations (0 of one seed), protocol, time."""
-    keys = [key for key in runs[0]["metrics"] if all(key in run["metrics"] for run in runs)]
-    values = {key: [run["metrics"][key] for run in runs] for key in keys}
+    """The line of JSON: means, standard deviations (0 of one seed), protocol, time.
+
+    What the first seed alone measures (other libraries, which take most of a line's time) has no
+    standard deviation.
+    """
+    values = {
+        key: [run["metrics"][key] for run in runs if key in run["metrics"]]
+        for key in runs[0]["metrics"]
+    }
     return {
         "name": name,
         "metrics": {key: _short(fmean(v)) for key, v in values.items()},
         "protocol": runs[0]["protocol"],
         "seconds": round(seconds, 1),
         "seeds": len(runs),
-        "sd": {key: _short(_spread(v)) for key, v in values.items()},
+        "sd": {key: _short(_spread(v)) for key, v in values.items() if len(v) == len(runs)},
         "peak_mb": round(max(run["peak_mb"] for run in runs)),
     }
 
@@ -141,7 +147,7 @@ def table(results: list[Result]) -> Table:
             continue
         sd = result["sd"]
         cells = [
-            f"{key} –" if value is None else f"{key} {value:g}" + _plus(sd[key])
+            f"{key} –" if value is None else f"{key} {value:g}" + _plus(sd.get(key, 0.0))
             for key, value in result["metrics"].items()
         ]
         row = [str(result["seeds"]), f"{result['seconds']:,.0f}", f"{result['peak_mb']:,}"]

@@ -54,13 +54,15 @@ def tables(suite: str, results: dict[str, dict[str, Any]]) -> str:
 
 
 def figure(result: dict[str, Any], key: str) -> str:
-    """The mean, with its standard deviation where there is more than one seed; – where unknown."""
-    mean, sd = result["metrics"].get(key), result["sd"].get(key, 0.0)
+    """The mean, with its standard deviation where more than one seed measured it; – if unknown."""
+    mean, sd = result["metrics"].get(key), result["sd"].get(key)
     if mean is None:
         return "–"
     many = abs(mean) >= 10
     told = f"{mean:,.1f}" if many else f"{mean:.4f}"
-    return told + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}") * (result["seeds"] > 1)
+    if sd is None or result["seeds"] == 1:
+        return told
+    return told + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}")
 
 
 if __name__ == "__main__":

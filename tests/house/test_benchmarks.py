@@ -68,6 +68,17 @@ def test_the_summary_is_the_mean_over_the_seeds(harness):
     assert harness.summary("x", runs[:1], 1)["sd"] == {"hit@10": 0.0, "users_per_second": 0.0}
 
 
+def test_what_the_first_seed_alone_measured_has_no_deviation(harness):
+    runs = [
+        {"metrics": {"auc": 0.5, "auc_rechub": 0.4}, "protocol": "p", "peak_mb": 1},
+        {"metrics": {"auc": 0.7}, "protocol": "p", "peak_mb": 1},
+    ]
+    told = harness.summary("x", runs, 1)
+    assert told["metrics"] == {"auc": 0.6, "auc_rechub": 0.4}
+    assert list(told["sd"]) == ["auc"]
+    assert harness.table([told]).row_count == 1
+
+
 def test_what_is_not_finite_is_null(harness):
     runs = [{"metrics": {"s": value}, "protocol": "p", "peak_mb": 1} for value in (2.0, np.inf)]
     told = harness.summary("x", runs, 1)
