@@ -1,12 +1,14 @@
 """Features guessed from tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from tamis.events import Dataset, Events, Table
 from tamis.features import FeatureSpace, default_features
-from tamis.schema import Behaviour, DenseFeat, ProjectConfig, SparseFeat, VarLenSparseFeat
+from tamis.schema import Behaviour, DenseFeat, ProjectConfig, Side, SparseFeat, VarLenSparseFeat
 
 N = 200
 
@@ -87,6 +89,22 @@ def test_the_declared_separator_splits_categories(data):
     found = {f.name: f for f in default_features(data, project(" "))}
     assert isinstance(found["kind"], VarLenSparseFeat)
     assert found["kind"].separator == " "
+
+
+@pytest.mark.parametrize(
+    ("days", "shown", "taken"), [(3, True, True), (1, True, False), (3, False, False)]
+)
+def test_the_hour_is_taken_from_impressions_of_days(data, days, shown, taken):
+    time = np.linspace(0, days * 86_400_000, 50, endpoint=False).astype(np.int64)
+    behaviours = (Behaviour(name="show", impression=shown), data.behaviours[1])
+    behaviour = (np.arange(50) % 2).astype(np.uint8)
+    events = replace(data.events, time=time, arrival=time, behaviour=behaviour)
+    log = replace(data, events=events, behaviours=behaviours)
+    config = project(" ")
+    features = default_features(log, config)
+    assert ("hour" in {f.name for f in features}) == taken
+    space = FeatureSpace.fit(log, features, config=config)
+    assert [c.side for c in space.layout.ids if c.name == "hour"] == [Side.CONTEXT] * taken
 
 
 def test_what_is_guessed_can_be_fitted(data):

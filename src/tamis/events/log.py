@@ -126,6 +126,11 @@ class Dataset:
         """(n,) events after which an item counts as seen by the user (all but impressions)."""
         return np.array([not b.impression for b in self.behaviours])[self.events.behaviour]
 
+    @cached_property
+    def has_impressions(self) -> bool:
+        """Whether the log says what was shown."""
+        return not bool(self.seen.all())
+
     def as_of(self, time: int) -> Dataset:
         """What was known at `time` (ms): events that had arrived strictly before it."""
         return replace(self, events=self.events.take(self.events.arrival < time))

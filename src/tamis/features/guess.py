@@ -11,15 +11,17 @@ from tamis.schema import DenseFeat, Feature, ProjectConfig, Side, SparseFeat, Va
 _SEPARATORS = ("|", ";", ",")
 _FEW = 64
 """Integers with at most as many distinct values are taken as codes."""
+_DAYS_MS = 2 * 86_400_000
+"""The hour says something about the day where the log has seen it twice."""
 
 
 def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
-    """Ids, the tables' columns by their type and number of distinct values, and the positives.
+    """Ids, the tables' columns by type and number of distinct values, the positives, the hour.
 
     Text with few distinct values → SparseFeat; lists and separated text → VarLenSparseFeat;
     numbers → DenseFeat (log1p where skewed); titles, free text and constant columns are left out.
-    The history of positives shares the items' table. The hour of the moment is not guessed: where
-    a ranker is trained by replays at a few cuts, it would only name the cut.
+    The history of positives shares the items' table. The hour of the moment is taken where the log
+    has impressions of days: a ranker trained by replays at a few cuts would learn the cuts' hours.
     """
     taken = {"item_id", "user_id"}
     features: list[Feature] = []
@@ -41,6 +43,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     if positive:
         name = next(n for n in ("liked", "positives", "history of positives") if n not in taken)
         features.append(VarLenSparseFeat(name=name, history=positive, shares="item_id", max_len=50))
+    if "hour" not in taken and data.has_impressions and np.ptp(data.events.time) >= _DAYS_MS:
+        features.append(SparseFeat(name="hour", side=Side.CONTEXT))
     return features
 
 

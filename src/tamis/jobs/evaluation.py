@@ -42,7 +42,7 @@ from tamis.events import UNKNOWN, Dataset, item_categories, read_dataset
 from tamis.features import Histories
 from tamis.jobs.agreement import agreement
 from tamis.jobs.project import Project
-from tamis.jobs.replay import candidate_labels, has_impressions, impression_window
+from tamis.jobs.replay import candidate_labels, impression_window
 from tamis.jobs.scored import scored_blocks
 from tamis.jobs.steps import Steps
 from tamis.jobs.task_judge import TaskJudge
@@ -136,7 +136,7 @@ class _Judge:
         self.config = recommender.parts.config
         # By the version's own declaration and rows: both may have changed since it was trained.
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
-        self.shown = has_impressions(self.data)
+        self.shown = self.data.has_impressions
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until

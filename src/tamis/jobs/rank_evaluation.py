@@ -21,7 +21,6 @@ from tamis.jobs.project import Project
 from tamis.jobs.replay import (
     REPLAY_USERS,
     Replay,
-    has_impressions,
     impression_window,
     replay_window,
 )
@@ -78,7 +77,7 @@ class _Judge:
         self.config = self.parts.config
         steps.begin("read the tables")
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
-        self.shown = has_impressions(self.data)
+        self.shown = self.data.has_impressions
         self.cut = recommender.manifest.data_until
         self.tasks = tasks_of(self.config)
         self.models = {"rank": self.parts.rank}

@@ -39,12 +39,6 @@ class Replay:
     """Users (of a replay) or impressions of the window beyond what one window may bring."""
 
 
-def has_impressions(data: Dataset) -> bool:
-    """Whether the log says what was shown."""
-    codes = [k for k, b in enumerate(data.behaviours) if b.impression]
-    return bool(codes) and bool(np.isin(data.events.behaviour, codes).any())
-
-
 def replay_window(
     config: ProjectConfig,
     data: Dataset,

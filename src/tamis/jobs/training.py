@@ -44,7 +44,6 @@ from tamis.jobs.project import Project
 from tamis.jobs.replay import (
     REPLAY_USERS,
     Replay,
-    has_impressions,
     impression_window,
     join,
     replay_window,
@@ -184,7 +183,7 @@ class Trainer:
             self.windows = windows(self.config.split, self.data.events)
             self.test_cut = test_cut(self.config.split, self.data.events)
             self.histories = Histories.of(self.data)
-            self.impressions = has_impressions(self.data)
+            self.impressions = self.data.has_impressions
 
     def _wanted_vectors(self) -> Vectors | None:
         """Of which channel the pre-ranker reads the vectors."""

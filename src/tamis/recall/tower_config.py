@@ -60,8 +60,8 @@ class TwoTowerConfig(ChannelSettings):
     similarity: Literal["cosine", "inner"] = "cosine"
     """Of the vectors; inner: the plain product, without unit length."""
     temperature: Annotated[float, Field(gt=0)] | None = None
-    """logit = similarity / temperature; None = 0.1, 0.07 where the log has no order, and 1 for the
-    inner product."""
+    """logit = similarity / temperature; None = 0.1, 0.07 where the log has no order, 0.05 for gbce,
+    whose sigmoid must tell one item from thousands, and 1 for the inner product."""
     start: Literal["spectral", "random"] = "spectral"
     """Items' embeddings to begin with. spectral: a decomposition of who likes what, a closed form
     that costs seconds (see `tamis.recall.spectral`)."""
@@ -177,13 +177,19 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
         c.learning_rate or (0.005 if split else 0.003),
         loss,
-        c.temperature or (1.0 if c.similarity == "inner" else 0.07 if split else 0.1),
+        c.temperature or _temperature(c, loss, split),
         frozenset(learn),
         c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
         _mix(c, per_positive or loss == "gbce"),
         split,
         split and c.epochs is None,
     )
+
+
+def _temperature(c: TwoTowerConfig, loss: Loss, orderless: bool) -> float:
+    if c.similarity == "inner":
+        return 1.0
+    return 0.05 if loss == "gbce" else 0.07 if orderless else 0.1
 
 
 def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
