@@ -99,6 +99,8 @@ def test_the_hour_is_taken_from_impressions_of_days(data, days, shown, taken):
     behaviours = (Behaviour(name="show", impression=shown), data.behaviours[1])
     behaviour = (np.arange(50) % 2).astype(np.uint8)
     events = replace(data.events, time=time, arrival=time, behaviour=behaviour)
+    if days == 1:  # what people did without being shown anything goes back further
+        time[1] -= 9 * 86_400_000
     log = replace(data, events=events, behaviours=behaviours)
     config = project(" ")
     features = default_features(log, config)

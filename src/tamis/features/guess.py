@@ -11,8 +11,8 @@ from tamis.schema import DenseFeat, Feature, ProjectConfig, Side, SparseFeat, Va
 _SEPARATORS = ("|", ";", ",")
 _FEW = 64
 """Integers with at most as many distinct values are taken as codes."""
-_DAYS_MS = 2 * 86_400_000
-"""The hour says something about the day where the log has seen it twice."""
+_TWO_DAYS_MS = 2 * 86_400_000
+"""What impressions must span for the hour to say more than the day."""
 
 
 def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
@@ -20,8 +20,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
 
     Text with few distinct values → SparseFeat; lists and separated text → VarLenSparseFeat;
     numbers → DenseFeat (log1p where skewed); titles, free text and constant columns are left out.
-    The history of positives shares the items' table. The hour of the moment is taken where the log
-    has impressions of days: a ranker trained by replays at a few cuts would learn the cuts' hours.
+    The history of positives shares the items' table. The hour of the moment is taken where
+    impressions span two days: a ranker trained by replays at a few cuts would learn their hours.
     """
     taken = {"item_id", "user_id"}
     features: list[Feature] = []
@@ -43,7 +43,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     if positive:
         name = next(n for n in ("liked", "positives", "history of positives") if n not in taken)
         features.append(VarLenSparseFeat(name=name, history=positive, shares="item_id", max_len=50))
-    if "hour" not in taken and data.has_impressions and np.ptp(data.events.time) >= _DAYS_MS:
+    shown = data.events.time[~data.seen]
+    if "hour" not in taken and len(shown) and np.ptp(shown) >= _TWO_DAYS_MS:
         features.append(SparseFeat(name="hour", side=Side.CONTEXT))
     return features
 
