@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Recommender
 from tamis.jobs import demo, simulate, train
+from tamis.service import Recommender
 
 BUILD = Path(__file__).parent.parent / "build" / "bench"
 WARM_UP = 50

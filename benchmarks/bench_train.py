@@ -23,7 +23,7 @@ from benchmarks.places import BUILD, ROOT
 from rich.console import Console
 from rich.table import Table
 
-from tamis.events import materialise
+from tamis.datasets import materialise
 
 PEERS = ("recbole", "deepctr", "rechub")
 LARGE = 2_000_000

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tamis.cascade import registry
-from tamis.rank.backbone import BackboneConfig
+from tamis.rank._network import BackboneConfig
+from tamis.service import registry
 from tamis.train import EstimatorConfig
 
 DOCS = Path(__file__).parent

@@ -8,7 +8,7 @@ import torch
 from common import BATCH, DIM, HIDDEN, RATE, SINGLE, Stopwatch, arguments, auc, split
 from histories import ATTENTION, LAST
 
-from tamis.events import Table, dataset_from_frame
+from tamis.data import Table, dataset_from_frame
 from tamis.features import Block, FeatureSpace, Histories, Layout, Rows
 from tamis.rank import DIN
 from tamis.schema import SparseFeat, VarLenSparseFeat

@@ -6,9 +6,9 @@ import polars as pl
 import torch
 from common import BATCH, CROSSES, DIM, HIDDEN, SINGLE, Stopwatch, arguments, auc, coded, split
 
-from tamis.cascade import registry
 from tamis.features import Block, IdColumn, Layout, Rows, TableRange
 from tamis.schema import Side, SparseFeat, VarLenSparseFeat
+from tamis.service import registry
 
 given = arguments()
 torch.set_num_threads(given.threads)

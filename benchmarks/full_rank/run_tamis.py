@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from tamis.cascade import Ragged
+from tamis.data import Ragged
 from tamis.evaluate import full_rank
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from common import NEIGHBOURS, TOP, arguments, measure, peak_mb
 
 from tamis.cascade import at_end
-from tamis.events import Dataset, Events, Table
+from tamis.data import Dataset, Events, Table
 from tamis.recall import ItemCF
 from tamis.schema import Behaviour
 

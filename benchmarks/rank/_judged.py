@@ -12,10 +12,11 @@ import tomlkit
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind
-from tamis.cascade import Hydrate, Recommender, raw_numbers
-from tamis.events import Dataset, read_dataset
+from tamis.cascade import Hydrate, raw_numbers
+from tamis.cascade.replay import Replay, impression_window
+from tamis.data import Dataset, read_dataset
 from tamis.features import Histories, OfflineStatistics
-from tamis.jobs.replay import Replay, impression_window
+from tamis.service import Recommender
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tamis.rank.backbone import Network
+from tamis.rank._network import Network
 
 
 class Naive(nn.Module):

@@ -19,7 +19,7 @@ from benchmarks import peers
 from benchmarks.ctr import common
 from benchmarks.rank import BUILD, ROOT, there
 
-from tamis.events import materialise
+from tamis.datasets import materialise
 
 PROTOCOL = (
     "rating 3 dropped, 4 and 5 are 1; 8:1:1 by RandomState(42).permutation; user, item, gender, "

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.rank import BUILD, ROOT, there
 
-from tamis.events import materialise
+from tamis.datasets import materialise
 
 EPOCHS = 10
 PROTOCOL = (

@@ -15,10 +15,11 @@ import torch
 from benchmarks.rank import BUILD, peak_mb, there
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Candidates, Queries, Recommender
+from tamis.cascade import Candidates, Queries
+from tamis.evaluate.prerank_agreement import agreement
 from tamis.features import Rows
 from tamis.jobs import simulate, train
-from tamis.jobs.agreement import agreement
+from tamis.service import Recommender
 
 PROTOCOL = (
     "`tamis simulate` (200,000 items, 50,000 users, 30 days), `tamis train` with the ranker deepfm "

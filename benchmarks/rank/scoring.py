@@ -13,9 +13,8 @@ from benchmarks.rank._naive import Naive
 from numpy.typing import NDArray
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.rank import MMoE
-from tamis.rank.backbone import Network
-from tamis.rank.engine import Gather, RequestNetwork
+from tamis.rank import Gather, MMoE, RequestNetwork
+from tamis.rank._network import Network
 from tamis.schema import Side
 
 PROTOCOL = (

@@ -17,17 +17,9 @@ from benchmarks.places import (
     there,
 )
 
-from tamis.events import (
-    Dataset,
-    Holdout,
-    at_least,
-    carve,
-    given,
-    leave_one_out,
-    materialise,
-    read_interactions,
-    read_pairs,
-)
+from tamis.data import Dataset
+from tamis.datasets import at_least, materialise, read_interactions, read_pairs
+from tamis.splitting import Holdout, carve, given, leave_one_out
 
 __all__ = [
     "BUILD",

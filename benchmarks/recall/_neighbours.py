@@ -9,8 +9,9 @@ from typing import Any
 
 from benchmarks.recall import gowalla, peak_mb
 
+from tamis.data import Dataset
 from tamis.evaluate import judge_channel
-from tamis.events import Dataset, carve
+from tamis.splitting import carve
 
 PROTOCOL = (
     "given train and test files; options chosen on a tenth of every user's training items, then "

@@ -8,7 +8,7 @@ from typing import Any
 
 from tamis.cascade import FitContext, valid_of
 from tamis.evaluate import judge_channel
-from tamis.events import Holdout
+from tamis.splitting import Holdout
 
 PROTOCOL = (
     "strict leave-one-out: trained on all but each user's last two events, stopped by NDCG@10 of "

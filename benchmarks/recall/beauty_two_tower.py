@@ -11,8 +11,8 @@ from benchmarks.recall import beauty, leave_out
 
 from tamis.cascade import FitContext, valid_of
 from tamis.evaluate import judge_channel
-from tamis.events import Holdout
 from tamis.recall import TwoTower
+from tamis.splitting import Holdout
 
 PROTOCOL = (
     "leave-one-out, strict: the validation item is not trained on, but is part of the history when "

@@ -14,12 +14,15 @@ import numpy as np
 from benchmarks.recall import BUILD, MissingDataError, notes
 
 from tamis.cascade import FitContext, Queries
+from tamis.cascade.query_batches import at_end
+from tamis.data import Dataset
+from tamis.datasets import materialise, read_interactions
 from tamis.evaluate import hit, ndcg, recall
-from tamis.events import Dataset, Holdout, leave_one_out, materialise, read_interactions
 from tamis.index import VectorIndex
 from tamis.recall import DeepRetrieval, TwoTower
-from tamis.recall.interactions import Int32, at_end
+from tamis.runtime import Int32
 from tamis.schema import ConfigError
+from tamis.splitting import Holdout, leave_one_out
 
 PROTOCOL = (
     "leave-one-out, strict, of the ratings of 4 and more; all items ranked, rated ones masked; one "

@@ -16,10 +16,11 @@ import numpy as np
 from benchmarks.recall import foursquare, peak_mb
 
 from tamis.cascade import Channel, FitContext
+from tamis.data import Dataset
 from tamis.evaluate import Judged, judge_channel
-from tamis.events import Dataset, Holdout, by_time
 from tamis.recall import Geohash, Hot
 from tamis.schema import TableConfig
+from tamis.splitting import Holdout, by_time
 
 PROTOCOL = (
     "global time split, cut at 0.9 of the check-ins; asked for: each known user's first check-in "

@@ -15,8 +15,8 @@ from benchmarks.recall import gowalla, peak_mb
 
 from tamis.cascade import FitContext, valid_of
 from tamis.evaluate import judge_channel
-from tamis.events import carve
 from tamis.recall import EASE
+from tamis.splitting import carve
 
 PROTOCOL = (
     "given train and test files; λ chosen on a tenth of every user's training items, then fitted "

@@ -20,8 +20,8 @@ from benchmarks.recall._neighbours import chosen
 from benchmarks.recall.gowalla_itemcf import SIMILARITY
 
 from tamis.evaluate import figures
-from tamis.events import Holdout
 from tamis.recall import ItemCF
+from tamis.splitting import Holdout
 
 HERE = ROOT / "benchmarks" / "itemcf"
 PROTOCOL = (

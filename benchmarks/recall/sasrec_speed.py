@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.recall import ROOT, beauty, leave_out
 
-from tamis.events import Holdout
+from tamis.splitting import Holdout
 
 HERE = ROOT / "benchmarks" / "sasrec"
 PROTOCOL = (

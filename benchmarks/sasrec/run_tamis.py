@@ -8,8 +8,9 @@ import torch
 from common import BATCH, BLOCKS, DIM, DROPOUT, HEADS, LENGTH, RATE, arguments, report, sequences
 
 from tamis.cascade import FitContext, valid_of
-from tamis.events import dataset_from_frame, leave_one_out
+from tamis.data import dataset_from_frame
 from tamis.recall import SASRec
+from tamis.splitting import leave_one_out
 
 given = arguments()
 
@@ -50,7 +51,7 @@ if given.reach:
     class Reached(Exception):  # noqa: N818
         """The fit has got where it should."""
 
-    from tamis.recall import sequence_model
+    from tamis.recall.sequence import _network as sequence_model
 
     judge = sequence_model.NextItem.evaluate
 

@@ -21,7 +21,7 @@ from common import (
 
 from tamis import SparseFeat, TwoTower, VarLenSparseFeat
 from tamis.cascade import FitContext, at_end
-from tamis.events import Table, dataset_from_frame
+from tamis.data import Table, dataset_from_frame
 
 given = arguments()
 

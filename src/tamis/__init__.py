@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tamis._version import __version__
 from tamis.schema import DenseFeat, SparseFeat, TamisError, VarLenSparseFeat
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tamis.rank import DeepFM
     from tamis.recall import EASE, Hot, ItemCF, TwoTower
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Project": "tamis.jobs",

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from tamis.cascade import Candidates, Fusion, value_of
 from tamis.cascade.fusion import ranks
-from tamis.events import Table
+from tamis.data import Table
 from tamis.schema import ConfigError, parse_config
 
 P = {"click": np.array([0.5, 0.2], np.float32), "like": np.array([0.1, 0.4], np.float32)}

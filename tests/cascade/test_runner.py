@@ -9,19 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tamis.cascade import (
-    Candidates,
-    Cascade,
-    Fusion,
-    History,
-    Queries,
-    Ragged,
-    Recalled,
-    Retrieval,
-    Value,
-)
+from tamis.cascade import Candidates, Cascade, Fusion, Queries, Recalled, Retrieval, Value
 from tamis.cascade.tracing import trace
-from tamis.features import Block, Layout, Rows
+from tamis.data import Ragged
+from tamis.features import Block, History, Layout, Rows
 from tamis.schema import CascadeConfig, StageError
 
 

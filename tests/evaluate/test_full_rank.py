@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Ragged
+from tamis.data import Ragged
 from tamis.evaluate import full_rank, hit, mean, mrr, ndcg, recall
 from tamis.evaluate import full_rank as function
 from tamis.schema import ConfigError, DataError

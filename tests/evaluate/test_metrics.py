@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from tamis.cascade import Ragged
+from tamis.data import Ragged
 from tamis.evaluate import metrics
 from tamis.schema import StageError
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Ragged
+from tamis.data import Ragged
 from tamis.evaluate import STAGES, StageRecord, lost_at, stage_loss
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.events import Dataset, Events, Table
+from tamis.data import Dataset, Events, Table
 from tamis.features import FeatureSpace, default_features
 from tamis.schema import Behaviour, DenseFeat, ProjectConfig, Side, SparseFeat, VarLenSparseFeat
 

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.events import Dataset, Events, Table
-from tamis.features import Histories, History, Ragged
+from tamis.data import Dataset, Events, Ragged, Table
+from tamis.features import Histories, History
 from tamis.schema import Behaviour
 
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from tamis.events import Dataset, Events, Table
+from tamis.data import Dataset, Events, Table
 from tamis.features import FeatureSpace, Histories, History, OfflineStatistics, OnlineStatistics
 from tamis.schema import Behaviour, ConfigError, DenseFeat, Side, SparseFeat, VarLenSparseFeat
 

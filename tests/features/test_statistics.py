@@ -4,10 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.events import Dataset, Events, Table
+from tamis.data import Dataset, Events, Table
 from tamis.features import OfflineStatistics, OnlineStatistics, Recipes
+from tamis.features._counting_kernels import NEVER
 from tamis.features.rates import Rate, fit_beta, fit_mean, rates_of, value_groups
-from tamis.features.windows import NEVER, OfflineCounts, OnlineCounts
+from tamis.features.windows import OfflineCounts, OnlineCounts
 from tamis.schema import Behaviour, ConfigError
 
 DAY, HOUR, MINUTE = 86_400_000, 3_600_000, 60_000

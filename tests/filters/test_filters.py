@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tamis.cascade import Candidates, Filter, FitContext, History, Queries, Ragged
-from tamis.events import Dataset, Events, Table
+from tamis.cascade import Candidates, Filter, FitContext, Queries
+from tamis.data import Dataset, Events, Ragged, Table
+from tamis.features import History
 from tamis.filters import AttributeFilter, AvailableFilter, RequestFilter, SeenFilter
 from tamis.schema import Behaviour, ConfigError, NotFittedError, StageError
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Candidates, FitContext, History, Queries, Ragged, registry
-from tamis.events import Dataset, Events, Table
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Events, Ragged, Table
+from tamis.features import History
 from tamis.filters import (
     AgeLimitFilter,
     BlockedFilter,
@@ -25,6 +26,7 @@ from tamis.schema import (
     StageError,
     TableConfig,
 )
+from tamis.service import registry
 from tamis.testing import check_filter
 
 DAY = 86_400_000

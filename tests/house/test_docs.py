@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
-from tamis.cascade import registry
 from tamis.cli.app import app
+from tamis.service import registry
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")

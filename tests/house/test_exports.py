@@ -48,7 +48,7 @@ def test_no_room_shadows_the_standard_library() -> None:
     assert not top & sys.stdlib_module_names, f"rename: {top & sys.stdlib_module_names}"
 
 
-OPEN_TO_ALL = {"tamis.cascade.registry"}
+OPEN_TO_ALL = {"tamis.service.registry"}
 """Files that are pages of their own: finding stages."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.cascade import registry
+from tamis.service import registry
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROOMS = ("recall", "prerank", "rank")

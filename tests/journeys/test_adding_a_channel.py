@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tamis.cascade import FitContext, registry
+from tamis.cascade import FitContext
+from tamis.cascade.query_batches import at_end
 from tamis.cli.app import app
-from tamis.recall.interactions import at_end
 from tamis.schema import ChannelConfig, ConfigError
+from tamis.service import registry
 from tamis.testing import two_clans
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-channel.md"

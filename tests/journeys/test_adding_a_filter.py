@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis.cascade import Candidates, FitContext, registry
-from tamis.recall.interactions import at_end
+from tamis.cascade import Candidates, FitContext
+from tamis.cascade.query_batches import at_end
 from tamis.schema import ConfigError, StageConfig
+from tamis.service import registry
 from tamis.testing import two_clans
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-filter.md"

@@ -7,17 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tamis.events import (
-    Dataset,
-    Finding,
-    Rejects,
-    examine,
-    guess_config,
-    read_dataset,
-    windows,
-    write_guess,
-)
+from tamis.data import Dataset, Rejects, read_dataset
+from tamis.onboarding import Finding, examine, guess_config, write_guess
 from tamis.schema import ConfigError, DataError, load_config
+from tamis.splitting import windows
 
 START, DAY = 1_600_000_000, 86_400
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Recommender
+from tamis.service import Recommender
 
 
 def answers(version, users: list[str]):

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.cascade import registry
+from tamis.service import registry
 
 USERS, ITEMS, NEW = 60, 75, 9
 """The last NEW items are published at the log's end and have been liked by a few users only."""

@@ -13,8 +13,8 @@ from litestar.testing import TestClient
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Parts, Recommender
 from tamis.serve import create_app
+from tamis.service import Parts, Recommender
 from tamis.stores import Side, open_recall
 from tamis.stores.redis import REST
 from tamis.testing import redis_server

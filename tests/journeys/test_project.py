@@ -17,7 +17,7 @@ import pytest
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Recommender
+from tamis.service import Recommender
 
 FIGURES = {"ndcg@10", "hit@10", "recall@50"}
 LOSSES = {"not_recalled", "filtered", "prerank_cut", "rank_cut", "rerank_displaced", "shown"}

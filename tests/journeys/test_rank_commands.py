@@ -8,7 +8,7 @@ import pytest
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Parts
+from tamis.service import Parts
 
 
 def shutil_copy(project, tmp_path):

@@ -11,11 +11,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import tamis
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Recommender
+from tamis.cascade.replay import impression_window
+from tamis.evaluate.scored_rows import scored_blocks
 from tamis.features import Histories
-from tamis.jobs.evaluation import IMPRESSIONS, in_rows_of
-from tamis.jobs.replay import impression_window
-from tamis.jobs.scored import scored_blocks
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.service import Recommender
 
 MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}
 

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tamis.cascade import FitContext, registry
-from tamis.recall import BaseChannel, ChannelSettings, Hot
-from tamis.recall.base import nothing
-from tamis.schema import ChannelConfig
+from tamis.cascade import FitContext
+from tamis.recall import BaseChannel, Hot
+from tamis.recall._common.channel import nothing
+from tamis.schema import ChannelConfig, ComponentConfig
+from tamis.service import registry
 from tamis.testing import check_channel, two_clans
 
 CHANNELS = registry.available("recall")
@@ -60,7 +61,7 @@ def test_a_channel_is_documented(name):
 class _Broken(BaseChannel):
     """A channel that breaks one law at a time."""
 
-    Config = ChannelSettings
+    Config = ComponentConfig
     law = ""
 
     def _fit(self, data, context):

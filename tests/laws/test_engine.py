@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import registry
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.rank.backbone import Backbone, BackboneConfig, Network
-from tamis.rank.engine import Engine, RequestNetwork, export
-from tamis.rank.engine.gather import Gather
+from tamis.rank import Engine, RequestNetwork, export
+from tamis.rank._backbone import Backbone
+from tamis.rank._engine.gather import Gather
+from tamis.rank._network import BackboneConfig, Network
 from tamis.schema import Side
+from tamis.service import registry
 
 TABLES = (
     TableRange("user", 0, 9),

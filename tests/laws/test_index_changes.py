@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Ragged
+from tamis.data import Ragged
 from tamis.index import VectorIndex
 from tamis.index.tuning import least_effort
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Embeds, Home, Ragged, registry
+from tamis.cascade import Embeds, Home
+from tamis.data import Ragged
 from tamis.recall import Offline
+from tamis.service import registry
 from tamis.stores import open_recall
 from tamis.testing import CONTEXT, queries_of, two_clans
 

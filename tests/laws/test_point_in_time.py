@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.events import Dataset, Events, Table
+from tamis.data import Dataset, Events, Table
 from tamis.features import Histories, OfflineStatistics, OnlineStatistics, Recipes
-from tamis.features.windows import BUCKETS, NEVER, WINDOWS, OfflineCounts, OnlineCounts
+from tamis.features._counting_kernels import NEVER
+from tamis.features.windows import BUCKETS, WINDOWS, OfflineCounts, OnlineCounts
 from tamis.schema import Behaviour
 
 USERS, ITEMS = 3, 4

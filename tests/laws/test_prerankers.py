@@ -6,9 +6,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tamis.cascade import Scorer, item_column, registry, user_column
+from tamis.cascade import Scorer, item_column, user_column
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
 from tamis.schema import NotFittedError, Side, TrainingError
+from tamis.service import registry
 from tamis.train import auc
 
 PRERANKERS = registry.available("prerank")

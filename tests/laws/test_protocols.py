@@ -7,8 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tamis.cascade import holdout_queries
-from tamis.events import Dataset, Events, Holdout, Table, by_time, carve, leave_one_out
+from tamis.data import Dataset, Events, Table
 from tamis.schema import Behaviour, DataError
+from tamis.splitting import Holdout, by_time, carve, leave_one_out
 
 USERS, ITEMS = 5, 8
 

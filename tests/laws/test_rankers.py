@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Scorer, registry
+from tamis.cascade import Scorer
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.rank.backbone import Backbone, BackboneConfig
+from tamis.rank._backbone import Backbone
+from tamis.rank._network import BackboneConfig
 from tamis.schema import ConfigError, NotFittedError, Side, VersionError
+from tamis.service import registry
 from tamis.train import auc
 
 RANKERS = registry.available("rank")

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from tamis.cascade import FitContext
 from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.prerank import LR
-from tamis.prerank.base import _ranks, taught
+from tamis.prerank._base import _ranks, taught
 from tamis.schema import Side, TaskConfig
 
 LAYOUT = Layout((), (), (DenseColumn("x", Side.CROSS, 0, 1),))

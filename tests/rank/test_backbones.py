@@ -8,7 +8,7 @@ import torch
 
 from tamis.features import Block, IdColumn, Layout, Rows, TableRange
 from tamis.rank import DCN, DNN, FM, LR, DCNv2, FiBiNET, WideDeep
-from tamis.rank.fields import Fields, Shape
+from tamis.rank._fields import Fields, Shape
 from tamis.schema import ConfigError, Side
 from tamis.train import auc
 

@@ -9,8 +9,8 @@ import torch
 from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.nn import GroupedLinear, TaskTowers
 from tamis.rank import PLE, GateReport, MMoE, SharedBottom
-from tamis.rank.experts import Experts, Level, MixtureConfig, gate_weights
-from tamis.rank.fields import Fields, Shape
+from tamis.rank._experts import Experts, Level, MixtureConfig, gate_weights
+from tamis.rank._fields import Fields, Shape
 from tamis.schema import NotFittedError, Side, TaskConfig
 
 WIDTH, GATE = 3, 2

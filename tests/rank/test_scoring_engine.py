@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.rank import DeepFM, DeepFMConfig
-from tamis.rank.engine import export, unsupported
+from tamis.rank import DeepFM, DeepFMConfig, export, unsupported
 from tamis.schema import DenseFeat, MissingExtraError, Side, SparseFeat, TrainingError, VersionError
 
 LAYOUT = Layout(

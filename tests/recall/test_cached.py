@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.cascade import Candidates, FitContext, Home, Queries, Ragged
-from tamis.cascade.query import History
-from tamis.events import Table
+from tamis.cascade import Candidates, FitContext, Home, Queries
+from tamis.data import Ragged, Table
+from tamis.features._lists import History
 from tamis.recall import Cached
 from tamis.schema import ConfigError
 from tamis.testing import two_clans

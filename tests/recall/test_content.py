@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.cascade import FitContext, Ragged
-from tamis.events import Dataset, Table, dataset_from_frame
+from tamis.cascade import FitContext
+from tamis.cascade.query_batches import at_end
+from tamis.data import Dataset, Ragged, Table, dataset_from_frame
 from tamis.recall import Content
-from tamis.recall.content_vectors import content_vectors, usable_columns
-from tamis.recall.interactions import at_end
+from tamis.recall.content._vectors import content_vectors, usable_columns
 from tamis.schema import ConfigError, SparseFeat, TableConfig, VarLenSparseFeat
 
 

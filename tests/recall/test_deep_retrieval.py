@@ -5,14 +5,14 @@ import polars as pl
 import pytest
 import torch
 
-from tamis.cascade import FitContext, Ragged
-from tamis.events import dataset_from_frame
+from tamis.cascade import FitContext
+from tamis.cascade.query_batches import at_end
+from tamis.data import Ragged, dataset_from_frame
 from tamis.index import VectorIndex
 from tamis.recall import DeepRetrieval
-from tamis.recall.interactions import at_end
-from tamis.recall.retrieval_model import PathModel, _codes
-from tamis.recall.retrieval_paths import Evidence, evidence, first_paths, in_line, reassigned
-from tamis.recall.retrieval_search import Tree, best_paths, recall_items
+from tamis.recall.deep_retrieval._network import PathModel, _codes
+from tamis.recall.deep_retrieval._paths import Evidence, evidence, first_paths, in_line, reassigned
+from tamis.recall.deep_retrieval._search import Tree, best_paths, recall_items
 from tamis.schema import ConfigError, TrainingError
 from tamis.testing import check_channel
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.cascade import FitContext, Valid
-from tamis.events.frame import dataset_from_frame
+from tamis.cascade.query_batches import at_end
+from tamis.data.frame import dataset_from_frame
 from tamis.recall import EASE
-from tamis.recall.ease_kernels import sweep
-from tamis.recall.interactions import at_end
+from tamis.recall.ease._kernels import sweep
 from tamis.schema import ConfigError, TrainingError
 from tamis.testing import two_clans
 
@@ -152,7 +152,7 @@ def test_a_choice_is_the_simplest_of_the_best_by_the_validation_set():
             total += f / np.log2(above + 2)
         return total / fresh.sum()
 
-    from tamis.recall.ease_tuning import DECAY
+    from tamis.recall.ease._tuning import DECAY
 
     best = max(DECAY, key=gain)
     channel = EASE(l2=100.0, closeness=1.0).fit(data, context)

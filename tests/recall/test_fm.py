@@ -5,12 +5,12 @@ import polars as pl
 import torch
 
 from tamis.cascade import FitContext
-from tamis.events.frame import dataset_from_frame
+from tamis.cascade.query_batches import at_end
+from tamis.data.frame import dataset_from_frame
 from tamis.recall import FM
-from tamis.recall.fm_model import FMExamples, SharedNegatives, TwoSides
-from tamis.recall.interactions import at_end
-from tamis.recall.tower_examples import Likes
-from tamis.recall.tower_features import FIRST, tower_inputs
+from tamis.recall._common.side_features import FIRST, tower_inputs
+from tamis.recall._common.user_item_examples import Likes
+from tamis.recall.fm._network import FMExamples, SharedNegatives, TwoSides
 from tamis.schema import DenseFeat, SparseFeat
 from tamis.testing import two_clans
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tamis.cascade import History, Queries, Ragged
-from tamis.events.frame import dataset_from_frame
+from tamis.cascade import Queries
+from tamis.data import Ragged
+from tamis.data.frame import dataset_from_frame
+from tamis.features import History
 from tamis.recall import Hot
 
 DAY = 86_400

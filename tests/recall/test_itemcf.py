@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.cascade import FitContext
-from tamis.events import Dataset, Events, Table
+from tamis.cascade.query_batches import at_end
+from tamis.data import Dataset, Events, Table
 from tamis.recall import ItemCF
-from tamis.recall.interactions import at_end
 from tamis.schema import Behaviour, ConfigError, DataError, NotFittedError, VersionError
 
 BEHAVIOURS = (
@@ -222,8 +222,8 @@ def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
     data = log_of(rows, 50, 40)
     queries = at_end(data, np.arange(50, dtype=np.int32))
     whole = ItemCF(neighbours=7).fit(data).recall(queries, 9)
-    monkeypatch.setattr("tamis.recall.itemcf.ITEMS_PER_BLOCK", 7)
-    monkeypatch.setattr("tamis.recall.neighbours.QUERIES_PER_BLOCK", 11)
+    monkeypatch.setattr("tamis.recall.neighbours.itemcf.ITEMS_PER_BLOCK", 7)
+    monkeypatch.setattr("tamis.recall.neighbours._common.QUERIES_PER_BLOCK", 11)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     parts = ItemCF(neighbours=7).fit(data).recall(queries, 9)
     np.testing.assert_array_equal(whole.item, parts.item)

@@ -9,20 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Context, FitContext, History, Queries, Ragged, registry
-from tamis.events import Dataset, Events, Table
-from tamis.recall import (
-    Author,
-    City,
-    DeclaredInterests,
-    Demographic,
-    Fresh,
-    Geohash,
-    Hot,
-    Rules,
-)
-from tamis.recall.postings import Chosen, Postings, walk
+from tamis.cascade import Context, FitContext, Queries
+from tamis.data import Dataset, Events, Ragged, Table
+from tamis.features import History
+from tamis.recall import Author, City, DeclaredInterests, Demographic, Fresh, Geohash, Hot, Rules
+from tamis.recall._common.postings import Chosen, Postings, walk
 from tamis.schema import Behaviour, ChannelConfig, ConfigError, TableConfig
+from tamis.service import registry
 
 DAY = 86_400_000
 NOW = 1_700_000_000_000

@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.events import dataset_from_frame
+from tamis.cascade.query_batches import at_end
+from tamis.data import dataset_from_frame
 from tamis.recall import Lookalike
-from tamis.recall.interactions import at_end, interests
-from tamis.recall.likes_mean import to_unit
-from tamis.recall.spectral import co_liked_vectors
+from tamis.recall._common.interactions import interests
+from tamis.recall._common.mean_vector import to_unit
+from tamis.recall._common.spectral import co_liked_vectors
 
 DAY, START = 86_400_000, 1_700_000_000_000
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.cascade import FitContext
-from tamis.events.frame import dataset_from_frame
+from tamis.cascade.query_batches import at_end
+from tamis.data.frame import dataset_from_frame
 from tamis.recall import MF
-from tamis.recall.interactions import at_end, interests
-from tamis.recall.mf_kernels import bpr_epoch, bpr_step, solve_rows
+from tamis.recall._common.interactions import interests
+from tamis.recall.mf._kernels import bpr_epoch, bpr_step, solve_rows
 from tamis.schema import TrainingError
 from tamis.testing import two_clans
 

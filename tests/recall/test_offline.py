@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tamis.cascade import FitContext, Home, registry
+from tamis.cascade import FitContext, Home
 from tamis.recall import ItemCF, Offline, TwoTower
 from tamis.schema import ChannelConfig, ConfigError, StoreError
+from tamis.service import registry
 from tamis.testing.channels import one_query, queries_of, two_clans
 
 DATA = two_clans()

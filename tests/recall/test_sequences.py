@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import FitContext, Ragged, Valid
-from tamis.events import dataset_from_frame
+from tamis.cascade import FitContext, Valid
+from tamis.cascade.query_batches import at_end
+from tamis.data import Ragged, dataset_from_frame
 from tamis.nn import TransformerEncoder
 from tamis.recall import GRU4Rec, SASRec
-from tamis.recall.interactions import at_end
-from tamis.recall.sequence_examples import POSITIONS, Asked, Sequences, Windows, last_held_out
-from tamis.recall.sequence_model import NextItem, SequenceModel, user_vectors
+from tamis.recall.sequence._examples import POSITIONS, Asked, Sequences, Windows, last_held_out
+from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.schema import ConfigError, TrainingError
 from tamis.train import Mixture
 

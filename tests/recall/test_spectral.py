@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from tamis.recall.spectral import SMOOTHED, neighbour_vectors, truncated_svd
+from tamis.recall._common.spectral import SMOOTHED, neighbour_vectors, truncated_svd
 
 
 def lists(n: int, items: int, seed: int):

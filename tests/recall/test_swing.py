@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.events import Dataset, Events, Table
+from tamis.cascade.query_batches import at_end
+from tamis.data import Dataset, Events, Table
 from tamis.recall import Swing
-from tamis.recall.interactions import at_end
 from tamis.schema import Behaviour
 
 BEHAVIOURS = (
@@ -157,9 +157,9 @@ def test_turns_and_threads_change_nothing(monkeypatch):
     log = np.stack([random.integers(0, 40, 600), random.integers(0, 30, 600), np.zeros(600)]).T
     data = log_of(log, 40, 30)
     whole = kept(Swing(neighbours=5).fit(data))
-    monkeypatch.setattr("tamis.recall.swing.SLAB", 700)
-    monkeypatch.setattr("tamis.recall.swing.ITEMS_PER_BLOCK", 3)
-    monkeypatch.setattr("tamis.recall.swing.USERS_PER_BLOCK", 7)
+    monkeypatch.setattr("tamis.recall.neighbours.swing.SLAB", 700)
+    monkeypatch.setattr("tamis.recall.neighbours.swing.ITEMS_PER_BLOCK", 3)
+    monkeypatch.setattr("tamis.recall.neighbours.swing.USERS_PER_BLOCK", 7)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     np.testing.assert_array_equal(kept(Swing(neighbours=5).fit(data)), whole)
 

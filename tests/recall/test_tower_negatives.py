@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.recall.interactions import at_end
-from tamis.recall.tower_negatives import hard_negatives
-from tamis.recall.two_tower import TwoTower
+from tamis.cascade.query_batches import at_end
+from tamis.recall.two_tower._hard_negatives import hard_negatives
+from tamis.recall.two_tower.two_tower import TwoTower
 from tamis.schema import Behaviour, ConfigError, DataError, TrainingError
 from tamis.testing import two_clans
 

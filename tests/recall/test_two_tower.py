@@ -9,24 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import FitContext, Ragged, Valid
-from tamis.events import Table
-from tamis.recall.interactions import at_end
-from tamis.recall.tower_examples import Likes, Positives, TowerBatch, TowerExamples
-from tamis.recall.tower_features import FIRST, guessed, tower_inputs
-from tamis.recall.tower_losses import TowerObjective
-from tamis.recall.tower_model import TwoTowers
-from tamis.recall.tower_networks import TowerShape
-from tamis.recall.tower_sequences import SEQUENCES
-from tamis.recall.tower_valid import held_out
-from tamis.recall.two_tower import TwoTower, _served
-from tamis.schema import (
-    Behaviour,
-    DenseFeat,
-    SparseFeat,
-    TrainingError,
-    VarLenSparseFeat,
-)
+from tamis.cascade import FitContext, Valid
+from tamis.cascade.query_batches import at_end
+from tamis.data import Ragged, Table
+from tamis.recall._common.side_features import FIRST, guessed, tower_inputs
+from tamis.recall._common.user_item_examples import Likes, Positives, TowerBatch, TowerExamples
+from tamis.recall.two_tower._network import TwoTowers
+from tamis.recall.two_tower._objective import TowerObjective
+from tamis.recall.two_tower._sequence_encoders import SEQUENCES
+from tamis.recall.two_tower._tower import TowerShape
+from tamis.recall.two_tower._validation import held_out
+from tamis.recall.two_tower.two_tower import TwoTower, _served
+from tamis.schema import Behaviour, DenseFeat, SparseFeat, TrainingError, VarLenSparseFeat
 from tamis.testing import check_channel, queries_of, two_clans
 from tamis.train import HardNegatives, Mixture
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.events import Dataset, Events, Table
+from tamis.cascade.query_batches import at_end
+from tamis.data import Dataset, Events, Table
 from tamis.recall import UserCF
-from tamis.recall.interactions import at_end
 from tamis.schema import Behaviour, ConfigError, DataError
 
 WEIGHTS = (1.0, 3.0, 0.0)
@@ -156,7 +156,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     data = log_of(log, 50, 40)
     queries = at_end(data, np.arange(50, dtype=np.int32))
     whole = UserCF(neighbours=6).fit(data).recall(queries, 9)
-    monkeypatch.setattr("tamis.recall.usercf.QUERIES_PER_BLOCK", 7)
+    monkeypatch.setattr("tamis.recall.neighbours.usercf.QUERIES_PER_BLOCK", 7)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     parts = UserCF(neighbours=6).fit(data).recall(queries, 9)
     np.testing.assert_array_equal(whole.item, parts.item)

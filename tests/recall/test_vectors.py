@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from tamis.cascade import FitContext
-from tamis.events import Table
+from tamis.cascade.query_batches import at_end
+from tamis.data import Table
 from tamis.recall import FM, Content, TwoTower
-from tamis.recall.interactions import at_end
 from tamis.schema import SparseFeat, TableConfig
 from tamis.testing import two_clans
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import Candidates, History, Queries, Ragged
-from tamis.events import Dataset, Events, Table
+from tamis.cascade import Candidates, Queries
+from tamis.data import Dataset, Events, Ragged, Table
+from tamis.features import History
 from tamis.rerank import MMR
 from tamis.schema import ConfigError, NotFittedError, StageError
 

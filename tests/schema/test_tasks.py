@@ -6,14 +6,7 @@ import tomllib
 
 import pytest
 
-from tamis.schema import (
-    ConfigError,
-    TaskConfig,
-    chain,
-    dump_config,
-    parse_config,
-    prediction_names,
-)
+from tamis.schema import ConfigError, TaskConfig, chain, dump_config, parse_config, prediction_names
 
 PROJECT = {
     "name": "shop",

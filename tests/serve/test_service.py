@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 from litestar.testing import TestClient
 
-from tamis.cascade.recommender import Answer, Place, Reason, WhyNot
 from tamis.schema import ConfigError, StageError, VersionError
 from tamis.serve import create_app
+from tamis.service.recommender import Answer, Place, Reason, WhyNot
 
 REASON = Reason(
     text="like Alien (itemcf #1)",

@@ -16,7 +16,7 @@ SCRIPT = """
 import sys
 import time
 from pathlib import Path
-from tamis.cascade.recommender import Answer, Place, Recommender
+from tamis.service.recommender import Answer, Place, Recommender
 from tamis.serve import serve
 
 class Fake:

@@ -2,4 +2,11 @@
 
 from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions
 
-__all__ = ["MANIFEST", "Draft", "Kind", "Manifest", "Version", "Versions"]
+__all__ = [
+    "MANIFEST",
+    "Draft",
+    "Kind",
+    "Manifest",
+    "Version",
+    "Versions",
+]

@@ -1,19 +1,9 @@
 """The grammar: query, candidates, the stages' Protocols, the runner, the trace."""
 
-from tamis.cascade.asking import asked_of, at_end, holdout_queries, valid_of
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
+from tamis.cascade.hydrate import Hydrate, raw_numbers
 from tamis.cascade.online import Home, Precomputed, Remembers, UsesStore
-from tamis.cascade.parts import (
-    CONFIG,
-    Hydrate,
-    Parts,
-    item_numbers,
-    queries_at,
-    raw_numbers,
-    task_names,
-    tasks_of,
-)
 from tamis.cascade.protocols import (
     Channel,
     Embeds,
@@ -23,23 +13,23 @@ from tamis.cascade.protocols import (
     Reranker,
     Scorer,
     Valid,
+    Wraps,
 )
-from tamis.cascade.query import (
-    Bool,
-    Context,
-    Float32,
-    History,
-    Int32,
-    Int64,
-    Queries,
-    Ragged,
-    Recalled,
+from tamis.cascade.query import Context, Queries, Recalled
+from tamis.cascade.query_batches import asked_of, at_end, holdout_queries, queries_at, valid_of
+from tamis.cascade.replay import (
+    REPLAY_USERS,
+    Replay,
+    candidate_labels,
+    impression_window,
+    join,
+    replay_window,
 )
-from tamis.cascade.recommender import Answer, Place, Reason, Recommender, WhyNot
+from tamis.cascade.replay_vectors import with_vectors
 from tamis.cascade.runner import Cascade, Clock, Outcome, Retrieval
 from tamis.cascade.tracing import Found, Trace, trace
-from tamis.cascade.value import Value, numeric_columns, value_of
-from tamis.cascade.vectors import (
+from tamis.cascade.value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
+from tamis.cascade.vector_inputs import (
     Vectors,
     beside,
     block_of,
@@ -50,9 +40,8 @@ from tamis.cascade.vectors import (
 )
 
 __all__ = [
-    "CONFIG",
-    "Answer",
-    "Bool",
+    "DEFAULT_TASK",
+    "REPLAY_USERS",
     "Candidates",
     "Cascade",
     "Channel",
@@ -62,24 +51,16 @@ __all__ = [
     "Explains",
     "Filter",
     "FitContext",
-    "Float32",
     "Found",
     "Fusion",
-    "History",
     "Home",
     "Hydrate",
-    "Int32",
-    "Int64",
     "Outcome",
-    "Parts",
-    "Place",
     "Precomputed",
     "Queries",
-    "Ragged",
-    "Reason",
     "Recalled",
-    "Recommender",
     "Remembers",
+    "Replay",
     "Reranker",
     "Retrieval",
     "Scorer",
@@ -88,23 +69,26 @@ __all__ = [
     "Valid",
     "Value",
     "Vectors",
-    "WhyNot",
+    "Wraps",
     "asked_of",
     "at_end",
     "beside",
     "block_of",
+    "candidate_labels",
     "holdout_queries",
+    "impression_window",
     "item_column",
-    "item_numbers",
+    "join",
     "numeric_columns",
     "queries_at",
     "raw_numbers",
+    "replay_window",
     "rotation",
-    "task_names",
     "tasks_of",
     "trace",
     "user_column",
     "valid_of",
     "value_of",
     "vectors_for",
+    "with_vectors",
 ]

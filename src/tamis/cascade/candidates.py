@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade.query import Int32, Int64
+from tamis.runtime import Int32, Int64
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade import ranges
-from tamis.cascade.expressions import (
+from tamis.cascade import _ranges as ranges
+from tamis.cascade._expressions import (
     Binary,
     Call,
     ExpressionError,
@@ -33,11 +33,11 @@ from tamis.cascade.expressions import (
     Number,
     parse,
 )
-from tamis.cascade.ranges import Range
+from tamis.cascade._ranges import Range
+from tamis.runtime import Float64
 from tamis.schema import ConfigError
 
 Values = Mapping[str, NDArray[Any]]
-Float64 = NDArray[np.float64]
 PLACE = "tamis.toml: [cascade] fusion"
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.cascade._merge_kernels import merge_lists
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.merge_kernels import merge_lists
-from tamis.cascade.query import Bool, Float32, Int32, Int64, Recalled
+from tamis.cascade.query import Recalled
+from tamis.runtime import Bool, Float32, Int32, Int64
 from tamis.schema import ConfigError
 
 Normalise = Literal["rank", "minmax", "zscore"]

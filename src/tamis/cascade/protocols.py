@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
-from tamis.events import Dataset
+from tamis.cascade.query import Queries, Recalled
+from tamis.data import Dataset, Ragged
 from tamis.features import Rows
-from tamis.schema import Feature, TableConfig
+from tamis.runtime import Bool, Float32
+from tamis.schema import Feature, StageConfig, TableConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,3 +150,20 @@ class Reranker(Protocol):
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self: ...
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """A stage that is built around another one of its kind, which the registry makes for it."""
+
+    INNER: str
+    """Folder of the inner stage below the stage's own, on disk."""
+
+    @property
+    def wrapped(self) -> tuple[str, StageConfig]:
+        """The inner stage's name and declaration, as if it stood in `tamis.toml` itself."""
+        ...
+
+    def wrap(self, inner: Any) -> None:
+        """Takes the inner stage."""
+        ...

@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tamis.features import History, Ragged
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
+from tamis.data import Ragged
+from tamis.features import History
+from tamis.runtime import Bool, Float32, Float64, Int32, Int64
 
 __all__ = [
     "Bool",

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.merge import merge
 from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
-from tamis.cascade.query import Bool, Float32, Queries, Ragged, Recalled
+from tamis.cascade.query import Queries, Recalled
+from tamis.data import Ragged
 from tamis.features import Rows
+from tamis.runtime import Bool, Float32
 from tamis.schema import CascadeConfig, StageError
 
 log = logging.getLogger("tamis.cascade")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.cascade._ranges import ANY, POSITIVE, PROBABILITY, Range
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
-from tamis.cascade.ranges import ANY, POSITIVE, PROBABILITY, Range
-from tamis.events import Table
+from tamis.data import Table
+from tamis.runtime import Float64
 from tamis.schema import ProjectConfig, TaskConfig, prediction_names
 
-Float64 = NDArray[np.float64]
 DEFAULT_TASK = "positive"
 """What is predicted where no task is declared: any positive behaviour."""
 
@@ -99,3 +99,14 @@ def _ranges(tasks: list[TaskConfig]) -> dict[str, Range]:
         elif task.kind == "completion":
             out |= {task.name: POSITIVE, f"{task.base}_share": PROBABILITY}
     return out
+
+
+def tasks_of(config: ProjectConfig) -> tuple[TaskConfig, ...]:
+    """What the ranker predicts; one task of all positive behaviours where none is declared."""
+    positive = tuple(name for name, b in config.behaviours.items() if b.positive)
+    return tuple(config.tasks.values()) or (TaskConfig(name=DEFAULT_TASK, behaviour=positive),)
+
+
+def task_names(config: ProjectConfig) -> Sequence[str]:
+    """The names of `tasks_of`."""
+    return [task.name for task in tasks_of(config)]

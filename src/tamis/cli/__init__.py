@@ -2,4 +2,7 @@
 
 from tamis.cli.app import app, main
 
-__all__ = ["app", "main"]
+__all__ = [
+    "app",
+    "main",
+]

@@ -13,8 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tamis.cascade import Answer, Reason
-    from tamis.events import Finding
     from tamis.jobs import (
         ChannelEvaluation,
         Demo,
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
         TrainReport,
         VersionLine,
     )
+    from tamis.onboarding import Finding
+    from tamis.service import Answer, Reason
 
 console = Console()
 _errors = Console(stderr=True)

@@ -1,9 +1,15 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
-from tamis.evaluate.agreement import TOPS, survival
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from tamis.evaluate.channel_metrics import (
+    Judged,
+    event_counts,
+    figures,
+    judge_channel,
+    overlap,
+    spread,
+)
 from tamis.evaluate.channel_report import render_channels, write_channel_report
-from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, overlap, spread
 from tamis.evaluate.comparison_plot import plot_comparison
 from tamis.evaluate.full_rank import FullRank, full_rank
 from tamis.evaluate.metrics import (
@@ -20,6 +26,8 @@ from tamis.evaluate.metrics import (
     precision,
     recall,
 )
+from tamis.evaluate.prerank_agreement import agreement
+from tamis.evaluate.prerank_survival import TOPS, survival
 from tamis.evaluate.probability import (
     CalibrationBin,
     auc,
@@ -34,18 +42,12 @@ from tamis.evaluate.probability import (
 from tamis.evaluate.rank_report import render_rank, write_rank_report
 from tamis.evaluate.report import write_report
 from tamis.evaluate.score_table import ScoreTable
+from tamis.evaluate.scored_rows import scored_blocks
+from tamis.evaluate.segments import Bucketing, Known, bucketings
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
-from tamis.evaluate.streams import (
-    AUC,
-    GAUC,
-    NDCG,
-    XAUC,
-    Buckets,
-    Errors,
-    LogLoss,
-    Reliability,
-)
+from tamis.evaluate.streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
 from tamis.evaluate.table import render
+from tamis.evaluate.task_evaluation import TaskJudge
 from tamis.evaluate.task_metrics import NumberMetrics, RateMetrics
 
 __all__ = [
@@ -55,21 +57,26 @@ __all__ = [
     "STAGES",
     "TOPS",
     "XAUC",
+    "Bucketing",
     "Buckets",
     "CalibrationBin",
     "Errors",
     "FullRank",
     "Interval",
     "Judged",
+    "Known",
     "LogLoss",
     "NumberMetrics",
     "RateMetrics",
     "Reliability",
     "ScoreTable",
     "StageRecord",
+    "TaskJudge",
+    "agreement",
     "auc",
     "average_precision",
     "bootstrap_mean",
+    "bucketings",
     "calibration_curve",
     "coverage",
     "diversity",
@@ -99,6 +106,7 @@ __all__ = [
     "render",
     "render_channels",
     "render_rank",
+    "scored_blocks",
     "spread",
     "stage_loss",
     "survival",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tamis.evaluate.agreement import TOPS
+from tamis.evaluate.prerank_survival import TOPS
 from tamis.evaluate.stage_loss import STAGES
 
 METRICS = ("ndcg@10", "hit@10", "recall@50")

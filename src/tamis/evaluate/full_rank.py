@@ -12,8 +12,9 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import Float32, Int32, Ragged
+from tamis.data import Ragged
 from tamis.index import best_first, offer_row, threads
+from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, DataError
 from tamis.train import torch_threads
 

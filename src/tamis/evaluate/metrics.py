@@ -12,11 +12,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import Bool, Int32, Int64, Ragged
+from tamis.data import Ragged
 from tamis.index import jaccard
+from tamis.runtime import Bool, Float64, Int32, Int64
 from tamis.schema import StageError
-
-Float64 = NDArray[np.float64]
 
 
 def hits(slates: Int32, positives: Ragged) -> Bool:

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.runtime import Float64
 from tamis.schema import DataError
 
-Float64 = NDArray[np.float64]
 Array = NDArray[np.generic]
 
 

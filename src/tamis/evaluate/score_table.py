@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.evaluate.probability import CalibrationBin
+from tamis.runtime import Float64, UInt32
 
-Float64 = NDArray[np.float64]
-UInt32 = NDArray[np.uint32]
 Array = NDArray[np.generic]
 
 MOST = 1 << 18

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.cascade import Bool, Ragged
-from tamis.evaluate._sets import member
+from tamis.data import Ragged
+from tamis.evaluate._membership import member
+from tamis.runtime import Bool
 
 STAGES: tuple[str, ...] = (
     "not_recalled",

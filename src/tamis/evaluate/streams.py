@@ -11,18 +11,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.evaluate.probability import (
-    CalibrationBin,
-    checked,
-    ece,
-    group_auc,
-    group_ndcg,
-)
+from tamis.evaluate.probability import CalibrationBin, checked, ece, group_auc, group_ndcg
 from tamis.evaluate.score_table import MOST, ScoreTable
+from tamis.runtime import Float64
 from tamis.schema import DataError
 from tamis.train import xauc
 
-Float64 = NDArray[np.float64]
 Array = NDArray[np.generic]
 EPSILON = 1e-7
 """Predictions are held this far from 0 and 1 in a log loss, as in `log_loss`."""

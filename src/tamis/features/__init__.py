@@ -1,14 +1,14 @@
 """Turns events, users, items and context into model inputs: one code path, offline and online."""
 
+from tamis.features._lists import History
 from tamis.features.encoders import DenseEncoder, VarLenEncoder
 from tamis.features.encoding import Encoders, LayoutBuilder
-from tamis.features.frame import FrameSpace
+from tamis.features.frame_space import FrameSpace
 from tamis.features.guess import default_features
 from tamis.features.histories import Histories
-from tamis.features.history import History, Ragged
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
+from tamis.features.project_space import FeatureSpace
 from tamis.features.rows import Batch, Block, Rows
-from tamis.features.space import FeatureSpace
 from tamis.features.statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
 from tamis.features.vocabulary import Vocabulary
 
@@ -27,7 +27,6 @@ __all__ = [
     "LayoutBuilder",
     "OfflineStatistics",
     "OnlineStatistics",
-    "Ragged",
     "Recipes",
     "Rows",
     "Statistics",

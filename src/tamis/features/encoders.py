@@ -8,14 +8,10 @@ from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from tamis.features.vocabulary import FIRST, PADDING, Vocabulary, distinct
+from tamis.runtime import Float32, Float64, Int32
 from tamis.schema import ConfigError, DataError, DenseFeat, VarLenSparseFeat
-
-Int32 = NDArray[np.int32]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 
 def numbers(values: pl.Series, width: int = 1) -> Float64:

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from tamis.features.encoders import DenseEncoder, VarLenEncoder, from_state, split, state
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.vocabulary import Vocabulary
+from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, DataError, DenseFeat, Feature, Side, SparseFeat
-
-Int32 = NDArray[np.int32]
-Float32 = NDArray[np.float32]
 
 _FEATURE: TypeAdapter[Feature] = TypeAdapter(Feature)
 

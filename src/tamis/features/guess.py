@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from tamis.events import Dataset, Table
+from tamis.data import Dataset, Table
 from tamis.schema import DenseFeat, Feature, ProjectConfig, Side, SparseFeat, VarLenSparseFeat
 
 _SEPARATORS = ("|", ";", ",")

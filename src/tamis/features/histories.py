@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.events import Dataset, Events
-from tamis.features.gathering import count, gather, link, sorted_unique
-from tamis.features.history import Bool, Float32, History, Int32, Int64, Ragged
+from tamis.data import Dataset, Events, Ragged
+from tamis.features._gathering_kernels import count, gather, link, sorted_unique
+from tamis.features._lists import History
 from tamis.features.windows import opened
+from tamis.runtime import Bool, Float32, Int32, Int64
 
 _COLUMNS = ("item", "behaviour", "time", "arrival", "value")
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.events import Events
+from tamis.data import Events
+from tamis.runtime import Int32, Int64
 from tamis.schema import Behaviour
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
 
 _AFTER_CLICK = ("like", "collect", "share", "follow", "cart", "watch", "dislike")
 

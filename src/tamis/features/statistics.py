@@ -18,15 +18,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.events import Dataset, Events
+from tamis.data import Dataset, Events
+from tamis.features._counting_kernels import NEVER
+from tamis.features._render_kernel import render
 from tamis.features.encoders import untupled
 from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
-from tamis.features.render import render
-from tamis.features.windows import NEVER, WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float32 = NDArray[np.float32]
+from tamis.features.windows import WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
+from tamis.runtime import Float32, Int32, Int64
 
 _DAY = 86_400_000
 _CHUNK = 250_000

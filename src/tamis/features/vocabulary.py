@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.features.hashing import hash_codes
+from tamis.features._hashing_kernel import hash_codes
+from tamis.runtime import Int32
 from tamis.schema import ConfigError, DataError
-
-Int32 = NDArray[np.int32]
 
 PADDING = 0
 """Code of a missing value; its vector stays zero."""

@@ -18,13 +18,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.events import Events
-from tamis.features.counting import NEVER, add_all, read_all, replay
+from tamis.data import Events
+from tamis.features._counting_kernels import NEVER, add_all, read_all, replay
+from tamis.runtime import Float64, Int32, Int64
 from tamis.schema import ConfigError
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 
 WINDOWS = ("1h", "1d", "7d", "30d", "all")
 """From short to long; a longer window of the same buckets goes on where the shorter ended."""

@@ -2,10 +2,9 @@
 
 Every filter has `fit(data, context)` (reads what it needs of the tables, the events or the declared
 behaviours), `excluded(queries)`, `keep(queries, candidates)`, `save(directory)` and
-`load(directory, config)`; its short name in `tamis.toml` is its file's name.
-"""
+`load(directory, config)`; its short name in `tamis.toml` is its file's name."""
 
-from tamis.filters._state import BaseFilter, FilterSettings
+from tamis.filters._base import BaseFilter
 from tamis.filters.age_limit import AgeLimitConfig, AgeLimitFilter
 from tamis.filters.attribute import AttributeConfig, AttributeFilter
 from tamis.filters.available import AvailableConfig, AvailableFilter
@@ -32,7 +31,6 @@ __all__ = [
     "BoughtFilter",
     "ExposedConfig",
     "ExposedFilter",
-    "FilterSettings",
     "HiddenConfig",
     "HiddenFilter",
     "OutOfStockConfig",

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
-from tamis.events import Dataset
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Ragged
+from tamis.filters._base import BaseFilter, codes_named
 from tamis.filters._membership import outside, sorted_sets
-from tamis.filters._state import BaseFilter, codes_named
+from tamis.runtime import Bool
 
 DAY_MS = 86_400_000
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tamis.cascade import Bool, Candidates, Int32, Int64, Ragged
+from tamis.cascade import Candidates
+from tamis.data import Ragged
+from tamis.runtime import Bool, Int32, Int64
 
 
 def outside(candidates: Candidates, lists: Ragged) -> Bool:

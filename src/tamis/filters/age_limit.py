@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tamis.cascade import Bool, Candidates, FitContext, Queries
-from tamis.events import Dataset
-from tamis.filters._state import BaseFilter, FilterSettings, numbers_of
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset
+from tamis.filters._base import BaseFilter, numbers_of
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig
 
 
-class AgeLimitConfig(FilterSettings):
+class AgeLimitConfig(ComponentConfig):
     """Options of the age limit filter."""
 
     column: str = "min_age"
@@ -29,7 +31,9 @@ class AgeLimitConfig(FilterSettings):
 class AgeLimitFilter(BaseFilter):
     """Removes items whose least age is above the user's."""
 
+    name = "age_limit"
     Config = AgeLimitConfig
+    config: AgeLimitConfig
 
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
         del context

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tamis.cascade import Bool
-from tamis.events import Condition, Table
-from tamis.filters._state import ItemMaskFilter
+from tamis.data import Condition, Table
+from tamis.filters._base import ItemMaskFilter
+from tamis.runtime import Bool
 
 
 class AttributeConfig(Condition):
@@ -19,7 +19,9 @@ class AttributeConfig(Condition):
 class AttributeFilter(ItemMaskFilter):
     """Keeps items for which `column op value` holds: `price <= 100`, `genres contains Drama`."""
 
+    name = "attribute"
     Config = AttributeConfig
+    config: AttributeConfig
 
     def __init__(self, config: AttributeConfig | None = None, **options: Any) -> None:
         super().__init__(config, **options)

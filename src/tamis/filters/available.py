@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from tamis.cascade import Bool
-from tamis.events import Table
-from tamis.filters._state import FilterSettings, ItemMaskFilter, column_of
-from tamis.schema import ConfigError
+from tamis.data import Table
+from tamis.filters._base import ItemMaskFilter, column_of
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig, ConfigError
 
 _TRUE = ("true", "t", "yes", "y", "1")
 _FALSE = ("false", "f", "no", "n", "0")
 
 
-class AvailableConfig(FilterSettings):
+class AvailableConfig(ComponentConfig):
     """Options of the available filter."""
 
     column: str = "available"
@@ -26,7 +26,9 @@ class AvailableConfig(FilterSettings):
 class AvailableFilter(ItemMaskFilter):
     """Keeps items whose `column` is true; a missing value counts as false."""
 
+    name = "available"
     Config = AvailableConfig
+    config: AvailableConfig
 
     def _allowed(self, items: Table) -> Bool:
         column = column_of(items, self.config.column, self.name)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tamis.cascade import Bool, Candidates, FitContext, Queries
-from tamis.events import Dataset, Labels, spread
-from tamis.filters._state import BaseFilter, FilterSettings, codes_named, column_of
-from tamis.schema import ConfigError
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Labels, spread
+from tamis.filters._base import BaseFilter, codes_named, column_of
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig, ConfigError
 
 
-class BlockedConfig(FilterSettings):
+class BlockedConfig(ComponentConfig):
     """Options of the blocked filter."""
 
     by: Literal["author", "category"] = "author"
@@ -38,7 +39,9 @@ class BlockedFilter(BaseFilter):
     of its authors is.
     """
 
+    name = "blocked"
     Config = BlockedConfig
+    config: BlockedConfig
 
     def __init__(self, config: BlockedConfig | None = None, **options: Any) -> None:
         super().__init__(config, **options)

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from tamis.filters._history import HistoryFilter
-from tamis.filters._state import FilterSettings
+from tamis.schema import ComponentConfig
 
 
-class BoughtConfig(FilterSettings):
+class BoughtConfig(ComponentConfig):
     """Options of the bought filter."""
 
     behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("purchase",)
@@ -24,4 +24,6 @@ class BoughtConfig(FilterSettings):
 class BoughtFilter(HistoryFilter):
     """Removes items that the user has bought before the query's time, lately or ever."""
 
+    name = "bought"
     Config = BoughtConfig
+    config: BoughtConfig

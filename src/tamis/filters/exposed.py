@@ -8,14 +8,15 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field
 
-from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
-from tamis.events import Dataset
-from tamis.filters._state import FilterSettings, codes_named
-from tamis.schema import ConfigError, NotFittedError
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Ragged
+from tamis.filters._base import codes_named
+from tamis.runtime import Bool
+from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError
 from tamis.stores import BloomMonths, BloomShape, month_of
 
 
-class ExposedConfig(FilterSettings):
+class ExposedConfig(ComponentConfig):
     """Options of the exposed filter."""
 
     months: Annotated[int, Field(ge=1, le=64)] = 2
@@ -31,17 +32,19 @@ class ExposedConfig(FilterSettings):
     """What the trace says of a removed item."""
 
 
-class ExposedFilter:
+class ExposedFilter(Component):
     """Removes items that were shown to the user in the last months, by Bloom filters.
 
     An item that was shown is always removed; of the others, a share below `target` is lost too. It
     holds what the log knew at the fit; unknown users have been shown nothing.
     """
 
+    name = "exposed"
     Config = ExposedConfig
+    config: ExposedConfig
 
-    def __init__(self, config: ExposedConfig | None = None, **options: Any) -> None:
-        self.config = config or ExposedConfig(**options)
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
         self.reason = self.config.reason
         self.shown: BloomMonths | None = None
         """What was shown; None before `fit`."""

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from tamis.filters._history import HistoryFilter
-from tamis.filters._state import FilterSettings
+from tamis.schema import ComponentConfig
 
 
-class HiddenConfig(FilterSettings):
+class HiddenConfig(ComponentConfig):
     """Options of the hidden filter."""
 
     behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("dislike",)
@@ -24,4 +24,6 @@ class HiddenConfig(FilterSettings):
 class HiddenFilter(HistoryFilter):
     """Removes items that the user has disliked or hidden."""
 
+    name = "hidden"
     Config = HiddenConfig
+    config: HiddenConfig

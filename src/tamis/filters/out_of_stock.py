@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from tamis.cascade import Bool
-from tamis.events import Table
-from tamis.filters._state import FilterSettings, ItemMaskFilter, numbers_of
+from tamis.data import Table
+from tamis.filters._base import ItemMaskFilter, numbers_of
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig
 
 
-class OutOfStockConfig(FilterSettings):
+class OutOfStockConfig(ComponentConfig):
     """Options of the out-of-stock filter."""
 
     column: str = "stock"
@@ -28,7 +29,9 @@ class OutOfStockConfig(FilterSettings):
 class OutOfStockFilter(ItemMaskFilter):
     """Removes items of which fewer than `least` are left, as the items' table had it at the fit."""
 
+    name = "out_of_stock"
     Config = OutOfStockConfig
+    config: OutOfStockConfig
 
     def _allowed(self, items: Table) -> Bool:
         stock = numbers_of(items, self.config.column, self.name)

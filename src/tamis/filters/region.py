@@ -7,12 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade import Bool, Candidates, FitContext, Queries
-from tamis.events import Dataset, Labels, bucketed, codes_of, spread
-from tamis.filters._state import BaseFilter, FilterSettings, column_of
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Labels, bucketed, codes_of, spread
+from tamis.filters._base import BaseFilter, column_of
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig
 
 
-class RegionConfig(FilterSettings):
+class RegionConfig(ComponentConfig):
     """Options of the region filter."""
 
     column: str = "regions"
@@ -31,7 +33,9 @@ class RegionConfig(FilterSettings):
 class RegionFilter(BaseFilter):
     """Removes items whose allowed regions do not hold the user's. Capitals do not matter."""
 
+    name = "region"
     Config = RegionConfig
+    config: RegionConfig
 
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
         del context

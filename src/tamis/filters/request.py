@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
-
-from tamis.cascade import Bool, Candidates, FitContext, Queries, Ragged
-from tamis.events import Dataset
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Ragged
 from tamis.filters._membership import outside
+from tamis.runtime import Bool
+from tamis.schema import Component, ComponentConfig
 
 
-class RequestConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class RequestConfig(ComponentConfig):
     reason: str = "left out by the request"
     """What the trace says of a removed item."""
 
 
-class RequestFilter:
+class RequestFilter(Component):
     """Removes the items of `queries.exclude` (sorted per query); it has no state."""
 
+    name = "request"
     Config = RequestConfig
+    config: RequestConfig
 
-    def __init__(self, config: RequestConfig | None = None, **options: Any) -> None:
-        self.config = config or RequestConfig(**options)
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
         self.reason = self.config.reason
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.cascade import Bool
-from tamis.events import Dataset
+from tamis.data import Dataset
+from tamis.filters._base import codes_named
 from tamis.filters._history import HistoryFilter
-from tamis.filters._state import FilterSettings, codes_named
+from tamis.runtime import Bool
+from tamis.schema import ComponentConfig
 
 
-class SeenConfig(FilterSettings):
+class SeenConfig(ComponentConfig):
     """Options of the seen filter."""
 
     behaviours: tuple[str, ...] = ()
@@ -22,7 +23,9 @@ class SeenConfig(FilterSettings):
 class SeenFilter(HistoryFilter):
     """Removes items with which the query's history has an event of a counted behaviour."""
 
+    name = "seen"
     Config = SeenConfig
+    config: SeenConfig
 
     def _counted(self, data: Dataset) -> Bool:
         if self.config.behaviours:

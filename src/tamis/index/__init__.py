@@ -3,7 +3,7 @@
 from tamis.index.overlap import jaccard
 from tamis.index.search import Lists
 from tamis.index.topk import best_first, in_blocks, offer, offer_row, scratch, select, threads
-from tamis.index.vectors import IndexReport, VectorIndex
+from tamis.index.vector_index import IndexReport, VectorIndex
 
 __all__ = [
     "IndexReport",

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.runtime import Bool, Float32, Int32
 from tamis.schema import DataError
-
-Bool = NDArray[np.bool_]
-Float32 = NDArray[np.float32]
-Int32 = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

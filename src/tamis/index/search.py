@@ -8,13 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.index.kernels import dots, keep_best, offer_columns, score_listed, sort_heaps
+from tamis.index._kernels import dots, keep_best, offer_columns, score_listed, sort_heaps
 from tamis.index.overlay import Overlay
 from tamis.index.topk import scratch
-
-Bool = NDArray[np.bool_]
-Float32 = NDArray[np.float32]
-Int32 = NDArray[np.int32]
+from tamis.runtime import Bool, Float32, Int32
 
 PRODUCTS_PER_BLOCK = 4_000_000
 """Inner products that a full scan holds at once (16 MB)."""

@@ -1,19 +1,20 @@
 """What runs to its end: fetch, init, doctor, train, evaluate, recall, recommend, simulate, demo."""
 
-from tamis.jobs.channels import ChannelEvaluation, evaluate_channels
-from tamis.jobs.comparison import Comparison, compare_rank, compare_tables
-from tamis.jobs.contest import Entry, Standing, parsed_options
-from tamis.jobs.data import Fetched, Initialised, doctor, fetch, init
-from tamis.jobs.evaluation import Evaluation, evaluate
+from tamis.jobs._ranker_trial import Entry, Standing, parsed_options
+from tamis.jobs._row_models import RowModel
+from tamis.jobs._trainer import TrainReport
+from tamis.jobs.compare_rankers import Comparison, compare_rank, compare_tables
+from tamis.jobs.demo_project import Demo, demo
+from tamis.jobs.evaluate_cascade import Evaluation, evaluate
+from tamis.jobs.evaluate_channels import ChannelEvaluation, evaluate_channels
+from tamis.jobs.evaluate_rank import RankEvaluation, evaluate_rank
+from tamis.jobs.list_versions import VersionLine, versions
 from tamis.jobs.offline_recall import ChannelLists, RecallReport, recall
+from tamis.jobs.prepare import Fetched, Initialised, doctor, fetch, init
 from tamis.jobs.project import Project, open
-from tamis.jobs.rank_evaluation import RankEvaluation, evaluate_rank
-from tamis.jobs.row_models import RowModel
 from tamis.jobs.scoring import Scored, score
-from tamis.jobs.showcase import Demo, demo
-from tamis.jobs.simulation import Simulated, simulate
-from tamis.jobs.training import TrainReport, train
-from tamis.jobs.versioning import VersionLine, versions
+from tamis.jobs.simulated_project import Simulated, simulate
+from tamis.jobs.training import train
 
 __all__ = [
     "ChannelEvaluation",

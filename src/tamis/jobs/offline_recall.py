@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tamis.bundle import Kind, Version, Versions
-from tamis.cascade import Channel, Embeds, Parts, Precomputed, Queries, Recalled, UsesStore
-from tamis.jobs.project import Project
-from tamis.jobs.steps import Bar
+from tamis.cascade import Channel, Embeds, Precomputed, Queries, Recalled, UsesStore
+from tamis.runtime import Bar
 from tamis.schema import ConfigError, VersionError
+from tamis.service import Parts, ProjectFolder
 from tamis.stores import RecallDraft, RecallStore, Side, open_recall
 
 BLOCK = 1024
@@ -94,7 +94,7 @@ def recall(
         )
     if keep < 1:
         raise ConfigError(f"keep is {keep}: the lists just written must be kept, so at least 1")
-    root = Project(Path(project)).root
+    root = ProjectFolder(Path(project)).root
     versions = Versions(root)
     opened = versions.current(Kind.SERVING) if version is None else versions.open(version)
     parts = Parts.open(opened)

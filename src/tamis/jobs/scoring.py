@@ -12,30 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import (
-    Candidates,
-    Clock,
-    Hydrate,
-    Parts,
-    Queries,
-    queries_at,
-    raw_numbers,
-    value_of,
-)
-from tamis.events import (
-    UNKNOWN,
-    id_text,
-    parse_times,
-    read_dataset,
-    read_frame,
-    write_frame,
-)
+from tamis.cascade import Candidates, Clock, Hydrate, Queries, queries_at, raw_numbers, value_of
+from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, write_frame
 from tamis.features import Histories, OfflineStatistics
-from tamis.jobs.evaluation import in_rows_of
-from tamis.jobs.project import CONFIG, Project
-from tamis.jobs.row_models import ABOUT, RowModel, beside
-from tamis.jobs.steps import Steps
+from tamis.jobs._row_models import ABOUT, RowModel, beside
+from tamis.jobs.evaluate_cascade import in_rows_of
+from tamis.runtime import Steps
 from tamis.schema import ConfigError, DataError, suggest
+from tamis.service import CONFIG, Parts, ProjectFolder
 
 QUERIES = 2_000
 """Users at their moments that are recalled for at once."""
@@ -108,7 +92,7 @@ class _ProjectScorer:
     """A project's ranker, with the log that features are read from, each as of a row's time."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
-        project = Project(folder)
+        project = ProjectFolder(folder)
         opened = Versions(folder).current(kind)
         self.name, self.until = opened.name, opened.manifest.data_until
         self.parts = Parts.open(opened)

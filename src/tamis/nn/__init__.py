@@ -1,5 +1,6 @@
 """Layers and losses, pure tensor code: the only embeddings, pooling, MLPs and crosses."""
 
+from tamis.nn._kernels import pool_forward
 from tamis.nn.attention import SelfAttention, causal_mask, time_buckets
 from tamis.nn.candidate_transformer import CandidateTransformer
 from tamis.nn.cross import MatrixCross, VectorCross
@@ -8,7 +9,6 @@ from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
 from tamis.nn.fields import FieldPooling, fused_table, pad_rows
 from tamis.nn.grouped import GroupedLinear, TaskTowers
 from tamis.nn.interaction import Bilinear, SENet, pair_products
-from tamis.nn.kernels import pool_forward
 from tamis.nn.layers import (
     ACTIVATIONS,
     MLP,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tamis.nn.kernels import pool_forward
+from tamis.nn._kernels import pool_forward
 
 
 @dataclass(frozen=True, eq=False)

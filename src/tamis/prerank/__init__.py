@@ -1,6 +1,6 @@
 """Pre-rank: cheap models, thousands of candidates to hundreds; one file per model."""
 
-from tamis.prerank.base import PrerankConfig, Preranker
+from tamis.prerank._base import PrerankConfig, Preranker
 from tamis.prerank.gbdt import GBDT, GBDTConfig
 from tamis.prerank.inner_product import InnerProduct, InnerProductConfig
 from tamis.prerank.lr import LR, LRConfig

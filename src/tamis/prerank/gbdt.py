@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from tamis.prerank.base import Taught, Teachable
+from tamis.prerank._base import Taught, Teachable
 from tamis.train import Trees, TreesConfig
 
 
@@ -32,4 +32,6 @@ class GBDT(Taught, Trees):
     Source: Ke et al. 2017, LightGBM: A Highly Efficient Gradient Boosting Decision Tree.
     """
 
-    Config: ClassVar[type[BaseModel]] = GBDTConfig
+    name = "gbdt"
+    Config = GBDTConfig
+    config: GBDTConfig

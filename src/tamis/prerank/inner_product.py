@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank.layers import Float32
-from tamis.prerank.sides import Sided
-from tamis.prerank.towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.prerank._sides import Sided
+from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.runtime import Float32
 
 
 class InnerProductConfig(TowerConfig):
@@ -57,7 +57,9 @@ class InnerProduct(TowerPreranker):
     vector-product generation that it starts from).
     """
 
-    Config: ClassVar[type[BaseModel]] = InnerProductConfig
+    name = "inner_product"
+    Config = InnerProductConfig
+    config: InnerProductConfig
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return InnerProductNet(layout, self.config, n_tasks, generator)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from pydantic import BaseModel
-
-from tamis.prerank.base import Preranker, Teachable
+from tamis.prerank._base import Preranker, Teachable
 from tamis.train import LinearConfig, LinearEstimator
 
 
@@ -26,4 +22,6 @@ class LR(Preranker, LinearEstimator):
     Rate for New Ads.
     """
 
-    Config: ClassVar[type[BaseModel]] = LRConfig
+    name = "lr"
+    Config = LRConfig
+    config: LRConfig

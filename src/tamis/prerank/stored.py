@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.cascade import item_column, user_column
 from tamis.features import Batch, Block, Layout, Rows
 from tamis.nn import MLP
-from tamis.prerank.base import PrerankConfig, Preranker
-from tamis.prerank.layers import Float32, Layers
-from tamis.prerank.towers import Units, compact, spans
+from tamis.prerank._base import PrerankConfig, Preranker
+from tamis.prerank._numpy_layers import Layers
+from tamis.prerank._towers import Units, compact, spans
+from tamis.runtime import Float32
 from tamis.schema import ConfigError
 from tamis.train import predict
 
@@ -65,7 +66,9 @@ class Stored(Preranker):
     candidate generator handed on); axes: Schönemann 1966.
     """
 
-    Config: ClassVar[type[BaseModel]] = StoredConfig
+    name = "stored"
+    Config = StoredConfig
+    config: StoredConfig
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
 from tamis.nn import MLP
-from tamis.prerank.layers import Float32, Layers, Summed
-from tamis.prerank.sides import PAIR, Sided, SideInputs
-from tamis.prerank.towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.prerank._numpy_layers import Layers, Summed
+from tamis.prerank._sides import PAIR, Sided, SideInputs
+from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.runtime import Float32
 
 
 class ThreeTowerConfig(TowerConfig):
@@ -117,7 +118,9 @@ class ThreeTower(TowerPreranker):
     towers as Kuaishou describes its cascade's pre-ranking.
     """
 
-    Config: ClassVar[type[BaseModel]] = ThreeTowerConfig
+    name = "three_tower"
+    Config = ThreeTowerConfig
+    config: ThreeTowerConfig
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)

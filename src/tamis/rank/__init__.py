@@ -1,5 +1,10 @@
 """Rank: one file per backbone."""
 
+from tamis.rank._engine.engine import Engine
+from tamis.rank._engine.export import export, unsupported
+from tamis.rank._engine.gather import Gather
+from tamis.rank._engine.network import RequestNetwork
+from tamis.rank._gate_report import GateReport
 from tamis.rank.bst import BST, BSTConfig
 from tamis.rank.dcn import DCN, DCNConfig
 from tamis.rank.dcnv2 import DCNv2, DCNv2Config
@@ -8,7 +13,6 @@ from tamis.rank.din import DIN, DINConfig
 from tamis.rank.dnn import DNN, DNNConfig
 from tamis.rank.fibinet import FiBiNET, FiBiNETConfig
 from tamis.rank.fm import FM, FMConfig
-from tamis.rank.gates import GateReport
 from tamis.rank.gbdt import GBDT, GBDTConfig
 from tamis.rank.last_n import LastN, LastNConfig
 from tamis.rank.lr import LR, LRConfig
@@ -35,11 +39,13 @@ __all__ = [
     "DNNConfig",
     "DeepFM",
     "DeepFMConfig",
+    "Engine",
     "FMConfig",
     "FiBiNET",
     "FiBiNETConfig",
     "GBDTConfig",
     "GateReport",
+    "Gather",
     "LRConfig",
     "LastN",
     "LastNConfig",
@@ -48,8 +54,11 @@ __all__ = [
     "PLEConfig",
     "PPNet",
     "PPNetConfig",
+    "RequestNetwork",
     "SharedBottom",
     "SharedBottomConfig",
     "WideDeep",
     "WideDeepConfig",
+    "export",
+    "unsupported",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import BaseModel
+from typing import Literal
 
 from tamis.rank.dnn import DNN, DNNConfig
 
@@ -30,4 +28,6 @@ class BST(DNN):
     Source: Chen et al. 2019, Behavior Sequence Transformer for E-commerce Recommendation.
     """
 
-    Config: ClassVar[type[BaseModel]] = BSTConfig
+    name = "bst"
+    Config = BSTConfig
+    config: BSTConfig

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import VectorCross, linear, linear_of_two
-from tamis.rank.backbone import Backbone, BackboneConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig
+from tamis.rank._tower import Tower
 
 
 class DCNConfig(BackboneConfig):
@@ -55,7 +56,9 @@ class DCN(Backbone):
     Source: Wang et al. 2017, Deep & Cross Network for Ad Click Predictions.
     """
 
-    Config: ClassVar[type[BaseModel]] = DCNConfig
+    name = "dcn"
+    Config = DCNConfig
+    config: DCNConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         cross = VectorCross(shape.flat, self.config.cross_layers, generator=generator)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import MatrixCross, linear, linear_of_two
-from tamis.rank.backbone import Backbone, BackboneConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig
+from tamis.rank._tower import Tower
 
 
 class DCNv2Config(BackboneConfig):
@@ -66,7 +67,9 @@ class DCNv2(Backbone):
     Web-scale Learning to Rank Systems.
     """
 
-    Config: ClassVar[type[BaseModel]] = DCNv2Config
+    name = "dcnv2"
+    Config = DCNv2Config
+    config: DCNv2Config
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         c = self.config

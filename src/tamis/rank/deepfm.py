@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tamis.nn import fm_second_order
-from tamis.rank.backbone import Backbone, BackboneConfig
-from tamis.rank.fields import Fields, Shape
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig
 from tamis.rank.wide_deep import WideDeepCore
 
 
@@ -41,7 +39,9 @@ class DeepFM(Backbone):
     Prediction.
     """
 
-    Config: ClassVar[type[BaseModel]] = DeepFMConfig
+    name = "deepfm"
+    Config = DeepFMConfig
+    config: DeepFMConfig
     first_order = True
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import BaseModel
+from typing import Literal
 
 from tamis.rank.dnn import DNN, DNNConfig
 
@@ -32,4 +30,6 @@ class DIN(DNN):
     Source: Zhou et al. 2018, Deep Interest Network for Click-Through Rate Prediction.
     """
 
-    Config: ClassVar[type[BaseModel]] = DINConfig
+    name = "din"
+    Config = DINConfig
+    config: DINConfig

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tamis.nn import linear
-from tamis.rank.backbone import Backbone, BackboneConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig
+from tamis.rank._tower import Tower
 
 
 class DNNConfig(BackboneConfig):
@@ -44,7 +42,9 @@ class DNN(Backbone):
     Source: Covington, Adams and Sargin 2016, Deep Neural Networks for YouTube Recommendations.
     """
 
-    Config: ClassVar[type[BaseModel]] = DNNConfig
+    name = "dnn"
+    Config = DNNConfig
+    config: DNNConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return DNNCore(self.tower(shape, shape.flat, generator), n_tasks, generator)

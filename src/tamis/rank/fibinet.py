@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import Bilinear, SENet, linear, zero_linear
-from tamis.rank.backbone import Backbone, BackboneConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig
+from tamis.rank._tower import Tower
 
 
 class FiBiNETConfig(BackboneConfig):
@@ -70,7 +71,9 @@ class FiBiNET(Backbone):
     Interaction for Click-Through Rate Prediction.
     """
 
-    Config: ClassVar[type[BaseModel]] = FiBiNETConfig
+    name = "fibinet"
+    Config = FiBiNETConfig
+    config: FiBiNETConfig
     first_order = True
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:

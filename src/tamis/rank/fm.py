@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tamis.nn import fm_second_order, zero_linear
-from tamis.rank.backbone import Backbone, InputsConfig
-from tamis.rank.fields import Fields, Shape
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import InputsConfig
 
 
 class FMConfig(InputsConfig):
@@ -50,7 +48,9 @@ class FM(Backbone):
     Source: Rendle 2010, Factorization Machines.
     """
 
-    Config: ClassVar[type[BaseModel]] = FMConfig
+    name = "fm"
+    Config = FMConfig
+    config: FMConfig
     first_order = True
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:

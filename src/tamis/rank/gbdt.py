@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from pydantic import BaseModel
-
 from tamis.train import Trees, TreesConfig
 
 
@@ -26,4 +22,6 @@ class GBDT(Trees):
     Source: Ke et al. 2017, LightGBM: A Highly Efficient Gradient Boosting Decision Tree.
     """
 
-    Config: ClassVar[type[BaseModel]] = GBDTConfig
+    name = "gbdt"
+    Config = GBDTConfig
+    config: GBDTConfig

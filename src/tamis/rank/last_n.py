@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel
 from torch import nn
 
 from tamis.features import Layout
-from tamis.rank.backbone import NO_HISTORY, histories
+from tamis.rank._network import NO_HISTORY, histories
 from tamis.rank.dnn import DNN, DNNConfig
 from tamis.schema import ConfigError
 
@@ -32,7 +31,9 @@ class LastN(DNN):
     Source: Covington, Adams and Sargin 2016, Deep Neural Networks for YouTube Recommendations.
     """
 
-    Config: ClassVar[type[BaseModel]] = LastNConfig
+    name = "last_n"
+    Config = LastNConfig
+    config: LastNConfig
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         if not histories(layout):

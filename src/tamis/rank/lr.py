@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from pydantic import BaseModel
-
 from tamis.train import LinearConfig, LinearEstimator
 
 
@@ -29,4 +25,6 @@ class LR(LinearEstimator):
     Rate for New Ads.
     """
 
-    Config: ClassVar[type[BaseModel]] = LRConfig
+    name = "lr"
+    Config = LRConfig
+    config: LRConfig

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import TaskTowers
-from tamis.rank.experts import Level, MixtureConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.gates import MixtureBackbone
+from tamis.rank._experts import Level, MixtureConfig
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._gate_report import MixtureBackbone
 
 
 class MMoEConfig(MixtureConfig):
@@ -61,7 +61,9 @@ class MMoE(MixtureBackbone):
     Mixture-of-Experts; expert dropout: Zhao et al. 2019, Recommending What Video to Watch Next.
     """
 
-    Config: ClassVar[type[BaseModel]] = MMoEConfig
+    name = "mmoe"
+    Config = MMoEConfig
+    config: MMoEConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return MMoECore(shape, self.widths(n_tasks), self.config, generator)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import TaskTowers
-from tamis.rank.experts import Level, MixtureConfig
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.gates import MixtureBackbone
+from tamis.rank._experts import Level, MixtureConfig
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._gate_report import MixtureBackbone
 
 
 class PLEConfig(MixtureConfig):
@@ -88,7 +88,9 @@ class PLE(MixtureBackbone):
     Model for Personalized Recommendations.
     """
 
-    Config: ClassVar[type[BaseModel]] = PLEConfig
+    name = "ple"
+    Config = PLEConfig
+    config: PLEConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return PLECore(shape, self.widths(n_tasks), self.config, generator)

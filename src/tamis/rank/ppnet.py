@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from pydantic import BaseModel
-
 from tamis.rank.dnn import DNN, DNNConfig
 
 
@@ -33,4 +29,6 @@ class PPNet(DNN):
     PEPNet: Parameter and Embedding Personalized Network (its PPNet).
     """
 
-    Config: ClassVar[type[BaseModel]] = PPNetConfig
+    name = "ppnet"
+    Config = PPNetConfig
+    config: PPNetConfig

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tamis.nn import TaskTowers, linear
-from tamis.rank.backbone import Backbone
-from tamis.rank.experts import Experts, ExpertsConfig
-from tamis.rank.fields import Fields, Shape
+from tamis.rank._backbone import Backbone
+from tamis.rank._experts import Experts, ExpertsConfig
+from tamis.rank._fields import Fields, Shape
 
 
 class SharedBottomConfig(ExpertsConfig):
@@ -55,7 +52,9 @@ class SharedBottom(Backbone):
     Source: Caruana 1997, Multitask Learning.
     """
 
-    Config: ClassVar[type[BaseModel]] = SharedBottomConfig
+    name = "shared_bottom"
+    Config = SharedBottomConfig
+    config: SharedBottomConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return SharedBottomCore(shape, self.widths(n_tasks), self.config, generator)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Layout
 from tamis.nn import CrossedColumns, linear, zero_linear
-from tamis.rank.backbone import Backbone, BackboneConfig, Network
-from tamis.rank.fields import Fields, Shape
-from tamis.rank.tower import Tower
+from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields, Shape
+from tamis.rank._network import BackboneConfig, Network
+from tamis.rank._tower import Tower
 from tamis.schema import ConfigError
 
 
@@ -58,7 +59,9 @@ class WideDeep(Backbone):
     Source: Cheng et al. 2016, Wide & Deep Learning for Recommender Systems.
     """
 
-    Config: ClassVar[type[BaseModel]] = WideDeepConfig
+    name = "wide_deep"
+    Config = WideDeepConfig
+    config: WideDeepConfig
     first_order = True
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:

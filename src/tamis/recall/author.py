@@ -11,12 +11,11 @@ from pydantic import Field
 from scipy import sparse
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Labels, spread
+from tamis.data import Dataset, Labels, spread
 from tamis.index import best_first, offer
-from tamis.recall.base import BaseChannel, ChannelSettings
-from tamis.recall.interactions import distinct_lists, grouped
-from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import (
+from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.interactions import distinct_lists, grouped
+from tamis.recall._common.popularity import (
     behaviours_named,
     births,
     column_of,
@@ -26,11 +25,13 @@ from tamis.recall.worth import (
     log_worth,
     role_of,
 )
+from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.schema import ComponentConfig
 
 _AUTHORS_PER_BLOCK = 1024
 
 
-class AuthorConfig(ChannelSettings):
+class AuthorConfig(ComponentConfig):
     """Options of the author channel."""
 
     source: Literal["followed", "liked", "similar"] = "liked"
@@ -72,7 +73,9 @@ class Author(BaseChannel):
     Filtering Recommendation Algorithms.
     """
 
+    name = "author"
     Config = AuthorConfig
+    config: AuthorConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         column = role_of(self.name, context.items, "author", self.config.column)

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from tamis.cascade import Candidates, FitContext, Home, Queries, Ragged, Recalled
-from tamis.events import UNKNOWN, Dataset
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
+from tamis.cascade import Candidates, FitContext, Home, Queries, Recalled
+from tamis.data import UNKNOWN, Dataset, Ragged
+from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall.offline import first_allowed
+from tamis.schema import ComponentConfig
 from tamis.stores import Leftovers, open_leftovers
 
 HOUR_MS = 3_600_000
 
 
-class CachedConfig(ChannelSettings):
+class CachedConfig(ComponentConfig):
     """Options of the cached channel."""
 
     size: Annotated[int, Field(ge=1, le=4000)] = 200
@@ -47,7 +48,9 @@ class Cached(BaseChannel):
     Source: common practice of feed systems; no paper.
     """
 
+    name = "cached"
     Config = CachedConfig
+    config: CachedConfig
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)

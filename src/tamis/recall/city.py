@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Labels, bucketed, codes_of
-from tamis.recall.base import BaseChannel, ChannelSettings
-from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import (
+from tamis.data import Dataset, Labels, bucketed, codes_of
+from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.popularity import (
     births,
     column_of,
     floored,
@@ -20,9 +19,11 @@ from tamis.recall.worth import (
     log_worth,
     role_of,
 )
+from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.schema import ComponentConfig
 
 
-class CityConfig(ChannelSettings):
+class CityConfig(ComponentConfig):
     """Options of the city channel."""
 
     column: str = ""
@@ -51,7 +52,9 @@ class City(BaseChannel):
     Source: list recall by an attribute; time-decayed counts as in `hot`.
     """
 
+    name = "city"
     Config = CityConfig
+    config: CityConfig
     reads = ("city",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:

@@ -10,19 +10,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Labels, codes_of, item_categories, spread
-from tamis.recall.base import BaseChannel, ChannelSettings
-from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import (
-    births,
-    column_of,
-    floored,
-    log_worth,
-    role_of,
-)
+from tamis.data import Dataset, Labels, codes_of, item_categories, spread
+from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.popularity import births, column_of, floored, log_worth, role_of
+from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.schema import ComponentConfig
 
 
-class DeclaredInterestsConfig(ChannelSettings):
+class DeclaredInterestsConfig(ComponentConfig):
     """Options of the declared interests channel."""
 
     columns: tuple[str, ...] = ()
@@ -56,7 +51,9 @@ class DeclaredInterests(BaseChannel):
     User Preferences in Recommender Systems.
     """
 
+    name = "declared_interests"
     Config = DeclaredInterestsConfig
+    config: DeclaredInterestsConfig
     reads = ("interests",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:

@@ -10,21 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Table, bucketed
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
-from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import (
-    column_of,
-    liked,
-    log_sums,
-)
-from tamis.schema import ConfigError
+from tamis.data import Dataset, Table, bucketed
+from tamis.recall._common.channel import BaseChannel, need_positives
+from tamis.recall._common.popularity import column_of, liked, log_sums
+from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.schema import ComponentConfig, ConfigError
 
 _MOST_VALUES = 100
 """A column of more values is no attribute that groups people, unless it is named."""
 
 
-class DemographicConfig(ChannelSettings):
+class DemographicConfig(ComponentConfig):
     """Options of the demographic channel."""
 
     columns: tuple[str, ...] = ()
@@ -52,7 +48,9 @@ class Demographic(BaseChannel):
     Source: Pazzani 1999, A Framework for Collaborative, Content-Based and Demographic Filtering.
     """
 
+    name = "demographic"
     Config = DemographicConfig
+    config: DemographicConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)

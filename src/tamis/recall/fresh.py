@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset
+from tamis.data import Dataset
 from tamis.index import best_first, in_blocks, offer
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
-from tamis.recall.postings import listed
-from tamis.recall.worth import ALWAYS, DAY_MS, role_of, times_of
+from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.popularity import ALWAYS, DAY_MS, role_of, times_of
+from tamis.recall._common.postings import listed
+from tamis.schema import ComponentConfig
 
 _QUERIES_PER_BLOCK = 256
 
 
-class FreshConfig(ChannelSettings):
+class FreshConfig(ComponentConfig):
     """Options of the fresh channel."""
 
     max_age: Annotated[float, Field(gt=0)] = 30.0
@@ -49,7 +50,9 @@ class Fresh(BaseChannel):
     Rare Events in Online Advertising.
     """
 
+    name = "fresh"
     Config = FreshConfig
+    config: FreshConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         name = role_of(self.name, context.items, "published", self.config.column)

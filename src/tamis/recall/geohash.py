@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, geohash_around, geohash_cells
+from tamis.data import Dataset, geohash_around, geohash_cells
 from tamis.index import best_first, in_blocks, offer, scratch
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
-from tamis.recall.postings import Postings, listed
-from tamis.recall.worth import (
+from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.popularity import (
     births,
     column_of,
     floored,
@@ -23,13 +22,14 @@ from tamis.recall.worth import (
     log_worth,
     role_of,
 )
-from tamis.schema import ConfigError
+from tamis.recall._common.postings import Postings, listed
+from tamis.schema import ComponentConfig, ConfigError
 
 _QUERIES_PER_BLOCK = 64
 _EARTH_KM = 6371.0
 
 
-class GeohashConfig(ChannelSettings):
+class GeohashConfig(ComponentConfig):
     """Options of the geohash channel."""
 
     precision: Annotated[int, Field(ge=1, le=12)] = 4
@@ -79,7 +79,9 @@ class Geohash(BaseChannel):
     Geographical Influence for Collaborative Point-of-Interest Recommendation.
     """
 
+    name = "geohash"
     Config = GeohashConfig
+    config: GeohashConfig
     reads = ("place",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Dataset, Labels, bucketed, codes_of, spread
-from tamis.recall.base import BaseChannel, ChannelSettings, need_positives
-from tamis.recall.interactions import interest_of_behaviour
-from tamis.recall.postings import Chosen, Postings, walk
-from tamis.recall.worth import (
+from tamis.data import Dataset, Labels, bucketed, codes_of, spread
+from tamis.recall._common.channel import BaseChannel, need_positives
+from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall._common.popularity import (
     column_of,
     counted_events,
     liked,
@@ -21,9 +20,11 @@ from tamis.recall.worth import (
     log_worth,
     role_of,
 )
+from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.schema import ComponentConfig
 
 
-class HotConfig(ChannelSettings):
+class HotConfig(ComponentConfig):
     """Options of the hot channel."""
 
     half_life: Annotated[float, Field(gt=0)] = 30.0
@@ -61,7 +62,9 @@ class Hot(BaseChannel):
     the Popularity Baseline in Recommender Systems.
     """
 
+    name = "hot"
     Config = HotConfig
+    config: HotConfig
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)

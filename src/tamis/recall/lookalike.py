@@ -9,25 +9,21 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tamis.cascade import FitContext, Queries
-from tamis.events import Dataset
+from tamis.cascade import FitContext, Queries, at_end
+from tamis.data import Dataset
 from tamis.index import VectorIndex
-from tamis.recall.base import ChannelSettings, need_positives
-from tamis.recall.interactions import (
-    Float32,
-    at_end,
-    grouped,
-    interest_of_behaviour,
-    interests,
-)
-from tamis.recall.likes_mean import mean_of_likes, nearest_like, to_unit
-from tamis.recall.spectral import co_liked_vectors
-from tamis.recall.vectors import VectorChannel
+from tamis.recall._common.channel import need_positives
+from tamis.recall._common.interactions import grouped, interest_of_behaviour, interests
+from tamis.recall._common.mean_vector import mean_of_likes, nearest_like, to_unit
+from tamis.recall._common.spectral import co_liked_vectors
+from tamis.recall._common.vector_channel import VectorChannel
+from tamis.runtime import Float32
+from tamis.schema import ComponentConfig
 
 DAY_MS = 86_400_000
 
 
-class LookalikeConfig(ChannelSettings):
+class LookalikeConfig(ComponentConfig):
     """Options of the lookalike channel."""
 
     most: Annotated[int, Field(ge=1)] = 100
@@ -65,7 +61,9 @@ class Lookalike(VectorChannel):
     Finding Structure with Randomness.
     """
 
+    name = "lookalike"
     Config = LookalikeConfig
+    config: LookalikeConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
-from tamis.cascade import Channel, Explains, FitContext, Home, Queries, Recalled, registry
-from tamis.events import Dataset
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
-from tamis.schema import StageConfig
+from tamis.cascade import Channel, Explains, FitContext, Home, Queries, Recalled
+from tamis.data import Dataset
+from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.schema import ComponentConfig, ConfigError, StageConfig
 from tamis.stores import RecallLists, open_recall
 
-INNER = "of"
 
-
-class OfflineConfig(ChannelSettings):
+class OfflineConfig(ComponentConfig):
     """Options of the offline channel."""
 
     of: str = "itemcf"
@@ -35,12 +33,6 @@ class OfflineConfig(ChannelSettings):
         if of in ("offline", "cached"):
             raise ValueError(f"{of} reads a store itself; name the channel that computes the lists")
         return of
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        """A slip in the other channel's name or options is told before any work."""
-        registry.resolve("recall", self.of, self.declared)
-        return self
 
     @property
     def declared(self) -> StageConfig:
@@ -67,18 +59,39 @@ class Offline(BaseChannel):
     Deep neural networks for YouTube recommendations.
     """
 
+    name = "offline"
     Config = OfflineConfig
-    inner: Channel
+    config: OfflineConfig
+    INNER = "of"
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self.inner = registry.build("recall", self.config.of, self.config.declared)
+        self._inner: Channel | None = None
         self._lists: RecallLists | None = None
         self._version = ""
 
     @property
+    def wrapped(self) -> tuple[str, StageConfig]:
+        """The channel that computes the lists, as `[cascade.channels]` would declare it."""
+        return self.config.of, self.config.declared
+
+    def wrap(self, inner: Channel) -> None:
+        """Takes the channel that computes the lists. The stage registry calls it."""
+        self._inner = inner
+
+    @property
+    def inner(self) -> Channel:
+        """The channel that computes the lists. Raises ConfigError before `wrap`."""
+        if self._inner is None:
+            raise ConfigError(
+                f"channel {self.name!r} has no inner channel: from Python call "
+                f"wrap(channel) first, for instance Offline().wrap(ItemCF())"
+            )
+        return self._inner
+
+    @property
     def address(self) -> str:
-        """Of the store, as declared."""
+        """Address of the store, as declared."""
         return self.config.store
 
     def bind(self, home: Home) -> None:
@@ -89,7 +102,6 @@ class Offline(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         former = context.former
         inner = former.inner if isinstance(former, Offline) else former
-        self.inner = registry.build("recall", self.config.of, self.config.declared)
         self.inner.fit(data, replace(context, former=inner))
         return {"of": self.config.of}
 
@@ -105,16 +117,7 @@ class Offline(BaseChannel):
 
     def save(self, directory: Path) -> None:
         super().save(directory)
-        self.inner.save(Path(directory) / INNER)
-
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        of = channel.config.of
-        channel.inner = registry.load(
-            "recall", of, channel.config.declared, Path(directory) / INNER
-        )
-        return channel
+        self.inner.save(Path(directory) / self.INNER)
 
 
 def first_allowed(item: Any, score: Any, queries: Queries, k: int) -> Recalled:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.events import Condition, Dataset, Labels
+from tamis.data import Condition, Dataset, Labels
 from tamis.index import in_blocks, scratch
-from tamis.recall.base import BaseChannel, ChannelSettings, nothing
-from tamis.recall.postings import Postings, listed
-from tamis.recall.worth import (
+from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.popularity import (
     ALWAYS,
     DAY_MS,
     behaviours_named,
@@ -26,14 +25,15 @@ from tamis.recall.worth import (
     role_of,
     times_of,
 )
-from tamis.schema import ConfigError, suggest
+from tamis.recall._common.postings import Postings, listed
+from tamis.schema import ComponentConfig, ConfigError, suggest
 
 _QUERIES_PER_BLOCK = 256
 STATISTICS = ("popularity", "likes", "impressions", "like_rate")
 """Of each item at the fit; names for `where` and `sort` beside the columns of the items' table."""
 
 
-class Rule(ChannelSettings):
+class Rule(ComponentConfig):
     """One list: which items, for whom, in which order."""
 
     name: str
@@ -55,7 +55,7 @@ class Rule(ChannelSettings):
     """Most items the rule brings."""
 
 
-class RulesConfig(ChannelSettings):
+class RulesConfig(ComponentConfig):
     """Options of the rules channel."""
 
     rule: tuple[Rule, ...] = ()
@@ -85,7 +85,9 @@ class Rules(BaseChannel):
     Source: rule-based recall; no model.
     """
 
+    name = "rules"
     Config = RulesConfig
+    config: RulesConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         rules = self.config.rule

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from tamis.cascade import Int32, Int64, Ragged
-from tamis.events import Table, item_categories
+from tamis.data import Ragged, Table, item_categories
+from tamis.runtime import Int32, Int64
 from tamis.schema import StageError
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.cascade import Int32, Int64, Ragged
+from tamis.data import Ragged
+from tamis.runtime import Int32, Int64
 
 
 def arrange(

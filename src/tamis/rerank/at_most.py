@@ -7,18 +7,16 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.events import Dataset
+from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
 from tamis.rerank._plan import arrange
-from tamis.schema import NotFittedError
+from tamis.schema import Component, ComponentConfig, NotFittedError
 
 
-class AtMostConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class AtMostConfig(ComponentConfig):
     limit: Annotated[int, Field(ge=1)] | None = 2
     """Most items of one category in any `window` adjacent places; None = no such rule."""
     window: Annotated[int, Field(ge=2)] = 5
@@ -42,7 +40,7 @@ class AtMostConfig(BaseModel):
         return self
 
 
-class AtMost:
+class AtMost(Component):
     """Keeps the given order as far as the rules allow it.
 
     The first `depth` places are one plan, made by depth-first search with candidates tried in
@@ -52,11 +50,12 @@ class AtMost:
     says so. The plan does not depend on n: a slate of 10 is the head of a slate of 50.
     """
 
-    Config = AtMostConfig
     name = "at_most"
+    Config = AtMostConfig
+    config: AtMostConfig
 
-    def __init__(self, config: AtMostConfig | None = None, **options: Any) -> None:
-        self.config = config or AtMostConfig(**options)
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
         self._categories: ItemCategories | None = None
         self._groups: NDArray[np.int64] | None = None
 

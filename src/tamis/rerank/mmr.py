@@ -12,18 +12,17 @@ import numpy as np
 import polars as pl
 from numba import njit
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tamis.cascade import Candidates, FitContext, Float32, Int32, Int64, Queries, Ragged
-from tamis.events import Dataset, Table
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Ragged, Table
 from tamis.index import jaccard
 from tamis.rerank._categories import ItemCategories
-from tamis.schema import ConfigError, NotFittedError, StageError
+from tamis.runtime import Float32, Int32, Int64
+from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError, StageError
 
 
-class MMRConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class MMRConfig(ComponentConfig):
     theta: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the score against the likeness to what stands above; 1 keeps the order."""
     similarity: Literal["category", "vector"] = "category"
@@ -39,16 +38,17 @@ class MMRConfig(BaseModel):
     every n."""
 
 
-class MMR:
+class MMR(Component):
     """Greedy MMR. Scores (`value`) are min-max scaled within the query; equal marginal values are
     taken by place; candidates without a finite score come last. The choice of a place does not
     depend on how many follow, so a slate of 10 is the head of a slate of 50."""
 
-    Config = MMRConfig
     name = "mmr"
+    Config = MMRConfig
+    config: MMRConfig
 
-    def __init__(self, config: MMRConfig | None = None, **options: Any) -> None:
-        self.config = config or MMRConfig(**options)
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
         self._vectors: Float32 | None = None
         self._categories: ItemCategories | None = None
 

@@ -1,5 +1,7 @@
 """What the user declares: tables, behaviours, features, tasks, the cascade (`tamis.toml`)."""
 
+from tamis.schema._task_checks import check_tasks
+from tamis.schema.component import Component, ComponentConfig, configured, option_problems
 from tamis.schema.config import (
     Behaviour,
     CascadeConfig,
@@ -24,8 +26,8 @@ from tamis.schema.errors import (
     VersionError,
 )
 from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
-from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features, suggest
-from tamis.schema.task_checks import check_tasks
+from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
+from tamis.schema.suggestions import suggest
 from tamis.schema.tasks import (
     chain,
     class_names,
@@ -41,6 +43,8 @@ __all__ = [
     "Behaviour",
     "CascadeConfig",
     "ChannelConfig",
+    "Component",
+    "ComponentConfig",
     "ConfigError",
     "DataError",
     "DenseFeat",
@@ -67,8 +71,10 @@ __all__ = [
     "class_names",
     "class_values",
     "condition_of",
+    "configured",
     "dump_config",
     "load_config",
+    "option_problems",
     "parse_config",
     "parse_features",
     "prediction_names",

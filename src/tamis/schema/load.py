@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from tamis.schema.checks import Problem, cross_checks
+from tamis.schema._checks import Problem, cross_checks
+from tamis.schema._toml_lines import KeyLines
 from tamis.schema.config import (
     Behaviour,
     CascadeConfig,
@@ -25,7 +25,7 @@ from tamis.schema.config import (
 )
 from tamis.schema.errors import ConfigError
 from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
-from tamis.schema.lines import KeyLines
+from tamis.schema.suggestions import suggest
 
 FILE_NAME = "tamis.toml"
 
@@ -105,16 +105,6 @@ def parse_features(data: Mapping[str, Any], path: Path | str) -> tuple[Feature, 
 
 class _Features(BaseModel):
     features: tuple[Annotated[Feature, Field(discriminator="kind")], ...]
-
-
-def suggest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
-    """` Did you mean …?` where one of `allowed` is close to `name`, else an empty text.
-
-    `cutoff` in [0, 1] is the least similarity (difflib's ratio).
-    """
-    folded = {option.lower(): option for option in allowed}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=cutoff)
-    return f" Did you mean `{folded[close[0]]}`?" if close else ""
 
 
 def _read(path: Path) -> str:

@@ -18,10 +18,8 @@ from litestar.params import JSONBody
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET
 
-import tamis
-from tamis.cascade import Answer
-from tamis.serve.engine import Engine, Recommends
-from tamis.serve.failures import HANDLERS, NotReadyError
+from tamis._version import __version__
+from tamis.serve.errors import HANDLERS, NotReadyError
 from tamis.serve.messages import (
     ErrorAnswer,
     Live,
@@ -30,6 +28,8 @@ from tamis.serve.messages import (
     RecommendedItem,
     RecommendRequest,
 )
+from tamis.serve.opened import Engine, Recommends
+from tamis.service import Answer
 
 log = logging.getLogger("tamis.serve")
 BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="A field is wrong")
@@ -51,7 +51,7 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
         middleware=[_log_line],
         openapi_config=OpenAPIConfig(
             title="Tamis",
-            version=tamis.__version__,
+            version=__version__,
             description="The ten items that matter, and why.",
             render_plugins=[SwaggerRenderPlugin()],
         ),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from tamis.cascade import Reason, WhyNot
+from tamis.service import Reason, WhyNot
 
 Id = Annotated[str, Meta(min_length=1, max_length=1024)] | int
 """An external id; numbers are taken as their text."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvicorn
 
-from tamis.cascade import Recommender
 from tamis.schema import ConfigError
 from tamis.serve.app import create_app
+from tamis.service import Recommender
 
 
 def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:

@@ -1,8 +1,7 @@
 """A population with known tastes that answers slates, so that every model can be checked by truth.
 
 ``simulate`` writes a log as a recommender would have collected it, and beside it the truth it was
-drawn from. ``build_population`` and ``response_probabilities`` answer slates of your own.
-"""
+drawn from. ``build_population`` and ``response_probabilities`` answer slates of your own."""
 
 from tamis.simulator.behaviour import (
     Coefficients,
@@ -15,11 +14,7 @@ from tamis.simulator.behaviour import (
 )
 from tamis.simulator.columns import COLUMNS, SCHEMA_VERSION
 from tamis.simulator.config import SimulationConfig
-from tamis.simulator.errors import (
-    SimulationConfigError,
-    SimulationError,
-    SimulationOutputError,
-)
+from tamis.simulator.errors import SimulationConfigError, SimulationError, SimulationOutputError
 from tamis.simulator.population import Population, build_population
 from tamis.simulator.run import Progress, SimulationReport, simulate
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tamis.simulator.arrays import Bools, Floats, Ints
+from tamis.runtime import Bool, Floats, Ints
 from tamis.simulator.clock import DAY_MS, HOUR_MS
 
 CLICK_FORMULA = (
@@ -151,12 +151,12 @@ class Outcomes:
     """What was done, drawn from ``Responses``: a purchase has a cart, and everything after a
     click has its click. ``watch`` is seconds, 0 where not clicked."""
 
-    click: Bools
-    like: Bools
-    collect: Bools
-    share: Bools
-    cart: Bools
-    purchase: Bools
+    click: Bool
+    like: Bool
+    collect: Bool
+    share: Bool
+    cart: Bool
+    purchase: Bool
     watch: Floats
 
 
@@ -206,7 +206,7 @@ def draw_outcomes(responses: Responses, rng: np.random.Generator) -> Outcomes:
     """One independent draw of every behaviour of every impression."""
     shape = responses.click.shape
 
-    def happens(probability: Floats) -> Bools:
+    def happens(probability: Floats) -> Bool:
         return rng.random(shape, dtype=np.float32) < probability
 
     click = happens(responses.click)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tamis.simulator.arrays import Floats, Ints
+from tamis.runtime import Floats, Ints
 from tamis.simulator.behaviour import ItemTraits
 from tamis.simulator.clock import DAY_MS, Stream, stream
 from tamis.simulator.config import SimulationConfig

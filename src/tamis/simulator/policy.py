@@ -10,7 +10,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from tamis.simulator.arrays import Bools, Floats, Ints
+from tamis.runtime import Bool, Floats, Ints
 from tamis.simulator.clock import DAY_MS
 from tamis.simulator.config import SimulationConfig
 from tamis.simulator.population import Population
@@ -193,7 +193,7 @@ def _rank_in_source(
     population: Population,
     requests: Requests,
     items: Ints,
-    usable: Bools,
+    usable: Bool,
     source: Ints,
     rng: np.random.Generator,
 ) -> Ints:
@@ -216,7 +216,7 @@ def _rank_in_source(
     return rank
 
 
-def _first_in_row(values: Ints) -> Bools:
+def _first_in_row(values: Ints) -> Bool:
     """True at the first appearance of each value in its row."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)

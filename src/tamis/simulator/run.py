@@ -18,7 +18,7 @@ from tamis.simulator.behaviour import (
 from tamis.simulator.clock import HOUR_MS, Stream, stream
 from tamis.simulator.columns import COLUMNS, SCHEMA_VERSION
 from tamis.simulator.config import SimulationConfig
-from tamis.simulator.happenings import BEHAVIOURS, Shown, arrivals, event_rows, truth_rows
+from tamis.simulator.event_stream import BEHAVIOURS, Shown, arrivals, event_rows, truth_rows
 from tamis.simulator.policy import Shelf, fill_slates, stock_shelf
 from tamis.simulator.population import Population, build_population
 from tamis.simulator.traffic import Requests, day_requests

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from tamis.simulator.arrays import Ints
+from tamis.runtime import Ints
 
 
 def named(names: Sequence[str | None], numbers: Ints) -> pl.Series:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.simulator.arrays import Ints
+from tamis.runtime import Ints
 from tamis.simulator.audience import Audience
 from tamis.simulator.clock import DAY_MS, HOUR_MS, Stream, stream
 from tamis.simulator.config import SimulationConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.simulator.arrays import Floats, Ints
+from tamis.runtime import Floats, Ints
 from tamis.simulator.clock import Stream, stream
 from tamis.simulator.config import SimulationConfig
 from tamis.simulator.names import AGE_BANDS, CITIES, GENDERS

@@ -12,7 +12,7 @@ import polars as pl
 
 from tamis.simulator.columns import COLUMNS
 from tamis.simulator.errors import SimulationOutputError
-from tamis.simulator.happenings import BEHAVIOURS, source_names
+from tamis.simulator.event_stream import BEHAVIOURS, source_names
 from tamis.simulator.population import Population
 from tamis.simulator.tables import named
 

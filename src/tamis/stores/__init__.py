@@ -2,14 +2,7 @@
 
 from tamis.stores.address import open_leftovers, open_recall
 from tamis.stores.exposure import BloomMonths, BloomShape, month_of
-from tamis.stores.protocols import (
-    Leftovers,
-    RecallDraft,
-    RecallLists,
-    RecallStore,
-    Side,
-    Vectors,
-)
+from tamis.stores.protocols import Leftovers, RecallDraft, RecallLists, RecallStore, Side, Vectors
 
 __all__ = [
     "BloomMonths",

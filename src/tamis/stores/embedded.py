@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.runtime import Float32, Int32
 from tamis.schema import StoreError
-from tamis.stores.protocols import Float32, Int32, RecallDraft, Side
+from tamis.stores.protocols import RecallDraft, Side
 
 ABOUT = "recall.json"
 

@@ -12,10 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tamis.runtime import Bool, Int64
 from tamis.schema import ConfigError, VersionError
 
-Int64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
 _BITS, _ABOUT = "exposure.npy", "exposure.json"

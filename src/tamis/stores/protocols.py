@@ -7,11 +7,7 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Int32 = NDArray[np.int32]
-Float32 = NDArray[np.float32]
+from tamis.runtime import Float32, Int32
 
 
 class Side(StrEnum):

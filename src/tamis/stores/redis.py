@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, StoreError
 from tamis.stores.embedded import entry_times, no_lists
-from tamis.stores.protocols import Float32, Int32, RecallDraft, Side
+from tamis.stores.protocols import RecallDraft, Side
 
 BUCKET = 65_536
 WRITE_ROWS = 2_000

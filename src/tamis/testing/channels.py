@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Channel, Context, Explains, FitContext, History, Queries, Ragged, Recalled
-from tamis.events import UNKNOWN, Dataset, Events, Table
+from tamis.cascade import Channel, Context, Explains, FitContext, Queries, Recalled
+from tamis.data import UNKNOWN, Dataset, Events, Ragged, Table
+from tamis.features import History
 from tamis.schema import Behaviour, TableConfig, TamisError
 
 DAY_MS = 86_400_000

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.cascade import Bool, Candidates, Filter, FitContext, Queries
-from tamis.events import Dataset
+from tamis.cascade import Candidates, Filter, FitContext, Queries
+from tamis.data import Dataset
+from tamis.runtime import Bool
 from tamis.testing.channels import CONTEXT, one_query, queries_of, two_clans
 
 

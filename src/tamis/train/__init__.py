@@ -1,30 +1,19 @@
 """The one training loop, and the optimisers that touch only a batch's rows."""
 
 from tamis.train.batches import Order, Source, batches
-from tamis.train.calibration import (
-    Calibration,
-    calibrated,
-    fit_calibration,
-    isotonic,
-    platt,
-)
+from tamis.train.calibration import Calibration, calibrated, fit_calibration, isotonic, platt
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.estimator import Estimator, EstimatorConfig
-from tamis.train.frames import Context, FrameModel, ScorerConfig
-from tamis.train.hardware import (
-    kept_memory,
-    native_bfloat16,
-    peak_mb,
-    torch_threads,
-    use_bfloat16,
-)
+from tamis.train.fit_options import Epoch, FitOptions, FitResult
+from tamis.train.frame_model import Context, FrameModel, ScorerConfig
+from tamis.train.hardware import kept_memory, native_bfloat16, peak_mb, torch_threads, use_bfloat16
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
-from tamis.train.loop import fit, predict
+from tamis.train.loop import fit
 from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
 from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
-from tamis.train.options import Epoch, FitOptions, FitResult
+from tamis.train.prediction import predict
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
 from tamis.train.tasks import Heads, check_labels, task_configs

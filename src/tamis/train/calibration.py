@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 from scipy.special import expit
 
+from tamis.runtime import Float32, Float64
 from tamis.train.platt import platt_line
 
 Array = NDArray[np.floating]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 Method = Literal["none", "platt", "isotonic", "auto"]
 
 FOLDS = 5

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import nn
 
 from tamis.features import Layout, Rows
+from tamis.runtime import Float32
 from tamis.schema import (
     ConfigError,
     Feature,
@@ -24,13 +23,13 @@ from tamis.schema import (
     VersionError,
 )
 from tamis.train.checkpoint import load_weights, save_weights
-from tamis.train.frames import Context, FrameModel, ScorerConfig
-from tamis.train.loop import fit, predict
+from tamis.train.fit_options import FitOptions
+from tamis.train.frame_model import Context, FrameModel, ScorerConfig
+from tamis.train.loop import fit
 from tamis.train.metrics import grouped_ndcg
 from tamis.train.objective import Metric, TaskObjective
-from tamis.train.options import FitOptions
+from tamis.train.prediction import predict
 
-Float32 = NDArray[np.float32]
 SAVED = "estimator.json"
 
 

@@ -7,15 +7,13 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, Layout, Rows
 from tamis.nn import FieldPooling, fused_table, pool_forward, zero_linear
+from tamis.runtime import Float32
 from tamis.train.estimator import Estimator, EstimatorConfig
-
-Float32 = NDArray[np.float32]
 
 
 class LinearConfig(EstimatorConfig):

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.features import Batch, Rows
+from tamis.runtime import progress_bar
 from tamis.schema import TrainingError
 from tamis.train.batches import Order, Source, batches
+from tamis.train.fit_options import Epoch, FitOptions, FitResult
 from tamis.train.hardware import peak_mb, torch_threads, use_bfloat16
 from tamis.train.objective import Objective
-from tamis.train.options import Epoch, FitOptions, FitResult
-from tamis.train.progress import progress_bar
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
 
@@ -49,22 +48,6 @@ def fit(
     with torch_threads(options.threads), torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return _Fit(model, rows, objective, valid, options).run()
-
-
-def predict(
-    model: nn.Module,
-    rows: Source,
-    batch_size: int = 8192,
-    device: torch.device | str = "cpu",
-) -> NDArray[np.float32]:
-    """The model's outputs float32 (n, T) in the rows' order: evaluation mode, full precision."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        order = Order.plain(len(rows), batch_size)
-        out = [model(batch).float().cpu() for batch in batches(rows, order, device)]
-    model.train(was_training)
-    return torch.cat(out).numpy()
 
 
 class _Fit:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from tamis.runtime import Float64
+
 Array = NDArray[np.floating]
-Float64 = NDArray[np.float64]
 
 KNOTS = 200
 """Most knots of a map."""

@@ -10,11 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tamis.runtime import Float64, Int32, Int64
 from tamis.schema import ConfigError
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 
 SAMPLERS = ("uniform", "popular", "in_batch", "hard")
 """What a mixture may be made of."""

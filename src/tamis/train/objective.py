@@ -75,7 +75,7 @@ class TaskObjective:
         return total
 
     def evaluate(self, model: nn.Module, valid: Rows, device: torch.device) -> dict[str, float]:
-        from tamis.train.loop import predict
+        from tamis.train.prediction import predict
 
         values = self.heads.values(predict(model, valid, device=device))
         metrics = {} if self.metric is None else {self.metric_name: self.metric(values, valid)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn import FusedEmbedding, RowGradient
-from tamis.train.row_kernels import (
+from tamis.train._row_kernels import (
     FROZEN,
     sum_row_gradients,
     update_adagrad,

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tamis.features import Rows
+from tamis.runtime import Float32
 from tamis.schema import ConfigError, TrainingError
-
-Float32 = NDArray[np.float32]
 
 
 def sample_negatives(rows: Rows, rates: Sequence[float], seed: int) -> Rows:

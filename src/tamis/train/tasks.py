@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, softmax
 
 from tamis.features import Rows
+from tamis.runtime import Float32
 from tamis.schema import (
     ConfigError,
     StageError,
@@ -30,11 +31,10 @@ from tamis.schema import (
     class_values,
     product,
 )
-from tamis.train.centring import centre
+from tamis.train.intercept import centre
 from tamis.train.monotone import Monotone, monotone
 
 _T = TypeVar("_T")
-Float32 = NDArray[np.float32]
 LEAST_SHARE = 0.01
 """f(duration) is at least this part of the mean share: a length that nobody watched divides by no
 zero."""

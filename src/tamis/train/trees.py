@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from scipy.special import expit, softmax
 
 from tamis.features import Layout, Rows
+from tamis.runtime import Float32
 from tamis.schema import (
     ConfigError,
     NotFittedError,
@@ -23,14 +23,13 @@ from tamis.schema import (
     VersionError,
     class_values,
 )
-from tamis.train.frames import FrameModel, ScorerConfig
+from tamis.train.fit_options import Epoch, FitResult
+from tamis.train.frame_model import FrameModel, ScorerConfig
 from tamis.train.hardware import peak_mb
 from tamis.train.metrics import grouped_ndcg, log_loss
-from tamis.train.options import Epoch, FitResult
 
 if TYPE_CHECKING:  # LightGBM takes a second to import: only who grows or opens trees waits for it
     import lightgbm as lgb
-Float32 = NDArray[np.float32]
 SAVED = "gbdt.json"
 SCORE = 8192
 """Rows that are gathered and scored at once."""

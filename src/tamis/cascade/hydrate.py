@@ -1,0 +1,65 @@
+"""Hydration: model inputs of candidates, gathered for a batch of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.query import Queries
+from tamis.cascade.value import tasks_of
+from tamis.data import Table
+from tamis.features import FeatureSpace, Rows, Statistics
+from tamis.schema import ConfigError, ProjectConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Hydrate:
+    """Model inputs of candidates, from the features and statistics that training used."""
+
+    space: FeatureSpace
+    statistics: Statistics
+    raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+    """Numbers of the items (N + 1), the last one of an unknown item, that tasks read as they are;
+    see `raw_numbers`."""
+
+    def __call__(self, queries: Queries, candidates: Candidates) -> Rows:
+        rows = self.space.rows(
+            queries.user,
+            queries.time,
+            queries.history,
+            query=candidates.query,
+            item=candidates.item,
+            columns=candidates.columns,
+            statistics=self.statistics,
+        )
+        if not self.raw:
+            return rows
+        return replace(rows, raw={k: column[candidates.item] for k, column in self.raw.items()})
+
+
+def raw_numbers(config: ProjectConfig, items: Table) -> dict[str, NDArray[np.float32]]:
+    """The items' columns that tasks read as they are (durations): (N + 1) each, NaN last."""
+    durations = {t.duration: t.name for t in tasks_of(config) if t.duration is not None}
+    return {column: item_numbers(items, column, task) for column, task in durations.items()}
+
+
+def item_numbers(items: Table, column: str, task: str) -> NDArray[np.float32]:
+    """(N + 1) numbers of a column of the items' table, NaN where missing and of unknown items.
+
+    Raises ConfigError where there is no such column of numbers.
+    """
+    if column not in items.frame.columns:
+        raise ConfigError(
+            f"[tasks.{task}] duration = {column!r}: the items' table has no such column; it has "
+            f"{', '.join(items.frame.columns) or 'none'}"
+        )
+    numbers = items.frame[column].cast(pl.Float32, strict=False)
+    if numbers.null_count() == len(numbers) and len(numbers):
+        raise ConfigError(f"[tasks.{task}] duration = {column!r}: that column holds no numbers")
+    values = numbers.fill_null(float("nan")).to_numpy()
+    return np.append(values, np.float32(np.nan))

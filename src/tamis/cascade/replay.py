@@ -1,0 +1,196 @@
+"""Ranking rows: what the ranker would have seen at past moments, and what users then did.
+
+A log without impressions says what people liked, not what they passed over. So past moments are
+replayed: channels that were fitted on events before a cut recall candidates for queries asked at
+the cut, and what the user did between the cut and the window's end labels them. A log with
+impressions needs no replay: its impressions are the rows, each at its own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.query import Queries
+from tamis.cascade.query_batches import queries_at
+from tamis.cascade.replay_labels import answers, needed, task_labels
+from tamis.cascade.runner import Retrieval
+from tamis.cascade.value import tasks_of
+from tamis.data import UNKNOWN, Dataset, Ragged
+from tamis.features import Histories, History
+from tamis.runtime import Float32
+from tamis.schema import ProjectConfig, TrainingError
+
+REPLAY_USERS = 20_000
+"""Most users asked per window: enough rows to train on, whatever the size of the log."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Labelled candidates of past queries."""
+
+    queries: Queries
+    candidates: Candidates
+    labels: Float32
+    """(n, tasks): 1 where one of the task's behaviours followed, else 0; a number where the task
+    reads one; NaN where a condition does not hold or there is no number."""
+    left_out: int = 0
+    """Users (of a replay) or impressions of the window beyond what one window may bring."""
+
+
+def replay_window(
+    config: ProjectConfig,
+    data: Dataset,
+    histories: Histories,
+    retrieval: Retrieval,
+    window: tuple[int, int],
+    seed: int,
+) -> Replay:
+    """Asks `retrieval` (fitted before window[0]) at window[0] for the users who then came back.
+
+    Users: with a history before the window and an event in it; at most REPLAY_USERS of them, drawn
+    by `seed`.
+    """
+    begin, end = window
+    events = data.events
+    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
+    users = np.unique(events.user[inside & data.seen])
+    users = users[users != UNKNOWN]
+    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
+    known = np.flatnonzero(np.diff(queries.history.indptr) > 0)
+    left_out = max(0, len(known) - REPLAY_USERS)
+    if left_out:
+        known = np.sort(np.random.default_rng(seed).choice(known, REPLAY_USERS, replace=False))
+    if not len(known):
+        raise TrainingError(
+            f"no user with events before {_moment(begin)} came back in the window up to "
+            f"{_moment(end)}: the ranker has nothing to learn from; give more events, or move "
+            "[split] valid_from and windows"
+        )
+    users = users[known]
+    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
+    queries, candidates = retrieval.candidates(queries)
+    labels = candidate_labels(config, data, window, queries, candidates)
+    return Replay(queries, candidates, labels, left_out)
+
+
+def candidate_labels(
+    config: ProjectConfig,
+    data: Dataset,
+    window: tuple[int, int],
+    queries: Queries,
+    candidates: Candidates,
+) -> Float32:
+    """(n, tasks) labels of candidates of queries asked at window[0], one per user, by what these
+    users did and what arrived in the window."""
+    begin, end = window
+    events, tasks = data.events, tasks_of(config)
+    codes = [data.code(name) for name in needed(tasks)]
+    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
+    row, event = _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
+    return task_labels(tasks, data, candidates.item, row, event)
+
+
+def impression_window(
+    config: ProjectConfig, data: Dataset, histories: Histories, window: tuple[int, int], most: int
+) -> Replay:
+    """The impressions of [begin, end) as rows at their own times; the latest `most` of them.
+
+    A label is 1 (or that event's value) when, at or after the impression, one of the task's
+    behaviours followed on the same user, item and request (without request ids: before the item's
+    next impression).
+    """
+    events = data.events
+    shown_codes = [k for k, b in enumerate(data.behaviours) if b.impression]
+    shown = np.isin(events.behaviour, shown_codes) & (events.user != UNKNOWN)
+    inside = np.flatnonzero(shown & (events.time >= window[0]) & (events.time < window[1]))
+    left_out = max(0, len(inside) - most)
+    inside = inside[left_out:]
+    if not len(inside):
+        raise TrainingError(
+            f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
+            "the ranker has nothing to learn from; see [split] in tamis.toml"
+        )
+    # A request shows several items at one time: one query, one history for all of them.
+    order = np.lexsort((events.request[inside], events.time[inside], events.user[inside]))
+    rows = inside[order]
+    keys = np.stack([events.user[rows], events.time[rows], events.request[rows]])
+    new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
+    first = rows[new]
+    queries = queries_at(histories, events.user[first], events.time[first])
+    indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
+    tasks = tasks_of(config)
+    labels = task_labels(tasks, data, events.item[rows], *answers(data, rows, needed(tasks)))
+    return Replay(queries, Candidates(indptr, events.item[rows]), labels, left_out)
+
+
+def join(replays: Sequence[Replay]) -> Replay:
+    """Several windows' rows as one."""
+    return Replay(
+        _join_queries([r.queries for r in replays]),
+        _join_candidates([r.candidates for r in replays]),
+        np.concatenate([r.labels for r in replays]),
+    )
+
+
+def _followed(
+    data: Dataset, where: NDArray[np.bool_], queries: Queries, candidates: Candidates
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(row, event) pairs: candidates on which their query's user had one of the events `where`."""
+    number = np.full(len(data.users) + 1, -1, dtype=np.int64)
+    number[queries.user] = np.arange(len(queries))
+    event = np.flatnonzero(where)
+    query, items = number[data.events.user[event]], len(data.items) + 1
+    known = np.flatnonzero((query >= 0) & (data.events.item[event] != UNKNOWN))
+    event = event[known]
+    wanted = query[known] * items + data.events.item[event]
+    keys = candidates.query.astype(np.int64) * items + candidates.item
+    order = np.argsort(keys, kind="stable")
+    at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))
+    if not len(keys):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    found = keys[order[at]] == wanted
+    return order[at[found]], event[found]
+
+
+def _join_queries(parts: Sequence[Queries]) -> Queries:
+    histories = [p.history for p in parts]
+    return Queries(
+        np.concatenate([p.user for p in parts]),
+        np.concatenate([p.time for p in parts]),
+        History(
+            _join_indptr([h.indptr for h in histories]),
+            *(
+                np.concatenate([getattr(h, name) for h in histories])
+                for name in ("item", "behaviour", "time", "value")
+            ),
+        ),
+        Ragged(
+            _join_indptr([p.exclude.indptr for p in parts]),
+            np.concatenate([p.exclude.values for p in parts]),
+        ),
+    )
+
+
+def _join_candidates(parts: Sequence[Candidates]) -> Candidates:
+    return Candidates(
+        _join_indptr([p.indptr for p in parts]),
+        np.concatenate([p.item for p in parts]),
+        {
+            name: np.concatenate([p.columns[name] for p in parts])
+            for name in (parts[0].columns if parts else {})
+        },
+    )
+
+
+def _join_indptr(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    sizes = np.concatenate([np.diff(p) for p in parts])
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _moment(ms: int) -> str:
+    return str(np.datetime64(ms, "ms").astype("datetime64[s]"))

@@ -1,0 +1,144 @@
+"""Labels from a log: which events answer which row, and what each task makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade.hydrate import item_numbers
+from tamis.data import Dataset
+from tamis.runtime import Bool, Float32, Index
+from tamis.schema import TaskConfig, chain, class_values, condition_of
+
+
+def task_labels(
+    tasks: Sequence[TaskConfig], data: Dataset, item: NDArray[np.int32], row: Index, event: Index
+) -> Float32:
+    """(n, T) labels of n rows of items `item`, where event `event[k]` answers row `row[k]`.
+
+    A row has NaN where a conditional task's condition does not hold (the condition's own condition
+    too), and where a label is a number and there is none. Pairs may come in any order.
+    """
+    order = np.argsort(event, kind="stable")  # events are in order of time: the last one wins
+    answers = _Answers(data, item, row[order], event[order])
+    return np.stack([answers.label(task, tasks) for task in tasks], axis=1)
+
+
+class _Answers:
+    """The events that answer rows, in order of time."""
+
+    def __init__(self, data: Dataset, item: NDArray[np.int32], row: Index, event: Index) -> None:
+        self.data, self.item, self.row = data, item, row
+        self.behaviour = data.events.behaviour[event]
+        self.value = data.events.value[event]
+
+    def label(self, task: TaskConfig, tasks: Sequence[TaskConfig]) -> Float32:
+        label = self._free(task)
+        if task.kind != "binary" and task.absent is not None:
+            label = np.where(np.isnan(label), np.float32(task.absent), label)
+        if task.given is not None:
+            label[~self._holds(task, tasks)] = np.nan
+        return label
+
+    def _holds(self, task: TaskConfig, tasks: Sequence[TaskConfig]) -> Bool:
+        """(n,) whether all conditions on the way to the task hold."""
+        chain(task, tasks)  # raises where they run in a circle
+        holds = np.ones(len(self.item), np.bool_)
+        link: TaskConfig | None = task
+        while link is not None and link.given is not None:
+            before = condition_of(link, tasks)
+            holds &= self._happened((link.given,) if before is None else before.behaviour)
+            link = before
+        return holds
+
+    def _free(self, task: TaskConfig) -> Float32:
+        """(n,) the label as if there were no condition."""
+        if task.kind == "binary":
+            return self._happened(task.behaviour).astype(np.float32)
+        if task.value == "behaviour":
+            return self._last_behaviour(task)
+        if task.value == "count":
+            return np.bincount(self.row[self._of(task.behaviour)], minlength=len(self.item)).astype(
+                np.float32
+            )
+        if task.kind in ("watch_time", "completion"):
+            return self._watched(task)
+        last = self._last_value(task)
+        return _classes(task, last) if task.kind == "multiclass" else last
+
+    def _of(self, behaviours: Sequence[str]) -> Bool:
+        codes = np.array([self.data.code(name) for name in behaviours], dtype=np.uint8)
+        return np.isin(self.behaviour, codes)
+
+    def _happened(self, behaviours: Sequence[str]) -> Bool:
+        done = np.zeros(len(self.item), np.bool_)
+        done[self.row[self._of(behaviours)]] = True
+        return done
+
+    def _last_value(self, task: TaskConfig) -> Float32:
+        where = self._of(task.behaviour) & ~np.isnan(self.value)
+        label = np.full(len(self.item), np.nan, np.float32)
+        label[self.row[where]] = self.value[where]  # of repeated rows the last one stays
+        return label
+
+    def _last_behaviour(self, task: TaskConfig) -> Float32:
+        number = np.zeros(len(self.data.behaviours), np.float32)
+        for k, name in enumerate(task.behaviour, start=1):
+            number[self.data.code(name)] = k
+        where = self._of(task.behaviour)
+        label = np.zeros(len(self.item), np.float32)
+        label[self.row[where]] = number[self.behaviour[where]]
+        return label
+
+    def _watched(self, task: TaskConfig) -> Float32:
+        """Sum of the values in the log's unit, or that sum as a share of the duration."""
+        where = self._of(task.behaviour) & ~np.isnan(self.value)
+        n = len(self.item)
+        total = np.bincount(self.row[where], self.value[where].astype(np.float64), minlength=n)
+        some = np.bincount(self.row[where], minlength=n) > 0
+        if task.kind == "completion" and task.duration is not None:
+            length = item_numbers(self.data.items, task.duration, task.name)[self.item]
+            total /= np.where(length > 0, length, np.nan)
+        return np.where(some, total, np.nan).astype(np.float32)
+
+
+def _classes(task: TaskConfig, value: Float32) -> Float32:
+    """Class numbers of values; NaN for a value that is no class."""
+    values = np.asarray(class_values(task), dtype=np.float32)
+    at = np.minimum(np.searchsorted(values, np.nan_to_num(value)), len(values) - 1)
+    return np.where(values[at] == value, at, np.nan).astype(np.float32)
+
+
+def answers(data: Dataset, rows: Index, behaviours: Sequence[str]) -> tuple[Index, Index]:
+    """(row, event) pairs: each event of `behaviours` and the impression that it answers, the last
+    one before it of the same user, item and request. `rows` (n,) are the impressions' events."""
+    events = data.events
+    codes = np.array([data.code(name) for name in behaviours], dtype=np.uint8)
+    acts = np.flatnonzero(np.isin(events.behaviour, codes))
+
+    def frame(index: Index) -> pl.DataFrame:
+        columns = {k: getattr(events, k)[index] for k in ("user", "item", "request", "time")}
+        return pl.DataFrame(columns).with_columns(row=pl.int_range(pl.len()))
+
+    shown = frame(rows).sort("time", maintain_order=True)
+    done = frame(acts).rename({"row": "act"}).sort("time", maintain_order=True)
+    joined = done.join_asof(
+        shown,
+        on="time",
+        by=["user", "item", "request"],
+        strategy="backward",
+        check_sortedness=False,
+    ).drop_nulls("row")
+    return joined["row"].to_numpy().astype(np.intp), acts[joined["act"].to_numpy()]
+
+
+def needed(tasks: Sequence[TaskConfig]) -> list[str]:
+    """The behaviours that labels are made of, conditions included."""
+    names = [name for task in tasks for name in task.behaviour]
+    for task in tasks:
+        if task.given is not None and condition_of(task, tasks) is None:
+            names.append(task.given)
+    return list(dict.fromkeys(names))

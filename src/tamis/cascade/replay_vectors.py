@@ -1,0 +1,49 @@
+"""Training rows of a pre-ranker that reads a recall channel's vectors, as of each row's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tamis.cascade.protocols import Embeds
+from tamis.cascade.replay import Replay
+from tamis.cascade.vector_inputs import beside, block_of, rotation
+from tamis.features import Rows
+from tamis.splitting import Window
+
+ChannelAt = Callable[[int], Embeds]
+"""The channel fitted on what was known at a moment, ms."""
+
+
+def with_vectors(
+    rows: Rows,
+    name: str,
+    replays: Sequence[tuple[Window, Replay]],
+    channel_at: ChannelAt,
+    cut: int,
+) -> Rows:
+    """The rows of those windows, joined in order, with two blocks of vectors.
+
+    A window's vectors are of the channel fitted before it, turned into the axes of the channel
+    fitted at `cut`, which is the one that answers: what is learnt of one holds for the other, and
+    no vector has seen a label.
+    """
+    wanted = channel_at(cut).item_vectors()
+    users: list[np.ndarray] = []
+    items: list[np.ndarray] = []
+    whose: list[np.ndarray] = []
+    at: list[np.ndarray] = []
+    for window, replay in replays:
+        channel = channel_at(window.start)
+        turn = rotation(channel.item_vectors(), wanted)
+        whose.append(replay.candidates.query + sum(len(u) for u in users))
+        at.append(replay.candidates.item + len(wanted) * len(items))
+        users.append(channel.user_vectors(replay.queries) @ turn)
+        items.append(channel.item_vectors() @ turn)
+    return beside(
+        rows,
+        name,
+        block_of(np.concatenate(users), np.concatenate(whose)),
+        block_of(np.concatenate(items), np.concatenate(at)),
+    )

@@ -1,0 +1,91 @@
+"""A recall channel's vectors as inputs of a scorer: what recall stores, pre-rank may read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.cascade.candidates import Candidates
+from tamis.cascade.protocols import Embeds
+from tamis.cascade.query import Queries
+from tamis.features import Block, DenseColumn, Rows
+from tamis.runtime import Float32
+from tamis.schema import ConfigError, Side
+
+
+@dataclass(eq=False)
+class Vectors:
+    """Puts the vectors of one channel beside a request's rows."""
+
+    name: str
+    channel: Embeds
+
+    def __call__(self, queries: Queries, candidates: Candidates, rows: Rows) -> Rows:
+        user = block_of(self.channel.user_vectors(queries), candidates.query)
+        item = block_of(self.channel.item_vectors(), candidates.item)
+        return beside(rows, self.name, user, item)
+
+
+def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> Vectors | None:
+    """What a scorer reads that has `vectors_of`, the name of a channel; None where it has not.
+
+    Raises ConfigError where there is no such channel, or it has no vectors.
+    """
+    name = getattr(scorer, "vectors_of", None)
+    if name is None:
+        return None
+    embeds = [known for known, channel in channels.items() if isinstance(channel, Embeds)]
+    if name not in embeds:
+        what = "has no vectors" if name in channels else "is not declared"
+        raise ConfigError(
+            f"tamis.toml: [cascade.prerank] channel = {name!r} {what}; channels that have vectors "
+            f"of users and items: {', '.join(embeds) or 'none; declare two_tower'}"
+        )
+    return Vectors(name, channels[name])
+
+
+def user_column(name: str) -> str:
+    """Name of the numbers that hold the user's vector of a channel."""
+    return f"user vector:{name}"
+
+
+def item_column(name: str) -> str:
+    return f"item vector:{name}"
+
+
+def block_of(vectors: Float32, pointer: NDArray[np.integer]) -> Block:
+    """Vectors (N, d) as inputs of the rows that point at them."""
+    none = np.empty((len(vectors), 0), np.int32)
+    return Block(none, vectors, pointer.astype(np.int32, copy=False))
+
+
+def beside(rows: Rows, name: str, user: Block, item: Block) -> Rows:
+    """The rows with two blocks more: the user's and the item's vectors of channel `name`."""
+    first, width = rows.layout.dense_width, user.dense.shape[1]
+    columns = (
+        DenseColumn(user_column(name), Side.USER, first, width, moving=True),
+        DenseColumn(item_column(name), Side.ITEM, first + width, width),
+    )
+    layout = replace(rows.layout, dense=(*rows.layout.dense, *columns))
+    return replace(rows, layout=layout, blocks=[*rows.blocks, user, item], _tensors={})
+
+
+def rotation(old: Float32, new: Float32) -> Float32:
+    """(d, d) orthogonal R that brings `old @ R` nearest to `new` (items, d), both as fitted by one
+    channel at two times: `U Vᵀ` of `oldᵀ new = U S Vᵀ` (Schönemann 1966).
+
+    Two fits of one model differ in what their axes mean; inner products do not change by R. Items
+    that either fit knows nothing of, zero vectors, do not count. Raises ConfigError for two widths.
+    """
+    if old.shape != new.shape:
+        raise ConfigError(
+            f"vectors of shape {old.shape} cannot be turned to those of shape {new.shape}: "
+            "fix the channel's output_dim"
+        )
+    both = np.flatnonzero(old.any(axis=1) & new.any(axis=1))
+    u, _, vt = np.linalg.svd(old[both].T.astype(np.float64) @ new[both].astype(np.float64))
+    return np.asarray(u @ vt, np.float32)

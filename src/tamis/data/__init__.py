@@ -1,0 +1,78 @@
+"""Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
+
+from tamis.data.categories import Labels, bucketed, codes_of, spread
+from tamis.data.column_roles import (
+    Frames,
+    event_columns,
+    event_table,
+    is_time,
+    named_column,
+    readable_tables,
+    table_stem,
+)
+from tamis.data.conditions import Condition
+from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
+from tamis.data.files import (
+    COMPRESSED,
+    JSONL,
+    PARQUET,
+    SEPARATORS,
+    TEXT,
+    RawTable,
+    format_of,
+    read_raw,
+    text_lines,
+)
+from tamis.data.frame import columns_of, dataset_from_frame
+from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
+from tamis.data.ragged import Ragged
+from tamis.data.read import read_dataset, read_items
+from tamis.data.rejects import Rejects
+from tamis.data.tables import Progress, id_text, item_categories, silent
+from tamis.data.times import parse_times
+from tamis.data.typed_frames import infer_types, read_frame, write_frame
+
+__all__ = [
+    "COMPRESSED",
+    "JSONL",
+    "PARQUET",
+    "SEPARATORS",
+    "TEXT",
+    "UNKNOWN",
+    "Condition",
+    "Dataset",
+    "Events",
+    "Frames",
+    "Labels",
+    "Progress",
+    "Ragged",
+    "RawTable",
+    "Rejects",
+    "Table",
+    "bucketed",
+    "codes_of",
+    "columns_of",
+    "dataset_from_frame",
+    "event_columns",
+    "event_table",
+    "format_of",
+    "geohash_around",
+    "geohash_cells",
+    "geohash_text",
+    "id_text",
+    "infer_types",
+    "is_time",
+    "item_categories",
+    "named_column",
+    "parse_times",
+    "read_dataset",
+    "read_frame",
+    "read_items",
+    "read_raw",
+    "readable_tables",
+    "silent",
+    "spread",
+    "table_stem",
+    "text_lines",
+    "write_frame",
+]

@@ -1,0 +1,91 @@
+"""Labels of rows: categories, cities, audiences, as numbers in lists end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data.dataset import Table
+from tamis.data.tables import item_categories
+from tamis.runtime import Int32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels (categories, cities …) of N rows; row n's are `code[indptr[n]:indptr[n + 1]]`."""
+
+    names: NDArray[np.str_]
+    """(L,) ascending, lower case: people write Paris and paris."""
+    indptr: Int64
+    code: Int32
+    """Positions in `names`."""
+
+    @classmethod
+    def of(cls, lists: pl.Series) -> Labels:
+        """From a series of lists of texts."""
+        frame = pl.DataFrame({"row": np.arange(len(lists)), "text": lists}).explode("text")
+        frame = frame.with_columns(pl.col("text").cast(pl.String).str.strip_chars())
+        frame = frame.with_columns(pl.col("text").str.to_lowercase())
+        frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text") != "")).unique(
+            ["row", "text"], maintain_order=True
+        )
+        names = frame["text"].unique().sort()
+        codes = pl.DataFrame({"text": names, "code": np.arange(len(names), dtype=np.int32)})
+        frame = frame.join(codes, on="text", how="left", maintain_order="left")
+        counts = np.bincount(frame["row"].to_numpy(), minlength=len(lists))
+        return cls(
+            np.array(names.to_list(), dtype=np.str_),
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            frame["code"].to_numpy().astype(np.int32),
+        )
+
+    @classmethod
+    def of_items(cls, items: Table, column: str, separator: str | None) -> Labels:
+        """Of an items' column: one value a row, a list, or text split by `separator`."""
+        return cls.of(item_categories(items, column, separator))
+
+    @property
+    def row(self) -> Int64:
+        """(n,) the row of each label."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def single(self) -> Int32:
+        """(N,) each row's first label, -1 where it has none."""
+        has = np.diff(self.indptr) > 0
+        code = np.full(len(has), -1, np.int32)
+        code[has] = self.code[self.indptr[:-1][has]]
+        return code
+
+
+def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
+    """A users' column as one label a row; numbers are cut at ascending `boundaries`, if any."""
+    if boundaries and column.dtype.is_numeric():
+        values = column.cast(pl.Float64).fill_nan(None)
+        band = np.searchsorted(boundaries, values.fill_null(0).to_numpy(), side="right")
+        column = pl.Series(band).cast(pl.String).to_frame("b").select(
+            pl.when(values.is_not_null()).then(pl.col("b"))
+        )["b"]  # fmt: skip
+    return Labels.of(column.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String)))
+
+
+def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
+    """(n,) positions of `texts` in ascending `names`, -1 where not there; case does not matter."""
+    if not len(names) or not texts:
+        return np.full(len(texts), -1, np.int32)
+    wanted = np.array([text.strip().lower() for text in texts], dtype=np.str_)
+    at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[at] == wanted, at, -1).astype(np.int32)
+
+
+def spread(
+    labels_indptr: Int64, labels: Int32, row: NDArray[Any]
+) -> tuple[NDArray[np.intp], Int32]:
+    """The labels of rows (n,): (place in `row`, label) pairs."""
+    sizes = np.diff(labels_indptr)[row]
+    owner = np.repeat(np.arange(len(row)), sizes)
+    begin = np.repeat(labels_indptr[row] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
+    return owner, labels[begin + np.arange(len(owner))]

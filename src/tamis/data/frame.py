@@ -1,0 +1,121 @@
+"""A data frame as a data set: the way in for research, without a project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data.dataset import Dataset, Events, Table
+from tamis.data.times import parse_times
+from tamis.schema import Behaviour, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def dataset_from_frame(
+    frame: pl.DataFrame | pd.DataFrame,
+    *,
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str | None = None,
+    value: str | None = None,
+    min_value: float | None = None,
+) -> Dataset:
+    """The log in `frame`, one row per interaction, every id in order of its first appearance.
+
+    time: dates, ISO text or numbers since 1970 (their unit is told by their size); None = the
+    order of the rows. value: a rating or an amount. min_value: only rows with value >= it are
+    positive; the others still count as seen. Raises DataError for a missing column, id, time or
+    value.
+    """
+    columns = [name for name in (user, item, time, value) if name is not None]
+    table = columns_of(frame, columns)
+    for name in columns:
+        _check_column(table, name)
+    if min_value is not None and value is None:
+        raise DataError(
+            f"min_value={min_value} needs a value column: pass value='rating' or the like"
+        )
+    when = np.arange(len(table), dtype=np.int64) if time is None else _milliseconds(table[time])
+    order = np.argsort(when, kind="stable")
+    table, when = table[order], when[order]
+    users, user_rows = _rows("users", table[user])
+    items, item_rows = _rows("items", table[item])
+    n = len(table)
+    values = np.full(n, np.nan, np.float32) if value is None else _numbers(table[value])
+    below = np.zeros(n, np.uint8) if min_value is None else (values < min_value).astype(np.uint8)
+    events = Events(
+        user=user_rows,
+        item=item_rows,
+        behaviour=below,
+        time=when,
+        arrival=when,
+        value=values,
+        request=np.full(n, -1, np.int64),
+        position=np.zeros(n, np.int16),
+    )
+    behaviours = (Behaviour(name="positive", positive=True), Behaviour(name="other"))
+    return Dataset(users, items, events, behaviours[: 1 if min_value is None else 2])
+
+
+def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """A Polars frame with those columns; pandas without pyarrow will do.
+
+    Where a column is missing, all are kept for the caller's error to suggest the close one.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    table: Any = frame  # pandas comes without type stubs
+    if not hasattr(table, "columns"):
+        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(table).__name__}")
+    all_there = set(columns) <= set(table.columns)
+    wanted = [name for name in table.columns if not all_there or name in columns]
+    return pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted])
+
+
+def _from_pandas(name: str, column: Any) -> pl.Series:
+    values = column.to_numpy()
+    if values.dtype != object:
+        return pl.Series(name, values, nan_to_null=True)  # to pandas NaN is a missing value
+    # Texts or lists: a missing value may be None, NaN or pandas.NA.
+    present = zip(values, column.isna(), strict=True)
+    return pl.Series(name, [None if gone else value for value, gone in present], strict=False)
+
+
+def _check_column(table: pl.DataFrame, name: str) -> None:
+    if name not in table.columns:
+        raise DataError(f"the frame has no column {name!r}; its columns are {table.columns}")
+    missing = table[name].null_count()
+    if missing:
+        raise DataError(
+            f"column {name!r} has {missing} missing values; remove them: frame.drop_nulls({name!r})"
+        )
+
+
+def _rows(name: str, ids: pl.Series) -> tuple[Table, NDArray[np.int32]]:
+    text = ids.cast(pl.String)
+    unique = text.unique(maintain_order=True).alias("id")
+    table = Table(name, unique, pl.DataFrame())
+    return table, table.rows(text)
+
+
+def _numbers(column: pl.Series) -> NDArray[np.float32]:
+    if not column.dtype.is_numeric():
+        raise DataError(f"column {column.name!r} must be numbers, not {column.dtype}")
+    return column.cast(pl.Float32).to_numpy()
+
+
+def _milliseconds(column: pl.Series) -> NDArray[np.int64]:
+    times = parse_times(column)
+    wrong = np.flatnonzero(times.bad | times.other_unit)
+    if len(wrong):
+        raise DataError(
+            f"time column {column.name!r} has {len(wrong)} values that are no time, or are of "
+            f"another unit than the rest, like {column[int(wrong[0])]!r}; mend or remove those rows"
+        )
+    return times.ms

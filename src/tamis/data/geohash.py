@@ -1,0 +1,87 @@
+"""Geohash: the earth as a grid of cells, named by text that grows with their precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike
+
+from tamis.runtime import Int64
+from tamis.schema import ConfigError
+
+_ALPHABET = np.array(list("0123456789bcdefghjkmnpqrstuvwxyz"))
+FINEST = 12
+"""Characters; a cell of 12 is 4 cm wide."""
+NOWHERE = -1
+"""The cell of a place that is not known."""
+_LONGITUDES = 2**30
+"""A cell is `row * 2^30 + column`, which no precision overflows."""
+
+
+def bits(precision: int) -> tuple[int, int]:
+    """Bits of latitude and of longitude in a geohash of so many characters, 1 to 12.
+
+    Raises ConfigError outside of that.
+    """
+    if not 1 <= precision <= FINEST:
+        raise ConfigError(f"a geohash of {precision} characters: choose 1 to {FINEST}")
+    return 5 * precision // 2, (5 * precision + 1) // 2
+
+
+def geohash_cells(latitude: ArrayLike, longitude: ArrayLike, precision: int) -> Int64:
+    """(n,) the cells of places in degrees, NOWHERE where either is NaN or outside the globe.
+
+    Cells of one precision are equal where their geohashes are; `geohash_text` writes them.
+    Longitude 180 is -180; the north pole lies in the northernmost row.
+    """
+    rows, columns = _row_column(latitude, longitude, precision)
+    return np.where(rows < 0, NOWHERE, rows * _LONGITUDES + columns)
+
+
+def geohash_around(cells: Int64, precision: int) -> Int64:
+    """(n, 9) each cell and its 8 neighbours, from the south-west row by row.
+
+    The grid closes at the date line; beyond a pole there is NOWHERE.
+    """
+    latitude_bits, longitude_bits = bits(precision)
+    rows, columns = np.divmod(cells, _LONGITUDES)
+    step = np.array([-1, 0, 1])
+    near_rows = rows[:, None] + np.repeat(step, 3)
+    near_columns = (columns[:, None] + np.tile(step, 3)) % 2**longitude_bits
+    inside = (near_rows >= 0) & (near_rows < 2**latitude_bits) & (cells >= 0)[:, None]
+    return np.where(inside, near_rows * _LONGITUDES + near_columns, NOWHERE)
+
+
+def geohash_text(cells: Int64, precision: int) -> pl.Series:
+    """(n,) the geohashes of cells; null of NOWHERE (Niemeyer 2008, geohash.org)."""
+    latitude_bits, longitude_bits = bits(precision)
+    rows, columns = np.divmod(np.maximum(cells, 0), _LONGITUDES)
+    code = np.zeros(len(cells), np.int64)
+    for bit in range(latitude_bits + longitude_bits):  # from the left: longitude, latitude, …
+        if bit % 2 == 0:
+            part = columns >> (longitude_bits - 1 - bit // 2)
+        else:
+            part = rows >> (latitude_bits - 1 - bit // 2)
+        code = code << 1 | part & 1
+    letters = [
+        _ALPHABET[code >> 5 * (precision - 1 - place) & 31].tolist() for place in range(precision)
+    ]
+    text = pl.DataFrame({str(n): column for n, column in enumerate(letters)})
+    joined = text.select(pl.concat_str(pl.all())).to_series()
+    return pl.DataFrame({"geohash": joined, "known": cells >= 0}).select(
+        pl.when(pl.col("known")).then(pl.col("geohash")).alias("geohash")
+    )["geohash"]
+
+
+def _row_column(latitude: ArrayLike, longitude: ArrayLike, precision: int) -> tuple[Int64, Int64]:
+    """Row from the south and column from the date line; -1 where the place is not known."""
+    latitude_bits, longitude_bits = bits(precision)
+    north = np.asarray(latitude, np.float64)
+    east = np.asarray(longitude, np.float64)
+    with np.errstate(invalid="ignore"):
+        known = (np.abs(north) <= 90) & (np.abs(east) <= 180)
+    north, east = np.where(known, north, 0.0), np.where(known, east, 0.0)
+    row = np.floor((north + 90) / 180 * 2**latitude_bits).astype(np.int64)
+    column = np.floor((east + 180) / 360 * 2**longitude_bits).astype(np.int64)
+    row = np.minimum(row, 2**latitude_bits - 1)
+    return np.where(known, row, -1), np.where(known, column % 2**longitude_bits, -1)

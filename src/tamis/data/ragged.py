@@ -1,0 +1,67 @@
+"""Lists of item rows end to end: what Q queries must find, or may not be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.runtime import Bool, Int32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Q lists of item rows, end to end: list q is `values[indptr[q]:indptr[q + 1]]`."""
+
+    indptr: Int64
+    values: Int32
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, q: int) -> Int32:
+        return self.values[self.indptr[q] : self.indptr[q + 1]]
+
+    @classmethod
+    def empty(cls, q: int) -> Ragged:
+        return cls(np.zeros(q + 1, np.int64), np.zeros(0, np.int32))
+
+    @classmethod
+    def of(cls, lists: list[Int32]) -> Ragged:
+        sizes = np.array([len(x) for x in lists], dtype=np.int64)
+        values = np.concatenate(lists) if lists else np.zeros(0)
+        return cls(np.concatenate([[0], np.cumsum(sizes)]), values.astype(np.int32))
+
+    @property
+    def query(self) -> Int64:
+        """(n,) the list number of each value."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    @classmethod
+    def from_pairs(cls, query: Int64, values: Int32, queries: int) -> Ragged:
+        """Sorted lists without repeats from (query, value) pairs in any order."""
+        base = int(values.max(initial=0)) + 1
+        keys = np.sort(query.astype(np.int64) * base + values)
+        keys = keys[np.diff(keys, prepend=-1) != 0]  # np.unique hashes, and is 50 times slower
+        counts = np.bincount(keys // base, minlength=queries)
+        return cls(np.concatenate([[0], np.cumsum(counts)]), (keys % base).astype(np.int32))
+
+    @classmethod
+    def union(cls, lists: Sequence[Ragged]) -> Ragged:
+        """Per query the sorted union; all `lists` have the same number of queries."""
+        if len(lists) == 1:
+            return lists[0]
+        query = np.concatenate([r.query for r in lists])
+        values = np.concatenate([r.values for r in lists])
+        return cls.from_pairs(query, values, len(lists[0]))
+
+    def contains(self, query: Int64, values: Int32) -> Bool:
+        """(n,) whether list `query[k]` holds `values[k]`; the lists are sorted."""
+        if not len(self.values):
+            return np.zeros(len(values), dtype=bool)
+        base = int(max(self.values.max(), values.max(initial=0))) + 1
+        keys = self.query * base + self.values
+        wanted = query.astype(np.int64) * base + values
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return keys[at] == wanted

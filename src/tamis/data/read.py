@@ -1,0 +1,303 @@
+"""From the declared files to a `Dataset`; what cannot be used is reported, the rest is used."""
+
+from __future__ import annotations
+
+import time as clock
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
+from tamis.data.files import RawTable, read_raw
+from tamis.data.rejects import Rejects, Sieve
+from tamis.data.tables import (
+    Progress,
+    id_text,
+    read_table,
+    require_columns,
+    sieve_ids,
+    silent,
+    start_sieve,
+    with_ids,
+)
+from tamis.data.times import Times, parse_times
+from tamis.runtime import Float32, Int32, Int64
+from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig
+
+DAY_MS = 86_400_000
+_NO_BEHAVIOUR = 255
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Golden-ratio multiplier of a multiplicative hash (Knuth)."""
+
+
+def read_dataset(
+    config: ProjectConfig,
+    root: Path | str,
+    progress: Progress | None = None,
+    former: Dataset | None = None,
+    now: int | None = None,
+) -> tuple[Dataset, Rejects]:
+    """Reads the tables of a project whose folder is `root`.
+
+    Events are sorted stably by time. Left out, with file, row and reason in the `Rejects`: rows
+    with an empty or overlong id, an unknown item or user (unless `events.unknown = "add"`), no
+    usable time, a time in another unit than most or more than a day after `now` (ms; default: the
+    clock), a value that is no number, a behaviour that is not declared, and exact duplicates.
+    Without a users table the users are those of the events, in the order of the file.
+
+    `progress` is told in a few words what is being done. With `former`, the rows of its users and
+    items keep their numbers.
+
+    Raises:
+        DataError: a file is missing, damaged or empty, a declared column is missing, or no event
+            is usable.
+    """
+    say = progress or silent
+    root, rejects, numeric = Path(root), Rejects(), _numeric(config)
+    say(f"reading {config.items.path}")
+    items = read_table(
+        config.items, root, "items", rejects, numeric, former.items if former else None
+    )
+    users = (
+        former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
+    )
+    if config.users:
+        say(f"reading {config.users.path}")
+        old = former.users if former else None
+        users = read_table(config.users, root, "users", rejects, numeric, old)
+    say(f"reading {config.events.path}")
+    reader = _EventReader.open(config, root, rejects)
+    say(f"checking {reader.raw.frame.height:,} events")
+    return reader.dataset(users, items, now), rejects
+
+
+def read_items(config: ProjectConfig, root: Path | str) -> Table:
+    """The table of items alone, as `read_dataset` reads it. Raises DataError."""
+    return read_table(config.items, Path(root), "items", Rejects(), _numeric(config))
+
+
+def _numeric(config: ProjectConfig) -> set[str]:
+    """Columns that are declared as numbers."""
+    return {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
+
+
+@dataclass
+class _EventReader:
+    """The event log between file and arrays; each step refuses rows in the sieve."""
+
+    config: EventsConfig
+    behaviours: tuple[Behaviour, ...]
+    raw: RawTable
+    sieve: Sieve
+    rejects: Rejects
+    known_users: bool
+    """Whether there is a table of users to which events must keep."""
+
+    @classmethod
+    def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
+        c = config.events
+        raw = read_raw(root / c.path, c.path, c.separator)
+        keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
+        wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}
+        require_columns(raw, wanted, "events")
+        raw.frame = raw.frame.select(list(dict.fromkeys(wanted.values())))
+        sieve = start_sieve(raw, rejects)
+        behaviours = tuple(config.behaviours.values())
+        return cls(c, behaviours, raw, sieve, rejects, config.users is not None)
+
+    def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
+        user_ids, item_ids = self._ids(self.config.user), self._ids(self.config.item)
+        sieve_ids(self.sieve, user_ids, "user")
+        sieve_ids(self.sieve, item_ids, "item")
+        limit = DAY_MS + (int(clock.time() * 1000) if now is None else now)
+        time = self._times(limit)
+        arrival = self._arrival(time, limit)
+        value = self._values()
+        behaviour = self._behaviours(value)
+        items, item = self._rows(items, item_ids, "item", closed=True)
+        users, user = self._rows(users, user_ids, "user", closed=self.known_users)
+        request, position = self._requests(), self._positions()
+        columns = (user, item, behaviour, time, arrival, value, request, position)
+        events = self._sorted(Events(*columns))
+        return Dataset(users, items, events, self.behaviours)
+
+    def _ids(self, name: str) -> pl.Series:
+        return id_text(self.raw.frame[name], self.raw.file)
+
+    def _times(self, limit: int) -> Int64:
+        name = self.config.time
+        column = self.raw.frame[name]
+        times = parse_times(column, self.config.time_unit)
+        self._sieve_times(times, column, "time")
+        self.sieve.reject(times.missing, "no time (empty, or the row is cut short)", name)
+        self.sieve.reject(times.ms > limit, "time in the future", name, column)
+        self._unit = times.unit
+        return times.ms
+
+    def _arrival(self, time: Int64, limit: int) -> Int64:
+        name = self.config.arrival
+        if name is None:
+            return time
+        column = self.raw.frame[name]
+        unit = self.config.time_unit if self._unit in ("typed", "iso") else self._unit
+        times = parse_times(column, unit)
+        self._sieve_times(times, column, "arrival")
+        self.sieve.reject(times.ms > limit, "arrival in the future", name, column)
+        return np.where(times.missing, time, times.ms)
+
+    def _sieve_times(self, times: Times, column: pl.Series, what: str) -> None:
+        self.sieve.reject(times.bad, f"{what} is not a time", column.name, column)
+        said = {"iso": "text", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+        most = said.get(times.unit, times.unit)
+        text = f"{what} in another unit than most rows ({most})"
+        self.sieve.reject(times.other_unit, text, column.name, column)
+
+    def _values(self) -> Float32:
+        """(n,) NaN where there is none."""
+        name = self.config.value
+        if name is None:
+            return np.full(self.raw.frame.height, np.nan, dtype=np.float32)
+        column = self.raw.frame[name]
+        cast = column.cast(pl.Float64, strict=False)
+        text = column.is_not_null() & cast.is_null()
+        if column.dtype == pl.String:
+            text &= column.str.strip_chars() != ""
+        self.sieve.reject(text.to_numpy(), "value is not a number", name, column)
+        number = cast.fill_null(np.nan).to_numpy()
+        self.sieve.reject(np.isinf(number), "value is infinite", name, column)
+        return number.astype(np.float32)
+
+    def _behaviours(self, value: Float32) -> NDArray[np.uint8]:
+        """(n,) the first declared behaviour whose label and bounds fit."""
+        code = np.full(len(value), _NO_BEHAVIOUR, dtype=np.uint8)
+        name = self.config.behaviour
+        labels = self.raw.frame[name].cast(pl.String) if name else None
+        named = np.zeros(len(value), dtype=np.bool_)
+        for number in reversed(range(len(self.behaviours))):
+            behaviour = self.behaviours[number]
+            fits = _within(value, behaviour)
+            if labels is not None:
+                same = (labels == (behaviour.label or behaviour.name)).fill_null(False).to_numpy()
+                named |= same
+                fits = fits & same
+            code[fits] = number
+        self._sieve_behaviours(code, value, labels, named)
+        return code
+
+    def _sieve_behaviours(
+        self,
+        code: NDArray[np.uint8],
+        value: Float32,
+        labels: pl.Series | None,
+        named: NDArray[np.bool_],
+    ) -> None:
+        none = code == _NO_BEHAVIOUR
+        if labels is not None:
+            empty = labels.is_null().to_numpy()
+            self.sieve.reject(empty, "no behaviour is named", labels.name)
+            text = "behaviour is not declared in tamis.toml"
+            self.sieve.reject(none & ~named, text, labels.name, labels)
+        if self.config.value is None:
+            return
+        column = self.raw.frame[self.config.value]
+        text = "no value, but its behaviour is told by the value"
+        self.sieve.reject(none & np.isnan(value), text, column.name)
+        text = "value is outside the bounds of every declared behaviour"
+        self.sieve.reject(none, text, column.name, column)
+
+    def _rows(self, table: Table, ids: pl.Series, what: str, closed: bool) -> tuple[Table, Int32]:
+        """(n,) row numbers; an open table first takes in the ids that it does not hold."""
+        if not closed or self.config.unknown == "add":
+            table = with_ids(
+                table, ids.filter(pl.Series(self.sieve.alive)).unique(maintain_order=True)
+            )
+        rows = table.rows(ids)
+        text = f"unknown {what}: its id is not in the table of {what}s"
+        self.sieve.reject(rows == UNKNOWN, text, ids.name, ids)
+        return table, rows
+
+    def _requests(self) -> Int64:
+        """(n,) numbers as they are; other texts by their hash; -1 where there is none."""
+        name = self.config.request
+        if name is None:
+            return np.full(self.raw.frame.height, -1, dtype=np.int64)
+        column = self.raw.frame[name]
+        number = column.cast(pl.Int64, strict=False)
+        if number.null_count() > column.null_count():
+            hashed = (column.cast(pl.String).hash().to_numpy() >> np.uint64(1)).astype(np.int64)
+            return np.where(column.is_null().to_numpy(), -1, hashed)
+        return number.fill_null(-1).to_numpy()
+
+    def _positions(self) -> NDArray[np.int16]:
+        name = self.config.position
+        if name is None:
+            return np.zeros(self.raw.frame.height, dtype=np.int16)
+        column = self.raw.frame[name]
+        number = column.cast(pl.Int64, strict=False)
+        beyond = (number < 1) | (number > 32_767)
+        bad = beyond.fill_null(column.is_not_null()) if len(beyond) else beyond
+        self.sieve.blank(
+            bad.fill_null(False).to_numpy(), "position is no whole number from 1", name, column
+        )
+        usable = ~bad.fill_null(False) & number.is_not_null()
+        return np.where(usable.to_numpy(), number.fill_null(0).to_numpy(), 0).astype(np.int16)
+
+    def _sorted(self, events: Events) -> Events:
+        """The rows still alive without duplicates, by time."""
+        alive = np.flatnonzero(self.sieve.alive)
+        kept = events if len(alive) == len(events) else events.take(alive)
+        again = alive[_duplicates(kept, by_request=self.config.request is not None)]
+        bad = np.zeros(len(events), dtype=np.bool_)
+        bad[again] = True
+        self.sieve.reject(bad, "duplicate of an earlier row")
+        alive = np.flatnonzero(self.sieve.alive)
+        if len(alive) == 0:
+            rows = [r for r in self.rejects.summary() if r[0] == self.raw.file][:4]
+            told = "; ".join(f"{reason}: {count:,} ({sample})" for _, reason, count, sample in rows)
+            raise DataError(
+                f"{self.raw.file}: none of {self.raw.frame.height:,} events is usable. {told}"
+            )
+        time = events.time[alive]
+        if np.any(time[1:] < time[:-1]):
+            alive = alive[np.argsort(time, kind="stable")]
+        elif len(alive) == len(events):
+            return events
+        return events.take(alive)
+
+
+def _within(value: Float32, behaviour: Behaviour) -> NDArray[np.bool_]:
+    fits = np.ones(len(value), dtype=np.bool_)
+    if behaviour.min_value is not None:
+        fits &= value >= np.float32(behaviour.min_value)
+    if behaviour.max_value is not None:
+        fits &= value <= np.float32(behaviour.max_value)
+    return fits
+
+
+def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
+    """(n,) rows equal to an earlier one in user, item, behaviour, time (and request).
+
+    One mixed number per row tells which rows may have a twin; only those are compared in full.
+    """
+    columns = {
+        "pair": events.user.astype(np.int64) << 32 | events.item,
+        "behaviour": events.behaviour.astype(np.int64),
+        "time": events.time,
+    }
+    if by_request:
+        columns["request"] = events.request
+    mixed = np.zeros(len(events), dtype=np.uint64)
+    for column in columns.values():
+        mixed = (mixed ^ column.view(np.uint64)) * _ODD
+        mixed ^= mixed >> np.uint64(29)
+    again = np.zeros(len(events), dtype=np.bool_)
+    series = pl.Series(mixed)
+    if series.n_unique() < len(series):
+        twins = np.flatnonzero(series.is_duplicated().to_numpy())
+        frame = pl.DataFrame({name: column[twins] for name, column in columns.items()})
+        later = frame.select(~pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+        again[twins[later]] = True
+    return again

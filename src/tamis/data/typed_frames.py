@@ -1,0 +1,69 @@
+"""Tables as frames: every row in its place, columns typed by their values; and back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from tamis.data.files import read_raw
+from tamis.schema import ConfigError, DataError
+
+
+def read_frame(path: Path, separator: str | None = None) -> pl.DataFrame:
+    """All rows of a table file in order, its columns typed by what all their values are.
+
+    Raises:
+        DataError: as `read_raw`; or a line is no row, for then rows could not be told by place.
+    """
+    raw = read_raw(path, path.name, separator)
+    if raw.broken:
+        numbers, reason, _ = raw.broken[0]
+        raise DataError(
+            f"{path.name}: line {int(numbers[0])}: {reason}. Rows answer to their places here, so "
+            "none is left out: mend the line, or delete it."
+        )
+    return infer_types(raw.frame) if raw.separator else raw.frame
+
+
+def infer_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of texts with each column in the type that all its values have."""
+    return frame.select([inferred(column) for column in frame])
+
+
+def inferred(column: pl.Series) -> pl.Series:
+    """Int64 or Float64 where every value is one; text with leading zeros (zip codes) stays text."""
+    if column.null_count() == len(column):
+        return column
+    head = column.drop_nulls().head(100)
+    if head.cast(pl.Float64, strict=False).null_count():
+        return column
+    if bool(column.str.contains(r"^[-+]?0\d").any()):
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        cast = column.cast(dtype, strict=False)
+        if cast.null_count() == column.null_count():
+            return cast.fill_nan(None) if dtype == pl.Float64 else cast
+    return column
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Writes a table in the format of the file's name: .csv, .tsv, .parquet or .jsonl; whole or not
+    at all. Raises ConfigError for another ending, DataError where it cannot be written."""
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": frame.write_csv,
+        ".tsv": lambda to: frame.write_csv(to, separator="\t"),
+        ".parquet": frame.write_parquet,
+        ".jsonl": frame.write_ndjson,
+    }
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        raise ConfigError(f"{path}: cannot be written: use one of {', '.join(writers)}")
+    draft = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(draft)
+        draft.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error

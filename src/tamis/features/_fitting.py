@@ -1,0 +1,326 @@
+"""Fits a project's feature space: finds each feature's table, learns encoders and scales."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data import Dataset, item_categories
+from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
+from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
+from tamis.features.encoders import numbers
+from tamis.features.encoding import Encoders, LayoutBuilder, check_features
+from tamis.features.layout import Layout
+from tamis.features.pair_features import Category, Column, Interest, Number
+from tamis.features.statistics import OfflineStatistics, Recipes
+from tamis.features.vocabulary import UNSEEN, Vocabulary
+from tamis.runtime import Float32, Int32
+from tamis.schema import (
+    ConfigError,
+    DenseFeat,
+    Feature,
+    ProjectConfig,
+    Side,
+    SparseFeat,
+    VarLenSparseFeat,
+)
+
+_SAMPLE = 25_000
+"""Events at whose moments the scales of the statistics are fitted."""
+
+
+class _Sources:
+    """Where each feature's values stand: users' table, items' table, or the moment."""
+
+    def __init__(
+        self, data: Dataset, features: Sequence[Feature], config: ProjectConfig | None
+    ) -> None:
+        self.data = data
+        self.features = {f.name: f for f in features}
+        self.user_ids = {"user_id"}
+        self.item_ids = {"item_id"}
+        if config is not None:
+            self.item_ids.add(config.items.id)
+            if config.users is not None:
+                self.user_ids.add(config.users.id)
+        self.user_ids -= set(data.users.frame.columns)
+        self.item_ids -= set(data.items.frame.columns)
+        self.sides = {f.name: self._side(f) for f in features}
+
+    def item_column(self, feature: Feature) -> str:
+        """The items' column that a history feature reads."""
+        if feature.column is not None:
+            return feature.column
+        owner = self.features.get(getattr(feature, "shares", None) or "")
+        return owner.source if owner is not None else "item_id"
+
+    def _side(self, feature: Feature) -> Side:
+        if is_history(feature):
+            self._check_history(feature)
+            return Side.USER
+        source = feature.source
+        found = {
+            Side.USER: source in self.user_ids or source in self.data.users.frame.columns,
+            Side.ITEM: source in self.item_ids or source in self.data.items.frame.columns,
+        }
+        if feature.side is not None and found.get(feature.side):
+            return feature.side
+        if feature.side is None and all(found.values()):
+            raise ConfigError(
+                f"feature {feature.name!r}: column {source!r} is in the users' and in the items' "
+                'table; say which with side = "user" or side = "item"'
+            )
+        if feature.side is None and any(found.values()):
+            return Side.USER if found[Side.USER] else Side.ITEM
+        if feature.side in (None, Side.CONTEXT) and source in CONTEXTS:
+            if not isinstance(feature, SparseFeat):
+                raise ConfigError(
+                    f"feature {feature.name!r}: {source!r} of the moment is an id; declare it "
+                    "as a SparseFeat"
+                )
+            return Side.CONTEXT
+        raise ConfigError(self._unknown(feature))
+
+    def _unknown(self, feature: Feature) -> str:
+        names = [*self.user_ids, *self.data.users.frame.columns, *self.item_ids]
+        names += [*self.data.items.frame.columns, *CONTEXTS]
+        close = difflib.get_close_matches(feature.source, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+        side = f" on the {feature.side} side" if feature.side else ""
+        return f"feature {feature.name!r}: no column {feature.source!r}{side}; {hint}"
+
+    def _check_history(self, feature: Feature) -> None:
+        assert isinstance(feature, VarLenSparseFeat)
+        names = [b.name for b in self.data.behaviours]
+        for behaviour in feature.history:
+            if behaviour not in names:
+                raise ConfigError(
+                    f"feature {feature.name!r}: history of {behaviour!r}, but the behaviours are "
+                    f"{', '.join(names)}"
+                )
+        column = self.item_column(feature)
+        if column not in self.item_ids and column not in self.data.items.frame.columns:
+            raise ConfigError(
+                f"feature {feature.name!r}: the items have no column {column!r}; they have "
+                f"{', '.join(['item_id', *self.data.items.frame.columns])}"
+            )
+
+    def training_values(self, feature: Feature) -> pl.Series | None:
+        """What encoders are fitted on. Ids count once per event, so `min_count` counts events."""
+        events = self.data.events
+        if is_history(feature):
+            if getattr(feature, "shares", None):
+                return None
+            return self.as_lists(feature, self._seen_ids(self.item_column(feature)))
+        if self.sides[feature.name] is Side.CONTEXT:
+            return pl.Series(feature.source, np.arange(CONTEXTS[feature.source]))
+        if self.sides[feature.name] is Side.USER:
+            if feature.source in self.user_ids:
+                return self.data.users.ids.gather(events.user[events.user >= 0])
+            return self.data.users.frame[feature.source]
+        return self._seen_ids(feature.source)
+
+    def _seen_ids(self, column: str) -> pl.Series:
+        events = self.data.events
+        if column in self.item_ids:
+            return self.data.items.ids.gather(events.item[events.item >= 0])
+        return self.data.items.frame[column]
+
+    def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
+        """Values for a VarLenSparseFeat over a column that may hold one id per row."""
+        if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
+            return values
+        return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
+
+    def row_values(self, feature: Feature) -> pl.Series:
+        """The table's column and one more row, null: the unknown user's or item's."""
+        is_user = not is_history(feature) and self.sides[feature.name] is Side.USER
+        table = self.data.users if is_user else self.data.items
+        column = self.item_column(feature) if is_history(feature) else feature.source
+        ids = self.user_ids if is_user else self.item_ids
+        values = table.ids if column in ids else table.frame[column]
+        return pl.concat([values, pl.Series(values.name, [None], dtype=values.dtype)])
+
+    def is_row_id(self, feature: Feature) -> bool:
+        """True for the feature that names the row itself; its unknown is "unseen", not missing."""
+        column = self.item_column(feature) if is_history(feature) else feature.source
+        return column in self.user_ids | self.item_ids
+
+
+def fit_space(
+    data: Dataset,
+    features: Sequence[Feature],
+    config: ProjectConfig | None,
+    windows: Sequence[str] | None,
+    columns: Mapping[str, NDArray[Any]] | Sequence[str],
+    item_category: str | None,
+    seed: int,
+) -> Fitted:
+    """See `FeatureSpace.fit`."""
+    check_features(features)
+    sources = _Sources(data, features, config)
+    encoders = Encoders.fit(features, sources.training_values)
+    builder = LayoutBuilder()
+    encoders.add_tables(builder)
+    for f in features:
+        encoders.add_columns(builder, f, sources.sides[f.name])
+    layout = builder.build()
+    items = _attributes(sources, encoders, layout, Side.ITEM)
+    if windows is None:
+        windows = config.windows if config is not None else ()
+    recipes = Recipes.fit(data, windows) if windows else None
+    fitted = Fitted(
+        encoders=encoders,
+        sides=sources.sides,
+        users=_attributes(sources, encoders, layout, Side.USER),
+        items=items,
+        contexts=_contexts(sources, encoders, layout),
+        histories=_histories(sources, encoders, layout),
+        recipes=recipes,
+        user_scale=None,
+        item_scale=None,
+        interest=_interest(sources, encoders, config, item_category),
+    )
+    if recipes is not None:
+        fitted = _with_scales(fitted, data, recipes, seed)
+    if isinstance(columns, Mapping):
+        return with_columns(fitted, columns)
+    named = tuple(Column(name) for name in columns if _is_recall(name))
+    return replace(fitted, interest=replace(fitted.interest, columns=named))
+
+
+def with_columns(fitted: Fitted, columns: Mapping[str, NDArray[Any]]) -> Fitted:
+    """`fitted` with recall's columns scaled by what they are in `columns`."""
+    fits = tuple(Column.fit(name, values) for name, values in columns.items() if _is_recall(name))
+    return replace(fitted, interest=replace(fitted.interest, columns=fits))
+
+
+def _is_recall(name: str) -> bool:
+    return name.startswith(("rank:", "score:"))
+
+
+def _attributes(sources: _Sources, encoders: Encoders, layout: Layout, side: Side) -> Attributes:
+    order = user_order if side is Side.USER else item_order
+    chosen = [
+        f
+        for f in order(encoders.features, sources.sides)
+        if sources.sides[f.name] is side and not is_history(f)
+    ]
+    n = len(sources.data.users if side is Side.USER else sources.data.items) + 1
+    ids, dense = encoders.encode(layout, chosen, sources.row_values, n)
+    at = 0
+    for f in (f for f in chosen if encoders.is_id(f)):
+        if sources.is_row_id(f):
+            ids[-1, at] = layout.table[encoders.table_of(f)].start + UNSEEN
+        at += f.max_len if isinstance(f, VarLenSparseFeat) else 1
+    return Attributes(ids, dense)
+
+
+def _contexts(sources: _Sources, encoders: Encoders, layout: Layout) -> dict[str, Int32]:
+    out: dict[str, Int32] = {}
+    for f in encoders.features:
+        if sources.sides[f.name] is Side.CONTEXT:
+            values = pl.Series(f.source, np.arange(CONTEXTS[f.source]))
+            start = layout.table[encoders.table_of(f)].start
+            out[f.source] = encoders.codes(f, values)[:, 0] + np.int32(start)
+    return out
+
+
+def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[HistoryLookup, ...]:
+    out: list[HistoryLookup] = []
+    for f in encoders.features:
+        if not isinstance(f, VarLenSparseFeat) or not is_history(f):
+            continue
+        column = sources.item_column(f)
+        owner = sources.features.get(f.shares or "", f)
+        read = f.model_copy(
+            update={"separator": f.separator or getattr(owner, "separator", None), "max_len": 32}
+        )
+        values = sources.as_lists(read, sources.row_values(f))
+        codes = encoders.codes(read, values)
+        # As many places as the item with the most values needs.
+        codes = codes[:, : max(1, int((codes != 0).sum(axis=1).max(initial=0)))]
+        if column in sources.item_ids:
+            codes[-1] = UNSEEN
+        start = layout.table[encoders.table_of(f)].start
+        wanted = np.array([b.name in f.history for b in sources.data.behaviours], np.bool_)
+        lookup = HistoryLookup(
+            f.name, wanted, np.ascontiguousarray(codes + np.int32(start)), start, f.max_len
+        )
+        out.append(lookup)
+    return tuple(out)
+
+
+def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> Fitted:
+    """Scales of the statistics, from a sample of events: at their moments and at the data's end.
+
+    (Users return after a while: at the moments of events alone, hardly any was away for long.)
+    """
+    events = data.events
+    known = np.flatnonzero((events.user >= 0) & (events.item >= 0))
+    if len(known) > _SAMPLE:
+        known = np.random.default_rng(seed).choice(known, _SAMPLE, replace=False)
+    statistics = OfflineStatistics(data, recipes)
+    time = np.concatenate([events.time[known], np.full(len(known), data.end)])
+    users = statistics.users(np.tile(events.user[known], 2), time)
+    items = statistics.items(np.tile(events.item[known], 2), time)
+    return replace(fitted, user_scale=Scale.fit(users), item_scale=Scale.fit(items))
+
+
+def _interest(
+    sources: _Sources,
+    encoders: Encoders,
+    config: ProjectConfig | None,
+    item_category: str | None,
+) -> Interest:
+    data = sources.data
+    liked = data.events.item[data.positive]
+    popular = np.bincount(liked[liked >= 0], minlength=len(data.items)).astype(np.float64)
+    categories: list[Category] = []
+    numeric: list[Number] = []
+    for f in item_order(encoders.features, sources.sides):
+        if isinstance(f, DenseFeat):
+            if not encoders.is_id(f) and f.width == 1:
+                numeric.append(Number(f.name, _scaled(sources, encoders, f)))
+        elif not sources.is_row_id(f):
+            codes = encoders.codes(f, sources.row_values(f))
+            codes[codes == UNSEEN] = 0  # unseen values are not one value
+            categories.append(_category(f.name, codes, popular))
+    column = item_category or (config.items.category if config is not None else None)
+    read = {f.source for f in item_order(encoders.features, sources.sides)}
+    if column is not None and column not in read:
+        ours = config is not None and column == config.items.category
+        separator = config.items.category_separator if config is not None and ours else None
+        lists = item_categories(data.items, column, separator)
+        flat = lists.explode()
+        unknown = pl.Series(lists.name, [None], dtype=lists.dtype)
+        feature = VarLenSparseFeat(name=column, max_len=32)
+        own = Encoders([feature], {column: Vocabulary.fit(flat)}, {}, {})
+        codes = own.codes(feature, pl.concat([lists, unknown]))
+        categories.append(_category(column, codes, popular))
+    positive = np.array([b.positive for b in data.behaviours], np.bool_)
+    return Interest(positive, (), tuple(categories), tuple(numeric))
+
+
+def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float32:
+    """(N + 1,) the feature's scaled numbers, NaN where missing."""
+    values = sources.row_values(feature)
+    scaled = encoders.numbers(feature, values)[:, 0]
+    scaled[~np.isfinite(numbers(values)[:, 0])] = np.nan
+    return scaled
+
+
+def _category(name: str, codes: Int32, popular: NDArray[np.float64]) -> Category:
+    """The base share of a code: (positives of items that have it + 1) / (all positives + 1)."""
+    size = int(codes.max(initial=0)) + 1
+    width = max(1, int((codes > 0).sum(axis=1).max(initial=0)))
+    codes = np.ascontiguousarray(codes[:, :width])
+    weight = np.repeat(popular, width)
+    counts = np.bincount(codes[:-1].reshape(-1), weight, minlength=size)
+    return Category(name, codes, ((counts + 1) / (popular.sum() + 1)).astype(np.float32))

@@ -1,0 +1,40 @@
+"""What Q users did, end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.data import Ragged
+from tamis.runtime import Bool, Float32, Int32, Int64
+
+__all__ = ["Bool", "Float32", "History", "Int32", "Int64", "Ragged"]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What each query's user did and had arrived before the query's time; oldest first.
+
+    A CSR over Q queries: query q's events are `[indptr[q], indptr[q + 1])` of each column.
+    """
+
+    indptr: Int64
+    item: Int32
+    behaviour: NDArray[np.uint8]
+    time: Int64
+    value: Float32
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @classmethod
+    def empty(cls, q: int) -> History:
+        return cls(
+            np.zeros(q + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.float32),
+        )

@@ -1,0 +1,70 @@
+"""Inputs that are looked up: attributes of a table's rows, and histories through their items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.features._gathering_kernels import last
+from tamis.features._lists import History
+from tamis.features.windows import opened
+from tamis.runtime import Bool, Float32, Int32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Attributes:
+    """The encoded attributes of N users or items, and of one more: the unknown."""
+
+    ids: Int32
+    """(N + 1, w) fused-table rows."""
+    dense: Float32
+    """(N + 1, d)."""
+
+    def place(self, rows: NDArray[np.integer]) -> Int32:
+        """Places of table rows; the unknown's for -1 and rows that came after the fit."""
+        unknown = len(self.ids) - 1
+        known = (rows >= 0) & (rows < unknown)
+        return np.where(known, rows, unknown).astype(np.int32)
+
+    def save(self, directory: Path, name: str) -> None:
+        np.save(directory / f"{name}_ids.npy", self.ids)
+        np.save(directory / f"{name}_dense.npy", self.dense)
+
+    @classmethod
+    def load(cls, directory: Path, name: str) -> Attributes:
+        """Memory-mapped."""
+        return cls(opened(directory / f"{name}_ids.npy"), opened(directory / f"{name}_dense.npy"))
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryLookup:
+    """A history feature: the ids of the items of a user's last events of some behaviours."""
+
+    name: str
+    wanted: Bool
+    """(B,)."""
+    codes: Int32
+    """(N + 1, w) fused-table rows of each item; `pad` where an item has fewer than w."""
+    pad: int
+    max_len: int
+
+    def write(self, history: History, out: Int32) -> None:
+        """Fills (Q, max_len)."""
+        last(
+            history.indptr, history.item, history.behaviour, self.wanted, self.codes, self.pad, out
+        )
+
+
+CONTEXTS = {"hour": 24, "weekday": 7, "weekend": 2}
+"""Features of the moment (UTC) and the number of their values; weekday 0 is Monday."""
+
+
+def context(name: str, time: Int64) -> Int64:
+    """(Q,) the value of a context feature at times in ms."""
+    if name == "hour":
+        return time // 3_600_000 % 24
+    weekday = (time // 86_400_000 + 3) % 7  # 1970-01-01 was a Thursday
+    return weekday if name == "weekday" else (weekday >= 5).astype(np.int64)

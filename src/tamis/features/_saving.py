@@ -1,0 +1,113 @@
+"""Writes and opens a project's feature space: JSON, Arrow and npy; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis.features._fitted import Fitted, Scale
+from tamis.features._lookup import Attributes, HistoryLookup
+from tamis.features.encoding import Encoders
+from tamis.features.pair_features import Category, Column, Interest, Number
+from tamis.features.statistics import Recipes
+from tamis.features.windows import opened
+from tamis.schema import Side, VersionError
+
+_FILE = "space.json"
+
+
+def save_fitted(fitted: Fitted, directory: Path) -> None:
+    """Small things to `space.json`, arrays to files of their own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    fitted.encoders.save(directory)
+    fitted.users.save(directory, "users")
+    fitted.items.save(directory, "items")
+    if fitted.recipes is not None:
+        fitted.recipes.save(directory / "statistics")
+    interest = fitted.interest
+    for k, lookup in enumerate(fitted.histories):
+        np.save(directory / f"history{k}.npy", lookup.codes)
+    for k, category in enumerate(interest.categories):
+        np.save(directory / f"category{k}.npy", category.codes)
+        np.save(directory / f"category{k}_base.npy", category.base)
+    for k, number in enumerate(interest.numbers):
+        np.save(directory / f"number{k}.npy", number.values)
+    saved: dict[str, Any] = {
+        "sides": dict(fitted.sides),
+        "contexts": {name: codes.tolist() for name, codes in fitted.contexts.items()},
+        "histories": [
+            {"name": h.name, "wanted": h.wanted.tolist(), "pad": h.pad, "max_len": h.max_len}
+            for h in fitted.histories
+        ],
+        "user_scale": _scale(fitted.user_scale),
+        "item_scale": _scale(fitted.item_scale),
+        "positive": interest.positive.tolist(),
+        "columns": [asdict(c) for c in interest.columns],
+        "categories": [c.name for c in interest.categories],
+        "numbers": [n.name for n in interest.numbers],
+    }
+    (directory / _FILE).write_text(json.dumps(saved, indent=1))
+
+
+def load_fitted(directory: Path) -> Fitted:
+    """Raises VersionError where the directory holds no feature space."""
+    if not (directory / _FILE).exists():
+        raise VersionError(f"{directory} holds no feature space ({_FILE} is missing)")
+    saved = json.loads((directory / _FILE).read_text())
+    recipes = directory / "statistics"
+    return Fitted(
+        encoders=Encoders.load(directory),
+        sides={name: Side(side) for name, side in saved["sides"].items()},
+        users=Attributes.load(directory, "users"),
+        items=Attributes.load(directory, "items"),
+        contexts={n: np.array(c, np.int32) for n, c in saved["contexts"].items()},
+        histories=tuple(
+            HistoryLookup(
+                h["name"],
+                np.array(h["wanted"], np.bool_),
+                opened(directory / f"history{k}.npy"),
+                h["pad"],
+                h["max_len"],
+            )
+            for k, h in enumerate(saved["histories"])
+        ),
+        recipes=Recipes.load(recipes) if recipes.exists() else None,
+        user_scale=_scale_of(saved["user_scale"]),
+        item_scale=_scale_of(saved["item_scale"]),
+        interest=_interest(directory, saved),
+    )
+
+
+def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
+    categories = [
+        Category(
+            name,
+            opened(directory / f"category{k}.npy"),
+            opened(directory / f"category{k}_base.npy"),
+        )
+        for k, name in enumerate(saved["categories"])
+    ]
+    numbers = [
+        Number(name, opened(directory / f"number{k}.npy"))
+        for k, name in enumerate(saved["numbers"])
+    ]
+    return Interest(
+        np.array(saved["positive"], np.bool_),
+        tuple(Column(**c) for c in saved["columns"]),
+        tuple(categories),
+        tuple(numbers),
+    )
+
+
+def _scale(scale: Scale | None) -> dict[str, list[float]] | None:
+    return None if scale is None else {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
+
+
+def _scale_of(saved: dict[str, list[float]] | None) -> Scale | None:
+    if saved is None:
+        return None
+    return Scale(np.array(saved["mean"], np.float32), np.array(saved["std"], np.float32))

@@ -1,0 +1,127 @@
+"""Features of a plain frame, without a project: declare, fit, and make rows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data import columns_of
+from tamis.features.encoders import numbers, split
+from tamis.features.encoding import Encoders, LayoutBuilder, column_of
+from tamis.features.layout import Layout
+from tamis.features.rows import Block, Rows
+from tamis.runtime import Float32
+from tamis.schema import DataError, DenseFeat, Feature, Side, SparseFeat
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FrameSpace:
+    """Encoders of a frame's declared features and the layout of the batches they make.
+
+    Fit on the training frame only. A feature without `side` belongs to the user when its name
+    begins with "user", to the item when it begins with "item", otherwise to the context.
+    """
+
+    def __init__(self, encoders: Encoders) -> None:
+        self._encoders = encoders
+        self.layout: Layout = self._lay_out()
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return self._encoders.features
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame | pd.DataFrame, features: Sequence[Feature]) -> FrameSpace:
+        """Learns vocabularies and scales.
+
+        Raises DataError for an empty frame, a missing column or one of the wrong type, and
+        ConfigError for features that contradict each other.
+        """
+        table = columns_of(frame, [f.source for f in features])
+        if not len(table):
+            raise DataError("the training frame is empty; features are fitted on at least one row")
+        return cls(Encoders.fit(features, lambda f: column_of(table, f)))
+
+    def rows(
+        self,
+        frame: pl.DataFrame | pd.DataFrame,
+        labels: Sequence[str] = (),
+        weights: str | NDArray[np.floating[Any]] | None = None,
+    ) -> Rows:
+        """The frame's rows as model inputs, in order; `labels` names label columns (null = NaN).
+
+        `weights` is a column's name or an array (n,). An empty frame gives zero rows.
+        """
+        named = [weights] if isinstance(weights, str) else []
+        wanted = [*(f.source for f in self.features), *labels, *named]
+        table = columns_of(frame, wanted)
+        ids, dense = self._encoders.encode(
+            self.layout, self.features, lambda f: _values(table, f), len(table)
+        )
+        return Rows(
+            layout=self.layout,
+            blocks=[Block(ids, dense)],
+            n=len(table),
+            labels=_columns(table, labels) if labels else None,
+            weights=_weights(table, weights),
+        )
+
+    def coverage(self) -> pl.DataFrame:
+        """One row per feature: kind, share of training rows with a value, codes, infinities."""
+        return self._encoders.coverage()
+
+    def save(self, directory: Path) -> None:
+        self._encoders.save(directory)
+        (directory / "layout.json").write_text(json.dumps(self.layout.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, directory: Path) -> FrameSpace:
+        return cls(Encoders.load(directory))
+
+    def _lay_out(self) -> Layout:
+        builder = LayoutBuilder()
+        self._encoders.add_tables(builder)
+        for feature in self.features:
+            self._encoders.add_columns(builder, feature, feature.side or _side(feature.name))
+        return builder.build()
+
+
+def _side(name: str) -> Side:
+    if name.startswith("user"):
+        return Side.USER
+    return Side.ITEM if name.startswith("item") else Side.CONTEXT
+
+
+def _values(table: pl.DataFrame, feature: Feature) -> pl.Series:
+    """The feature's column; of a history longer than `max_len` its end, as in a project."""
+    values = column_of(table, feature)
+    if isinstance(feature, DenseFeat | SparseFeat) or not feature.history:
+        return values
+    return split(values, feature.separator).list.tail(feature.max_len)
+
+
+def _columns(table: pl.DataFrame, names: Sequence[str]) -> Float32:
+    features = [DenseFeat(name=name) for name in names]
+    parts = [numbers(column_of(table, f)) for f in features]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _weights(
+    table: pl.DataFrame, weights: str | NDArray[np.floating[Any]] | None
+) -> Float32 | None:
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        return np.ascontiguousarray(_columns(table, [weights])[:, 0])
+    given = np.asarray(weights, np.float32)
+    if given.shape != (len(table),):
+        raise DataError(f"weights have shape {given.shape}; the frame has {len(table)} rows")
+    return given

@@ -1,0 +1,146 @@
+"""Features of the pair: how a candidate relates to what its user liked, and what recall said of it.
+
+The kernels walk queries; candidates lie grouped by query (`bounds`), and each query's positives are
+counted once into a scratch array that its candidates read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.features._gathering_kernels import only_of
+from tamis.features._lists import History
+from tamis.features._pair_kernels import affinity, gap, within
+from tamis.runtime import Bool, Float32, Int32, Int64
+
+
+def only(history: History, wanted: Bool) -> tuple[Int64, Int32]:
+    """The history's items of the behaviours `wanted` (B,), as bounds (Q + 1,) and items."""
+    out = np.empty(len(history.item), np.int32)
+    bounds = np.zeros(len(history) + 1, np.int64)
+    n = only_of(history.indptr, history.item, history.behaviour, wanted, out, bounds)
+    return bounds, out[:n]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A candidate's column that recall made (`rank:CHANNEL` or `score:CHANNEL`) and its scale."""
+
+    name: str
+    mean: float = 0.0
+    std: float = 1.0
+    limit: float = 1.0
+    """Of a rank: one more than the worst rank seen in training; what "not found" counts as."""
+
+    @property
+    def is_rank(self) -> bool:
+        return self.name.startswith("rank:")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its inputs."""
+        channel = self.name.partition(":")[2]
+        if self.is_rank:
+            return [f"found:{channel}", f"top:{channel}", f"log rank:{channel}"]
+        return [f"score:{channel}", f"score in query:{channel}"]
+
+    @classmethod
+    def fit(cls, name: str, values: NDArray[Any]) -> Column:
+        if name.startswith("rank:"):
+            return cls(name, limit=float(values.max(initial=0)) + 1.0)
+        known = values[np.isfinite(values)].astype(np.float64)
+        if not len(known):
+            return cls(name)
+        return cls(name, float(known.mean()), float(known.std()) or 1.0)
+
+    def write(self, values: NDArray[Any] | None, bounds: Int64, out: Float32) -> None:
+        """Fills (n, len(names)); `values` None = the channel did not answer."""
+        if self.is_rank:
+            rank = np.zeros(len(out), np.float32) if values is None else values.astype(np.float32)
+            found = rank > 0
+            out[:, 0] = found
+            out[:, 1] = np.where(found, 10.0 / (rank + 9.0), 0.0)
+            out[:, 2] = np.log1p(np.where(found, rank, self.limit)) / np.log1p(self.limit)
+            return
+        score = np.full(len(out), np.nan, np.float32) if values is None else values
+        out[:, 0] = np.where(np.isfinite(score), (score - self.mean) / self.std, 0.0)
+        within(bounds, np.ascontiguousarray(score, np.float32), out[:, 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Category:
+    """An attribute whose values a user may favour: genres, brand, author."""
+
+    name: str
+    codes: Int32
+    """(N + 1, w) codes of each item, 0 = none; the last row is an unknown item's."""
+    base: Float32
+    """(C,) share of all positives that have the code."""
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{kind}:{self.name}" for kind in ("share", "recent", "lift")]
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """An item's number whose distance from what the user liked tells something: year, price."""
+
+    name: str
+    values: Float32
+    """(N + 1,) scaled, NaN where missing; the last row is an unknown item's."""
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{kind}:{self.name}" for kind in ("gap", "size of gap", "recent gap")]
+
+
+@dataclass(frozen=True, eq=False)
+class Interest:
+    """All features of the pair."""
+
+    positive: Bool
+    """(B,)."""
+    columns: tuple[Column, ...] = ()
+    categories: tuple[Category, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the X inputs; `found by` is the share of channels that found the item."""
+        parts = [*self.columns, *self.categories, *self.numbers]
+        ranked = ["found by"] if any(c.is_rank for c in self.columns) else []
+        return ranked + [name for part in parts for name in part.names]
+
+    def write(
+        self,
+        bounds: Int64,
+        item: Int32,
+        history: History,
+        columns: Mapping[str, NDArray[Any]],
+        out: Float32,
+    ) -> None:
+        """Fills (n, X). Candidates of query q are [bounds[q], bounds[q + 1])."""
+        at = 0
+        ranks = [columns[c.name] for c in self.columns if c.is_rank and c.name in columns]
+        if any(c.is_rank for c in self.columns):
+            found = sum((r > 0 for r in ranks), np.zeros(len(item), np.int32))
+            out[:, 0] = found / sum(c.is_rank for c in self.columns)
+            at = 1
+        for column in self.columns:
+            width = len(column.names)
+            column.write(columns.get(column.name), bounds, out[:, at : at + width])
+            at += width
+        liked, liked_item = only(history, self.positive)
+        for category in self.categories:
+            part = out[:, at : at + 3]
+            affinity(bounds, item, liked, liked_item, category.codes, category.base, part)
+            at += 3
+        for number in self.numbers:
+            gap(bounds, item, liked, liked_item, number.values, out[:, at : at + 3])
+            at += 3

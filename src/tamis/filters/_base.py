@@ -1,0 +1,135 @@
+"""What filters share: state as a few arrays, behaviours by name, columns by name, item masks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.cascade import Candidates, FitContext, Queries
+from tamis.data import Dataset, Ragged, Table
+from tamis.runtime import Bool
+from tamis.schema import Component, ConfigError, NotFittedError, StageError, VersionError, suggest
+
+
+class BaseFilter(Component, ABC):
+    """A filter whose fitted state is a dict of arrays, each saved as `NAME.npy`."""
+
+    reason: str
+
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.reason = self.config.reason
+        self._arrays: dict[str, NDArray[Any]] | None = None
+
+    def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
+        """Reads what it needs of the tables, the events or the declared behaviours."""
+        self._arrays = self._read(data, context or FitContext())
+        return self
+
+    @abstractmethod
+    def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
+        """The state."""
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        """None: what is refused may be much of the catalogue, so no list is made."""
+        del queries
+        return None
+
+    @abstractmethod
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates stay."""
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state. Raises NotFittedError before `fit`."""
+        if self._arrays is None:
+            raise NotFittedError(
+                f"filter `{self.name}` is used before fit(data): call fit or load it first"
+            )
+        return self._arrays
+
+    def save(self, directory: Path) -> None:
+        """Writes each array as `NAME.npy` into `directory` (made if absent)."""
+        arrays = self.arrays
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            np.save(directory / f"{name}.npy", array)
+
+    @classmethod
+    def load(cls, directory: Path, config: Any) -> Self:
+        """Opens what `save` wrote, memory-mapped. Raises VersionError where there is nothing."""
+        loaded = cls(config)
+        files = sorted(Path(directory).glob("*.npy"))
+        if not files:
+            raise VersionError(
+                f"{directory} holds no state of the filter `{loaded.name}`; train the version "
+                f"again or roll back to another"
+            )
+        loaded._arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
+        return loaded
+
+    def _known(self, candidates: Candidates, n_items: int) -> None:
+        """Raises StageError where a candidate is no row of the items that `fit` saw."""
+        if len(candidates) and candidates.item.max() >= n_items:
+            raise StageError(
+                f"filter `{self.name}` knows {n_items} items and was given item row "
+                f"{candidates.item.max()}; fit it on the items' table that recall uses"
+            )
+
+
+class ItemMaskFilter(BaseFilter):
+    """A filter whose verdict depends on the item alone; a subclass says it in `_allowed`."""
+
+    def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
+        return {"mask": self._allowed(data.items)}
+
+    @abstractmethod
+    def _allowed(self, items: Table) -> Bool:
+        """(items,) True = may be shown."""
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Bool:
+        """(n,) which candidates stay."""
+        del queries
+        mask = self.arrays["mask"]
+        self._known(candidates, len(mask))
+        return mask[candidates.item]
+
+
+def column_of(table: Table, column: str, name: str, option: str = "column") -> pl.Series:
+    """A table's column, or a ConfigError that lists the columns there are."""
+    columns = table.frame.columns
+    if column not in columns:
+        raise ConfigError(
+            f"filter `{name}`: column {column!r} is not in the {table.name}' table (its columns: "
+            f"{', '.join(columns) or 'none'}); set `{option}` to one of them."
+            f"{suggest(column, columns)}"
+        )
+    return table.frame[column]
+
+
+def numbers_of(table: Table, column: str, name: str, option: str = "column") -> NDArray[np.float64]:
+    """(rows,) a numeric or boolean column, NaN where missing; a ConfigError where it is text."""
+    values = column_of(table, column, name, option)
+    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+        raise ConfigError(
+            f"filter `{name}`: column {column!r} of the {table.name} holds {values.dtype}, like "
+            f"{values.drop_nulls().head(1).to_list()}; it must hold numbers"
+        )
+    return values.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+
+
+def codes_named(data: Dataset, names: tuple[str, ...], name: str) -> Bool:
+    """(behaviours,) which behaviour codes are among `names`; a ConfigError for undeclared ones."""
+    known = [b.name for b in data.behaviours]
+    for behaviour in names:
+        if behaviour not in known:
+            raise ConfigError(
+                f"filter `{name}`: behaviour {behaviour!r} is not declared "
+                f"(declared: {', '.join(known)}); mend `behaviours`.{suggest(behaviour, known)}"
+            )
+    return np.array([b in names for b in known], dtype=np.bool_)

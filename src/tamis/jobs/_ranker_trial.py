@@ -1,0 +1,205 @@
+"""One ranker among several on the same rows: fitted, judged, timed, weighed."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.evaluate import auc, log_loss
+from tamis.features import Rows
+from tamis.schema import ConfigError, TamisError
+from tamis.service import registry
+from tamis.train import FrameModel, grouped_ndcg, torch_threads, xauc
+
+CANDIDATES = 300
+"""Rows of one request, whose scoring is timed."""
+REPEATS, WARM = 60, 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A ranker by name, with options of its own."""
+
+    use: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    label: str = ""
+    """What it is called in the table; "" = its name."""
+
+    @property
+    def name(self) -> str:
+        return self.label or self.use
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one ranker came to."""
+
+    name: str
+    use: str
+    options: dict[str, Any]
+    error: str = ""
+    """Why it could not be fitted; everything below is then empty."""
+    tasks: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    """Per task its figures on the validation rows."""
+    epochs: int = 0
+    """The best one, which the figures are of."""
+    samples_per_second: float = 0.0
+    seconds: float = 0.0
+    """Of the whole fit, validation included."""
+    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
+    """p50 and p99 of scoring 300 candidates, one thread."""
+    mb: float = 0.0
+    """On disk."""
+    gates: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of a mixture of experts: each task's mean gate weights on the validation rows, and who is
+    dead (`GateReport`)."""
+
+    @property
+    def quality(self) -> float:
+        """The mean over the tasks of AUC (XAUC of numbers); NaN where it could not be fitted."""
+        values = [m["auc"] if "auc" in m else m["xauc"] for m in self.tasks.values()]
+        known = [value for value in values if isfinite(value)]
+        return sum(known) / len(known) if known else float("nan")
+
+    @property
+    def place(self) -> float:
+        """By what they are ordered: the quality; below 0 where there is none."""
+        return -2.0 if self.error else self.quality if isfinite(self.quality) else -1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "quality": self.quality}
+
+
+def entries(models: Sequence[str], options: Mapping[str, Any]) -> list[Entry]:
+    """The rankers of those names, each with those of the options that it has.
+
+    Raises ConfigError for a name that is no ranker, and for an option that none of them has.
+    """
+    fields = {use: set(_options_of(use)) for use in models}
+    for key in options:
+        if not any(key in known for known in fields.values()):
+            every = sorted(set().union(*fields.values()))
+            close = get_close_matches(key, every, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"they have {', '.join(every)}"
+            raise ConfigError(f"--set {key}: none of {', '.join(models)} has that option; {hint}")
+    return [
+        Entry(use, {key: value for key, value in options.items() if key in fields[use]})
+        for use in models
+    ]
+
+
+def parsed_options(words: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words as options; values as in TOML, and plain words as text."""
+    out: dict[str, Any] = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {word}: write key=value, for example embedding_dim=8")
+        try:
+            out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[key.strip()] = value.strip()
+    return out
+
+
+def _options_of(use: str) -> Sequence[str]:
+    stage = registry.find("rank", use, f"--models {use}")
+    return list(stage.Config.model_fields)
+
+
+def build(entry: Entry, **more: Any) -> FrameModel:
+    """The unfitted ranker of an entry. Raises ConfigError."""
+    return registry.find("rank", entry.use)(**entry.options, **more)
+
+
+def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Standing:
+    """The figures of a fitted ranker."""
+    assert model.result is not None
+    seconds = perf_counter() - began
+    mb, latency = weighed(entry.use, model, valid)
+    return Standing(
+        name=entry.name,
+        use=entry.use,
+        options=dict(entry.options),
+        tasks=judged(model, valid),
+        epochs=model.best_epoch,
+        samples_per_second=model.result.samples_per_second,
+        seconds=seconds,
+        latency_ms=latency,
+        mb=mb,
+        gates=gates_of(model),
+    )
+
+
+def gates_of(model: Any) -> dict[str, Any]:
+    """The gate report of a mixture's last fit as plain values; {} of other rankers."""
+    report = getattr(model, "gates", None)
+    return {} if report is None else report.to_dict()
+
+
+def failed(entry: Entry, error: TamisError) -> Standing:
+    """Of a ranker that cannot be fitted on these rows (DIN without a history …)."""
+    return Standing(entry.name, entry.use, dict(entry.options), error=str(error))
+
+
+def judged(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
+    """Per task AUC, log loss and NDCG@10 within requests where rows have them; of tasks whose
+    labels are numbers XAUC and mean absolute error."""
+    assert rows.labels is not None
+    predicted = model.probabilities(rows)
+    out: dict[str, dict[str, float]] = {}
+    for t, task in enumerate(model.heads.tasks):
+        label, score = model.heads.label(t, rows.labels[:, t]), predicted[:, t]
+        known = ~np.isnan(label)
+        if task.kind != "binary":
+            error = np.abs(label[known] - score[known])
+            mae = float(error.mean()) if known.any() else float("nan")
+            out[task.name] = {"xauc": xauc(label, score), "mae": mae}
+            continue
+        out[task.name] = {
+            "auc": auc(label[known], score[known]),
+            "logloss": log_loss(label[known], score[known]),
+        }
+        if rows.groups is not None:
+            out[task.name]["ndcg@10"] = grouped_ndcg(label, score, rows.groups)
+    return out
+
+
+def weighed(use: str, model: FrameModel, rows: Rows) -> tuple[float, dict[str, float]]:
+    """(MB on disk; p50 and p99 in ms of scoring one request's candidates on one thread).
+
+    The model is saved and opened as a version's is: what is timed is what would serve.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        mb = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
+        if not len(rows):
+            return mb, {}
+        opened, request = registry.find("rank", use).load(Path(folder)), rows.select(_request(rows))
+        took: list[float] = []
+        with torch_threads(1):
+            for _ in range(WARM + REPEATS):
+                began = perf_counter()
+                opened.score_rows(request)
+                took.append((perf_counter() - began) * 1000)
+    p50, p99 = np.percentile(took[WARM:], [50, 99])
+    return mb, {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+
+def _request(rows: Rows) -> NDArray[np.intp]:
+    """CANDIDATES rows of the largest request, or the first rows, repeated where they are fewer."""
+    first = np.arange(len(rows))
+    if rows.groups is not None:
+        groups, counts = np.unique(rows.groups, return_counts=True)
+        first = np.flatnonzero(rows.groups == groups[counts.argmax()])
+    return np.resize(first, CANDIDATES)

@@ -1,0 +1,389 @@
+"""The trainer: settings chosen on validation, then two versions that are never confused.
+
+cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
+choose    rows      rows     rows     stop the fits
+evaluation version: rows of w1 … validation, channels on all before the test cut
+serving version:    rows of w1 … test, channels on all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from tamis._version import __version__
+from tamis.bundle import Kind, Version, Versions
+from tamis.cascade import (
+    REPLAY_USERS,
+    FitContext,
+    Hydrate,
+    Replay,
+    Retrieval,
+    Vectors,
+    impression_window,
+    join,
+    raw_numbers,
+    replay_window,
+    tasks_of,
+    value_of,
+    vectors_for,
+    with_vectors,
+)
+from tamis.data import Dataset
+from tamis.features import (
+    FeatureSpace,
+    Histories,
+    OfflineStatistics,
+    OnlineStatistics,
+    Rows,
+    default_features,
+)
+from tamis.runtime import Meter, Steps
+from tamis.schema import ProjectConfig, StageConfig, TaskConfig, TrainingError
+from tamis.service import Parts, ProjectFolder, registry
+from tamis.splitting import Window, test_cut, windows
+
+IMPRESSIONS = 5_000_000
+"""Most impressions per window that the ranker learns from, the latest ones."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What `train` did."""
+
+    versions: dict[str, str]
+    """Kind → name of the version now in use."""
+    settings: dict[str, dict[str, Any]]
+    """What was chosen on the validation window."""
+    validation: dict[str, dict[str, float]]
+    """Metrics there, per stage."""
+    training: dict[str, dict[str, float | None]]
+    """{stage: {seconds, peak_mb, samples_per_second}}."""
+    rejects: dict[str, int]
+    """Rows of the tables that could not be used, by reason."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+    """What was left out of the ranker's rows and labels, and why."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceRows:
+    """What settings are chosen by: ranking rows before the validation window, and that window's."""
+
+    rows: Rows
+    valid: Rows
+    tasks: Sequence[TaskConfig]
+    window: Window
+    """The validation window."""
+
+
+def choice_rows(project: ProjectFolder, device: str = "cpu") -> ChoiceRows:
+    """The rows by which `train` chooses the ranker's settings; see `ChoiceRows`."""
+    trainer = Trainer(project, device, progress=False)
+    trainer.steps = Steps(False)
+    trainer.read()
+    return trainer.choice_rows()
+
+
+@dataclass
+class Trainer:
+    """One run: data, replays and channels are made once and shared by both versions."""
+
+    project: ProjectFolder
+    device: str
+    progress: bool
+    meter: Meter = field(default_factory=Meter)
+    notes: dict[str, None] = field(default_factory=dict[str, None])
+    """What the scorers say of their labels, each once, in order."""
+    _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
+    _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
+    _alone: dict[int, Any] = field(default_factory=dict[int, Any])
+    _vectors: Vectors | None = None
+
+    def run(self, kinds: Sequence[Kind]) -> TrainReport:
+        self.steps = Steps(self.progress)
+        with self.steps:
+            self.read()
+            settings, validation, curves = self._choose()
+            published = {
+                kind.value: self._version(kind, settings, validation, curves).name for kind in kinds
+            }
+        rejects = self.project.rejects
+        rejects.write(self.project.root / "rejects.csv")
+        return TrainReport(
+            published,
+            settings,
+            validation,
+            self.meter.report(),
+            rejects.counts,
+            sum(s["seconds"] for s in self.meter.stages.values()),
+            tuple(self._left_out()),
+        )
+
+    def _left_out(self) -> Iterator[str]:
+        """What labels lack, and where a window had more than it may bring."""
+        yield from self.notes
+        what, most = ("impressions", IMPRESSIONS) if self.impressions else ("users", REPLAY_USERS)
+        for window, replay in self._replays.items():
+            if replay.left_out:
+                begin = np.datetime64(window.start, "ms").astype("datetime64[s]")
+                yield (
+                    f"the ranker learnt from {most:,} {what} of the window from {begin}; "
+                    f"{replay.left_out:,} more were left out"
+                )
+
+    def read(self) -> None:
+        """The tables, and what is the same for all that follows."""
+        with self.meter.stage("read") as noted:
+            self.steps.begin("read the tables")
+            self.config, self.data = self.project.config, self.project.data
+            value_of(self.config, self.data.items)  # faults are told before the work
+            self._vectors = self._wanted_vectors()
+            noted["samples"] = len(self.data.events)
+            self.windows = windows(self.config.split, self.data.events)
+            self.test_cut = test_cut(self.config.split, self.data.events)
+            self.histories = Histories.of(self.data)
+            self.impressions = self.data.has_impressions
+
+    def _wanted_vectors(self) -> Vectors | None:
+        """Of which channel the pre-ranker reads the vectors."""
+        cascade = self.config.cascade
+        if cascade.prerank is None:
+            return None
+        channels = {n: registry.build("recall", n, c) for n, c in cascade.channels.items()}
+        return vectors_for(registry.build("prerank", "prerank", cascade.prerank), channels)
+
+    def choice_rows(self) -> ChoiceRows:
+        """Rows of all windows but the last, and those of the last."""
+        *earlier, last = self.windows
+        if not earlier:
+            raise TrainingError(
+                "only one window of events lies before the test cut: the ranker needs rows to "
+                "learn from and rows to stop by; raise [split] windows, or give a longer log"
+            )
+        space, _ = self._space(last.start, earlier)
+        tasks = tasks_of(self.config)
+        return ChoiceRows(self._rows(space, earlier), self._rows(space, [last]), tasks, last)
+
+    def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Fits the scorers on all windows but the last, stopped by the last."""
+        made = self.choice_rows()
+        cut, (*earlier, last) = made.window.start, self.windows
+        settings: dict[str, Any] = {}
+        validation: dict[str, Any] = {}
+        curves: dict[str, Any] = {}
+        teacher: Any = None
+        for stage in self.scorers():
+            rows = self._read_by(stage, made.rows, earlier, cut)
+            valid = self._read_by(stage, made.valid, [last], cut)
+            with self.meter.stage(f"{stage}: choose") as noted:
+                self.steps.begin(f"choose {stage}'s epochs on the validation window")
+                scorer = self._fit_scorer(stage, {}, rows, valid, teacher)
+                noted["samples"] = len(rows) * len(scorer.history)
+            teacher = teacher or scorer
+            settings[stage] = scorer.chosen
+            validation[stage] = _measured(scorer.best)
+            curves[stage] = [
+                {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}
+                for e in scorer.history
+            ]
+        return settings, validation, curves
+
+    def _version(
+        self, kind: Kind, settings: dict[str, Any], validation: dict[str, Any], curves: Any
+    ) -> Version:
+        """Refits everything up to the version's end of data with the settings chosen."""
+        evaluation = kind is Kind.EVALUATION
+        cut = self.test_cut if evaluation else self.data.end
+        shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
+        space, known = self._space(cut, shown)
+        retrieval = self._retrieval(cut)
+        rows = self._rows(space, shown)
+        scorers: dict[str, Any] = {}
+        for stage in self.scorers():
+            inputs = self._read_by(stage, rows, shown, cut)
+            with self.meter.stage(stage) as noted:
+                self.steps.begin(f"fit {stage} for the {kind.value} version")
+                teacher = scorers.get("rank")
+                scorers[stage] = self._fit_scorer(stage, settings[stage], inputs, None, teacher)
+                noted["samples"] = len(rows) * len(scorers[stage].history)
+        with self.meter.stage("write"):
+            self.steps.begin(f"write the {kind.value} version")
+            parts = Parts(
+                config=_with_settings(self.config, settings),
+                users=self.data.users,
+                items=self.data.items,
+                space=space,
+                statistics=OnlineStatistics.of(known, recipes=space.recipes),
+                histories=Histories.of(known),
+                channels=retrieval.channels,
+                filters=retrieval.filters,
+                prerank=scorers.get("prerank"),
+                rank=scorers["rank"],
+                rerank=self._stages("rerank", self.config.cascade.rerank, known),
+            )
+            return self._write(kind, parts, known, settings, validation, curves)
+
+    def _write(
+        self,
+        kind: Kind,
+        parts: Parts,
+        known: Dataset,
+        settings: dict[str, Any],
+        validation: dict[str, Any],
+        curves: Any,
+    ) -> Version:
+        versions = Versions(self.project.root)
+        with versions.write(kind) as draft:
+            draft.code = __version__
+            draft.data_from = int(known.events.time.min()) if len(known.events) else 0
+            draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
+            draft.settings = settings
+            parts.save(draft)
+            draft.metrics = {
+                "training": self.meter.report(),
+                "validation": validation,
+                "curves": curves,
+            }
+        version = versions.open(draft.name)
+        versions.publish(version)
+        return version
+
+    def scorers(self) -> list[str]:
+        """The ranker first: the pre-ranker may learn from it."""
+        return ["rank", "prerank"] if self.config.cascade.prerank else ["rank"]
+
+    def _fit_scorer(
+        self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None, teacher: Any
+    ) -> Any:
+        declared: StageConfig = getattr(self.config.cascade, stage)
+        scorer = registry.build(stage, stage, _overridden(declared, settings))
+        scorer.fit(rows, valid, tasks_of(self.config), self._context(teacher=teacher))
+        self.notes.update(dict.fromkeys(getattr(scorer, "notes", ())))
+        return scorer
+
+    def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
+        """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
+        known = self.data.as_of(cut)
+        replay = self._replays_of(shown)
+        with self.meter.stage("features"):
+            self.steps.begin("fit the features")
+            features = self.config.features or default_features(known, self.config)
+            space = FeatureSpace.fit(
+                known, features, config=self.config, columns=replay.candidates.columns
+            )
+        return space, known
+
+    def _rows(self, space: FeatureSpace, shown: Sequence[Window]) -> Rows:
+        """Labelled rows of those windows, each with inputs as of its own time."""
+        replay = self._replays_of(shown)
+        with self.meter.stage("rows") as noted:
+            self.steps.begin("make the ranking rows")
+            noted["samples"] = len(replay.candidates)
+            statistics = OfflineStatistics(self.data, recipes=space.recipes)
+            raw = raw_numbers(self.config, self.data.items)
+            rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
+            return rows.labelled(replay.labels, replay.candidates.query)
+
+    def _replays_of(self, shown: Sequence[Window]) -> Replay:
+        return join([self._replay(window) for window in shown])
+
+    def _replay(self, window: Window) -> Replay:
+        if window not in self._replays:
+            # Known by the window's end: a label is not something that arrived later.
+            known = self.data.as_of(max(window.end, self.test_cut))
+            if self.impressions:
+                replay = impression_window(self.config, known, self.histories, window, IMPRESSIONS)
+            else:
+                retrieval = self._retrieval(window.start)
+                with self.meter.stage("replay"):
+                    self.steps.begin("replay past queries")
+                    replay = replay_window(
+                        self.config, known, self.histories, retrieval, window, self.config.seed
+                    )
+            self._replays[window] = replay
+        return self._replays[window]
+
+    def _read_by(self, stage: str, rows: Rows, shown: Sequence[Window], cut: int) -> Rows:
+        """The rows as a stage reads them: with the vectors of a channel where it asks for them."""
+        name = self._vectors.name if self._vectors is not None and stage == "prerank" else None
+        if name is None:
+            return rows
+        replays = [(window, self._replay(window)) for window in shown]
+        return with_vectors(rows, name, replays, lambda time: self._channel(name, time), cut)
+
+    def _channel(self, name: str, cut: int) -> Any:
+        """One channel as of `cut`; of a log with impressions it is fitted alone."""
+        if not self.impressions or cut in self._retrievals:
+            return self._retrieval(cut).channels[name]
+        if cut not in self._alone:
+            declared = self.config.cascade.channels[name]
+            with self.meter.stage(f"recall:{name}"):
+                self.steps.begin(f"fit recall channel {name} for the pre-ranker's rows")
+                channel = registry.build("recall", name, declared)
+                self._alone[cut] = channel.fit(self.data.as_of(cut), self._context())
+        return self._alone[cut]
+
+    def _retrieval(self, cut: int) -> Retrieval:
+        """Channels and filters fitted on what was known at `cut`; warm from the cut before.
+
+        Warm only where the cuts before are always fitted, for replays: a version must not depend on
+        which others the same run makes.
+        """
+        if cut not in self._retrievals:
+            known = self.data.as_of(cut)
+            earlier = [c for c in self._retrievals if c < cut and not self.impressions]
+            former = self._retrievals[max(earlier)].channels if earlier else {}
+            channels: dict[str, Any] = {}
+            for name, declared in self.config.cascade.channels.items():
+                with self.meter.stage(f"recall:{name}") as noted:
+                    self.steps.begin(f"fit recall channel {name}")
+                    channel = registry.build("recall", name, declared)
+                    channels[name] = channel.fit(known, self._context(former.get(name)))
+                    noted["samples"] = int(known.positive.sum())
+            filters = self._stages("filters", self.config.cascade.filters, known)
+            self._retrievals[cut] = Retrieval(self.config.cascade, channels, filters)
+        return self._retrievals[cut]
+
+    def _stages(self, room: str, declared: dict[str, StageConfig], known: Dataset) -> Any:
+        return {
+            name: registry.build(room, name, stage).fit(known, self._context())
+            for name, stage in declared.items()
+        }
+
+    def _context(self, former: Any = None, teacher: Any = None) -> FitContext:
+        return FitContext(
+            seed=self.config.seed,
+            device=self.device,
+            progress=self.progress,
+            former=former,
+            teacher=teacher,
+            features=self.config.features,
+            items=self.config.items,
+            users=self.config.users,
+        )
+
+
+def _measured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without those that validation rows of one label only leave undefined."""
+    return {name: value for name, value in metrics.items() if isfinite(value)}
+
+
+def _overridden(declared: StageConfig, settings: dict[str, Any]) -> StageConfig:
+    return StageConfig(**{"use": declared.use, **declared.options, **settings})
+
+
+def _with_settings(config: ProjectConfig, settings: dict[str, Any]) -> ProjectConfig:
+    """The declaration with what was chosen on validation written into its stages."""
+    stages = {
+        stage: _overridden(getattr(config.cascade, stage), chosen)
+        for stage, chosen in settings.items()
+    }
+    return config.model_copy(update={"cascade": config.cascade.model_copy(update=stages)})

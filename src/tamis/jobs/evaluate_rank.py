@@ -1,0 +1,227 @@
+"""Judging the evaluation version's ranker, and its pre-ranker beside it, on the test window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis._version import __version__
+from tamis.bundle import Kind, Versions
+from tamis.cascade import REPLAY_USERS, Replay, impression_window, replay_window, tasks_of
+from tamis.data import read_dataset
+from tamis.evaluate import (
+    Bucketing,
+    CalibrationBin,
+    Known,
+    TaskJudge,
+    bucketings,
+    scored_blocks,
+    write_rank_report,
+)
+from tamis.features import Histories
+from tamis.jobs._ranker_trial import gates_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.runtime import Steps
+from tamis.schema import DataError, TrainingError
+from tamis.service import Parts, ProjectFolder, Recommender
+
+SEGMENT_SCORES = 1 << 16
+"""Distinct scores that are told apart within a segment; of all rows, four times as many."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class RankEvaluation:
+    """The result of `tamis evaluate --stage rank`."""
+
+    result: dict[str, Any]
+    """The JSON; docs/evaluation.md says what each key means."""
+    report: Path
+    """The HTML report."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.result
+
+
+def evaluate_rank(
+    project: Path | str, *, report: Path | str | None = None, progress: bool = False
+) -> RankEvaluation:
+    """Holds the predictions of the evaluation version's scorers against the test window.
+
+    Rows: the impressions after the test cut, each with inputs as of its own time; of a log without
+    impressions, the candidates that the version's channels recall at the cut for users who came
+    back. Per task and segment; streamed, in memory that does not grow with the rows beyond these
+    themselves. Writes an HTML report. Raises VersionError where nothing was trained, DataError
+    where the window holds no row.
+    """
+    found = ProjectFolder(Path(project))
+    with Steps(progress) as steps:
+        steps.begin("open the evaluation version")
+        recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
+        result = _Judge(found, recommender, steps).run()
+        steps.begin("write the report")
+        path = Path(report) if report is not None else found.root / "rank.html"
+        write_rank_report(result, path)
+    return RankEvaluation(result, path)
+
+
+class _Judge:
+    def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Steps) -> None:
+        self.recommender, self.steps = recommender, steps
+        self.parts: Parts = recommender.parts
+        self.config = self.parts.config
+        steps.begin("read the tables")
+        self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
+        self.shown = self.data.has_impressions
+        self.cut = recommender.manifest.data_until
+        self.tasks = tasks_of(self.config)
+        self.models = {"rank": self.parts.rank}
+        if self.parts.prerank is not None:
+            self.models["prerank"] = self.parts.prerank
+
+    def run(self) -> dict[str, Any]:
+        self.steps.begin("make the test window's rows")
+        rows = self._rows()
+        known = Known.at(self.data, self.cut)
+        buckets = bucketings(self.parts.space.features, self.parts.users, self.parts.items, known)
+        judges = self._judged(rows, known, buckets)
+        whole = {model: judges[model, ALL] for model in self.models}
+        segments = {
+            segment: judge.result()
+            for (model, segment), judge in judges.items()
+            if model == "rank" and segment != ALL
+        }
+        return {
+            "project": self.config.name,
+            "version": self.recommender.manifest.name,
+            "protocol": self._protocol(rows),
+            "kinds": {m.name: m.kind for m in whole["rank"].measured},
+            "models": {model: judge.result() for model, judge in whole.items()},
+            "segments": segments,
+            "calibration": self._calibration(whole["rank"], buckets),
+            "gates": gates_of(self.parts.rank),
+            "notes": self._notes(rows),
+        }
+
+    def _rows(self) -> Replay:
+        """Labelled rows of the test window, by user, in ascending order."""
+        end = self.data.end
+        histories = Histories.of(self.data)
+        try:
+            if self.shown:
+                window = (self.cut, end)
+                return impression_window(self.config, self.data, histories, window, IMPRESSIONS)
+            return replay_window(
+                self.config,
+                self.data,
+                histories,
+                self.recommender.cascade.retrieval,
+                (self.cut, end),
+                self.config.seed,
+            )
+        except TrainingError as error:
+            raise DataError(f"nothing to judge the ranker by: {error}") from error
+
+    def _judged(
+        self, rows: Replay, known: Known, buckets: list[Bucketing]
+    ) -> dict[tuple[str, str], TaskJudge]:
+        """Per model and segment; segments of the ranker alone."""
+        users = rows.queries.user[rows.candidates.query]
+        segments = known.segments(users, rows.candidates.item)
+        sizes = {b.feature: len(b.names) for b in buckets}
+        judges = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
+        for segment in segments:
+            judges["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
+        done = 0
+        for part in scored_blocks(rows, self.parts, self.data, self.models):
+            number = {b.feature: b.rows(part.users, part.items) for b in buckets}
+            for model, scores in part.scores.items():
+                judges[model, ALL].add(part.labels, scores, part.users, part.requests, number)
+            here = slice(done, done + len(part.labels))
+            for segment, of_it in segments.items():
+                its = of_it[here]
+                scores = {name: values[its] for name, values in part.scores["rank"].items()}
+                judges["rank", segment].add(
+                    part.labels[its], scores, part.users[its], part.requests[its]
+                )
+            done += len(part.labels)
+            self.steps.begin(f"score: {done:,} of {len(users):,} rows")
+        return judges
+
+    def _calibration(self, judge: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
+        """Per rate: the reliability curve, and predicted and observed by buckets of features."""
+        names, measures = {b.feature: b.names for b in buckets}, judge.result()
+        return {
+            task: {
+                "curve": [vars(b) for b in judge.curve(task, _bins(measures[task]))],
+                "buckets": {
+                    feature: [
+                        {"bucket": name, **_told(bucket)}
+                        for name, bucket in zip(names[feature], its, strict=True)
+                        if bucket is not None
+                    ]
+                    for feature, its in features.items()
+                },
+            }
+            for task, features in judge.by_bucket().items()
+        }
+
+    def _protocol(self, rows: Replay) -> dict[str, Any]:
+        return {
+            "rows_are": "impressions after the test cut, with inputs as of each one's time"
+            if self.shown
+            else "candidates recalled at the test cut, for users with a history who came back",
+            "labels": "what followed on the same user, item and request"
+            if self.shown
+            else "what the user did with the candidate between the cut and the log's end",
+            "cut": str(np.datetime64(self.cut, "ms")),
+            "until": str(np.datetime64(self.data.end, "ms")),
+            "rows": len(rows.labels),
+            "requests": len(rows.queries),
+            "users": len(np.unique(rows.queries.user)),
+            "left_out": rows.left_out,
+            "trained_on": "what was known at the cut; settings and calibration from the validation "
+            "window before it",
+            "calibration": self._maps(),
+            "auc": "over all rows, ties half; exact up to 262,144 distinct scores (65,536 in a "
+            "segment), beyond that within `auc_error`",
+            "gauc": "AUC of each user, weighted by the user's rows; users of one class left out",
+            "ndcg": "within a request, of the first 10; requests without a positive left out",
+            "ece": "over 10 bins of as many rows",
+            "segments": "by what was known at the cut: users without an event are new, items that "
+            "were never shown or chosen are new; activity in thirds of the users with a history",
+            "seed": self.config.seed,
+            "tamis": __version__,
+        }
+
+    def _maps(self) -> dict[str, str]:
+        """How the ranker's log-odds become probabilities, per task; {} where it does not say."""
+        maps = getattr(self.parts.rank, "calibrations", ())
+        return {t.name: str(m) for t, m in zip(self.tasks, maps, strict=False)}
+
+    def _notes(self, rows: Replay) -> list[str]:
+        notes: list[str] = []
+        if rows.left_out:
+            what, most = ("impressions", IMPRESSIONS) if self.shown else ("users", REPLAY_USERS)
+            notes.append(f"{rows.left_out:,} {what} beyond {most:,} were left out")
+        if not self.shown:
+            notes.append(
+                "The log does not say what was shown: a candidate that nobody chose may never "
+                "have been seen. Rates are those of recalled candidates, not of impressions."
+            )
+        return notes
+
+
+def _bins(values: Mapping[str, float]) -> int:
+    """Bins of the reliability curve: ten positives in each or more, if there are as many."""
+    return int(min(max(values["positives"] // 10, 2), 12))
+
+
+def _told(bucket: CalibrationBin) -> dict[str, float]:
+    """Rows, predicted, observed and their ratio."""
+    pcoc = bucket.predicted / bucket.observed if bucket.observed else float("nan")
+    return {"rows": bucket.count, **vars(bucket), "pcoc": pcoc}

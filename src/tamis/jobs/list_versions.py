@@ -1,0 +1,59 @@
+"""What versions a project has, and the one that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.bundle import Kind, Versions
+from tamis.schema import VersionError
+from tamis.service import ProjectFolder
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """One line of `tamis versions`."""
+
+    name: str
+    kind: str
+    current: bool
+    """In use: judged by `evaluate` or answering in `recommend` and `serve`."""
+    data_until: int
+    """ms; it knows nothing that arrived at or after it."""
+    created: str
+    mb: float
+    code: str
+
+
+def versions(project: Path | str, *, verify: bool = False) -> Sequence[VersionLine]:
+    """A project's versions, oldest first; with `verify`, every file is checked against its sum.
+
+    Raises ConfigError where the folder is no project, VersionError naming a damaged file.
+    """
+    found = Versions(ProjectFolder(Path(project)).root)
+    current = {name for kind in Kind if (name := _current(found, kind))}
+    lines: list[VersionLine] = []
+    for version in found:
+        if verify:
+            version.verify()
+        manifest = version.manifest
+        lines.append(
+            VersionLine(
+                name=version.name,
+                kind=manifest.kind.value,
+                current=version.name in current,
+                data_until=manifest.data_until,
+                created=manifest.created,
+                mb=sum(size for size, _ in manifest.files.values()) / 1e6,
+                code=manifest.code,
+            )
+        )
+    return lines
+
+
+def _current(found: Versions, kind: Kind) -> str | None:
+    try:
+        return found.current(kind).name
+    except VersionError:
+        return None

@@ -1,0 +1,50 @@
+"""`tamis simulate`: a simulated world as a project like any other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tamis.runtime import Bar
+from tamis.service import CONFIG
+from tamis.simulator import SimulationConfig, SimulationReport
+from tamis.simulator import simulate as run
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The new project."""
+
+    project: Path
+    report: SimulationReport
+
+    def to_dict(self) -> dict[str, Any]:
+        report = asdict(self.report)
+        return {**report, "out": str(self.report.out), "rates": self.report.rates}
+
+
+def simulate(
+    out: Path | str,
+    *,
+    items: int = 200_000,
+    users: int = 50_000,
+    days: int = 30,
+    seed: int = 0,
+    eagerness: float = 0.0,
+    progress: bool = False,
+) -> Simulated:
+    """Writes events, items and users, the true probabilities, and a `tamis.toml` into `out`.
+
+    eagerness: added to the log-odds of every action; see `SimulationConfig`. The same settings
+    give the same tables. Raises a TamisError where a setting is out of range or
+    `out` cannot be written.
+    """
+    out = Path(out)
+    config = SimulationConfig(items=items, users=users, days=days, seed=seed, eagerness=eagerness)
+    with Bar("simulate", days, progress) as bar:
+        report = run(config, out, bar.update)
+    template = files("tamis.jobs") / "templates" / "simulated.toml"
+    (out / CONFIG).write_text(template.read_text("utf-8"), "utf-8")
+    return Simulated(out, report)

@@ -1,0 +1,366 @@
+"""`tamis doctor`: what is wrong or suspicious in the data, before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from tamis.data import (
+    Dataset,
+    Rejects,
+    Table,
+    format_of,
+    id_text,
+    parse_times,
+    read_dataset,
+    read_raw,
+)
+from tamis.runtime import Int32
+from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
+from tamis.splitting import Window, cuts, happened
+
+Severity = Literal["error", "warning", "note"]
+_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know."""
+
+    severity: Severity
+    """error: training fails or means nothing; warning: probably a mistake; note: good to know."""
+    what: str
+    where: str
+    """File, column or key."""
+    cure: str
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the checks look at."""
+
+    config: ProjectConfig
+    root: Path
+    data: Dataset
+    rejects: Rejects
+
+
+def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
+    """Reads the project's tables and lists what is wrong or suspicious, worst first.
+
+    A table that cannot be read at all is a finding too; nothing is raised for bad data.
+    """
+    root = Path(root)
+    found = list(_ids_match(config, root))
+    try:
+        data, rejects = read_dataset(config, root)
+    except DataError as error:
+        cure = "Mend the file or its section in tamis.toml; the cure is in the message."
+        found.append(Finding("error", str(error), config.events.path, cure))
+    else:
+        case = _Case(config, root, data, rejects)
+        found += [finding for check in _CHECKS for finding in check(case)]
+    return sorted(found, key=lambda f: _ORDER[f.severity])
+
+
+def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
+    """`1` in one table, `1.0`, `001` or ` 1` in the other."""
+    tables: list[tuple[TableConfig | None, str]] = [
+        (config.items, config.events.item),
+        (config.users, config.events.user),
+    ]
+    try:
+        log = read_raw(root / config.events.path, config.events.path, config.events.separator)
+        for table, column in tables:
+            if table is None or column not in log.frame.columns:
+                continue
+            raw = read_raw(root / table.path, table.path, table.separator)
+            if table.id not in raw.frame.columns:
+                continue
+            known = id_text(raw.frame[table.id], table.path).drop_nulls().unique()
+            used = id_text(log.frame[column], log.file).drop_nulls().unique()
+            yield from _compare_ids(known, used, table, f"{log.file}, `{column}`")
+    except DataError:
+        return  # reported by the reading proper
+
+
+_FORMS: dict[str, tuple[pl.Expr, str]] = {
+    "spaces around them": (pl.col("id").str.strip_chars(), "strip the spaces"),
+    "a trailing .0": (pl.col("id").str.replace(r"\.0+$", ""), "write whole numbers"),
+    "leading zeros": (pl.col("id").str.replace(r"^0+(\d)", "$1"), "pad both or neither"),
+    "capital letters": (pl.col("id").str.to_lowercase(), "use one case"),
+}
+
+
+def _compare_ids(
+    known: pl.Series, used: pl.Series, table: TableConfig, where: str
+) -> Iterator[Finding]:
+    held = _overlap(used, known)
+    if held > 0.99 or len(used) == 0:
+        return
+    for form, (expression, cure) in _FORMS.items():
+        plain = [ids.alias("id").to_frame().select(expression)["id"] for ids in (used, known)]
+        if _overlap(*plain) > held + 0.005:
+            more = _overlap(*plain) - held
+            lost = used.filter(~used.is_in(known.implode()))
+            text = (
+                f"ids are written in two ways: {more:.1%} of the ids here match `{table.id}` of "
+                f'{table.path} only without {form} (here "{lost[0]}", there "{known[0]}")'
+            )
+            yield Finding(
+                "error" if more > 0.05 else "warning", text, where, f"{cure}.".capitalize()
+            )
+
+
+def _overlap(used: pl.Series, known: pl.Series) -> float:
+    return int(used.is_in(known.implode()).sum()) / max(len(used), 1)
+
+
+def _left_out(case: _Case) -> Iterator[Finding]:
+    for file, total in case.rejects.rows_read.items():
+        share = case.rejects.share(file)
+        if share > 0:
+            reasons = [
+                f"{reason.split(':')[0]} {count:,} ({sample})"
+                for f, reason, count, sample in case.rejects.summary()
+                if f == file
+            ]
+            severity = "error" if share > 0.5 else "warning" if share > 0.01 else "note"
+            what = f"{share:.2%} of {total:,} rows are left out: {'; '.join(reasons[:3])}"
+            yield Finding(severity, what, file, "`tamis train` lists each in rejects.csv.")
+
+
+def _mixed_units(case: _Case) -> Iterator[Finding]:
+    count = case.rejects.count(case.config.events.path, "time in another unit")
+    if count:
+        yield Finding(
+            "error" if count > 0.001 * len(case.data.events) else "warning",
+            f"{count:,} timestamps are in another unit than the rest",
+            f"{case.config.events.path}, `{case.config.events.time}`",
+            "Bring the column to one unit where it is written (seconds and milliseconds mixed?).",
+        )
+
+
+def _positives(case: _Case) -> Iterator[Finding]:
+    data = case.data
+    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
+    for behaviour, count in zip(data.behaviours, counts, strict=True):
+        where = f"tamis.toml, [behaviours.{behaviour.name}]"
+        if count == 0:
+            label = behaviour.label or behaviour.name
+            cure = f'Is its label right ("{label}"), and are its bounds? Else remove it.'
+            yield Finding("warning", "no event is of this behaviour", where, cure)
+    if not data.positive.any():
+        cure = "Set `positive = true` on a behaviour that has events."
+        yield Finding("error", "no event is positive", "tamis.toml, [behaviours]", cure)
+    elif (
+        data.positive.all() and data.behaviours[0].impression is False and len(data.behaviours) > 1
+    ):
+        text = "every event is positive: the ranker finds its negatives in replayed recall only"
+        yield Finding("note", text, "tamis.toml, [behaviours]", "Log impressions if you can.")
+
+
+def _labels(case: _Case) -> Iterator[Finding]:
+    """A binary task whose label is hardly ever, or nearly always, 1 where it could be: among the
+    items that were shown, or where its condition held."""
+    data = case.data
+    names = [b.name for b in data.behaviours]
+    shown = np.isin(
+        data.events.behaviour, [i for i, b in enumerate(data.behaviours) if b.impression]
+    )
+    if not shown.any():
+        return
+    tasks = list(case.config.tasks.values())
+    for name, task in case.config.tasks.items():
+        if task.kind != "binary":
+            continue
+        codes = [names.index(b) for b in task.behaviour]
+        chances, of = int(shown.sum()), "impressions"
+        if task.given is not None:
+            before = condition_of(task, tasks)
+            held = (task.given,) if before is None else before.behaviour
+            where = [names.index(b) for b in held]
+            chances, of = int(np.isin(data.events.behaviour, where).sum()), f"{task.given} events"
+        rate = np.isin(data.events.behaviour, codes).sum() / max(chances, 1)
+        if rate < 1e-4 or rate > 0.9:
+            text = f"{rate:.3%} as many successes as {of}: hardly anything to learn"
+            cure = "Check the behaviours' labels, or take another task."
+            yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", cure)
+
+
+def _times(case: _Case) -> Iterator[Finding]:
+    time = case.data.events.time
+    where = f"{case.config.events.path}, `{case.config.events.time}`"
+    if time[0] == time[-1]:
+        cure = "A time split needs times: give the column that holds them."
+        yield Finding("error", "all events bear the same time", where, cure)
+        return
+    raw = read_raw(case.root / case.config.events.path, where, case.config.events.separator)
+    parsed = parse_times(raw.frame[case.config.events.time], case.config.events.time_unit)
+    if parsed.small:
+        text = "the numbers are too small for dates after 1973; they are taken as seconds"
+        cure = "Set events.time_unit if they are not, or write real times (hours and weekdays)."
+        yield Finding("warning", text, where, cure)
+    elif case.config.events.time_unit == "auto":
+        first, last = (str(np.datetime64(int(t), "ms"))[:10] for t in (time[0], time[-1]))
+        text = f"times are read as {parsed.unit}: {first} to {last}"
+        cure = f'If that is right, write time_unit = "{parsed.unit}".'
+        if parsed.unit in ("s", "ms", "us", "iso"):
+            yield Finding("note", text, where, cure)
+    different = len(np.unique(time[:: max(1, len(time) // 100_000)]))
+    if different < min(20, len(time) / 2):
+        text = f"only about {different} different times: the order of events is mostly unknown"
+        yield Finding("warning", text, where, "Use the exact time instead of a date.")
+
+
+def _arrivals(case: _Case) -> Iterator[Finding]:
+    early = float(np.mean(case.data.events.arrival < case.data.events.time))
+    if early:
+        where = f"{case.config.events.path}, `{case.config.events.arrival}`"
+        text = f"{early:.1%} of the events arrive before they happen"
+        yield Finding("warning", text, where, "Are the two columns swapped, or two clocks apart?")
+
+
+def _audience(case: _Case) -> Iterator[Finding]:
+    for what, rows, table, column in (
+        ("user", case.data.events.user, case.data.users, case.config.events.user),
+        ("item", case.data.events.item, case.data.items, case.config.events.item),
+    ):
+        counts = np.bincount(rows, minlength=len(table))
+        where = f"{case.config.events.path}, `{column}`"
+        active = int(np.count_nonzero(counts))
+        top, most = int(counts.argmax()), int(counts.max())
+        if active == 1:
+            cure = "Nothing can be compared: is this the right column, or only a sample?"
+            yield Finding("error", f"all events are of one {what}", where, cure)
+        elif most > 0.2 * len(rows) and len(rows) >= 100:
+            severity = "error" if most > 0.5 * len(rows) else "warning"
+            text = f'{what} "{table.ids[top]}" has {most / len(rows):.0%} of all events'
+            cure = "A placeholder id, a test account or a robot? Leave its events out."
+            yield Finding(severity, text, where, cure)
+        single = np.count_nonzero(counts == 1) / active
+        if single > 0.5:
+            text = f"{single:.0%} of the {what}s have one event only"
+            cure = "Collaborative channels learn little from them; content and hot carry them."
+            yield Finding("note", text, where, cure)
+    yield from _unused(case.data.items, case.data.events.item, case.config.items)
+
+
+def _unused(items: Table, rows: Int32, config: TableConfig) -> Iterator[Finding]:
+    without = 1 - len(np.unique(rows)) / len(items)
+    if without > 0.2:
+        severity: Severity = "warning" if without > 0.8 else "note"
+        text = f"{without:.0%} of the items have no event"
+        cure = "Only content and fresh channels can bring them; or is it another catalogue?"
+        yield Finding(severity, text, f"{config.path}, `{config.id}`", cure)
+
+
+def _robots(case: _Case) -> Iterator[Finding]:
+    """Users with more events on one day than 50 times the busy user's (99th percentile)."""
+    events = case.data.events
+    frame = pl.DataFrame({"user": events.user, "day": events.time // DAY_MS})
+    busy = frame.group_by("user", "day").len()
+    usual = float(busy["len"].quantile(0.99) or 0.0)
+    wild = busy.filter((pl.col("len") > 50 * usual) & (pl.col("len") > 5_000)).sort("len")
+    if wild.height:
+        user, _, count = wild.row(-1)
+        text = (
+            f"{wild['user'].n_unique()} users act like robots: "
+            f'"{case.data.users.ids[user]}" has {count:,} events on one day'
+        )
+        where = f"{case.config.events.path}, `{case.config.events.user}`"
+        yield Finding("warning", text, where, "Leave their events out; they bend similarities.")
+
+
+def _repeats(case: _Case) -> Iterator[Finding]:
+    repeated = case.rejects.count(case.config.events.path, "duplicate")
+    share = repeated / max(case.rejects.rows_read.get(case.config.events.path, 0), 1)
+    if share > 0.05:
+        text = f"{share:.0%} of the events are exact duplicates"
+        cure = "They are left out; is the log written twice, or exported with overlap?"
+        yield Finding("warning", text, case.config.events.path, cure)
+
+
+def _columns(case: _Case) -> Iterator[Finding]:
+    """Declared features without a column, nearly always missing, or constant."""
+    sides = {"items": case.data.items.frame, "users": case.data.users.frame}
+    tables = {"items": case.config.items, "users": case.config.users}
+    for feature in case.config.features:
+        for name, frame in sides.items():
+            table = tables[name]
+            if table is None or feature.source not in frame.columns:
+                continue
+            column = frame[feature.source]
+            missing = column.null_count() / max(len(column), 1)
+            where = f"{table.path}, `{feature.source}`"
+            if missing > 0.9:
+                text = f"the feature is missing in {missing:.1%} of the rows"
+                yield Finding("warning", text, where, "Remove the feature, or mend the column.")
+            elif not column.dtype.is_nested() and column.drop_nulls().n_unique() < 2:
+                text = "the feature has the same value in all rows"
+                yield Finding("warning", text, where, "Remove the feature: it tells nothing.")
+
+
+def _windows(case: _Case) -> Iterator[Finding]:
+    """The validation and test windows need positives."""
+    data, split = case.data, case.config.split
+    moments = [
+        *cuts(data.events, [split.valid_from, split.test_from]),
+        int(data.events.time[-1]) + 1,
+    ]
+    good = np.flatnonzero([b.positive for b in data.behaviours])
+    named = (("validation", *moments[:2]), ("test", *moments[1:]))
+    for name, start, end in named:
+        held = happened(data.events, Window(start, end))
+        count = int(np.isin(held.behaviour, good).sum())
+        severity: Severity = "error" if count == 0 else "warning"
+        if count < 100:
+            text = f"the {name} window holds {count} positive events of {len(held):,}"
+            cure = "Widen it in [split], or log for longer: figures from so few say little."
+            yield Finding(severity, text, "tamis.toml, [split]", cure)
+    if data.events.time[0] == moments[1]:
+        text = "nothing lies before the test cut: too many events bear the first time"
+        yield Finding("error", text, "tamis.toml, [split]", "Give exact times.")
+
+
+def _ending(case: _Case) -> Iterator[Finding]:
+    path = case.root / case.config.events.path
+    if format_of(path) != "text" or path.suffix in (".gz", ".zst", ".zstd"):
+        return
+    with path.open("rb") as stream:
+        stream.seek(-1, 2)
+        if stream.read(1) != b"\n":
+            text = "the file does not end with a line break"
+            cure = "If it was cut short while being copied, its last row may be wrong: copy again."
+            yield Finding("note", text, case.config.events.path, cure)
+
+
+def _fallback(case: _Case) -> Iterator[Finding]:
+    channels = case.config.cascade.channels
+    if not any(c.fallback or (c.use or name) == "hot" for name, c in channels.items()):
+        text = "no channel answers for unknown users"
+        cure = "Add [cascade.channels.hot] with fallback = true."
+        yield Finding("warning", text, "tamis.toml, [cascade.channels]", cure)
+
+
+_CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
+    _left_out,
+    _mixed_units,
+    _positives,
+    _labels,
+    _times,
+    _arrivals,
+    _audience,
+    _robots,
+    _repeats,
+    _columns,
+    _windows,
+    _ending,
+    _fallback,
+)

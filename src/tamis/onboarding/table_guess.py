@@ -1,0 +1,151 @@
+"""A first `tamis.toml` out of a folder of tables: which is which, and which column means what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tamis.data import (
+    Frames,
+    event_columns,
+    event_table,
+    is_time,
+    named_column,
+    readable_tables,
+    table_stem,
+)
+from tamis.data import column_names as words
+from tamis.onboarding._proposal import (
+    Declared,
+    describe_behaviours,
+    describe_cascade,
+    describe_tasks,
+    features_of,
+    list_separator,
+)
+from tamis.schema import DataError, parse_config, write_config
+
+
+@dataclass
+class Guess:
+    """A declaration to begin with."""
+
+    data: dict[str, Any]
+    """As `tamis.toml` holds it."""
+    comments: dict[str, str] = field(default_factory=dict[str, str])
+    """By key path, for `write_config`."""
+    notes: list[str] = field(default_factory=list[str])
+    """What was found and decided, for the user to read."""
+
+
+def guess_config(folder: Path | str, name: str) -> Guess:
+    """Looks at the tables in `folder` and declares a project.
+
+    Tables are told apart by their names and by columns whose values join (the events' items are
+    found in the items' table); columns by their usual names, types and values.
+
+    Raises:
+        DataError: no table looks like an event log, or none like its items.
+    """
+    folder = Path(folder)
+    frames, notes = readable_tables(folder)
+    found = Guess({"name": name, "seed": 0}, _head(), notes)
+    events = event_table(frames, folder)
+    columns = event_columns(frames[events])
+    found.notes.append(f"{events} is the event log: {_told(columns)}")
+    items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
+    if not items:
+        raise DataError(_no_items(folder, frames, events, columns["item"]))
+    others = {file: frame for file, frame in frames.items() if file != items}
+    users, user_id = _joined(others, events, columns["user"], words.USER, words.USER_TABLES)
+    found.data["events"] = {"path": events, **columns}
+    found.data["items"] = _item_columns(items, item_id, frames[items], found)
+    if users:
+        found.data["users"] = {"path": users, "id": user_id}
+        found.notes.append(f"{users} holds the users, by `{user_id}`")
+    else:
+        found.notes.append("no table of users: users are those of the events")
+    unused = [file for file in frames if file not in (events, items, users)]
+    if unused:
+        found.notes.append(f"not used: {', '.join(unused)}")
+    declared = Declared(found.data, found.comments, found.notes)
+    describe_behaviours(declared, frames[events])
+    features_of(declared, frames[items], frames[users] if users else None)
+    describe_cascade(declared, frames[items])
+    describe_tasks(declared, frames[events])
+    parse_config(found.data)
+    return found
+
+
+def write_guess(guess: Guess, path: Path | str) -> None:
+    """Writes the guess as a commented `tamis.toml`."""
+    write_config(guess.data, path, guess.comments)
+
+
+def _head() -> dict[str, str]:
+    return {
+        "": "Written by `tamis init` from the tables beside it: a guess to correct.\n"
+        "All keys: docs/tamis-toml.md. `tamis doctor` checks it against the data."
+    }
+
+
+def _joined(
+    frames: Frames, events: str, key: str, pattern: Any, names: Sequence[str]
+) -> tuple[str, str]:
+    """The table and its column in which the events' ids are found; empty texts = none."""
+    ids = frames[events][key].cast(pl.String).drop_nulls().unique()
+    best = (0.0, "", "")
+    for file, frame in frames.items():
+        if file == events:
+            continue
+        for column in frame.columns:
+            score = _match(ids, frame[column], words.plain(column) == words.plain(key), pattern)
+            score += 0.25 * (table_stem(file) in names) if score else 0
+            best = max(best, (score, file, column), key=lambda entry: entry[0])
+    return best[1], best[2]
+
+
+def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> float:
+    """How well a column serves as the key: shares an id name, is unique, and holds the ids."""
+    name = words.plain(column.name)
+    if column.dtype.is_nested() or not (same_name or pattern.match(name) or name == "id"):
+        return 0.0
+    texts = column.cast(pl.String)
+    unique = texts.n_unique() / max(len(texts), 1)
+    held = int(ids.is_in(texts.unique().implode()).sum()) / max(len(ids), 1)
+    return held * unique + 0.5 * same_name if held > 0.2 and unique > 0.9 else 0.0
+
+
+def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
+    rest = frame.drop(key)
+    category = named_column(rest, words.CATEGORY)
+    columns: dict[str, Any] = {
+        "path": file,
+        "id": key,
+        "title": named_column(rest, words.TITLE, lambda c: c.dtype == pl.String),
+        "category": category,
+        "author": named_column(rest, words.AUTHOR),
+        "published": named_column(rest, words.PUBLISHED, is_time),
+    }
+    found.notes.append(f"{file} holds the items: {_told({k: v for k, v in columns.items() if v})}")
+    if category and (separator := list_separator(frame[category])):
+        columns["category_separator"] = separator
+    return {k: v for k, v in columns.items() if v}
+
+
+def _told(columns: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = `{column}`" for key, column in columns.items() if key != "path")
+
+
+def _no_items(folder: Path, frames: Frames, events: str, item: str) -> str:
+    others = [f for f in frames if f != events]
+    return (
+        f"{folder}: no table of items for {events}. Looked for a table with a unique column that "
+        f"holds the values of `{item}` (named {item}, item_id, product_id, id …); there "
+        f"{'are ' + ', '.join(others) if others else 'is no other table'}. Make an items.csv with "
+        f"a column `{item}` and what is known of each item (title, category, price …)."
+    )

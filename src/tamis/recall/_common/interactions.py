@@ -1,0 +1,186 @@
+"""What collaborative channels read of a log: who liked what, how much, most recent first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numba import njit
+
+from tamis.cascade import at_end
+from tamis.data import Dataset
+from tamis.runtime import Float32, Int32, Int64
+from tamis.schema import Behaviour, ConfigError
+
+__all__ = [
+    "NOT_POSITIVE",
+    "Interests",
+    "at_end",
+    "distinct",
+    "distinct_lists",
+    "grouped",
+    "interest_of_behaviour",
+    "interests",
+]
+
+
+NOT_POSITIVE = np.float32(-1)
+"""In an array of interest values by behaviour code: this behaviour is no sign of interest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interests:
+    """The value r of every user–item pair with a positive event, grouped by user or by item.
+
+    List x is `[indptr[x], indptr[x + 1])`; `other` holds the item (user) of each pair and `value`
+    its r: the largest weight among the pair's positive events.
+    """
+
+    indptr: Int64
+    other: Int32
+    value: Float32
+
+    def transposed(self, n: int) -> Interests:
+        """The same pairs grouped by `other`, of which there are n."""
+        return Interests(*_transposed(self.indptr, self.other, self.value, n))
+
+
+def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
+    """(behaviours,) r of one event by its code: the weight, or NOT_POSITIVE."""
+    return np.array([b.weight if b.positive else NOT_POSITIVE for b in behaviours], np.float32)
+
+
+def counting(data: Dataset, names: Sequence[str], channel: str) -> Dataset:
+    """The log with those behaviours, and no others, as the ones that count; () = as it is.
+
+    A behaviour of weight 0 counts 1. Raises ConfigError where one is not in the log.
+    """
+    known = [b.name for b in data.behaviours]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"channel {channel!r}: behaviours names {name!r}, but the log has "
+                f"{', '.join(known)}"
+            )
+    if not names:
+        return data
+    as_counted = tuple(
+        b.model_copy(update={"positive": b.name in names, "weight": b.weight or 1.0})
+        for b in data.behaviours
+    )
+    return replace(data, behaviours=as_counted)
+
+
+def interests(data: Dataset, last: int | None = None) -> Interests:
+    """Each user's distinct positive items, most recent first, at most `last` per user."""
+    events = data.events
+    indptr, order = grouped(events.user, len(data.users))
+    value = interest_of_behaviour(data.behaviours)[events.behaviour]
+    limit = len(order) + 1 if last is None else last
+    return Interests(*_latest_lists(indptr, order, events.item, value, limit, len(data.items)))
+
+
+@njit(cache=True, nogil=True)
+def grouped(key: Int32, n: int) -> tuple[Int64, Int64]:
+    """Counting sort: (indptr (n + 1,), stable order) that brings equal keys in [0, n) together."""
+    indptr = np.zeros(n + 1, np.int64)
+    for k in key:
+        indptr[k + 1] += 1
+    for k in range(n):
+        indptr[k + 1] += indptr[k]
+    place = indptr[:-1].copy()
+    order = np.empty(len(key), np.int64)
+    for e in range(len(key)):
+        order[place[key[e]]] = e
+        place[key[e]] += 1
+    return indptr, order
+
+
+@njit(cache=True, nogil=True)
+def distinct(item, value, begin, end, limit, slot, out_item, out_value):
+    """The `limit` most recent distinct items of events [begin, end), most recent first.
+
+    A value is the largest of the item's repeats; negative values mark events that do not count.
+    `slot` is (items,) of zeros and is zeroed again before returning. Returns how many were found.
+    """
+    found = 0
+    for e in range(end - 1, begin - 1, -1):
+        i = item[e]
+        if value[e] < 0 or i < 0 or i >= len(slot):
+            continue
+        if slot[i]:
+            at = slot[i] - 1
+            out_value[at] = max(out_value[at], value[e])
+        elif found < limit:
+            out_item[found] = i
+            out_value[found] = value[e]
+            found += 1
+            slot[i] = found
+    for s in range(found):
+        slot[out_item[s]] = 0
+    return found
+
+
+@njit(cache=True, nogil=True)
+def distinct_lists(indptr, item, value, limit, n_items):
+    """`distinct` of every list of a CSR, as a CSR."""
+    slot = np.zeros(n_items, np.int32)
+    out_indptr = np.zeros(len(indptr), np.int64)
+    out_item = np.empty(len(item), np.int32)
+    out_value = np.empty(len(item), np.float32)
+    at = 0
+    for u in range(len(indptr) - 1):
+        at += distinct(
+            item, value, indptr[u], indptr[u + 1], limit, slot, out_item[at:], out_value[at:]
+        )
+        out_indptr[u + 1] = at
+    return out_indptr, out_item[:at].copy(), out_value[:at].copy()
+
+
+@njit(cache=True, nogil=True)
+def _latest_lists(indptr, order, item, value, limit, n_items):
+    """`distinct_lists` of the events that `order` brings together; nothing is copied for it."""
+    slot = np.zeros(n_items, np.int32)
+    out_indptr = np.zeros(len(indptr), np.int64)
+    out_item = np.empty(len(order), np.int32)
+    out_value = np.empty(len(order), np.float32)
+    at = 0
+    for u in range(len(indptr) - 1):
+        begin = at
+        for o in range(indptr[u + 1] - 1, indptr[u] - 1, -1):
+            e = order[o]
+            i = item[e]
+            if value[e] < 0 or i < 0:
+                continue
+            if slot[i]:
+                place = begin + slot[i] - 1
+                out_value[place] = max(out_value[place], value[e])
+            elif at - begin < limit:
+                out_item[at], out_value[at] = i, value[e]
+                at += 1
+                slot[i] = at - begin
+        for s in range(begin, at):
+            slot[out_item[s]] = 0
+        out_indptr[u + 1] = at
+    if at > 0.9 * len(order):  # a copy would take more than the rest that it frees
+        return out_indptr, out_item[:at], out_value[:at]
+    return out_indptr, out_item[:at].copy(), out_value[:at].copy()
+
+
+@njit(cache=True, nogil=True)
+def _transposed(indptr, other, value, n):
+    """Lists of (other, value) by owner, as lists of (owner, value) by other, owners ascending."""
+    out_indptr = np.zeros(n + 1, np.int64)
+    for j in other:
+        out_indptr[j + 1] += 1
+    for j in range(n):
+        out_indptr[j + 1] += out_indptr[j]
+    place = out_indptr[:-1].copy()
+    out_owner, out_value = np.empty(len(other), np.int32), np.empty(len(other), np.float32)
+    for u in range(len(indptr) - 1):
+        for e in range(indptr[u], indptr[u + 1]):
+            j = other[e]
+            out_owner[place[j]], out_value[place[j]] = u, value[e]
+            place[j] += 1
+    return out_indptr, out_owner, out_value

@@ -1,0 +1,171 @@
+"""Which attributes the two towers see, and their rows of the one fused table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tamis.data import Dataset
+from tamis.features import Encoders, Layout, LayoutBuilder
+from tamis.schema import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
+
+PAD, FIRST = 0, 2
+"""Within a table: the padding row, and the first row of a known id (1 = unseen)."""
+FEW = 1000
+"""Distinct values up to which a text column is taken for a category."""
+
+
+@dataclass(frozen=True, eq=False)
+class TowerInputs:
+    """Every user's and every item's inputs, encoded once; the history is gathered per batch."""
+
+    user: Layout
+    """The profile's columns: user id and attributes, without the history."""
+    item: Layout
+    history: str
+    """Table of the history's items."""
+    user_ids: NDArray[np.int32]
+    """(U + 1, w) fused rows; the last line is a user who is not in the table: all missing."""
+    user_dense: NDArray[np.float32]
+    item_ids: NDArray[np.int32]
+    """(I, w) fused rows."""
+    item_dense: NDArray[np.float32]
+    values: dict[str, list[str]]
+    """Per table of a feature: the ids of its rows from `FIRST` on."""
+
+
+def tower_inputs(
+    data: Dataset, declared: Sequence[Feature], use_user_id: bool, shared: bool
+) -> TowerInputs:
+    """Encodes both tables.
+
+    declared: features of the project; those that are columns of the tables are used. Empty = all
+    columns that look like one (`guessed`). shared: the history's items use the item tower's own
+    embeddings.
+    """
+    sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
+    chosen = {side: _chosen(frame, side, declared) for side, frame in sides.items()}
+    features = [f for side in sides for f in chosen[side]]
+    n_users, n_items = len(data.users), len(data.items)
+    users, items = LayoutBuilder(), LayoutBuilder()
+    users.add_table("item", n_items + FIRST)
+    if not shared:
+        users.add_table("history", n_items + FIRST)
+    if use_user_id:
+        users.add_table("user", n_users + FIRST)
+        users.add_ids("user", Side.USER, "user")
+    encoders = None
+    if features:
+        encoders = Encoders.fit(features, lambda f: _column(sides[_side(f)], f))
+        encoders.add_tables(users)
+    items.tables = users.tables
+    items.add_ids("item", Side.ITEM, "item")
+    for builder, side in ((users, Side.USER), (items, Side.ITEM)):
+        for feature in chosen[side] if encoders is not None else ():
+            assert encoders is not None
+            encoders.add_columns(builder, feature, side)
+    layouts = {Side.USER: users.build(), Side.ITEM: items.build()}
+    encoded = {
+        side: _encoded(encoders, layouts[side], chosen[side], sides[side], n)
+        for side, n in ((Side.USER, n_users), (Side.ITEM, n_items))
+    }
+    user_ids, user_dense = encoded[Side.USER]
+    item_ids, item_dense = encoded[Side.ITEM]
+    if use_user_id:
+        start = layouts[Side.USER].table["user"].start
+        user_ids = np.column_stack([start + FIRST + np.arange(n_users), user_ids])
+    stranger = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
+    pads = [layouts[Side.USER].table[table].start for table in stranger]
+    return TowerInputs(
+        user=layouts[Side.USER],
+        item=layouts[Side.ITEM],
+        history="item" if shared else "history",
+        user_ids=np.vstack([user_ids, np.array([pads])]).astype(np.int32),
+        user_dense=np.vstack([user_dense, np.zeros((1, user_dense.shape[1]), np.float32)]),
+        item_ids=np.column_stack([FIRST + np.arange(n_items), item_ids]).astype(np.int32),
+        item_dense=item_dense,
+        values=_values(encoders),
+    )
+
+
+def _values(encoders: Encoders | None) -> dict[str, list[str]]:
+    vocabularies = {} if encoders is None else encoders.vocabularies
+    return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
+
+
+def guessed(frame: pl.DataFrame) -> list[Feature]:
+    """Features of a table's columns.
+
+    Lists are several ids; text is an id where it has few distinct values, several where its words
+    (split at | , or blanks) have; numbers of few values are ids, others are cut into 20 quantiles.
+    Columns that are mostly distinct (titles), dates and vectors are left out.
+    """
+    found: list[Feature] = []
+    for name in frame.columns:
+        column = frame[name]
+        kind = column.dtype
+        distinct = column.n_unique()
+        if isinstance(kind, pl.List) and not kind.inner.is_float():
+            found.append(VarLenSparseFeat(name=name, max_len=8))
+        elif kind.is_numeric() or kind == pl.Boolean:
+            few = distinct <= 50 and not kind.is_float()
+            found.append(
+                SparseFeat(name=name) if few else DenseFeat(name=name, transform="quantile")
+            )
+        elif kind == pl.String and distinct > 1:
+            found += _text(name, column, distinct)
+    return found
+
+
+def _text(name: str, column: pl.Series, distinct: int) -> Sequence[Feature]:
+    for separator in ("|", ",", " "):
+        lists = column.drop_nulls().str.split(separator)
+        words = lists.explode().n_unique()
+        if lists.list.len().max() not in (None, 1) and words <= min(FEW, distinct):
+            return [VarLenSparseFeat(name=name, separator=separator, max_len=8)]
+    return [SparseFeat(name=name)] if distinct <= min(FEW, max(50, len(column) // 4)) else []
+
+
+def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:
+    """The side's features under names of their own: both tables may have a `category`."""
+    usable = [
+        f
+        for f in declared
+        if f.source in frame.columns
+        and f.side in (None, side)
+        and not (isinstance(f, VarLenSparseFeat) and f.history)
+    ]
+    features = usable if declared else guessed(frame)
+    names = {f.name for f in features}
+    renamed: list[Feature] = []
+    for f in features:
+        update: dict[str, object] = {"name": f"{side}:{f.name}", "column": f.source, "side": side}
+        shares = getattr(f, "shares", None)
+        if shares is not None:
+            update["shares"] = f"{side}:{shares}" if shares in names else None
+        renamed.append(f.model_copy(update=update))
+    return renamed
+
+
+def _side(feature: Feature) -> Side:
+    return feature.side or Side.USER
+
+
+def _column(frame: pl.DataFrame, feature: Feature) -> pl.Series:
+    return frame[feature.source]
+
+
+def _encoded(
+    encoders: Encoders | None,
+    layout: Layout,
+    features: list[Feature],
+    frame: pl.DataFrame,
+    n: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    if encoders is None or not features:
+        return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32)
+    return encoders.encode(layout, features, lambda f: _column(frame, f), n)

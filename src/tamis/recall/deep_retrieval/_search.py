@@ -1,0 +1,209 @@
+"""Beam search over paths, the items on them, and these scored: one query at a time, compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tamis.index import best_first, in_blocks, offer
+from tamis.runtime import Float32, Int32, Int64
+
+QUERIES_PER_BLOCK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PathNet:
+    """The fitted network p(path | user): D layers with H hidden units over K nodes."""
+
+    user: Float32
+    """(D, H, dim) each layer's weights of the user's vector."""
+    bias: Float32
+    """(D, H)"""
+    node: Float32
+    """(D, D, K, H): what the node chosen in layer l (second axis) adds to layer d's hidden units:
+    its embedding times that layer's weights, multiplied out."""
+    out: Float32
+    """(D, H, K)"""
+    out_bias: Float32
+    """(D, K)"""
+
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32, Float32]:
+        return self.user, self.bias, self.node, self.out, self.out_bias
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The prefixes of paths that hold items, level by level, and the items of each whole path."""
+
+    node: Int32
+    """(n,) node of each prefix, children of one prefix side by side; its first level first."""
+    first: Int64
+    """(n + 1,) where a prefix's children begin; of a whole path, its place among the leaves."""
+    roots: int
+    """Prefixes of one node."""
+    indptr: Int64
+    """(leaves + 1,)"""
+    item: Int32
+    """Items of leaf p: `item[indptr[p]:indptr[p + 1]]`."""
+
+    @classmethod
+    def of(cls, paths: Int64, layers: int, nodes: int) -> Tree:
+        """Of `paths` (I, J), each item's path numbers (digits in base `nodes`), -1 = none."""
+        item, column = np.nonzero(paths >= 0)
+        order = np.lexsort((item, paths[item, column]))
+        number, item = paths[item, column][order], item[order].astype(np.int32)
+        leaf, start = np.unique(number, return_index=True)
+        levels = [np.unique(leaf // nodes ** (layers - d)) for d in range(1, layers + 1)]
+        node = [level % nodes for level in levels]
+        begin = np.cumsum([0, *map(len, levels)])
+        first: list[Int64] = []
+        for d in range(layers - 1):
+            first.append(begin[d + 1] + np.searchsorted(levels[d + 1] // nodes, levels[d]))
+        first.append(np.arange(len(leaf)))  # of leaves
+        flat = np.concatenate([*first, [len(leaf)]]).astype(np.int64)
+        return cls(
+            np.concatenate(node).astype(np.int32),
+            flat,
+            len(levels[0]),
+            np.append(start, len(number)).astype(np.int64),
+            item,
+        )
+
+
+def best_paths(net: PathNet, users: Float32, beam: int) -> tuple[Int64, Float32]:
+    """(n, beam) numbers of the paths that are likeliest for each of `users` (n, dim), and their
+    log-probabilities, best first; of all paths, whether they hold items or not. Padded by -1."""
+    path = np.full((len(users), beam), -1, np.int64)
+    score = np.full((len(users), beam), -np.inf, np.float32)
+    none, no_node = np.zeros(1, np.int64), np.zeros(0, np.int32)
+
+    def block(begin: int, end: int) -> None:
+        _search(
+            users[begin:end], *net.arrays(), no_node, none, 0, path[begin:end], score[begin:end]
+        )
+
+    in_blocks(block, len(users), QUERIES_PER_BLOCK)
+    return path, score
+
+
+def recall_items(
+    net: PathNet,
+    tree: Tree,
+    users: Float32,
+    vectors: Float32,
+    exclude: Any,
+    beam: int,
+    most: int,
+    k: int,
+) -> tuple[Int32, Float32, Int64]:
+    """Rows (Q, k) of the best items on each query's `beam` likeliest paths, by inner product with
+    `users` (Q, dim), these (Q, k), and how many items were scored (Q,), the likeliest paths' first,
+    `most` at most."""
+    n = len(users)
+    item = np.full((n, k), -1, np.int32)
+    score = np.full((n, k), -np.inf, np.float32)
+    scored = np.zeros(n, np.int64)
+    leaf = np.full((n, beam), -1, np.int64)
+    log_p = np.full((n, beam), -np.inf, np.float32)
+
+    def block(begin: int, end: int) -> None:
+        part = slice(begin, end)
+        trie = (tree.node, tree.first, tree.roots)
+        _search(users[part], *net.arrays(), *trie, leaf[part], log_p[part])
+        bounds = exclude.indptr[begin : end + 1]
+        _score(
+            users[part], vectors, leaf[part], tree.indptr, tree.item, bounds, exclude.values,
+            np.zeros(len(vectors), np.bool_), most, item[part], score[part], scored[part],
+        )  # fmt: skip
+
+    if tree.roots:
+        in_blocks(block, n, QUERIES_PER_BLOCK)
+    return item, score, scored
+
+
+@njit(cache=True, nogil=True)
+def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, path, score):
+    """Beam search of each user. With `roots` = 0 all paths exist and `path` holds numbers; else
+    only prefixes of the tree do, and `path` holds leaves."""
+    layers, hidden = bias.shape
+    k, beam = out_bias.shape[1], path.shape[1]
+    codes, next_codes = np.zeros((beam, layers), np.int32), np.zeros((beam, layers), np.int32)
+    at, next_at = np.zeros(beam, np.int64), np.zeros(beam, np.int64)
+    log_p = np.zeros(beam, np.float32)
+    choice, value = np.zeros(beam, np.int64), np.zeros(beam, np.float32)
+    child = np.zeros(beam * k, np.int64)
+    for q in range(len(users)):
+        live, log_p[0], at[0] = 1, np.float32(0), 0
+        for d in range(layers):
+            base = np.dot(w_user[d], users[q]) + bias[d]
+            h = np.empty((live, hidden), np.float32)
+            for b in range(live):
+                h[b] = base
+                for before in range(d):
+                    h[b] += w_node[d, before, codes[b, before]]
+            logits = np.dot(np.maximum(h, np.float32(0)), w_out[d])
+            found = 0
+            for b in range(live):
+                line = logits[b] + out_bias[d]
+                top = line.max()
+                norm = log_p[b] - top - np.log(np.exp(line - top).sum())
+                if roots == 0:
+                    begin, end = np.int64(0), np.int64(k)
+                elif d == 0:
+                    begin, end = np.int64(0), np.int64(roots)
+                else:
+                    begin, end = first[at[b]], first[at[b] + 1]
+                for x in range(begin, end):
+                    c = x if roots == 0 else np.int64(node[x])
+                    child[b * k + c] = at[b] * k + c if roots == 0 else x
+                    found = offer(choice, value, found, b * k + c, np.float32(line[c] + norm))
+            best_first(choice, value, found)
+            for s in range(found):
+                b = choice[s] // k
+                next_codes[s] = codes[b]
+                next_codes[s, d] = choice[s] % k
+                next_at[s], log_p[s] = child[choice[s]], value[s]
+            codes, next_codes, at, next_at, live = next_codes, codes, next_at, at, found
+        for s in range(live):
+            path[q, s] = at[s] if roots == 0 else first[at[s]]
+            score[q, s] = log_p[s]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _dot(a, b):
+    total = np.float32(0)
+    for d in range(len(a)):
+        total += a[d] * b[d]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _score(
+    users, vectors, leaf, indptr, items, bounds, excluded, refused, most, item, score, scored
+):
+    """The best items on each user's leaves; an item on several of them is scored once."""
+    for q in range(len(users)):
+        for e in range(bounds[q], bounds[q + 1]):
+            if 0 <= excluded[e] < len(refused):
+                refused[excluded[e]] = True
+        found = 0
+        for s in range(leaf.shape[1]):
+            if leaf[q, s] < 0:
+                break
+            for x in range(indptr[leaf[q, s]], indptr[leaf[q, s] + 1]):
+                i = items[x]
+                if not refused[i] and scored[q] < most:
+                    refused[i] = True
+                    scored[q] += 1
+                    found = offer(item[q], score[q], found, i, _dot(users[q], vectors[i]))
+        best_first(item[q], score[q], found)
+        for s in range(leaf.shape[1]):
+            if leaf[q, s] >= 0:
+                for x in range(indptr[leaf[q, s]], indptr[leaf[q, s] + 1]):
+                    refused[items[x]] = False
+        for e in range(bounds[q], bounds[q + 1]):
+            if 0 <= excluded[e] < len(refused):
+                refused[excluded[e]] = False

@@ -1,0 +1,5 @@
+"""EASE: a linear item-to-item model in closed form."""
+
+from tamis.recall.ease.ease import EASE, EASEConfig
+
+__all__ = ["EASE", "EASEConfig"]

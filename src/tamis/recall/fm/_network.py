@@ -1,0 +1,210 @@
+"""A factorisation machine cut in two: what the user's fields say, and what the item's do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
+from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall._common.user_item_examples import Likes
+
+INIT_STD = 0.05
+
+
+class Side(nn.Module):
+    """The fields of one side: S = Σ v, and the rest of the machine that is this side's alone.
+
+    v is the (pooled) vector of each id feature, and x_k v_k of each number. The rest is the first
+    order Σ w plus ½ [(Σv)² − Σv²] summed over the width (Rendle 2010).
+    """
+
+    def __init__(self, layout: object, dense: int, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.pool = FieldPooling(layout)  # type: ignore[arg-type]
+        vectors = torch.randn((dense, dim), generator=generator) * INIT_STD
+        self.numbers = nn.Parameter(vectors)
+        self.first = nn.Parameter(torch.zeros(dense))
+
+    def forward(self, table: FusedEmbedding, ids: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, dim) and (n,) of ids int32 (n, W) and numbers (n, K)."""
+        vectors, first = self.pool.split(table, ids)  # (n, F, dim), (n, F, 1)
+        total = vectors.sum(1) + dense @ self.numbers
+        squares = vectors.square().sum(1) + dense.square() @ self.numbers.square()
+        rest = first.sum((1, 2)) + dense @ self.first + 0.5 * (total.square() - squares).sum(1)
+        return total, rest
+
+
+class TwoSides(nn.Module):
+    """score(u, i) = S_u · S_i + rest_i: the machine's output less what depends on u alone."""
+
+    user_ids: Tensor
+    user_dense: Tensor
+    item_ids: Tensor
+    item_dense: Tensor
+
+    def __init__(
+        self, inputs: TowerInputs, embedding_dim: int, dropout: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.table = fused_table(
+            inputs.user,
+            embedding_dim + 1,
+            init_std=INIT_STD,
+            zero_columns=1,
+            generator=generator,
+        )
+        self.history_start = inputs.user.table[inputs.history].start
+        self.drop = nn.Dropout(dropout)
+        self.user = Side(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
+        self.item = Side(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
+        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
+            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+
+    def past(self, history: Tensor) -> Tensor:
+        """(B, dim): the mean vector of histories int32 (B, L), rows of the table."""
+        present = history != self.history_start
+        vectors = self.table(history)[..., :-1] * present.unsqueeze(-1)  # (B, L, dim)
+        return vectors.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+
+    def profiles(self, user: Tensor | None = None) -> Tensor:
+        """(B, dim): the sum over the fields of user rows int64 (B,), -1 = a stranger; None = all
+        and the stranger."""
+        if user is None:
+            return self.user(self.table, self.user_ids, self.user_dense)[0]
+        return self.user(self.table, self.user_ids[user], self.user_dense[user])[0]
+
+    def users(self, user: Tensor, history: Tensor) -> Tensor:
+        """(B, dim): S_u."""
+        return self.drop(self.profiles(user) + self.past(history))
+
+    def items(self, item: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """S_i (n, dim) and rest_i (n,) of item rows int64 (n,); None = all."""
+        if item is None:
+            return self.item(self.table, self.item_ids, self.item_dense)
+        return self.item(self.table, self.item_ids[item], self.item_dense[item])
+
+
+@dataclass(frozen=True, eq=False)
+class FMBatch:
+    """B likes, each with what its user had liked before."""
+
+    user: Tensor
+    """int64 (B,) rows."""
+    history: Tensor
+    """int32 (B, L) rows of the fused table, padded."""
+    target: Tensor
+    """int64 (B,) item rows."""
+    liked: tuple[Tensor, Tensor]
+    """int64 (row of the batch, item row) of everything that the users like."""
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+class FMExamples:
+    """One example per like that has others before it; histories are gathered per batch.
+
+    The history is the last `history` likes that had arrived strictly before the example's moment;
+    where the log knows no order, it is the user's other likes.
+    """
+
+    def __init__(self, likes: Likes, history: int, start: int) -> None:
+        self.likes, self.history, self._start = likes, history, start
+        self._positives = likes.positives()
+        sizes = np.diff(likes.indptr)
+        self.ordered = not likes.without_order()
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.arange(len(likes.item)) - likes.indptr[owner]
+        fine = (place > 0) if self.ordered else (sizes[owner] > 1)
+        self.at = np.flatnonzero(fine)
+        self.user = owner[self.at]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> FMBatch:
+        at, users = self.at[index.numpy()], self.user[index.numpy()]
+        likes = self.likes
+        past = np.full((len(at), self.history), self._start, np.int32)
+        lists = (likes.indptr, likes.item, likes.time, likes.arrival)
+        _gather(lists, users, at, self.ordered, self._start + FIRST, past)
+        example, item = self._positives.pairs(users)
+        arrays = (users, past, likes.item[at].astype(np.int64), example, item)
+        user, history, target, row, liked = (torch.from_numpy(x).to(device) for x in arrays)
+        return FMBatch(user, history, target, (row, liked))
+
+
+@njit(cache=True, nogil=True)
+def _gather(likes, users, at, ordered, first_row, out):
+    """Each line of `out` (B, L): rows of the table of what user b liked before his like `at[b]`."""
+    indptr, item, time, arrival = likes
+    for b in range(len(at)):
+        found = 0
+        begin, end = indptr[users[b]], indptr[users[b] + 1]
+        last = at[b] if ordered else end
+        for e in range(last - 1, begin - 1, -1):
+            if found == out.shape[1]:
+                break
+            if (ordered and arrival[e] < time[at[b]]) or (not ordered and e != at[b]):
+                out[b, found] = first_row + item[e]
+                found += 1
+
+
+@dataclass(eq=False)
+class SharedNegatives:
+    """The objective: softmax of each target among negatives that the batch shares.
+
+    They are drawn from a mixture of popularity^0.75 and the uniform law; scores, the target's too,
+    are corrected by its log q. What a user likes at any time is no negative of his.
+    """
+
+    q: NDArray[np.float64]
+    """(I,) probability of one draw."""
+    negatives: int
+    random: np.random.Generator
+    by_group: bool = False
+
+    @classmethod
+    def of(cls, popularity: NDArray[np.int64], share: float, n: int, seed: int) -> SharedNegatives:
+        popular = popularity.astype(np.float64) ** 0.75
+        q = share * popular / max(popular.sum(), 1e-12) + (1 - share) / len(popularity)
+        return cls(q, n, np.random.default_rng(seed))
+
+    def evaluate(self, model: nn.Module, valid: object, device: torch.device) -> dict[str, float]:
+        return {}
+
+    def loss(self, model: Any, batch: FMBatch) -> Tensor:
+        at = np.searchsorted(np.cumsum(self.q), self.random.random(self.negatives))
+        drawn, times = np.unique(np.minimum(at, len(self.q) - 1), return_counts=True)
+        device = batch.user.device
+        column = torch.from_numpy(drawn).to(device)
+        log_q = torch.from_numpy(np.log(self.q)).to(device, torch.float32)
+        # a row drawn twice counts twice
+        drawn_log_q = log_q[column] - torch.from_numpy(np.log(times)).to(device, torch.float32)
+        users = model.users(batch.user, batch.history)  # (B, dim)
+        own, own_rest = model.items(batch.target)
+        others, others_rest = model.items(column)
+        return sampled_softmax(
+            ((users * own).sum(1) + own_rest).float(),
+            ((users @ others.T) + others_rest).float(),
+            ~_among(batch, column),
+            positive_log_q=log_q[batch.target],
+            negative_log_q=drawn_log_q,
+        )
+
+
+def _among(batch: FMBatch, column: Tensor) -> Tensor:
+    """bool (B, C): does the example's user like the item row `column` (ascending), ever?"""
+    example, item = batch.liked
+    at = torch.searchsorted(column, item).clamp(max=len(column) - 1)
+    here = column[at] == item
+    liked = torch.zeros((len(batch), len(column)), dtype=torch.bool, device=column.device)
+    liked[example[here], at[here]] = True
+    return liked

@@ -1,0 +1,208 @@
+"""Factorisation machine: user side and item side as vectors, met by inner product."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from tamis.cascade import FitContext, Queries, at_end
+from tamis.data import Dataset
+from tamis.index import VectorIndex
+from tamis.recall._common.channel import need_positives
+from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
+from tamis.recall._common.popularity import births
+from tamis.recall._common.side_features import FIRST, TowerInputs, tower_inputs
+from tamis.recall._common.user_item_examples import Likes
+from tamis.recall._common.vector_channel import VectorChannel, digest
+from tamis.recall.fm._network import FMExamples, SharedNegatives, TwoSides
+from tamis.runtime import Float32
+from tamis.schema import ComponentConfig, TrainingError
+from tamis.train import FitOptions, fit
+
+TUNING_USERS = 1000
+
+
+class FMConfig(ComponentConfig):
+    """Options of the factorisation machine."""
+
+    embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
+    """Width of every field's vector."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of the user side's sum dropped in training."""
+    history: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Most recent distinct liked items whose mean is one of the user's fields."""
+    user_id: bool = False
+    """A field per user: remembers, but says nothing about new users and needs refitting."""
+    share_history: bool = False
+    """Do the history's items use the item field's own vectors?"""
+    negatives: Annotated[int, Field(ge=1)] = 1000
+    """Negatives of the sampled softmax per batch, shared by its examples."""
+    popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the negatives drawn by popularity^0.75; the rest are uniform."""
+    epochs: Annotated[int, Field(ge=1)] = 8
+    """Passes over the likes."""
+    warm_epochs: Annotated[int, Field(ge=1)] = 2
+    """Passes when it starts from a former version's weights."""
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of the embedding rows a batch touches."""
+    index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Share of the exact best `index_k` that the index must find."""
+    index_k: Annotated[int, Field(ge=1)] = 300
+    """List length for which the index is tuned: the channel's quota."""
+
+
+class FM(VectorChannel):
+    """A factorisation machine over the user's and the item's fields, recalled by inner product.
+
+    Fields of the user: attributes and the mean of the liked items; of the item: id and attributes.
+    With S the sum of a side's field vectors, `½ [(Σv)² − Σv²]` over all fields is S_u · S_i, plus
+    terms of one side alone. Those of the item and its first order stand in one more dimension of
+    its vector, against a 1 in the user's; those of the user change no order and are left out.
+    Learns each like among shared sampled negatives, from the likes before it.
+
+    When to use: attributes matter, items are new or rare, and a fit must take a minute.
+    Cost: a pass is likes × (history + fields + negatives) × dim; memory is the embedding table;
+    recall is an index search.
+    Source: Rendle 2010, Factorization Machines.
+    """
+
+    name = "fm"
+    Config = FMConfig
+    config: FMConfig
+
+    def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
+        need_positives(data, self.name)
+        c = self.config
+        inputs = tower_inputs(data, context.features, c.user_id, c.share_history)
+        generator = torch.Generator().manual_seed(context.seed)
+        model = TwoSides(inputs, c.embedding_dim, c.dropout, generator)
+        warm = self._start_from(context.former, model, inputs, data)
+        likes = Likes.of(data)
+        examples = FMExamples(likes, c.history, model.history_start)
+        if not len(examples):
+            raise TrainingError(
+                f"channel {self.name!r}: no user has two liked items, so nothing can be learnt; "
+                f"use itemcf or hot until there are more events"
+            )
+        popularity = np.bincount(likes.item, minlength=len(data.items))
+        objective = SharedNegatives.of(popularity, c.popular, c.negatives, context.seed)
+        fit(model, examples, objective, options=self._options(context, warm))
+        self._arrays = _served(model.cpu(), len(data.items))
+        self._arrays["interest"] = interest_of_behaviour(data.behaviours)
+        self._arrays["born"] = births(self.name, data, context)
+        self.index = self._built_index(data, model, popularity > 0, context.seed)
+        return {
+            "tables": {t.name: (t.start, t.size) for t in inputs.user.tables},
+            "rows": {"item": digest(data.items.ids), "user": digest(data.users.ids)},
+            "values": inputs.values,
+            "warm": warm,
+        }
+
+    def _options(self, context: FitContext, warm: bool) -> FitOptions:
+        c = self.config
+        return FitOptions(
+            epochs=c.warm_epochs if warm else c.epochs,
+            batch_size=c.batch_size,
+            learning_rate=c.learning_rate,
+            embedding_learning_rate=c.learning_rate,
+            embedding_optimiser="lazyadam",
+            l2=c.l2,
+            seed=context.seed,
+            device=context.device,
+            progress=context.progress,
+        )
+
+    def _start_from(self, former: Any, model: TwoSides, inputs: TowerInputs, data: Dataset) -> bool:
+        """Copies the rows of `former` that mean the same; did the items' own come along?"""
+        if not isinstance(former, FM) or former._facts is None:
+            return False
+        facts, old = former._facts, former._arrays["table"]
+        weight = model.table.weight.detach().numpy()
+        if old.shape[1] != weight.shape[1]:
+            return False
+        ids = {"item": data.items.ids, "history": data.items.ids, "user": data.users.ids}
+        copied = set[str]()
+        for name, (start, size) in facts["tables"].items():
+            new = inputs.user.table.get(name)
+            if new is None:
+                continue
+            if name in ids:
+                # rows may only have been added at the end since
+                known = facts["rows"]["user" if name == "user" else "item"]
+                if size <= new.size and digest(ids[name][: size - FIRST]) == known:
+                    weight[new.start : new.start + size] = old[start : start + size]
+                    copied.add(name)
+            elif name in facts["values"] and name in inputs.values:
+                here, there = inputs.values[name], facts["values"][name]
+                _, to, at = np.intersect1d(here, there, return_indices=True)
+                weight[new.start + FIRST + to] = old[start + FIRST + at]
+                weight[new.start + 1] = old[start + 1]  # of values unseen
+        if "item" in copied:
+            _copy_numbers(former._arrays, model)
+        return "item" in copied
+
+    def _built_index(self, data: Dataset, model: TwoSides, liked: Any, seed: int) -> VectorIndex:
+        """The items' vectors, searched as widely as some users' own queries need.
+
+        An item that nobody liked is in it where attributes say something of it.
+        """
+        with torch.inference_mode():
+            vectors = torch.cat([x.reshape(len(liked), -1) for x in model.items()], 1).numpy()
+        described = model.item_ids.shape[1] > 1 or model.item_dense.shape[1] > 0
+        some = np.random.default_rng(seed).permutation(len(data.users))[:TUNING_USERS]
+        asked = at_end(data, some.astype(np.int32), exclude_seen=False)
+        return VectorIndex.build(
+            vectors,
+            k=self.config.index_k,
+            target_recall=self.config.index_recall,
+            queries=self.user_vectors(asked),
+            present=np.ones_like(liked) if described else liked,
+            seed=seed,
+        )
+
+    def user_vectors(self, queries: Queries) -> Float32:
+        """(Q, dim + 1) of the queries' users now: S_u, and a 1 against the item's own part."""
+        arrays = self._arrays
+        known = len(arrays["profile"]) - 1
+        rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
+        vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
+        vectors[:, :-1] = arrays["profile"][rows] + mean_of_likes(
+            queries, arrays["interest"], self.config.history, arrays["history"], unit=False
+        )
+        return vectors
+
+    def because(self, queries: Queries, item: int) -> int | None:
+        """The liked item whose vector points most towards `item`, if any does."""
+        arrays, target = self._arrays, self.item_vectors()[item, :-1]
+        return nearest_like(queries, arrays["interest"], arrays["history"], target)
+
+
+def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
+    """What answers need (profiles, the history's vectors), and the table for the next fit."""
+    model.eval()
+    with torch.inference_mode():
+        profile = model.profiles().numpy()
+    table = model.table.weight.detach().numpy()
+    first = model.history_start + FIRST
+    past = table[first : first + n_items, :-1].copy()
+    arrays = {"profile": profile, "history": past, "table": table}
+    return arrays | {name: value.detach().numpy() for name, value in _numbers(model).items()}
+
+
+def _numbers(model: TwoSides) -> dict[str, torch.Tensor]:
+    """The weights of numbers, by the names they are saved under."""
+    return {n: p for n, p in model.named_parameters() if n != "table.weight"}
+
+
+def _copy_numbers(arrays: Any, model: TwoSides) -> None:
+    """Where a former fit knew as many numbers of a side, their weights go on from there."""
+    with torch.no_grad():
+        for name, value in _numbers(model).items():
+            if name in arrays and arrays[name].shape == tuple(value.shape):
+                value.copy_(torch.from_numpy(np.array(arrays[name])))

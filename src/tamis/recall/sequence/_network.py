@@ -1,0 +1,215 @@
+"""Next-item models: an item table, an encoder of the past, and what they are trained by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tamis.index import select
+from tamis.nn import (
+    FusedEmbedding,
+    TransformerEncoder,
+    Workspace,
+    chunked_cross_entropy,
+    gbce,
+    gbce_power,
+    last_state,
+    masked_logsumexp,
+)
+from tamis.recall.sequence._examples import Asked, HeldOut, SequenceBatch
+from tamis.runtime import Float32
+from tamis.train import Mixture
+
+Loss = Literal["full", "sampled", "gbce", "bce"]
+BATCH = 256
+"""Queries encoded at once when vectors are asked for."""
+TOP = 10
+
+
+class SequenceModel(nn.Module):
+    """Items' vectors in, states out; a state's products with the same vectors are logits.
+
+    Args:
+        items: rows of the item table.
+        dim: width.
+        encoder: `TransformerEncoder` or `GRUEncoder`.
+        temperature: logits are cosines over it; None = they are plain inner products.
+        sparse: the table's rows are updated one by one (sampled losses over many items) instead of
+            all at each step (a full softmax touches all of them anyhow).
+        generator: source of the initial vectors.
+    """
+
+    def __init__(
+        self,
+        items: int,
+        dim: int,
+        encoder: nn.Module,
+        *,
+        temperature: float | None = None,
+        sparse: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_items, self.encoder, self.sparse = items, encoder, sparse
+        self.temperature = temperature
+        if sparse:  # one more row pads, and never learns
+            self.table = FusedEmbedding(items + 1, dim, [items], 0.02, generator=generator)
+        else:
+            self.table = _Table(items, dim, generator)
+
+    def states(self, batch: SequenceBatch) -> Tensor:
+        """(B, L, dim)."""
+        item = batch.item
+        if self.sparse:
+            real = torch.zeros(item.numel(), dtype=torch.bool, device=item.device)
+            real[batch.place] = True
+            item = item.masked_fill(~real.view(item.shape), self.n_items)
+        x = self.table(item)
+        if isinstance(self.encoder, TransformerEncoder):
+            return self.encoder(x, batch.length, batch.time, batch.asked)
+        return self.encoder(x, batch.length)
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """(V, dim) of the real positions alone, row after row: times `vectors` they are logits."""
+        states = self.states(batch).flatten(0, 1).index_select(0, batch.place).float()
+        return states if self.temperature is None else self._unit(states) / self.temperature
+
+    def users(self, batch: SequenceBatch) -> Tensor:
+        """(B, dim) the last states; zero for empty sequences."""
+        return self._unit(last_state(self.states(batch), batch.length).float())
+
+    def vectors(self, item: Tensor | None = None) -> Tensor:
+        """(n, dim) of item rows int64 (n,); None = all (I, dim)."""
+        if item is not None:
+            return self._unit(self.table(item))
+        return self._unit(self.table.weight[: self.n_items] if self.sparse else self.table.weight)
+
+    def start_from(self, vectors: Tensor) -> None:
+        """Items begin at `vectors` (I, dim); those whose row is zero stay as they are."""
+        known = vectors.any(dim=1)
+        with torch.no_grad():
+            self.table.weight[: self.n_items][known] = vectors[known]
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Rows of length 1 where logits are cosines; a zero row stays zero."""
+        return x if self.temperature is None else F.normalize(x, dim=-1)
+
+
+class _Table(nn.Module):
+    """An embedding whose gradient is dense."""
+
+    def __init__(self, items: int, dim: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(items, dim).normal_(0, 0.02, generator=generator))
+
+    def forward(self, item: Tensor) -> Tensor:
+        rows = self.weight.index_select(0, item.reshape(-1))  # its backward pass beats embedding's
+        return rows.view(*item.shape, -1)
+
+
+def user_vectors(model: SequenceModel, asked: Asked, device: torch.device | str = "cpu") -> Float32:
+    """(Q, dim) of queries, those of like length together; zero for empty histories."""
+    out = torch.zeros(len(asked), model.table.weight.shape[1], device=device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for rows in asked.batches(BATCH):
+            out[torch.from_numpy(rows)] = model.users(asked.take(rows, device))
+    model.train(was_training)
+    return out.cpu().numpy()
+
+
+@dataclass(eq=False)
+class NextItem:
+    """The objective: at every real position, the item that came next.
+
+    full: softmax over all items (Klenitskiy & Vasilev 2023); sampled: softmax over negatives that
+    the batch shares, every logit corrected by −log of its probability; gbce and bce: each target
+    against those negatives by itself (Petrov & Macdonald 2023; Kang & McAuley 2018).
+    """
+
+    loss_name: Loss
+    mixture: Mixture | None = None
+    """Where negatives come from; None for a full softmax."""
+    label_smoothing: float = 0.0
+    bfloat16: bool = False
+    """Whether validation, too, multiplies in bfloat16."""
+    workspace: Workspace = field(default_factory=Workspace)
+    by_group: bool = False
+
+    def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
+        states = model(batch)  # (V, dim)
+        if self.loss_name == "full":
+            return chunked_cross_entropy(
+                states,
+                model.vectors(),
+                batch.target,
+                label_smoothing=self.label_smoothing,
+                workspace=self.workspace,
+            )
+        return self._against_negatives(model, states, batch.target)
+
+    def _against_negatives(self, model: SequenceModel, states: Tensor, target: Tensor) -> Tensor:
+        assert self.mixture is not None
+        rows = target.cpu().numpy()
+        self.mixture.observe(rows)
+        drawn, times = np.unique(self.mixture.shared(rows), return_counts=True)
+        device = states.device
+        column = torch.from_numpy(drawn).to(device)
+        q = self.mixture.fixed
+        vectors = model.vectors(torch.cat([target, column]))
+        own, negatives = vectors[: len(target)], vectors[len(target) :]
+        positive = (states * own).sum(1)
+        at = torch.searchsorted(column, target).clamp(max=len(column) - 1)
+        clash = torch.nonzero(column[at] == target).squeeze(1)  # no target is its own negative
+        if self.loss_name == "sampled":
+            log_q = torch.from_numpy(np.log(np.maximum(q, 1e-30))).to(device, torch.float32)
+            shift = torch.from_numpy(np.log(times)).to(device, torch.float32) - log_q[column]
+            positive = positive - log_q[target]
+            rest = masked_logsumexp(states, negatives, (clash, at[clash]), shift)
+            return (torch.logaddexp(positive, rest) - positive).mean()
+        counts = torch.from_numpy(times).to(device, torch.float32).repeat(len(target), 1)
+        counts[clash, at[clash]] = 0.0
+        calibration = 0.75 if self.loss_name == "gbce" else 0.0
+        power = gbce_power(self.mixture.negatives, model.n_items, calibration)
+        return gbce(positive, (states @ negatives.T).float(), counts, power=power)
+
+    def evaluate(self, model: Any, valid: HeldOut, device: torch.device) -> dict[str, float]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+            users = user_vectors(model, valid.asked, device)
+        items = model.vectors().detach().cpu().numpy()
+        hit, ndcg = _judged(users, items, valid)
+        return {f"ndcg@{TOP}": ndcg, f"hit@{TOP}": hit}
+
+
+def _judged(users: Float32, items: Float32, valid: HeldOut) -> tuple[float, float]:
+    """Hit and NDCG at TOP of exact search, means over all questions."""
+    n, k = len(users), min(TOP, len(items))
+    hits, gains = np.zeros(n), np.zeros(n)
+    weight = 1.0 / np.log2(np.arange(2, TOP + 2))
+    wanted = np.diff(valid.target_indptr)
+    best = np.concatenate([[1.0], np.cumsum(weight)])[np.minimum(wanted, TOP)]
+    known = _keys(valid.target_indptr, valid.target, len(items))
+    refused = np.zeros(len(items), np.bool_)
+    for begin in range(0, n, BATCH):
+        part = slice(begin, min(begin + BATCH, n))
+        found = np.full((part.stop - begin, k), -1, np.int32)
+        score = np.full(found.shape, -np.inf, np.float32)
+        bounds = valid.exclude_indptr[begin : part.stop + 1]
+        select(users[part] @ items.T, bounds, valid.exclude, refused, found, score)
+        key = np.arange(begin, part.stop)[:, None] * len(items) + found
+        right = np.isin(key, known) & (found >= 0)
+        hits[part] = right.any(1)
+        gains[part] = (right * weight[:k]).sum(1)
+    return float(hits.mean()), float((gains / np.maximum(best, 1e-12)).mean())
+
+
+def _keys(indptr: Any, values: Any, n_items: int) -> NDArray[np.int64]:
+    owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    return owner.astype(np.int64) * n_items + values

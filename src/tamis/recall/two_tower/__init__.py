@@ -1,0 +1,5 @@
+"""Two-tower (DSSM): a user vector and an item vector."""
+
+from tamis.recall.two_tower.two_tower import TwoTower
+
+__all__ = ["TwoTower"]

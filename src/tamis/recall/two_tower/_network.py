@@ -1,0 +1,151 @@
+"""The two towers: users and items as vectors over one fused table."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tamis.nn import fused_table
+from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall.two_tower._sequence_encoders import SEQUENCES
+from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
+
+
+class TwoTowers(nn.Module):
+    """User tower, item tower, one fused table; logit = γ · cos(user, item) + b + the item's own b.
+
+    Args:
+        inputs: both tables, encoded.
+        networks: of the user's and of the item's tower.
+        shape: widths; `dropout` is the user side's (items' ids are what there is to learn).
+        temperature: γ = 1 / temperature to begin with.
+        learn: names of what else learns: `temperature`, `bias`, and `item_bias`, a number per item
+            that is added to its logits: the vectors' last coordinate, 1 of every user.
+    """
+
+    user_ids: Tensor
+    user_dense: Tensor
+    item_ids: Tensor
+    item_dense: Tensor
+
+    def __init__(
+        self,
+        inputs: TowerInputs,
+        networks: tuple[Network, Network],
+        shape: TowerShape,
+        temperature: float,
+        learn: frozenset[str],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        dim = shape.embedding_dim
+        self.table = fused_table(inputs.user, dim, init_std=dim**-0.5, generator=generator)
+        history = inputs.user.table[inputs.history]
+        self.history_pad = history.start
+        user, item = networks
+        names = [c.name for c in inputs.user.ids]
+        self.user_tower = Tower(
+            user,
+            inputs.user,
+            names,
+            SequencePart(history.start) if shape.length else None,
+            inputs.user_dense.shape[1],
+            shape,
+            generator,
+        )
+        self.text = text_column(inputs.item) if item in SEQUENCES else None
+        names = [c.name for c in inputs.item.ids if c is not self.text]
+        part = None
+        if self.text is not None:
+            part = SequencePart(inputs.item.table[self.text.table].start, self.text.pooling)
+        self.item_tower = Tower(
+            item,
+            inputs.item,
+            names,
+            part,
+            inputs.item_dense.shape[1],
+            _item_shape(shape, self.text.width if self.text else 0),
+            generator,
+        )
+        scale = torch.tensor(-math.log(temperature))
+        self.log_gamma = nn.Parameter(scale, requires_grad="temperature" in learn)
+        self.bias = nn.Parameter(torch.zeros(()), requires_grad="bias" in learn)
+        self.item_bias = None
+        if "item_bias" in learn:
+            self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
+        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
+            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+
+    @property
+    def gamma(self) -> Tensor:
+        """γ, the one scale of cosines."""
+        return self.log_gamma.exp()
+
+    def users(self, user: Tensor, history: Tensor) -> Tensor:
+        """(B, out) of user rows int64 (B,), -1 = a stranger, and histories int32 (B, L)."""
+        ids, dense = self.user_ids[user], self.user_dense[user]
+        return self._widened(self.user_tower(self.table, ids, dense, history))
+
+    def users_without(
+        self, user: Tensor, history: Tensor, owner: Tensor, target: Tensor, inside: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, out) users as in `users`, and (n, out) each target's user as he is without it.
+
+        For the network sum: a mean without one of its members costs no second pass. owner, target:
+        int64 (n,) rows of `history` and of items; inside: bool (n,) is the target in that history?
+        """
+        tower = self.user_tower
+        profile = tower.combined(self.table, self.user_ids[user], self.user_dense[user], None)
+        kept = tower.drop(torch.ones_like(profile))  # (B, dim)
+        mean = tower.history_mean(self.table, history) * kept
+        count = (history != self.history_pad).sum(1, keepdim=True)  # (B, 1)
+        gone = inside.unsqueeze(1).to(mean.dtype)  # (n, 1)
+        row = (target + self.history_pad + FIRST).to(torch.int32)
+        left = (mean * count).index_select(0, owner) - gone * self.table(row) * kept.index_select(
+            0, owner
+        )
+        rest = (count.index_select(0, owner) - gone).clamp(min=1)
+        without = profile.index_select(0, owner) + left / rest
+        return (
+            self._widened(tower.scaled(profile + mean)),
+            self._widened(tower.scaled(without)),
+        )
+
+    def profiles(self) -> Tensor:
+        """(U + 1, dim): the sum of each user's fields but the history; last, a stranger's."""
+        return self.user_tower.combined(self.table, self.user_ids, self.user_dense, None)
+
+    def items(self, item: Tensor | None = None) -> Tensor:
+        """(n, out) of item rows int64 (n,); None = all."""
+        ids = self.item_ids if item is None else self.item_ids[item]
+        dense = self.item_dense if item is None else self.item_dense[item]
+        text = None
+        if self.text is not None:
+            text = ids[:, self.text.first : self.text.first + self.text.width]
+        vectors = self.item_tower(self.table, ids, dense, text)
+        if self.item_bias is None:
+            return vectors
+        bias = self.item_bias if item is None else self.item_bias.index_select(0, item)
+        return torch.cat([vectors, (bias / self.gamma).unsqueeze(1)], 1)
+
+    def _widened(self, users: Tensor) -> Tensor:
+        """Users' vectors with a 1 to meet the items' bias; a zero vector stays zero."""
+        if self.item_bias is None:
+            return users
+        known = (users != 0).any(1, keepdim=True)
+        return torch.cat([users, known.to(users.dtype)], 1)
+
+
+def _item_shape(shape: TowerShape, length: int) -> TowerShape:
+    return TowerShape(
+        shape.embedding_dim,
+        shape.output_dim,
+        shape.hidden_units,
+        0.0,
+        shape.cosine,
+        length,
+        shape.blocks,
+        shape.heads,
+    )

@@ -1,0 +1,189 @@
+"""What the types of `tamis.toml` cannot say: names that must exist, orders that must hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tamis.schema._task_checks import task_problems
+from tamis.schema.config import Behaviour, ProjectConfig
+from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault: its key's path in the file, and a sentence with value and cure."""
+
+    key: tuple[int | str, ...]
+    text: str
+
+
+def cross_checks(config: ProjectConfig) -> list[Problem]:
+    """All faults that concern more than one key; empty = none."""
+    checks = (
+        _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares, _buckets,
+        _cascade,
+    )  # fmt: skip
+    return [problem for check in checks for problem in check(config)]
+
+
+def _behaviours(config: ProjectConfig) -> Iterator[Problem]:
+    if not config.behaviours:
+        yield Problem(("behaviours",), "`behaviours` is empty: add [behaviours.click].")
+    elif not any(b.positive for b in config.behaviours.values()):
+        names = ", ".join(config.behaviours)
+        yield Problem(
+            ("behaviours",),
+            f"no behaviour is positive ({names}): set `positive = true` on what the user came "
+            "for; it trains recall and is what `tamis evaluate` looks for.",
+        )
+    for name, behaviour in config.behaviours.items():
+        if behaviour.positive and behaviour.impression:
+            yield Problem(
+                ("behaviours", name),
+                f"`behaviours.{name}` is both positive and an impression: merely being shown is "
+                "no success; remove one of the two.",
+            )
+
+
+def _bounds(config: ProjectConfig) -> Iterator[Problem]:
+    for name, b in config.behaviours.items():
+        key = f"behaviours.{name}"
+        if b.min_value is not None and b.max_value is not None and b.min_value > b.max_value:
+            yield Problem(
+                ("behaviours", name, "min_value"),
+                f"`{key}.min_value` = {b.min_value:g} is above its `max_value` = {b.max_value:g}: "
+                "no event can fit.",
+            )
+        if _bounded(b) and config.events.value is None:
+            yield Problem(
+                ("behaviours", name),
+                f"`{key}` has bounds on the value, but no column holds it: set `events.value`, "
+                'like value = "rating".',
+            )
+
+
+def _bounded(behaviour: Behaviour) -> bool:
+    return behaviour.min_value is not None or behaviour.max_value is not None
+
+
+def _reachable(config: ProjectConfig) -> Iterator[Problem]:
+    """An event takes the first behaviour that fits: one without bounds leaves the rest nothing."""
+    catch_all: dict[str | None, str] = {}
+    for name, behaviour in config.behaviours.items():
+        label = (behaviour.label or name) if config.events.behaviour else None
+        if label in catch_all:
+            first = catch_all[label]
+            why = f'label "{label}"' if label else "no `events.behaviour` column"
+            yield Problem(
+                ("behaviours", name),
+                f"`behaviours.{name}` gets no event: `{first}` stands before it, has no bounds and "
+                f"takes all ({why}). Put it last, or give it min_value or max_value.",
+            )
+        elif not _bounded(behaviour):
+            catch_all[label] = name
+
+
+def _tasks(config: ProjectConfig) -> Iterator[Problem]:
+    known = ", ".join(config.behaviours)
+    for name, task in config.tasks.items():
+        for behaviour in task.behaviour:
+            if behaviour not in config.behaviours:
+                yield Problem(
+                    ("tasks", name, "behaviour"),
+                    f'`tasks.{name}.behaviour`: "{behaviour}" is not declared; the behaviours are '
+                    f"{known}.",
+                )
+        for key, text in task_problems(task, list(config.tasks.values()), config):
+            yield Problem(("tasks", name, key), f"`tasks.{name}`: {text}")
+
+
+def _histories(config: ProjectConfig) -> Iterator[Problem]:
+    known = ", ".join(config.behaviours)
+    for number, feature in enumerate(config.features):
+        for behaviour in feature.history if isinstance(feature, VarLenSparseFeat) else ():
+            if behaviour not in config.behaviours:
+                yield Problem(
+                    ("features", number, "history"),
+                    f'`features[{feature.name}].history`: "{behaviour}" is not declared; the '
+                    f"behaviours are {known}.",
+                )
+
+
+def _split(config: ProjectConfig) -> Iterator[Problem]:
+    split = config.split
+    if split.valid_from >= split.test_from:
+        yield Problem(
+            ("split", "valid_from"),
+            f"`split.valid_from` = {split.valid_from:g} must be less than `split.test_from` = "
+            f"{split.test_from:g}: settings are chosen before the test begins.",
+        )
+        return
+    first = split.test_from - split.windows * (split.test_from - split.valid_from)
+    if first <= 1e-9:
+        width = split.test_from - split.valid_from
+        most = int((split.test_from - 1e-9) / width)
+        yield Problem(
+            ("split", "windows"),
+            f"`split.windows` = {split.windows} windows of {width:.3g} each reach before the first "
+            f"event: at most {most} fit before test_from = {split.test_from:g}.",
+        )
+
+
+def _names(config: ProjectConfig) -> Iterator[Problem]:
+    counts = Counter(feature.name for feature in config.features)
+    for number, feature in enumerate(config.features):
+        if counts.pop(feature.name, 1) > 1:
+            yield Problem(
+                ("features", number, "name"),
+                f'the feature name "{feature.name}" is used more than once: names must differ; '
+                "`column` may be the same.",
+            )
+
+
+def _shares(config: ProjectConfig) -> Iterator[Problem]:
+    owners = {f.name: f for f in config.features if isinstance(f, SparseFeat | VarLenSparseFeat)}
+    for number, feature in enumerate(config.features):
+        shares = feature.shares if not isinstance(feature, DenseFeat) else None
+        if shares is None:
+            continue
+        place = f"`features[{feature.name}].shares`"
+        if shares == feature.name or shares not in owners:
+            yield Problem(
+                ("features", number, "shares"),
+                f'{place} = "{shares}": must be another sparse or varlen feature; there are '
+                f"{', '.join(n for n in owners if n != feature.name) or 'none'}.",
+            )
+        elif owners[shares].shares is not None:
+            yield Problem(
+                ("features", number, "shares"),
+                f'{place} = "{shares}", which itself shares `{owners[shares].shares}`: name that '
+                "one instead.",
+            )
+
+
+def _buckets(config: ProjectConfig) -> Iterator[Problem]:
+    for number, feature in enumerate(config.features):
+        if not isinstance(feature, DenseFeat):
+            continue
+        place, edges = f"`features[{feature.name}].boundaries`", feature.boundaries
+        if feature.transform == "bucket" and not edges:
+            text = f'{place} is missing: transform = "bucket" needs ascending boundaries.'
+        elif feature.transform != "bucket" and edges:
+            text = f'{place} is given, but transform = "{feature.transform}": set "bucket".'
+        elif any(a >= b for a, b in pairwise(edges)):
+            text = f"{place} = {list(edges)}: must ascend, each above the one before."
+        else:
+            continue
+        yield Problem(("features", number, "boundaries"), text)
+
+
+def _cascade(config: ProjectConfig) -> Iterator[Problem]:
+    if not config.cascade.channels:
+        yield Problem(
+            ("cascade", "channels"),
+            "`cascade.channels` is empty: recall needs at least one, like "
+            "[cascade.channels.itemcf].",
+        )

@@ -1,0 +1,89 @@
+"""Components: the one construction rule of every channel, filter, scorer and re-ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tamis.schema.errors import ConfigError
+from tamis.schema.suggestions import suggest
+
+
+class ComponentConfig(BaseModel):
+    """Base of all options: immutable, and an unknown option is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component:
+    """A stage of the cascade, made by `Thing(config=None, **options)`.
+
+    A subclass declares `name` (its short name in `tamis.toml`), `Config` (the class of its
+    options) and `config: ThatClass` for the type checker. What a fit learns is kept beside
+    `config`, never in it.
+
+        ItemCF()                                 # the defaults
+        ItemCF(neighbours=50)                    # options by name
+        ItemCF(ItemCFConfig(neighbours=50))      # a typed config
+        ItemCF(shared_config, neighbours=50)     # a typed config with one option replaced
+
+    Raises ConfigError for an unknown option (naming the nearest one), a value out of range, or a
+    config of another class.
+    """
+
+    name: str
+    Config: ClassVar[type[BaseModel]]
+    config: Any
+
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        self.config = configured(type(self).__name__, self.Config, config, options)
+
+    def __repr__(self) -> str:
+        """The class and the options that differ from the defaults."""
+        changed = self.config.model_dump(exclude_defaults=True)
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+
+
+def configured(
+    owner: str, kind: type[BaseModel], config: BaseModel | None, options: Mapping[str, Any]
+) -> Any:
+    """A config of class `kind`: `config` with `options` replaced, everything checked.
+
+    Args:
+        owner: the component's class name, for messages.
+        kind: the class of its options.
+        config: a config of that class; None means the defaults.
+        options: options by name, which replace those of `config`.
+
+    Raises ConfigError as `Component` describes.
+    """
+    if config is not None and not isinstance(config, kind):
+        raise ConfigError(
+            f"{owner} takes a {kind.__name__} as its config, got a {type(config).__name__}: "
+            f"{config!r}. Pass options by name instead: {owner}(option=value)"
+        )
+    if config is not None and not options:
+        return config
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    try:
+        return kind(**{**given, **options})
+    except ValidationError as error:
+        problems = option_problems(error, kind.model_fields)
+        raise ConfigError("; ".join(f"{owner}: {problem}" for problem in problems)) from error
+
+
+def option_problems(error: ValidationError, known: Iterable[str]) -> list[str]:
+    """One sentence for each faulty option: its name, its value, what is wrong, how to fix it."""
+    names = sorted(known)
+    found: list[str] = []
+    for fault in error.errors():
+        key = ".".join(map(str, fault["loc"]))
+        start = f"{key} = {fault['input']!r}: " if key else ""
+        if fault["type"] == "extra_forbidden":
+            listed = ", ".join(names) or "none"
+            found.append(f"{start}unknown option.{suggest(key, names)} Options: {listed}")
+        else:
+            found.append(start + fault["msg"].removeprefix("Value error, "))
+    return found

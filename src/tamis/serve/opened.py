@@ -1,0 +1,71 @@
+"""The open recommender behind the service, and the time before it is open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from anyio import CapacityLimiter, to_thread
+
+from tamis.service import Answer
+
+log = logging.getLogger("tamis.serve")
+
+
+class Recommends(Protocol):
+    """What the service asks of a `Recommender`."""
+
+    @property
+    def version(self) -> str: ...
+
+    def recommend(
+        self,
+        user: object = None,
+        n: int | None = None,
+        *,
+        exclude: Sequence[object] = (),
+        time: int | None = None,
+        interests: Sequence[str] = (),
+        latitude: float | None = None,
+        longitude: float | None = None,
+        city: str | None = None,
+        explain: bool = False,
+        why_not: object = None,
+    ) -> Answer: ...
+
+
+class Engine:
+    """Opens the serving version once, then answers one request at a time in a thread.
+
+    One at a time because an answer is a few milliseconds of pure computing: more threads would
+    only share the same core. The event loop stays free, so health checks answer meanwhile.
+    """
+
+    def __init__(self, source: Recommends | Callable[[], Recommends]) -> None:
+        self._source = source
+        self._turn: CapacityLimiter | None = None
+        self.recommender: Recommends | None = None
+        self.problem: Exception | None = None
+        """Why opening failed; None while it has not."""
+        self.on_failure: Callable[[Exception], None] | None = None
+        """Called when opening failed; without it the service stays up, not ready, and says why."""
+
+    async def open(self) -> None:
+        """Opens the version; a failure is logged and kept in `problem` for `/health/ready`."""
+        self._turn = CapacityLimiter(1)
+        try:
+            if callable(self._source):
+                self.recommender = await to_thread.run_sync(self._source)
+            else:
+                self.recommender = self._source
+            log.info("version %s is open", self.recommender.version)
+        except Exception as problem:
+            self.problem = problem
+            log.error("no version could be opened: %s", problem)
+            if self.on_failure is not None:
+                self.on_failure(problem)
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """`work()` in a thread, after the requests that came before."""
+        return await to_thread.run_sync(work, limiter=self._turn)

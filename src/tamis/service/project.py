@@ -1,0 +1,68 @@
+"""A project on disk: its declaration, its data and its serving version, each read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tamis.cascade import value_of
+from tamis.data import Dataset, Rejects, read_dataset, read_items
+from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
+from tamis.service import registry
+from tamis.service.recommender import Recommender
+
+CONFIG = "tamis.toml"
+
+
+@dataclass(frozen=True)
+class ProjectFolder:
+    """A folder with a `tamis.toml`; tables and serving version are read once, on first use."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        if not (self.root / CONFIG).is_file():
+            raise ConfigError(
+                f"{self.root} has no {CONFIG}: run `tamis init {self.root}` to have one written "
+                "from your tables, or `tamis demo` for a ready project"
+            )
+        registry.look_in(self.root)  # stages of the user's own lie beside tamis.toml
+
+    @cached_property
+    def config(self) -> ProjectConfig:
+        """The declaration. Raises ConfigError naming every fault of `tamis.toml`."""
+        config = load_config(self.root / CONFIG)
+        registry.check(config.cascade)
+        self._check_fusion(config)
+        return config
+
+    def _check_fusion(self, config: ProjectConfig) -> None:
+        """The items are read only where the fusion names more than predictions."""
+        try:
+            value_of(config)
+        except ConfigError:
+            try:
+                items = read_items(config, self.root)
+            except DataError:  # told by who reads the data, with file and cure
+                return
+            value_of(config, items)
+
+    @cached_property
+    def _read(self) -> tuple[Dataset, Rejects]:
+        return read_dataset(self.config, self.root)
+
+    @property
+    def data(self) -> Dataset:
+        """What the tables hold, validated and sorted by time."""
+        return self._read[0]
+
+    @property
+    def rejects(self) -> Rejects:
+        """What of the tables could not be used, and why."""
+        return self._read[1]
+
+    @cached_property
+    def recommender(self) -> Recommender:
+        """The serving version, opened. Raises VersionError where there is none."""
+        return Recommender.open(self.root)

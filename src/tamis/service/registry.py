@@ -1,0 +1,236 @@
+"""Finds stages by their short names in `tamis.toml`, and builds them with their options checked."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tamis.cascade import Wraps
+from tamis.schema import (
+    CascadeConfig,
+    Component,
+    ConfigError,
+    MissingExtraError,
+    StageConfig,
+    option_problems,
+    suggest,
+)
+
+KINDS = ("recall", "filters", "prerank", "rank", "rerank")
+"""Packages that hold stages. A stage's short name is the name of its module."""
+
+_SECTION = {
+    "recall": "cascade.channels.{}",
+    "filters": "cascade.filters.{}",
+    "prerank": "cascade.prerank",
+    "rank": "cascade.rank",
+    "rerank": "cascade.rerank.{}",
+}
+_PACKAGE = Path(__file__).parent.parent
+
+
+@cache
+def modules(kind: str) -> dict[str, str]:
+    """Short name -> module of every stage of a kind, by its files; nothing is imported.
+
+    Families are sub-packages; files and folders that start with an underscore hold no stage.
+    Raises ConfigError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"no stages of kind {kind!r}; kinds are {', '.join(KINDS)}")
+    found: dict[str, str] = {}
+    for path in sorted((_PACKAGE / kind).rglob("*.py")):
+        parts = path.relative_to(_PACKAGE).with_suffix("").parts
+        if not any(part.startswith("_") for part in parts):
+            found[path.stem] = ".".join(("tamis", *parts))
+    return dict(sorted(found.items()))
+
+
+def available(kind: str) -> dict[str, type[Component]]:
+    """The stage classes of a kind by short name, in alphabetical order.
+
+    Stages whose optional package is not installed are left out.
+    """
+    found: dict[str, type[Component]] = {}
+    for name, module in modules(kind).items():
+        try:
+            found[name] = _stage_of(module, name)
+        except ModuleNotFoundError as error:
+            if _is_ours(error):
+                raise
+    return found
+
+
+def find(kind: str, use: str, where: str = "") -> type[Component]:
+    """The stage class that `use` names: a short name, `file.py:Class` or `package.module:Class`.
+
+    Args:
+        where: place in `tamis.toml`, for messages.
+
+    Raises ConfigError where there is no such class, MissingExtraError where it needs a package
+    that is not installed.
+    """
+    known = modules(kind)
+    place = where or _section(kind, use)
+    if ":" in use:
+        return _by_path(use, place)
+    if use not in known:
+        raise ConfigError(
+            f"tamis.toml: [{place}] use = {use!r}: no such stage.{suggest(use, known)} "
+            f"In tamis.{kind}: {', '.join(known)}. "
+            "A stage of your own is named 'file.py:Class' or 'package.module:Class'."
+        )
+    try:
+        return _stage_of(known[use], use)
+    except ModuleNotFoundError as error:
+        if _is_ours(error):
+            raise
+        raise MissingExtraError(
+            f"tamis.toml: [{place}] use = {use!r} needs the package {error.name!r}, which is "
+            f"not installed: pip install {error.name}"
+        ) from error
+
+
+def look_in(folder: Path | str) -> None:
+    """Lets `file.py:Class` and `package.module:Class` name files of `folder` (a project's)."""
+    place = str(Path(folder).resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
+
+
+def build(kind: str, name: str, config: StageConfig | None = None) -> Any:
+    """An unfitted stage as declared in `tamis.toml` under `name`.
+
+    Raises ConfigError naming section, option, value and the known options.
+    """
+    config = config or StageConfig()
+    stage, options = resolve(kind, name, config)
+    built = _named(kind, name, stage(options))
+    if isinstance(built, Wraps):
+        built.wrap(build(kind, *built.wrapped))
+    return built
+
+
+def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> Any:
+    """A fitted stage from what its `save` wrote, with the options of `tamis.toml`."""
+    stage, options = resolve(kind, name, config)
+    loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
+    if isinstance(loaded, Wraps):
+        loaded.wrap(load(kind, *loaded.wrapped, directory / loaded.INNER))
+    return loaded
+
+
+def resolve(
+    kind: str, name: str, config: StageConfig | None = None
+) -> tuple[type[Component], BaseModel]:
+    """A declared stage's class and its typed config: `cls(config)` or `cls.load(path, config)`."""
+    config = config or StageConfig()
+    where = _section(kind, name)
+    use = config.use or name
+    stage = find(kind, use, where)
+    try:
+        options = stage.Config(**config.options)
+    except ValidationError as error:
+        known = {*stage.Config.model_fields, *type(config).model_fields}
+        problems = option_problems(error, known)
+        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
+    if issubclass(stage, Wraps):
+        resolve(kind, *stage(options).wrapped)
+    return stage, options
+
+
+def check(cascade: CascadeConfig) -> None:
+    """Finds every declared stage and checks its options, so that mistakes are reported at once.
+
+    Raises ConfigError with every fault.
+    """
+    faults: list[str] = []
+    for kind, name, stage in _declared(cascade):
+        try:
+            resolve(kind, name, stage)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _declared(cascade: CascadeConfig) -> Iterator[tuple[str, str, StageConfig]]:
+    yield from (("recall", name, stage) for name, stage in cascade.channels.items())
+    yield from (("filters", name, stage) for name, stage in cascade.filters.items())
+    if cascade.prerank:
+        yield "prerank", "prerank", cascade.prerank
+    yield "rank", "rank", cascade.rank
+    yield from (("rerank", name, stage) for name, stage in cascade.rerank.items())
+
+
+def _named(kind: str, name: str, stage: Any) -> Any:
+    if kind == "recall":
+        stage.name = name  # two channels may share a class: itemcf, itemcf_long
+    return stage
+
+
+def _section(kind: str, name: str) -> str:
+    return _SECTION[kind].format(name)
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "").split(".")[0] == "tamis"
+
+
+def _stage_of(module_name: str, name: str) -> type[Component]:
+    """The one stage that a module of Tamis defines."""
+    stages = _stages_in(module_name)
+    if len(stages) != 1 or stages[0].name != name:
+        listed = ", ".join(f"{s.__name__} (name = {s.name!r})" for s in stages) or "none"
+        raise ConfigError(
+            f"{module_name} must define exactly one stage, with name = {name!r}; found {listed}"
+        )
+    return stages[0]
+
+
+def _stages_in(module_name: str) -> list[type[Component]]:
+    """Public, concrete components that a module defines itself."""
+    module = importlib.import_module(module_name)
+    return [
+        thing
+        for name, thing in vars(module).items()
+        if inspect.isclass(thing)
+        and issubclass(thing, Component)
+        and thing.__module__ == module_name
+        and not name.startswith("_")
+        and not inspect.isabstract(thing)
+    ]
+
+
+def _by_path(use: str, where: str) -> type[Component]:
+    module_name, _, class_name = use.partition(":")
+    module_name = module_name.removesuffix(".py").replace("/", ".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the user's module exists; something that it imports does not
+        raise ConfigError(
+            f"tamis.toml: [{where}] use = {use!r}: no module {module_name!r}; "
+            f"put its file beside tamis.toml, or install its package"
+        ) from error
+    stage = getattr(module, class_name, None)
+    if stage is None:
+        names = [s.__name__ for s in _stages_in(module_name)]
+        raise ConfigError(
+            f"tamis.toml: [{where}] use = {use!r}: {module_name} has no class {class_name!r}."
+            + suggest(class_name, names)
+        )
+    if not (inspect.isclass(stage) and issubclass(stage, Component)):
+        raise ConfigError(
+            f"tamis.toml: [{where}] use = {use!r}: not a stage: derive it from tamis.Component "
+            "(BaseChannel, BaseFilter, … do) and declare `name` and `Config`"
+        )
+    return stage

@@ -1,0 +1,47 @@
+"""Queries out of a log: the histories and exclusions, whole and in parts."""
+
+import numpy as np
+
+from tamis.cascade import at_end, holdout_queries, valid_of
+from tamis.splitting import leave_one_out
+from tamis.testing import two_clans
+
+
+def test_everybody_is_asked_with_all_of_the_past():
+    data = two_clans()
+    users = np.array([3, -1, 0], np.int32)
+    queries = at_end(data, users)
+    for q, user in enumerate(users):
+        mine = data.events.item[data.events.user == user]
+        span = slice(queries.history.indptr[q], queries.history.indptr[q + 1])
+        assert queries.history.item[span].tolist() == mine.tolist()
+        assert queries.exclude[q].tolist() == sorted(set(mine.tolist()))
+    assert (queries.time == data.end).all()
+    assert len(at_end(data, users, exclude_seen=False).exclude.values) == 0
+
+
+def test_a_protocol_asks_by_what_is_known_then():
+    holdout = leave_one_out(two_clans())
+    queries = holdout_queries(holdout)
+    known = holdout.known.events
+    for q, user in enumerate(holdout.users):
+        span = slice(queries.history.indptr[q], queries.history.indptr[q + 1])
+        assert queries.history.item[span].tolist() == known.item[known.user == user].tolist()
+        assert (queries.history.time[span] <= queries.time[q]).all()
+        assert holdout.targets[q][0] not in queries.exclude[q]
+    some = holdout_queries(holdout, rows=np.array([4, 2]))
+    assert some.user.tolist() == holdout.users[[4, 2]].tolist()
+    assert some.exclude[0].tolist() == queries.exclude[4].tolist()
+    assert valid_of(holdout).targets is holdout.targets
+
+
+def test_a_part_is_its_queries():
+    queries = holdout_queries(leave_one_out(two_clans()))
+    part = queries.part(3, 7)
+    assert part.user.tolist() == queries.user[3:7].tolist()
+    for q in range(4):
+        a, b = queries.history.indptr[q + 3], queries.history.indptr[q + 4]
+        span = slice(part.history.indptr[q], part.history.indptr[q + 1])
+        assert part.history.item[span].tolist() == queries.history.item[a:b].tolist()
+        assert part.exclude[q].tolist() == queries.exclude[q + 3].tolist()
+    assert len(queries.part(5, 5)) == 0

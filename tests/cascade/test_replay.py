@@ -1,0 +1,172 @@
+"""Ranking rows: labels by hand, nothing looks ahead, and what is left out is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.cascade import Candidates, Queries, Retrieval, replay
+from tamis.data import Dataset, Events, Table
+from tamis.features import Histories
+from tamis.filters.seen import SeenFilter
+from tamis.recall import Hot
+from tamis.schema import Behaviour, ProjectConfig, TrainingError
+
+BEHAVIOURS = (
+    Behaviour(name="impression", impression=True, weight=0),
+    Behaviour(name="click", positive=True),
+    Behaviour(name="like"),
+)
+SHOWN, CLICK, LIKE = range(3)
+
+
+def config(**tasks: tuple[str, ...]) -> ProjectConfig:
+    return ProjectConfig.model_validate(
+        {
+            "name": "tiny",
+            "events": {"path": "e.csv"},
+            "items": {"path": "i.csv", "id": "item_id"},
+            "behaviours": {"click": {"positive": True}},
+            "tasks": {name: {"behaviour": behaviour} for name, behaviour in tasks.items()},
+            "cascade": {"channels": {"hot": {"quota": 10}}, "rank": {"use": "deepfm"}},
+        }
+    )
+
+
+def dataset(*rows: tuple[Any, ...]) -> Dataset:
+    """Rows of (user, item, behaviour, time[, arrival[, request]])."""
+    full = [(*r, r[3], -1)[:6] if len(r) == 4 else (*r, -1)[:6] for r in rows]
+    user, item, behaviour, time, arrival, request = (np.array(c) for c in zip(*full, strict=True))
+    n = len(full)
+    events = Events(
+        user.astype(np.int32),
+        item.astype(np.int32),
+        behaviour.astype(np.uint8),
+        time.astype(np.int64),
+        arrival.astype(np.int64),
+        np.full(n, np.nan, np.float32),
+        request.astype(np.int64),
+        np.zeros(n, np.int16),
+    )
+    tables = [
+        Table(name, pl.Series([f"{name}{k}" for k in range(5)]), pl.DataFrame())
+        for name in ("users", "items")
+    ]
+    return Dataset(tables[0], tables[1], events, BEHAVIOURS)
+
+
+def retrieval(data: Dataset, cut: int) -> Retrieval:
+    known = data.as_of(cut)
+    return Retrieval(config().cascade, {"hot": Hot().fit(known)}, {"seen": SeenFilter().fit(known)})
+
+
+def rows_of(queries: Queries, candidates: Candidates, labels: Any) -> set[tuple[int, ...]]:
+    return {
+        (int(queries.user[q]), int(i), *map(int, y))
+        for q, i, y in zip(candidates.query, candidates.item, labels, strict=True)
+    }
+
+
+LOG = (
+    (0, 0, CLICK, 10),
+    (1, 1, CLICK, 11),
+    (2, 2, CLICK, 12),
+    (0, 1, CLICK, 100),
+    (0, 2, LIKE, 110),
+    (3, 0, CLICK, 120),  # no history before the cut
+    (1, 2, CLICK, 250),  # after the window
+)
+
+
+def test_a_replay_labels_what_recall_gave_by_what_followed_in_the_window() -> None:
+    data = dataset(*LOG)
+    window = (100, 200)
+    made = replay.replay_window(
+        config(click=("click",), any=("click", "like")),
+        data,
+        Histories.of(data),
+        retrieval(data, 100),
+        window,
+        seed=0,
+    )
+    # Only user 0 had a past and came back; item 0 is seen, 1 was clicked, 2 was liked only.
+    assert rows_of(made.queries, made.candidates, made.labels) == {(0, 1, 1, 1), (0, 2, 0, 1)}
+    assert made.queries.time.tolist() == [100]
+    assert made.queries.history.item.tolist() == [0]
+
+
+def test_an_event_that_had_happened_but_not_arrived_is_neither_past_nor_label() -> None:
+    data = dataset(*LOG, (0, 3, CLICK, 90, 150))
+    made = replay.replay_window(
+        config(), data, Histories.of(data), retrieval(data, 100), (100, 200), seed=0
+    )
+    assert made.queries.history.item.tolist() == [0]
+    assert rows_of(made.queries, made.candidates, made.labels) == {(0, 1, 1), (0, 2, 0)}
+
+
+def test_a_window_without_returning_users_says_what_to_do() -> None:
+    data = dataset(*LOG)
+    with pytest.raises(TrainingError, match=r"no user with events before .* came back.*\[split\]"):
+        replay.replay_window(
+            config(), data, Histories.of(data), retrieval(data, 300), (300, 400), seed=0
+        )
+
+
+def test_users_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "REPLAY_USERS", 1)
+    data = dataset(*LOG, (1, 0, CLICK, 130), (2, 0, CLICK, 131))
+    made = replay.replay_window(
+        config(), data, Histories.of(data), retrieval(data, 100), (100, 200), seed=0
+    )
+    assert len(made.queries) == 1
+    assert made.left_out == 2
+
+
+def test_an_act_belongs_to_the_last_impression_before_it_of_its_request() -> None:
+    data = dataset(
+        (0, 0, SHOWN, 10, 10, 7),
+        (0, 1, SHOWN, 10, 10, 7),
+        (0, 1, CLICK, 12, 12, 7),
+        (0, 1, SHOWN, 20, 20, 8),  # shown again, not clicked
+        (0, 2, SHOWN, 20, 20, 8),
+        (0, 2, LIKE, 21, 21, 8),
+        (0, 2, CLICK, 19, 19, 8),  # before its impression: answers nothing
+    )
+    made = replay.impression_window(
+        config(click=("click",), like=("like",)), data, Histories.of(data), (0, 100), most=100
+    )
+    got = [
+        (int(made.queries.time[q]), int(i), *map(int, y))
+        for q, i, y in zip(made.candidates.query, made.candidates.item, made.labels, strict=True)
+    ]
+    assert sorted(got) == [(10, 0, 0, 0), (10, 1, 1, 0), (20, 1, 0, 0), (20, 2, 0, 1)]
+    past = made.queries.history
+    # At 10 nothing had arrived; at 20 the two clicks had (impressions are no history).
+    assert np.diff(past.indptr).tolist() == [0, 2]
+
+
+def test_the_latest_impressions_are_kept_and_the_others_counted() -> None:
+    data = dataset(*((0, k % 5, SHOWN, k) for k in range(10)), (0, 4, CLICK, 9))
+    made = replay.impression_window(config(), data, Histories.of(data), (0, 100), most=3)
+    assert made.queries.time.tolist() == [7, 8, 9]
+    assert made.left_out == 7
+    with pytest.raises(TrainingError, match="no impressions between"):
+        replay.impression_window(config(), data, Histories.of(data), (50, 60), most=3)
+
+
+def test_joined_windows_are_their_rows_one_after_the_other() -> None:
+    data = dataset(*LOG, (0, 3, CLICK, 205))
+    parts = [
+        replay.replay_window(
+            config(), data, Histories.of(data), retrieval(data, cut), (cut, cut + 100), seed=0
+        )
+        for cut in (100, 200)
+    ]
+    both = replay.join(parts)
+    expected = [rows_of(p.queries, p.candidates, p.labels) for p in parts]
+    assert rows_of(both.queries, both.candidates, both.labels) == set.union(*expected)
+    assert len(both.labels) == sum(len(p.labels) for p in parts)
+    assert both.queries.time.tolist() == [t for p in parts for t in p.queries.time.tolist()]

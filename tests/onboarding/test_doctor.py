@@ -1,0 +1,99 @@
+"""What the doctor finds beyond bad input (tests/journeys/test_bad_input.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamis.onboarding import examine
+from tamis.schema import parse_config
+
+START = 1_600_000_000
+
+
+def diagnose(folder: Path, events: list[str], **changes: Any) -> dict[str, str]:
+    """Finding → severity, of a log with the columns user, item, behaviour, time, arrival."""
+    (folder / "events.csv").write_text("user_id,item_id,kind,time,seen\n" + "".join(events))
+    (folder / "items.csv").write_text("item_id\n" + "".join(f"i{k}\n" for k in range(10)))
+    data: dict[str, Any] = {
+        "name": "t",
+        "events": {"path": "events.csv", "behaviour": "kind", "arrival": "seen"},
+        "items": {"path": "items.csv", "id": "item_id"},
+        "behaviours": {"click": {"positive": True}, "impression": {"impression": True}},
+        "tasks": {"click": {"behaviour": ["click"]}},
+        "cascade": {"channels": {"hot": {}}, "rank": {"use": "deepfm"}},
+    }
+    found = examine(parse_config(data | changes), folder)
+    order = ["error", "warning", "note"]
+    assert [f.severity for f in found] == sorted((f.severity for f in found), key=order.index)
+    assert all(f.cure and f.where for f in found)
+    return {f.what: f.severity for f in found}
+
+
+def event(
+    k: int, kind: str = "click", user: int | None = None, delay: int = 0, hour: int = 1
+) -> str:
+    who = k % 13 if user is None else user
+    time = START + k * 3600 * hour
+    return f"u{who},i{k % 10},{kind},{time},{time + delay}\n"
+
+
+def mixed(n: int = 2000, **options: Any) -> list[str]:
+    return [event(k, "click" if k % 5 == 0 else "impression", **options) for k in range(n)]
+
+
+def test_a_sound_log(tmp_path: Path) -> None:
+    found = diagnose(tmp_path, mixed())
+    assert set(found) == {"times are read as s: 2020-09-13 to 2020-12-05",
+                          "the test window holds 40 positive events of 200",
+                          "the validation window holds 40 positive events of 200"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("log", "what", "severity"),
+    [
+        (mixed(delay=-60), "100.0% of the events arrive before they happen", "warning"),
+        (mixed() * 2, "50% of the events are exact duplicates", "warning"),
+        ([event(k, "impression") for k in range(200)], "no event is positive", "error"),
+        (
+            mixed(1800) + [event(k, "impression") for k in range(1800, 2000)],
+            "the test window holds 0 positive events of 200",
+            "error",
+        ),
+        (mixed(200), "the test window holds 4 positive events of 20", "warning"),
+        (
+            [event(0), *(event(k, "impression") for k in range(1, 20_000))],
+            "0.005% as many successes as impressions: hardly anything to learn",
+            "warning",
+        ),
+        ([event(k, user=k) for k in range(200)], "100% of the users have one event only", "note"),
+        ([event(k * 10) for k in range(200)], "90% of the items have no event", "warning"),
+        (mixed(hour=0), "all events bear the same time", "error"),
+    ],
+)
+def test_findings(tmp_path: Path, log: list[str], what: str, severity: str) -> None:
+    assert diagnose(tmp_path, log).get(what) == severity
+
+
+def test_a_robot(tmp_path: Path) -> None:
+    calm = [event(k, user=k % 3000) for k in range(6000)]
+    wild = [
+        f"u7,i{k % 10},click,{START + 10_000_000 + k},{START + 10_000_000 + k}\n"
+        for k in range(6000)
+    ]
+    found = diagnose(tmp_path, calm + wild)
+    assert any(what.startswith('1 users act like robots: "u7" has 6,000') for what in found)
+
+
+def test_relative_times(tmp_path: Path) -> None:
+    log = [f"u{k % 7},i{k % 10},click,{k},{k}\n" for k in range(2000)]
+    found = diagnose(tmp_path, log)
+    assert any(what.startswith("the numbers are too small for dates") for what in found)
+
+
+def test_behaviours_without_events_and_no_fallback(tmp_path: Path) -> None:
+    behaviours = {"click": {"positive": True}, "impression": {"impression": True}, "buy": {}}
+    cascade = {"channels": {"itemcf": {}}, "rank": {"use": "deepfm"}}
+    found = diagnose(tmp_path, mixed(), behaviours=behaviours, cascade=cascade)
+    assert found["no event is of this behaviour"] == "warning"
+    assert found["no channel answers for unknown users"] == "warning"
