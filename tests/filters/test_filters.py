@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from tamis.cascade import Candidates, Filter, FitContext, Queries
 from tamis.data import Dataset, Events, Ragged, Table
@@ -177,7 +176,7 @@ def test_errors_name_the_cure() -> None:
         AvailableFilter(column="stock").fit(dataset())
     with pytest.raises(ConfigError, match="does not fit the column's type String"):
         AttributeFilter(column="t", op="<", value=3).fit(dataset(t=["a"]))
-    with pytest.raises(ValidationError, match="op 'in' takes a list"):
+    with pytest.raises(ConfigError, match="op 'in' takes a list"):
         AttributeFilter(column="t", op="in", value=3)
     with pytest.raises(NotFittedError, match="before fit"):
         SeenFilter().keep(queries([]), candidates([0]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.cascade import Embeds, Home
 from tamis.data import Ragged
-from tamis.recall import Offline
+from tamis.schema import ChannelConfig
 from tamis.service import registry
 from tamis.stores import open_recall
 from tamis.testing import CONTEXT, queries_of, two_clans
@@ -30,9 +30,15 @@ DATA = two_clans()
 USERS = len(DATA.users)
 
 
+def offline(of):
+    """An unfitted offline channel that stands for channel `of`."""
+    declared = ChannelConfig(use="offline", of=of, settings=SETTINGS.get(of, {}))
+    return registry.build("recall", "offline", declared)
+
+
 @cache
 def fitted(of):
-    return Offline(of=of, settings=SETTINGS.get(of, {})).fit(DATA, CONTEXT)
+    return offline(of).fit(DATA, CONTEXT)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +78,9 @@ def asked():
 
 def reading(of, folder, k):
     """The channel as a serving version holds it, bound to the lists of length k."""
-    channel = Offline(of=of, settings=SETTINGS.get(of, {}))
-    channel.inner, channel._facts, channel.name = fitted(of).inner, fitted(of)._facts, of
+    channel = offline(of)
+    channel.wrap(fitted(of).inner)
+    channel._facts, channel.name = fitted(of)._facts, of
     channel.bind(Home(folder, "laws", f"k{k}", DATA.users, DATA.items))
     return channel
 

@@ -240,11 +240,11 @@ def test_errors_name_value_and_cure(tmp_path):
         ItemCF().recommend([1])
     with pytest.raises(NotFittedError, match="nothing to save"):
         ItemCF().save(tmp_path)
-    with pytest.raises(ConfigError, match=r"neighbors = 5.*its options: neighbours, prune"):
+    with pytest.raises(
+        ConfigError, match=r"neighbors = 5: unknown option. Did you mean `neighbours`"
+    ):
         ItemCF(neighbors=5)
-    with pytest.raises(ConfigError, match="not both"):
-        ItemCF(ItemCF.Config(), neighbours=5)
-    with pytest.raises(ConfigError, match="takes a ItemCFConfig, not a dict"):
+    with pytest.raises(ConfigError, match="takes a ItemCFConfig as its config, got a dict"):
         ItemCF({"neighbours": 5})
     with pytest.raises(VersionError, match="does not hold a whole ItemCF"):
         ItemCF.load(tmp_path / "none")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tamis.cascade import FitContext, Home
-from tamis.recall import ItemCF, Offline, TwoTower
+from tamis.recall import ItemCF, TwoTower
 from tamis.schema import ChannelConfig, ConfigError, StoreError
 from tamis.service import registry
 from tamis.testing.channels import one_query, queries_of, two_clans
@@ -45,16 +45,16 @@ def test_its_reasons_are_the_other_channels(tmp_path):
 
 
 def test_a_saved_one_opens_with_the_options_of_both(tmp_path):
-    config = Offline.Config(of="itemcf", settings={"neighbours": 5})
-    Offline(config).fit(DATA, FitContext()).save(tmp_path / "near")
-    loaded = Offline.load(tmp_path / "near", config)
+    config = ChannelConfig(use="offline", of="itemcf", settings={"neighbours": 5})
+    registry.build("recall", "near", config).fit(DATA, FitContext()).save(tmp_path / "near")
+    loaded = registry.load("recall", "near", config, tmp_path / "near")
     assert isinstance(loaded.inner, ItemCF)
     assert loaded.inner.config.neighbours == 5
 
 
 def test_it_starts_warm_from_its_former_self():
-    first = Offline(of="two_tower").fit(DATA, FitContext())
-    again = Offline(of="two_tower").fit(DATA, FitContext(former=first))
+    first = declared(of="two_tower").fit(DATA, FitContext())
+    again = declared(of="two_tower").fit(DATA, FitContext(former=first))
     assert isinstance(again.inner, TwoTower)
     assert not first.inner._facts["warm"]
     assert again.inner._facts["warm"]
@@ -63,9 +63,9 @@ def test_it_starts_warm_from_its_former_self():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"of": "itemfc"}, r"cascade\.channels\.itemfc.*did you mean 'itemcf'"),
-        ({"of": "itemcf", "settings": {"neighbors": 5}}, r"neighbors = 5: unknown key"),
-        ({"of": "itemcf", "settings": {"quota": 5}}, r"quota = 5: unknown key"),
+        ({"of": "itemfc"}, r"cascade\.channels\.itemfc.*Did you mean `itemcf`"),
+        ({"of": "itemcf", "settings": {"neighbors": 5}}, r"neighbors = 5: unknown option"),
+        ({"of": "itemcf", "settings": {"quota": 5}}, r"quota = 5: unknown option"),
         ({"of": "cached"}, "cached reads a store itself"),
         ({"of": "offline"}, "offline reads a store itself"),
     ],

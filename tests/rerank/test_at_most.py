@@ -178,7 +178,7 @@ def test_errors_name_the_cure() -> None:
         AtMost(column="genre").fit(dataset(category=["a"]))
     with pytest.raises(NotFittedError, match="call fit or load"):
         AtMost().arrange(*ranked([0]), 1)[0]
-    with pytest.raises(ValueError, match="neither limit nor slate"):
+    with pytest.raises(ConfigError, match="neither limit nor slate"):
         AtMost(limit=None)
 
 

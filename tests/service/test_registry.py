@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from tamis import rank
 from tamis.recall import Hot, ItemCF
 from tamis.schema import ChannelConfig, ConfigError, MissingExtraError, StageConfig
 from tamis.service import registry
@@ -28,13 +27,13 @@ def test_build_names_the_channel_and_types_its_options():
 
 
 def test_a_wrong_name_is_answered_by_the_close_one():
-    with pytest.raises(ConfigError, match=r"\[cascade.channels.x\] use = 'itemfc'.*mean 'itemcf'"):
+    with pytest.raises(ConfigError, match=r"\[cascade.channels.x\] use = 'itemfc'.*mean `itemcf`"):
         registry.build("recall", "x", StageConfig(use="itemfc"))
     with pytest.raises(ConfigError, match=r"In tamis.recall: .*hot, itemcf"):
         registry.find("recall", "zzz")
     with pytest.raises(ConfigError, match="no such stage"):
         registry.find("recall", "base")
-    with pytest.raises(ConfigError, match="there is no room 'kitchen'"):
+    with pytest.raises(ConfigError, match="no stages of kind 'kitchen'"):
         registry.find("kitchen", "hot")
 
 
@@ -43,8 +42,8 @@ def test_a_wrong_option_names_key_value_and_cure():
     with pytest.raises(ConfigError) as error:
         registry.build("recall", "cf", typo)
     assert str(error.value) == (
-        "tamis.toml: [cascade.channels.cf] neighbors = 20: unknown key; did you mean 'neighbours'? "
-        f"Known keys: {', '.join(sorted([*ItemCF.Config.model_fields, 'use']))}."
+        "tamis.toml: [cascade.channels.cf] neighbors = 20: unknown option. Did you mean "
+        f"`neighbours`? Options: {', '.join(sorted([*ItemCF.Config.model_fields, 'use']))}"
     )
     wrong = StageConfig.model_validate({"use": "itemcf", "neighbours": 0})
     with pytest.raises(ConfigError, match=r"neighbours = 0: Input should be greater than"):
@@ -54,8 +53,10 @@ def test_a_wrong_option_names_key_value_and_cure():
 def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_stages.py").write_text(
-        "from tamis.recall import BaseChannel, ComponentConfig\n"
+        "from tamis.recall import BaseChannel\n"
+        "from tamis.schema import ComponentConfig\n"
         "class Mine(BaseChannel):\n"
+        "    name = 'mine'\n"
         "    Config = ComponentConfig\n"
         "    def _fit(self, data, context): return {}\n"
         "    def _recall(self, queries, k): raise NotImplementedError\n"
@@ -65,9 +66,9 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     with pytest.raises(ConfigError, match="no module 'my_stage'; put its file beside"):
         registry.find("recall", "my_stage:Mine")
-    with pytest.raises(ConfigError, match="has no class 'Mein'; did you mean 'Mine'"):
+    with pytest.raises(ConfigError, match="has no class 'Mein'. Did you mean `Mine`"):
         registry.find("recall", "my_stages:Mein")
-    with pytest.raises(ConfigError, match="not a stage: it must be a class with `Config`"):
+    with pytest.raises(ConfigError, match="not a stage: derive it from tamis.Component"):
         registry.build("recall", "x", StageConfig(use="my_stages:number"))
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
         registry.find("recall", "my_broken:Mine")
@@ -76,7 +77,9 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
 
 def test_a_stage_without_its_optional_package(tmp_path, monkeypatch):
     (tmp_path / "heavy.py").write_text("import a_heavy_package\n")
-    monkeypatch.setattr(rank, "__path__", [*rank.__path__, str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
+    known = {**registry.modules("rank"), "heavy": "heavy"}
+    monkeypatch.setattr(registry, "modules", lambda kind: known)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert "heavy" not in registry.available("rank")
     assert "deepfm" in registry.available("rank")

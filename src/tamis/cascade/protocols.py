@@ -156,10 +156,6 @@ class Reranker(Protocol):
 class Wraps(Protocol):
     """A stage that is built around another one of its kind, which the registry makes for it."""
 
-    INNER: str
-    """Folder of the inner stage below the stage's own, on disk."""
-
-    @property
     def wrapped(self) -> tuple[str, StageConfig]:
         """The inner stage's name and declaration, as if it stood in `tamis.toml` itself."""
         ...

@@ -62,7 +62,6 @@ class Offline(BaseChannel):
     name = "offline"
     Config = OfflineConfig
     config: OfflineConfig
-    INNER = "of"
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
@@ -70,7 +69,6 @@ class Offline(BaseChannel):
         self._lists: RecallLists | None = None
         self._version = ""
 
-    @property
     def wrapped(self) -> tuple[str, StageConfig]:
         """The channel that computes the lists, as `[cascade.channels]` would declare it."""
         return self.config.of, self.config.declared
@@ -117,7 +115,7 @@ class Offline(BaseChannel):
 
     def save(self, directory: Path) -> None:
         super().save(directory)
-        self.inner.save(Path(directory) / self.INNER)
+        self.inner.save(Path(directory) / "inner")
 
 
 def first_allowed(item: Any, score: Any, queries: Queries, k: int) -> Recalled:

@@ -114,7 +114,7 @@ def build(kind: str, name: str, config: StageConfig | None = None) -> Any:
     stage, options = resolve(kind, name, config)
     built = _named(kind, name, stage(options))
     if isinstance(built, Wraps):
-        built.wrap(build(kind, *built.wrapped))
+        built.wrap(build(kind, *built.wrapped()))
     return built
 
 
@@ -123,7 +123,7 @@ def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> A
     stage, options = resolve(kind, name, config)
     loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
     if isinstance(loaded, Wraps):
-        loaded.wrap(load(kind, *loaded.wrapped, directory / loaded.INNER))
+        loaded.wrap(load(kind, *loaded.wrapped(), directory / "inner"))
     return loaded
 
 
@@ -142,7 +142,7 @@ def resolve(
         problems = option_problems(error, known)
         raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
     if issubclass(stage, Wraps):
-        resolve(kind, *stage(options).wrapped)
+        resolve(kind, *stage(options).wrapped())
     return stage, options
 
 
@@ -228,7 +228,8 @@ def _by_path(use: str, where: str) -> type[Component]:
             f"tamis.toml: [{where}] use = {use!r}: {module_name} has no class {class_name!r}."
             + suggest(class_name, names)
         )
-    if not (inspect.isclass(stage) and issubclass(stage, Component)):
+    named = getattr(stage, "name", None) and getattr(stage, "Config", None)
+    if not (inspect.isclass(stage) and issubclass(stage, Component) and named):
         raise ConfigError(
             f"tamis.toml: [{where}] use = {use!r}: not a stage: derive it from tamis.Component "
             "(BaseChannel, BaseFilter, … do) and declare `name` and `Config`"
