@@ -2,6 +2,7 @@
 
 from tamis.evaluate.agreement import TOPS, survival
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from tamis.evaluate.cascade_report import render, write_report
 from tamis.evaluate.channel_report import render_channels, write_channel_report
 from tamis.evaluate.channels import Judged, event_counts, figures, judge_channel, overlap, spread
 from tamis.evaluate.comparison_plot import plot_comparison
@@ -32,7 +33,6 @@ from tamis.evaluate.probability import (
     pcoc,
 )
 from tamis.evaluate.rank_report import render_rank, write_rank_report
-from tamis.evaluate.report import write_report
 from tamis.evaluate.score_table import ScoreTable
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
 from tamis.evaluate.streams import (
@@ -45,7 +45,6 @@ from tamis.evaluate.streams import (
     LogLoss,
     Reliability,
 )
-from tamis.evaluate.table import render
 from tamis.evaluate.task_metrics import NumberMetrics, RateMetrics
 
 __all__ = [
