@@ -208,8 +208,8 @@ def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
         if ours is not None:
             yield Card(label, shown(ours), note or _METRIC_NOTES[key])
     if number(latency.get("p99")) is not None:
-        note = f"99th percentile; median {shown(latency.get('p50'), '.1f')} ms"
-        yield Card("Latency", f"{latency['p99']:.1f} ms", note)
+        note = f"99th percentile; median {shown(latency.get('p50'), '.2f')} ms"
+        yield Card("Latency", f"{latency['p99']:.2f} ms", note)
     if number(ranker.get("auc")) is not None:
         note = f"log loss {shown(ranker.get('logloss'), '.4f')}"
         yield Card("Ranker AUC", shown(ranker["auc"], ".4f"), note)

@@ -247,7 +247,7 @@ def _square(axes: Axes, row: int, column: int, value: float) -> None:
     from matplotlib.patches import Rectangle
 
     corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.85 * value, linewidth=0))
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.6 * value, linewidth=0))
     axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
 
 
