@@ -1,92 +1,82 @@
-"""A channel judged alone, by numbers computed by hand."""
+"""The channels' page and terminal output: every metric, in order of the channels' contribution."""
 
-import numpy as np
+import copy
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
-from tamis.cascade import FitContext, holdout_queries
-from tamis.data import Ragged
-from tamis.evaluate import figures, hit, judge_channel, mean, mrr, ndcg, overlap, recall, spread
-from tamis.recall import Hot, ItemCF
-from tamis.schema import ConfigError
-from tamis.splitting import leave_one_out
-from tamis.testing import two_clans
+from tamis.evaluate import render_channels, write_channel_report
+from tamis.evaluate.channel_report import summarise
 
-LISTS = np.array([[0, 1, 2], [3, 4, -1], [5, 6, 7]], np.int32)
-TARGETS = Ragged.of([np.array(x, np.int32) for x in ([1], [4, 9], [])])
+RESULT = json.loads((Path(__file__).parent / "results" / "channels.json").read_text("utf-8"))
 
 
-def test_figures_by_hand():
-    at3 = figures(LISTS, TARGETS, (1, 3))
-    second = 1 / np.log2(3)
-    assert at3["hit@1"] == 0
-    assert at3["hit@3"] == 1
-    assert at3["recall@3"] == pytest.approx((1 + 0.5) / 2)
-    assert at3["mrr@3"] == pytest.approx(0.5)
-    assert at3["ndcg@3"] == pytest.approx((second + second / (1 + second)) / 2)
+def page_text(tmp_path) -> str:
+    html = write_channel_report(RESULT, tmp_path / "deep" / "channels.html").read_text("utf-8")
+    parts: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = parts.append
+    parser.feed(html)
+    parser.close()
+    return " ".join(" ".join(parts).split())
 
 
-def test_figures_are_the_metrics_in_one_pass():
-    random = np.random.default_rng(2)
-    lists = np.array([random.permutation(40)[:12] for _ in range(50)], np.int32)
-    lists[::7, 6:] = -1
-    targets = Ragged.of(
-        [np.sort(random.permutation(40)[: q % 5]).astype(np.int32) for q in range(50)]
-    )
-    for k in (1, 5, 12):
-        found = figures(lists, targets, (k,))
-        for metric in (hit, recall, ndcg, mrr):
-            assert found[f"{metric.__name__}@{k}"] == pytest.approx(mean(metric(lists, targets, k)))
+def terminal(width: int) -> str:
+    out = io.StringIO()
+    render_channels(RESULT, Console(file=out, width=width, color_system=None))
+    return out.getvalue()
 
 
-def test_spread_by_hand():
-    counts = np.array([9, 0, 3, 3])
-    found = spread(np.array([[0, 2], [0, -1]], np.int32), counts, (2,))
-    assert found["coverage@2"] == 0.5
-    # percentiles: item 0 above three others and half itself = .875; item 2 ties with 3: .5
-    assert found["popularity@2"] == pytest.approx(((0.875 + 0.5) / 2 + 0.875) / 2)
+def test_the_page_and_the_terminal_print_the_same_metrics(tmp_path) -> None:
+    on_page, printed = page_text(tmp_path), " ".join(terminal(400).split())
+    for shared in (
+        "The merged list recalls 71.0% of the targets with 412 candidates per user.",
+        "itemcf contributes most: without it, recall is 5.2 points lower.",
+        "Removing hot alone causes no significant loss of recall.",
+        "Each channel alone, and all channels merged",
+        "merged 0.370 0.500 0.210 60.0% 0.80",
+        "itemcf 0.350 0.440 0.175 41.2% 0.87",
+        "itemcf +0.052 [+0.040, +0.065] +0.026",
+        "hot -0.001 [-0.004, +0.002] -0.001",
+        "Overlap of the first 50 items (mean Jaccard similarity)",
+        "itemcf 200 1.25 12 15,000",
+        "the last event of each user",
+    ):
+        assert shared in on_page, shared
+        assert shared in printed, shared
 
 
-def test_overlap_by_hand():
-    a = np.array([[0, 1], [2, -1], [-1, -1]], np.int32)
-    b = np.array([[1, 5], [-1, -1], [-1, -1]], np.int32)
-    matrix = overlap({"a": a, "b": b}, 6)
-    assert matrix.tolist() == [[1, pytest.approx(1 / 6)], [pytest.approx(1 / 6), 1]]
+def test_a_terminal_of_80_characters_cuts_no_text() -> None:
+    printed = terminal(80)
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…" not in printed
 
 
-def test_a_channel_is_asked_every_question():
-    holdout = leave_one_out(two_clans())
-    channel = ItemCF().fit(holdout.train, FitContext())
-    judged = judge_channel(channel, holdout, (2, 5), block=7)
-    queries = holdout_queries(holdout)
-    assert (judged.lists == channel.recall(queries, 5).item).all()
-    assert judged.users_per_second > 0
-    assert set(judged.metrics) == {
-        f"{m}@{k}" for m in ("hit", "recall", "ndcg", "mrr", "coverage", "popularity")
-        for k in (2, 5)
-    }  # fmt: skip
-    assert judged.metrics["hit@5"] > judge_channel(
-        Hot().fit(holdout.train), holdout, (5,)
-    ).metrics["hit@5"]  # fmt: skip
+def test_channels_stand_in_order_of_their_contribution() -> None:
+    summary = summarise(RESULT)
+    assert [row.label for row in summary.contribution.rows] == ["itemcf", "two_tower", "hot"]
+    assert summary.comparison.rows[0].label == "merged"
 
 
-def test_seen_items_are_masked_unless_told():
-    holdout = leave_one_out(two_clans())
-    channel = ItemCF().fit(holdout.train, FitContext())
-    seen = holdout_queries(holdout).exclude
-    masked = judge_channel(channel, holdout, (5,)).lists
-    shown = judge_channel(channel, holdout, (5,), exclude_seen=False).lists
-
-    def met(lists):
-        return sum(len(np.intersect1d(lists[q], seen[q])) for q in range(len(lists)))
-
-    assert met(masked) == 0
-    assert met(shown) > 0
+def test_the_intervals_share_one_scale() -> None:
+    marks = [row.cells[0].interval for row in summarise(RESULT).contribution.rows]
+    assert len({mark.zero for mark in marks if mark}) == 1
+    for mark in marks:
+        assert mark is not None
+        assert 0 < mark.low < mark.mean < mark.high < 1
+        assert mark.positive == (mark.low > mark.zero)
 
 
-def test_a_wrong_question_is_told():
-    holdout = leave_one_out(two_clans())
-    channel = Hot().fit(holdout.train)
-    with pytest.raises(ConfigError, match=r"ks = \[0\]"):
-        judge_channel(channel, holdout, (0,))
-    with pytest.raises(ConfigError, match="3 queries for the 23 users"):
-        judge_channel(channel, holdout, (5,), queries=holdout_queries(holdout).part(0, 3))
+@pytest.mark.parametrize("idle", [["hot", "itemcf"], []])
+def test_the_lead_names_every_channel_without_a_significant_contribution(idle) -> None:
+    result = copy.deepcopy(RESULT)
+    for name, values in result["channels"].items():
+        values["marginal"]["low"] = -0.01 if name in idle else 0.001
+    lead = summarise(result).lead
+    assert ("Removing any one of itemcf, hot causes no significant loss" in lead) == bool(idle)
+    assert ("no significant loss" in lead) == bool(idle)
+    assert ("contributes most" in lead) == (not idle)

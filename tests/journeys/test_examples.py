@@ -113,7 +113,7 @@ def test_the_protocol_is_told_in_the_table(example, tamis_cli):
     assert said.code == 0, said.err
     assert "Protocol: leave-one-out: the last event of each user, after a refit" in said.out
     assert "count as misses" in said.out
-    assert "How alike their first 50 are" in said.out
+    assert "Overlap of the first 50 items" in said.out
 
 
 def test_the_cascade_is_trained_and_answers(example, tamis_cli):

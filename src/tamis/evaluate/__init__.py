@@ -1,6 +1,7 @@
 """Metrics, intervals, the stage-loss report, and the report a person reads."""
 
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from tamis.evaluate.cascade_report import render, write_report
 from tamis.evaluate.channel_metrics import (
     Judged,
     event_counts,
@@ -40,13 +41,11 @@ from tamis.evaluate.probability import (
     pcoc,
 )
 from tamis.evaluate.rank_report import render_rank, write_rank_report
-from tamis.evaluate.report import write_report
 from tamis.evaluate.score_table import ScoreTable
 from tamis.evaluate.scored_rows import scored_blocks
 from tamis.evaluate.segments import Bucketing, Known, bucketings
 from tamis.evaluate.stage_loss import STAGES, StageRecord, lost_at, stage_loss
 from tamis.evaluate.streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
-from tamis.evaluate.table import render
 from tamis.evaluate.task_evaluation import TaskJudge
 from tamis.evaluate.task_metrics import NumberMetrics, RateMetrics
 

@@ -1,4 +1,4 @@
-"""Rankers side by side as a picture: quality, training speed, latency, size."""
+"""Rankers compared in one figure: quality, training speed, latency and size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ PANELS: tuple[tuple[str, Callable[[Mapping[str, Any]], float], str], ...] = (
     ("ms for 300 candidates (p50)", lambda one: one["latency_ms"].get("p50", nan), "{:.2f}"),
     ("MB on disk", lambda one: one["mb"], "{:.1f}"),
 )
-"""Heading, what of a ranker's figures, how it is written."""
-BAR, REST = "#7aa6a1", "#1f6f68"
+"""Heading, value of a ranker, number format."""
+OTHERS, BEST = "#7aa6a1", "#1f6f68"
 
 
 def plot_comparison(standings: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes the picture of `Standing.to_dict()`s, best first, in the format of the file's name."""
+    """Writes a figure with one panel per measure and one bar per ranker.
+
+    Args:
+        standings: `Standing.to_dict()` of each ranker, best first.
+        path: the image; its suffix chooses the format (`.svg`, `.png`, …).
+
+    Raises KeyError for a missing measure, ValueError for an unknown format.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,10 +46,10 @@ def plot_comparison(standings: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _draw(axis: Any, names: Sequence[str], values: Sequence[float], form: str, dots: bool) -> None:
-    """Bars from 0, or dots where the axis does not begin at 0; each with its number."""
+    """Bars from 0, or dots where the axis does not start at 0, each labelled with its value."""
     lengths = [v if isfinite(v) else 0.0 for v in values]
     texts = [form.format(v) if isfinite(v) else "–" for v in values]
-    colours = [REST, *[BAR] * (len(names) - 1)]
+    colours = [BEST, *[OTHERS] * (len(names) - 1)]
     bars = axis.barh(names, lengths, color="none" if dots else colours)
     if dots:
         axis.scatter(lengths, range(len(names)), c=colours, s=36, zorder=3)
@@ -51,7 +58,7 @@ def _draw(axis: Any, names: Sequence[str], values: Sequence[float], form: str, d
 
 
 def _limits(values: Sequence[float], close: bool) -> tuple[float, float]:
-    """From 0; of values that lie close together, from a little below the least."""
+    """Limits of the axis: from 0, or from just below the smallest value where `close`."""
     high, low = max(values, default=1.0), min(values, default=0.0)
     span = (high - low) or 0.05
     if close:

@@ -51,10 +51,10 @@ DEPTH = 50
 BATCH = 256
 """Queries that run through the cascade at once."""
 EXPOSURE = (
-    "This log says what was shown, and people can only choose what was shown: lists that resemble "
-    "the log's own policy find more of the held-out choices than they deserve, and a ranker that "
-    "learnt what is chosen once shown finds fewer. Judge the ranker by its AUC on impressions, and "
-    "the whole by an experiment."
+    "This log records impressions, and users can only choose items that were shown to them. "
+    "Metrics of slates therefore favour lists that resemble the policy that produced the log, and "
+    "understate a ranker trained on impressions. Judge the ranker by its AUC on impressions, and "
+    "the whole cascade by an A/B test."
 )
 REQUESTS = 500
 """Single requests that the latency is measured on, after a warm-up."""
@@ -322,7 +322,7 @@ class _Judge:
             "seen_masked": True,
             "cold_targets": "counted as misses",
             "ties": "by place in the candidate list",
-            "users": "with a positive event before the cut; others reported apart",
+            "users": "with a positive event before the cut; others are reported separately",
             "settings": "chosen on the validation window before the test cut, then refitted on "
             "everything before it",
             "ranker_judged_on": "impressions after the cut, inputs as of each one's time"

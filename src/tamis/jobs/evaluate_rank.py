@@ -174,7 +174,7 @@ class _Judge:
         return {
             "rows_are": "impressions after the test cut, with inputs as of each one's time"
             if self.shown
-            else "candidates recalled at the test cut, for users with a history who came back",
+            else "candidates recalled at the test cut, for users with history and later events",
             "labels": "what followed on the same user, item and request"
             if self.shown
             else "what the user did with the candidate between the cut and the log's end",
@@ -184,16 +184,16 @@ class _Judge:
             "requests": len(rows.queries),
             "users": len(np.unique(rows.queries.user)),
             "left_out": rows.left_out,
-            "trained_on": "what was known at the cut; settings and calibration from the validation "
+            "trained_on": "events known at the cut; settings and calibration from the validation "
             "window before it",
             "calibration": self._maps(),
             "auc": "over all rows, ties half; exact up to 262,144 distinct scores (65,536 in a "
             "segment), beyond that within `auc_error`",
-            "gauc": "AUC of each user, weighted by the user's rows; users of one class left out",
-            "ndcg": "within a request, of the first 10; requests without a positive left out",
-            "ece": "over 10 bins of as many rows",
+            "gauc": "AUC of each user, weighted by rows; users of one class are left out",
+            "ndcg": "of the first 10 of each request; requests without a positive are left out",
+            "ece": "over 10 bins of equally many rows",
             "segments": "by what was known at the cut: users without an event are new, items that "
-            "were never shown or chosen are new; activity in thirds of the users with a history",
+            "were never shown or chosen are new; users with history in thirds by activity",
             "seed": self.config.seed,
             "tamis": __version__,
         }
@@ -210,8 +210,8 @@ class _Judge:
             notes.append(f"{rows.left_out:,} {what} beyond {most:,} were left out")
         if not self.shown:
             notes.append(
-                "The log does not say what was shown: a candidate that nobody chose may never "
-                "have been seen. Rates are those of recalled candidates, not of impressions."
+                "The log does not record impressions: a candidate that nobody chose may never "
+                "have been shown. Rates are those of recalled candidates, not of impressions."
             )
         return notes
 
