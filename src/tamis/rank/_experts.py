@@ -65,9 +65,12 @@ class Experts(nn.Module):
             before = list(units[:-1])
         after = [*before[1:], units[-1]] if self.crosses else list(units[1:])
         self.out = units[-1]
+        self.before = None if self.crosses else config.activation
+        """The activation of the first product; None = it is a cross."""
+        follow = [*[self.before] * (len(after) - 1), config.activation]
         self.layers = nn.ModuleList(
-            GroupedLinear(count, i, o, generator=generator)
-            for i, o in zip(before, after, strict=True)
+            GroupedLinear(count, i, o, activation=name, generator=generator)
+            for i, o, name in zip(before, after, follow[: len(after)], strict=True)
         )
         self.after = nn.ModuleList(
             nn.Sequential(
@@ -151,13 +154,21 @@ class Level(nn.Module):
         self.experts = Experts(count, width, config, gate_features, generator)
         self.sizes = [count * self.experts.entry, tasks * (own + shared), 0 if last else count]
         if states:
-            self.into = GroupedLinear(count, width, self.experts.entry, generator=generator)
+            self.into = GroupedLinear(
+                count,
+                width,
+                self.experts.entry,
+                activation=self.experts.before,
+                generator=generator,
+            )
             self.task_gates = GroupedLinear(tasks, width, own + shared, generator=generator)
             self.shared_gate = None if last else linear(width, count, generator=generator)
             owner = [t for t in range(tasks) for _ in range(own)] + [tasks] * shared
             self.register_buffer("owner", torch.tensor(owner), persistent=False)
         else:
-            self.entry = linear(width, sum(self.sizes), generator=generator)
+            self.entry = linear(
+                width, sum(self.sizes), activation=self.experts.before, generator=generator
+            )
             with torch.no_grad():  # gates begin even: no expert is ahead by chance
                 self.entry.weight[self.sizes[0] :] = 0
                 self.entry.bias[self.sizes[0] :] = 0

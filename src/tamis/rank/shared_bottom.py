@@ -28,7 +28,9 @@ class SharedBottomCore(nn.Module):
         super().__init__()
         self.tasks = len(widths)
         self.bottom = Experts(1, shape.flat, config, shape.gate, generator)
-        self.entry = linear(shape.flat, self.bottom.entry, generator=generator)
+        self.entry = linear(
+            shape.flat, self.bottom.entry, activation=self.bottom.before, generator=generator
+        )
         self.towers = TaskTowers(self.bottom.out, config.tower_units, widths, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
