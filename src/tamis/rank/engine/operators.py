@@ -7,7 +7,7 @@ in the order of the operator's schema. ONNX values are known by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from tamis.rank.engine.graph import Graph
 
 Translation = Callable[..., "str | list[str]"]
+T = TypeVar("T", bound=Translation)
 OPERATORS: dict[str, Translation] = {}
 """Name in PyTorch → translation."""
 _END = 2**31 - 1
 """Ends of slices from here on mean the end of the dimension."""
 
 
-def operator(*names: str) -> Callable[[Translation], Translation]:
+def operator(*names: str) -> Callable[[T], T]:
     """Enters a translation in `OPERATORS`."""
 
-    def enter(translation: Translation) -> Translation:
+    def enter(translation: T) -> T:
         OPERATORS.update(dict.fromkeys(names, translation))
         return translation
 
@@ -60,7 +61,7 @@ def _unary(kind: str) -> Translation:
     return lambda g, out, x: g.node(kind, _as(g, x, out.dtype))
 
 
-def _binary(kind: str) -> Translation:
+def _binary(kind: str) -> Callable[..., str]:
     def translated(g: Graph, out: Tensor, x: Any, y: Any, alpha: float = 1) -> str:
         right = _as(g, y, out.dtype)
         if alpha != 1:
