@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tamis._version import __version__
+from tamis._version import __version__ as __version__
 from tamis.schema import DenseFeat, SparseFeat, TamisError, VarLenSparseFeat
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """The scoring engine answers as PyTorch does: every ranker, any number of candidates."""
 
+import importlib
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -128,6 +129,17 @@ def request(layout: Layout, n: int, seed: int, users: int = 1, past: int = LENGT
 def reference(net: Network, rows: Rows) -> np.ndarray:
     with torch.inference_mode():
         return net(rows.take(torch.arange(len(rows)))).numpy()
+
+
+@pytest.fixture(autouse=True)
+def without_the_exporter_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ranker of the package has a translation of its own."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("exported by torch.onnx")
+
+    module = importlib.import_module("tamis.rank.engine.export")
+    monkeypatch.setattr(module, "_write_by_torch", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -66,9 +66,9 @@ def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     with pytest.raises(ConfigError, match="no module 'my_stage'; put its file beside"):
         registry.find("recall", "my_stage:Mine")
-    with pytest.raises(ConfigError, match="has no class 'Mein'. Did you mean `Mine`"):
+    with pytest.raises(ConfigError, match=r"has no class 'Mein'\. Did you mean `Mine`"):
         registry.find("recall", "my_stages:Mein")
-    with pytest.raises(ConfigError, match="not a stage: derive it from tamis.Component"):
+    with pytest.raises(ConfigError, match=r"not a stage: derive it from tamis\.Component"):
         registry.build("recall", "x", StageConfig(use="my_stages:number"))
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
         registry.find("recall", "my_broken:Mine")

@@ -93,7 +93,12 @@ def pair_products(left: Tensor, right: Tensor) -> Tensor:
 
     left: (B, F − 1, dim), one per field, or (B, P, dim), one per pair. right: (B, F, dim).
     """
-    return _PairProducts.apply(left, right)
+    fields = right.shape[1]
+    if torch.is_grad_enabled() or fields < 2:
+        return _PairProducts.apply(left, right)
+    # Without a gradient: no writes in place, which the export of rankers cannot follow.
+    pairs = _pairs(fields, per_pair=left.shape[1] == fields * (fields - 1) // 2 != fields - 1)
+    return torch.cat([left[:, mine] * right[:, i + 1 :] for i, mine, _ in pairs], 1)
 
 
 class _PairProducts(torch.autograd.Function):

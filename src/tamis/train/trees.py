@@ -1,4 +1,4 @@
-"""Gradient-boosted trees over rows, which two rooms name theirs (Ke et al. 2017, LightGBM)."""
+"""Gradient-boosted trees over rows (Ke et al. 2017, LightGBM)."""
 
 from __future__ import annotations
 

@@ -15,14 +15,26 @@ import torch
 from torch import Tensor, nn
 
 from tamis.features import Layout, Rows
+<<<<<<< HEAD:src/tamis/rank/_engine/export.py
 from tamis.rank._engine.example import example
 from tamis.rank._engine.gather import Gather
 from tamis.rank._engine.network import RequestNetwork
 from tamis.rank._engine.request_fields import USER_SIDES
 from tamis.rank._engine.session import FOLDER, GRAPH, Session
 from tamis.rank._network import Network
+=======
+from tamis.rank._network import Network
+from tamis.rank._engine.example import example
+from tamis.rank._engine.gather import Gather
+from tamis.rank._engine.network import RequestNetwork
+from tamis.rank._engine.request_fields import USER_SIDES
+from tamis.rank._engine.session import FOLDER, GRAPH, Session
+from tamis.rank._engine.trace import UnsupportedOperatorError, trace
+>>>>>>> b08658c1aa712f60436b26024608f4181b23949e:src/tamis/rank/engine/export.py
 from tamis.schema import TrainingError
 
+log = logging.getLogger("tamis.rank")
+OUTPUT = "logits"
 TOLERANCE = 1e-4
 """Of a logit, in units of the larger of 1 and its size."""
 EXAMPLE = 13
@@ -93,14 +105,38 @@ def _tensors(gather: Gather, rows: Rows) -> dict[str, Tensor]:
 
 
 def _write(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> None:
-    tensors = tuple(given[name] for name in request.names)
+    """Writes the graph by Tamis's own translation, in milliseconds, or by PyTorch's exporter, which
+    takes seconds, where that translation lacks an operator."""
+    from tamis.rank._engine.graph import onnx_model  # imported here: only an export needs onnx
+
+    tensors = {name: given[name] for name in request.names}
+    try:
+        model = onnx_model(trace(request, tensors, _dynamic_sizes(tensors)), OUTPUT)
+    except UnsupportedOperatorError as error:
+        log.info("exported by torch.onnx: %s", error)
+        _write_by_torch(request, tensors, path)
+    else:
+        path.write_bytes(model.SerializeToString())
+
+
+def _dynamic_sizes(tensors: dict[str, Tensor]) -> list[list[tuple[str, int]]]:
+    """Dimensions that requests choose, by size: how many candidates, and how long each past is."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, tensor in tensors.items():
+        for dim in _dynamic(name, tensor):
+            found.setdefault("candidates" if dim == 0 else name, []).append((name, dim))
+    return list(found.values())
+
+
+def _write_by_torch(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> None:
+    tensors = tuple(given.values())
     shapes = tuple(_dynamic(name, given[name]) for name in request.names)
     with _quiet(), torch.no_grad():
         traced = torch.export.export(request, tensors, dynamic_shapes=(shapes,), strict=False)
         program = torch.onnx.export(
             traced,
             input_names=list(request.names),
-            output_names=["logits"],
+            output_names=[OUTPUT],
             dynamo=True,
             verbose=False,
         )
