@@ -6,10 +6,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tamis.rank.engine import Engine, export
-from tamis.rank.engine.graph import onnx_model
-from tamis.rank.engine.operators import OPERATORS
-from tamis.rank.engine.trace import (
+from torch import nn
+from torch.nn import functional as F
+
+from tamis.features import Block, IdColumn, Layout, Rows, TableRange
+from tamis.rank import DeepFM
+from tamis.rank._engine.engine import Engine
+from tamis.rank._engine.export import export
+from tamis.rank._engine.graph import onnx_model
+from tamis.rank._engine.operators import OPERATORS
+from tamis.rank._engine.trace import (
     DataDependentError,
     Size,
     Trace,
@@ -17,11 +23,6 @@ from tamis.rank.engine.trace import (
     UnsupportedOperatorError,
     trace,
 )
-from torch import nn
-from torch.nn import functional as F
-
-from tamis.features import Block, IdColumn, Layout, Rows, TableRange
-from tamis.rank import DeepFM
 from tamis.schema import Side, TrainingError
 
 SYMBOLS = [[("x", 0), ("ids", 0)], [("past", 1)]]

@@ -15,22 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from tamis.features import Layout, Rows
-<<<<<<< HEAD:src/tamis/rank/_engine/export.py
-from tamis.rank._engine.example import example
-from tamis.rank._engine.gather import Gather
-from tamis.rank._engine.network import RequestNetwork
-from tamis.rank._engine.request_fields import USER_SIDES
-from tamis.rank._engine.session import FOLDER, GRAPH, Session
-from tamis.rank._network import Network
-=======
-from tamis.rank._network import Network
 from tamis.rank._engine.example import example
 from tamis.rank._engine.gather import Gather
 from tamis.rank._engine.network import RequestNetwork
 from tamis.rank._engine.request_fields import USER_SIDES
 from tamis.rank._engine.session import FOLDER, GRAPH, Session
 from tamis.rank._engine.trace import UnsupportedOperatorError, trace
->>>>>>> b08658c1aa712f60436b26024608f4181b23949e:src/tamis/rank/engine/export.py
+from tamis.rank._network import Network
 from tamis.schema import TrainingError
 
 log = logging.getLogger("tamis.rank")

@@ -69,8 +69,8 @@ class SequenceSettings(ComponentConfig):
     """logit = cosine / temperature."""
     start: Literal["spectral", "random"] = "spectral"
     """Items' vectors to begin with. spectral: a decomposition of which items stand near which, a
-    closed form that costs seconds (see `recall._common.spectral`); the fit then needs a third of the
-    epochs and ends higher (validation NDCG@10 .064 against .056 on Amazon Beauty)."""
+    closed form that costs seconds (see `recall._common.spectral`); the fit then needs a third of
+    the epochs and ends higher (validation NDCG@10 .064 against .056 on Amazon Beauty)."""
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
     """full: softmax over all items; sampled: softmax over shared negatives, corrected by log q;
     gbce, bce: one by one against them. auto = full up to `full_below` items, else sampled."""
