@@ -37,7 +37,7 @@ class Cell:
 
     text: str
     bar: float | None = None
-    """Length of a bar beside the text, in [0, 1]; None for no bar."""
+    """Length of a bar next to the text, in [0, 1]; None for no bar."""
     accent: bool = False
     """Whether the bar has the accent colour."""
     interval: IntervalMark | None = None
