@@ -138,7 +138,7 @@ def without_the_exporter_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("exported by torch.onnx")
 
-    module = importlib.import_module("tamis.rank.engine.export")
+    module = importlib.import_module("tamis.rank._engine.export")
     monkeypatch.setattr(module, "_write_by_torch", refuse)
 
 
