@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 from litestar.testing import TestClient
 
-from tamis.schema import ConfigError, StageError, VersionError
+from tamis.schema import RequestError, StageError, VersionError
 from tamis.serve import create_app
-from tamis.service.recommender import Answer, Place, Reason, WhyNot
+from tamis.service import Answer, Place, Reason, Request, WhyNot
 
 REASON = Reason(
     text="like Alien (itemcf #1)",
@@ -24,38 +24,35 @@ REASON = Reason(
 
 
 class Fake:
-    """Answers from a list of three items; keeps what it was asked."""
+    """Answers from a list of three items; keeps the last request."""
 
     version = "serving-7"
     titles: ClassVar = {"1": "Alien", "2": "Brazil", "3": "Cube"}
 
     def __init__(self) -> None:
-        self.asked: dict[str, object] = {}
+        self.request = Request()
 
-    def recommend(
-        self, user=None, n=None, *, exclude=(), explain=False, why_not=None, **said
-    ) -> Answer:
-        self.asked = {
-            "user": user,
-            "n": n,
-            "exclude": list(exclude),
-            "explain": explain,
-            "why_not": why_not,
-            **said,
-        }
+    def recommend(self, request: Request) -> Answer:
+        self.request = request
+        user, why_not = request.user_id, request.why_not
+        exclude = [str(item) for item in request.exclude]
+        why_not = None if why_not is None else str(why_not)
         if why_not not in (None, *self.titles):
-            raise ConfigError(f"item {why_not!r} is not in the items' table: check the id")
+            raise RequestError(f"item {why_not!r} is not in the items' table: check the id")
         if user == "broken stage":
             raise StageError("rank added candidates")
         if user == "defect":
             raise ZeroDivisionError("secret detail")
-        shown = [i for i in self.titles if i not in exclude][:n]
+        shown = [i for i in self.titles if i not in exclude][: request.n]
         return Answer(
+            request_id=request.request_id or "new",
+            time=1_700_000_000_000,
+            clock="now",
             version=self.version,
             user=user,
             known=user == "ann",
             items=tuple(
-                Place(i, self.titles[i], place, 1.0 / place, REASON if explain else None)
+                Place(i, self.titles[i], place, 1.0 / place, REASON if request.explain else None)
                 for place, i in enumerate(shown, start=1)
             ),
             took_ms=1.0,
@@ -85,7 +82,10 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
     answer = ask(client, user="ann", n=2).json()
     assert answer.pop("took_ms") >= 0
     assert answer == {
+        "request_id": "new",
         "version": "serving-7",
+        "time": 1_700_000_000_000,
+        "clock": "now",
         "user": "ann",
         "known": True,
         "items": [
@@ -98,25 +98,19 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
 
 def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> None:
     place = {"latitude": 48.85, "longitude": 2.35, "city": "Paris"}
-    body = {"user": 7, "n": 1, "exclude": [2, "3"], "time": 5, "interests": ["Drama"], **place}
-    ask(client, **body, explain=True, why_not=1)
-    assert fake.asked == {
-        "user": "7",
-        "n": 1,
-        "exclude": ["2", "3"],
-        "time": 5,
-        "interests": ("Drama",),
-        **place,
-        "explain": True,
-        "why_not": "1",
-    }
+    fields = {"user": 7, "n": 1, "exclude": [2, "3"], "time": 1_700_000_000_000}
+    fields |= {"interests": ["Drama"], **place, "explain": True, "why_not": 1, "request_id": "r"}
+    answer = ask(client, **fields).json()
+    assert fake.request == Request.of(**fields)
+    assert set(fields) == set(Request.__struct_fields__)
+    assert answer["request_id"] == "r"
 
 
 def test_an_empty_question_is_legal(client: TestClient, fake: Fake) -> None:
     answer = ask(client)
     assert answer.status_code == 200
     assert (answer.json()["user"], answer.json()["known"]) == (None, False)
-    assert fake.asked["n"] is None
+    assert fake.request == Request()
 
 
 def test_explain_adds_the_reasons(client: TestClient) -> None:
@@ -143,7 +137,8 @@ def test_a_degraded_answer_says_so(client: TestClient) -> None:
         ({"n": 0}, "n", ">= 1"),
         ({"n": 10**6}, "n", "<= 1000"),
         ({"n": "ten"}, "n", "Expected `int | null`, got `str`"),
-        ({"time": -1}, "time", ">= 0"),
+        ({"time": 1_700_000_000}, "time", "looks like seconds: send 1700000000000"),
+        ({"latitude": 1}, "latitude", "latitude is given without longitude"),
         ({"latitude": 91, "longitude": 0}, "latitude", "<= 90"),
         ({"latitude": 0, "longitude": "east"}, "longitude", "Expected `float | null`"),
         ({"interests": "Comedy"}, "interests", "Expected `array`"),
@@ -161,7 +156,8 @@ def test_bad_input_is_400_and_names_the_field(
     assert answer.status_code == 400
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert said in error["message"]
-    assert "user, n, exclude, time" in error["message"]  # the cure: what the endpoint takes
+    if error["message"].startswith(f"{field}: "):  # of the wrong type: the message lists the fields
+        assert "user, n, exclude, time" in error["message"]
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[1]", b"\xff\xfe"])
@@ -199,7 +195,7 @@ def test_one_log_line_per_request(client: TestClient, caplog: pytest.LogCaptureF
     assert len(lines) == 1
     assert lines[0].startswith("POST /v1/recommend 200 ")
     assert lines[0].endswith(
-        r"ms user='a\nforged line' known=False items=2 version=serving-7 degraded=[]"
+        r"ms request_id='new' user='a\nforged line' known=False items=2 version=serving-7 degraded=[]"
     )
 
 
@@ -251,9 +247,6 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
     answers = schema["paths"]["/v1/recommend"]["post"]["responses"]
     assert {"200", "400", "503"} <= set(answers)
     shapes = schema["components"]["schemas"]
-    said = {"interests", "latitude", "longitude", "city"}
-    assert {"user", "n", "exclude", "time", *said, "explain", "why_not"} == set(
-        shapes["RecommendRequest"]["properties"]
-    )
+    assert set(Request.__struct_fields__) == set(shapes["Request"]["properties"])
     assert "took_ms" in shapes["RecommendAnswer"]["required"]
     assert client.get("/schema").status_code == 200

@@ -16,14 +16,15 @@ SCRIPT = """
 import sys
 import time
 from pathlib import Path
-from tamis.service.recommender import Answer, Place, Recommender
+from tamis.service import Answer, Place, Recommender
 from tamis.serve import serve
 
 class Fake:
     version = "serving-7"
-    def recommend(self, user=None, n=None, **others):
-        time.sleep(1 if user == "slow" else 0)
-        return Answer("serving-7", user, True, (Place("1", "Alien", 1, 1.0),), 0.1)
+    def recommend(self, request):
+        time.sleep(1 if request.user == "slow" else 0)
+        items = (Place("1", "Alien", 1, 1.0),)
+        return Answer("r", "serving-7", request.user_id, True, 1_700_000_000_000, "now", items, 0.1)
 
 Recommender.open = classmethod(lambda cls, project: Fake())
 serve(Path(sys.argv[1]), port=int(sys.argv[2]))

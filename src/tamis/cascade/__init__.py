@@ -10,6 +10,7 @@ from tamis.cascade.protocols import (
     Explains,
     Filter,
     FitContext,
+    ReadsContext,
     Reranker,
     Scorer,
     Valid,
@@ -26,7 +27,7 @@ from tamis.cascade.replay import (
     replay_window,
 )
 from tamis.cascade.replay_vectors import with_vectors
-from tamis.cascade.runner import Cascade, Clock, Outcome, Retrieval
+from tamis.cascade.runner import Cascade, Outcome, Retrieval, StageTimer
 from tamis.cascade.tracing import Found, Trace, trace
 from tamis.cascade.value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
 from tamis.cascade.vector_inputs import (
@@ -45,7 +46,6 @@ __all__ = [
     "Candidates",
     "Cascade",
     "Channel",
-    "Clock",
     "Context",
     "Embeds",
     "Explains",
@@ -58,12 +58,14 @@ __all__ = [
     "Outcome",
     "Precomputed",
     "Queries",
+    "ReadsContext",
     "Recalled",
     "Remembers",
     "Replay",
     "Reranker",
     "Retrieval",
     "Scorer",
+    "StageTimer",
     "Trace",
     "UsesStore",
     "Valid",

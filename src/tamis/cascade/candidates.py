@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.runtime import Int32, Int64
+from tamis.runtime import Float32, Int32, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,13 +16,16 @@ class Candidates:
     """Q lists of candidates; query q's are `[indptr[q], indptr[q + 1])`.
 
     Columns by name, each (n,): `rank:CHANNEL` int32 (1 = best, 0 = not found by it),
-    `score:CHANNEL` float32 (NaN where not found), then what stages add (`prerank`, a task's
-    prediction, `value` = the fused score, `rerank:NAME`).
+    `score:CHANNEL` float32 (NaN where not found), then what stages add (`recall` = place in the
+    merged list, `prerank`, `value` = the fused value, `rerank:NAME`). Predictions of tasks are
+    kept apart, so a task may have any name.
     """
 
     indptr: Int64
     item: Int32
     columns: dict[str, NDArray[np.generic]] = field(default_factory=dict[str, NDArray[np.generic]])
+    predictions: dict[str, Float32] = field(default_factory=dict[str, Float32])
+    """The ranker's prediction of each task, (n,); empty before rank."""
 
     def __len__(self) -> int:
         return len(self.item)
@@ -32,7 +36,12 @@ class Candidates:
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
     def with_columns(self, **columns: NDArray[np.generic]) -> Candidates:
+        """The same candidates with these columns added or replaced."""
         return replace(self, columns={**self.columns, **columns})
+
+    def with_predictions(self, predictions: Mapping[str, Float32]) -> Candidates:
+        """The same candidates with the predictions of the ranker's tasks."""
+        return replace(self, predictions=dict(predictions))
 
     def take(self, index: NDArray[np.intp]) -> Candidates:
         """The candidates at `index`, which must not lead back to an earlier query."""
@@ -42,6 +51,7 @@ class Candidates:
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             self.item[index],
             {name: column[index] for name, column in self.columns.items()},
+            {name: column[index] for name, column in self.predictions.items()},
         )
 
     def matrix(self, k: int) -> Int32:

@@ -153,6 +153,26 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
+class ReadsContext(Protocol):
+    """A channel or filter that reads a request's context."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which parts it reads: "interests", "place", "city"."""
+        ...
+
+
+@runtime_checkable
+class ReportsDegraded(Protocol):
+    """A scorer that can work in a degraded way, and says so."""
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What is not as the version was written; empty when all is."""
+        ...
+
+
+@runtime_checkable
 class Wraps(Protocol):
     """A stage that is built around another one of its kind, which the registry makes for it."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.merge import merge
-from tamis.cascade.protocols import Channel, Filter, Reranker, Scorer
+from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
 from tamis.cascade.query import Queries, Recalled
 from tamis.data import Ragged
 from tamis.features import Rows
@@ -73,10 +73,10 @@ class Retrieval:
         A failing channel raises: a model must not be trained on a degraded recall.
         """
         queries = self.with_exclusions(queries)
-        recalled = self.recall(queries, None, Clock())
+        recalled = self.recall(queries, None, StageTimer())
         return queries, self.filter(queries, recalled)[1]
 
-    def recall(self, queries: Queries, degraded: list[str] | None, clock: Clock) -> Candidates:
+    def recall(self, queries: Queries, degraded: list[str] | None, clock: StageTimer) -> Candidates:
         """Every channel's quota, merged. A failing channel is noted in `degraded`, or raises."""
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
@@ -148,7 +148,7 @@ class Cascade:
 
     def run(self, queries: Queries, n: int) -> Outcome:
         """Answers every query with at most `n` items."""
-        clock = Clock()
+        clock = StageTimer()
         degraded: list[str] = []
         queries = self.retrieval.with_exclusions(queries)
         recalled = self.retrieval.recall(queries, degraded, clock)
@@ -186,7 +186,7 @@ class Cascade:
         self, queries: Queries, candidates: Candidates, rows: Rows, degraded: list[str]
     ) -> Candidates:
         scores, value = self._valued("rank", self.rank, queries, candidates, rows, degraded)
-        ranked = candidates.with_columns(**scores, value=value)
+        ranked = candidates.with_predictions(scores).with_columns(value=value)
         return ranked.take(ranked.best("value", len(ranked)))
 
     def _valued(
@@ -204,8 +204,8 @@ class Cascade:
             for task, score in scorer.score_rows(rows).items()
         }
         value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
-        # A scorer may say that it scores otherwise than its version was written to.
-        degraded.extend(f"{stage}: {note}" for note in getattr(scorer, "degraded", ()))
+        if isinstance(scorer, ReportsDegraded):
+            degraded.extend(f"{stage}: {note}" for note in scorer.degraded)
         broken = int((~np.isfinite(value)).sum())
         if broken:
             degraded.append(f"{stage}: {broken} candidates without a finite score were put last")
@@ -234,7 +234,7 @@ class Cascade:
         return slate.take(np.flatnonzero(place < n))
 
 
-class Clock:
+class StageTimer:
     """Seconds per named lap."""
 
     def __init__(self) -> None:

@@ -60,16 +60,15 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
         return Trace(**known)
     ranked = _at(outcome.ranked, item)
     kept = _at(outcome.kept, item)
-    tasks = [c for c in outcome.ranked.columns if c not in outcome.preranked.columns]
     return Trace(
         **known,
         found=_found(cascade, outcome, item, at),
         prerank=_cell(outcome.kept, "prerank", kept),
         prerank_place=_place_by(outcome.kept, "prerank", kept),
         predictions={
-            task: float(outcome.ranked.columns[task][ranked])
-            for task in tasks
-            if task != "value" and ranked is not None
+            task: float(prediction[ranked])
+            for task, prediction in outcome.ranked.predictions.items()
+            if ranked is not None
         },
         value=_cell(outcome.ranked, "value", ranked),
         value_place=None if ranked is None else ranked + 1,

@@ -277,7 +277,9 @@ class _Judge:
         ranked, queries = outcome.ranked, outcome.queries
         window = (self.cut, self.data.end)
         labels = candidate_labels(self.config, self.data, window, queries, ranked)
-        scores = {name: ranked.columns[name] for name in prediction_names(tasks_of(self.config))}
+        scores = {
+            name: ranked.predictions[name] for name in prediction_names(tasks_of(self.config))
+        }
         self.judge.add(labels, scores, queries.user[ranked.query], ranked.query + start)
 
     def _impressions(self) -> None:

@@ -12,7 +12,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Candidates, Clock, Hydrate, Queries, queries_at, raw_numbers, value_of
+from tamis.cascade import (
+    Candidates,
+    Hydrate,
+    Queries,
+    StageTimer,
+    queries_at,
+    raw_numbers,
+    value_of,
+)
 from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, write_frame
 from tamis.features import Histories, OfflineStatistics
 from tamis.jobs._row_models import ABOUT, RowModel, beside
@@ -167,7 +175,7 @@ class _ProjectScorer:
         parts: list[dict[str, NDArray[np.generic]]] = []
         for begin in range(0, len(queries), QUERIES):
             end = min(begin + QUERIES, len(queries))
-            found = retrieval.recall(queries.part(begin, end), None, Clock())
+            found = retrieval.recall(queries.part(begin, end), None, StageTimer())
             a, b = asked.indptr[begin], asked.indptr[end]
             query = np.repeat(np.arange(end - begin), np.diff(asked.indptr[begin : end + 1]))
             parts.append(_looked_up(found, query, asked.item[a:b], names))

@@ -251,6 +251,9 @@ class ProjectConfig(_Section):
     """Empty = guessed from the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Statistics windows of users and items."""
+    clock: Literal["now", "data"] = "now"
+    """The default time of a request. "now": the time of the clock, for a project that receives
+    events. "data": the end of the data, for a static data set whose events ended long ago."""
     split: SplitConfig = SplitConfig()
     """[split]."""
     tasks: dict[str, TaskConfig] = {}

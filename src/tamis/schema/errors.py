@@ -4,6 +4,7 @@ TamisError
 ├── ConfigError          tamis.toml, an option or a declared feature is wrong
 ├── DataError            a table cannot be read or holds nothing usable
 ├── NotFittedError       a model or channel is asked before it was fitted
+├── RequestError         a request for recommendations asks for something that cannot be
 ├── StageError           a stage broke one of the cascade's laws
 ├── TrainingError        a loss became NaN, a fit had no usable rows
 ├── VersionError         a version is missing, incomplete or damaged
@@ -26,6 +27,15 @@ class DataError(TamisError):
 
 class NotFittedError(TamisError):
     """A model, channel or encoder is used before `fit`."""
+
+
+class RequestError(TamisError):
+    """A field of a request is wrong; the message says which one, its value and how to fix it."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        """Name of the request's field, empty where it is not one field."""
 
 
 class StageError(TamisError):

@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Any
 
 from anyio import create_task_group
-from litestar import Litestar, Request, get, post
+from litestar import Litestar, get, post
+from litestar import Request as HTTPRequest
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -26,10 +27,9 @@ from tamis.serve.messages import (
     Ready,
     RecommendAnswer,
     RecommendedItem,
-    RecommendRequest,
 )
-from tamis.serve.opened import Engine, Recommends
-from tamis.service import Answer
+from tamis.serve.opened import OpenService, Recommends
+from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
 BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="A field is wrong")
@@ -39,14 +39,15 @@ NOT_READY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No v
 def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
     """The service as an ASGI application.
 
-    `recommender` is an open one, or a function that opens one: then the service is live at once and
-    ready when the function has returned.
+    Args:
+        recommender: an open one, or a function that opens one: then the service is live at once
+            and ready when the function has returned.
     """
-    engine = Engine(recommender)
+    service = OpenService(recommender)
     return Litestar(
         [recommend, live, ready],
-        state=State({"engine": engine}),
-        lifespan=[partial(_opening, engine)],
+        state=State({"service": service}),
+        lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
         middleware=[_log_line],
         openapi_config=OpenAPIConfig(
@@ -61,57 +62,46 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
 
 
 @asynccontextmanager
-async def _opening(engine: Engine, app: Litestar) -> AsyncGenerator[None]:
+async def _opening(service: OpenService, app: Litestar) -> AsyncGenerator[None]:
     """Opens the version beside the running service, so that `/health/live` answers meanwhile."""
     async with create_task_group() as group:
-        group.start_soon(engine.open)
+        group.start_soon(service.open)
         yield
 
 
-def _ready_engine(request: Request[Any, Any, Any]) -> tuple[Engine, Recommends]:
-    engine: Engine = request.app.state["engine"]
-    if engine.problem is not None:
-        raise NotReadyError(f"No version could be opened: {engine.problem}")
-    if engine.recommender is None:
-        raise NotReadyError("The serving version is being opened; ask again in a second")
-    return engine, engine.recommender
+def _ready_service(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Recommends]:
+    service: OpenService = request.app.state["service"]
+    if service.problem is not None:
+        raise NotReadyError(f"No version could be opened: {service.problem}")
+    if service.recommender is None:
+        raise NotReadyError("The serving version is being opened; try again in a second")
+    return service, service.recommender
 
 
 @post("/v1/recommend", status_code=200, responses={400: BAD, 503: NOT_READY})
 async def recommend(
-    data: JSONBody[RecommendRequest], request: Request[Any, Any, Any]
+    data: JSONBody[Request], request: HTTPRequest[Any, Any, Any]
 ) -> RecommendAnswer:
-    """The slate for one user. Unknown users are answered too; `degraded` says what was missing."""
+    """The slate for one user. Unknown users are answered too; `degraded` lists what failed."""
     began = perf_counter()
-    engine, recommender = _ready_engine(request)
-    user = None if data.user is None else str(data.user)
-    answer = await engine.run(
-        partial(
-            recommender.recommend,
-            user,
-            data.n,
-            exclude=[str(item) for item in data.exclude],
-            time=data.time,
-            interests=data.interests,
-            latitude=data.latitude,
-            longitude=data.longitude,
-            city=data.city,
-            explain=data.explain,
-            why_not=None if data.why_not is None else str(data.why_not),
-        )
+    service, recommender = _ready_service(request)
+    data.check()
+    answer = await service.run(partial(recommender.recommend, data))
+    request.scope["state"]["log"] = (
+        f" request_id={answer.request_id!r} user={answer.user!r} known={answer.known}"
+        f" items={len(answer.items)} version={answer.version} degraded={list(answer.degraded)}"
     )
-    request.scope["state"]["said"] = (
-        f" user={user!r} known={answer.known} items={len(answer.items)}"
-        f" version={answer.version} degraded={list(answer.degraded)}"
-    )
-    return _to_wire(answer, took_ms=1000 * (perf_counter() - began))
+    return _to_message(answer, took_ms=1000 * (perf_counter() - began))
 
 
-def _to_wire(answer: Answer, took_ms: float) -> RecommendAnswer:
+def _to_message(answer: Answer, took_ms: float) -> RecommendAnswer:
     return RecommendAnswer(
+        request_id=answer.request_id,
         version=answer.version,
         user=answer.user,
         known=answer.known,
+        time=answer.time,
+        clock=answer.clock,
         items=[
             RecommendedItem(p.item, p.title, p.place, p.score, p.reasons or UNSET)
             for p in answer.items
@@ -129,9 +119,9 @@ async def live() -> Live:
 
 
 @get("/health/ready", responses={503: NOT_READY})
-async def ready(request: Request[Any, Any, Any]) -> Ready:
+async def ready(request: HTTPRequest[Any, Any, Any]) -> Ready:
     """200 once a serving version is open, and its name; 503 before, and why."""
-    return Ready(version=_ready_engine(request)[1].version)
+    return Ready(version=_ready_service(request)[1].version)
 
 
 def _log_line(app: ASGIApp) -> ASGIApp:
@@ -153,7 +143,7 @@ def _log_line(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, sending)
         finally:
             took = 1000 * (perf_counter() - began)
-            said = scope.get("state", {}).get("said", "")
-            log.info("%s %s %d %.1fms%s", scope["method"], scope["path"], status, took, said)
+            details = scope.get("state", {}).get("log", "")
+            log.info("%s %s %d %.1fms%s", scope["method"], scope["path"], status, took, details)
 
     return logged

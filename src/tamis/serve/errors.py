@@ -1,11 +1,12 @@
-"""Every failure becomes JSON with a code, the field at fault and a cure; none shows a traceback."""
+"""Turns every failure into JSON: a code, the field at fault, how to fix it; never a traceback."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from litestar import Request, Response
+from litestar import Request as HTTPRequest
+from litestar import Response
 from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
@@ -13,11 +14,12 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from tamis.schema import ConfigError, TamisError
-from tamis.serve.messages import ErrorAnswer, Problem, RecommendRequest
+from tamis.schema import RequestError, TamisError
+from tamis.serve.messages import ErrorAnswer, Problem
+from tamis.service import Request
 
 log = logging.getLogger("tamis.serve")
-AnyRequest = Request[Any, Any, Any]
+AnyRequest = HTTPRequest[Any, Any, Any]
 
 
 class NotReadyError(TamisError):
@@ -35,7 +37,7 @@ def on_validation(request: AnyRequest, error: ValidationException) -> Response[E
     first = details[0] if details and isinstance(details[0], dict) else {}
     message = str(first.get("message") or error.detail)
     field = _named_field(message) or first.get("key")
-    fields = ", ".join(RecommendRequest.__struct_fields__)
+    fields = ", ".join(Request.__struct_fields__)
     place = f"{field}: " if field else ""
     text = f"{place}{message}. Fields of this endpoint: {fields}; see /schema"
     return _answer(400, Problem("bad_request", text, field))
@@ -63,8 +65,8 @@ def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:
     """Errors raised on purpose: their text is fit to show."""
     if isinstance(error, NotReadyError):
         return _answer(503, Problem("not_ready", str(error)))
-    if isinstance(error, ConfigError):
-        return _answer(400, Problem("bad_request", str(error)))
+    if isinstance(error, RequestError):
+        return _answer(400, Problem("bad_request", str(error), error.field or None))
     log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=error)
     return _answer(500, Problem("internal", str(error)))
 

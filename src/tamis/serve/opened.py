@@ -1,45 +1,34 @@
-"""The open recommender behind the service, and the time before it is open."""
+"""The open recommender behind the service; until it is open, the service is not ready."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
 
-from tamis.service import Answer
+from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
 
 
 class Recommends(Protocol):
-    """What the service asks of a `Recommender`."""
+    """What the service needs of a `Recommender`."""
 
     @property
     def version(self) -> str: ...
 
-    def recommend(
-        self,
-        user: object = None,
-        n: int | None = None,
-        *,
-        exclude: Sequence[object] = (),
-        time: int | None = None,
-        interests: Sequence[str] = (),
-        latitude: float | None = None,
-        longitude: float | None = None,
-        city: str | None = None,
-        explain: bool = False,
-        why_not: object = None,
-    ) -> Answer: ...
+    def recommend(self, request: Request) -> Answer:
+        """The slate for one request."""
+        ...
 
 
-class Engine:
+class OpenService:
     """Opens the serving version once, then answers one request at a time in a thread.
 
-    One at a time because an answer is a few milliseconds of pure computing: more threads would
-    only share the same core. The event loop stays free, so health checks answer meanwhile.
+    One at a time because an answer is a few milliseconds of pure computation: more threads would
+    only share the same core. The event loop stays free, so health checks are answered meanwhile.
     """
 
     def __init__(self, source: Recommends | Callable[[], Recommends]) -> None:
@@ -47,7 +36,7 @@ class Engine:
         self._turn: CapacityLimiter | None = None
         self.recommender: Recommends | None = None
         self.problem: Exception | None = None
-        """Why opening failed; None while it has not."""
+        """Why opening failed, or None."""
         self.on_failure: Callable[[Exception], None] | None = None
         """Called when opening failed; without it the service stays up, not ready, and says why."""
 

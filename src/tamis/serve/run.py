@@ -11,7 +11,7 @@ import uvicorn
 
 from tamis.schema import ConfigError
 from tamis.serve.app import create_app
-from tamis.service import Recommender
+from tamis.service import Recommender, Request
 
 
 def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -36,7 +36,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         problems.append(problem)
         server.should_exit = True
 
-    app.state["engine"].on_failure = stop
+    app.state["service"].on_failure = stop
     with listening:
         server.run(sockets=[listening])
     if problems:
@@ -46,7 +46,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
 def _opened(project: Path) -> Recommender:
     """The serving version, warm: ready means that the first request is as fast as the others."""
     recommender = Recommender.open(project)
-    recommender.recommend()
+    recommender.recommend(Request())
     return recommender
 
 

@@ -1,17 +1,22 @@
 """From a version on disk to a recommender: stage registry, assembly, requests and answers."""
 
+from tamis.service.answer import Answer, Place, Reason, WhyNot
 from tamis.service.assembly import STORED_CONFIG, Parts
+from tamis.service.clock import Clock
 from tamis.service.project import CONFIG, ProjectFolder
-from tamis.service.recommender import Answer, Place, Reason, Recommender, WhyNot
+from tamis.service.recommender import Recommender
+from tamis.service.request import Request
 
 __all__ = [
     "CONFIG",
     "STORED_CONFIG",
     "Answer",
+    "Clock",
     "Parts",
     "Place",
     "ProjectFolder",
     "Reason",
     "Recommender",
+    "Request",
     "WhyNot",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tamis.bundle import Draft, Version
 from tamis.cascade import (
     Cascade,
     Channel,
+    Context,
     Filter,
     Hydrate,
     Queries,
@@ -61,9 +62,11 @@ class Parts:
             widen=vectors_for(self.prerank, self.channels),
         )
 
-    def queries(self, user: NDArray[np.int32], time: NDArray[np.int64]) -> Queries:
-        """Queries of those users, each with the history that had arrived before its time."""
-        return queries_at(self.histories, user, time)
+    def queries(
+        self, user: NDArray[np.int32], time: NDArray[np.int64], context: Context | None = None
+    ) -> Queries:
+        """Queries of user rows (Q,) at times (Q,) in ms, each with its history before that time."""
+        return replace(queries_at(self.histories, user, time), context=context)
 
     def save(self, draft: Draft) -> None:
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")

@@ -1,0 +1,80 @@
+"""What a request gets: the slate, the reasons of each item, and what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an item has its place."""
+
+    text: str
+    """One sentence for a person."""
+    channels: tuple[dict[str, Any], ...]
+    """The recall channels that found it: {channel, rank, score, because}; `because` is the title
+    of the item in the user's history that led to it, or None."""
+    prerank: dict[str, float | int | None]
+    """{score, place} of pre-rank."""
+    predictions: dict[str, float]
+    """The ranker's prediction of each task."""
+    value: float | None
+    """The fused value, which orders the list before re-rank."""
+    value_place: int | None
+    """Its place by that value, from 1."""
+    rerank: dict[str, float]
+    """The note of each re-rank rule."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One item of a slate."""
+
+    item: str
+    """External item id."""
+    title: str
+    place: int
+    """From 1."""
+    score: float
+    """The fused value; comparable within one answer."""
+    reasons: Reason | None = None
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """Which stage removed an item from the answer."""
+
+    item: str
+    title: str
+    stage: str | None
+    """not_recalled, filtered, prerank_cut, rank_cut, rerank_displaced; None: it is shown."""
+    detail: str
+    reasons: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets."""
+
+    request_id: str
+    """That of the request, or a new one."""
+    version: str
+    user: str | None
+    known: bool
+    """Whether this version knows the user; otherwise the items are not personalised."""
+    time: int
+    """The time that was answered for, in ms since 1970 UTC."""
+    clock: Literal["request", "now", "data"]
+    """Where that time is from: the request, the clock, or the end of the data."""
+    items: tuple[Place, ...]
+    took_ms: float
+    degraded: tuple[str, ...] = ()
+    """What failed or was left out; empty: the whole cascade answered."""
+    why_not: WhyNot | None = None
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    """Seconds per stage."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)

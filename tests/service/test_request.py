@@ -1,0 +1,78 @@
+"""Requests: fields are checked where they enter, and reported where no stage reads them."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tamis.schema import RequestError
+from tamis.service import Recommender, Request
+
+
+def test_a_request_without_place_city_or_interests_has_no_context() -> None:
+    assert Request.of().context is None
+    assert Request.of(city="").context is None
+
+
+def test_what_is_given_is_kept_and_the_rest_unknown() -> None:
+    context = Request.of(interests=["Drama", "War"], city="Paris").context
+    assert context.interests == (("Drama", "War"),)
+    assert context.city == ("Paris",)
+    assert np.isnan(context.latitude).all()
+    assert np.isnan(context.longitude).all()
+    place = Request.of(latitude=48.85, longitude=2.35).context
+    assert (place.latitude.tolist(), place.longitude.tolist()) == ([48.85], [2.35])
+    assert (place.city, place.interests) == ((None,), ((),))
+
+
+def test_ids_of_any_type_are_their_text() -> None:
+    assert Request.of(user=np.int64(7)).user_id == Request.of(user="7").user_id == "7"
+    assert Request.of(exclude=[np.int32(1), "b"]).exclude == (1, "b")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "field"),
+    [
+        ({"latitude": 1.0}, "latitude is given without longitude", "latitude"),
+        ({"longitude": 1.0}, "longitude is given without latitude", "longitude"),
+        ({"latitude": 91.0, "longitude": 0.0}, r"latitude = 91.0: .*<= 90", "latitude"),
+        ({"latitude": 0.0, "longitude": math.nan}, "longitude = nan", "longitude"),
+        ({"interests": "Drama"}, "interests is the text 'Drama': give a list", "interests"),
+        ({"exclude": "m1"}, "exclude is the text 'm1': give a list", "exclude"),
+        ({"n": 0}, r"n = 0: .*>= 1", "n"),
+        ({"n": "ten"}, "n = 'ten'", "n"),
+        ({"user": ""}, r"user = ''.*length >= 1", "user"),
+        ({"usr": 7}, "usr: a request has no such field. Did you mean `user`", "usr"),
+        ({"time": 1_700_000_000}, "looks like seconds: send 1700000000000", "time"),
+        ({"time": 1_700_000_000_000_000}, "looks like microseconds: send 1700000000000", "time"),
+        ({"time": 5}, "not within the years 2000 to 2100", "time"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_name(fields, message, field) -> None:
+    with pytest.raises(RequestError, match=message) as error:
+        Request.of(**fields)
+    assert error.value.field == field
+
+
+def test_fields_that_no_stage_reads_are_reported() -> None:
+    recommender = object.__new__(Recommender)
+    context = Request.of(interests=["Drama"], latitude=1.0, longitude=2.0, city="Paris").context
+
+    def unread(*channels: tuple[str, ...], filters: tuple[str, ...] = ()) -> list[str]:
+        recommender.parts = SimpleNamespace(
+            channels={str(n): SimpleNamespace(reads=reads) for n, reads in enumerate(channels)},
+            filters={"region": SimpleNamespace(reads=filters), "own": SimpleNamespace()},
+        )
+        return list(recommender._unread(context))
+
+    assert unread(()) == [
+        "interests: no channel of this version reads declared interests",
+        "place: no channel of this version reads latitude, longitude",
+        "city: no channel or filter of this version reads the request's city",
+    ]
+    assert unread(("interests", "place")) == [
+        "city: no channel or filter of this version reads the request's city"
+    ]
+    assert unread(("interests",), ("place",), filters=("city",)) == []
+    assert list(recommender._unread(None)) == []
