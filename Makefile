@@ -43,6 +43,7 @@ check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_import_cycles.py
 	$(BIN)/deptry .
 
 docs: $(DOCS_STAMP) ## the site, in build/docs

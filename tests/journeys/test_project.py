@@ -17,6 +17,7 @@ import pytest
 
 import tamis
 from tamis.bundle import Kind, Versions
+from tamis.schema import RequestError
 from tamis.service import Recommender
 
 FIGURES = {"ndcg@10", "hit@10", "recall@50"}
@@ -314,8 +315,8 @@ def test_python_recommends_as_the_command_line(ratings, tamis_cli):
         called = json.loads(
             json.dumps(tamis.open(ratings).recommend(user=user, **options).to_dict())
         )
-        for timed in ("took_ms", "seconds"):
-            said.pop(timed), called.pop(timed)
+        for differs in ("took_ms", "seconds", "request_id"):
+            said.pop(differs), called.pop(differs)
         assert said == called
 
 
@@ -353,3 +354,42 @@ def test_http_answers_as_recommend(ratings):
     assert answer["why_not"] == expected["why_not"]
     assert wrong.status_code == 400
     assert "m9999" in wrong.json()["error"]["message"]
+
+
+def test_the_default_time_is_the_end_of_static_data_and_the_clock_otherwise(ratings, tmp_path):
+    static = Recommender.open(ratings, clock=lambda: 1_900_000_000_000)
+    end = static.manifest.data_until
+    answer = static.recommend("u7")
+    assert (answer.time, answer.clock) == (end, "data")
+    folder = shutil.copytree(ratings, tmp_path / "films")
+    version = Versions(folder).current(Kind.SERVING)
+    living = Recommender(version, clock=lambda: 1_900_000_000_000)
+    object.__setattr__(living.parts.config, "clock", "now")
+    answer = living.recommend("u7", request_id="mine")
+    assert (answer.time, answer.clock) == (1_900_000_000_000, "now")
+    assert answer.request_id == "mine"
+
+
+def test_a_time_before_the_end_of_the_data_is_refused_and_a_later_one_is_answered(ratings):
+    recommender = Recommender.open(ratings)
+    end = recommender.manifest.data_until
+    with pytest.raises(
+        RequestError, match=f"time = {end - 1} is before {end}, the end of the data"
+    ):
+        recommender.recommend("u7", time=end - 1)
+    later = recommender.recommend("u7", time=end + 86_400_000)
+    assert (later.time, later.clock) == (end + 86_400_000, "request")
+    assert len(later.items) == 20
+
+
+def test_a_task_may_have_the_name_of_a_stage_column(ratings, tmp_path):
+    folder = shutil.copytree(ratings, tmp_path / "films")
+    text = (folder / "tamis.toml").read_text("utf-8")
+    assert "[tasks.like]" in text
+    text = text.replace("[tasks.like]", "[tasks.value]").replace('"like', '"value')
+    (folder / "tamis.toml").write_text(text.replace('name = "value"', ""), "utf-8")
+    project = tamis.open(folder)
+    project.train(only="serving")
+    reasons = project.recommend("u7", 3, explain=True).items[0].reasons
+    assert set(reasons.predictions) == {"value"}
+    assert 0 <= reasons.predictions["value"] <= 1
