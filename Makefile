@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the whole cascade on MovieLens-1M, in ./tamis-demo
 	$(BIN)/tamis demo
 
-test: setup ## all tests
-	$(BIN)/python -m pytest
+test: setup ## all tests, one worker per core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/ruff format --check .

@@ -90,24 +90,29 @@ def ratings_tables() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ratings(made_once: Callable[..., Path]) -> Path:
     """A trained project of ratings; tests read it and copy it, none changes it."""
-    folder = write_ratings(tmp_path_factory.mktemp("ratings") / "films")
-    assert call("init", folder).code == 0
-    declared = (folder / "tamis.toml").read_text("utf-8").replace("= 300", "= 60")
-    (folder / "tamis.toml").write_text(declared, "utf-8")  # quotas for 200 films, not thousands
-    for words in (("doctor", folder), ("train", folder, "--json")):
-        said = call(*words)
-        assert said.code == 0, said
-    return folder
+
+    def make(folder: Path) -> None:
+        write_ratings(folder)
+        assert call("init", folder).code == 0
+        declared = (folder / "tamis.toml").read_text("utf-8").replace("= 300", "= 60")
+        (folder / "tamis.toml").write_text(declared, "utf-8")  # quotas for 200 films, not thousands
+        for words in (("doctor", folder), ("train", folder, "--json")):
+            said = call(*words)
+            assert said.code == 0, said
+
+    return made_once("films", make)
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulated(made_once: Callable[..., Path]) -> Path:
     """A trained project of impressions and several tasks."""
-    folder = tmp_path_factory.mktemp("simulated") / "shop"
-    words = ("simulate", "--items", 300, "--users", 400, "--days", 20, "--out", folder)
-    for command in (words, ("train", folder, "--json")):
-        said = call(*command)
-        assert said.code == 0, said
-    return folder
+
+    def make(folder: Path) -> None:
+        words = ("simulate", "--items", 300, "--users", 400, "--days", 20, "--out", folder)
+        for command in (words, ("train", folder, "--json")):
+            said = call(*command)
+            assert said.code == 0, said
+
+    return made_once("shop", make)
