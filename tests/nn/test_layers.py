@@ -5,7 +5,16 @@ import itertools
 import pytest
 import torch
 
-from tamis.nn import ACTIVATIONS, MLP, BatchNorm, Dice, fm_second_order, linear, linear_of_two
+from tamis.nn import (
+    ACTIVATIONS,
+    MLP,
+    BatchNorm,
+    Dice,
+    GroupedLinear,
+    fm_second_order,
+    linear,
+    linear_of_two,
+)
 
 
 def test_second_order_is_the_sum_over_all_pairs():
@@ -79,3 +88,31 @@ def test_a_single_row_is_normalised_by_the_running_statistics():
 def test_a_layer_of_two_is_the_layer_of_both_side_by_side(width):
     layer, x = linear(5, 3), torch.randn(4, 5)
     torch.testing.assert_close(linear_of_two(layer, x[:, :width], x[:, width:]), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("activation", "variance", "bias"),
+    [
+        (None, 1 / 3, 1 / 3),  # torch.nn.Linear's own
+        ("relu", 2.0, 0.0),  # He et al. 2015
+        ("gelu", 2.0, 0.0),
+        ("tanh", 25 / 9, 0.0),  # torch.nn.init.calculate_gain: (5 / 3)²
+        ("sigmoid", 1.0, 0.0),
+    ],
+)
+def test_initial_weights_suit_the_activation_that_follows(activation, variance, bias):
+    """The variances times in_features; each mean of 40,000 squares has a relative error of .45%."""
+    generator = torch.Generator().manual_seed(0)
+    layer = linear(100, 400, activation=activation, generator=generator)
+    grouped = GroupedLinear(4, 100, 100, activation=activation, generator=generator)
+    for made in (layer, grouped):
+        assert 100 * made.weight.square().mean().item() == pytest.approx(variance, rel=0.03)
+        assert 100 * made.bias.square().mean().item() == pytest.approx(bias, rel=0.3)
+
+
+def test_a_signal_keeps_its_scale_through_many_relu_layers():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 256, generator=generator)
+    for _ in range(8):
+        x = torch.relu(linear(256, 256, activation="relu", generator=generator)(x))
+    assert 0.3 < x.square().mean() < 3  # torch's default: 6⁻⁸

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tamis.nn.layers import fill_weights
+
 
 class GroupedLinear(nn.Module):
     """G linear layers of their own weights, group g's on group g's input: one batched product.
@@ -13,7 +15,8 @@ class GroupedLinear(nn.Module):
         groups: G.
         in_features: width of each input.
         out_features: width of each output.
-        generator: source of the initial weights (torch's default law of a linear layer).
+        activation: what follows, a key of `ACTIVATIONS`, for the initial weights (`fill_weights`).
+        generator: source of the initial weights.
     """
 
     def __init__(
@@ -22,15 +25,13 @@ class GroupedLinear(nn.Module):
         in_features: int,
         out_features: int,
         *,
+        activation: str | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        bound = max(in_features, 1) ** -0.5
-        shapes = (groups, in_features, out_features), (groups, 1, out_features)
-        weight, bias = (
-            torch.empty(shape).uniform_(-bound, bound, generator=generator) for shape in shapes
-        )
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.weight = nn.Parameter(torch.empty(groups, in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(groups, 1, out_features))
+        fill_weights(self.weight, self.bias, in_features, activation, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, G, out) of (B, G, in)."""

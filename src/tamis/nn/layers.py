@@ -45,6 +45,10 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 }
 """Name → a module for hidden layers of so many units."""
 
+GAINS = {"tanh": 5 / 3, "sigmoid": 1.0}
+"""Activation → gain of the initial weights (`torch.nn.init.calculate_gain`); √2, that of ReLU, for
+all others."""
+
 
 class MLP(nn.Module):
     """Linear → (batch norm) → activation → (dropout), once per hidden layer; then a linear output.
@@ -96,15 +100,43 @@ def linear(
     out_features: int,
     *,
     bias: bool = True,
+    activation: str | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Linear:
-    """A linear layer with torch's default initial law, drawn from `generator`."""
+    """A linear layer whose initial weights are drawn from `generator`; see `fill_weights`."""
     layer = _Blank(in_features, out_features, bias=bias)
-    bound = max(in_features, 1) ** -0.5
-    with torch.no_grad():
-        for weight in layer.parameters():  # the matrix, then the bias
-            weight.uniform_(-bound, bound, generator=generator)
+    fill_weights(layer.weight, layer.bias, in_features, activation, generator)
     return layer
+
+
+@torch.no_grad()
+def fill_weights(
+    weight: Tensor,
+    bias: Tensor | None,
+    in_features: int,
+    activation: str | None = None,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Draws a layer's initial weights from a uniform distribution.
+
+    Args:
+        activation: None = torch's default: weights and biases of variance 1 / (3 · in_features).
+            A key of `ACTIVATIONS` that follows the layer = weights of variance gain² / in_features
+            and biases of zero (He et al. 2015): the signal keeps its scale through many layers.
+            With torch's default each ReLU layer shrinks it by a factor of √6, while the biases keep
+            theirs, so that the output of a deep network hardly depends on its input.
+    """
+    fan_in = max(in_features, 1)
+    if activation is None:
+        bound = fan_in**-0.5
+        weight.uniform_(-bound, bound, generator=generator)
+        if bias is not None:
+            bias.uniform_(-bound, bound, generator=generator)
+        return
+    bound = GAINS.get(activation, 2**0.5) * (3 / fan_in) ** 0.5
+    weight.uniform_(-bound, bound, generator=generator)
+    if bias is not None:
+        bias.zero_()
 
 
 def zero_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
