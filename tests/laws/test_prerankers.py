@@ -124,7 +124,7 @@ def test_learns(name):
     asked = rows(2000, 50, seed=9)
     found = scores(fitted(name), asked)
     for t in range(2):
-        assert auc(asked.labels[:, t], found[:, t]) > 0.6
+        assert auc(asked.labels[:, t], found[:, t]) > 0.6  # of eight seeds the least was .759
 
 
 def test_a_batch_of_requests_is_each_alone(name):

@@ -100,8 +100,15 @@ def only(layout_part, given):
 
 
 @cache
-def fitted(name):
-    return quick(RANKERS[name]).fit(rows(2000), tasks=TASKS)
+def fitted(name, seed=0, **options):
+    return quick(RANKERS[name], seed=seed, **options).fit(rows(2000), tasks=TASKS)
+
+
+def two_of_three(measure, bar):
+    """Whether the measures of two of the seeds 0, 1 and 2 exceed the bar: a test that hangs on one
+    seed may fail on another processor, whose sums round differently. Fits no more than it needs."""
+    above = [measure(0) > bar, measure(1) > bar]
+    return all(above) or (any(above) and measure(2) > bar)
 
 
 def scores(model, asked):
@@ -139,14 +146,18 @@ def test_is_a_scorer_and_documented(name):
     assert RANKERS[name].Config.__doc__
 
 
-def test_it_learns_a_crossing_and_each_task_its_own(name):
+def crossing_learnt(name, seed, **options):
+    """The AUC of the two tasks on other rows."""
     asked = rows(1000, seed=1)
-    found = scores(fitted(name), asked)
-    reached = [auc(asked.labels[:, t], found[:, t]) for t in range(2)]
+    found = scores(fitted(name, seed, **options), asked)
+    return [auc(asked.labels[:, t], found[:, t]) for t in range(2)]
+
+
+def test_it_learns_a_crossing_and_each_task_its_own(name):
     if name in NO_PAIRS:
-        assert 0.4 < reached[0] < 0.6
+        assert 0.4 < crossing_learnt(name, 0)[0] < 0.6
     else:
-        assert min(reached) > 0.9
+        assert two_of_three(lambda seed: min(crossing_learnt(name, seed)), 0.9)
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -291,13 +302,10 @@ def test_any_backbone_with_hidden_layers_takes_their_options(hidden, activation)
     "option", [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}]
 )
 def test_dcnv2_low_rank_and_stacked(option):
-    model = quick(BACKBONES["dcnv2"], **option).fit(rows(2000), tasks=TASKS)
-    asked = rows(500, seed=1)
-    assert auc(asked.labels[:, 0], scores(model, asked)[:, 0]) > 0.9
+    assert two_of_three(lambda seed: crossing_learnt("dcnv2", seed, **option)[0], 0.9)
 
 
 @pytest.mark.parametrize("interaction", ["all", "each", "interaction"])
 def test_fibinet_interactions(interaction):
-    model = quick(BACKBONES["fibinet"], interaction=interaction).fit(rows(2000), tasks=TASKS)
-    asked = rows(500, seed=1)
-    assert auc(asked.labels[:, 0], scores(model, asked)[:, 0]) > 0.9
+    options = {"interaction": interaction}
+    assert two_of_three(lambda seed: crossing_learnt("fibinet", seed, **options)[0], 0.9)
