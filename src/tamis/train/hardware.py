@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import resource
 import sys
@@ -13,13 +14,35 @@ from pathlib import Path
 
 import torch
 
+from tamis.schema import ConfigError
+
+BFLOAT16 = "TAMIS_BFLOAT16"
+"""Environment variable that replaces the detection of native bfloat16: 0 = absent, 1 = present."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of glibc's mallopt: see mallopt(3). What is set at the end is what glibc itself grows to."""
 
 
-@cache
 def native_bfloat16(device_type: str = "cpu") -> bool:
-    """Whether the device multiplies bfloat16 in hardware (CPU: AVX512-BF16, AMX, Arm bf16)."""
+    """Whether the device multiplies bfloat16 in hardware (CPU: AVX512-BF16, AMX, Arm bf16).
+
+    The environment variable TAMIS_BFLOAT16 (0 or 1), where set, is returned instead.
+
+    Raises:
+        ConfigError: TAMIS_BFLOAT16 is set to something else.
+    """
+    given = os.environ.get(BFLOAT16)
+    if given is None:
+        return _detected(device_type)
+    if given not in ("0", "1"):
+        raise ConfigError(
+            f"environment variable {BFLOAT16} is {given!r}: set it to 0 (treat the device as one "
+            "without native bfloat16) or 1 (as one with it), or unset it to detect the hardware"
+        )
+    return given == "1"
+
+
+@cache
+def _detected(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     info = Path("/proc/cpuinfo")
@@ -34,7 +57,7 @@ def native_bfloat16(device_type: str = "cpu") -> bool:
 
 
 def use_bfloat16(choice: str, device_type: str) -> bool:
-    """Resolves `FitOptions.bfloat16`."""
+    """Resolves `FitOptions.bfloat16`: "auto" = where `native_bfloat16` is true."""
     return native_bfloat16(device_type) if choice == "auto" else choice == "on"
 
 
