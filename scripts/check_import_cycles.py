@@ -1,6 +1,7 @@
 """Fails where files of the package import each other in a circle; part of `make check`.
 
-Imports inside functions and under TYPE_CHECKING count, too. Run: python scripts/check_import_cycles.py
+Imports inside functions and under TYPE_CHECKING count, too. Run:
+python scripts/check_import_cycles.py
 """
 
 from __future__ import annotations

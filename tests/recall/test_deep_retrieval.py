@@ -76,8 +76,9 @@ def test_a_narrow_beam_is_a_beam_search(model, users, beam):
         np.testing.assert_allclose(score[q], expected[q][path[q]], rtol=1e-4)
 
 
-def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
-    random = np.random.default_rng(5)
+@pytest.mark.parametrize("seed", [5, *range(20, 30)])
+def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users, seed):
+    random = np.random.default_rng(seed)
     paths = random.integers(0, NODES**LAYERS, (20, 2))
     paths[[3, 11]] = -1
     paths[7, 1] = -1
@@ -100,6 +101,20 @@ def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
     few, _, scored = recall_items(model.net(), tree, users, vectors, exclude, 4, 2, 6)
     assert scored.max() == 2
     assert ((few >= 0).sum(axis=1) == scored).all()
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_beam_over_all_paths_with_items_finds_every_item(layers):
+    net = PathModel(9, 6, (layers, 3, 8), 0.0, 0.1, torch.Generator().manual_seed(0)).eval().net()
+    paths = np.arange(0, 3**layers, 2)[:, None]  # the first and the last path hold an item
+    random = np.random.default_rng(0)
+    users, vectors = (random.standard_normal((n, 6), np.float32) for n in (4, len(paths)))
+    none, beam = Ragged.empty(4), 3**layers
+    item, _, scored = recall_items(
+        net, Tree.of(paths, layers, 3), users, vectors, none, beam, 99, len(paths)
+    )
+    assert (scored == len(paths)).all()
+    np.testing.assert_array_equal(np.sort(item, 1), np.tile(np.arange(len(paths)), (4, 1)))
 
 
 def test_evidence_adds_up_the_beams_of_an_items_examples():

@@ -45,6 +45,8 @@ class Experts(nn.Module):
         width: of an expert's input.
         config: the network, its widths, activation, normalisation, dropout.
         gate_features: width of what the LHUC gates read; 0 = none.
+        keep_scale: initialise the layers before an activation by He et al. 2015, which experts
+            on top of other experts need; False = torch's default.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Experts(nn.Module):
         config: ExpertsConfig,
         gate_features: int,
         generator: torch.Generator,
+        *,
+        keep_scale: bool = False,
     ) -> None:
         super().__init__()
         self.count, self.crosses = count, config.network == "cross"
@@ -65,9 +69,10 @@ class Experts(nn.Module):
             before = list(units[:-1])
         after = [*before[1:], units[-1]] if self.crosses else list(units[1:])
         self.out = units[-1]
-        self.before = None if self.crosses else config.activation
-        """The activation of the first product; None = it is a cross."""
-        follow = [*[self.before] * (len(after) - 1), config.activation]
+        scaled = config.activation if keep_scale else None
+        self.activation = None if self.crosses else scaled
+        """What follows the first product, for its initial weights (`fill_weights`)."""
+        follow = [*[self.activation] * (len(after) - 1), scaled]
         self.layers = nn.ModuleList(
             GroupedLinear(count, i, o, activation=name, generator=generator)
             for i, o, name in zip(before, after, follow[: len(after)], strict=True)
@@ -151,14 +156,14 @@ class Level(nn.Module):
         self.tasks, self.own, self.shared, self.last = tasks, own, shared, last
         self.dropout = config.expert_dropout
         count = tasks * own + shared
-        self.experts = Experts(count, width, config, gate_features, generator)
+        self.experts = Experts(count, width, config, gate_features, generator, keep_scale=states)
         self.sizes = [count * self.experts.entry, tasks * (own + shared), 0 if last else count]
         if states:
             self.into = GroupedLinear(
                 count,
                 width,
                 self.experts.entry,
-                activation=self.experts.before,
+                activation=self.experts.activation,
                 generator=generator,
             )
             self.task_gates = GroupedLinear(tasks, width, own + shared, generator=generator)

@@ -41,7 +41,7 @@ class Tree:
     node: Int32
     """(n,) node of each prefix, children of one prefix side by side; its first level first."""
     first: Int64
-    """(n + 1,) where a prefix's children begin; of a whole path, its place among the leaves."""
+    """(n − leaves + 1,) where the children of each prefix begin that is no whole path, and n."""
     roots: int
     """Prefixes of one node."""
     indptr: Int64
@@ -62,8 +62,7 @@ class Tree:
         first: list[Int64] = []
         for d in range(layers - 1):
             first.append(begin[d + 1] + np.searchsorted(levels[d + 1] // nodes, levels[d]))
-        first.append(np.arange(len(leaf)))  # of leaves
-        flat = np.concatenate([*first, [len(leaf)]]).astype(np.int64)
+        flat = np.concatenate([*first, begin[-1:]]).astype(np.int64)
         return cls(
             np.concatenate(node).astype(np.int32),
             flat,
@@ -108,11 +107,13 @@ def recall_items(
     scored = np.zeros(n, np.int64)
     leaf = np.full((n, beam), -1, np.int64)
     log_p = np.full((n, beam), -np.inf, np.float32)
+    first_leaf = len(tree.node) - (len(tree.indptr) - 1)
 
     def block(begin: int, end: int) -> None:
         part = slice(begin, end)
         trie = (tree.node, tree.first, tree.roots)
         _search(users[part], *net.arrays(), *trie, leaf[part], log_p[part])
+        leaf[part] = np.where(leaf[part] < 0, -1, leaf[part] - first_leaf)
         bounds = exclude.indptr[begin : end + 1]
         _score(
             users[part], vectors, leaf[part], tree.indptr, tree.item, bounds, exclude.values,
@@ -127,7 +128,7 @@ def recall_items(
 @njit(cache=True, nogil=True)
 def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, path, score):
     """Beam search of each user. With `roots` = 0 all paths exist and `path` holds numbers; else
-    only prefixes of the tree do, and `path` holds leaves."""
+    only prefixes of the tree do, and `path` holds their places in it."""
     layers, hidden = bias.shape
     k, beam = out_bias.shape[1], path.shape[1]
     codes, next_codes = np.zeros((beam, layers), np.int32), np.zeros((beam, layers), np.int32)
@@ -168,7 +169,7 @@ def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, pa
                 next_at[s], log_p[s] = child[choice[s]], value[s]
             codes, next_codes, at, next_at, live = next_codes, codes, next_at, at, found
         for s in range(live):
-            path[q, s] = at[s] if roots == 0 else first[at[s]]
+            path[q, s] = at[s]
             score[q, s] = log_p[s]
 
 
