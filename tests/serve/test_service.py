@@ -195,7 +195,8 @@ def test_one_log_line_per_request(client: TestClient, caplog: pytest.LogCaptureF
     assert len(lines) == 1
     assert lines[0].startswith("POST /v1/recommend 200 ")
     assert lines[0].endswith(
-        r"ms request_id='new' user='a\nforged line' known=False items=2 version=serving-7 degraded=[]"
+        r"ms request_id='new' user='a\nforged line' known=False items=2 version=serving-7"
+        " degraded=[]"
     )
 
 

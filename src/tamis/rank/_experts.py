@@ -172,7 +172,7 @@ class Level(nn.Module):
             self.register_buffer("owner", torch.tensor(owner), persistent=False)
         else:
             self.entry = linear(
-                width, sum(self.sizes), activation=self.experts.before, generator=generator
+                width, sum(self.sizes), activation=self.experts.activation, generator=generator
             )
             with torch.no_grad():  # gates begin even: no expert is ahead by chance
                 self.entry.weight[self.sizes[0] :] = 0

@@ -29,7 +29,7 @@ class SharedBottomCore(nn.Module):
         self.tasks = len(widths)
         self.bottom = Experts(1, shape.flat, config, shape.gate, generator)
         self.entry = linear(
-            shape.flat, self.bottom.entry, activation=self.bottom.before, generator=generator
+            shape.flat, self.bottom.entry, activation=self.bottom.activation, generator=generator
         )
         self.towers = TaskTowers(self.bottom.out, config.tower_units, widths, generator=generator)
 
