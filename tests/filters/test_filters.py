@@ -180,5 +180,5 @@ def test_errors_name_the_cure() -> None:
         AttributeFilter(column="t", op="in", value=3)
     with pytest.raises(NotFittedError, match="before fit"):
         SeenFilter().keep(queries([]), candidates([0]))
-    with pytest.raises(StageError, match="knows 1 items and was given item row 4"):
+    with pytest.raises(StageError, match="was fitted on 1 items and was given item row 4"):
         AvailableFilter().fit(dataset(available=[True])).keep(queries([]), candidates([4]))

@@ -270,5 +270,5 @@ def test_a_filter_before_fit_says_so(rule):
 @pytest.mark.parametrize("kind", [BlockedFilter, RegionFilter, AgeLimitFilter, OutOfStockFilter])
 def test_an_item_that_fit_did_not_see_is_an_error(kind):
     rule = kind().fit(dataset(), ROLES)
-    with pytest.raises(StageError, match="knows 5 items and was given item row 9"):
+    with pytest.raises(StageError, match="was fitted on 5 items and was given item row 9"):
         rule.keep(queries([], user=[0]), candidates([9]))

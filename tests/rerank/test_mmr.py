@@ -165,5 +165,5 @@ def test_errors_name_the_cure() -> None:
         MMR(similarity="vector", column="v").fit(dataset(v=[[1.0], [1.0, 2.0]]))
     with pytest.raises(NotFittedError, match="call fit"):
         MMR().arrange(*ranked([1.0]), 1)[0]
-    with pytest.raises(StageError, match="knows 1 items and was given item row 1"):
+    with pytest.raises(StageError, match="was fitted on 1 items and was given item row 1"):
         MMR().fit(data).arrange(*ranked([1.0, 0.5]), 1)[0]

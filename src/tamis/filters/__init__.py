@@ -1,8 +1,4 @@
-"""What may not be shown: one file per rule.
-
-Every filter has `fit(data, context)` (reads what it needs of the tables, the events or the declared
-behaviours), `excluded(queries)`, `keep(queries, candidates)`, `save(directory)` and
-`load(directory, config)`; its short name in `tamis.toml` is its file's name."""
+"""Filters: remove items that may not be shown. One file per filter, named as in `tamis.toml`."""
 
 from tamis.filters._base import BaseFilter
 from tamis.filters.age_limit import AgeLimitConfig, AgeLimitFilter

@@ -1,4 +1,4 @@
-"""What filters share: state as a few arrays, behaviours by name, columns by name, item masks."""
+"""Base classes of filters, and the reading of their columns and behaviours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tamis.schema import Component, ConfigError, NotFittedError, StageError, Ver
 
 
 class BaseFilter(Component, ABC):
-    """A filter whose fitted state is a dict of arrays, each saved as `NAME.npy`."""
+    """A filter whose fitted state is a dictionary of arrays, each saved as `NAME.npy`."""
 
     reason: str
 
@@ -27,26 +27,26 @@ class BaseFilter(Component, ABC):
         self._arrays: dict[str, NDArray[Any]] | None = None
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
-        """Reads what it needs of the tables, the events or the declared behaviours."""
+        """Reads what the filter needs from the tables, the events or the declared behaviours."""
         self._arrays = self._read(data, context or FitContext())
         return self
 
     @abstractmethod
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
-        """The state."""
+        """The fitted arrays by name."""
 
     def excluded(self, queries: Queries) -> Ragged | None:
-        """None: what is refused may be much of the catalogue, so no list is made."""
+        """None: the removed items may be a large part of the catalogue, so they are not listed."""
         del queries
         return None
 
     @abstractmethod
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates stay."""
+        """(n,) True where the candidate stays."""
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The state. Raises NotFittedError before `fit`."""
+        """The fitted arrays. Raises NotFittedError before `fit`."""
         if self._arrays is None:
             raise NotFittedError(
                 f"filter `{self.name}` is used before fit(data): call fit or load it first"
@@ -73,35 +73,35 @@ class BaseFilter(Component, ABC):
         loaded._arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
         return loaded
 
-    def _known(self, candidates: Candidates, n_items: int) -> None:
-        """Raises StageError where a candidate is no row of the items that `fit` saw."""
+    def _check_items(self, candidates: Candidates, n_items: int) -> None:
+        """Raises StageError where a candidate is not a row of the items that `fit` read."""
         if len(candidates) and candidates.item.max() >= n_items:
             raise StageError(
-                f"filter `{self.name}` knows {n_items} items and was given item row "
+                f"filter `{self.name}` was fitted on {n_items} items and was given item row "
                 f"{candidates.item.max()}; fit it on the items' table that recall uses"
             )
 
 
 class ItemMaskFilter(BaseFilter):
-    """A filter whose verdict depends on the item alone; a subclass says it in `_allowed`."""
+    """A filter that depends on the item alone; a subclass gives the mask in `_allowed`."""
 
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
         return {"mask": self._allowed(data.items)}
 
     @abstractmethod
     def _allowed(self, items: Table) -> Bool:
-        """(items,) True = may be shown."""
+        """(items,) True where the item may be shown."""
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates stay."""
+        """(n,) True where the candidate stays."""
         del queries
         mask = self.arrays["mask"]
-        self._known(candidates, len(mask))
+        self._check_items(candidates, len(mask))
         return mask[candidates.item]
 
 
 def column_of(table: Table, column: str, name: str, option: str = "column") -> pl.Series:
-    """A table's column, or a ConfigError that lists the columns there are."""
+    """A column of a table. Raises ConfigError that lists the existing columns."""
     columns = table.frame.columns
     if column not in columns:
         raise ConfigError(
@@ -113,7 +113,7 @@ def column_of(table: Table, column: str, name: str, option: str = "column") -> p
 
 
 def numbers_of(table: Table, column: str, name: str, option: str = "column") -> NDArray[np.float64]:
-    """(rows,) a numeric or boolean column, NaN where missing; a ConfigError where it is text."""
+    """(rows,) a numeric or boolean column, NaN where missing. Raises ConfigError for text."""
     values = column_of(table, column, name, option)
     if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
         raise ConfigError(
@@ -124,12 +124,12 @@ def numbers_of(table: Table, column: str, name: str, option: str = "column") -> 
 
 
 def codes_named(data: Dataset, names: tuple[str, ...], name: str) -> Bool:
-    """(behaviours,) which behaviour codes are among `names`; a ConfigError for undeclared ones."""
+    """(behaviours,) True where the behaviour is one of `names`. Raises ConfigError for others."""
     known = [b.name for b in data.behaviours]
     for behaviour in names:
         if behaviour not in known:
             raise ConfigError(
                 f"filter `{name}`: behaviour {behaviour!r} is not declared "
-                f"(declared: {', '.join(known)}); mend `behaviours`.{suggest(behaviour, known)}"
+                f"(declared: {', '.join(known)}); correct `behaviours`.{suggest(behaviour, known)}"
             )
     return np.array([b in names for b in known], dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Filters that remove the items with which the query's own history has a certain event."""
+"""Base of filters that remove items of the query's own history."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ DAY_MS = 86_400_000
 
 
 class HistoryFilter(BaseFilter):
-    """Removes items of the history's counted events; a subclass may say which count by default."""
+    """Removes items that have a counted event in the history.
+
+    A subclass may override `_counted`, the behaviours that count, and `_days`, their age limit.
+    """
 
     def _counted(self, data: Dataset) -> Bool:
-        """(behaviours,) whose events count."""
+        """(behaviours,) True where events of the behaviour count."""
         return codes_named(data, self.config.behaviours, self.name)
+
+    def _days(self) -> float | None:
+        """Age in days up to which events count; None: without limit."""
+        return None
 
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
         del context
         return {"counted": self._counted(data)}
 
     def excluded(self, queries: Queries) -> Ragged:
-        """Each query's refused item rows, ascending, without repeats."""
+        """Item rows that are removed for each query, ascending, without repeats."""
         history = queries.history
-        # An item row of -1 is an event with an item outside the table: no candidate can be it.
+        # An item row of -1 is an event on an item outside the table, which cannot be a candidate.
         wanted = self.arrays["counted"][history.behaviour] & (history.item >= 0)
-        days = getattr(self.config, "days", None)
+        days = self._days()
         if days is not None:
-            asked = np.repeat(queries.time, np.diff(history.indptr))
-            wanted &= asked - history.time <= days * DAY_MS
+            now = np.repeat(queries.time, np.diff(history.indptr))
+            wanted &= now - history.time <= days * DAY_MS
         return Ragged(*sorted_sets(history.indptr, history.item, wanted))
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates are in no counted event."""
+        """(n,) True where the candidate has no counted event."""
         return outside(candidates, self.excluded(queries))

@@ -1,4 +1,4 @@
-"""Which candidates stand in their query's sorted list."""
+"""Compiled membership tests of candidates in a sorted list per query."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def outside(candidates: Candidates, lists: Ragged) -> Bool:
 
 @njit(cache=True)
 def _outside(indptr: Int64, item: Int32, list_indptr: Int64, values: Int32) -> Bool:
+    """(n,) True where `item[i]` is not in the list of its query.
+
+    Query q's candidates are `[indptr[q], indptr[q + 1])`, its list the ascending
+    `values[list_indptr[q] : list_indptr[q + 1]]`.
+    """
     keep = np.ones(len(item), np.bool_)
     for q in range(len(indptr) - 1):
         stop = list_indptr[q + 1]

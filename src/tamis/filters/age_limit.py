@@ -1,4 +1,4 @@
-"""Nothing that the user is too young for."""
+"""Removes items that the user is too young for."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class AgeLimitConfig(ComponentConfig):
     """Options of the age limit filter."""
 
     column: str = "min_age"
-    """Items' column of the least age in years; items without one are for everybody."""
+    """Items' column of the minimum age in years; items without one have no limit."""
     user_column: str = "age"
-    """Users' column of the age in years; of a band, its lower end."""
+    """Users' column of the age in years (of an age band: its lower end)."""
     unknown_age: Annotated[float, Field(ge=0)] = 0
-    """The age taken for users whose age is not known, strangers too: 0 = nothing with a limit."""
+    """Age in years assumed for users of unknown age and unknown users; 0 removes every item with a
+    limit."""
     reason: str = "age limit"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class AgeLimitFilter(BaseFilter):
-    """Removes items whose least age is above the user's."""
+    """Removes items whose minimum age is above the user's age."""
 
     name = "age_limit"
     Config = AgeLimitConfig
@@ -45,9 +46,9 @@ class AgeLimitFilter(BaseFilter):
         }
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates the user is old enough for."""
+        """(n,) True where the user is old enough for the candidate."""
         least, ages = self.arrays["least"], self.arrays["age"]
-        self._known(candidates, len(least))
+        self._check_items(candidates, len(least))
         age = np.full(len(queries), self.config.unknown_age)
         known = queries.user >= 0
         age[known] = ages[queries.user[known]]

@@ -1,4 +1,4 @@
-"""Only items for which `column op value` holds."""
+"""Keeps only items for which `column op value` holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AttributeConfig(Condition):
     """Options of the attribute filter: a condition on the items' table."""
 
     reason: str = ""
-    """What the trace says of a removed item; "" = "not COLUMN OP VALUE"."""
+    """The reason that the trace gives. If empty: "not COLUMN OP VALUE"."""
 
 
 class AttributeFilter(ItemMaskFilter):

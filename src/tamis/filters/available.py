@@ -1,4 +1,4 @@
-"""Only items whose boolean column is true."""
+"""Keeps only items whose boolean column is true."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class AvailableConfig(ComponentConfig):
     """Options of the available filter."""
 
     column: str = "available"
-    """Boolean column of the items' table; 0/1 and true/false, yes/no as text are read too."""
+    """Boolean column of the items' table; 0/1 and the texts true/false, yes/no are accepted."""
     reason: str = "not available"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class AvailableFilter(ItemMaskFilter):
@@ -38,7 +38,7 @@ class AvailableFilter(ItemMaskFilter):
 
 
 def _as_boolean(column: pl.Series) -> pl.Series:
-    """True/false from numbers 0/1 or text; anything else is a ConfigError with its first value."""
+    """Booleans from 0/1 or text. Raises ConfigError naming the first other value."""
     text = column.cast(pl.Int64).cast(pl.String) if column.dtype.is_numeric() else column
     text = text.cast(pl.String).str.strip_chars().str.to_lowercase()
     wrong = column.filter(~text.is_in(list(_TRUE + _FALSE)) & text.is_not_null())

@@ -1,4 +1,4 @@
-"""Nothing from an author, or of a category, that the user has blocked."""
+"""Removes items of authors or categories that the user has blocked."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class BlockedConfig(ComponentConfig):
     by: Literal["author", "category"] = "author"
     """What an event blocks: the item's author, or its category."""
     behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("block",)
-    """Behaviours that block: "block" on an item, or "dislike" with `after`."""
+    """Behaviours that block: "block", or "dislike" together with `after`."""
     after: Annotated[int, Field(ge=1)] = 1
-    """Events it takes on items of the same author or category."""
+    """Number of such events on items of one author or category before it is blocked."""
     column: str = ""
-    """The items' column; "" = the one of the author or category that [items] declares."""
+    """The items' column. If empty: the author or category column that [items] declares."""
     separator: str = ""
-    """Splits text columns of several values; "" = as [items] declares for its category."""
+    """Splits a text column of several values. If empty: as [items] declares for its category."""
     reason: str = ""
-    """What the trace says of a removed item; "" = "blocked author" or "blocked category"."""
+    """The reason that the trace gives. If empty: "blocked author" or "blocked category"."""
 
 
 class BlockedFilter(BaseFilter):
-    """Removes items that share an author (or a category) with what the user has blocked.
+    """Removes items that share an author (or a category) with items the user has blocked.
 
-    Every author of an item of several is blocked by an event on it, and an item is removed when any
-    of its authors is.
+    An event on an item with several authors blocks each of them; an item is removed when any of
+    its authors is blocked.
     """
 
     name = "blocked"
@@ -67,10 +67,10 @@ class BlockedFilter(BaseFilter):
         }
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates are by nobody, and of no category, that is blocked."""
+        """(n,) True where no author (or category) of the candidate is blocked."""
         arrays, history = self.arrays, queries.history
         indptr, label = arrays["indptr"], arrays["label"]
-        self._known(candidates, len(indptr) - 1)
+        self._check_items(candidates, len(indptr) - 1)
         known = (history.item >= 0) & (history.item < len(indptr) - 1)
         at = np.flatnonzero(arrays["counted"][history.behaviour] & known)
         keep = np.ones(len(candidates), np.bool_)

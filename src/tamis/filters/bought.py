@@ -1,4 +1,4 @@
-"""Not what the user has bought."""
+"""Removes items that the user has bought."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ class BoughtConfig(ComponentConfig):
     """Options of the bought filter."""
 
     behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("purchase",)
-    """Behaviours by which an item is had."""
+    """Behaviours that count as a purchase."""
     days: Annotated[float, Field(gt=0)] | None = None
-    """For how long: what is used up may be shown again after so many days; None = for ever."""
+    """Number of days after which a bought item may be shown again. If omitted: never."""
     reason: str = "bought"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class BoughtFilter(HistoryFilter):
-    """Removes items that the user has bought before the query's time, lately or ever."""
+    """Removes items that the user has bought before the query's time."""
 
     name = "bought"
     Config = BoughtConfig
     config: BoughtConfig
+
+    def _days(self) -> float | None:
+        return self.config.days

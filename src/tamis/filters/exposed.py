@@ -1,4 +1,4 @@
-"""Not what the user was shown lately, clicked or not."""
+"""Removes items that the user was shown recently, clicked or not."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ class ExposedConfig(ComponentConfig):
     """Options of the exposed filter."""
 
     months: Annotated[int, Field(ge=1, le=64)] = 2
-    """Calendar months (UTC) for which an item counts as shown, the query's own included."""
+    """Calendar months (UTC) for which an item counts as shown, including the query's month."""
     target: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """Chance that an item is taken for shown although it was not, over all months together."""
+    """False-positive rate: the chance that an item that was not shown is removed, over all months
+    together."""
     per_month: Annotated[int, Field(ge=1)] | None = None
-    """Items shown to a user in a month for which the target holds; memory grows with it. None = the
-    most that the log shows for any user."""
+    """Items shown to a user in a month up to which the target holds; memory grows with it. If
+    omitted: the largest number that the log shows for any user."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours by which an item counts as shown; () = all impressions."""
+    """Behaviours that count as shown. If empty: all impressions."""
     reason: str = "exposed"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class ExposedFilter(Component):
     """Removes items that were shown to the user in the last months, by Bloom filters.
 
-    An item that was shown is always removed; of the others, a share below `target` is lost too. It
-    holds what the log knew at the fit; unknown users have been shown nothing.
+    A shown item is always removed; of the others, a share below `target` is removed as well. The
+    state is that of the log that `fit` read; unknown users have been shown nothing.
     """
 
     name = "exposed"
@@ -47,7 +48,7 @@ class ExposedFilter(Component):
         super().__init__(config, **options)
         self.reason = self.config.reason
         self.shown: BloomMonths | None = None
-        """What was shown; None before `fit`."""
+        """The Bloom filters; None before `fit`."""
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Reads the impressions of the last months of the log."""
@@ -77,12 +78,12 @@ class ExposedFilter(Component):
         return counted
 
     def excluded(self, queries: Queries) -> Ragged | None:
-        """None: a Bloom filter can be asked, not listed."""
+        """None: a Bloom filter can test an item, but cannot list its items."""
         del queries
         return None
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates were not shown in the months before the query's time."""
+        """(n,) True where the candidate was not shown in the months before the query's time."""
         month = month_of(queries.time)
         return ~self._fitted().check(queries.user, candidates.indptr, candidates.item, month)
 
@@ -106,7 +107,7 @@ class ExposedFilter(Component):
 
 
 def _most(user: Any, item: Any, month: Any, last: int, months: int) -> int:
-    """The most different items that any user was shown in one of the months, at least 16."""
+    """Largest number of distinct items shown to one user in one month; at least 16."""
     width = int(item.max(initial=0)) + 1
     different = np.unique((user * months + (last - month)) * width + item)
     return int(np.unique(different // width, return_counts=True)[1].max(initial=16))

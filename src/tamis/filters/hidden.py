@@ -1,4 +1,4 @@
-"""Not what the user has turned down."""
+"""Removes items that the user has hidden or disliked."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class HiddenConfig(ComponentConfig):
     behaviours: Annotated[tuple[str, ...], Field(min_length=1)] = ("dislike",)
     """Behaviours by which a user hides an item: dislike, hide, report."""
     days: Annotated[float, Field(gt=0)] | None = None
-    """For how long; None = for ever."""
+    """Number of days for which an item stays hidden. If omitted: without end."""
     reason: str = "hidden"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class HiddenFilter(HistoryFilter):
@@ -27,3 +27,6 @@ class HiddenFilter(HistoryFilter):
     name = "hidden"
     Config = HiddenConfig
     config: HiddenConfig
+
+    def _days(self) -> float | None:
+        return self.config.days

@@ -1,4 +1,4 @@
-"""Nothing that is out of stock."""
+"""Removes items that are out of stock."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class OutOfStockConfig(ComponentConfig):
     """Options of the out-of-stock filter."""
 
     column: str = "stock"
-    """Items' column of the pieces left; a boolean column counts as 1 and 0."""
+    """Items' column of the stock in pieces; a boolean column counts as 1 and 0."""
     least: Annotated[float, Field(gt=0)] = 1
-    """Pieces that must be left."""
+    """Minimum stock in pieces."""
     missing: Literal["keep", "remove"] = "keep"
-    """Items of unknown stock: a film has none."""
+    """What happens to items of unknown stock; digital goods have none."""
     reason: str = "out of stock"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class OutOfStockFilter(ItemMaskFilter):
-    """Removes items of which fewer than `least` are left, as the items' table had it at the fit."""
+    """Removes items with fewer than `least` pieces in the items' table that `fit` read."""
 
     name = "out_of_stock"
     Config = OutOfStockConfig

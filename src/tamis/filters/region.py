@@ -1,4 +1,4 @@
-"""Only what may be shown where the user is."""
+"""Removes items that may not be shown in the user's region."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class RegionConfig(ComponentConfig):
     """Options of the region filter."""
 
     column: str = "regions"
-    """Items' column of the regions where an item may be shown: a list, or text with `separator`;
-    an item without any may be shown everywhere."""
+    """Items' column of the regions where an item may be shown: a list, or text with `separator`.
+    An item without regions may be shown everywhere."""
     separator: str = "|"
     """Splits a text column ("FR|BE")."""
     user_column: str = "region"
-    """Users' column of the region where the user is."""
+    """Users' column of the region that the user is in."""
     unknown: Literal["keep", "remove"] = "remove"
-    """Restricted items for users of unknown region."""
+    """What happens to restricted items for users whose region is unknown."""
     reason: str = "not in the user's region"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class RegionFilter(BaseFilter):
-    """Removes items whose allowed regions do not hold the user's. Capitals do not matter."""
+    """Removes items whose allowed regions do not include the user's. Case does not matter."""
 
     name = "region"
     Config = RegionConfig
@@ -43,7 +43,7 @@ class RegionFilter(BaseFilter):
         allowed = Labels.of_items(data.items, self.config.column, self.config.separator or None)
         users = column_of(data.users, self.config.user_column, self.name, "user_column")
         theirs = bucketed(users, ())
-        # a region that no item names is still known: -2, where nothing restricted may be shown
+        # -2: a known region that no item names, so no restricted item may be shown there
         number = codes_of(allowed.names, theirs.names.tolist())
         number = np.append(np.where(number < 0, -2, number), -1).astype(np.int32)
         return {
@@ -53,10 +53,10 @@ class RegionFilter(BaseFilter):
         }
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates may be shown in their user's region."""
+        """(n,) True where the candidate may be shown in its user's region."""
         arrays = self.arrays
         indptr = arrays["indptr"]
-        self._known(candidates, len(indptr) - 1)
+        self._check_items(candidates, len(indptr) - 1)
         home = np.full(len(queries), -1, np.int32)
         known = queries.user >= 0
         home[known] = arrays["of_user"][queries.user[known]]

@@ -1,4 +1,4 @@
-"""Not what the request itself asks to leave out."""
+"""Removes the items that the request itself excludes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from tamis.schema import Component, ComponentConfig
 
 
 class RequestConfig(ComponentConfig):
-    reason: str = "left out by the request"
-    """What the trace says of a removed item."""
+    """Options of the request filter."""
+
+    reason: str = "excluded by the request"
+    """The reason that the trace gives for a removed item."""
 
 
 class RequestFilter(Component):
-    """Removes the items of `queries.exclude` (sorted per query); it has no state."""
+    """Removes the items of `queries.exclude`; it has no fitted state."""
 
     name = "request"
     Config = RequestConfig
@@ -29,23 +31,24 @@ class RequestFilter(Component):
         self.reason = self.config.reason
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
-        """Nothing to learn; here so that every filter is fitted alike."""
+        """Does nothing: the filter has no state."""
         del data, context
         return self
 
     def excluded(self, queries: Queries) -> Ragged:
-        """The request's own list."""
+        """The request's exclusion list."""
         return queries.exclude
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates the request does not leave out."""
+        """(n,) True where the request does not exclude the candidate."""
         return outside(candidates, queries.exclude)
 
     def save(self, directory: Path) -> None:
-        """Makes the (empty) directory."""
+        """Creates the directory; there is no state to write."""
         directory.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self:
+        """A filter with these options; there is no state to read."""
         del directory
         return cls(config)

@@ -1,4 +1,4 @@
-"""Not what the user has already met."""
+"""Removes items that the user has already interacted with."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class SeenConfig(ComponentConfig):
     """Options of the seen filter."""
 
     behaviours: tuple[str, ...] = ()
-    """Behaviours that make an item seen; empty = all but impressions."""
+    """Behaviours that make an item seen. If empty: all but impressions."""
     reason: str = "seen"
-    """What the trace says of a removed item."""
+    """The reason that the trace gives for a removed item."""
 
 
 class SeenFilter(HistoryFilter):
-    """Removes items with which the query's history has an event of a counted behaviour."""
+    """Removes items of the query's history that have an event of a counted behaviour."""
 
     name = "seen"
     Config = SeenConfig

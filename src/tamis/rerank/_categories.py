@@ -1,4 +1,4 @@
-"""The categories (or authors, brands) of every item, as one array that re-rankers read."""
+"""Category (author, brand) codes of every item, as one ragged array."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tamis.schema import StageError
 
 @dataclass(frozen=True, eq=False)
 class ItemCategories:
-    """`of.values[of.indptr[i]:of.indptr[i + 1]]` are item i's category codes, in the table's order.
+    """Item i's category codes are `of.values[of.indptr[i] : of.indptr[i + 1]]`.
 
-    No repeats within an item; an item without a value has an empty list. Codes are 0 … C − 1.
+    Codes are 0 … C − 1, distinct within an item; an item without a value has an empty list.
     """
 
     of: Ragged
@@ -49,7 +49,7 @@ class ItemCategories:
         return ItemCategories(Ragged(self.of.indptr, self.of.values[order]))
 
     def groups(self) -> Int64:
-        """(items,) equal numbers for items whose codes are the same set; 0 … G."""
+        """(items,) a number per distinct set of codes: the same set has the same number."""
         codes = self.ordered().of
         row = np.repeat(np.arange(len(codes)), np.diff(codes.indptr))
         frame = pl.DataFrame({"row": row, "code": codes.values})
@@ -60,19 +60,21 @@ class ItemCategories:
         return groups
 
     def check(self, items: Int32, stage: str) -> None:
-        """StageError where a candidate is not among the fitted items."""
+        """Raises StageError where a candidate is not among the fitted items."""
         if len(items) and items.max() >= len(self.of):
             raise StageError(
-                f"{stage} knows {len(self.of)} items and was given item row {items.max()}; "
+                f"{stage} was fitted on {len(self.of)} items and was given item row {items.max()}; "
                 f"fit it on the items' table that recall uses"
             )
 
     def save(self, directory: Path) -> None:
+        """Writes the two arrays into `directory` (created if absent)."""
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "category_indptr.npy", self.of.indptr)
         np.save(directory / "category_values.npy", self.of.values)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
+        """Opens what `save` wrote, memory-mapped."""
         indptr = np.load(directory / "category_indptr.npy", mmap_mode="r")
         return cls(Ragged(indptr, np.load(directory / "category_values.npy", mmap_mode="r")))

@@ -1,7 +1,7 @@
-"""The search behind `at_most`: the longest head of a slate over which the limits hold.
+"""The search of `at_most`: the longest head of a slate that satisfies the limits.
 
 Candidates with the same set of categories are interchangeable for the limits, so at each place only
-the first one left of each group is tried: that keeps the search small and the better item in front.
+the first unused candidate of each group is tried: the search stays small, better items stay first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ def arrange(
     limits: tuple[int, int, int],
     effort: tuple[int, int, int],
 ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """Permutation and given-way flags of every query's candidates.
+    """Permutation (n,) of every query's candidates, and which limit each place breaks (n,).
 
-    limits = (most in a window, window, most in the slate); effort = (n, depth, search).
+    Args:
+        indptr: (Q + 1,) query q's candidates are `[indptr[q], indptr[q + 1])`.
+        item: (n,) item rows.
+        categories: category codes per item row.
+        groups: (items,) number of each item's set of categories.
+        limits: (most in a window, window, most in the slate).
+        effort: (n, depth, search): places wanted, places planned, candidates examined.
     """
     local_group = np.unique(groups[item], return_inverse=True)[1].astype(np.int64)
     sizes = np.diff(categories.indptr)[item]
@@ -45,7 +51,7 @@ def _arrange(
     effort: tuple[int, int, int],
 ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
     order = np.empty(len(group), np.intp)
-    gave_way = np.zeros(len(group), np.uint8)
+    broken = np.zeros(len(group), np.uint8)
     groups = group.max() + 1 if len(group) else 0
     codes = code.max() + 1 if len(code) else 0
     used = np.zeros(groups, np.int64)
@@ -61,13 +67,13 @@ def _arrange(
         places, flags = _fill(plan, its_own, code, counts, limits, min(max(n, depth), size))
         for place in range(size):
             order[start + place] = start + places[place]
-        gave_way[start : start + size] = flags
-    return order, gave_way
+        broken[start : start + size] = flags
+    return order, broken
 
 
 @njit(cache=True)
 def _rank_in_group(group: Int64, used: Int64) -> Int64:
-    """(size,) how many candidates of the same group stand before; leaves `used` at zero."""
+    """(size,) number of earlier candidates of the same group; `used` is zero again afterwards."""
     rank = np.empty(len(group), np.int64)
     for i in range(len(group)):
         rank[i] = used[group[i]]
@@ -78,7 +84,7 @@ def _rank_in_group(group: Int64, used: Int64) -> Int64:
 
 @njit(cache=True)
 def _fits(i: int, own: Int64, code: Int64, counts: Int64, in_window: int, in_slate: int) -> int:
-    """Which limits placing i next would break: 0, 1 the slate's, 2 the window's, 3 both."""
+    """Limits that placing i next would break. 0: none, 1: the slate's, 2: the window's, 3: both."""
     broken = 0
     for c in code[own[i] : own[i + 1]]:
         if counts[1, c] >= in_slate:
@@ -92,11 +98,11 @@ def _fits(i: int, own: Int64, code: Int64, counts: Int64, in_window: int, in_sla
 def _count(
     plan: Int64, place: int, step: int, window: int, own: Int64, code: Int64, counts: Int64
 ) -> None:
-    """Adds (step 1) or takes back (step −1) the candidate at `place`, and moves the window."""
+    """Adds (step 1) or removes (step −1) the candidate at `place`, and moves the window."""
     for c in code[own[plan[place]] : own[plan[place] + 1]]:
         counts[0, c] += step
         counts[1, c] += step
-    # The next place looks back on window − 1 places: this one leaves its sight.
+    # The window of the next place covers window − 1 earlier places: this one leaves it.
     leaving = place - window + 1
     if leaving >= 0:
         for c in code[own[plan[leaving]] : own[plan[leaving] + 1]]:
@@ -104,10 +110,10 @@ def _count(
 
 
 @njit(cache=True)
-def _room(
+def _capacity(
     group: Int64, rank: Int64, used: Int64, own: Int64, code: Int64, counts: Int64, in_slate: int
 ) -> int:
-    """An upper bound of how many of the candidates left the slate's limit can still take."""
+    """Upper bound of the number of remaining candidates that the slate's limit still allows."""
     free, bound, capacity = 0, 0, 0
     left = np.zeros(counts.shape[1], np.int64)
     for i in range(len(group)):
@@ -140,14 +146,14 @@ def _longest_plan(
     depth: int,
     search: int,
 ) -> Int64:
-    """The first (by place) of the longest plans found that hold the limits, up to `depth`."""
+    """The first (by place) of the longest plans that satisfy the limits, up to `depth` places."""
     in_window, window, in_slate = limits
     size = len(group)
     target = min(depth, size)
     plan, best = np.empty(target, np.int64), np.empty(target, np.int64)
     cursor = np.zeros(target + 1, np.int64)
     place, longest, looked = 0, 0, 0
-    target = min(target, _room(group, rank, used, own, code, counts, in_slate))
+    target = min(target, _capacity(group, rank, used, own, code, counts, in_slate))
     while longest < target:
         i = cursor[place]
         while i < size and (
@@ -166,7 +172,7 @@ def _longest_plan(
                 cursor[place] = 0
                 continue
             looked += size
-            if place + _room(group, rank, used, own, code, counts, in_slate) > longest:
+            if place + _capacity(group, rank, used, own, code, counts, in_slate) > longest:
                 cursor[place] = 0
                 continue
         elif place == 0:
@@ -183,7 +189,7 @@ def _longest_plan(
 def _fill(
     plan: Int64, own: Int64, code: Int64, counts: Int64, limits: tuple[int, int, int], head: int
 ) -> tuple[Int64, NDArray[np.uint8]]:
-    """The plan, then place by place the candidate that breaks least, then the others in order."""
+    """The plan, then for each place the candidate that breaks least, then the rest in order."""
     in_window, window, in_slate = limits
     size = len(own) - 1
     places, flags = np.empty(size, np.int64), np.zeros(size, np.uint8)
@@ -216,7 +222,7 @@ def _least_broken(
     in_window: int,
     in_slate: int,
 ) -> tuple[int, int]:
-    """The first candidate left with the smallest broken flag (the window's rule weighs more)."""
+    """The first unused candidate with the smallest flag (the window's limit weighs more)."""
     chosen, least = -1, 4
     for i in range(len(taken)):
         if not taken[i]:

@@ -17,21 +17,26 @@ from tamis.schema import Component, ComponentConfig, NotFittedError
 
 
 class AtMostConfig(ComponentConfig):
+    """Options of the at-most rule."""
+
     limit: Annotated[int, Field(ge=1)] | None = 2
-    """Most items of one category in any `window` adjacent places; None = no such rule."""
+    """Most items of one category in any `window` adjacent places. If omitted: 2."""
     window: Annotated[int, Field(ge=2)] = 5
+    """Number of adjacent places that `limit` looks at."""
     slate: Annotated[int, Field(ge=1)] | None = None
-    """Most items of one category in the whole slate; None = no such rule."""
+    """Most items of one category in the whole slate. If omitted: no limit."""
     column: str = "category"
-    """Items' column that is counted: category, author, brand."""
+    """Items' column whose values are counted: category, author, brand."""
     separator: str | None = None
     """Splits a text column of several values ("Action|Comedy")."""
     count: Literal["all", "primary"] = "all"
-    """An item of several categories counts in each of them, or in its first only."""
+    """Whether an item of several categories counts in each of them or only in its first."""
     depth: Annotated[int, Field(ge=1)] = 50
-    """Places planned together, whatever n is; behind them the rule works place by place."""
+    """Number of places that are planned together, independent of n; later places are filled one
+    by one."""
     search: Annotated[int, Field(ge=0)] = 100_000
-    """Candidates looked at (about 2 ns each) before the best plan found so far is taken."""
+    """Number of candidates that the search examines (about 2 ns each) before it takes the best plan
+    found so far."""
 
     @model_validator(mode="after")
     def _some_rule(self) -> Self:
@@ -41,13 +46,14 @@ class AtMostConfig(ComponentConfig):
 
 
 class AtMost(Component):
-    """Keeps the given order as far as the rules allow it.
+    """Keeps the given order as far as the limits allow.
 
-    The first `depth` places are one plan, made by depth-first search with candidates tried in
-    their order: the first plan (by place) that holds the rules over the longest head. Where a
-    slate that holds them exists, one is found, unless the search was cut short (`search`); where
-    none exists, the rules give way behind that head, the slate's before the window's, and the trace
-    says so. The plan does not depend on n: a slate of 10 is the head of a slate of 50.
+    The first `depth` places are planned together by depth-first search, trying candidates in their
+    order: the result is the first plan (by place) that satisfies the limits over the longest head
+    of the list. If a slate that satisfies them exists, it is found, unless the search ended early
+    (`search`). If none exists, limits are broken behind that head, the slate's before the window's,
+    and the trace reports it. The plan does not depend on n: a slate of 10 is the head of a slate
+    of 50.
     """
 
     name = "at_most"
@@ -71,10 +77,10 @@ class AtMost(Component):
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-        """The permutation, and for each given candidate which rule gave way where it was placed.
+        """The permutation (n,), and for each given candidate which limit its place breaks (n,).
 
-        0 = none, 1 = the slate's, 2 = the window's, 3 = both (candidates behind the arranged
-        places are 0).
+        0: none, 1: the slate's, 2: the window's, 3: both. Candidates behind the arranged places
+        have 0.
         """
         del queries
         if self._categories is None or self._groups is None:

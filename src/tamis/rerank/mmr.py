@@ -1,4 +1,4 @@
-"""Maximal marginal relevance: good items that differ from those above them.
+"""Maximal marginal relevance (MMR): relevant items that differ from those placed before.
 
 Carbonell & Goldstein 1998: each place takes `argmax θ·score_i − (1−θ)·max_{j∈S} sim(i, j)`.
 """
@@ -23,25 +23,30 @@ from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError
 
 
 class MMRConfig(ComponentConfig):
+    """Options of MMR."""
+
     theta: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """Weight of the score against the likeness to what stands above; 1 keeps the order."""
+    """Weight of the score against the similarity to the items placed before; 1 keeps the order."""
     similarity: Literal["category", "vector"] = "category"
     """Jaccard of the items' category lists, or cosine of their vectors."""
     column: str = "category"
-    """Items' column of the categories, or of the vectors (a list column of one length)."""
+    """Items' column of the categories, or of the vectors (lists of one length)."""
     separator: str | None = None
     """Splits a text column of categories ("Action|Comedy")."""
     window: Annotated[int, Field(ge=1)] | None = None
-    """Likeness counts against the last `window` places only; None = the whole slate."""
+    """Number of last places whose similarity counts. If omitted: the whole slate."""
     depth: Annotated[int, Field(ge=0)] = 50
-    """Places that are arranged at least, so that a rule behind this one sees the same list for
+    """Minimum number of places that are arranged, so that a later rule sees the same list for
     every n."""
 
 
 class MMR(Component):
-    """Greedy MMR. Scores (`value`) are min-max scaled within the query; equal marginal values are
-    taken by place; candidates without a finite score come last. The choice of a place does not
-    depend on how many follow, so a slate of 10 is the head of a slate of 50."""
+    """Greedy MMR over the fused value, min-max scaled within the query.
+
+    Equal marginal values are taken in the given order; candidates without a finite value come
+    last. The choice for a place does not depend on the places after it, so a slate of 10 is the
+    head of a slate of 50.
+    """
 
     name = "mmr"
     Config = MMRConfig
@@ -63,9 +68,10 @@ class MMR(Component):
         return self
 
     def with_vectors(self, vectors: Float32) -> Self:
-        """Measures likeness by these (items, d) vectors, a recall tower's for instance.
+        """Measures similarity by these (items, d) vectors, for instance those of a recall tower.
 
-        They are normalised here; a zero or non-finite vector is like nothing (cosine 0).
+        They are L2-normalised here; a zero or non-finite vector has similarity 0 to every item.
+        Raises ConfigError where `similarity` is not "vector".
         """
         if self.config.similarity != "vector":
             raise ConfigError(
@@ -80,10 +86,10 @@ class MMR(Component):
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> tuple[NDArray[np.intp], Float32]:
-        """The permutation, and each candidate's marginal value when it was taken.
+        """The permutation (n,), and each candidate's marginal value when it was placed (n,).
 
-        The value (n,) is in the order of the given candidates; NaN where the place was not
-        arranged. It lies in [θ − 1, θ] for likenesses in [0, 1].
+        The values are in the order of the given candidates: within [θ − 1, θ] for similarities in
+        [0, 1], NaN where the place was not arranged.
         """
         del queries
         value = np.asarray(candidates.columns["value"], dtype=np.float64)
@@ -108,7 +114,7 @@ class MMR(Component):
         )
 
     def _checked(self, items: Int32) -> Ragged:
-        """The categories, which know all of `items`."""
+        """The categories. Raises StageError where `items` holds a row they were not fitted on."""
         if self._categories is None:
             raise NotFittedError("re-rank `mmr` is used before fit(data); call fit or load it")
         self._categories.check(items, "re-rank `mmr`")
@@ -193,7 +199,7 @@ def _scaled(value: NDArray[np.float64]) -> NDArray[np.float64]:
 def _best_place(
     score: NDArray[np.float64], like: NDArray[np.float64], taken: NDArray[np.bool_], theta: float
 ) -> tuple[int, float]:
-    """The first candidate with the greatest marginal value; those without a score only at last."""
+    """The first candidate with the largest marginal value; candidates without a score come last."""
     best, most = -1, -np.inf
     for i in range(len(score)):
         if taken[i]:
@@ -219,9 +225,10 @@ def _tail(order: NDArray[np.intp], start: int, filled: int, taken: NDArray[np.bo
 def _remember(
     recent: NDArray[np.float64], place: int, new: NDArray[np.float64], like: NDArray[np.float64]
 ) -> None:
-    """like = the greatest likeness to the last `len(recent)` places, `new` being the latest.
+    """Updates `like` (n,): the largest similarity to the last `len(recent)` places.
 
-    `recent` is a ring of the likenesses to those places; empty = the slate is the window.
+    `new` (n,) is the similarity to the latest place; `recent` (window, n) is a ring buffer of the
+    similarities to those places, with no rows where the window is the whole slate.
     """
     window = len(recent)
     if window == 0:
@@ -238,6 +245,7 @@ def _remember(
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _dots(vectors: Float32, one: Float32, out: NDArray[np.float64]) -> None:
+    """Dot products of `vectors` (n, d) with `one` (d,), into `out` (n,)."""
     for j in range(len(vectors)):
         dot = np.float32(0.0)
         for d in range(len(one)):
@@ -247,6 +255,7 @@ def _dots(vectors: Float32, one: Float32, out: NDArray[np.float64]) -> None:
 
 @njit(cache=True)
 def _overlaps(item: Int32, one: int, indptr: Int64, codes: Int32, out: NDArray[np.float64]) -> None:
+    """Jaccard similarity of the items (n,) to item row `one`, into `out` (n,)."""
     mine = codes[indptr[one] : indptr[one + 1]]
     for j in range(len(item)):
         out[j] = jaccard(mine, codes[indptr[item[j]] : indptr[item[j] + 1]])
@@ -265,7 +274,11 @@ def _mmr(
     window: int,
     places: int,
 ) -> tuple[NDArray[np.intp], Float32]:
-    """Likeness by the candidates' `vectors` (n, d), or by the items' categories."""
+    """MMR of every query: the permutation (n,) and the marginal values (n,).
+
+    Similarity is the dot product of the candidates' `vectors` (n, d), or Jaccard of the items'
+    category codes `of_values[of_indptr[i] : of_indptr[i + 1]]`, ascending.
+    """
     order = np.empty(len(value), np.intp)
     taken_at = np.full(len(value), np.nan, np.float32)
     for q in range(len(indptr) - 1):
