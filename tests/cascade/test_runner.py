@@ -133,7 +133,7 @@ def test_what_prerank_cannot_value_is_put_last() -> None:
     with np.errstate(all="ignore"):
         out = sieve.run(ask(), n=2)
     assert out.preranked.item[0] == 6
-    assert out.degraded[0] == "prerank: 5 candidates without a finite score were put last"
+    assert out.degraded[0] == "prerank: 5 candidates have no finite score and rank last"
 
 
 def test_a_request_meets_every_stage() -> None:
@@ -216,7 +216,7 @@ def test_scores_that_are_not_finite_sink_and_are_counted() -> None:
 
     out = cascade({"a": Listed([2, 4, 6])}, fusion=fusion).run(ask(), n=3)
     assert list(out.slate.item) == [2, 6, 4]
-    assert out.degraded == ["rank: 1 candidates without a finite score were put last"]
+    assert out.degraded == ["rank: 1 candidates have no finite score and rank last"]
 
 
 def test_a_scorer_that_loses_candidates_is_named() -> None:
@@ -233,7 +233,7 @@ def test_a_rule_that_is_no_permutation_is_named() -> None:
         def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
             return np.zeros(len(candidates), dtype=np.int64), candidates.columns["value"]
 
-    with pytest.raises(StageError, match="rule twice did not return a permutation"):
+    with pytest.raises(StageError, match="rule twice must return a permutation"):
         cascade({"a": Listed([2, 4, 6])}, rerank={"twice": Twice()}).run(ask(), n=3)
 
 
@@ -243,9 +243,9 @@ def test_a_rule_that_is_no_permutation_is_named() -> None:
         (6, None, "shown at place 1"),
         (99, "not_recalled", "a: not found; b: not found"),
         (3, "filtered", "filter odd: odd"),
-        (2, "prerank_cut", "pre-rank put it at 6; it lets 4 through"),
+        (2, "prerank_cut", "pre-rank placed it 6; the first 4 are kept"),
         (10, "rank_cut", "ranked 3 by value; the slate has 2"),
-        (20, "filtered", "the request's own exclusion list"),
+        (20, "filtered", "the request's exclusion list"),
     ],
 )
 def test_why_not_says_where_an_item_was_lost(item: int, stage: str | None, detail: str) -> None:
@@ -261,7 +261,7 @@ def test_an_item_below_a_quota_is_told_its_rank() -> None:
     sieve = cascade({"a": Listed(range(0, 40, 2))}, config=config(quota=5, a={}))
     found = trace(sieve, sieve.run(ask(), n=2), 12)
     assert found.lost == "not_recalled"
-    assert "a: at 7, it brings 5" in found.detail
+    assert "a: at rank 7, its quota is 5" in found.detail
 
 
 def test_a_displaced_item_is_told_from_a_low_one() -> None:

@@ -73,4 +73,4 @@ def test_an_answer_is_told_and_a_failure_is_told_of(caplog: pytest.LogCaptureFix
     failed = remember({"plain": object(), "away": away, "hears": hears}, answered)
     assert failed == ["remember:away: StoreError: the server is away"]
     assert hears.heard == [(answered.queries, answered.ranked, answered.slate)]
-    assert "away could not remember" in caplog.text
+    assert "away could not store an answer" in caplog.text

@@ -1,4 +1,4 @@
-"""The grammar: query, candidates, the stages' Protocols, the runner, the trace."""
+"""The cascade: queries, candidates, stage protocols, runner, fusion, trace; no concrete stage."""
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
@@ -17,7 +17,7 @@ from tamis.cascade.protocols import (
     Wraps,
 )
 from tamis.cascade.query import Context, Queries, Recalled
-from tamis.cascade.query_batches import asked_of, at_end, holdout_queries, queries_at, valid_of
+from tamis.cascade.query_batches import at_end, holdout_queries, queries_at, user_queries, valid_of
 from tamis.cascade.replay import (
     REPLAY_USERS,
     Replay,
@@ -72,7 +72,6 @@ __all__ = [
     "Value",
     "Vectors",
     "Wraps",
-    "asked_of",
     "at_end",
     "beside",
     "block_of",
@@ -89,6 +88,7 @@ __all__ = [
     "tasks_of",
     "trace",
     "user_column",
+    "user_queries",
     "valid_of",
     "value_of",
     "vectors_for",

@@ -1,4 +1,4 @@
-"""Arithmetic as text becomes a tree: numbers, names, `+ - * / **`, brackets, calls; no more."""
+"""Parses an arithmetic expression: numbers, names, `+ - * / **`, brackets and function calls."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 LONGEST = 2000
-"""Most characters of an expression."""
+"""Largest number of characters of an expression."""
 DEEPEST = 100
-"""Most levels of nesting."""
+"""Largest depth of nesting."""
 MOST = 150
-"""Most numbers, names, brackets and calls."""
+"""Largest number of numbers, names, brackets and calls."""
 
 _NAME = r"[^\W\d]\w*"
 _TOKEN = re.compile(
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 
 class ExpressionError(Exception):
-    """What is wrong, and at which character (from 1)."""
+    """A syntax fault with its character position, from 1."""
 
     def __init__(self, column: int, text: str) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Name:
-    """A name, or two with a bar between them: `like|click`, the rate of likes among clicks."""
+    """A name, or a conditional task such as `like|click`."""
 
     column: int
     name: str
@@ -55,7 +55,7 @@ class Negative:
 
 @dataclass(frozen=True)
 class Binary:
-    """`column` is the operator's."""
+    """A binary operation; `column` is the position of the operator."""
 
     column: int
     op: Literal["+", "-", "*", "/", "**"]
@@ -81,10 +81,10 @@ class _Token(NamedTuple):
 
 
 def parse(text: str) -> Node:
-    """The tree of an expression.
+    """The syntax tree of an expression.
 
-    Names hold letters, digits and `_`, with `|` for a condition; any other name stands between
-    backquotes. `**` binds closest and to the right, as in mathematics. Raises ExpressionError.
+    Names consist of letters, digits and `_`, with `|` for a condition; any other name is written
+    between backquotes. `**` binds strongest and to the right. Raises ExpressionError.
     """
     if len(text) > LONGEST:
         raise ExpressionError(LONGEST + 1, f"longer than {LONGEST} characters")
@@ -104,13 +104,13 @@ def _tokens(text: str) -> list[_Token]:
         column = found.start(kind) + 1
         at = found.end()
         if kind == "number" and text[at : at + 1].isalpha():
-            raise ExpressionError(column, f"{word + text[at]!r} is no number and no name")
+            raise ExpressionError(column, f"{word + text[at]!r} is neither a number nor a name")
         tokens.append(_Token(kind, re.sub(r"\s", "", word) if kind == "name" else word, column))
     return [*tokens, _Token("end", "", len(text) + 1)]
 
 
 class _Parser:
-    """Recursive descent; every method leaves `at` behind what it has read."""
+    """Recursive descent parser; every method leaves `at` behind the tokens it has read."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self.tokens, self.at, self.depth, self.operations = tokens, 0, 0, 0
@@ -126,7 +126,7 @@ class _Parser:
         return self.tokens[self.at]
 
     def _take(self, *marks: str) -> _Token | None:
-        """The next token, read, where it is one of these marks."""
+        """Reads and returns the next token where it is one of `marks`, else None."""
         token = self._next
         if token.kind != "mark" or token.text not in marks:
             return None

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The merge's compiled kernels: number a query's items, order them, note who found them."""
+"""Compiled kernels of the merge: number the items of a query, order them, note who found them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def merge_lists(item: Any, score: Any, value: Any, steps: Any, snake: Any, limit: Any) -> Any:
-    """Per query: number the distinct items, order them, write them with every finder's mark."""
+    """Numbers the distinct items of each query, orders them, writes them with their finders."""
     queries, channels, width = item.shape
     most = channels * width
     capacity = 1
@@ -55,7 +55,7 @@ def merge_lists(item: Any, score: Any, value: Any, steps: Any, snake: Any, limit
 
 @njit(cache=True, nogil=True)
 def _number(item, table, slot_of, slot_item):
-    """Gives equal items one slot number through an open hash table; returns how many there are."""
+    """Assigns a slot number per distinct item by an open hash table; returns their number."""
     mask = len(table) - 1
     n = 0
     for c in range(item.shape[0]):
@@ -77,7 +77,7 @@ def _number(item, table, slot_of, slot_item):
 
 @njit(cache=True, nogil=True)
 def _snake(slot_of, steps, n):
-    """The slots in the order in which the channels take them, round by round."""
+    """The slots in the order in which the channels contribute them, round by round."""
     channels, width = slot_of.shape
     order = np.empty(n, np.int64)
     taken = np.zeros(n, np.bool_)

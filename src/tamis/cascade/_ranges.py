@@ -1,4 +1,4 @@
-"""Between which numbers an expression's parts lie, as far as that is known beforehand."""
+"""Interval arithmetic: value ranges of the parts of a fusion expression."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import exp, inf, isnan, log, log1p, sqrt
 
 Range = tuple[float, float]
-"""(least, greatest), either may be infinite."""
+"""(minimum, maximum); either may be infinite."""
 
 ANY: Range = (-inf, inf)
 PROBABILITY: Range = (0.0, 1.0)
@@ -44,7 +44,7 @@ def power(a: Range, b: Range) -> Range:
     """Raises ValueError where a negative number gets an exponent that is not whole."""
     whole = b[0] == b[1] and float(b[0]).is_integer()
     if a[1] < 0 and not whole and b[0] == b[1]:
-        raise ValueError(f"a negative number to the power of {b[0]:g} is no number")
+        raise ValueError(f"a negative number to the power of {b[0]:g} is undefined")
     if a[0] < 0:
         return ANY
     corners = [_power(x, y) for x in a for y in b]

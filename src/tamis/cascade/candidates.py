@@ -1,4 +1,4 @@
-"""The items under consideration: Q lists end to end in arrays, to which stages add columns."""
+"""Candidates: Q ragged lists of items as a structure of arrays, to which stages add columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Candidates:
 
     @property
     def query(self) -> Int64:
-        """(n,) the query number of each candidate."""
+        """(n,) query number of each candidate."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
     def with_columns(self, **columns: NDArray[np.generic]) -> Candidates:
@@ -44,7 +44,7 @@ class Candidates:
         return replace(self, predictions=dict(predictions))
 
     def take(self, index: NDArray[np.intp]) -> Candidates:
-        """The candidates at `index`, which must not lead back to an earlier query."""
+        """The candidates at `index` (m,), which must be in the order of the queries."""
         queries = len(self.indptr) - 1
         counts = [len(index)] if queries == 1 else np.bincount(self.query[index], minlength=queries)
         return Candidates(
@@ -55,7 +55,7 @@ class Candidates:
         )
 
     def matrix(self, k: int) -> Int32:
-        """(Q, k) each query's first k items, padded by -1."""
+        """(Q, k) the first k item rows of each query, padded by -1."""
         place = np.arange(len(self)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
         first = place < k
         out = np.full((len(self.indptr) - 1, k), -1, dtype=np.int32)
@@ -63,9 +63,12 @@ class Candidates:
         return out
 
     def best(self, column: str, keep: int) -> NDArray[np.intp]:
-        """Indices of each query's `keep` best by `column`, best first; ties by place, NaN last."""
+        """Indices of the `keep` best candidates of each query by `column`, best first.
+
+        Ties keep their order; NaN scores rank last.
+        """
         score = np.nan_to_num(self.columns[column].astype(np.float64), nan=-np.inf)
-        if len(self.indptr) == 2:  # one request: nothing to keep apart
+        if len(self.indptr) == 2:  # a single query needs no grouping
             return np.argsort(-score, kind="stable")[:keep]
         order = np.lexsort((-score, self.query))
         place = np.arange(len(order)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))

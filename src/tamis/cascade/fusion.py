@@ -1,4 +1,4 @@
-"""The fused value of a candidate: arithmetic over predictions, items' numbers and channels' scores.
+"""Fusion: an arithmetic expression over predictions, item columns and channel scores.
 
     click + 0.5 * like
     click * (1 + 2 * like|click)
@@ -8,8 +8,9 @@
     bid * click
     1 / (rank(like) + 60) + 0.5 / (rank(ease) + 60)
 
-Text is parsed by a grammar of its own (`expressions`), checked when the config is read, and becomes
-functions of whole columns; nothing is ever evaluated as Python. "" is the first task.
+The text is parsed by its own grammar (`_expressions`), checked when the configuration is read, and
+compiled to operations on whole columns; it is never evaluated as Python. The empty text means the
+first task.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ PLACE = "tamis.toml: [cascade] fusion"
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """What an expression is worked out on."""
+    """The inputs of an evaluation."""
 
     values: Values
     indptr: NDArray[np.int64]
-    """The candidates' query pointers: ranks are counted inside a request."""
+    """(Q + 1,) query pointers of the candidates: ranks are computed within a request."""
 
 
 _Step = Callable[[_Columns], Any]
@@ -55,12 +56,12 @@ _Step = Callable[[_Columns], Any]
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the expression, compiled: its vector operation and between what it lies."""
+    """A compiled part of the expression: its vector operation and its value range."""
 
     step: _Step
     range: Range
     varies: bool
-    """Whether it differs between candidates."""
+    """Whether its value differs between candidates."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +86,24 @@ FUNCTIONS = {
     "min": _Operation(np.minimum, ranges.least),
     "max": _Operation(np.maximum, ranges.greatest),
 }
-"""Beside them `rank(x)`, the place by x inside the request, and `default(column, number)`."""
+"""Further functions: `rank(x)`, the rank of x within the request, and `default(column, number)`."""
 _SPECIAL = {"rank": 1, "default": 2}
 
 
 class Fusion:
-    """A checked expression, ready to run.
+    """A checked expression, ready to evaluate.
 
     Args:
-        expression: the text; "" = the first prediction.
+        expression: the text; empty: the first prediction.
         names: the predictions that it may use.
-        place: where it stands, for messages.
-        columns: the items' numeric columns that it may use, and between what their values lie.
-        gaps: those of them that some items have no value of; they must stand in `default`.
-        ranges: between what predictions lie; a name that is not there is a probability.
-        channels: the recall channels whose scores it may use, in `rank` or `default`, for a channel
-            scores what it recalled alone.
+        place: its place in `tamis.toml`, for messages.
+        columns: the numeric item columns that it may use, with their value ranges.
+        gaps: the columns with missing values, which must be used inside `default`.
+        ranges: value ranges of predictions; other predictions are probabilities.
+        channels: the recall channels whose scores it may use inside `rank` or `default`, because a
+            channel scores only the items that it recalled.
 
-    Raises ConfigError naming the place, the column in the text, and the close name.
+    Raises ConfigError naming the place, the character position and the nearest name.
     """
 
     def __init__(
@@ -118,17 +119,17 @@ class Fusion:
     ) -> None:
         self.expression = expression.strip()
         self.names: set[str] = set()
-        """The predictions that it uses."""
+        """Names of the predictions that it uses."""
         self.columns: set[str] = set()
-        """The items' columns that it uses."""
+        """Names of the item columns that it uses."""
         self.channels: set[str] = set()
-        """The channels of whose scores it reads."""
+        """Names of the channels whose scores it uses."""
         self._predictions, self._columns = list(names), dict(columns or {})
         self._channels = [c for c in channels if c not in names and c not in self._columns]
         self._gaps, self._ranges = dict(gaps or {}), dict(ranges or {})
         self._place = f"{place} = {expression[:80]!r}"
         if not self.expression and not names:
-            raise ConfigError(f"{self._place}: there is no task to take; declare [tasks.NAME]")
+            raise ConfigError(f"{self._place}: there is no task to use; declare [tasks.NAME]")
         whole = self._checked()
         if not whole.varies:
             raise ConfigError(
@@ -140,11 +141,13 @@ class Fusion:
     def __call__(
         self, values: Values, indptr: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """The value (n,) of every candidate; what cannot be computed (log 0, 1/0) is not finite.
+        """The fused value (n,) of every candidate; not finite where it is undefined (log 0, 1 / 0).
 
-        values: the predictions, items' columns and channels' scores (NaN where a channel has not
-        recalled the candidate) that it uses, (n,) each. indptr: where each request's candidates
-        begin, for ranks; None = all are of one request.
+        Args:
+            values: the predictions, item columns and channel scores that it uses, (n,) each; NaN
+                where a channel has not recalled the candidate.
+            indptr: (Q + 1,) where the candidates of each request begin, for ranks; None: all
+                candidates are of one request.
         """
         n = len(next(iter(values.values()))) if values else 0
         whole = np.array([0, n], np.int64) if indptr is None else indptr
@@ -153,7 +156,7 @@ class Fusion:
             return np.ascontiguousarray(np.broadcast_to(value, (n,)), dtype=np.float32)
 
     def _checked(self) -> _Part:
-        """The expression compiled; its faults as ConfigErrors."""
+        """The compiled expression. Raises ConfigError for its faults."""
         try:
             tree = parse(self.expression) if self.expression else Name(1, self._predictions[0])
         except ExpressionError as error:
@@ -190,15 +193,15 @@ class Fusion:
         if name in self._channels:
             raise ExpressionError(
                 node.column,
-                f"the channel {name} scores what it recalled alone; write rank({name}), where the "
-                f"others stand last, or say what they count as: default({name}, 0)",
+                f"the channel {name} scores only the items that it recalled; write rank({name}), "
+                f"which ranks the others last, or give the others a value: default({name}, 0)",
             )
         if name not in self._columns:
             raise self._unknown(node, name)
         if name in self._gaps:
             raise ExpressionError(
                 node.column,
-                f"{self._gaps[name]}; say what they count as: default({name}, 1)",
+                f"{self._gaps[name]}; give them a value: default({name}, 1)",
             )
         self.columns.add(name)
         return _Part(_column(name), self._columns[name], True)
@@ -235,7 +238,9 @@ class Fusion:
 
     def _rank(self, node: Call, part: _Part) -> _Part:
         if not part.varies:
-            raise ExpressionError(node.column, "rank of a number that is the same for everything")
+            raise ExpressionError(
+                node.column, "rank of a number that is the same for all candidates"
+            )
         step = part.step
         return _Part(lambda on: ranks(step(on), on.indptr), ranges.RANK, True)
 
@@ -265,7 +270,7 @@ class Fusion:
         return _Part(filled, (min(low, value), max(high, value)), True)
 
     def _score(self, node: Node) -> _Part | None:
-        """A channel's score, NaN where it has not recalled a candidate."""
+        """Score of a channel; NaN where it has not recalled the candidate."""
         if not isinstance(node, Name) or node.name not in self._channels:
             return None
         self.channels.add(node.name)
@@ -287,7 +292,7 @@ class Fusion:
         return ExpressionError(node.column, text)
 
     def _help(self) -> str:
-        """What an expression is, for messages."""
+        """A short description of fusion expressions, for messages."""
         functions = ", ".join([*FUNCTIONS, *_SPECIAL])
         return (
             f"; an expression has numbers, names, + - * / **, brackets and {functions}, for "
@@ -300,9 +305,9 @@ class Fusion:
 
 
 def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
-    """(n,) the place of each score inside its request: 1 = highest, equals share their mean place.
+    """(n,) rank of each score within its request: 1 = highest; ties share their mean rank.
 
-    What is no number stands last.
+    NaN scores rank last.
     """
     n = int(indptr[-1])
     score = np.broadcast_to(np.asarray(score, np.float64), (n,))
@@ -310,7 +315,7 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
     out = np.empty(n, np.float64)
     if not n:
         return out
-    if len(indptr) == 2:  # one request: nothing to keep apart
+    if len(indptr) == 2:  # a single request needs no grouping
         order, begin = np.argsort(-score, kind="stable"), None
         new = _changes(score[order])
     else:
@@ -327,7 +332,7 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
 
 
 def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
-    """(n,) where a value differs from the one before it; the first does."""
+    """(n,) True where a value differs from the one before it, and for the first value."""
     return np.concatenate([[True], ordered[1:] != ordered[:-1]])
 
 

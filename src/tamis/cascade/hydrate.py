@@ -19,13 +19,12 @@ from tamis.schema import ConfigError, ProjectConfig
 
 @dataclass(frozen=True, eq=False)
 class Hydrate:
-    """Model inputs of candidates, from the features and statistics that training used."""
+    """Builds model inputs of candidates from the features and statistics that training used."""
 
     space: FeatureSpace
     statistics: Statistics
     raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
-    """Numbers of the items (N + 1), the last one of an unknown item, that tasks read as they are;
-    see `raw_numbers`."""
+    """Item columns (N + 1) that tasks read unscaled, last an unknown item; see `raw_numbers`."""
 
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows:
         rows = self.space.rows(
@@ -43,15 +42,15 @@ class Hydrate:
 
 
 def raw_numbers(config: ProjectConfig, items: Table) -> dict[str, NDArray[np.float32]]:
-    """The items' columns that tasks read as they are (durations): (N + 1) each, NaN last."""
+    """The items' columns that tasks read unscaled (durations): (N + 1) each, NaN last."""
     durations = {t.duration: t.name for t in tasks_of(config) if t.duration is not None}
     return {column: item_numbers(items, column, task) for column, task in durations.items()}
 
 
 def item_numbers(items: Table, column: str, task: str) -> NDArray[np.float32]:
-    """(N + 1) numbers of a column of the items' table, NaN where missing and of unknown items.
+    """(N + 1) numbers of an item column; NaN where missing, and last for unknown items.
 
-    Raises ConfigError where there is no such column of numbers.
+    Raises ConfigError where the column does not exist or holds no numbers.
     """
     if column not in items.frame.columns:
         raise ConfigError(

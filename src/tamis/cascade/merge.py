@@ -1,4 +1,4 @@
-"""Merge: the lists of several channels as one list per query, remembering who found what."""
+"""Merge: the lists of several channels become one list per query; each item keeps its finders."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def merge(
 ) -> Candidates:
     """One list of at most `limit` items per query, best first, each item once.
 
-    recalled: by channel name, all over the same Q queries; a channel that failed is absent.
-    quotas: every channel's largest share of a list, in the cascade's order; only a channel's first
+    recalled: by channel name, for the same Q queries; a channel that failed is absent.
+    quotas: largest number of items of each channel, in the cascade's order; only a channel's first
     `quota` items take part. weights: by channel, 1 where absent. fallback: channels that take part
-    only in queries where no other channel found anything. queries: Q, needed where every channel
-    may have failed.
+    only in queries where no other channel found an item. queries: Q, needed where all channels may
+    have failed.
 
-    snake: in every round each channel in turn takes its best items that nobody has taken yet,
-    ceil(weight) of them, until all are empty; a channel of weight 0 takes none.
-    score: by `Σ weight · normalised score`, ties by the order in which snake's first pass meets
-    them (channel by channel, best first). Normalised over the channel's items of the query:
+    snake: in every round each channel in turn contributes its best ceil(weight) items that are not
+    in the list yet, until all are empty; a channel of weight 0 contributes none.
+    score: by `Σ weight · normalised score`, ties in the order of a first snake pass
+    (channel by channel, best first). Normalised over the channel's items of the query:
     rank = 1 - (rank - 1) / n; minmax = (s - min) / (max - min), 1 where all are equal;
-    zscore = (s - min) / standard deviation, 0 where all are equal (z scores measured from the
-    channel's last item, so that not being found never beats being found).
+    zscore = (s - min) / standard deviation, 0 where all are equal (measured from the
+    channel's last item, so that a found item never scores below one not found).
 
     Columns: `rank:NAME` int32 (1 = best, 0 = not found by it), `score:NAME` float32 (NaN where not
     found) for every channel of `quotas`, failed ones too, and `recall` int32, the place from 1.
@@ -66,7 +66,7 @@ def merge(
 
 
 def _query_count(recalled: Mapping[str, Recalled], names: list[str], queries: int | None) -> int:
-    """The one Q of all the lists."""
+    """Number of queries, which must be the same in all lists."""
     for name in recalled:
         if name not in names:
             raise ConfigError(f"channel {name!r} has no quota; quotas are given for {names}")
@@ -74,20 +74,22 @@ def _query_count(recalled: Mapping[str, Recalled], names: list[str], queries: in
     if queries is not None:
         sizes["queries"] = queries
     if not sizes:
-        raise ConfigError("nothing to merge: no channel answered, and `queries` is not given")
+        raise ConfigError(
+            "nothing to merge: every channel failed; pass `queries`, their number, for empty lists"
+        )
     if len(set(sizes.values())) > 1:
         raise ConfigError(f"channels answered different numbers of queries: {sizes}")
     return next(iter(sizes.values()))
 
 
 def _silence_fallbacks(item: Int32, fallback: Bool) -> None:
-    """Empties the fallback channels' lists, in place, where another channel found something."""
+    """Empties the lists of fallback channels, in place, where another channel found an item."""
     answered = (item[:, ~fallback] >= 0).any(axis=(1, 2))
     item[np.ix_(answered, fallback)] = -1
 
 
 def _comparable(found: Bool, score: Float32, how: Normalise) -> NDArray[np.float64]:
-    """(Q, C, k) scores made comparable between channels; 0 where nothing was found."""
+    """(Q, C, k) scores made comparable between channels; 0 where no item was found."""
     n = np.maximum(found.sum(axis=2, keepdims=True), 1)
     value: NDArray[np.float64]
     if how == "rank":

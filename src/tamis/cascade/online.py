@@ -14,12 +14,12 @@ from tamis.data import Table
 
 @dataclass(frozen=True, eq=False)
 class Home:
-    """Where a serving version's channels find online state, and whose rows theirs are."""
+    """Where the channels of a serving version find online state, and whose row numbers they use."""
 
     folder: Path
-    """The project's; embedded stores lie in its `stores/`."""
+    """The project's folder; embedded stores are in its `stores/`."""
     project: str
-    """The project's name, which begins its keys on a shared server."""
+    """The project's name, the prefix of its keys on a shared server."""
     version: str
     users: Table
     """Row numbers of queries ↔ external ids."""
@@ -28,31 +28,31 @@ class Home:
 
 @runtime_checkable
 class UsesStore(Protocol):
-    """A channel that reads online state once it serves."""
+    """A channel that reads online state while it serves."""
 
     def bind(self, home: Home) -> None:
-        """Called once, after `load`, by the serving recommender. Opens no connection yet: a server
-        that is away degrades answers, it does not keep a version from being opened."""
+        """Called once, after `load`, by the serving recommender. It opens no connection: a server
+        that is down degrades answers but does not prevent a version from opening."""
         ...
 
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A channel that learns from answers as they are given."""
+    """A channel that stores what was ranked and shown."""
 
     def remember(self, queries: Queries, ranked: Candidates, slate: Candidates) -> None:
-        """After an answer: everything that was ranked, best first, and what of it is shown."""
+        """Called after an answer with all ranked candidates, best first, and the slate."""
         ...
 
 
 @runtime_checkable
 class Precomputed(Protocol):
-    """A channel that reads, once bound, what `tamis recall` wrote of another one."""
+    """A channel that reads the lists that `tamis recall` has computed with another channel."""
 
     inner: Channel
-    """The one that computes."""
+    """The channel that computes the lists."""
 
     @property
     def address(self) -> str:
-        """Of its store, as declared."""
+        """Address of its store, as declared."""
         ...

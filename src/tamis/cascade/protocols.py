@@ -1,4 +1,4 @@
-"""The words' grammar: what a channel, filter, scorer and re-ranker must be able to do."""
+"""Protocols that channels, filters, scorers and re-rankers implement."""
 
 from __future__ import annotations
 
@@ -20,46 +20,49 @@ from tamis.schema import Feature, StageConfig, TableConfig
 
 @dataclass(frozen=True, eq=False)
 class Valid:
-    """Questions at the data's end, and what their users went on to like."""
+    """Validation data: queries at the end of the data, and the items their users liked next."""
 
     queries: Queries
     targets: Ragged
-    """Per query the item rows that should be found; sorted per query."""
+    """Item rows that should be found, sorted per query."""
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What surrounds a fit and is not its hyper-parameters."""
+    """Everything a fit receives beside the data and its own options."""
 
     seed: int = 0
     device: str = "cpu"
     progress: bool = False
     former: Any = None
-    """The same component fitted on earlier data, to start from; None = from scratch."""
+    """The same component fitted on earlier data, for a warm start; None: from scratch."""
     teacher: Any = None
-    """The fitted ranker, which a pre-ranker may learn from; None = there is none."""
+    """The fitted ranker that a pre-ranker may learn from; None: there is none."""
     features: tuple[Feature, ...] = ()
-    """The project's declared features, for channels that read attributes; empty = guessed."""
+    """The project's declared features, for channels that read attributes; empty: guessed."""
     items: TableConfig | None = None
-    """[items]: which columns mean category, author, birth, place; None = none is declared."""
+    """[items]: roles of the items' columns (category, author, published …); None: none."""
     users: TableConfig | None = None
-    """[users] likewise."""
+    """[users]: roles of the users' columns; None: none."""
     valid: Valid | None = None
-    """What happened next, to stop a fit by; it is never trained on. None = the channel's own."""
+    """Validation data for early stopping, never trained on; None: the channel makes its own."""
 
 
 @runtime_checkable
 class Channel(Protocol):
-    """Recall. Its attribute `Config` is a pydantic model of its options, given to `__init__`."""
+    """A recall channel: a `Component` that finds items for queries."""
 
     name: str
 
     def fit(self, data: Dataset, context: FitContext) -> Self:
-        """Learns from `data` only (it is already cut at its moment)."""
+        """Learns from `data`, which ends at the time of the fit. Returns self."""
         ...
 
     def recall(self, queries: Queries, k: int) -> Recalled:
-        """Each query's best k items, none of `queries.exclude`, no duplicates; fewer are padded."""
+        """The best k items of each query, without duplicates and items of `queries.exclude`.
+
+        Shorter lists are padded.
+        """
         ...
 
     def save(self, directory: Path) -> None: ...
@@ -72,10 +75,10 @@ class Channel(Protocol):
 
 @runtime_checkable
 class Explains(Protocol):
-    """A channel that can name the past item that speaks most for a find."""
+    """A channel that can name the history item that contributed most to a recalled item."""
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """Row of the item in the one query's history; None where there is none."""
+        """Item row in the history of the single query that explains `item`; None: no such item."""
         ...
 
 
@@ -84,31 +87,34 @@ class Embeds(Protocol):
     """A channel whose score is the inner product of a user's and an item's vector."""
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, d); zero where nothing is known of the user."""
+        """(Q, d) user vectors; zero where nothing is known of the user."""
         ...
 
     def item_vectors(self) -> Float32:
-        """(items, d)."""
+        """(items, d) item vectors."""
         ...
 
 
 @runtime_checkable
 class Filter(Protocol):
-    """Removes what may not be shown."""
+    """A filter: removes items that may not be shown."""
 
     reason: str
-    """One or two words for the trace: "seen", "out of stock"."""
+    """The reason that the trace gives: "seen", "out of stock"."""
 
     def fit(self, data: Dataset, context: FitContext) -> Self:
-        """Reads what it needs of `data`: an attribute of the items, the behaviours' codes."""
+        """Reads what it needs from `data`: item attributes, codes of behaviours. Returns self."""
         ...
 
     def excluded(self, queries: Queries) -> Ragged | None:
-        """Item rows known before recall to be refused, sorted per query; None if not enumerable."""
+        """Item rows that will be removed, sorted per query; None where they cannot be listed.
+
+        Channels then do not spend their quota on them.
+        """
         ...
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
-        """(n,) which candidates stay."""
+        """(n,) True where the candidate stays."""
         ...
 
     def save(self, directory: Path) -> None: ...
@@ -119,10 +125,10 @@ class Filter(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Pre-rank and rank: one number per task for every candidate."""
+    """A pre-ranker or ranker: one prediction per task for every candidate."""
 
     def score_rows(self, rows: Rows) -> Mapping[str, Float32]:
-        """(n,) per task, in the rows' order; `rows` are the inputs that training saw."""
+        """Predictions (n,) per task, in the order of `rows`, the same inputs as in training."""
         ...
 
     def save(self, directory: Path) -> None: ...
@@ -133,17 +139,19 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders; the first n places of each query are its slate."""
+    """A re-rank rule: reorders the ranked list; the first n places of a query are its slate."""
 
     def fit(self, data: Dataset, context: FitContext) -> Self:
-        """Reads what it needs of `data`: categories, vectors."""
+        """Reads what it needs from `data`: categories, vectors. Returns self."""
         ...
 
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
     ) -> tuple[NDArray[np.intp], Float32]:
-        """A permutation within each query of the candidates, which come best first by `value`, and
-        a note for the trace (n,), in the order of the given candidates."""
+        """A permutation (n,) within each query, and a note for the trace (n,).
+
+        Candidates are given best first by `value`; the notes are in that order.
+        """
         ...
 
     def save(self, directory: Path) -> None: ...

@@ -1,4 +1,4 @@
-"""Who asks, when, with which past: a batch of queries; a request is a batch of one."""
+"""A batch of queries: users, times, histories, exclusions. A request is a batch of one."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What Q requests say of their own moment, beyond who asks and when."""
+    """Context of Q requests: place, city and declared interests."""
 
     latitude: Float64
-    """(Q,) degrees in [-90, 90]; NaN where the request names no place."""
+    """(Q,) degrees in [-90, 90]; NaN where the request gives no place."""
     longitude: Float64
-    """(Q,) degrees in [-180, 180]; NaN likewise."""
+    """(Q,) degrees in [-180, 180]; NaN where the request gives no place."""
     city: tuple[str | None, ...]
-    """(Q,) the request's city, in the words of the items' city column."""
+    """(Q,) the request's city, as the items' city column spells it."""
     interests: tuple[tuple[str, ...], ...]
-    """(Q,) declared interests: categories (or other words) that a questionnaire asked for."""
+    """(Q,) declared interests: categories or keywords of the items."""
 
     def take(self, index: Sequence[int]) -> Context:
-        """The requests at `index`."""
+        """Context of the requests at `index`."""
         rows = list(index)
         return Context(
             self.latitude[rows],
@@ -49,23 +49,23 @@ class Context:
 
     @classmethod
     def unknown(cls, n: int) -> Context:
-        """Of n requests that say nothing."""
+        """Context of n requests that give none."""
         return cls(np.full(n, np.nan), np.full(n, np.nan), (None,) * n, ((),) * n)
 
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Q questions."""
+    """Q queries."""
 
     user: Int32
     """(Q,) user rows; -1 = not in the users' table."""
     time: Int64
-    """(Q,) ms; nothing that arrived at or after it may be used."""
+    """(Q,) ms; only events that had arrived before it may be used."""
     history: History
     exclude: Ragged
-    """Item rows that no channel may return (seen, the request's own list); sorted per query."""
+    """Item rows that no channel may return (seen items, the request's list); sorted per query."""
     context: Context | None = None
-    """Place and declared interests; None = no request says anything."""
+    """Place, city and declared interests; None where no request gives any."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -90,13 +90,13 @@ class Queries:
         )
 
     def excluding(self, exclude: Ragged) -> Queries:
-        """The same queries with another list of rows that may not be returned."""
+        """The same queries with other exclusion lists."""
         return replace(self, exclude=exclude)
 
 
 @dataclass(frozen=True, eq=False)
 class Recalled:
-    """What one channel found."""
+    """The lists that one channel returned."""
 
     item: Int32
     """(Q, k) item rows, best first, padded at the end by -1; no duplicates in a row."""

@@ -1,4 +1,4 @@
-"""A batch of queries out of a log: everybody at its end, or the users of a protocol."""
+"""Builds batches of queries from a log: at its end, or for the users of a protocol."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from tamis.splitting import Holdout
 
 
 def at_end(data: Dataset, users: Int32, exclude_seen: bool = True) -> Queries:
-    """Queries of `users` (rows, -1 allowed) at `data.end`, with all their past in the history."""
-    return asked_of(data, users, np.full(len(users), data.end, np.int64), exclude_seen)
+    """Queries of `users` (rows, -1 for unknown) at `data.end`, with their whole history."""
+    return user_queries(data, users, np.full(len(users), data.end, np.int64), exclude_seen)
 
 
 def holdout_queries(
     holdout: Holdout, exclude_seen: bool = True, rows: Int64 | slice | None = None
 ) -> Queries:
-    """The questions of a protocol: every user of it with all that is known of him then.
+    """The queries of an evaluation protocol, each with the history that is known at its time.
 
-    exclude_seen: seen items may not be recalled (they are masked). rows: numbers of the questions
-    wanted, for work in batches; None = all.
+    Args:
+        exclude_seen: whether seen items are masked, that is, may not be recalled.
+        rows: numbers of the wanted queries, for work in batches; None: all.
     """
     which = slice(None) if rows is None else rows
-    return asked_of(holdout.known, holdout.users[which], holdout.time[which], exclude_seen)
+    return user_queries(holdout.known, holdout.users[which], holdout.time[which], exclude_seen)
 
 
 def valid_of(holdout: Holdout, exclude_seen: bool = True) -> Valid:
-    """A protocol as what a fit stops by: `FitContext(valid=valid_of(carve(data)))`."""
+    """A protocol as validation data of a fit: `FitContext(valid=valid_of(carve(data)))`."""
     return Valid(holdout_queries(holdout, exclude_seen), holdout.targets)
 
 
-def asked_of(data: Dataset, users: Int32, time: Int64, exclude_seen: bool = True) -> Queries:
-    """Queries of `users` at `time` (ms), each with all of the user's events in `data` behind it.
+def user_queries(data: Dataset, users: Int32, time: Int64, exclude_seen: bool = True) -> Queries:
+    """Queries of `users` (Q,) at `time` (Q,) in ms, with all events of the user in `data`.
 
-    The caller answers for the time: `data` holds nothing of the user that is later.
+    The caller makes sure that `data` holds no later event of the user.
     """
     events, n_users = data.events, len(data.users)
     counts = np.bincount(events.user, minlength=n_users)
@@ -66,5 +67,5 @@ def queries_at(
     time: NDArray[np.int64],
     exclude: Ragged | None = None,
 ) -> Queries:
-    """Queries with each user's history as of its time."""
+    """Queries of `user` (Q,) at `time` (Q,) in ms, each with the history as of its time."""
     return Queries(user, time, histories.at(user, time), exclude or Ragged.empty(len(user)))

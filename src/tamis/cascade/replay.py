@@ -1,9 +1,9 @@
-"""Ranking rows: what the ranker would have seen at past moments, and what users then did.
+"""Training rows of the ranker: replayed queries, or impressions, with labels.
 
-A log without impressions says what people liked, not what they passed over. So past moments are
-replayed: channels that were fitted on events before a cut recall candidates for queries asked at
-the cut, and what the user did between the cut and the window's end labels them. A log with
-impressions needs no replay: its impressions are the rows, each at its own time.
+A log without impressions says what users liked, not what they saw and ignored. Past times are
+therefore replayed: channels fitted on events before a cut recall candidates for queries at the
+cut, and the events between the cut and the end of the window label them. A log with impressions
+needs no replay: its impressions are the rows, each at its own time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tamis.runtime import Float32
 from tamis.schema import ProjectConfig, TrainingError
 
 REPLAY_USERS = 20_000
-"""Most users asked per window: enough rows to train on, whatever the size of the log."""
+"""Largest number of users replayed per window; bounds the training rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,10 @@ class Replay:
     queries: Queries
     candidates: Candidates
     labels: Float32
-    """(n, tasks): 1 where one of the task's behaviours followed, else 0; a number where the task
-    reads one; NaN where a condition does not hold or there is no number."""
+    """(n, tasks) 1 where one of the task's behaviours followed, else 0; a number for tasks that
+    predict one; NaN where the task's condition does not hold or the number is missing."""
     left_out: int = 0
-    """Users (of a replay) or impressions of the window beyond what one window may bring."""
+    """Number of users (of a replay) or impressions left out, beyond the limit of one window."""
 
 
 def replay_window(
@@ -50,10 +50,10 @@ def replay_window(
     window: tuple[int, int],
     seed: int,
 ) -> Replay:
-    """Asks `retrieval` (fitted before window[0]) at window[0] for the users who then came back.
+    """Replays one query per user at window[0] with `retrieval`, which was fitted before it.
 
-    Users: with a history before the window and an event in it; at most REPLAY_USERS of them, drawn
-    by `seed`.
+    Users have a history before the window and an event in it; at most REPLAY_USERS of them, drawn
+    by `seed`. Raises TrainingError where there is no such user.
     """
     begin, end = window
     events = data.events
@@ -115,7 +115,7 @@ def impression_window(
             f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
             "the ranker has nothing to learn from; see [split] in tamis.toml"
         )
-    # A request shows several items at one time: one query, one history for all of them.
+    # The items of one request share its time, so they share one query and one history.
     order = np.lexsort((events.request[inside], events.time[inside], events.user[inside]))
     rows = inside[order]
     keys = np.stack([events.user[rows], events.time[rows], events.request[rows]])
@@ -129,7 +129,7 @@ def impression_window(
 
 
 def join(replays: Sequence[Replay]) -> Replay:
-    """Several windows' rows as one."""
+    """The rows of several windows, joined."""
     return Replay(
         _join_queries([r.queries for r in replays]),
         _join_candidates([r.candidates for r in replays]),
@@ -140,7 +140,7 @@ def join(replays: Sequence[Replay]) -> Replay:
 def _followed(
     data: Dataset, where: NDArray[np.bool_], queries: Queries, candidates: Candidates
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(row, event) pairs: candidates on which their query's user had one of the events `where`."""
+    """(row, event) pairs: candidates on which their user had one of the events `where`."""
     number = np.full(len(data.users) + 1, -1, dtype=np.int64)
     number[queries.user] = np.arange(len(queries))
     event = np.flatnonzero(where)

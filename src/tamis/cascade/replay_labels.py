@@ -1,4 +1,4 @@
-"""Labels from a log: which events answer which row, and what each task makes of them."""
+"""Labels of training rows: which events belong to which row, and each task's label of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from tamis.schema import TaskConfig, chain, class_values, condition_of
 def task_labels(
     tasks: Sequence[TaskConfig], data: Dataset, item: NDArray[np.int32], row: Index, event: Index
 ) -> Float32:
-    """(n, T) labels of n rows of items `item`, where event `event[k]` answers row `row[k]`.
+    """(n, T) labels of n rows of items `item` (n,); event `event[k]` belongs to row `row[k]`.
 
-    A row has NaN where a conditional task's condition does not hold (the condition's own condition
-    too), and where a label is a number and there is none. Pairs may come in any order.
+    A label is NaN where the condition of a conditional task (or a condition of that condition)
+    does not hold, and where the task predicts a number and none is given. Pairs may be in any
+    order.
     """
-    order = np.argsort(event, kind="stable")  # events are in order of time: the last one wins
-    answers = _Answers(data, item, row[order], event[order])
+    order = np.argsort(event, kind="stable")  # events are in order of time: the last one counts
+    answers = _RowEvents(data, item, row[order], event[order])
     return np.stack([answers.label(task, tasks) for task in tasks], axis=1)
 
 
-class _Answers:
-    """The events that answer rows, in order of time."""
+class _RowEvents:
+    """The events that belong to rows, in order of time."""
 
     def __init__(self, data: Dataset, item: NDArray[np.int32], row: Index, event: Index) -> None:
         self.data, self.item, self.row = data, item, row
@@ -44,8 +45,8 @@ class _Answers:
         return label
 
     def _holds(self, task: TaskConfig, tasks: Sequence[TaskConfig]) -> Bool:
-        """(n,) whether all conditions on the way to the task hold."""
-        chain(task, tasks)  # raises where they run in a circle
+        """(n,) True where all conditions of the task hold."""
+        chain(task, tasks)  # raises where conditions form a circle
         holds = np.ones(len(self.item), np.bool_)
         link: TaskConfig | None = task
         while link is not None and link.given is not None:
@@ -55,7 +56,7 @@ class _Answers:
         return holds
 
     def _free(self, task: TaskConfig) -> Float32:
-        """(n,) the label as if there were no condition."""
+        """(n,) the label without regard to conditions."""
         if task.kind == "binary":
             return self._happened(task.behaviour).astype(np.float32)
         if task.value == "behaviour":
@@ -81,7 +82,7 @@ class _Answers:
     def _last_value(self, task: TaskConfig) -> Float32:
         where = self._of(task.behaviour) & ~np.isnan(self.value)
         label = np.full(len(self.item), np.nan, np.float32)
-        label[self.row[where]] = self.value[where]  # of repeated rows the last one stays
+        label[self.row[where]] = self.value[where]  # of repeated rows, the last value is kept
         return label
 
     def _last_behaviour(self, task: TaskConfig) -> Float32:
@@ -94,7 +95,7 @@ class _Answers:
         return label
 
     def _watched(self, task: TaskConfig) -> Float32:
-        """Sum of the values in the log's unit, or that sum as a share of the duration."""
+        """Sum of the values in the log's unit, or that sum as a fraction of the duration."""
         where = self._of(task.behaviour) & ~np.isnan(self.value)
         n = len(self.item)
         total = np.bincount(self.row[where], self.value[where].astype(np.float64), minlength=n)
@@ -106,7 +107,7 @@ class _Answers:
 
 
 def _classes(task: TaskConfig, value: Float32) -> Float32:
-    """Class numbers of values; NaN for a value that is no class."""
+    """Class numbers of values; NaN for a value that is not a class."""
     values = np.asarray(class_values(task), dtype=np.float32)
     at = np.minimum(np.searchsorted(values, np.nan_to_num(value)), len(values) - 1)
     return np.where(values[at] == value, at, np.nan).astype(np.float32)
@@ -136,7 +137,7 @@ def answers(data: Dataset, rows: Index, behaviours: Sequence[str]) -> tuple[Inde
 
 
 def needed(tasks: Sequence[TaskConfig]) -> list[str]:
-    """The behaviours that labels are made of, conditions included."""
+    """The behaviours that the labels of `tasks` need, including those of their conditions."""
     names = [name for task in tasks for name in task.behaviour]
     for task in tasks:
         if task.given is not None and condition_of(task, tasks) is None:

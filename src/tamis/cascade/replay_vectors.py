@@ -1,4 +1,4 @@
-"""Training rows of a pre-ranker that reads a recall channel's vectors, as of each row's time."""
+"""Adds vectors of a recall channel, as of each row's time, to the training rows of a pre-ranker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.features import Rows
 from tamis.splitting import Window
 
 ChannelAt = Callable[[int], Embeds]
-"""The channel fitted on what was known at a moment, ms."""
+"""Gives the channel fitted on the events before a time in ms."""
 
 
 def with_vectors(
@@ -23,11 +23,10 @@ def with_vectors(
     channel_at: ChannelAt,
     cut: int,
 ) -> Rows:
-    """The rows of those windows, joined in order, with two blocks of vectors.
+    """The rows of the windows, joined in order, with two blocks of vectors.
 
-    A window's vectors are of the channel fitted before it, turned into the axes of the channel
-    fitted at `cut`, which is the one that answers: what is learnt of one holds for the other, and
-    no vector has seen a label.
+    The vectors of a window are those of the channel fitted before it, so they have seen no label;
+    they are rotated to the axes of the channel fitted at `cut`, which is the one that serves.
     """
     wanted = channel_at(cut).item_vectors()
     users: list[np.ndarray] = []

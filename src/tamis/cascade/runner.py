@@ -1,4 +1,4 @@
-"""Runs a request through the stages and checks their laws; keeps what the trace needs."""
+"""Runs queries through the stages, checks the result of each stage, keeps what the trace needs."""
 
 from __future__ import annotations
 
@@ -24,60 +24,63 @@ log = logging.getLogger("tamis.cascade")
 
 
 class Hydrator(Protocol):
-    """Turns candidates into model inputs: the same code for replays and for requests."""
+    """Turns candidates into model inputs; the same code for replays and requests."""
 
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows: ...
 
 
 Fuse = Callable[[Candidates, Mapping[str, Float32]], Float32]
-"""(candidates, their predictions) → the value that orders them."""
+"""(candidates, their predictions) → the value (n,) that orders them."""
 
 
 class Widen(Protocol):
-    """Rows with inputs more: the vectors of a channel."""
+    """Adds inputs to rows: the vectors of a channel."""
 
     def __call__(self, queries: Queries, candidates: Candidates, rows: Rows) -> Rows: ...
 
 
 @dataclass(eq=False)
 class Outcome:
-    """One batch of queries on its way through the cascade: the candidates after every stage."""
+    """The result of a batch of queries: the candidates after every stage."""
 
     queries: Queries
     recalled: Candidates
     """After the merge."""
     removed: dict[str, Bool]
-    """Per filter: (n,) which of `recalled` it removed."""
+    """For each filter: (n,) True where it removed the candidate of `recalled`."""
     kept: Candidates
-    """After the filters; the column `prerank` is there if there is such a stage."""
+    """After the filters; with the column `prerank` where the cascade has a pre-ranker."""
     preranked: Candidates
     ranked: Candidates
-    """Best first by `value`; the tasks' predictions as columns."""
+    """Best first by `value`, with the predictions of the tasks."""
     slate: Candidates
     degraded: list[str] = field(default_factory=list[str])
-    """What failed and was left out, for the trace, the log and the metrics."""
+    """What failed and was left out."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(eq=False)
 class Retrieval:
-    """Recall, merge and filters: from a query to the candidates that may be shown."""
+    """Recall, merge and filters: from queries to the candidates that may be shown."""
 
     config: CascadeConfig
     channels: Mapping[str, Channel]
     filters: Mapping[str, Filter]
 
     def candidates(self, queries: Queries) -> tuple[Queries, Candidates]:
-        """For replays: the queries with their exclusions, and what is left after the filters.
+        """For replays: the queries with their exclusions, and the candidates after the filters.
 
-        A failing channel raises: a model must not be trained on a degraded recall.
+        A failing channel raises, because a model must not be trained on degraded recall.
         """
         queries = self.with_exclusions(queries)
         recalled = self.recall(queries, None, StageTimer())
         return queries, self.filter(queries, recalled)[1]
 
     def recall(self, queries: Queries, degraded: list[str] | None, clock: StageTimer) -> Candidates:
-        """Every channel's quota, merged. A failing channel is noted in `degraded`, or raises."""
+        """The merged lists of all channels.
+
+        The error of a failing channel is added to `degraded`; it is raised where that is None.
+        """
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
             try:
@@ -88,14 +91,14 @@ class Retrieval:
                 log.exception("recall channel %s failed", name)
                 degraded.append(f"recall:{name}: {type(error).__name__}: {error}")
             clock.lap(f"recall:{name}")
-        if not found:  # every channel failed: the answer is empty, and `degraded` says why
+        if not found:  # every channel failed: `degraded` says why the answer is empty
             return Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
         merged = self.merge(found)
         clock.lap("merge")
         return merged
 
     def merge(self, found: Mapping[str, Recalled]) -> Candidates:
-        """The lists of some or all channels as one, by their quotas and weights."""
+        """Merges the lists of some or all channels by their quotas and weights."""
         channels = self.config.channels
         return merge(
             found,
@@ -108,19 +111,21 @@ class Retrieval:
         )
 
     def filter(self, queries: Queries, recalled: Candidates) -> tuple[dict[str, Bool], Candidates]:
-        """What each filter removed, and what all of them keep."""
+        """{filter: (n,) True where it removed the candidate}, and the candidates that all keep."""
         removed: dict[str, Bool] = {}
         keep = np.ones(len(recalled), dtype=bool)
         for name, rule in self.filters.items():
             stays = rule.keep(queries, recalled)
             if stays.shape != keep.shape:
-                raise StageError(f"filter {name} judged {stays.shape} of {keep.shape} candidates")
+                raise StageError(
+                    f"filter {name} returned mask {stays.shape} for {keep.shape} candidates"
+                )
             removed[name] = keep & ~stays
             keep &= stays
         return removed, recalled if keep.all() else recalled.take(np.flatnonzero(keep))
 
     def with_exclusions(self, queries: Queries) -> Queries:
-        """Adds what the filters can name beforehand, so that quotas are spent on other items."""
+        """Adds the items that filters can list in advance, so that quotas are spent on others."""
         lists = [queries.exclude]
         for rule in self.filters.values():
             excluded = rule.excluded(queries)
@@ -140,7 +145,7 @@ class Cascade:
     fusion: Fuse
     rerank: Mapping[str, Reranker]
     widen: Widen | None = None
-    """What puts a recall channel's vectors beside the rows of a pre-ranker that reads them."""
+    """Adds the vectors of a recall channel for a pre-ranker that reads them."""
 
     @property
     def config(self) -> CascadeConfig:
@@ -167,7 +172,7 @@ class Cascade:
         )
 
     def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:
-        """(n,) the ranker's fused value of any candidates, such as those that pre-rank cut."""
+        """(n,) the ranker's fused value of any candidates, such as those that pre-rank removed."""
         rows = self.hydrate(queries, candidates)
         return self._valued("rank", self.rank, queries, candidates, rows, [])[1]
 
@@ -198,7 +203,7 @@ class Cascade:
         rows: Rows,
         degraded: list[str],
     ) -> tuple[dict[str, Float32], Float32]:
-        """A scorer's predictions and their fused value: both stages order by the same goal."""
+        """A scorer's predictions and their fused value; pre-rank and rank share one fusion."""
         scores = {
             task: _checked(f"{stage} task {task}", score, len(candidates))
             for task, score in scorer.score_rows(rows).items()
@@ -208,7 +213,7 @@ class Cascade:
             degraded.extend(f"{stage}: {note}" for note in scorer.degraded)
         broken = int((~np.isfinite(value)).sum())
         if broken:
-            degraded.append(f"{stage}: {broken} candidates without a finite score were put last")
+            degraded.append(f"{stage}: {broken} candidates have no finite score and rank last")
             value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
         return scores, self._strangers(queries, candidates, value)
 
@@ -228,20 +233,21 @@ class Cascade:
         for name, rule in self.rerank.items():
             order, note = rule.arrange(queries, slate, n)
             if not np.array_equal(np.sort(order), np.arange(len(slate))):
-                raise StageError(f"re-rank rule {name} did not return a permutation")
+                raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
             slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
         place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
         return slate.take(np.flatnonzero(place < n))
 
 
 class StageTimer:
-    """Seconds per named lap."""
+    """Measures the seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = perf_counter()
 
     def lap(self, name: str) -> None:
+        """Adds the time since the last call to stage `name`."""
         now = perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now

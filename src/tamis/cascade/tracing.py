@@ -1,4 +1,4 @@
-"""Why an item is where it is: read off the columns that stages left; free when not asked for."""
+"""Explains the place of an item from the columns that the stages left; costs nothing otherwise."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from tamis.cascade.protocols import Explains
 from tamis.cascade.runner import Cascade, Outcome
 
 DEPTH = 5_000
-"""How far down a channel's list a why-not question looks for the item."""
+"""Depth to which a why-not question searches a channel's list."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """One channel's part in an item's being recalled."""
+    """A channel that found the item."""
 
     channel: str
     rank: int
     """1 = the channel's best."""
     score: float
     because: int | None = None
-    """Row of the item in the user's history that speaks most for it, where the channel can say."""
+    """Item row in the user's history that contributed most, where the channel can name one."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One item's way through the cascade for one query."""
+    """What each stage did with one item for one query."""
 
     item: int
     place: int | None
-    """1-based place in the slate; None = not in it."""
+    """Place in the slate from 1; None: not in it."""
     lost: str | None
-    """Where the cascade lost it: one of evaluate's stages; None = shown."""
+    """Stage that removed it, as in the stage-loss report; None: it is shown."""
     detail: str
-    """The same in words."""
+    """The same as a sentence."""
     found: tuple[Found, ...] = ()
     prerank: float | None = None
     prerank_place: int | None = None
     predictions: dict[str, float] = field(default_factory=dict[str, float])
     """Each task's prediction."""
     value: float | None = None
-    """What fusion made of the predictions."""
+    """The fused value of the predictions."""
     value_place: int | None = None
-    """Its place by that value, before re-rank."""
+    """Place by that value from 1, before re-rank."""
     rerank: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
-    """The way of item row `item` in an outcome of one query."""
+    """The trace of item row `item` in the outcome of one query."""
     place = _place(outcome.slate, item)
     lost, detail = _lost(cascade, outcome, item, place)
     known: dict[str, Any] = {"item": item, "place": place, "lost": lost, "detail": detail}
@@ -99,7 +99,7 @@ def _lost(
         if excluded is not None and item in excluded[0]:
             return "filtered", f"filter {name}: {rule.reason}"
     if item in outcome.queries.exclude[0]:
-        return "filtered", "the request's own exclusion list"
+        return "filtered", "the request's exclusion list"
     at = _at(outcome.recalled, item)
     if at is None:
         return "not_recalled", _not_recalled(cascade, outcome, item)
@@ -110,11 +110,14 @@ def _lost(
     if _at(outcome.preranked, item) is None:
         place = _place_by(outcome.kept, "prerank", kept)
         keep = cascade.config.prerank_keep
-        return "prerank_cut", f"pre-rank put it at {place}; it lets {keep} through"
+        return "prerank_cut", f"pre-rank placed it {place}; the first {keep} are kept"
     by_value = _at(outcome.ranked, item)
-    assert by_value is not None  # rank neither adds nor drops: what pre-rank kept is ranked
+    assert by_value is not None  # rank neither adds nor removes candidates
     if by_value + 1 > len(outcome.slate):
-        return "rank_cut", f"ranked {by_value + 1} by value; the slate has {len(outcome.slate)}"
+        return (
+            "rank_cut",
+            f"ranked {by_value + 1} by value; the slate has {len(outcome.slate)} places",
+        )
     return "rerank_displaced", f"ranked {by_value + 1} by value, displaced by a re-rank rule"
 
 
@@ -126,9 +129,9 @@ def _not_recalled(cascade: Cascade, outcome: Outcome, item: int) -> str:
         if not len(where):
             notes.append(f"{name}: not found")
         elif where[0] >= quota:
-            notes.append(f"{name}: at {where[0] + 1}, it brings {quota}")
+            notes.append(f"{name}: at rank {where[0] + 1}, its quota is {quota}")
         else:
-            notes.append(f"{name}: at {where[0] + 1}, cut by the merge's limit")
+            notes.append(f"{name}: at rank {where[0] + 1}, removed by the limit of the merge")
     return "not recalled (" + "; ".join(notes) + ")"
 
 
@@ -143,7 +146,7 @@ def _place(slate: Candidates, item: int) -> int | None:
 
 
 def _place_by(candidates: Candidates, column: str, at: int | None) -> int | None:
-    """1-based place by a column, higher first."""
+    """Place by a column from 1, highest value first."""
     if at is None or column not in candidates.columns:
         return None
     return int(np.flatnonzero(candidates.best(column, len(candidates)) == at)[0]) + 1

@@ -1,4 +1,4 @@
-"""The value by which candidates are ordered: fusion, with the numbers that it reads."""
+"""The value that orders candidates: a compiled fusion with the item columns that it reads."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ from tamis.runtime import Float64
 from tamis.schema import ProjectConfig, TaskConfig, prediction_names
 
 DEFAULT_TASK = "positive"
-"""What is predicted where no task is declared: any positive behaviour."""
+"""Name of the task where none is declared: any positive behaviour."""
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A compiled fusion beside the items' columns that it reads."""
+    """A compiled fusion with the item columns that it reads."""
 
     fusion: Fusion
     columns: Mapping[str, Float64]
-    """(N,) per item row."""
+    """(N,) each, by item row."""
 
     def __call__(
         self, candidates: Candidates, predictions: Mapping[str, NDArray[np.float32]]
     ) -> NDArray[np.float32]:
-        """(n,) of the candidates, their order untouched; see `Fusion`."""
+        """(n,) the fused value of the candidates, in their order; see `Fusion`."""
         fields = {name: column[candidates.item] for name, column in self.columns.items()}
         scores = {name: self._scores(candidates, name) for name in self.fusion.channels}
         return self.fusion({**predictions, **fields, **scores}, candidates.indptr)
 
     def _scores(self, candidates: Candidates, channel: str) -> NDArray[Any]:
-        """(n,) the channel's; NaN for what it has not recalled, all where it failed."""
+        """(n,) scores of a channel; NaN where it has not recalled the item, or failed."""
         missing = np.full(len(candidates), np.nan, np.float32)
         return candidates.columns.get(f"score:{channel}", missing)
 
 
 def value_of(config: ProjectConfig, items: Table | None = None) -> Value:
-    """The fusion of `tamis.toml`, checked against tasks, items' columns and channels.
+    """The fusion of `tamis.toml`, checked against tasks, item columns and channels.
 
-    items: None where they are not at hand; the expression may then name none of their columns.
-    Raises ConfigError with the place, the column and the cure.
+    Args:
+        items: the items' table; None: the expression may not name item columns.
+
+    Raises ConfigError naming the place, the column and how to fix it.
     """
     known = {} if items is None else numeric_columns(items)
     between = {name: _range(column) for name, column in known.items()}
@@ -66,7 +68,7 @@ def value_of(config: ProjectConfig, items: Table | None = None) -> Value:
 
 
 def numeric_columns(items: Table) -> dict[str, Float64]:
-    """The items' columns of numbers: (N,) per item row, NaN where it has none."""
+    """The numeric columns of the items: (N,) each, NaN where missing."""
     found: dict[str, Float64] = {}
     for column in items.frame:
         if column.dtype.is_numeric() or column.dtype == pl.Boolean:
@@ -81,13 +83,13 @@ def _range(column: Float64) -> Range:
 
 
 def _gap(name: str, column: Float64) -> str:
-    """In words how many items have no value; "" where all have one."""
+    """A sentence with the number of items without a value; empty where all have one."""
     missing = int((~np.isfinite(column)).sum())
     return f"{missing:,} of {len(column):,} items have no {name}" if missing else ""
 
 
 def _ranges(tasks: list[TaskConfig]) -> dict[str, Range]:
-    """Between what the predictions lie that are no probabilities."""
+    """Value ranges of the predictions that are not probabilities."""
     out: dict[str, Range] = {}
     for task in tasks:
         if task.kind == "regression":
@@ -102,11 +104,11 @@ def _ranges(tasks: list[TaskConfig]) -> dict[str, Range]:
 
 
 def tasks_of(config: ProjectConfig) -> tuple[TaskConfig, ...]:
-    """What the ranker predicts; one task of all positive behaviours where none is declared."""
+    """The tasks of the ranker; one task of all positive behaviours where none is declared."""
     positive = tuple(name for name, b in config.behaviours.items() if b.positive)
     return tuple(config.tasks.values()) or (TaskConfig(name=DEFAULT_TASK, behaviour=positive),)
 
 
 def task_names(config: ProjectConfig) -> Sequence[str]:
-    """The names of `tasks_of`."""
+    """Names of the tasks of `tasks_of`."""
     return [task.name for task in tasks_of(config)]

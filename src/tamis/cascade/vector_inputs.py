@@ -1,4 +1,4 @@
-"""A recall channel's vectors as inputs of a scorer: what recall stores, pre-rank may read."""
+"""Vectors of a recall channel as inputs of a pre-ranker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tamis.schema import ConfigError, Side
 
 @dataclass(eq=False)
 class Vectors:
-    """Puts the vectors of one channel beside a request's rows."""
+    """Adds the vectors of one channel to the rows of a batch of queries."""
 
     name: str
     channel: Embeds
@@ -31,7 +31,7 @@ class Vectors:
 
 
 def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> Vectors | None:
-    """What a scorer reads that has `vectors_of`, the name of a channel; None where it has not.
+    """The vectors that a scorer reads: those of the channel that its `vectors_of` names, or None.
 
     Raises ConfigError where there is no such channel, or it has no vectors.
     """
@@ -49,7 +49,7 @@ def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> Vectors | None:
 
 
 def user_column(name: str) -> str:
-    """Name of the numbers that hold the user's vector of a channel."""
+    """Name of the columns that hold the user's vector of a channel."""
     return f"user vector:{name}"
 
 
@@ -58,13 +58,13 @@ def item_column(name: str) -> str:
 
 
 def block_of(vectors: Float32, pointer: NDArray[np.integer]) -> Block:
-    """Vectors (N, d) as inputs of the rows that point at them."""
+    """Vectors (N, d) as a block of inputs; `pointer` (n,) gives the vector of each row."""
     none = np.empty((len(vectors), 0), np.int32)
     return Block(none, vectors, pointer.astype(np.int32, copy=False))
 
 
 def beside(rows: Rows, name: str, user: Block, item: Block) -> Rows:
-    """The rows with two blocks more: the user's and the item's vectors of channel `name`."""
+    """The rows with two more blocks: user and item vectors of channel `name`."""
     first, width = rows.layout.dense_width, user.dense.shape[1]
     columns = (
         DenseColumn(user_column(name), Side.USER, first, width, moving=True),
@@ -75,11 +75,11 @@ def beside(rows: Rows, name: str, user: Block, item: Block) -> Rows:
 
 
 def rotation(old: Float32, new: Float32) -> Float32:
-    """(d, d) orthogonal R that brings `old @ R` nearest to `new` (items, d), both as fitted by one
-    channel at two times: `U Vᵀ` of `oldᵀ new = U S Vᵀ` (Schönemann 1966).
+    """(d, d) orthogonal R that minimises |old R − new|, of vectors (items, d) of two fits.
 
-    Two fits of one model differ in what their axes mean; inner products do not change by R. Items
-    that either fit knows nothing of, zero vectors, do not count. Raises ConfigError for two widths.
+    R = U Vᵀ of the decomposition `oldᵀ new = U S Vᵀ` (Schönemann 1966). Two fits of one channel
+    differ by a rotation of their axes; R aligns them without changing inner products. Zero vectors
+    (items that a fit has not seen) do not count. Raises ConfigError where the widths differ.
     """
     if old.shape != new.shape:
         raise ConfigError(

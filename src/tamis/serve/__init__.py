@@ -1,4 +1,4 @@
-"""What runs for ever: the HTTP service."""
+"""The HTTP service."""
 
 from tamis.serve.app import create_app
 from tamis.serve.run import serve

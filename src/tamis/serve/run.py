@@ -17,9 +17,12 @@ from tamis.service import Recommender, Request
 def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serves the project's serving version over HTTP until SIGINT or SIGTERM.
 
-    host: address to listen on; port: TCP port, 0 = a free one (the log says which).
-    Raises VersionError where the project has no whole serving version, ConfigError where the
-    address cannot be listened on.
+    Args:
+        host: address to listen on.
+        port: TCP port; 0: a free one, which the log names.
+
+    Raises VersionError where the project has no intact serving version, ConfigError where the
+    address is not available.
     """
     log = logging.getLogger("tamis.serve")
     if not log.hasHandlers():
@@ -44,7 +47,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
 
 
 def _opened(project: Path) -> Recommender:
-    """The serving version, warm: ready means that the first request is as fast as the others."""
+    """The serving version, warmed up, so that the first request is as fast as later ones."""
     recommender = Recommender.open(project)
     recommender.recommend(Request())
     return recommender

@@ -1,4 +1,4 @@
-"""What a version holds, saved and opened: stages are found by the names in its configuration."""
+"""The parts of a version: saved, opened, and assembled into a cascade."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STORED_CONFIG = "config.json"
 
 @dataclass(eq=False)
 class Parts:
-    """Everything that answering needs."""
+    """Everything that answers need: configuration, tables, features, state and stages."""
 
     config: ProjectConfig
     users: Table
@@ -51,7 +51,7 @@ class Parts:
     rerank: Mapping[str, Reranker]
 
     def cascade(self) -> Cascade:
-        """The stages, ready to run."""
+        """The assembled cascade."""
         return Cascade(
             retrieval=Retrieval(self.config.cascade, self.channels, self.filters),
             hydrate=Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items)),
@@ -88,7 +88,7 @@ class Parts:
 
     @classmethod
     def open(cls, version: Version) -> Parts:
-        """Memory-mapped where it is large; raises VersionError where the version is damaged."""
+        """Opens a version, large arrays memory-mapped. Raises VersionError where it is damaged."""
         path = version.path
         config = ProjectConfig.model_validate_json((path / STORED_CONFIG).read_text("utf-8"))
         cascade = config.cascade

@@ -1,10 +1,10 @@
-"""How channels of a serving version reach online state, and remember what they answered.
+"""Connects channels of a serving version with online state, and passes answers back to them.
 
-A channel's `load` sees its own directory and its options: enough for what a version holds. What
-changes while it serves, or is computed from it later, lies outside, under the project and the
-version's name. So `Recommender` opens a serving version and then hands every channel that has a
-`bind` its `Home`. An evaluation version, a replay and a fit bind nothing: there such a channel
-computes, or returns nothing, from what it was fitted on alone.
+A channel's `load` reads its own directory in the version. State that changes while the version
+serves, or that is computed later, is kept outside it, under the names of project and version.
+`Recommender` therefore gives each channel with a `bind` method its `Home` after opening a serving
+version. Evaluation versions, replays and fits bind nothing: there such a channel uses only what it
+was fitted on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("tamis.cascade")
 
 
 def bind(parts: Parts, version: Version) -> None:
-    """Hands a serving version's channels their home; an evaluation version's stay as they are."""
+    """Binds the channels of a serving version to their stores; does nothing for other versions."""
     if version.manifest.kind is not Kind.SERVING:
         return
     folder = version.path.parent.parent  # PROJECT/versions/NAME
@@ -31,9 +31,9 @@ def bind(parts: Parts, version: Version) -> None:
 
 
 def remember(channels: Mapping[str, Channel], outcome: Outcome) -> list[str]:
-    """Tells the channels that care what was ranked and shown; returns what failed, in words.
+    """Passes the ranked list and the slate to channels that store them; returns what failed.
 
-    The answer is already made: a failure is logged and told, never raised.
+    The answer is already complete, so a failure is logged and reported, never raised.
     """
     failed: list[str] = []
     for name, channel in channels.items():
@@ -41,6 +41,6 @@ def remember(channels: Mapping[str, Channel], outcome: Outcome) -> list[str]:
             try:
                 channel.remember(outcome.queries, outcome.ranked, outcome.slate)
             except Exception as error:
-                log.exception("recall channel %s could not remember an answer", name)
+                log.exception("recall channel %s could not store an answer", name)
                 failed.append(f"remember:{name}: {type(error).__name__}: {error}")
     return failed

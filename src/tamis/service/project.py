@@ -27,7 +27,7 @@ class ProjectFolder:
                 f"{self.root} has no {CONFIG}: run `tamis init {self.root}` to have one written "
                 "from your tables, or `tamis demo` for a ready project"
             )
-        registry.look_in(self.root)  # stages of the user's own lie beside tamis.toml
+        registry.look_in(self.root)  # a project's own stages lie beside its tamis.toml
 
     @cached_property
     def config(self) -> ProjectConfig:
@@ -38,13 +38,13 @@ class ProjectFolder:
         return config
 
     def _check_fusion(self, config: ProjectConfig) -> None:
-        """The items are read only where the fusion names more than predictions."""
+        """Checks the fusion; reads the items only where it names more than predictions."""
         try:
             value_of(config)
         except ConfigError:
             try:
                 items = read_items(config, self.root)
-            except DataError:  # told by who reads the data, with file and cure
+            except DataError:  # reported by whoever reads the data
                 return
             value_of(config, items)
 
@@ -54,12 +54,12 @@ class ProjectFolder:
 
     @property
     def data(self) -> Dataset:
-        """What the tables hold, validated and sorted by time."""
+        """The data set: validated and sorted by time."""
         return self._read[0]
 
     @property
     def rejects(self) -> Rejects:
-        """What of the tables could not be used, and why."""
+        """The rows of the tables that could not be used, with reasons."""
         return self._read[1]
 
     @cached_property

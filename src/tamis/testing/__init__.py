@@ -1,4 +1,4 @@
-"""Public contract suites: anyone's new channel, model, rule or store is checked by them."""
+"""Public contract suites: checks for anyone's channel, filter or store."""
 
 from tamis.testing.channels import CONTEXT, check_channel, queries_of, two_clans
 from tamis.testing.filters import check_filter

@@ -1,4 +1,4 @@
-"""The contract of a recall channel, as a check that anyone's channel can be put through."""
+"""The contract of a recall channel, as a check for any channel."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ CONTEXT = FitContext(
 
 
 def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> None:
-    """Raises AssertionError, naming the law, where a channel breaks the contract.
+    """Raises AssertionError naming the rule that a channel breaks.
 
-    make: returns a new, unfitted channel; it is called several times, and fitted on a log of two
-    clans of users, each with items, a category and a taste of its own (`two_clans`), under the
-    roles of their columns (`CONTEXT`).
-    personalised: whether the channel should tell the clans apart; False for the likes of hot.
+    Args:
+        make: returns a new, unfitted channel. It is called several times, and the channels are
+            fitted on `two_clans`: two groups of users, each with its own items and category, with
+            the column roles of `CONTEXT`.
+        personalised: whether the channel should separate the groups; False for channels like hot.
     """
     data = two_clans()
     channel = make().fit(data, CONTEXT)
@@ -66,11 +67,11 @@ def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> 
 
 
 def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
-    """A log whose neighbours are obvious: even users like even items only, odd users odd items.
+    """A log with two groups of users: even users like even items, odd users like odd items.
 
-    Everybody has liked about half of the clan's items, one a day, and clicked away one item of
-    the other clan (an event that is not positive). Columns: users' `taste` and items' `category`
-    are the clan, which has two `author`s and one `city` (the users' too; `latitude` and
+    Each user has liked about half of the group's items, one a day, and has dismissed one
+    item of the other group (an event that is not positive). Columns: users' `taste` and items'
+    `category` are the group, which has two `author`s and one `city` (the users' too; `latitude` and
     `longitude` of items lie in it); items' `price` is a number. Item i was `published` i + 1 days
     before the log begins.
     """
@@ -125,10 +126,10 @@ def _items_table(n: int) -> Table:
 
 
 def queries_of(data: Dataset) -> Queries:
-    """One query per user at the data's end; then a stranger, and a known user without a past.
+    """One query per user at the end of the data, then an unknown user, then one without history.
 
-    Excluded is what each has seen, except for every third query, which excludes nothing. The users'
-    requests name their clan's place, city and category; those of the last two say nothing.
+    Each query excludes the items that its user has seen, except for every third, which excludes
+    none. The users' requests give place, city and category of their group; the last two give none.
     """
     events, n_users = data.events, len(data.users)
     lists = [np.flatnonzero(events.user == u) for u in range(n_users)]
@@ -208,7 +209,7 @@ def _check_shape(found: Recalled, queries: Queries, n_items: int, k: int) -> Non
 
 
 def _check_prefix(channel: Channel, queries: Queries) -> None:
-    """Asking for fewer gives the head of the longer list."""
+    """A smaller k gives the head of the longer list."""
     few, many = channel.recall(queries, 3), channel.recall(queries, 6)
     _same(few, Recalled(many.item[:, :3], many.score[:, :3]), "k = 3 is not the head of k = 6")
 
@@ -235,7 +236,7 @@ def _check_saved(make: Callable[[], Channel], channel: Channel, queries: Queries
 def _check_refit(
     make: Callable[[], Channel], channel: Channel, data: Dataset, queries: Queries
 ) -> None:
-    """Fitting again, after other data even, is fitting anew."""
+    """A second fit, even after other data, equals a first fit."""
     before = channel.recall(queries, 5)
     half = replace(data, events=data.events.take(slice(0, len(data.events) // 2)))
     again = make().fit(half, CONTEXT).fit(data, CONTEXT)
@@ -243,7 +244,7 @@ def _check_refit(
 
 
 def _check_unfitted_and_empty(make: Callable[[], Channel], data: Dataset) -> None:
-    """Before fit, and on a log without events: a TamisError; on the latter, no answer will do."""
+    """Recall before fit raises NotFittedError; a log without events is refused or finds nothing."""
     try:
         make().recall(queries_of(data), 3)
     except TamisError:
@@ -259,7 +260,7 @@ def _check_unfitted_and_empty(make: Callable[[], Channel], data: Dataset) -> Non
 
 
 def _check_clans(channel: Channel, data: Dataset) -> None:
-    """Whoever likes even items is recalled even items first, odd likewise."""
+    """Users of the even group get even items first, those of the odd group odd items."""
     queries = queries_of(data)
     everything = replace(queries, exclude=Ragged.empty(len(queries)))
     best = channel.recall(everything, 3)
@@ -272,7 +273,7 @@ def _check_clans(channel: Channel, data: Dataset) -> None:
 
 
 def _check_because(channel: Channel, queries: Queries) -> None:
-    """A reason, where there is one, is an item of the user's own past."""
+    """A reason, where there is one, is an item of the user's history."""
     assert isinstance(channel, Explains)
     found = channel.recall(queries, 2)
     for q in range(len(queries)):
@@ -285,7 +286,7 @@ def _check_because(channel: Channel, queries: Queries) -> None:
 
 
 def _same(a: Recalled, b: Recalled, law: str) -> None:
-    """Equal lists; scores may differ by rounding, and items whose scores tie that closely too."""
+    """Equal lists; scores may differ by rounding, and so may the order of items that nearly tie."""
     real_a, real_b = np.where(a.item < 0, 0, a.score), np.where(b.item < 0, 0, b.score)
     scale = max(1e-6, float(np.abs(real_b).max(initial=0)))
     close = np.abs(real_a - real_b) <= 1e-5 * scale

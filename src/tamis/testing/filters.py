@@ -1,4 +1,4 @@
-"""The contract of a filter, as a check that anyone's filter can be put through."""
+"""The contract of a filter, as a check for any filter."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ def check_filter(
     queries: Queries | None = None,
     context: FitContext = CONTEXT,
 ) -> None:
-    """Raises AssertionError, naming the law, where a filter breaks the contract.
+    """Raises AssertionError naming the rule that a filter breaks.
 
-    make: returns a new, unfitted filter; called several times. data, queries: what it is fitted on
-    and asked, by default the two clans' (`two_clans`); give your own where it needs other columns
-    or behaviours. context: what a project of that data declares.
+    Args:
+        make: returns a new, unfitted filter; it is called several times.
+        data: what it is fitted on, by default `two_clans`; give another data set where the filter
+            needs other columns or behaviours.
+        queries: the queries it filters, by default those of `two_clans`.
+        context: the column roles that a project of that data declares.
     """
     data = two_clans() if data is None else data
     queries = queries_of(data) if queries is None else queries
@@ -72,7 +75,7 @@ def _kept(rule: Filter, queries: Queries, candidates: Candidates) -> Bool:
 
 
 def _check_excluded(rule: Filter, queries: Queries, everything: Candidates, keep: Bool) -> None:
-    """What is named beforehand is sorted, and what `keep` removes."""
+    """`excluded` lists are sorted and hold only items that `keep` removes."""
     lists = rule.excluded(queries)
     if lists is None:
         return

@@ -1,4 +1,4 @@
-"""Real servers for tests: started on a free port of this machine, ended by their own id."""
+"""Real servers for tests: started on a free port of this machine, stopped by process id."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ STARTS_WITHIN = 10.0
 
 @contextmanager
 def redis_server(port: int | None = None) -> Generator[str]:
-    """A `redis-server` that keeps nothing on disk; gives its address, `redis://127.0.0.1:port/0`.
+    """A `redis-server` without persistence; yields its address `redis://127.0.0.1:port/0`.
 
-    port: None = a free one. Raises StoreError where the program is not installed or does not start.
+    port: TCP port; None: a free one. Raises StoreError where the program is not installed or does
+    not start.
     """
     program = shutil.which("redis-server")
     if program is None:
@@ -49,7 +50,7 @@ def _free_port() -> int:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    """Until the server answers PING."""
+    """Waits until the server answers PING."""
     until = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < until and process.poll() is None:
         try:

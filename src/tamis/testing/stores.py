@@ -1,4 +1,4 @@
-"""The contracts of online state, as checks that anyone's store can be put through."""
+"""The contracts of online stores, as checks for any store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ USERS, ITEMS, K, DIM = 7, 5, 3, 4
 
 
 def check_recall_store(make: Callable[[], RecallStore]) -> None:
-    """Raises AssertionError, naming the law, where a store of recalled lists breaks the contract.
+    """Raises AssertionError naming the rule that a store of recalled lists breaks.
 
-    make: opens the same, at first empty, store; two openings are two processes.
+    make: opens the same store, empty at first; each call stands for another process.
     """
     writer, reader = make(), make()
     _check_nothing(reader)
@@ -29,7 +29,7 @@ def check_recall_store(make: Callable[[], RecallStore]) -> None:
 
 
 def check_leftovers(make: Callable[[], Leftovers]) -> None:
-    """Raises AssertionError where a store of queues breaks the contract; `make` as above."""
+    """Raises AssertionError naming the rule that a store of queues breaks; `make` as above."""
     queues, other = make(), make()
     hour, size = 3_600_000, 4
 
@@ -65,7 +65,7 @@ def check_leftovers(make: Callable[[], Leftovers]) -> None:
 def _write(
     store: RecallStore, version: str, seed: int, k: int = K
 ) -> tuple[np.ndarray, np.ndarray, dict[Side, np.ndarray]]:
-    """Two channels in two blocks; the last user, and the one in the middle, have no list."""
+    """Writes two channels in two blocks; the last user and one in the middle have no list."""
     random = np.random.default_rng(seed)
     item = np.argsort(random.random((USERS, ITEMS)), axis=1)[:, :k].astype(np.int32)
     score = -np.sort(-random.random((USERS, k)), axis=1).astype(np.float32)
@@ -171,5 +171,5 @@ def _rows(*rows: int) -> np.ndarray:
 
 
 def _wide(found: np.ndarray, fill: float) -> np.ndarray:
-    """Padded to K columns: a store may answer narrower where all lists are short."""
+    """Padded to K columns, because a store may return fewer where all lists are short."""
     return np.pad(found, ((0, 0), (0, K - found.shape[1])), constant_values=fill)
