@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries
 from tamis.events import Dataset
-from tamis.index import VectorIndex, in_blocks
+from tamis.index import VectorIndex, in_blocks, read_only
 from tamis.recall.base import ChannelSettings, need_positives
 from tamis.recall.interactions import (
     Float32,
@@ -167,6 +167,8 @@ class MF(VectorChannel):
     def _solve(self, lists: Any, factors: Float32, base: Float32, ridge: Float32) -> Float32:
         n = len(lists[0]) - 1
         out = np.empty((n, factors.shape[1]), np.float32)
+        lists = tuple(map(read_only, lists))
+        factors, base, ridge = read_only(factors), read_only(base), read_only(ridge)
         fine = in_blocks(
             lambda begin, end: solve_rows((begin, end), lists, factors, base, ridge, out),
             n,
