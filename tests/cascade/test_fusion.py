@@ -230,7 +230,7 @@ def test_items_columns_are_names():
 
 
 def test_a_column_with_gaps_asks_for_a_neutral_number():
-    with pytest.raises(ConfigError, match=r"1 of 3 items have no bid; say .* default\(bid, 1\)"):
+    with pytest.raises(ConfigError, match=r"1 of 3 items have no bid; give .* default\(bid, 1\)"):
         value_of(project("bid * click"), SHOP)
     value = value_of(project("default(bid, 2) * click"), SHOP)
     asked = Candidates(np.array([0, 3]), np.arange(3, dtype=np.int32))

@@ -98,4 +98,4 @@ def test_the_funnels_prices_are_names(tmp_path, tamis_cli):
     (project / "tamis.toml").write_text(text, "utf-8")
     said = tamis_cli("doctor", project)
     assert said.code == 1
-    assert "items have no price; say what they count as: default(price, 1)" in said.err
+    assert "items have no price; give them a value: default(price, 1)" in said.err

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.data.frame import dataset_from_frame
+from tamis.index import read_only
 from tamis.recall import MF
 from tamis.recall._common.interactions import interests
 from tamis.recall.mf._kernels import bpr_epoch, bpr_step, solve_rows
@@ -67,12 +68,18 @@ def test_a_sweep_is_exact_least_squares(pairs, unobserved, l2, scale):
     np.testing.assert_allclose(channel.user_vectors(queries), folded, rtol=2e-3, atol=2e-4)
 
 
+def solved(lists, *arrays):
+    """The kernel on the first row, with read-only inputs as the channel gives them."""
+    *inputs, out = arrays
+    return solve_rows((0, 1), tuple(map(read_only, lists)), *map(read_only, inputs), out)
+
+
 def test_weights_and_unknown_entries_of_a_half_sweep():
     factors = np.array([[1, 0], [0, 2]], np.float32)
     lists = (np.array([0, 3]), np.array([0, -1, 1], np.int32), np.array([3, 9, 0.5], np.float32))
     out = np.empty((1, 2), np.float32)
     base, ridge = 0.5 * np.eye(2, dtype=np.float32), np.array([0.25], np.float32)
-    assert solve_rows((0, 1), lists, factors, base, ridge, out)
+    assert solved(lists, factors, base, ridge, out)
     # (.5 + .25 + 3) a = 3; (.5 + .25 + .5 · 4) b = .5 · 2
     np.testing.assert_allclose(out, [[3 / 3.75, 1 / 2.75]], rtol=1e-6)
 
@@ -82,7 +89,7 @@ def test_a_system_that_is_not_positive_definite_is_told():
     out = np.empty((1, 2), np.float32)
     zero = np.zeros((2, 2), np.float32)
     one = np.ones((1, 2), np.float32)
-    assert not solve_rows((0, 1), lists, one, zero, np.zeros(1, np.float32), out)
+    assert not solved(lists, one, zero, np.zeros(1, np.float32), out)
     with pytest.raises(TrainingError, match="singular in float32; raise l2 = 0"):
         MF(embedding_dim=16, l2=0).fit(log_of([(0, 0), (0, 1), (1, 0)]))
 

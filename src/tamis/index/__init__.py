@@ -2,7 +2,16 @@
 
 from tamis.index.overlap import jaccard
 from tamis.index.search import Lists
-from tamis.index.topk import best_first, in_blocks, offer, offer_row, scratch, select, threads
+from tamis.index.topk import (
+    best_first,
+    in_blocks,
+    offer,
+    offer_row,
+    read_only,
+    scratch,
+    select,
+    threads,
+)
 from tamis.index.vector_index import IndexReport, VectorIndex
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "jaccard",
     "offer",
     "offer_row",
+    "read_only",
     "scratch",
     "select",
     "threads",

@@ -151,3 +151,11 @@ def scratch(name: str, n: int, dtype: type[np.generic]) -> NDArray[Any]:
     if (name, n) not in arrays:
         arrays[name, n] = np.zeros(n, dtype)
     return arrays[name, n]
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written: arrays of a loaded version are such, and numba compiles a
+    kernel once more for arrays that can be."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

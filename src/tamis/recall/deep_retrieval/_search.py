@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tamis.index import best_first, in_blocks, offer
+from tamis.index import best_first, in_blocks, offer, read_only
 from tamis.runtime import Float32, Int32, Int64
 
 QUERIES_PER_BLOCK = 64
@@ -31,7 +31,9 @@ class PathNet:
     """(D, K)"""
 
     def arrays(self) -> tuple[Float32, Float32, Float32, Float32, Float32]:
-        return self.user, self.bias, self.node, self.out, self.out_bias
+        """Read-only views of all, in the order of the kernel's arguments."""
+        user, bias, node = read_only(self.user), read_only(self.bias), read_only(self.node)
+        return user, bias, node, read_only(self.out), read_only(self.out_bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ def best_paths(net: PathNet, users: Float32, beam: int) -> tuple[Int64, Float32]
     log-probabilities, best first; of all paths, whether they hold items or not. Padded by -1."""
     path = np.full((len(users), beam), -1, np.int64)
     score = np.full((len(users), beam), -np.inf, np.float32)
-    none, no_node = np.zeros(1, np.int64), np.zeros(0, np.int32)
+    none, no_node = read_only(np.zeros(1, np.int64)), read_only(np.zeros(0, np.int32))
 
     def block(begin: int, end: int) -> None:
         _search(
@@ -111,13 +113,14 @@ def recall_items(
 
     def block(begin: int, end: int) -> None:
         part = slice(begin, end)
-        trie = (tree.node, tree.first, tree.roots)
+        trie = (read_only(tree.node), read_only(tree.first), tree.roots)
         _search(users[part], *net.arrays(), *trie, leaf[part], log_p[part])
         leaf[part] = np.where(leaf[part] < 0, -1, leaf[part] - first_leaf)
         bounds = exclude.indptr[begin : end + 1]
         _score(
-            users[part], vectors, leaf[part], tree.indptr, tree.item, bounds, exclude.values,
-            np.zeros(len(vectors), np.bool_), most, item[part], score[part], scored[part],
+            users[part], read_only(vectors), leaf[part], read_only(tree.indptr),
+            read_only(tree.item), bounds, exclude.values, np.zeros(len(vectors), np.bool_), most,
+            item[part], score[part], scored[part],
         )  # fmt: skip
 
     if tree.roots:
@@ -139,18 +142,28 @@ def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, pa
     for q in range(len(users)):
         live, log_p[0], at[0] = 1, np.float32(0), 0
         for d in range(layers):
-            base = np.dot(w_user[d], users[q]) + bias[d]
+            base = np.dot(w_user[d], users[q])
             h = np.empty((live, hidden), np.float32)
-            for b in range(live):
-                h[b] = base
+            for b in range(live):  # loops, for numba takes seconds to compile array expressions
+                for x in range(hidden):
+                    h[b, x] = base[x] + bias[d, x]
                 for before in range(d):
-                    h[b] += w_node[d, before, codes[b, before]]
-            logits = np.dot(np.maximum(h, np.float32(0)), w_out[d])
+                    node_before = codes[b, before]
+                    for x in range(hidden):
+                        h[b, x] += w_node[d, before, node_before, x]
+                for x in range(hidden):
+                    h[b, x] = max(h[b, x], np.float32(0))
+            logits = np.dot(h, w_out[d])
             found = 0
             for b in range(live):
-                line = logits[b] + out_bias[d]
-                top = line.max()
-                norm = log_p[b] - top - np.log(np.exp(line - top).sum())
+                top = np.float32(-np.inf)
+                for c in range(k):
+                    logits[b, c] += out_bias[d, c]
+                    top = max(top, logits[b, c])
+                total = np.float32(0)
+                for c in range(k):
+                    total += np.exp(logits[b, c] - top)
+                norm = log_p[b] - top - np.log(total)
                 if roots == 0:
                     begin, end = np.int64(0), np.int64(k)
                 elif d == 0:
@@ -160,11 +173,12 @@ def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, pa
                 for x in range(begin, end):
                     c = x if roots == 0 else np.int64(node[x])
                     child[b * k + c] = at[b] * k + c if roots == 0 else x
-                    found = offer(choice, value, found, b * k + c, np.float32(line[c] + norm))
+                    found = offer(choice, value, found, b * k + c, np.float32(logits[b, c] + norm))
             best_first(choice, value, found)
             for s in range(found):
                 b = choice[s] // k
-                next_codes[s] = codes[b]
+                for before in range(d):
+                    next_codes[s, before] = codes[b, before]
                 next_codes[s, d] = choice[s] % k
                 next_at[s], log_p[s] = child[choice[s]], value[s]
             codes, next_codes, at, next_at, live = next_codes, codes, next_at, at, found

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset
-from tamis.index import VectorIndex, in_blocks
+from tamis.index import VectorIndex, in_blocks, read_only
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import (
     Interests,
@@ -167,6 +167,8 @@ class MF(VectorChannel):
     def _solve(self, lists: Any, factors: Float32, base: Float32, ridge: Float32) -> Float32:
         n = len(lists[0]) - 1
         out = np.empty((n, factors.shape[1]), np.float32)
+        lists = tuple(map(read_only, lists))
+        factors, base, ridge = read_only(factors), read_only(base), read_only(ridge)
         fine = in_blocks(
             lambda begin, end: solve_rows((begin, end), lists, factors, base, ridge, out),
             n,
