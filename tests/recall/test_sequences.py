@@ -179,8 +179,9 @@ def test_losses_against_shared_negatives_are_their_definitions(loss):
 
 
 def test_the_sampled_softmax_estimates_the_full_one():
-    """With log q taken off, its gradient comes close to the full softmax's; without, it would not:
-    popular items are drawn 20 times as often."""
+    """With log q subtracted, each example's gradient tends to that of the softmax over all items
+    divided by 1 − p, where p is the target's probability; without, it would not: popular items are
+    drawn 20 times as often."""
     popularity = np.arange(1, ITEMS + 1) ** 3
     batch = Windows(sequences([1, 2, 3, 4], [5, 6]), 9).take(torch.arange(2))
     full, sampled = model(), model(sparse=True)
@@ -189,8 +190,11 @@ def test_the_sampled_softmax_estimates_the_full_one():
         for a, b in zip(sampled.encoder.parameters(), full.encoder.parameters(), strict=True):
             a.copy_(b)
     random = np.random.default_rng(0)
-    mixture = Mixture({"uniform": 0.1, "popular": 0.9}, 20_000, random, popularity)
-    NextItem("full").loss(full, batch).backward()
+    mixture = Mixture({"uniform": 0.1, "popular": 0.9}, 200_000, random, popularity)
+    logits = full(batch) @ full.vectors().T
+    rest = 1 - logits.softmax(1).gather(1, batch.target.unsqueeze(1)).squeeze(1).detach()
+    loss = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
+    (loss / rest).mean().backward()
     NextItem("sampled", mixture).loss(sampled, batch).backward()
     for a, b in zip(sampled.encoder.parameters(), full.encoder.parameters(), strict=True):
         assert (a.grad - b.grad).norm() <= 0.05 * b.grad.norm() + 1e-6
