@@ -1,4 +1,4 @@
-"""Writes the pages of channels, pre-rankers and rankers from their own words; a test compares."""
+"""Generates the pages of all stages from their docstrings; a test compares."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ DOCS = Path(__file__).parent
 HEADS = {
     "recall": """# Channels
 
-Written from the channels' own words by `docs/write_stages.py`. A channel is named in `tamis.toml`
-by its short name; its options stand in its section, and `quota`, `weight` and `fallback` in that of
-every channel.
+Generated from the docstrings by `docs/write_stages.py`. A cascade has one section per channel, with
+the channel's own options beside `quota`, `weight` and `fallback`, which every channel has.
 
 ```toml
 [cascade.channels.itemcf]
@@ -29,12 +28,43 @@ quota = 300
 neighbours = 100
 ```
 
-One of your own is [one file](adding-a-channel.md).
+A channel of your own is [one file](adding-a-channel.md).
+""",
+    "filters": """# Filters
+
+Generated from the docstrings by `docs/write_stages.py`. A cascade may have any number of filters;
+each gives the reason of every item that it removes.
+
+```toml
+[cascade.filters.seen]
+
+[cascade.filters.affordable]
+use = "attribute"
+column = "price"
+op = "<="
+value = 100
+```
+
+A filter of your own is [one file](adding-a-filter.md).
+""",
+    "rerank": """# Re-rank rules
+
+Generated from the docstrings by `docs/write_stages.py`. Rules run in the order of `tamis.toml`; a
+later rule may undo an earlier one, so put the rules that must hold last.
+
+```toml
+[cascade.rerank.mmr]
+theta = 0.7
+
+[cascade.rerank.at_most]
+limit = 2
+window = 5
+```
 """,
     "prerank": """# Pre-rankers
 
-Written from the pre-rankers' own words by `docs/write_stages.py`. One of them is named in
-`tamis.toml`; `prerank_keep` of `[cascade]` says how many candidates it lets through.
+Generated from the docstrings by `docs/write_stages.py`. A cascade has one pre-ranker or none;
+`prerank_keep` of `[cascade]` is the number of candidates that it keeps.
 
 ```toml
 [cascade.prerank]
@@ -43,8 +73,8 @@ use = "three_tower"
 """,
     "rank": """# Rankers
 
-Written from the rankers' own words by `docs/write_stages.py`. One of them is named in `tamis.toml`;
-all of them learn one task or several, and `tamis compare rank` sets them side by side on your data.
+Generated from the docstrings by `docs/write_stages.py`. A cascade has one ranker. All of them learn
+one task or several; `tamis compare` evaluates them side by side on your data.
 
 ```toml
 [cascade.rank]
@@ -53,55 +83,70 @@ hidden_units = [400, 400, 400]
 ```
 """,
 }
-PAGES = {"recall": "channels.md", "prerank": "prerankers.md", "rank": "rankers.md"}
+PAGES = {
+    "recall": "channels.md",
+    "filters": "filters.md",
+    "prerank": "prerankers.md",
+    "rank": "rankers.md",
+    "rerank": "rerankers.md",
+}
+NOUNS = {
+    "recall": "channel",
+    "filters": "filter",
+    "prerank": "pre-ranker",
+    "rank": "ranker",
+    "rerank": "rule",
+}
 SHARED: dict[str, type[BaseModel] | None] = {
     "recall": None,
+    "filters": None,
+    "rerank": None,
     "prerank": EstimatorConfig,
     "rank": BackboneConfig,
 }
-"""The options that most stages of a room share: told once."""
+"""The options that most stages of a kind share, listed once."""
 
 
-def page(room: str) -> str:
-    """The whole page: which stage when, the options they share, then each of them."""
-    stages, shared = registry.available(room), SHARED[room]
-    parts = [HEADS[room], overview(stages, room)]
+def page(kind: str) -> str:
+    """The whole page: an overview, the shared options, then each stage."""
+    stages, shared = registry.available(kind), SHARED[kind]
+    parts = [HEADS[kind], overview(stages, kind)]
     if shared is not None:
         parts.append(
-            f"## Options they share\n\nOf {_users(stages, shared)}; a stage's own section lists "
-            f"what it adds or sets otherwise.\n\n{options(shared)}"
+            f"## Shared options\n\nThese options belong to {_users(stages, shared)}; the "
+            f"section of a stage lists what it adds or changes.\n\n{options(shared)}"
         )
     for name, stage in stages.items():
         summary = inspect.getdoc(inspect.getmodule(stage)) or ""
         table = options(stage.Config, shared)
-        parts.append(f"## {name}\n\n{summary}\n\n{told_apart(stage)}\n\n{table}".rstrip() + "\n")
+        parts.append(f"## {name}\n\n{summary}\n\n{description(stage)}\n\n{table}".rstrip() + "\n")
     return "\n".join(parts)
 
 
 def _users(stages: dict[str, Any], shared: type[BaseModel]) -> str:
-    """All stages but those that have options of another kind."""
+    """The stages that have the shared options."""
     others = [f"`{name}`" for name, stage in stages.items() if not issubclass(stage.Config, shared)]
     return "all" + (f" but {', '.join(others)}" if others else "")
 
 
-def overview(stages: dict[str, Any], room: str) -> str:
+def overview(stages: dict[str, Any], kind: str) -> str:
     """A table of the stages: when to use each, and what it costs."""
-    kind = {"recall": "channel", "prerank": "pre-ranker", "rank": "ranker"}[room]
-    lines = [f"| {kind} | when to use | cost |", "|---|---|---|"]
+    noun = NOUNS[kind]
+    lines = [f"| {noun} | when to use | cost |", "|---|---|---|"]
     for name, stage in stages.items():
-        when, cost = (told(stage, word) for word in ("When to use", "Cost"))
+        when, cost = (line_of(stage, word) for word in ("When to use", "Cost"))
         lines.append(f"| [`{name}`](#{name}) | {when} | {cost} |".replace("  ", " "))
     return "\n".join(lines) + "\n"
 
 
-def told_apart(channel: Any) -> str:
-    """The docstring, its closing words a paragraph each."""
+def description(channel: Any) -> str:
+    """The docstring, with its closing lines as paragraphs."""
     text = inspect.getdoc(channel) or ""
     return re.sub(r"\n+(When to use|Cost|Source): ", r"\n\n**\1**: ", text)
 
 
-def told(channel: Any, word: str) -> str:
-    """What the docstring says after `word: ` at a line's start; "" where it says nothing."""
+def line_of(channel: Any, word: str) -> str:
+    """The text after `word: ` at the start of a docstring line; empty where there is none."""
     ends = r"\n\n|\n(?:When to use|Cost|Source): |\Z"
     found = re.search(rf"^{word}: (.*?)(?={ends})", inspect.getdoc(channel) or "", re.S | re.M)
     return " ".join(found[1].split()).replace("|", "\\|") if found else ""
@@ -110,12 +155,12 @@ def told(channel: Any, word: str) -> str:
 def options(config: type[BaseModel], shared: type[BaseModel] | None = None) -> str:
     """A table of a config's keys, their defaults and meanings; without those that are `shared`."""
     words = meanings(config)
-    told_before = {}
+    listed = {}
     if shared is not None and issubclass(config, shared):
-        told_before = {name: field.default for name, field in shared.model_fields.items()}
+        listed = {name: field.default for name, field in shared.model_fields.items()}
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for name, field in config.model_fields.items():
-        if name in told_before and told_before[name] == field.default:
+        if name in listed and listed[name] == field.default:
             continue
         meaning = words.get(name, "").replace("|", "\\|")
         lines.append(f"| `{name}` | {default(field.default)} | {meaning} |")
@@ -131,9 +176,9 @@ def default(value: Any) -> str:
 
 
 def meanings(config: type[BaseModel]) -> dict[str, str]:
-    """The text below each field in the sources of the class and of those it grew from."""
-    grown = [kind for kind in reversed(config.__mro__) if kind.__module__.startswith("tamis")]
-    return {name: text for kind in grown for name, text in _own_meanings(kind).items()}
+    """The docstring of each field, of the class and its bases."""
+    bases = [kind for kind in reversed(config.__mro__) if kind.__module__.startswith("tamis")]
+    return {name: text for kind in bases for name, text in _own_meanings(kind).items()}
 
 
 def _own_meanings(config: type) -> dict[str, str]:
@@ -148,5 +193,5 @@ def _own_meanings(config: type) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for room, name in PAGES.items():
-        (DOCS / name).write_text(page(room), "utf-8")
+    for kind, name in PAGES.items():
+        (DOCS / name).write_text(page(kind), "utf-8")

@@ -17,7 +17,12 @@ class AttributeConfig(Condition):
 
 
 class AttributeFilter(ItemMaskFilter):
-    """Keeps items for which `column op value` holds: `price <= 100`, `genres contains Drama`."""
+    """Keeps items for which `column op value` holds: `price <= 100`, `genres contains Drama`.
+
+    When to use: a fixed condition on the items' table: price, language, quality score.
+    Cost: one lookup per candidate; the condition is evaluated once, at the fit.
+    Source: common practice.
+    """
 
     name = "attribute"
     Config = AttributeConfig

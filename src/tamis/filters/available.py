@@ -24,7 +24,12 @@ class AvailableConfig(ComponentConfig):
 
 
 class AvailableFilter(ItemMaskFilter):
-    """Keeps items whose `column` is true; a missing value counts as false."""
+    """Keeps items whose `column` is true; a missing value counts as false.
+
+    When to use: the items' table has a column that says whether an item may be shown.
+    Cost: one lookup per candidate.
+    Source: common practice.
+    """
 
     name = "available"
     Config = AvailableConfig

@@ -22,7 +22,13 @@ class BoughtConfig(ComponentConfig):
 
 
 class BoughtFilter(HistoryFilter):
-    """Removes items that the user has bought before the query's time."""
+    """Removes items that the user has bought before the query's time.
+
+    When to use: goods that are bought once; with `days`, goods that are bought again after a
+    while.
+    Cost: one pass over the user's history; the items are excluded from recall in advance.
+    Source: common practice of shops.
+    """
 
     name = "bought"
     Config = BoughtConfig

@@ -38,6 +38,10 @@ class ExposedFilter(Component):
 
     A shown item is always removed; of the others, a share below `target` is removed as well. The
     state is that of the log that `fit` read; unknown users have been shown nothing.
+
+    When to use: feeds, where an item that was shown and ignored should not be shown again soon.
+    Cost: about ten bits per user, month and shown item; a few hash lookups per candidate.
+    Source: Bloom 1970, Space/time trade-offs in hash coding with allowable errors.
     """
 
     name = "exposed"

@@ -31,7 +31,12 @@ class RegionConfig(ComponentConfig):
 
 
 class RegionFilter(BaseFilter):
-    """Removes items whose allowed regions do not include the user's. Case does not matter."""
+    """Removes items whose allowed regions do not include the user's. Case does not matter.
+
+    When to use: rights or delivery depend on the region of the user.
+    Cost: grows with the number of regions per candidate.
+    Source: common practice.
+    """
 
     name = "region"
     Config = RegionConfig

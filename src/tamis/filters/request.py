@@ -20,7 +20,12 @@ class RequestConfig(ComponentConfig):
 
 
 class RequestFilter(Component):
-    """Removes the items of `queries.exclude`; it has no fitted state."""
+    """Removes the items of `queries.exclude`; it has no fitted state.
+
+    When to use: the caller knows items that must not appear, such as those already on the page.
+    Cost: one binary search per candidate; the items are excluded from recall in advance.
+    Source: common practice.
+    """
 
     name = "request"
     Config = RequestConfig

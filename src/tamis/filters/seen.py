@@ -21,7 +21,13 @@ class SeenConfig(ComponentConfig):
 
 
 class SeenFilter(HistoryFilter):
-    """Removes items of the query's history that have an event of a counted behaviour."""
+    """Removes items of the query's history that have an event of a counted behaviour.
+
+    When to use: items are consumed once: films, articles. Not for groceries and music, which
+    are consumed again.
+    Cost: one pass over the user's history; the items are excluded from recall in advance.
+    Source: common practice.
+    """
 
     name = "seen"
     Config = SeenConfig

@@ -46,6 +46,12 @@ class MMR(Component):
     Equal marginal values are taken in the given order; candidates without a finite value come
     last. The choice for a place does not depend on the places after it, so a slate of 10 is the
     head of a slate of 50.
+
+    When to use: the top of the list holds near-duplicates, and a gradual trade-off of value and
+    diversity is wanted.
+    Cost: O(depth · n) similarities per request, each a comparison of category lists or a dot
+    product.
+    Source: Carbonell and Goldstein 1998, The use of MMR, diversity-based reranking.
     """
 
     name = "mmr"
