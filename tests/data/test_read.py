@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tamis.data import Dataset, Rejects, item_categories, read_dataset
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, ProjectConfig, parse_config
 
 NOW = 1_700_000_000_000
@@ -301,14 +302,16 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     assert pl.read_csv(Rejects().write(tmp_path / "none.csv")).height == 0
 
 
-def test_progress_is_told(folder: Path) -> None:
-    told: list[str] = []
-    read_dataset(config(), folder, progress=told.append, now=NOW)
-    assert told == [
-        "reading items.csv",
-        "reading users.csv",
-        "reading events.csv",
-        "checking 3 events",
+def test_each_file_is_a_stage_of_the_progress(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("doctor") as progress:
+        read_dataset(config(), folder, progress=progress, now=NOW)
+    assert [line.split(" … ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "doctor: read items.csv",
+        "doctor: read users.csv",
+        "doctor: read events.csv",
+        "doctor: check 3 events",
     ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.data import Ragged
-from tamis.index import VectorIndex, best_first, in_blocks, offer
+from tamis.index import VectorIndex, best_first, offer
 from tamis.schema import ConfigError, DataError, VersionError
 
 
@@ -150,9 +150,3 @@ def test_the_heap_keeps_the_best_with_ties_by_row(scores, k):
     best_first(items, values, size)
     expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
     assert items[:size].tolist() == expected
-
-
-def test_blocks_come_back_in_order(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert in_blocks(lambda a, b: (a, b), 7, 3) == [(0, 3), (3, 6), (6, 7)]
-    assert in_blocks(lambda a, b: (a, b), 0, 3) == []

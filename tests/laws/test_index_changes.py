@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.data import Ragged
 from tamis.index import VectorIndex
-from tamis.index.tuning import least_effort
+from tamis.index._tuning import least_effort
 
 DIM, ROWS = 3, 14
 CHANGE = st.tuples(st.booleans(), st.integers(0, ROWS - 1), st.integers(0, 10**6))

@@ -28,7 +28,7 @@ from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
-from tamis.data.tables import Progress, id_text, item_categories, silent
+from tamis.data.tables import id_text, item_categories
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import infer_types, read_frame, write_frame
 
@@ -44,7 +44,6 @@ __all__ = [
     "Events",
     "Frames",
     "Labels",
-    "Progress",
     "Ragged",
     "RawTable",
     "Rejects",
@@ -70,7 +69,6 @@ __all__ = [
     "read_items",
     "read_raw",
     "readable_tables",
-    "silent",
     "spread",
     "table_stem",
     "text_lines",

@@ -14,17 +14,15 @@ from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable, read_raw
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
-    Progress,
     id_text,
     read_table,
     require_columns,
     sieve_ids,
-    silent,
     start_sieve,
     with_ids,
 )
 from tamis.data.times import Times, parse_times
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64, Progress
 from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig
 
 DAY_MS = 86_400_000
@@ -48,16 +46,16 @@ def read_dataset(
     clock), a value that is no number, a behaviour that is not declared, and exact duplicates.
     Without a users table the users are those of the events, in the order of the file.
 
-    `progress` is told in a few words what is being done. With `former`, the rows of its users and
+    `progress` receives a stage for each file. With `former`, the rows of its users and
     items keep their numbers.
 
     Raises:
         DataError: a file is missing, damaged or empty, a declared column is missing, or no event
             is usable.
     """
-    say = progress or silent
+    shown = progress or Progress("read", wanted=False)
     root, rejects, numeric = Path(root), Rejects(), _numeric(config)
-    say(f"reading {config.items.path}")
+    shown.begin(f"read {config.items.path}")
     items = read_table(
         config.items, root, "items", rejects, numeric, former.items if former else None
     )
@@ -65,12 +63,12 @@ def read_dataset(
         former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
     )
     if config.users:
-        say(f"reading {config.users.path}")
+        shown.begin(f"read {config.users.path}")
         old = former.users if former else None
         users = read_table(config.users, root, "users", rejects, numeric, old)
-    say(f"reading {config.events.path}")
+    shown.begin(f"read {config.events.path}")
     reader = _EventReader.open(config, root, rejects)
-    say(f"checking {reader.raw.frame.height:,} events")
+    shown.begin(f"check {reader.raw.frame.height:,} events")
     return reader.dataset(users, items, now), rejects
 
 

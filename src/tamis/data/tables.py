@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,6 @@ from tamis.schema import ConfigError, DataError, TableConfig, suggest
 
 MAX_ID = 1024
 """Characters of an external id; a longer one is taken for damage."""
-
-Progress = Callable[[str], None]
-
-
-def silent(text: str) -> None:
-    """The progress of someone who did not ask for any."""
 
 
 def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None:

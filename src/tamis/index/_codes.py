@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tamis.index.tuning import FAR
+from tamis.index._tuning import FAR
 from tamis.runtime import Bool, Float32, Int32, Int64
 
 POINTS = 60_000

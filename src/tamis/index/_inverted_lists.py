@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.index.tuning import FAR
+from tamis.index._tuning import FAR
 from tamis.runtime import Bool, Float32, Int32, Int64
 
 SQ8_ABOVE_BYTES = 2 * 2**30

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 GROUP = 64
 
@@ -113,41 +106,3 @@ def select(scores, indptr, excluded, refused, out_item, out_score):
         for e in range(indptr[q], indptr[q + 1]):
             if 0 <= excluded[e] < n:
                 refused[excluded[e]] = False
-
-
-def threads() -> int:
-    """Processors this process may use; OMP_NUM_THREADS lowers it, as it does for BLAS and torch."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(allowed or 1, int(limit) if limit.isdigit() and int(limit) else 1024))
-
-
-def in_blocks(work: Callable[[int, int], Any], n: int, size: int) -> list[Any]:
-    """`work(begin, end)` over [0, n) in blocks of `size`, on threads; results in order.
-
-    For kernels that release the interpreter lock. One block runs in the caller's own thread.
-    """
-    starts = range(0, n, size)
-    if len(starts) <= 1 or threads() == 1:
-        return [work(start, min(start + size, n)) for start in starts]
-    with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(lambda start: work(start, min(start + size, n)), starts))
-
-
-class _Scratch(threading.local):
-    def __init__(self) -> None:
-        self.arrays: dict[tuple[str, int], NDArray[Any]] = {}
-
-
-_scratch = _Scratch()
-
-
-def scratch(name: str, n: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """This thread's (n,) array of zeros of that name; whoever uses it must leave it zeroed.
-
-    Clearing the few places that a query touched is far cheaper than a fresh array per query.
-    """
-    arrays = _scratch.arrays
-    if (name, n) not in arrays:
-        arrays[name, n] = np.zeros(n, dtype)
-    return arrays[name, n]

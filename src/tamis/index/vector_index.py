@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from tamis.index._codes import ShortCodes
 from tamis.index._inverted_lists import InvertedLists
-from tamis.index.overlay import Overlay
-from tamis.index.search import Approximate, Base, Lists, Search
-from tamis.index.topk import in_blocks
-from tamis.index.tuning import least_effort
-from tamis.runtime import Bool, Float32, Int32
+from tamis.index._overlay import Overlay
+from tamis.index._search import Approximate, Base, Lists, Search
+from tamis.index._tuning import least_effort
+from tamis.runtime import Bool, Float32, Int32, in_blocks
 from tamis.schema import ConfigError, DataError, VersionError
 
 EXACT_BELOW = 30_000

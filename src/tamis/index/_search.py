@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.index._kernels import dots, keep_best, offer_columns, score_listed, sort_heaps
-from tamis.index.overlay import Overlay
-from tamis.index.topk import scratch
-from tamis.runtime import Bool, Float32, Int32
+from tamis.index._overlay import Overlay
+from tamis.runtime import Bool, Float32, Int32, scratch
 
 PRODUCTS_PER_BLOCK = 4_000_000
 """Inner products that a full scan holds at once (16 MB)."""
