@@ -123,7 +123,7 @@ def test_an_impossible_change_is_refused():
         index.add(1, np.zeros(2, np.float32))
     with pytest.raises(DataError, match="with NaN or infinity"):
         index.add(1, np.full(3, np.nan, np.float32))
-    with pytest.raises(DataError, match="distinct whole numbers from 0 on, not -1"):
+    with pytest.raises(DataError, match="distinct integers of at least 0, not -1"):
         index.remove(-1)
     with pytest.raises(DataError, match=r"distinct whole numbers"):
         index.add(np.array([1, 1]), np.zeros((2, 3), np.float32))

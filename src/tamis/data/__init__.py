@@ -1,5 +1,6 @@
 """Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
 
+from tamis.data import column_names
 from tamis.data.categories import Labels, bucketed, codes_of, spread
 from tamis.data.column_roles import (
     Frames,
@@ -50,6 +51,7 @@ __all__ = [
     "Table",
     "bucketed",
     "codes_of",
+    "column_names",
     "columns_of",
     "dataset_from_frame",
     "event_columns",

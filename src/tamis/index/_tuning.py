@@ -1,32 +1,39 @@
-"""How much effort a recall needs on queries that have not been seen."""
+"""The effort of an approximate search that reaches a target recall on unseen queries."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-FAR = np.iinfo(np.int32).max
-"""The effort at which a row is found that none finds."""
-CONFIDENT = 2.33
-"""Standard errors of a difference of two means that 99 of 100 new samples stay within."""
+NOT_FOUND = np.iinfo(np.int32).max
+"""The needed effort of a row that no effort finds."""
+STANDARD_ERRORS = 2.33
+"""One-sided 99 % bound of a normal distribution, in standard errors."""
 
 
-def least_effort(needed: NDArray[np.int32], target: float, most: int) -> int | None:
-    """The least effort with which another sample of as many queries would reach `target` too.
+def least_effort(needed: NDArray[np.int32], target: float, max_effort: int) -> int | None:
+    """The least effort whose recall on another sample of Q queries reaches `target`, at 99 %.
 
-    needed (Q, k): the effort at which each of a query's best k rows is found. It is the least
-    whose mean recall is above the target by `CONFIDENT` standard errors of a difference of two
-    such means; None where `most` is not enough either.
+    The mean recall at this effort exceeds the target by `STANDARD_ERRORS` standard errors of the
+    difference of two such means.
+
+    Args:
+        needed: (Q, k) the effort with which each of a query's best k rows is found.
+        target: recall in (0, 1].
+        max_effort: the largest effort to consider.
+
+    Returns:
+        The effort, in [1, max_effort]; None if `max_effort` does not reach the target.
     """
 
     def enough(effort: int) -> bool:
-        each = (needed <= effort).mean(axis=1)
-        error = each.std(ddof=1) * (2 / len(each)) ** 0.5 if len(each) > 1 else 0.0
-        return bool(each.mean() >= min(target + CONFIDENT * error, 1.0))
+        recall = (needed <= effort).mean(axis=1)
+        error = recall.std(ddof=1) * (2 / len(recall)) ** 0.5 if len(recall) > 1 else 0.0
+        return bool(recall.mean() >= min(target + STANDARD_ERRORS * error, 1.0))
 
-    if not enough(most):
+    if not enough(max_effort):
         return None
-    low, high = 0, most
+    low, high = 0, max_effort
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
