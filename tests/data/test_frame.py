@@ -66,8 +66,12 @@ def test_no_rows():
     [
         ({}, {"user": "who"}, "no column 'who'; its columns are"),
         ({"item_id": [None, 1]}, {}, "'item_id' has 1 missing"),
-        ({"t": ["2024-01-01", "x"]}, {"time": "t"}, "'t' has 1 values that are no time.*like 'x'"),
-        ({"t": [1.7e9, 1.7e12]}, {"time": "t"}, "of another unit than the rest, like"),
+        (
+            {"t": ["2024-01-01", "x"]},
+            {"time": "t"},
+            "'t' has 1 values that are not times.*such as 'x'",
+        ),
+        ({"t": [1.7e9, 1.7e12]}, {"time": "t"}, "in another unit than the rest, such as"),
         ({"v": ["a", "b"]}, {"value": "v"}, "'v' must be numbers"),
         ({}, {"min_value": 3}, "needs a value column"),
     ],

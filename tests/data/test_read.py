@@ -139,7 +139,7 @@ def test_bounds_need_a_value(tmp_path: Path) -> None:
     assert len(data.events) == 2
     assert rejects.counts == {
         "value is outside the bounds of every declared behaviour": 2,
-        "no value, but its behaviour is told by the value": 1,
+        "no value, but the behaviour depends on the value": 1,
     }
 
 
@@ -181,7 +181,7 @@ def test_arrival_request_and_position(tmp_path: Path) -> None:
     assert e.request[2] == -1
     assert e.position.tolist() == [1, 2, 0]
     assert np.isnan(e.value).all()
-    assert (len(rejects), rejects.counts) == (0, {"position is no whole number from 1": 1})
+    assert (len(rejects), rejects.counts) == (0, {"position is not a whole number >= 1": 1})
 
 
 def test_without_a_users_table_users_come_from_the_events(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_categories(folder: Path) -> None:
     assert item_categories(items, "genres", "|").to_list() == [["Action", "Comedy"], [], ["Drama"]]
     assert item_categories(items, "genres").to_list() == [["Action|Comedy"], [], ["Drama"]]
     with pytest.raises(
-        ConfigError, match=r"'genre' is not in the items' table \(its columns:.*genres"
+        ConfigError, match=r"'genre' is not in the table of items \(its columns:.*genres"
     ):
         item_categories(items, "genre")
 

@@ -125,7 +125,7 @@ def test_an_impossible_change_is_refused():
         index.add(1, np.full(3, np.nan, np.float32))
     with pytest.raises(DataError, match="distinct integers of at least 0, not -1"):
         index.remove(-1)
-    with pytest.raises(DataError, match=r"distinct whole numbers"):
+    with pytest.raises(DataError, match=r"distinct integers"):
         index.add(np.array([1, 1]), np.zeros((2, 3), np.float32))
     assert index.changed == 0
 

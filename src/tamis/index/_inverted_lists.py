@@ -30,7 +30,7 @@ class InvertedLists:
     cell: Int32
     """(N,) list of each row, -1 for rows that were not added; (0,) in an index that was loaded."""
     parameters: dict[int, Any] = field(default_factory=dict[int, Any])
-    """Effort → faiss parameters of a search among all rows; making them takes as long as a search."""
+    """Effort → faiss parameters of a search among all rows, which take as long to make as one."""
 
     @classmethod
     def fill(cls, vectors: Float32, present: Bool, held_out: Int64, seed: int) -> InvertedLists:

@@ -49,7 +49,7 @@ def _from_labels(declared: Declared, labels: pl.Series) -> None:
             entry["weight"] = 0.0
             says = "an unknown word: set positive = true and a weight if it is a success"
         else:
-            entry["weight"], says = usual.weight, usual.says
+            entry["weight"], says = usual.weight, usual.meaning
             entry |= {"positive": True} if usual.positive else {}
             entry |= {"impression": True} if usual.impression else {}
         shown |= bool(entry.get("impression"))
