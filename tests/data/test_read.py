@@ -124,7 +124,7 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=[str(r)[:30] for _, r in BAD_ROWS])
-def test_a_bad_row_is_left_out_and_told(tmp_path: Path, row: str, reason: str | None) -> None:
+def test_a_bad_row_is_left_out_and_reported(tmp_path: Path, row: str, reason: str | None) -> None:
     write(tmp_path, EVENTS + row + "\n" + "u3,c,1,1600000400\n")
     data, rejects = read(tmp_path)
     assert reasons(rejects) == ([("events.csv", 5, reason)] if reason else [])
@@ -181,7 +181,10 @@ def test_arrival_request_and_position(tmp_path: Path) -> None:
     assert e.request[2] == -1
     assert e.position.tolist() == [1, 2, 0]
     assert np.isnan(e.value).all()
-    assert (len(rejects), rejects.counts) == (0, {"position is not a whole number >= 1": 1})
+    assert (len(rejects), rejects.counts) == (
+        0,
+        {"position is not a whole number of at least 1": 1},
+    )
 
 
 def test_without_a_users_table_users_come_from_the_events(folder: Path) -> None:
