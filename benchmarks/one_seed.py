@@ -14,13 +14,16 @@ import time
 from pathlib import Path
 
 import torch
-from benchmarks.places import MISSING, MissingDataError, notes, peak_mb
+from benchmarks.places import MISSING, MissingDataError, notes
 
+from tamis.runtime import peak_mb
 from tamis.schema import DataError
+from tamis.train import allow_kept_memory
 
 
 def main(suite: str, name: str, seed: int, data: Path | None) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    allow_kept_memory()
     line = importlib.import_module(f"benchmarks.{suite}.{name.replace('-', '_')}")
 
     def say(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +39,3 @@ def there(data: Path | None) -> Path | None:
     if data is not None and not data.exists():
         raise MissingDataError(f"DATA={data}: there is no such file or folder")
     return data
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -12,6 +12,7 @@ import numpy as np
 
 from tamis.data import Ragged
 from tamis.evaluate import full_rank
+from tamis.runtime import peak_mb
 
 
 def main() -> None:
@@ -29,12 +30,6 @@ def main() -> None:
         "peak_mb": peak_mb(),
     }
     print("RESULT " + json.dumps(result), flush=True)
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process alone, MB."""
-    with open("/proc/self/status") as status:
-        return next(int(x.split()[1]) / 1024 for x in status if x.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

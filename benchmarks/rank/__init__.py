@@ -8,10 +8,11 @@ from benchmarks.places import (
     MissingDataError,
     folder,
     notes,
-    peak_mb,
     standard,
     there,
 )
+
+from tamis.runtime import peak_mb
 
 __all__ = [
     "BUILD",

@@ -12,13 +12,13 @@ from benchmarks.places import (
     MissingDataError,
     folder,
     notes,
-    peak_mb,
     standard,
     there,
 )
 
 from tamis.data import Dataset
 from tamis.datasets import at_least, materialise, read_interactions, read_pairs
+from tamis.runtime import peak_mb
 from tamis.splitting import Holdout, carve, given, leave_one_out
 
 __all__ = [

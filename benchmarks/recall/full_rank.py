@@ -18,7 +18,7 @@ from benchmarks import peers
 from benchmarks.recall import ROOT, gowalla
 
 from tamis.cascade import holdout_queries
-from tamis.index import threads
+from tamis.runtime import threads
 
 HERE = ROOT / "benchmarks" / "full_rank"
 PROTOCOL = (

@@ -11,11 +11,13 @@ from tamis.cascade import FitContext, valid_of
 from tamis.data import dataset_from_frame
 from tamis.recall import SASRec
 from tamis.splitting import leave_one_out
+from tamis.train import allow_kept_memory
 
 given = arguments()
 
 
 torch.set_num_threads(given.threads)
+allow_kept_memory()
 EPOCHS = 4
 item, indptr, _, valid = sequences(given.data)
 sizes = np.diff(indptr)

@@ -22,11 +22,13 @@ from common import (
 from tamis import SparseFeat, TwoTower, VarLenSparseFeat
 from tamis.cascade import FitContext, at_end
 from tamis.data import Table, dataset_from_frame
+from tamis.train import allow_kept_memory
 
 given = arguments()
 
 
 torch.set_num_threads(given.threads)
+allow_kept_memory()
 train, test, items, users = tables(given.data)
 log = dataset_from_frame(pl.from_pandas(train[["user_id", "item_id"]]))
 tables_of = {}

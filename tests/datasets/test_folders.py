@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from tamis.datasets import FOLDERS, find_source, materialise
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError
 
 
@@ -12,13 +13,13 @@ def make(tmp_path, name, **files):
     folder.mkdir()
     for stem, text in files.items():
         (folder / f"{stem}.{'json' if text.startswith('{') else 'txt'}").write_text(text, "utf-8")
-    said: list[str] = []
-    out = materialise(name, tmp_path / "out", progress=said.append, folder=folder)
-    return {p.stem: pl.read_csv(p, infer_schema=False).rows() for p in out.glob("*.csv")}, said
+    with Progress("fetch") as progress:
+        out = materialise(name, tmp_path / "out", progress=progress, folder=folder)
+    return {p.stem: pl.read_csv(p, infer_schema=False).rows() for p in out.glob("*.csv")}
 
 
-def test_beauty_ends_on_one_day_for_everybody(tmp_path):
-    tables, said = make(
+def test_every_user_of_beauty_has_a_last_event_on_the_last_day(tmp_path, capsys):
+    tables = make(
         tmp_path,
         "amazon-beauty",
         Beauty="1 10 20 30\n2 30\n",
@@ -31,11 +32,13 @@ def test_beauty_ends_on_one_day_for_everybody(tmp_path):
         ("2", "30", "2014-07-01T00:00:00"),
     ]
     assert tables["items"] == [("10", "4|5"), ("20", None), ("30", "6")]
-    assert FOLDERS["amazon-beauty"].citation in said[0]
+    out = capsys.readouterr().err
+    assert FOLDERS["amazon-beauty"].citation in out.splitlines()[0]
+    assert "fetch: write events.csv: 4 rows" in out
 
 
 def test_beauty_needs_no_attributes_but_refuses_broken_ones(tmp_path):
-    tables, _ = make(tmp_path, "amazon-beauty", Beauty="1 10 20\n")
+    tables = make(tmp_path, "amazon-beauty", Beauty="1 10 20\n")
     assert tables["items"] == [("10",), ("20",)]
     (tmp_path / "given" / "Beauty_item2attributes.json").write_text("[1, 2]")
     with pytest.raises(DataError, match="not an object of lists"):
@@ -43,7 +46,7 @@ def test_beauty_needs_no_attributes_but_refuses_broken_ones(tmp_path):
 
 
 def test_gowalla_keeps_its_split_in_time(tmp_path):
-    tables, _ = make(tmp_path, "gowalla", train="0 1 2\n1 3\n", test="0 4\n1 1 2\n")
+    tables = make(tmp_path, "gowalla", train="0 1 2\n1 3\n", test="0 4\n1 1 2\n")
     assert set(tables) == {"events", "items", "train", "test"}
     assert sorted(row[:2] for row in tables["train"]) == [("0", "1"), ("0", "2"), ("1", "3")]
     assert [row[:2] for row in tables["test"]] == [("0", "4"), ("1", "1"), ("1", "2")]
@@ -54,7 +57,7 @@ def test_gowalla_keeps_its_split_in_time(tmp_path):
 
 
 def test_foursquare_has_places(tmp_path):
-    tables, _ = make(
+    tables = make(
         tmp_path,
         "foursquare",
         Foursquare_checkins="0\t7\t1333447208.0\n1\t5\t1333447209.0\n",

@@ -136,5 +136,5 @@ def test_contradictions_are_refused():
         FrameSpace.fit(FRAME, [DenseFeat("age"), DenseFeat("age")])
     with pytest.raises(ConfigError, match="shares the table of 'nothing'"):
         FrameSpace.fit(FRAME, [VarLenSparseFeat("clicked", shares="nothing")])
-    with pytest.raises(DataError, match="DataFrame is wanted, not list"):
+    with pytest.raises(DataError, match="DataFrame, got list"):
         FrameSpace.fit([1, 2], [DenseFeat("age")])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.data import Ragged
-from tamis.index import VectorIndex, best_first, in_blocks, offer
+from tamis.index import VectorIndex, best_first, offer
 from tamis.schema import ConfigError, DataError, VersionError
 
 
@@ -51,7 +51,7 @@ def lists_of_vectors():
     return vectors, queries[1000:], index
 
 
-def test_probes_are_tuned_to_the_target(lists_of_vectors):
+def test_the_number_of_probes_is_tuned_to_the_target(lists_of_vectors):
     vectors, queries, index = lists_of_vectors
     assert index.report.kind == "ivf-flat"
     assert index.report.recall >= 0.95
@@ -81,7 +81,7 @@ def test_vectors_without_clusters_are_searched_by_codes():
     assert index.search(queries, 20)[0][0, 0] == 20_009
 
 
-def test_where_neither_lists_nor_codes_pay_it_stays_exact():
+def test_the_search_stays_exact_where_neither_lists_nor_codes_are_cheaper():
     vectors = np.random.default_rng(0).standard_normal((1500, 48)).astype(np.float32)
     index = VectorIndex.build(vectors, k=50, exact_below=100, target_recall=0.99)
     assert (index.report.kind, index.report.recall) == ("exact", 1.0)
@@ -89,7 +89,7 @@ def test_where_neither_lists_nor_codes_pay_it_stays_exact():
     assert item[:, 0].tolist() == [by_sorting(vectors, v, 1)[0] for v in vectors[:5]]
 
 
-def test_excluded_rows_make_room_for_the_next(lists_of_vectors):
+def test_the_next_rows_take_the_places_of_excluded_ones(lists_of_vectors):
     _, queries, index = lists_of_vectors
     whole, score = index.search(queries[:5], 40)
     refused = Ragged.of([np.sort(row[: 10 * q]) for q, row in enumerate(whole)])
@@ -111,7 +111,7 @@ def test_eight_bit_lists_are_rescored(lists_of_vectors, monkeypatch):
     np.testing.assert_allclose(score, expected, rtol=1e-5)
 
 
-def test_saved_and_loaded_it_answers_alike(lists_of_vectors, tmp_path):
+def test_a_saved_index_returns_the_same_rows(lists_of_vectors, tmp_path):
     vectors, queries, index = lists_of_vectors
     soft = np.random.default_rng(0).standard_normal((12_000, 24)).astype(np.float32)
     codes = VectorIndex.build(soft, k=5, exact_below=100, present=np.arange(12_000) > 5)
@@ -126,14 +126,14 @@ def test_saved_and_loaded_it_answers_alike(lists_of_vectors, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
-def test_errors(tmp_path):
+def test_impossible_vectors_targets_and_files_are_errors(tmp_path):
     with pytest.raises(DataError, match=r"not \(2, 2\) with NaN"):
         VectorIndex.build(np.array([[1, np.nan], [0, 1]], np.float32))
     with pytest.raises(DataError, match=r"not \(3,\)"):
         VectorIndex.build(np.zeros(3, np.float32))
     with pytest.raises(ConfigError, match="target_recall = 98"):
         VectorIndex.build(np.zeros((3, 2), np.float32), target_recall=98)
-    with pytest.raises(VersionError, match="does not hold a whole vector index"):
+    with pytest.raises(VersionError, match="does not hold a complete vector index"):
         VectorIndex.load(tmp_path)
     VectorIndex.build(np.zeros((3, 2), np.float32)).save(tmp_path)
     (tmp_path / "index.json").write_text(json.dumps({"kind": "exact"}))
@@ -142,7 +142,7 @@ def test_errors(tmp_path):
 
 
 @given(st.lists(st.integers(0, 5), max_size=30), st.integers(0, 8))
-def test_the_heap_keeps_the_best_with_ties_by_row(scores, k):
+def test_the_heap_keeps_the_best_scores_with_ties_by_the_lower_row(scores, k):
     items, values = np.full(k, -1, np.int32), np.zeros(k, np.float32)
     size = 0
     for i, s in enumerate(scores):
@@ -150,9 +150,3 @@ def test_the_heap_keeps_the_best_with_ties_by_row(scores, k):
     best_first(items, values, size)
     expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
     assert items[:size].tolist() == expected
-
-
-def test_blocks_come_back_in_order(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert in_blocks(lambda a, b: (a, b), 7, 3) == [(0, 3), (3, 6), (6, 7)]
-    assert in_blocks(lambda a, b: (a, b), 0, 3) == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.data import Ragged
 from tamis.index import VectorIndex
-from tamis.index.tuning import least_effort
+from tamis.index._tuning import least_effort
 
 DIM, ROWS = 3, 14
 CHANGE = st.tuples(st.booleans(), st.integers(0, ROWS - 1), st.integers(0, 10**6))
@@ -123,9 +123,9 @@ def test_an_impossible_change_is_refused():
         index.add(1, np.zeros(2, np.float32))
     with pytest.raises(DataError, match="with NaN or infinity"):
         index.add(1, np.full(3, np.nan, np.float32))
-    with pytest.raises(DataError, match="distinct whole numbers from 0 on, not -1"):
+    with pytest.raises(DataError, match="distinct integers of at least 0, not -1"):
         index.remove(-1)
-    with pytest.raises(DataError, match=r"distinct whole numbers"):
+    with pytest.raises(DataError, match=r"distinct integers"):
         index.add(np.array([1, 1]), np.zeros((2, 3), np.float32))
     assert index.changed == 0
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.data.frame import dataset_from_frame
-from tamis.index import read_only
 from tamis.recall import MF
 from tamis.recall._common.interactions import interests
 from tamis.recall.mf._kernels import bpr_epoch, bpr_step, solve_rows
+from tamis.runtime import read_only
 from tamis.schema import TrainingError
 from tamis.testing import two_clans
 

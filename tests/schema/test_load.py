@@ -1,4 +1,4 @@
-"""tamis.toml: every fault is named with its line, key, value and cure."""
+"""tamis.toml: every fault is reported with its line, key, value and how to fix it."""
 
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,16 @@ def test_a_whole_file_is_loaded(tmp_path: Path) -> None:
         ('name = "history"', 'name = "user_id"', 14, ['"user_id" is used more than once']),
         ("positive = true", "positive = false", 8, ["no behaviour is positive", "like, rate"]),
         ('value = "rating"', "", 8, ["`behaviours.like` has bounds", "`events.value`"]),
-        ("min_value = 4", "", 11, ["`behaviours.rate` gets no event", "`like` stands before"]),
+        ("min_value = 4", "", 11, ["`behaviours.rate` gets no event", "`like` comes before"]),
         ("min_value = 4", "min_value = 4\nmax_value = 3", 10, ["4 is above its `max_value` = 3"]),
         ("[tasks.like]", "[split]\nvalid_from = 0.95\n[tasks.like]", 20, ["0.95 must be less"]),
         ("[tasks.like]", "[split]\nwindows = 12\n[tasks.like]", 20, ["at most 8 fit"]),
         ('use = "deepfm"', "use = 3", 25, ["`cascade.rank.use` = 3"]),
     ],
 )
-def test_a_fault_is_named(tmp_path: Path, old: str, new: str, line: int, parts: list[str]) -> None:
+def test_a_fault_is_reported(
+    tmp_path: Path, old: str, new: str, line: int, parts: list[str]
+) -> None:
     assert old in GOOD
     text = message(tmp_path, GOOD.replace(old, new, 1))
     assert "tamis.toml: 1 problem" in text
@@ -112,18 +114,18 @@ def test_a_fault_is_named(tmp_path: Path, old: str, new: str, line: int, parts: 
 
 def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = GOOD.replace('path = "items.csv"\n', "").replace("quota", "quota = 0 #")
-    told = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
-    assert "3 problems" in told
-    assert told.index("`sed`") < told.index("`items.path` is missing") < told.index("quota` = 0")
+    found = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
+    assert "3 problems" in found
+    assert found.index("`sed`") < found.index("`items.path` is missing") < found.index("quota` = 0")
 
 
 def test_missing_sections_say_what_to_add(tmp_path: Path) -> None:
-    told = message(tmp_path, 'name = "shop"\n')
+    found = message(tmp_path, 'name = "shop"\n')
     for section in ("events", "items", "behaviours", "cascade"):
-        assert f"`{section}` is missing" in told
+        assert f"`{section}` is missing" in found
 
 
-def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
+def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:
     assert "line 2: path = events.csv" in message(tmp_path, "[events]\npath = events.csv\n")
 
 
@@ -140,8 +142,8 @@ def test_latin1_is_refused(tmp_path: Path) -> None:
 
 def test_inline_lists_of_features_keep_their_lines(tmp_path: Path) -> None:
     inline = 'features = [\n  {kind = "sparse", name = "a"},\n  {kind = "dense", nam = "b"},\n]\n'
-    told = message(tmp_path, inline + 'name = "x"\n')
-    assert "line 3: `features[1].nam` is not a key" in told
+    found = message(tmp_path, inline + 'name = "x"\n')
+    assert "line 3: `features[1].nam` is not a key" in found
 
 
 def test_shares_must_lead_to_an_owner() -> None:
@@ -159,8 +161,8 @@ def test_shares_must_lead_to_an_owner() -> None:
     ("options", "match"),
     [
         ({"transform": "bucket"}, "needs ascending boundaries"),
-        ({"transform": "bucket", "boundaries": [3, 1]}, "must ascend"),
-        ({"boundaries": [1, 2]}, 'set "bucket"'),
+        ({"transform": "bucket", "boundaries": [3, 1]}, "must be strictly ascending"),
+        ({"boundaries": [1, 2]}, 'set transform = "bucket"'),
     ],
 )
 def test_boundaries(options: dict[str, Any], match: str) -> None:
@@ -170,7 +172,7 @@ def test_boundaries(options: dict[str, Any], match: str) -> None:
         parse_config(data)
 
 
-def test_suggest_is_silent_without_a_close_name() -> None:
+def test_suggest_is_empty_without_a_close_name() -> None:
     assert suggest("quoat", ["quota", "weight"]) == " Did you mean `quota`?"
     assert suggest("zzz", ["quota"]) == ""
 

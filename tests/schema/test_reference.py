@@ -1,4 +1,4 @@
-"""docs/tamis-toml.md is what the config classes say, and its example loads."""
+"""docs/tamis-toml.md is generated from the config classes, and its examples load."""
 
 import importlib.util
 import re
@@ -23,15 +23,15 @@ def writer() -> ModuleType:
     return module
 
 
-def test_the_page_is_what_the_classes_say(writer: ModuleType) -> None:
+def test_the_page_is_up_to_date(writer: ModuleType) -> None:
     written = (DOCS / "tamis-toml.md").read_text("utf-8")
     assert written == writer.page(), "run: .venv/bin/python docs/write_toml.py"
 
 
 def test_every_key_is_explained(writer: ModuleType) -> None:
     for title, model in writer.SECTIONS:
-        told = writer.documented(model)
-        missing = [name for name in model.model_fields if name not in told and name != "kind"]
+        explained = writer.documented(model)
+        missing = [name for name in model.model_fields if name not in explained and name != "kind"]
         assert not missing, f"{title}: a docstring under {missing}"
 
 

@@ -1,4 +1,4 @@
-"""Tasks of `tamis.toml`: names that say their condition, chains, and faults with their cure."""
+"""Tasks of `tamis.toml`: names with conditions, chains, and faults with how to fix them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def project(**tasks: dict[str, object]):
     return parse_config({**PROJECT, "tasks": tasks})
 
 
-def test_a_name_says_behaviour_and_condition() -> None:
+def test_a_name_holds_behaviour_and_condition() -> None:
     tasks = list(
         project(
             **{"click": {}, "like|click": {}, "cart|click": {}, "purchase|cart": {}}
@@ -41,7 +41,7 @@ def test_a_declaration_is_written_and_read_again() -> None:
     assert again.tasks == config.tasks
 
 
-def test_what_is_predicted_beside_the_tasks() -> None:
+def test_names_of_derived_predictions() -> None:
     tasks = [
         TaskConfig(name="watch|click", kind="watch_time"),
         TaskConfig(name="done", kind="completion"),
@@ -57,18 +57,23 @@ def test_what_is_predicted_beside_the_tasks() -> None:
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ({"like|clik": {}}, r'"clik" is no task and no behaviour. Did you mean `click`\?'),
+        ({"like|clik": {}}, r'"clik" is neither a task nor a behaviour. Did you mean `click`\?'),
         ({"lke|click": {}}, r'`tasks.lke\|click.behaviour`: "lke" is not declared'),
-        ({"like|click": {"given": "cart"}}, 'given = "cart" is not the condition of its name'),
-        ({"like|click": {"esmm": True}}, r"esmm = true needs its conditions as tasks: add"),
-        ({"a|b": {"behaviour": ["like"]}, "b|a": {"behaviour": ["like"]}}, "run in a circle"),
+        ({"like|click": {"given": "cart"}}, 'given = "cart" differs from that in the name'),
+        ({"like|click": {"esmm": True}}, r"esmm = true needs its condition as a task: add"),
+        ({"a|b": {"behaviour": ["like"]}, "b|a": {"behaviour": ["like"]}}, "form a cycle"),
         ({"watch": {"kind": "completion"}}, 'needs the items\' column .* duration = "duration"'),
-        ({"watch": {"scale": 3}}, r"scale says nothing of a binary task: remove it \(watch_time\)"),
+        (
+            {"watch": {"scale": 3}},
+            r"scale does not apply to a binary task \(only watch_time\): remove it",
+        ),
         ({"like": {"value": "count"}}, 'value = "count" is for regression tasks'),
         ({"watch": {"kind": "watch_time"}, "like|watch": {}}, "must be binary"),
     ],
 )
-def test_faults_are_named_with_their_cure(tasks: dict[str, dict[str, object]], message: str):
+def test_faults_are_reported_with_how_to_fix_them(
+    tasks: dict[str, dict[str, object]], message: str
+):
     with pytest.raises(ConfigError, match=message):
         project(**tasks)
 

@@ -1,4 +1,4 @@
-"""What a fit may ask of the machine."""
+"""Detection of hardware features, and memory kept between training steps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from tamis.schema import ConfigError
-from tamis.train import kept_memory, native_bfloat16, use_bfloat16
+from tamis.train import allow_kept_memory, hardware, kept_memory, native_bfloat16, use_bfloat16
 
 MANY = 2**24
-"""Numbers of an array of 64 MB: more than glibc keeps by itself."""
+"""Float32 values in an array of 64 MB, more than glibc keeps by default."""
 
 
 def faults() -> int:
-    """Pages that the kernel has had to give to three arrays, made one after another."""
+    """Page faults of three arrays allocated one after another."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(3):
         torch.ones(MANY)
@@ -24,14 +24,33 @@ def faults() -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's mallopt; a no-op elsewhere")
-def test_freed_memory_is_kept_for_a_while():
+def test_freed_memory_is_kept_where_the_process_allows_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware, "_kept_memory_allowed", False)
+    allow_kept_memory()
     with kept_memory():
-        kept = min(faults() for _ in range(8))  # the first ones are new
+        kept = min(faults() for _ in range(8))  # the first arrays need new pages
     assert kept < 20
     assert faults() > 60  # huge pages of 2 MB at the least
 
 
-def test_what_fails_inside_is_not_swallowed():
+def test_the_allocator_is_not_changed_unless_the_process_allows_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def refuse(name: object) -> None:
+        raise AssertionError(f"the C library was opened: {name}")
+
+    monkeypatch.setattr(hardware, "_kept_memory_allowed", False)
+    monkeypatch.setattr(hardware.ctypes, "CDLL", refuse)
+    with kept_memory():
+        pass
+    allow_kept_memory()
+    monkeypatch.setattr(hardware.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    with pytest.raises(AssertionError, match="the C library was opened"), kept_memory():
+        pass
+
+
+def test_an_exception_inside_kept_memory_is_raised(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hardware, "_kept_memory_allowed", True)
     with pytest.raises(ValueError, match="inside"), kept_memory():
         raise ValueError("inside")
 

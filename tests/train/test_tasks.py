@@ -247,14 +247,14 @@ def test_completion_is_divided_by_the_share_that_its_length_has() -> None:
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        (["a", "a"], "a name of its own"),
-        ([TaskConfig(name="a", classes=(1, 2))], "classes says nothing of a binary task"),
+        (["a", "a"], "each task needs a unique name"),
+        ([TaskConfig(name="a", classes=(1, 2))], "classes does not apply to a binary task"),
         ([TaskConfig(name="a", kind="multiclass")], r"classes = \[\]: give at least two"),
-        ([TaskConfig(name="a", kind="multiclass", classes=(2, 1))], "must ascend"),
+        ([TaskConfig(name="a", kind="multiclass", classes=(2, 1))], "must be strictly ascending"),
         ([TaskConfig(name="a", esmm=True)], "esmm = true needs a binary task with a condition"),
-        ([TaskConfig(name="a|b", esmm=True)], r"esmm = true needs its conditions as tasks"),
-        ([TaskConfig(name="a|b"), TaskConfig(name="b|a")], "run in a circle: .*a"),
-        ([TaskConfig(name="a|b", given="c")], 'given = "c" is not the condition of its name'),
+        ([TaskConfig(name="a|b", esmm=True)], r"esmm = true needs its condition as a task"),
+        ([TaskConfig(name="a|b"), TaskConfig(name="b|a")], "form a cycle: .*a"),
+        ([TaskConfig(name="a|b", given="c")], 'given = "c" differs from that in the name'),
         ([WATCH, TaskConfig(name="a|watch")], '"watch" is a watch_time task; it must be binary'),
     ],
 )

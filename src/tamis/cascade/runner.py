@@ -219,8 +219,8 @@ class Cascade:
 
     def _strangers(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
         """The score, or 1 ÷ the place in recall's list for queries without any history where the
-        ranker has learnt nothing of such users (`strangers = "recall"`)."""
-        if self.config.strangers == "rank":
+        ranker has learnt nothing of such users (`cold_start = "recall"`)."""
+        if self.config.cold_start == "rank":
             return score
         stranger = (np.diff(queries.history.indptr) == 0)[candidates.query]
         if not stranger.any():

@@ -57,7 +57,7 @@ def fetch(
     """Fetch a public data set (terms and citation shown) and write it as plain tables."""
     from tamis.jobs import fetch as job
 
-    show.fetch(job(name, out, folder=folder, progress=show.is_terminal()), as_json)
+    show.fetch(job(name, out, folder=folder, progress=show.wants_progress(as_json)), as_json)
 
 
 @app.command()
@@ -86,8 +86,12 @@ def train(
 ) -> None:
     """Train the whole cascade: an evaluation version, and a serving version on all data."""
     from tamis.jobs import train as job
+    from tamis.train import allow_kept_memory
 
-    report = job(project, only=only, stage=stage, device=device, progress=show.is_terminal())
+    allow_kept_memory()
+    report = job(
+        project, only=only, stage=stage, device=device, progress=show.wants_progress(as_json)
+    )
     show.train(report, as_json)
 
 
@@ -158,6 +162,7 @@ def compare(
         },
         plot=plot,
         device=device,
+        progress=show.wants_progress(as_json),
     )
     show_rank.comparison(comparison, as_json)
 
@@ -179,7 +184,7 @@ def score(
     from tamis.cli import show_rank
     from tamis.jobs import score as job
 
-    done = job(folder, table, out, version=version, progress=show.is_terminal())
+    done = job(folder, table, out, version=version, progress=show.wants_progress(as_json))
     show_rank.scored(done, as_json)
 
 
@@ -244,11 +249,13 @@ def evaluate(
             raise ConfigError("--stage rank and --channels judge different things: give one")
         from tamis.jobs import evaluate_rank
 
-        ranked = evaluate_rank(project, report=report, progress=show.is_terminal())
+        ranked = evaluate_rank(project, report=report, progress=show.wants_progress(as_json))
         return show.evaluate_rank(ranked, as_json)
     if channels:
         from tamis.jobs import evaluate_channels
+        from tamis.train import allow_kept_memory
 
+        allow_kept_memory()
         judged = evaluate_channels(
             project,
             protocol=protocol,
@@ -257,7 +264,7 @@ def evaluate(
             mask_seen=not keep_seen,
             report=report,
             device=device,
-            progress=show.is_terminal(),
+            progress=show.wants_progress(as_json),
         )
         return show.evaluate_channels(judged, as_json)
     if protocol != "time" or train or test or keep_seen:
@@ -267,7 +274,9 @@ def evaluate(
         )
     from tamis.jobs import evaluate as job
 
-    return show.evaluate(job(project, report=report, progress=show.is_terminal()), as_json)
+    return show.evaluate(
+        job(project, report=report, progress=show.wants_progress(as_json)), as_json
+    )
 
 
 @app.command()
@@ -301,7 +310,7 @@ def recall(
         channels=[name.strip() for name in channels.split(",")] if channels else (),
         version=version,
         keep=keep,
-        progress=show.is_terminal(),
+        progress=show.wants_progress(as_json),
     )
     show.recall(report, as_json)
 
@@ -383,7 +392,7 @@ def simulate(
         days=days,
         seed=seed,
         eagerness=eagerness,
-        progress=show.is_terminal(),
+        progress=show.wants_progress(as_json),
     )
     show.simulate(made, as_json)
 
@@ -398,8 +407,10 @@ def demo(
 ) -> None:
     """The whole cascade on MovieLens-1M: fetch, train, evaluate, recommend, explain."""
     from tamis.jobs import demo as job
+    from tamis.train import allow_kept_memory
 
-    show.demo(job(folder, device=device, progress=show.is_terminal()), as_json)
+    allow_kept_memory()
+    show.demo(job(folder, device=device, progress=show.wants_progress(as_json)), as_json)
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ _errors = Console(stderr=True)
 _SEVERITY = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
-def is_terminal() -> bool:
-    """Whether a person watches: progress is shown only then."""
-    return sys.stderr.isatty()
+def wants_progress(json_wanted: bool) -> bool:
+    """Whether to report progress on standard error: on a terminal, and in logs without --json."""
+    return sys.stderr.isatty() or not json_wanted
 
 
 def as_json(data: Any) -> None:

@@ -30,6 +30,7 @@ def run_comparison(
     rows: Mapping[str, Any],
     plot: Path | None,
     device: str,
+    progress: bool,
 ) -> Comparison:
     """Reads the words of `tamis compare rank` and calls the one of the two jobs that they mean."""
     from tamis.jobs import compare_rank, compare_tables, parsed_options
@@ -41,7 +42,7 @@ def run_comparison(
         "options": parsed_options(options),
         "plot": plot,
         "device": device,
-        "progress": show.is_terminal(),
+        "progress": progress,
     }
     if (project is None) == (table is None):
         raise ConfigError(

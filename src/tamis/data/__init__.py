@@ -1,5 +1,6 @@
 """Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
 
+from tamis.data import column_names
 from tamis.data.categories import Labels, bucketed, codes_of, spread
 from tamis.data.column_roles import (
     Frames,
@@ -28,7 +29,7 @@ from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
-from tamis.data.tables import Progress, id_text, item_categories, silent
+from tamis.data.tables import id_text, item_categories
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import infer_types, read_frame, write_frame
 
@@ -44,13 +45,13 @@ __all__ = [
     "Events",
     "Frames",
     "Labels",
-    "Progress",
     "Ragged",
     "RawTable",
     "Rejects",
     "Table",
     "bucketed",
     "codes_of",
+    "column_names",
     "columns_of",
     "dataset_from_frame",
     "event_columns",
@@ -70,7 +71,6 @@ __all__ = [
     "read_items",
     "read_raw",
     "readable_tables",
-    "silent",
     "spread",
     "table_stem",
     "text_lines",

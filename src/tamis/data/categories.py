@@ -1,4 +1,4 @@
-"""Labels of rows: categories, cities, audiences, as numbers in lists end to end."""
+"""Labels of rows (categories, cities, audiences) as integer codes in ragged lists."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Labels:
     """The labels (categories, cities …) of N rows; row n's are `code[indptr[n]:indptr[n + 1]]`."""
 
     names: NDArray[np.str_]
-    """(L,) ascending, lower case: people write Paris and paris."""
+    """(L,) ascending and in lower case, so that Paris and paris are one label."""
     indptr: Int64
+    """(N + 1,) bounds of the rows' labels."""
     code: Int32
-    """Positions in `names`."""
+    """(n,) positions in `names`."""
 
     @classmethod
     def of(cls, lists: pl.Series) -> Labels:
-        """From a series of lists of texts."""
+        """From a series (N,) of lists of texts; empty texts are dropped, duplicates count once."""
         frame = pl.DataFrame({"row": np.arange(len(lists)), "text": lists}).explode("text")
         frame = frame.with_columns(pl.col("text").cast(pl.String).str.strip_chars())
         frame = frame.with_columns(pl.col("text").str.to_lowercase())
@@ -45,16 +46,20 @@ class Labels:
 
     @classmethod
     def of_items(cls, items: Table, column: str, separator: str | None) -> Labels:
-        """Of an items' column: one value a row, a list, or text split by `separator`."""
+        """From a column of the items: one value per row, a list, or a text split by `separator`.
+
+        Raises:
+            ConfigError: the items have no such column.
+        """
         return cls.of(item_categories(items, column, separator))
 
     @property
     def row(self) -> Int64:
-        """(n,) the row of each label."""
+        """(n,) the row that each label belongs to."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
     def single(self) -> Int32:
-        """(N,) each row's first label, -1 where it has none."""
+        """(N,) each row's first label, -1 for rows without one."""
         has = np.diff(self.indptr) > 0
         code = np.full(len(has), -1, np.int32)
         code[has] = self.code[self.indptr[:-1][has]]
@@ -62,7 +67,11 @@ class Labels:
 
 
 def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
-    """A users' column as one label a row; numbers are cut at ascending `boundaries`, if any."""
+    """A column as one label per row; numbers become the number of their bucket.
+
+    boundaries: ascending bucket boundaries; a value equal to one belongs to the bucket above it.
+    Empty: numbers are labels themselves.
+    """
     if boundaries and column.dtype.is_numeric():
         values = column.cast(pl.Float64).fill_nan(None)
         band = np.searchsorted(boundaries, values.fill_null(0).to_numpy(), side="right")
@@ -73,7 +82,7 @@ def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
 
 
 def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
-    """(n,) positions of `texts` in ascending `names`, -1 where not there; case does not matter."""
+    """(n,) positions of `texts` in ascending `names`, -1 if not found; case is ignored."""
     if not len(names) or not texts:
         return np.full(len(texts), -1, np.int32)
     wanted = np.array([text.strip().lower() for text in texts], dtype=np.str_)
@@ -84,7 +93,15 @@ def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
 def spread(
     labels_indptr: Int64, labels: Int32, row: NDArray[Any]
 ) -> tuple[NDArray[np.intp], Int32]:
-    """The labels of rows (n,): (place in `row`, label) pairs."""
+    """The labels of the rows `row` (n,), as pairs of a position in `row` and a label.
+
+    Args:
+        labels_indptr: (N + 1,) bounds of the labels of each row.
+        labels: (m,) the labels of all rows, end to end.
+
+    Returns:
+        (p,) positions, ascending, and (p,) labels.
+    """
     sizes = np.diff(labels_indptr)[row]
     owner = np.repeat(np.arange(len(row)), sizes)
     begin = np.repeat(labels_indptr[row] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)

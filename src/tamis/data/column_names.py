@@ -1,4 +1,4 @@
-"""How people call their tables, columns and behaviours: what `tamis init` looks for."""
+"""Usual names of tables, columns and behaviours, which `tamis init` looks for."""
 
 from __future__ import annotations
 
@@ -62,51 +62,53 @@ PUBLISHED = _list(
 
 @dataclass(frozen=True)
 class Usual:
-    """What a behaviour of this name usually means."""
+    """The usual meaning of a behaviour."""
 
     weight: float
+    """The interest value that collaborative channels sum."""
     positive: bool = False
     impression: bool = False
-    says: str = ""
+    meaning: str = ""
+    """The meaning in words, for the comment in `tamis.toml`."""
 
 
 _USUAL: tuple[tuple[str, Usual], ...] = (
     (
         "impression impressions exposure exposures exposed show shown display displayed imp",
-        Usual(0.0, impression=True, says="the item was merely shown"),
+        Usual(0.0, impression=True, meaning="the item was merely shown"),
     ),
-    ("click clicks clicked tap open detail visit pv", Usual(1.0, True, says="a click")),
-    ("view views viewed pageview page_view", Usual(1.0, True, says="opened")),
-    ("like likes liked upvote heart thumbs_up", Usual(2.0, True, says="liked")),
+    ("click clicks clicked tap open detail visit pv", Usual(1.0, True, meaning="a click")),
+    ("view views viewed pageview page_view", Usual(1.0, True, meaning="opened")),
+    ("like likes liked upvote heart thumbs_up", Usual(2.0, True, meaning="liked")),
     (
         "collect collects favorite favourite fav favorites bookmark save saved wishlist",
-        Usual(2.0, True, says="kept for later"),
+        Usual(2.0, True, meaning="kept for later"),
     ),
-    ("share shares shared forward repost retweet", Usual(3.0, True, says="passed on")),
-    ("follow follows subscribe", Usual(2.0, True, says="followed the author")),
-    ("comment comments reply review", Usual(2.0, True, says="talked about")),
-    ("cart add_to_cart addtocart basket add_cart", Usual(2.0, True, says="put into the cart")),
+    ("share shares shared forward repost retweet", Usual(3.0, True, meaning="passed on")),
+    ("follow follows subscribe", Usual(2.0, True, meaning="followed the author")),
+    ("comment comments reply review", Usual(2.0, True, meaning="talked about")),
+    ("cart add_to_cart addtocart basket add_cart", Usual(2.0, True, meaning="put into the cart")),
     (
         "purchase purchases buy bought order ordered transaction checkout pay",
-        Usual(3.0, True, says="bought"),
+        Usual(3.0, True, meaning="bought"),
     ),
     (
         "watch play listen read stream watched played",
-        Usual(0.0, says="with seconds; add min_value and positive = true to make it a success"),
+        Usual(0.0, meaning="with seconds; add min_value and positive = true to make it positive"),
     ),
     (
         "dislike dislikes hate block report hide not_interested downvote thumbs_down unlike",
-        Usual(0.0, says="unwanted"),
+        Usual(0.0, meaning="unwanted"),
     ),
     (
         "remove_from_cart remove removefromcart return refund unfollow uncollect",
-        Usual(0.0, says="taken back"),
+        Usual(0.0, meaning="taken back"),
     ),
 )
 USUAL = {word: usual for words, usual in _USUAL for word in words.split()}
 
 
 def plain(name: str) -> str:
-    """`UserID`, `user-id` and `user id` as `user_id`."""
+    """A name in snake case: `user_id` for `UserID`, `user-id` and `user id`."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"[^a-z0-9]+", "_", snake.lower()).strip("_")

@@ -1,4 +1,4 @@
-"""Which table of a folder is the event log, and which of its columns means what."""
+"""Detects the event log among the tables of a folder, and the roles of its columns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ Frames = dict[str, pl.DataFrame]
 
 
 def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
-    """All tables of the folder that can be read, by file name."""
+    """Reads all tables of a folder.
+
+    Returns:
+        The frames by file name, and a note for each file that could not be read.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder.")
+        raise DataError(f"{folder}: there is no such folder; give the folder of the tables.")
     frames, notes = Frames(), list[str]()
     for path in sorted(folder.iterdir()):
         if (
@@ -30,7 +37,7 @@ def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
             try:
                 raw = read_raw(path, path.name)
             except DataError as error:
-                if path.suffix != ".json":  # mostly settings, not tables
+                if path.suffix != ".json":  # .json files are usually settings, not tables
                     notes.append(f"not readable: {error}")
                 continue
             frames[path.name] = _with_types(raw)
@@ -42,6 +49,7 @@ def _with_types(raw: RawTable) -> pl.DataFrame:
 
 
 def table_stem(file: str) -> str:
+    """The file name without its endings, in snake case: `events` for `Events.csv.gz`."""
     name = file.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
@@ -49,7 +57,13 @@ def table_stem(file: str) -> str:
 
 
 def event_table(frames: Frames, folder: Path) -> str:
-    """The table with a user, an item and a time column; of several, by name, then the longest."""
+    """The file name of the event log: the table with a user, an item and a time column.
+
+    Of several, one with a usual name, then the longest.
+
+    Raises:
+        DataError: no table has these columns.
+    """
     fitting = [f for f in frames if {"user", "item", "time"} <= set(event_columns(frames[f]))]
     if not fitting:
         seen = "; ".join(f"{f}: {', '.join(frame.columns[:8])}" for f, frame in frames.items())
@@ -62,7 +76,7 @@ def event_table(frames: Frames, folder: Path) -> str:
 
 
 def event_columns(frame: pl.DataFrame) -> dict[str, str]:
-    """Keys of [events] → columns."""
+    """Detected columns of an event log, by their key in `[events]`."""
     users = [c for c in frame.columns if words.USER.match(words.plain(c))]
     items = [c for c in frame.columns if words.ITEM.match(words.plain(c))]
     found = {"user": _shortest_id(users), "item": _shortest_id(items)}
@@ -76,14 +90,14 @@ def event_columns(frame: pl.DataFrame) -> dict[str, str]:
 
 
 def _shortest_id(columns: Sequence[str]) -> str | None:
-    """Of `user` and `user_id` the one that says id."""
+    """The column that names an id (`user_id` before `user`), the shortest of several."""
     return min(columns, key=lambda c: ("id" not in words.plain(c), len(c)), default=None)
 
 
 def named_column(
     frame: pl.DataFrame, names: Sequence[str], fits: Callable[[pl.Series], bool] | None = None
 ) -> str | None:
-    """The column with the first of the usual names whose values fit."""
+    """The column with the first of `names` (in snake case) whose values pass `fits`, or None."""
     by_name = {words.plain(c): c for c in reversed(frame.columns)}
     for name in names:
         if name in by_name and (fits is None or fits(frame[by_name[name]])):
@@ -92,6 +106,7 @@ def named_column(
 
 
 def is_time(column: pl.Series) -> bool:
+    """Whether at least half of the first 10,000 values are times after 1973."""
     if column.dtype.is_nested() or column.dtype == pl.Boolean:
         return False
     times = parse_times(column.head(10_000))

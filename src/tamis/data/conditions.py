@@ -16,20 +16,20 @@ Scalar = bool | int | float | str
 
 
 class Condition(BaseModel):
-    """`column op value`, and what a missing value means."""
+    """A condition `column op value` on the rows of a table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str
-    """Column of the items' table."""
+    """Column of the table of items."""
     op: Operator
-    """`contains` asks whether a list (or a text split by `separator`) holds the value."""
+    """`contains` is true where a list, or a text split by `separator`, holds the value."""
     value: Scalar | tuple[Scalar, ...]
     """A list for `in` and `not in`, else one value."""
     separator: str | None = None
     """Splits a text column for `contains` ("Action|Comedy")."""
     missing: Literal["keep", "remove"] = "remove"
-    """What happens to rows without a value."""
+    """Whether rows without a value meet the condition (keep) or not (remove)."""
 
     @model_validator(mode="after")
     def _value_fits_operator(self) -> Self:
@@ -39,30 +39,33 @@ class Condition(BaseModel):
             raise ValueError(f"op {self.op!r} takes {wanted}, got {self.value!r}")
         return self
 
-    def holds(self, frame: pl.DataFrame, asker: str) -> NDArray[np.bool_]:
-        """(rows,) where the condition is met; `asker` begins the messages.
+    def holds(self, frame: pl.DataFrame, owner: str) -> NDArray[np.bool_]:
+        """(rows,) bool: the rows of `frame` that meet the condition.
 
-        Raises ConfigError where the frame has no such column, or the value does not fit its type.
+        owner: the stage that has the condition, for messages.
+
+        Raises:
+            ConfigError: the frame has no such column, or the value does not fit its type.
         """
         if self.column not in frame.columns:
             raise ConfigError(
-                f"{asker}: column {self.column!r} is not in the items' table."
+                f"{owner}: column {self.column!r} is not in the items' table."
                 f"{suggest(self.column, frame.columns)} Its columns: "
                 f"{', '.join(frame.columns) or 'none'}"
             )
         column = frame[self.column]
         try:
-            verdict = frame.select(_expression(self, column)).to_series()
+            met = frame.select(_expression(self, column)).to_series()
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise ConfigError(
-                f"{asker}: {self.column} {self.op} {self.value!r} does not fit the column's type "
+                f"{owner}: {self.column} {self.op} {self.value!r} does not fit the column's type "
                 f"{column.dtype}; give a value of that type"
             ) from error
-        return verdict.fill_null(self.missing == "keep").to_numpy().astype(np.bool_)
+        return met.fill_null(self.missing == "keep").to_numpy().astype(np.bool_)
 
 
 def _expression(condition: Condition, series: pl.Series) -> pl.Expr:
-    """Null where the column is; NaN counts as missing."""
+    """The condition as a Polars expression; null where the value is missing (null or NaN)."""
     column, value = pl.col(condition.column), condition.value
     if series.dtype.is_float():
         column = column.fill_nan(None)

@@ -1,4 +1,4 @@
-"""The nouns of the data: ids, tables, the event log, and all of them as one data set."""
+"""Tables with external ids, the event log, and both as one data set."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Users or items: external ids and their attributes; row numbers are positions in it.
+    """A table of users or items: external ids and attributes.
 
-    External ids are text (as in the file); row numbers are int32. The two never mix: an id becomes
-    a row once, at the edge, by `rows`, and turns back by `ids`.
+    External ids are text, as in the file; row numbers are int32 positions in the table. An id is
+    converted to a row once, on input, by `rows`, and back by `ids`.
     """
 
     name: str
+    """"users" or "items", for messages."""
     ids: pl.Series
     """(N,) unique text ids, in row order."""
     frame: pl.DataFrame = field(repr=False)
@@ -41,11 +42,11 @@ class Table:
         return {name: row for row, name in enumerate(self.ids.to_list())}
 
     def row(self, external: object) -> int:
-        """The row of one external id, UNKNOWN (-1) where it is not in the table."""
+        """The row of an external id; UNKNOWN (-1) if it is not in the table."""
         return self._index.get(str(external), UNKNOWN)
 
     def rows(self, external: pl.Series | Sequence[object]) -> Int32:
-        """(N,) rows of external ids, -1 where not in the table; vectorised by a join."""
+        """(n,) rows of external ids (n,); UNKNOWN (-1) for ids that are not in the table."""
         series = (
             external if isinstance(external, pl.Series) else pl.Series(list(map(str, external)))
         )
@@ -55,47 +56,48 @@ class Table:
         return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32, copy=False)
 
     def write(self, path: Path) -> None:
-        """One Parquet file: the ids as column `_ID`, then the attributes, if there are any."""
+        """Writes one Parquet file: the ids as column `_ID`, then the attributes."""
         pl.DataFrame([self.ids.alias(_ID), *self.frame]).write_parquet(path)
 
     @classmethod
     def read(cls, name: str, path: Path) -> Table:
+        """Reads what `write` wrote."""
         frame = pl.read_parquet(path)
         return cls(name, frame[_ID], frame.drop(_ID))
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """What people did, as a structure of arrays sorted stably by event time.
-
-    Times are milliseconds since 1970 UTC. `arrival` is when the event reached the log
-    (arrival >= time is usual; equal where the log has no arrival column).
-    """
+    """The event log as arrays (n,), sorted by time; equal times keep the order of the file."""
 
     user: Int32
+    """Rows of `Dataset.users`."""
     item: Int32
+    """Rows of `Dataset.items`."""
     behaviour: NDArray[np.uint8]
-    """Position in `Dataset.behaviours`."""
+    """Positions in `Dataset.behaviours`."""
     time: Int64
+    """Time of the event, ms since 1970 UTC."""
     arrival: Int64
+    """Time when the event reached the log, ms since 1970 UTC; by default `time`."""
     value: Float32
-    """Rating, seconds watched, price …; NaN where there is none."""
+    """Rating, seconds watched or price; NaN if there is none."""
     request: Int64
-    """The request that showed the item; -1 where unknown."""
+    """Number of the request that showed the item; -1 if unknown."""
     position: NDArray[np.int16]
-    """1-based place in the slate; 0 where unknown."""
+    """Place in the slate, from 1; 0 if unknown."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, where: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Events:
-        """The selected events, in their order."""
+        """The events selected by a mask, positions or a slice."""
         return Events(**{name: column[where] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Everything that is known at one moment: the two tables and the events that had arrived."""
+    """What is known at one moment: users, items, and the events that had arrived."""
 
     users: Table
     items: Table
@@ -103,35 +105,35 @@ class Dataset:
     behaviours: tuple[Behaviour, ...]
 
     def code(self, behaviour: str) -> int:
-        """The code of a behaviour's name in `events.behaviour`."""
+        """The code of a behaviour in `events.behaviour`; ValueError if it is not declared."""
         return [b.name for b in self.behaviours].index(behaviour)
 
     @cached_property
     def positive(self) -> Bool:
-        """(n,) which events are of a positive behaviour."""
+        """(n,) bool: events of a positive behaviour."""
         return np.array([b.positive for b in self.behaviours])[self.events.behaviour]
 
     @cached_property
     def weight(self) -> Float32:
-        """(n,) the interest value r of each event (its behaviour's weight)."""
+        """(n,) float32: the interest value r of each event, the weight of its behaviour."""
         weights = np.array([b.weight for b in self.behaviours], dtype=np.float32)
         return weights[self.events.behaviour]
 
     @cached_property
     def seen(self) -> Bool:
-        """(n,) events after which an item counts as seen by the user (all but impressions)."""
+        """(n,) bool: events after which the user has seen the item (all but impressions)."""
         return np.array([not b.impression for b in self.behaviours])[self.events.behaviour]
 
     @cached_property
     def has_impressions(self) -> bool:
-        """Whether the log says what was shown."""
+        """Whether the log has impressions."""
         return not bool(self.seen.all())
 
     def as_of(self, time: int) -> Dataset:
-        """What was known at `time` (ms): events that had arrived strictly before it."""
+        """The data known at `time` (ms): only events that arrived strictly before it."""
         return replace(self, events=self.events.take(self.events.arrival < time))
 
     @property
     def end(self) -> int:
-        """The first moment (ms) at which every event of this data set counts as known."""
+        """The earliest time (ms) at which all events are known; 0 without events."""
         return int(self.events.arrival.max()) + 1 if len(self.events) else 0

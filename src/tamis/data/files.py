@@ -1,4 +1,4 @@
-"""Opens a table file of any supported format; a broken file is refused with its name and a cure."""
+"""Reads a table file of any supported format; errors name the file and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ SEPARATORS = (",", "\t", ";", "|")
 
 @dataclass
 class RawTable:
-    """A file as it stands, before anything is judged."""
+    """A table file as it was read, before its rows are checked."""
 
     file: str
-    """Name for messages and the rejects report."""
+    """File name for messages and for the report of rejected rows."""
     frame: pl.DataFrame
-    """Text tables: all columns are text, empty fields null. Others: as typed in the file."""
+    """Text files: columns of text, empty fields null. Other formats: as typed in the file."""
     row_numbers: NDArray[np.int64]
-    """(n,) as an editor shows them: line numbers of text files (the header is line 1), else 1 …"""
+    """(n,) line numbers of a text file, whose header is line 1; else row numbers from 1."""
     broken: list[tuple[NDArray[np.int64], str, pl.Series]]
-    """Lines that are no rows: their numbers, the reason, their text."""
+    """Lines that cannot be parsed as rows: their numbers, the reason, their texts."""
     separator: str = ""
+    """Of a text file; else empty."""
 
 
 def format_of(path: Path) -> str | None:
-    """`text`, `parquet` or `jsonl` by the file's ending (before .gz or .zst); None = unknown."""
+    """`text`, `parquet` or `jsonl`, by the ending before .gz or .zst; None for other endings."""
     suffixes = [s.lower() for s in path.suffixes]
     while suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
@@ -55,10 +56,16 @@ def format_of(path: Path) -> str | None:
 def read_raw(
     path: Path, file: str, separator: str | None = None, kind: str | None = None
 ) -> RawTable:
-    """Reads the file `path`, called `file` in messages; `kind` = its format, None = by its name.
+    """Reads a table file.
+
+    Args:
+        path: the file.
+        file: its name in messages.
+        separator: of a text file; None = detected from the header line.
+        kind: its format (`TEXT`, `PARQUET`, `JSONL`); None = detected from the ending.
 
     Raises:
-        DataError: it is missing, of an unknown format, damaged, cut short, or empty.
+        DataError: the file is missing, of an unknown format, damaged, truncated, or empty.
     """
     _must_exist(path, file)
     kind = kind or format_of(path)
@@ -81,10 +88,10 @@ def read_raw(
 
 
 def text_lines(path: Path, file: str) -> pl.Series:
-    """(n,) the lines of the text file `path`; an empty line is null.
+    """(n,) the lines of the text file `path`, called `file` in messages; an empty line is null.
 
     Raises:
-        DataError: it is missing, damaged, or empty.
+        DataError: the file is missing, damaged, or empty.
     """
     _must_exist(path, file)
     try:
@@ -92,7 +99,7 @@ def text_lines(path: Path, file: str) -> pl.Series:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(_damage(file, TEXT, error)) from error
     if lines.null_count() == len(lines):
-        raise DataError(f"{file}: the file is empty.")
+        raise DataError(f"{file}: the file is empty; export it again.")
     return lines
 
 
@@ -156,7 +163,7 @@ def _lines(path: Path, n_rows: int | None = None) -> pl.Series:
 
 
 def _quotes(path: Path) -> int:
-    """Quotation marks in the file: none lets the parser skip them, an odd number is a defect."""
+    """Number of quotation marks: 0 switches quoting off; an odd number is a defect."""
     if path.suffix.lower() in COMPRESSED:
         counts = _lines(path).str.count_matches('"', literal=True)
         return int(counts.cast(pl.Int64).sum() or 0)
@@ -168,11 +175,11 @@ def _quotes(path: Path) -> int:
 
 
 def _read_line_by_line(path: Path, file: str, separator: str) -> RawTable:
-    """For files with defective lines: keeps the lines that have the header's number of fields.
+    """Reads a file with defective lines: lines with too many fields or open quotes are rejected.
 
-    A quotation mark counts only where a field begins (`17" screen` is text), and in tab-separated
-    files nowhere; a line with an open quotation is refused, so that one stray mark cannot swallow
-    the rest of the file.
+    A quotation mark opens a quoted field only at the start of a field (`17" screen` is text), and
+    never in tab-separated files. A line whose quotation is not closed is rejected, so that a single
+    stray mark does not affect the lines after it.
     """
     lines = _lines(path)
     opening = rf'(^|{re.escape(separator)})"' if separator != "\t" else r"[^\s\S]"
@@ -195,7 +202,9 @@ def _read_line_by_line(path: Path, file: str, separator: str) -> RawTable:
     good = lines.is_not_null().to_numpy() & ~open_quote & ~long
     good[0] = False
     names = pl.read_csv(f"{lines[0]}\n".encode(), separator=separator, infer_schema=False).columns
-    header = separator.join(map(str, range(width)))  # each group is parsed under a plain one
+    header = separator.join(
+        map(str, range(width))
+    )  # each group is parsed with a header of plain numbers
     parts: list[pl.DataFrame] = []
     for group, mark in ((good & ~quoted, None), (good & quoted, '"')):
         text = "\n".join([header, *lines.filter(pl.Series(group))]).encode()
@@ -226,7 +235,7 @@ def _read_jsonl(path: Path, file: str) -> RawTable:
 
 
 def _is_object(lines: pl.Series) -> NDArray[np.bool_]:
-    """(n,) which lines parse as one JSON object each (only asked when a file has a bad line)."""
+    """(n,) lines that are one JSON object each (used only if a file has a defective line)."""
     import json
 
     def parses(line: str | None) -> bool:
@@ -239,38 +248,38 @@ def _is_object(lines: pl.Series) -> NDArray[np.bool_]:
 
 
 def _damage(file: str, kind: str, error: Exception) -> str:
-    """The cause in the words of someone who has the file in hand."""
+    """The message for a damaged file: what is wrong with it, and how to fix it."""
     text = re.sub(r"\s+", " ", str(error))[:200]
     lower = text.lower()
     if "utf-8" in lower:
-        cure = "it is not UTF-8 text: convert it (iconv -f latin1 -t utf-8)"
+        advice = "it is not UTF-8 text: convert it (iconv -f latin1 -t utf-8)"
     elif any(word in lower for word in ("end of file", "incomplete frame", "unexpected eof")):
-        cure = "the compressed file is cut short: copy or export it again"
+        advice = "the compressed file is cut short: copy or export it again"
     elif kind == PARQUET:
-        cure = "not a complete Parquet file: copy or export it again"
+        advice = "not a complete Parquet file: copy or export it again"
     elif kind == JSONL and not isinstance(error, OSError):
-        cure = 'not JSON Lines: each line must hold one object, like {"user_id": 1}'
+        advice = 'not JSON Lines: each line must hold one object, like {"user_id": 1}'
     elif "empty csv" in lower:
-        cure = "the file is empty: its first line must name the columns"
+        advice = "the file is empty: its first line must name the columns"
     elif isinstance(error, OSError) and error.strerror:
-        cure = error.strerror
+        advice = error.strerror
     else:
-        cure = "it could not be parsed"
-    return f"{file}: {cure}. ({text})"
+        advice = "it could not be parsed"
+    return f"{file}: {advice}. ({text})"
 
 
 def unseparated(table: RawTable) -> str:
-    """A hint where a text table seems to have been split at the wrong character, else ""."""
+    """A hint if a text table seems to be split at the wrong character or has no header, else ""."""
     names = table.frame.columns
     if table.separator and len(names) == 1:
         likely = [s for s in SEPARATORS if s in names[0] and s != table.separator]
         if likely:
             return (
                 f" It was split at {table.separator!r} into one column; the separator looks like "
-                f"{likely[0]!r}: set `separator`, or remove it to have it found."
+                f"{likely[0]!r}: set `separator`, or remove it to have it detected."
             )
         if "::" in names[0]:
-            return ' Its separator is "::", which is not supported: replace it by a tab.'
+            return ' Its separator is "::", which is not supported: replace it with a tab.'
     if names and all(re.fullmatch(r"-?\d+(\.\d+)?(_duplicated_\d+)?", name) for name in names):
         return " Its first line holds numbers: add a header line that names the columns."
     return ""

@@ -1,4 +1,4 @@
-"""A data frame as a data set: the way in for research, without a project."""
+"""Makes a data set of a data frame, without a project."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ def dataset_from_frame(
     value: str | None = None,
     min_value: float | None = None,
 ) -> Dataset:
-    """The log in `frame`, one row per interaction, every id in order of its first appearance.
+    """Makes a data set of a log with one row per interaction.
 
-    time: dates, ISO text or numbers since 1970 (their unit is told by their size); None = the
-    order of the rows. value: a rating or an amount. min_value: only rows with value >= it are
-    positive; the others still count as seen. Raises DataError for a missing column, id, time or
-    value.
+    Users and items are numbered in the order of their first event.
+
+    Args:
+        frame: Polars or pandas frame.
+        user, item: columns of the ids.
+        time: column of dates, ISO 8601 texts or numbers since 1970, whose unit is detected from
+            their size. None: the order of the rows is the order in time.
+        value: column of ratings or amounts. None: there is none.
+        min_value: only rows with at least this value are positive events; the others count as
+            seen. None: all events are positive.
+
+    Raises:
+        DataError: a column is missing, or an id, time or value is missing or unusable.
     """
     columns = [name for name in (user, item, time, value) if name is not None]
     table = columns_of(frame, columns)
@@ -41,9 +50,9 @@ def dataset_from_frame(
         raise DataError(
             f"min_value={min_value} needs a value column: pass value='rating' or the like"
         )
-    when = np.arange(len(table), dtype=np.int64) if time is None else _milliseconds(table[time])
-    order = np.argsort(when, kind="stable")
-    table, when = table[order], when[order]
+    times = np.arange(len(table), dtype=np.int64) if time is None else _milliseconds(table[time])
+    order = np.argsort(times, kind="stable")
+    table, times = table[order], times[order]
     users, user_rows = _rows("users", table[user])
     items, item_rows = _rows("items", table[item])
     n = len(table)
@@ -53,8 +62,8 @@ def dataset_from_frame(
         user=user_rows,
         item=item_rows,
         behaviour=below,
-        time=when,
-        arrival=when,
+        time=times,
+        arrival=times,
         value=values,
         request=np.full(n, -1, np.int64),
         position=np.zeros(n, np.int16),
@@ -64,15 +73,19 @@ def dataset_from_frame(
 
 
 def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """A Polars frame with those columns; pandas without pyarrow will do.
+    """A Polars frame of a Polars or pandas frame; pyarrow is not needed.
 
-    Where a column is missing, all are kept for the caller's error to suggest the close one.
+    A pandas frame is reduced to `columns`; if one of them is missing, all columns are kept, so that
+    an error message can suggest the nearest one.
+
+    Raises:
+        DataError: `frame` is not a data frame.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
     table: Any = frame  # pandas comes without type stubs
     if not hasattr(table, "columns"):
-        raise DataError(f"a Polars or pandas DataFrame is wanted, not {type(table).__name__}")
+        raise DataError(f"expected a Polars or pandas DataFrame, got {type(table).__name__}")
     all_there = set(columns) <= set(table.columns)
     wanted = [name for name in table.columns if not all_there or name in columns]
     return pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted])
@@ -81,7 +94,7 @@ def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl
 def _from_pandas(name: str, column: Any) -> pl.Series:
     values = column.to_numpy()
     if values.dtype != object:
-        return pl.Series(name, values, nan_to_null=True)  # to pandas NaN is a missing value
+        return pl.Series(name, values, nan_to_null=True)  # in pandas, NaN is a missing value
     # Texts or lists: a missing value may be None, NaN or pandas.NA.
     present = zip(values, column.isna(), strict=True)
     return pl.Series(name, [None if gone else value for value, gone in present], strict=False)
@@ -115,7 +128,8 @@ def _milliseconds(column: pl.Series) -> NDArray[np.int64]:
     wrong = np.flatnonzero(times.bad | times.other_unit)
     if len(wrong):
         raise DataError(
-            f"time column {column.name!r} has {len(wrong)} values that are no time, or are of "
-            f"another unit than the rest, like {column[int(wrong[0])]!r}; mend or remove those rows"
+            f"time column {column.name!r} has {len(wrong)} values that are not times, or are in "
+            f"another unit than the rest, such as {column[int(wrong[0])]!r}; "
+            "correct or remove these rows"
         )
     return times.ms

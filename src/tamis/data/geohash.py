@@ -1,4 +1,4 @@
-"""Geohash: the earth as a grid of cells, named by text that grows with their precision."""
+"""Geohash cells: a grid over the earth whose cells have text names; longer names, smaller cells."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from tamis.schema import ConfigError
 
 _ALPHABET = np.array(list("0123456789bcdefghjkmnpqrstuvwxyz"))
 FINEST = 12
-"""Characters; a cell of 12 is 4 cm wide."""
+"""Most characters of a geohash; such a cell is 4 cm wide."""
 NOWHERE = -1
-"""The cell of a place that is not known."""
+"""The cell of an unknown place."""
 _LONGITUDES = 2**30
-"""A cell is `row * 2^30 + column`, which no precision overflows."""
+"""A cell is the integer `row * 2^30 + column`, which fits int64 for every precision."""
 
 
 def bits(precision: int) -> tuple[int, int]:
-    """Bits of latitude and of longitude in a geohash of so many characters, 1 to 12.
+    """Bits of latitude and of longitude in a geohash of `precision` characters.
 
-    Raises ConfigError outside of that.
+    Raises:
+        ConfigError: `precision` is not in [1, 12].
     """
     if not 1 <= precision <= FINEST:
         raise ConfigError(f"a geohash of {precision} characters: choose 1 to {FINEST}")
@@ -29,19 +30,20 @@ def bits(precision: int) -> tuple[int, int]:
 
 
 def geohash_cells(latitude: ArrayLike, longitude: ArrayLike, precision: int) -> Int64:
-    """(n,) the cells of places in degrees, NOWHERE where either is NaN or outside the globe.
+    """(n,) cells of places given in degrees; NOWHERE for NaN and coordinates out of range.
 
-    Cells of one precision are equal where their geohashes are; `geohash_text` writes them.
-    Longitude 180 is -180; the north pole lies in the northernmost row.
+    Cells of one precision are equal if and only if their geohashes are; `geohash_text` gives these.
+    Longitude 180 equals -180; the north pole belongs to the northernmost row. Raises ConfigError if
+    `precision` is not in [1, 12].
     """
     rows, columns = _row_column(latitude, longitude, precision)
     return np.where(rows < 0, NOWHERE, rows * _LONGITUDES + columns)
 
 
 def geohash_around(cells: Int64, precision: int) -> Int64:
-    """(n, 9) each cell and its 8 neighbours, from the south-west row by row.
+    """(n, 9) each cell (n,) and its 8 neighbours, row by row from the south-west.
 
-    The grid closes at the date line; beyond a pole there is NOWHERE.
+    The grid wraps around at the date line; neighbours beyond a pole are NOWHERE.
     """
     latitude_bits, longitude_bits = bits(precision)
     rows, columns = np.divmod(cells, _LONGITUDES)
@@ -53,7 +55,7 @@ def geohash_around(cells: Int64, precision: int) -> Int64:
 
 
 def geohash_text(cells: Int64, precision: int) -> pl.Series:
-    """(n,) the geohashes of cells; null of NOWHERE (Niemeyer 2008, geohash.org)."""
+    """(n,) geohashes of cells (Niemeyer 2008, geohash.org); null for NOWHERE."""
     latitude_bits, longitude_bits = bits(precision)
     rows, columns = np.divmod(np.maximum(cells, 0), _LONGITUDES)
     code = np.zeros(len(cells), np.int64)
@@ -74,7 +76,7 @@ def geohash_text(cells: Int64, precision: int) -> pl.Series:
 
 
 def _row_column(latitude: ArrayLike, longitude: ArrayLike, precision: int) -> tuple[Int64, Int64]:
-    """Row from the south and column from the date line; -1 where the place is not known."""
+    """(n,) rows from the south and (n,) columns from the date line; -1 for unknown places."""
     latitude_bits, longitude_bits = bits(precision)
     north = np.asarray(latitude, np.float64)
     east = np.asarray(longitude, np.float64)

@@ -1,4 +1,4 @@
-"""Lists of item rows end to end: what Q queries must find, or may not be shown."""
+"""Ragged lists of item rows, such as the targets or the excluded items of Q queries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ class Ragged:
     """Q lists of item rows, end to end: list q is `values[indptr[q]:indptr[q + 1]]`."""
 
     indptr: Int64
+    """(Q + 1,) bounds of the lists, from 0."""
     values: Int32
+    """(n,) item rows."""
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -25,10 +27,12 @@ class Ragged:
 
     @classmethod
     def empty(cls, q: int) -> Ragged:
+        """`q` empty lists."""
         return cls(np.zeros(q + 1, np.int64), np.zeros(0, np.int32))
 
     @classmethod
     def of(cls, lists: list[Int32]) -> Ragged:
+        """The given lists, in their order."""
         sizes = np.array([len(x) for x in lists], dtype=np.int64)
         values = np.concatenate(lists) if lists else np.zeros(0)
         return cls(np.concatenate([[0], np.cumsum(sizes)]), values.astype(np.int32))
@@ -40,7 +44,7 @@ class Ragged:
 
     @classmethod
     def from_pairs(cls, query: Int64, values: Int32, queries: int) -> Ragged:
-        """Sorted lists without repeats from (query, value) pairs in any order."""
+        """`queries` sorted lists without duplicates, from pairs (n,) and (n,) in any order."""
         base = int(values.max(initial=0)) + 1
         keys = np.sort(query.astype(np.int64) * base + values)
         keys = keys[np.diff(keys, prepend=-1) != 0]  # np.unique hashes, and is 50 times slower
@@ -49,7 +53,10 @@ class Ragged:
 
     @classmethod
     def union(cls, lists: Sequence[Ragged]) -> Ragged:
-        """Per query the sorted union; all `lists` have the same number of queries."""
+        """The sorted union per query; all `lists` have the same number of queries.
+
+        A single element is returned as it is.
+        """
         if len(lists) == 1:
             return lists[0]
         query = np.concatenate([r.query for r in lists])
@@ -57,7 +64,7 @@ class Ragged:
         return cls.from_pairs(query, values, len(lists[0]))
 
     def contains(self, query: Int64, values: Int32) -> Bool:
-        """(n,) whether list `query[k]` holds `values[k]`; the lists are sorted."""
+        """(n,) whether list `query[k]` holds `values[k]`; the lists must be sorted."""
         if not len(self.values):
             return np.zeros(len(values), dtype=bool)
         base = int(max(self.values.max(), values.max(initial=0))) + 1

@@ -1,4 +1,4 @@
-"""From the declared files to a `Dataset`; what cannot be used is reported, the rest is used."""
+"""Reads the tables of a project into a `Dataset`; rows that cannot be used are reported."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable, read_raw
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
-    Progress,
     id_text,
     read_table,
     require_columns,
     sieve_ids,
-    silent,
     start_sieve,
     with_ids,
 )
 from tamis.data.times import Times, parse_times
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64, Progress
 from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig
 
 DAY_MS = 86_400_000
@@ -40,24 +38,31 @@ def read_dataset(
     former: Dataset | None = None,
     now: int | None = None,
 ) -> tuple[Dataset, Rejects]:
-    """Reads the tables of a project whose folder is `root`.
+    """Reads the tables of a project.
 
-    Events are sorted stably by time. Left out, with file, row and reason in the `Rejects`: rows
-    with an empty or overlong id, an unknown item or user (unless `events.unknown = "add"`), no
-    usable time, a time in another unit than most or more than a day after `now` (ms; default: the
-    clock), a value that is no number, a behaviour that is not declared, and exact duplicates.
-    Without a users table the users are those of the events, in the order of the file.
+    Events are sorted by time; equal times keep the order of the file. Rejected are rows with an
+    empty or overlong id, an unknown item or user (unless `events.unknown = "add"`), no usable time,
+    a time in another unit than most or more than a day after `now`, a value that is not a number, a
+    behaviour that is not declared, and exact duplicates. Without a table of users, the users are
+    those of the events, in the order of the file.
 
-    `progress` is told in a few words what is being done. With `former`, the rows of its users and
-    items keep their numbers.
+    Args:
+        config: the declaration of the project.
+        root: the project's folder.
+        progress: receives one stage for each file.
+        former: an earlier state of the data, whose users and items keep their row numbers.
+        now: the current time, ms since 1970 UTC; None = the clock.
+
+    Returns:
+        The data, and the rejected rows with file, row and reason.
 
     Raises:
         DataError: a file is missing, damaged or empty, a declared column is missing, or no event
             is usable.
     """
-    say = progress or silent
+    shown = progress or Progress("read", wanted=False)
     root, rejects, numeric = Path(root), Rejects(), _numeric(config)
-    say(f"reading {config.items.path}")
+    shown.begin(f"read {config.items.path}")
     items = read_table(
         config.items, root, "items", rejects, numeric, former.items if former else None
     )
@@ -65,28 +70,28 @@ def read_dataset(
         former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
     )
     if config.users:
-        say(f"reading {config.users.path}")
+        shown.begin(f"read {config.users.path}")
         old = former.users if former else None
         users = read_table(config.users, root, "users", rejects, numeric, old)
-    say(f"reading {config.events.path}")
+    shown.begin(f"read {config.events.path}")
     reader = _EventReader.open(config, root, rejects)
-    say(f"checking {reader.raw.frame.height:,} events")
+    shown.begin(f"check {reader.raw.frame.height:,} events")
     return reader.dataset(users, items, now), rejects
 
 
 def read_items(config: ProjectConfig, root: Path | str) -> Table:
-    """The table of items alone, as `read_dataset` reads it. Raises DataError."""
+    """Reads only the table of items, as `read_dataset` does. Raises DataError."""
     return read_table(config.items, Path(root), "items", Rejects(), _numeric(config))
 
 
 def _numeric(config: ProjectConfig) -> set[str]:
-    """Columns that are declared as numbers."""
+    """Columns of declared dense features, which must hold numbers."""
     return {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
 
 
 @dataclass
 class _EventReader:
-    """The event log between file and arrays; each step refuses rows in the sieve."""
+    """Converts the event log to arrays, step by step; each step rejects rows in the sieve."""
 
     config: EventsConfig
     behaviours: tuple[Behaviour, ...]
@@ -94,7 +99,7 @@ class _EventReader:
     sieve: Sieve
     rejects: Rejects
     known_users: bool
-    """Whether there is a table of users to which events must keep."""
+    """Whether there is a table of users."""
 
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
@@ -150,13 +155,13 @@ class _EventReader:
 
     def _sieve_times(self, times: Times, column: pl.Series, what: str) -> None:
         self.sieve.reject(times.bad, f"{what} is not a time", column.name, column)
-        said = {"iso": "text", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}
-        most = said.get(times.unit, times.unit)
-        text = f"{what} in another unit than most rows ({most})"
+        units = {"iso": "text", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+        usual = units.get(times.unit, times.unit)
+        text = f"{what} in another unit than most rows ({usual})"
         self.sieve.reject(times.other_unit, text, column.name, column)
 
     def _values(self) -> Float32:
-        """(n,) NaN where there is none."""
+        """(n,) float32; NaN for rows without a value."""
         name = self.config.value
         if name is None:
             return np.full(self.raw.frame.height, np.nan, dtype=np.float32)
@@ -171,7 +176,7 @@ class _EventReader:
         return number.astype(np.float32)
 
     def _behaviours(self, value: Float32) -> NDArray[np.uint8]:
-        """(n,) the first declared behaviour whose label and bounds fit."""
+        """(n,) code of the first declared behaviour whose label and bounds fit."""
         code = np.full(len(value), _NO_BEHAVIOUR, dtype=np.uint8)
         name = self.config.behaviour
         labels = self.raw.frame[name].cast(pl.String) if name else None
@@ -203,13 +208,13 @@ class _EventReader:
         if self.config.value is None:
             return
         column = self.raw.frame[self.config.value]
-        text = "no value, but its behaviour is told by the value"
+        text = "no value, but the behaviour depends on the value"
         self.sieve.reject(none & np.isnan(value), text, column.name)
         text = "value is outside the bounds of every declared behaviour"
         self.sieve.reject(none, text, column.name, column)
 
     def _rows(self, table: Table, ids: pl.Series, what: str, closed: bool) -> tuple[Table, Int32]:
-        """(n,) row numbers; an open table first takes in the ids that it does not hold."""
+        """(n,) row numbers; a table that is not `closed` is first extended by unknown ids."""
         if not closed or self.config.unknown == "add":
             table = with_ids(
                 table, ids.filter(pl.Series(self.sieve.alive)).unique(maintain_order=True)
@@ -220,7 +225,7 @@ class _EventReader:
         return table, rows
 
     def _requests(self) -> Int64:
-        """(n,) numbers as they are; other texts by their hash; -1 where there is none."""
+        """(n,) request numbers; hashes if they are not all numbers; -1 for rows without one."""
         name = self.config.request
         if name is None:
             return np.full(self.raw.frame.height, -1, dtype=np.int64)
@@ -240,25 +245,29 @@ class _EventReader:
         beyond = (number < 1) | (number > 32_767)
         bad = beyond.fill_null(column.is_not_null()) if len(beyond) else beyond
         self.sieve.blank(
-            bad.fill_null(False).to_numpy(), "position is no whole number from 1", name, column
+            bad.fill_null(False).to_numpy(),
+            "position is not a whole number of at least 1",
+            name,
+            column,
         )
         usable = ~bad.fill_null(False) & number.is_not_null()
         return np.where(usable.to_numpy(), number.fill_null(0).to_numpy(), 0).astype(np.int16)
 
     def _sorted(self, events: Events) -> Events:
-        """The rows still alive without duplicates, by time."""
+        """The accepted events without duplicates, sorted by time."""
         alive = np.flatnonzero(self.sieve.alive)
         kept = events if len(alive) == len(events) else events.take(alive)
-        again = alive[_duplicates(kept, by_request=self.config.request is not None)]
+        repeated = alive[_duplicates(kept, by_request=self.config.request is not None)]
         bad = np.zeros(len(events), dtype=np.bool_)
-        bad[again] = True
+        bad[repeated] = True
         self.sieve.reject(bad, "duplicate of an earlier row")
         alive = np.flatnonzero(self.sieve.alive)
         if len(alive) == 0:
             rows = [r for r in self.rejects.summary() if r[0] == self.raw.file][:4]
-            told = "; ".join(f"{reason}: {count:,} ({sample})" for _, reason, count, sample in rows)
+            reasons = [f"{reason}: {count:,} ({sample})" for _, reason, count, sample in rows]
             raise DataError(
-                f"{self.raw.file}: none of {self.raw.frame.height:,} events is usable. {told}"
+                f"{self.raw.file}: none of {self.raw.frame.height:,} events is usable. "
+                + "; ".join(reasons)
             )
         time = events.time[alive]
         if np.any(time[1:] < time[:-1]):
@@ -278,9 +287,9 @@ def _within(value: Float32, behaviour: Behaviour) -> NDArray[np.bool_]:
 
 
 def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
-    """(n,) rows equal to an earlier one in user, item, behaviour, time (and request).
+    """(n,) rows equal to an earlier one in user, item, behaviour and time (and request).
 
-    One mixed number per row tells which rows may have a twin; only those are compared in full.
+    Only rows with equal 64-bit hashes are compared in full.
     """
     columns = {
         "pair": events.user.astype(np.int64) << 32 | events.item,
@@ -289,15 +298,15 @@ def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
     }
     if by_request:
         columns["request"] = events.request
-    mixed = np.zeros(len(events), dtype=np.uint64)
+    hashed = np.zeros(len(events), dtype=np.uint64)
     for column in columns.values():
-        mixed = (mixed ^ column.view(np.uint64)) * _ODD
-        mixed ^= mixed >> np.uint64(29)
-    again = np.zeros(len(events), dtype=np.bool_)
-    series = pl.Series(mixed)
+        hashed = (hashed ^ column.view(np.uint64)) * _ODD
+        hashed ^= hashed >> np.uint64(29)
+    duplicate = np.zeros(len(events), dtype=np.bool_)
+    series = pl.Series(hashed)
     if series.n_unique() < len(series):
-        twins = np.flatnonzero(series.is_duplicated().to_numpy())
-        frame = pl.DataFrame({name: column[twins] for name, column in columns.items()})
+        candidates = np.flatnonzero(series.is_duplicated().to_numpy())
+        frame = pl.DataFrame({name: column[candidates] for name, column in columns.items()})
         later = frame.select(~pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-        again[twins[later]] = True
-    return again
+        duplicate[candidates[later]] = True
+    return duplicate

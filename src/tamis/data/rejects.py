@@ -1,4 +1,4 @@
-"""What was left out while reading, and why: counted, listed with file and row, never silent."""
+"""Report of the rows and values rejected while reading, with file, row and reason."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _SCHEMA = {
 }
 ROW, VALUE = "row left out", "value left empty"
 _SHOWN = 80
+"""Characters of a rejected value that the report keeps."""
 
 
 @dataclass
 class Rejects:
-    """A growing report of the rows (or single values) that could not be used."""
+    """A report of rejected rows and values, to which further ones are added."""
 
     parts: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     rows_read: dict[str, int] = field(default_factory=dict[str, int])
-    """Rows found in each file, good and bad."""
+    """Number of rows of each file, good and bad."""
 
     def add(
         self,
@@ -40,7 +41,16 @@ class Rejects:
         values: pl.Series | None = None,
         action: str = ROW,
     ) -> None:
-        """Notes `rows` (numbers as an editor shows them, the header line being 1) of a file."""
+        """Adds rejected rows of a file.
+
+        Args:
+            file: name of the file.
+            rows: (n,) row numbers, as in `RawTable.row_numbers`.
+            reason: the same text for all of them.
+            column: the column whose value is the reason; empty if it is the whole row.
+            values: (n,) the values that were rejected.
+            action: `ROW` or `VALUE`: whether the row or only the value is left out.
+        """
         if len(rows) == 0:
             return
         shown = pl.Series("value", [None], dtype=pl.String)
@@ -56,23 +66,23 @@ class Rejects:
         self.parts.append(frame.select(list(_SCHEMA)))
 
     def merge(self, other: Rejects) -> None:
-        """Takes over the report of another table."""
+        """Adds the report of another table."""
         self.parts.extend(other.parts)
         self.rows_read.update(other.rows_read)
 
     @property
     def frame(self) -> pl.DataFrame:
-        """One line per rejection: file, row, reason, column, the value's beginning, action."""
+        """One line per rejection: file, row, reason, column, start of the value, action."""
         if not self.parts:
             return pl.DataFrame(schema=_SCHEMA)
         return pl.concat(self.parts).sort("file", "row", maintain_order=True)
 
     def __len__(self) -> int:
-        """Rows left out (values left empty are not counted)."""
+        """The number of rows left out; values left empty do not count."""
         return self.count()
 
     def count(self, file: str | None = None, reason: str | None = None) -> int:
-        """Rows left out, of one file or for one reason (its text or its beginning) if given."""
+        """The number of rows left out, of one file or for reasons that begin with `reason`."""
         total = 0
         for part in self.parts:
             same_file = file is None or part["file"][0] == file
@@ -91,18 +101,21 @@ class Rejects:
         return dict(sorted(totals.items(), key=lambda pair: -pair[1]))
 
     def share(self, file: str) -> float:
-        """The share [0, 1] of a file's rows that were left out."""
+        """The share of a file's rows that were left out, in [0, 1]."""
         return self.count(file) / max(self.rows_read.get(file, 0), 1)
 
     def write(self, path: Path | str) -> Path:
-        """Writes all rejections as CSV; an empty report is a header line."""
+        """Writes all rejections as CSV and returns the path; an empty report is a header line."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.frame.write_csv(path)
         return path
 
     def summary(self) -> list[tuple[str, str, int, str]]:
-        """Rows of a table for people: file, reason, how many, the first ones with their values."""
+        """(file, reason, count, sample) of each kind of rejection, most frequent first.
+
+        The sample names the first three rows with their values.
+        """
         out: dict[tuple[str, str], tuple[int, str]] = {}
         for part in self.parts:
             key = (part["file"][0], f"{part['reason'][0]}: {part['action'][0]}")
@@ -122,9 +135,10 @@ def _sample(part: pl.DataFrame) -> str:
 
 
 class Sieve:
-    """The rows of one file that are still good; the first reason to refuse a row is told."""
+    """The rows of one file that are still accepted; only the first defect of a row is reported."""
 
     def __init__(self, file: str, row_numbers: NDArray[np.int64], rejects: Rejects) -> None:
+        """Accepts all rows of `file` at first; `rejects` receives those that are not."""
         self.file = file
         self.alive = np.ones(len(row_numbers), dtype=np.bool_)
         self._rows = row_numbers
@@ -137,7 +151,10 @@ class Sieve:
         column: str = "",
         values: pl.Series | None = None,
     ) -> None:
-        """Refuses the rows where `bad` (n,) is true and that are still alive."""
+        """Rejects the rows where `bad` (n,) is True and that are still accepted.
+
+        column and values (n,): the column that has the defect, for the report.
+        """
         hit = np.flatnonzero(self.alive & bad)
         if len(hit):
             found = values.gather(hit) if values is not None else None
@@ -145,7 +162,7 @@ class Sieve:
             self.alive[hit] = False
 
     def blank(self, bad: NDArray[np.bool_], reason: str, column: str, values: pl.Series) -> None:
-        """Notes values that cannot be used, of rows that stay."""
+        """Reports unusable values where `bad` (n,) is True; their rows are kept."""
         hit = np.flatnonzero(self.alive & bad)
         if len(hit):
             found = values.gather(hit)

@@ -1,8 +1,8 @@
-"""Users and items: ids checked, attributes typed, row numbers given."""
+"""Reads the tables of users and items: checks ids, detects types, numbers rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,16 @@ from tamis.data.typed_frames import inferred
 from tamis.schema import ConfigError, DataError, TableConfig, suggest
 
 MAX_ID = 1024
-"""Characters of an external id; a longer one is taken for damage."""
-
-Progress = Callable[[str], None]
-
-
-def silent(text: str) -> None:
-    """The progress of someone who did not ask for any."""
+"""Most characters of an external id; a longer one is rejected as damaged."""
 
 
 def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None:
-    """Raises DataError unless the table has the declared columns.
+    """Checks that a table has the declared columns.
 
-    `wanted` maps keys of the section (`user`) to column names.
+    wanted: keys of the section of `tamis.toml` (`user`) → column names.
+
+    Raises:
+        DataError: columns are missing; the message suggests the nearest ones.
     """
     have = raw.frame.columns
     missing = {key: name for key, name in wanted.items() if name not in have}
@@ -45,13 +42,15 @@ def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None
 
 
 def id_text(column: pl.Series, file: str) -> pl.Series:
-    """(n,) ids as text. Whole floats (1.0, made by a column with gaps) become whole numbers.
+    """(n,) ids as text. Floats that are all whole (1.0, from a column with gaps) lose the ".0".
 
     Raises:
-        DataError: the column's type can be no id (lists, structs, binary).
+        DataError: the column holds lists, structs or binary data.
     """
     if column.dtype.is_nested() or column.dtype == pl.Binary:
-        raise DataError(f"{file}: column `{column.name}` holds {column.dtype}; ids are text.")
+        raise DataError(
+            f"{file}: column `{column.name}` holds {column.dtype}; ids must be text or numbers."
+        )
     if column.dtype.is_float():
         column = column.fill_nan(None)
         whole = column.cast(pl.Int64, strict=False)
@@ -61,7 +60,7 @@ def id_text(column: pl.Series, file: str) -> pl.Series:
 
 
 def sieve_ids(sieve: Sieve, ids: pl.Series, what: str) -> None:
-    """Refuses empty and overlong ids."""
+    """Rejects rows whose id is empty or longer than `MAX_ID`; `what` is "user" or "item"."""
     empty = ids.is_null() | (ids.str.strip_chars() == "")
     sieve.reject(empty.fill_null(True).to_numpy(), f"empty {what} id", ids.name)
     long = (ids.str.len_bytes() > MAX_ID).fill_null(False)
@@ -79,14 +78,21 @@ def read_table(
     numeric: Collection[str] = (),
     former: Table | None = None,
 ) -> Table:
-    """The table `name` ("items" or "users"); its bad rows go to `rejects`.
+    """Reads a table of users or items.
 
-    Columns of text files get the type that all their values have. `published` becomes Int64
-    milliseconds. In columns listed in `numeric`, a value that is no number is left empty and
-    reported. With `former`, its rows keep their numbers and new ids follow them.
+    Columns of text files get the type that all their values fit. The column `published` becomes
+    Int64 milliseconds.
+
+    Args:
+        config: the declaration of the table.
+        root: the project's folder.
+        name: "items" or "users".
+        rejects: receives the rows that cannot be used.
+        numeric: columns of numbers; other values in them are left empty and reported.
+        former: an earlier state of the table; its rows keep their numbers, new ids follow.
 
     Raises:
-        DataError: the file cannot be used at all.
+        DataError: the file cannot be read, lacks a declared column, or has no usable row.
     """
     raw = read_raw(root / config.path, config.path, config.separator)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
@@ -95,8 +101,8 @@ def read_table(
     sieve = start_sieve(raw, rejects)
     ids = id_text(raw.frame[config.id], raw.file)
     sieve_ids(sieve, ids, name.removesuffix("s"))
-    again = ~ids.is_first_distinct().to_numpy()
-    sieve.reject(again, "duplicate id (the first one is kept)", config.id, ids)
+    duplicate = ~ids.is_first_distinct().to_numpy()
+    sieve.reject(duplicate, "duplicate id (the first one is kept)", config.id, ids)
     frame = raw.frame.drop(config.id)
     frame = _typed(frame, sieve, set(numeric), text=bool(raw.separator))
     if config.published:
@@ -111,7 +117,7 @@ def read_table(
 
 
 def start_sieve(raw: RawTable, rejects: Rejects) -> Sieve:
-    """A sieve over the rows of a file, whose broken lines are already reported."""
+    """A sieve over the rows of a file; reports its broken lines and drops blank ones."""
     for rows, reason, lines in raw.broken:
         rejects.add(raw.file, rows, reason, values=lines)
     broken = sum(len(rows) for rows, _, _ in raw.broken)
@@ -119,31 +125,31 @@ def start_sieve(raw: RawTable, rejects: Rejects) -> Sieve:
     sieve = Sieve(raw.file, raw.row_numbers, rejects)
     blank = raw.frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     if blank.any():
-        sieve.alive &= ~blank  # blank lines between rows are no defect
+        sieve.alive &= ~blank  # blank lines between rows are not a defect
         rejects.rows_read[raw.file] -= int(blank.sum())
     return sieve
 
 
 def after(former: Table, table: Table) -> Table:
-    """`table` renumbered: the ids of `former` keep their rows, new ones follow in their order.
+    """`table` renumbered: ids of `former` keep their rows, new ids follow in their order.
 
-    An id that `table` no longer holds keeps its former attributes.
+    Ids that `table` no longer holds keep their former attributes.
     """
     rows = table.rows(former.ids)
-    gone, new = rows < 0, former.rows(table.ids) < 0
+    absent, new = rows < 0, former.rows(table.ids) < 0
     kept = pl.DataFrame({"id": former.ids}).with_columns(former.frame)
     fresh = pl.DataFrame({"id": table.ids}).with_columns(table.frame)
-    updated = fresh[rows[~gone].astype(np.int64)].with_columns(
-        pl.Series("_", np.flatnonzero(~gone))
+    updated = fresh[rows[~absent].astype(np.int64)].with_columns(
+        pl.Series("_", np.flatnonzero(~absent))
     )
-    old = kept.filter(pl.Series(gone)).with_columns(pl.Series("_", np.flatnonzero(gone)))
+    old = kept.filter(pl.Series(absent)).with_columns(pl.Series("_", np.flatnonzero(absent)))
     both = pl.concat([updated, old], how="diagonal_relaxed").sort("_").drop("_")
     merged = pl.concat([both, fresh.filter(pl.Series(new))], how="diagonal_relaxed")
     return Table(table.name, merged["id"], merged.drop("id").select(table.frame.columns))
 
 
 def with_ids(table: Table, ids: pl.Series) -> Table:
-    """The table with unknown `ids` (unique) added at its end, without attributes."""
+    """The table with those of `ids` (unique) that it lacks added at its end, without attributes."""
     fresh = ids.filter(pl.Series(table.rows(ids) < 0))
     if len(fresh) == 0:
         return table
@@ -154,9 +160,9 @@ def with_ids(table: Table, ids: pl.Series) -> Table:
 
 
 def item_categories(items: Table, column: str, separator: str | None = None) -> pl.Series:
-    """(N,) list of each item's categories as text; an empty list where there is none.
+    """(N,) lists of the categories of each item, as text; empty for items without one.
 
-    The column holds one value, a list, or a text of several split by `separator`.
+    The column holds one value per item, a list, or a text that is split by `separator`.
 
     Raises:
         ConfigError: the items have no such column.
@@ -164,7 +170,7 @@ def item_categories(items: Table, column: str, separator: str | None = None) -> 
     if column not in items.frame.columns:
         known = ", ".join(items.frame.columns) or "none"
         raise ConfigError(
-            f"category column {column!r} is not in the items' table (its columns: {known}); "
+            f"category column {column!r} is not in the table of items (its columns: {known}); "
             f"name one of them"
         )
     values = items.frame[column]
@@ -198,10 +204,10 @@ def _typed(frame: pl.DataFrame, sieve: Sieve, numeric: set[str], text: bool) -> 
 def _number(column: pl.Series, sieve: Sieve) -> pl.Series:
     cast = column.cast(pl.Float64, strict=False)
     finite = cast.is_finite().fill_null(False)
-    stated = (
+    given = (
         column.is_not_null() & (column.str.strip_chars() != "") & ~cast.is_nan().fill_null(False)
     )
-    sieve.blank((stated & ~finite).to_numpy(), "not a number", column.name, column)
+    sieve.blank((given & ~finite).to_numpy(), "not a number", column.name, column)
     return cast.to_frame().select(pl.when(finite).then(pl.first())).to_series().alias(column.name)
 
 

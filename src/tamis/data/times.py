@@ -1,4 +1,4 @@
-"""Timestamps of any unit as milliseconds since 1970 UTC; nothing is guessed."""
+"""Parses timestamps of any unit into milliseconds since 1970 UTC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 PER_UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _FROM = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}
-"""Smallest number that reads as a time of the unit (1973 … 5138); smaller ones fit none."""
+"""Smallest number that counts as a time of the unit (1973 to 5138); smaller ones fit no unit."""
 _SMALL = "small"
 
 _ISO = (
@@ -30,24 +30,26 @@ class Times:
     """A parsed column."""
 
     ms: NDArray[np.int64]
-    """(n,) milliseconds; 0 where `bad`."""
+    """(n,) milliseconds since 1970 UTC; 0 where `bad`."""
     unit: str
     """s, ms, us, ns, iso (text) or typed (a date column of Parquet)."""
     missing: NDArray[np.bool_]
+    """(n,) no value."""
     bad: NDArray[np.bool_]
-    """Given, but no time at all."""
+    """(n,) a value that is not a time."""
     other_unit: NDArray[np.bool_]
-    """A number of another magnitude than most, so of another unit."""
+    """(n,) a number of another magnitude than most, so in another unit."""
     small: bool = False
-    """Most numbers are too small for a date after 1973: seconds, perhaps from some start."""
+    """Most numbers are too small for a date after 1973; they may be seconds since some start."""
 
 
 def parse_times(column: pl.Series, unit: str = "auto") -> Times:
-    """Reads a time column.
+    """Parses a column (n,) of times.
 
-    `auto`: dates and date-times are taken as they are; numbers by the magnitude that most of them
-    have (1e8 … s, 1e11 … ms, 1e14 … us, 1e17 … ns), and a number of another magnitude is flagged;
-    text as ISO 8601 (year first; without a zone, UTC). With a unit given, numbers are of it.
+    Date columns are converted. Numbers have the given `unit` (s, ms, us or ns); with "auto" it is
+    detected from the magnitude that most of them have (s from 1e8, ms from 1e11, us from 1e14, ns
+    from 1e17), and numbers of another magnitude are flagged as `other_unit`. Texts, and all texts
+    with unit "iso", are ISO 8601 with the year first, UTC where they name no time zone.
     """
     if column.dtype.is_temporal():
         return _typed(column)
@@ -121,7 +123,7 @@ def _majority(
 
 
 def _iso(column: pl.Series, missing: NDArray[np.bool_]) -> Times:
-    """Numbers among texts are of another unit; years come first, so no day-month guess is made."""
+    """Parses ISO texts, whose year is first; numbers among them are flagged as another unit."""
     zulu = column.str.strip_chars().str.replace(r"([Zz]|\s*(UTC|GMT))$", "+00:00")
     plain = zulu.str.replace("T", " ", literal=True)
     frame = pl.DataFrame({"t": plain})

@@ -1,4 +1,4 @@
-"""Tables as frames: every row in its place, columns typed by their values; and back to a file."""
+"""Reads a table file as a frame with typed columns and all its rows, and writes a frame."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tamis.schema import ConfigError, DataError
 
 
 def read_frame(path: Path, separator: str | None = None) -> pl.DataFrame:
-    """All rows of a table file in order, its columns typed by what all their values are.
+    """Reads all rows of a table file in order; each column has the type that all its values fit.
 
     Raises:
-        DataError: as `read_raw`; or a line is no row, for then rows could not be told by place.
+        DataError: as `read_raw`; or a line cannot be parsed as a row.
     """
     raw = read_raw(path, path.name, separator)
     if raw.broken:
         numbers, reason, _ = raw.broken[0]
         raise DataError(
-            f"{path.name}: line {int(numbers[0])}: {reason}. Rows answer to their places here, so "
-            "none is left out: mend the line, or delete it."
+            f"{path.name}: line {int(numbers[0])}: {reason}. Rows are identified by their position "
+            "here, so none can be skipped: correct the line, or delete it."
         )
     return infer_types(raw.frame) if raw.separator else raw.frame
 
 
 def infer_types(frame: pl.DataFrame) -> pl.DataFrame:
-    """A frame of texts with each column in the type that all its values have."""
+    """The frame with each text column converted to the type that all its values fit."""
     return frame.select([inferred(column) for column in frame])
 
 
 def inferred(column: pl.Series) -> pl.Series:
-    """Int64 or Float64 where every value is one; text with leading zeros (zip codes) stays text."""
+    """The column as Int64 or Float64 if every value fits; texts with leading zeros stay texts."""
     if column.null_count() == len(column):
         return column
     head = column.drop_nulls().head(100)
@@ -49,8 +49,14 @@ def inferred(column: pl.Series) -> pl.Series:
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Writes a table in the format of the file's name: .csv, .tsv, .parquet or .jsonl; whole or not
-    at all. Raises ConfigError for another ending, DataError where it cannot be written."""
+    """Writes a frame in the format of the file's ending: .csv, .tsv, .parquet or .jsonl.
+
+    The file appears only when it is complete.
+
+    Raises:
+        ConfigError: another ending.
+        DataError: the file cannot be written.
+    """
     writers: dict[str, Callable[[Path], object]] = {
         ".csv": frame.write_csv,
         ".tsv": lambda to: frame.write_csv(to, separator="\t"),
@@ -59,7 +65,7 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     }
     write = writers.get(path.suffix.lower())
     if write is None:
-        raise ConfigError(f"{path}: cannot be written: use one of {', '.join(writers)}")
+        raise ConfigError(f"{path}: unknown format: use one of the endings {', '.join(writers)}")
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

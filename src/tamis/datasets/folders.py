@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tamis.data import Dataset, Progress
+from tamis.data import Dataset
 from tamis.datasets.interaction_files import read_interactions, read_pairs, read_sequences
 from tamis.datasets.labelled_rows import frappe, funnel, kuairand
+from tamis.runtime import Progress
 from tamis.schema import DataError
 
 DAY_S = 86_400
@@ -42,7 +43,7 @@ class FolderSource:
     """Labelled rows, for `tamis compare rank --table`; no log, so no project."""
 
 
-def write_tables(source: FolderSource, folder: Path, out: Path, say: Progress) -> Path:
+def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progress) -> Path:
     """Writes the tables of a data set, read from `folder`, as CSV into `out`.
 
     Raises:
@@ -55,10 +56,10 @@ def write_tables(source: FolderSource, folder: Path, out: Path, say: Progress) -
             f"{folder} is no folder of {source.name}: {', '.join(missing)} is missing (it holds "
             f"{there or 'nothing'}). --from names the folder with {', '.join(source.files)}."
         )
-    say(f"reading {source.name}")
+    progress.begin(f"read {source.name}")
     out.mkdir(parents=True, exist_ok=True)
     for stem, frame in source.read(folder).items():
-        say(f"writing {stem}.csv: {frame.height:,} rows")
+        progress.begin(f"write {stem}.csv: {frame.height:,} rows")
         draft = out / f"{stem}.csv.part"
         frame.write_csv(draft)
         os.replace(draft, out / f"{stem}.csv")

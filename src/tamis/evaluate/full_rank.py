@@ -13,8 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tamis.data import Ragged
-from tamis.index import best_first, offer_row, threads
-from tamis.runtime import Float32, Int32
+from tamis.index import best_first, offer_row
+from tamis.runtime import Float32, Int32, threads
 from tamis.schema import ConfigError, DataError
 from tamis.train import torch_threads
 

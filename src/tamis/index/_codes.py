@@ -1,6 +1,8 @@
-"""Short codes: all vectors at four bits per pair of dimensions, scanned in registers by faiss, and
-the best of them scored exactly. For vectors without clusters, where no few lists hold a query's
-nearest rows."""
+"""Product-quantised codes: all vectors at four bits per pair of dimensions, scanned by faiss.
+
+The rows with the best codes are scored exactly. For vectors without clusters, where a query's
+nearest rows are spread over too many inverted lists.
+"""
 
 from __future__ import annotations
 
@@ -10,76 +12,91 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tamis.index.tuning import FAR
+from tamis.index._tuning import NOT_FOUND
 from tamis.runtime import Bool, Float32, Int32, Int64
 
-POINTS = 60_000
-"""Vectors that the codes are learnt from."""
-CHEAPER = 20
-"""A code costs 1 / 20 of an inner product: 16 times fewer bytes, and no multiplication."""
-DEARER = 25
-"""A vector fetched from anywhere costs 25 times one that lies beside the last."""
+TRAINING_VECTORS = 60_000
+"""Most vectors that the codebooks are trained on."""
+SCAN_DISCOUNT = 20
+"""Scanning a code costs 1 / 20 of an inner product: it reads 16 times fewer bytes and multiplies
+nothing."""
+RANDOM_ACCESS_COST = 25
+"""Cost of scoring a vector at a random place in memory, in inner products of a sequential scan."""
+ROWS_PER_BLOCK = 65_536
 
 
 @dataclass(frozen=True, eq=False)
 class ShortCodes:
-    """Searched with an effort of a: the a rows whose codes promise most are scored exactly."""
+    """An approximate search by codes; with an effort of `a`, the best `a` rows are rescored."""
 
     faiss: Any
     rows: Int64
-    """(n,) row of each code; (0,) where code r is row r."""
+    """(n,) row of each code; (0,) if the code at place r belongs to row r."""
     kind: str = "pq"
 
     @classmethod
     def fill(cls, vectors: Float32, present: Bool, held_out: Int64, seed: int) -> ShortCodes:
-        """Codes of the rows where `present`, learnt from others than the rows `held_out`."""
+        """Encodes the rows of `vectors` (N, d) where `present` (N,).
+
+        The codebooks are trained without the rows `held_out`, whose vectors tune the search.
+        """
         import faiss
 
         rows = np.flatnonzero(present)
-        learn = np.setdiff1d(rows, held_out, assume_unique=True)
+        training = np.setdiff1d(rows, held_out, assume_unique=True)
         even = vectors.shape[1] + vectors.shape[1] % 2
         codes = faiss.IndexPQFastScan(even, even // 2, 4, faiss.METRIC_INNER_PRODUCT)
         codes.pq.cp.seed = seed + 1234
-        some = np.random.default_rng(seed).permutation(learn)[:POINTS]
-        codes.train(_even(vectors[np.sort(some)]))
-        step = 65_536
-        for first in range(0, len(rows), step):
-            codes.add(_even(vectors[rows[first : first + step]]))
+        sample = np.random.default_rng(seed).permutation(training)[:TRAINING_VECTORS]
+        codes.train(_even(vectors[np.sort(sample)]))
+        for first in range(0, len(rows), ROWS_PER_BLOCK):
+            codes.add(_even(vectors[rows[first : first + ROWS_PER_BLOCK]]))
         return cls(codes, rows if len(rows) < len(vectors) else rows[:0])
 
     @property
-    def most(self) -> int:
-        """Beyond it, a scan of all vectors is cheaper."""
-        return min(self.faiss.ntotal, max(1000, self.faiss.ntotal // DEARER))
+    def max_effort(self) -> int:
+        """The effort above which a scan of all vectors is cheaper."""
+        return min(self.faiss.ntotal, max(1000, self.faiss.ntotal // RANDOM_ACCESS_COST))
 
     def needed(self, queries: Float32, nearest: Int32) -> Int32:
-        """(Q, k) the effort from which on each of the rows `nearest` (Q, k) is found."""
-        found = self.candidates(queries, self.most, self.most, None)[0]
-        return _places(found, nearest, np.zeros(int(nearest.max(initial=0)) + 1, np.int32), FAR)
+        """(Q, k) the least effort with which each of the rows `nearest` (Q, k) is found."""
+        found = self.candidates(queries, self.max_effort, self.max_effort, None)[0]
+        place = np.zeros(int(nearest.max(initial=0)) + 1, np.int32)
+        return _places(found=found, wanted=nearest, place=place, absent=NOT_FOUND)
 
     def cost(self, effort: int) -> float:
-        """Of one query, in inner products with vectors that lie side by side."""
-        return self.faiss.ntotal / CHEAPER + DEARER * effort
+        """Cost of one query, in inner products of a sequential scan."""
+        return self.faiss.ntotal / SCAN_DISCOUNT + RANDOM_ACCESS_COST * effort
 
     def candidates(
-        self, queries: Float32, ask: int, effort: int, bitmap: Any
+        self, queries: Float32, count: int, effort: int, bitmap: Any
     ) -> tuple[Int64, Float32 | None]:
-        """Rows (Q, at least ask), of which those outside `bitmap` may still be some."""
-        ask = min(max(ask, effort), self.faiss.ntotal)
-        at = self.faiss.search(_even(queries), ask)[1]
+        """(Q, at least `count`) rows, -1 = none, and no scores.
+
+        `bitmap` is ignored: the rows may include some that it excludes.
+        """
+        count = min(max(count, effort), self.faiss.ntotal)
+        at = self.faiss.search(_even(queries), count)[1]
         return (np.where(at >= 0, self.rows[at], -1) if len(self.rows) else at), None
 
 
 def _even(x: Float32) -> Float32:
-    """With a column of zeros where the width is odd: codes take dimensions in pairs."""
+    """`x` (n, d) with a column of zeros added if d is odd: codes cover pairs of dimensions."""
     x = np.ascontiguousarray(x)
     return x if x.shape[1] % 2 == 0 else np.pad(x, ((0, 0), (0, 1)))
 
 
 @njit(cache=True, nogil=True)
-def _places(found, wanted, place, far):
-    """(Q, k) 1-based place of each of `wanted` in the query's `found` (Q, A); `far` if absent."""
-    out = np.full(wanted.shape, far, np.int32)
+def _places(found, wanted, place, absent):
+    """(Q, k) int32: the place, from 1, of each row in the query's list of found rows.
+
+    Args:
+        found: (Q, A) int64 rows, -1 = none.
+        wanted: (Q, k) int32 rows, -1 = none.
+        place: (rows,) int32 of zeros, longer than the highest wanted row; zero again afterwards.
+        absent: the result for rows that are not found.
+    """
+    out = np.full(wanted.shape, absent, np.int32)
     for q in range(len(found)):
         for a in range(found.shape[1]):
             if 0 <= found[q, a] < len(place):

@@ -1,4 +1,14 @@
-"""Compiled parts of the search: which of the scored rows are kept."""
+"""Compiled kernels of the search: which of the scored rows are kept.
+
+Arguments that several kernels share:
+
+    queries: (Q, d) float32.
+    bounds, excluded: (Q + 1,) int64 and int32; query q may not return the rows
+        `excluded[bounds[q]:bounds[q + 1]]`.
+    gone: (N,) bool, base rows that no query may return; (0,) = there is none.
+    refused: (rows,) bool of False, used as scratch memory; False again afterwards.
+    item, score: (Q, k) int32 and float32, the result, filled with -1 and -inf beforehand.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +20,7 @@ from tamis.index.topk import best_first, offer
 
 @njit(cache=True, nogil=True, inline="always")
 def _mark(refused, excluded, begin, end, to):
-    """Sets `refused` at the rows `excluded[begin:end]` that it has."""
+    """Sets `refused` to the bool `to` at the rows `excluded[begin:end]` that are within it."""
     for e in range(begin, end):
         if 0 <= excluded[e] < len(refused):
             refused[excluded[e]] = to
@@ -18,11 +28,13 @@ def _mark(refused, excluded, begin, end, to):
 
 @njit(cache=True, nogil=True)
 def offer_columns(products, first, bounds, excluded, gone, refused, item, score, found):
-    """Offers rows `first`, `first + 1`, … with scores `products` (Q, C) to each query's heap.
+    """Offers consecutive rows to each query's heap, except excluded ones, gone ones and NaN.
 
-    Left out are a query's `excluded[bounds[q]:bounds[q + 1]]`, rows where `gone` (N,) is True
-    (empty: none is), and NaN. `refused` (N,) is False before and after. `found` (Q,) is the
-    heaps' fill.
+    Args:
+        products: (Q, C) float32, inner products with the rows `first`, …, `first + C - 1`, which
+            must be higher than all rows offered before.
+        found: (Q,) int64, the sizes of the heaps; updated.
+        others: see the module; `item` and `score` are heaps of `offer`.
     """
     k = item.shape[1]
     some_gone = len(gone) > 0
@@ -42,15 +54,20 @@ def offer_columns(products, first, bounds, excluded, gone, refused, item, score,
 
 @njit(cache=True, nogil=True)
 def sort_heaps(item, score, found):
-    """Turns each query's heap into a list, best first."""
+    """Sorts each query's heap, best first; `found` (Q,) int64 holds the sizes of the heaps."""
     for q in range(len(found)):
         best_first(item[q], score[q], found[q])
 
 
 @njit(cache=True, nogil=True)
 def keep_best(rows, products, bounds, excluded, gone, refused, item, score):
-    """Each query's best of `rows` (Q, A), without repeats, -1 = none, by `products` (Q, A), best
-    first. Left out are the excluded and the gone, as in `offer_columns`."""
+    """Selects the best k of each query's candidates, best first, except excluded and gone ones.
+
+    Args:
+        rows: (Q, A) integers, candidates of each query without duplicates, -1 = none.
+        products: (Q, A) float32, their inner products; -inf and NaN are not selected.
+        others: see the module.
+    """
     for q in range(len(rows)):
         _mark(refused, excluded, bounds[q], bounds[q + 1], True)
         n, k = 0, item.shape[1]
@@ -69,6 +86,7 @@ def keep_best(rows, products, bounds, excluded, gone, refused, item, score):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _dot(a, b):
+    """The inner product of two (d,) float32 vectors."""
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]
@@ -77,7 +95,10 @@ def _dot(a, b):
 
 @njit(cache=True, nogil=True)
 def dots(queries, vectors, rows):
-    """(Q, A) inner products of each query with the vectors of its `rows` (Q, A); -inf for -1."""
+    """(Q, A) float32 inner products of each query with its rows; -inf for row -1.
+
+    queries: (Q, d) float32; vectors: (N, d) float32; rows: (Q, A) integers.
+    """
     out = np.full(rows.shape, -np.inf, np.float32)
     for q in range(len(rows)):
         for a in range(rows.shape[1]):
@@ -88,16 +109,35 @@ def dots(queries, vectors, rows):
 
 @njit(cache=True, nogil=True)
 def score_listed(
-    queries, vectors, gone, side_rows, side, listed, allowed, bounds, excluded, refused, item, score
+    queries,
+    vectors,
+    gone,
+    side_rows,
+    side,
+    allowed_indptr,
+    allowed,
+    bounds,
+    excluded,
+    refused,
+    item,
+    score,
 ):
-    """Each query's best of the rows `allowed[listed[q]:listed[q + 1]]` (ascending), exactly.
+    """Scores each query's list of allowed rows exactly and selects the best k, best first.
 
-    A row is looked up among the live base rows, else in `side_rows` (ascending, repeats never).
+    A row is looked up among the base rows that are not gone, else among the added ones.
+
+    Args:
+        vectors: (N, d) float32, vectors of the base rows.
+        side_rows, side: (m,) int32 rows, ascending and without duplicates, and (m, d) float32
+            vectors that were added.
+        allowed_indptr, allowed: (Q + 1,) int64 and int32: query q may return the rows
+            `allowed[allowed_indptr[q]:allowed_indptr[q + 1]]`, ascending; duplicates are ignored.
+        others: see the module.
     """
     for q in range(len(queries)):
         _mark(refused, excluded, bounds[q], bounds[q + 1], True)
         n, before = 0, -1
-        for a in range(listed[q], listed[q + 1]):
+        for a in range(allowed_indptr[q], allowed_indptr[q + 1]):
             row = allowed[a]
             if row <= before or row >= len(refused) or refused[row]:
                 continue

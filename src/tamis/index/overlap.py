@@ -1,4 +1,4 @@
-"""How alike two items are by what they share: a kernel over lists of codes."""
+"""Overlap of two lists of codes, such as the categories of two items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 @njit(cache=True)
 def jaccard(a: NDArray[np.int32], b: NDArray[np.int32]) -> float:
-    """Shared ÷ all of two ascending lists without repeats; 0 where both are empty."""
+    """Jaccard similarity |a ∩ b| / |a ∪ b|, in [0, 1]; 0 if both are empty.
+
+    a, b: (n,) and (m,) int32, ascending, without duplicates.
+    """
     i, j, shared = 0, 0, 0
     while i < len(a) and j < len(b):
         if a[i] == b[j]:

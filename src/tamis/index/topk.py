@@ -1,28 +1,23 @@
-"""The best k of many: a bounded heap for compiled kernels, and work split over threads."""
+"""Selection of the best k: a bounded heap for compiled kernels, ties by the lower row."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 GROUP = 64
+"""Scores that `offer_row` compares with the worst kept score at once."""
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _worse(score_a, item_a, score_b, item_b):
-    """Is a behind b? Lower scores are; among equals, the higher row."""
+    """Whether a ranks below b: by a lower score, or by the higher row if the scores are equal."""
     return score_a < score_b or (score_a == score_b and item_a > item_b)
 
 
 @njit(cache=True, nogil=True)
 def _sift_down(items, scores, size, at):
+    """Restores the heap order of `[0, size)` after the entry `at` was replaced by a better one."""
     while True:
         child = 2 * at + 1
         if child >= size:
@@ -40,9 +35,13 @@ def _sift_down(items, scores, size, at):
 
 @njit(cache=True, nogil=True)
 def offer(items, scores, size, item, score):
-    """Offers (item, score) to a heap whose root is its worst; returns the new size.
+    """Offers an item to a heap that keeps the best k; returns the heap's new size.
 
-    `items` and `scores` are (k,) arrays: the k best offered so far are kept, ties by lower row.
+    Args:
+        items: (k,) int32 rows; the first `size` are a heap with the worst at its root.
+        scores: (k,) float32, their scores.
+        size: number of rows in the heap.
+        item, score: the row offered and its score, not NaN. Equal scores rank by the lower row.
     """
     k = len(items)
     if size < k:
@@ -63,7 +62,10 @@ def offer(items, scores, size, item, score):
 
 @njit(cache=True, nogil=True)
 def best_first(items, scores, size):
-    """Turns the heap `[0, size)` into a list, best first, in place."""
+    """Sorts a heap of `offer` in place, best first.
+
+    items, scores: (k,) int32 and float32; only the first `size` entries are changed.
+    """
     for end in range(size - 1, 0, -1):
         items[0], items[end] = items[end], items[0]
         scores[0], scores[end] = scores[end], scores[0]
@@ -72,10 +74,16 @@ def best_first(items, scores, size):
 
 @njit(cache=True, nogil=True)
 def offer_row(items, scores, size, row, first, refused):
-    """Offers `first + j` with score `row[j]` for every j; returns the heap's new size.
+    """Offers row `first + j` with score `row[j]` for every j; returns the heap's new size.
 
-    Left out are `refused[first + j]` (an empty `refused` refuses none), -inf and NaN. Scores are
-    looked at in groups: one in which none beats the worst kept is passed over.
+    Scores are compared in groups of `GROUP`; a group without a score above the worst kept one is
+    skipped.
+
+    Args:
+        items, scores, size: the heap, as in `offer`; its rows must be below `first`.
+        row: (n,) float32 scores; -inf and NaN are not offered.
+        first: the row of the first score.
+        refused: (N,) bool, rows that are not offered; (0,) = all are offered.
     """
     k = len(items)
     worst = scores[0] if k and size == k else np.float32(-np.inf)
@@ -98,10 +106,15 @@ def offer_row(items, scores, size, row, first, refused):
 
 @njit(cache=True, nogil=True)
 def select(scores, indptr, excluded, refused, out_item, out_score):
-    """Each row's best columns of `scores` (Q, N), best first, into `out_*` (Q, k).
+    """Selects the best k columns of each row of `scores`, best first; ties by lower column.
 
-    Row q leaves out columns `excluded[indptr[q]:indptr[q + 1]]` and scores of -inf or NaN.
-    `refused` is (N,) of False and is False again afterwards. Ties by lower column.
+    Args:
+        scores: (Q, N) float32; -inf and NaN are not selected.
+        indptr, excluded: (Q + 1,) int64 and int32: row q does not select the columns
+            `excluded[indptr[q]:indptr[q + 1]]`.
+        refused: (N,) bool of False, used as scratch memory; False again afterwards.
+        out_item, out_score: (Q, k) int32 and float32, the result; entries beyond the last selected
+            column are left as they are.
     """
     n = scores.shape[1]
     for q in range(scores.shape[0]):
@@ -113,49 +126,3 @@ def select(scores, indptr, excluded, refused, out_item, out_score):
         for e in range(indptr[q], indptr[q + 1]):
             if 0 <= excluded[e] < n:
                 refused[excluded[e]] = False
-
-
-def threads() -> int:
-    """Processors this process may use; OMP_NUM_THREADS lowers it, as it does for BLAS and torch."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(allowed or 1, int(limit) if limit.isdigit() and int(limit) else 1024))
-
-
-def in_blocks(work: Callable[[int, int], Any], n: int, size: int) -> list[Any]:
-    """`work(begin, end)` over [0, n) in blocks of `size`, on threads; results in order.
-
-    For kernels that release the interpreter lock. One block runs in the caller's own thread.
-    """
-    starts = range(0, n, size)
-    if len(starts) <= 1 or threads() == 1:
-        return [work(start, min(start + size, n)) for start in starts]
-    with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(lambda start: work(start, min(start + size, n)), starts))
-
-
-class _Scratch(threading.local):
-    def __init__(self) -> None:
-        self.arrays: dict[tuple[str, int], NDArray[Any]] = {}
-
-
-_scratch = _Scratch()
-
-
-def scratch(name: str, n: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """This thread's (n,) array of zeros of that name; whoever uses it must leave it zeroed.
-
-    Clearing the few places that a query touched is far cheaper than a fresh array per query.
-    """
-    arrays = _scratch.arrays
-    if (name, n) not in arrays:
-        arrays[name, n] = np.zeros(n, dtype)
-    return arrays[name, n]
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written: arrays of a loaded version are such, and numba compiles a
-    kernel once more for arrays that can be."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -1,4 +1,4 @@
-"""The index of vectors: exact while that is fast, tuned to a set recall beyond; and its changes."""
+"""A vector index: exact while that is fast, else approximate and tuned to a target recall."""
 
 from __future__ import annotations
 
@@ -12,51 +12,52 @@ from numpy.typing import NDArray
 
 from tamis.index._codes import ShortCodes
 from tamis.index._inverted_lists import InvertedLists
-from tamis.index.overlay import Overlay
-from tamis.index.search import Approximate, Base, Lists, Search
-from tamis.index.topk import in_blocks
-from tamis.index.tuning import least_effort
-from tamis.runtime import Bool, Float32, Int32
+from tamis.index._overlay import Overlay
+from tamis.index._search import Approximate, Base, Lists, Search
+from tamis.index._tuning import least_effort
+from tamis.runtime import Bool, Float32, Int32, in_blocks
 from tamis.schema import ConfigError, DataError, VersionError
 
 EXACT_BELOW = 30_000
-"""Vectors up to which a full scan answers one query in well under a millisecond."""
+"""Number of vectors below which a full scan answers one query in well under a millisecond."""
 QUERIES_PER_BLOCK = 256
 TUNING_QUERIES = 1000
 CODES_FROM = 1000
-"""Vectors from which on there are enough to learn codes from."""
+"""Least number of vectors to train codes on."""
 DEPTHS = (10, 30, 100, 300, 1000)
-"""List lengths for which the effort is tuned, besides the channel's own."""
+"""List lengths for which the effort is tuned, in addition to the requested one."""
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What the build chose and measured."""
+    """The method that the build chose, and its measured recall."""
 
     kind: str
-    """exact; ivf-flat or ivf-sq8: inverted lists, the nearest searched; pq: short codes of all
-    vectors, the most promising rescored."""
+    """exact: a full scan. ivf-flat, ivf-sq8: inverted lists of which the nearest are searched. pq:
+    product-quantised codes of all vectors, the best of which are rescored."""
     size: int
-    """Rows that can be found."""
+    """Number of rows that can be found."""
     lists: int = 0
+    """Number of inverted lists; 0 for other kinds."""
     probes: int = 0
-    """Lists searched per query for `k`."""
+    """Lists that a query for `k` rows searches."""
     rescored: int = 0
-    """Vectors scored exactly per query for `k`, after their codes."""
+    """Vectors that a query for `k` rows scores exactly, chosen by their codes."""
     k: int = 0
     """List length at which recall was measured."""
     recall: float = 1.0
-    """Share of exact search's best k that was found, on the tuning queries: enough above the
-    target that unseen queries reach it too."""
+    """Share of the exact best k that is found, on the tuning queries. It exceeds the target by a
+    margin, so that unseen queries reach the target with 99 % confidence."""
     target: float = 1.0
+    """The target recall of the build."""
 
 
 class VectorIndex:
-    """Rows of largest inner product with a query; opened memory-mapped.
+    """Finds the rows whose vectors have the largest inner product with a query.
 
-    The base never changes. `add` and `remove` make an overlay on it (vectors beside it,
-    tombstones in it), which every later search honours; one thread may change it while others
-    search. `compact` builds the next version's base out of both.
+    A saved index is opened memory-mapped. The base never changes: `add` and `remove` change an
+    overlay of added vectors and removed rows, which every later search reads. Changes are allowed
+    while other threads search. `compact` builds a new base from both.
     """
 
     def __init__(self, base: Base, report: IndexReport, absent: Bool | None = None) -> None:
@@ -66,7 +67,7 @@ class VectorIndex:
 
     @property
     def vectors(self) -> Float32:
-        """(N, d) of the base's rows; changes are not in it."""
+        """(N, d) the vectors of the base, without later changes."""
         return self._base.vectors
 
     @classmethod
@@ -81,15 +82,27 @@ class VectorIndex:
         exact_below: int = EXACT_BELOW,
         seed: int = 0,
     ) -> VectorIndex:
-        """Indexes `vectors` (N, d), N >= 0, or those of the rows where `present` (N,).
+        """Indexes vectors, with the cheapest search that reaches a target recall.
 
-        From `exact_below` rows on, the cheapest of three answers that finds `target_recall` of the
-        exact best k: inverted lists, of which the nearest few are searched; short codes of all
-        vectors, whose most promising are scored exactly; or a full scan. How few are enough is
-        read off a sample of `queries` (Q, d) not used otherwise (user vectors, say), or of the
-        vectors where none are given (which then neither find themselves nor shape the lists), with
-        99 % confidence for as many unseen queries; likewise for other list lengths.
-        Raises DataError where a value is not finite, ConfigError for a target outside (0, 1].
+        From `exact_below` rows on, the cheapest of three methods is chosen: inverted lists, of
+        which the nearest few are searched; product-quantised codes of all vectors, the best of
+        which are scored exactly; or a full scan. The effort of each is tuned on a sample of
+        queries such that as many unseen queries reach the target with 99 % confidence, for `k` and
+        for other list lengths.
+
+        Args:
+            vectors: (N, d) float32, N >= 0.
+            k: the list length that the target is for.
+            target_recall: share of the exact best k to be found, in (0, 1].
+            queries: (Q, d) to tune on, such as user vectors. If None, a sample of the indexed
+                vectors; these do not count as their own result and do not train the search.
+            present: (N,) rows to index; None = all.
+            exact_below: number of rows below which the search is exact.
+            seed: random seed of the training and of the sample.
+
+        Raises:
+            DataError: `vectors` is not a finite (N, d) array.
+            ConfigError: `target_recall` is outside (0, 1].
         """
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or not np.isfinite(vectors).all():
@@ -98,13 +111,13 @@ class VectorIndex:
                 + ("" if vectors.ndim != 2 else " with NaN or infinity")
             )
         if not 0 < target_recall <= 1:
-            raise ConfigError(f"target_recall = {target_recall} must be in (0, 1], 0.98 say")
-        there = np.ones(len(vectors), np.bool_) if present is None else np.asarray(present, bool)
-        base = Base(vectors, int(there.sum()))
+            raise ConfigError(f"target_recall = {target_recall} must be in (0, 1], such as 0.98")
+        mask = np.ones(len(vectors), np.bool_) if present is None else np.asarray(present, bool)
+        base = Base(vectors, int(mask.sum()))
         report = IndexReport("exact", base.size, k=k, target=target_recall)
         if base.size >= max(exact_below, 16):
-            base, report = _nearer(base, there, queries, report, seed)
-        return cls(base, report, ~there)
+            base, report = _tuned(base, mask, queries, report, seed)
+        return cls(base, report, ~mask)
 
     def search(
         self,
@@ -113,13 +126,19 @@ class VectorIndex:
         exclude: Lists | None = None,
         allowed: Lists | Bool | None = None,
     ) -> tuple[Int32, Float32]:
-        """Rows (Q, k) int32 of the largest inner products, best first, and these (Q, k) float32.
+        """The rows of the largest inner products with each query.
 
-        exclude: per query, rows that may not be returned.
-        allowed: the only rows that may be: one mask (M,) for all queries (rows from M on are not),
-            or a list of rows, ascending, per query. Lists, and masks of few rows
-            (`SCORE_ALLOWED`), are scored exactly.
-        Padded by -1 and -inf.
+        Args:
+            queries: (Q, d) float32.
+            k: number of rows per query.
+            exclude: Q lists of rows that the query may not return.
+            allowed: the only rows that may be returned: a mask (M,) for all queries, which allows
+                no rows from M on, or Q lists of rows, each ascending. Lists, and masks that allow
+                a share of at most `SCORE_ALLOWED`, are scored exactly.
+
+        Returns:
+            (Q, k) int32 rows, best first, padded by -1; and (Q, k) float32 inner products, padded
+            by -inf.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         item = np.full((len(queries), k), -1, np.int32)
@@ -135,70 +154,81 @@ class VectorIndex:
             if isinstance(allowed, np.ndarray) or allowed is None:
                 run.best(queries[begin:end], bounds, refused, *out)
             else:
-                listed = (allowed.indptr[begin : end + 1], allowed.values)
-                run.listed(queries[begin:end], listed, bounds, refused, *out)
+                lists = (allowed.indptr[begin : end + 1], allowed.values)
+                run.best_allowed(queries[begin:end], lists, bounds, refused, *out)
 
         if k and len(queries):
             in_blocks(block, len(queries), QUERIES_PER_BLOCK)
         return item, score
 
     def __len__(self) -> int:
-        """Rows that can be found."""
+        """Number of rows that can be found."""
         overlay = self._overlay
         base = int((~overlay.gone).sum()) if len(overlay.gone) else len(self.vectors)
         return base + len(overlay.rows)
 
     def holds(self, row: int) -> bool:
-        """Can `row` be found?"""
+        """Whether `row` can be found."""
         overlay, n = self._overlay, len(self.vectors)
         base = 0 <= row < n and not (len(overlay.gone) and overlay.gone[row])
         return bool(base or np.isin(row, overlay.rows))
 
     def add(self, row: int | Int32, vector: Float32) -> None:
-        """Makes `row` findable by `vector` (d,) from the next search on, instead of any before.
+        """Adds or replaces the vector of a row, for all searches that start later.
 
-        Several rows (m,) with their vectors (m, d) cost one change. Cost: the size of the overlay.
-        Raises DataError where a vector's width or value or a row is impossible.
+        Args:
+            row: a row >= 0, or distinct rows (m,), which are added at once.
+            vector: (d,) of one row, or (m, d).
+
+        The cost is proportional to the size of the overlay.
+
+        Raises:
+            DataError: a vector has another width or is not finite; a row is negative or repeated.
         """
         with self._write:
             self._overlay = self._overlay.adding(row, vector, len(self.vectors))
 
     def remove(self, row: int | Int32) -> None:
-        """Makes `row` (or several) unfindable from the next search on; unknown rows stay so."""
+        """Removes a row, or rows (m,), for all searches that start later; unknown rows are ignored.
+
+        Raises:
+            DataError: a row is negative or repeated.
+        """
         with self._write:
             self._overlay = self._overlay.removing(row, len(self.vectors))
 
     @property
     def changed(self) -> int:
-        """Rows added and rows of the base removed or replaced: worth a `compact` when many."""
+        """Number of rows that were added, removed or replaced; `compact` when they are many."""
         return len(self._overlay.rows) + self._overlay.buried
 
     def compact(
         self, *, queries: Float32 | None = None, exact_below: int = EXACT_BELOW, seed: int = 0
     ) -> VectorIndex:
-        """A new index whose base holds what this one finds now, tuned anew to the same target.
+        """A new index whose base holds all current rows, tuned again to the same target.
 
-        Rows keep their numbers; this index stays as it is for whoever still searches it.
+        Rows keep their numbers. This index is not changed and may be searched meanwhile. The
+        arguments are those of `build`.
         """
         overlay, n = self._overlay, len(self.vectors)
         vectors = np.zeros((max(n, overlay.end), self.vectors.shape[1]), np.float32)
         vectors[:n] = self.vectors
-        there = np.zeros(len(vectors), np.bool_)
-        there[:n] = overlay.open(None, n)
-        vectors[overlay.rows], there[overlay.rows] = overlay.vectors, True
-        vectors[~there] = 0.0
+        present = np.zeros(len(vectors), np.bool_)
+        present[:n] = overlay.findable(None, n)
+        vectors[overlay.rows], present[overlay.rows] = overlay.vectors, True
+        vectors[~present] = 0.0
         return VectorIndex.build(
             vectors,
             k=self.report.k,
             target_recall=self.report.target,
             queries=queries,
-            present=there,
+            present=present,
             exact_below=exact_below,
             seed=seed,
         )
 
     def save(self, directory: Path) -> None:
-        """Writes `vectors.npy`, `index.json`, what searches it, and the overlay."""
+        """Writes `vectors.npy`, `index.json`, the approximate index, if any, and the overlay."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "vectors.npy", self.vectors)
@@ -213,7 +243,7 @@ class VectorIndex:
         self.save_overlay(directory)
 
     def save_overlay(self, directory: Path) -> None:
-        """Writes `overlay.npz` alone, beside a base that was saved before."""
+        """Writes only `overlay.npz`, into the folder of a base that was saved before."""
         overlay, whole = self._overlay, Path(directory) / "overlay.npz"
         part = whole.with_name("overlay.part.npz")
         np.savez(
@@ -227,7 +257,11 @@ class VectorIndex:
 
     @classmethod
     def load(cls, directory: Path) -> VectorIndex:
-        """Opens what `save` wrote, memory-mapped. Raises VersionError where it is incomplete."""
+        """Opens a saved index, memory-mapped.
+
+        Raises:
+            VersionError: files are missing or damaged.
+        """
         directory = Path(directory)
         try:
             about = json.loads((directory / "index.json").read_text("utf-8"))
@@ -240,7 +274,7 @@ class VectorIndex:
             index._overlay = overlay
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise VersionError(
-                f"{directory} does not hold a whole vector index ({error}); "
+                f"{directory} does not hold a complete vector index ({error}); "
                 f"train the version again or roll back to another"
             ) from error
         return index
@@ -265,26 +299,26 @@ def _read_overlay(path: Path, base: int) -> Overlay:
         return Overlay(saved["rows"], saved["vectors"], gone, int(saved["buried"]))
 
 
-def _nearer(
-    base: Base, there: Bool, queries: Float32 | None, report: IndexReport, seed: int
+def _tuned(
+    base: Base, present: Bool, queries: Float32 | None, report: IndexReport, seed: int
 ) -> tuple[Base, IndexReport]:
-    """The base with whatever answers at the target for the least cost; as it is if a scan does."""
+    """The base with the cheapest search that reaches the target; unchanged if that is a scan."""
     random, k = np.random.default_rng(seed), min(report.k, base.size - 1)
-    asked = np.zeros((0, base.vectors.shape[1]), np.float32)
+    sample = np.zeros((0, base.vectors.shape[1]), np.float32)
     if queries is not None:
         queries = np.ascontiguousarray(queries, np.float32)
-        asked = queries[random.permutation(len(queries))[:TUNING_QUERIES]]
+        sample = queries[random.permutation(len(queries))[:TUNING_QUERIES]]
     own = np.zeros(0, np.int64)
-    if len(asked) < TUNING_QUERIES // 10:  # too few for any confidence
-        own = random.permutation(np.flatnonzero(there))[: min(TUNING_QUERIES, base.size // 4)]
-    asked = np.concatenate([asked, base.vectors[own]])
-    itself = _OwnRow(len(asked), own.astype(np.int32))
+    if len(sample) < TUNING_QUERIES // 10:  # too few for a confident estimate
+        own = random.permutation(np.flatnonzero(present))[: min(TUNING_QUERIES, base.size // 4)]
+    sample = np.concatenate([sample, base.vectors[own]])
+    itself = _OwnRow(len(sample), own.astype(np.int32))
     depths = sorted({min(d, base.size - 1) for d in (*DEPTHS, k)})
-    nearest = VectorIndex(base, report, ~there).search(asked, depths[-1], itself)[0]
+    nearest = VectorIndex(base, report, ~present).search(sample, depths[-1], itself)[0]
     best, cost = (base, report), float(base.size)
     for kind in (ShortCodes, InvertedLists) if base.size >= CODES_FROM else (InvertedLists,):
-        near = kind.fill(base.vectors, there, own, seed)
-        needed = near.needed(asked, nearest)
+        near = kind.fill(base.vectors, present, own, seed)
+        needed = near.needed(sample, nearest)
         chosen = _efforts(near, needed, depths, report.target, base.size)
         if k not in chosen or near.cost(chosen[k]) >= cost:
             continue
@@ -297,7 +331,7 @@ def _nearer(
                 report,
                 k=k,
                 kind=near.kind,
-                lists=near.most if lists else 0,
+                lists=near.max_effort if lists else 0,
                 probes=effort if lists else 0,
                 rescored=0 if lists else effort,
                 recall=found,
@@ -309,10 +343,10 @@ def _nearer(
 def _efforts(
     near: Approximate, needed: Int32, depths: list[int], target: float, size: int
 ) -> dict[int, int]:
-    """Depth → the effort it needs, as long as that costs less than a scan."""
+    """List length → the effort that it needs, up to the first length that a scan serves cheaper."""
     found: dict[int, int] = {}
     for depth in depths:
-        effort = least_effort(needed[:, :depth], target, near.most)
+        effort = least_effort(needed[:, :depth], target, near.max_effort)
         if effort is None or near.cost(effort) >= size:
             break
         found[depth] = effort
@@ -321,7 +355,7 @@ def _efforts(
 
 @dataclass(frozen=True, eq=False)
 class _OwnRow:
-    """Excludes from the last queries, which are rows of the base, these rows."""
+    """Excludes from each of the last queries, which are rows of the base, its own row."""
 
     queries: int
     values: Int32

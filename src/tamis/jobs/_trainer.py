@@ -42,7 +42,7 @@ from tamis.features import (
     Rows,
     default_features,
 )
-from tamis.runtime import Meter, Steps
+from tamis.runtime import Meter, Progress
 from tamis.schema import ProjectConfig, StageConfig, TaskConfig, TrainingError
 from tamis.service import Parts, ProjectFolder, registry
 from tamis.splitting import Window, test_cut, windows
@@ -87,7 +87,7 @@ class ChoiceRows:
 def choice_rows(project: ProjectFolder, device: str = "cpu") -> ChoiceRows:
     """The rows by which `train` chooses the ranker's settings; see `ChoiceRows`."""
     trainer = Trainer(project, device, progress=False)
-    trainer.steps = Steps(False)
+    trainer.steps = Progress("train", wanted=False)
     trainer.read()
     return trainer.choice_rows()
 
@@ -108,7 +108,7 @@ class Trainer:
     _vectors: Vectors | None = None
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
-        self.steps = Steps(self.progress)
+        self.steps = Progress("train", self.progress)
         with self.steps:
             self.read()
             settings, validation, curves = self._choose()

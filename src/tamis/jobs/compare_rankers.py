@@ -18,7 +18,7 @@ from tamis.features import Rows
 from tamis.jobs._ranker_trial import Entry, Standing, build, entries, failed, standing
 from tamis.jobs._row_models import RowModel, guess_features, key_columns
 from tamis.jobs._trainer import ChoiceRows, choice_rows
-from tamis.runtime import Steps
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, Feature, TamisError
 from tamis.service import ProjectFolder
 
@@ -74,7 +74,7 @@ def compare_rank(
     the ranker of tamis.toml also keeps its own. Raises ConfigError, DataError, TrainingError.
     """
     opened = ProjectFolder(Path(project))
-    with Steps(progress) as steps:
+    with Progress("compare rank", progress) as steps:
         steps.begin("make the ranking rows")
         made = choice_rows(opened, device)
         own = opened.config.cascade.rank
@@ -126,7 +126,7 @@ def compare_tables(
     Raises ConfigError, DataError; a model that cannot be fitted is told in its standing.
     """
     labels = [label] if isinstance(label, str) else list(label)
-    with Steps(progress) as steps:
+    with Progress("compare rank", progress) as steps:
         steps.begin("read the tables")
         train, held, protocol = _parts(table, valid, seed)
         _check_columns(train, [*labels, *keys, *([group] if group else [])])

@@ -42,7 +42,7 @@ from tamis.evaluate import (
     write_report,
 )
 from tamis.features import Histories
-from tamis.runtime import Steps
+from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
 from tamis.service import Parts, ProjectFolder, Recommender
 
@@ -117,7 +117,7 @@ def evaluate(
     VersionError where nothing was trained, DataError where nothing positive came after the cut.
     """
     found = ProjectFolder(Path(project))
-    with Steps(progress) as steps:
+    with Progress("evaluate", progress) as steps:
         steps.begin("open the evaluation version")
         recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
         judge = _Judge(found, recommender, steps)
@@ -129,7 +129,7 @@ def evaluate(
 
 
 class _Judge:
-    def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Steps) -> None:
+    def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Progress) -> None:
         self.recommender, self.parts = recommender, recommender.parts
         self.config = recommender.parts.config
         # By the version's own declaration and rows: both may have changed since it was trained.

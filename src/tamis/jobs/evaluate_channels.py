@@ -32,7 +32,7 @@ from tamis.evaluate import (
     spread,
     write_channel_report,
 )
-from tamis.runtime import Meter, Steps, resident_mb
+from tamis.runtime import Meter, Progress, resident_mb
 from tamis.schema import ConfigError, ProjectConfig
 from tamis.service import ProjectFolder, registry
 from tamis.splitting import Holdout, by_time, given, leave_one_out
@@ -88,7 +88,7 @@ def evaluate_channels(
     held out.
     """
     found = ProjectFolder(Path(project))
-    with Steps(progress) as steps:
+    with Progress("evaluate channels", progress) as steps:
         steps.begin("read the tables")
         holdout, valid = _questions(found, protocol, train, test, mask_seen)
         judge = _Judge(found.config, holdout, valid, steps, device)
@@ -148,7 +148,7 @@ class _Judge:
         config: ProjectConfig,
         holdout: Holdout,
         valid: Valid | None,
-        steps: Steps,
+        steps: Progress,
         device: str,
     ) -> None:
         self.config, self.cascade, self.holdout, self.steps = config, config.cascade, holdout, steps
@@ -211,9 +211,9 @@ class _Judge:
         depth = {name: max(c.quota, DEPTH) for name, c in self.cascade.channels.items()}
         for name, channel in channels.items():
             channel.recall(queries.part(0, min(WARM, len(queries))), depth[name])
+        self.steps.begin(f"recall for {len(queries):,} users")
         for begin in range(0, len(queries), BLOCK):
             end = min(begin + BLOCK, len(queries))
-            self.steps.begin(f"ask the channels: {begin:,} of {len(queries):,} users")
             part = queries.part(begin, end)
             found: dict[str, Recalled] = {}
             for name, channel in channels.items():
@@ -222,6 +222,7 @@ class _Judge:
                 self.seconds[name] += perf_counter() - start
                 self.lists[name][begin:end] = found[name].item[:, :DEPTH]
             self._merge(found, begin, end)
+            self.steps.update(end, len(queries))
 
     def _merge(self, found: Mapping[str, Recalled], begin: int, end: int) -> None:
         """All together, and all but each."""

@@ -25,7 +25,7 @@ from tamis.evaluate import (
 from tamis.features import Histories
 from tamis.jobs._ranker_trial import gates_of
 from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
-from tamis.runtime import Steps
+from tamis.runtime import Progress
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender
 
@@ -59,7 +59,7 @@ def evaluate_rank(
     where the window holds no row.
     """
     found = ProjectFolder(Path(project))
-    with Steps(progress) as steps:
+    with Progress("evaluate rank", progress) as steps:
         steps.begin("open the evaluation version")
         recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
         result = _Judge(found, recommender, steps).run()
@@ -70,7 +70,7 @@ def evaluate_rank(
 
 
 class _Judge:
-    def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Steps) -> None:
+    def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Progress) -> None:
         self.recommender, self.steps = recommender, steps
         self.parts: Parts = recommender.parts
         self.config = self.parts.config
@@ -136,6 +136,7 @@ class _Judge:
         judges = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
         for segment in segments:
             judges["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
+        self.steps.begin(f"score {len(users):,} rows")
         done = 0
         for part in scored_blocks(rows, self.parts, self.data, self.models):
             number = {b.feature: b.rows(part.users, part.items) for b in buckets}
@@ -149,7 +150,7 @@ class _Judge:
                     part.labels[its], scores, part.users[its], part.requests[its]
                 )
             done += len(part.labels)
-            self.steps.begin(f"score: {done:,} of {len(users):,} rows")
+            self.steps.update(done, len(users))
         return judges
 
     def _calibration(self, judge: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import Channel, Embeds, Precomputed, Queries, Recalled, UsesStore
-from tamis.runtime import Bar
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, VersionError
 from tamis.service import Parts, ProjectFolder
 from tamis.stores import RecallDraft, RecallStore, Side, open_recall
@@ -104,11 +104,11 @@ def recall(
     batch = _Batch(opened, parts, chosen, _lengths(parts, chosen, k))
     began = perf_counter()
     with ExitStack() as stack:
-        bar = stack.enter_context(Bar("recall", len(parts.users), progress))
+        shown = stack.enter_context(Progress("recall", progress))
         draft = stack.enter_context(
             target.write(opened.name, users=len(parts.users), items=len(parts.items))
         )
-        batch.write(draft, bar)
+        batch.write(draft, shown)
     seconds = perf_counter() - began
     return RecallReport(
         version=opened.name,
@@ -138,15 +138,16 @@ class _Batch:
         if len(self.channels) > 1:
             self.lists[MERGED] = ChannelLists(max(self.k.values()))
 
-    def write(self, draft: RecallDraft, bar: Bar) -> None:
+    def write(self, draft: RecallDraft, progress: Progress) -> None:
         users = len(self.parts.users)
+        progress.begin(f"recall for {users:,} users")
         for first in range(0, users, BLOCK):
             last = min(first + BLOCK, users)
             rows = np.arange(first, last, dtype=np.int32)
             moment = np.full(len(rows), self.version.manifest.data_until, np.int64)
             queries = self.retrieval.with_exclusions(self.parts.queries(rows, moment))
             self._block(draft, first, queries)
-            bar.update(last, users)
+            progress.update(last, users)
         for name, channel in self.channels.items():
             if isinstance(channel, Embeds):
                 vectors = channel.item_vectors()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tamis.datasets import FolderSource, find_source, materialise
 from tamis.onboarding import Finding, examine, guess_config, write_guess
-from tamis.runtime import Steps
+from tamis.runtime import Progress
 from tamis.schema import ConfigError
 from tamis.service import CONFIG, ProjectFolder
 
@@ -79,8 +79,8 @@ def fetch(
     DataError where no source gives the expected checksum or the folder holds something else.
     """
     source = find_source(name)
-    with Steps(progress) as steps:
-        made = materialise(name, out, progress=steps.begin, folder=folder)
+    with Progress("fetch", progress) as shown:
+        made = materialise(name, out, progress=shown, folder=folder)
     files = tuple(f"{s}.csv" for s in TABLES if (made / f"{s}.csv").is_file())
     times = f" Times: {source.times}." if isinstance(source, FolderSource) else ""
     rows = isinstance(source, FolderSource) and source.rows

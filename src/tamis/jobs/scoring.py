@@ -25,7 +25,7 @@ from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, 
 from tamis.features import Histories, OfflineStatistics
 from tamis.jobs._row_models import ABOUT, RowModel, beside
 from tamis.jobs.evaluate_cascade import in_rows_of
-from tamis.runtime import Steps
+from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, suggest
 from tamis.service import CONFIG, Parts, ProjectFolder
 
@@ -72,7 +72,7 @@ def score(
     Raises ConfigError, DataError and VersionError with the place and the cure.
     """
     folder, out = Path(folder), Path(out)
-    with Steps(progress) as steps:
+    with Progress("score", progress) as steps:
         steps.begin("read the table")
         frame = table if isinstance(table, pl.DataFrame) else read_frame(Path(table))
         if RowModel.is_in(folder):

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tamis.runtime import Bar
+from tamis.runtime import Progress
 from tamis.service import CONFIG
 from tamis.simulator import SimulationConfig, SimulationReport
 from tamis.simulator import simulate as run
@@ -43,8 +43,9 @@ def simulate(
     """
     out = Path(out)
     config = SimulationConfig(items=items, users=users, days=days, seed=seed, eagerness=eagerness)
-    with Bar("simulate", days, progress) as bar:
-        report = run(config, out, bar.update)
+    with Progress("simulate", progress) as shown:
+        shown.begin(f"simulate {days} days")
+        report = run(config, out, shown.update)
     template = files("tamis.jobs") / "templates" / "simulated.toml"
     (out / CONFIG).write_text(template.read_text("utf-8"), "utf-8")
     return Simulated(out, report)

@@ -49,7 +49,7 @@ def _from_labels(declared: Declared, labels: pl.Series) -> None:
             entry["weight"] = 0.0
             says = "an unknown word: set positive = true and a weight if it is a success"
         else:
-            entry["weight"], says = usual.weight, usual.says
+            entry["weight"], says = usual.weight, usual.meaning
             entry |= {"positive": True} if usual.positive else {}
             entry |= {"impression": True} if usual.impression else {}
         shown |= bool(entry.get("impression"))
@@ -263,7 +263,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
     data["cascade"] = {
         "prerank_keep": 300,
         "slate": 20,
-        **({"strangers": "recall"} if few else {}),
+        **({"cold_start": "recall"} if few else {}),
         "channels": {
             "itemcf": {"quota": 300},
             **({"ease": {"quota": 300}} if len(items) <= _EASE_ITEMS else {}),
@@ -278,7 +278,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
     declared.comments |= {
         "cascade.prerank_keep": "candidates that pre-rank lets through",
         "cascade.slate": "most places of an answer, if the request does not say",
-        "cascade.strangers": "without a history, recall's own order: rankers have seen none such",
+        "cascade.cold_start": "without a history, recall's own order: rankers have seen none such",
         "cascade.channels.itemcf": "what people with the same interests took",
         "cascade.channels.two_tower": "learned vectors of users and items",
         "cascade.channels.hot": "popular of late; answers where no other channel can",

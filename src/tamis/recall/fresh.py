@@ -11,10 +11,11 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
-from tamis.index import best_first, in_blocks, offer
+from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.popularity import ALWAYS, DAY_MS, role_of, times_of
 from tamis.recall._common.postings import listed
+from tamis.runtime import in_blocks
 from tamis.schema import ComponentConfig
 
 _QUERIES_PER_BLOCK = 256

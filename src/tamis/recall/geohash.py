@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, geohash_around, geohash_cells
-from tamis.index import best_first, in_blocks, offer, scratch
+from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.popularity import (
     births,
@@ -23,6 +23,7 @@ from tamis.recall._common.popularity import (
     role_of,
 )
 from tamis.recall._common.postings import Postings, listed
+from tamis.runtime import in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError
 
 _QUERIES_PER_BLOCK = 64

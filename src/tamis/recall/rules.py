@@ -12,7 +12,6 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Condition, Dataset, Labels
-from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.popularity import (
     ALWAYS,
@@ -26,6 +25,7 @@ from tamis.recall._common.popularity import (
     times_of,
 )
 from tamis.recall._common.postings import Postings, listed
+from tamis.runtime import in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError, suggest
 
 _QUERIES_PER_BLOCK = 256

@@ -1,12 +1,23 @@
 """What every package needs of the machine: array types, threads, memory and progress."""
 
-from tamis.runtime.arrays import Bool, Float32, Float64, Floats, Index, Int32, Int64, Ints, UInt32
-from tamis.runtime.progress import progress_bar
-from tamis.runtime.stage_meter import Meter, resident_mb
-from tamis.runtime.steps import Bar, Steps
+from tamis.runtime.arrays import (
+    Bool,
+    Float32,
+    Float64,
+    Floats,
+    Index,
+    Int32,
+    Int64,
+    Ints,
+    UInt32,
+    read_only,
+)
+from tamis.runtime.memory import peak_mb, reset_peak, resident_mb
+from tamis.runtime.progress import Progress
+from tamis.runtime.stage_meter import Meter
+from tamis.runtime.threads import in_blocks, scratch, threads
 
 __all__ = [
-    "Bar",
     "Bool",
     "Float32",
     "Float64",
@@ -16,8 +27,13 @@ __all__ = [
     "Int64",
     "Ints",
     "Meter",
-    "Steps",
+    "Progress",
     "UInt32",
-    "progress_bar",
+    "in_blocks",
+    "peak_mb",
+    "read_only",
+    "reset_peak",
     "resident_mb",
+    "scratch",
+    "threads",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,3 +19,13 @@ Floats = NDArray[np.floating]
 """Floats of any width."""
 Ints = NDArray[np.integer]
 """Integers of any width."""
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of an array that cannot be written.
+
+    Arrays of an opened version are read-only, and numba compiles a kernel again for writable ones.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view

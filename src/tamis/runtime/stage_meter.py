@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-_CLEAR = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
+from tamis.runtime.memory import peak_mb, reset_peak
 
 
 @dataclass
 class Meter:
-    """Collects `{stage: {seconds, peak_mb, samples_per_second}}`; one measured twice adds up."""
+    """Measures the stages of a job.
+
+    A stage that is measured several times has the sum of its seconds and samples, and its highest
+    peak memory.
+    """
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """{stage: {seconds, peak_mb, samples}}, not rounded."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
         """Measures the block; set `samples` in the yielded dict to have a rate computed."""
         entry = self.stages.setdefault(name, {"seconds": 0.0, "peak_mb": 0.0, "samples": 0})
         noted: dict[str, Any] = {"samples": 0}
-        _reset_peak()
+        reset_peak()
         start = perf_counter()
         yield noted
         entry["seconds"] += perf_counter() - start
@@ -33,7 +35,10 @@ class Meter:
         entry["samples"] += noted["samples"]
 
     def report(self) -> dict[str, dict[str, float | None]]:
-        """`samples_per_second` is None where the stage has no samples to count."""
+        """{stage: {seconds, peak_mb, samples_per_second}} of the stages that have ended.
+
+        `samples_per_second` is None for a stage that reported no samples.
+        """
         return {
             name: {
                 "seconds": round(entry["seconds"], 3),
@@ -43,30 +48,5 @@ class Meter:
                 ),
             }
             for name, entry in self.stages.items()
-            if entry["seconds"]  # a stage that has not ended has nothing to report
+            if entry["seconds"]
         }
-
-
-def peak_mb() -> float:
-    """Peak resident memory in MB since the last reset (since the start where none is possible)."""
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def resident_mb() -> float:
-    """Resident memory in MB now; 0 where the system does not say."""
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def _reset_peak() -> None:
-    try:
-        _CLEAR.write_text("5")
-    except OSError:  # not Linux, or not allowed: the peak then counts from the process's start
-        return

@@ -1,4 +1,4 @@
-"""What the user declares: tables, behaviours, features, tasks, the cascade (`tamis.toml`)."""
+"""The declaration of a project (`tamis.toml`): tables, behaviours, features, tasks, cascade."""
 
 from tamis.schema._task_checks import check_tasks
 from tamis.schema.component import Component, ComponentConfig, configured, option_problems

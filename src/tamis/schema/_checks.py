@@ -1,4 +1,4 @@
-"""What the types of `tamis.toml` cannot say: names that must exist, orders that must hold."""
+"""Checks of `tamis.toml` that concern more than one key, such as names that must exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault: its key's path in the file, and a sentence with value and cure."""
+    """A fault: the path of its key in the file, and a sentence with the value and how to fix it."""
 
     key: tuple[int | str, ...]
     text: str
 
 
 def cross_checks(config: ProjectConfig) -> list[Problem]:
-    """All faults that concern more than one key; empty = none."""
+    """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares, _buckets,
         _cascade,
@@ -36,15 +36,15 @@ def _behaviours(config: ProjectConfig) -> Iterator[Problem]:
         names = ", ".join(config.behaviours)
         yield Problem(
             ("behaviours",),
-            f"no behaviour is positive ({names}): set `positive = true` on what the user came "
-            "for; it trains recall and is what `tamis evaluate` looks for.",
+            f"no behaviour is positive ({names}): set `positive = true` on those that show "
+            "interest; they train recall and are the targets of `tamis evaluate`.",
         )
     for name, behaviour in config.behaviours.items():
         if behaviour.positive and behaviour.impression:
             yield Problem(
                 ("behaviours", name),
-                f"`behaviours.{name}` is both positive and an impression: merely being shown is "
-                "no success; remove one of the two.",
+                f"`behaviours.{name}` is both positive and an impression, but an impression "
+                "does not show interest; remove one of the two.",
             )
 
 
@@ -55,7 +55,7 @@ def _bounds(config: ProjectConfig) -> Iterator[Problem]:
             yield Problem(
                 ("behaviours", name, "min_value"),
                 f"`{key}.min_value` = {b.min_value:g} is above its `max_value` = {b.max_value:g}: "
-                "no event can fit.",
+                "no event can match.",
             )
         if _bounded(b) and config.events.value is None:
             yield Problem(
@@ -70,7 +70,7 @@ def _bounded(behaviour: Behaviour) -> bool:
 
 
 def _reachable(config: ProjectConfig) -> Iterator[Problem]:
-    """An event takes the first behaviour that fits: one without bounds leaves the rest nothing."""
+    """An event has the first behaviour that fits, so one without bounds hides those after it."""
     catch_all: dict[str | None, str] = {}
     for name, behaviour in config.behaviours.items():
         label = (behaviour.label or name) if config.events.behaviour else None
@@ -79,8 +79,8 @@ def _reachable(config: ProjectConfig) -> Iterator[Problem]:
             why = f'label "{label}"' if label else "no `events.behaviour` column"
             yield Problem(
                 ("behaviours", name),
-                f"`behaviours.{name}` gets no event: `{first}` stands before it, has no bounds and "
-                f"takes all ({why}). Put it last, or give it min_value or max_value.",
+                f"`behaviours.{name}` gets no event: `{first}` comes before it, has no bounds and "
+                f"matches all ({why}). Put `{first}` last, or give it min_value or max_value.",
             )
         elif not _bounded(behaviour):
             catch_all[label] = name
@@ -118,7 +118,7 @@ def _split(config: ProjectConfig) -> Iterator[Problem]:
         yield Problem(
             ("split", "valid_from"),
             f"`split.valid_from` = {split.valid_from:g} must be less than `split.test_from` = "
-            f"{split.test_from:g}: settings are chosen before the test begins.",
+            f"{split.test_from:g}: settings are chosen on data before the test window.",
         )
         return
     first = split.test_from - split.windows * (split.test_from - split.valid_from)
@@ -172,9 +172,10 @@ def _buckets(config: ProjectConfig) -> Iterator[Problem]:
         if feature.transform == "bucket" and not edges:
             text = f'{place} is missing: transform = "bucket" needs ascending boundaries.'
         elif feature.transform != "bucket" and edges:
-            text = f'{place} is given, but transform = "{feature.transform}": set "bucket".'
+            given = f'transform = "{feature.transform}"'
+            text = f'{place} is given, but {given}: set transform = "bucket".'
         elif any(a >= b for a, b in pairwise(edges)):
-            text = f"{place} = {list(edges)}: must ascend, each above the one before."
+            text = f"{place} = {list(edges)}: must be strictly ascending."
         else:
             continue
         yield Problem(("features", number, "boundaries"), text)

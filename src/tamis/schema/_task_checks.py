@@ -1,4 +1,4 @@
-"""What can be wrong with a task of `tamis.toml`, or with one given from Python."""
+"""Checks of tasks, declared in `tamis.toml` or given in Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tamis.schema.errors import ConfigError
 from tamis.schema.tasks import chain, condition_of
 
 Fault = tuple[str, str]
-"""(key of the task's table, a sentence with the value and the cure)."""
+"""(key of the task's table, a sentence with the value and how to fix it)."""
 
 _ONLY: dict[str, tuple[str, ...]] = {
     "classes": ("multiclass",),
@@ -22,27 +22,33 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "threshold": ("completion",),
     "absent": ("multiclass", "regression", "watch_time", "completion"),
 }
-"""Keys that mean something to some kinds alone."""
+"""Keys that only some kinds of task have."""
 
 
 def task_problems(
     task: TaskConfig, tasks: Sequence[TaskConfig], config: ProjectConfig | None = None
 ) -> Iterator[Fault]:
-    """All faults of a task among `tasks`; without a project's `config`, of the tasks alone."""
+    """All faults of `task` among `tasks`.
+
+    config: the project; None = only faults that the tasks themselves show.
+    """
     for key, kinds in _ONLY.items():
         default = TaskConfig.model_fields[key].default
         if task.kind not in kinds and getattr(task, key) != default:
-            yield key, f"{key} says nothing of a {task.kind} task: remove it ({', '.join(kinds)})."
+            yield (
+                key,
+                f"{key} does not apply to a {task.kind} task (only {', '.join(kinds)}): remove it.",
+            )
     yield from _condition(task, tasks, config)
     yield from _label(task, config)
 
 
 def check_tasks(tasks: Sequence[TaskConfig]) -> None:
-    """Raises ConfigError with every fault of tasks given from Python."""
+    """Checks tasks given in Python. Raises ConfigError with all faults."""
     names = [task.name for task in tasks]
     for name in names:
         if not name or names.count(name) > 1:
-            raise ConfigError(f"tasks {names}: every task needs a name of its own")
+            raise ConfigError(f"tasks {names}: each task needs a unique name")
     faults = [f"task {t.name!r}: {text}" for t in tasks for _, text in task_problems(t, tasks)]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -53,7 +59,10 @@ def _condition(
 ) -> Iterator[Fault]:
     named = task.name.partition("|")[2]
     if named and task.given != named:
-        yield "given", f'given = "{task.given}" is not the condition of its name: "{named}".'
+        yield (
+            "given",
+            f'given = "{task.given}" differs from that in the name, "{named}": remove `given`.',
+        )
         return
     if task.esmm and (task.kind != "binary" or task.given is None):
         yield "esmm", 'esmm = true needs a binary task with a condition, like [tasks."like|click"].'
@@ -68,7 +77,7 @@ def _condition(
         hint = f" Did you mean `{close[0]}`?" if close else ""
         yield (
             "given",
-            f'its condition "{task.given}" is no task and no behaviour.{hint} There are '
+            f'its condition "{task.given}" is neither a task nor a behaviour.{hint} There are '
             f"{', '.join(known)}.",
         )
         return
@@ -81,7 +90,7 @@ def _condition(
         yield "given", f"{error}."
         return
     if task.esmm and links is None:
-        yield "esmm", f"esmm = true needs its conditions as tasks: add [tasks.{task.given}]."
+        yield "esmm", f"esmm = true needs its condition as a task: add [tasks.{task.given}]."
 
 
 def _label(task: TaskConfig, config: ProjectConfig | None) -> Iterator[Fault]:
@@ -94,7 +103,7 @@ def _label(task: TaskConfig, config: ProjectConfig | None) -> Iterator[Fault]:
     if task.kind == "completion" and task.duration is None and config is not None:
         yield (
             "duration",
-            'a completion task needs the items\' column of their length: duration = "duration".',
+            'a completion task needs the column of the items\' duration: duration = "duration".',
         )
     reads = task.kind != "binary" and task.value == "value"
     if reads and config is not None and config.events.value is None:
@@ -109,7 +118,7 @@ def _classes(task: TaskConfig) -> Iterator[Fault]:
     if task.value == "count":
         yield "value", 'a multiclass task reads "value" or "behaviour", not "count".'
     elif task.value == "behaviour" and task.classes:
-        yield "classes", 'value = "behaviour" makes classes of the behaviours: remove them.'
+        yield "classes", 'value = "behaviour" makes the behaviours the classes: remove `classes`.'
     elif task.value == "value" and len(task.classes) < 2:
         yield (
             "classes",
@@ -117,4 +126,4 @@ def _classes(task: TaskConfig) -> Iterator[Fault]:
             'value = "behaviour".',
         )
     elif any(a >= b for a, b in pairwise(task.classes)):
-        yield "classes", f"classes = {list(task.classes)}: must ascend, each above the one before."
+        yield "classes", f"classes = {list(task.classes)}: must be strictly ascending."

@@ -1,4 +1,4 @@
-"""On which line of a TOML text a key stands (the parser of the standard library does not say)."""
+"""Line numbers of the keys of a TOML text, which the parser of the standard library drops."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _INLINE = re.compile(r"[{,]\s*([\w-]+)\s*=")
 class KeyLines:
     """Line numbers (from 1) of the keys of a TOML document, by their path.
 
-    Written for messages: it follows table headers, dotted keys, inline tables and lists of tables
-    one per line; a key it cannot place gets the line of the nearest table around it.
+    For messages. It supports table headers, dotted keys, inline tables, and lists with one table
+    per line; any other key has the line of the nearest table that contains it.
     """
 
     def __init__(self, text: str) -> None:
@@ -29,7 +29,7 @@ class KeyLines:
             self._take(number, line)
 
     def find(self, key: Key) -> int | None:
-        """The line of `key`, or of the longest part of it that is found; None = not in the file."""
+        """The line of `key`, or of its longest prefix in the file; None if there is none."""
         for length in range(len(key), 0, -1):
             if key[:length] in self._lines:
                 return self._lines[key[:length]]

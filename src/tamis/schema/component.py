@@ -1,4 +1,4 @@
-"""Components: the one construction rule of every channel, filter, scorer and re-ranker."""
+"""Base class of all stages: channels, filters, scorers and re-rankers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ class ComponentConfig(BaseModel):
 
 
 class Component:
-    """A stage of the cascade, made by `Thing(config=None, **options)`.
+    """A stage of the cascade, constructed by `Thing(config=None, **options)`.
 
     A subclass declares `name` (its short name in `tamis.toml`), `Config` (the class of its
-    options) and `config: ThatClass` for the type checker. What a fit learns is kept beside
-    `config`, never in it.
+    options) and `config: ThatClass` for the type checker. What a fit learns is stored in other
+    attributes, never in `config`.
 
         ItemCF()                                 # the defaults
         ItemCF(neighbours=50)                    # options by name
         ItemCF(ItemCFConfig(neighbours=50))      # a typed config
         ItemCF(shared_config, neighbours=50)     # a typed config with one option replaced
 
-    Raises ConfigError for an unknown option (naming the nearest one), a value out of range, or a
-    config of another class.
+    Raises:
+        ConfigError: an option is unknown (the message suggests the nearest one) or its value is
+            invalid, or the config has another class.
     """
 
     name: str
@@ -49,15 +50,16 @@ class Component:
 def configured(
     owner: str, kind: type[BaseModel], config: BaseModel | None, options: Mapping[str, Any]
 ) -> Any:
-    """A config of class `kind`: `config` with `options` replaced, everything checked.
+    """A validated config of class `kind`: `config` with `options` replaced.
 
     Args:
         owner: the component's class name, for messages.
         kind: the class of its options.
         config: a config of that class; None means the defaults.
-        options: options by name, which replace those of `config`.
+        options: options by name; they replace those of `config`.
 
-    Raises ConfigError as `Component` describes.
+    Raises:
+        ConfigError: as described in `Component`.
     """
     if config is not None and not isinstance(config, kind):
         raise ConfigError(
@@ -75,7 +77,10 @@ def configured(
 
 
 def option_problems(error: ValidationError, known: Iterable[str]) -> list[str]:
-    """One sentence for each faulty option: its name, its value, what is wrong, how to fix it."""
+    """One sentence for each invalid option: its name, its value, and what is allowed.
+
+    known: the names of all options, for the suggestion.
+    """
     names = sorted(known)
     found: list[str] = []
     for fault in error.errors():

@@ -14,34 +14,34 @@ class _Section(BaseModel):
 
 
 class TableConfig(_Section):
-    """A table of users or items: where it is and which columns mean something to the cascade."""
+    """A table of users or items: its file, and the columns that the cascade reads."""
 
     path: str
-    """File relative to the project's folder: CSV, TSV, Parquet or JSONL; .gz and .zst too."""
+    """File, relative to the project's folder: CSV, TSV, Parquet or JSONL, also .gz and .zst."""
     id: str
-    """Column of the external id (unique)."""
+    """Column of the external id, which is unique."""
     separator: str | None = None
-    """Of a text table; None = found from the header line."""
+    """Separator of a text file. If omitted: detected from the header line."""
     title: str | None = None
-    """Items: what to show a person."""
+    """Items: column of the title, which commands and reports show."""
     category: str | None = None
-    """Items: one category, or several (with `category_separator`, or a list column)."""
+    """Items: column of one category, or of several (a list, or text with `category_separator`)."""
     category_separator: str | None = None
-    """Items: splits a text column of several categories ("Action|Comedy")."""
+    """Items: splits a text of several categories ("Action|Comedy")."""
     author: str | None = None
-    """Items: the column of the creator's or seller's id."""
+    """Items: column of the id of the creator or seller."""
     published: str | None = None
-    """Items: when it was born (a time, like the events' column)."""
+    """Items: column of the time of publication, in a format as for `events.time`."""
     latitude: str | None = None
-    """Items: degrees north of its place; goes with `longitude`."""
+    """Items: column of the latitude in degrees; needs `longitude`."""
     longitude: str | None = None
-    """Items: degrees east of its place."""
+    """Items: column of the longitude in degrees."""
     city: str | None = None
-    """The city of the item, or of the user."""
+    """Column of the city of the item or user."""
 
 
 class EventsConfig(_Section):
-    """The event log: one row per user × item × behaviour × time."""
+    """The event log: one row per user, item, behaviour and time."""
 
     path: str
     """File of the log, as for the other tables."""
@@ -50,106 +50,112 @@ class EventsConfig(_Section):
     item: str = "item_id"
     """Column of the item's id."""
     time: str = "time"
-    """Column of the time: numbers since 1970, ISO 8601 text (without a zone: UTC), or dates."""
+    """Column of the time: numbers since 1970, ISO 8601 texts (UTC without a zone), or dates."""
     time_unit: Literal["auto", "s", "ms", "us", "iso"] = "auto"
-    """auto = found from the size of the numbers, and written down by `tamis doctor`."""
+    """Unit of `time`; auto: detected from the size of the numbers."""
     arrival: str | None = None
-    """When the event reached the log (same unit as `time`); None = its time."""
+    """Column of the time when the event reached the log, in the unit of `time`. If omitted: the
+    column `time`."""
     behaviour: str | None = None
-    """Column of the behaviour's name; None = the first declared one whose bounds fit `value`."""
+    """Column of the behaviour's name. If omitted: the first declared behaviour whose bounds fit."""
     value: str | None = None
-    """Rating, seconds or price."""
+    """Column of a rating, of seconds or of a price."""
     request: str | None = None
     """Column of the request that showed the item."""
     position: str | None = None
-    """Column of the place in the slate, from 1."""
+    """Column of the position in the slate, from 1."""
     separator: str | None = None
-    """Of a text table; None = found from the header line."""
+    """Separator of a text file. If omitted: detected from the header line."""
     unknown: Literal["reject", "add"] = "reject"
-    """Events of users or items that their table does not hold: left out and reported, or added to
-    the table without attributes."""
+    """Events of users or items that are not in their table: reject and report the events, or add
+    the ids to the table without attributes."""
 
 
 class Behaviour(_Section):
     """One kind of event."""
 
     name: str = ""
-    """Filled from the table's key: [behaviours.like]."""
+    """Set by the key of the table, [behaviours.like]."""
     label: str | None = None
-    """The text in the behaviour column; None = the name."""
+    """The text in the column of behaviours. If omitted: the name."""
     min_value: float | None = None
-    """Only events with value >= this are of the behaviour."""
+    """Only events with at least this value have the behaviour."""
     max_value: float | None = None
-    """Only events with value <= this are of the behaviour."""
+    """Only events with at most this value have the behaviour."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """The interest value r that collaborative channels sum (click 1, like 2, share 3 …)."""
     positive: bool = False
-    """Is it what the user came for? Positives train recall and are what `evaluate` looks for."""
+    """Whether it shows interest. Positive events train recall and are the targets of `evaluate`."""
     impression: bool = False
-    """The item was merely shown."""
+    """Whether it means that the item was shown."""
 
 
 class SplitConfig(_Section):
-    """Global time split by shares of events."""
+    """A global split by time, at shares of the events."""
 
     valid_from: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    """Where the last validation window begins."""
+    """Share of the events before the validation window."""
     test_from: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """The test cut: an evaluation version knows nothing after it."""
+    """Share of the events before the test cut. An evaluation version does not see later events."""
     windows: Annotated[int, Field(ge=1, le=20)] = 4
-    """Rolling windows before the test cut that make ranking rows; the last one validates."""
+    """Rolling windows before the test cut from which ranking rows are made; the last one is the
+    validation window."""
 
 
 class TaskConfig(_Section):
-    """What the ranker predicts for a candidate.
+    """A quantity that the ranker predicts for a candidate.
 
-    A conditional task is named by its condition: `[tasks."like|click"]` is the rate of likes among
-    what was clicked. It learns from rows where the condition holds; the product with its condition
-    is predicted too, as `like`. Conditions chain: `purchase|cart` after `cart|click`.
+    The name of a conditional task holds its condition: `[tasks."like|click"]` is the rate of likes
+    among clicked items. It is trained on rows where the condition holds; the product with its
+    condition is predicted too, as `like`. Conditions form chains: `purchase|cart` after
+    `cart|click`.
     """
 
     name: str = ""
-    """Filled from the table's key: [tasks.like]."""
+    """Set by the key of the table, [tasks.like]."""
     behaviour: tuple[str, ...] = ()
-    """The label is 1 (or that event's value) when one of these behaviours follows; () = the
-    behaviour of the task's own name, without its condition."""
+    """The label is 1 (or the value of the event) if one of these behaviours follows. Empty: the
+    behaviour in the name of the task, without its condition."""
     kind: Literal["binary", "multiclass", "regression", "watch_time", "completion"] = "binary"
-    """binary: a probability. multiclass: one class of several. regression: a number. watch_time:
-    seconds, learnt as t / (1 + t). completion: the share of the item's duration watched."""
+    """binary: a probability. multiclass: one of several classes. regression: a number. watch_time:
+    seconds, learnt as t / (1 + t). completion: the watched share of the item's duration."""
     given: str | None = None
-    """The condition: a task or a behaviour; its rows alone have a label. Filled from the name."""
+    """The condition, a task or a behaviour: only rows where it holds have a label. Set by the name
+    of a conditional task."""
     value: Literal["value", "count", "behaviour"] = "value"
-    """What is the label of kinds other than binary: the events' value (the last one; watched time
-    is summed), how many such events followed, or (multiclass) which behaviour: 0 = none of them,
-    k = the k-th of `behaviour`, the last one that followed counts."""
+    """The label of kinds other than binary. value: the value of the last event; watched time is
+    summed. count: the number of such events that followed. behaviour (multiclass): 0 for none of
+    them, k for the k-th of `behaviour`, by the last event that followed."""
     absent: float | None = None
-    """Label of rows where the condition holds and no such event followed; None = no label."""
+    """Label of rows where the condition holds and no such event followed. If omitted: no label."""
     classes: tuple[float, ...] = ()
-    """multiclass: the values that are classes, ascending (ratings 1 to 5); () with
+    """multiclass: the values that are classes, ascending (ratings 1 to 5). Empty with
     value = "behaviour"."""
     loss: Literal["mse", "mae"] | None = None
-    """regression: towards the mean (None), or towards the median. watch_time: the seconds that are
-    predicted are a mean, or a median (None), which has the smallest absolute error."""
+    """regression, watch_time: mse predicts the mean; mae the median, which has the smallest
+    absolute error. If omitted: mse for regression, mae for watch_time."""
     unit: Literal["ms", "s", "min", "h"] = "s"
-    """watch_time, completion: the unit of the events' value (and of `duration`)."""
+    """watch_time, completion: unit of the value of events (and of `duration`)."""
     scale: Annotated[float, Field(gt=0)] = 1.0
-    """watch_time: seconds that count as t = 1 in y = t / (1 + t)."""
+    """watch_time: the seconds at which t = 1 in y = t / (1 + t)."""
     duration: str | None = None
-    """completion: the items' column of their length, in `unit`; 0 and missing give no label."""
+    """completion: the items' column of the duration, in `unit`; 0 and missing values give no
+    label."""
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """completion: the label is 1 from this share on (0.8); None = the share itself, at most 1."""
+    """completion: share from which the label is 1 (0.8). If omitted: the label is the share, at
+    most 1."""
     esmm: bool = False
-    """Learn the product with the condition over all rows instead of the rate where the condition
-    holds (Ma et al. 2018): no bias of the rows that meet it, and more of them."""
+    """Learn the product with the condition on all rows, not the rate on rows where the condition
+    holds (Ma et al. 2018); this avoids sample selection bias and uses more rows."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """Its share of the training loss."""
+    """Weight of the task in the training loss."""
     negatives: Annotated[float, Field(gt=0, le=1)] | None = None
-    """binary: share of its negative rows to learn from, the prediction corrected for it exactly;
-    None = the model's `negatives`."""
+    """binary: share of the negative rows to train on; predictions are corrected for it exactly. If
+    omitted: the model's `negatives`."""
 
     @model_validator(mode="after")
     def _named_by_its_condition(self) -> TaskConfig:
-        """`like|click` names behaviour and condition; frozen, so they are set past pydantic."""
+        """Sets behaviour and condition by the name `like|click`, past the frozen model."""
         base, _, condition = self.name.partition("|")
         if condition and self.given is None:
             object.__setattr__(self, "given", condition)
@@ -159,7 +165,7 @@ class TaskConfig(_Section):
 
     @property
     def base(self) -> str:
-        """The name without its condition: what the product with the condition is called."""
+        """The name without its condition, which is the name of the product with the condition."""
         return self.name.partition("|")[0]
 
     @property
@@ -169,16 +175,17 @@ class TaskConfig(_Section):
 
 
 class StageConfig(BaseModel):
-    """One stage by short name or dotted path; every other key is the stage's own config."""
+    """A stage by short name or dotted path; all other keys are options of the stage."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     use: str = ""
-    """File name in the stage's room (`itemcf`) or `package.module:Class`; "" = the table's key."""
+    """Short name of the stage (`itemcf`), `package.module:Class` or `path.py:Class`. If omitted:
+    the key of the table."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The stage's own keys."""
+        """The options of the stage."""
         return dict(self.__pydantic_extra__ or {})
 
 
@@ -186,85 +193,86 @@ class ChannelConfig(StageConfig):
     """A recall channel: a stage with a quota and a weight."""
 
     quota: Annotated[int, Field(ge=1, le=100_000)] = 300
-    """Candidates it may bring."""
+    """Most candidates that the channel returns."""
     weight: Annotated[float, Field(ge=0)] = 1.0
-    """Its weight in a score merge; in a snake merge, places taken per round (rounded up)."""
+    """Weight in a score merge; in a snake merge, candidates taken per round (rounded up)."""
     fallback: bool = False
-    """Answers when no other channel does (unknown users)."""
+    """Whether it fills in if no other channel returns candidates (unknown users)."""
 
 
 class MergeConfig(_Section):
-    """How the channels' lists become one."""
+    """How the lists of the channels are merged."""
 
     method: Literal["snake", "score"] = "snake"
-    """snake: in turns, best first; score: by the channels' scores times their weights."""
+    """snake: take candidates from the channels in turns, best first. score: order by the channels'
+    normalised scores times their weights."""
     normalise: Literal["rank", "minmax", "zscore"] = "rank"
-    """How a score merge makes the channels' scores comparable."""
+    """How a score merge normalises the scores of a channel."""
     limit: Annotated[int, Field(ge=1)] = 10_000
-    """Most candidates that leave recall."""
+    """Most candidates after the merge."""
 
 
 class CascadeConfig(_Section):
-    """The stages in the order in which a request meets them."""
+    """The stages of the cascade, in the order in which a request passes them."""
 
     channels: dict[str, ChannelConfig]
     """Recall: [cascade.channels.NAME]."""
     merge: MergeConfig = MergeConfig()
     """[cascade.merge]."""
     filters: dict[str, StageConfig] = {}
-    """What may not be shown: [cascade.filters.NAME]."""
+    """Filters of items that may not be shown: [cascade.filters.NAME]."""
     prerank: StageConfig | None = None
-    """The cheap model; None = all that recall found is ranked."""
+    """The cheap model before the ranker. If omitted: all recalled candidates are ranked."""
     prerank_keep: Annotated[int, Field(ge=1)] = 300
-    """Candidates that pre-rank lets through."""
+    """Number of candidates that the pre-ranker keeps."""
     rank: StageConfig
     """The model that predicts the tasks."""
     fusion: str = ""
-    """Expression over predictions, items' numbers and channels; "" = the first task."""
-    strangers: Literal["rank", "recall"] = "rank"
-    """Who orders the candidates of a query without any history: the rankers, or recall's own order
-    where they have never seen such users, as rankers of replayed queries have not."""
+    """Expression over predictions, numbers of items and channels. Empty: the first task."""
+    cold_start: Literal["rank", "recall"] = "rank"
+    """How the candidates of users without any history are ordered: by the rankers, or by recall if
+    the rankers have not been trained on such users, as is the case with replayed queries."""
     rerank: dict[str, StageConfig] = {}
-    """Rules on the ranked list, in this order: [cascade.rerank.NAME]."""
+    """Re-rankers of the ranked list, applied in this order: [cascade.rerank.NAME]."""
     slate: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Most places a request may ask for without `n`."""
+    """Number of items returned if a request does not give `n`."""
 
 
 class ProjectConfig(_Section):
-    """The whole of `tamis.toml`."""
+    """The content of `tamis.toml`."""
 
     name: str
-    """Of the project, for reports."""
+    """Name of the project, for reports."""
     seed: int = 0
-    """Of everything random: the same seed and data give the same version."""
+    """Random seed. The same seed, data and number of threads reproduce the same version."""
     events: EventsConfig
     """[events]."""
     items: TableConfig
     """[items]."""
     users: TableConfig | None = None
-    """[users]; None = the users of the events, without attributes."""
+    """[users]. If omitted: the users of the events, without attributes."""
     behaviours: dict[str, Behaviour]
-    """[behaviours.NAME]; an event is of the first one that fits."""
+    """[behaviours.NAME]; an event has the first one that fits."""
     features: tuple[
         Annotated[SparseFeat | DenseFeat | VarLenSparseFeat, Field(discriminator="kind")], ...
     ] = ()
-    """Empty = guessed from the tables."""
+    """[[features]]. Empty: chosen by the columns of the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
-    """Statistics windows of users and items."""
+    """Time windows of the statistics of users and items."""
     clock: Literal["now", "data"] = "now"
     """The default time of a request. "now": the time of the clock, for a project that receives
     events. "data": the end of the data, for a static data set whose events ended long ago."""
     split: SplitConfig = SplitConfig()
     """[split]."""
     tasks: dict[str, TaskConfig] = {}
-    """Empty = one task of all positive behaviours."""
+    """[tasks.NAME]. Empty: one binary task of all positive behaviours."""
     cascade: CascadeConfig
     """[cascade]."""
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, data: Any) -> Any:
-        """Puts each table's key into its entry as `name`."""
+        """Sets `name` of each behaviour and task to the key of its table."""
         if not isinstance(data, dict):
             return data
         named = dict(cast("dict[str, Any]", data))

@@ -1,20 +1,20 @@
-"""The error family. Every message names the value, the place and the cure.
+"""The exceptions that Tamis raises. Each message names the value, the place and how to fix it.
 
 TamisError
 ├── ConfigError          tamis.toml, an option or a declared feature is wrong
 ├── DataError            a table cannot be read or holds nothing usable
-├── NotFittedError       a model or channel is asked before it was fitted
-├── RequestError         a request for recommendations asks for something that cannot be
-├── StageError           a stage broke one of the cascade's laws
+├── NotFittedError       a model or channel is used before it is fitted
+├── RequestError         a field of a request is wrong
+├── StageError           a stage broke one of the cascade's rules
 ├── TrainingError        a loss became NaN, a fit had no usable rows
 ├── VersionError         a version is missing, incomplete or damaged
-├── StoreError           online state cannot be read or written: a server is away, lists are missing
+├── StoreError           online state cannot be read or written: no server, no lists
 └── MissingExtraError    an optional dependency is not installed
 """
 
 
 class TamisError(Exception):
-    """Base of all errors raised on purpose by Tamis; its text is fit to show to a user."""
+    """Base of all exceptions of Tamis; the message is written for users."""
 
 
 class ConfigError(TamisError):
@@ -39,7 +39,7 @@ class RequestError(TamisError):
 
 
 class StageError(TamisError):
-    """A stage of the cascade broke a law (added, lost or reordered candidates)."""
+    """A stage of the cascade broke a rule (added, lost or reordered candidates)."""
 
 
 class TrainingError(TamisError):
@@ -51,7 +51,7 @@ class VersionError(TamisError):
 
 
 class StoreError(TamisError):
-    """Online state cannot be read or written; the message names the store and the cure."""
+    """Online state cannot be read or written; the message names the store and how to fix it."""
 
 
 class MissingExtraError(TamisError):

@@ -1,4 +1,4 @@
-"""The three declared kinds of model inputs."""
+"""Declared inputs of models: sparse, dense and variable-length features."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Side(StrEnum):
-    """Whose attribute a feature is; a request computes the user's side once."""
+    """What a feature describes. Features of the user are computed once per request."""
 
     USER = "user"
     ITEM = "item"
-    CONTEXT = "context"  # of the request's moment: hour, weekday, device
-    CROSS = "cross"  # of the pair: channel scores, user × item statistics
+    CONTEXT = "context"  # of the request: hour, weekday, device
+    CROSS = "cross"  # of a user-item pair: channel scores, statistics
 
 
 class _Declared(BaseModel):
@@ -23,35 +23,36 @@ class _Declared(BaseModel):
     name: str
     """Unique name, used in reports and models."""
     side: Side | None = None
-    """Whose feature it is; None = decided by the table in which the column is found."""
+    """What the feature describes. If omitted: decided by the table that has the column."""
     column: str | None = None
-    """Column of the table; None = the same as `name`."""
+    """Column of the table. If omitted: `name`."""
 
     def __init__(self, name: str | None = None, /, **data: Any) -> None:
-        # SparseFeat("user_id") reads better than SparseFeat(name="user_id"); both work.
+        # both SparseFeat("user_id") and SparseFeat(name="user_id")
         super().__init__(**({"name": name} | data if name is not None else data))
 
     @property
     def source(self) -> str:
+        """The column that the feature reads."""
         return self.column or self.name
 
 
 class SparseFeat(_Declared):
-    """One id per row, embedded. Code 0 pads (a missing value), code 1 is "unseen".
+    """One id per row, embedded. Code 0 is padding (a missing value), code 1 an unseen id.
 
-    vocabulary `dictionary` keeps every id seen at least `min_count` times in training;
-    `hash` maps ids to `buckets` codes without a dictionary.
+    The vocabulary `dictionary` keeps every id seen at least `min_count` times in training; `hash`
+    maps ids to `buckets` codes without a dictionary.
     """
 
     kind: Literal["sparse"] = "sparse"
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width; None = the model's `embedding_dim`."""
+    """Width of the embedding. If omitted: the model's `embedding_dim`."""
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
     """A dictionary of the ids, or a hash of them."""
     buckets: Annotated[int, Field(ge=2)] = 100_000
-    """Codes of a hashed vocabulary."""
+    """Number of codes of a hashed vocabulary."""
     min_count: Annotated[int, Field(ge=1)] = 1
-    """Ids seen less often in training are "unseen"."""
+    """Ids that occur less often in the training data count as unseen."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
 
@@ -61,23 +62,24 @@ class SparseFeat(_Declared):
 
 
 class DenseFeat(_Declared):
-    """Numbers. A missing value becomes the transform's neutral value plus an indicator column.
+    """A number or a vector per row. Missing values become a neutral value and set an indicator.
 
-    transforms: `standard` (z-score), `minmax`, `log1p` (then z-score), `none`,
-    `quantile` and `bucket` (an embedded bucket id instead of a number).
+    Transforms: `standard` (z-score), `minmax`, `log1p` (then z-score), `none`, and `quantile` and
+    `bucket`, which embed the number of a bucket instead of the value.
     """
 
     kind: Literal["dense"] = "dense"
     transform: Literal["standard", "minmax", "log1p", "none", "quantile", "bucket"] = "standard"
-    """How a number becomes a model's input."""
+    """How a number becomes the input of a model."""
     buckets: Annotated[int, Field(ge=2, le=10_000)] = 20
     """Number of quantile buckets."""
     boundaries: tuple[float, ...] = ()
-    """Explicit bucket boundaries (ascending) of transform `bucket`."""
+    """Bucket boundaries of the transform `bucket`, ascending."""
     width: Annotated[int, Field(ge=1)] = 1
-    """Numbers per row (> 1: a vector column)."""
+    """Numbers per row; above 1 for a column of vectors."""
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width of the embedded bucket of `quantile` and `bucket`."""
+    """Width of the embedded bucket, for `quantile` and `bucket`. If omitted: the model's
+    `embedding_dim`."""
 
     if TYPE_CHECKING:  # a checker takes the fields for keywords only
 
@@ -85,27 +87,27 @@ class DenseFeat(_Declared):
 
 
 class VarLenSparseFeat(_Declared):
-    """Several ids per row (genres, keywords), pooled; or a user's last-N history.
+    """Several ids per row (genres, keywords), pooled; or a user's recent history.
 
     With `history` set, the ids are the items (or, with `column`, an attribute of the items) of the
-    user's last `max_len` events of those behaviours, found by pointer when the batch is made.
+    user's last `max_len` events of those behaviours before the moment of the row.
     """
 
     kind: Literal["varlen"] = "varlen"
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width; None = the model's `embedding_dim`."""
+    """Width of the embedding. If omitted: the model's `embedding_dim`."""
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Most ids per row; a history keeps the last ones."""
+    """Most ids per row; a history keeps the latest ones."""
     pooling: Literal["mean", "sum", "max"] = "mean"
-    """How the ids' vectors become one."""
+    """How the embeddings of the ids are combined."""
     separator: str | None = None
-    """Splits a text column ("Action|Comedy"); None = the column holds lists."""
+    """Splits a text column ("Action|Comedy"). If omitted: the column holds lists."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
     history: tuple[str, ...] = ()
-    """Behaviours whose events make this a history feature."""
+    """Behaviours whose events make up the history. Empty: the feature is not a history."""
     min_count: Annotated[int, Field(ge=1)] = 1
-    """Ids seen less often in training are "unseen"."""
+    """Ids that occur less often in the training data count as unseen."""
 
     if TYPE_CHECKING:  # a checker takes the fields for keywords only
 

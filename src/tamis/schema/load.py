@@ -1,4 +1,4 @@
-"""Opens `tamis.toml`; whatever is wrong with it is said at once, with line, key, value and cure."""
+"""Reads `tamis.toml`; all faults are reported together, with line, key, value and how to fix it."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def load_config(path: Path | str) -> ProjectConfig:
-    """Reads a project's declaration.
+    """Reads the declaration of a project.
 
-    `path` is the file, or the folder that holds `tamis.toml`. Keys of a stage (everything in a
-    `[cascade.channels.*]` table but `use`, `quota`, `weight`, `fallback`) are checked later by the
-    stage's own config.
+    `path` is the file or the folder that holds `tamis.toml`. Options of a stage (all keys of a
+    `[cascade.channels.*]` table except `use`, `quota`, `weight` and `fallback`) are checked later,
+    by the config class of the stage.
 
     Raises:
-        ConfigError: the file is missing, is not TOML, or breaks a rule; all its faults are listed
-            together, each with line, key, value and what is allowed.
+        ConfigError: the file is missing, is not TOML or has faults; all faults are listed together,
+            each with line, key, value and what is allowed.
     """
     path = Path(path)
     if path.is_dir():
@@ -72,7 +72,7 @@ def load_config(path: Path | str) -> ProjectConfig:
 def parse_config(
     data: Mapping[str, Any], path: Path | str = FILE_NAME, lines: KeyLines | None = None
 ) -> ProjectConfig:
-    """The config of an already parsed document; `path` and `lines` only serve the messages.
+    """The config of a parsed document; `path` and `lines` are used in messages only.
 
     Raises:
         ConfigError: as `load_config`.
@@ -90,7 +90,7 @@ def parse_config(
 
 
 def parse_features(data: Mapping[str, Any], path: Path | str) -> tuple[Feature, ...]:
-    """The [[features]] of a document, as in `tamis.toml`. Raises ConfigError with all faults."""
+    """The [[features]] of a parsed document. Raises ConfigError with all faults."""
     listed = {"features": data.get("features", ())}
     if not listed["features"]:
         raise ConfigError(
@@ -132,13 +132,13 @@ def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
         shown = f"\n  line {number}: {text.splitlines()[number - 1].strip()[:120]}"
     return (
         f"{path}: not valid TOML: {message}.{shown}\n"
-        '  Text needs quotes (path = "events.csv"), a key may stand once in its table, '
+        '  Text needs quotes (path = "events.csv"), a key may occur once in its table, '
         "and every bracket must be closed."
     )
 
 
 def _report(path: Path, problems: Sequence[Problem], lines: KeyLines | None) -> str:
-    """One line per problem, in the order of the file."""
+    """The message: one line per problem, in the order of the file."""
     placed = [(lines.find(p.key) if lines else None, p) for p in problems]
     placed.sort(key=lambda pair: pair[0] or 0)
     count = "1 problem" if len(placed) == 1 else f"{len(placed)} problems"
@@ -155,21 +155,21 @@ def _problem(detail: ErrorDetails, data: Mapping[str, Any]) -> Problem:
         return Problem(key, f"`{shown}` is missing: {_what_is_needed(key)}")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         given = _at(value, ("kind",)) if isinstance(value, Mapping) else value
-        cure = suggest(given, _FEATURE_KINDS) if isinstance(given, str) else ""
+        advice = suggest(given, _FEATURE_KINDS) if isinstance(given, str) else ""
         kinds = ", ".join(f'"{k}"' for k in _FEATURE_KINDS)
-        return Problem(key, f"`{shown}.kind` = {_quote(given)}: must be one of {kinds}.{cure}")
+        return Problem(key, f"`{shown}.kind` = {_quote(given)}: must be one of {kinds}.{advice}")
     return Problem(key, f"`{shown}` = {_quote(value)}: {_allowed(detail)}")
 
 
 def _key(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """The path in the file: without the tag that pydantic puts after a feature's number."""
+    """The path in the file, without the tag that pydantic adds after the number of a feature."""
     if loc[0] == "features" and len(loc) > 2 and loc[2] in _FEATURE_KINDS:
         return (*loc[:2], *loc[3:])
     return loc
 
 
 def _shown(key: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
-    """`cascade.channels.itemcf.quota`; a feature by its name where it has one."""
+    """The key as `cascade.channels.itemcf.quota`; a feature by its name if it has one."""
     parts: list[str] = []
     for depth, part in enumerate(key):
         if isinstance(part, int):
@@ -193,10 +193,10 @@ def _at(data: Any, key: Sequence[int | str]) -> Any:
 def _unknown_key(key: tuple[int | str, ...], shown: str, data: Mapping[str, Any]) -> str:
     name, model = str(key[-1]), _model(key[:-1], data)
     allowed = list(model.model_fields)
-    homes = [s for s, other in _SECTIONS.items() if s and name in other.model_fields]
-    home = f" It belongs in [{homes[0]}]." if homes else ""
-    cure = suggest(name, allowed, cutoff=0.8) or home or suggest(name, allowed)
-    return f"`{shown}` is not a key.{cure} Allowed here: {', '.join(allowed)}."
+    sections = [s for s, other in _SECTIONS.items() if s and name in other.model_fields]
+    section = f" It belongs in [{sections[0]}]." if sections else ""
+    advice = suggest(name, allowed, cutoff=0.8) or section or suggest(name, allowed)
+    return f"`{shown}` is not a key.{advice} Allowed here: {', '.join(allowed)}."
 
 
 def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]:
@@ -212,7 +212,9 @@ def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]
 _NEEDED: dict[tuple[str, ...], str] = {
     ("events",): 'the event log. Add [events] with path = "events.csv".',
     ("items",): 'the table of items. Add [items] with path = "items.csv" and id = "item_id".',
-    ("behaviours",): "what people do. Add for example [behaviours.click] with positive = true.",
+    (
+        "behaviours",
+    ): "the kinds of events. Add for example [behaviours.click] with positive = true.",
     ("cascade",): "the stages. Add [cascade] with channels and rank.",
     ("cascade", "channels"): "recall. Add for example [cascade.channels.itemcf].",
     ("cascade", "rank"): 'the ranker. Add [cascade.rank] with use = "deepfm".',
@@ -231,7 +233,7 @@ def _what_is_needed(key: tuple[int | str, ...]) -> str:
 
 
 def _allowed(detail: ErrorDetails) -> str:
-    """What pydantic expected, in the words of the file's reader."""
+    """What pydantic expected, in terms of the file."""
     kind, context = detail["type"], detail.get("ctx", {})
     limits = {
         "greater_than": "must be greater than {gt}",

@@ -1,4 +1,4 @@
-"""The nearest known name for a misspelt one, for error messages."""
+"""Suggestions for misspelt names in error messages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def suggest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
-    """` Did you mean …?` where one of `allowed` is close to `name`, else an empty text.
+    """ " Did you mean `…`?" with the name in `allowed` nearest to `name`, or an empty text.
 
-    `cutoff` in [0, 1] is the least similarity (difflib's ratio).
+    Case is ignored. `cutoff` in [0, 1] is the least similarity, as difflib's ratio.
     """
     folded = {option.lower(): option for option in allowed}
     close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=cutoff)

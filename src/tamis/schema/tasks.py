@@ -1,4 +1,4 @@
-"""How tasks stand to one another: conditions, chains of them, and names of predictions."""
+"""Relations between tasks: conditions, chains of conditions, and names of predictions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tamis.schema.errors import ConfigError
 
 
 def condition_of(task: TaskConfig, tasks: Sequence[TaskConfig]) -> TaskConfig | None:
-    """The task that is `task`'s condition: of that name, or the one whose product has it.
+    """The task that predicts the condition of `task`: by its name, or by the name of its product.
 
-    None where it has none, or where its condition is a behaviour that no task predicts.
+    None if `task` has no condition, or if no task predicts the behaviour that is its condition.
     """
     if task.given is None:
         return None
@@ -25,8 +25,10 @@ def condition_of(task: TaskConfig, tasks: Sequence[TaskConfig]) -> TaskConfig | 
 def chain(task: TaskConfig, tasks: Sequence[TaskConfig]) -> tuple[TaskConfig, ...] | None:
     """`task` and its conditions, the outermost first: click, cart|click, purchase|cart.
 
-    None where a condition on the way is predicted by no task: there is no product then. Raises
-    ConfigError where conditions run in a circle.
+    None if no task predicts one of the conditions; there is no product then.
+
+    Raises:
+        ConfigError: the conditions form a cycle.
     """
     links = [task]
     while links[0].given is not None:
@@ -35,18 +37,17 @@ def chain(task: TaskConfig, tasks: Sequence[TaskConfig]) -> tuple[TaskConfig, ..
             return None
         if before in links:
             names = " → ".join(link.name for link in (*links, before))
-            raise ConfigError(f"the tasks' conditions run in a circle: {names}; remove one `given`")
+            raise ConfigError(f"the conditions of tasks form a cycle: {names}; remove one `given`")
         links.insert(0, before)
     return tuple(links)
 
 
 def prediction_names(tasks: Sequence[TaskConfig]) -> list[str]:
-    """What a ranker of these tasks gives for a candidate, in order: the tasks, then what is made of
-    them.
+    """Names of the predictions of a ranker with these tasks: the tasks, then derived predictions.
 
-    `like` beside `like|click`: the product of the rate with its conditions, a probability over all
-    rows. `watch_seconds` beside a watch-time task, `done_share` beside a completion task,
-    `rating_4` beside a multiclass task with the class 4.
+    Derived are `like` of the task `like|click` (the product with its conditions, a probability over
+    all rows), `watch_seconds` of the watch-time task `watch`, `done_share` of the completion task
+    `done`, and `rating_4` of the multiclass task `rating` with a class 4.
     """
     names = [task.name for task in tasks]
     for task in tasks:
@@ -55,7 +56,7 @@ def prediction_names(tasks: Sequence[TaskConfig]) -> list[str]:
 
 
 def extra_names(task: TaskConfig, tasks: Sequence[TaskConfig]) -> list[str]:
-    """The names beside the task's own; see `prediction_names`."""
+    """Names of the predictions derived from `task`; see `prediction_names`."""
     if task.kind == "watch_time":
         return [f"{task.base}_seconds"]
     if task.kind == "completion":
@@ -66,7 +67,7 @@ def extra_names(task: TaskConfig, tasks: Sequence[TaskConfig]) -> list[str]:
 
 
 def product(task: TaskConfig, tasks: Sequence[TaskConfig]) -> tuple[TaskConfig, ...] | None:
-    """The binary tasks whose probabilities multiply to that of `task` over all rows, or None."""
+    """The binary tasks whose product of probabilities is that of `task` over all rows, or None."""
     if task.kind != "binary" or task.given is None or task.base == task.name:
         return None
     if any(other.name == task.base for other in tasks):
@@ -76,14 +77,14 @@ def product(task: TaskConfig, tasks: Sequence[TaskConfig]) -> tuple[TaskConfig, 
 
 
 def class_names(task: TaskConfig) -> list[str]:
-    """The classes in words: their values, or 0 (none) … K of the behaviours."""
+    """Names of the classes: their values, or 0 (none) to K of the behaviours."""
     if task.value == "behaviour":
         return [str(k) for k in range(len(task.behaviour) + 1)]
     return [f"{value:g}".replace("-", "minus_").replace(".", "_") for value in task.classes]
 
 
 def class_values(task: TaskConfig) -> tuple[float, ...]:
-    """The number that each class stands for."""
+    """The value of each class."""
     if task.value == "behaviour":
         return tuple(float(k) for k in range(len(task.behaviour) + 1))
     return task.classes

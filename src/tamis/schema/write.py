@@ -1,4 +1,4 @@
-"""Writes `tamis.toml`, with a comment above any key."""
+"""Writes `tamis.toml`, optionally with comments above keys."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tamis.schema.config import ProjectConfig
 def dump_config(
     config: ProjectConfig | Mapping[str, Any], comments: Mapping[str, str] | None = None
 ) -> str:
-    """The config as TOML text; keys that hold their default are left out.
+    """The config as TOML text; keys with their default value are left out.
 
-    `comments` maps a key's path (`cascade.channels.itemcf.quota`, `features[genres]`, "" for the
-    head of the file) to the text of the comment that stands above it.
+    comments: path of a key (`cascade.channels.itemcf.quota`, `features[genres]`, "" for the start
+    of the file) → text of the comment above it.
     """
     data = _plain(config) if isinstance(config, ProjectConfig) else config
     notes = dict(comments or {})
@@ -38,7 +38,7 @@ def write_config(
     path: Path | str,
     comments: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `dump_config` to `path`, whole or not at all."""
+    """Writes the text of `dump_config` to `path`; the file is replaced only when it is complete."""
     path = Path(path)
     draft = path.with_name(path.name + ".part")
     draft.write_text(dump_config(config, comments), encoding="utf-8")
@@ -63,7 +63,7 @@ def _fill(
     path: str,
     notes: Mapping[str, str],
 ) -> None:
-    """Plain keys first (TOML wants them before sub-tables), then the rest in its order."""
+    """Adds plain keys first, as TOML requires, then sub-tables, each in their order."""
     for key, value in sorted(data.items(), key=lambda pair: _rank(pair[1])):
         if value is None:
             continue
@@ -108,8 +108,8 @@ def _tables(entries: Any, at: str, notes: Mapping[str, str]) -> AoT:
 
 
 def _headed(note: str, child: TomlTable) -> TomlTable:
-    """Comments are the first lines of a table's body: above its header they would belong to the
-    table before it."""
+    """Adds the comment as first lines of the table; above its header it would belong to the table
+    before."""
     for line in note.splitlines():
         child.add(tomlkit.comment(line))
     return child

@@ -6,7 +6,13 @@ from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
 from tamis.train.frame_model import Context, FrameModel, ScorerConfig
-from tamis.train.hardware import kept_memory, native_bfloat16, peak_mb, torch_threads, use_bfloat16
+from tamis.train.hardware import (
+    allow_kept_memory,
+    kept_memory,
+    native_bfloat16,
+    torch_threads,
+    use_bfloat16,
+)
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit
 from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
@@ -50,6 +56,7 @@ __all__ = [
     "Trees",
     "TreesConfig",
     "WholeAdam",
+    "allow_kept_memory",
     "auc",
     "batches",
     "calibrated",
@@ -64,7 +71,6 @@ __all__ = [
     "log_loss",
     "monotone",
     "native_bfloat16",
-    "peak_mb",
     "platt",
     "predict",
     "sample_negatives",

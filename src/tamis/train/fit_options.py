@@ -49,7 +49,7 @@ class FitOptions:
     bfloat16: Literal["auto", "on", "off"] = "auto"
     """Matrix products in bfloat16 (weights stay float32); auto = where the hardware has it."""
     progress: bool = False
-    """Show a bar after two seconds, on a terminal only."""
+    """Show the progress: a bar on a terminal, else one line (`tamis.runtime.Progress`)."""
 
 
 @dataclass(frozen=True)

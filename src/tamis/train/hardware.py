@@ -1,12 +1,10 @@
-"""What the machine can do: native bfloat16, threads, memory."""
+"""What the machine can do: native bfloat16, threads; and memory kept between training steps."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +18,8 @@ BFLOAT16 = "TAMIS_BFLOAT16"
 """Environment variable that replaces the detection of native bfloat16: 0 = absent, 1 = present."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Of glibc's mallopt: see mallopt(3). What is set at the end is what glibc itself grows to."""
+_kept_memory_allowed = False
+"""Set by `allow_kept_memory`."""
 
 
 def native_bfloat16(device_type: str = "cpu") -> bool:
@@ -74,16 +74,28 @@ def torch_threads(n: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def allow_kept_memory() -> None:
+    """Allows `kept_memory` to change the memory allocator of this process, from now on.
+
+    Call it in a process that only trains, as the commands `train`, `evaluate --channels` and `demo`
+    do. Do not call it in a service: the settings of the allocator apply to all of its threads.
+    """
+    global _kept_memory_allowed
+    _kept_memory_allowed = True
+
+
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """For a while, memory that is freed stays with the process, and is given back at the end.
+    """Within the block, freed memory stays with the process; it is returned at the end.
 
-    glibc maps every array above 32 MB anew and unmaps it when it is freed: where each training step
-    makes such arrays (logits and gradients of a whole catalogue), the kernel spends as long on
-    clearing pages as the step takes (Gowalla, two towers: 61 s of processor time an epoch, 36 s
-    so). The peak may grow by what lies freed between two steps. Other C libraries are left alone.
+    Without effect unless `allow_kept_memory` was called, and with C libraries other than glibc.
+
+    glibc maps every array above 32 MB anew and unmaps it when it is freed. Where each training step
+    allocates such arrays (logits and gradients of a whole catalogue), the kernel spends as long on
+    clearing pages as the step takes (two-tower model on Gowalla: 61 s of processor time per epoch,
+    36 s with this). The peak may grow by the memory that is free between two steps.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not _kept_memory_allowed or platform.libc_ver()[0] != "glibc":
         yield
         return
     libc = ctypes.CDLL(None)
@@ -96,9 +108,3 @@ def kept_memory() -> Iterator[None]:
         libc.mallopt(M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(M_TRIM_THRESHOLD, 2**26)
         libc.malloc_trim(0)
-
-
-def peak_mb() -> float:
-    """Highest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

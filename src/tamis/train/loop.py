@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tamis.features import Batch, Rows
-from tamis.runtime import progress_bar
+from tamis.runtime import Progress, peak_mb
 from tamis.schema import TrainingError
 from tamis.train.batches import Order, Source, batches
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
-from tamis.train.hardware import peak_mb, torch_threads, use_bfloat16
+from tamis.train.hardware import torch_threads, use_bfloat16
 from tamis.train.objective import Objective
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
@@ -71,9 +71,10 @@ class _Fit:
         history: list[Epoch] = []
         best_epoch, best_value, best_weights = 0, -math.inf, None
         per_epoch = -(-len(self.rows) // self.options.batch_size)
-        with progress_bar(self.options.epochs * per_epoch, self.options.progress) as advance:
+        with Progress("fit", self.options.progress) as progress:
+            progress.begin(f"at most {self.options.epochs} epochs")
             for epoch in range(1, self.options.epochs + 1):
-                history.append(self._epoch(epoch, advance))
+                history.append(self._epoch(epoch, progress, per_epoch))
                 if self.valid is not None and not self._judges(epoch):
                     continue
                 value = next(iter(history[-1].metrics.values()), math.nan)
@@ -96,7 +97,7 @@ class _Fit:
             peak_mb(), self.bfloat16, tuple(self.decays),
         )  # fmt: skip
 
-    def _epoch(self, epoch: int, advance: Callable[[str], None]) -> Epoch:
+    def _epoch(self, epoch: int, progress: Progress, per_epoch: int) -> Epoch:
         self.model.train()
         began, total, order = time.perf_counter(), 0.0, self._order()
         for number, batch in enumerate(batches(self.rows, order, self.device), start=1):
@@ -104,7 +105,11 @@ class _Fit:
             if not math.isfinite(loss):
                 raise TrainingError(_not_finite(loss, epoch, number, batch, self.rows))
             total += loss
-            advance(f"epoch {epoch}/{self.options.epochs}  loss {total / number:.4f}")
+            progress.update(
+                (epoch - 1) * per_epoch + number,
+                self.options.epochs * per_epoch,
+                f"epoch {epoch}/{self.options.epochs}  loss {total / number:.4f}",
+            )
         seconds = time.perf_counter() - began
         metrics = {}
         if self.valid is not None and self._judges(epoch):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from scipy.special import expit, softmax
 
 from tamis.features import Layout, Rows
-from tamis.runtime import Float32
+from tamis.runtime import Float32, peak_mb
 from tamis.schema import (
     ConfigError,
     NotFittedError,
@@ -25,7 +25,6 @@ from tamis.schema import (
 )
 from tamis.train.fit_options import Epoch, FitResult
 from tamis.train.frame_model import FrameModel, ScorerConfig
-from tamis.train.hardware import peak_mb
 from tamis.train.metrics import grouped_ndcg, log_loss
 
 if TYPE_CHECKING:  # LightGBM takes a second to import: only who grows or opens trees waits for it

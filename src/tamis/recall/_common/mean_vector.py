@@ -8,9 +8,8 @@ import numpy as np
 from numba import njit
 
 from tamis.cascade import Queries
-from tamis.index import scratch
 from tamis.recall._common.interactions import distinct
-from tamis.runtime import Float32
+from tamis.runtime import Float32, scratch
 
 
 def mean_of_likes(

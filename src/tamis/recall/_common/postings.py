@@ -10,9 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
-from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import nothing
-from tamis.runtime import Float64, Int32, Int64
+from tamis.runtime import Float64, Int32, Int64, in_blocks, scratch
 
 NEVER = np.zeros(0, np.int64)
 """As `born`: no item has a birth, all are always there."""

@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tamis.index import VectorIndex, best_first, in_blocks, offer
+from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.interactions import grouped
-from tamis.runtime import Float32, Int64
+from tamis.runtime import Float32, Int64, in_blocks
 
 ITEMS_PER_BLOCK, BLOCKS = 1024, 16
 """At least so many items, and about so many blocks: each holds a sum per path."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tamis.index import best_first, in_blocks, offer, read_only
-from tamis.runtime import Float32, Int32, Int64
+from tamis.index import best_first, offer
+from tamis.runtime import Float32, Int32, Int64, in_blocks, read_only
 
 QUERIES_PER_BLOCK = 64
 

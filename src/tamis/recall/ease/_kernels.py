@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 from scipy.linalg import lapack
 
-from tamis.index import best_first, in_blocks, offer
+from tamis.index import best_first, offer
 from tamis.recall._common.interactions import distinct
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64, in_blocks
 from tamis.schema import TrainingError
 
 TILE = 64

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Valid, valid_of
 from tamis.data import Dataset
-from tamis.index import in_blocks
 from tamis.recall._common.interactions import (
     Interests,
     distinct_lists,
@@ -20,7 +19,7 @@ from tamis.recall._common.interactions import (
     interests,
 )
 from tamis.recall.ease._kernels import rank_targets, weights
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64, in_blocks
 from tamis.schema import DataError, TrainingError
 from tamis.splitting import Holdout, by_time, carve, leave_one_out
 

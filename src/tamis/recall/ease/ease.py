@@ -9,12 +9,12 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
-from tamis.index import in_blocks, scratch, select
+from tamis.index import select
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.interactions import Interests, counting, interest_of_behaviour, interests
 from tamis.recall.ease._kernels import strongest, vote, vote_few, weights
 from tamis.recall.ease._tuning import Choice, among, choose, trial_of
-from tamis.runtime import Int32
+from tamis.runtime import Int32, in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError
 
 QUERIES_PER_BLOCK = 64

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset
-from tamis.index import VectorIndex, in_blocks, read_only
+from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import (
     Interests,
@@ -19,7 +19,7 @@ from tamis.recall._common.interactions import (
 )
 from tamis.recall._common.vector_channel import VectorChannel, digest
 from tamis.recall.mf._kernels import bpr_epoch, solve_rows
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Float32, Int32, in_blocks, read_only
 from tamis.schema import ComponentConfig, TrainingError
 
 TUNING_USERS = 1000

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
-from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall.neighbours._kernels import (
@@ -23,7 +22,7 @@ from tamis.recall.neighbours._kernels import (
     values_per_candidate,
     votes,
 )
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Float32, Int32, in_blocks, scratch
 from tamis.schema import ComponentConfig
 
 QUERIES_PER_BLOCK = 256

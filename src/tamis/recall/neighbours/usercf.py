@@ -11,10 +11,10 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
-from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.interactions import distinct, grouped, interest_of_behaviour, interests
 from tamis.recall.neighbours._kernels import answer, best_to_front, packed, refuse, unpacked
+from tamis.runtime import in_blocks, scratch
 from tamis.schema import ComponentConfig
 
 QUERIES_PER_BLOCK = 64

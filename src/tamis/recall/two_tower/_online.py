@@ -12,12 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tamis.features import Layout
-from tamis.index import scratch
 from tamis.nn import FusedEmbedding
 from tamis.recall._common.interactions import distinct
 from tamis.recall._common.side_features import FIRST
 from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64, scratch
 
 QUERIES_PER_BLOCK = 4096
 
