@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,9 +14,10 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
+from tamis.cascade import FitContext
 from tamis.rank import GBDT, DeepFM
 from tamis.schema import ConfigError, DenseFeat
-from tamis.train import Calibration, calibrated, fit_calibration, isotonic, platt
+from tamis.train import Calibration, Chosen, calibrated, fit_calibration, isotonic, platt
 
 
 def outcomes(seed: int, n: int, bend=lambda z: z):
@@ -145,12 +148,19 @@ def test_what_a_fit_chose_is_kept_by_the_refit_and_in_the_saved_model(kind, tmp_
     model = DeepFM(features=features, epochs=2, hidden_units=(8,), calibrate=kind)
     model.fit(train, valid=valid)
     assert [m.kind for m in model.calibrations] == [kind]
-    refit = DeepFM(features=features, hidden_units=(8,), calibrate=kind, **model.chosen).fit(train)
+    assert Chosen.from_dict(json.loads(json.dumps(model.chosen.to_dict()))) == model.chosen
+    context = FitContext(chosen=model.chosen)
+    refit = DeepFM(features=features, hidden_units=(8,), calibrate=kind)
+    refit.fit(train, context=context)
     assert refit.calibrations == model.calibrations
+    assert refit.config == DeepFM(hidden_units=(8,), calibrate=kind).config
     refit.save(tmp_path)
     np.testing.assert_array_equal(DeepFM.load(tmp_path).predict(test), refit.predict(test))
-    with pytest.raises(ConfigError, match="needs rows that were not learnt from"):
+    with pytest.raises(ConfigError, match="needs held-out rows"):
         DeepFM(features=features, epochs=1, hidden_units=(8,), calibrate=kind).fit(train)
+    two = Chosen(epochs=1, calibrations=(Calibration(), Calibration()))
+    with pytest.raises(ConfigError, match="holds 2 maps for 1 tasks"):
+        DeepFM(features=features).fit(train, context=FitContext(chosen=two))
 
 
 @pytest.mark.parametrize("model", [DeepFM, GBDT])

@@ -1,4 +1,4 @@
-"""Platt calibration: finds a known line, keeps the order, is what scikit-learn finds."""
+"""Platt calibration: recovers a known line, keeps the order, equals scikit-learn's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from tamis.cascade import FitContext
 from tamis.features import FrameSpace
 from tamis.rank import DeepFM
 from tamis.schema import DenseFeat
@@ -77,7 +78,9 @@ def test_a_listwise_fit_is_calibrated_on_its_validation_rows(tmp_path) -> None:
     assert model.score_rows(second)["y"].mean() == pytest.approx(
         data["y"][n // 2 :].mean(), abs=0.01
     )
-    again = DeepFM(loss="listwise", hidden_units=(8,), **model.chosen).fit(first, None, ["y"])
+    context = FitContext(chosen=model.chosen)
+    again = DeepFM(loss="listwise", hidden_units=(8,)).fit(first, None, ["y"], context)
+    assert len(again.history) == model.chosen.epochs
     assert again.score_rows(second)["y"].mean() == pytest.approx(data["y"].mean(), abs=0.03)
     model.save(tmp_path)
     loaded = DeepFM.load(tmp_path)

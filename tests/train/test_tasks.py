@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tamis.cascade import FitContext
 from tamis.features import Batch, Block, DenseColumn, Layout, Rows
 from tamis.nn import log_odds_of_product
 from tamis.rank import GBDT, DeepFM
@@ -373,7 +374,8 @@ def test_a_frame_of_a_funnel_is_learnt_and_kept(model: str, tmp_path: Path) -> N
 def test_the_map_to_seconds_goes_to_the_next_fit() -> None:
     options = {"features": FEATURES, "epochs": 2, "batch_size": 256}
     first = DeepFM(**options).fit(funnel(2000), funnel(800, 1), FUNNEL)
-    second = DeepFM(**{**options, **first.chosen}).fit(funnel(2000), None, FUNNEL)
+    context = FitContext(chosen=first.chosen)
+    second = DeepFM(**options).fit(funnel(2000), None, FUNNEL, context)
     assert second.heads.seconds == first.heads.seconds
     assert first.heads.seconds["watch"].y[0] > 0
 

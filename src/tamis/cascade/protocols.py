@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tamis.data import Dataset, Ragged
 from tamis.features import Rows
 from tamis.runtime import Bool, Float32
 from tamis.schema import Feature, StageConfig, TableConfig
+
+if TYPE_CHECKING:
+    from tamis.train import Chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class FitContext:
     """[items]: which columns mean category, author, birth, place; None = none is declared."""
     users: TableConfig | None = None
     """[users] likewise."""
+    chosen: Chosen | None = None
+    """What an earlier fit of the same scorer chose on validation rows, for a fit without any."""
     valid: Valid | None = None
     """What happened next, to stop a fit by; it is never trained on. None = the channel's own."""
 

@@ -1,7 +1,13 @@
 """What the user declares: tables, behaviours, features, tasks, the cascade (`tamis.toml`)."""
 
 from tamis.schema._task_checks import check_tasks
-from tamis.schema.component import Component, ComponentConfig, configured, option_problems
+from tamis.schema.component import (
+    Component,
+    ComponentConfig,
+    configured,
+    known_options,
+    option_problems,
+)
 from tamis.schema.config import (
     Behaviour,
     CascadeConfig,
@@ -73,6 +79,7 @@ __all__ = [
     "condition_of",
     "configured",
     "dump_config",
+    "known_options",
     "load_config",
     "option_problems",
     "parse_config",

@@ -1,15 +1,16 @@
-"""The one training loop, and the optimisers that touch only a batch's rows."""
+"""Training of models on rows: the loop, optimisers, tasks, negatives, calibration, tree models."""
 
 from tamis.train.batches import Order, Source, batches
 from tamis.train.calibration import Calibration, calibrated, fit_calibration, isotonic, platt
 from tamis.train.checkpoint import load_weights, save_weights
+from tamis.train.chosen import Chosen
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
-from tamis.train.frame_model import Context, FrameModel, ScorerConfig
+from tamis.train.frame_model import FitSettings, FrameModel, ScorerConfig
 from tamis.train.hardware import kept_memory, native_bfloat16, peak_mb, torch_threads, use_bfloat16
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit
-from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
+from tamis.train.metrics import auc, group_ndcg, log_loss, mean_group_ndcg, xauc
 from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
@@ -23,12 +24,13 @@ __all__ = [
     "SAMPLERS",
     "BinaryTasks",
     "Calibration",
-    "Context",
+    "Chosen",
     "Epoch",
     "Estimator",
     "EstimatorConfig",
     "FitOptions",
     "FitResult",
+    "FitSettings",
     "FrameModel",
     "FrequencyEstimator",
     "HardNegatives",
@@ -57,11 +59,12 @@ __all__ = [
     "corrected",
     "fit",
     "fit_calibration",
-    "grouped_ndcg",
+    "group_ndcg",
     "isotonic",
     "kept_memory",
     "load_weights",
     "log_loss",
+    "mean_group_ndcg",
     "monotone",
     "native_bfloat16",
     "peak_mb",
