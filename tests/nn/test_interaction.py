@@ -1,4 +1,4 @@
-"""SENet and bilinear interaction by hand and against naive loops; own gradients by differences."""
+"""SENet and bilinear interaction by hand and against naive loops; gradients by finite differences."""
 
 import itertools
 

@@ -64,8 +64,8 @@ class EstimatorConfig(ScorerConfig):
     dense_l1: Annotated[float, Field(ge=0)] = 0.0
     """L1 penalty of the dense weights, added to the gradient as dense_l1 · sign(w)."""
     loss: Literal["bce", "listwise", "both"] = "bce"
-    """Training loss: "bce" is cross entropy per row, "listwise" a softmax within each request, which
-    learns the order only, and "both" their sum."""
+    """Training loss: "bce" is cross entropy per row, "listwise" a softmax within each request
+    (learns the order only), "both" their sum."""
     metric: Literal["auc", "ndcg"] = "auc"
     """Validation metric that stops the fit: "auc" over all rows (mean over tasks), or "ndcg",
     NDCG@10 within requests (first task)."""

@@ -1,4 +1,4 @@
-"""Base of every scorer of rows: fitting on frames or `Rows`, calibration, evaluation, saved state."""
+"""Base of every scorer of rows: fitting on frames or `Rows`, calibration, evaluation."""
 
 from __future__ import annotations
 
