@@ -1,4 +1,4 @@
-"""SENet and bilinear interaction by hand and against naive loops; gradients by finite differences."""
+"""SENet and bilinear interaction by hand, against naive loops and finite differences."""
 
 import itertools
 

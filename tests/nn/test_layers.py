@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tamis.nn import (
     ACTIVATIONS,
@@ -14,6 +15,7 @@ from tamis.nn import (
     fm_second_order,
     linear,
     linear_of_two,
+    unit_rows,
 )
 
 
@@ -116,3 +118,12 @@ def test_a_signal_keeps_its_scale_through_many_relu_layers():
     for _ in range(8):
         x = torch.relu(linear(256, 256, activation="relu", generator=generator)(x))
     assert 0.3 < x.square().mean() < 3  # torch's default: 6⁻⁸
+
+
+def test_rows_of_unit_length():
+    x = torch.randn(4, 3, dtype=torch.float64)
+    x[2] = 0
+    y = unit_rows(x)
+    torch.testing.assert_close(y, F.normalize(x, dim=1))
+    some = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_rows, (some,))

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from tamis.nn import listwise, shared_softmax, unit_rows
-from tamis.nn.cross import VectorCross
+from tamis.nn import listwise, shared_softmax
 
 
 def problem(scale=1.0, seed=0):
@@ -61,22 +59,3 @@ def test_value_and_gradients(scale, chunk, extras, monkeypatch):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
     for found, right in zip(torch.autograd.grad(loss, inputs), wanted, strict=True):
         torch.testing.assert_close(found, right.nan_to_num(0.0), rtol=1e-3, atol=1e-5)
-
-
-def test_rows_of_unit_length():
-    x = torch.randn(4, 3, dtype=torch.float64)
-    x[2] = 0
-    y = unit_rows(x)
-    torch.testing.assert_close(y, F.normalize(x, dim=1))
-    some = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(unit_rows, (some,))
-
-
-def test_vector_cross_by_hand():
-    cross = VectorCross(2, 2)
-    with torch.no_grad():
-        cross.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
-        cross.bias.copy_(torch.tensor([[0.5, 0.0], [0.0, -1.0]]))
-    x = torch.tensor([[1.0, 3.0]])
-    # x1 = x (1 + 6) + b + x = (8.5, 24); x2 = x · 24 + b + x1 = (32.5, 95)
-    torch.testing.assert_close(cross(x), torch.tensor([[32.5, 95.0]]))

@@ -143,7 +143,7 @@ def test_a_later_event_never_changes_an_earlier_state(name):
     seed=st.integers(0, 99),
 )
 def test_padding_changes_nothing(name, lengths, more, seed):
-    """Any amount of padding, on either side, of any value; a row alone equals the row in a batch."""
+    """Any amount and value of padding on either side; a row alone equals the row in a batch."""
     model, random = ENCODERS[name](), torch.Generator().manual_seed(seed)
     n, width = len(lengths), max(lengths) + more
     size = torch.tensor(lengths)

@@ -1,4 +1,4 @@
-"""Target attention against a naive loop and finite differences; masks; one past for many candidates."""
+"""Target attention against a naive loop and finite differences; masks; shared pasts."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_chunks_and_sorting_change_nothing(monkeypatch, chunk, sparse):
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("units", [(3,), (6, 5), (4, 3, 2)])
 def test_the_backward_pass_is_the_derivative(softmax, units):
-    """Central differences along random directions; the biases keep the inputs of ReLU away from 0."""
+    """Central differences along random directions; biases keep the inputs of ReLU away from 0."""
     net = TargetAttention(
         DIM, units, softmax=softmax, generator=torch.Generator().manual_seed(3)
     ).double()
