@@ -1,4 +1,4 @@
-"""What a fit may ask of the machine."""
+"""Detection of bfloat16, and memory that stays with the process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_it_finds_the_line_that_made_the_labels() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
-def test_it_is_a_logistic_regression_on_platts_targets(seed: int) -> None:
+def test_it_equals_logistic_regression_on_platts_targets(seed: int) -> None:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=500) * 3
     y = (rng.random(500) < 1 / (1 + np.exp(-(0.7 * z + 0.4)))).astype(np.float32)
@@ -40,7 +40,7 @@ def test_it_is_a_logistic_regression_on_platts_targets(seed: int) -> None:
     assert intercept == pytest.approx(other.intercept_[0], abs=1e-2)
 
 
-def test_the_order_is_kept_even_where_scores_are_upside_down() -> None:
+def test_the_order_is_kept_even_for_reversed_scores() -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(size=(400, 1)).astype(np.float32)
     line = platt((z[:, 0] < 0).astype(np.float32), z[:, 0])
@@ -54,7 +54,7 @@ def test_one_class_only_leaves_the_scores_alone() -> None:
     assert platt(np.full(5, np.nan), np.arange(5.0)).kind == "none"
 
 
-def test_missing_labels_do_not_count() -> None:
+def test_missing_labels_are_left_out() -> None:
     rng = np.random.default_rng(2)
     z = rng.normal(size=300)
     y = (rng.random(300) < 0.3).astype(np.float32)

@@ -20,8 +20,8 @@ class FitOptions:
     embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
     """Row-wise Adagrad or Adam on the rows of the batch, or Adam on all rows updated so far."""
     l2: float = 0.0
-    """Weight decay of embedding rows, added to the gradient as `l2 · w`. (A loss with `r · |w|²`, as
-    in DeepCTR and Torch-RecHub, corresponds to l2 = 2r; FuxiCTR's `½ r · |w|²` to l2 = r.)"""
+    """Weight decay of embedding rows, added to the gradient as `l2 · w`. (A loss with `r · |w|²`,
+    as in DeepCTR and Torch-RecHub, corresponds to l2 = 2r; FuxiCTR's `½ r · |w|²` to l2 = r.)"""
     l2_rows: Literal["batch", "all"] = "batch"
     """The rows that `l2` decays at each step: those of the batch, or the whole table as in those
     libraries, at a cost per step proportional to the size of the table."""

@@ -163,14 +163,17 @@ class FrameModel(Component, ABC):
         self.heads = heads.fitted(data)
         self.notes = tuple(self.heads.notes(data))
         self.rates = tuple(self._rate(task) for task in heads.tasks)
+        given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
         kept = sample_negatives(data, self.rates, seed)
         self.fit_rows(kept, valid, heads.tasks, context)
         self.shifts = self._intercepts(kept)
-        if valid is not None and valid.labels is not None:
+        if given is None:
+            assert valid is not None
             self._calibrate(valid)
         else:
-            self._reuse(Chosen() if context is None else context.chosen or Chosen())
+            self.chosen, self.calibrations = given, given.calibrations
+            self.heads = self.heads.with_seconds(given.seconds)
         return self
 
     @abstractmethod
@@ -194,6 +197,24 @@ class FrameModel(Component, ABC):
                 "which learns products over all rows; set negatives = 1, or esmm = false"
             )
         return float(rate)
+
+    def _given(self, valid: Rows | None, context: FitSettings | None) -> Chosen | None:
+        """What an earlier fit chose, checked; None: this fit chooses on its validation rows."""
+        if valid is not None and valid.labels is not None:
+            return None
+        chosen = Chosen() if context is None else context.chosen or Chosen()
+        maps, how = chosen.calibrations, self.config.calibrate
+        if maps and len(maps) != len(self.tasks):
+            raise ConfigError(
+                f"the chosen calibration holds {len(maps)} maps for {len(self.tasks)} tasks; "
+                "pass what a fit of the same tasks chose"
+            )
+        if not maps and how not in ("none", "auto"):
+            raise ConfigError(
+                f"calibrate = {how!r} needs held-out rows: pass `valid` to fit, or a context whose "
+                "`chosen` comes from a fit with validation rows"
+            )
+        return chosen
 
     def _intercepts(self, rows: Rows) -> tuple[float, ...]:
         """(L,) intercept corrections on the training rows; () where the class needs none."""
@@ -229,22 +250,6 @@ class FrameModel(Component, ABC):
                 orders_only=self.orders_only,
             )
         return tuple(maps)
-
-    def _reuse(self, chosen: Chosen) -> None:
-        """Takes the maps that an earlier fit chose. Raises ConfigError where they do not fit."""
-        given, how = chosen.calibrations, self.config.calibrate
-        if given and len(given) != len(self.tasks):
-            raise ConfigError(
-                f"the chosen calibration holds {len(given)} maps for {len(self.tasks)} tasks; "
-                "pass what a fit of the same tasks chose"
-            )
-        if not given and how not in ("none", "auto"):
-            raise ConfigError(
-                f"calibrate = {how!r} needs held-out rows: pass `valid` to fit, or a context whose "
-                "`chosen` comes from a fit with validation rows"
-            )
-        self.chosen, self.calibrations = chosen, given
-        self.heads = self.heads.with_seconds(chosen.seconds)
 
     # ------------------------------------------------------------------ predicting
 

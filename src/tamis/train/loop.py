@@ -198,8 +198,8 @@ def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optim
         )
     if options.dense_l2:
         raise TrainingError(
-            f"dense_l2 = {options.dense_l2:g} and weight_decay = {options.weight_decay:g}: set one of "
-            "them to 0, since AdamW replaces the decay by the gradient"
+            f"dense_l2 = {options.dense_l2:g} and weight_decay = {options.weight_decay:g}: give "
+            "either dense_l2 or weight_decay (AdamW), and leave the other at 0"
         )
     groups = [
         {"params": [w for w in weights if w.dim() > 1], "weight_decay": options.weight_decay},
@@ -213,12 +213,12 @@ def _copy(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _not_finite(loss: float, epoch: int, number: int, batch: Any, rows: Any) -> str:
-    """Error message of a loss that is not finite: where it occurred, and the faulty input if any."""
+    """Message for a loss that is not finite: where it occurred, and the faulty input if any."""
     where = f"the loss became {loss} in epoch {epoch}, batch {number}"
     if isinstance(batch, Batch) and isinstance(rows, Rows):
         for column in rows.layout.dense:
             if not batch.dense[:, column.first : column.first + column.width].isfinite().all():
-                return f"{where}: feature {column.name!r} has a value that is not finite; clean or clip that column"
+                return f"{where}: feature {column.name!r} is not finite; clean or clip that column"
         if batch.labels is not None and batch.labels.isinf().any():
             return f"{where}: a label is infinite; clean that column (NaN = no label)"
         if batch.weights is not None and not batch.weights.isfinite().all():

@@ -60,7 +60,7 @@ class FrequencyEstimator:
         )
 
     def frequency(self, items: NDArray[Any]) -> Float64:
-        """(n,) estimated probability, in (0, 1], that a batch holds each item; 1 / step if unseen."""
+        """(n,) probability that a batch holds each item, in (0, 1]; 1 / step if unseen."""
         rows = np.ascontiguousarray(items, np.int64)
         gap = np.empty(len(rows))
         _gaps(
@@ -76,7 +76,7 @@ class FrequencyEstimator:
 
 @njit(cache=True, nogil=True, inline="always")
 def _place(item, hash_number, bits):
-    """Bucket, in [0, 2^bits), of an item row: multiply-shift hashing, an odd multiplier per hash."""
+    """Bucket of an item row, in [0, 2^bits): multiply-shift hashing, a multiplier per hash."""
     odd = np.uint64(0x9E3779B97F4A7C15) + np.uint64(2 * hash_number) * np.uint64(0xD1B54A32D192ED03)
     mixed = (np.uint64(item) + np.uint64(1)) * (odd | np.uint64(1))
     return np.int64(mixed >> np.uint64(64 - bits))
@@ -156,7 +156,7 @@ class HardNegatives:
         return np.where(there, self.indptr[rows + 1] - self.indptr[rows], 0)
 
     def draw(self, users: NDArray[Any], n: int, random: np.random.Generator) -> Int64:
-        """(B, n) items drawn uniformly with replacement from each user's list; -1 where it is empty."""
+        """(B, n) items drawn with replacement from each user's list; -1 if it is empty."""
         counts = self.counts(users)
         at = (random.random((len(users), n)) * counts[:, None]).astype(np.int64)
         place = self.indptr[np.maximum(users, 0)][:, None] + at
@@ -205,13 +205,13 @@ class Mixture:
         total = sum(self.shares.values())
         if unknown or any(s < 0 for s in self.shares.values()) or abs(total - 1) > 1e-6:
             raise ConfigError(
-                f"negatives = {dict(self.shares)!r}: give shares of {', '.join(SAMPLERS)} that are not "
-                "negative and add up to 1"
+                f"a mixture of negatives takes shares ≥ 0 of {', '.join(SAMPLERS)}, which add up "
+                f"to 1; got {dict(self.shares)!r}"
             )
         if self.shares.get("hard", 0) > 0 and self.hard is None:
             raise ConfigError(
-                f"hard = {self.shares['hard']:g} needs `hard_negatives`: a file of rejected "
-                "(user_id, item_id) rows or the name of a behaviour"
+                f"a share of hard negatives ({self.shares['hard']:g}) needs `hard_negatives`: a "
+                "file of rejected (user_id, item_id) rows or the name of a behaviour"
             )
         n = len(self.popularity)
         popular = np.asarray(self.popularity, np.float64) ** POPULARITY_POWER
@@ -257,7 +257,7 @@ class Mixture:
         return drawn
 
     def q(self, items: NDArray[Any]) -> Float64:
-        """(n,) probability of each item in one draw, without hard draws, which depend on the user."""
+        """(n,) probability of each item in one draw by the samplers other than `hard`."""
         items = np.asarray(items)
         q = self.fixed[items]
         if self._share("in_batch"):
