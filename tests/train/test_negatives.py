@@ -97,7 +97,7 @@ def test_hard_draws_come_from_the_users_own_list():
     ("shares", "text"),
     [
         ({"uniform": 0.5}, "add up to 1"),
-        ({"impressions": 1.0}, "is of uniform, popular, in_batch, hard"),
+        ({"impressions": 1.0}, "shares ≥ 0 of uniform, popular, in_batch, hard"),
         ({"uniform": 0.5, "hard": 0.5}, "needs `hard_negatives`"),
     ],
 )

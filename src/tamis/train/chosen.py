@@ -14,9 +14,9 @@ from tamis.train.monotone import Monotone
 class Chosen(BaseModel):
     """Values that a fit found on its validation rows.
 
-    They are kept beside a model's options, never in them: `model.chosen` returns them, and a refit
-    on all rows receives them as `FitContext.chosen`. A fit with validation rows ignores what it
-    receives and chooses anew.
+    They are kept separately from a model's options: `model.chosen` returns them, and a refit on all
+    rows receives them as `FitContext.chosen`. A fit with validation rows ignores what it receives
+    and makes its own choice.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -68,6 +68,7 @@ class _Fit:
         self.decays: list[int] = []
 
     def run(self) -> FitResult:
+        """Trains until the epochs are over or the validation metric stops improving."""
         began = time.perf_counter()
         history: list[Epoch] = []
         best_epoch, best_value, best_weights = 0, -math.inf, None
@@ -93,11 +94,17 @@ class _Fit:
         self.model.eval()
         median = float(np.median([e.seconds for e in history])) if history else math.inf
         return FitResult(
-            best_epoch, history, time.perf_counter() - began, len(self.rows) / median,
-            peak_mb(), self.bfloat16, tuple(self.decays),
-        )  # fmt: skip
+            best_epoch=best_epoch,
+            history=history,
+            seconds=time.perf_counter() - began,
+            samples_per_second=len(self.rows) / median,
+            peak_mb=peak_mb(),
+            bfloat16=self.bfloat16,
+            decays=tuple(self.decays),
+        )
 
     def _epoch(self, epoch: int, advance: Callable[[str], None]) -> Epoch:
+        """One pass over the rows, then the validation if it is due."""
         self.model.train()
         began, total, order = time.perf_counter(), 0.0, self._order()
         for number, batch in enumerate(batches(self.rows, order, self.device), start=1):
@@ -209,6 +216,7 @@ def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optim
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's weights."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
