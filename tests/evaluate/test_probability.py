@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
-from tamis.evaluate import auc, calibration_curve, ece, gauc, group_auc, log_loss, pcoc
+from tamis.evaluate import calibration_curve, ece, gauc, group_auc, pcoc
 from tamis.schema import DataError
+from tamis.train import auc, log_loss
 
 ROWS = st.lists(
     st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.integers(0, 3)), max_size=30

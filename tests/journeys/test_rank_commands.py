@@ -132,7 +132,12 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
         version.verify()
         parts = Parts.open(version)
         assert type(parts.rank).__name__ == "LR"
-        assert parts.config.cascade.rank.use == "lr"
+        assert parts.config == tamis.open(project).config
+        assert version.manifest.settings["rank"] == parts.rank.chosen.to_dict()
+        assert parts.rank.chosen.epochs == 1
+        stored = Parts.open(former)
+        assert stored.config == tamis.open(simulated).config  # nothing chosen is stored in it
+        assert former.manifest.settings["rank"] == stored.rank.chosen.to_dict()
         old, new = (v.path for v in (former, version))
         for file in (f for f in old.rglob("*") if f.is_file()):
             place = file.relative_to(old)

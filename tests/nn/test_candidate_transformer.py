@@ -1,4 +1,4 @@
-"""The transformer over past and candidate: a naive version, its masks, what order does."""
+"""The candidate transformer against a naive version; masks, order and degenerate shapes."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def inputs(b: int = 7):
 
 
 def naive(net: CandidateTransformer, target, past, real) -> torch.Tensor:
-    """Each row's sequence by itself, the whole of it in every block, head by head."""
+    """The whole sequence of each row in every block, row by row and head by head."""
     out = []
     for q, history, known in zip(target, past, real, strict=True):
         history = history[known]
@@ -48,7 +48,7 @@ def naive(net: CandidateTransformer, target, past, real) -> torch.Tensor:
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize(("blocks", "heads"), [(1, 1), (1, 2), (2, 4), (3, 2)])
-def test_the_naive_version(blocks, heads, pooled):
+def test_it_equals_the_naive_version(blocks, heads, pooled):
     net = transformer(blocks=blocks, heads=heads, pooled=pooled)
     with torch.no_grad():
         want = naive(net, *inputs())
@@ -99,8 +99,8 @@ def test_empty_pasts_and_small_batches_are_finite(b, length, pooled):
     assert target.grad.isfinite().all()
 
 
-def test_shapes_that_cannot_be():
+def test_impossible_shapes_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         CandidateTransformer(8, 5, blocks=0)
-    with pytest.raises(ValueError, match="must be a multiple"):
+    with pytest.raises(ValueError, match="make dim a multiple"):
         CandidateTransformer(8, 5, heads=3)

@@ -59,7 +59,7 @@ def test_matrix_cross_is_the_naive_loop(rank):
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_what_was_entered_already_is_not_entered_again(rank):
+def test_a_precomputed_first_layer_gives_the_same_result(rank):
     cross = MatrixCross(5, 3, rank, generator=seeded())
     x = torch.randn(4, 5, generator=seeded(1))
     torch.testing.assert_close(cross(x, cross.entry(x)), cross(x))
@@ -88,7 +88,7 @@ def test_vector_cross_is_the_naive_loop():
     "make",
     [lambda w: VectorCross(w, 2), lambda w: MatrixCross(w, 2), lambda w: MatrixCross(w, 2, 3)],
 )
-def test_nothing_to_cross(make, shape):
+def test_empty_inputs(make, shape):
     assert make(shape[1])(torch.randn(shape)).shape == shape
 
 

@@ -1,4 +1,4 @@
-"""Crossed columns: one weight per combination, sums over features of several ids, absent ids."""
+"""Crossed columns: one weight per combination, sums over multi-valued features, absent ids."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -61,7 +61,7 @@ def test_weights_by_hand():
 
 
 @pytest.mark.parametrize("ids", [[0, 12, 20, 21, 22], [3, 9, 20, 21, 22]])
-def test_an_absent_id_weighs_nothing(ids):
+def test_an_absent_id_has_weight_zero(ids):
     assert crossed(("user", "item"))(torch.tensor([ids], dtype=torch.int32)).item() == 0
 
 

@@ -1,4 +1,4 @@
-"""The fused embedding against naive loops, and what its backward pass leaves."""
+"""The fused embedding and its row gradients against naive loops."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_fields_equal_naive_loops(layout):
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
-def test_chosen_fields_come_in_the_order_asked():
+def test_selected_fields_come_in_the_order_given():
     table = fused_table(LAYOUT, 4, init_std=1.0)
     every = FieldPooling(LAYOUT)(table, IDS)
     some = FieldPooling(LAYOUT, ["tag", "user"])(table, IDS)
@@ -134,7 +134,7 @@ def test_gather_matches_indexing_and_its_gradient():
     assert not moved[[0, 3, 4, 5]].any()
 
 
-def test_nothing_is_kept_without_a_backward_pass():
+def test_without_a_backward_pass_there_are_no_row_gradients():
     table = FusedEmbedding(6, 3)
     table(torch.tensor([[1]], dtype=torch.int32))
     assert table.take_row_gradients() == []

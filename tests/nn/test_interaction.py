@@ -1,4 +1,4 @@
-"""SENet and bilinear interaction by hand and against naive loops; own gradients by differences."""
+"""SENet and bilinear interaction by hand, against naive loops and finite differences."""
 
 import itertools
 

@@ -1,9 +1,10 @@
-"""MLP and factorisation machine against naive loops; their own gradients by finite differences."""
+"""MLP, activations and FM term against naive loops; gradients by finite differences."""
 
 import itertools
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tamis.nn import (
     ACTIVATIONS,
@@ -14,6 +15,7 @@ from tamis.nn import (
     fm_second_order,
     linear,
     linear_of_two,
+    unit_rows,
 )
 
 
@@ -85,7 +87,7 @@ def test_a_single_row_is_normalised_by_the_running_statistics():
 
 
 @pytest.mark.parametrize("width", [0, 2, 5])
-def test_a_layer_of_two_is_the_layer_of_both_side_by_side(width):
+def test_linear_of_two_equals_the_layer_on_the_concatenation(width):
     layer, x = linear(5, 3), torch.randn(4, 5)
     torch.testing.assert_close(linear_of_two(layer, x[:, :width], x[:, width:]), layer(x))
 
@@ -100,7 +102,7 @@ def test_a_layer_of_two_is_the_layer_of_both_side_by_side(width):
         ("sigmoid", 1.0, 0.0),
     ],
 )
-def test_initial_weights_suit_the_activation_that_follows(activation, variance, bias):
+def test_variance_of_initial_weights_by_activation(activation, variance, bias):
     """The variances times in_features; each mean of 40,000 squares has a relative error of .45%."""
     generator = torch.Generator().manual_seed(0)
     layer = linear(100, 400, activation=activation, generator=generator)
@@ -116,3 +118,12 @@ def test_a_signal_keeps_its_scale_through_many_relu_layers():
     for _ in range(8):
         x = torch.relu(linear(256, 256, activation="relu", generator=generator)(x))
     assert 0.3 < x.square().mean() < 3  # torch's default: 6⁻⁸
+
+
+def test_rows_of_unit_length():
+    x = torch.randn(4, 3, dtype=torch.float64)
+    x[2] = 0
+    y = unit_rows(x)
+    torch.testing.assert_close(y, F.normalize(x, dim=1))
+    some = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_rows, (some,))

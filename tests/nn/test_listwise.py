@@ -1,11 +1,9 @@
-"""The shared softmax against its definition, in chunks and whole, its gradients against torch."""
+"""The shared softmax and its gradients against the definition and autograd, in chunks and whole."""
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from tamis.nn import listwise, shared_softmax, unit_rows
-from tamis.nn.cross import VectorCross
+from tamis.nn import listwise, shared_softmax
 
 
 def problem(scale=1.0, seed=0):
@@ -15,11 +13,13 @@ def problem(scale=1.0, seed=0):
     owner, target = torch.tensor([0, 0, 2, 3, 4]), torch.tensor([1, 5, 2, 0, 6])
     weights = torch.tensor([0.5, 0.5, 1.0, 2.0, 0.25])
     row = torch.tensor([0, 0, 0, 2, *[3] * 7, 4])
-    refused = (row, torch.tensor([1, 5, 3, 2, *range(7), 6]))
-    return queries, items, owner, target, weights, refused
+    excluded = (row, torch.tensor([1, 5, 3, 2, *range(7), 6]))
+    return queries, items, owner, target, weights, excluded
 
 
-def by_definition(queries, items, owner, target, weights, refused, shift, pair_shift, beside):
+def by_definition(
+    queries, items, owner, target, weights, excluded, shift, pair_shift, other_log_sum
+):
     logits = queries @ items.T
     positive = logits[owner, target]
     if shift is not None:
@@ -27,10 +27,10 @@ def by_definition(queries, items, owner, target, weights, refused, shift, pair_s
     if pair_shift is not None:
         logits = logits.index_put(pair_shift[:2], pair_shift[2], accumulate=True)
     mask = torch.zeros_like(logits, dtype=torch.bool)
-    mask[refused] = True
+    mask[excluded] = True
     rest = logits.masked_fill(mask, -torch.inf)
-    if beside is not None:
-        rest = torch.cat([rest, beside.unsqueeze(1)], 1)
+    if other_log_sum is not None:
+        rest = torch.cat([rest, other_log_sum.unsqueeze(1)], 1)
     loss = torch.zeros(())
     for k, b in enumerate(owner.tolist()):
         whole = torch.cat([positive[k : k + 1], rest[b][rest[b] > -torch.inf]])
@@ -43,38 +43,19 @@ def by_definition(queries, items, owner, target, weights, refused, shift, pair_s
 @pytest.mark.parametrize("extras", [False, True])
 def test_value_and_gradients(scale, chunk, extras, monkeypatch):
     monkeypatch.setattr(listwise, "CHUNK", chunk)
-    queries, items, owner, target, weights, refused = problem(scale)
+    queries, items, owner, target, weights, excluded = problem(scale)
     shift = torch.linspace(-2, 1, 7) if extras else None
     pairs = (torch.tensor([0, 1, 4]), torch.tensor([2, 2, 0]), torch.tensor([0.7, -0.2, 1.1]))
-    beside = torch.tensor([0.3, -torch.inf, 1.0, 0.1, -2.0]) if extras else None
+    other = torch.tensor([0.3, -torch.inf, 1.0, 0.1, -2.0]) if extras else None
     inputs = [queries, items]
-    if beside is not None:
-        beside.requires_grad_()
-        inputs.append(beside)
-    given = {"shift": shift, "pair_shift": pairs if extras else None, "beside": beside}
-    expected = by_definition(queries, items, owner, target, weights, refused, **given)
+    if other is not None:
+        other.requires_grad_()
+        inputs.append(other)
+    given = {"shift": shift, "pair_shift": pairs if extras else None, "other_log_sum": other}
+    expected = by_definition(queries, items, owner, target, weights, excluded, **given)
     wanted = torch.autograd.grad(expected, inputs)
     positive = (queries[owner] * items[target]).sum(1)
-    loss = shared_softmax(queries, items, positive, owner, weights, refused, **given)
+    loss = shared_softmax(queries, items, positive, owner, weights, excluded, **given)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
     for found, right in zip(torch.autograd.grad(loss, inputs), wanted, strict=True):
         torch.testing.assert_close(found, right.nan_to_num(0.0), rtol=1e-3, atol=1e-5)
-
-
-def test_rows_of_unit_length():
-    x = torch.randn(4, 3, dtype=torch.float64)
-    x[2] = 0
-    y = unit_rows(x)
-    torch.testing.assert_close(y, F.normalize(x, dim=1))
-    some = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(unit_rows, (some,))
-
-
-def test_vector_cross_by_hand():
-    cross = VectorCross(2, 2)
-    with torch.no_grad():
-        cross.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
-        cross.bias.copy_(torch.tensor([[0.5, 0.0], [0.0, -1.0]]))
-    x = torch.tensor([[1.0, 3.0]])
-    # x1 = x (1 + 6) + b + x = (8.5, 24); x2 = x · 24 + b + x1 = (32.5, 95)
-    torch.testing.assert_close(cross(x), torch.tensor([[32.5, 95.0]]))

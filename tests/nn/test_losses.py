@@ -1,4 +1,4 @@
-"""Losses against numbers computed by hand or by torch's own on the plain case."""
+"""Losses against numbers computed by hand, or against torch on the plain case."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_sample_weights_are_repetitions():
     torch.testing.assert_close(weighted, twice)
 
 
-def test_no_label_at_all_is_zero_and_finite():
+def test_the_loss_without_labels_is_zero_and_finite():
     logits = torch.randn(3, 1, requires_grad=True)
     loss = tnn.binary_cross_entropy(logits, torch.full((3, 1), math.nan))
     loss.backward()
@@ -74,7 +74,7 @@ def test_log_q_is_subtracted_from_positives_and_negatives():
     assert loss.item() == pytest.approx(want)
 
 
-def test_masked_items_are_no_negatives_but_the_target_always_counts():
+def test_masked_items_are_not_negatives_but_the_target_always_counts():
     scores = torch.tensor([[0.0, 5.0, 1.0]])
     mask = torch.tensor([[False, False, True]])
     want = math.log(1 + math.e)

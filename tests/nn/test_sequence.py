@@ -46,17 +46,17 @@ CAUSAL = ["causal", "swiglu-gated", "time", "gru"]
 
 
 def moments(shape, seed=0):
-    """Event times of (B, L) events, and the time each state is asked for: the next event's."""
+    """Event times of (B, L) events, and the query time of each state: the next event's."""
     random = np.random.default_rng(seed)
     times = torch.from_numpy(np.cumsum(random.integers(1, 10**9, (shape[0], shape[1] + 1)), 1))
     return times[:, :-1], times[:, 1:]
 
 
-def states(model, x, lengths, times=None, asked=None, **options):
-    """The encoder's states; an encoder without a time bias is not told times."""
+def states(model, x, lengths, times=None, query_time=None, **options):
+    """The encoder's states; an encoder without a time bias is given no times."""
     with torch.inference_mode():
         if getattr(model, "time_bias", False):
-            return model(x, lengths, times, asked, **options)
+            return model(x, lengths, times, query_time, **options)
         return model(x, lengths, **options)
 
 
@@ -65,8 +65,8 @@ def test_attention_is_the_definition(causal):
     layer = SelfAttention(DIM, 2, causal=causal, time_bias=True, generator=generator())
     torch.nn.init.normal_(layer.time_bias, generator=generator())
     x = torch.randn(1, 4, DIM, generator=generator())
-    times, asked = moments((1, 4))
-    buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))
+    times, query_time = moments((1, 4))
+    buckets = time_buckets(query_time.unsqueeze(2), times.unsqueeze(1))
     with torch.no_grad():
         found = layer(x, None, buckets)
         q, k, v = layer.inputs(x[0]).chunk(3, -1)
@@ -77,7 +77,7 @@ def test_attention_is_the_definition(causal):
                 keys = range(t + 1) if causal else range(4)
                 weights = []
                 for s in keys:
-                    elapsed = max(0, int(asked[0, t] - times[0, s])) / 1000
+                    elapsed = max(0, int(query_time[0, t] - times[0, s])) / 1000
                     bucket = min(63, int(math.log1p(elapsed) / 0.301))
                     score = float(q[t, part] @ k[s, part]) / 2 + float(
                         layer.time_bias[bucket, head]
@@ -94,8 +94,8 @@ def test_the_fast_path_is_the_biased_path_with_a_zero_bias(causal):
     biased = SelfAttention(DIM, 2, causal=causal, time_bias=True, generator=generator())
     x = torch.randn(3, 5, DIM, generator=generator())
     visible = torch.tensor([5, 2, 1]).unsqueeze(1) > torch.arange(5)
-    times, asked = moments((3, 5))
-    buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))
+    times, query_time = moments((3, 5))
+    buckets = time_buckets(query_time.unsqueeze(2), times.unsqueeze(1))
     for mask in (None, visible):
         torch.testing.assert_close(plain(x, mask), biased(x, mask, buckets), rtol=1e-4, atol=1e-5)
 
@@ -106,8 +106,8 @@ def test_gradients_are_those_of_autograd(visible):
     layer = SelfAttention(DIM, 2, time_bias=True, generator=generator())
     torch.nn.init.normal_(layer.time_bias, generator=generator())
     x = torch.randn(3, 5, DIM, generator=generator(), requires_grad=True)
-    times, asked = moments((3, 5))
-    buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))
+    times, query_time = moments((3, 5))
+    buckets = time_buckets(query_time.unsqueeze(2), times.unsqueeze(1))
     weights, found = [x, *layer.parameters()], layer(x, visible, buckets)
     q, k, v = layer.inputs(x).view(3, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
     mask = causal_mask(5) if visible is None else causal_mask(5) & visible[:, None, None]
@@ -122,11 +122,11 @@ def test_gradients_are_those_of_autograd(visible):
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_later_event_never_changes_an_earlier_state(name):
-    model, (times, asked) = ENCODERS[name](), moments((2, 6))
+    model, (times, query_time) = ENCODERS[name](), moments((2, 6))
     x, lengths = torch.randn(2, 6, DIM, generator=generator()), torch.tensor([6, 6])
-    before = states(model, x, lengths, times, asked)
+    before = states(model, x, lengths, times, query_time)
     for t in range(1, 6):
-        x2, times2, asked2 = x.clone(), times.clone(), asked.clone()
+        x2, times2, asked2 = x.clone(), times.clone(), query_time.clone()
         x2[:, t:] = torch.randn(2, 6 - t, DIM)
         times2[:, t + 1 :] += 10**10
         asked2[:, t:] += 10**10
@@ -143,12 +143,12 @@ def test_a_later_event_never_changes_an_earlier_state(name):
     seed=st.integers(0, 99),
 )
 def test_padding_changes_nothing(name, lengths, more, seed):
-    """Any amount of it, on either side, holding anything; and a row alone is the row in a batch."""
+    """Any amount and value of padding on either side; a row alone equals the row in a batch."""
     model, random = ENCODERS[name](), torch.Generator().manual_seed(seed)
     n, width = len(lengths), max(lengths) + more
     size = torch.tensor(lengths)
     rows = [torch.randn(k, DIM, generator=random) for k in lengths]
-    times, asked = moments((n, 6), seed)
+    times, query_time = moments((n, 6), seed)
     right = torch.full((n, width, DIM), torch.nan)
     left = torch.full((n, width, DIM), torch.nan)
     right_times, left_times = torch.zeros(2, n, width, dtype=torch.long)
@@ -156,12 +156,12 @@ def test_padding_changes_nothing(name, lengths, more, seed):
     for b, (row, k) in enumerate(zip(rows, lengths, strict=True)):
         right[b, :k], left[b, width - k :] = row, row
         right_times[b, :k], left_times[b, width - k :] = times[b, :k], times[b, :k]
-        right_asked[b, :k], left_asked[b, width - k :] = asked[b, :k], asked[b, :k]
+        right_asked[b, :k], left_asked[b, width - k :] = query_time[b, :k], query_time[b, :k]
     by_right = states(model, right, size, right_times, right_asked)
     by_left = states(model, left, size, left_times, left_asked, padding="left")
     for b, (row, k) in enumerate(zip(rows, lengths, strict=True)):
         alone = states(
-            model, row[None], torch.tensor([k]), times[b : b + 1, :k], asked[b : b + 1, :k]
+            model, row[None], torch.tensor([k]), times[b : b + 1, :k], query_time[b : b + 1, :k]
         )[0]
         torch.testing.assert_close(by_right[b, :k], alone, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(by_left[b, width - k :], alone, rtol=1e-4, atol=1e-5)
@@ -178,8 +178,8 @@ def test_padding_changes_nothing(name, lengths, more, seed):
 
 def test_buckets_of_time():
     hour = 3_600_000
-    asked = torch.tensor([0, 500, 1000, hour, 24 * hour, 10**15, 5])
-    found = time_buckets(asked, torch.tensor([0, 0, 0, 0, 0, 0, 10**6]))
+    query_time = torch.tensor([0, 500, 1000, hour, 24 * hour, 10**15, 5])
+    found = time_buckets(query_time, torch.tensor([0, 0, 0, 0, 0, 0, 10**6]))
     day = int(math.log(86_401) / 0.301)
     assert found.tolist() == [0, 1, 2, int(math.log(3601) / 0.301), day, 63, 0]
 
@@ -187,19 +187,19 @@ def test_buckets_of_time():
 def test_a_batch_without_rows_or_columns_is_legal():
     for name, make in ENCODERS.items():
         for shape in ((0, 4), (0, 0), (3, 0)):
-            times, asked = torch.zeros(2, *shape, dtype=torch.long)
+            times, query_time = torch.zeros(2, *shape, dtype=torch.long)
             lengths = torch.zeros(shape[0], dtype=torch.long)
-            found = states(make(), torch.zeros(*shape, DIM), lengths, times, asked)
+            found = states(make(), torch.zeros(*shape, DIM), lengths, times, query_time)
             assert found.shape == (*shape, DIM), name
             assert last_state(found, lengths).shape == (shape[0], DIM)
 
 
-def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="3 heads cannot share a width of 8"):
+def test_impossible_shapes_and_missing_times_are_refused():
+    with pytest.raises(ValueError, match="3 heads cannot split a width of 8"):
         TransformerEncoder(8, heads=3)
-    with pytest.raises(ValueError, match="a row of 7 positions, but only 6"):
+    with pytest.raises(ValueError, match="a row has 7 positions, but only 6"):
         ENCODERS["causal"]()(torch.zeros(1, 7, DIM), torch.tensor([7]))
-    with pytest.raises(ValueError, match="needs `times` and `asked`"):
+    with pytest.raises(ValueError, match="needs `times` and `query_time`"):
         ENCODERS["time"]()(torch.zeros(1, 2, DIM), torch.tensor([2]))
 
 
@@ -214,7 +214,7 @@ def test_weights_come_from_the_generator_alone():
 
 
 def test_dropout_by_bytes():
-    """Its share, its scale and its independence are dropout's; its gradient is its mask."""
+    """Rate, scale and independence are those of dropout; the gradient is the mask."""
     torch.manual_seed(3)
     layer, x = ByteDropout(0.25), torch.ones(500, 203, requires_grad=True)
     y = layer(x)

@@ -1,4 +1,4 @@
-"""The chunked cross entropy is the cross entropy, and its gradients are its gradients."""
+"""The chunked cross entropy and its gradients against F.cross_entropy."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_loss_and_gradients(smoothing, scale, chunk):
 
 
 def test_logits_far_below_the_bound_do_not_vanish():
-    """A query orthogonal to the longest item: |query| · max |item| says nothing of its logits."""
+    """A query orthogonal to the longest item: |query| · max |item| is far above its logits."""
     items = torch.tensor([[1e4, 0.0], [0.0, 1.0], [0.0, 2.0]])
     queries = torch.tensor([[0.0, 1.0]]).requires_grad_()
     found = chunked_cross_entropy(queries, items, torch.tensor([1]))
@@ -51,7 +51,7 @@ def test_in_bfloat16_under_autocast(scale):
         assert (a - b).norm() < 0.05 * b.norm()
 
 
-def test_memory_is_used_again():
+def test_memory_is_reused():
     workspace = Workspace()
     first = workspace.take(4, 5, torch.zeros(0))
     assert workspace.take(2, 7, torch.zeros(0)).data_ptr() == first.data_ptr()

@@ -1,4 +1,4 @@
-"""Target attention against a naive loop and finite differences; its masks; one past for many."""
+"""Target attention against a naive loop and finite differences; masks; shared pasts."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def attention(seed: int = 0, **options) -> TargetAttention:
 
 
 def naive(net: TargetAttention, target, past, real) -> np.ndarray:
-    """The paper's formula, a pair at a time."""
+    """The paper's formula, one pair at a time."""
     out = np.zeros(target.shape)
     for b, q in enumerate(target):
         scores = []
@@ -91,7 +91,7 @@ def test_chunks_and_sorting_change_nothing(monkeypatch, chunk, sparse):
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("units", [(3,), (6, 5), (4, 3, 2)])
 def test_the_backward_pass_is_the_derivative(softmax, units):
-    """Central differences along random directions; ReLU's corners are kept away by the biases."""
+    """Central differences along random directions; biases keep the inputs of ReLU away from 0."""
     net = TargetAttention(
         DIM, units, softmax=softmax, generator=torch.Generator().manual_seed(3)
     ).double()

@@ -83,7 +83,7 @@ def test_stops_where_it_agrees_with_the_ranker():
     model.fit(data, valid, tasks=["click"], context=FitContext(teacher=Sure()))
     assert next(iter(model.history[0].metrics)) == "agreement"
     assert model.best["agreement"] > 0.7
-    assert "calibration" not in model.chosen  # what the ranker says is calibrated already
+    assert not model.chosen.calibrations  # what the ranker says is calibrated already
     plain = LR(epochs=3, teacher=0.3)
     plain.fit(
         data,

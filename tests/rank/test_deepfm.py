@@ -172,7 +172,7 @@ def test_refit_is_refit():
 
 
 class Context:
-    seed, device, progress = 3, "cpu", False
+    seed, device, progress, chosen = 3, "cpu", False, None
 
     def __init__(self, former=None):
         self.former = former

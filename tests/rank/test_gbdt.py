@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tamis.cascade import FitContext
 from tamis.features import FrameSpace
 from tamis.rank import GBDT
 from tamis.schema import ConfigError, DenseFeat, NotFittedError, SparseFeat, TrainingError
-from tamis.train import auc
+from tamis.train import Chosen, auc
 
 FEATURES = [
     SparseFeat("colour"),
@@ -81,7 +82,13 @@ def test_validation_chooses_the_number_of_trees() -> None:
 
     model = GBDT(**SMALL).fit(rows(0), rows(1), ["click"])
     assert [e.epoch for e in model.history] == [10, 20, 30, 40, 50, 60]
-    assert model.chosen["trees"] == model.best_epoch
+    assert model.chosen.trees == model.best_epoch
+    again = GBDT(**SMALL).fit(rows(0), None, ["click"], FitContext(chosen=Chosen(trees=7)))
+    assert [b.num_trees() for b in again.boosters] == [7]
+    assert again.chosen.trees == 7
+    impatient = GBDT(**SMALL, patience=10).fit(rows(0), rows(1), ["click"])
+    assert len(impatient.history) <= len(model.history)
+    assert impatient.history[-1].epoch - impatient.best_epoch <= 10
     assert model.best["ndcg"] == max(e.metrics["ndcg"] for e in model.history)
 
 

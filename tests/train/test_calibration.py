@@ -1,6 +1,8 @@
-"""Isotonic and Platt maps against scikit-learn; they keep the order; the choice between them."""
+"""Isotonic and Platt maps against scikit-learn; order, automatic choice, saving and refits."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import polars as pl
@@ -12,13 +14,14 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
+from tamis.cascade import FitContext
 from tamis.rank import GBDT, DeepFM
 from tamis.schema import ConfigError, DenseFeat
-from tamis.train import Calibration, calibrated, fit_calibration, isotonic, platt
+from tamis.train import Calibration, Chosen, calibrated, fit_calibration, isotonic, platt
 
 
 def outcomes(seed: int, n: int, bend=lambda z: z):
-    """labels and log-odds of a model that says bend(z) where z is right."""
+    """Labels, and log-odds of a model that predicts bend(z) where z is true."""
     random = np.random.default_rng(seed)
     z = random.normal(-2, 1.5, n)
     return (random.random(n) < expit(z)).astype(np.float32), bend(z).astype(np.float32)
@@ -32,11 +35,11 @@ def bent(z):
     return z + 0.9 * np.sin(z)
 
 
-def test_isotonic_goes_through_the_centres_of_scikit_learns_steps() -> None:
+def test_isotonic_passes_through_the_centres_of_scikit_learns_steps() -> None:
     labels, logits = outcomes(0, 3000, bent)
     found = isotonic(labels, logits)
     fitted = IsotonicRegression().fit(expit(logits), labels).predict(expit(logits))
-    # Steps with both classes stand at their own mean; at the ends one-class steps may be drawn in.
+    # Steps with both classes keep their mean; one-class steps at the ends may be pulled in.
     levels = np.unique(fitted[(fitted > 0) & (fitted < 1)])
     assert len(levels) > 10
     mine = expit(np.array(found.y))
@@ -54,7 +57,7 @@ def test_a_constant_score_is_mapped_to_the_rate() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(10, 500), st.sampled_from(["platt", "isotonic"]))
-def test_maps_rise_strictly_and_are_finite_everywhere(seed, n, kind) -> None:
+def test_maps_increase_strictly_and_are_finite(seed, n, kind) -> None:
     labels, logits = outcomes(seed, n, bent)
     found = fit_calibration(labels, logits, kind)
     z = np.linspace(-60, 60, 4001)
@@ -103,16 +106,16 @@ def test_auto_takes_the_simplest_that_is_as_good_as_the_best(bend, n, kind) -> N
     assert fit_calibration(labels, logits).kind == kind
 
 
-def test_auto_never_leaves_an_order_uncalibrated_and_holds_groups_together() -> None:
+def test_auto_calibrates_orders_and_keeps_groups_in_one_fold() -> None:
     labels, logits = outcomes(5, 6000)
     assert fit_calibration(labels, logits, orders_only=True).kind == "platt"
-    # Each row 30 times: parted, copies would make isotonic regression look good.
+    # Each row 30 times: with copies in several folds isotonic regression would seem good.
     many, repeated = np.tile(labels[:200], 30), np.tile(logits[:200], 30)
     groups = np.tile(np.arange(200), 30)
     assert fit_calibration(many, repeated, groups=groups).kind != "isotonic"
 
 
-def test_columns_go_through_their_own_maps() -> None:
+def test_each_column_has_its_own_map() -> None:
     labels, logits = outcomes(6, 500, double)
     both = np.stack([logits, logits], axis=1)
     line = platt(labels, logits)
@@ -123,7 +126,7 @@ def test_columns_go_through_their_own_maps() -> None:
     assert calibrated(both, ()) is both
 
 
-def test_json_keeps_a_map_to_the_last_bit() -> None:
+def test_json_round_trip_is_exact() -> None:
     found = isotonic(*outcomes(7, 2000))
     again = Calibration.model_validate_json(found.model_dump_json())
     assert again == found
@@ -138,19 +141,26 @@ def frame(seed: int, n: int = 4000) -> pl.DataFrame:
     return pl.DataFrame({"x": x, "label": (random.random(n) < expit(x - 2)).astype(np.float32)})
 
 
-@pytest.mark.parametrize("kind", ["platt", "isotonic"])
-def test_what_a_fit_chose_is_kept_by_the_refit_and_in_the_saved_model(kind, tmp_path) -> None:
+def test_the_refit_and_the_saved_model_keep_what_was_chosen(tmp_path) -> None:
+    kind = "isotonic"
     features = [DenseFeat("x", transform="none")]
     train, valid, test = frame(0), frame(1), frame(2)
     model = DeepFM(features=features, epochs=2, hidden_units=(8,), calibrate=kind)
     model.fit(train, valid=valid)
     assert [m.kind for m in model.calibrations] == [kind]
-    refit = DeepFM(features=features, hidden_units=(8,), calibrate=kind, **model.chosen).fit(train)
+    assert Chosen.from_dict(json.loads(json.dumps(model.chosen.to_dict()))) == model.chosen
+    context = FitContext(chosen=model.chosen)
+    refit = DeepFM(features=features, hidden_units=(8,), calibrate=kind)
+    refit.fit(train, context=context)
     assert refit.calibrations == model.calibrations
+    assert refit.config == DeepFM(hidden_units=(8,), calibrate=kind).config
     refit.save(tmp_path)
     np.testing.assert_array_equal(DeepFM.load(tmp_path).predict(test), refit.predict(test))
-    with pytest.raises(ConfigError, match="needs rows that were not learnt from"):
+    with pytest.raises(ConfigError, match="needs held-out rows"):
         DeepFM(features=features, epochs=1, hidden_units=(8,), calibrate=kind).fit(train)
+    two = Chosen(epochs=1, calibrations=(Calibration(), Calibration()))
+    with pytest.raises(ConfigError, match="holds 2 maps for 1 tasks"):
+        DeepFM(features=features).fit(train, context=FitContext(chosen=two))
 
 
 @pytest.mark.parametrize("model", [DeepFM, GBDT])

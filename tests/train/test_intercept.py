@@ -1,4 +1,4 @@
-"""The mean of a fit's log-odds is that of its labels afterwards."""
+"""Intercept correction: the mean prediction equals the mean label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_shift_by_hand() -> None:
     assert weighed == pytest.approx(-np.log(4))
 
 
-def test_shares_are_targets_too_and_far_shifts_are_found() -> None:
+def test_fractional_targets_and_large_shifts() -> None:
     draw = np.random.default_rng(0)
     z = draw.normal(0, 3, 1000)
     for y in (draw.random(1000), (draw.random(1000) < 0.003) * 1.0):
@@ -30,11 +30,11 @@ def test_shares_are_targets_too_and_far_shifts_are_found() -> None:
 
 
 @pytest.mark.parametrize("labels", [[], [NAN], [0, 0], [1, 1]])
-def test_without_both_outcomes_nothing_moves(labels: list[float]) -> None:
+def test_one_class_only_gives_no_shift(labels: list[float]) -> None:
     assert centre(np.array(labels, np.float64), np.ones(len(labels))) == 0
 
 
-def test_a_fit_that_stopped_off_its_mean_is_set_right(tmp_path) -> None:
+def test_a_fit_corrects_its_intercepts(tmp_path) -> None:
     layout = Layout((), (), (DenseColumn("x", Side.CONTEXT, 0, 2),))
     draw = np.random.default_rng(1)
     x = draw.normal(size=(4000, 2)).astype(np.float32)

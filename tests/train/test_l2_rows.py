@@ -1,4 +1,4 @@
-"""L2 on all rows of a fused table is what a dense matrix with weight decay does."""
+"""L2 on all rows of a fused table equals weight decay of a dense matrix."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def table_and_aim():
 
 @pytest.mark.parametrize("kind", [LazyAdam, WholeAdam])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_adam_with_l2_on_all_rows_is_torchs(kind, compiled):
+def test_adam_with_l2_on_all_rows_equals_torchs(kind, compiled):
     table, aim, g = table_and_aim()
     dense = table.weight.detach().clone().requires_grad_()
     ours = kind([table], 0.05, 0.1, all_rows=True, compiled=compiled)
@@ -35,7 +35,7 @@ def test_adam_with_l2_on_all_rows_is_torchs(kind, compiled):
 
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("all_rows", [True, False])
-def test_row_adagrad_by_a_naive_loop(compiled, all_rows):
+def test_row_adagrad_equals_a_naive_loop(compiled, all_rows):
     table, aim, g = table_and_aim()
     dense = table.weight.detach().clone().requires_grad_()
     squares = torch.full((9,), 1e-8)
@@ -57,7 +57,7 @@ def test_row_adagrad_by_a_naive_loop(compiled, all_rows):
     assert not table.weight[PADS].any()
 
 
-def test_without_l2_all_rows_means_nothing():
+def test_without_l2_only_touched_rows_change():
     table, aim, _ = table_and_aim()
     before = table.weight.detach().clone()
     ours = LazyAdam([table], 0.05, 0.0, all_rows=True)

@@ -1,4 +1,4 @@
-"""The training loop: what it learns, keeps, refuses and repeats."""
+"""The training loop: it learns, stops early, is reproducible, and names faulty input."""
 
 import math
 
@@ -21,7 +21,7 @@ LAYOUT = Layout(
 
 
 def taste(n: int, seed: int = 0, tasks: int = 1) -> Rows:
-    """Even users like even items, odd ones odd items; numbers carry nothing."""
+    """Even users like even items, odd users odd items; the numbers are noise."""
     draw = np.random.default_rng(seed)
     user, item = draw.integers(0, 20, n).astype(np.int32), draw.integers(0, 30, n).astype(np.int32)
     liked = ((user + item) % 2 == 0).astype(np.float32)
@@ -51,9 +51,10 @@ class Small(nn.Module):
 FAST = FitOptions(epochs=6, batch_size=128, learning_rate=0.01, embedding_learning_rate=0.1)
 
 
-@pytest.mark.parametrize("kind", ["bce", "listwise", "both"])
-@pytest.mark.parametrize("optimiser", ["rowadagrad", "lazyadam"])
-def test_learns_what_can_be_learnt(kind, optimiser):
+@pytest.mark.parametrize(
+    ("kind", "optimiser"), [("bce", "rowadagrad"), ("listwise", "lazyadam"), ("both", "rowadagrad")]
+)
+def test_every_loss_and_optimiser_learns_the_labels(kind, optimiser):
     options = FitOptions(
         epochs=8,
         batch_size=128,
@@ -67,7 +68,7 @@ def test_learns_what_can_be_learnt(kind, optimiser):
     assert result.history[-1].loss < result.history[0].loss
 
 
-def test_same_seed_same_model_and_the_global_generator_is_left_alone():
+def test_the_seed_determines_the_model_and_the_global_generator_is_unchanged():
     before = torch.random.get_rng_state()
     out = []
     for seed in (3, 3, 4):
@@ -79,7 +80,7 @@ def test_same_seed_same_model_and_the_global_generator_is_left_alone():
     assert not np.array_equal(out[0], out[2])
 
 
-def test_early_stopping_brings_the_best_epoch_back():
+def test_early_stopping_restores_the_weights_of_the_best_epoch():
     values = iter([0.3, 0.7, 0.5, 0.6, 0.9])
     seen = []
 
@@ -103,7 +104,7 @@ def test_without_validation_all_epochs_run():
     assert (result.best_epoch, len(result.history), result.best) == (3, 3, {})
 
 
-def test_a_metric_that_says_nothing_stops_nothing():
+def test_an_undefined_metric_does_not_stop_the_fit():
     valid = taste(20, 1).labelled(np.ones((20, 1), np.float32), np.zeros(20, np.int64))
     result = fit(Small(), taste(200), BinaryTasks(), valid=valid, options=FitOptions(epochs=3))
     assert math.isnan(result.best["auc"])
@@ -155,7 +156,7 @@ def test_an_infinite_weight_is_named():
         fit(Small(), rows, BinaryTasks(), options=FAST)
 
 
-def test_no_rows_no_labels_no_groups():
+def test_missing_rows_labels_and_groups_are_refused():
     with pytest.raises(TrainingError, match="no rows"):
         fit(Small(), taste(0), BinaryTasks())
     bare = Rows(LAYOUT, taste(9).blocks, 9)
@@ -176,7 +177,7 @@ def test_one_row_trains():
     assert math.isfinite(result.history[-1].loss)
 
 
-def test_batch_size_changes_no_prediction():
+def test_predictions_do_not_depend_on_the_batch_size():
     model, rows = Small(), taste(100)
     np.testing.assert_allclose(predict(model, rows, 7), predict(model, rows, 1000), atol=1e-6)
 
@@ -216,7 +217,7 @@ def test_any_module_and_objective_can_be_fitted():
     assert model.weight.item() == pytest.approx(3.0, abs=0.05)
 
 
-def test_every_row_comes_once_per_epoch_in_a_new_order():
+def test_every_epoch_holds_every_row_once_in_a_new_order():
     draw = torch.Generator().manual_seed(1)
     orders = [Order.shuffled(100, 32, draw) for _ in range(2)]
     for order in orders:
@@ -225,7 +226,7 @@ def test_every_row_comes_once_per_epoch_in_a_new_order():
     assert not torch.equal(orders[0].rows, orders[1].rows)
 
 
-def test_groups_stay_whole():
+def test_no_group_is_split_between_batches():
     groups = np.random.default_rng(0).integers(0, 37, 500)
     order = Order.shuffled_groups(groups, 64, torch.Generator().manual_seed(1))
     assert sorted(order.rows.tolist()) == list(range(500))

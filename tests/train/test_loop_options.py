@@ -1,4 +1,4 @@
-"""What a fit may be told: when to look, how to decay, how to begin, in what order."""
+"""Options of the loop: validation interval, decay, L1, and the order of rows."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Numbers:
 
 
 class Odd(Numbers):
-    """Rows with an order of their own: one batch of odd rows, one of even ones."""
+    """Rows with their own `order`: one batch of odd rows, one of even rows."""
 
     def order(self, batch_size, generator):
         assert isinstance(generator, torch.Generator)
@@ -35,7 +35,7 @@ class Odd(Numbers):
 
 @dataclass
 class Still:
-    """A loss whose gradient is zero, and validation by a given list."""
+    """A loss whose gradient is zero, with given validation metrics."""
 
     values: tuple = ()
     by_group: bool = False
@@ -49,7 +49,7 @@ class Still:
         return {"value": self.values[self.looks - 1]}
 
 
-def test_it_looks_every_so_many_epochs_and_after_the_last():
+def test_validation_every_few_epochs_and_after_the_last():
     objective = Still((0.1, 0.2, 0.3))
     options = FitOptions(epochs=7, evaluate_every=3, patience=99)
     result = fit(nn.Linear(2, 1), Numbers(), objective, valid=object(), options=options)
@@ -57,7 +57,7 @@ def test_it_looks_every_so_many_epochs_and_after_the_last():
     assert result.best_epoch == 7
 
 
-def test_patience_counts_epochs_between_looks_too():
+def test_patience_counts_epochs_without_validation_too():
     options = FitOptions(epochs=50, evaluate_every=2, patience=4)
     falling = Still((0.5, 0.4, 0.3, 0.2))
     result = fit(nn.Linear(2, 1), Numbers(), falling, valid=object(), options=options)
@@ -82,7 +82,7 @@ class Slope(Still):
 
 
 def moved(options, values=(), valid=None):
-    """How far a weight of constant slope went: each of Adam's steps is the learning rate long."""
+    """Distance that a weight of constant gradient moved; Adam steps are the learning rate long."""
     model = nn.Linear(1, 1)
     before = float(model.weight.detach())
     result = fit(model, Numbers(1), Slope(values), valid=valid, options=options)
@@ -107,7 +107,7 @@ def test_no_decay_without_a_factor_nor_after_the_end():
     assert moved(options, values, valid=object())[1].decays == (2,)
 
 
-def test_a_fit_without_validation_decays_when_it_was_told_to():
+def test_a_fit_without_validation_decays_after_the_given_epochs():
     options = FitOptions(
         epochs=4, batch_size=1, learning_rate=0.1, decay_on_plateau=0.5, decay_after=(1, 3)
     )
@@ -116,7 +116,7 @@ def test_a_fit_without_validation_decays_when_it_was_told_to():
     assert way == pytest.approx(0.1 * (1 + 2 * 0.5 + 0.25), rel=1e-3)
 
 
-def test_l1_is_a_gradient_of_one_size():
+def test_l1_is_a_gradient_of_constant_size():
     model = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, -2.0], [0.0, 3.0]]))
@@ -126,7 +126,7 @@ def test_l1_is_a_gradient_of_one_size():
     torch.testing.assert_close(model.weight.detach(), want)
 
 
-def test_rows_may_bring_an_order_of_their_own():
+def test_a_source_can_define_the_order_of_its_rows():
     rows = Odd(5)
     fit(nn.Linear(2, 1), rows, Still(), options=FitOptions(epochs=2))
     assert rows.taken == [[1, 3], [0, 2, 4]] * 2

@@ -1,4 +1,4 @@
-"""Samplers draw what their q says; the streaming estimator finds true frequencies."""
+"""Samplers draw with the probabilities that `q` reports; the estimator finds true frequencies."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_in_batch_draws_follow_the_stream():
     np.testing.assert_allclose(q / q.sum(), drawn / drawn.sum(), atol=0.06)
 
 
-def test_hard_draws_are_the_users_own():
+def test_hard_draws_come_from_the_users_own_list():
     hard = HardNegatives.of(np.array([1, 1, 1, 3]), np.array([2, 0, 2, 3]), 4, 4)
     assert hard.counts(np.array([0, 1, -1, 3])).tolist() == [0, 2, 0, 1]
     owner, item = hard.pairs(np.array([3, 0, 1]))
@@ -97,7 +97,7 @@ def test_hard_draws_are_the_users_own():
     ("shares", "text"),
     [
         ({"uniform": 0.5}, "add up to 1"),
-        ({"impressions": 1.0}, "is of uniform, popular, in_batch, hard"),
+        ({"impressions": 1.0}, "shares ≥ 0 of uniform, popular, in_batch, hard"),
         ({"uniform": 0.5, "hard": 0.5}, "needs `hard_negatives`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Platt calibration: finds a known line, keeps the order, is what scikit-learn finds."""
+"""Platt calibration: recovers a known line, keeps the order, equals scikit-learn's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from tamis.cascade import FitContext
 from tamis.features import FrameSpace
 from tamis.rank import DeepFM
 from tamis.schema import DenseFeat
@@ -26,7 +27,7 @@ def test_it_finds_the_line_that_made_the_labels() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
-def test_it_is_a_logistic_regression_on_platts_targets(seed: int) -> None:
+def test_it_equals_logistic_regression_on_platts_targets(seed: int) -> None:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=500) * 3
     y = (rng.random(500) < 1 / (1 + np.exp(-(0.7 * z + 0.4)))).astype(np.float32)
@@ -39,7 +40,7 @@ def test_it_is_a_logistic_regression_on_platts_targets(seed: int) -> None:
     assert intercept == pytest.approx(other.intercept_[0], abs=1e-2)
 
 
-def test_the_order_is_kept_even_where_scores_are_upside_down() -> None:
+def test_the_order_is_kept_even_for_reversed_scores() -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(size=(400, 1)).astype(np.float32)
     line = platt((z[:, 0] < 0).astype(np.float32), z[:, 0])
@@ -53,7 +54,7 @@ def test_one_class_only_leaves_the_scores_alone() -> None:
     assert platt(np.full(5, np.nan), np.arange(5.0)).kind == "none"
 
 
-def test_missing_labels_do_not_count() -> None:
+def test_missing_labels_are_left_out() -> None:
     rng = np.random.default_rng(2)
     z = rng.normal(size=300)
     y = (rng.random(300) < 0.3).astype(np.float32)
@@ -77,7 +78,9 @@ def test_a_listwise_fit_is_calibrated_on_its_validation_rows(tmp_path) -> None:
     assert model.score_rows(second)["y"].mean() == pytest.approx(
         data["y"][n // 2 :].mean(), abs=0.01
     )
-    again = DeepFM(loss="listwise", hidden_units=(8,), **model.chosen).fit(first, None, ["y"])
+    context = FitContext(chosen=model.chosen)
+    again = DeepFM(loss="listwise", hidden_units=(8,)).fit(first, None, ["y"], context)
+    assert len(again.history) == model.chosen.epochs
     assert again.score_rows(second)["y"].mean() == pytest.approx(data["y"].mean(), abs=0.03)
     model.save(tmp_path)
     loaded = DeepFM.load(tmp_path)

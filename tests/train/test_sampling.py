@@ -1,4 +1,4 @@
-"""Sampled negatives: who stays, and that the correction is exact."""
+"""Sampling of negatives: which rows are kept, and the exact correction."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def rows(labels, **more) -> Rows:
     return Rows(layout=Layout((), (), ()), blocks=[block], n=n, labels=labels, **more)
 
 
-def who(kept: Rows):
-    """The rows' numbers."""
+def numbers(kept: Rows):
+    """Numbers of the rows kept."""
     return kept.blocks[0].dense[:, 0].astype(int)
 
 
-def test_positives_stay_and_a_share_of_the_negatives() -> None:
+def test_positives_and_a_share_of_the_negatives_are_kept() -> None:
     random = np.random.default_rng(0)
     labels = (random.random((50_000, 1)) < 0.1).astype(np.float32)
     kept = sample_negatives(rows(labels), [0.1], seed=3)
     assert kept.labels.sum() == labels.sum()
     assert (kept.labels == 0).sum() == pytest.approx(0.1 * (labels == 0).sum(), rel=0.05)
-    np.testing.assert_array_equal(kept.labels[:, 0], labels[who(kept), 0])
+    np.testing.assert_array_equal(kept.labels[:, 0], labels[numbers(kept), 0])
     again = sample_negatives(rows(labels), [0.1], seed=3)
-    np.testing.assert_array_equal(who(again), who(kept))
+    np.testing.assert_array_equal(numbers(again), numbers(kept))
 
 
-def test_tasks_are_sampled_apart_and_rows_without_a_label_fall_away() -> None:
+def test_tasks_have_their_own_rates_and_rows_without_a_label_are_dropped() -> None:
     random = np.random.default_rng(1)
     labels = (random.random((20_000, 3)) < 0.2).astype(np.float32)
     labels[::2, 2] = NAN  # a condition that does not hold
@@ -56,9 +56,9 @@ def test_tasks_are_sampled_apart_and_rows_without_a_label_fall_away() -> None:
         assert stay[negatives].mean() == pytest.approx(rate, rel=0.1)
     sparse = sample_negatives(rows(labels), [0.1, 0.1, 0.1], seed=0)
     assert not np.isnan(sparse.labels).all(1).any()
-    # One draw per row: rows without a positive stay for all tasks or for none.
+    # One draw per row: rows without a positive are kept for all tasks or for none.
     none = (np.nan_to_num(labels) == 0).all(1)
-    assert np.isin(np.flatnonzero(none), who(sparse)).mean() == pytest.approx(0.1, rel=0.15)
+    assert np.isin(np.flatnonzero(none), numbers(sparse)).mean() == pytest.approx(0.1, rel=0.15)
 
 
 def test_groups_weights_and_numbers_stay_with_their_rows() -> None:
@@ -82,11 +82,11 @@ def test_the_correction_is_the_formula_on_probabilities(logits, rate) -> None:
     np.testing.assert_allclose(expit(corrected(z, [rate])), expected, rtol=1e-5)
 
 
-def test_a_rate_that_is_none_is_refused() -> None:
+def test_rates_out_of_range_are_refused() -> None:
     for rate in (0, -0.1, 1.5):
         with pytest.raises(ConfigError, match=rf"negatives = {rate}"):
             sample_negatives(rows([[0], [1]]), [rate], seed=0)
-    with pytest.raises(TrainingError, match="2 rates of negatives for labels of shape"):
+    with pytest.raises(TrainingError, match="2 rates of negatives, but the labels have shape"):
         sample_negatives(rows([[0], [1]]), [0.5, 0.5], seed=0)
 
 
@@ -103,14 +103,14 @@ def fitted(*tasks: TaskConfig, **options) -> DeepFM:
     return model.fit(frame(), tasks=tasks)
 
 
-def test_a_tasks_own_rate_goes_before_the_models() -> None:
+def test_a_tasks_own_rate_takes_precedence() -> None:
     tasks = TaskConfig(name="click", negatives=1.0), TaskConfig(name="like|click")
     assert fitted(*tasks, negatives=0.25).rates == (1.0, 0.25)
     number = TaskConfig(name="x", kind="regression")
     assert fitted(TaskConfig(name="click"), number, negatives=0.5).rates == (0.5, 1.0)
 
 
-def test_beside_an_esmm_task_nothing_is_sampled() -> None:
+def test_sampling_with_an_esmm_task_is_refused() -> None:
     tasks = TaskConfig(name="click"), TaskConfig(name="like|click", esmm=True)
-    with pytest.raises(ConfigError, match=r"negatives = 0\.5 beside an ESMM task"):
+    with pytest.raises(ConfigError, match=r"negatives = 0\.5 cannot be combined with an ESMM task"):
         fitted(*tasks, negatives=0.5)

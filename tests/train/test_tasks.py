@@ -1,4 +1,4 @@
-"""Every kind of task against hand-computed cases and naive loops; products, ESMM, masks, maps."""
+"""Every kind of task against hand-computed cases and naive loops; products, ESMM, maps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tamis.cascade import FitContext
 from tamis.features import Batch, Block, DenseColumn, Layout, Rows
 from tamis.nn import log_odds_of_product
 from tamis.rank import GBDT, DeepFM
@@ -33,7 +34,7 @@ def rows_of(labels: Any, x: Any = None, **more: Any) -> Rows:
 
 
 class Fixed(nn.Module):
-    """Logits that are given."""
+    """A module that returns given logits."""
 
     def __init__(self, logits: Any) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ def test_esmm_chains_conditions() -> None:
     assert heads.predictions(logits)["buy"][0] == pytest.approx(product)
 
 
-def test_the_log_odds_of_a_product_keep_their_digits() -> None:
+def test_the_log_odds_of_a_product_are_accurate_at_extremes() -> None:
     z = torch.tensor(
         [[0.0, 0.0], [-90.0, 3.0], [40.0, 40.0], [60.0, 50.0], [-200.0, -300.0]],
         requires_grad=True,
@@ -134,7 +135,7 @@ def test_completion_is_cross_entropy_of_the_share_or_of_having_watched_enough() 
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("mse", 0.5 * 0.5**2), ("mae", 0.5)])
-def test_regression_is_in_deviations_of_its_labels(loss: str, expected: float) -> None:
+def test_regression_targets_are_standardised(loss: str, expected: float) -> None:
     task = TaskConfig(name="stars", kind="regression", loss=loss)
     # Labels 1 and 5: mean 3, deviation 2; targets −1 and 1.
     found = loss_of([task], [[-1.0], [0.5]], [[1], [5]])
@@ -143,7 +144,7 @@ def test_regression_is_in_deviations_of_its_labels(loss: str, expected: float) -
     assert heads.values(np.array([[-1.0], [0.5]], np.float32))[:, 0].tolist() == [1, 4]
 
 
-def test_classes_have_a_logit_each() -> None:
+def test_each_class_has_a_logit() -> None:
     heads = Heads.of([CLICK, RATING, LIKE])
     assert heads.widths == (1, 3, 1)
     assert heads.slices == (slice(0, 1), slice(1, 4), slice(4, 5))
@@ -156,7 +157,7 @@ def test_classes_have_a_logit_each() -> None:
     assert [made[f"rating_{c}"][0] for c in (1, 3, 5)] == pytest.approx(p.tolist())
 
 
-def test_a_label_counts_by_its_task_its_row_and_itself() -> None:
+def test_the_loss_weighs_tasks_rows_and_labels() -> None:
     tasks = [TaskConfig(name="a", weight=2), TaskConfig(name="b", weight=0.5)]
     logits, labels = [[0.1, 0.2], [0.3, 0.4]], [[1, NAN], [0, 1]]
     a = 3 * entropy(1, sigma(0.1)) + 5 * entropy(0, sigma(0.3))
@@ -182,7 +183,7 @@ def test_rows_without_a_label_have_a_finite_loss_and_no_gradient(n: int) -> None
     assert not model.logits.grad.any()
 
 
-# ---------------------------------------------------------------- what is predicted
+# ---------------------------------------------------------------- predictions
 
 
 def test_a_rate_is_also_predicted_as_a_product_with_its_condition() -> None:
@@ -199,7 +200,7 @@ def test_a_rate_is_also_predicted_as_a_product_with_its_condition() -> None:
     )
 
 
-def test_watch_time_ranks_by_exp_and_has_seconds_by_a_map() -> None:
+def test_watch_time_scores_are_exp_and_seconds_come_from_a_map() -> None:
     heads = Heads.of([WATCH])
     z = np.array([[0.0], [1.0], [2.0]], np.float32)
     made = heads.predictions(z)
@@ -210,7 +211,7 @@ def test_watch_time_ranks_by_exp_and_has_seconds_by_a_map() -> None:
     assert timed.predictions(z)["watch"].tolist() == made["watch"].tolist()
 
 
-def test_seconds_are_the_median_of_validation_rows_or_their_mean() -> None:
+def test_seconds_are_the_median_or_the_mean_of_validation_rows() -> None:
     z = np.repeat([[0.0], [1.0]], 100, 0).astype(np.float32)
     seconds = np.r_[np.full(60, 10), np.full(40, 100), np.full(60, 50), np.full(40, 300)]
     valid = rows_of(seconds[:, None] / 60)  # the log holds minutes
@@ -220,7 +221,7 @@ def test_seconds_are_the_median_of_validation_rows_or_their_mean() -> None:
         assert made[:, 0].tolist() == pytest.approx(expected)
 
 
-def test_completion_is_divided_by_the_share_that_its_length_has() -> None:
+def test_completion_is_divided_by_the_mean_share_at_its_duration() -> None:
     task = TaskConfig(name="done", kind="completion", duration="length")
     length = np.r_[np.full(100, 10.0), np.full(100, 100.0), np.zeros(50), np.full(50, NAN)]
     share = np.r_[np.full(100, 0.8), np.full(100, 0.2), np.full(100, NAN)]
@@ -232,16 +233,16 @@ def test_completion_is_divided_by_the_share_that_its_length_has() -> None:
     # f(10 s) = .8, f(100 s) = .2; without a length the mean share, .5.
     assert made["done"][[0, 150, 220, 299]].tolist() == pytest.approx([0.625, 2.5, 1, 1])
     assert heads.notes(rows) == [
-        "task done: 33.3% of the rows have no length (0 or missing): they have no label, and are "
-        "divided by the mean share"
+        "task done: 33.3% of the rows have no length (0 or missing); they have no label, and "
+        "predictions for such items are divided by the mean share"
     ]
     again = Heads.from_dict(heads.to_dict())
     np.testing.assert_array_equal(again.predictions(z, rows)["done"], made["done"])
-    with pytest.raises(TrainingError, match="bring no 'length'"):
+    with pytest.raises(TrainingError, match="have no column 'length'"):
         heads.predictions(z, rows_of(share[:, None]))
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_completion_is_divided_by_the_share_that_its_length_has() -> None:
         ([WATCH, TaskConfig(name="a|watch")], '"watch" is a watch_time task; it must be binary'),
     ],
 )
-def test_tasks_that_make_no_sense_are_refused(tasks: Any, message: str) -> None:
+def test_contradictory_tasks_are_refused(tasks: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Heads.of(tasks)
 
@@ -281,7 +282,7 @@ def test_labels_that_cannot_be_learnt_are_named(task: Any, labels: Any, message:
 
 
 def pairs(labels: Any, scores: Any) -> float:
-    """XAUC by looking at every pair."""
+    """XAUC by a loop over all pairs."""
     right = total = 0.0
     for i, a in enumerate(labels):
         for j, b in enumerate(labels):
@@ -346,7 +347,7 @@ FUNNEL = [CLICK, LIKE, TaskConfig(name="watch", kind="watch_time", scale=20)]
 
 
 @pytest.mark.parametrize("model", ["deepfm", "gbdt"])
-def test_a_frame_of_a_funnel_is_learnt_and_kept(model: str, tmp_path: Path) -> None:
+def test_a_funnel_is_learnt_and_saved(model: str, tmp_path: Path) -> None:
     made = (
         DeepFM(features=FEATURES, epochs=6, batch_size=256, learning_rate=3e-3)
         if model == "deepfm"
@@ -370,21 +371,22 @@ def test_a_frame_of_a_funnel_is_learnt_and_kept(model: str, tmp_path: Path) -> N
     np.testing.assert_allclose(scores["like"], scores["click"] * scores["like|click"], rtol=1e-5)
 
 
-def test_the_map_to_seconds_goes_to_the_next_fit() -> None:
+def test_the_next_fit_reuses_the_map_to_seconds() -> None:
     options = {"features": FEATURES, "epochs": 2, "batch_size": 256}
     first = DeepFM(**options).fit(funnel(2000), funnel(800, 1), FUNNEL)
-    second = DeepFM(**{**options, **first.chosen}).fit(funnel(2000), None, FUNNEL)
+    context = FitContext(chosen=first.chosen)
+    second = DeepFM(**options).fit(funnel(2000), None, FUNNEL, context)
     assert second.heads.seconds == first.heads.seconds
     assert first.heads.seconds["watch"].y[0] > 0
 
 
 def test_esmm_of_trees_is_refused() -> None:
     like = TaskConfig(name="like|click", esmm=True)
-    with pytest.raises(ConfigError, match="trees learn a task alone"):
+    with pytest.raises(ConfigError, match="trees learn each task separately"):
         GBDT(features=FEATURES, trees=5).fit(funnel(500), None, [CLICK, like])
 
 
-def test_a_row_of_weight_0_teaches_nothing() -> None:
+def test_rows_of_weight_0_are_not_learnt() -> None:
     table = funnel(2000)
     wrong = table.with_columns(click=1 - pl.col("click"))
     both = pl.concat([table.with_columns(w=1.0), wrong.with_columns(w=0.0)])

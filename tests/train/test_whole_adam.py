@@ -1,4 +1,4 @@
-"""Adam on every row of a fused table is torch's Adam on the dense matrix, pad rows apart."""
+"""Adam on all rows of a fused table equals torch's Adam on a dense matrix, except padding rows."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tamis.train import WholeAdam
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_it_is_adam(compiled):
+def test_it_equals_torchs_adam(compiled):
     g = torch.Generator().manual_seed(0)
     table = FusedEmbedding(9, 4, [0, 5], 0.3, generator=g)
     dense = table.weight.detach().clone().requires_grad_()

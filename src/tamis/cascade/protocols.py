@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tamis.data import Dataset, Ragged
 from tamis.features import Rows
 from tamis.runtime import Bool, Float32
 from tamis.schema import Feature, StageConfig, TableConfig
+
+if TYPE_CHECKING:
+    from tamis.train import Chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class FitContext:
     """[items]: roles of the items' columns (category, author, published …); None: none."""
     users: TableConfig | None = None
     """[users]: roles of the users' columns; None: none."""
+    chosen: Chosen | None = None
+    """What an earlier fit of the same scorer chose on validation rows, for a fit without any."""
     valid: Valid | None = None
     """Validation data for early stopping, never trained on; None: the channel makes its own."""
 

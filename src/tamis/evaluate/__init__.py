@@ -29,17 +29,7 @@ from tamis.evaluate.metrics import (
 )
 from tamis.evaluate.prerank_agreement import agreement
 from tamis.evaluate.prerank_survival import TOPS, survival
-from tamis.evaluate.probability import (
-    CalibrationBin,
-    auc,
-    calibration_curve,
-    ece,
-    gauc,
-    group_auc,
-    group_ndcg,
-    log_loss,
-    pcoc,
-)
+from tamis.evaluate.probability import CalibrationBin, calibration_curve, ece, gauc, group_auc, pcoc
 from tamis.evaluate.rank_report import render_rank, write_rank_report
 from tamis.evaluate.score_table import ScoreTable
 from tamis.evaluate.scored_rows import scored_blocks
@@ -72,7 +62,6 @@ __all__ = [
     "StageRecord",
     "TaskJudge",
     "agreement",
-    "auc",
     "average_precision",
     "bootstrap_mean",
     "bucketings",
@@ -86,11 +75,9 @@ __all__ = [
     "gauc",
     "gini",
     "group_auc",
-    "group_ndcg",
     "hit",
     "hits",
     "judge_channel",
-    "log_loss",
     "lost_at",
     "mean",
     "mrr",

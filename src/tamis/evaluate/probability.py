@@ -10,24 +10,22 @@ from numpy.typing import NDArray
 
 from tamis.runtime import Float64
 from tamis.schema import DataError
+from tamis.train import auc, group_ndcg, log_loss
+
+__all__ = [
+    "CalibrationBin",
+    "auc",
+    "calibration_curve",
+    "checked",
+    "ece",
+    "gauc",
+    "group_auc",
+    "group_ndcg",
+    "log_loss",
+    "pcoc",
+]
 
 Array = NDArray[np.generic]
-
-
-def auc(labels: Array, scores: Array) -> float:
-    """In [0, 1]: the chance that a positive scores above a negative, ties counted half. Exact.
-
-    labels (n,) are 0 or 1. NaN where there are no positives or no negatives.
-    """
-    labels, scores = checked(labels, scores)
-    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    positives = np.bincount(inverse, weights=labels, minlength=len(values))
-    negatives = counts - positives
-    pairs = positives.sum() * negatives.sum()
-    if pairs == 0:
-        return float("nan")
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + negatives / 2)).sum() / pairs)
 
 
 def gauc(labels: Array, scores: Array, groups: Array) -> float:
@@ -65,52 +63,6 @@ def group_auc(labels: Array, scores: Array, groups: Array) -> tuple[Float64, Flo
     result = np.full(n_groups, np.nan)
     np.divide(won, pairs, out=result, where=pairs > 0)
     return result, np.bincount(groups, minlength=n_groups).astype(np.float64)
-
-
-def group_ndcg(labels: Array, scores: Array, groups: Array, k: int = 10) -> Float64:
-    """(G,) each group's NDCG@k, by group; NaN where no label is above 0.
-
-    Gain = the label (≥ 0), discount 1/log2(1 + place) up to place k (Järvelin & Kekäläinen 2002).
-    Rows of equal score share the mean discount of their places, as if their order were drawn
-    (McSherry & Najork 2008, and as scikit-learn does).
-    """
-    labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
-    group = np.unique(groups, return_inverse=True)[1]
-    n = int(group.max()) + 1 if len(group) else 0
-    gained = _discounted(labels, scores, group, n, k)
-    ideal = _discounted(labels, labels, group, n, k)
-    result = np.full(n, np.nan)
-    np.divide(gained, ideal, out=result, where=ideal > 0)
-    return result
-
-
-def _discounted(
-    gains: Float64, scores: Float64, group: NDArray[np.intp], n: int, k: int
-) -> Float64:
-    """(n,) each group's discounted gain with its rows in descending order of `scores`."""
-    order = np.lexsort((-scores, group))
-    group, score = group[order], scores[order]
-    place = np.arange(len(order)) - np.searchsorted(group, np.arange(n))[group]
-    starts = np.ones(len(order), np.bool_)
-    starts[1:] = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
-    first = place[starts]
-    size = np.diff(np.append(np.flatnonzero(starts), len(order)))
-    summed = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-    mean = (summed[np.minimum(first + size, k)] - summed[np.minimum(first, k)]) / size
-    gain = gains[order] * np.repeat(mean, size)
-    return np.bincount(group, weights=gain, minlength=n).astype(np.float64)
-
-
-def log_loss(labels: Array, predicted: Array, epsilon: float = 1e-7) -> float:
-    """The mean of −log p(label), in nats, ≥ 0; NaN without rows.
-
-    Predictions are held within [ε, 1 − ε], so that one certain mistake costs at most −log ε = 16.1.
-    """
-    labels, predicted = checked(labels, predicted)
-    if not len(labels):
-        return float("nan")
-    p = np.clip(predicted, epsilon, 1 - epsilon)
-    return float(-(labels * np.log(p) + (1 - labels) * np.log1p(-p)).mean())
 
 
 @dataclass(frozen=True)

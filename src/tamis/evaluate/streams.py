@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.evaluate.probability import CalibrationBin, checked, ece, group_auc, group_ndcg
+from tamis.evaluate.probability import CalibrationBin, checked, ece, group_auc
 from tamis.evaluate.score_table import MOST, ScoreTable
 from tamis.runtime import Float64
 from tamis.schema import DataError
-from tamis.train import xauc
+from tamis.train import group_ndcg, xauc
 
 Array = NDArray[np.generic]
 EPSILON = 1e-7

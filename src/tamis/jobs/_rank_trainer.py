@@ -13,10 +13,11 @@ from typing import Any
 
 from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
-from tamis.jobs._trainer import Trainer
-from tamis.schema import ConfigError, ProjectConfig, StageConfig, VersionError
+from tamis.jobs._trainer import Trainer, settings_of
+from tamis.schema import ConfigError, ProjectConfig, VersionError
 from tamis.service import STORED_CONFIG, Parts
 from tamis.splitting import windows
+from tamis.train import Chosen
 
 ITS_OWN = ("rank", "fusion")
 """Keys of [cascade] that a new ranker may come with."""
@@ -29,7 +30,7 @@ class RankTrainer(Trainer):
         return ["rank"]
 
     def _version(
-        self, kind: Kind, settings: dict[str, Any], validation: dict[str, Any], curves: Any
+        self, kind: Kind, chosen: Mapping[str, Chosen], validation: dict[str, Any], curves: Any
     ) -> Version:
         versions = Versions(self.project.root)
         former = versions.current(kind)
@@ -40,18 +41,18 @@ class RankTrainer(Trainer):
         rows = self._rows(parts.space, shown)
         with self.meter.stage("rank") as noted:
             self.steps.begin(f"fit rank for the {kind.value} version")
-            ranker = self._fit_scorer("rank", settings["rank"], rows, None, None)
+            ranker = self._fit_scorer("rank", chosen["rank"], rows, None, None)
             noted["samples"] = len(rows) * len(ranker.history)
         with self.meter.stage("write"), versions.write(kind) as draft:
             self.steps.begin(f"write the {kind.value} version")
             shutil.copytree(former.path, draft.path, ignore=_all_but_the_ranker, dirs_exist_ok=True)
-            config = _merged(parts.config, self.config, settings["rank"])
+            config = _merged(parts.config, self.config)
             (draft.path / STORED_CONFIG).write_text(config.model_dump_json(indent=1), "utf-8")
             ranker.save(draft.room("rank"))
             told = former.manifest
             draft.code, draft.data_from = __version__, told.data_from
             draft.data_until = told.data_until
-            draft.settings = {**told.settings, **settings}
+            draft.settings = {**told.settings, **settings_of(chosen)}
             draft.metrics = {
                 "training": {**told.metrics.get("training", {}), **self.meter.report()},
                 "validation": {**told.metrics.get("validation", {}), **validation},
@@ -72,7 +73,7 @@ class RankTrainer(Trainer):
                 f"the tables have changed since version {former.name} was trained: its features "
                 "do not fit the new rows; run `tamis train` without --stage"
             )
-        changed = _changed(parts.config, self.config, former.manifest.settings)
+        changed = _changed(parts.config, self.config)
         if changed:
             raise ConfigError(
                 f"tamis.toml: {', '.join(changed)} changed since version {former.name} was "
@@ -85,29 +86,18 @@ def _all_but_the_ranker(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name in ("rank", STORED_CONFIG, MANIFEST)]
 
 
-def _merged(former: ProjectConfig, now: ProjectConfig, chosen: Mapping[str, Any]) -> ProjectConfig:
-    """The former declaration with the new ranker, its settings, tasks and fusion."""
-    declared = now.cascade.rank
-    rank = type(declared)(**{"use": declared.use, **declared.options, **chosen})
-    cascade = former.cascade.model_copy(update={"rank": rank, "fusion": now.cascade.fusion})
+def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:
+    """The former declaration with the new ranker, tasks and fusion."""
+    new = {key: getattr(now.cascade, key) for key in ITS_OWN}
+    cascade = former.cascade.model_copy(update=new)
     return former.model_copy(update={"cascade": cascade, "tasks": now.tasks})
 
 
-def _changed(former: ProjectConfig, now: ProjectConfig, settings: Mapping[str, Any]) -> list[str]:
-    """The keys that a new ranker cannot follow, where they differ."""
+def _changed(former: ProjectConfig, now: ProjectConfig) -> list[str]:
+    """The sections and keys, apart from the ranker's own, that differ between two declarations."""
     keys = [key for key in type(now).model_fields if key not in ("cascade", "tasks", "name")]
     found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
     for key in type(now.cascade).model_fields:
-        before, after = (getattr(config.cascade, key) for config in (former, now))
-        if key == "prerank":  # the version's holds what was chosen on validation, too
-            chosen = settings.get("prerank", {})
-            before, after = _declared(before, chosen), _declared(after, chosen)
-        if key not in ITS_OWN and before != after:
+        if key not in ITS_OWN and getattr(former.cascade, key) != getattr(now.cascade, key):
             found.append(f"[cascade] {key}")
     return found
-
-
-def _declared(stage: StageConfig | None, chosen: Mapping[str, Any]) -> Any:
-    if stage is None:
-        return None
-    return stage.use, {key: value for key, value in stage.options.items() if key not in chosen}

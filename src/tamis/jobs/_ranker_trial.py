@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.evaluate import auc, log_loss
 from tamis.features import Rows
 from tamis.schema import ConfigError, TamisError
 from tamis.service import registry
-from tamis.train import FrameModel, grouped_ndcg, torch_threads, xauc
+from tamis.train import FrameModel, auc, log_loss, mean_group_ndcg, torch_threads, xauc
 
 CANDIDATES = 300
 """Rows of one request, whose scoring is timed."""
@@ -171,7 +170,7 @@ def judged(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
             "logloss": log_loss(label[known], score[known]),
         }
         if rows.groups is not None:
-            out[task.name]["ndcg@10"] = grouped_ndcg(label, score, rows.groups)
+            out[task.name]["ndcg@10"] = mean_group_ndcg(label, score, rows.groups)
     return out
 
 

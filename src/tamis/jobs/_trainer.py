@@ -43,9 +43,10 @@ from tamis.features import (
     default_features,
 )
 from tamis.runtime import Meter, Progress
-from tamis.schema import ProjectConfig, StageConfig, TaskConfig, TrainingError
+from tamis.schema import StageConfig, TaskConfig, TrainingError
 from tamis.service import Parts, ProjectFolder, registry
 from tamis.splitting import Window, test_cut, windows
+from tamis.train import Chosen
 
 IMPRESSIONS = 5_000_000
 """Most impressions per window that the ranker learns from, the latest ones."""
@@ -111,15 +112,15 @@ class Trainer:
         self.steps = Progress("train", self.progress)
         with self.steps:
             self.read()
-            settings, validation, curves = self._choose()
+            chosen, validation, curves = self._choose()
             published = {
-                kind.value: self._version(kind, settings, validation, curves).name for kind in kinds
+                kind.value: self._version(kind, chosen, validation, curves).name for kind in kinds
             }
         rejects = self.project.rejects
         rejects.write(self.project.root / "rejects.csv")
         return TrainReport(
             published,
-            settings,
+            settings_of(chosen),
             validation,
             self.meter.report(),
             rejects.counts,
@@ -172,11 +173,14 @@ class Trainer:
         tasks = tasks_of(self.config)
         return ChoiceRows(self._rows(space, earlier), self._rows(space, [last]), tasks, last)
 
-    def _choose(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Fits the scorers on all windows but the last, stopped by the last."""
+    def _choose(self) -> tuple[dict[str, Chosen], dict[str, Any], dict[str, Any]]:
+        """Fits the scorers on all windows but the last, stopped by the last.
+
+        Returns per stage what was chosen, its validation metrics and its learning curve.
+        """
         made = self.choice_rows()
         cut, (*earlier, last) = made.window.start, self.windows
-        settings: dict[str, Any] = {}
+        chosen: dict[str, Chosen] = {}
         validation: dict[str, Any] = {}
         curves: dict[str, Any] = {}
         teacher: Any = None
@@ -185,21 +189,21 @@ class Trainer:
             valid = self._read_by(stage, made.valid, [last], cut)
             with self.meter.stage(f"{stage}: choose") as noted:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
-                scorer = self._fit_scorer(stage, {}, rows, valid, teacher)
+                scorer = self._fit_scorer(stage, None, rows, valid, teacher)
                 noted["samples"] = len(rows) * len(scorer.history)
             teacher = teacher or scorer
-            settings[stage] = scorer.chosen
+            chosen[stage] = scorer.chosen
             validation[stage] = _measured(scorer.best)
             curves[stage] = [
                 {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}
                 for e in scorer.history
             ]
-        return settings, validation, curves
+        return chosen, validation, curves
 
     def _version(
-        self, kind: Kind, settings: dict[str, Any], validation: dict[str, Any], curves: Any
+        self, kind: Kind, chosen: Mapping[str, Chosen], validation: dict[str, Any], curves: Any
     ) -> Version:
-        """Refits everything up to the version's end of data with the settings chosen."""
+        """Refits everything up to the version's end of data with what was chosen."""
         evaluation = kind is Kind.EVALUATION
         cut = self.test_cut if evaluation else self.data.end
         shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
@@ -212,12 +216,12 @@ class Trainer:
             with self.meter.stage(stage) as noted:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
                 teacher = scorers.get("rank")
-                scorers[stage] = self._fit_scorer(stage, settings[stage], inputs, None, teacher)
+                scorers[stage] = self._fit_scorer(stage, chosen[stage], inputs, None, teacher)
                 noted["samples"] = len(rows) * len(scorers[stage].history)
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
             parts = Parts(
-                config=_with_settings(self.config, settings),
+                config=self.config,
                 users=self.data.users,
                 items=self.data.items,
                 space=space,
@@ -229,14 +233,14 @@ class Trainer:
                 rank=scorers["rank"],
                 rerank=self._stages("rerank", self.config.cascade.rerank, known),
             )
-            return self._write(kind, parts, known, settings, validation, curves)
+            return self._write(kind, parts, known, chosen, validation, curves)
 
     def _write(
         self,
         kind: Kind,
         parts: Parts,
         known: Dataset,
-        settings: dict[str, Any],
+        chosen: Mapping[str, Chosen],
         validation: dict[str, Any],
         curves: Any,
     ) -> Version:
@@ -245,7 +249,7 @@ class Trainer:
             draft.code = __version__
             draft.data_from = int(known.events.time.min()) if len(known.events) else 0
             draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
-            draft.settings = settings
+            draft.settings = settings_of(chosen)
             parts.save(draft)
             draft.metrics = {
                 "training": self.meter.report(),
@@ -261,11 +265,13 @@ class Trainer:
         return ["rank", "prerank"] if self.config.cascade.prerank else ["rank"]
 
     def _fit_scorer(
-        self, stage: str, settings: dict[str, Any], rows: Rows, valid: Rows | None, teacher: Any
+        self, stage: str, chosen: Chosen | None, rows: Rows, valid: Rows | None, teacher: Any
     ) -> Any:
+        """A fitted scorer: stopped by `valid`, or run for as long as `chosen` says."""
         declared: StageConfig = getattr(self.config.cascade, stage)
-        scorer = registry.build(stage, stage, _overridden(declared, settings))
-        scorer.fit(rows, valid, tasks_of(self.config), self._context(teacher=teacher))
+        scorer = registry.build(stage, stage, declared)
+        context = self._context(teacher=teacher, chosen=chosen)
+        scorer.fit(rows, valid, tasks_of(self.config), context)
         self.notes.update(dict.fromkeys(getattr(scorer, "notes", ())))
         return scorer
 
@@ -358,13 +364,16 @@ class Trainer:
             for name, stage in declared.items()
         }
 
-    def _context(self, former: Any = None, teacher: Any = None) -> FitContext:
+    def _context(
+        self, former: Any = None, teacher: Any = None, chosen: Chosen | None = None
+    ) -> FitContext:
         return FitContext(
             seed=self.config.seed,
             device=self.device,
             progress=self.progress,
             former=former,
             teacher=teacher,
+            chosen=chosen,
             features=self.config.features,
             items=self.config.items,
             users=self.config.users,
@@ -376,14 +385,6 @@ def _measured(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if isfinite(value)}
 
 
-def _overridden(declared: StageConfig, settings: dict[str, Any]) -> StageConfig:
-    return StageConfig(**{"use": declared.use, **declared.options, **settings})
-
-
-def _with_settings(config: ProjectConfig, settings: dict[str, Any]) -> ProjectConfig:
-    """The declaration with what was chosen on validation written into its stages."""
-    stages = {
-        stage: _overridden(getattr(config.cascade, stage), chosen)
-        for stage, chosen in settings.items()
-    }
-    return config.model_copy(update={"cascade": config.cascade.model_copy(update=stages)})
+def settings_of(chosen: Mapping[str, Chosen]) -> dict[str, dict[str, Any]]:
+    """What was chosen on the validation window, per stage, as the manifest's JSON values."""
+    return {stage: values.to_dict() for stage, values in chosen.items()}

@@ -1,4 +1,4 @@
-"""Layers and losses, pure tensor code: the only embeddings, pooling, MLPs and crosses."""
+"""Layers and losses: tensor code without data, devices, optimisers or training loops."""
 
 from tamis.nn._kernels import pool_forward
 from tamis.nn.attention import SelfAttention, causal_mask, time_buckets

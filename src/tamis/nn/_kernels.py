@@ -1,4 +1,4 @@
-"""Compiled CPU kernels of the embedding: pooled gathers (numba, one thread, no copies)."""
+"""Compiled CPU kernel of pooled embedding look-ups (numba, one thread, no copies)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from torch import Tensor
 
 @njit(cache=True, nogil=True)
 def _pool(weight, ids, field, mean, pad, out, rest, scale):
+    """Sums or averages the embedding rows of each field.
+
+    Args:
+        weight: float32 (R, dim + tail) table.
+        ids: int32 (B, W) rows of the table.
+        field: int64 (W,) ascending field of each column of `ids`.
+        mean: bool (F,) divide by the number of ids present.
+        pad: int64 (W,) padding row of each column.
+        out: float32 (B, F, dim), written.
+        rest: float32 (B, F, tail), written: the table's last columns.
+        scale: float32 (B, F), written: the factor applied to each field.
+    """
     n, width = ids.shape
     dim, tail = out.shape[2], rest.shape[2]
     for b in range(n):
@@ -48,9 +60,16 @@ def _pool(weight, ids, field, mean, pad, out, rest, scale):
 def pool_forward(
     weight: Tensor, ids: Tensor, field: Tensor, mean: Tensor, pad: Tensor, tail: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled vectors (B, F, dim − tail), the rest (B, F, tail) and each field's factor (B, F).
+    """Pooled embeddings of a batch's ids.
 
-    `field`, `mean` and `pad` are a `PoolPlan`'s.
+    Args:
+        weight: float32 (R, dim) table, on the CPU.
+        ids: integer (B, W) rows of the table.
+        field, mean, pad: as in `PoolPlan`.
+        tail: number of last columns of the table to return separately.
+
+    Returns the vectors (B, F, dim − tail), the last columns (B, F, tail) and the factor of each
+    field (B, F): 1, or 1 / ids present for a mean.
     """
     table = weight.detach()
     out = table.new_empty(len(ids), len(mean), table.shape[1] - tail)
@@ -58,7 +77,13 @@ def pool_forward(
     scale = table.new_empty(len(ids), len(mean))
     rows = ids.to(torch.int32).contiguous()
     _pool(
-        table.numpy(), rows.numpy(), field.numpy(), mean.numpy(), pad.numpy(),
-        out.numpy(), rest.numpy(), scale.numpy(),
-    )  # fmt: skip
+        weight=table.numpy(),
+        ids=rows.numpy(),
+        field=field.numpy(),
+        mean=mean.numpy(),
+        pad=pad.numpy(),
+        out=out.numpy(),
+        rest=rest.numpy(),
+        scale=scale.numpy(),
+    )
     return out, rest, scale

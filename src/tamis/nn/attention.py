@@ -11,7 +11,7 @@ from tamis.nn.layers import linear
 _softmax_backward = torch.ops.aten._softmax_backward_data.default
 TIME_BUCKETS = 64
 TIME_RATIO = 0.301
-"""Bucket of a gap of s seconds: ⌊ln(1 + s) / TIME_RATIO⌋; the last one holds all above 5 years."""
+"""Bucket of a gap of s seconds: ⌊ln(1 + s) / TIME_RATIO⌋; the last one is open (above 5 years)."""
 
 
 class SelfAttention(nn.Module):
@@ -20,8 +20,8 @@ class SelfAttention(nn.Module):
     Args:
         dim: width of the states, a multiple of `heads`.
         heads: attention heads.
-        causal: a position sees itself and what is before it; otherwise all of its sequence.
-        time_bias: adds a learned number per head and bucket of elapsed time to the scores.
+        causal: a position attends to itself and earlier ones; otherwise to its whole sequence.
+        time_bias: adds a learned bias per head and bucket of elapsed time to the scores.
         generator: source of the initial weights.
     """
 
@@ -36,7 +36,9 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
-            raise ValueError(f"{heads} heads cannot share a width of {dim}: it must be a multiple")
+            raise ValueError(
+                f"{heads} heads cannot split a width of {dim}: make dim a multiple of heads"
+            )
         self.heads, self.causal = heads, causal
         self.inputs = linear(dim, 3 * dim, generator=generator)
         self.output = linear(dim, dim, generator=generator)
@@ -47,9 +49,13 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """(B, L, dim) -> (B, L, dim).
 
-        visible: bool (B, L) keys that may be seen; None = all, which for causal attention over
-        right-padded rows is the same and faster. buckets: int64 (B, L, L) of `time_buckets`,
-        needed with `time_bias`.
+        Args:
+            x: states.
+            visible: bool (B, L) keys that may be attended to; None = all, which for causal
+                attention over right-padded rows gives the same result and is faster.
+            buckets: int64 (B, L, L) of `time_buckets`; needed with `time_bias`.
+
+        Raises ValueError where `time_bias` is set and `buckets` are missing.
         """
         b, length, dim = x.shape
         shape = (b, length, 3, self.heads, dim // self.heads)
@@ -65,18 +71,20 @@ class SelfAttention(nn.Module):
         return self.output(mixed.transpose(1, 2).reshape(b, length, dim))
 
     def _mask(self, visible: Tensor) -> Tensor:
-        """bool (B, 1, L, L): may the query (third) see the key (last)?"""
+        """bool (B, 1, L, L): whether the query (axis 2) may attend to the key (axis 3)."""
         mask = visible[:, None, None, :]
         return mask & causal_mask(visible.shape[1], visible.device) if self.causal else mask
 
     def _bias(
         self, length: int, like: Tensor, visible: Tensor | None, buckets: Tensor | None
     ) -> Tensor:
-        """(1 or B · H, L, L) what is added to the scores: the time's share, -inf where unseen."""
+        """(1 or B · H, L, L) added to the scores: the time bias, and -inf where masked."""
         bias = like.new_zeros(1, 1, length, length)
         if self.time_bias is not None:
             if buckets is None:
-                raise ValueError("attention with a time bias needs the times of its positions")
+                raise ValueError(
+                    "attention with a time bias needs `buckets`; make them with time_buckets"
+                )
             bias = _Lookup.apply(self.time_bias.to(like.dtype), buckets)
         if visible is not None:
             bias = bias.masked_fill(~self._mask(visible), -torch.inf)
@@ -88,10 +96,10 @@ class SelfAttention(nn.Module):
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(q kᵀ / √d + bias) v, its weights kept for the backward pass.
+    """softmax(q kᵀ / √d + bias) v, whose weights are kept for the backward pass.
 
-    On processors that is two to five times as fast, both passes together, as the fused kernel,
-    which makes the weights anew.
+    On CPUs both passes together are two to five times as fast as with the fused kernel, which
+    recomputes the weights.
     """
 
     @staticmethod
@@ -116,9 +124,9 @@ class _Attention(torch.autograd.Function):
 
 
 class _Lookup(torch.autograd.Function):
-    """Numbers (B, H, L, L) of buckets (B, L, L), from a table (buckets, H).
+    """Values (B, H, L, L) of buckets (B, L, L), from a table (buckets, H).
 
-    The backward pass adds up few buckets over many places, for which an embedding's is made badly.
+    The backward pass sums many positions into few buckets, which is slow with nn.Embedding.
     """
 
     @staticmethod
@@ -143,11 +151,15 @@ class _Lookup(torch.autograd.Function):
 
 
 def causal_mask(length: int, device: torch.device | str = "cpu") -> Tensor:
-    """bool (L, L), True where the key (last) is not after the query."""
+    """bool (L, L), True where the key (last axis) is not after the query."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
-def time_buckets(asked: Tensor, times: Tensor) -> Tensor:
-    """int64 (…) of how long before `asked` each of `times` was, both ms; after it counts as 0."""
-    seconds = (asked - times).clamp(min=0).to(torch.float32) / 1000
+def time_buckets(query_time: Tensor, times: Tensor) -> Tensor:
+    """Logarithmic buckets, int64 (…), of the time from `times` to `query_time`.
+
+    Both are int64 (…) in ms and broadcast; times after `query_time` are in bucket 0. See
+    `TIME_RATIO`.
+    """
+    seconds = (query_time - times).clamp(min=0).to(torch.float32) / 1000
     return (torch.log1p(seconds) / TIME_RATIO).long().clamp(max=TIME_BUCKETS - 1)

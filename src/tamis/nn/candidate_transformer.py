@@ -1,4 +1,4 @@
-"""A transformer over a user's past and one candidate (BST, Chen et al. 2019)."""
+"""A transformer over a user's past items and one candidate (BST, Chen et al. 2019)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tamis.nn.sequence import Block, TransformerEncoder
 
 
 class CandidateTransformer(nn.Module):
-    """Self-attention over [candidate; past], and the candidate's state.
+    """Self-attention over [candidate; past items]; the output is the candidate's state.
 
-    A place's position is its distance from the candidate: 1 is the newest of the past, whatever its
-    length. The last block is computed for the candidate alone, unless the states are pooled; with
-    one block nothing of the past depends on the candidate, and one past shared by n candidates is
-    read once.
+    The position of a past item is its distance from the candidate: 1 is the newest item. The last
+    block is computed for the candidate alone, unless the states are pooled. With one block the
+    states of the past do not depend on the candidate, so a past that n candidates share is encoded
+    once.
 
     Args:
         dim: width of the vectors, a multiple of `heads`.
-        longest: most places of a past.
-        blocks: attention and feed-forward pairs.
+        longest: maximum length of a past.
+        blocks: number of attention and feed-forward pairs, at least 1.
         heads: attention heads.
         hidden: width of the feed-forward layers; None = 4 · dim.
-        dropout: of each branch, [0, 1).
-        pooled: whether the mean of all states joins the candidate's, through a linear layer.
+        dropout: dropout rate of each branch, in [0, 1).
+        pooled: combine the candidate's state with the mean of all states, through a linear layer.
         generator: source of the initial weights.
     """
 
@@ -42,7 +42,7 @@ class CandidateTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if blocks < 1:
-            raise ValueError(f"{blocks} blocks: a transformer has at least one")
+            raise ValueError(f"blocks = {blocks}: a transformer needs at least one block")
         self.encoder = TransformerEncoder(
             dim,
             blocks=blocks,
@@ -57,14 +57,20 @@ class CandidateTransformer(nn.Module):
         self.both = linear(2 * dim, dim, generator=generator) if pooled else None
 
     def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        """(B, dim) of targets (B, dim), pasts (B or 1, L, dim), real places bool (B or 1, L)."""
+        """The candidates' states (B, dim).
+
+        Args:
+            target: (B, dim) candidates.
+            past: (B or 1, L, dim) past items, oldest first; batch 1 is shared by all candidates.
+            real: bool (B or 1, L), False where `past` is padding.
+        """
         encoder = self.encoder
         place = real.flip(1).cumsum(1).flip(1) * real  # (B, L): 1 = the newest
         past = encoder.drop(past + self.position[place])
         target = encoder.drop(target + self.position[0])
         *blocks, last = encoder.blocks
         if blocks or self.both is not None:
-            # .shape[0], for len() would fix the number of targets in an exported network.
+            # .shape[0]: len() would become a constant in an exported network.
             past = past.expand(target.shape[0], -1, -1)
             real = real.expand(target.shape[0], -1)
             states = torch.cat([target.unsqueeze(1), past], 1)  # (B, 1 + L, dim)
@@ -78,6 +84,7 @@ class CandidateTransformer(nn.Module):
         return encoder.norm(_state_of_one(last, target, past, real))
 
     def _pooled(self, states: Tensor, visible: Tensor) -> Tensor:
+        """(B, dim) of the last block's states (B, 1 + L, dim) and visible places (B, 1 + L)."""
         assert self.both is not None
         states = self.encoder.norm(states).masked_fill(~visible.unsqueeze(2), 0.0)
         mean = states.sum(1) / visible.sum(1, keepdim=True)
@@ -85,13 +92,14 @@ class CandidateTransformer(nn.Module):
 
 
 def _state_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-    """(B, dim): what a block makes of the target's place among [target; past]."""
+    """(B, dim): a block's output at the candidate's position of [candidate; past]."""
     mixed = _attention_of_one(block, target, past, real)
     target = target + block.drop(block.attention.output(mixed))
     return target + block.drop(block.feed_forward(block.norms[1](target)))
 
 
 def _attention_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
+    """(B, dim): the candidate's attention over itself and the past, before the output layer."""
     heads, dim = block.attention.heads, target.shape[1]
     each = dim // heads
     weight, bias = block.attention.inputs.weight, block.attention.inputs.bias

@@ -11,12 +11,12 @@ from tamis.nn.layers import linear
 class VectorCross(nn.Module):
     """The cross network of DCN (Wang et al. 2017): `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l`.
 
-    By induction `x_l = α_l x_0 + β_l` with a number α_l per row and a vector β_l that all rows
-    share, so that L crosses take one product with all w and L steps of (B,) numbers:
+    By induction `x_l = α_l x_0 + β_l` with a scalar α_l per row and a vector β_l that all rows
+    share, so that L crosses take one product with all w and L steps on (B,) scalars:
     `α_{l+1} = α_l (1 + w_lᵀ x_0) + w_lᵀ β_l` and `β_{l+1} = β_l + b_l`.
 
     Args:
-        width: of x.
+        width: width of x.
         layers: number of crosses, at least 1; layer l makes products of degree l + 1.
         generator: source of the initial weights (normal, standard deviation 1 / √width).
     """
@@ -43,7 +43,7 @@ class MatrixCross(nn.Module):
     """The cross network of DCNv2 (Wang et al. 2021): `x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l`.
 
     Args:
-        width: of x.
+        width: width of x.
         layers: number of crosses, at least 1; layer l makes products of degree l + 1.
         rank: `W_l = U_l V_lᵀ` with U and V (width, rank); 0 = full matrices.
         generator: source of the initial weights.
@@ -65,13 +65,13 @@ class MatrixCross(nn.Module):
 
     @property
     def entry(self) -> nn.Linear:
-        """The linear layer that reads x_0 first."""
+        """The first linear layer that is applied to x_0."""
         layer = (self.narrow or self.wide)[0]
         assert isinstance(layer, nn.Linear)
         return layer
 
     def forward(self, x: Tensor, entered: Tensor | None = None) -> Tensor:
-        """(B, width) of x_0 (B, width); `entered` is `entry(x_0)` where it is known already."""
+        """(B, width) of x_0 (B, width); `entered` is `entry(x_0)`, if it is known already."""
         crossed, narrow = x, self.narrow or [nn.Identity()] * len(self.wide)
         for low, high in zip(narrow, self.wide, strict=True):
             if entered is None:
@@ -83,8 +83,10 @@ class MatrixCross(nn.Module):
 
 
 class _AddProduct(torch.autograd.Function):
-    """`a + x ⊙ h`, h in a narrower type perhaps: autograd would take twice the passes over it, and
-    more for the change of types."""
+    """`a + x ⊙ h`, where h may be of a narrower type.
+
+    Autograd's own backward pass would read the arrays twice as often, and again to convert types.
+    """
 
     @staticmethod
     def forward(ctx, a, x, h):

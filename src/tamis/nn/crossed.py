@@ -18,14 +18,14 @@ MULTIPLY, MIX = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64
 class CrossedColumns(nn.Module):
     """The wide part's cross-product transformations (Cheng et al. 2016, Wide & Deep).
 
-    Features of several ids are crossed id by id, and the weights of the combinations summed. A
-    combination with an absent id weighs nothing.
+    Multi-valued features are crossed id by id, and the weights of the combinations are summed. The
+    weight of a combination with an absent id is zero.
 
     Args:
         layout: the batch's layout.
-        crosses: names of the id features of each cross, at least two each, all in the layout.
+        crosses: names of the id features of each cross, all in the layout.
         buckets: rows of the table; two combinations in one bucket share their weights.
-        outputs: weights per combination T.
+        outputs: number of weights T of each combination.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CrossedColumns(nn.Module):
         return self.table.pooled(self.hashed(ids), self._plan.to(ids.device))[0]
 
     def hashed(self, ids: Tensor) -> Tensor:
-        """int32 (B, W'): the bucket of each combination of each cross, 0 = an id is absent."""
+        """int32 (B, W'): the bucket of each combination, from 1; 0 where an id is absent."""
         out: list[Tensor] = []
         for number, (places, pads) in enumerate(zip(self._places, self._pads, strict=True)):
             mixed = ids.new_full((len(ids), len(places)), number + 1, dtype=torch.int64)

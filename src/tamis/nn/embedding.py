@@ -1,8 +1,8 @@
-"""The one embedding: a fused table of all id features, gathered once, updated row by row.
+"""One fused embedding table for all id features, updated row by row.
 
-Autograd would answer a gather with a gradient as large as the table. Here the backward pass of a
-gather leaves `RowGradient`s on the table instead, and a row optimiser (`tamis.train`) takes them:
-a step costs what the batch's rows cost, whatever the vocabulary.
+Autograd's gradient of a look-up is as large as the table. Here the backward pass appends
+`RowGradient`s to the table instead, and a row optimiser (`tamis.train`) applies them, so the cost
+of a step depends on the batch and not on the size of the vocabulary.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from tamis.nn._kernels import pool_forward
 
 @dataclass(frozen=True, eq=False)
 class RowGradient:
-    """What one gather's backward pass left behind: the gradient of table row `ids[b, w]` is
-    `scale[b, field[w]] * grad[b, field[w]]`, summed over its places."""
+    """Gradient of one look-up, per batch position instead of per table row.
+
+    The gradient of table row r is the sum of `scale[b, field[w]] * grad[b, field[w]]` over all
+    (b, w) with `ids[b, w] == r`.
+    """
 
     ids: Tensor
     """int32 (B, W) table rows."""
@@ -30,11 +33,11 @@ class RowGradient:
     scale: Tensor
     """float32 (B, F): 1, or 1 / ids present for a mean."""
     tail: Tensor | None = None
-    """float32 (B, F, tail): the gradient of the table's last columns, where `grad` lacks them."""
+    """float32 (B, F, tail): the gradient of the table's last columns, if `grad` is without them."""
 
     @property
     def whole(self) -> Tensor:
-        """float32 (B, F, dim) with the tail in its place."""
+        """float32 (B, F, dim): `grad` with `tail` appended."""
         return self.grad if self.tail is None else torch.cat([self.grad, self.tail], -1)
 
 
@@ -44,14 +47,14 @@ class FusedEmbedding(nn.Module):
     Args:
         n_rows: rows of the table (`Layout.n_rows`).
         dim: columns of the table.
-        pad_rows: rows that pad; they stay zero for ever.
+        pad_rows: padding rows, which stay zero.
         init_std: standard deviation of the initial normal weights.
-        zero_columns: trailing columns that begin at zero (a first-order weight).
+        zero_columns: number of last columns that are initialised to zero (first-order weights).
         generator: source of the initial weights; None = torch's global one.
     """
 
     learns: Tensor
-    """bool (n_rows,) rows an optimiser may change: never the pad rows."""
+    """bool (n_rows,) rows that an optimiser may change; False for padding rows."""
 
     def __init__(
         self,
@@ -80,27 +83,28 @@ class FusedEmbedding(nn.Module):
         return _Gather.apply(self.weight, ids, self)
 
     def pooled(self, ids: Tensor, plan: PoolPlan) -> tuple[Tensor, Tensor]:
-        """Sums and means of columns of `ids` (B, W), no (B, W, dim) between.
+        """Sums and means over columns of `ids` (B, W), without a (B, W, dim) array in between.
 
-        Returns the vectors (B, F, dim − zero_columns) and the rest (B, F, zero_columns).
+        Returns the vectors (B, F, dim − zero_columns) and the last columns (B, F, zero_columns).
         """
         return _Pool.apply(self.weight, ids, self, plan)
 
     def take_row_gradients(self) -> list[RowGradient]:
-        """Hands over what backward passes have left since the last call, and forgets it."""
+        """Returns and removes the gradients that backward passes have appended."""
         left, self._row_gradients = self._row_gradients, []
         return left
 
 
 @dataclass(frozen=True, eq=False)
 class PoolPlan:
-    """How id columns become fields: `field` int64 (W,) is the field of each column, ascending."""
+    """Which id columns are pooled into which field, and how."""
 
     field: Tensor
+    """int64 (W,), ascending: the field of each column."""
     mean: Tensor
-    """bool (F,): divided by the ids present; otherwise summed."""
+    """bool (F,): True = mean over the ids present; False = sum."""
     pad: Tensor
-    """int64 (W,): the pad row of each column."""
+    """int64 (W,): the padding row of each column."""
 
     def scale(self, ids: Tensor) -> Tensor:
         """float32 (B, F): 1 / ids present in a mean, else 1."""
@@ -109,12 +113,15 @@ class PoolPlan:
         return torch.where(self.mean, 1.0 / count.clamp(min=1.0), 1.0)
 
     def to(self, device: torch.device) -> PoolPlan:
+        """The plan on `device`."""
         if self.field.device == device:
             return self
         return PoolPlan(self.field.to(device), self.mean.to(device), self.pad.to(device))
 
 
 class _Gather(torch.autograd.Function):
+    """Look-up of table rows; the backward pass appends a `RowGradient` to the table."""
+
     @staticmethod
     def forward(ctx, weight, ids, table):
         ctx.save_for_backward(ids)
@@ -137,6 +144,8 @@ class _Gather(torch.autograd.Function):
 
 
 class _Pool(torch.autograd.Function):
+    """Pooled look-up by a `PoolPlan`; the backward pass appends a `RowGradient` to the table."""
+
     @staticmethod
     def forward(ctx, weight, ids, table, plan):
         tail = table.zero_columns

@@ -1,4 +1,4 @@
-"""A layout's id features as vectors: (B, W) ids → (B, F, dim), one vector per feature."""
+"""Embeddings of a layout's id features: (B, W) ids → (B, F, dim), one vector per feature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tamis.nn.embedding import FusedEmbedding, PoolPlan
 
 
 class FieldColumn(Protocol):
-    """What is read of `tamis.features.IdColumn`."""
+    """The part of `tamis.features.IdColumn` that is read here."""
 
     @property
     def name(self) -> str: ...
@@ -27,7 +27,7 @@ class FieldColumn(Protocol):
 
 
 class FieldTable(Protocol):
-    """What is read of `tamis.features.TableRange`."""
+    """The part of `tamis.features.TableRange` that is read here."""
 
     @property
     def name(self) -> str: ...
@@ -38,7 +38,7 @@ class FieldTable(Protocol):
 
 
 class FieldLayout(Protocol):
-    """What is read of `tamis.features.Layout` (this room lies below that one)."""
+    """The part of `tamis.features.Layout`, a package of a higher layer, that is read here."""
 
     @property
     def tables(self) -> Sequence[FieldTable]: ...
@@ -47,7 +47,7 @@ class FieldLayout(Protocol):
 
 
 def pad_rows(layout: FieldLayout) -> list[int]:
-    """The padding row of every feature's range."""
+    """The padding row of each of the layout's tables."""
     return [t.start for t in layout.tables]
 
 
@@ -59,7 +59,7 @@ def fused_table(
     zero_columns: int = 0,
     generator: torch.Generator | None = None,
 ) -> FusedEmbedding:
-    """The fused embedding of a layout, its pad rows zero."""
+    """An embedding with a row for every id of the layout; see `FusedEmbedding`."""
     n_rows = max((t.start + t.size for t in layout.tables), default=0)
     return FusedEmbedding(n_rows, dim, pad_rows(layout), init_std, zero_columns, generator)
 
@@ -69,7 +69,7 @@ class FieldPooling(nn.Module):
 
     Args:
         layout: the batch's layout.
-        columns: names of the id features wanted, in the order wanted; None = all.
+        columns: names of the id features to embed, in the order of the output; None = all.
     """
 
     def __init__(self, layout: FieldLayout, columns: Sequence[str] | None = None) -> None:
@@ -96,23 +96,26 @@ class FieldPooling(nn.Module):
         return vectors if not table.zero_columns else torch.cat([vectors, rest], -1)
 
     def split(self, table: FusedEmbedding, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as two: (B, F, dim − zero_columns) and the rest (B, F, zero_columns)."""
+        """`forward` in two parts: (B, F, dim − zero_columns) and (B, F, zero_columns)."""
         plan = self._plan.to(ids.device)
         if self._places is not None:
             ids = ids[:, self._places.to(ids.device)]
         if not self._max:
             return table.pooled(ids, plan)
         tail = table.zero_columns
-        return self._by_field(table(ids), ids, plan).split([table.dim - tail, tail], -1)  # type: ignore[return-value]
+        return self._by_field(table(ids), ids, plan).split([table.dim - tail, tail], -1)  # type: ignore[return-value]  # stub of split says list
 
     def plan_of(self, first: int, last: int) -> PoolPlan:
-        """The plan of id columns `first` … `last` alone, whole features, fields numbered from 0."""
+        """The plan of id columns `first` … `last` − 1, which hold whole features.
+
+        Fields are numbered from 0.
+        """
         field = self._plan.field[first:last]
         low, high = (int(field[0]), int(field[-1]) + 1) if len(field) else (0, 0)
         return PoolPlan(field - low, self._plan.mean[low:high], self._plan.pad[first:last])
 
     def _by_field(self, vectors: Tensor, ids: Tensor, plan: PoolPlan) -> Tensor:
-        """Pools (B, W, dim) when some feature takes the maximum of its ids' vectors."""
+        """Pools (B, W, dim) field by field, for layouts with max pooling: (B, F, dim)."""
         out, present = [], ids != plan.pad  # (B, W)
         for f, is_max in enumerate(self._is_max):
             mine = plan.field == f

@@ -1,4 +1,4 @@
-"""Several layers of one shape side by side, as one batched product."""
+"""Several linear layers of the same shape, computed as one batched product."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tamis.nn.layers import fill_weights
 
 
 class GroupedLinear(nn.Module):
-    """G linear layers of their own weights, group g's on group g's input: one batched product.
+    """G linear layers with separate weights, each applied to its own input, as one product.
 
     Args:
         groups: G.
         in_features: width of each input.
         out_features: width of each output.
-        activation: what follows, a key of `ACTIVATIONS`, for the initial weights (`fill_weights`).
+        activation: the activation that follows, a key of `ACTIVATIONS`; see `fill_weights`.
         generator: source of the initial weights.
     """
 
@@ -39,16 +39,17 @@ class GroupedLinear(nn.Module):
 
 
 class TaskTowers(nn.Module):
-    """Hidden layers of each task on its own input, and its logits.
+    """A small network per task, each on its own input, and its logits.
 
     Args:
         in_features: width of a task's input.
-        hidden_units: widths of a tower's hidden layers; () = the logits read the input itself.
-        widths: logits of each task.
+        hidden_units: widths of each tower's hidden layers; () = logits are linear in the input.
+        widths: number of logits of each task; their sum is L.
         generator: source of the initial weights.
     """
 
     owner: Tensor
+    """int64 (L,) the task of each logit."""
 
     def __init__(
         self,

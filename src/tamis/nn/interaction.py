@@ -1,4 +1,4 @@
-"""Fields against fields: squeeze-and-excitation weights, products of all pairs (FiBiNET)."""
+"""Interactions between fields: squeeze-and-excitation and bilinear products (FiBiNET)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SENet(nn.Module):
         return vectors * self.weights(vectors).unsqueeze(-1)
 
     def weights(self, vectors: Tensor) -> Tensor:
-        """(B, F) of vectors (B, F, dim)."""
+        """Field weights (B, F) of vectors (B, F, dim)."""
         mean = vectors.mean(-1)  # (B, F)
         return torch.relu(self.excite(torch.relu(self.squeeze(mean)))).to(vectors.dtype)
 
@@ -46,7 +46,7 @@ class Bilinear(nn.Module):
 
     Args:
         fields: number of fields F.
-        dim: width of their vectors.
+        dim: width of the fields' vectors.
         kind: one W for all pairs (`all`), one per field i (`each`), one per pair (`interaction`).
         generator: source of the initial weights.
     """
@@ -91,18 +91,20 @@ class Bilinear(nn.Module):
 def pair_products(left: Tensor, right: Tensor) -> Tensor:
     """`left_i ⊙ right_j` of every pair of fields i < j: (B, P, dim), in the order of `Bilinear`.
 
-    left: (B, F − 1, dim), one per field, or (B, P, dim), one per pair. right: (B, F, dim).
+    Args:
+        left: (B, F − 1, dim), one vector per field, or (B, P, dim), one per pair.
+        right: (B, F, dim).
     """
     fields = right.shape[1]
     if torch.is_grad_enabled() or fields < 2:
         return _PairProducts.apply(left, right)
-    # Without a gradient: no writes in place, which the export of rankers cannot follow.
+    # Without gradients: no in-place writes, which the ONNX export of rankers cannot trace.
     pairs = _pairs(fields, per_pair=left.shape[1] == fields * (fields - 1) // 2 != fields - 1)
     return torch.cat([left[:, mine] * right[:, i + 1 :] for i, mine, _ in pairs], 1)
 
 
 class _PairProducts(torch.autograd.Function):
-    """Field by field in both directions: autograd would make a gradient of all fields per pair."""
+    """Forward and backward field by field; autograd would make a (B, F, dim) gradient per pair."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
@@ -130,7 +132,7 @@ class _PairProducts(torch.autograd.Function):
 
 
 def _pairs(fields: int, per_pair: bool) -> list[tuple[int, slice, slice]]:
-    """(i, places of the left side, places of the pairs (i, j > i)) for every left field."""
+    """For every left field i: (i, its places in `left`, the places of the pairs (i, j > i))."""
     out: list[tuple[int, slice, slice]] = []
     start = 0
     for i in range(fields - 1):

@@ -1,4 +1,4 @@
-"""Small dense building blocks: the MLP and the factorisation machine's second order."""
+"""Dense building blocks: MLP, activations, dropout, linear layers, the FM's second-order term."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over all but the last axis; a batch of a single row, which has no
-    variance, is normalised by the running statistics, in training too."""
+    """Batch normalisation over all axes but the last.
+
+    A batch of a single row has no variance: it is normalised by the running statistics even in
+    training.
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # (…, units) -> (…, units)
         rows = x.reshape(-1, x.shape[-1])
@@ -23,7 +26,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 class Dice(nn.Module):
     """Data-adaptive activation (Zhou et al. 2018, DIN): `p(x)·x + (1 − p(x))·α·x` with
-    `p(x) = σ((x − E[x]) / √(Var[x] + ε))` over the batch, one α per unit, which begins at 0."""
+    `p(x) = σ((x − E[x]) / √(Var[x] + ε))` over the batch; one α per unit, initialised to 0."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "sigmoid": lambda _: nn.Sigmoid(),
     "tanh": lambda _: nn.Tanh(),
 }
-"""Name → a module for hidden layers of so many units."""
+"""Name → factory of the activation module, given the number of units."""
 
 GAINS = {"tanh": 5 / 3, "sigmoid": 1.0}
 """Activation → gain of the initial weights (`torch.nn.init.calculate_gain`); √2, that of ReLU, for
@@ -56,11 +59,11 @@ class MLP(nn.Module):
     Args:
         in_features: width of the input.
         hidden_units: widths of the hidden layers.
-        out_features: width of a last plain linear layer; None = the output is the last hidden layer
-        dropout: share of hidden values dropped in training, [0, 1).
+        out_features: width of a final linear layer; None = output the last hidden layer.
+        dropout: share of hidden values that are dropped in training, in [0, 1).
         activation: a key of `ACTIVATIONS`.
         batch_norm: normalise before each activation.
-        generator: source of the initial weights (Kaiming uniform, torch's default law).
+        generator: source of the initial weights (uniform, as PyTorch's default).
     """
 
     def __init__(
@@ -120,11 +123,14 @@ def fill_weights(
     """Draws a layer's initial weights from a uniform distribution.
 
     Args:
-        activation: None = torch's default: weights and biases of variance 1 / (3 · in_features).
+        weight: written in place.
+        bias: written in place; None = the layer has none.
+        in_features: inputs per unit.
+        activation: None = PyTorch's default: weights and biases of variance 1 / (3 · in_features).
             A key of `ACTIVATIONS` that follows the layer = weights of variance gain² / in_features
-            and biases of zero (He et al. 2015): the signal keeps its scale through many layers.
-            With torch's default each ReLU layer shrinks it by a factor of √6, while the biases keep
-            theirs, so that the output of a deep network hardly depends on its input.
+            and biases of zero (He et al. 2015), which keeps the scale of the signal through many
+            layers. With PyTorch's default each ReLU layer shrinks it by a factor of √6 but not the
+            biases, so the output of a deep network hardly depends on its input.
     """
     fan_in = max(in_features, 1)
     if activation is None:
@@ -140,7 +146,7 @@ def fill_weights(
 
 
 def zero_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer that begins at zero: the first-order weights of numbers."""
+    """A linear layer initialised to zero, for first-order weights of numeric features."""
     layer = _Blank(in_features, out_features, bias=bias)
     with torch.no_grad():
         for weight in layer.parameters():
@@ -149,27 +155,29 @@ def zero_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn
 
 
 def linear_of_two(layer: nn.Linear, left: Tensor, right: Tensor) -> Tensor:
-    """(B, out): a layer on [left | right] that are never copied side by side."""
+    """(B, out): `layer` applied to left (B, a) and right (B, b), without concatenating them."""
     width = left.shape[1]
     first = F.linear(left, layer.weight[:, :width], layer.bias)
     return first + F.linear(right, layer.weight[:, width:])
 
 
 class _Blank(nn.Linear):
-    """torch's own initialisation would draw from the global generator, and warns of width 0."""
+    """nn.Linear without its initialisation, which uses the global random generator."""
 
     def reset_parameters(self) -> None:
-        """Nothing: `linear` and `zero_linear` fill the weights."""
+        """Does nothing: `linear` and `zero_linear` fill the weights."""
 
 
 class ByteDropout(nn.Module):
-    """Dropout whose mask costs one random byte a value: torch's own draws eight times as many bits
-    on a processor. The share dropped is rounded to 1 / 256, and the scaling follows it."""
+    """Dropout that draws one random byte per value; on CPUs nn.Dropout draws eight.
+
+    The dropout rate is rounded to a multiple of 1 / 256, and the scaling uses the rounded rate.
+    """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.level = round(share * 256)
-        """Of 256 byte values, those that drop."""
+        """Values are dropped where the random byte is below this number."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.level:
@@ -187,7 +195,7 @@ def fm_second_order(vectors: Tensor) -> Tensor:
 
 
 class _SecondOrder(torch.autograd.Function):
-    """Its own backward pass, ∂/∂v_f = Σv − v_f, takes two kernels instead of autograd's eight."""
+    """With the backward pass ∂/∂v_f = Σv − v_f, which takes two kernels; autograd takes eight."""
 
     @staticmethod
     def forward(ctx, vectors):
@@ -203,12 +211,12 @@ class _SecondOrder(torch.autograd.Function):
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Rows of (B, dim) divided by their length; the zero row stays zero."""
+    """Rows of (B, dim) divided by their Euclidean norm; zero rows stay zero."""
     return _UnitRows.apply(x)
 
 
 class _UnitRows(torch.autograd.Function):
-    """Its own backward pass, (g − y (g · y)) / |x|, takes half the passes over (B, dim)."""
+    """With the backward pass (g − y (g · y)) / |x|, with half of autograd's memory reads."""
 
     @staticmethod
     def forward(ctx, x):

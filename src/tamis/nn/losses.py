@@ -1,6 +1,6 @@
-"""Losses: functions of scores; every one returns the weighted mean over what has a label.
+"""Losses as functions of scores; each returns the weighted mean over the labelled entries.
 
-Pointwise and pairwise ones take `(positive, negative, mask)`; list-wise ones take a matrix.
+Pointwise and pairwise losses take `(positive, negative, mask)`; listwise ones take a matrix.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from torch.nn import functional as F
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross entropy of `logits` (B, T) with labels in [0, 1]; NaN = no label, does not count.
+    """Weighted mean cross entropy of logits.
 
-    `weights` (B,) or (B, T) weigh the rows. Zero (with a gradient) where nothing has a label.
+    Args:
+        logits: (B, T).
+        labels: (B, T) in [0, 1]; entries with NaN are left out.
+        weights: (B,) or (B, T); None = equal.
+
+    Zero, with a zero gradient, where no entry has a label.
     """
     known = ~torch.isnan(labels)
     loss = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
@@ -24,10 +29,10 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None 
 
 
 def log_odds_of_product(logits: Tensor) -> Tensor:
-    """(B,) log-odds of Π_k σ(z_k), of log-odds (B, K): exact where the product is next to 0 or 1.
+    """Log-odds (B,) of the product Π_k σ(z_k), given log-odds z (B, K).
 
-    log p = Σ log σ(z_k), and log(1 − p) by `expm1` or `log1p`, whichever keeps its digits (Mächler
-    2012).
+    Accurate for products near 0 and 1: log p = Σ log σ(z_k), and log(1 − p) by `expm1` or `log1p`,
+    whichever loses fewer digits (Mächler 2012).
     """
     log_p = F.logsigmoid(logits).sum(1).clamp(max=-1e-35)  # 1 − p is never 0
     near = log_p > -0.6931
@@ -42,9 +47,13 @@ def pointwise(
     mask: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Cross entropy of positives (B,) and negatives (B, N); `mask` (B, N) True = counts.
+    """Mean cross entropy of positives and negatives.
 
-    `weights` (B,) weigh a positive together with its negatives.
+    Args:
+        positive: logits (B,).
+        negative: logits (B, N).
+        mask: (B, N), False = left out; numbers count that many times.
+        weights: (B,) weight of each positive together with its negatives.
     """
     counts = torch.ones_like(negative) if mask is None else mask.to(negative.dtype)
     weight = torch.ones_like(positive) if weights is None else weights
@@ -58,7 +67,7 @@ def pairwise_logistic(
     mask: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """BPR, mean of log(1 + exp(negative − positive)) over pairs: (B,), (B, N)."""
+    """BPR: the mean of log(1 + exp(negative − positive)) over pairs; arguments as `pointwise`."""
     return _masked_mean(F.softplus(negative - positive.unsqueeze(1)), mask, weights)
 
 
@@ -69,14 +78,18 @@ def pairwise_hinge(
     margin: float = 1.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean of max(0, margin + negative − positive) over pairs: (B,), (B, N)."""
+    """The mean of max(0, margin + negative − positive) over pairs; arguments as `pointwise`."""
     return _masked_mean(F.relu(margin + negative - positive.unsqueeze(1)), mask, weights)
 
 
 def gbce_power(negatives: int, items: int, calibration: float = 0.75) -> float:
     """β of the gBCE loss: 1 − t(1 − α), α = negatives / (items − 1) (Petrov & Macdonald 2023).
 
-    calibration: t in [0, 1]; 0 = plain cross entropy, 1 = a probability free of the sampling.
+    Args:
+        negatives: sampled negatives per positive.
+        items: size of the catalogue.
+        calibration: t in [0, 1]; 0 = plain cross entropy, 1 = probabilities unbiased by the
+            sampling.
     """
     share = min(1.0, negatives / max(items - 1, 1))
     return 1.0 - calibration * (1.0 - share)
@@ -91,17 +104,18 @@ def gbce(
     weights: Tensor | None = None,
     owner: Tensor | None = None,
 ) -> Tensor:
-    """Generalised cross entropy −β log σ(positive) − Σ log(1 − σ(negative)), a mean like
-    `pointwise`'s (Petrov & Macdonald 2023, gSASRec): counting the positive less takes back the
-    overconfidence that sampled negatives cause.
+    """Generalised cross entropy −β log σ(positive) − Σ log(1 − σ(negative)), averaged as in
+    `pointwise` (Petrov & Macdonald 2023, gSASRec).
+
+    The smaller weight of the positive corrects the overconfidence that sampled negatives cause.
 
     Args:
         positive: logits (n,).
         negative: logits (B, N).
-        mask: (B, N) True = counts; numbers count so many times.
+        mask: (B, N), False = left out; numbers count that many times.
         power: β, see `gbce_power`.
-        weights: (n,) of each positive together with its negatives.
-        owner: int64 (n,) each positive's row of `negative`; None = its own (n = B).
+        weights: (n,) weight of each positive together with its negatives.
+        owner: int64 (n,) row of `negative` of each positive; None = row i for positive i (n = B).
     """
     counts = torch.ones_like(negative) if mask is None else mask.to(negative.dtype)
     weight = torch.ones_like(positive) if weights is None else weights
@@ -125,7 +139,7 @@ def sampled_softmax(
     Args:
         positive: logits (B,).
         negative: logits (B, N).
-        mask: (B, N) True = counts (False: a positive of the same user).
+        mask: (B, N), False = left out (a positive of the same user).
         positive_log_q: (B,) log probability of the positive under the sampler; subtracted.
         negative_log_q: (N,) or (B, N) the same of the negatives (Bengio & Senécal 2008).
     """
@@ -142,10 +156,13 @@ def sampled_softmax(
 def in_batch_softmax(
     scores: Tensor, mask: Tensor | None = None, log_q: Tensor | None = None
 ) -> Tensor:
-    """Softmax of each row's own item, the diagonal, among the batch's items: `scores` (B, B).
+    """Cross entropy of each row's own item, on the diagonal, among the batch's items.
 
-    `mask` (B, B) False = not a negative of that row (the diagonal always counts); `log_q` (B,) the
-    log probability of each item in a batch, subtracted from its column (Yi et al. 2019).
+    Args:
+        scores: (B, B).
+        mask: (B, B), False = not a negative of that row; the diagonal always counts.
+        log_q: (B,) log probability that a batch holds each item, subtracted from its column (Yi et
+            al. 2019).
     """
     if log_q is not None:
         scores = scores - log_q
@@ -156,7 +173,13 @@ def in_batch_softmax(
 
 
 def full_softmax(scores: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax over all items: `scores` (B, I), `target` int64 (B,); `mask` False = left out."""
+    """Cross entropy of the target among all items.
+
+    Args:
+        scores: (B, I).
+        target: int64 (B,) column of each row's target.
+        mask: (B, I), False = left out; targets always count.
+    """
     if mask is not None:
         keep = mask.scatter(1, target.unsqueeze(1), torch.ones_like(mask[:, :1]))
         scores = scores.masked_fill(~keep, -torch.inf)
@@ -164,12 +187,12 @@ def full_softmax(scores: Tensor, target: Tensor, mask: Tensor | None = None) -> 
 
 
 def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-    """ListNet within groups: −Σ (y/Σy) log softmax, mean over groups that hold a positive.
+    """ListNet within groups: −Σ (y/Σy) log softmax, averaged over groups with a positive label.
 
     Args:
         logits: (B,).
-        labels: (B,) ≥ 0; NaN = the row does not take part.
-        groups: int64 (B,) numbers from 0 of the row's list.
+        labels: (B,) ≥ 0; rows with NaN are left out.
+        groups: int64 (B,) number (from 0) of each row's list.
     """
     known = ~torch.isnan(labels)
     logits, labels, groups = logits[known], labels[known], groups[known]
@@ -185,28 +208,30 @@ def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 def masked_logsumexp(
     queries: Tensor,
     items: Tensor,
-    refused: tuple[Tensor, Tensor],
+    excluded: tuple[Tensor, Tensor],
     shift: Tensor | None = None,
     pair_shift: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """(B,) log Σ_c exp(queries · items_c + shift_c) over the columns c that a row does not refuse.
+    """(B,) log Σ_c exp(queries · items_c + shift_c) over the columns c that a row does not exclude.
 
-    The (B, C) matrix is made once and becomes its own gradient in place, which costs a third of
-    what autograd's chain of masks, logsumexp and copies does. -inf where all is refused.
+    The (B, C) matrix is computed once and turned into its gradient in place, at a third of the cost
+    of autograd's chain of mask, logsumexp and copies. -inf where all columns are excluded.
 
     Args:
         queries: (B, dim).
         items: (C, dim).
-        refused: int64 (row, column) pairs left out.
-        shift: (C,) without gradient, added to each column (−log q of a sampler).
-        pair_shift: distinct (row, column) pairs and numbers added to them alone.
+        excluded: int64 (row, column) pairs that are left out.
+        shift: (C,) added to each column, without gradient (−log q of a sampler).
+        pair_shift: (row, column, number), added to these distinct pairs only.
     """
-    return _MaskedLogSumExp.apply(queries, items, refused, shift, pair_shift)
+    return _MaskedLogSumExp.apply(queries, items, excluded, shift, pair_shift)
 
 
 class _MaskedLogSumExp(torch.autograd.Function):
+    """See `masked_logsumexp`."""
+
     @staticmethod
-    def forward(ctx, queries, items, refused, shift, pair_shift):
+    def forward(ctx, queries, items, excluded, shift, pair_shift):
         device = queries.device.type
         narrow = torch.is_autocast_enabled(device)
         ctx.kind = torch.get_autocast_dtype(device) if narrow else queries.dtype
@@ -218,8 +243,8 @@ class _MaskedLogSumExp(torch.autograd.Function):
         if pair_shift is not None:
             row, column, value = pair_shift
             e[row, column] += value
-        e[refused] = -torch.inf
-        top = e.amax(1, keepdim=True).clamp(min=-1e30)  # a row that refuses all has none
+        e[excluded] = -torch.inf
+        top = e.amax(1, keepdim=True).clamp(min=-1e30)  # a row that excludes all has no maximum
         e.sub_(top).exp_()
         total = e.sum(1)  # (B,)
         ctx.save_for_backward(a, b, e, total)
@@ -235,6 +260,7 @@ class _MaskedLogSumExp(torch.autograd.Function):
 
 
 def _masked_mean(loss: Tensor, mask: Tensor | None, weights: Tensor | None = None) -> Tensor:
+    """Mean of (B, N) losses, weighted by `mask` (B, N) and `weights` (B,)."""
     if mask is None and weights is None:
         return loss.mean()
     counts = torch.ones_like(loss) if mask is None else mask.to(loss.dtype)

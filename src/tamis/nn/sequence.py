@@ -1,7 +1,7 @@
-"""Sequence encoders: (B, L, dim) vectors of a user's events, oldest first, into states.
+"""Sequence encoders: vectors (B, L, dim) of a user's events, oldest first → states (B, L, dim).
 
-Every encoder takes the rows' lengths. What stands in the padding changes nothing, nor does how much
-of it there is; the states of pads are zero, and so is what an empty sequence pools to.
+Every encoder takes the lengths of the rows. Neither the values nor the amount of padding affects
+the output; states of padding and pooled states of empty sequences are zero.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Padding = Literal["right", "left"]
 
 
 class FeedForward(nn.Module):
-    """Position-wise: linear → GELU → linear, or SwiGLU, (Swish(xW) ⊙ xV)U (Shazeer 2020)."""
+    """Position-wise layer: linear → GELU → linear, or SwiGLU: (Swish(xW) ⊙ xV)U (Shazeer 2020)."""
 
     def __init__(
         self, dim: int, hidden: int, swiglu: bool, generator: torch.Generator | None
@@ -29,7 +29,7 @@ class FeedForward(nn.Module):
         self.inner = linear(dim, 2 * hidden if swiglu else hidden, generator=generator)
         self.outer = linear(hidden, dim, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (…, dim) -> (…, dim)
         h = self.inner(x)
         if self.swiglu:
             gate, value = h.chunk(2, -1)
@@ -38,10 +38,10 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x)).
+    """A pre-norm transformer block: x + attention(norm(x)), then x + feed-forward(norm(x)).
 
-    With a gated residual each branch is multiplied by σ(g) of its own learned g per dimension,
-    which starts at σ(g) = .5.
+    With gated residuals each branch is multiplied by σ(g), with a learned g per dimension that
+    starts at σ(g) = 0.5.
     """
 
     def __init__(
@@ -71,19 +71,19 @@ class TransformerEncoder(nn.Module):
 
     Args:
         dim: width of the vectors.
-        blocks: attention and feed-forward pairs; 0 = positions, dropout and the last norm.
-        heads: attention heads; `dim` is a multiple of it.
+        blocks: number of attention and feed-forward pairs; 0 = only positions, dropout and norm.
+        heads: attention heads; `dim` must be a multiple.
         hidden: width of the feed-forward layer; None = 4 · dim.
-        dropout: of the input and of each branch, [0, 1).
-        causal: position t sees positions up to t; otherwise all of its sequence.
-        positions: longest sequence, each place of which (from the start) has a learned vector;
-            0 = order is known by causality and time only.
+        dropout: dropout rate of the input and of each branch, in [0, 1).
+        causal: position t attends to positions up to t; otherwise to the whole sequence.
+        positions: maximum sequence length for learned position vectors, counted from the start;
+            0 = none, so that order is known from causality and time only.
         swiglu: SwiGLU instead of GELU in the feed-forward layer.
         gated: gated residuals.
-        time_bias: a learned attention bias by the time from each event to the moment the position's
-            state is asked for, and a learned vector by the time since the position's own event.
-            That moment may be the next event's time (a time-aware model: it must be known).
-        last_norm: whether a layer norm follows the last block; a cosine needs none.
+        time_bias: adds a learned attention bias by the time from each event to the query time of
+            the position, and a learned vector by the time since the position's own event. The query
+            time of a position may be the time of the next event, if it is known when serving.
+        last_norm: whether a layer norm follows the last block; not needed for cosine scores.
         generator: source of the initial weights.
     """
 
@@ -122,57 +122,69 @@ class TransformerEncoder(nn.Module):
         x: Tensor,
         lengths: Tensor,
         times: Tensor | None = None,
-        asked: Tensor | None = None,
+        query_time: Tensor | None = None,
         *,
         padding: Padding = "right",
     ) -> Tensor:
         """States (B, L, dim) of vectors (B, L, dim); zero where padded.
 
         Args:
-            lengths: int64 (B,) real positions of each row, 0 … L.
+            x: vectors of the events.
+            lengths: int64 (B,) number of real positions of each row, 0 … L.
             times: int64 (B, L) ms of the events; needed with `time_bias`.
-            asked: int64 (B, L) ms at which each position's state is asked for, or (B,) for all.
-            padding: on which side of a row the pads stand.
+            query_time: int64 (B, L) ms at which each position's state is used, or (B,) for all
+                positions; needed with `time_bias`.
+            padding: the side of a row on which the padding is.
+
+        Raises ValueError where times are missing or a row is longer than `positions`.
         """
         if padding == "left":
-            return self._left(x, lengths, times, asked)
+            return self._left(x, lengths, times, query_time)
         real = real_positions(lengths, x.shape[1])  # (B, L)
         h = x.masked_fill(~real.unsqueeze(-1), 0.0)
         if self.positions is not None:
             h = self.positions(h, lengths)
         buckets = None
         if self.time_bias:
-            if times is None or asked is None:
-                raise ValueError("an encoder with time_bias needs `times` and `asked`")
-            asked = asked.unsqueeze(1).expand_as(times) if asked.dim() == 1 else asked
-            times, asked = (t.masked_fill(~real, 0) for t in (times, asked))
-            gap = time_buckets(asked, times)  # (B, L)
-            h = h + self.gap.index_select(0, gap.reshape(-1)).view(h.shape)  # type: ignore[union-attr]
-            buckets = time_buckets(asked.unsqueeze(2), times.unsqueeze(1))  # (B, L, L)
+            if times is None or query_time is None:
+                raise ValueError(
+                    "an encoder with time_bias needs `times` and `query_time`; pass both"
+                )
+            query_time = (
+                query_time.unsqueeze(1).expand_as(times) if query_time.dim() == 1 else query_time
+            )
+            times, query_time = (t.masked_fill(~real, 0) for t in (times, query_time))
+            gap = time_buckets(query_time, times)  # (B, L)
+            h = h + self.gap.index_select(0, gap.reshape(-1)).view(h.shape)  # type: ignore[union-attr]  # a Parameter with time_bias
+            buckets = time_buckets(query_time.unsqueeze(2), times.unsqueeze(1))  # (B, L, L)
         h = self.drop(h)
         visible = None
-        if not self.causal:  # right pads are after all real positions: causality hides them
-            visible = real | (torch.arange(x.shape[1], device=x.device) == 0)  # no empty softmax
+        if (
+            not self.causal
+        ):  # right padding comes after all real positions: the causal mask hides it
+            visible = real | (
+                torch.arange(x.shape[1], device=x.device) == 0
+            )  # avoids an empty softmax
         for block in self.blocks:
             h = block(h, visible, buckets)
         return self.norm(h).masked_fill(~real.unsqueeze(-1), 0.0)
 
     def _left(
-        self, x: Tensor, lengths: Tensor, times: Tensor | None, asked: Tensor | None
+        self, x: Tensor, lengths: Tensor, times: Tensor | None, query_time: Tensor | None
     ) -> Tensor:
         shift = x.shape[1] - lengths
-        moved = [t if t is None or t.dim() == 1 else rolled(t, shift) for t in (times, asked)]
+        moved = [t if t is None or t.dim() == 1 else rolled(t, shift) for t in (times, query_time)]
         return rolled(self.forward(rolled(x, shift), lengths, *moved), -shift)
 
 
 class GRUEncoder(nn.Module):
-    """Stacked gated recurrent units (Cho et al. 2014); its states depend on the past only.
+    """Stacked gated recurrent units (Cho et al. 2014); states depend on earlier positions only.
 
     Args:
         dim: width of the input.
-        hidden: width of the states; None = dim. A linear layer brings them back to `dim`.
-        layers: stacked units.
-        dropout: of the input and of the states, [0, 1).
+        hidden: width of the recurrent states, which a linear layer maps to `dim`; None = dim.
+        layers: number of stacked units.
+        dropout: dropout rate of the input and of the states, in [0, 1).
         generator: source of the initial weights.
     """
 
@@ -207,14 +219,17 @@ class GRUEncoder(nn.Module):
 
 
 class _BlankGRU(nn.GRU):
-    """torch's own initialisation would draw from the global generator."""
+    """nn.GRU without its initialisation, which draws from the global generator."""
 
     def reset_parameters(self) -> None:
-        """Nothing: `GRUEncoder` fills the weights."""
+        """Does nothing: `GRUEncoder` fills the weights."""
 
 
 class LearnedPositions(nn.Module):
-    """Adds a learned vector per place, counted from the start of the row."""
+    """Adds a learned vector per position, counted from the start of the row.
+
+    Raises ValueError for a row with more than `longest` positions.
+    """
 
     def __init__(self, longest: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -224,7 +239,8 @@ class LearnedPositions(nn.Module):
         longest, width = len(self.weight), x.shape[1]
         if len(lengths) and int(lengths.max()) > longest:
             raise ValueError(
-                f"a row of {int(lengths.max())} positions, but only {longest} have a vector"
+                f"a row has {int(lengths.max())} positions, but only {longest} have a vector; "
+                "truncate the rows, or build the encoder for longer ones"
             )
         if width <= longest:
             return x + self.weight[:width]
@@ -253,7 +269,7 @@ def masked_mean(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 def rolled(x: Tensor, shift: Tensor) -> Tensor:
-    """Each row of (B, L, …) moved `shift` (B,) places to the front, cyclically."""
+    """Each row of (B, L, …) rotated by `shift` (B,) positions towards the front."""
     if not x.shape[1]:
         return x
     place = torch.arange(x.shape[1], device=x.device)

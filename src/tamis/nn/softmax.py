@@ -1,4 +1,4 @@
-"""Cross entropy over a whole catalogue without the logits of a whole batch."""
+"""Softmax cross entropy over a whole catalogue, without storing a batch's logits."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 CHUNK = 2**23
-"""Logits held at once (16 MB in bfloat16): few enough to stay near the processor's caches."""
+"""Logits computed at once (16 MB in bfloat16); few enough to stay in or near the CPU's caches."""
 SAFE = 60.0
-"""Bound of |logit| up to which exponentials and their sums fit float32's range without a shift."""
+"""Largest |logit| for which the maximum is not subtracted: exponentials and sums fit float32."""
 
 
 class Workspace:
-    """Memory for one chunk of logits, kept from call to call.
+    """Memory for one chunk of logits, reused between calls.
 
-    Fresh pages for every batch's logits cost more than the products themselves.
+    Allocating new pages for every batch's logits costs more than the matrix products.
     """
 
     def __init__(self) -> None:
         self._memory: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def take(self, rows: int, columns: int, like: Tensor) -> Tensor:
-        """An uninitialised (rows, columns) of `like`'s type and device; valid until the next."""
+        """An uninitialised (rows, columns) of `like`'s type and device; the next call reuses it."""
         key = (like.device, like.dtype)
         held = self._memory.get(key)
         if held is None or held.numel() < rows * columns:
@@ -38,19 +38,19 @@ def chunked_cross_entropy(
     workspace: Workspace | None = None,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """Mean over rows of −log softmax(queries · itemsᵀ)[target], as `F.cross_entropy` gives it.
+    """Mean over rows of −log softmax(queries · itemsᵀ)[target], as `F.cross_entropy` computes it.
 
-    Chunk by chunk of rows the logits are made, turned into exponentials in place, and multiplied
-    into both gradients at once, so that no more than a chunk of them ever exists. Under autocast
-    the products are in its type, and a chunk's sums rounded to it.
+    Works on chunks of rows: logits are exponentiated in place and multiplied into both gradients at
+    once, so no more than a chunk of them is stored. Under autocast the products are in its type,
+    and the sums of a chunk are rounded to it.
 
     Args:
         queries: (P, dim).
         items: (C, dim).
         target: int64 (P,) rows of `items`.
-        label_smoothing: share of the target's mass that is spread over all items, [0, 1).
-        workspace: memory to use again; None = fresh.
-        chunk: logits held at once.
+        label_smoothing: share of the target's probability that is spread over all items, in [0, 1).
+        workspace: memory to reuse; None = allocate.
+        chunk: maximum number of logits computed at once.
     """
     device = queries.device.type
     narrow = torch.is_autocast_enabled(device)
@@ -63,6 +63,8 @@ def chunked_cross_entropy(
 
 
 class _CrossEntropy(torch.autograd.Function):
+    """See `chunked_cross_entropy`; computes the gradients in the forward pass."""
+
     @staticmethod
     def forward(ctx, queries, items, target, smoothing, workspace, kind, chunk):
         p, dim = queries.shape
@@ -105,7 +107,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _bound(queries: Tensor, items: Tensor) -> float:
-    """max |query| · max |item|: no logit is beyond it."""
+    """max |query| · max |item|, an upper bound of |logit|."""
     if not len(items):
         return 0.0
     return float(queries.norm(dim=1).max() * items.norm(dim=1).max())

@@ -1,13 +1,13 @@
-"""Target attention (DIN, Zhou et al. 2018): what of a user's past bears on this candidate.
+"""Target attention (DIN, Zhou et al. 2018): weighs a user's past items by the candidate.
 
-The first layer of the attention's network reads [q, k, q − k, q ⊙ k] of the candidate q and an item
-k of the past. Written out, W_q q + W_k k + W_d (q − k) + W_p (q ⊙ k) is a constant of the candidate
-plus its own matrix times k:
+The first layer of the attention network reads [q, k, q − k, q ⊙ k] of the candidate q and a past
+item k. Its output, W_q q + W_k k + W_d (q − k) + W_p (q ⊙ k) + b, is a term that depends on the
+candidate only plus a matrix of the candidate times k:
 
     (W_q + W_d) q + b  +  (W_k − W_d + W_p diag(q)) k
 
-so the (B, L, 4 · dim) input is never made and the first layer costs a quarter. Where one past meets
-n candidates the roles are changed over: one matrix of the past, times q.
+so the (B, L, 4 · dim) input is never built and the first layer costs a quarter. Where n candidates
+share one past, the roles are exchanged: a matrix of the past times q.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tamis.nn.layers import ACTIVATIONS, linear
 
 _threshold = torch.ops.aten.threshold_backward.grad_input
 SPARSE = 0.6
-"""Rows are sorted by length where less than this share of the places to be computed is real."""
+"""Rows are sorted by length where less than this share of the positions is real."""
 STEP = 8
-"""Lengths are rounded up to a multiple: kernels are made anew for every shape."""
+"""Lengths are rounded up to a multiple, since oneDNN compiles a kernel for every new shape."""
 CHUNK = 2 << 20
-"""Bytes of the largest array made at once: so many stay in the cache."""
+"""Bytes of the largest array of a chunk, which should fit the CPU's cache."""
 
 
 class TargetAttention(nn.Module):
-    """The past weighed by a network on [q, k, q − k, q ⊙ k], summed.
+    """The sum of past items, each weighted by a network on [q, k, q − k, q ⊙ k].
 
     Args:
         dim: width of the vectors.
         hidden_units: widths of the network's hidden layers, at least one.
         activation: a key of `ACTIVATIONS`.
-        softmax: weights of each past that sum to 1; otherwise raw, as in the paper, so that their
-            sum says how much of the past bears on the candidate.
+        softmax: normalise the weights of each past to sum 1; otherwise they are the network's
+            outputs, as in the paper, whose sum measures the strength of the interest.
         generator: source of the initial weights.
     """
 
@@ -53,7 +53,10 @@ class TargetAttention(nn.Module):
     ) -> None:
         super().__init__()
         if not hidden_units:
-            raise ValueError("target attention needs at least one hidden layer, (64, 32) say")
+            raise ValueError(
+                "hidden_units is empty: target attention needs at least one hidden layer, "
+                "such as (64, 32)"
+            )
         widths = [4 * dim, *hidden_units]
         self.softmax = softmax
         self.linears = nn.ModuleList(
@@ -64,8 +67,12 @@ class TargetAttention(nn.Module):
         self._compact = activation == "relu"
 
     def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        """(B, dim) of targets (B, dim), pasts (B, L, dim) and which of their places hold one, bool
-        (B, L). `past` and `real` of batch 1 are shared by all targets. An empty past gives zero.
+        """The weighted sums (B, dim); zero for an empty past.
+
+        Args:
+            target: (B, dim) candidates.
+            past: (B, L, dim) past items; batch 1 is shared by all candidates.
+            real: bool (B, L), False where `past` is padding; batch 1 likewise.
         """
         if not past.shape[1]:
             return torch.zeros_like(target)
@@ -75,7 +82,7 @@ class TargetAttention(nn.Module):
         return weighted_sum(weight, past)
 
     def scores(self, target: Tensor, past: Tensor) -> Tensor:
-        """(B, L) before masking; `past` may have batch 1."""
+        """(B, L) weights before masking; arguments as `forward`."""
         if len(past) == 1:
             return self._scores_by_one(target, past[0])
         row, base, product = self._split()
@@ -87,8 +94,10 @@ class TargetAttention(nn.Module):
         return h.squeeze(-1)
 
     def _scores_by_one(self, target: Tensor, past: Tensor) -> Tensor:
-        """(B, L) of one past (L, dim): all of the first layer is one product of the targets with a
-        matrix of the past, and the others' inputs are flat, so that an engine fuses what follows.
+        """(B, L) of candidates (B, dim) that share one past (L, dim).
+
+        The first layer is one product of the candidates with a matrix of the past; the inputs of
+        the other layers are two-dimensional, so that inference engines can fuse them.
         """
         row, base, product = self._split()
         length, hidden = past.shape[0], base.shape[1]
@@ -102,7 +111,7 @@ class TargetAttention(nn.Module):
         return self.last(h).view(-1, length)
 
     def _in_chunks(self, past: Tensor) -> bool:
-        """One past per target, on a processor, and no tracer at work."""
+        """Whether `_chunked` applies: one past per candidate, on the CPU, not while compiling."""
         plain = past.device.type != "cpu" or torch.compiler.is_compiling()
         return self._compact and len(past) > 1 and not plain
 
@@ -112,11 +121,12 @@ class TargetAttention(nn.Module):
         return layer
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Each (dim, H): the weights of the candidate, of the past, of their product."""
+        """First-layer weights, each (dim, H): of the candidate, the past, and their product."""
         by_q, by_k, by_difference, by_product = self._first().weight.T.chunk(4)
         return by_q + by_difference, by_k - by_difference, by_product
 
     def _chunked(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
+        """`forward` by `_Chunked`."""
         row, base, product = self._split()
         constant = F.linear(target, row.T, self._first().bias)  # (B, H)
         rest = [w for layer in (*self.linears[1:], self.last) for w in (layer.weight, layer.bias)]
@@ -128,14 +138,14 @@ class TargetAttention(nn.Module):
 
 
 def dot_scores(target: Tensor, past: Tensor) -> Tensor:
-    """q · k / √dim: (B, L) of targets (B, dim) and pasts (B or 1, L, dim)."""
+    """Scaled dot products q · k / √dim: (B, L) of targets (B, dim) and pasts (B or 1, L, dim)."""
     if len(past) == 1:
         return target @ past[0].T * target.shape[1] ** -0.5
     return torch.bmm(past, target.unsqueeze(2)).squeeze(2) * target.shape[1] ** -0.5
 
 
 def masked_weights(scores: Tensor, real: Tensor, softmax: bool) -> Tensor:
-    """(B, L): scores, or their softmax over the real places; zero elsewhere."""
+    """(B, L): the scores, or their softmax over the real positions; zero at padding."""
     if not softmax:
         return scores.masked_fill(~real, 0.0)
     if not scores.shape[1]:
@@ -145,18 +155,18 @@ def masked_weights(scores: Tensor, real: Tensor, softmax: bool) -> Tensor:
 
 
 def weighted_sum(weight: Tensor, past: Tensor) -> Tensor:
-    """(B, dim) of weights (B, L) and pasts (B or 1, L, dim)."""
+    """Σ_l weight · past: (B, dim) of weights (B, L) and pasts (B or 1, L, dim)."""
     if len(past) == 1:
         return weight @ past[0].to(weight.dtype)
     return torch.bmm(weight.unsqueeze(1), past.to(weight.dtype)).squeeze(1)
 
 
 class _Chunked(torch.autograd.Function):
-    """Scores, mask and weighted sum, some rows of like length at a time; hidden layers with ReLU.
+    """Scores, mask and weighted sum for chunks of rows of similar length; ReLU hidden layers only.
 
-    Rows go by length and each chunk ends with its longest past, so short pasts cost little. The
-    backward pass makes the hidden layers anew, in the cache: autograd's would keep eight arrays as
-    large as the first of them, padding included, and go over each in main memory.
+    Rows are sorted by length and each chunk is as wide as its longest past, so short pasts cost
+    little. The backward pass recomputes the hidden layers, which stay in the cache; autograd would
+    keep eight arrays as large as the first of them, padding included, in main memory.
     """
 
     @staticmethod
@@ -213,11 +223,16 @@ Chunks = list[tuple[slice, int]]
 
 
 def _chunks(real: Tensor, dim: int, place: int) -> tuple[Tensor | None, Chunks]:
-    """An order of the rows (None = their own), and chunks of them with the length of each.
+    """The order in which to process the rows (None = as they are), and (rows, length) of chunks.
 
-    Rows go from the longest past to the shortest where that spares much; rows without a past are
-    then in no chunk. `place`: bytes of the first hidden layer at one place of a past; a row's own
-    weights are `dim` times as large.
+    Rows are sorted from the longest past to the shortest where that saves much; rows without a past
+    are then in no chunk.
+
+    Args:
+        real: bool (B, L).
+        dim: width of the vectors.
+        place: bytes of the first hidden layer at one position; the matrix of a row, (dim, H), is
+            `dim` times as large.
     """
     width, b = real.shape[1], len(real)
     lengths = (real * torch.arange(1, width + 1)).amax(1)
@@ -235,13 +250,14 @@ def _chunks(real: Tensor, dim: int, place: int) -> tuple[Tensor | None, Chunks]:
 
 
 def _rows(x: Tensor, order: Tensor | None) -> Tensor:
+    """The rows of x in that order; None = as they are."""
     return x if order is None else x.index_select(0, order)
 
 
 def _hidden(
     target: Tensor, constant: Tensor, past: Tensor, low: list[Tensor], buffers: list[Tensor]
 ) -> list[Tensor]:
-    """The hidden layers (b · l, H) of some rows, in `buffers`, which the next rows use again."""
+    """The hidden layers (b · l, H) of a chunk, in `buffers`, which the next chunk reuses."""
     places = past.shape[0] * past.shape[1]
     widths = [low[0].shape[1], *(w.shape[0] for w in low[2:-2:2])]
     out = [_sized(x, (places, width)) for x, width in zip(buffers, widths, strict=True)]
@@ -262,9 +278,9 @@ def _hidden_backward(
     totals: list[Tensor],
     buffers: list[Tensor],
 ) -> Tensor:
-    """The gradient (b · l, H) before the first ReLU, of that of the scores (b · l, 1).
+    """The gradient (b · l, H) before the first ReLU, given that of the scores (b · l, 1).
 
-    Adds to the weights' `totals`; `buffers` are used again by the next chunk.
+    Adds the gradients of the weights to `totals`; the next chunk reuses `buffers`.
     """
     by_low = by_score.to(hidden[0].dtype)
     totals[-1] += by_score.sum()
@@ -279,14 +295,15 @@ def _hidden_backward(
 
 
 def _sized(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The buffer in that shape, its memory kept where it is large enough."""
+    """The buffer with that shape; it is reallocated only if it is too small."""
     return buffer.resize_(0).resize_(shape)
 
 
 def _product_backward(
     by_own: Tensor, target: Tensor, product: Tensor, totals: list[Tensor]
 ) -> Tensor:
-    """Of `own = base + diag(q) product`: the gradient of q; adds to `totals` those of the rest."""
+    """Backward pass of `own = base + diag(q) product`: returns the gradient of q and adds those of
+    `base` and `product` to `totals`."""
     by_dim = by_own.transpose(0, 1)  # (dim, b, H)
     totals[0] += by_own.sum(0, dtype=totals[0].dtype)
     totals[1] += torch.bmm(target.T.unsqueeze(1), by_dim).squeeze(1)

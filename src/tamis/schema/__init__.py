@@ -1,7 +1,13 @@
 """The declaration of a project (`tamis.toml`): tables, behaviours, features, tasks, cascade."""
 
 from tamis.schema._task_checks import check_tasks
-from tamis.schema.component import Component, ComponentConfig, configured, option_problems
+from tamis.schema.component import (
+    Component,
+    ComponentConfig,
+    configured,
+    known_options,
+    option_problems,
+)
 from tamis.schema.config import (
     Behaviour,
     CascadeConfig,
@@ -75,6 +81,7 @@ __all__ = [
     "condition_of",
     "configured",
     "dump_config",
+    "known_options",
     "load_config",
     "option_problems",
     "parse_config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tamis.schema.errors import ConfigError
 from tamis.schema.suggestions import suggest
+
+log = logging.getLogger("tamis.schema")
 
 
 class ComponentConfig(BaseModel):
@@ -74,6 +77,20 @@ def configured(
     except ValidationError as error:
         problems = option_problems(error, kind.model_fields)
         raise ConfigError("; ".join(f"{owner}: {problem}" for problem in problems)) from error
+
+
+def known_options(kind: type[BaseModel], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved options that the config class `kind` has; a warning names the others.
+
+    For opening files that an earlier Tamis wrote, whose config classes had other options. Options
+    that a user declares are checked by `configured`, which refuses unknown ones.
+    """
+    unknown = sorted(set(saved) - set(kind.model_fields))
+    if unknown:
+        log.warning(
+            "ignoring saved options that %s no longer has: %s", kind.__name__, ", ".join(unknown)
+        )
+    return {name: value for name, value in saved.items() if name in kind.model_fields}
 
 
 def option_problems(error: ValidationError, known: Iterable[str]) -> list[str]:

@@ -1,11 +1,12 @@
-"""The one training loop, and the optimisers that touch only a batch's rows."""
+"""Training of models on rows: the loop, optimisers, tasks, negatives, calibration, tree models."""
 
 from tamis.train.batches import Order, Source, batches
 from tamis.train.calibration import Calibration, calibrated, fit_calibration, isotonic, platt
 from tamis.train.checkpoint import load_weights, save_weights
+from tamis.train.chosen import Chosen
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
-from tamis.train.frame_model import Context, FrameModel, ScorerConfig
+from tamis.train.frame_model import FitSettings, FrameModel, ScorerConfig
 from tamis.train.hardware import (
     allow_kept_memory,
     kept_memory,
@@ -15,7 +16,7 @@ from tamis.train.hardware import (
 )
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit
-from tamis.train.metrics import auc, grouped_ndcg, log_loss, xauc
+from tamis.train.metrics import auc, group_ndcg, log_loss, mean_group_ndcg, xauc
 from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
@@ -29,12 +30,13 @@ __all__ = [
     "SAMPLERS",
     "BinaryTasks",
     "Calibration",
-    "Context",
+    "Chosen",
     "Epoch",
     "Estimator",
     "EstimatorConfig",
     "FitOptions",
     "FitResult",
+    "FitSettings",
     "FrameModel",
     "FrequencyEstimator",
     "HardNegatives",
@@ -64,11 +66,12 @@ __all__ = [
     "corrected",
     "fit",
     "fit_calibration",
-    "grouped_ndcg",
+    "group_ndcg",
     "isotonic",
     "kept_memory",
     "load_weights",
     "log_loss",
+    "mean_group_ndcg",
     "monotone",
     "native_bfloat16",
     "platt",

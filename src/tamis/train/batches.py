@@ -1,4 +1,4 @@
-"""Epochs of batches: rows are shuffled by number, gathered many batches at a time, then sliced."""
+"""Batches of an epoch: row numbers are shuffled, and rows gathered several batches at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from torch import Tensor
 from tamis.features import Batch, Rows
 
 ROWS_PER_GATHER = 32_768
-"""Rows gathered at once: few large gathers are cheaper than many small ones."""
+"""Maximum number of rows gathered at once; a few large gathers are cheaper than many small ones."""
 
 
 class Source(Protocol):
-    """What the loop needs of its rows; `tamis.features.Rows` is one.
+    """Training rows as the loop reads them; `tamis.features.Rows` is one.
 
-    A source may have `order(batch_size, generator) -> Order` of its own: rows of like length in one
-    batch, batches of as many rows as fit.
+    A source may also have `order(batch_size, generator) -> Order`, which then makes the batches of
+    an epoch (rows of similar length in one batch, for example).
     """
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> Any:
         """The batch of the rows `index` int64 (B,)."""
@@ -33,25 +35,31 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """One epoch: `rows` int64 (n,) in order; batch k is `rows[bounds[k]:bounds[k + 1]]`."""
+    """The order of the rows in one epoch, cut into batches."""
 
     rows: Tensor
+    """int64 (n,) row numbers."""
     bounds: list[int]
+    """Batch k is `rows[bounds[k]:bounds[k + 1]]`."""
 
     @classmethod
     def plain(cls, n: int, batch_size: int) -> Order:
-        """0 … n − 1 in slices; one empty slice where n = 0."""
+        """Rows 0 … n − 1 as they are; a single empty batch where n = 0."""
         return cls(torch.arange(n), [*range(0, max(n, 1), batch_size), n])
 
     @classmethod
     def shuffled(cls, n: int, batch_size: int, generator: torch.Generator) -> Order:
+        """Rows 0 … n − 1 in random order."""
         return cls(torch.randperm(n, generator=generator), [*range(0, n, batch_size), n])
 
     @classmethod
     def shuffled_groups(
         cls, groups: NDArray[np.int64], batch_size: int, generator: torch.Generator
     ) -> Order:
-        """Whole groups in random order; a batch ends with the group that fills it."""
+        """Groups in random order; a batch ends with the group that fills it.
+
+        groups: (n,) group of each row; no group is split between batches.
+        """
         by_group = np.argsort(groups, kind="stable")
         _, start, size = np.unique(groups[by_group], return_index=True, return_counts=True)
         shuffle = torch.randperm(len(start), generator=generator).numpy()
@@ -63,11 +71,12 @@ class Order:
         return cls(torch.from_numpy(by_group[places]), bounds)
 
     def __len__(self) -> int:
+        """Number of batches."""
         return len(self.bounds) - 1
 
 
 def batches(source: Source, order: Order, device: torch.device | str = "cpu") -> Iterator[Any]:
-    """The batches of an epoch. `Rows` are gathered `ROWS_PER_GATHER` at a time and sliced."""
+    """The batches of an epoch, on `device`. `Rows` are gathered `ROWS_PER_GATHER` at a time."""
     k, bounds = 0, order.bounds
     while k < len(order):
         last = k + 1
@@ -84,6 +93,8 @@ def batches(source: Source, order: Order, device: torch.device | str = "cpu") ->
 
 
 def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    """Rows `start` … `stop` − 1 of a batch, without copying."""
+
     def cut(x: Tensor | None) -> Tensor | None:
         return None if x is None else x[start:stop]
 

@@ -1,8 +1,8 @@
-"""Calibration: a rising map of a task's log-odds, fitted on held-out rows, kept with the model.
+"""Calibration: an increasing map of a task's log-odds, fitted on held-out rows.
 
-What a model calls 5 % should happen in 5 of 100 cases. Two maps: Platt's straight line (few
-parameters, few rows needed) and isotonic regression (any rising shape, thousands of rows needed).
-Both rise strictly, so that no two candidates change places and almost none come to tie.
+Of the rows that a calibrated model predicts at 5 %, 5 in 100 are positive. There are two kinds of
+map: Platt's line (two parameters, needs few rows) and isotonic regression (any increasing shape,
+needs thousands of rows). Both are strictly increasing, so the order of candidates is kept.
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ Array = NDArray[np.floating]
 Method = Literal["none", "platt", "isotonic", "auto"]
 
 FOLDS = 5
-"""Parts of the held-out rows by which `auto` chooses."""
-JUDGED = 200_000
-"""Most rows that `auto` chooses by; the map itself is fitted on all."""
+"""Folds of the cross-validation by which `auto` chooses."""
+MAX_ROWS = 200_000
+"""Maximum number of rows of that cross-validation; the map itself is fitted on all rows."""
 
 
 class Calibration(BaseModel):
-    """A rising, piecewise linear map of log-odds, in JSON as its numbers."""
+    """A strictly increasing, piecewise linear map of log-odds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["none", "platt", "isotonic"] = "none"
-    """Which fit made it."""
+    """The method that fitted it."""
     x: tuple[float, ...] = (0.0,)
-    """Log-odds before, rising strictly; between two of them the map is straight."""
+    """Knots: log-odds before calibration, strictly ascending."""
     y: tuple[float, ...] = (0.0,)
-    """Log-odds after, rising strictly."""
+    """Log-odds after calibration at the knots, strictly ascending; linear in between."""
     slope: float = 1.0
-    """Below the first and above the last knot; > 0."""
+    """Slope below the first and above the last knot; > 0."""
 
     @model_validator(mode="after")
-    def _rises(self) -> Calibration:
+    def _check_increasing(self) -> Calibration:
         rising = all(b > a for v in (self.x, self.y) for a, b in pairwise(v))
         if not self.x or len(self.x) != len(self.y) or not rising or not self.slope > 0:
-            raise ValueError("a calibration has as many x as y, both rising, and a slope above 0")
+            raise ValueError(
+                "a calibration needs as many x as y, both strictly ascending, and a slope above 0; "
+                f"got x = {self.x}, y = {self.y} and slope = {self.slope:g}"
+            )
         return self
 
     def __call__(self, logits: Array) -> Array:
-        """Log-odds (n,) after calibration, in the type that came."""
+        """Calibrated log-odds (n,) of log-odds (n,), in the same dtype."""
         if self.kind == "none":
             return logits
         x, y = self._knots
@@ -60,7 +63,7 @@ class Calibration(BaseModel):
         return moved.astype(logits.dtype, copy=False)
 
     def __str__(self) -> str:
-        """In a word or two: `none`, `platt 0.91 x - 0.3`, `isotonic, 41 knots`."""
+        """A short description: `none`, `platt 0.91 x - 0.3` or `isotonic, 41 knots`."""
         if self.kind == "platt":
             return f"platt {self.slope:.3g} x {self.y[0]:+.3g}"
         return self.kind if self.kind == "none" else f"isotonic, {len(self.x)} knots"
@@ -71,16 +74,20 @@ class Calibration(BaseModel):
 
 
 def calibrated(logits: Float32, maps: Sequence[Calibration]) -> Float32:
-    """Calibrated log-odds (n, T) of log-odds (n, T), each column through its map; () = none."""
+    """Calibrated log-odds (n, T) of log-odds (n, T), column t by `maps[t]`; no maps: unchanged."""
     if all(m.kind == "none" for m in maps):
         return logits
     return np.stack([m(logits[:, t]) for t, m in enumerate(maps)], axis=1)
 
 
 def platt(labels: Array, logits: Array) -> Calibration:
-    """The straight line `slope · x + intercept` (slope > 0) of least cross entropy. Platt 1999.
+    """Platt scaling: the line `slope · x + intercept`, slope > 0, of least cross entropy.
 
-    Labels (n,) are in [0, 1] or NaN (does not count). No map where one class only is there.
+    Platt 1999; see `platt_line`. The identity where only one class is present.
+
+    Args:
+        labels: (n,) in [0, 1]; rows with NaN are left out.
+        logits: (n,) log-odds.
     """
     slope, intercept = platt_line(labels, logits)
     if (slope, intercept) == (1.0, 0.0):
@@ -89,14 +96,14 @@ def platt(labels: Array, logits: Array) -> Calibration:
 
 
 def isotonic(labels: Array, logits: Array) -> Calibration:
-    """Isotonic regression, straight between the centres of its steps and rising beyond its ends.
+    """Centred isotonic regression (Oron & Flournoy 2017); arguments as `platt`.
 
-    scikit-learn's pool-adjacent-violators finds the steps: runs of rows whose mean label rises from
-    run to run. As a staircase every run would be a tie; here a step's mean holds at its centre and
-    the map is straight in between (centred isotonic regression, Oron & Flournoy 2017), so that the
-    order is kept inside a run too. Beyond the first and last centre, Platt's slope goes on. A run
-    without a positive (or negative) at an end is drawn to Platt's line by the weight of one row,
-    so that nothing is impossible or certain. Labels as for `platt`.
+    scikit-learn's pool-adjacent-violators algorithm finds the steps: runs of rows whose mean label
+    increases from run to run. A step function would make every run a tie. Here the mean of a step
+    is the value at its centre and the map is linear between centres, so the order within a run is
+    kept. Beyond the first and the last centre the map continues with Platt's slope. A step without
+    positives (or negatives) is pulled towards Platt's line with the weight of one row, so that no
+    probability is 0 or 1.
     """
     known = ~np.isnan(labels)
     order = np.argsort(logits[known], kind="stable")
@@ -109,7 +116,7 @@ def isotonic(labels: Array, logits: Array) -> Calibration:
     rows = np.diff(np.append(first, len(y)))
     yes, no = np.add.reduceat(y, first), np.add.reduceat(1 - y, first)
     p, q = np.add.reduceat(expit(line), first), np.add.reduceat(expit(-line), first)
-    # The centre of a step is where Platt's line has the step's mean probability.
+    # The centre of a step: where Platt's line equals the step's mean probability.
     centre = np.clip((np.log(p / q) - intercept) / slope, z[first], z[first + rows - 1])
     certain = (yes == 0) | (no == 0)
     level = np.log(np.where(certain, yes + p / rows, yes) / np.where(certain, no + q / rows, no))
@@ -120,16 +127,17 @@ def isotonic(labels: Array, logits: Array) -> Calibration:
 
 
 def _steps(y: Float64, z: Float64) -> NDArray[np.intp]:
-    """First row of each run of equal fitted value; rows ascend by z."""
-    from sklearn.isotonic import isotonic_regression  # takes longer to import than a request takes
+    """First row of each run of equal fitted values; rows (n,) of labels y ascend by z."""
+    from sklearn.isotonic import isotonic_regression  # slow to import; only needed in training
 
-    _, first, rows = np.unique(z, return_index=True, return_counts=True)  # equal scores as one
+    # Rows of equal score are one point.
+    _, first, rows = np.unique(z, return_index=True, return_counts=True)
     fitted = isotonic_regression(np.add.reduceat(y, first) / rows, sample_weight=rows)
     return first[np.r_[True, np.diff(fitted) > 0]]
 
 
 def _rising(x: Float64, y: Float64) -> NDArray[np.bool_]:
-    """Knots that rise strictly in both; an end that was drawn past its neighbour goes."""
+    """bool: knots to keep so that x and y ascend strictly; drops ends pulled past a neighbour."""
     kept = np.ones(len(x), np.bool_)
     if len(x) > 1:
         kept[0], kept[-1] = y[0] < y[1], y[-1] > y[-2]
@@ -146,7 +154,7 @@ FITS: dict[str, Callable[[Array, Array], Calibration]] = {
     "platt": platt,
     "isotonic": isotonic,
 }
-"""From the simplest to the most flexible."""
+"""Calibration methods, from the simplest to the most flexible."""
 
 
 def fit_calibration(
@@ -157,11 +165,15 @@ def fit_calibration(
     groups: NDArray[np.int64] | None = None,
     orders_only: bool = False,
 ) -> Calibration:
-    """The map of one task, fitted on held-out rows: labels (n,) in [0, 1] or NaN, log-odds (n,).
+    """Fits the calibration map of one task on held-out rows.
 
-    `auto` takes the simplest of none, Platt and isotonic whose cross entropy on rows that it was
-    not fitted on (five folds of whole `groups`) is within one standard error of the best one's.
-    `orders_only`: the loss promised an order and no probability, so that none is no choice.
+    Args:
+        labels: (n,) in [0, 1]; rows with NaN are left out.
+        logits: (n,) log-odds.
+        method: "auto" takes the simplest of none, Platt and isotonic whose cross entropy in
+            five-fold cross-validation is within one standard error of the best.
+        groups: (n,) the request or user of each row; "auto" keeps a group in one fold.
+        orders_only: the loss defines only an order, so "auto" never takes none.
     """
     if method != "auto":
         return FITS[method](labels, logits)
@@ -173,23 +185,23 @@ def fit_calibration(
     _, group = np.unique(
         np.arange(len(labels)) if groups is None else groups[known], return_inverse=True
     )
-    return FITS[_chosen(names, labels, logits, group)](labels, logits)
+    return FITS[_best_method(names, labels, logits, group)](labels, logits)
 
 
-def _chosen(names: list[str], labels: Array, logits: Array, group: NDArray[np.intp]) -> str:
-    """The simplest of `names` that is as good as the best one, out of fold."""
+def _best_method(names: list[str], labels: Array, logits: Array, group: NDArray[np.intp]) -> str:
+    """The simplest of `names` within one standard error of the best cross-validated loss."""
     random = np.random.default_rng(0)
     draw = random.permutation(int(group.max()) + 1)[group]  # (n,) groups in a random order
-    if len(labels) > JUDGED:
-        part = draw < np.partition(draw, JUDGED)[JUDGED]
+    if len(labels) > MAX_ROWS:
+        part = draw < np.partition(draw, MAX_ROWS)[MAX_ROWS]
         labels, logits, group, draw = labels[part], logits[part], group[part], draw[part]
     fold = draw % FOLDS
     losses = {name: np.zeros(len(labels)) for name in names}
     for k in range(FOLDS):
-        here, there = fold == k, fold != k
+        held_out, train = fold == k, fold != k
         for name, loss in losses.items():
-            z = FITS[name](labels[there], logits[there])(logits[here].astype(np.float64))
-            loss[here] = np.logaddexp(0, z) - labels[here] * z
+            z = FITS[name](labels[train], logits[train])(logits[held_out].astype(np.float64))
+            loss[held_out] = np.logaddexp(0, z) - labels[held_out] * z
     best = min(losses, key=lambda name: losses[name].sum())
     for name in names:
         worse = np.bincount(group, weights=losses[name] - losses[best])

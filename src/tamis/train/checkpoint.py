@@ -1,4 +1,4 @@
-"""A module's weights as plain .npy files: one per tensor, opened memory-mapped."""
+"""Saves a module's weights as one .npy file per tensor and opens them memory-mapped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX = "weights.json"
 
 
 def save_weights(model: nn.Module, directory: Path) -> None:
-    """Writes every tensor of `model.state_dict()` under `directory`."""
+    """Writes every tensor of `model.state_dict()` into `directory`, and an index of their names."""
     directory.mkdir(parents=True, exist_ok=True)
     state = model.state_dict()
     for name, value in state.items():
@@ -24,9 +24,9 @@ def save_weights(model: nn.Module, directory: Path) -> None:
 
 
 def load_weights(model: nn.Module, directory: Path) -> None:
-    """Puts saved weights into `model`; arrays are mapped copy-on-write, so workers share them.
+    """Loads saved weights into `model`, mapped copy-on-write so that processes share the memory.
 
-    Raises VersionError where a file is missing, or where names or shapes are not the model's.
+    Raises VersionError where a file is missing, or where names or shapes differ from the model's.
     """
     index = directory / INDEX
     if not index.is_file():
@@ -35,7 +35,8 @@ def load_weights(model: nn.Module, directory: Path) -> None:
     if saved != set(wanted):
         odd = ", ".join(sorted(saved ^ set(wanted)))
         raise VersionError(
-            f"{directory} was saved by another model (weights {odd}); train it again"
+            f"{directory} was saved by another model (only one of them has the weights {odd}); "
+            "train it again"
         )
     state = {
         name: _mapped(directory / f"{name}.npy", value.shape) for name, value in wanted.items()
@@ -44,10 +45,13 @@ def load_weights(model: nn.Module, directory: Path) -> None:
 
 
 def _mapped(path: Path, shape: torch.Size) -> torch.Tensor:
+    """The array of a file. Raises VersionError where it is missing or of another shape."""
     if not path.is_file():
         raise VersionError(f"{path} is missing: the saved model is incomplete; train it again")
-    # A mapping of nothing is refused by the system, so empty arrays are read.
+    # The system refuses to map an empty file, so empty arrays are read.
     array = np.load(path, mmap_mode="c" if shape.numel() else None)
     if array.shape != tuple(shape):
-        raise VersionError(f"{path} has shape {array.shape}, the model wants {tuple(shape)}")
+        raise VersionError(
+            f"{path} has shape {array.shape}, the model expects {tuple(shape)}; train it again"
+        )
     return torch.from_numpy(np.asarray(array))

@@ -1,4 +1,4 @@
-"""Scorers that are modules: built from a layout, trained by the one loop, saved as arrays."""
+"""Base of scorers that are PyTorch modules: build from a layout, train, predict, save, load."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from tamis.schema import (
     TaskConfig,
     TrainingError,
     VersionError,
+    known_options,
 )
 from tamis.train.checkpoint import load_weights, save_weights
+from tamis.train.chosen import Chosen
 from tamis.train.fit_options import FitOptions
-from tamis.train.frame_model import Context, FrameModel, ScorerConfig
+from tamis.train.frame_model import FitSettings, FrameModel, ScorerConfig
 from tamis.train.loop import fit
-from tamis.train.metrics import grouped_ndcg
+from tamis.train.metrics import mean_group_ndcg
 from tamis.train.objective import Metric, TaskObjective
 from tamis.train.prediction import predict
 
@@ -37,48 +39,48 @@ class EstimatorConfig(ScorerConfig):
     """Hyper-parameters that every trained scorer has."""
 
     epochs: Annotated[int, Field(ge=1)] = 20
-    """Most passes over the rows."""
+    """Maximum number of passes over the rows."""
     patience: Annotated[int, Field(ge=1)] = 2
     """Epochs without a better validation metric before the fit stops."""
     batch_size: Annotated[int, Field(ge=1)] = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Of the dense weights (Adam)."""
+    """Learning rate of the dense weights (Adam)."""
     embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    """Of the id features' rows."""
+    """Learning rate of the embeddings of id features."""
     decay_on_plateau: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor of both learning rates after an epoch whose validation metric was not the best so far;
-    1 = constant. Give `patience` at least 2 with it."""
-    decay_after: tuple[int, ...] = ()
-    """Epochs after which that factor applies in a fit without validation rows, as a former fit with
-    them found."""
+    """Factor applied to both learning rates after an epoch whose validation metric was not the best
+    so far; 1 = constant. Use it with a `patience` of at least 2."""
     embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
-    """Of the id features' rows: Adagrad with one step size per row, Adam on the rows of a batch, or
-    Adam on all rows that were ever in one."""
+    """Optimiser of the embeddings: Adagrad with one step size per row, Adam on the rows of a batch,
+    or Adam on all rows that any batch has held so far."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the id features' rows, as a gradient l2 · w."""
+    """Weight decay of the embeddings, added to the gradient as l2 · w."""
     l2_rows: Literal["batch", "all"] = "batch"
-    """The rows that `l2` decays at each step: those in the batch, or the whole table's, as do those
-    libraries whose loss holds the norm of all embeddings; that costs what the table costs."""
+    """The rows that `l2` decays at each step: those in the batch, or the whole table, which is what
+    libraries do whose loss holds the norm of all embeddings. A step with "all" costs time
+    proportional to the size of the table."""
     dense_l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the dense weights."""
+    """Weight decay of the dense weights, added to the gradient as dense_l2 · w."""
     dense_l1: Annotated[float, Field(ge=0)] = 0.0
-    """Gradient dense_l1 · sign(w) of the dense weights."""
+    """L1 penalty of the dense weights, added to the gradient as dense_l1 · sign(w)."""
     loss: Literal["bce", "listwise", "both"] = "bce"
-    """Cross entropy per row (calibrated), a softmax within requests (order only), or their sum."""
+    """Training loss: "bce" is cross entropy per row, "listwise" a softmax within each request
+    (learns the order only), "both" their sum."""
     metric: Literal["auc", "ndcg"] = "auc"
-    """What stops the fit: AUC over all rows, or NDCG@10 within requests (first task)."""
+    """Validation metric that stops the fit: "auc" over all rows (mean over tasks), or "ndcg",
+    NDCG@10 within requests (first task)."""
     bfloat16: Literal["auto", "on", "off"] = "auto"
-    """Matrix products of training in bfloat16; auto = where the hardware has it."""
+    """Matrix products of training in bfloat16; "auto" uses it where the hardware supports it."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads of training; None = as torch is set."""
+    """Threads of training. If omitted: PyTorch's setting."""
     seed: int = 0
-    """Used when a fit is given no context (research on frames)."""
+    """Random seed of a fit on frames. In the cascade the project's `seed` is used."""
 
 
 class Estimator(FrameModel):
     """Base of the models that the training loop trains.
 
-    A subclass names its `Config` and builds its module.
+    A subclass declares its `Config` and implements `build`.
     """
 
     Config: ClassVar[type[BaseModel]] = EstimatorConfig
@@ -97,13 +99,16 @@ class Estimator(FrameModel):
 
     @abstractmethod
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        """A fresh module whose `forward(batch)` gives logits (B, n_tasks). Where there are
-        multiclass tasks, `n_tasks` is the number of logits; `heads` say whose they are."""
+        """An untrained module whose `forward(batch)` returns logits (B, n_tasks).
+
+        `n_tasks` is the number of logits: of K classes, a multiclass task has K. `self.heads` tells
+        which logits belong to which task.
+        """
 
     def fit_rows(
-        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Context | None
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
-        """Trains a fresh module, or one that starts from `context.former`; see `FrameModel.fit`."""
+        """Trains a new module, which starts from `context.former` where there is one."""
         self.layout = rows.layout
         seed = self.config.seed if context is None else context.seed
         generator = torch.Generator().manual_seed(seed)
@@ -113,24 +118,21 @@ class Estimator(FrameModel):
         assert rows.labels is not None
         rows = rows.relabelled(self.heads.targets(rows.labels))
         objective = TaskObjective(self.heads, self.config.loss, *self._metric())
-        options = self._options(seed, context)
+        options = self._options(seed, context, reuse=valid is None)
         self.result = fit(self.model, rows, objective, valid=valid, options=options)
         self.model.to("cpu")
+        if valid is not None:
+            best = self.result.best_epoch
+            decays = tuple(epoch for epoch in self.result.decays if epoch < best)
+            self.chosen = Chosen(epochs=best, decay_after=decays)
         return self
 
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What a fit with validation rows chose, as options of the next fit."""
-        decays = () if self.result is None else self.result.decays
-        found = {"decay_after": [e for e in decays if e < self.best_epoch]} if decays else {}
-        return {"epochs": self.best_epoch, **found, **self.chosen_calibration}
-
     def logits(self, rows: Rows) -> Float32:
-        """(n, L) in the rows' order, before correction and calibration; see `FrameModel.logits`."""
+        """Raw outputs (n, L), as `FrameModel.logits`."""
         return predict(self._module(), rows)
 
     def save(self, directory: Path | str) -> None:
-        """Writes config, layout and weights (and, of a research fit, the features)."""
+        """Writes options, layout, weights, what else was learnt, and the encoders of a frame."""
         directory, model = Path(directory), self._module()
         assert self.layout is not None
         directory.mkdir(parents=True, exist_ok=True)
@@ -139,7 +141,7 @@ class Estimator(FrameModel):
         about = {
             "model": type(self).__name__,
             "config": self.config.model_dump(mode="json"),
-            **self.saved_calibration(),
+            **self.learnt_values(),
             "layout": self.layout.to_dict(),
         }
         (directory / SAVED).write_text(json.dumps(about, indent=1))
@@ -148,45 +150,60 @@ class Estimator(FrameModel):
     def load(cls, directory: Path | str, config: EstimatorConfig | None = None) -> Self:
         """Opens what `save` wrote, weights memory-mapped.
 
-        `config` is the cascade's; the shape of the model is the saved one's.
+        `config` holds the options that the cascade declares. It is ignored here: the module must
+        have the shape of the saved one. A subclass may read options of serving from it.
         Raises VersionError where files are missing or belong to another model.
         """
         directory = Path(directory)
         if not (directory / SAVED).is_file():
-            raise VersionError(f"{directory / SAVED} is missing: there is no saved model; train it")
+            raise VersionError(
+                f"{directory / SAVED} is missing: the directory holds no saved model; train it"
+            )
         about = json.loads((directory / SAVED).read_text())
         if about["model"] != cls.__name__:
-            raise VersionError(f"{directory} holds a {about['model']}, not a {cls.__name__}")
-        self = cls(**about["config"])
+            raise VersionError(
+                f"{directory} holds a {about['model']}, not a {cls.__name__}; "
+                f"open it with {about['model']}.load"
+            )
+        self = cls(**known_options(cls.Config, about["config"]))
         self.layout = Layout.from_dict(about["layout"])
-        self.open_calibration(about)
+        self.restore_learnt_values(about)
         self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
         load_weights(self.model, directory / "weights")
         self.load_space(directory)
         return self
 
-    def _options(self, seed: int, context: Context | None) -> FitOptions:
+    def _options(self, seed: int, context: FitSettings | None, *, reuse: bool) -> FitOptions:
+        """Options of the training loop: the config's of the same names, and the context's.
+
+        reuse: whether to train for the epochs that an earlier fit chose.
+        """
         names = set(FitOptions.__dataclass_fields__) - {"seed"}
-        chosen = {k: v for k, v in self.config.model_dump().items() if k in names}
+        options = {k: v for k, v in self.config.model_dump().items() if k in names}
         if context is not None:
-            chosen |= {"device": context.device, "progress": context.progress}
-        return FitOptions(seed=seed, **chosen)
+            options |= {"device": context.device, "progress": context.progress}
+            if reuse and context.chosen is not None:
+                options["epochs"] = context.chosen.epochs or self.config.epochs
+                options["decay_after"] = context.chosen.decay_after
+        return FitOptions(seed=seed, **options)
 
     def _metric(self) -> tuple[Metric | None, str]:
+        """The metric that stops the fit, None for the objective's own; and its name."""
         if self.config.metric == "auc":
             return None, "auc"
 
         def within_requests(scores: Float32, valid: Rows) -> float:
             if valid.groups is None or valid.labels is None:
                 raise TrainingError(
-                    "metric = 'ndcg' needs `groups` in the validation rows; use metric = 'auc'"
+                    "metric = 'ndcg' needs labels and `groups` (the request of each row) in the "
+                    "validation rows; use metric = 'auc'"
                 )
-            return grouped_ndcg(valid.labels[:, 0], scores[:, 0], valid.groups)
+            return mean_group_ndcg(valid.labels[:, 0], scores[:, 0], valid.groups)
 
         return within_requests, "ndcg"
 
     def _start_from(self, former: Estimator) -> None:
-        """Takes the weights of a former fit on the same layout."""
+        """Copies the weights of a former fit. Raises ConfigError where its layout is another."""
         model = former._module()
         if type(former) is not type(self) or former.layout != self.layout:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a fit may be told, and what it hands back."""
+"""Options and result of the training loop."""
 
 from __future__ import annotations
 
@@ -8,46 +8,48 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Everything about a fit that is neither the model nor the data."""
+    """Options of the training loop."""
 
     epochs: int = 10
-    """Most passes over the rows."""
+    """Maximum number of passes over the rows."""
     batch_size: int = 2048
     learning_rate: float = 1e-3
-    """Of the dense weights (Adam)."""
+    """Learning rate of the dense weights (Adam)."""
     embedding_learning_rate: float = 0.1
-    """Of the fused embedding's rows."""
+    """Learning rate of fused embeddings."""
     embedding_optimiser: Literal["rowadagrad", "lazyadam", "adam"] = "rowadagrad"
-    """Row-wise Adagrad or Adam on the rows of the batch, or Adam on all rows ever touched."""
+    """Row-wise Adagrad or Adam on the rows of the batch, or Adam on all rows updated so far."""
     l2: float = 0.0
-    """Weight decay of the embedding rows as a gradient, `l2 · w`. (A loss that adds `r · |w|²`, as
-    DeepCTR's and Torch-RecHub's do, is l2 = 2r; FuxiCTR's `½ r · |w|²` is l2 = r.)"""
+    """Weight decay of embedding rows, added to the gradient as `l2 · w`. (A loss with `r · |w|²`,
+    as in DeepCTR and Torch-RecHub, corresponds to l2 = 2r; FuxiCTR's `½ r · |w|²` to l2 = r.)"""
     l2_rows: Literal["batch", "all"] = "batch"
-    """The rows that `l2` decays at each step: those of the batch, or all of the table, which costs
-    what the table costs and is what those losses do."""
+    """The rows that `l2` decays at each step: those of the batch, or the whole table as in those
+    libraries, at a cost per step proportional to the size of the table."""
     dense_l2: float = 0.0
-    """Weight decay of all other weights, as a gradient."""
+    """Weight decay of all other weights, added to the gradient."""
     dense_l1: float = 0.0
-    """Gradient `dense_l1 · sign(w)` of all other weights."""
+    """L1 penalty of all other weights, added to the gradient as `dense_l1 · sign(w)`."""
     weight_decay: float = 0.0
-    """Decoupled decay of the other weights' matrices (AdamW); excludes `dense_l2`."""
+    """Decoupled decay of the other weight matrices (AdamW); cannot be combined with `dense_l2`."""
     beta2: float = 0.999
-    """Of Adam's second moment, for the dense weights."""
+    """Decay rate of Adam's second moment, for the dense weights."""
     patience: int = 1
-    """Epochs without a better validation metric before the fit stops; needs validation rows."""
+    """Epochs without a better validation metric before the fit stops; unused without validation."""
     decay_on_plateau: float = 1.0
-    """Factor of both learning rates after a validation that was not the best so far; 1 = constant.
-    It has its say before `patience` ends."""
+    """Factor applied to both learning rates after a validation metric that was not the best so far;
+    1 = constant. Only effective with a patience of at least 2."""
     decay_after: tuple[int, ...] = ()
-    """Without validation rows: epochs (from 1) after which that factor applies."""
+    """Without validation rows: epochs (from 1) after which `decay_on_plateau` is applied."""
     evaluate_every: int = 1
     """Epochs between two validations; the last epoch is always validated."""
     seed: int = 0
+    """Seed of the order of rows, dropout and other random numbers of the fit."""
     device: str = "cpu"
+    """Device of training, as torch names it."""
     threads: int | None = None
-    """Threads of torch during the fit; None = as torch is set."""
+    """Threads of torch during the fit; None = torch's current setting."""
     bfloat16: Literal["auto", "on", "off"] = "auto"
-    """Matrix products in bfloat16 (weights stay float32); auto = where the hardware has it."""
+    """Matrix products in bfloat16 (weights stay float32); "auto" = if the hardware supports it."""
     progress: bool = False
     """Show the progress: a bar on a terminal, else one line (`tamis.runtime.Progress`)."""
 
@@ -57,26 +59,28 @@ class Epoch:
     """One point of the learning curves."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     loss: float
-    """Mean training loss of the epoch's batches."""
+    """Mean training loss over the batches of the epoch."""
     metrics: dict[str, float]
     """Validation metrics after the epoch; empty without validation rows."""
     seconds: float
-    """Training alone, without the validation."""
+    """Training time of the epoch, without validation."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a fit went; the model holds the best epoch's weights."""
+    """Learning curves and costs of a fit; the model holds the weights of the best epoch."""
 
     best_epoch: int
-    """From 1; the last epoch without validation rows; 0 if no epoch ran."""
+    """Epoch (from 1) of the best validation metric; without validation rows the last one; 0 if no
+    epoch ran."""
     history: list[Epoch] = field(repr=False)
+    """Learning curves, one entry per epoch."""
     seconds: float
     """Wall time of the whole fit, validation included."""
     samples_per_second: float
-    """Rows of an epoch over the median epoch's training time."""
+    """Rows of an epoch divided by the median training time of an epoch."""
     peak_mb: float
     """Highest resident memory of the process so far, in MB."""
     bfloat16: bool
@@ -86,5 +90,5 @@ class FitResult:
 
     @property
     def best(self) -> dict[str, float]:
-        """The best epoch's validation metrics."""
+        """Validation metrics of the best epoch."""
         return next((e.metrics for e in self.history if e.epoch == self.best_epoch), {})

@@ -57,13 +57,13 @@ def _detected(device_type: str) -> bool:
 
 
 def use_bfloat16(choice: str, device_type: str) -> bool:
-    """Resolves `FitOptions.bfloat16`: "auto" = where `native_bfloat16` is true."""
+    """Whether to use bfloat16, by the value of `FitOptions.bfloat16`: "auto", "on" or "off"."""
     return native_bfloat16(device_type) if choice == "auto" else choice == "on"
 
 
 @contextmanager
 def torch_threads(n: int | None) -> Iterator[None]:
-    """Sets torch's threads for a while; None changes nothing."""
+    """Sets the number of torch's threads within a `with` block; None leaves it unchanged."""
     before = torch.get_num_threads()
     if n is not None:
         torch.set_num_threads(n)

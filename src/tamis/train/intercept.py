@@ -1,4 +1,4 @@
-"""The mean set right: a shift of log-odds after which a fit's rows happen as often as it says."""
+"""Intercept correction: shifts logits so that the mean prediction equals the observed rate."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from scipy.special import expit
 
 Array = NDArray[np.floating]
 STEPS = 50
-"""Most Newton steps."""
+"""Maximum number of Newton steps."""
 
 
 def centre(targets: Array, logits: Array, weights: Array | None = None) -> float:
-    """The b for which the weighted mean of σ(logits + b) is that of `targets` (n,) in [0, 1].
+    """The shift b for which the weighted mean of σ(logits + b) equals that of the targets.
 
-    Stochastic steps leave the mean of a fit some per cent off, each fit by another amount: the last
-    batches had a little more or less of a label. The rows that were learnt from say by how much,
-    and no fit learns a mean by heart. NaN targets do not count; 0 where all are 0 or all are 1.
+    Stochastic gradient descent leaves the mean prediction a few per cent off, by an amount that
+    depends on the last batches. The training rows can be used to correct it, since a single number
+    cannot be overfitted.
+
+    Args:
+        targets: (n,) in [0, 1]; rows with NaN are left out.
+        logits: (n,) log-odds.
+        weights: (n,) row weights; None = equal.
+
+    Returns b, or 0 where all targets are 0 or all are 1.
     """
     known = ~np.isnan(targets)
     y, z = targets[known].astype(np.float64), logits[known].astype(np.float64)
@@ -28,7 +35,7 @@ def centre(targets: Array, logits: Array, weights: Array | None = None) -> float
         p = expit(z + shift)
         wrong = (w @ p) / w.sum() - mean
         slope = (w @ (p * (1 - p))) / w.sum()
-        step = float(np.clip(wrong / max(slope, 1e-12), -2, 2))  # far out the slope says little
+        step = float(np.clip(wrong / max(slope, 1e-12), -2, 2))  # limited: it may overshoot
         shift -= step
         if abs(step) < 1e-9:
             break

@@ -1,4 +1,4 @@
-"""Logistic regression over all features, as an estimator that two rooms name theirs."""
+"""Logistic regression over all features; base of the ranker and the pre-ranker `lr`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tamis.train.estimator import Estimator, EstimatorConfig
 
 
 class LinearConfig(EstimatorConfig):
-    """A logistic regression has no shape of its own; single weights need larger steps."""
+    """Options of logistic regression, whose weights need larger learning rates than networks."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """Of the numbers' weights (Adam)."""
+    """Learning rate of the weights of numeric features (Adam)."""
     embedding_learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    """Of the ids' weights."""
+    """Learning rate of the weights of id features."""
 
 
 class LinearNet(nn.Module):
-    """Sums of weights. A feature of several ids counts by its pooling, `max` as a mean."""
+    """The sum of a weight per id and per number; the ids of multi-valued features are pooled."""
 
     def __init__(self, layout: Layout, n_tasks: int) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class LinearNet(nn.Module):
         self.pooling = FieldPooling(layout)
         self.dense = zero_linear(layout.dense_width, n_tasks)
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.pooling(self.table, batch.ids).sum(1) + self.dense(batch.dense)  # (B, T)
+    def forward(self, batch: Batch) -> Tensor:  # -> logits (B, T)
+        return self.pooling(self.table, batch.ids).sum(1) + self.dense(batch.dense)
 
 
 class LinearEstimator(Estimator):
-    """A weight per id and per number, per task: `z = b + Σ w_id + Σ w_number x`."""
+    """Logistic regression, a weight per id, number and task: `z = b + Σ w_id + Σ w_x x`."""
 
     Config: ClassVar[type[BaseModel]] = LinearConfig
 
@@ -47,7 +47,7 @@ class LinearEstimator(Estimator):
         return LinearNet(_without_max(layout), n_tasks)
 
     def logits(self, rows: Rows) -> Float32:
-        """Block by block: what many rows share (the user's side) is summed once."""
+        """Raw outputs (n, T), as `FrameModel.logits`; inputs that rows share are summed once."""
         model = self._module()
         assert isinstance(model, LinearNet)
         logits = np.tile(model.dense.bias.detach().numpy(), (len(rows), 1))
@@ -63,7 +63,7 @@ class LinearEstimator(Estimator):
 
 
 def _linear(model: LinearNet, block: Block, first_id: int, first_number: int) -> Float32:
-    """(N, T) contribution of one block, whose columns begin at those places of the layout."""
+    """(N, T) contribution of a block whose ids and numbers start at those layout columns."""
     numbers = slice(first_number, first_number + block.dense.shape[1])
     scores = block.dense @ model.dense.weight.detach().numpy()[:, numbers].T
     width = block.ids.shape[1]
@@ -76,11 +76,12 @@ def _linear(model: LinearNet, block: Block, first_id: int, first_number: int) ->
 
 
 def _gathered(block: Block) -> Block:
+    """The block with one entry per row, instead of shared entries and pointers."""
     return Block(block.ids[block.pointer], block.dense[block.pointer])
 
 
 def _without_max(layout: Layout) -> Layout:
-    """A maximum over weights would let one id speak for all."""
+    """The layout with max pooling replaced by mean pooling, so that every id's weight counts."""
     return replace(
         layout,
         ids=tuple(replace(c, pooling="mean") if c.pooling == "max" else c for c in layout.ids),

@@ -1,4 +1,4 @@
-"""The one training loop: any module, any objective, any source of batches."""
+"""The training loop, for any module, objective and source of batches."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def fit(
     valid: Any = None,
     options: FitOptions | None = None,
 ) -> FitResult:
-    """Trains `model` in place and leaves the best epoch's weights in it.
+    """Trains `model` in place; afterwards it holds the weights of the best epoch.
 
-    Random numbers come from `options.seed` alone and torch's global generator is left as it was.
+    All random numbers derive from `options.seed`; torch's global generator is left unchanged.
 
     Args:
-        model: its `FusedEmbedding`s are updated row by row, everything else by Adam.
+        model: its `FusedEmbedding`s are updated by a row optimiser, all other weights by Adam.
         rows: training rows.
         objective: the loss, and the validation metric that stops the fit.
-        valid: what `objective.evaluate` measures after each epoch; None = all epochs are run.
+        valid: validation rows for `objective.evaluate`; None = all epochs are run.
+        options: None = the defaults of `FitOptions`.
 
     Raises:
         TrainingError: no rows, or a loss that is not finite.
@@ -67,6 +68,7 @@ class _Fit:
         self.decays: list[int] = []
 
     def run(self) -> FitResult:
+        """Trains until the epochs are over or the validation metric stops improving."""
         began = time.perf_counter()
         history: list[Epoch] = []
         best_epoch, best_value, best_weights = 0, -math.inf, None
@@ -75,10 +77,10 @@ class _Fit:
             progress.begin(f"at most {self.options.epochs} epochs")
             for epoch in range(1, self.options.epochs + 1):
                 history.append(self._epoch(epoch, progress, per_epoch))
-                if self.valid is not None and not self._judges(epoch):
+                if self.valid is not None and not self._validates(epoch):
                     continue
                 value = next(iter(history[-1].metrics.values()), math.nan)
-                if math.isnan(value):  # nothing to compare by: the last epoch counts
+                if math.isnan(value):  # no metric to compare: the last epoch counts as the best
                     best_epoch = epoch
                     self._decay(epoch, epoch in self.options.decay_after)
                 elif value > best_value:
@@ -93,11 +95,17 @@ class _Fit:
         self.model.eval()
         median = float(np.median([e.seconds for e in history])) if history else math.inf
         return FitResult(
-            best_epoch, history, time.perf_counter() - began, len(self.rows) / median,
-            peak_mb(), self.bfloat16, tuple(self.decays),
-        )  # fmt: skip
+            best_epoch=best_epoch,
+            history=history,
+            seconds=time.perf_counter() - began,
+            samples_per_second=len(self.rows) / median,
+            peak_mb=peak_mb(),
+            bfloat16=self.bfloat16,
+            decays=tuple(self.decays),
+        )
 
     def _epoch(self, epoch: int, progress: Progress, per_epoch: int) -> Epoch:
+        """One pass over the rows, then the validation if it is due."""
         self.model.train()
         began, total, order = time.perf_counter(), 0.0, self._order()
         for number, batch in enumerate(batches(self.rows, order, self.device), start=1):
@@ -112,14 +120,16 @@ class _Fit:
             )
         seconds = time.perf_counter() - began
         metrics = {}
-        if self.valid is not None and self._judges(epoch):
+        if self.valid is not None and self._validates(epoch):
             metrics = self.objective.evaluate(self.model, self.valid, self.device)
         return Epoch(epoch, total / max(len(order), 1), metrics, seconds)
 
-    def _judges(self, epoch: int) -> bool:
+    def _validates(self, epoch: int) -> bool:
+        """Whether the validation metric is computed after `epoch`."""
         return epoch % self.options.evaluate_every == 0 or epoch == self.options.epochs
 
     def _order(self) -> Order:
+        """The order of the next epoch: the source's own, by groups, or shuffled rows."""
         size = self.options.batch_size
         own = getattr(self.rows, "order", None)
         if own is not None:
@@ -128,10 +138,14 @@ class _Fit:
             return Order.shuffled(len(self.rows), size, self.generator)
         groups = getattr(self.rows, "groups", None)
         if groups is None:
-            raise TrainingError("a listwise loss needs `groups` in the Rows: each row's request")
+            raise TrainingError(
+                "a listwise loss needs `groups` in the training rows: the request of each row; "
+                "give them, or set loss = 'bce'"
+            )
         return Order.shuffled_groups(groups, size, self.generator)
 
     def _step(self, batch: Any) -> float:
+        """One gradient step; the loss of the batch before it."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss = self.objective.loss(self.model, batch)
         for optimiser in self.optimisers:
@@ -144,6 +158,7 @@ class _Fit:
 
     @torch.no_grad()
     def _add_l1(self) -> None:
+        """Adds the gradient of the L1 penalty to the dense weights' gradients."""
         if not self.options.dense_l1:
             return
         for weight in self.dense:
@@ -151,7 +166,7 @@ class _Fit:
                 weight.grad.add_(weight.sign(), alpha=self.options.dense_l1)
 
     def _decay(self, epoch: int, due: bool) -> None:
-        """Lowers the learning rates after `epoch`, where that is due and lowers anything."""
+        """Multiplies the learning rates by `decay_on_plateau` after `epoch`, if `due`."""
         factor = self.options.decay_on_plateau
         if not due or factor == 1.0:
             return
@@ -165,7 +180,7 @@ class _Fit:
 
 
 def dense_weights(model: nn.Module) -> list[nn.Parameter]:
-    """Every weight that learns and is no fused embedding's."""
+    """All trainable weights that do not belong to a fused embedding."""
     fused = {id(table.weight) for table in tables_of(model)}
     return [p for p in model.parameters() if id(p) not in fused and p.requires_grad]
 
@@ -173,7 +188,7 @@ def dense_weights(model: nn.Module) -> list[nn.Parameter]:
 def optimisers(
     model: nn.Module, options: FitOptions
 ) -> Sequence[RowOptimiser | torch.optim.Optimizer]:
-    """Row-wise optimiser of the fused embeddings, Adam of every other weight that learns."""
+    """A row optimiser for the fused embeddings and Adam for the other trainable weights."""
     tables, rest = tables_of(model), dense_weights(model)
     kinds = {"rowadagrad": RowAdagrad, "lazyadam": LazyAdam, "adam": WholeAdam}
     kind = kinds[options.embedding_optimiser]
@@ -187,14 +202,17 @@ def optimisers(
 
 
 def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optimizer:
-    """AdamW whose decay spares biases and gains; or Adam, whose decay is part of the gradient."""
+    """AdamW, which does not decay biases and gains, with `weight_decay`; otherwise Adam."""
     betas = (0.9, options.beta2)
     if not options.weight_decay:
         return torch.optim.Adam(
             weights, options.learning_rate, betas, weight_decay=options.dense_l2, fused=True
         )
     if options.dense_l2:
-        raise TrainingError("give either dense_l2 or weight_decay (AdamW), not both")
+        raise TrainingError(
+            f"dense_l2 = {options.dense_l2:g} and weight_decay = {options.weight_decay:g}: give "
+            "either dense_l2 or weight_decay (AdamW), and leave the other at 0"
+        )
     groups = [
         {"params": [w for w in weights if w.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [w for w in weights if w.dim() <= 1], "weight_decay": 0.0},
@@ -203,11 +221,12 @@ def _adam(weights: list[nn.Parameter], options: FitOptions) -> torch.optim.Optim
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's weights."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _not_finite(loss: float, epoch: int, number: int, batch: Any, rows: Any) -> str:
-    """The message of a NaN stop: where, and which input is to blame if one is."""
+    """Message for a loss that is not finite: where it occurred, and the faulty input if any."""
     where = f"the loss became {loss} in epoch {epoch}, batch {number}"
     if isinstance(batch, Batch) and isinstance(rows, Rows):
         for column in rows.layout.dense:
@@ -217,4 +236,4 @@ def _not_finite(loss: float, epoch: int, number: int, batch: Any, rows: Any) -> 
             return f"{where}: a label is infinite; clean that column (NaN = no label)"
         if batch.weights is not None and not batch.weights.isfinite().all():
             return f"{where}: a sample weight is not finite; clean that column"
-    return f"{where} although its inputs are finite; lower the learning rate"
+    return f"{where} although the inputs are finite; lower the learning rate"

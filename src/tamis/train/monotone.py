@@ -1,4 +1,4 @@
-"""A monotone map of one number to another: what is learnt of a shape that is only known to rise."""
+"""Monotone regression: a piecewise linear map of one number to another."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from tamis.runtime import Float64
 Array = NDArray[np.floating]
 
 KNOTS = 200
-"""Most knots of a map."""
+"""Maximum number of knots of a map."""
 ROWS_PER_KNOT = 20
-"""Fewest rows that make a knot."""
+"""Minimum number of rows per knot."""
 
 
 class Monotone(BaseModel):
-    """Straight between its knots, level beyond them; in JSON as its numbers."""
+    """A monotone map: linear between its knots, constant beyond them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     x: tuple[float, ...]
-    """Ascending strictly."""
+    """Knots, strictly ascending."""
     y: tuple[float, ...]
-    """All rising or all falling, as many as x."""
+    """Values at the knots, all rising or all falling, as many as x."""
 
     @model_validator(mode="after")
-    def _is_one(self) -> Monotone:
+    def _check_monotone(self) -> Monotone:
         steps = np.diff(self.y)
         if not self.x or len(self.x) != len(self.y) or (np.diff(self.x) <= 0).any():
-            raise ValueError("a monotone map has as many y as x, and x ascends")
+            raise ValueError(
+                "a monotone map needs as many y as x, and x strictly ascending; "
+                f"got x = {self.x} and y = {self.y}"
+            )
         if (steps < 0).any() and (steps > 0).any():
-            raise ValueError("y must rise or fall everywhere")
+            raise ValueError("y of a monotone map must rise everywhere or fall everywhere")
         return self
 
     def __call__(self, x: Array) -> Float64:
-        """(n,) of (n,)."""
+        """Values (n,) at x (n,)."""
         return np.interp(x, self.x, self.y)
 
 
@@ -50,13 +53,19 @@ def monotone(
     direction: Literal["rising", "falling", "auto"] = "rising",
     knots: int = KNOTS,
 ) -> Monotone | None:
-    """Isotonic regression of y (n,) on x (n,): the monotone map of least squared error ("mean") or
-    least absolute error ("median"). Rows where either is NaN do not count; None where none is left.
+    """Isotonic regression of y on x, on bins of equal count.
 
-    Rows are put into `knots` bins of equal count; neighbours whose centres are out of order become
-    one (pool adjacent violators, Barlow et al. 1972, with the centre of all their rows). A bin's
-    value stands at its mean x and the map is straight in between. "auto" takes the direction that
-    leaves the smaller error.
+    Adjacent bins whose centres are out of order are pooled (pool adjacent violators, Barlow et al.
+    1972, with the centre of all their rows). A bin's value is placed at its mean x, and the map is
+    linear in between.
+
+    Args:
+        x, y: (n,); rows where either is NaN are left out.
+        centre: "mean" minimises the squared error, "median" the absolute error.
+        direction: "auto" takes the direction of the smaller error.
+        knots: maximum number of bins.
+
+    Returns None where no row is left.
     """
     known = ~(np.isnan(x) | np.isnan(y))
     order = np.argsort(x[known], kind="stable")
@@ -73,7 +82,7 @@ def monotone(
 
 
 def _pooled(x: Float64, y: Float64, centre: str, knots: int) -> tuple[Float64, Float64]:
-    """Ascending x and y of the blocks' centres."""
+    """x and ascending y of the pooled bins."""
     middle = np.median if centre == "median" else np.mean
     edges = _edges(x, min(knots, max(1, len(x) // ROWS_PER_KNOT)))
     blocks: list[tuple[int, int, float]] = []  # first row, end, value
@@ -88,12 +97,13 @@ def _pooled(x: Float64, y: Float64, centre: str, knots: int) -> tuple[Float64, F
 
 
 def _edges(x: Float64, bins: int) -> NDArray[np.intp]:
-    """First rows of bins of about equal count, and n; equal x are never parted."""
+    """First row of each bin of about equal count, and n; equal x are in one bin."""
     wanted = np.linspace(0, len(x), bins + 1).astype(np.intp)[:-1]
     first = np.searchsorted(x, x[wanted], side="left")
     return np.append(np.unique(first), len(x))
 
 
 def _error(x: Float64, y: Float64, knots: tuple[Float64, Float64], centre: str) -> float:
+    """Mean absolute error for "median", mean squared error for "mean"."""
     wrong = np.abs(np.interp(x, *knots) - y)
     return float(wrong.mean() if centre == "median" else np.square(wrong).mean())

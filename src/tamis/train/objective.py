@@ -1,4 +1,4 @@
-"""What a fit minimises and by what it stops."""
+"""Objectives: the loss that a fit minimises and the validation metric that stops it."""
 
 from __future__ import annotations
 
@@ -17,53 +17,55 @@ from tamis.features import Batch, Rows
 from tamis.nn import group_softmax, log_odds_of_product
 from tamis.schema import ConfigError, TaskConfig, TrainingError
 from tamis.train.metrics import auc, xauc
+from tamis.train.prediction import predict
 from tamis.train.tasks import Heads
 
 Metric = Callable[[NDArray[np.float32], Rows], float]
-"""(predictions (n, T) in the terms of the labels, the validation rows) → higher is better."""
+"""(predictions (n, T) in the units of the labels, validation rows) → metric, higher is better."""
 
 
 class Objective(Protocol):
-    """A loss over batches, and metrics over validation rows."""
+    """A loss on batches and metrics on validation rows."""
 
     @property
     def by_group(self) -> bool:
-        """Batches hold whole groups (`Rows.groups`)."""
+        """Whether batches must hold whole groups (`Rows.groups`)."""
         ...
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The scalar to minimise."""
+        """The scalar loss of a batch."""
         ...
 
     def evaluate(self, model: nn.Module, valid: Any, device: torch.device) -> dict[str, float]:
-        """Validation metrics; the first one decides (higher is better)."""
+        """Validation metrics; the first one stops the fit (higher is better)."""
         ...
 
 
 @dataclass(frozen=True)
 class TaskObjective:
-    """The loss of all tasks on a model whose forward gives logits (B, L); batches bring the targets
-    (B, T) that `Heads.targets` makes of labels, NaN = does not count.
+    """The joint loss of all tasks on a model whose forward returns logits (B, L).
 
-    Σ_t w_t Σ_i ω_i ℓ_t(i) over the labels of the task that has most: a label of a rare task weighs
-    as much as one of a frequent task, times the task's weight w and the row's ω.
-
-    `kind="bce"` is each task's own loss per row; `kind="listwise"` a softmax within `Rows.groups`,
-    which orders but does not calibrate; `kind="both"` is their sum.
+    The labels of a batch are the targets (B, T) that `Heads.targets` makes; NaN is left out. The
+    loss is Σ_t w_t Σ_i ω_i ℓ_t(i), divided by the total row weight of the task with most labels: a
+    label of a rare task counts as much as one of a frequent task, times the task weight w and the
+    row weight ω.
     """
 
     heads: Heads
     kind: Literal["bce", "listwise", "both"] = "bce"
+    """Loss: "bce" is each task's own loss per row, "listwise" a softmax within `Rows.groups`, and
+    "both" their sum. A softmax learns the order only."""
     metric: Metric | None = None
-    """Decides when to stop; None = the mean over tasks of AUC, or of XAUC where labels are numbers.
-    """
+    """Metric that stops the fit; None = the mean over tasks of AUC (binary) or XAUC (numbers)."""
     metric_name: str = "metric"
+    """Key of that metric in the results."""
 
     @property
     def by_group(self) -> bool:
         return self.kind != "bce"
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The scalar loss of a batch. Raises TrainingError where labels or groups are missing."""
         if batch.labels is None:
             raise TrainingError("the rows to train on have no labels; give `labels` to their Rows")
         logits = model(batch).float()  # (B, L)
@@ -75,18 +77,20 @@ class TaskObjective:
         return total
 
     def evaluate(self, model: nn.Module, valid: Rows, device: torch.device) -> dict[str, float]:
-        from tamis.train.prediction import predict
-
+        """The metric that stops the fit first, then those of `figures`."""
         values = self.heads.values(predict(model, valid, device=device))
         metrics = {} if self.metric is None else {self.metric_name: self.metric(values, valid)}
         assert valid.labels is not None
         return metrics | self.figures(values, valid.labels)
 
     def figures(self, values: NDArray[np.float32], labels: NDArray[np.float32]) -> dict[str, float]:
-        """The tasks' mean AUC (XAUC of numbers), and each task's where there are several."""
+        """Mean AUC (XAUC for numbers) over the tasks, and with several tasks that of each.
+
+        values: predictions (n, T). labels: (n, T).
+        """
         tasks = self.heads.tasks
         names = ["auc" if task.kind == "binary" else "xauc" for task in tasks]
-        each = [_ordered(task, labels[:, t], values[:, t]) for t, task in enumerate(tasks)]
+        each = [_rank_metric(task, labels[:, t], values[:, t]) for t, task in enumerate(tasks)]
         known = [a for a in each if not np.isnan(a)]
         metrics = {"auc" if "auc" in names else "xauc": float(np.mean(known)) if known else np.nan}
         if len(tasks) > 1:
@@ -94,6 +98,7 @@ class TaskObjective:
         return metrics
 
     def _pointwise(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss per row, of logits (B, L), targets (B, T) and weights (B,) or (B, T)."""
         weight = (~torch.isnan(target)).to(logits.dtype)
         if weights is not None:
             weight = weight * (weights if weights.dim() == 2 else weights.unsqueeze(1))
@@ -121,7 +126,7 @@ class TaskObjective:
 
     @cached_property
     def _others(self) -> dict[int, Callable[[Tensor, Tensor], Tensor]]:
-        """The tasks whose loss is no cross entropy of a log-odds."""
+        """{task: loss} of the tasks whose loss is not the cross entropy of a log-odds."""
         return {
             t: _KINDS[task.kind, task.loss]
             for t, task in enumerate(self.heads.tasks)
@@ -129,11 +134,17 @@ class TaskObjective:
         }
 
     def _listwise(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The softmax loss within groups, summed over tasks."""
         if batch.groups is None or batch.labels is None:
-            raise TrainingError("a listwise loss needs `groups` in the Rows: each row's request")
+            raise TrainingError(
+                "a listwise loss needs `groups` in the Rows, the request of each row; give them, "
+                "or set loss = 'bce'"
+            )
         if self._others:
             names = ", ".join(self.heads.names[t] for t in self._others)
-            raise ConfigError(f"a listwise loss orders rates and times, not {names}: loss = 'bce'")
+            raise ConfigError(
+                f"a listwise loss is defined for rates and times, not for {names}; set loss = 'bce'"
+            )
         _, group = torch.unique(batch.groups, return_inverse=True)
         return sum(
             (
@@ -145,7 +156,10 @@ class TaskObjective:
 
 
 class BinaryTasks(TaskObjective):
-    """Plain binary tasks by name, for a module of one's own; `weights` None = equal."""
+    """The objective of binary tasks, by name, for training a module of one's own with `fit`.
+
+    weights: weight of each task; None = equal. Other arguments as for `TaskObjective`.
+    """
 
     def __init__(
         self,
@@ -183,6 +197,6 @@ _KINDS: dict[tuple[str, str | None], Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _ordered(task: TaskConfig, label: NDArray[np.float32], value: NDArray[np.float32]) -> float:
-    """AUC of a binary task, XAUC of numbers; a class counts by the number it stands for."""
+def _rank_metric(task: TaskConfig, label: NDArray[np.float32], value: NDArray[np.float32]) -> float:
+    """AUC for a binary task, XAUC for numbers and for the classes' values."""
     return auc(label, value) if task.kind == "binary" else xauc(label, value)

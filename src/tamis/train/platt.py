@@ -1,4 +1,4 @@
-"""Platt's line: slope and intercept in log-odds that turn scores into probabilities."""
+"""Platt scaling: the slope and intercept that turn scores into log-odds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ Array = NDArray[np.floating]
 
 
 def platt_line(labels: Array, logits: Array) -> tuple[float, float]:
-    """(slope > 0, intercept) that minimise the cross entropy of `σ(slope · logit + intercept)`.
+    """(slope, intercept) that minimise the cross entropy of `σ(slope · logit + intercept)`.
 
-    Labels are in [0, 1] or NaN (does not count); as in Platt 1999 a yes counts as
-    (n₊ + 1) ÷ (n₊ + 2) and a no as 1 ÷ (n₋ + 2), so that a few rows never make certain. The slope
-    is kept positive, so the order of candidates never changes; (1, 0) where a class is missing and
-    there is nothing to fit. Scores are brought to mean 0 and deviation 1 first: their scale does
-    not matter.
+    As in Platt 1999, positives have the target (n₊ + 1) / (n₊ + 2) and negatives 1 / (n₋ + 2), so
+    that few rows never lead to a probability of 0 or 1. The slope is kept positive, so the order of
+    candidates does not change. Scores are standardised first, so their scale does not matter.
+
+    Args:
+        labels: (n,) in [0, 1]; rows with NaN are left out.
+        logits: (n,) scores.
+
+    Returns (1, 0) where only one class is present.
     """
     known = ~np.isnan(labels)
     y, z = labels[known].astype(np.float64), logits[known].astype(np.float64)

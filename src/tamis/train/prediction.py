@@ -1,4 +1,4 @@
-"""Runs a fitted module over rows, batch by batch."""
+"""Prediction with a fitted module, batch by batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def predict(
     batch_size: int = 8192,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """The model's outputs float32 (n, T) in the rows' order: evaluation mode, full precision."""
+    """The model's outputs, float32 (n, T) in the rows' order, in evaluation mode.
+
+    The module's mode (training or evaluation) is restored afterwards.
+    """
     was_training = model.training
     model.eval()
     with torch.inference_mode():

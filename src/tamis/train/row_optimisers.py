@@ -1,8 +1,8 @@
-"""Optimisers of fused embeddings that touch only the rows of a batch, L2 included.
+"""Optimisers of fused embeddings that update only the rows of a batch.
 
-Unless L2 is asked for on all rows, the cost of a step does not depend on the table's size. On the
-CPU compiled kernels do the work; elsewhere the same arithmetic is a few torch operations. Rows that
-do not learn (padding) are left alone.
+With L2 on the batch's rows, the cost of a step does not depend on the size of the table. Compiled
+kernels are used on the CPU and the same arithmetic in torch operations on other devices. Padding
+rows are never changed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from tamis.train._row_kernels import (
 
 
 class RowOptimiser(ABC):
-    """Updates the tables' rows that the last backward passes touched.
+    """Updates the rows of fused embeddings for which backward passes left gradients.
 
     Args:
         tables: fused embeddings; see `tables_of`.
-        learning_rate: step size.
-        l2: weight decay as a gradient, `l2 · w`.
-        all_rows: every learning row has that gradient at every step, not the touched rows only.
+        learning_rate: learning rate; may be changed between steps.
+        l2: weight decay, added to the gradient as `l2 · w`.
+        all_rows: apply the weight decay to all trained rows at every step, not only to the touched.
+        compiled: whether to use the compiled kernels; None = for tables on the CPU.
     """
 
     state_names: tuple[str, ...]
-    """The arrays kept per table beside the weights."""
+    """Names of the state arrays of a table."""
 
     def __init__(
         self,
@@ -51,18 +52,17 @@ class RowOptimiser(ABC):
         self.learning_rate, self.l2, self.steps = learning_rate, l2, 0
         self.all_rows = all_rows and l2 > 0
         self._compiled = compiled
-        """None = compiled kernels where a table is on the CPU."""
         self.state = [self._begin(table) for table in self.tables]
         self._scratch = [_Scratch(table) for table in self.tables]
 
     def zero_grad(self) -> None:
-        """Forgets row gradients that nobody used."""
+        """Discards row gradients that have not been applied."""
         for table in self.tables:
             table.take_row_gradients()
 
     @torch.no_grad()
     def step(self) -> None:
-        """Updates every touched row once and forgets the gradients."""
+        """Updates every touched row once and discards the gradients."""
         self.steps += 1
         for table, state, scratch in zip(self.tables, self.state, self._scratch, strict=True):
             gradients = table.take_row_gradients()
@@ -82,21 +82,26 @@ class RowOptimiser(ABC):
 
     @abstractmethod
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
-        """Fresh state of one table."""
+        """Initial state arrays of a table."""
 
     @abstractmethod
     def _update_compiled(
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
-    ) -> None: ...
+    ) -> None:
+        """Updates the rows `scratch.touched[:n]` by their gradients `scratch.sums[:n]`."""
 
     @abstractmethod
     def _update_torch(
         self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
-    ) -> None: ...
+    ) -> None:
+        """Updates the distinct `rows` int64 (R,) of `weight` by `grad` (R, dim), L2 included."""
 
 
 class RowAdagrad(RowOptimiser):
-    """Adagrad with one sum per row (Gupta et al. 2014): `s += mean(g²)`, `w -= η g / (√s + ε)`."""
+    """Adagrad with one step size per row (Gupta et al. 2014).
+
+    `s += mean(g²)`, `w -= η g / (√s + ε)`.
+    """
 
     state_names = ("squares",)
     eps = 1e-8
@@ -109,10 +114,16 @@ class RowAdagrad(RowOptimiser):
     ) -> None:
         update = update_adagrad_all if self.all_rows else update_adagrad
         update(
-            table.weight.detach().numpy(), state["squares"].numpy(), scratch.slot, scratch.touched,
-            scratch.sums, n, np.float32(self.learning_rate), np.float32(self.l2),
-            np.float32(self.eps),
-        )  # fmt: skip
+            weight=table.weight.detach().numpy(),
+            squares=state["squares"].numpy(),
+            slot=scratch.slot,
+            touched=scratch.touched,
+            sums=scratch.sums,
+            n=n,
+            rate=np.float32(self.learning_rate),
+            l2=np.float32(self.l2),
+            eps=np.float32(self.eps),
+        )
 
     def _update_torch(
         self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
@@ -123,18 +134,19 @@ class RowAdagrad(RowOptimiser):
 
 
 class LazyAdam(RowOptimiser):
-    """Adam whose moments move only when their row is touched; bias corrected by the global step."""
+    """Adam that updates a row's moments only when the row is touched; the bias correction uses the
+    number of all steps."""
 
     state_names = ("first", "second")
     beta1, beta2, eps = 0.9, 0.999, 1e-8
     whole = False
-    """Whether rows that a batch does not touch move."""
+    """Whether a step also updates rows that the batch does not touch."""
 
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
         return {name: torch.zeros_like(table.weight.detach()) for name in self.state_names}
 
     def _corrections(self) -> tuple[float, float]:
-        """The learning rate over 1-β1^t, and 1/√(1-β2^t)."""
+        """The learning rate / (1 − β1^t), and 1 / √(1 − β2^t)."""
         first = self.learning_rate / (1.0 - self.beta1**self.steps)
         return first, (1.0 - self.beta2**self.steps) ** -0.5
 
@@ -142,16 +154,26 @@ class LazyAdam(RowOptimiser):
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int
     ) -> None:
         rate, correction = self._corrections()
-        given = (
-            table.weight.detach().numpy(), state["first"].numpy(), state["second"].numpy(),
-            scratch.slot, scratch.touched, scratch.sums, n, np.float32(rate), np.float32(self.l2),
-            np.float32(self.beta1), np.float32(self.beta2), np.float32(self.eps),
-            np.float32(correction),
-        )  # fmt: skip
+        arguments = {
+            "weight": table.weight.detach().numpy(),
+            "first": state["first"].numpy(),
+            "second": state["second"].numpy(),
+            "slot": scratch.slot,
+            "touched": scratch.touched,
+            "sums": scratch.sums,
+            "n": n,
+            "rate": np.float32(rate),
+            "l2": np.float32(self.l2),
+            "beta1": np.float32(self.beta1),
+            "beta2": np.float32(self.beta2),
+            "eps": np.float32(self.eps),
+            "correction": np.float32(correction),
+        }
         if self.whole or self.all_rows:
-            update_adam_all(*given, np.float32(self.l2 if self.all_rows else 0.0))
+            idle_l2 = np.float32(self.l2 if self.all_rows else 0.0)
+            update_adam_all(**arguments, idle_l2=idle_l2)
         else:
-            update_adam(*given)
+            update_adam(**arguments)
 
     def _update_torch(
         self, weight: Tensor, state: dict[str, Tensor], rows: Tensor, grad: Tensor
@@ -164,11 +186,11 @@ class LazyAdam(RowOptimiser):
 
 
 class WholeAdam(LazyAdam):
-    """Adam proper: the moments of rows that a batch does not touch decay and go on moving them.
+    """Standard Adam: moments of rows that a batch does not touch decay and are still applied.
 
-    A step costs what all rows cost that were ever touched. Worth it where most rows are touched by
-    every step anyway (a full softmax) and the others seldom: their few gradients then count as
-    much as they should.
+    The cost of a step is proportional to the number of rows touched so far. Useful where most rows
+    are touched at every step anyway (a full softmax) and the others rarely, whose few gradients
+    then have their full effect.
     """
 
     whole = True
@@ -186,12 +208,12 @@ class WholeAdam(LazyAdam):
 
 
 def tables_of(model: nn.Module) -> list[FusedEmbedding]:
-    """The fused embeddings inside a model."""
+    """The fused embeddings among a model's modules."""
     return [m for m in model.modules() if isinstance(m, FusedEmbedding)]
 
 
 def sum_gradients(table: FusedEmbedding, gradients: list[RowGradient]) -> tuple[Tensor, Tensor]:
-    """The distinct learning rows touched int64 (R,) and their summed gradients (R, dim)."""
+    """The distinct trained rows touched, int64 (R,), and their summed gradients (R, dim)."""
     ids = torch.cat([g.ids.reshape(-1).long() for g in gradients])
     parts = [(g.whole * g.scale.unsqueeze(-1)).index_select(1, g.field) for g in gradients]
     grad = torch.cat([p.reshape(-1, table.dim) for p in parts])
@@ -201,16 +223,19 @@ def sum_gradients(table: FusedEmbedding, gradients: list[RowGradient]) -> tuple[
 
 
 class _Scratch:
-    """Working memory of the compiled kernels for one table; grows to the largest batch seen."""
+    """Working memory of the compiled kernels for one table; grows to the largest batch so far.
+
+    Its arrays are described in `_row_kernels`.
+    """
 
     def __init__(self, table: FusedEmbedding) -> None:
-        # One array says both where a row's sum is and that a row is frozen: one cache miss less.
+        # One array for both the place of a sum and whether a row is frozen saves a cache miss.
         self.slot = np.where(table.learns.cpu().numpy(), -1, FROZEN).astype(np.int32)
         self.touched = np.empty(0, dtype=np.int32)
         self.sums = np.empty((0, table.dim), dtype=np.float32)
 
     def sum(self, table: FusedEmbedding, gradients: list[RowGradient]) -> int:
-        """Sums the gradients per row into `sums[:n]` of rows `touched[:n]`; returns n."""
+        """Sums the gradients per row: `sums[:n]` are those of rows `touched[:n]`; returns n."""
         most = min(sum(g.ids.numel() for g in gradients), len(self.slot))
         if most > len(self.touched):
             self.touched = np.empty(most, dtype=np.int32)
@@ -219,8 +244,14 @@ class _Scratch:
         for g in gradients:
             tail = g.grad[:, :, :0] if g.tail is None else g.tail
             n = sum_row_gradients(
-                g.ids.to(torch.int32).contiguous().numpy(), g.grad.numpy(), tail.numpy(),
-                g.field.numpy(), g.scale.contiguous().numpy(), self.slot,
-                self.touched, self.sums, n,
-            )  # fmt: skip
+                ids=g.ids.to(torch.int32).contiguous().numpy(),
+                grad=g.grad.numpy(),
+                tail=tail.numpy(),
+                field=g.field.numpy(),
+                scale=g.scale.contiguous().numpy(),
+                slot=self.slot,
+                touched=self.touched,
+                sums=self.sums,
+                n=n,
+            )
         return n

@@ -1,9 +1,9 @@
-"""The tasks of a model: which logits are whose, what they learn from, and what is made of them.
+"""Tasks of a model: their logits, training targets and predictions.
 
 binary       one logit z, cross entropy                        prediction σ(z)
 multiclass   K logits, softmax cross entropy                   Σ p_k · value_k
-regression   one number in deviations, squared or absolute     μ + s·z
-watch_time   cross entropy of y = t/(1+t) on σ(z)               exp(z) ranks; seconds by a map
+regression   a standardised number, squared or absolute error  μ + s·z
+watch_time   cross entropy of y = t/(1+t) on σ(z)               exp(z); seconds by a fitted map
 completion   cross entropy of the share watched on σ(z)        σ(z) / f(duration)
 """
 
@@ -36,12 +36,14 @@ from tamis.train.monotone import Monotone, monotone
 
 _T = TypeVar("_T")
 LEAST_SHARE = 0.01
-"""f(duration) is at least this part of the mean share: a length that nobody watched divides by no
-zero."""
+"""Lower bound of f(duration), as a part of the mean share; avoids dividing by zero."""
 
 
 def task_configs(tasks: Sequence[str | TaskConfig]) -> tuple[TaskConfig, ...]:
-    """Tasks by name (binary; `like|click` is conditional) or in full. Raises ConfigError."""
+    """Task declarations, made of names (binary tasks; `like|click` is conditional) where needed.
+
+    Raises ConfigError for declarations that do not fit together.
+    """
     full = tuple(TaskConfig(name=t) if isinstance(t, str) else t for t in tasks)
     check_tasks(full)
     return full
@@ -49,47 +51,56 @@ def task_configs(tasks: Sequence[str | TaskConfig]) -> tuple[TaskConfig, ...]:
 
 @dataclass(frozen=True)
 class Heads:
-    """T tasks on L logits: task t has the columns `slices[t]`; L = T without a multiclass task."""
+    """T tasks on L logits: task t has the columns `slices[t]`. L = T without multiclass tasks.
+
+    Converts labels into training targets and logits into predictions, and holds the constants of
+    these conversions, which `fitted` and `timed` learn from labels.
+    """
 
     tasks: tuple[TaskConfig, ...]
     scales: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
-    """Regression task → (mean, deviation) of its training labels."""
+    """Regression task → (mean, standard deviation) of its training labels."""
     durations: Mapping[str, Monotone] = field(default_factory=dict[str, Monotone])
-    """Completion task → f: the mean share watched at a duration, of its training rows."""
+    """Completion task → f, the mean share watched by duration, of its training rows."""
     shares: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Completion task → mean share of all training rows: f where the duration is 0 or missing."""
+    """Completion task → mean share watched, used as f where the duration is 0 or missing."""
     seconds: Mapping[str, Monotone] = field(default_factory=dict[str, Monotone])
-    """Watch-time task → seconds by logit, of validation rows."""
+    """Watch-time task → map from its logit to seconds, fitted on validation rows."""
 
     @classmethod
     def of(cls, tasks: Sequence[str | TaskConfig]) -> Self:
-        """Heads that have learnt nothing yet."""
+        """Heads of the tasks, without fitted constants. Raises ConfigError as `task_configs`."""
         return cls(task_configs(tasks))
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the tasks."""
         return tuple(task.name for task in self.tasks)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """Logits of each task."""
+        """Number of logits of each task."""
         return tuple(len(class_names(t)) if t.kind == "multiclass" else 1 for t in self.tasks)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
+        """The columns of each task among the logits."""
         ends = np.cumsum(self.widths).tolist()
         return tuple(slice(end - width, end) for end, width in zip(ends, self.widths, strict=True))
 
     @property
     def n_logits(self) -> int:
+        """Number of logits L."""
         return sum(self.widths)
 
     @cached_property
     def odds(self) -> tuple[tuple[int, int], ...]:
-        """(task, its logit) of the tasks whose logit is the log-odds of a target in [0, 1]: the
-        rates, and y = t/(1+t) of watch times."""
+        """(task, column) of the tasks whose logit is the log-odds of a target in [0, 1].
+
+        These are the `rates` and watch times, whose target is y = t/(1+t).
+        """
         kinds = ("binary", "completion", "watch_time")
         return tuple(
             (t, part.start)
@@ -99,13 +110,12 @@ class Heads:
 
     @cached_property
     def rates(self) -> tuple[tuple[int, int], ...]:
-        """(task, its logit) of the tasks whose logit is the log-odds of a label in [0, 1] that
-        is predicted as such: what can be corrected and calibrated."""
+        """(task, column) of the binary and completion tasks, which can be calibrated."""
         return tuple((t, at) for t, at in self.odds if self.tasks[t].kind != "watch_time")
 
     @cached_property
     def chains(self) -> dict[int, tuple[int, ...]]:
-        """ESMM task → numbers of its conditions and itself, the outermost first."""
+        """ESMM task → numbers of its conditions, the outermost first, and of itself."""
         found: dict[int, tuple[int, ...]] = {}
         for t, task in enumerate(self.tasks):
             links = chain(task, self.tasks) if task.esmm else None
@@ -114,14 +124,16 @@ class Heads:
         return found
 
     def number(self, task: str) -> int:
-        """The place of a task. Raises ConfigError for another name."""
+        """Number of a task by name. Raises ConfigError for an unknown name."""
         if task not in self.names:
             raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(self.names)}")
         return self.names.index(task)
 
     def shifts(self, labels: Float32, logits: Float32, weights: Float32 | None) -> Float32:
-        """(L,) what to add to logits (n, L) so that every mean is that of the labels (n, T), which
-        they were fitted on; 0 of tasks without log-odds. See `centre`."""
+        """(L,) intercept corrections, by `centre`; 0 for tasks other than those of `odds`.
+
+        labels: (n, T) of the training rows. logits: (n, L). weights: (n,), (n, T) or None.
+        """
         out = np.zeros(self.n_logits, np.float32)
         for t, column in self.odds:
             weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
@@ -129,14 +141,14 @@ class Heads:
         return out
 
     def per_logit(self, given: Sequence[_T], other: _T) -> list[_T]:
-        """What is `given` per task, one per logit: `other` where a task is no rate."""
+        """`given` per task → one value per logit; `other` for tasks that are not `rates`."""
         out = [other] * self.n_logits
         for t, column in self.rates:
             out[column] = given[t]
         return out
 
     def label(self, t: int, label: Float32) -> Float32:
-        """(n,) labels of task t in the terms of `values`: seconds, the number of a class, a share
+        """(n,) labels of task t in the units of `values`: seconds, the value of a class, a share
         of at most 1."""
         task = self.tasks[t]
         if task.kind == "watch_time":
@@ -149,19 +161,25 @@ class Heads:
         return label
 
     def targets(self, labels: Float32) -> Float32:
-        """(n, T) what each task's output is drawn to, of its labels (n, T): y = t/(1+t) of times,
-        deviations of numbers, the product with its conditions of an ESMM task; NaN = no label."""
+        """Training targets (n, T) of labels (n, T); NaN = no label.
+
+        y = t/(1+t) for watch times, standardised numbers for regression, and for an ESMM task the
+        product of its label and those of its conditions.
+        """
         if not self.chains and all(task.kind in ("binary", "multiclass") for task in self.tasks):
             return labels
         each = [self._target(t, labels) for t in range(len(self.tasks))]
         return np.stack(each, axis=1).astype(np.float32)
 
     def with_seconds(self, seconds: Mapping[str, Monotone]) -> Self:
-        """With maps to seconds that a former fit found."""
+        """A copy with the maps to seconds that an earlier fit chose, by task name."""
         return replace(self, seconds={k: v for k, v in seconds.items() if k in self.names})
 
     def fitted(self, rows: Rows) -> Self:
-        """With what the training rows' labels say: scales and f(duration). Raises TrainingError."""
+        """A copy with scales and f(duration) fitted on the training rows.
+
+        Raises TrainingError where a task has no label that it can learn from.
+        """
         check_labels(rows, self.tasks)
         assert rows.labels is not None
         scales, durations, shares = {}, {}, {}
@@ -181,7 +199,10 @@ class Heads:
         return replace(self, scales=scales, durations=durations, shares=shares)
 
     def timed(self, valid: Rows, logits: Float32) -> Self:
-        """With every watch-time task's map from logit to seconds, fitted on validation rows."""
+        """A copy with each watch-time task's map from logit to seconds, fitted on validation rows.
+
+        logits: (n, L) of the validation rows, uncalibrated.
+        """
         assert valid.labels is not None
         found = dict(self.seconds)
         for t, task in enumerate(self.tasks):
@@ -194,15 +215,18 @@ class Heads:
         return replace(self, seconds=found)
 
     def values(self, logits: Float32) -> Float32:
-        """(n, T) of (calibrated) logits (n, L), each task in the terms of its label: a probability,
-        the classes' mean value, a number, seconds, a share."""
+        """Predictions (n, T) of calibrated logits (n, L), in the units of the labels.
+
+        A probability, the expected value of the class, a number, seconds, or a share.
+        """
         each = [self._value(t, logits[:, part]) for t, part in enumerate(self.slices)]
         return np.stack(each, axis=1).astype(np.float32) if each else logits[:, :0]
 
     def predictions(self, logits: Float32, rows: Rows | None = None) -> dict[str, Float32]:
-        """Everything that fusion may use, (n,) per name of `prediction_names`.
+        """Predictions for fusion, (n,) per name of `prediction_names`, of calibrated logits (n, L).
 
-        `rows` bring the durations that completion tasks divide by.
+        rows: holds the durations that completion tasks divide by; needed for those only.
+        Raises StageError where they are needed and missing.
         """
         values = self.values(logits)
         found: dict[str, Any] = {name: values[:, t] for t, name in enumerate(self.names)}
@@ -226,32 +250,38 @@ class Heads:
         return {name: every[name].astype(np.float32, copy=False) for name in ordered}
 
     def expected_share(self, task: str, rows: Rows | None, n: int) -> NDArray[np.float64]:
-        """(n,) f(duration): what a completion task's prediction is divided by; 1 where the task
-        declares no duration, the mean share where the duration is 0 or missing."""
+        """(n,) f(duration), the divisor of a completion task's prediction.
+
+        1 if the task declares no duration, the mean share where the duration is 0 or missing.
+        """
         config = self.tasks[self.number(task)]
         if task not in self.durations:
             return np.ones(n)
         if rows is None:
-            raise StageError(f"task {task!r} needs the rows' durations; score rows, not logits")
+            raise StageError(
+                f"task {task!r} divides by the duration, but no rows were given; use score_rows"
+            )
         length = self._lengths(config, rows)
         known = np.where(np.isnan(length), 0.0, length)
         share = np.where(np.isnan(length), self.shares[task], self.durations[task](known))
         return share.astype(np.float64)
 
     def notes(self, rows: Rows) -> list[str]:
-        """What a person should know of the labels: durations that are missing."""
-        said: list[str] = []
+        """Remarks on the labels for the user: missing durations."""
+        found: list[str] = []
         for task in self.tasks:
             if task.kind == "completion" and task.duration is not None:
                 missing = float(np.isnan(self._lengths(task, rows)).mean()) if len(rows) else 0.0
                 if missing:
-                    said.append(
+                    found.append(
                         f"task {task.name}: {missing:.1%} of the rows have no {task.duration} (0 "
-                        "or missing): they have no label, and are divided by the mean share"
+                        "or missing); they have no label, and predictions for such items are "
+                        "divided by the mean share"
                     )
-        return said
+        return found
 
     def to_dict(self) -> dict[str, Any]:
+        """Tasks and constants as JSON values."""
         return {
             "tasks": [task.model_dump(mode="json", exclude_defaults=True) for task in self.tasks],
             "scales": dict(self.scales),
@@ -262,6 +292,7 @@ class Heads:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what `to_dict` returned."""
         return cls(
             tuple(TaskConfig(**task) for task in data["tasks"]),
             {k: (v[0], v[1]) for k, v in data["scales"].items()},
@@ -271,17 +302,18 @@ class Heads:
         )
 
     def _target(self, t: int, labels: Float32) -> Float32:
+        """(n,) targets of task t, of the labels (n, T) of all tasks."""
         if t not in self.chains:
             return self._own_target(t, labels[:, t])
         first, *rest = self.chains[t]
         all_hold = labels[:, first]
-        for link in rest:  # a condition that does not hold makes a 0, one that is unknown a NaN
+        for link in rest:  # 0 where a condition does not hold, NaN where it is unknown
             both = all_hold * labels[:, link]
             all_hold = np.where(all_hold == 0, np.float32(0), both).astype(np.float32)
         return all_hold
 
     def _own_target(self, t: int, y: Float32) -> Float32:
-        """(n,) of a task's own labels alone."""
+        """(n,) targets of task t from its own labels y (n,), without its conditions."""
         task = self.tasks[t]
         if task.kind == "regression":
             mean, deviation = self.scales[task.name]
@@ -292,6 +324,7 @@ class Heads:
         return completed(task, y)
 
     def _value(self, t: int, z: Float32) -> NDArray[np.floating[Any]]:
+        """(n,) predictions of task t, of its logits z (n, width)."""
         task = self.tasks[t]
         if task.kind == "multiclass":
             return softmax(z, axis=1) @ np.asarray(class_values(task), dtype=np.float32)
@@ -304,20 +337,21 @@ class Heads:
         return expit(z[:, 0])
 
     def _lengths(self, task: TaskConfig, rows: Rows) -> NDArray[np.float64]:
-        """(n,) durations; NaN where 0 or missing."""
+        """(n,) durations; NaN where 0 or missing. Raises TrainingError for an absent column."""
         assert task.duration is not None
         if task.duration not in rows.raw:
             raise TrainingError(
-                f"task {task.name!r} divides by the duration, but the rows bring no "
-                f"{task.duration!r}: they have {', '.join(rows.raw) or 'no raw columns'}"
+                f"task {task.name!r} divides by the duration, but the rows have no column "
+                f"{task.duration!r}, got {', '.join(rows.raw) or 'no raw columns'}; add it, or "
+                "remove `duration` from the task"
             )
         length = rows.raw[task.duration].astype(np.float64)
         return np.where(length > 0, length, np.nan)
 
 
 def completed(task: TaskConfig, share: Float32) -> Float32:
-    """A completion task's target of the share watched, at most 1 (what is watched again counts
-    once), or 0 and 1 by its threshold; the labels of other tasks as they are."""
+    """Target (n,) of a completion task, of the share watched (n,): min(share, 1), or 0 and 1 by the
+    task's threshold. Labels of other kinds of tasks are returned unchanged."""
     if task.kind != "completion":
         return share
     if task.threshold is None:
@@ -327,12 +361,12 @@ def completed(task: TaskConfig, share: Float32) -> Float32:
 
 
 def check_labels(rows: Rows, tasks: Sequence[str | TaskConfig]) -> None:
-    """Every task has labels that it can learn from. Raises TrainingError."""
+    """Checks that every task has labels that it can learn from. Raises TrainingError."""
     if len(rows) == 0:
         raise TrainingError("there are no rows to train on; check the split and the labels")
     if rows.labels is None or rows.labels.shape[1] != len(tasks):
         shape = None if rows.labels is None else rows.labels.shape
-        raise TrainingError(f"labels have shape {shape}; {len(tasks)} tasks want (n, {len(tasks)})")
+        raise TrainingError(f"labels have shape {shape}; {len(tasks)} tasks need (n, {len(tasks)})")
     for t, task in enumerate(task_configs(tasks)):
         label = rows.labels[:, t]
         fault = _FAULTS[task.kind](label[~np.isnan(label)], task)

@@ -22,46 +22,53 @@ from tamis.schema import (
     TrainingError,
     VersionError,
     class_values,
+    known_options,
 )
+from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
 from tamis.train.frame_model import FrameModel, ScorerConfig
-from tamis.train.metrics import grouped_ndcg, log_loss
+from tamis.train.metrics import log_loss, mean_group_ndcg
 
-if TYPE_CHECKING:  # LightGBM takes a second to import: only who grows or opens trees waits for it
+if TYPE_CHECKING:  # importing LightGBM takes a second, so only fit and load do it
     import lightgbm as lgb
 SAVED = "gbdt.json"
 SCORE = 8192
 """Rows that are gathered and scored at once."""
+STEP = 10
+"""Trees between two evaluations of the validation metric."""
 
 
 class TreesConfig(ScorerConfig):
-    """The trees and how they grow."""
+    """Options of gradient-boosted trees."""
 
     trees: Annotated[int, Field(ge=1)] = 200
-    """Boosting rounds, at most."""
+    """Maximum number of boosting rounds."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.03
+    """Factor of each tree's contribution."""
     leaves: Annotated[int, Field(ge=2, le=4096)] = 31
-    """Leaves per tree."""
+    """Maximum number of leaves per tree."""
     min_leaf: Annotated[int, Field(ge=1)] = 200
-    """Fewest rows in a leaf."""
+    """Minimum number of rows in a leaf."""
     rows_share: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Share of the rows that a tree sees."""
+    """Share of the rows that each tree is grown on."""
     columns_share: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Share of the inputs that a tree sees."""
+    """Share of the inputs that each tree may split on."""
     l2: Annotated[float, Field(ge=0)] = 0.0
+    """L2 penalty of the leaf values."""
     categories: Annotated[int, Field(ge=0)] = 64
-    """Id features of at most this many ids are inputs, as categories; larger ones and those of
-    several ids per row are left to the numbers made of them (rates, shares, channel scores)."""
+    """Single-valued id features with at most this many ids are categorical inputs. Other id
+    features are not inputs; the numbers derived from them (rates, shares, channel scores) are."""
     patience: Annotated[int, Field(ge=1)] = 50
-    """Rounds without a better validation metric before the fit stops."""
+    """Rounds without a better validation metric after which no larger number of trees is tried."""
     seed: int = 0
+    """Random seed of a fit on frames. In the cascade the project's `seed` is used."""
 
 
 class Trees(FrameModel):
-    """One ensemble per task. A subclass names its `Config`."""
+    """One ensemble of trees per task. A subclass declares its `Config`."""
 
     Config: ClassVar[type[BaseModel]] = TreesConfig
-    centred = False  # boosting begins at the mean and keeps it
+    centred = False  # boosting starts at the mean of the targets and keeps it
 
     def __init__(self, config: TreesConfig | None = None, **options: Any) -> None:
         super().__init__(config, **options)
@@ -71,20 +78,51 @@ class Trees(FrameModel):
     def fit_rows(
         self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
-        """Grows every task's trees; with `valid`, as many as its NDCG@10 within requests wants."""
-        import lightgbm as lgb
+        """Grows every task's trees.
 
+        With `valid`, chooses the number of trees for the next fit by the first task's NDCG@10
+        within requests; this fit keeps all of its trees.
+        """
         if self.heads.chains:
             names = ", ".join(tasks[t].name for t in self.heads.chains)
-            raise ConfigError(f"esmm = true of {names}: trees learn a task alone; take a network")
+            raise ConfigError(
+                f"esmm = true of {names}: trees learn each task separately; set esmm = false, or "
+                "use a neural ranker"
+            )
         self.layout = rows.layout
         seed = self.config.seed if context is None else context.seed
+        given = None if context is None or valid is not None else context.chosen
+        n_trees = self.config.trees if given is None else given.trees or self.config.trees
         start = perf_counter()
+        self.boosters = self._grown(rows, tasks, n_trees, seed)
+        history: list[Epoch] = []
+        if valid is not None:
+            history = self._curve(self.boosters[0], valid, perf_counter() - start)
+        seconds = perf_counter() - start
+        known = [e for e in history if not np.isnan(e.metrics["ndcg"])]
+        best = max(known, key=lambda e: e.metrics["ndcg"], default=None)
+        self.result = FitResult(
+            best_epoch=n_trees if best is None else best.epoch,
+            history=history,
+            seconds=seconds,
+            samples_per_second=len(rows) / seconds,
+            peak_mb=peak_mb(),
+            bfloat16=False,
+        )
+        if valid is not None:
+            self.chosen = Chosen(trees=self.result.best_epoch)
+        return self
+
+    def _grown(
+        self, rows: Rows, tasks: Sequence[TaskConfig], n_trees: int, seed: int
+    ) -> list[lgb.Booster]:
+        """Each task's booster of `n_trees` rounds, fitted on the rows that have its label."""
+        import lightgbm as lgb
+
         inputs, categories = _inputs(rows, self.config.categories)
         assert rows.labels is not None
         targets = self.heads.targets(rows.labels)
-        history: list[Epoch] = []
-        self.boosters = []
+        boosters: list[lgb.Booster] = []
         for t, task in enumerate(tasks):
             known = ~np.isnan(targets[:, t])
             weights = rows.weights
@@ -99,29 +137,11 @@ class Trees(FrameModel):
             )
             objective = _objective(task, self.heads.widths[t], targets[known, t])
             parameters = self._parameters(seed) | objective
-            booster = lgb.train(parameters, data, num_boost_round=self.config.trees)
-            self.boosters.append(booster)
-            if valid is not None and not history:
-                history = self._curve(booster, valid, perf_counter() - start)
-        seconds = perf_counter() - start
-        best = max(history, key=lambda e: next(iter(e.metrics.values())), default=None)
-        self.result = FitResult(
-            best_epoch=self.config.trees if best is None else best.epoch,
-            history=history,
-            seconds=seconds,
-            samples_per_second=len(rows) / seconds,
-            peak_mb=peak_mb(),
-            bfloat16=False,
-        )
-        return self
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What a fit with validation rows chose, as options of the next fit."""
-        return {"trees": self.best_epoch, **self.chosen_calibration}
+            boosters.append(lgb.train(parameters, data, num_boost_round=n_trees))
+        return boosters
 
     def logits(self, rows: Rows) -> Float32:
-        """Raw scores (n, L) in the rows' order, before correction and calibration."""
+        """Raw outputs (n, L), as `FrameModel.logits`."""
         if self.layout is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit, or load one")
         scores = np.empty((len(rows), self.heads.n_logits), np.float32)
@@ -134,7 +154,10 @@ class Trees(FrameModel):
         return scores
 
     def importance(self) -> dict[str, float]:
-        """Share of the first task's gain that each input brought, largest first."""
+        """{input: share of the first task's total gain}, in [0, 1], largest first.
+
+        Raises NotFittedError before a fit.
+        """
         if self.layout is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit, or load one")
         gain = self.boosters[0].feature_importance("gain")
@@ -143,7 +166,7 @@ class Trees(FrameModel):
         return {names[k]: float(gain[k] / max(gain.sum(), 1e-12)) for k in order}
 
     def save(self, directory: Path | str) -> None:
-        """Writes the trees as text and what is needed to read rows."""
+        """Writes the trees as text, the options, the layout and what else was learnt."""
         if self.layout is None:
             raise NotFittedError(f"this {type(self).__name__} has nothing to save: call fit first")
         directory = Path(directory)
@@ -153,28 +176,30 @@ class Trees(FrameModel):
         self.save_space(directory)
         about = {
             "config": self.config.model_dump(mode="json"),
-            **self.saved_calibration(),
+            **self.learnt_values(),
             "layout": self.layout.to_dict(),
         }
         (directory / SAVED).write_text(json.dumps(about, indent=1), "utf-8")
 
     @classmethod
     def load(cls, directory: Path | str, config: Any = None) -> Self:
-        """Opens what `save` wrote. Raises VersionError where files are missing."""
+        """Opens what `save` wrote; `config` is ignored. Raises VersionError for missing files."""
         import lightgbm as lgb
 
         directory = Path(directory)
         try:
             about = json.loads((directory / SAVED).read_text("utf-8"))
-            model = cls(**about["config"])
-            model.open_calibration(about)
+            model = cls(**known_options(cls.Config, about["config"]))
+            model.restore_learnt_values(about)
             model.layout = Layout.from_dict(about["layout"])
             model.boosters = [
                 lgb.Booster(model_str=(directory / f"task{t}.txt").read_text("utf-8"))
                 for t in range(len(model.tasks))
             ]
         except FileNotFoundError as error:
-            raise VersionError(f"{error.filename} is missing: train the version again") from None
+            raise VersionError(
+                f"{error.filename} is missing: the saved model is incomplete; train it again"
+            ) from None
         model.load_space(directory)
         return model
 
@@ -196,27 +221,35 @@ class Trees(FrameModel):
         }
 
     def _curve(self, booster: lgb.Booster, valid: Rows, seconds: float) -> list[Epoch]:
-        """The validation metric after every tenth round."""
+        """The first task's validation metric after every `STEP` trees, until `patience` ends."""
         assert valid.labels is not None
         inputs, _ = _inputs(valid, self.config.categories)
         if valid.groups is None:
-            raise TrainingError("trees stop by NDCG within requests; validation rows need groups")
+            raise TrainingError(
+                "the number of trees is chosen by NDCG within requests, but the validation rows "
+                "have no `groups` (the request of each row); give them, or fit without `valid`"
+            )
         curve: list[Epoch] = []
         target = self.heads.targets(valid.labels)[:, 0]
         first, gain = self.heads.tasks[0], self.heads.label(0, valid.labels[:, 0])
         rate = first.kind not in ("regression", "multiclass")
-        for trees in range(10, self.config.trees + 1, 10):
+        best_trees, best_metric = 0, -np.inf
+        for trees in range(STEP, self.config.trees + 1, STEP):
             score = np.asarray(booster.predict(inputs, raw_score=True, num_iteration=trees))
             loss = log_loss(target, expit(score)) if rate else float("nan")
             if first.kind == "multiclass":
                 score = softmax(score, axis=1) @ np.asarray(class_values(first))
-            metric = grouped_ndcg(gain, score, valid.groups)
+            metric = mean_group_ndcg(gain, score, valid.groups)
             curve.append(Epoch(trees, loss, {"ndcg": metric}, seconds))
+            if metric > best_metric:
+                best_trees, best_metric = trees, metric
+            elif trees - best_trees >= self.config.patience:
+                break
         return curve
 
 
 def _inputs(rows: Rows, categories: int) -> tuple[Float32, list[int]]:
-    """(n, D + C) numbers, then the small single ids as categories; and the places of those."""
+    """(n, D + C): D numbers, then the ids of C small features; and the C categorical columns."""
     batch = rows.take(torch.arange(len(rows)))
     small = _small(rows.layout, categories)
     dense = batch.dense.numpy()
@@ -231,11 +264,13 @@ def _inputs(rows: Rows, categories: int) -> tuple[Float32, list[int]]:
 
 
 def _small(layout: Layout, categories: int) -> list[Any]:
+    """Columns of single ids with at most `categories` ids besides padding and unknown."""
     return [c for c in layout.ids if not c.ragged and layout.table[c.table].size - 2 <= categories]
 
 
 def _objective(task: TaskConfig, width: int, target: Float32) -> dict[str, Any]:
-    """LightGBM's words for a task's loss; raw scores are log-odds of all but numbers."""
+    """LightGBM's parameters for a task's loss; its raw scores are log-odds, or a number in
+    regression."""
     if task.kind == "multiclass":
         return {"objective": "multiclass", "num_class": width}
     if task.kind == "regression":
@@ -245,6 +280,7 @@ def _objective(task: TaskConfig, width: int, target: Float32) -> dict[str, Any]:
 
 
 def _names(layout: Layout, categories: int) -> list[str]:
+    """Names of the columns of `_inputs`."""
     names: list[str] = []
     for column in layout.dense:
         many = column.width > 1

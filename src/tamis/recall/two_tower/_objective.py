@@ -91,7 +91,7 @@ class TowerObjective:
             _columns(column, batch.liked),
             shift=shift,
             pair_shift=self._rejected(batch, column, expected) if hard else None,
-            beside=self._hard(users, model, batch) if hard else None,
+            other_log_sum=self._hard(users, model, batch) if hard else None,
         )
 
     def _rejected(
