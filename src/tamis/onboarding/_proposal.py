@@ -9,10 +9,8 @@ from typing import Any
 import polars as pl
 
 from tamis.data import column_names as words
-
-_SEPARATORS = ("|", ";", ",", " ")
-_FEW = 100
-"""Whole numbers with at most so many different values are taken for codes."""
+from tamis.features import guess_feature
+from tamis.schema import Feature, Side
 
 
 @dataclass
@@ -92,9 +90,12 @@ def _key(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", label.strip()).strip("_") or "behaviour"
 
 
-def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
-    """Adds `features`: each attribute by its type and number of values, and, where impressions give
-    the ranker rows enough to learn them from, the two ids and the history."""
+def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
+    """Adds `features`: the attributes, by `tamis.features.guess_feature`.
+
+    Where the log holds impressions, the two ids and the user's history are added as well: only
+    then are there enough rows for a ranker to learn them.
+    """
     data = declared.data
     user_id = data["users"]["id"] if users is not None else data["events"]["user"]
     item_id = data["items"]["id"]
@@ -107,20 +108,22 @@ def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | N
         ]
     skipped: list[str] = []
     taken = {user_id, item_id, data["items"].get("title"), data["items"].get("published")}
-    tables = (("user", users), ("item", items))
-    for side, frame in tables:
+    for side, frame in ((Side.USER, users), (Side.ITEM, items)):
         for column in frame if frame is not None else ():
             if column.name in taken:
                 continue
-            feature = _feature(column)
+            feature = _attribute(column, side, data["items"])
             if feature is None:
                 skipped.append(column.name)
                 continue
             names = {f["name"] for f in features}
             name = column.name if column.name not in names else f"{side}_{column.name}"
             target = {} if name == column.name else {"column": column.name}
+            options = feature.model_dump(
+                mode="json", exclude_defaults=True, exclude={"kind", "name", "side"}
+            )
             features.append(
-                {"kind": feature.pop("kind"), "name": name, "side": side} | target | feature
+                {"kind": feature.kind, "name": name, "side": str(side)} | target | options
             )
     if shown:
         good = [n for n, entry in data["behaviours"].items() if entry.get("positive")]
@@ -129,64 +132,23 @@ def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | N
         declared.comments["features[history]"] = "The items of the user's last positive events."
     data["features"] = features
     if skipped:
-        declared.notes.append(f"no features of {', '.join(skipped)} (free text, or one value)")
+        declared.notes.append(
+            f"no features made of {', '.join(skipped)} (free text, a single value, or values that "
+            "hardly repeat)"
+        )
 
 
-def _feature(column: pl.Series) -> dict[str, Any] | None:
-    """The kind of feature that a column makes; None = none."""
-    dtype, rows = column.dtype, len(column)
-    if isinstance(dtype, pl.List | pl.Array):
-        if dtype.inner not in (pl.Float32(), pl.Float64()):
-            return {"kind": "varlen"}
-        first = column.drop_nulls().head(1).to_list()
-        return {"kind": "dense", "width": len(first[0])} if first and first[0] else None
-    different = column.drop_nulls().n_unique()
-    if different < 2 or dtype.is_nested() or dtype.is_temporal():
-        return None
-    if dtype.is_numeric():
-        return _numeric_feature(column, different)
-    if dtype == pl.String and (separator := list_separator(column)):
-        return {"kind": "varlen", "separator": separator}
-    if different > 0.7 * rows and different > _FEW:
-        return None
-    return {"kind": "sparse"} if different <= 1000 else {"kind": "sparse", "min_count": 2}
-
-
-def _numeric_feature(column: pl.Series, different: int) -> dict[str, Any] | None:
-    name = words.plain(column.name)
-    whole = column.dtype.is_integer() or bool((column == column.round()).all())
-    if re.search(r"(^|_)id$", name):
-        return {"kind": "sparse"} if different <= 0.7 * len(column) else None
-    if whole and different <= _FEW and not _is_year(column):
-        return {"kind": "sparse"}
-    numbers = column.cast(pl.Float64).drop_nulls()
-    least, middle, most = (float(numbers.quantile(q) or 0.0) for q in (0.0, 0.5, 1.0))
-    skewed = least >= 0 and most > 20 * max(middle, 1e-9)
-    return {"kind": "dense", "transform": "log1p"} if skewed else {"kind": "dense"}
-
-
-def _is_year(column: pl.Series) -> bool:
-    """Years are a scale: what is new is told by their distance."""
-    return "year" in words.plain(column.name) and bool(
-        column.drop_nulls().is_between(1800, 2200).all()
+def _attribute(column: pl.Series, side: Side, items: dict[str, Any]) -> Feature | None:
+    """The feature of a column; the items' author and category are read as declared."""
+    of_item = side is Side.ITEM
+    return guess_feature(
+        column,
+        side=side,
+        is_id=of_item and column.name == items.get("author"),
+        separator=items.get("category_separator")
+        if of_item and column.name == items.get("category")
+        else None,
     )
-
-
-def list_separator(column: pl.Series) -> str | None:
-    """What splits a text column into a few recurring words ("Action|Comedy"), if anything does."""
-    if column.dtype != pl.String:
-        return None
-    texts = column.drop_nulls().head(20_000)
-    for separator in _SEPARATORS:
-        several = texts.str.contains(separator, literal=True).sum() / max(len(texts), 1)
-        if several < 0.05:
-            continue
-        parts = texts.str.split(separator).list.explode()
-        few = parts.n_unique() <= max(20, 0.1 * len(parts))
-        plain = separator in "|;" or parts.n_unique() < texts.n_unique()  # commas end sentences too
-        if few and plain:
-            return separator
-    return None
 
 
 _LEARNABLE = 500

@@ -19,13 +19,13 @@ from tamis.data import (
     table_stem,
 )
 from tamis.data import column_names as words
+from tamis.features import list_separator
 from tamis.onboarding._proposal import (
     Declared,
     describe_behaviours,
     describe_cascade,
+    describe_features,
     describe_tasks,
-    features_of,
-    list_separator,
 )
 from tamis.schema import DataError, parse_config, write_config
 
@@ -74,7 +74,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
         found.notes.append(f"not used: {', '.join(unused)}")
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, frames[events])
-    features_of(declared, frames[items], frames[users] if users else None)
+    describe_features(declared, frames[items], frames[users] if users else None)
     describe_cascade(declared, frames[items])
     describe_tasks(declared, frames[events])
     parse_config(found.data)
