@@ -231,5 +231,9 @@ def test_reading_again_later_and_earlier_gives_what_a_first_reading_gives():
     keys = np.arange(3, dtype=np.int32)
     for days in (1, 2, 1, 40, 5):
         time = np.full(3, NOW + days * DAY)
-        np.testing.assert_array_equal(online.read(keys, time).windowed, offline.read(keys, time).windowed)
-        np.testing.assert_array_equal(online.read(keys, time).windowed, offline.read(keys, time).windowed)
+        np.testing.assert_array_equal(
+            online.read(keys, time).windowed, offline.read(keys, time).windowed
+        )
+        np.testing.assert_array_equal(
+            online.read(keys, time).windowed, offline.read(keys, time).windowed
+        )

@@ -1,6 +1,6 @@
 # pyright: basic
 # numba compiles these functions for the types they are called with; pyright cannot follow that.
-"""Kernels that count events per key in time windows, live and as of any moment of a log.
+"""Kernels that count events per key in time windows, live and as of any time of a log.
 
 Both share `_add` and `_read`. Arguments that several kernels take:
 

@@ -36,7 +36,7 @@ _SAMPLE = 25_000
 
 
 class _Sources:
-    """Where each feature's values come from: the users' table, the items', or the request's time."""
+    """The source of each feature's values: the users' table, the items', or the request's time."""
 
     def __init__(
         self, data: Dataset, features: Sequence[Feature], config: ProjectConfig | None

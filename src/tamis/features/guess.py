@@ -135,8 +135,8 @@ def list_separator(column: pl.Series) -> str | None:
 
     It occurs in at least `SEPARATED_SHARE` of the texts, and the parts repeat: at most 20 distinct
     ones, or at most `PART_REPEATED` of all. Commas and blanks also separate the words of sentences
-    and names; they count only where there are fewer distinct parts than distinct texts, blanks
-    besides only with at most `BLANK_WORDS` distinct parts.
+    and names; they count only where there are fewer distinct parts than distinct texts, and blanks
+    only where there are at most `BLANK_WORDS` distinct parts.
     """
     if not isinstance(column.dtype, pl.String):
         return None

@@ -38,9 +38,9 @@ class FeatureSpace:
         self.layout: Layout = _lay_out(fitted, user=True, item=True, pair=True)
         """Layout of `rows`."""
         self.user_layout: Layout = _lay_out(fitted, user=True)
-        """Layout of `user_rows`, with the same tables, so that both towers share one fused embedding."""
+        """Layout of `user_rows`; same tables, so that both towers share one fused embedding."""
         self.item_layout: Layout = _lay_out(fitted, item=True)
-        """Layout of `item_rows`, with the same tables."""
+        """Layout of `item_rows`; same tables."""
 
     @classmethod
     def fit(
@@ -75,7 +75,7 @@ class FeatureSpace:
 
     @property
     def recipes(self) -> Recipes | None:
-        """Recipes for `OfflineStatistics` and `OnlineStatistics`; None = the space has no statistics."""
+        """For `OfflineStatistics` and `OnlineStatistics`; None = the space has no statistics."""
         return self._fitted.recipes
 
     @property
@@ -112,7 +112,7 @@ class FeatureSpace:
         statistics: Statistics | None = None,
         time: Int64 | int | None = None,
     ) -> Rows:
-        """Rows of n items (None = all, in the order of the table), with statistics as of `time` (ms).
+        """Rows of n items (None = all, in the table's order), with statistics as of `time` (ms).
 
         Raises ConfigError where statistics or their time are missing.
         """

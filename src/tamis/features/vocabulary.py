@@ -91,7 +91,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """Rows its embedding table needs, the two special codes included."""
+        """Number of codes, and of rows of the embedding table: the ids, padding and unseen."""
         return FIRST + (self._buckets if self._ids is None else len(self._ids))
 
     @property
@@ -100,7 +100,7 @@ class Vocabulary:
         return self._ids
 
     def encode(self, values: pl.Series) -> Int32:
-        """(N,) codes. Never raises for an unknown id; raises DataError for a column of lists."""
+        """(N,) codes; unknown ids become 1. Raises DataError for a column of lists."""
         if values.dtype == pl.String:
             return self._encode_text(as_text(values))
         unique, place = distinct(values)
