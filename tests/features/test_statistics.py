@@ -63,7 +63,7 @@ def test_edges_of_windows(window, inside, outside):
     midnight = 1_000 * DAY
     data = dataset([(0, 0, "click", midnight + inside), (0, 0, "click", midnight + outside)])
     counts = OfflineCounts(data.events.item, data.events, 3, 6, [window, "all"])
-    assert counts.read(one(0), one(NOW, np.int64)).count[0, :, 1].tolist() == [1, 2]
+    assert counts.read(one(0), one(NOW, np.int64)).windowed[0, :, 1].tolist() == [1, 2]
 
 
 def test_unknown_window_names_the_known_ones():
@@ -231,5 +231,9 @@ def test_reading_again_later_and_earlier_gives_what_a_first_reading_gives():
     keys = np.arange(3, dtype=np.int32)
     for days in (1, 2, 1, 40, 5):
         time = np.full(3, NOW + days * DAY)
-        np.testing.assert_array_equal(online.read(keys, time).count, offline.read(keys, time).count)
-        np.testing.assert_array_equal(online.read(keys, time).count, offline.read(keys, time).count)
+        np.testing.assert_array_equal(
+            online.read(keys, time).windowed, offline.read(keys, time).windowed
+        )
+        np.testing.assert_array_equal(
+            online.read(keys, time).windowed, offline.read(keys, time).windowed
+        )

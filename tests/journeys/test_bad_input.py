@@ -186,7 +186,7 @@ def test_times_in_the_future(project: Path) -> None:
 def test_all_times_equal(project: Path) -> None:
     same = [f"u{u},i{i},5,{START}" for u in range(10) for i in range(10)]
     (project / "events.csv").write_text(HEAD + "\n".join(same) + "\n")
-    assert any(f.what == "all events bear the same time" for f in findings(project))
+    assert any(f.what == "all events have the same time" for f in findings(project))
 
 
 def test_ids_written_in_two_ways(project: Path) -> None:

@@ -118,7 +118,7 @@ def test_counts_follow_the_definition(stream, t):
     online.add(known.item, known)
     for counts in (offline, online):
         found = counts.read(keys, np.full(ITEMS, t))
-        np.testing.assert_array_equal(found.count, expected)
+        np.testing.assert_array_equal(found.windowed, expected)
         np.testing.assert_array_equal(found.total, expected[:, WINDOWS.index("all")])
         value = np.zeros((ITEMS, len(BEHAVIOURS)))
         np.add.at(value, (known.item, known.behaviour), np.nan_to_num(known.value))
@@ -170,8 +170,8 @@ def test_equal_times_are_not_before_and_a_row_never_counts_itself():
     data = dataset([(0, 1, 2, t, 0, 4.0), (0, 1, 1, t - 1, 0, 1.0), (0, 2, 1, t - 5, 5, 1.0)])
     counts = OfflineCounts(data.events.user, data.events, USERS, 3, ("all",))
     one = np.array([0], np.int32)
-    assert counts.read(one, np.array([t])).count[0, 0].tolist() == [0, 1, 0]
-    assert counts.read(one, np.array([t + 1])).count[0, 0].tolist() == [0, 2, 1]
+    assert counts.read(one, np.array([t])).windowed[0, 0].tolist() == [0, 1, 0]
+    assert counts.read(one, np.array([t + 1])).windowed[0, 0].tolist() == [0, 2, 1]
     assert Histories.of(data).at(one, np.array([t])).item.tolist() == [1]
     assert Histories.of(data).at(one, np.array([t + 1])).item.tolist() == [1, 2, 1]
 

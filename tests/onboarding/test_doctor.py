@@ -1,4 +1,4 @@
-"""What the doctor finds beyond bad input (tests/journeys/test_bad_input.py)."""
+"""Findings of `tamis doctor`; bad input is in tests/journeys/test_bad_input.py."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ START = 1_600_000_000
 
 
 def diagnose(folder: Path, events: list[str], **changes: Any) -> dict[str, str]:
-    """Finding → severity, of a log with the columns user, item, behaviour, time, arrival."""
+    """The severity of each finding in a log of user, item, behaviour, time and arrival."""
     (folder / "events.csv").write_text("user_id,item_id,kind,time,seen\n" + "".join(events))
     (folder / "items.csv").write_text("item_id\n" + "".join(f"i{k}\n" for k in range(10)))
     data: dict[str, Any] = {
@@ -42,7 +42,7 @@ def mixed(n: int = 2000, **options: Any) -> list[str]:
     return [event(k, "click" if k % 5 == 0 else "impression", **options) for k in range(n)]
 
 
-def test_a_sound_log(tmp_path: Path) -> None:
+def test_a_log_without_problems(tmp_path: Path) -> None:
     found = diagnose(tmp_path, mixed())
     assert set(found) == {"times are read as s: 2020-09-13 to 2020-12-05",
                           "the test window holds 40 positive events of 200",
@@ -52,7 +52,7 @@ def test_a_sound_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "what", "severity"),
     [
-        (mixed(delay=-60), "100.0% of the events arrive before they happen", "warning"),
+        (mixed(delay=-60), "100.0% of the events arrive before their own time", "warning"),
         (mixed() * 2, "50% of the events are exact duplicates", "warning"),
         ([event(k, "impression") for k in range(200)], "no event is positive", "error"),
         (
@@ -63,35 +63,35 @@ def test_a_sound_log(tmp_path: Path) -> None:
         (mixed(200), "the test window holds 4 positive events of 20", "warning"),
         (
             [event(0), *(event(k, "impression") for k in range(1, 20_000))],
-            "0.005% as many successes as impressions: hardly anything to learn",
+            "0.005% as many successes as impressions: too little to learn from",
             "warning",
         ),
         ([event(k, user=k) for k in range(200)], "100% of the users have one event only", "note"),
         ([event(k * 10) for k in range(200)], "90% of the items have no event", "warning"),
-        (mixed(hour=0), "all events bear the same time", "error"),
+        (mixed(hour=0), "all events have the same time", "error"),
     ],
 )
-def test_findings(tmp_path: Path, log: list[str], what: str, severity: str) -> None:
+def test_a_problem_is_found(tmp_path: Path, log: list[str], what: str, severity: str) -> None:
     assert diagnose(tmp_path, log).get(what) == severity
 
 
-def test_a_robot(tmp_path: Path) -> None:
+def test_a_user_with_very_many_events_on_one_day_is_found(tmp_path: Path) -> None:
     calm = [event(k, user=k % 3000) for k in range(6000)]
     wild = [
         f"u7,i{k % 10},click,{START + 10_000_000 + k},{START + 10_000_000 + k}\n"
         for k in range(6000)
     ]
     found = diagnose(tmp_path, calm + wild)
-    assert any(what.startswith('1 users act like robots: "u7" has 6,000') for what in found)
+    assert any(what.startswith('1 users look like robots: "u7" has 6,000') for what in found)
 
 
-def test_relative_times(tmp_path: Path) -> None:
+def test_times_that_are_no_dates_are_found(tmp_path: Path) -> None:
     log = [f"u{k % 7},i{k % 10},click,{k},{k}\n" for k in range(2000)]
     found = diagnose(tmp_path, log)
     assert any(what.startswith("the numbers are too small for dates") for what in found)
 
 
-def test_behaviours_without_events_and_no_fallback(tmp_path: Path) -> None:
+def test_behaviours_without_events_and_a_missing_fallback_are_found(tmp_path: Path) -> None:
     behaviours = {"click": {"positive": True}, "impression": {"impression": True}, "buy": {}}
     cascade = {"channels": {"itemcf": {}}, "rank": {"use": "deepfm"}}
     found = diagnose(tmp_path, mixed(), behaviours=behaviours, cascade=cascade)

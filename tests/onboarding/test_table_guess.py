@@ -1,4 +1,4 @@
-"""`tamis init`: tables of several shapes become a declaration that reads them."""
+"""`tamis init`: the declarations proposed for tables of several shapes."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ SHOP = {
 }
 
 
-def test_a_shop(tmp_path: Path) -> None:
+def test_the_tables_of_a_shop_are_declared(tmp_path: Path) -> None:
     guess = guess_config(put(tmp_path, **SHOP), "shop")
     write_guess(guess, tmp_path / "tamis.toml")
     config = load_config(tmp_path)
@@ -64,7 +64,7 @@ def test_a_shop(tmp_path: Path) -> None:
     ("values", "bound"),
     [([1, 2, 3, 4, 5], 4.0), ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 5.0), ([0.5, 4, 4.5, 5], 4.0)],
 )
-def test_ratings_are_bounded(tmp_path: Path, values: list[float], bound: float) -> None:
+def test_high_ratings_are_positive(tmp_path: Path, values: list[float], bound: float) -> None:
     log = "".join(f"u,{k},{v},16000000{k:02d}\n" for k, v in enumerate(values))
     items = "item_id,title\n" + "".join(f"{k},t{k}\n" for k in range(len(values)))
     put(tmp_path, ratings="user_id,item_id,rating,timestamp\n" + log, movies=items)
@@ -73,7 +73,7 @@ def test_ratings_are_bounded(tmp_path: Path, values: list[float], bound: float) 
     assert "users" not in guess.data
 
 
-def test_simulated_truth_is_not_the_log(tmp_path: Path) -> None:
+def test_the_table_of_simulated_truth_is_not_taken_for_the_log(tmp_path: Path) -> None:
     log = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "time": [1600000000000]})
     log.with_columns(behaviour=pl.lit("click")).write_parquet(tmp_path / "events.parquet")
     pl.concat([log, log]).write_parquet(tmp_path / "truth.parquet")
@@ -88,24 +88,24 @@ def test_simulated_truth_is_not_the_log(tmp_path: Path) -> None:
     assert "not used: truth.parquet" in guess.notes
 
 
-def test_no_log_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_without_a_log_the_error_lists_what_was_looked_for(tmp_path: Path) -> None:
     put(tmp_path, things="a,b\n1,2\n")
     with pytest.raises(DataError, match=r"event log\. Looked for .*Found things\.csv: a, b"):
         guess_config(tmp_path, "x")
 
 
-def test_no_items_says_what_to_make(tmp_path: Path) -> None:
+def test_without_items_the_error_names_the_table_to_make(tmp_path: Path) -> None:
     put(tmp_path, events="user_id,item_id,time\nu,i,1600000000\n")
     with pytest.raises(DataError, match=r"Make an items\.csv with a column `item_id`"):
         guess_config(tmp_path, "x")
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no CSV, TSV, Parquet or JSONL file"):
         guess_config(tmp_path, "x")
 
 
-def test_what_followed_clicks_often_enough_is_a_rate_of_its_own(tmp_path: Path) -> None:
+def test_frequent_behaviours_after_clicks_become_conditional_tasks(tmp_path: Path) -> None:
     words = ["impression"] * 10 + ["click"] * 5 + ["like"] * 3 + ["cart"] * 2 + ["purchase"]
     events = "".join(
         f"u{k % 50},i{k % 20},{words[k % 21]},{1600000000000 + k}\n" for k in range(12_600)
@@ -117,4 +117,4 @@ def test_what_followed_clicks_often_enough_is_a_rate_of_its_own(tmp_path: Path) 
     config = load_config(tmp_path)
     assert list(config.tasks) == ["click", "like|click", "cart|click", "purchase|cart"]
     assert config.cascade.fusion == "click + 2 * like + 2 * cart + 3 * purchase"
-    assert any("rates where their condition holds" in note for note in guess.notes)
+    assert any("where its condition holds" in note for note in guess.notes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext, Valid
 from tamis.cascade.query_batches import at_end
 from tamis.data import Ragged, Table
-from tamis.recall._common.side_features import FIRST, guessed, tower_inputs
+from tamis.recall._common.side_features import FIRST, tower_inputs
 from tamis.recall._common.user_item_examples import Likes, Positives, TowerBatch, TowerExamples
 from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._objective import TowerObjective
@@ -529,6 +529,7 @@ def test_warm_start_carries_weights_over_and_lets_the_tables_grow(network):
 
 
 def test_features_are_guessed_from_columns():
+    data = two_clans(6, 300)
     frame = pl.DataFrame(
         {
             "title": [f"The one and only {k}" for k in range(300)],
@@ -538,13 +539,20 @@ def test_features_are_guessed_from_columns():
             "price": np.linspace(0, 9, 300),
             "size": [1, 2, 3] * 100,
             "constant": ["x"] * 300,
+            "vector": [[0.5, float(k)] for k in range(300)],
         }
     )
-    found = {f.name: f for f in guessed(frame)}
-    assert set(found) == {"genre", "tags", "colour", "price", "size"}
-    assert found["genre"] == VarLenSparseFeat("genre", separator=" ", max_len=8)
-    assert found["price"] == DenseFeat("price", transform="quantile")
-    assert found["size"] == SparseFeat("size")
+    data = replace(data, items=Table("items", data.items.ids, frame))
+    inputs = tower_inputs(data, (), use_user_id=True, shared=False)
+    widths = {c.name: c.width for c in inputs.item.ids}
+    assert widths == {
+        "item": 1, "item:genre": 8, "item:tags": 8, "item:colour": 1, "item:price": 1,
+        "item:size": 1,
+    }  # fmt: skip
+    assert inputs.item_dense.shape == (300, 0)
+    assert inputs.values["item:genre"] == ["Action", "Drama"]
+    assert "item:price" not in inputs.values  # quantiles, not values
+    assert inputs.values["item:size"] == ["1", "2", "3"]
 
 
 def test_nothing_to_learn_is_said():

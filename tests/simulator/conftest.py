@@ -1,4 +1,4 @@
-"""One world of middling size, simulated once and read by every test of this room."""
+"""A simulated log of medium size, shared by all tests of the package."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tamis.simulator import SimulationConfig, SimulationReport, simulate
 
 @dataclass(frozen=True)
 class Log:
-    """Everything a run wrote."""
+    """Everything that a run wrote."""
 
     config: SimulationConfig
     out: Path

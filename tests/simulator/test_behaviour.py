@@ -1,4 +1,4 @@
-"""The formulas, by hand, and their shapes."""
+"""Probabilities of behaviours: formulas by hand, shapes and draws."""
 
 import math
 
@@ -43,7 +43,7 @@ def item(**changes) -> ItemTraits:
     return ItemTraits(**(traits | changes))
 
 
-def answer(who: UserTraits, what: ItemTraits, position: int = 1, time: int = EVENING):
+def responses(who: UserTraits, what: ItemTraits, position: int = 1, time: int = EVENING):
     return response_probabilities(who, what, np.array([position]), np.array([time]))
 
 
@@ -52,7 +52,7 @@ def sigmoid(score: float) -> float:
 
 
 def test_every_probability_by_hand():
-    got = answer(user(), item(), position=4)
+    got = responses(user(), item(), position=4)
     c = Coefficients()
     click = (
         c.click.intercept
@@ -90,18 +90,18 @@ def test_every_probability_by_hand():
         ((user(), item(), 1, EVENING), (user(), item(), 1, EVENING + 12 * 3_600_000)),
     ],
 )
-def test_what_makes_a_click_likelier(better, worse):
-    assert answer(*better).click[0] > answer(*worse).click[0]
+def test_signals_that_raise_the_click_probability(better, worse):
+    assert responses(*better).click[0] > responses(*worse).click[0]
 
 
-def test_the_dear_is_bought_less_and_clicked_alike():
-    cheap, dear = answer(user(), item()), answer(user(), item(log_price=np.log([400.0])))
+def test_a_higher_price_lowers_purchases_and_not_clicks():
+    cheap, dear = responses(user(), item()), responses(user(), item(log_price=np.log([400.0])))
     assert dear.cart_given_click[0] < cheap.cart_given_click[0]
     assert dear.purchase_given_cart[0] < cheap.purchase_given_cart[0]
     assert dear.click[0] == cheap.click[0]
 
 
-def test_a_live_slate_broadcasts_one_user_over_many_items():
+def test_one_user_broadcasts_over_the_items_of_a_slate():
     population = build_population(SimulationConfig(items=50, users=20, n_categories=5))
     users, items = population.users.traits, population.items.traits
     rows = np.arange(30).reshape(3, 10)
@@ -118,20 +118,20 @@ def test_a_live_slate_broadcasts_one_user_over_many_items():
         np.testing.assert_allclose(single.watch_given_click, slates.watch_given_click[n], rtol=1e-5)
 
 
-def test_an_empty_slate_is_answered_by_nothing():
+def test_an_empty_slate_has_no_outcomes():
     population = build_population(SimulationConfig(items=5, users=2))
     none = np.array([], dtype=np.int64)
-    responses = response_probabilities(
+    found = response_probabilities(
         population.users.traits.take(none), population.items.traits.take(none), none + 1, none
     )
-    outcomes = draw_outcomes(responses, np.random.default_rng(0))
-    assert responses.purchase.shape == outcomes.watch.shape == (0,)
+    outcomes = draw_outcomes(found, np.random.default_rng(0))
+    assert found.purchase.shape == outcomes.watch.shape == (0,)
 
 
 def test_outcomes_respect_their_conditions():
     many = np.zeros(20_000, dtype=np.int64)
-    responses = response_probabilities(user().take(many), item().take(many), many + 1, many)
-    done = draw_outcomes(responses, np.random.default_rng(3))
+    found = response_probabilities(user().take(many), item().take(many), many + 1, many)
+    done = draw_outcomes(found, np.random.default_rng(3))
     for after in (done.like, done.collect, done.share, done.cart):
         assert not (after & ~done.click).any()
     assert not (done.purchase & ~done.cart).any()

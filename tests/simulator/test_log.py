@@ -1,4 +1,4 @@
-"""The laws of the written tables."""
+"""Properties of the written tables."""
 
 import re
 
@@ -13,7 +13,7 @@ HOUR_MS = 3_600_000
 
 
 def within_binomial(successes: float, probability: np.ndarray, sigmas: float = 4.5) -> bool:
-    """Whether a count of independent draws with these probabilities is a likely one."""
+    """Whether a count of independent draws is within `sigmas` of its expectation."""
     spread = np.sqrt((probability * (1 - probability)).sum())
     return abs(successes - probability.sum()) <= sigmas * spread + 1
 
@@ -52,7 +52,7 @@ def test_the_tables_have_the_declared_columns_and_the_reported_rows(log):
     assert not list(log.out.glob(".simulation-*"))
 
 
-def test_the_description_rebuilds_the_settings(log):
+def test_the_description_holds_the_settings(log):
     assert SimulationConfig.from_dict(log.description["config"]) == log.config
     assert log.description["schema_version"] == SCHEMA_VERSION
     assert log.description["counts"]["events"] == len(log.events)
@@ -60,7 +60,7 @@ def test_the_description_rebuilds_the_settings(log):
 
 
 @pytest.mark.parametrize(("behaviour", "condition", "column"), BEHAVIOUR_TRUTH)
-def test_what_happens_follows_the_true_probabilities(log, behaviour, condition, column):
+def test_behaviours_follow_their_true_probabilities(log, behaviour, condition, column):
     rows = answered(log, behaviour, condition).sort(column)
     probability = rows[column].to_numpy().astype(np.float64)
     done = rows["done"].to_numpy()
@@ -85,7 +85,7 @@ def test_mean_watch_seconds_are_the_expected_ones(log):
     assert np.log(ratio.to_numpy()).std() == pytest.approx(0.6, rel=0.03)
 
 
-def test_marginal_rates_are_those_of_an_ordinary_feed(log):
+def test_marginal_rates_are_typical_of_a_feed(log):
     bands = {
         "click": (0.08, 0.15),
         "like": (0.07, 0.13),
@@ -98,7 +98,7 @@ def test_marginal_rates_are_those_of_an_ordinary_feed(log):
         assert low < log.report.rates[behaviour] < high, behaviour
 
 
-def test_every_behaviour_has_its_cause_and_never_before_it(log):
+def test_every_behaviour_follows_its_cause(log):
     causes = {
         "click": "impression",
         "like": "click",
@@ -124,7 +124,7 @@ def test_truth_and_impressions_are_the_same_rows(log):
     assert shown.equals(log.truth.select(columns))
 
 
-def test_slates_are_places_one_to_n_with_different_items_for_one_user(log):
+def test_slates_have_positions_one_to_n_and_different_items_for_one_user(log):
     slates = log.truth.group_by("request_id").agg(
         pl.col("position").sort(),
         items=pl.col("item_id").n_unique(),
@@ -137,7 +137,7 @@ def test_slates_are_places_one_to_n_with_different_items_for_one_user(log):
     assert (slates["times"] == 1).all()
 
 
-def test_nothing_happens_before_birth_signup_or_cause_of_arrival(log):
+def test_no_event_precedes_publication_or_signup_and_no_arrival_its_event(log):
     rows = log.events.join(log.items.select("item_id", "published"), on="item_id")
     rows = rows.join(log.users.select("user_id", "signup"), on="user_id")
     assert (rows["time"] >= rows["published"]).all()
@@ -157,7 +157,7 @@ def test_few_events_are_late_and_most_take_seconds(log):
     assert delay.max() > 24 * HOUR_MS
 
 
-def test_random_exposure_is_uniform_over_places_and_over_living_items(log):
+def test_random_exposure_is_uniform_over_positions_and_published_items(log):
     drawn = log.truth.filter(pl.col("source") == "random")
     assert within_binomial(len(drawn), np.full(len(log.truth), log.config.random_share))
     places = drawn["position"].value_counts()["count"].to_numpy()
@@ -165,7 +165,7 @@ def test_random_exposure_is_uniform_over_places_and_over_living_items(log):
     old = log.items.filter(pl.col("published") < log.config.start_time)
     counts = old.join(drawn.group_by("item_id").len(), on="item_id", how="left")["len"]
     counts = counts.fill_null(0).to_numpy()
-    # Poisson: variance over mean is 1 when all are alike.
+    # Poisson: variance over mean is 1 when all items are equally likely.
     assert counts.var() / counts.mean() == pytest.approx(1.0, abs=0.15)
 
 
@@ -176,7 +176,7 @@ def test_hot_exposure_and_activity_have_heavy_tails(log):
     assert by_user.head(len(by_user) // 10).sum() > 0.3 * by_user.sum()
 
 
-def test_some_users_and_items_are_newborn_and_some_without_events(log):
+def test_some_users_and_items_are_new_and_some_have_no_events(log):
     last_day = log.config.day_start(log.config.days - 1)
     assert (log.items["published"] >= last_day).sum() > 0
     assert (log.users["signup"] >= last_day).sum() > 0
@@ -184,8 +184,8 @@ def test_some_users_and_items_are_newborn_and_some_without_events(log):
     assert (log.items["published"] < log.config.end_time).all()
 
 
-def test_taste_shows_in_content_and_in_declared_interests(log):
-    """The public columns carry the hidden signal: clicked items lie near one another."""
+def test_content_and_declared_interests_correlate_with_taste(log):
+    """Public columns are informative about the hidden vectors and the clicks."""
     hidden = np.load(log.out / "truth_items.npy")
     content = log.items["content"].to_numpy()
     pairs = np.random.default_rng(0).integers(len(hidden), size=(2, 4_000))
@@ -198,7 +198,7 @@ def test_taste_shows_in_content_and_in_declared_interests(log):
     assert declared.mean() > 0.5
 
 
-def test_ids_are_plain_and_values_are_where_they_belong(log):
+def test_ids_are_ascii_and_only_some_behaviours_have_values(log):
     for column, pattern in (("user_id", r"u\d{6}"), ("item_id", r"i\d{6}")):
         assert log.events[column].str.contains(f"^{pattern}$").all()
     assert log.items["item_id"].is_unique().all()

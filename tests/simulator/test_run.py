@@ -1,4 +1,4 @@
-"""Runs: seeds, sizes, settings, and what is refused."""
+"""Runs: seeds, sizes, settings and errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ def run(config: SimulationConfig, out: Path) -> dict[str, pl.DataFrame]:
     return {name: pl.read_parquet(out / f"{name}.parquet") for name in TABLES}
 
 
-def test_one_seed_is_one_world_and_another_seed_another(tmp_path):
+def test_equal_seeds_give_equal_tables_and_other_seeds_others(tmp_path):
     first, again = run(SMALL, tmp_path / "a"), run(SMALL, tmp_path / "b")
     other = run(replace(SMALL, seed=8), tmp_path / "c")
     for name in TABLES:
@@ -35,7 +35,7 @@ def test_one_seed_is_one_world_and_another_seed_another(tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_lateness_changes_arrivals_and_nothing_else(tmp_path):
+def test_the_late_share_changes_only_arrivals(tmp_path):
     prompt = run(replace(SMALL, late_share=0.0), tmp_path / "a")
     late = run(replace(SMALL, late_share=1.0), tmp_path / "b")
     assert prompt["events"].drop("arrival").equals(late["events"].drop("arrival"))
@@ -58,7 +58,7 @@ def test_lateness_changes_arrivals_and_nothing_else(tmp_path):
         ({"hot_share": 0.0, "random_share": 1.0}, 10),
     ],
 )
-def test_worlds_of_every_shape_run(tmp_path, settings, slate):
+def test_extreme_settings_run(tmp_path, settings, slate):
     config = replace(SMALL, requests_per_user_day=2.0, **settings)
     tables = run(config, tmp_path)
     truth = tables["truth"]
@@ -70,7 +70,7 @@ def test_worlds_of_every_shape_run(tmp_path, settings, slate):
     assert np.isfinite(tables["items"]["content"].to_numpy()).all()
 
 
-def test_a_world_where_nobody_comes_gives_empty_tables(tmp_path):
+def test_a_run_without_requests_writes_empty_tables(tmp_path):
     report = simulate(replace(SMALL, requests_per_user_day=1e-6), tmp_path)
     assert report.requests == 0
     assert set(report.rates.values()) == {0.0}
@@ -94,7 +94,7 @@ def test_many_batches_and_parts_keep_ids_and_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_first_user_and_item_are_there_from_the_start(seed):
+def test_the_first_user_and_item_precede_the_start(seed):
     config = replace(SMALL, items=1, users=1, new_item_share=1.0, new_user_share=1.0, seed=seed)
     population = build_population(config)
     assert population.items.traits.published[0] <= config.start_time
@@ -122,7 +122,7 @@ def test_a_failed_run_leaves_the_earlier_tables(tmp_path):
 def test_an_out_that_is_a_file_is_refused(tmp_path):
     file = tmp_path / "log"
     file.write_text("kept")
-    with pytest.raises(SimulationOutputError, match=r"log is a file: name a folder"):
+    with pytest.raises(SimulationOutputError, match=r"log is a file: give a folder"):
         simulate(SMALL, file)
     assert file.read_text() == "kept"
 
@@ -132,8 +132,8 @@ def test_an_out_that_is_a_file_is_refused(tmp_path):
     [
         ({"items": 0}, r"items = 0 is out of range: set it to 1 … 100000000"),
         ({"users": -3}, r"users = -3 is out of range: set it to 1 … "),
-        ({"days": 1.5}, r"days = 1\.5 is not a whole number: set it to one from 1 to 3650"),
-        ({"seed": True}, r"seed = True is not a whole number"),
+        ({"days": 1.5}, r"days = 1\.5 is not an integer: set it to one from 1 to 3650"),
+        ({"seed": True}, r"seed = True is not an integer"),
         ({"late_share": 1.2}, r"late_share = 1\.2 is out of range: set it to 0\.0 … 1\.0"),
         ({"taste_noise": float("nan")}, r"taste_noise = nan is not a finite number"),
         ({"requests_per_user_day": 0}, r"requests_per_user_day = 0 is out of range"),
@@ -145,7 +145,7 @@ def test_an_out_that_is_a_file_is_refused(tmp_path):
         ({"hot_share": 0.8, "random_share": 0.3}, r"0\.8 \+ 0\.3 is more than 1: lower one"),
     ],
 )
-def test_bad_settings_name_the_value_and_the_cure(settings, message):
+def test_errors_of_settings_give_the_value_and_how_to_fix_it(settings, message):
     with pytest.raises(SimulationConfigError, match=message):
         SimulationConfig(**settings)
 
@@ -155,6 +155,6 @@ def test_unknown_settings_are_named():
         SimulationConfig.from_dict({"itms": 3})
 
 
-def test_the_public_page_exports_what_exists():
+def test_exported_names_exist():
     for name in tamis.simulator.__all__:
         assert hasattr(tamis.simulator, name)

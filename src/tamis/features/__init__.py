@@ -1,10 +1,10 @@
-"""Turns events, users, items and context into model inputs: one code path, offline and online."""
+"""Model inputs made of events, users, items and context, by the same code offline and online."""
 
 from tamis.features._lists import History
 from tamis.features.encoders import DenseEncoder, VarLenEncoder
 from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.frame_space import FrameSpace
-from tamis.features.guess import default_features
+from tamis.features.guess import GuessOptions, default_features, guess_feature, list_separator
 from tamis.features.histories import Histories
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.project_space import FeatureSpace
@@ -20,6 +20,7 @@ __all__ = [
     "Encoders",
     "FeatureSpace",
     "FrameSpace",
+    "GuessOptions",
     "Histories",
     "History",
     "IdColumn",
@@ -34,4 +35,6 @@ __all__ = [
     "VarLenEncoder",
     "Vocabulary",
     "default_features",
+    "guess_feature",
+    "list_separator",
 ]

@@ -1,6 +1,14 @@
 # pyright: basic
 # numba compiles these functions for the types they are called with; pyright cannot follow that.
-"""Kernels of windowed counts: one inner `_add` and `_read`, live and over a log."""
+"""Kernels that count events per key in time windows, live and as of any time of a log.
+
+Both share `_add` and `_read`. Arguments that several kernels take:
+
+state: `windows.State`, the counters of K keys (its fields document their shapes and dtypes).
+rings: `windows.Rings`, R ring counters with S slots in all, read by W windows.
+out: `windows.Counts` of n rows, written.
+Times and widths of buckets are int64 ms; a bucket is the number `time // width`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +18,12 @@ import numba
 import numpy as np
 
 NEVER = np.iinfo(np.int64).min // 2
-"""The time of something that has not happened."""
+"""Time of an event that a key does not have."""
 
 
 @numba.njit(cache=True)
 def _clear(state: Any, k: Any) -> None:
+    """Resets the counters of key k."""
     state.ring[k] = 0
     state.newest[k] = NEVER
     state.summed_at[k] = NEVER
@@ -29,14 +38,17 @@ def _clear(state: Any, k: Any) -> None:
 def _add(
     state: Any, k: Any, rings: Any, behaviour: Any, time: Any, arrival: Any, value: Any
 ) -> None:
-    """Counts one event of key k."""
+    """Counts one event of key k: behaviour uint8, time and arrival int64 ms, value float32 or NaN.
+
+    An event older than a ring's newest bucket by all its slots is not counted in that ring.
+    """
     moment = min(time, arrival)
     for r in range(len(rings.width)):
         bucket, slots = moment // rings.width[r], rings.slots[r]
         state.summed_at[k, r] = NEVER
         newest = state.newest[k, r]
         if bucket > newest:
-            if newest != NEVER:  # explicit loops: slices would build views, several times dearer
+            if newest != NEVER:  # explicit loops: slices would build views, which is slower
                 for passed in range(max(newest + 1, bucket - slots + 1), bucket + 1):
                     slot = rings.offset[r] + passed % slots
                     for b in range(state.ring.shape[1]):
@@ -55,7 +67,8 @@ def _add(
 
 
 @numba.njit(cache=True)
-def _between(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
+def _sum_slots(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
+    """Sum of the slots [start, stop) of `ring` int32 (K, B, S), of one key and behaviour."""
     total = 0
     for slot in range(start, stop):
         total += ring[k, behaviour, slot]
@@ -64,7 +77,11 @@ def _between(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
 
 @numba.njit(cache=True)
 def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
-    """Sums ring r's windows as of bucket `now`; they hold until the bucket or the counts change."""
+    """Sums the windows of ring r of key k as of bucket `now`.
+
+    The sums stay valid until the bucket or the counts change. Windows are in ascending order of
+    length, so that a longer window of the same ring only adds its older buckets.
+    """
     newest, slots = state.newest[k, r], rings.slots[r]
     begin, end = rings.offset[r], rings.offset[r] + slots
     previous = -1
@@ -80,92 +97,67 @@ def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
         for b in range(state.total.shape[1]):
             total = state.summed[k, previous, b] if longer else 0
             if low <= high and start < stop:
-                total += _between(state.ring, k, b, start, stop)
+                total += _sum_slots(state.ring, k, b, start, stop)
             elif low <= high:
-                total += _between(state.ring, k, b, start, end)
-                total += _between(state.ring, k, b, begin, stop)
+                total += _sum_slots(state.ring, k, b, start, end)
+                total += _sum_slots(state.ring, k, b, begin, stop)
             state.summed[k, w, b] = total
         previous = w
     state.summed_at[k, r] = now
 
 
 @numba.njit(cache=True)
-def _read(
-    state: Any,
-    k: Any,
-    rings: Any,
-    time: Any,
-    row: Any,
-    count: Any,
-    total: Any,
-    valued: Any,
-    value: Any,
-    first: Any,
-    latest: Any,
-) -> None:
-    """Writes the counters of key k as of `time` into row `row` of the outputs."""
+def _read(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
+    """Writes the counters of key k as of `time` into row `row` of `out`."""
     behaviours = state.total.shape[1]
     for r in range(len(rings.width)):
         if state.summed_at[k, r] != time // rings.width[r]:
             _sum_windows(state, k, rings, r, time // rings.width[r])
     for w in range(len(rings.ring)):
+        everything = rings.ring[w] < 0
         for b in range(behaviours):
-            count[row, w, b] = state.total[k, b] if rings.ring[w] < 0 else state.summed[k, w, b]
-    for b in range(behaviours):  # a slice assignment would build views, several times dearer
-        total[row, b] = state.total[k, b]
-        valued[row, b] = state.valued[k, b]
-        value[row, b] = state.value[k, b]
-    first[row] = state.first[k]
-    latest[row] = state.latest[k]
+            out.windowed[row, w, b] = state.total[k, b] if everything else state.summed[k, w, b]
+    for b in range(behaviours):  # a slice assignment would build views, which is slower
+        out.total[row, b] = state.total[k, b]
+        out.valued[row, b] = state.valued[k, b]
+        out.value[row, b] = state.value[k, b]
+    out.first[row] = state.first[k]
+    out.latest[row] = state.latest[k]
 
 
 @numba.njit(cache=True)
-def add_all(
+def add_events(
     state: Any, rings: Any, key: Any, behaviour: Any, time: Any, arrival: Any, value: Any
 ) -> None:
+    """Counts n events: key int32 (n,), behaviour uint8, time and arrival int64, value float32.
+
+    Events of keys outside 0 … K − 1 are not counted.
+    """
     for e in range(len(key)):
         if 0 <= key[e] < len(state.first):
             _add(state, key[e], rings, behaviour[e], time[e], arrival[e], value[e])
 
 
 @numba.njit(cache=True)
-def read_all(
-    state: Any,
-    rings: Any,
-    key: Any,
-    time: Any,
-    count: Any,
-    total: Any,
-    valued: Any,
-    value: Any,
-    first: Any,
-    latest: Any,
-) -> None:
+def read_counts(state: Any, rings: Any, key: Any, time: Any, out: Any) -> None:
+    """Reads n rows: key int32 (n,), time int64 (n,). Rows of other keys are left as they are."""
     for row in range(len(key)):
         if 0 <= key[row] < len(state.first):
-            _read(
-                state, key[row], rings, time[row], row, count, total, valued, value, first, latest
-            )
+            _read(state, key[row], rings, time[row], row, out)
 
 
 @numba.njit(cache=True)
-def replay(
-    state: Any,
-    rings: Any,
-    indptr: Any,
-    events: Any,
-    order: Any,
-    key: Any,
-    time: Any,
-    count: Any,
-    total: Any,
-    valued: Any,
-    value: Any,
-    first: Any,
-    latest: Any,
+def replay_counts(
+    state: Any, rings: Any, indptr: Any, events: Any, order: Any, key: Any, time: Any, out: Any
 ) -> None:
-    """Merges each key's events (by arrival) with its questions (by time, in `order`)."""
-    behaviour, event_time, arrival, event_value = events
+    """Reads n rows as of their own times, by a merge of each key's events with its rows.
+
+    state: counters of one key (K = 1), used for each key in turn.
+    indptr: int64 (K + 1,), bounds of each key's events.
+    events: `windows.KeyEvents`, by key, then by arrival.
+    key, time: int32 and int64 (n,).
+    order: int64 (n,), the rows by key, then by time.
+    """
     current, e = -1, 0
     for row in order:
         k = key[row]
@@ -174,7 +166,15 @@ def replay(
         if k != current:
             _clear(state, 0)
             current, e = k, indptr[k]
-        while e < indptr[k + 1] and arrival[e] < time[row]:
-            _add(state, 0, rings, behaviour[e], event_time[e], arrival[e], event_value[e])
+        while e < indptr[k + 1] and events.arrival[e] < time[row]:
+            _add(
+                state,
+                0,
+                rings,
+                events.behaviour[e],
+                events.time[e],
+                events.arrival[e],
+                events.value[e],
+            )
             e += 1
-        _read(state, 0, rings, time[row], row, count, total, valued, value, first, latest)
+        _read(state, 0, rings, time[row], row, out)

@@ -1,4 +1,4 @@
-"""What a project's feature space learnt, and the order of its inputs."""
+"""The fitted state of a project's feature space, and the order of its inputs."""
 
 from __future__ import annotations
 
@@ -17,37 +17,41 @@ from tamis.schema import Feature, Side
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Makes statistics z-scores with the training data's means and deviations."""
+    """z-scores of statistics, with the means and standard deviations of training data."""
 
     mean: Float32
+    """(S,)."""
     std: Float32
+    """(S,), 1 for constant columns."""
 
     def __call__(self, values: Float32) -> Float32:
+        """(n, S) statistics as z-scores."""
         return (values - self.mean) / self.std
 
     @classmethod
     def fit(cls, values: Float32) -> Scale:
+        """The scale of `values` (n, S); the identity where n = 0."""
         if not len(values):
             width = int(values.shape[1])
             return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
         wide = values.astype(np.float64)
         mean = np.asarray(wide.mean(axis=0), np.float32)
         std = np.asarray(wide.std(axis=0), np.float32)
-        std[std <= 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0  # a constant's noise is no scale
+        std[std <= 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0  # rounding noise
         return cls(mean, std)
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Everything a space learnt from its training data."""
+    """Everything that a feature space holds after its fit."""
 
     encoders: Encoders
     sides: Mapping[str, Side]
-    """Side of each declared feature; history features are the user's."""
+    """Side of each declared feature; history features belong to the user."""
     users: Attributes
     items: Attributes
     contexts: Mapping[str, Int32]
-    """Fused-table rows of each value of the context features."""
+    """Fused-table rows of each value, per context feature."""
     histories: tuple[HistoryLookup, ...]
     recipes: Recipes | None
     user_scale: Scale | None
@@ -56,19 +60,21 @@ class Fitted:
 
 
 def is_history(feature: Feature) -> bool:
+    """Whether the feature's ids are those of the user's events."""
     return feature.kind == "varlen" and bool(feature.history)
 
 
 def user_order(features: Sequence[Feature], sides: Mapping[str, Side]) -> list[Feature]:
-    """The user's attributes, the context, the histories: the order of their inputs."""
+    """Features of the user's side in the order of their inputs: attributes, context, histories."""
     own = [f for f in features if sides[f.name] is Side.USER]
-    moment = [f for f in features if sides[f.name] is Side.CONTEXT]
+    context = [f for f in features if sides[f.name] is Side.CONTEXT]
     return [
         *(f for f in own if not is_history(f)),
-        *moment,
+        *context,
         *(f for f in own if is_history(f)),
     ]
 
 
 def item_order(features: Sequence[Feature], sides: Mapping[str, Side]) -> list[Feature]:
+    """Features of the item's side in the order of their inputs."""
     return [f for f in features if sides[f.name] is Side.ITEM]

@@ -1,4 +1,4 @@
-"""Fits a project's feature space: finds each feature's table, learns encoders and scales."""
+"""Fits a project's feature space: finds the table of each feature, fits encoders and scales."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tamis.schema import (
 )
 
 _SAMPLE = 25_000
-"""Events at whose moments the scales of the statistics are fitted."""
+"""Number of events at whose times the scales of the statistics are fitted."""
 
 
 class _Sources:
-    """Where each feature's values stand: users' table, items' table, or the moment."""
+    """The source of each feature's values: the users' table, the items', or the request's time."""
 
     def __init__(
         self, data: Dataset, features: Sequence[Feature], config: ProjectConfig | None
@@ -61,6 +61,7 @@ class _Sources:
         return owner.source if owner is not None else "item_id"
 
     def _side(self, feature: Feature) -> Side:
+        """The side of a feature. Raises ConfigError where no table, or both, hold its column."""
         if is_history(feature):
             self._check_history(feature)
             return Side.USER
@@ -74,15 +75,15 @@ class _Sources:
         if feature.side is None and all(found.values()):
             raise ConfigError(
                 f"feature {feature.name!r}: column {source!r} is in the users' and in the items' "
-                'table; say which with side = "user" or side = "item"'
+                'table; choose one with side = "user" or side = "item"'
             )
         if feature.side is None and any(found.values()):
             return Side.USER if found[Side.USER] else Side.ITEM
         if feature.side in (None, Side.CONTEXT) and source in CONTEXTS:
             if not isinstance(feature, SparseFeat):
                 raise ConfigError(
-                    f"feature {feature.name!r}: {source!r} of the moment is an id; declare it "
-                    "as a SparseFeat"
+                    f"feature {feature.name!r}: {source!r} of the request's time is an id; "
+                    "declare it as a SparseFeat"
                 )
             return Side.CONTEXT
         raise ConfigError(self._unknown(feature))
@@ -112,7 +113,10 @@ class _Sources:
             )
 
     def training_values(self, feature: Feature) -> pl.Series | None:
-        """What encoders are fitted on. Ids count once per event, so `min_count` counts events."""
+        """The values on which a feature is fitted, or None where it shares another's table.
+
+        Ids of users and items occur once per event, so that `min_count` counts events.
+        """
         events = self.data.events
         if is_history(feature):
             if getattr(feature, "shares", None):
@@ -127,19 +131,20 @@ class _Sources:
         return self._seen_ids(feature.source)
 
     def _seen_ids(self, column: str) -> pl.Series:
+        """The item ids of the events, or a column of the items' table."""
         events = self.data.events
         if column in self.item_ids:
             return self.data.items.ids.gather(events.item[events.item >= 0])
         return self.data.items.frame[column]
 
     def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
-        """Values for a VarLenSparseFeat over a column that may hold one id per row."""
+        """Values as a VarLenSparseFeat reads them, of a column that may hold one id per row."""
         if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
             return values
         return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
 
     def row_values(self, feature: Feature) -> pl.Series:
-        """The table's column and one more row, null: the unknown user's or item's."""
+        """The table's column, and a last null row for an unknown user or item."""
         is_user = not is_history(feature) and self.sides[feature.name] is Side.USER
         table = self.data.users if is_user else self.data.items
         column = self.item_column(feature) if is_history(feature) else feature.source
@@ -148,7 +153,10 @@ class _Sources:
         return pl.concat([values, pl.Series(values.name, [None], dtype=values.dtype)])
 
     def is_row_id(self, feature: Feature) -> bool:
-        """True for the feature that names the row itself; its unknown is "unseen", not missing."""
+        """Whether the feature is the id of the user or item itself.
+
+        An unknown user or item is then "unseen" rather than missing.
+        """
         column = self.item_column(feature) if is_history(feature) else feature.source
         return column in self.user_ids | self.item_ids
 
@@ -162,7 +170,7 @@ def fit_space(
     item_category: str | None,
     seed: int,
 ) -> Fitted:
-    """See `FeatureSpace.fit`."""
+    """The fitted state of a space; for the arguments see `FeatureSpace.fit`."""
     check_features(features)
     sources = _Sources(data, features, config)
     encoders = Encoders.fit(features, sources.training_values)
@@ -196,7 +204,7 @@ def fit_space(
 
 
 def with_columns(fitted: Fitted, columns: Mapping[str, NDArray[Any]]) -> Fitted:
-    """`fitted` with recall's columns scaled by what they are in `columns`."""
+    """A copy of `fitted` with the scales of recall's columns fitted on `columns`."""
     fits = tuple(Column.fit(name, values) for name, values in columns.items() if _is_recall(name))
     return replace(fitted, interest=replace(fitted.interest, columns=fits))
 
@@ -244,7 +252,7 @@ def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[H
         )
         values = sources.as_lists(read, sources.row_values(f))
         codes = encoders.codes(read, values)
-        # As many places as the item with the most values needs.
+        # As many columns as the item with the most values needs.
         codes = codes[:, : max(1, int((codes != 0).sum(axis=1).max(initial=0)))]
         if column in sources.item_ids:
             codes[-1] = UNSEEN
@@ -258,9 +266,10 @@ def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[H
 
 
 def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> Fitted:
-    """Scales of the statistics, from a sample of events: at their moments and at the data's end.
+    """A copy with the scales of the statistics, fitted on a sample of events.
 
-    (Users return after a while: at the moments of events alone, hardly any was away for long.)
+    Statistics are read both at the times of those events and at the end of the data: at the times
+    of events alone, hardly any user would have been away for long.
     """
     events = data.events
     known = np.flatnonzero((events.user >= 0) & (events.item >= 0))
@@ -290,7 +299,7 @@ def _interest(
                 numeric.append(Number(f.name, _scaled(sources, encoders, f)))
         elif not sources.is_row_id(f):
             codes = encoders.codes(f, sources.row_values(f))
-            codes[codes == UNSEEN] = 0  # unseen values are not one value
+            codes[codes == UNSEEN] = 0  # unseen values are not one and the same value
             categories.append(_category(f.name, codes, popular))
     column = item_category or (config.items.category if config is not None else None)
     read = {f.source for f in item_order(encoders.features, sources.sides)}
@@ -309,7 +318,7 @@ def _interest(
 
 
 def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float32:
-    """(N + 1,) the feature's scaled numbers, NaN where missing."""
+    """(N + 1,) the scaled numbers of the feature, NaN where missing."""
     values = sources.row_values(feature)
     scaled = encoders.numbers(feature, values)[:, 0]
     scaled[~np.isfinite(numbers(values)[:, 0])] = np.nan
@@ -317,7 +326,10 @@ def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float3
 
 
 def _category(name: str, codes: Int32, popular: NDArray[np.float64]) -> Category:
-    """The base share of a code: (positives of items that have it + 1) / (all positives + 1)."""
+    """The category of `codes` (N + 1, w), with `popular` (N,) positives per item.
+
+    Base share of a code: (positives of items that have it + 1) / (all positives + 1).
+    """
     size = int(codes.max(initial=0)) + 1
     width = max(1, int((codes > 0).sum(axis=1).max(initial=0)))
     codes = np.ascontiguousarray(codes[:, :width])

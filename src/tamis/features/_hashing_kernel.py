@@ -12,7 +12,11 @@ import numpy as np
 
 @numba.njit(cache=True)
 def hash_codes(text: Any, ends: Any, buckets: Any, codes: Any) -> None:
-    """FNV-1a of each id's UTF-8 bytes, mixed by MurmurHash3's finaliser, modulo buckets."""
+    """FNV-1a of each id's UTF-8 bytes, mixed by MurmurHash3's finaliser, modulo buckets.
+
+    In: text uint8 (bytes,), the ids end to end; ends int64 (n,), the end of each; buckets, an int.
+    Out: codes int32 (n,), 2 … buckets + 1.
+    """
     start = 0
     for row in range(len(ends)):
         h = np.uint64(14695981039346656037)

@@ -1,4 +1,4 @@
-"""What Q users did, end to end."""
+"""The histories of Q queries, laid end to end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Bool", "Float32", "History", "Int32", "Int64", "Ragged"]
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What each query's user did and had arrived before the query's time; oldest first.
+    """Events of each query's user that had arrived before the query's time, oldest first.
 
     A CSR over Q queries: query q's events are `[indptr[q], indptr[q + 1])` of each column.
     """
@@ -24,17 +24,20 @@ class History:
     item: Int32
     behaviour: NDArray[np.uint8]
     time: Int64
+    """ms."""
     value: Float32
+    """NaN where an event has none."""
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
     @classmethod
     def empty(cls, q: int) -> History:
+        """Q histories without events."""
         return cls(
-            np.zeros(q + 1, np.int64),
-            np.zeros(0, np.int32),
-            np.zeros(0, np.uint8),
-            np.zeros(0, np.int64),
-            np.zeros(0, np.float32),
+            indptr=np.zeros(q + 1, np.int64),
+            item=np.zeros(0, np.int32),
+            behaviour=np.zeros(0, np.uint8),
+            time=np.zeros(0, np.int64),
+            value=np.zeros(0, np.float32),
         )

@@ -1,4 +1,4 @@
-"""Inputs that are looked up: attributes of a table's rows, and histories through their items."""
+"""Inputs that are looked up: attributes of users and items, histories and the time of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.features._gathering_kernels import last
+from tamis.features._gathering_kernels import last_codes
 from tamis.features._lists import History
 from tamis.features.windows import opened
 from tamis.runtime import Bool, Float32, Int32, Int64
@@ -16,26 +16,27 @@ from tamis.runtime import Bool, Float32, Int32, Int64
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
-    """The encoded attributes of N users or items, and of one more: the unknown."""
+    """The encoded attributes of N users or items, and in a last row those of an unknown one."""
 
     ids: Int32
     """(N + 1, w) fused-table rows."""
     dense: Float32
-    """(N + 1, d)."""
+    """(N + 1, d) numbers."""
 
     def place(self, rows: NDArray[np.integer]) -> Int32:
-        """Places of table rows; the unknown's for -1 and rows that came after the fit."""
+        """Rows of `ids` and `dense` of table rows; N for -1 and for rows added after the fit."""
         unknown = len(self.ids) - 1
         known = (rows >= 0) & (rows < unknown)
         return np.where(known, rows, unknown).astype(np.int32)
 
     def save(self, directory: Path, name: str) -> None:
+        """Writes `NAME_ids.npy` and `NAME_dense.npy`."""
         np.save(directory / f"{name}_ids.npy", self.ids)
         np.save(directory / f"{name}_dense.npy", self.dense)
 
     @classmethod
     def load(cls, directory: Path, name: str) -> Attributes:
-        """Memory-mapped."""
+        """Opens what `save` wrote, memory-mapped."""
         return cls(opened(directory / f"{name}_ids.npy"), opened(directory / f"{name}_dense.npy"))
 
 
@@ -45,25 +46,33 @@ class HistoryLookup:
 
     name: str
     wanted: Bool
-    """(B,)."""
+    """(B,) the behaviours whose events count."""
     codes: Int32
     """(N + 1, w) fused-table rows of each item; `pad` where an item has fewer than w."""
     pad: int
+    """Fused-table row that fills lists up."""
     max_len: int
+    """Length of a list."""
 
     def write(self, history: History, out: Int32) -> None:
-        """Fills (Q, max_len)."""
-        last(
-            history.indptr, history.item, history.behaviour, self.wanted, self.codes, self.pad, out
+        """Writes the rows of the last ids, oldest first, into `out` (Q, max_len)."""
+        last_codes(
+            bounds=history.indptr,
+            item=history.item,
+            behaviour=history.behaviour,
+            wanted=self.wanted,
+            codes=self.codes,
+            pad=self.pad,
+            out=out,
         )
 
 
 CONTEXTS = {"hour": 24, "weekday": 7, "weekend": 2}
-"""Features of the moment (UTC) and the number of their values; weekday 0 is Monday."""
+"""Features of a request's time (UTC) and the number of their values; weekday 0 is Monday."""
 
 
 def context(name: str, time: Int64) -> Int64:
-    """(Q,) the value of a context feature at times in ms."""
+    """(Q,) the value of the context feature `name` at times (Q,) in ms."""
     if name == "hour":
         return time // 3_600_000 % 24
     weekday = (time // 86_400_000 + 3) % 7  # 1970-01-01 was a Thursday

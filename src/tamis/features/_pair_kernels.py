@@ -1,6 +1,12 @@
 # pyright: basic
 # numba compiles these functions for the types they are called with; pyright cannot follow that.
-"""Kernels of the pair: what a candidate has in common with what its user liked."""
+"""Kernels that compare a candidate with its user's positives.
+
+Candidates lie grouped by query: those of query q are [bounds[q], bounds[q + 1]), bounds int64
+(Q + 1,). So do positives: `liked` int64 (Q + 1,) bounds the items `liked_item` int32 (P,), oldest
+first. `item` int32 (n,) are the candidates. Per-item arrays have N + 1 rows, the last of unknown
+items; candidates are rows of them already, positives beyond N count as unknown.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +16,20 @@ import numba
 import numpy as np
 
 RECENT = 10
-"""How many of the last positives the `recent` features look at."""
+"""Number of the last positives that the `recent` features read."""
 
 
 @numba.njit(cache=True)
 def affinity(
     bounds: Any, item: Any, liked: Any, liked_item: Any, codes: Any, base: Any, out: Any
 ) -> None:
-    """Share of all positives and of the recent ones in the item's categories; lift over `base`."""
+    """How much the user's positives are of the candidate's categories, averaged over these.
+
+    In: codes int32 (N + 1, w), the categories of each item, 0 = none; base float32 (C,), the share
+    of each category in the positives of all users.
+    Out: out float32 (n, 3): share of all positives, share of the recent ones, log(1 + lift), where
+    lift = share / base. Without categories or positives: 0, 0, log(2), as of a lift of 1.
+    """
     unknown, counts = len(codes) - 1, np.zeros((len(base), 2), np.float32)
     for q in range(len(bounds) - 1):
         low, high = liked[q], liked[q + 1]
@@ -49,8 +61,13 @@ def affinity(
 
 
 @numba.njit(cache=True)
-def gap(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, out: Any) -> None:
-    """Value − mean over the positives, its size, and its size against the recent positives."""
+def distance(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, out: Any) -> None:
+    """Distance of the candidate's value from the mean value of the positives.
+
+    In: values float32 (N + 1,), NaN where missing.
+    Out: out float32 (n, 3): the signed distance, its absolute value, and the absolute distance from
+    the mean of the recent positives; 0 where a value is missing.
+    """
     unknown = len(values) - 1
     for q in range(len(bounds) - 1):
         total, n, late, m = 0.0, 0, 0.0, 0
@@ -63,14 +80,17 @@ def gap(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, out: A
         for k in range(bounds[q], bounds[q + 1]):
             v = values[item[k]]
             known = n > 0 and not np.isnan(v)
-            gap = v - total / n if known else 0.0
-            out[k, 0], out[k, 1] = gap, abs(gap)
-            out[k, 2] = abs(v - late / m) if known and m > 0 else abs(gap)
+            difference = v - total / n if known else 0.0
+            out[k, 0], out[k, 1] = difference, abs(difference)
+            out[k, 2] = abs(v - late / m) if known and m > 0 else abs(difference)
 
 
 @numba.njit(cache=True)
-def within(bounds: Any, score: Any, out: Any) -> None:
-    """z-score among the query's finite scores; 0 where there is none."""
+def standardise_within(bounds: Any, score: Any, out: Any) -> None:
+    """z-score among the query's finite scores; 0 for other scores and where all are equal.
+
+    In: score float32 (n,). Out: out float32 (n,).
+    """
     for q in range(len(bounds) - 1):
         total, squares, n = 0.0, 0.0, 0
         for k in range(bounds[q], bounds[q + 1]):

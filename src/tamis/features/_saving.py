@@ -1,4 +1,4 @@
-"""Writes and opens a project's feature space: JSON, Arrow and npy; nothing is unpickled."""
+"""Saves and loads a project's feature space as JSON, Arrow and npy files, without pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE = "space.json"
 
 
 def save_fitted(fitted: Fitted, directory: Path) -> None:
-    """Small things to `space.json`, arrays to files of their own."""
+    """Writes scalars to `space.json` and each array to its own file."""
     directory.mkdir(parents=True, exist_ok=True)
     fitted.encoders.save(directory)
     fitted.users.save(directory, "users")
@@ -54,9 +54,12 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
 
 
 def load_fitted(directory: Path) -> Fitted:
-    """Raises VersionError where the directory holds no feature space."""
+    """Loads what `save_fitted` wrote. Raises VersionError where there is no feature space."""
     if not (directory / _FILE).exists():
-        raise VersionError(f"{directory} holds no feature space ({_FILE} is missing)")
+        raise VersionError(
+            f"{directory} holds no feature space ({_FILE} is missing): give the folder "
+            "that `FeatureSpace.save` wrote"
+        )
     saved = json.loads((directory / _FILE).read_text())
     recipes = directory / "statistics"
     return Fitted(
@@ -67,11 +70,11 @@ def load_fitted(directory: Path) -> Fitted:
         contexts={n: np.array(c, np.int32) for n, c in saved["contexts"].items()},
         histories=tuple(
             HistoryLookup(
-                h["name"],
-                np.array(h["wanted"], np.bool_),
-                opened(directory / f"history{k}.npy"),
-                h["pad"],
-                h["max_len"],
+                name=h["name"],
+                wanted=np.array(h["wanted"], np.bool_),
+                codes=opened(directory / f"history{k}.npy"),
+                pad=h["pad"],
+                max_len=h["max_len"],
             )
             for k, h in enumerate(saved["histories"])
         ),
@@ -96,10 +99,10 @@ def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
         for k, name in enumerate(saved["numbers"])
     ]
     return Interest(
-        np.array(saved["positive"], np.bool_),
-        tuple(Column(**c) for c in saved["columns"]),
-        tuple(categories),
-        tuple(numbers),
+        positive=np.array(saved["positive"], np.bool_),
+        columns=tuple(Column(**c) for c in saved["columns"]),
+        categories=tuple(categories),
+        numbers=tuple(numbers),
     )
 
 

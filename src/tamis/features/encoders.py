@@ -1,4 +1,4 @@
-"""One declared feature → its columns of a batch: ids or numbers, fitted on training data only."""
+"""Encoders of single features: numbers and lists of ids, fitted on training data only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tamis.schema import ConfigError, DataError, DenseFeat, VarLenSparseFeat
 
 
 def numbers(values: pl.Series, width: int = 1) -> Float64:
-    """(N, width) the column as numbers; null becomes NaN, infinities stay.
+    """The column as float64 (N, width); null becomes NaN, infinities are kept.
 
-    Raises DataError for text that is no number and for vectors of another width.
+    Dates become milliseconds since 1970. Raises DataError for text that is not a number and for
+    vectors of another width.
     """
     if width > 1 or values.dtype.is_nested():
         return _vectors(values, width)
@@ -30,12 +31,13 @@ def numbers(values: pl.Series, width: int = 1) -> Float64:
     if wrong.any():
         raise DataError(
             f"column {values.name!r} should hold numbers but has {values.filter(wrong)[0]!r} "
-            f"in row {wrong.arg_true()[0]}; declare it as a SparseFeat or mend the value"
+            f"in row {wrong.arg_true()[0]}; declare it as a SparseFeat or correct the value"
         )
     return cast.fill_null(float("nan")).to_numpy().reshape(-1, 1).copy()
 
 
 def _vectors(values: pl.Series, width: int) -> Float64:
+    """A column of lists as float64 (N, width); a null list becomes a row of NaN."""
     if not isinstance(values.dtype, pl.List | pl.Array):
         raise DataError(
             f"column {values.name!r} is {values.dtype}, but a DenseFeat of width {width} "
@@ -58,7 +60,7 @@ def _vectors(values: pl.Series, width: int) -> Float64:
 
 @dataclass(frozen=True)
 class DenseEncoder:
-    """Numbers → scaled numbers and a missing indicator (width + 1 columns), or a bucket's id.
+    """Encodes numbers as scaled numbers with a missing indicator, or as the id of a bucket.
 
     standard `(x − mean) / std`; minmax `(x − min) / (max − min)`; log1p `sign(x)·log(1 + |x|)`,
     then standard; none: x itself. Null, NaN and ±inf are missing: they take the training mean
@@ -71,26 +73,30 @@ class DenseEncoder:
     centre: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     neutral: tuple[float, ...] = ()
-    """The scaled value that a missing one takes."""
+    """Scaled value of a missing number."""
     boundaries: tuple[float, ...] = ()
     present: float = 0.0
     """Share of the training rows that had a finite value."""
     infinite: int = 0
-    """Infinite numbers met in training (taken as missing)."""
+    """Number of infinite training values, which are taken as missing."""
 
     @property
     def is_id(self) -> bool:
-        """True where a bucket's id comes out instead of numbers."""
+        """True where numbers are encoded as ids of buckets."""
         return self.transform in ("quantile", "bucket")
 
     @property
     def size(self) -> int:
-        """Rows of the embedding table of the buckets."""
+        """Number of rows of the buckets' embedding table."""
         return FIRST + len(self.boundaries) + 1
 
     @classmethod
     def fit(cls, feature: DenseFeat, values: pl.Series) -> DenseEncoder:
-        """Learns the scale from training values. Raises DataError for text that is no number."""
+        """Fits scale or boundaries on training values.
+
+        Raises DataError for text that is not a number, ConfigError for boundaries that do not
+        ascend and for buckets of vectors.
+        """
         raw = numbers(values, feature.width)
         blank = cls(
             feature.transform,
@@ -100,16 +106,18 @@ class DenseEncoder:
         )
         if blank.is_id:
             return replace(blank, boundaries=_boundaries(feature, raw))
-        centre, scale, neutral = _scaling(feature.transform, _shape(feature.transform, raw))
+        centre, scale, neutral = _scaling(
+            feature.transform, _before_scaling(feature.transform, raw)
+        )
         return replace(blank, centre=centre, scale=scale, neutral=neutral)
 
     def encode(self, values: pl.Series) -> Float32:
-        """(N, width + 1): the scaled numbers, then the indicator of a missing one."""
+        """(N, width + 1) the scaled numbers, then the indicator of a missing value."""
         return self.encode_numbers(numbers(values, self.width))
 
     def encode_numbers(self, raw: Float64) -> Float32:
-        """(N, width) numbers → (N, width + 1)."""
-        raw = _shape(self.transform, raw)
+        """(N, width + 1) the same of numbers (N, width)."""
+        raw = _before_scaling(self.transform, raw)
         finite = np.isfinite(raw)
         scaled = (raw - np.array(self.centre)) / np.array(self.scale)
         out = np.empty((len(raw), self.width + 1), np.float32)
@@ -124,7 +132,7 @@ class DenseEncoder:
         return np.where(np.isfinite(raw), codes, PADDING).astype(np.int32)[:, None]
 
 
-def _shape(transform: str, raw: Float64) -> Float64:
+def _before_scaling(transform: str, raw: Float64) -> Float64:
     return np.sign(raw) * np.log1p(np.abs(raw)) if transform == "log1p" else raw
 
 
@@ -150,7 +158,7 @@ def _boundaries(feature: DenseFeat, raw: Float64) -> tuple[float, ...]:
 
 
 def _scaling(transform: str, raw: Float64) -> tuple[tuple[float, ...], ...]:
-    """Centre, scale and neutral value per number of the vector."""
+    """Centre, scale and neutral value of each number of the vector."""
     known = np.where(np.isfinite(raw), raw, np.nan)
     some = np.isfinite(raw).any(axis=0) if len(raw) else np.zeros(raw.shape[1], np.bool_)
     safe = np.where(some, known, 0.0) if len(raw) else np.zeros((1, raw.shape[1]))
@@ -162,14 +170,14 @@ def _scaling(transform: str, raw: Float64) -> tuple[tuple[float, ...], ...]:
         scale = np.nanmax(safe, axis=0) - centre
     else:
         centre, scale = mean, np.nanstd(safe, axis=0)
-    # A constant column's deviation is rounding noise, not a scale.
+    # The standard deviation of a constant column is rounding noise.
     scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
     return tuple(centre.tolist()), tuple(scale.tolist()), tuple(((mean - centre) / scale).tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class VarLenEncoder:
-    """Several ids per row → (N, max_len) codes, padded at the end by 0; the first max_len stay."""
+    """Encodes several ids per row as (N, max_len) codes: the first `max_len`, padded by 0."""
 
     max_len: int
     separator: str | None
@@ -177,10 +185,12 @@ class VarLenEncoder:
 
     @classmethod
     def fit(cls, feature: VarLenSparseFeat, values: pl.Series) -> Self:
+        """Fits the vocabulary. Raises DataError for text without a separator."""
         flat = split(values, feature.separator).explode()
         return cls(feature.max_len, feature.separator, Vocabulary.fit(flat, feature.min_count))
 
     def encode(self, values: pl.Series) -> Int32:
+        """(N, max_len) codes. Raises DataError for text without a separator."""
         if values.dtype == pl.String:
             unique, place = distinct(values)
             return self._encode(split(unique, self.separator))[place]
@@ -199,7 +209,7 @@ class VarLenEncoder:
 
 
 def split(values: pl.Series, separator: str | None) -> pl.Series:
-    """A column of lists of ids, whatever it was; empty text and nulls inside are dropped.
+    """The column as lists of ids; nulls and empty texts within the lists are dropped.
 
     Raises DataError for text without a separator.
     """
@@ -221,14 +231,15 @@ def split(values: pl.Series, separator: str | None) -> pl.Series:
 
 
 def state(encoder: DenseEncoder) -> dict[str, Any]:
-    """What JSON keeps of a dense encoder."""
+    """The dense encoder as a dictionary for JSON."""
     return dict(vars(encoder))
 
 
 def from_state(saved: dict[str, Any]) -> DenseEncoder:
+    """The dense encoder that `state` described."""
     return DenseEncoder(**untupled(saved))
 
 
 def untupled(saved: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists turned back into tuples."""
+    """A copy of a dictionary of JSON, with tuples instead of lists."""
     return {k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in saved.items()}

@@ -1,4 +1,4 @@
-"""All declared features of a table together: fit once, encode any frame with the same columns."""
+"""The encoders of a list of features, and the layout of the inputs they make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEATURE: TypeAdapter[Feature] = TypeAdapter(Feature)
 
 
 def column_of(frame: pl.DataFrame, feature: Feature) -> pl.Series:
-    """The feature's column. Raises DataError where the frame lacks it, suggesting a close name."""
+    """The feature's column. Raises DataError, with the nearest name, where the frame lacks it."""
     if feature.source in frame.columns:
         return frame[feature.source]
     close = difflib.get_close_matches(feature.source, frame.columns, n=1)
@@ -34,9 +34,11 @@ def column_of(frame: pl.DataFrame, feature: Feature) -> pl.Series:
 
 
 def check_features(features: Sequence[Feature]) -> None:
-    """Raises ConfigError for an empty list, a name used twice or a `shares` that leads nowhere."""
+    """Raises ConfigError for an empty list, a repeated name or a `shares` of no id feature."""
     if not features:
-        raise ConfigError("no features are declared; give at least one, SparseFeat('user_id') say")
+        raise ConfigError(
+            "no features are declared; give at least one, such as SparseFeat('user_id')"
+        )
     names = [f.name for f in features]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -48,40 +50,47 @@ def check_features(features: Sequence[Feature]) -> None:
         owner = ids.get(f.shares)
         if owner is None or owner.shares is not None:
             raise ConfigError(
-                f"feature {f.name!r} shares the table of {f.shares!r}, which is no id feature with "
-                f"a table of its own; choose among {', '.join(n for n in ids if n != f.name)}"
+                f"feature {f.name!r} shares the table of {f.shares!r}, which is not an id feature "
+                f"with its own table; choose among {', '.join(n for n in ids if n != f.name)}"
             )
 
 
 @dataclass
 class LayoutBuilder:
-    """Lays tables and columns end to end."""
+    """Builds a layout: places tables, id columns and dense columns one after another."""
 
     tables: list[TableRange] = field(default_factory=list[TableRange])
     ids: list[IdColumn] = field(default_factory=list[IdColumn])
     dense: list[DenseColumn] = field(default_factory=list[DenseColumn])
 
     def add_table(self, name: str, size: int, embedding_dim: int | None = None) -> None:
+        """Adds an embedding table of `size` rows."""
         start = self.tables[-1].start + self.tables[-1].size if self.tables else 0
         self.tables.append(TableRange(name, start, size, embedding_dim))
 
     def add_ids(
         self, name: str, side: Side, table: str, *, width: int = 1, pooling: str = ""
     ) -> None:
+        """Adds `width` columns of ids; with `pooling` they are the ids of a varlen feature."""
         first = self.ids[-1].first + self.ids[-1].width if self.ids else 0
         column = IdColumn(name, side, table, first, width, pooling or "mean", ragged=bool(pooling))
         self.ids.append(column)
 
     def add_dense(self, name: str, side: Side, width: int = 1, *, moving: bool = False) -> None:
+        """Adds `width` columns of numbers; `moving` ones change with time."""
         first = self.dense[-1].first + self.dense[-1].width if self.dense else 0
         self.dense.append(DenseColumn(name, side, first, width, moving))
 
     def build(self) -> Layout:
+        """The layout of what was added."""
         return Layout(tuple(self.tables), tuple(self.ids), tuple(self.dense))
 
 
 class Encoders:
-    """The fitted encoders of a list of features; features that share a table share a vocabulary."""
+    """The fitted encoders of a list of features.
+
+    Features that share an embedding table share its vocabulary.
+    """
 
     def __init__(
         self,
@@ -99,7 +108,11 @@ class Encoders:
     def fit(
         cls, features: Sequence[Feature], column: Callable[[Feature], pl.Series | None]
     ) -> Encoders:
-        """`column` gives each feature's training values; None = it is not encoded from a column."""
+        """Fits on training values: `column` returns those of a feature, or None for no fit.
+
+        Raises ConfigError for features that contradict each other, DataError for values of a wrong
+        type.
+        """
         check_features(features)
         vocabularies: dict[str, Vocabulary] = {}
         dense: dict[str, DenseEncoder] = {}
@@ -119,7 +132,7 @@ class Encoders:
 
     @property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
-        """By table: what its codes stand for."""
+        """The vocabulary of each table."""
         return self._vocabularies
 
     def table_of(self, feature: Feature) -> str:
@@ -128,10 +141,11 @@ class Encoders:
         return shares or feature.name
 
     def is_id(self, feature: Feature) -> bool:
+        """Whether the feature is encoded as ids rather than numbers."""
         return not isinstance(feature, DenseFeat) or self._dense[feature.name].is_id
 
     def add_tables(self, builder: LayoutBuilder) -> None:
-        """One range per table, in the order of the features that own them."""
+        """Adds one range per table, in the order of the features that own them."""
         for feature in self.features:
             if not self.is_id(feature) or self.table_of(feature) != feature.name:
                 continue
@@ -139,6 +153,7 @@ class Encoders:
             builder.add_table(feature.name, owner[feature.name].size, feature.embedding_dim)
 
     def add_columns(self, builder: LayoutBuilder, feature: Feature, side: Side) -> None:
+        """Adds the columns of a feature."""
         if isinstance(feature, DenseFeat) and not self.is_id(feature):
             builder.add_dense(feature.name, side, feature.width + 1)
         elif isinstance(feature, DenseFeat | SparseFeat):
@@ -153,7 +168,7 @@ class Encoders:
             )
 
     def codes(self, feature: Feature, values: pl.Series) -> Int32:
-        """(N, w) codes of an id feature (0 = missing), before its table's start is added."""
+        """(N, w) codes of an id feature within its table; 0 = missing."""
         if isinstance(feature, DenseFeat):
             return self._dense[feature.name].encode_ids(values)
         vocabulary = self._vocabularies[self.table_of(feature)]
@@ -162,7 +177,7 @@ class Encoders:
         return VarLenEncoder(feature.max_len, feature.separator, vocabulary).encode(values)
 
     def numbers(self, feature: DenseFeat, values: pl.Series) -> Float32:
-        """(N, width + 1) the scaled numbers and the indicator of a missing one."""
+        """(N, width + 1) the scaled numbers and the indicator of a missing value."""
         return self._dense[feature.name].encode(values)
 
     def encode(
@@ -172,7 +187,10 @@ class Encoders:
         column: Callable[[Feature], pl.Series],
         n: int,
     ) -> tuple[Int32, Float32]:
-        """(n, w) fused-table rows and (n, d) numbers of these features, side by side."""
+        """(n, w) fused-table rows and (n, d) numbers of these features, in their order.
+
+        `column` returns the n values of a feature.
+        """
         chosen = list(features)
         widths = {c.name: c.width for c in (*layout.ids, *layout.dense)}
         ids = np.empty((n, sum(widths[f.name] for f in chosen if self.is_id(f))), np.int32)
@@ -191,7 +209,7 @@ class Encoders:
         return ids, dense
 
     def coverage(self) -> pl.DataFrame:
-        """One row per feature: share of training rows with a value, codes, infinite numbers."""
+        """One row per feature: kind, share of training values present, codes, infinite numbers."""
         known = [f for f in self.features if f.name in self._present]
         sizes = {
             f.name: len(self._dense[f.name].boundaries) + 1
@@ -235,6 +253,7 @@ class Encoders:
 
     @classmethod
     def load(cls, directory: Path) -> Encoders:
+        """Reads what `save` wrote."""
         saved = json.loads((directory / "encoders.json").read_text())
         return cls(
             [_FEATURE.validate_python(f) for f in saved["features"]],
@@ -254,6 +273,7 @@ def _fit_vocabulary(feature: Feature, values: pl.Series) -> Vocabulary:
 
 
 def _share_present(feature: Feature, values: pl.Series) -> float:
+    """Share of the training values of an id feature that are not missing or empty."""
     if not len(values):
         return 0.0
     if isinstance(feature, SparseFeat):

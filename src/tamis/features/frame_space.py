@@ -1,4 +1,4 @@
-"""Features of a plain frame, without a project: declare, fit, and make rows of it."""
+"""Feature space of a plain data frame, without a project."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FrameSpace:
-    """Encoders of a frame's declared features and the layout of the batches they make.
+    """Encodes the declared features of a data frame as rows of model inputs.
 
     Fit on the training frame only. A feature without `side` belongs to the user when its name
     begins with "user", to the item when it begins with "item", otherwise to the context.
@@ -40,7 +40,7 @@ class FrameSpace:
 
     @classmethod
     def fit(cls, frame: pl.DataFrame | pd.DataFrame, features: Sequence[Feature]) -> FrameSpace:
-        """Learns vocabularies and scales.
+        """Fits vocabularies and scales on the training frame.
 
         Raises DataError for an empty frame, a missing column or one of the wrong type, and
         ConfigError for features that contradict each other.
@@ -56,9 +56,11 @@ class FrameSpace:
         labels: Sequence[str] = (),
         weights: str | NDArray[np.floating[Any]] | None = None,
     ) -> Rows:
-        """The frame's rows as model inputs, in order; `labels` names label columns (null = NaN).
+        """The rows of the frame as model inputs, in their order.
 
-        `weights` is a column's name or an array (n,). An empty frame gives zero rows.
+        `labels` names label columns (null becomes NaN). `weights` is the name of a column or an
+        array (n,). An empty frame gives zero rows. Raises DataError for a missing column, one of
+        the wrong type, or weights of another shape.
         """
         named = [weights] if isinstance(weights, str) else []
         wanted = [*(f.source for f in self.features), *labels, *named]
@@ -75,15 +77,17 @@ class FrameSpace:
         )
 
     def coverage(self) -> pl.DataFrame:
-        """One row per feature: kind, share of training rows with a value, codes, infinities."""
+        """One row per feature: kind, share of training values present, codes, infinite numbers."""
         return self._encoders.coverage()
 
     def save(self, directory: Path) -> None:
+        """Writes the encoders and `layout.json`."""
         self._encoders.save(directory)
         (directory / "layout.json").write_text(json.dumps(self.layout.to_dict(), indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> FrameSpace:
+        """Reads what `save` wrote."""
         return cls(Encoders.load(directory))
 
     def _lay_out(self) -> Layout:
@@ -101,7 +105,7 @@ def _side(name: str) -> Side:
 
 
 def _values(table: pl.DataFrame, feature: Feature) -> pl.Series:
-    """The feature's column; of a history longer than `max_len` its end, as in a project."""
+    """The feature's column; of a history longer than `max_len` its last ids, as in a project."""
     values = column_of(table, feature)
     if isinstance(feature, DenseFeat | SparseFeat) or not feature.history:
         return values
@@ -123,5 +127,8 @@ def _weights(
         return np.ascontiguousarray(_columns(table, [weights])[:, 0])
     given = np.asarray(weights, np.float32)
     if given.shape != (len(table),):
-        raise DataError(f"weights have shape {given.shape}; the frame has {len(table)} rows")
+        raise DataError(
+            f"weights have shape {given.shape}, but the frame has {len(table)} rows; give one "
+            "weight per row"
+        )
     return given

@@ -1,4 +1,4 @@
-"""Every user's events by arrival, read as of any moment; what arrives since grows on top."""
+"""The events of every user by arrival, read as of any time; later events are appended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data import Dataset, Events, Ragged
-from tamis.features._gathering_kernels import count, gather, link, sorted_unique
+from tamis.features._gathering_kernels import (
+    chain_events,
+    find_histories,
+    gather_histories,
+    sorted_unique,
+)
 from tamis.features._lists import History
 from tamis.features.windows import opened
 from tamis.runtime import Bool, Float32, Int32, Int64
@@ -19,30 +24,32 @@ _COLUMNS = ("item", "behaviour", "time", "arrival", "value")
 
 
 class Columns(NamedTuple):
-    """The parts of events that a history keeps."""
+    """The columns of E events that a history keeps."""
 
     item: Int32
     behaviour: NDArray[np.uint8]
     time: Int64
+    """ms."""
     arrival: Int64
+    """ms."""
     value: Float32
 
 
 class Chains(NamedTuple):
-    """Events that arrived since, each pointing at the one before it of the same user; -1 = none."""
+    """Linked lists of the appended events: each points at the one before it of the same user."""
 
     head: Int32
-    """(users,) the newest event of each user."""
+    """(users,) the newest appended event of each user; -1 = none."""
     previous: Int32
-    """(capacity,)."""
+    """(capacity,) the event before each; -1 = none."""
 
 
 class Histories:
-    """Histories of all users: an immutable, memory-mapped base and the events added since.
+    """Histories of all users: an immutable, memory-mapped base and the events appended since.
 
     A history at time t holds the user's events that arrived strictly before t, oldest first by
-    arrival, equal arrivals in the order of the log. Plain impressions are not part of it unless
-    asked for: they are what the system did. Memory: 25 bytes per event.
+    arrival, equal arrivals in the order of the log. Impressions are left out unless requested: they
+    are actions of the system, not of the user. Memory: 25 bytes per event.
     """
 
     def __init__(self, indptr: Int64, base: Columns, seen: Bool, end: int) -> None:
@@ -50,7 +57,7 @@ class Histories:
         self._base = base
         self._seen = seen
         self.end = end
-        """First moment (ms) at which every event of the base counts as known."""
+        """First time (ms) before which every event of the base had arrived."""
         users = len(indptr) - 1
         empty: list[Any] = [np.zeros(0, column.dtype) for column in base]
         self._new = Columns(*empty)
@@ -60,7 +67,7 @@ class Histories:
 
     @classmethod
     def of(cls, data: Dataset, *, impressions: bool = False) -> Histories:
-        """The histories of `data`; `impressions` keeps plain impressions in them too."""
+        """The histories of `data`, with its impressions where `impressions` is true."""
         shown = np.array([b.impression for b in data.behaviours], np.bool_)
         events = data.events
         keep = (events.user >= 0) & (events.item >= 0)
@@ -77,70 +84,76 @@ class Histories:
         return cls(indptr, base, seen, end)
 
     def __len__(self) -> int:
-        """Events known, the added ones included."""
+        """Number of events, the appended ones included."""
         return len(self._base.item) + self._added
 
     def at(self, user: Int32, time: Int64, last: int | None = None) -> History:
-        """The histories of Q users at Q moments (ms), or their `last` events only.
+        """The histories of Q users at Q times (ms), or only their `last` events.
 
-        An unknown user (-1, or a row beyond the table) has none.
+        An unknown user (-1, or a row beyond the table) has an empty history.
         """
         queries = len(user)
         bounds = np.zeros(queries + 1, np.int64)
-        ends, news = np.empty(queries, np.int64), np.empty(queries, np.int64)
-        limit = len(self) if last is None else last
-        previous, new = self._chains.previous, self._new
-        count(
-            user,
-            time,
-            limit,
-            self._indptr,
-            self._base.arrival,
-            self._chains.head,
-            previous,
-            new.arrival,
-            ends,
-            news,
-            bounds,
+        ends, newest = np.empty(queries, np.int64), np.empty(queries, np.int64)
+        find_histories(
+            user=user,
+            time=time,
+            limit=len(self) if last is None else last,
+            indptr=self._indptr,
+            arrival=self._base.arrival,
+            head=self._chains.head,
+            previous=self._chains.previous,
+            new_arrival=self._new.arrival,
+            ends=ends,
+            newest=newest,
+            bounds=bounds,
         )
         n = int(bounds[-1])
         out = History(
-            bounds,
-            np.empty(n, np.int32),
-            np.empty(n, np.uint8),
-            np.empty(n, np.int64),
-            np.empty(n, np.float32),
+            indptr=bounds,
+            item=np.empty(n, np.int32),
+            behaviour=np.empty(n, np.uint8),
+            time=np.empty(n, np.int64),
+            value=np.empty(n, np.float32),
         )
-        gather(
-            bounds,
-            ends,
-            news,
-            previous,
-            self._base,
-            new,
-            out.item,
-            out.behaviour,
-            out.time,
-            out.value,
+        gather_histories(
+            bounds=bounds,
+            ends=ends,
+            newest=newest,
+            previous=self._chains.previous,
+            base=self._base,
+            new=self._new,
+            item=out.item,
+            behaviour=out.behaviour,
+            time=out.time,
+            value=out.value,
         )
         return out
 
     def seen(self, user: Int32, time: Int64) -> Ragged:
-        """Per query the item rows of the user's events before `time`, impressions apart; sorted."""
+        """Per query the distinct item rows of the user's events before `time` (ms), ascending.
+
+        Impressions do not count.
+        """
         history = self.at(user, time)
         values = np.empty(len(history.item), np.int32)
         bounds = np.zeros(len(history) + 1, np.int64)
         n = sorted_unique(
-            history.indptr, history.item, history.behaviour, self._seen, values, bounds
+            indptr=history.indptr,
+            item=history.item,
+            behaviour=history.behaviour,
+            wanted=self._seen,
+            out=values,
+            bounds=bounds,
         )
         return Ragged(bounds, values[:n])
 
     def add(self, events: Events) -> int:
-        """Appends events that have arrived; returns how many were new.
+        """Appends events, in the order of the log; returns how many were new.
 
-        Events that arrived before `end` are in the base already and are passed over, as are those
-        of unknown items and users (-1); a user row beyond the table begins a new history. `events`
-        come in the order of the log; the cost is that of the new events alone.
+        Events that arrived before `end` are in the base already and are left out, as are those of
+        unknown items and users (-1). A user row beyond the table starts a new history. The cost is
+        proportional to the number of new events.
         """
         fresh = (events.arrival >= self.end) & (events.user >= 0) & (events.item >= 0)
         if len(self._base.item) == 0 or not fresh.all():
@@ -152,18 +165,18 @@ class Histories:
         for name, column in zip(_COLUMNS, self._new, strict=True):
             column[place] = getattr(events, name)
         self._new_user[place] = events.user
-        link(
-            events.user,
-            self._added,
-            self._chains.head,
-            self._chains.previous,
-            self._new.arrival,
+        chain_events(
+            user=events.user,
+            first=self._added,
+            head=self._chains.head,
+            previous=self._chains.previous,
+            arrival=self._new.arrival,
         )
         self._added += len(events)
         return len(events)
 
     def _reserve(self, events: int, users: int) -> None:
-        """Makes room, doubling what is there."""
+        """Grows the arrays for `events` more events and `users` users, at least twofold."""
         head, previous = self._chains
         if users > len(head):
             head = _grown(head, max(users, 2 * len(head)), -1)
@@ -175,7 +188,7 @@ class Histories:
         self._chains = Chains(head, previous)
 
     def save(self, directory: Path) -> None:
-        """Writes one array per file, the added events merged in."""
+        """Writes one array per file, with the appended events merged into the base."""
         whole = self._merged()
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "indptr.npy", whole._indptr)
@@ -193,6 +206,7 @@ class Histories:
         return cls(indptr, Columns(*columns), np.load(directory / "seen.npy"), end)
 
     def _merged(self) -> Histories:
+        """The same histories with all events in the base."""
         if not self._added:
             return self
         users = len(self._indptr) - 1
@@ -211,6 +225,7 @@ class Histories:
 
 
 def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
+    """`array` extended to `size` rows by `fill`."""
     out = np.full(size, fill, array.dtype)
     out[: len(array)] = array
     return out

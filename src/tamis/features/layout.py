@@ -1,4 +1,4 @@
-"""What a model must know of its inputs: named ranges of the fused table, and columns."""
+"""Layout of model inputs: named ranges of the fused embedding table, and columns of a batch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tamis.schema import Side
 class TableRange:
     """One feature's rows [start, start + size) of the fused embedding table.
 
-    Row `start` pads (a missing value; its vector stays zero), row `start + 1` is "unseen".
+    Row `start` is padding (a missing value; its vector stays zero), row `start + 1` is "unseen".
     """
 
     name: str
     start: int
     size: int
     embedding_dim: int | None = None
-    """Width declared for this feature; None = the model's."""
+    """Embedding width declared for this feature; None = that of the model."""
 
 
 @dataclass(frozen=True)
 class IdColumn:
-    """Columns [first, first + width) of the id matrix: one feature (width > 1: ids to pool)."""
+    """Columns [first, first + width) of the id matrix: one feature, pooled where width > 1."""
 
     name: str
     side: Side
@@ -39,14 +39,15 @@ class IdColumn:
 
 @dataclass(frozen=True)
 class DenseColumn:
-    """Column `first` … `first + width` of the dense matrix."""
+    """Columns [first, first + width) of the dense matrix."""
 
     name: str
     side: Side
     first: int
     width: int = 1
     moving: bool = False
-    """Changes with time, as an item's counts do: not to be kept with what a version knows."""
+    """The value changes with time, as an item's counts do, so that it cannot be computed once and
+    kept with a version."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +60,31 @@ class Layout:
 
     @property
     def n_rows(self) -> int:
-        """Rows of the fused table."""
+        """Number of rows of the fused table."""
         return max((t.start + t.size for t in self.tables), default=0)
 
     @property
     def id_width(self) -> int:
+        """W, the number of id columns."""
         return max((c.first + c.width for c in self.ids), default=0)
 
     @property
     def dense_width(self) -> int:
+        """D, the number of dense columns."""
         return max((c.first + c.width for c in self.dense), default=0)
 
     @cached_property
     def table(self) -> dict[str, TableRange]:
+        """The tables by name."""
         return {t.name: t for t in self.tables}
 
     def to_dict(self) -> dict[str, Any]:
+        """The layout as values of JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Layout:
+        """The layout that `to_dict` described."""
         return cls(
             tables=tuple(TableRange(**t) for t in data["tables"]),
             ids=tuple(IdColumn(**_sided(c)) for c in data["ids"]),

@@ -1,7 +1,7 @@
-"""Features of the pair: how a candidate relates to what its user liked, and what recall said of it.
+"""Features of a pair of user and candidate: the user's positives and recall's ranks and scores.
 
-The kernels walk queries; candidates lie grouped by query (`bounds`), and each query's positives are
-counted once into a scratch array that its candidates read.
+Candidates are grouped by query (`bounds`). The kernels visit the queries in turn: the positives of
+each are counted once into an array that all its candidates read.
 """
 
 from __future__ import annotations
@@ -13,37 +13,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.features._gathering_kernels import only_of
+from tamis.features._gathering_kernels import select_behaviours
 from tamis.features._lists import History
-from tamis.features._pair_kernels import affinity, gap, within
+from tamis.features._pair_kernels import affinity, distance, standardise_within
 from tamis.runtime import Bool, Float32, Int32, Int64
 
 
-def only(history: History, wanted: Bool) -> tuple[Int64, Int32]:
-    """The history's items of the behaviours `wanted` (B,), as bounds (Q + 1,) and items."""
+def items_of(history: History, wanted: Bool) -> tuple[Int64, Int32]:
+    """The items of the events of behaviours `wanted` (B,): bounds (Q + 1,) and items."""
     out = np.empty(len(history.item), np.int32)
     bounds = np.zeros(len(history) + 1, np.int64)
-    n = only_of(history.indptr, history.item, history.behaviour, wanted, out, bounds)
+    n = select_behaviours(
+        bounds=history.indptr,
+        item=history.item,
+        behaviour=history.behaviour,
+        wanted=wanted,
+        out_item=out,
+        out_bounds=bounds,
+    )
     return bounds, out[:n]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A candidate's column that recall made (`rank:CHANNEL` or `score:CHANNEL`) and its scale."""
+    """A column of recall, `rank:CHANNEL` or `score:CHANNEL`, and its scale."""
 
     name: str
     mean: float = 0.0
     std: float = 1.0
     limit: float = 1.0
-    """Of a rank: one more than the worst rank seen in training; what "not found" counts as."""
+    """Of a rank: the worst rank seen in training + 1, which stands for "not found"."""
 
     @property
     def is_rank(self) -> bool:
+        """True for a column of ranks, False for one of scores."""
         return self.name.startswith("rank:")
 
     @property
     def names(self) -> list[str]:
-        """Names of its inputs."""
+        """Names of the inputs made of the column."""
         channel = self.name.partition(":")[2]
         if self.is_rank:
             return [f"found:{channel}", f"top:{channel}", f"log rank:{channel}"]
@@ -51,6 +59,7 @@ class Column:
 
     @classmethod
     def fit(cls, name: str, values: NDArray[Any]) -> Column:
+        """Fits the scale on `values` (n,): ranks from 1, 0 = not found; or scores, NaN likewise."""
         if name.startswith("rank:"):
             return cls(name, limit=float(values.max(initial=0)) + 1.0)
         known = values[np.isfinite(values)].astype(np.float64)
@@ -59,7 +68,10 @@ class Column:
         return cls(name, float(known.mean()), float(known.std()) or 1.0)
 
     def write(self, values: NDArray[Any] | None, bounds: Int64, out: Float32) -> None:
-        """Fills (n, len(names)); `values` None = the channel did not answer."""
+        """Fills `out` (n, len(names)) from `values` (n,); None = the channel returned nothing.
+
+        `bounds` (Q + 1,) groups the candidates by query.
+        """
         if self.is_rank:
             rank = np.zeros(len(out), np.float32) if values is None else values.astype(np.float32)
             found = rank > 0
@@ -69,12 +81,14 @@ class Column:
             return
         score = np.full(len(out), np.nan, np.float32) if values is None else values
         out[:, 0] = np.where(np.isfinite(score), (score - self.mean) / self.std, 0.0)
-        within(bounds, np.ascontiguousarray(score, np.float32), out[:, 1])
+        standardise_within(
+            bounds=bounds, score=np.ascontiguousarray(score, np.float32), out=out[:, 1]
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Category:
-    """An attribute whose values a user may favour: genres, brand, author."""
+    """An attribute of items that holds ids, such as genres, brand or author."""
 
     name: str
     codes: Int32
@@ -84,12 +98,13 @@ class Category:
 
     @property
     def names(self) -> list[str]:
+        """Names of the three inputs that `affinity` writes."""
         return [f"{kind}:{self.name}" for kind in ("share", "recent", "lift")]
 
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """An item's number whose distance from what the user liked tells something: year, price."""
+    """An attribute of items that is a number, such as year or price."""
 
     name: str
     values: Float32
@@ -97,22 +112,23 @@ class Number:
 
     @property
     def names(self) -> list[str]:
+        """Names of the three inputs that `distance` writes."""
         return [f"{kind}:{self.name}" for kind in ("gap", "size of gap", "recent gap")]
 
 
 @dataclass(frozen=True, eq=False)
 class Interest:
-    """All features of the pair."""
+    """All features of a pair of user and candidate."""
 
     positive: Bool
-    """(B,)."""
+    """(B,) the behaviours that are positive."""
     columns: tuple[Column, ...] = ()
     categories: tuple[Category, ...] = ()
     numbers: tuple[Number, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """Names of the X inputs; `found by` is the share of channels that found the item."""
+        """Names of the X inputs; `found by` is the share of channels that found the candidate."""
         parts = [*self.columns, *self.categories, *self.numbers]
         ranked = ["found by"] if any(c.is_rank for c in self.columns) else []
         return ranked + [name for part in parts for name in part.names]
@@ -125,7 +141,10 @@ class Interest:
         columns: Mapping[str, NDArray[Any]],
         out: Float32,
     ) -> None:
-        """Fills (n, X). Candidates of query q are [bounds[q], bounds[q + 1])."""
+        """Fills `out` (n, X) for the candidates `item` (n,), rows of the per-item arrays.
+
+        Candidates of query q are [bounds[q], bounds[q + 1]). `columns` (n,) are those of recall.
+        """
         at = 0
         ranks = [columns[c.name] for c in self.columns if c.is_rank and c.name in columns]
         if any(c.is_rank for c in self.columns):
@@ -136,11 +155,25 @@ class Interest:
             width = len(column.names)
             column.write(columns.get(column.name), bounds, out[:, at : at + width])
             at += width
-        liked, liked_item = only(history, self.positive)
+        liked, liked_item = items_of(history, self.positive)
         for category in self.categories:
-            part = out[:, at : at + 3]
-            affinity(bounds, item, liked, liked_item, category.codes, category.base, part)
+            affinity(
+                bounds=bounds,
+                item=item,
+                liked=liked,
+                liked_item=liked_item,
+                codes=category.codes,
+                base=category.base,
+                out=out[:, at : at + 3],
+            )
             at += 3
         for number in self.numbers:
-            gap(bounds, item, liked, liked_item, number.values, out[:, at : at + 3])
+            distance(
+                bounds=bounds,
+                item=item,
+                liked=liked,
+                liked_item=liked_item,
+                values=number.values,
+                out=out[:, at : at + 3],
+            )
             at += 3

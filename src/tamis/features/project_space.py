@@ -1,4 +1,4 @@
-"""The features of a project: the same inputs for a training row and for a request."""
+"""Feature space of a project: equal model inputs for training rows and for requests."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from tamis.schema import ConfigError, Feature, ProjectConfig, Side
 
 
 class FeatureSpace:
-    """Declared features over a project's tables, histories, statistics and recall columns.
+    """Encodes the declared features over a project's tables, histories, statistics and recall.
 
-    A row's dense inputs lie in the order user, item, item statistics, pair; its ids in the order
-    user, context, histories, item. Rows share blocks: the user's side is computed once per query,
-    the items' attributes once per space, the statistics once per distinct (item, time) where many
-    rows ask the same.
+    The dense inputs of a row are in the order user, item, item statistics, pair; its ids in the
+    order user, context, histories, item. Rows share blocks: the user's side is computed once per
+    query, the items' attributes once per space, and item statistics once per distinct (item, time)
+    where that is fewer than the rows.
     """
 
     def __init__(self, fitted: Fitted) -> None:
         self._fitted = fitted
         self.layout: Layout = _lay_out(fitted, user=True, item=True, pair=True)
-        """Of `rows`."""
+        """Layout of `rows`."""
         self.user_layout: Layout = _lay_out(fitted, user=True)
-        """Of `user_rows`; the same tables, so both towers share one fused embedding."""
+        """Layout of `user_rows`; same tables, so that both towers share one fused embedding."""
         self.item_layout: Layout = _lay_out(fitted, item=True)
-        """Of `item_rows`."""
+        """Layout of `item_rows`; same tables."""
 
     @classmethod
     def fit(
@@ -54,23 +54,28 @@ class FeatureSpace:
         item_category: str | None = None,
         seed: int = 0,
     ) -> FeatureSpace:
-        """Fits on `data`, all of it: cut it before with `as_of`.
+        """Fits on all of `data`; cut it with `as_of` before.
 
-        `windows` of statistics: None = the config's; () = no statistics. `columns` are recall's
-        `rank:…` and `score:…` columns (others are passed over): arrays to fit their scales on, or
-        names to be fitted later by `fit_columns`. `item_category` names the column whose shares
-        in the user's positives become inputs; None = the config's. Raises ConfigError where
-        features, windows or columns contradict the tables, DataError for columns of a wrong type.
+        Args:
+            windows: time windows of the statistics. None = those of `config`; () = no statistics.
+            columns: `rank:…` and `score:…` columns of recall (others are ignored): arrays (n,) to
+                fit their scales on, or names whose scales `fit_columns` fits later.
+            item_category: column of the items whose share in the user's positives becomes an
+                input. None = that of `config`.
+            seed: of the sample of events on which the scales of statistics are fitted.
+
+        Raises ConfigError where features or windows contradict the tables, DataError for columns
+        of a wrong type.
         """
         return cls(fit_space(data, features, config, windows, columns, item_category, seed))
 
     def fit_columns(self, columns: Mapping[str, NDArray[Any]]) -> FeatureSpace:
-        """The same space with the scales of recall's columns fitted on these candidates."""
+        """The same space, with the scales of recall's columns fitted on those of n candidates."""
         return FeatureSpace(with_columns(self._fitted, columns))
 
     @property
     def recipes(self) -> Recipes | None:
-        """What `OfflineStatistics` and `OnlineStatistics` need; None = no statistics."""
+        """For `OfflineStatistics` and `OnlineStatistics`; None = the space has no statistics."""
         return self._fitted.recipes
 
     @property
@@ -80,10 +85,11 @@ class FeatureSpace:
 
     @property
     def features(self) -> tuple[Feature, ...]:
+        """The declared features."""
         return self._fitted.encoders.features
 
     def coverage(self) -> pl.DataFrame:
-        """One row per feature: kind, share of training values present, codes, infinities."""
+        """One row per feature: kind, share of training values present, codes, infinite numbers."""
         return self._fitted.encoders.coverage()
 
     def user_rows(
@@ -93,7 +99,10 @@ class FeatureSpace:
         history: History,
         statistics: Statistics | None = None,
     ) -> Rows:
-        """(Q) users at their moments (ms): profile, context, histories, statistics."""
+        """Rows of Q users as of Q times (ms): attributes, context, histories, statistics.
+
+        `history` holds one history per user. Raises ConfigError where statistics are missing.
+        """
         block = self._user_block(user, time, history, statistics)
         return Rows(layout=self.user_layout, blocks=[block], n=len(user))
 
@@ -103,15 +112,18 @@ class FeatureSpace:
         statistics: Statistics | None = None,
         time: Int64 | int | None = None,
     ) -> Rows:
-        """(n) items, None = all in the table's order; with statistics as of `time` (ms)."""
+        """Rows of n items (None = all, in the table's order), with statistics as of `time` (ms).
+
+        Raises ConfigError where statistics or their time are missing.
+        """
         if items is None:
             items = np.arange(len(self._fitted.items.ids) - 1, dtype=np.int32)
         blocks = [self._item_block(items)]
         if self._fitted.item_scale is not None:
             if time is None:
                 raise ConfigError("this space has item statistics; give `time` (ms) to item_rows")
-            moments = np.broadcast_to(np.asarray(time, np.int64), len(items))
-            blocks.append(self._statistics_block(items, np.ascontiguousarray(moments), statistics))
+            times = np.broadcast_to(np.asarray(time, np.int64), len(items))
+            blocks.append(self._statistics_block(items, np.ascontiguousarray(times), statistics))
         return Rows(layout=self.item_layout, blocks=blocks, n=len(items))
 
     def rows(
@@ -124,10 +136,14 @@ class FeatureSpace:
         columns: Mapping[str, NDArray[Any]] | None = None,
         statistics: Statistics | None = None,
     ) -> Rows:
-        """n candidates of Q queries: user, time, history per query; `query` (n,) points at them.
+        """Rows of n candidates of Q queries.
 
-        `columns` are recall's (n,); one that is missing counts as "not found". Candidates may
-        come in any order, fastest grouped by query.
+        Args:
+            user, time, history: of each query (Q,); time in ms.
+            query: (n,) the query of each candidate, 0 … Q − 1. Any order; grouped is fastest.
+            item: (n,) item rows.
+            columns: recall's, each (n,); one that is missing counts as "not found".
+            statistics: needed where the space has statistics; else ConfigError.
         """
         users = self._user_block(user, time, history, statistics)
         blocks = [
@@ -158,7 +174,7 @@ class FeatureSpace:
         width = fitted.users.dense.shape[1]
         dense[:, :width] = fitted.users.dense[place]
         if fitted.user_scale is not None:
-            dense[:, width:] = fitted.user_scale(_given(statistics).users(user, time))
+            dense[:, width:] = fitted.user_scale(_required(statistics).users(user, time))
         return Block(ids, dense)
 
     def _item_block(self, item: Int32) -> Block:
@@ -172,22 +188,22 @@ class FeatureSpace:
         item: Int32,
         statistics: Statistics | None,
     ) -> Block:
-        """One row per candidate, or per (moment, item) where that is fewer."""
-        moments, moment = np.unique(time, return_inverse=True)
+        """Item statistics per candidate, or per distinct (time, item) where that is fewer."""
+        times, number = np.unique(time, return_inverse=True)
         items = len(self._fitted.items.ids)
-        if len(moments) * items >= len(item):
+        if len(times) * items >= len(item):
             return self._statistics_block(item, time[query], statistics)
         every = np.arange(items, dtype=np.int32)
         every[-1] = -1
         block = self._statistics_block(
-            np.tile(every, len(moments)), np.repeat(moments, items), statistics
+            np.tile(every, len(times)), np.repeat(times, items), statistics
         )
-        pointer = moment[query] * items + self._fitted.items.place(item)
+        pointer = number[query] * items + self._fitted.items.place(item)
         return Block(block.ids, block.dense, pointer.astype(np.int32))
 
     def _statistics_block(self, item: Int32, time: Int64, statistics: Statistics | None) -> Block:
         assert self._fitted.item_scale is not None
-        dense = self._fitted.item_scale(_given(statistics).items(item, time))
+        dense = self._fitted.item_scale(_required(statistics).items(item, time))
         return Block(np.empty((len(item), 0), np.int32), dense)
 
     def _pair(
@@ -197,6 +213,7 @@ class FeatureSpace:
         item: Int32,
         columns: Mapping[str, NDArray[Any]],
     ) -> Float32:
+        """(n, X) the features of user and candidate."""
         interest = self._fitted.interest
         place = self._fitted.items.place(item)
         out = np.empty((len(item), len(interest.names)), np.float32)
@@ -222,7 +239,7 @@ class FeatureSpace:
         return cls(load_fitted(directory))
 
 
-def _given(statistics: Statistics | None) -> Statistics:
+def _required(statistics: Statistics | None) -> Statistics:
     if statistics is None:
         raise ConfigError(
             "this space has statistics among its inputs; pass `statistics` (OfflineStatistics or "
@@ -234,6 +251,7 @@ def _given(statistics: Statistics | None) -> Statistics:
 def _lay_out(
     fitted: Fitted, *, user: bool = False, item: bool = False, pair: bool = False
 ) -> Layout:
+    """The layout of rows with the parts that are requested."""
     builder, encoders, recipes = LayoutBuilder(), fitted.encoders, fitted.recipes
     encoders.add_tables(builder)
     if user:

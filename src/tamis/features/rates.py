@@ -1,4 +1,4 @@
-"""Which rates a log's behaviours define, and how much each is drawn to its prior."""
+"""The rates and mean values that a log's behaviours define, and the priors that smooth them."""
 
 from __future__ import annotations
 
@@ -17,32 +17,39 @@ _AFTER_CLICK = ("like", "collect", "share", "follow", "cart", "watch", "dislike"
 
 @dataclass(frozen=True)
 class Rate:
-    """successes / trials, both sums over behaviours, smoothed by α and β."""
+    """A rate of successes per trial, smoothed: (successes + α) / (trials + α + β)."""
 
     name: str
     successes: tuple[bool, ...]
-    """(B,)."""
+    """(B,) the behaviours whose events are successes."""
     trials: tuple[bool, ...]
+    """(B,) the behaviours whose events are trials."""
     alpha: float = 0.5
     beta: float = 0.5
 
 
 @dataclass(frozen=True)
 class MeanPrior:
-    """The mean value of some behaviours' events: (sum + strength · mean) / (n + strength)."""
+    """A mean of events' values, smoothed: (sum + strength · mean) / (n + strength)."""
 
     name: str
     behaviours: tuple[bool, ...]
+    """(B,) the behaviours whose events are averaged."""
     mean: float = 0.0
     strength: float = 10.0
+    """Number of events that the prior mean counts as."""
 
 
 def rates_of(behaviours: Sequence[Behaviour]) -> list[Rate]:
     """The rates that the declared behaviours define.
 
-    The first behaviour that is no impression per impression (click rate = clicks / impressions);
-    like, collect, share, follow, cart per click; purchase per cart (or click); any other behaviour
-    per event that is no impression; positives per event, where not all are positive.
+    - click, or else the first behaviour that is not an impression, per impression;
+    - like, collect, share, follow, cart, watch and dislike per click;
+    - purchase per cart, or else per click;
+    - any other behaviour per event that is not an impression;
+    - positives per such event, where two or more behaviours but not all are positive.
+
+    A rate of a behaviour per itself is left out.
     """
     names = [b.name for b in behaviours]
     plain = tuple(not b.impression for b in behaviours)
@@ -73,10 +80,11 @@ def rates_of(behaviours: Sequence[Behaviour]) -> list[Rate]:
 
 
 def fit_beta(rate: Rate, totals: Int64) -> Rate:
-    """α and β of a beta-binomial by the method of moments (Kleinman 1973), from totals (K, B).
+    """The rate with α and β fitted to the totals (K, B) of K keys.
 
-    α + β is kept within [1, 10000]: one key, or keys that do not differ, say nothing about it.
-    Trials are at least the successes (a like without its click counts as both).
+    Method of moments for a beta-binomial (Kleinman 1973). α + β is kept within [1, 10000], since
+    one key, or keys that do not differ, do not determine it. Trials are at least the successes: a
+    like without its click counts as both.
     """
     s = totals[:, np.array(rate.successes)].sum(axis=1).astype(np.float64)
     n = np.maximum(totals[:, np.array(rate.trials)].sum(axis=1), s)
@@ -84,21 +92,21 @@ def fit_beta(rate: Rate, totals: Int64) -> Rate:
     total = n.sum()
     mean = (s.sum() + 0.5) / (total + 1.0)
     variance, keys = mean * (1 - mean), len(n)
-    room = total - (n**2).sum() / total - (keys - 1) if keys else 0.0
+    freedom = total - (n**2).sum() / total - (keys - 1) if keys else 0.0
     overlap = 0.0
-    if room > 0:
+    if freedom > 0:
         spread = (n * (s / n - s.sum() / total) ** 2).sum()
-        overlap = (spread - variance * (keys - 1)) / (variance * room)
+        overlap = (spread - variance * (keys - 1)) / (variance * freedom)
     strength = 1.0 / np.clip(overlap, 1 / 10_001, 0.5) - 1.0
     return replace(rate, alpha=float(mean * strength), beta=float((1 - mean) * strength))
 
 
 def value_groups(behaviours: Sequence[Behaviour], events: Events) -> list[MeanPrior]:
-    """Whose values are averaged together: behaviours told apart by their value (ratings) as one.
+    """The groups of behaviours whose values are averaged together, with default priors.
 
-    That is so where at most one behaviour, the rest, declares no bounds. Every other behaviour has
-    a mean of its own (seconds of watch, price of purchase). Groups whose events carry no values,
-    or one value only, are left out.
+    Behaviours with bounds on their value (ratings) form one group; if just one other behaviour is
+    not an impression, it joins them. Every other behaviour forms a group of its own (seconds
+    watched, price of a purchase). Groups without values, or with equal ones only, are left out.
     """
     bounded = tuple(b.min_value is not None or b.max_value is not None for b in behaviours)
     plain = tuple(not b.impression for b in behaviours)
@@ -118,9 +126,10 @@ def _varies(values: NDArray[np.float32]) -> bool:
 
 
 def fit_mean(group: MeanPrior, key: Int32, events: Events) -> MeanPrior:
-    """The mean and how many events it weighs: variance within keys ÷ variance between keys.
+    """The group with its mean and strength fitted to the values of `events` by `key` (E,).
 
-    (One-way random effects by ANOVA; strength within [0.1, 10000], 10 where it cannot be told.)
+    Strength = variance within keys / variance between keys, of one-way random effects by ANOVA,
+    kept within [0.1, 10000]; it stays 10 where the data do not determine it.
     """
     use = np.array(group.behaviours)[events.behaviour] & ~np.isnan(events.value) & (key >= 0)
     value = events.value[use].astype(np.float64)
@@ -129,10 +138,10 @@ def fit_mean(group: MeanPrior, key: Int32, events: Events) -> MeanPrior:
     _, place, n = np.unique(key[use], return_inverse=True, return_counts=True)
     mean, keys, total = value.mean(), len(n), len(value)
     means = np.bincount(place, value) / n
-    room = total - (n.astype(np.float64) ** 2).sum() / total
-    if keys < 2 or total == keys or room <= 0:
+    freedom = total - (n.astype(np.float64) ** 2).sum() / total
+    if keys < 2 or total == keys or freedom <= 0:
         return replace(group, mean=float(mean))
     within = ((value - means[place]) ** 2).sum() / (total - keys)
-    between = ((n * (means - mean) ** 2).sum() - (keys - 1) * within) / room
+    between = ((n * (means - mean) ** 2).sum() - (keys - 1) * within) / freedom
     strength = within / between if between > 0 else np.inf
     return replace(group, mean=float(mean), strength=float(np.clip(strength, 0.1, 10_000.0)))

@@ -1,4 +1,4 @@
-"""Rows are pointers: a row names a user, an item, a moment; its inputs are gathered per batch."""
+"""Rows of model inputs, gathered per batch from blocks of users, items and times."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ _T = TypeVar("_T", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Inputs of N entities (all users, all items, all moments …), gathered through a pointer.
-
-    `pointer` int32 (n,) gives each row's entity; None = row k's inputs stand at k (N = n).
-    """
+    """Inputs of N entities, such as all users or all items, that n rows point to."""
 
     ids: NDArray[np.int32]
     """(N, w) fused-table rows."""
     dense: NDArray[np.float32]
-    """(N, d)."""
+    """(N, d) numbers."""
     pointer: NDArray[np.int32] | None = None
+    """(n,) the entity of each row; None = row k is entity k, and N = n."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,7 @@ class Batch:
     ids: Tensor
     """int32 (B, W) fused-table rows, columns as in the layout."""
     dense: Tensor
-    """float32 (B, D)."""
+    """float32 (B, D) numbers."""
     labels: Tensor | None = None
     """float32 (B, T); NaN where a task has no label."""
     weights: Tensor | None = None
@@ -51,26 +49,26 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """n rows of a layout: blocks side by side, with labels where there are any."""
+    """n rows of a layout: the columns of the blocks side by side, and labels if there are any."""
 
     layout: Layout
     blocks: Sequence[Block]
     n: int
     labels: NDArray[np.float32] | None = None
-    """(n, T)."""
+    """(n, T); NaN where a task has no label."""
     weights: NDArray[np.float32] | None = None
-    """(n,), or (n, T): of each task's label."""
+    """(n,), or (n, T) per task."""
     groups: NDArray[np.int64] | None = None
     """(n,) query number of each row, for metrics within a request."""
     raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
-    """Columns (n,) that tasks read as they are: the item's duration. Missing values are NaN."""
+    """Columns (n,) that tasks read unscaled, such as the item's duration; NaN where missing."""
     _tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
 
     def __len__(self) -> int:
         return self.n
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The batch of the rows `index` int64 (B,), on `device`."""
+        """The batch of the rows `index` int64 (B,) on `device`."""
         ids: list[Tensor] = []
         dense: list[Tensor] = []
         for number, block in enumerate(self.blocks):
@@ -82,15 +80,15 @@ class Rows:
             if block.dense.shape[1]:
                 dense.append(self._tensor(f"dense{number}", block.dense).index_select(0, at))
         return Batch(
-            ids=_beside(ids, len(index), torch.int32).to(device),
-            dense=_beside(dense, len(index), torch.float32).to(device),
+            ids=_concatenated(ids, len(index), torch.int32).to(device),
+            dense=_concatenated(dense, len(index), torch.float32).to(device),
             labels=self._rows_of("labels", self.labels, index, device),
             weights=self._rows_of("weights", self.weights, index, device),
             groups=self._rows_of("groups", self.groups, index, device),
         )
 
     def select(self, index: NDArray[np.intp]) -> Rows:
-        """The rows at `index`, in that order; entities behind a pointer are shared, not copied."""
+        """The rows at `index` (m,), in that order; entities that rows point to are not copied."""
         return Rows(
             layout=self.layout,
             blocks=[
@@ -136,7 +134,7 @@ def _pick(array: NDArray[_T] | None, index: NDArray[np.intp]) -> NDArray[_T] | N
     return None if array is None else array[index]
 
 
-def _beside(parts: list[Tensor], n: int, dtype: torch.dtype) -> Tensor:
+def _concatenated(parts: list[Tensor], n: int, dtype: torch.dtype) -> Tensor:
     if not parts:
         return torch.zeros((n, 0), dtype=dtype)
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

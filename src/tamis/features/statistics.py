@@ -1,4 +1,4 @@
-"""Statistics of users and items as model inputs: the same numbers from a log as of t and live at t.
+"""Statistics of users and items as model inputs, equal from a log as of time t and live at t.
 
 Per window: log(1 + count) of each behaviour and smoothed rates (successes + α) / (trials + α + β).
 Over all time: smoothed mean values, days since the first and the last event, number of events,
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -24,15 +24,15 @@ from tamis.features._render_kernel import render
 from tamis.features.encoders import untupled
 from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
 from tamis.features.windows import WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
-from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime import Bool, Float32, Float64, Int32, Int64
 
 _DAY = 86_400_000
 _CHUNK = 250_000
-"""Questions answered at once: bounds the memory of the counts (W × B × 8 bytes each)."""
+"""Rows computed at once; bounds the memory of the counts (W × B × 8 bytes per row)."""
 
 
 class Statistics(Protocol):
-    """Statistics as of each row's own time; unknown rows (-1) get the priors."""
+    """Statistics of users and items as of given times; unknown ones (-1) get the priors."""
 
     @property
     def user_names(self) -> tuple[str, ...]:
@@ -45,12 +45,31 @@ class Statistics(Protocol):
         ...
 
     def users(self, user: Int32, time: Int64) -> Float32:
-        """(n, S_u); nothing that arrived at or after `time` (ms) counts."""
+        """(n, S_u) of n users as of n times (ms); only events that arrived before count."""
         ...
 
     def items(self, item: Int32, time: Int64) -> Float32:
-        """(n, S_i)."""
+        """(n, S_i) of n items as of n times (ms), likewise."""
         ...
+
+
+class RecipeArrays(NamedTuple):
+    """A recipe as the kernel `render` reads it: R rates, G means, B behaviours."""
+
+    successes: Int64
+    """(R, B) codes of the behaviours that are successes of each rate, filled up with -1."""
+    trials: Int64
+    """(R, B) likewise, of its trials."""
+    priors: Float64
+    """(R, 2) α and β."""
+    groups: Bool
+    """(G, B) behaviours whose values each mean averages."""
+    means: Float64
+    """(G, 2) prior mean and strength."""
+    plain: Bool
+    """(B,) behaviours that are not impressions."""
+    ages: Float64
+    """(3,) see `Recipe.ages`."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +79,18 @@ class Recipe:
     windows: tuple[str, ...]
     behaviours: tuple[str, ...]
     plain: tuple[bool, ...]
-    """(B,) behaviours that are not impressions; they make the number of events."""
+    """(B,) behaviours that are not impressions; `count:events` is their number."""
     rates: tuple[Rate, ...]
     means: tuple[MeanPrior, ...]
     ages: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """The columns of days since first event, last event and publishing, where there is none."""
+    """Values of the columns `days:first`, `days:last` and `days:published` where there is no such
+    time: the means of the training data."""
     published: bool = False
+    """Whether there is a column `days:published`."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
+        """Names of the S columns, in their order."""
         out: list[str] = []
         for window in self.windows:
             out += [f"count:{b}:{window}" for b in self.behaviours]
@@ -78,26 +100,27 @@ class Recipe:
         return (*out, "days:published") if self.published else tuple(out)
 
     @cached_property
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """What the kernel reads: behaviours of rates and means, priors."""
+    def arrays(self) -> RecipeArrays:
+        """The recipe as the kernel reads it."""
         behaviours = len(self.behaviours)
-        return (
-            _listed([r.successes for r in self.rates], behaviours),
-            _listed([r.trials for r in self.rates], behaviours),
-            np.array([(r.alpha, r.beta) for r in self.rates]).reshape(-1, 2),
-            np.array([m.behaviours for m in self.means], np.bool_).reshape(-1, behaviours),
-            np.array([(m.mean, m.strength) for m in self.means]).reshape(-1, 2),
-            np.array(self.plain, np.bool_),
-            np.array(self.ages, np.float64),
+        return RecipeArrays(
+            successes=_listed([r.successes for r in self.rates], behaviours),
+            trials=_listed([r.trials for r in self.rates], behaviours),
+            priors=np.array([(r.alpha, r.beta) for r in self.rates]).reshape(-1, 2),
+            groups=np.array([m.behaviours for m in self.means], np.bool_).reshape(-1, behaviours),
+            means=np.array([(m.mean, m.strength) for m in self.means]).reshape(-1, 2),
+            plain=np.array(self.plain, np.bool_),
+            ages=np.array(self.ages, np.float64),
         )
 
     def columns(self, counts: Counts, time: Int64, published: Int64 | None) -> Float32:
-        """(n, S); `published` (n,) is each row's birth (ms), NEVER where unknown."""
-        n = len(time)
-        born = published if self.published and published is not None else np.zeros(0, np.int64)
-        out = np.empty((n, len(self.names)), np.float32)
-        inputs: list[Any] = [*vars(counts).values(), time, born, *self.arrays, out]
-        render(*inputs)
+        """(n, S) of counts as of `time` (n,) in ms.
+
+        `published` (n,) is each row's publishing time (ms), NEVER where unknown.
+        """
+        used = published if self.published and published is not None else np.zeros(0, np.int64)
+        out = np.empty((len(time), len(self.names)), np.float32)
+        render(counts=counts, time=time, published=used, recipe=self.arrays, out=out)
         return out
 
     @classmethod
@@ -109,7 +132,11 @@ class Recipe:
         windows: Sequence[str],
         published: Int64 | None = None,
     ) -> Recipe:
-        """Fits α, β of every rate, the prior of every mean and the usual ages, per key."""
+        """Fits α and β of every rate, the prior of every mean, and the mean ages.
+
+        `key` (E,) is the user or item of each event, of `keys` in all; -1 is left aside.
+        `published` (keys,) are publishing times (ms), NEVER where unknown.
+        """
         known = key >= 0
         behaviours = data.behaviours
         cells = key[known].astype(np.int64) * len(behaviours) + data.events.behaviour[known]
@@ -129,6 +156,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Recipe:
+        """The recipe of a dictionary that `dataclasses.asdict` made and JSON kept."""
         rates = tuple(Rate(**untupled(r)) for r in saved["rates"])
         means = tuple(MeanPrior(**untupled(m)) for m in saved["means"])
         rest = untupled(saved)
@@ -137,7 +165,7 @@ class Recipe:
 
 
 def _listed(masks: Sequence[tuple[bool, ...]], behaviours: int) -> NDArray[np.int64]:
-    """(R, B) the behaviours of each mask, then -1."""
+    """(R, B) the codes of the behaviours in each mask, filled up with -1."""
     out = np.full((len(masks), behaviours), -1)
     for row, mask in zip(out, masks, strict=True):
         chosen = np.flatnonzero(mask)
@@ -156,23 +184,23 @@ def _usual_ages(
     np.minimum.at(first, key[known], moment[known])
     np.maximum.at(last, key[known], moment[known])
     some = last != NEVER
-    born = published[published != NEVER] if published is not None else np.zeros(0, np.int64)
+    dated = published[published != NEVER] if published is not None else np.zeros(0, np.int64)
 
     def usual(times: Int64) -> float:
         days = np.maximum(data.end - times, 0) / _DAY
         return float(np.log1p(days).mean()) if len(times) else 0.0
 
-    return usual(first[some]), usual(last[some]), usual(born)
+    return usual(first[some]), usual(last[some]), usual(dated)
 
 
 @dataclass(frozen=True, eq=False)
 class Recipes:
-    """Both sides' recipes and the items' birth times."""
+    """The recipes of users and of items, and the publishing times of the items."""
 
     user: Recipe
     item: Recipe
     published: Int64 | None = None
-    """(N,) ms, NEVER where unknown; None = the items' table does not say."""
+    """(N,) ms, NEVER where unknown; None = the items' table has no publishing times."""
 
     @classmethod
     def fit(cls, data: Dataset, windows: Sequence[str]) -> Recipes:
@@ -187,6 +215,7 @@ class Recipes:
         )
 
     def save(self, directory: Path) -> None:
+        """Writes `recipes.json` and, where there are publishing times, `published.npy`."""
         directory.mkdir(parents=True, exist_ok=True)
         saved = {"user": asdict(self.user), "item": asdict(self.item)}
         (directory / "recipes.json").write_text(json.dumps(saved, indent=1))
@@ -195,6 +224,7 @@ class Recipes:
 
     @classmethod
     def load(cls, directory: Path) -> Recipes:
+        """Reads what `save` wrote."""
         saved = json.loads((directory / "recipes.json").read_text())
         sides = Recipe.from_dict(saved["user"]), Recipe.from_dict(saved["item"])
         file = directory / "published.npy"
@@ -202,20 +232,22 @@ class Recipes:
 
 
 def _published(data: Dataset) -> Int64 | None:
-    """Birth times of the items (ms), NEVER where unknown."""
+    """(N,) publishing times of the items (ms), NEVER where unknown."""
     if "published" not in data.items.frame.columns:
         return None
     return data.items.frame["published"].cast(pl.Int64).fill_null(NEVER).to_numpy().copy()
 
 
-class _Read(Protocol):
+class _Reads(Protocol):
+    """Counters that are read as of given times: `OfflineCounts` or `OnlineCounts`."""
+
     def read(self, key: Int32, time: Int64) -> Counts: ...
 
 
-class _Counted:
-    """Statistics over any two counters: the one code path."""
+class _CountStatistics:
+    """Statistics over the counters of users and items: the code shared by offline and online."""
 
-    def __init__(self, recipes: Recipes, users: _Read, items: _Read) -> None:
+    def __init__(self, recipes: Recipes, users: _Reads, items: _Reads) -> None:
         self.recipes = recipes
         self._users = users
         self._items = items
@@ -236,21 +268,22 @@ class _Counted:
 
 
 def _columns(
-    recipe: Recipe, counts: _Read, key: Int32, time: Int64, published: Int64 | None
+    recipe: Recipe, counts: _Reads, key: Int32, time: Int64, published: Int64 | None
 ) -> Float32:
+    """(n, S) of n keys as of n times, computed in chunks of `_CHUNK` rows."""
     if len(key) > _CHUNK:
         parts = [slice(at, at + _CHUNK) for at in range(0, len(key), _CHUNK)]
         done = [_columns(recipe, counts, key[p], time[p], published) for p in parts]
         return np.concatenate(done)
-    born = None
+    dated = None
     if published is not None:
         known = (key >= 0) & (key < len(published))
-        born = np.where(known, np.append(published, NEVER)[np.where(known, key, -1)], NEVER)
-    return recipe.columns(counts.read(key, time), time, born)
+        dated = np.where(known, np.append(published, NEVER)[np.where(known, key, -1)], NEVER)
+    return recipe.columns(counts.read(key, time), time, dated)
 
 
-class OfflineStatistics(_Counted):
-    """Statistics of a log as of any moment of it; for training rows and evaluation."""
+class OfflineStatistics(_CountStatistics):
+    """Statistics of a log as of any time, for training rows and evaluation."""
 
     def __init__(
         self,
@@ -259,7 +292,7 @@ class OfflineStatistics(_Counted):
         *,
         windows: Sequence[str] = ("7d", "30d", "all"),
     ) -> None:
-        """`recipes` are used as they are; without, they are fitted on `data` for `windows`.
+        """`recipes` are used as they are; if omitted, they are fitted on `data` for `windows`.
 
         Raises ConfigError for an unknown window.
         """
@@ -273,8 +306,8 @@ class OfflineStatistics(_Counted):
         )
 
 
-class OnlineStatistics(_Counted):
-    """Statistics of the present moment: a snapshot of a log, followed by what arrives."""
+class OnlineStatistics(_CountStatistics):
+    """Statistics as of now: a snapshot of a log, and the events that arrived since."""
 
     def __init__(
         self, recipes: Recipes, users: OnlineCounts, items: OnlineCounts, end: int
@@ -282,7 +315,7 @@ class OnlineStatistics(_Counted):
         super().__init__(recipes, users, items)
         self._live = (users, items)
         self.end = end
-        """Events that arrived before it (ms) were in the snapshot."""
+        """The snapshot holds the events that arrived before this time (ms)."""
         self._known = end
 
     @classmethod
@@ -293,7 +326,7 @@ class OnlineStatistics(_Counted):
         *,
         windows: Sequence[str] = ("7d", "30d", "all"),
     ) -> Self:
-        """The statistics at the end of `data`."""
+        """The statistics at the end of `data`; arguments as for `OfflineStatistics`."""
         recipes = recipes or Recipes.fit(data, windows)
         sizes = (len(data.users), len(data.items))
         counts = [OnlineCounts.empty(n, len(data.behaviours), recipes.user.windows) for n in sizes]
@@ -305,9 +338,10 @@ class OnlineStatistics(_Counted):
     def add(self, events: Events) -> int:
         """Counts events that arrived at `end` or later; returns how many.
 
-        Those that arrived before `end` are in the snapshot already and are passed over, so the log
-        may be replayed with overlap. One call's events may come in any order; calls follow in
-        order of arrival. Reads must ask for times later than what was added.
+        Events that arrived before `end` are in the snapshot already and are not counted again, so
+        the log may be replayed with overlap. The events of one call may be in any order; calls must
+        follow each other in order of arrival. Times that are read must be later than every arrival
+        added.
         """
         order = np.argsort(events.arrival, kind="stable")
         order = order[events.arrival[order] >= self.end]
@@ -320,6 +354,7 @@ class OnlineStatistics(_Counted):
         return len(fresh)
 
     def save(self, directory: Path) -> None:
+        """Writes the recipes, the counters and the end of the events they hold."""
         self.recipes.save(directory)
         self._live[0].save(directory / "users")
         self._live[1].save(directory / "items")
@@ -327,7 +362,7 @@ class OnlineStatistics(_Counted):
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Opens what `save` wrote, memory-mapped; what it learns afterwards stays in memory."""
+        """Opens what `save` wrote, memory-mapped; events added later stay in memory."""
         end = json.loads((directory / "statistics.json").read_text())["end"]
         counts = [OnlineCounts.load(directory / side) for side in ("users", "items")]
         return cls(Recipes.load(directory), counts[0], counts[1], end)

@@ -1,4 +1,4 @@
-"""Ids as text → codes of an embedding table, by dictionary or by a hash that never changes."""
+"""Vocabularies: ids as codes of an embedding table, by a dictionary or by a fixed hash."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tamis.schema import ConfigError, DataError
 PADDING = 0
 """Code of a missing value; its vector stays zero."""
 UNSEEN = 1
-"""Code of an id that training did not hold (or held fewer than `min_count` times)."""
+"""Code of an id that occurred fewer than `min_count` times in training, or never."""
 FIRST = 2
 """First code of a known id."""
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """Ids as text, one way for every type: 3, 3.0 and "3" are the same id; NaN and "" are missing.
+    """Ids as text, whatever their type: 3, 3.0 and "3" are the same id; NaN and "" are null.
 
-    (A column of ints with holes reaches us as floats from pandas; hence 3.0 = 3.)
+    3.0 equals 3 because pandas turns a column of integers with missing values into floats.
+    Raises DataError for lists.
     """
     if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.String):
         text = values.cast(pl.String)
@@ -47,7 +48,7 @@ def as_text(values: pl.Series) -> pl.Series:
 
 
 def distinct(values: pl.Series) -> tuple[pl.Series, NDArray[np.int32]]:
-    """The distinct values and the place of each row's value among them."""
+    """The D distinct values, and int32 (N,) the index of each row's value among them."""
     unique = values.unique()
     places = pl.DataFrame({"value": unique, "place": np.arange(len(unique), dtype=np.int32)})
     joined = pl.DataFrame({"value": values}).join(
@@ -60,8 +61,9 @@ class Vocabulary:
     """Maps ids (text) to codes 0 … size − 1: 0 missing, 1 unseen, 2… known.
 
     A dictionary holds every id seen at least `min_count` times in training, the most frequent
-    first (ties by text), so that busy rows of the embedding table are neighbours. A hashed one
-    holds nothing: `buckets` codes, equal in every process, machine and version; no id is unseen.
+    first (ties by text), so that the rows of the embedding table that are read most are
+    neighbours. A hashed one stores no ids: they map to `buckets` codes that are equal in every
+    process, machine and version, and no id is unseen.
     """
 
     def __init__(self, ids: pl.Series | None, buckets: int = 0) -> None:
@@ -82,14 +84,14 @@ class Vocabulary:
 
     @classmethod
     def hashed(cls, buckets: int) -> Vocabulary:
-        """A vocabulary of `buckets` codes without a dictionary."""
+        """A vocabulary that hashes ids to `buckets` codes. Raises ConfigError for fewer than 2."""
         if buckets < 2:
             raise ConfigError(f"buckets = {buckets}: a hashed vocabulary needs at least 2")
         return cls(None, buckets)
 
     @property
     def size(self) -> int:
-        """Rows its embedding table needs, the two special codes included."""
+        """Number of codes, and of rows of the embedding table: the ids, padding and unseen."""
         return FIRST + (self._buckets if self._ids is None else len(self._ids))
 
     @property
@@ -98,7 +100,7 @@ class Vocabulary:
         return self._ids
 
     def encode(self, values: pl.Series) -> Int32:
-        """(N,) codes. Never raises for an unknown id; raises DataError for a column of lists."""
+        """(N,) codes; unknown ids become 1. Raises DataError for a column of lists."""
         if values.dtype == pl.String:
             return self._encode_text(as_text(values))
         unique, place = distinct(values)

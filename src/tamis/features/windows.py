@@ -1,17 +1,16 @@
-"""Counts of events per key in time windows, defined once for training (as of) and serving (live).
+"""Counts of events per key in time windows, for training (as of any time) and for serving (live).
 
 For a key k (a user or an item) at time t, a window of n buckets of width b holds the events that
 arrived strictly before t and whose bucket floor(τ/b) lies in (floor(t/b) − n, floor(t/b)]. τ is the
 event's time, or its arrival where a clock error puts the event after its own arrival. `all` holds
 every event that arrived before t. Buckets are aligned to 1970 UTC. Limits: 2^31 − 1 events per key
-and bucket; totals are 64 bits wide.
+and window; totals are 64 bits wide.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data import Events
-from tamis.features._counting_kernels import NEVER, add_all, read_all, replay
-from tamis.runtime import Float64, Int32, Int64
+from tamis.features._counting_kernels import NEVER, add_events, read_counts, replay_counts
+from tamis.runtime import Float32, Float64, Int32, Int64
 from tamis.schema import ConfigError
 
 WINDOWS = ("1h", "1d", "7d", "30d", "all")
-"""From short to long; a longer window of the same buckets goes on where the shorter ended."""
+"""Ascending in length: the sum of a longer window starts from that of a shorter one with the same
+buckets."""
 
 _MINUTE = 60_000
 BUCKETS: dict[str, tuple[int, int]] = {
@@ -68,7 +68,7 @@ class Rings(NamedTuple):
 
     @property
     def size(self) -> int:
-        """S, the slots of all rings."""
+        """S, the number of slots of all rings."""
         return int(self.slots.sum())
 
 
@@ -90,35 +90,47 @@ class State(NamedTuple):
     latest: Int64
     """(K,) latest event time, NEVER without events."""
     summed: Int32
-    """(K, W, B) window sums as last read; made again when the bucket or the counts change."""
+    """(K, W, B) window sums as last read; recomputed when the bucket or the counts change."""
     summed_at: Int64
-    """(K, R) the bucket those sums are of."""
+    """(K, R) the bucket as of which the sums are; NEVER = to be recomputed."""
 
     @classmethod
     def empty(cls, keys: int, rings: Rings, behaviours: int) -> State:
+        """Counters of `keys` keys without events."""
         return cls(
-            np.zeros((keys, behaviours, rings.size), np.int32),
-            np.full((keys, len(rings.width)), NEVER),
-            np.zeros((keys, behaviours), np.int64),
-            np.zeros((keys, behaviours), np.int64),
-            np.zeros((keys, behaviours), np.float64),
-            np.full(keys, NEVER),
-            np.full(keys, NEVER),
-            np.zeros((keys, len(rings.ring), behaviours), np.int32),
-            np.full((keys, len(rings.width)), NEVER),
+            ring=np.zeros((keys, behaviours, rings.size), np.int32),
+            newest=np.full((keys, len(rings.width)), NEVER),
+            total=np.zeros((keys, behaviours), np.int64),
+            valued=np.zeros((keys, behaviours), np.int64),
+            value=np.zeros((keys, behaviours), np.float64),
+            first=np.full(keys, NEVER),
+            latest=np.full(keys, NEVER),
+            summed=np.zeros((keys, len(rings.ring), behaviours), np.int32),
+            summed_at=np.full((keys, len(rings.width)), NEVER),
         )
 
 
-_KEPT = State._fields[:-2]
-"""What is saved; window sums are made again as they are read."""
+_SAVED = tuple(name for name in State._fields if name not in ("summed", "summed_at"))
+"""Fields of `State` that are saved; window sums are recomputed when they are read."""
 
 
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """What n questions (key, time) found."""
+class KeyEvents(NamedTuple):
+    """E events sorted by key, then by arrival."""
 
-    count: Int64
-    """(n, W, B)."""
+    behaviour: NDArray[np.uint8]
+    time: Int64
+    """ms."""
+    arrival: Int64
+    """ms."""
+    value: Float32
+    """NaN where an event has none."""
+
+
+class Counts(NamedTuple):
+    """The counters of n (key, time) pairs."""
+
+    windowed: Int64
+    """(n, W, B) events in each window."""
     total: Int64
     """(n, B) events of all time."""
     valued: Int64
@@ -126,27 +138,29 @@ class Counts:
     value: Float64
     """(n, B) sum of their values."""
     first: Int64
-    """(n,) time (ms) of the earliest event; NEVER."""
+    """(n,) time (ms) of the earliest event; NEVER where there is none."""
     latest: Int64
-    """(n,)."""
+    """(n,) time (ms) of the latest event; NEVER where there is none."""
 
     @classmethod
     def zeros(cls, n: int, windows: int, behaviours: int) -> Counts:
+        """The counters of n keys without events."""
         return cls(
-            np.zeros((n, windows, behaviours), np.int64),
-            np.zeros((n, behaviours), np.int64),
-            np.zeros((n, behaviours), np.int64),
-            np.zeros((n, behaviours), np.float64),
-            np.full(n, NEVER),
-            np.full(n, NEVER),
+            windowed=np.zeros((n, windows, behaviours), np.int64),
+            total=np.zeros((n, behaviours), np.int64),
+            valued=np.zeros((n, behaviours), np.int64),
+            value=np.zeros((n, behaviours), np.float64),
+            first=np.full(n, NEVER),
+            latest=np.full(n, NEVER),
         )
 
 
 def opened(path: Path) -> NDArray[Any]:
-    """An array, memory-mapped; one without elements cannot be mapped and is read.
+    """Opens an array of an npy file, memory-mapped copy-on-write.
 
-    Copy-on-write shares pages as read-only does, what is written stays in this process, and numba
-    need not compile a read-only variant of its kernels.
+    Pages are shared between processes as in read-only mode, writes stay in this process, and numba
+    need not compile another variant of its kernels for read-only arrays. An array without elements
+    cannot be mapped and is read.
     """
     try:
         return np.load(path, mmap_mode="c").view(np.ndarray)
@@ -155,38 +169,44 @@ def opened(path: Path) -> NDArray[Any]:
 
 
 class OfflineCounts:
-    """Counts of a whole log as of any moment of it."""
+    """Counts of a whole log as of any time."""
 
     def __init__(
         self, key: Int32, events: Events, keys: int, behaviours: int, windows: Sequence[str]
     ) -> None:
-        """`key` (E,) is the events' user or item column; -1 counts for nobody."""
+        """`key` (E,) is the events' user or item column; events of key -1 are not counted."""
         self.windows = tuple(windows)
         self._rings = Rings.of(windows)
         self._behaviours = behaviours
         order = np.lexsort((events.arrival, key))
         order = order[np.searchsorted(key[order], 0) :]
         self._indptr = np.searchsorted(key[order], np.arange(keys + 1)).astype(np.int64)
-        self._events = (
-            events.behaviour[order],
-            events.time[order],
-            events.arrival[order],
-            events.value[order],
+        self._events = KeyEvents(
+            behaviour=events.behaviour[order],
+            time=events.time[order],
+            arrival=events.arrival[order],
+            value=events.value[order],
         )
 
     def read(self, key: Int32, time: Int64) -> Counts:
-        """The counts of n keys as of n times (ms), in any order; zeros for key -1."""
+        """The counts of keys (n,) as of times (n,) in ms, in any order; zeros for key -1."""
         out = Counts.zeros(len(key), len(self.windows), self._behaviours)
         state = State.empty(1, self._rings, self._behaviours)
-        order = np.lexsort((time, key))
-        replay(
-            state, self._rings, self._indptr, self._events, order, key, time, *vars(out).values()
+        replay_counts(
+            state=state,
+            rings=self._rings,
+            indptr=self._indptr,
+            events=self._events,
+            order=np.lexsort((time, key)),
+            key=key,
+            time=time,
+            out=out,
         )
         return out
 
 
 class OnlineCounts:
-    """Counts that follow a live log: add events in order of arrival, read the present moment."""
+    """Counts of a live log: events are added in order of arrival, counts are read as of now."""
 
     def __init__(self, windows: Sequence[str], state: State) -> None:
         self.windows = tuple(windows)
@@ -198,36 +218,38 @@ class OnlineCounts:
         return cls(windows, State.empty(keys, Rings.of(windows), behaviours))
 
     def add(self, key: Int32, events: Events) -> None:
-        """Counts events; `key` is their user or item column. Keys beyond the table are passed over.
+        """Counts n events; `key` (n,) is their user or item column.
 
-        They must come in order of arrival, after those already added.
+        They must be in order of arrival, and follow those already added. Events of keys outside the
+        table are not counted.
         """
-        add_all(
-            self._state,
-            self._rings,
-            key,
-            events.behaviour,
-            events.time,
-            events.arrival,
-            events.value,
+        add_events(
+            state=self._state,
+            rings=self._rings,
+            key=key,
+            behaviour=events.behaviour,
+            time=events.time,
+            arrival=events.arrival,
+            value=events.value,
         )
 
     def read(self, key: Int32, time: Int64) -> Counts:
-        """The counts of n keys at times (ms) later than every arrival added so far."""
+        """The counts of keys (n,) at times (n,) in ms, all later than the arrivals added so far."""
         out = Counts.zeros(len(key), len(self.windows), self._state.total.shape[1])
-        read_all(self._state, self._rings, key, time, *vars(out).values())
+        read_counts(state=self._state, rings=self._rings, key=key, time=time, out=out)
         return out
 
     def save(self, directory: Path) -> None:
+        """Writes one npy file per counter and `windows.json`."""
         directory.mkdir(parents=True, exist_ok=True)
-        for name in _KEPT:
+        for name in _SAVED:
             np.save(directory / f"{name}.npy", getattr(self._state, name))
         (directory / "windows.json").write_text(json.dumps(self.windows))
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Opens what `save` wrote, memory-mapped; what it learns afterwards stays in memory."""
+        """Opens what `save` wrote, memory-mapped; events added later stay in memory."""
         windows = json.loads((directory / "windows.json").read_text())
-        kept = {name: opened(directory / f"{name}.npy") for name in _KEPT}
-        keys, behaviours = kept["total"].shape
-        return cls(windows, State.empty(keys, Rings.of(windows), behaviours)._replace(**kept))
+        saved = {name: opened(directory / f"{name}.npy") for name in _SAVED}
+        keys, behaviours = saved["total"].shape
+        return cls(windows, State.empty(keys, Rings.of(windows), behaviours)._replace(**saved))

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import polars as pl
 
-from tamis.schema import ConfigError, DenseFeat, Feature, SparseFeat, VersionError
+from tamis.features import GuessOptions, guess_feature
+from tamis.schema import ConfigError, Feature, VersionError
 from tamis.service import registry
 from tamis.train import FrameModel
 
@@ -88,21 +89,23 @@ def key_columns(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def guess_features(frame: pl.DataFrame, leave: Sequence[str]) -> tuple[Feature, ...]:
-    """Text and whole numbers as ids, fractions as numbers; not the columns of `leave` (labels), nor
-    what names a request or a moment, of which other tables hold others.
+    """The features of a table of labelled rows, by `tamis.features.guess_feature`.
+
+    Left out are the columns of `leave` (labels), dates, and columns named after a request or a
+    time: other tables hold other values of those.
 
     Raises ConfigError where no column is left.
     """
-    found: list[Feature] = []
-    for column in frame:
-        empty = column.null_count() == len(column) or column.dtype.is_temporal()
-        if column.name in leave or empty or _MOMENT.search(column.name):
-            continue
-        kind = DenseFeat if column.dtype.is_float() else SparseFeat
-        found.append(kind(name=column.name))
+    options = GuessOptions(log=True, dates=False)
+    columns = (c for c in frame if c.name not in leave and not _MOMENT.search(c.name))
+    guesses = (guess_feature(column, options=options) for column in columns)
+    found = tuple(feature for feature in guesses if feature is not None)
     if not found:
-        raise ConfigError("the table has no column beside its labels: there is nothing to learn by")
-    return tuple(found)
+        raise ConfigError(
+            f"no feature can be made of the table's columns ({', '.join(frame.columns)}; labels: "
+            f"{', '.join(leave)}): add a column with several values, or declare `features`"
+        )
+    return found
 
 
 def _has(folder: Path, name: str) -> bool:

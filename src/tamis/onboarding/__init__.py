@@ -1,4 +1,4 @@
-"""`tamis init` and `tamis doctor`: look at tables, propose a `tamis.toml`, report problems."""
+"""`tamis init` and `tamis doctor`: propose a `tamis.toml`, report problems of the data."""
 
 from tamis.onboarding.doctor import Finding, examine
 from tamis.onboarding.table_guess import Guess, guess_config, write_guess

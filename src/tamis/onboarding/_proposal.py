@@ -1,4 +1,4 @@
-"""The second half of `tamis init`: behaviours, features and a cascade for the tables found."""
+"""Proposes behaviours, features, tasks and a cascade for the tables that `tamis init` found."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 import polars as pl
 
 from tamis.data import column_names as words
-
-_SEPARATORS = ("|", ";", ",", " ")
-_FEW = 100
-"""Whole numbers with at most so many different values are taken for codes."""
+from tamis.features import guess_feature
+from tamis.schema import Feature, Side
 
 
 @dataclass
 class Declared:
-    """The growing declaration with its comments and notes."""
+    """The declaration under construction, with its comments and notes (see `table_guess.Guess`)."""
 
     data: dict[str, Any]
     comments: dict[str, str]
@@ -25,7 +23,7 @@ class Declared:
 
 
 def describe_behaviours(declared: Declared, events: pl.DataFrame) -> None:
-    """Adds `behaviours` from the words of the behaviour column, or from the ratings."""
+    """Adds `behaviours`: of the labels in the behaviour column, or of ratings."""
     columns = declared.data["events"]
     if "behaviour" in columns:
         _from_labels(declared, events[columns["behaviour"]])
@@ -38,6 +36,7 @@ def describe_behaviours(declared: Declared, events: pl.DataFrame) -> None:
 
 
 def _from_labels(declared: Declared, labels: pl.Series) -> None:
+    """Adds a behaviour per label, most frequent first, with the usual meaning of its name."""
     counts = labels.cast(pl.String).drop_nulls().value_counts(sort=True)
     behaviours: dict[str, dict[str, Any]] = {}
     shown = False
@@ -47,18 +46,20 @@ def _from_labels(declared: Declared, labels: pl.Series) -> None:
         entry: dict[str, Any] = {} if name == label else {"label": label}
         if usual is None:
             entry["weight"] = 0.0
-            says = "an unknown word: set positive = true and a weight if it is a success"
+            meaning = "unknown name: set positive = true and a weight if it is a success"
         else:
-            entry["weight"], says = usual.weight, usual.meaning
+            entry["weight"], meaning = usual.weight, usual.meaning
             entry |= {"positive": True} if usual.positive else {}
             entry |= {"impression": True} if usual.impression else {}
         shown |= bool(entry.get("impression"))
         behaviours[name] = entry
-        declared.comments[f"behaviours.{name}"] = f"{count:,} events: {says}."
+        declared.comments[f"behaviours.{name}"] = f"{count:,} events: {meaning}."
     if not any(entry.get("positive") for entry in behaviours.values()):
         first = next(name for name, e in behaviours.items() if not e.get("impression"))
         behaviours[first] |= {"positive": True, "weight": 1.0}
-        declared.notes.append(f"no known word of success: `{first}`, the most frequent, is taken")
+        declared.notes.append(
+            f"no behaviour has a usual name of a success: the most frequent, `{first}`, is taken"
+        )
     declared.data["behaviours"] = behaviours
     good = [name for name, entry in behaviours.items() if entry.get("positive")]
     declared.notes.append(
@@ -68,7 +69,7 @@ def _from_labels(declared: Declared, labels: pl.Series) -> None:
 
 
 def _from_ratings(declared: Declared, values: pl.Series) -> None:
-    """>= 4 of 5 is liked; on other scales the upper 60 % of the events."""
+    """Adds a positive `like` (at least 4 of 5; on other scales the upper 60 %) and a `rate`."""
     numbers = values.cast(pl.Float64).drop_nulls()
     low, high = (float(numbers.quantile(q) or 0.0) for q in (0.0, 1.0))
     if low >= 0 and 4 < high <= 5:
@@ -81,7 +82,7 @@ def _from_ratings(declared: Declared, values: pl.Series) -> None:
         "rate": {"weight": 0.0},
     }
     declared.comments["behaviours.like"] = f"A rating of at least {bound:g} is a success."
-    declared.comments["behaviours.rate"] = "A lower one only says that the item was seen."
+    declared.comments["behaviours.rate"] = "A lower rating only shows that the user knows the item."
     declared.notes.append(
         f"ratings from {low:g} to {high:g}: {bound:g} and above are the positive `like` "
         f"({share:.0%} of the events)"
@@ -89,12 +90,16 @@ def _from_ratings(declared: Declared, values: pl.Series) -> None:
 
 
 def _key(label: str) -> str:
+    """The label as a key of TOML."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", label.strip()).strip("_") or "behaviour"
 
 
-def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
-    """Adds `features`: each attribute by its type and number of values, and, where impressions give
-    the ranker rows enough to learn them from, the two ids and the history."""
+def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
+    """Adds `features`: the attributes, by `tamis.features.guess_feature`.
+
+    Where the log holds impressions, the two ids and the user's history are added as well: only
+    then are there enough rows for a ranker to learn them.
+    """
     data = declared.data
     user_id = data["users"]["id"] if users is not None else data["events"]["user"]
     item_id = data["items"]["id"]
@@ -107,20 +112,22 @@ def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | N
         ]
     skipped: list[str] = []
     taken = {user_id, item_id, data["items"].get("title"), data["items"].get("published")}
-    tables = (("user", users), ("item", items))
-    for side, frame in tables:
+    for side, frame in ((Side.USER, users), (Side.ITEM, items)):
         for column in frame if frame is not None else ():
             if column.name in taken:
                 continue
-            feature = _feature(column)
+            feature = _attribute(column, side, data["items"])
             if feature is None:
                 skipped.append(column.name)
                 continue
             names = {f["name"] for f in features}
             name = column.name if column.name not in names else f"{side}_{column.name}"
             target = {} if name == column.name else {"column": column.name}
+            options = feature.model_dump(
+                mode="json", exclude_defaults=True, exclude={"kind", "name", "side"}
+            )
             features.append(
-                {"kind": feature.pop("kind"), "name": name, "side": side} | target | feature
+                {"kind": feature.kind, "name": name, "side": str(side)} | target | options
             )
     if shown:
         good = [n for n, entry in data["behaviours"].items() if entry.get("positive")]
@@ -129,73 +136,34 @@ def features_of(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | N
         declared.comments["features[history]"] = "The items of the user's last positive events."
     data["features"] = features
     if skipped:
-        declared.notes.append(f"no features of {', '.join(skipped)} (free text, or one value)")
+        declared.notes.append(
+            f"no features made of {', '.join(skipped)} (free text, a single value, or values that "
+            "hardly repeat)"
+        )
 
 
-def _feature(column: pl.Series) -> dict[str, Any] | None:
-    """The kind of feature that a column makes; None = none."""
-    dtype, rows = column.dtype, len(column)
-    if isinstance(dtype, pl.List | pl.Array):
-        if dtype.inner not in (pl.Float32(), pl.Float64()):
-            return {"kind": "varlen"}
-        first = column.drop_nulls().head(1).to_list()
-        return {"kind": "dense", "width": len(first[0])} if first and first[0] else None
-    different = column.drop_nulls().n_unique()
-    if different < 2 or dtype.is_nested() or dtype.is_temporal():
-        return None
-    if dtype.is_numeric():
-        return _numeric_feature(column, different)
-    if dtype == pl.String and (separator := list_separator(column)):
-        return {"kind": "varlen", "separator": separator}
-    if different > 0.7 * rows and different > _FEW:
-        return None
-    return {"kind": "sparse"} if different <= 1000 else {"kind": "sparse", "min_count": 2}
-
-
-def _numeric_feature(column: pl.Series, different: int) -> dict[str, Any] | None:
-    name = words.plain(column.name)
-    whole = column.dtype.is_integer() or bool((column == column.round()).all())
-    if re.search(r"(^|_)id$", name):
-        return {"kind": "sparse"} if different <= 0.7 * len(column) else None
-    if whole and different <= _FEW and not _is_year(column):
-        return {"kind": "sparse"}
-    numbers = column.cast(pl.Float64).drop_nulls()
-    least, middle, most = (float(numbers.quantile(q) or 0.0) for q in (0.0, 0.5, 1.0))
-    skewed = least >= 0 and most > 20 * max(middle, 1e-9)
-    return {"kind": "dense", "transform": "log1p"} if skewed else {"kind": "dense"}
-
-
-def _is_year(column: pl.Series) -> bool:
-    """Years are a scale: what is new is told by their distance."""
-    return "year" in words.plain(column.name) and bool(
-        column.drop_nulls().is_between(1800, 2200).all()
+def _attribute(column: pl.Series, side: Side, items: dict[str, Any]) -> Feature | None:
+    """The feature of a column; the items' author and category are read as declared."""
+    of_item = side is Side.ITEM
+    return guess_feature(
+        column,
+        side=side,
+        is_id=of_item and column.name == items.get("author"),
+        separator=items.get("category_separator")
+        if of_item and column.name == items.get("category")
+        else None,
     )
 
 
-def list_separator(column: pl.Series) -> str | None:
-    """What splits a text column into a few recurring words ("Action|Comedy"), if anything does."""
-    if column.dtype != pl.String:
-        return None
-    texts = column.drop_nulls().head(20_000)
-    for separator in _SEPARATORS:
-        several = texts.str.contains(separator, literal=True).sum() / max(len(texts), 1)
-        if several < 0.05:
-            continue
-        parts = texts.str.split(separator).list.explode()
-        few = parts.n_unique() <= max(20, 0.1 * len(parts))
-        plain = separator in "|;" or parts.n_unique() < texts.n_unique()  # commas end sentences too
-        if few and plain:
-            return separator
-    return None
-
-
 _LEARNABLE = 500
-"""Events of a behaviour from which its rate may be learnt."""
+"""Least number of events of a behaviour for a task that predicts its rate."""
 
 
 def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
-    """Adds `tasks` and a fusion where the log says what was shown and clicked: the click, the rate
-    of each further behaviour among clicks, and of purchases among carts."""
+    """Adds `tasks` and a fusion where the log holds impressions and clicks.
+
+    The tasks are the click, each further behaviour given a click, and purchases given a cart.
+    """
     behaviours: dict[str, dict[str, Any]] = declared.data["behaviours"]
     column = declared.data["events"].get("behaviour")
     shown = any(entry.get("impression") for entry in behaviours.values())
@@ -222,9 +190,11 @@ def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
     parts = ["click", *(f"{weight:g} * {name}" for name, weight in later.items())]
     declared.data["cascade"]["fusion"] = " + ".join(parts)
     declared.comments["cascade.fusion"] = (
-        "products of the rates with their conditions, by the behaviours' weights"
+        "probabilities of the behaviours (rates times their conditions), weighted"
     )
-    declared.notes.append(f"tasks click, {', '.join(rates)}: rates where their condition holds")
+    declared.notes.append(
+        f"tasks click, {', '.join(rates)}: each rate among the events where its condition holds"
+    )
 
 
 _ORDER = {"loss": "listwise", "metric": "ndcg", "epochs": 6, "batch_size": 4096}
@@ -239,17 +209,17 @@ _SMALL_DEEPFM = {
     "hidden_units": [128, 64],
     "dropout": 0.2,
 }
-"""docs/decisions/0005: what replayed queries teach best; an order, calibrated on validation."""
+"""Settings of rankers trained on replayed queries; see docs/decisions/0005."""
 
 
 _EASE_ITEMS = 12_000
-"""Items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
+"""Number of items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
 
 
 def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
-    """Adds the cascade that suits most projects; a category adds the diversity rules."""
+    """Adds the usual cascade, with diversity rules where the items have a category."""
     data, columns = declared.data, declared.data["items"]
-    # Without impressions the ranker learns from replayed queries, a few thousand at most.
+    # Without impressions the ranker is trained on replayed queries, a few thousand at most.
     few = not any(entry.get("impression") for entry in data["behaviours"].values())
     rerank: dict[str, Any] = {}
     category = columns.get("category")
@@ -277,16 +247,16 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
     }
     declared.comments |= {
         "cascade.prerank_keep": "candidates that pre-rank lets through",
-        "cascade.slate": "most places of an answer, if the request does not say",
-        "cascade.cold_start": "without a history, recall's own order: rankers have seen none such",
-        "cascade.channels.itemcf": "what people with the same interests took",
+        "cascade.slate": "longest answer, where the request gives no length",
+        "cascade.cold_start": "users without history get recall's order, not the ranker's",
+        "cascade.channels.itemcf": "items of users with the same interests",
         "cascade.channels.two_tower": "learned vectors of users and items",
-        "cascade.channels.hot": "popular of late; answers where no other channel can",
+        "cascade.channels.hot": "recently popular items; answers where no other channel can",
         "cascade.filters.seen": "an item is not recommended again once acted upon",
-        "cascade.rerank.mmr": "variety: 1 = only the rank's order, 0 = only variety",
-        "cascade.rerank.at_most": "at most so many of one category among neighbours",
+        "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
+        "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
     }
     if len(items) <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
-            "closed form; the strongest cheap channel of a small catalogue"
+            "closed form; a strong and cheap channel for small catalogues"
         )

@@ -1,4 +1,4 @@
-"""`tamis doctor`: what is wrong or suspicious in the data, before hours are spent on it."""
+"""`tamis doctor`: checks the data of a project for errors and suspicious values before training."""
 
 from __future__ import annotations
 
@@ -31,19 +31,22 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know."""
+    """A problem or a remark."""
 
     severity: Severity
-    """error: training fails or means nothing; warning: probably a mistake; note: good to know."""
+    """error: training fails or its result is meaningless; warning: probably a mistake; note: a
+    remark."""
     what: str
+    """The problem, with its values."""
     where: str
     """File, column or key."""
     cure: str
+    """How to fix it."""
 
 
 @dataclass(frozen=True)
 class _Case:
-    """What the checks look at."""
+    """The input of the checks."""
 
     config: ProjectConfig
     root: Path
@@ -52,16 +55,16 @@ class _Case:
 
 
 def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
-    """Reads the project's tables and lists what is wrong or suspicious, worst first.
+    """Reads the tables of the project and lists the findings, errors first.
 
-    A table that cannot be read at all is a finding too; nothing is raised for bad data.
+    A table that cannot be read is a finding as well: bad data raise no error here.
     """
     root = Path(root)
     found = list(_ids_match(config, root))
     try:
         data, rejects = read_dataset(config, root)
     except DataError as error:
-        cure = "Mend the file or its section in tamis.toml; the cure is in the message."
+        cure = "Correct the file or its section in tamis.toml as the message says."
         found.append(Finding("error", str(error), config.events.path, cure))
     else:
         case = _Case(config, root, data, rejects)
@@ -70,7 +73,7 @@ def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
 
 
 def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
-    """`1` in one table, `1.0`, `001` or ` 1` in the other."""
+    """Ids written in two forms: `1` in one table; `1.0`, `001` or ` 1` in the other."""
     tables: list[tuple[TableConfig | None, str]] = [
         (config.items, config.events.item),
         (config.users, config.events.user),
@@ -87,14 +90,17 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
             used = id_text(log.frame[column], log.file).drop_nulls().unique()
             yield from _compare_ids(known, used, table, f"{log.file}, `{column}`")
     except DataError:
-        return  # reported by the reading proper
+        return  # `examine` reports the same error when it reads the tables
 
 
 _FORMS: dict[str, tuple[pl.Expr, str]] = {
     "spaces around them": (pl.col("id").str.strip_chars(), "strip the spaces"),
-    "a trailing .0": (pl.col("id").str.replace(r"\.0+$", ""), "write whole numbers"),
-    "leading zeros": (pl.col("id").str.replace(r"^0+(\d)", "$1"), "pad both or neither"),
-    "capital letters": (pl.col("id").str.to_lowercase(), "use one case"),
+    "a trailing .0": (pl.col("id").str.replace(r"\.0+$", ""), "write ids without a fraction"),
+    "leading zeros": (
+        pl.col("id").str.replace(r"^0+(\d)", "$1"),
+        "write leading zeros in both tables or in neither",
+    ),
+    "capital letters": (pl.col("id").str.to_lowercase(), "write ids in one case"),
 }
 
 
@@ -154,7 +160,7 @@ def _positives(case: _Case) -> Iterator[Finding]:
         where = f"tamis.toml, [behaviours.{behaviour.name}]"
         if count == 0:
             label = behaviour.label or behaviour.name
-            cure = f'Is its label right ("{label}"), and are its bounds? Else remove it.'
+            cure = f'Check its label ("{label}") and its bounds, or remove it.'
             yield Finding("warning", "no event is of this behaviour", where, cure)
     if not data.positive.any():
         cure = "Set `positive = true` on a behaviour that has events."
@@ -162,13 +168,15 @@ def _positives(case: _Case) -> Iterator[Finding]:
     elif (
         data.positive.all() and data.behaviours[0].impression is False and len(data.behaviours) > 1
     ):
-        text = "every event is positive: the ranker finds its negatives in replayed recall only"
-        yield Finding("note", text, "tamis.toml, [behaviours]", "Log impressions if you can.")
+        text = "every event is positive: negatives of the ranker come only from replayed recall"
+        yield Finding("note", text, "tamis.toml, [behaviours]", "Log impressions if possible.")
 
 
 def _labels(case: _Case) -> Iterator[Finding]:
-    """A binary task whose label is hardly ever, or nearly always, 1 where it could be: among the
-    items that were shown, or where its condition held."""
+    """Binary tasks whose label is hardly ever or nearly always 1.
+
+    The share is taken among impressions, or among the events of the task's condition.
+    """
     data = case.data
     names = [b.name for b in data.behaviours]
     shown = np.isin(
@@ -189,8 +197,8 @@ def _labels(case: _Case) -> Iterator[Finding]:
             chances, of = int(np.isin(data.events.behaviour, where).sum()), f"{task.given} events"
         rate = np.isin(data.events.behaviour, codes).sum() / max(chances, 1)
         if rate < 1e-4 or rate > 0.9:
-            text = f"{rate:.3%} as many successes as {of}: hardly anything to learn"
-            cure = "Check the behaviours' labels, or take another task."
+            text = f"{rate:.3%} as many successes as {of}: too little to learn from"
+            cure = "Check the labels of the behaviours, or choose another task."
             yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", cure)
 
 
@@ -198,14 +206,14 @@ def _times(case: _Case) -> Iterator[Finding]:
     time = case.data.events.time
     where = f"{case.config.events.path}, `{case.config.events.time}`"
     if time[0] == time[-1]:
-        cure = "A time split needs times: give the column that holds them."
-        yield Finding("error", "all events bear the same time", where, cure)
+        cure = "Set events.time to the column with the times: data are split by time."
+        yield Finding("error", "all events have the same time", where, cure)
         return
     raw = read_raw(case.root / case.config.events.path, where, case.config.events.separator)
     parsed = parse_times(raw.frame[case.config.events.time], case.config.events.time_unit)
     if parsed.small:
         text = "the numbers are too small for dates after 1973; they are taken as seconds"
-        cure = "Set events.time_unit if they are not, or write real times (hours and weekdays)."
+        cure = "Set events.time_unit if they are not seconds, or write absolute times."
         yield Finding("warning", text, where, cure)
     elif case.config.events.time_unit == "auto":
         first, last = (str(np.datetime64(int(t), "ms"))[:10] for t in (time[0], time[-1]))
@@ -216,15 +224,20 @@ def _times(case: _Case) -> Iterator[Finding]:
     different = len(np.unique(time[:: max(1, len(time) // 100_000)]))
     if different < min(20, len(time) / 2):
         text = f"only about {different} different times: the order of events is mostly unknown"
-        yield Finding("warning", text, where, "Use the exact time instead of a date.")
+        yield Finding("warning", text, where, "Use exact times instead of dates.")
 
 
 def _arrivals(case: _Case) -> Iterator[Finding]:
     early = float(np.mean(case.data.events.arrival < case.data.events.time))
     if early:
         where = f"{case.config.events.path}, `{case.config.events.arrival}`"
-        text = f"{early:.1%} of the events arrive before they happen"
-        yield Finding("warning", text, where, "Are the two columns swapped, or two clocks apart?")
+        text = f"{early:.1%} of the events arrive before their own time"
+        yield Finding(
+            "warning",
+            text,
+            where,
+            "Check whether the two columns are swapped or two clocks differ.",
+        )
 
 
 def _audience(case: _Case) -> Iterator[Finding]:
@@ -237,17 +250,17 @@ def _audience(case: _Case) -> Iterator[Finding]:
         active = int(np.count_nonzero(counts))
         top, most = int(counts.argmax()), int(counts.max())
         if active == 1:
-            cure = "Nothing can be compared: is this the right column, or only a sample?"
+            cure = "Check the column, and that the file is not a sample: nothing can be learnt."
             yield Finding("error", f"all events are of one {what}", where, cure)
         elif most > 0.2 * len(rows) and len(rows) >= 100:
             severity = "error" if most > 0.5 * len(rows) else "warning"
             text = f'{what} "{table.ids[top]}" has {most / len(rows):.0%} of all events'
-            cure = "A placeholder id, a test account or a robot? Leave its events out."
+            cure = "If it is a placeholder, a test account or a robot, leave its events out."
             yield Finding(severity, text, where, cure)
         single = np.count_nonzero(counts == 1) / active
         if single > 0.5:
             text = f"{single:.0%} of the {what}s have one event only"
-            cure = "Collaborative channels learn little from them; content and hot carry them."
+            cure = "Keep the content and hot channels: collaborative ones learn little here."
             yield Finding("note", text, where, cure)
     yield from _unused(case.data.items, case.data.events.item, case.config.items)
 
@@ -257,12 +270,12 @@ def _unused(items: Table, rows: Int32, config: TableConfig) -> Iterator[Finding]
     if without > 0.2:
         severity: Severity = "warning" if without > 0.8 else "note"
         text = f"{without:.0%} of the items have no event"
-        cure = "Only content and fresh channels can bring them; or is it another catalogue?"
+        cure = "Check the catalogue; only content and fresh channels recommend these items."
         yield Finding(severity, text, f"{config.path}, `{config.id}`", cure)
 
 
 def _robots(case: _Case) -> Iterator[Finding]:
-    """Users with more events on one day than 50 times the busy user's (99th percentile)."""
+    """Users with over 5,000 events on one day and over 50 times the 99th percentile."""
     events = case.data.events
     frame = pl.DataFrame({"user": events.user, "day": events.time // DAY_MS})
     busy = frame.group_by("user", "day").len()
@@ -271,11 +284,11 @@ def _robots(case: _Case) -> Iterator[Finding]:
     if wild.height:
         user, _, count = wild.row(-1)
         text = (
-            f"{wild['user'].n_unique()} users act like robots: "
+            f"{wild['user'].n_unique()} users look like robots: "
             f'"{case.data.users.ids[user]}" has {count:,} events on one day'
         )
         where = f"{case.config.events.path}, `{case.config.events.user}`"
-        yield Finding("warning", text, where, "Leave their events out; they bend similarities.")
+        yield Finding("warning", text, where, "Leave their events out; they distort similarities.")
 
 
 def _repeats(case: _Case) -> Iterator[Finding]:
@@ -283,12 +296,12 @@ def _repeats(case: _Case) -> Iterator[Finding]:
     share = repeated / max(case.rejects.rows_read.get(case.config.events.path, 0), 1)
     if share > 0.05:
         text = f"{share:.0%} of the events are exact duplicates"
-        cure = "They are left out; is the log written twice, or exported with overlap?"
+        cure = "They are left out; check whether the log is written or exported twice."
         yield Finding("warning", text, case.config.events.path, cure)
 
 
 def _columns(case: _Case) -> Iterator[Finding]:
-    """Declared features without a column, nearly always missing, or constant."""
+    """Declared features that are nearly always missing, or constant."""
     sides = {"items": case.data.items.frame, "users": case.data.users.frame}
     tables = {"items": case.config.items, "users": case.config.users}
     for feature in case.config.features:
@@ -301,14 +314,16 @@ def _columns(case: _Case) -> Iterator[Finding]:
             where = f"{table.path}, `{feature.source}`"
             if missing > 0.9:
                 text = f"the feature is missing in {missing:.1%} of the rows"
-                yield Finding("warning", text, where, "Remove the feature, or mend the column.")
+                yield Finding("warning", text, where, "Remove the feature, or correct the column.")
             elif not column.dtype.is_nested() and column.drop_nulls().n_unique() < 2:
                 text = "the feature has the same value in all rows"
-                yield Finding("warning", text, where, "Remove the feature: it tells nothing.")
+                yield Finding(
+                    "warning", text, where, "Remove the feature: it carries no information."
+                )
 
 
 def _windows(case: _Case) -> Iterator[Finding]:
-    """The validation and test windows need positives."""
+    """Validation and test windows with few positive events, and an empty training part."""
     data, split = case.data, case.config.split
     moments = [
         *cuts(data.events, [split.valid_from, split.test_from]),
@@ -322,10 +337,10 @@ def _windows(case: _Case) -> Iterator[Finding]:
         severity: Severity = "error" if count == 0 else "warning"
         if count < 100:
             text = f"the {name} window holds {count} positive events of {len(held):,}"
-            cure = "Widen it in [split], or log for longer: figures from so few say little."
+            cure = "Lengthen it in [split], or log for longer: metrics of so few are uncertain."
             yield Finding(severity, text, "tamis.toml, [split]", cure)
     if data.events.time[0] == moments[1]:
-        text = "nothing lies before the test cut: too many events bear the first time"
+        text = "no event lies before the test cut: too many events have the first time"
         yield Finding("error", text, "tamis.toml, [split]", "Give exact times.")
 
 
@@ -337,7 +352,7 @@ def _ending(case: _Case) -> Iterator[Finding]:
         stream.seek(-1, 2)
         if stream.read(1) != b"\n":
             text = "the file does not end with a line break"
-            cure = "If it was cut short while being copied, its last row may be wrong: copy again."
+            cure = "If the copy was interrupted, the last row may be incomplete: copy it again."
             yield Finding("note", text, case.config.events.path, cure)
 
 

@@ -1,4 +1,4 @@
-"""A first `tamis.toml` out of a folder of tables: which is which, and which column means what."""
+"""Proposes a `tamis.toml` for a folder of tables: the role of each table and of each column."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from tamis.data import (
     table_stem,
 )
 from tamis.data import column_names as words
+from tamis.features import list_separator
 from tamis.onboarding._proposal import (
     Declared,
     describe_behaviours,
     describe_cascade,
+    describe_features,
     describe_tasks,
-    features_of,
-    list_separator,
 )
 from tamis.schema import DataError, parse_config, write_config
 
 
 @dataclass
 class Guess:
-    """A declaration to begin with."""
+    """A proposed declaration of a project."""
 
     data: dict[str, Any]
-    """As `tamis.toml` holds it."""
+    """Content of `tamis.toml`."""
     comments: dict[str, str] = field(default_factory=dict[str, str])
-    """By key path, for `write_config`."""
+    """Comments by key path, for `write_config`."""
     notes: list[str] = field(default_factory=list[str])
-    """What was found and decided, for the user to read."""
+    """Findings and decisions, to be shown to the user."""
 
 
 def guess_config(folder: Path | str, name: str) -> Guess:
-    """Looks at the tables in `folder` and declares a project.
+    """Reads the tables in `folder` and proposes the declaration of a project called `name`.
 
-    Tables are told apart by their names and by columns whose values join (the events' items are
-    found in the items' table); columns by their usual names, types and values.
+    Tables are recognised by their names and by columns whose values join (the items of the events
+    are found in the items' table), columns by their usual names, types and values.
 
     Raises:
         DataError: no table looks like an event log, or none like its items.
@@ -56,7 +56,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
     found = Guess({"name": name, "seed": 0}, _head(), notes)
     events = event_table(frames, folder)
     columns = event_columns(frames[events])
-    found.notes.append(f"{events} is the event log: {_told(columns)}")
+    found.notes.append(f"{events} is the event log: {_listed(columns)}")
     items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
     if not items:
         raise DataError(_no_items(folder, frames, events, columns["item"]))
@@ -74,7 +74,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
         found.notes.append(f"not used: {', '.join(unused)}")
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, frames[events])
-    features_of(declared, frames[items], frames[users] if users else None)
+    describe_features(declared, frames[items], frames[users] if users else None)
     describe_cascade(declared, frames[items])
     describe_tasks(declared, frames[events])
     parse_config(found.data)
@@ -88,7 +88,7 @@ def write_guess(guess: Guess, path: Path | str) -> None:
 
 def _head() -> dict[str, str]:
     return {
-        "": "Written by `tamis init` from the tables beside it: a guess to correct.\n"
+        "": "Written by `tamis init` from the tables in this folder; correct it where needed.\n"
         "All keys: docs/tamis-toml.md. `tamis doctor` checks it against the data."
     }
 
@@ -96,7 +96,7 @@ def _head() -> dict[str, str]:
 def _joined(
     frames: Frames, events: str, key: str, pattern: Any, names: Sequence[str]
 ) -> tuple[str, str]:
-    """The table and its column in which the events' ids are found; empty texts = none."""
+    """The table and the column that hold the ids of the events; two empty texts if none does."""
     ids = frames[events][key].cast(pl.String).drop_nulls().unique()
     best = (0.0, "", "")
     for file, frame in frames.items():
@@ -110,7 +110,7 @@ def _joined(
 
 
 def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> float:
-    """How well a column serves as the key: shares an id name, is unique, and holds the ids."""
+    """Score of a column as the key of `ids`: has the name of an id, is unique, and holds them."""
     name = words.plain(column.name)
     if column.dtype.is_nested() or not (same_name or pattern.match(name) or name == "id"):
         return 0.0
@@ -121,6 +121,7 @@ def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> 
 
 
 def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
+    """The `items` section of the declaration."""
     rest = frame.drop(key)
     category = named_column(rest, words.CATEGORY)
     columns: dict[str, Any] = {
@@ -131,13 +132,15 @@ def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dic
         "author": named_column(rest, words.AUTHOR),
         "published": named_column(rest, words.PUBLISHED, is_time),
     }
-    found.notes.append(f"{file} holds the items: {_told({k: v for k, v in columns.items() if v})}")
+    found.notes.append(
+        f"{file} holds the items: {_listed({k: v for k, v in columns.items() if v})}"
+    )
     if category and (separator := list_separator(frame[category])):
         columns["category_separator"] = separator
     return {k: v for k, v in columns.items() if v}
 
 
-def _told(columns: dict[str, Any]) -> str:
+def _listed(columns: dict[str, Any]) -> str:
     return ", ".join(f"{key} = `{column}`" for key, column in columns.items() if key != "path")
 
 
@@ -147,5 +150,5 @@ def _no_items(folder: Path, frames: Frames, events: str, item: str) -> str:
         f"{folder}: no table of items for {events}. Looked for a table with a unique column that "
         f"holds the values of `{item}` (named {item}, item_id, product_id, id …); there "
         f"{'are ' + ', '.join(others) if others else 'is no other table'}. Make an items.csv with "
-        f"a column `{item}` and what is known of each item (title, category, price …)."
+        f"a column `{item}` and the known attributes of each item (title, category, price …)."
     )

@@ -1,7 +1,8 @@
-"""A population with known tastes that answers slates, so that every model can be checked by truth.
+"""Simulated users, items and logs with known probabilities, to evaluate models against the truth.
 
-``simulate`` writes a log as a recommender would have collected it, and beside it the truth it was
-drawn from. ``build_population`` and ``response_probabilities`` answer slates of your own."""
+``simulate`` writes a log as a recommender would have collected it, and the probabilities from which
+it was drawn. ``build_population`` and ``response_probabilities`` give the probabilities of any
+other slate."""
 
 from tamis.simulator.behaviour import (
     Coefficients,

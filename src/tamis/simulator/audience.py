@@ -1,4 +1,4 @@
-"""The users: who they are, what they like, what they declare, how often they come."""
+"""Simulated users: attributes, tastes, declared interests and activity."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from tamis.simulator.tables import named, padded_ids
 from tamis.simulator.world import World, draw_places, scatter, unit
 
 TASTES = 3
-"""Most categories a user likes, and most interests a user declares."""
+"""Largest number of categories that a user likes or declares as interests."""
 _OWN_LENGTH = 0.35
 _FALSE_INTEREST_SHARE = 0.15
 _OLD_DAYS_MEAN, _OLD_DAYS_MOST = 250.0, 1_000.0
@@ -26,7 +26,7 @@ _AGE_SPENDING = np.array([-0.6, -0.3, 0.0, 0.2, 0.3, 0.15])
 
 @dataclass(frozen=True)
 class Audience:
-    """All users, one row each: the hidden traits and habits, and the table the product may see."""
+    """All users, one row each: hidden traits and activity, and the public table."""
 
     traits: UserTraits
     tastes: Ints  # (users, 3), category numbers, most liked first
@@ -34,10 +34,11 @@ class Audience:
     requests_per_day: Floats  # (users), mean of the Poisson count of a weekday
     signup: Ints  # (users), ms
     table: pl.DataFrame
+    """As written to ``users.parquet``; columns as in ``COLUMNS``."""
 
 
 def build_audience(config: SimulationConfig, world: World) -> Audience:
-    """The users of one seed."""
+    """Draws the users of a configuration."""
     rng = stream(config.seed, Stream.USERS)
     gender = rng.choice(len(GENDERS), config.users, p=_GENDER_SHARE).astype(np.int8)
     age = rng.choice(len(AGE_BANDS), config.users, p=_AGE_SHARE).astype(np.int8)
@@ -50,21 +51,24 @@ def build_audience(config: SimulationConfig, world: World) -> Audience:
         interests=_declared(rng, config, tastes, share),
         city=city,
     )
-    vigour = rng.standard_normal(config.users)
+    activity = rng.standard_normal(config.users)
     sigma = config.activity_sigma
     # The -sigma²/2 keeps the mean of the log-normal at the configured rate.
-    pace = config.requests_per_user_day * np.exp(sigma * vigour - sigma**2 / 2)
+    pace = config.requests_per_user_day * np.exp(sigma * activity - sigma**2 / 2)
     signup = _signups(rng, config)
-    table = _table(config, traits, gender, age, place, signup, vigour)
+    table = _table(config, traits, gender, age, place, signup, activity)
     return Audience(traits, tastes, share, pace, signup, table)
 
 
 def _tastes(
     rng: np.random.Generator, config: SimulationConfig, world: World, group: Ints
 ) -> tuple[Ints, Floats]:
-    """One to three liked categories each, by the leanings of the user's gender and age."""
+    """One to three liked categories per user, by the preferences of the user's group, and shares.
+
+    group: (users,) the number of each user's gender and age band.
+    """
     likely = np.log(world.category_share) + world.leaning[group]  # (users, n_categories)
-    # Gumbel noise and a sort draw without replacement in proportion to exp(likely).
+    # Adding Gumbel noise and sorting draws without replacement, in proportion to exp(likely).
     likely += rng.gumbel(size=likely.shape)
     wide = min(TASTES, config.n_categories)
     tastes = np.zeros((config.users, TASTES), dtype=np.int16)
@@ -79,7 +83,7 @@ def _tastes(
 def _latent(
     rng: np.random.Generator, config: SimulationConfig, world: World, tastes: Ints, share: Floats
 ) -> Floats:
-    """The user's mixture of category and topic centres, plus a personal part: unit vectors."""
+    """(users, latent_dim) unit vectors: mixtures of category and topic centres plus own noise."""
     topic = rng.integers(config.topics_per_category, size=tastes.shape)
     centres = world.centres[tastes] + world.topics[tastes, topic]  # (users, 3, latent_dim)
     own = scatter(rng, config.users, config.latent_dim, _OWN_LENGTH)
@@ -89,7 +93,7 @@ def _latent(
 def _declared(
     rng: np.random.Generator, config: SimulationConfig, tastes: Ints, share: Floats
 ) -> Ints:
-    """The questionnaire: mostly true tastes, now and then something else, never nothing."""
+    """(users, 3) declared interests: mostly true tastes, at times another category; -1 = none."""
     wrong = rng.random(tastes.shape) < _FALSE_INTEREST_SHARE
     other = rng.integers(config.n_categories, size=tastes.shape)
     declared = np.where(wrong, other, tastes)
@@ -101,12 +105,12 @@ def _declared(
 
 
 def _signups(rng: np.random.Generator, config: SimulationConfig) -> Ints:
-    """Signup times, ms. User 0 is always old, so that a world of one user is not empty."""
-    newcomer = rng.random(config.users) < config.new_user_share
-    newcomer[0] = False
+    """(users,) signup times, ms. User 0 always precedes the start, so that some user exists."""
+    new = rng.random(config.users) < config.new_user_share
+    new[0] = False
     age_days = np.minimum(rng.exponential(_OLD_DAYS_MEAN, config.users), _OLD_DAYS_MOST)
     since_start = rng.random(config.users) * config.days
-    offset = np.where(newcomer, since_start, -age_days) * DAY_MS
+    offset = np.where(new, since_start, -age_days) * DAY_MS
     return np.maximum(config.start_time + offset.astype(np.int64), 0)
 
 
@@ -117,10 +121,10 @@ def _table(
     age: Ints,
     place: Floats,
     signup: Ints,
-    vigour: Floats,
+    activity: Floats,
 ) -> pl.DataFrame:
-    # Half of the users are light, a tenth heavy: the normal's median and 90 % point.
-    level = np.searchsorted([0.0, 1.2816], vigour)
+    # Half of the users are light, a tenth heavy: median and 90 % quantile of the normal.
+    level = np.searchsorted([0.0, 1.2816], activity)
     return pl.DataFrame(
         {
             "user_id": padded_ids("user_id", "u", config.users),
@@ -137,7 +141,8 @@ def _table(
 
 
 def _interest_lists(config: SimulationConfig, interests: Ints) -> pl.Series:
-    names = [*category_names(config.n_categories), None]  # -1 takes the last: nothing
+    """The declared interests as lists of category names."""
+    names = [*category_names(config.n_categories), None]  # index -1 is the last name: none
     columns = pl.DataFrame(
         {str(n): named(names, interests[:, n] % len(names)) for n in range(TASTES)}
     )

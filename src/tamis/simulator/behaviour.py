@@ -1,7 +1,7 @@
-"""How a user answers an item: the known probabilities, as pure functions.
+"""Probabilities of each behaviour of a user towards a shown item, as pure functions of traits.
 
-Nothing here draws the world or writes a file, so the same functions answer a logged simulation and
-a live one: give the traits of whoever asks and of whatever is shown, get every probability.
+Nothing here draws users or items or writes a file: logged and live simulations use the same
+functions.
 """
 
 from dataclasses import dataclass, replace
@@ -29,23 +29,23 @@ FORMULAS: dict[str, str] = {
         "ln(duration / 60)); the draw is log-normal around that mean with log-spread watch_sigma"
     ),
 }
-"""Every formula in words; the weights are the fields of ``Coefficients``."""
+"""Every formula in text form; the weights are the fields of ``Coefficients``."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One linear score over the common signals, before the sigmoid."""
+    """Weights of a linear score (log-odds) of the signals that all behaviours share."""
 
     intercept: float
     affinity: float
     quality: float
     context: float = 0.0
-    """Weight of the behaviour's own signal: ln(price / spending), or ln(duration / 60 s)."""
+    """Weight of a further signal: ln(price / spending), or ln(duration / 60 s)."""
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """All weights of all behaviours; the defaults give the rates of a feed with a shop."""
+    """Weights of all behaviours; the defaults give typical rates of a feed with a shop."""
 
     click: Weights = Weights(-3.6, affinity=2.4, quality=0.7)
     like: Weights = Weights(-3.75, affinity=1.9, quality=0.3)
@@ -61,14 +61,14 @@ class Coefficients:
     same_city: float = 0.3
     """Added to the click score of items of the user's city."""
     freshness: float = 0.4
-    """Added to the click score at birth, fading with a time constant of three days."""
+    """Added to the click score at publication, decaying with a time constant of three days."""
     evening: float = 0.15
-    """Swing of the click score over the day, highest at 21 h UTC."""
+    """Amplitude of the click score over the day, highest at 21 h UTC."""
     watch_sigma: float = 0.6
     """Standard deviation of the natural logarithm of watch seconds."""
 
     def eager(self, eagerness: float) -> "Coefficients":
-        """With `eagerness` added to the log-odds of every action; watching is left as it is."""
+        """A copy with `eagerness` added to the log-odds of all actions; watch times stay equal."""
         actions = ("click", "like", "collect", "share", "cart", "purchase")
         weights: dict[str, Weights] = {name: getattr(self, name) for name in actions}
         return replace(
@@ -82,10 +82,10 @@ DEFAULT_COEFFICIENTS = Coefficients()
 
 @dataclass(frozen=True)
 class UserTraits:
-    """What decides a user's answers; the leading shape broadcasts against that of the items."""
+    """Traits that decide a user's behaviour; leading shapes broadcast with those of the items."""
 
     latent: Floats  # (..., latent_dim), unit length
-    log_spending: Floats  # (...), natural log of the price the user is at ease with
+    log_spending: Floats  # (...), natural log of the user's usual price
     interests: Ints  # (..., 3), declared category numbers, -1 where fewer
     city: Ints  # (...), city number
 
@@ -98,7 +98,7 @@ class UserTraits:
 
 @dataclass(frozen=True)
 class ItemTraits:
-    """What decides the answers to an item; the leading shape broadcasts against the users'."""
+    """Traits that decide behaviour towards an item; leading shapes broadcast with the users'."""
 
     latent: Floats  # (..., latent_dim), unit length
     quality: Floats  # (...), mean 0, a standard deviation of 0.5
@@ -148,8 +148,11 @@ class Responses:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What was done, drawn from ``Responses``: a purchase has a cart, and everything after a
-    click has its click. ``watch`` is seconds, 0 where not clicked."""
+    """Behaviours drawn from ``Responses``.
+
+    A purchase implies a cart, and every behaviour implies a click. ``watch`` is seconds, 0 without
+    a click.
+    """
 
     click: Bool
     like: Bool
@@ -172,14 +175,14 @@ def response_probabilities(
     time: Ints,
     coefficients: Coefficients = DEFAULT_COEFFICIENTS,
 ) -> Responses:
-    """Every probability of every shown item.
+    """The probabilities of all behaviours of each shown item.
 
     ``position`` counts from 1 and ``time`` is in ms; both broadcast with the traits' leading
-    shapes, so one user (shape ``(1,)``) may be paired with a slate (``(n,)``), and many users
-    ``(r, 1)`` with many slates ``(r, n)``. Empty shapes are legal.
+    shapes: one user (shape ``(1,)``) may be paired with a slate (``(n,)``), and users ``(r, 1)``
+    with slates ``(r, n)``. Empty shapes are allowed.
     """
     liking = affinity(users, items)
-    dearness = items.log_price - users.log_spending
+    relative_price = items.log_price - users.log_spending
     length = np.log(items.duration / 60.0)
     c = coefficients
 
@@ -191,11 +194,11 @@ def response_probabilities(
     click = _sigmoid(_score(c.click, liking, items.quality) + situation)
     parts = (
         click,
-        chance(c.like, dearness),
-        chance(c.collect, dearness),
-        chance(c.share, dearness),
-        chance(c.cart, dearness),
-        chance(c.purchase, dearness),
+        chance(c.like, relative_price),
+        chance(c.collect, relative_price),
+        chance(c.share, relative_price),
+        chance(c.cart, relative_price),
+        chance(c.purchase, relative_price),
         items.duration * chance(c.watch, length),
     )
     arrays = (np.broadcast_to(part, shape).astype(np.float32) for part in parts)
@@ -203,24 +206,24 @@ def response_probabilities(
 
 
 def draw_outcomes(responses: Responses, rng: np.random.Generator) -> Outcomes:
-    """One independent draw of every behaviour of every impression."""
+    """Draws every behaviour of every impression once, independently given its condition."""
     shape = responses.click.shape
 
-    def happens(probability: Floats) -> Bool:
+    def draw(probability: Floats) -> Bool:
         return rng.random(shape, dtype=np.float32) < probability
 
-    click = happens(responses.click)
-    cart = click & happens(responses.cart_given_click)
+    click = draw(responses.click)
+    cart = click & draw(responses.cart_given_click)
     sigma = responses.watch_sigma
-    # The -sigma²/2 keeps the mean of the log-normal at the expected seconds.
+    # -sigma²/2 makes the mean of the log-normal equal the expected seconds.
     spread = np.exp(sigma * rng.standard_normal(shape, dtype=np.float32) - sigma**2 / 2)
     return Outcomes(
         click=click,
-        like=click & happens(responses.like_given_click),
-        collect=click & happens(responses.collect_given_click),
-        share=click & happens(responses.share_given_click),
+        like=click & draw(responses.like_given_click),
+        collect=click & draw(responses.collect_given_click),
+        share=click & draw(responses.share_given_click),
         cart=cart,
-        purchase=cart & happens(responses.purchase_given_cart),
+        purchase=cart & draw(responses.purchase_given_cart),
         watch=np.where(click, responses.watch_given_click * spread, 0.0),
     )
 
@@ -232,7 +235,7 @@ def _score(weights: Weights, liking: Floats, quality: Floats) -> Floats:
 def _click_situation(
     users: UserTraits, items: ItemTraits, position: Ints, time: Ints, c: Coefficients
 ) -> Floats:
-    """The part of the click score that is neither taste nor quality: place, time and context."""
+    """The part of the click score of position, interests, city, age of the item and hour."""
     age_days = np.maximum(time - items.published, 0) / DAY_MS
     hour = (time % DAY_MS) / HOUR_MS
     declared = (items.category[..., None] == users.interests).any(axis=-1)

@@ -1,4 +1,4 @@
-"""The items: whose they are, where they lie in taste, what they cost, when they were born."""
+"""Simulated items: authors, latent vectors, prices, publishing times and the public table."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from tamis.simulator.world import World, draw_places, scatter, unit, zipf_share
 
 _AUTHOR_LENGTH = 0.35
 _OWN_LENGTH = 0.45
-# Rank offset of the Zipf law (Mandelbrot's), without which one item fills a fifth of all slates.
+# Rank offset of the Zipf-Mandelbrot distribution; without it, one item fills a fifth of all slates.
 _HEAD = 15.0
 _OLD_DAYS_MEAN, _OLD_DAYS_MOST = 60.0, 365.0
 # Typical seconds by kind, in the order of KINDS: reading an article, playing a video.
@@ -24,15 +24,16 @@ _TYPICAL_SECONDS = np.array([150.0, 90.0])
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All items, one row each: the hidden traits, and the table the product may see."""
+    """All items, one row each: hidden traits and popularity, and the public table."""
 
     traits: ItemTraits
-    popularity: Floats  # (items), in (0, 1], Zipf-like; better items tend to be more popular
+    popularity: Floats  # (items,), in (0, 1], Zipf-like; better items tend to be more popular
     table: pl.DataFrame
+    """As written to ``items.parquet``; columns as in ``COLUMNS``."""
 
 
 def build_catalogue(config: SimulationConfig, world: World) -> Catalogue:
-    """The items of one seed."""
+    """Draws the items of a configuration."""
     rng = stream(config.seed, Stream.ITEMS)
     author, category, topic = _authorship(rng, config, world)
     latent = _latent(rng, config, world, author, category, topic)
@@ -49,7 +50,7 @@ def build_catalogue(config: SimulationConfig, world: World) -> Catalogue:
         city=city,
         log_price=np.log(price).astype(np.float32),
         duration=np.clip(np.round(seconds), 5, 3_600).astype(np.float32),
-        published=_births(rng, config),
+        published=_publishing_times(rng, config),
     )
     table = _table(rng, config, traits, kind, author, topic, price, place)
     return Catalogue(traits, _popularity(rng, quality), table)
@@ -58,17 +59,17 @@ def build_catalogue(config: SimulationConfig, world: World) -> Catalogue:
 def _authorship(
     rng: np.random.Generator, config: SimulationConfig, world: World
 ) -> tuple[Ints, Ints, Ints]:
-    """Each item's author, category and topic: authors mostly stay with one of each."""
+    """(items,) author, category and topic; authors mostly keep to one category and topic."""
     authors = max(1, config.items // config.items_per_author)
     home = rng.choice(config.n_categories, authors, p=world.category_share)
     theme = rng.integers(config.topics_per_category, size=authors)
     author = rng.choice(authors, config.items, p=zipf_share(authors, 0.6)).astype(np.int32)
-    strays = rng.random(config.items) < 0.1
+    other_category = rng.random(config.items) < 0.1
     other = rng.choice(config.n_categories, config.items, p=world.category_share)
-    category = np.where(strays, other, home[author]).astype(np.int16)
-    wanders = rng.random(config.items) < 0.4
+    category = np.where(other_category, other, home[author]).astype(np.int16)
+    other_topic = rng.random(config.items) < 0.4
     elsewhere = rng.integers(config.topics_per_category, size=config.items)
-    return author, category, np.where(wanders, elsewhere, theme[author]).astype(np.int16)
+    return author, category, np.where(other_topic, elsewhere, theme[author]).astype(np.int16)
 
 
 def _latent(
@@ -79,24 +80,24 @@ def _latent(
     category: Ints,
     topic: Ints,
 ) -> Floats:
-    """Category centre + topic + author's manner + the item's own: unit vectors."""
-    manner = scatter(rng, int(author.max()) + 1, config.latent_dim, _AUTHOR_LENGTH)
+    """(items, latent_dim) unit vectors: category centre + topic + author's offset + own noise."""
+    offset = scatter(rng, int(author.max()) + 1, config.latent_dim, _AUTHOR_LENGTH)
     own = scatter(rng, config.items, config.latent_dim, _OWN_LENGTH)
-    return unit(world.centres[category] + world.topics[category, topic] + manner[author] + own)
+    return unit(world.centres[category] + world.topics[category, topic] + offset[author] + own)
 
 
-def _births(rng: np.random.Generator, config: SimulationConfig) -> Ints:
-    """Publishing times, ms. Item 0 is always old, so that the first request finds something."""
-    newborn = rng.random(config.items) < config.new_item_share
-    newborn[0] = False
+def _publishing_times(rng: np.random.Generator, config: SimulationConfig) -> Ints:
+    """(items,) times, ms. Item 0 always precedes the start, so that any request has an item."""
+    new = rng.random(config.items) < config.new_item_share
+    new[0] = False
     age_days = np.minimum(rng.exponential(_OLD_DAYS_MEAN, config.items), _OLD_DAYS_MOST)
     since_start = rng.random(config.items) * config.days
-    offset = np.where(newborn, since_start, -age_days) * DAY_MS
+    offset = np.where(new, since_start, -age_days) * DAY_MS
     return np.maximum(config.start_time + offset.astype(np.int64), 0)
 
 
 def _popularity(rng: np.random.Generator, quality: Floats) -> Floats:
-    """Zipf weights by a noisy ranking of quality: what is loved is often, not always, good."""
+    """(items,) Zipf weights by a noisy ranking of quality, 1 for the most popular item."""
     order = np.argsort(-(quality + rng.normal(0.0, 0.5, len(quality))), kind="stable")
     popularity = np.empty(len(quality))
     popularity[order] = (np.arange(len(quality)) + _HEAD) ** -0.9
@@ -104,9 +105,12 @@ def _popularity(rng: np.random.Generator, quality: Floats) -> Floats:
 
 
 def _content(rng: np.random.Generator, config: SimulationConfig, latent: Floats) -> Floats:
-    """A rotated, noisy view: angles survive, but nobody can compare it with users' truth."""
-    side = max(config.latent_dim, config.content_dim)
-    rotation = np.linalg.qr(rng.standard_normal((side, side)))[0]
+    """(items, content_dim) rotated, noisy latent vectors.
+
+    Angles between items are kept, but the vectors are not comparable with those of users.
+    """
+    width = max(config.latent_dim, config.content_dim)
+    rotation = np.linalg.qr(rng.standard_normal((width, width)))[0]
     view = latent @ rotation[: config.latent_dim, : config.content_dim].astype(np.float32)
     return view + scatter(rng, len(latent), config.content_dim, config.content_noise)
 
@@ -114,7 +118,7 @@ def _content(rng: np.random.Generator, config: SimulationConfig, latent: Floats)
 def _titles(
     rng: np.random.Generator, config: SimulationConfig, category: Ints, kind: Ints, topic: Ints
 ) -> pl.Series:
-    """Titles such as "budget cooking guide": topic, category, a word of the kind."""
+    """Titles such as "budget cooking guide": topic, category, and a noun of the kind."""
     nouns = np.array([title_nouns(k) for k in KINDS])  # (kinds, nouns)
     noun = nouns[kind, rng.integers(nouns.shape[1], size=config.items)]
     words = pl.DataFrame(

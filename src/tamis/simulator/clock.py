@@ -1,4 +1,4 @@
-"""Units of time, and the named random streams of a run."""
+"""Units of time, and the random generators of a run."""
 
 from enum import IntEnum
 
@@ -10,8 +10,11 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Stream(IntEnum):
-    """One random stream per concern, so that changing one (say, how late events arrive) leaves
-    every other draw of the same seed as it was."""
+    """Independent random streams, one per part of the simulation.
+
+    A changed setting of one part, such as how late events arrive, leaves the draws of the others
+    unchanged.
+    """
 
     ITEMS = 1
     USERS = 2
@@ -22,6 +25,6 @@ class Stream(IntEnum):
     WORLD = 7
 
 
-def stream(seed: int, concern: Stream, *key: int) -> np.random.Generator:
-    """The generator of one concern, narrowed by ``key`` (day, chunk): independent of call order."""
-    return np.random.default_rng([seed, int(concern), *key])
+def stream(seed: int, part: Stream, *key: int) -> np.random.Generator:
+    """The generator of a part and ``key`` (day, batch), whatever the order of calls."""
+    return np.random.default_rng([seed, int(part), *key])

@@ -1,9 +1,9 @@
-"""What every column of every written table means."""
+"""The columns of all written tables, with their meanings."""
 
 from collections.abc import Mapping
 
 SCHEMA_VERSION = 1
-"""Raised when a written column changes its name, type or meaning."""
+"""Version of the written tables; it increases when a column changes its name, type or meaning."""
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "items": {
@@ -18,8 +18,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "lon": "longitude, degrees",
         "price": "price in currency units, at least 0.5",
         "duration": "seconds it takes to watch or read in full, 5 to 3600",
-        "published": "birth time, ms since 1970 UTC; never shown before it",
-        "content": "content vector (float32[content_dim]): a rotated, noisy view of the hidden one",
+        "published": "publishing time, ms since 1970 UTC; the item is never shown before",
+        "content": "content vector (float32[content_dim]): the latent one rotated, with noise",
     },
     "users": {
         "user_id": "external id, ASCII, 'u' and at least six digits",
@@ -33,22 +33,22 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "activity_level": "light (half of the users), regular, or heavy (a tenth)",
     },
     "events": {
-        "user_id": "who",
-        "item_id": "what",
+        "user_id": "the user",
+        "item_id": "the item",
         "behaviour": "impression, click, like, collect, share, watch, cart or purchase",
-        "time": "when it happened, ms since 1970 UTC; rows are in this order",
-        "arrival": "when it reached the log, ms since 1970 UTC; at or after time",
+        "time": "time of the event, ms since 1970 UTC; rows are in this order",
+        "arrival": "time at which the event reached the log, ms since 1970 UTC; not before time",
         "value": "seconds for watch, price for purchase, else null",
-        "request_id": "the request whose slate led to it, counted from 0 in order of time",
-        "position": "place in that slate, from 1",
+        "request_id": "the request whose slate showed the item, counted from 0 in order of time",
+        "position": "position in that slate, from 1",
     },
     "truth": {
         "request_id": "the request; with item_id the key of the impression",
         "item_id": "the item shown",
-        "user_id": "to whom",
-        "position": "place in the slate, from 1",
+        "user_id": "the user to whom it was shown",
+        "position": "position in the slate, from 1",
         "time": "time of the impression, ms since 1970 UTC",
-        "source": "why it was shown: taste, hot or random (uniform over living items)",
+        "source": "why it was shown: taste, hot or random (uniform over published items)",
         "p_click": "true probability of a click",
         "p_like_given_click": "true probability of a like once clicked",
         "p_collect_given_click": "true probability of a collect once clicked",
@@ -60,4 +60,4 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "p_purchase": "p_cart times p_purchase_given_cart",
     },
 }
-"""Table name (the file is ``<name>.parquet``) to column name to meaning, in file order."""
+"""Meaning of each column, by table (its file is ``<name>.parquet``), in the order of the file."""

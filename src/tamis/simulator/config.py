@@ -1,4 +1,4 @@
-"""What a simulation is asked to be."""
+"""Settings of a simulation."""
 
 import math
 from collections.abc import Mapping
@@ -40,30 +40,30 @@ _REAL: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """The settings of one simulated world. Equal settings give byte-for-byte equal tables.
+    """Settings of a simulation. Equal settings give byte-for-byte equal tables.
 
     Raises:
-        SimulationConfigError: a field is outside its range; the message gives value and cure.
+        SimulationConfigError: a field is outside its range; the message gives both.
     """
 
     items: int = 200_000
-    """Items in the catalogue, those born during the simulated days included."""
+    """Items in the catalogue, those published during the simulated days included."""
     users: int = 50_000
     """Users, those who sign up during the simulated days included."""
     days: int = 30
     """Simulated days; the first begins at ``start_time``."""
     requests_per_user_day: float = 0.3
-    """Mean requests of a signed-up user a day; single users differ widely (``activity_sigma``)."""
+    """Mean requests of a user per day after signup; ``activity_sigma`` sets how users differ."""
     activity_sigma: float = 1.0
     """Spread of users' activity: standard deviation of its natural logarithm."""
     slate_size: int = 10
-    """Items shown per request; fewer only where the catalogue has fewer to give."""
+    """Items shown per request; fewer only where fewer are available."""
     candidates: int = 100
-    """Items the logging policy looks at per request, at least ``slate_size``."""
+    """Candidates of the logging policy per request, at least ``slate_size``."""
     seed: int = 7
-    """Seed of every draw."""
+    """Random seed."""
     n_categories: int = 24
-    """Item categories, which are also the cluster centres of taste."""
+    """Item categories, each a cluster centre in the space of tastes."""
     topics_per_category: int = 6
     """Sub-clusters of a category; an item's topic is a word of its title."""
     n_cities: int = 20
@@ -71,28 +71,29 @@ class SimulationConfig:
     items_per_author: int = 20
     """Mean items per author; authors' sizes are heavy-tailed."""
     latent_dim: int = 16
-    """Width of the hidden taste vectors."""
+    """Width of the hidden latent vectors of users and items."""
     content_dim: int = 16
-    """Width of the published content vectors, a rotated and noisy view of the hidden ones."""
+    """Width of the public content vectors: the latent ones rotated, with noise."""
     content_noise: float = 0.5
     """Length of the noise added to a content vector, whose clean length is 1."""
     start_time: int = 1_736_121_600_000
     """Start of the first day, milliseconds since 1970 UTC (default Monday 2025-01-06)."""
     new_item_share: float = 0.25
-    """Share of items born during the simulated days, evenly over them; the rest are older."""
+    """Share of items published during the simulated days, uniformly; the rest are older."""
     new_user_share: float = 0.2
-    """Share of users who sign up during the simulated days, evenly over them."""
+    """Share of users who sign up during the simulated days, uniformly."""
     late_share: float = 0.03
-    """Share of events that arrive hours or days after they happened; the rest take seconds."""
+    """Share of events that arrive hours or days after their time; the rest take seconds."""
     hot_share: float = 0.25
-    """Share of slate places filled by decayed popularity."""
+    """Share of slate positions filled by decayed popularity."""
     random_share: float = 0.1
-    """Share of slate places filled uniformly at random; taste fills the rest."""
+    """Share of slate positions filled uniformly at random; taste fills the rest."""
     taste_noise: float = 0.25
-    """Standard deviation of the error in the logging policy's guess of affinity (in [-1, 1])."""
+    """Standard deviation of the logging policy's error in affinity, which is in [-1, 1]."""
     eagerness: float = 0.0
-    """Added to the log-odds of click, like, collect, share, cart and purchase: 0 is a feed with a
-    shop, where one impression in some thousands is bought; 2 gives a short log of purchases."""
+    """Added to the log-odds of click, like, collect, share, cart and purchase. At 0, as in a feed
+    with a shop, one impression in a few thousand leads to a purchase; 2 gives many purchases in a
+    short log."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _WHOLE.items():
@@ -121,12 +122,15 @@ class SimulationConfig:
         return self.start_time + day * DAY_MS
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, in the order of the fields."""
+        """The settings by name, in the order of the fields."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SimulationConfig":
-        """The inverse of ``as_dict``, e.g. for the ``config`` of a ``simulation.json``."""
+        """The settings of a dictionary, such as ``config`` in ``simulation.json``.
+
+        Raises SimulationConfigError for unknown names and values out of range.
+        """
         known = [f.name for f in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -139,7 +143,7 @@ class SimulationConfig:
 def _require_whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise SimulationConfigError(
-            f"{name} = {value!r} is not a whole number: set it to one from {low} to {high}"
+            f"{name} = {value!r} is not an integer: set it to one from {low} to {high}"
         )
     if not low <= value <= high:
         raise SimulationConfigError(f"{name} = {value} is out of range: set it to {low} … {high}")

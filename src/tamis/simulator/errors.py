@@ -1,4 +1,4 @@
-"""What the simulator may refuse.
+"""Errors of the simulator.
 
 SimulationError
 ├── SimulationConfigError (also ValueError)   a setting outside its range
@@ -9,7 +9,7 @@ from tamis.schema import TamisError
 
 
 class SimulationError(TamisError):
-    """Anything the simulator refuses to do; the message names the value and the cure."""
+    """Base of the errors of the simulator; messages give the value and how to fix it."""
 
 
 class SimulationConfigError(SimulationError, ValueError):

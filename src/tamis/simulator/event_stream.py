@@ -1,4 +1,4 @@
-"""Turns drawn outcomes into timed events that arrive, some of them late."""
+"""Turns drawn outcomes into rows of events, with their times and times of arrival."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BEHAVIOURS: tuple[str, ...] = (
     "cart",
     "purchase",
 )
-"""In the order in which events of one time are written."""
+"""All behaviours, in the order in which events of equal time are written."""
 
 _ARRIVAL_SECONDS_MEAN = 1.5
 _LATE_MEDIAN_HOURS, _LATE_SIGMA, _LATE_MOST_DAYS = 4.0, 1.2, 7
@@ -30,7 +30,7 @@ _LATE_MEDIAN_HOURS, _LATE_SIGMA, _LATE_MOST_DAYS = 4.0, 1.2, 7
 
 @dataclass(frozen=True)
 class Shown:
-    """One batch of impressions with everything an event row repeats."""
+    """A batch of n impressions with the columns that their events repeat."""
 
     user: Ints  # (n,), user row
     item: Ints  # (n,), item row
@@ -41,7 +41,7 @@ class Shown:
 
     @classmethod
     def of(cls, requests: Requests, first_id: int, impressions: Impressions) -> "Shown":
-        """The impressions with the ids ``first_id`` … of their requests."""
+        """The impressions of a batch of requests whose ids start at ``first_id``."""
         at = impressions.request
         return cls(
             user=requests.user[at],
@@ -56,31 +56,31 @@ class Shown:
 def event_rows(
     shown: Shown, outcomes: Outcomes, price: Floats, rng: np.random.Generator
 ) -> pl.DataFrame:
-    """All events of a batch with row numbers for ids and a behaviour number, arrival still out.
+    """All events of a batch, without arrival; ids are row numbers, behaviours indices.
 
-    ``price`` is that of each impression's item. Times are ms and never before their cause:
-    impression ≤ click ≤ everything after the click, cart ≤ purchase.
+    ``price`` (n,) is that of each impression's item. Times are ms, and no event precedes its cause:
+    impression <= click <= everything after the click, cart <= purchase.
     """
     n = len(shown.item)
-    click_time = shown.time + _after(rng, n, median_seconds=6.0, sigma=0.8)
-    cart_time = click_time + _after(rng, n, median_seconds=40.0, sigma=0.8)
+    click_time = shown.time + _delays(rng, n, median_seconds=6.0, sigma=0.8)
+    cart_time = click_time + _delays(rng, n, median_seconds=40.0, sigma=0.8)
     watch_end = click_time + np.round(outcomes.watch * SECOND_MS).astype(np.int64)
     everything = np.ones(n, dtype=np.bool_)
     parts: list[tuple[np.ndarray, Ints, Floats | None]] = [
         (everything, shown.time, None),
         (outcomes.click, click_time, None),
-        (outcomes.like, click_time + _after(rng, n, 20.0, 0.8), None),
-        (outcomes.collect, click_time + _after(rng, n, 30.0, 0.8), None),
-        (outcomes.share, click_time + _after(rng, n, 45.0, 0.8), None),
+        (outcomes.like, click_time + _delays(rng, n, 20.0, 0.8), None),
+        (outcomes.collect, click_time + _delays(rng, n, 30.0, 0.8), None),
+        (outcomes.share, click_time + _delays(rng, n, 45.0, 0.8), None),
         (outcomes.click, watch_end, np.round(outcomes.watch, 3)),
         (outcomes.cart, cart_time, None),
-        (outcomes.purchase, cart_time + _after(rng, n, 600.0, 1.5), price),
+        (outcomes.purchase, cart_time + _delays(rng, n, 600.0, 1.5), price),
     ]
     return _stack(shown, parts)
 
 
 def arrivals(time: Ints, late_share: float, rng: np.random.Generator) -> Ints:
-    """When each event reaches the log, ms: seconds later, or hours to days for ``late_share``."""
+    """(n,) times of arrival, ms: seconds later, or hours to days for a share ``late_share``."""
     n = len(time)
     prompt = rng.exponential(_ARRIVAL_SECONDS_MEAN * SECOND_MS, n)
     hours = _LATE_MEDIAN_HOURS * np.exp(rng.normal(0.0, _LATE_SIGMA, n))
@@ -112,17 +112,18 @@ def truth_rows(shown: Shown, responses: Responses) -> pl.DataFrame:
 
 
 def source_names() -> list[str]:
-    """The written name of each ``Source``, by number."""
+    """The name of each ``Source`` as it is written, by number."""
     return [source.name.lower() for source in Source]
 
 
-def _after(rng: np.random.Generator, count: int, median_seconds: float, sigma: float) -> Ints:
-    """Log-normal waits, ms."""
+def _delays(rng: np.random.Generator, count: int, median_seconds: float, sigma: float) -> Ints:
+    """(count,) log-normal delays, ms, at most three days."""
     wait = median_seconds * np.exp(sigma * rng.standard_normal(count))
     return (np.minimum(wait * SECOND_MS, 3 * DAY_MS)).astype(np.int64)
 
 
 def _stack(shown: Shown, parts: Sequence[tuple[np.ndarray, Ints, Floats | None]]) -> pl.DataFrame:
+    """One row per event; a part holds the occurrence (n,), time and value of one behaviour."""
     rows = [np.flatnonzero(done) for done, _, _ in parts]
     at = np.concatenate(rows)
     value = [

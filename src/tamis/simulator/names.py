@@ -1,4 +1,4 @@
-"""The words of the simulated world: all ASCII, so that ids and titles survive every tool."""
+"""Names of cities, categories, topics and other attributes; all ASCII."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ CITIES: tuple[tuple[str, float, float], ...] = (
     ("Athens", 37.9838, 23.7275),
     ("Turin", 45.0703, 7.6869),
 )
-"""Name, latitude and longitude in degrees; the first are the largest in the simulation."""
+"""Name, latitude and longitude in degrees, the largest in the simulation first."""
 
 GENDERS: tuple[str, ...] = ("f", "m", "x")
 AGE_BANDS: tuple[str, ...] = ("under_18", "18_24", "25_34", "35_44", "45_54", "55_plus")
@@ -80,7 +80,7 @@ _NOUNS = {
 
 
 def category_names(count: int) -> list[str]:
-    """``count`` distinct category names: words first, then ``category_24`` and on."""
+    """``count`` distinct category names: words first, then ``category_24`` and so on."""
     return [_word(_CATEGORIES, n, "category") for n in range(count)]
 
 
@@ -90,7 +90,7 @@ def topic_names(count: int) -> list[str]:
 
 
 def title_nouns(kind: str) -> tuple[str, ...]:
-    """The words that end the titles of one kind of item."""
+    """The nouns that end the titles of a kind of item."""
     return _NOUNS[kind]
 
 

@@ -1,8 +1,8 @@
-"""The logging policy: what an earlier, imperfect recommender would have shown.
+"""The logging policy, which chooses the slates as an earlier, imperfect recommender would have.
 
-Each slate is a mixture of three sources, recorded per impression: *taste* (a noisy guess of
-affinity, over candidates from the user's categories and from everywhere), *hot* (popularity decayed
-by age) and *random* (uniform over all living items, at a uniformly drawn place).
+Each slate is a mixture of three sources, recorded per impression: *taste* (noisy affinity, over
+candidates of the user's categories and of all), *hot* (popularity decayed by age) and *random*
+(uniform over all published items, at a uniformly drawn position).
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,16 @@ from tamis.simulator.population import Population
 from tamis.simulator.traffic import Requests
 
 # Shares of a request's candidates; the rest are taste candidates from the user's categories.
-_RANDOM_CANDIDATES, _HOT_CANDIDATES, _ROAMING_CANDIDATES = 0.15, 0.15, 0.15
+_RANDOM_CANDIDATES, _HOT_CANDIDATES, _ANYWHERE_CANDIDATES = 0.15, 0.15, 0.15
 _TASTE_HALF_LIFE_DAYS, _HOT_HALF_LIFE_DAYS = 20.0, 4.0
 _OUTSIDE_QUOTA = 1.0
 
 
 class Source(IntEnum):
-    """Why an item was shown. The order is that of the candidate columns: a doubly drawn item
-    counts for the first, which keeps *random* exactly uniform."""
+    """Why an item was shown, in the order of the candidate columns.
+
+    An item that was drawn twice counts for the first source, which keeps *random* exactly uniform.
+    """
 
     RANDOM = 0
     HOT = 1
@@ -32,20 +34,20 @@ class Source(IntEnum):
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The catalogue as one day's policy samples it."""
+class DayCatalogue:
+    """The sampling weights of the catalogue on one day."""
 
-    by_birth: Ints  # (items,), item rows, oldest first
-    births: Ints  # (items,), their publishing times, ms
+    by_age: Ints  # (items,), item rows, oldest first
+    published: Ints  # (items,), their publishing times, ms
     by_category: Ints  # (items,), item rows, category by category
     category_edge: Ints  # (n_categories + 1,), where each begins in by_category
-    taste_mass: Floats  # (items + 1,), running weight along by_category, from 0
+    taste_mass: Floats  # (items + 1,), cumulative weight along by_category, from 0
     hot_mass: Floats  # (items + 1,)
 
 
 @dataclass(frozen=True)
 class Impressions:
-    """What was shown, ordered by request and position."""
+    """n shown items, by request and position."""
 
     request: Ints  # (n,), row of the request in its batch
     item: Ints  # (n,), item row
@@ -53,23 +55,26 @@ class Impressions:
     source: Ints  # (n,), Source
 
 
-def stock_shelf(config: SimulationConfig, population: Population, day: int) -> Shelf:
-    """The sampling weights of one day. Items born later that day have weight from the morning on;
-    ``fill_slates`` leaves them out of requests before their birth."""
+def weigh_catalogue(config: SimulationConfig, population: Population, day: int) -> DayCatalogue:
+    """The sampling weights of a day.
+
+    Items published during the day have weight from its start; ``fill_slates`` leaves them out of
+    requests before their publication.
+    """
     traits = population.items.traits
-    by_birth = np.argsort(traits.published, kind="stable").astype(np.int32)
+    by_age = np.argsort(traits.published, kind="stable").astype(np.int32)
     by_category = np.argsort(traits.category, kind="stable").astype(np.int32)
     edges = np.searchsorted(traits.category[by_category], np.arange(config.n_categories + 1))
     start = config.day_start(day)
     age_days = np.maximum(start - traits.published, 0) / DAY_MS
     alive = traits.published < start + DAY_MS
     popularity = population.items.popularity
-    # The square root flattens the head: taste reaches into the tail, hot does not.
+    # The square root flattens popularity, so that taste also draws unpopular items.
     taste = np.sqrt(popularity) * (0.1 + 0.9 * 0.5 ** (age_days / _TASTE_HALF_LIFE_DAYS)) * alive
     hot = popularity * 0.5 ** (age_days / _HOT_HALF_LIFE_DAYS) * alive
-    return Shelf(
-        by_birth=by_birth,
-        births=traits.published[by_birth],
+    return DayCatalogue(
+        by_age=by_age,
+        published=traits.published[by_age],
         by_category=by_category,
         category_edge=edges,
         taste_mass=_running(taste[by_category]),
@@ -80,14 +85,14 @@ def stock_shelf(config: SimulationConfig, population: Population, day: int) -> S
 def fill_slates(
     config: SimulationConfig,
     population: Population,
-    shelf: Shelf,
+    catalogue: DayCatalogue,
     requests: Requests,
     rng: np.random.Generator,
 ) -> Impressions:
-    """One slate per request, of ``slate_size`` different living items or as many as were found."""
-    items, source = _draw_candidates(config, population, shelf, requests, rng)
-    born = population.items.traits.published[items] <= requests.time[:, None]
-    usable = born & _first_in_row(items)
+    """A slate per request: ``slate_size`` different published items, or as many as were drawn."""
+    items, source = _draw_candidates(config, population, catalogue, requests, rng)
+    published = population.items.traits.published[items] <= requests.time[:, None]
+    usable = published & _first_in_row(items)
     rank = _rank_in_source(config, population, requests, items, usable, source, rng)
     shares = _source_shares(config)
     quota = rng.multinomial(config.slate_size, shares, size=len(requests))
@@ -106,6 +111,7 @@ def fill_slates(
 
 
 def _source_shares(config: SimulationConfig) -> list[float]:
+    """Shares of the slate's positions, in the order of ``Source``."""
     taste = max(0.0, 1.0 - config.random_share - config.hot_share)
     return [config.random_share, config.hot_share, taste]
 
@@ -113,11 +119,11 @@ def _source_shares(config: SimulationConfig) -> list[float]:
 def _place_keys(
     slate_size: int, rank: Ints, source: Ints, quota: Ints, rng: np.random.Generator
 ) -> Floats:
-    """Sort keys of the candidates ``(r, candidates)``; the slate is the smallest, in order.
+    """Sort keys of the candidates ``(r, candidates)``; the slate is those of the smallest keys.
 
-    Inside its quota every candidate has a uniform key in [0, 1), those of taste sorted by rank: so
-    taste keeps its order, while hot and random items stand at uniformly drawn places. Beyond its
-    quota a source only fills, at the end, what the others could not.
+    Within the quota of its source, a candidate has a uniform key in [0, 1), and keys of taste are
+    sorted by rank: taste keeps its order, and hot and random items get uniformly drawn positions.
+    Candidates beyond the quota follow at the end, where the others do not fill the slate.
     """
     steps = rng.random((len(rank), slate_size))
     steps[np.arange(slate_size) >= quota[:, Source.TASTE, None]] = np.inf
@@ -130,7 +136,7 @@ def _place_keys(
 def _draw_candidates(
     config: SimulationConfig,
     population: Population,
-    shelf: Shelf,
+    catalogue: DayCatalogue,
     requests: Requests,
     rng: np.random.Generator,
 ) -> tuple[Ints, Ints]:
@@ -139,53 +145,58 @@ def _draw_candidates(
     n_random = min(total, max(1, round(_RANDOM_CANDIDATES * total)))
     n_hot = min(total - n_random, max(1, round(_HOT_CANDIDATES * total)))
     n_taste = total - n_random - n_hot
-    n_roaming = round(_ROAMING_CANDIDATES * n_taste)
+    n_anywhere = round(_ANYWHERE_CANDIDATES * n_taste)
     columns = [
-        _draw_living(shelf, requests, n_random, rng),
-        _draw_weighted(shelf, shelf.hot_mass, None, (len(requests), n_hot), rng),
-        _draw_living(shelf, requests, n_roaming, rng),
-        _draw_liked(population, shelf, requests, n_taste - n_roaming, rng),
+        _draw_published(catalogue, requests, n_random, rng),
+        _draw_weighted(catalogue, catalogue.hot_mass, None, (len(requests), n_hot), rng),
+        _draw_published(catalogue, requests, n_anywhere, rng),
+        _draw_liked(population, catalogue, requests, n_taste - n_anywhere, rng),
     ]
     source = np.repeat(np.array(list(Source), dtype=np.int8), [n_random, n_hot, n_taste])
     return np.concatenate(columns, axis=1), source
 
 
-def _draw_living(shelf: Shelf, requests: Requests, count: int, rng: np.random.Generator) -> Ints:
-    """Uniform over the items born by the time of each request."""
-    living = np.searchsorted(shelf.births, requests.time, side="right")
-    place = rng.random((len(requests), count)) * living[:, None]
-    return shelf.by_birth[place.astype(np.int64)]
+def _draw_published(
+    catalogue: DayCatalogue, requests: Requests, count: int, rng: np.random.Generator
+) -> Ints:
+    """(r, count) items drawn uniformly from those published by the time of each request."""
+    available = np.searchsorted(catalogue.published, requests.time, side="right")
+    place = rng.random((len(requests), count)) * available[:, None]
+    return catalogue.by_age[place.astype(np.int64)]
 
 
 def _draw_liked(
     population: Population,
-    shelf: Shelf,
+    catalogue: DayCatalogue,
     requests: Requests,
     count: int,
     rng: np.random.Generator,
 ) -> Ints:
-    """By popularity within categories drawn from each user's mixture."""
+    """(r, count) items drawn by popularity within categories drawn from each user's tastes."""
     edges = np.cumsum(population.users.taste_share[requests.user], axis=1)[:, None, :-1]
     which = (rng.random((len(requests), count))[..., None] >= edges).sum(axis=-1)
     category = population.users.tastes[requests.user[:, None], which]
-    return _draw_weighted(shelf, shelf.taste_mass, category, category.shape, rng)
+    return _draw_weighted(catalogue, catalogue.taste_mass, category, category.shape, rng)
 
 
 def _draw_weighted(
-    shelf: Shelf,
+    catalogue: DayCatalogue,
     mass: Floats,
     category: Ints | None,
     shape: tuple[int, ...],
     rng: np.random.Generator,
 ) -> Ints:
-    """In proportion to weight, over everything or within the given categories. A category
-    without weight gives a neighbouring item, which the caller's birth check may still refuse."""
-    last = len(shelf.by_category)
-    low: Ints = np.array(0) if category is None else shelf.category_edge[category]
-    high: Ints = np.array(last) if category is None else shelf.category_edge[category + 1]
+    """Items of ``shape``, drawn in proportion to weight, of all or within the given categories.
+
+    A category without weight yields an item of a neighbouring one, or one not yet published, which
+    ``fill_slates`` leaves out.
+    """
+    last = len(catalogue.by_category)
+    low: Ints = np.array(0) if category is None else catalogue.category_edge[category]
+    high: Ints = np.array(last) if category is None else catalogue.category_edge[category + 1]
     target: Floats = mass[low] + rng.random(shape) * (mass[high] - mass[low])
     place: Ints = np.searchsorted(mass, target, side="right") - 1
-    return shelf.by_category[np.clip(place, 0, last - 1)]
+    return catalogue.by_category[np.clip(place, 0, last - 1)]
 
 
 def _rank_in_source(
@@ -197,8 +208,11 @@ def _rank_in_source(
     source: Ints,
     rng: np.random.Generator,
 ) -> Ints:
-    """Each candidate's place among the usable ones of its source, from 0: by noisy affinity for
-    taste, in order of drawing for the others (which draws already by their weight)."""
+    """Rank of each candidate among the usable ones of its source, from 0.
+
+    Taste ranks by noisy affinity; the others rank in the order in which they were drawn, which is
+    by weight already.
+    """
     rank = np.empty(items.shape, dtype=np.int64)
     for drawn in (Source.RANDOM, Source.HOT):
         columns = source == drawn
@@ -217,7 +231,7 @@ def _rank_in_source(
 
 
 def _first_in_row(values: Ints) -> Bool:
-    """True at the first appearance of each value in its row."""
+    """True at the first occurrence of each value in its row."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=1)
     new = np.ones(values.shape, dtype=np.bool_)
@@ -228,4 +242,5 @@ def _first_in_row(values: Ints) -> Bool:
 
 
 def _running(weights: Floats) -> Floats:
+    """(n + 1,) cumulative sums of n weights, from 0."""
     return np.concatenate([[0.0], np.cumsum(weights)])

@@ -1,4 +1,4 @@
-"""The whole simulated population: a pure function of the settings."""
+"""All simulated items and users, as a pure function of the settings."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,6 @@ class Population:
 
 
 def build_population(config: SimulationConfig) -> Population:
-    """The same population for the same settings, with or without a simulated log of it."""
+    """Draws the population; equal settings give equal populations, with or without a log."""
     world = build_world(config)
     return Population(build_catalogue(config, world), build_audience(config, world))

@@ -1,4 +1,4 @@
-"""The run: day by day, who comes, what they see, what they do."""
+"""Runs a simulation day by day: requests, slates, responses and events."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,21 +19,21 @@ from tamis.simulator.clock import HOUR_MS, Stream, stream
 from tamis.simulator.columns import COLUMNS, SCHEMA_VERSION
 from tamis.simulator.config import SimulationConfig
 from tamis.simulator.event_stream import BEHAVIOURS, Shown, arrivals, event_rows, truth_rows
-from tamis.simulator.policy import Shelf, fill_slates, stock_shelf
+from tamis.simulator.policy import DayCatalogue, fill_slates, weigh_catalogue
 from tamis.simulator.population import Population, build_population
 from tamis.simulator.traffic import Requests, day_requests
 from tamis.simulator.writer import TableWriter
 
 Progress = Callable[[int, int], None]
-"""Called after each simulated day with days done and days in all."""
+"""Called after each simulated day with the number of finished days and of all days."""
 
-# Requests answered at once. Part of what a seed means: another number is another world.
+# Requests per batch. Draws depend on it: another number gives another log for the same seed.
 _BATCH_REQUESTS = 4_096
 
 
 @dataclass(frozen=True)
 class SimulationReport:
-    """What a run wrote, and how it went."""
+    """Sizes and duration of a finished run."""
 
     out: Path
     """The folder of the tables."""
@@ -60,6 +60,8 @@ class SimulationReport:
 
 @dataclass(frozen=True)
 class _Batch:
+    """Consecutive requests of a day."""
+
     requests: Requests
     first_id: int
     horizon: int  # ms; no later batch begins before it
@@ -74,7 +76,7 @@ def simulate(
 
     Also writes ``truth_items.npy`` and ``truth_users.npy`` (float32, rows as in the tables) and
     ``simulation.json``. Files of the same names are replaced when the run has succeeded. Memory
-    holds the population, one batch of requests and the events that outlast it.
+    holds the population, one batch of requests and events that are later than the next batch.
 
     Raises:
         SimulationOutputError: ``out`` is a file.
@@ -84,9 +86,9 @@ def simulate(
     tally = _Tally()
     with TableWriter(Path(out), population) as writer:
         for day in range(config.days):
-            shelf = stock_shelf(config, population, day)
+            catalogue = weigh_catalogue(config, population, day)
             for batch in _batches(config, population, day, tally.requests):
-                events, truth = _answer(config, population, shelf, batch)
+                events, truth = _simulate_batch(config, population, catalogue, batch)
                 tally.count(batch, events)
                 writer.add(events, truth, batch.horizon)
             if progress is not None:
@@ -104,7 +106,7 @@ def simulate(
 
 
 class _Tally:
-    """Counts kept while batches pass."""
+    """Running counts of requests and events."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -123,7 +125,7 @@ class _Tally:
 def _batches(
     config: SimulationConfig, population: Population, day: int, first_id: int
 ) -> Iterator[_Batch]:
-    """The requests of a day in batches. An empty day still gives one, for the empty tables."""
+    """The requests of a day in batches; a day without requests gives one empty batch."""
     requests = day_requests(config, population.users, day)
     for number, start in enumerate(range(0, max(len(requests), 1), _BATCH_REQUESTS)):
         stop = start + _BATCH_REQUESTS
@@ -132,16 +134,16 @@ def _batches(
         yield _Batch(requests.part(start, stop), first_id + start, horizon, day, number)
 
 
-def _answer(
-    config: SimulationConfig, population: Population, shelf: Shelf, batch: _Batch
+def _simulate_batch(
+    config: SimulationConfig, population: Population, catalogue: DayCatalogue, batch: _Batch
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The events (with arrivals) and the truth of one batch."""
+    """The events of a batch, with arrivals, and its true probabilities."""
 
-    def rng(concern: Stream) -> np.random.Generator:
-        return stream(config.seed, concern, batch.day, batch.number)
+    def rng(part: Stream) -> np.random.Generator:
+        return stream(config.seed, part, batch.day, batch.number)
 
     items = population.items.traits
-    slates = fill_slates(config, population, shelf, batch.requests, rng(Stream.SLATES))
+    slates = fill_slates(config, population, catalogue, batch.requests, rng(Stream.SLATES))
     shown = Shown.of(batch.requests, batch.first_id, slates)
     responses = response_probabilities(
         population.users.traits.take(shown.user),

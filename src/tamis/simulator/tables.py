@@ -1,4 +1,4 @@
-"""Small helpers that turn row numbers into the words and ids of a table."""
+"""Names and external ids for row numbers."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tamis.runtime import Ints
 
 
 def named(names: Sequence[str | None], numbers: Ints) -> pl.Series:
-    """The name of each number."""
+    """The name of each number: ``names[number]``."""
     return pl.Series(names, dtype=pl.String).gather(pl.Series(numbers))
 
 

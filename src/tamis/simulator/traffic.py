@@ -1,4 +1,4 @@
-"""Who comes when."""
+"""Requests: which user at which time."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tamis.simulator.clock import DAY_MS, HOUR_MS, Stream, stream
 from tamis.simulator.config import SimulationConfig
 
 _WEEKEND_FACTOR = 1.15
-# Share of a day's requests by UTC hour: a trough at night, a bump at noon, a peak in the evening.
+# Relative number of requests per UTC hour: least at night, most in the evening.
 _HOURS = np.array(
     [2, 1, 1, 1, 1, 2, 3, 4, 5, 5, 5, 5, 6, 6, 5, 5, 5, 6, 7, 8, 9, 9, 6, 4], dtype=np.float64
 )
@@ -32,7 +32,7 @@ class Requests:
 
 
 def day_requests(config: SimulationConfig, users: Audience, day: int) -> Requests:
-    """All requests of one day; nobody comes before their signup."""
+    """All requests of one day; none of a user before the signup."""
     rng = stream(config.seed, Stream.TRAFFIC, day)
     start = config.day_start(day)
     weekday = (start // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0

@@ -1,4 +1,4 @@
-"""What items and users share: the centres of taste, and who tends to like which."""
+"""Parameters that items and users share: category centres, prices, group preferences and cities."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ _TOPIC_LENGTH = 0.5
 
 @dataclass(frozen=True)
 class World:
-    """The hidden geometry of taste, drawn once per seed."""
+    """The shared parameters of a simulation, drawn once per seed."""
 
     centres: Floats  # (n_categories, latent_dim), unit length
     topics: Floats  # (n_categories, topics_per_category, latent_dim), length 0.5
     category_share: Floats  # (n_categories), sums to 1
     category_log_price: Floats  # (n_categories), natural log
-    leaning: Floats  # (genders * age bands, n_categories), added to a group's log preference
+    leaning: Floats  # (genders * age bands, n_categories), added to the group's log-preferences
     city_share: Floats  # (n_cities), sums to 1
     city_place: Floats  # (n_cities, 2), latitude and longitude in degrees
 
 
 def build_world(config: SimulationConfig) -> World:
-    """The centres, topics, prices and leanings of one seed."""
+    """Draws the shared parameters of a configuration."""
     rng = stream(config.seed, Stream.WORLD)
     shape = (config.n_categories, config.topics_per_category, config.latent_dim)
     groups = len(GENDERS) * len(AGE_BANDS)
@@ -48,19 +48,22 @@ def unit(vectors: Floats) -> Floats:
 
 
 def zipf_share(count: int, exponent: float) -> Floats:
-    """Shares proportional to ``rank ** -exponent``, summing to 1."""
+    """(count,) shares proportional to ``rank ** -exponent``, summing to 1."""
     weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     return weights / weights.sum()
 
 
 def scatter(rng: np.random.Generator, count: int, dim: int, length: float) -> Floats:
-    """``count`` normal vectors whose mean square length is ``length ** 2``, float32."""
+    """(count, dim) normal vectors, float32, of mean squared length ``length ** 2``."""
     return rng.standard_normal((count, dim), dtype=np.float32) * np.float32(length / np.sqrt(dim))
 
 
 def draw_places(
     rng: np.random.Generator, world: World, count: int, degrees: float
 ) -> tuple[Ints, Floats]:
-    """City numbers (large cities more often) and points about ``degrees`` around the centres."""
+    """(count,) city numbers, by share, and (count, 2) points normally spread around the centres.
+
+    ``degrees`` is the standard deviation of latitude and longitude.
+    """
     city = rng.choice(len(world.city_share), count, p=world.city_share).astype(np.int16)
     return city, world.city_place[city] + rng.normal(0.0, degrees, (count, 2))

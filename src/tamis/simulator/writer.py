@@ -20,10 +20,10 @@ _PART_ROWS = 500_000
 
 
 class TableWriter:
-    """Collects batches in part files and joins them into one table each when the run has ended.
+    """Collects batches in part files and joins them into one file per table at the end.
 
-    Use as a context manager; on an error nothing but an empty folder is left behind, and tables
-    of an earlier run stay as they were.
+    Use as a context manager; on an error the folder is left empty, or with the tables of an
+    earlier run.
 
     Raises:
         SimulationOutputError: ``out`` is a file.
@@ -32,18 +32,18 @@ class TableWriter:
     def __init__(self, out: Path, population: Population) -> None:
         if out.exists() and not out.is_dir():
             raise SimulationOutputError(
-                f"out = {out} is a file: name a folder, it is made when absent"
+                f"out = {out} is a file: give a folder, which is created if missing"
             )
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
         self._population = population
         self._user_id = population.users.table["user_id"]
         self._item_id = population.items.table["item_id"]
-        # On the same disk as the result, so that finished files are moved, not copied.
+        # On the disk of the result, so that finished files are moved rather than copied.
         self._scratch = Path(tempfile.mkdtemp(prefix=".simulation-", dir=out))
         self._waiting: dict[str, list[pl.DataFrame]] = {"events": [], "truth": []}
         self._parts = 0
-        self._held: pl.DataFrame | None = None
+        self._later: pl.DataFrame | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -57,19 +57,21 @@ class TableWriter:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def add(self, events: pl.DataFrame, truth: pl.DataFrame, horizon: int) -> None:
-        """One batch. No later batch may hold an event before ``horizon`` (ms): what happened
-        before it is in final order and leaves memory; the rest waits for the next batch."""
-        if self._held is not None:
-            events = pl.concat([self._held, events])
-        self._held = events.filter(pl.col("time") >= horizon)
+        """Adds a batch. No later batch may hold an event before ``horizon`` (ms).
+
+        Events before it are sorted and written; later ones are kept for the next batch.
+        """
+        if self._later is not None:
+            events = pl.concat([self._later, events])
+        self._later = events.filter(pl.col("time") >= horizon)
         ready = events.filter(pl.col("time") < horizon)
         self._enqueue("events", self._named_events(ready))
         self._enqueue("truth", self._named_truth(truth))
 
     def finish(self, description: dict[str, Any]) -> None:
-        """Writes what waits, joins the parts, and moves every file into place."""
-        if self._held is not None:
-            self._enqueue("events", self._named_events(self._held))
+        """Writes the remaining rows, joins the parts, and moves every file into place."""
+        if self._later is not None:
+            self._enqueue("events", self._named_events(self._later))
         for table in self._waiting:
             self._flush(table)
             self._join(table)

@@ -10,13 +10,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data import Dataset
-from tamis.features import Encoders, Layout, LayoutBuilder
-from tamis.schema import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
+from tamis.features import Encoders, GuessOptions, Layout, LayoutBuilder, guess_feature
+from tamis.schema import Feature, Side, VarLenSparseFeat
 
 PAD, FIRST = 0, 2
 """Within a table: the padding row, and the first row of a known id (1 = unseen)."""
-FEW = 1000
-"""Distinct values up to which a text column is taken for a category."""
+_READABLE = GuessOptions(
+    vectors=False, dates=False, transform="quantile", max_len=8, max_values=1000
+)
+"""Towers embed ids: text of many values, vectors and dates are left out, numbers are quantiles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ def tower_inputs(
     """Encodes both tables.
 
     declared: features of the project; those that are columns of the tables are used. Empty = all
-    columns that look like one (`guessed`). shared: the history's items use the item tower's own
+    columns of which `guess_feature` makes one. shared: the history's items use the item tower's own
     embeddings.
     """
     sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
@@ -97,39 +99,6 @@ def _values(encoders: Encoders | None) -> dict[str, list[str]]:
     return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
 
 
-def guessed(frame: pl.DataFrame) -> list[Feature]:
-    """Features of a table's columns.
-
-    Lists are several ids; text is an id where it has few distinct values, several where its words
-    (split at | , or blanks) have; numbers of few values are ids, others are cut into 20 quantiles.
-    Columns that are mostly distinct (titles), dates and vectors are left out.
-    """
-    found: list[Feature] = []
-    for name in frame.columns:
-        column = frame[name]
-        kind = column.dtype
-        distinct = column.n_unique()
-        if isinstance(kind, pl.List) and not kind.inner.is_float():
-            found.append(VarLenSparseFeat(name=name, max_len=8))
-        elif kind.is_numeric() or kind == pl.Boolean:
-            few = distinct <= 50 and not kind.is_float()
-            found.append(
-                SparseFeat(name=name) if few else DenseFeat(name=name, transform="quantile")
-            )
-        elif kind == pl.String and distinct > 1:
-            found += _text(name, column, distinct)
-    return found
-
-
-def _text(name: str, column: pl.Series, distinct: int) -> Sequence[Feature]:
-    for separator in ("|", ",", " "):
-        lists = column.drop_nulls().str.split(separator)
-        words = lists.explode().n_unique()
-        if lists.list.len().max() not in (None, 1) and words <= min(FEW, distinct):
-            return [VarLenSparseFeat(name=name, separator=separator, max_len=8)]
-    return [SparseFeat(name=name)] if distinct <= min(FEW, max(50, len(column) // 4)) else []
-
-
 def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:
     """The side's features under names of their own: both tables may have a `category`."""
     usable = [
@@ -139,7 +108,8 @@ def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> lis
         and f.side in (None, side)
         and not (isinstance(f, VarLenSparseFeat) and f.history)
     ]
-    features = usable if declared else guessed(frame)
+    guesses = (guess_feature(column, options=_READABLE) for column in frame)
+    features = usable if declared else [f for f in guesses if f is not None]
     names = {f.name for f in features}
     renamed: list[Feature] = []
     for f in features:
