@@ -17,7 +17,7 @@ from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields
 from tamis.rank._network import Network
 from tamis.schema import NotFittedError, TaskConfig
-from tamis.train import Context, EstimatorConfig, Order, batches
+from tamis.train import EstimatorConfig, Order, batches
 
 DEAD = 0.1
 """An expert is dead if its mean weight is below this fraction of an even share for every task."""
@@ -107,7 +107,7 @@ class MixtureBackbone(Backbone):
     its training rows if it had none."""
 
     def fit_rows(
-        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Context | None
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
         """Trains as `Estimator.fit_rows`, then makes the report and notes dead experts."""
         super().fit_rows(rows, valid, tasks, context)
