@@ -136,11 +136,10 @@ def distilled_rows(
         if task.name not in predictions or task.kind in ("multiclass", "completion"):
             continue
         label, p, rate = labels[:, t], predictions[task.name], rates[t] if rates else 1.0
-        if task.kind == "binary":
-            p = p / (p + rate * (1 - p))
         if task.kind == "watch_time":
             mixed = _mixed_times(label, p, share, task.seconds / task.scale)
         else:
+            p = p / (p + rate * (1 - p)) if task.kind == "binary" else p
             mixed = np.where(np.isnan(label), p, (1 - share) * label + share * p)
         labels[:, t] = mixed if rate == 1 else np.where(np.isnan(label), np.nan, mixed)
     return replace(rows, labels=labels, _tensors={})
