@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import BaseModel
 from torch import nn
 
 from tamis.features import Layout, Rows
-from tamis.rank import _engine as engine
+from tamis.rank._engine import FOLDER, Engine, discard, export
 from tamis.rank._fields import Shape
 from tamis.rank._network import Inputs, InputsConfig, Network
 from tamis.rank._sequence import SequenceBlocks
 from tamis.runtime import Float32
 from tamis.schema import MissingExtraError, TrainingError, VersionError
 from tamis.train import Estimator, EstimatorConfig
-
-if TYPE_CHECKING:
-    from tamis.rank._engine.engine import Engine
 
 log = logging.getLogger("tamis.rank")
 
@@ -78,13 +75,13 @@ class Backbone(Estimator):
         Raises TrainingError with `engine = "onnx"` if the network cannot be exported.
         """
         super().save(directory)
-        engine.discard(Path(directory))
+        discard(Path(directory))
         wanted, network = self.config.engine, self._module()
         if wanted == "torch" or (wanted == "auto" and self.space is not None):
             return  # a model fitted on a data frame serves no requests
         try:
             assert self.layout is not None
-            engine.export(self.layout, network, Path(directory))
+            export(self.layout, network, Path(directory))
         except TrainingError as error:
             if wanted == "onnx":
                 raise
@@ -107,14 +104,14 @@ class Backbone(Estimator):
         return self
 
     def _open_engine(self, directory: Path, wanted: str, threads: int) -> None:
-        written = (directory / engine.FOLDER).is_dir()
+        written = (directory / FOLDER).is_dir()
         if wanted == "torch" or (wanted == "auto" and not written):
             return
         network = self._module()
         assert self.layout is not None
         assert isinstance(network, Network)
         try:
-            self._engine = engine.Engine(directory, self.layout, network, threads)
+            self._engine = Engine(directory, self.layout, network, threads)
         except (VersionError, MissingExtraError) as error:
             if wanted == "onnx":
                 raise
