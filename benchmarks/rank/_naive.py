@@ -22,23 +22,24 @@ class Naive(nn.Module):
     def __init__(self, network: Network, target: int) -> None:
         super().__init__()
         inputs, core = network.inputs, network.core
-        level, towers = core.level, core.towers
+        assert network.sequence is not None
+        attention, towers = network.sequence.blocks[0], core.towers
         self.target, self.length = target, inputs.pairs[0][0].width
         self.table = nn.Embedding.from_pretrained(inputs.table.weight.detach().clone())
         self.attention = _chain(
             [
-                *((x.weight, x.bias) for x in inputs.meets[0].attention.linears),
-                (inputs.meets[0].attention.last.weight, inputs.meets[0].attention.last.bias),
+                *((x.weight, x.bias) for x in attention.linears),
+                (attention.last.weight, attention.last.bias),
             ]
         )
-        count, tasks = level.experts.count, level.tasks
-        first, gates, _ = level.entry.weight.split(level.sizes)
-        first_bias, gates_bias, _ = level.entry.bias.split(level.sizes)
+        count, tasks = core.experts.count, core.tasks
+        first, gates = core.entry.weight.split(core.sizes)
+        first_bias, gates_bias = core.entry.bias.split(core.sizes)
         self.experts = nn.ModuleList(
             _chain(
                 [
                     (first.chunk(count)[e], first_bias.chunk(count)[e]),
-                    *((x.weight[e].T, x.bias[e, 0]) for x in level.experts.layers),
+                    *((x.weight[e].T, x.bias[e, 0]) for x in core.experts.layers),
                 ],
                 last_too=True,
             )

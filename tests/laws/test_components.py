@@ -73,7 +73,7 @@ def test_repr_shows_the_options_that_differ(kind: str, name: str) -> None:
     stage, required, changed = stage_and_options(kind, name)
     (option, value), *_ = changed.items()
     text = repr(stage(**required, **changed))
-    assert text.startswith(f"{stage.__name__}(")
+    assert text.startswith(f"{kind}.{stage.__name__}(")
     assert f"{option}={value!r}" in text
     assert f"{option}=" not in repr(stage(**required))
 

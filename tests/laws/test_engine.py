@@ -1,4 +1,4 @@
-"""The scoring engine answers as PyTorch does: every ranker, any number of candidates."""
+"""The scoring engine agrees with PyTorch for every ranker and any number of candidates."""
 
 import importlib
 from functools import cache
@@ -65,7 +65,9 @@ MIXED = Layout(
     ),
     dense=(DenseColumn("price", Side.ITEM, 0), DenseColumn("activity", Side.USER, 1, 2)),
 )
-"""Sides in no order, as a frame declares them."""
+"""Columns of all sides mixed, as a data frame declares them."""
+NEED_IDS = ("bst", "din", "last_n", "ppnet")
+"""Rankers that refuse a layout without ids."""
 SMALL = {"embedding_dim": 4}
 RANKERS = {
     name: cls for name, cls in registry.available("rank").items() if issubclass(cls, Backbone)
@@ -73,11 +75,9 @@ RANKERS = {
 
 
 def network(name: str, layout: Layout, tasks: int = 1, **options) -> Network:
-    """A ranker's network with weights drawn at random, batch statistics too."""
+    """A ranker's network with random weights and random batch statistics."""
     cls = RANKERS[name]
     small = {"hidden_units": (8, 6)} if issubclass(cls.Config, BackboneConfig) else {}
-    if cls.Config().sequence != "mean" and not any(c.ragged for c in layout.ids):
-        options["sequence"] = "mean"
     model = cls(**{**SMALL, **small, **options})
     module = model.build(layout, tasks, torch.Generator().manual_seed(1)).eval()
     draw = torch.Generator().manual_seed(2)
@@ -94,7 +94,8 @@ def network(name: str, layout: Layout, tasks: int = 1, **options) -> Network:
 
 
 def request(layout: Layout, n: int, seed: int, users: int = 1, past: int = LENGTH) -> Rows:
-    """n candidates of some users: the user's block, the items' with a pointer, the candidates'."""
+    """n candidates of some users: blocks of the users and of items, both with a pointer, and a
+    block with one row per candidate."""
     draw = np.random.default_rng(seed)
     start = {t.name: (t.start, t.size) for t in layout.tables}
 
@@ -112,15 +113,15 @@ def request(layout: Layout, n: int, seed: int, users: int = 1, past: int = LENGT
         width = sum(c.width for c in layout.dense if c.side in sides)
         return draw.normal(size=(size, width)).astype(np.float32)
 
-    mine, theirs = {Side.USER, Side.CONTEXT}, {Side.ITEM}
-    user_ids = ids(users, [c for c in layout.ids if c.side in mine])
-    item_ids = ids(12, [c for c in layout.ids if c.side in theirs])
+    user_sides, item_sides = {Side.USER, Side.CONTEXT}, {Side.ITEM}
+    user_ids = ids(users, [c for c in layout.ids if c.side in user_sides])
+    item_ids = ids(12, [c for c in layout.ids if c.side in item_sides])
     query = draw.integers(0, users, n).astype(np.int32)
     item = draw.integers(0, 12, n).astype(np.int32)
     none = np.empty((n, 0), np.int32)
     blocks = [
-        Block(user_ids, dense(users, mine), query),
-        Block(item_ids, dense(12, theirs), item),
+        Block(user_ids, dense(users, user_sides), query),
+        Block(item_ids, dense(12, item_sides), item),
         Block(none, dense(n, {Side.CROSS})),
     ]
     return Rows(layout, blocks, n)
@@ -133,7 +134,7 @@ def reference(net: Network, rows: Rows) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def without_the_exporter_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every ranker of the package has a translation of its own."""
+    """Every ranker of the package is exported by Tamis's own translation."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("exported by torch.onnx")
@@ -144,7 +145,7 @@ def without_the_exporter_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory):
-    """A ranker's network for three tasks, and its engine."""
+    """Exports a ranker's network for three tasks once, and opens its engine."""
 
     @cache
     def one(name: str) -> tuple[Network, Engine]:
@@ -192,7 +193,7 @@ OWN = {
 
 
 def accepted(name: str, options: dict) -> bool:
-    """Whether a ranker leaves that choice."""
+    """Whether a ranker has these options with these values."""
     fields = RANKERS[name].Config.model_fields
     return all(
         key in fields and (key != "sequence" or value in get_args(fields[key].annotation))
@@ -202,11 +203,11 @@ def accepted(name: str, options: dict) -> bool:
 
 @pytest.mark.parametrize("name", RANKERS)
 def test_the_request_form_equals_the_network(name: str):
-    """Without an export: layouts and options at little cost."""
+    """Without an export, so that many layouts and options can be checked quickly."""
     kinds = [o for o in (*SEQUENCES, *HIDDEN) if accepted(name, o)]
     cases = [(LAYOUT, tasks, o) for tasks in (1, 3) for o in (*kinds, *OWN.get(name, []))]
     cases += [(IDS_ONLY, 2, {})]
-    if name not in ("last_n", "ppnet"):  # they have nothing to read without ids
+    if name not in NEED_IDS:
         cases += [(NUMBERS_ONLY, 2, {})]
     for layout, tasks, options in cases:
         net = network(name, layout, tasks, **options)
@@ -255,20 +256,20 @@ def check_form(net: Network, rows: Rows) -> None:
     past=st.integers(0, LENGTH),
     seed=st.integers(0, 2**20),
 )
-def test_many_users_are_scored_one_by_one_or_not_at_all(
+def test_rows_of_several_users_are_scored_user_by_user_or_refused(
     opened, n: int, users: int, past: int, seed: int
 ):
     net, engine = opened("deepfm")
     rows = request(LAYOUT, n, seed, users, past)
     scored = engine.logits(rows)
-    asked = len(np.unique(rows.blocks[0].pointer)) if users > 1 else 0
-    assert (scored is None) == (asked * 16 > n)
+    present = len(np.unique(rows.blocks[0].pointer)) if users > 1 else 0
+    assert (scored is None) == (present * 16 > n)
     if scored is not None:
         np.testing.assert_allclose(scored, reference(net, rows), atol=1e-4, rtol=1e-5)
 
 
 def test_sides_in_any_order_of_columns():
-    """The columns of a side need not stand together; the rows' block is then one."""
+    """The columns of a side need not be adjacent; all inputs are then in one block."""
     net = network("deepfm", MIXED, 2, lhuc=True)
     rows = mixed(6)
     check_form(net, rows)
@@ -276,8 +277,8 @@ def test_sides_in_any_order_of_columns():
 
 
 @pytest.mark.parametrize("options", [{"sequence": "din"}, {"sequence": "bst"}])
-def test_every_history_meets_its_own_feature(tmp_path: Path, options: dict):
-    """Two pasts of lengths of their own."""
+def test_every_history_is_compared_with_its_own_feature(tmp_path: Path, options: dict):
+    """Two histories of different lengths."""
     net = network("wide_deep", TWO_PASTS, 2, **options)
     check_form(net, request(TWO_PASTS, 5, seed=0))
     export(TWO_PASTS, net, tmp_path)

@@ -1,4 +1,4 @@
-"""Every pre-ranker in the room keeps the scorers' contract."""
+"""Every pre-ranker of the package is a valid scorer."""
 
 from dataclasses import replace
 from functools import cache
@@ -20,7 +20,7 @@ OPTIONS = {
     "three_tower": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3},
     "stored": {"epochs": 8, "batch_size": 256, "learning_rate": 3e-2},
 }
-"""For a fit of seconds; a new pre-ranker is checked with its defaults until it is named here."""
+"""Options for quick fits; a pre-ranker that is not named here is tested with its defaults."""
 TASKS = ["click", "like"]
 USERS, ITEMS, DIM = 40, 30, 4
 USER, ITEM = TableRange("user", 0, USERS + 2), TableRange("item", USERS + 2, ITEMS + 2)
@@ -44,7 +44,7 @@ LAYOUT = Layout(
 
 @cache
 def world():
-    """Users' and items' attributes: what is clicked is what user and item have in common."""
+    """Users' and items' attributes; clicks depend on the product of both."""
     draw = np.random.default_rng(0)
     users = draw.normal(size=(USERS, 1 + DIM)).astype(np.float32)
     items = draw.normal(size=(ITEMS, 2 + DIM)).astype(np.float32)
@@ -53,7 +53,7 @@ def world():
 
 
 def rows(n, queries=8, seed=1):
-    """n candidates of some queries; unknown users and empty histories among them."""
+    """n candidates of some queries, including unknown users and empty histories."""
     draw = np.random.default_rng(seed)
     users, items = world()
     whose = np.sort(draw.integers(0, queries, n)).astype(np.int32)
@@ -62,7 +62,7 @@ def rows(n, queries=8, seed=1):
         [who[:, None] + 2, draw.integers(ITEM.start + 2, ITEM.start + ITEM.size, (queries, 3))], 1
     ).astype(np.int32)
     ids[::4, 0] = 1  # unknown
-    ids[::3, 1:] = ITEM.start  # nothing liked yet
+    ids[::3, 1:] = ITEM.start  # empty history
     at = draw.integers(0, ITEMS, n).astype(np.int32)
     clicks = draw.normal(size=(n, 1)).astype(np.float32)
     found = draw.normal(size=(n, 1)).astype(np.float32)
@@ -89,11 +89,12 @@ def fitted(name):
     return make(name).fit(rows(3000, 600), tasks=TASKS)
 
 
-def scores(model, asked):
-    found = model.score_rows(asked)
+def scores(model, given):
+    """(n, T) probabilities, after checks of names, shapes and range."""
+    found = model.score_rows(given)
     assert list(found) == TASKS
     for score in found.values():
-        assert score.shape == (len(asked),)
+        assert score.shape == (len(given),)
         assert score.dtype == np.float32
         assert np.isfinite(score).all()
         assert ((score >= 0) & (score <= 1)).all()
@@ -105,7 +106,7 @@ def name(request):
     return request.param
 
 
-def test_the_room_holds_what_the_documents_promise():
+def test_the_documented_pre_rankers_exist():
     assert {"lr", "gbdt", "inner_product", "three_tower", "stored"} <= set(PRERANKERS)
 
 
@@ -117,82 +118,80 @@ def test_is_a_scorer_and_documented(name):
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_few_candidates(name, n):
+def test_no_candidates_and_a_single_one(name, n):
     assert scores(fitted(name), rows(n, 1)).shape == (n, 2)
 
 
 def test_learns(name):
-    asked = rows(2000, 50, seed=9)
-    found = scores(fitted(name), asked)
+    test = rows(2000, 50, seed=9)
+    found = scores(fitted(name), test)
     for t in range(2):
-        assert auc(asked.labels[:, t], found[:, t]) > 0.6  # of eight seeds the least was .759
+        assert auc(test.labels[:, t], found[:, t]) > 0.6  # the minimum over eight seeds was .759
 
 
-def test_a_batch_of_requests_is_each_alone(name):
-    asked = rows(120, 6, seed=5)
-    together = scores(fitted(name), asked)
-    users = asked.blocks[0]
+def test_a_batch_of_requests_scores_as_each_alone(name):
+    test = rows(120, 6, seed=5)
+    together = scores(fitted(name), test)
+    users = test.blocks[0]
     for q in range(6):
-        mine = np.flatnonzero(users.pointer == q)
-        alone = asked.select(mine)
-        one = Block(users.ids[q : q + 1], users.dense[q : q + 1], np.zeros(len(mine), np.int32))
+        at = np.flatnonzero(users.pointer == q)
+        alone = test.select(at)
+        one = Block(users.ids[q : q + 1], users.dense[q : q + 1], np.zeros(len(at), np.int32))
         alone = replace(alone, blocks=[one, *alone.blocks[1:]], _tensors={})
-        np.testing.assert_allclose(scores(fitted(name), alone), together[mine], atol=2e-6)
+        np.testing.assert_allclose(scores(fitted(name), alone), together[at], atol=2e-6)
 
 
 def test_order_does_not_matter(name):
-    asked = rows(90, 4, seed=6)
+    test = rows(90, 4, seed=6)
     order = np.random.default_rng(2).permutation(90)
     np.testing.assert_allclose(
-        scores(fitted(name), asked.select(order)), scores(fitted(name), asked)[order], atol=2e-6
+        scores(fitted(name), test.select(order)), scores(fitted(name), test)[order], atol=2e-6
     )
 
 
-def test_rows_laid_flat_score_the_same(name):
-    """Pointers are a way to say it, not part of the question."""
-    asked = rows(70, 5, seed=7)
+def test_rows_without_pointers_score_the_same(name):
+    test = rows(70, 5, seed=7)
     flat = [
-        b if b.pointer is None else Block(b.ids[b.pointer], b.dense[b.pointer])
-        for b in asked.blocks
+        b if b.pointer is None else Block(b.ids[b.pointer], b.dense[b.pointer]) for b in test.blocks
     ]
     got = scores(fitted(name), Rows(LAYOUT, flat, 70))
-    np.testing.assert_allclose(got, scores(fitted(name), asked), atol=2e-6)
+    np.testing.assert_allclose(got, scores(fitted(name), test), atol=2e-6)
 
 
-def test_saving_changes_nothing(name, tmp_path):
+def test_a_saved_pre_ranker_scores_the_same(name, tmp_path):
     fitted(name).save(tmp_path)
     again = PRERANKERS[name].load(tmp_path, make(name).config)
-    asked = rows(200, 3, seed=8)
-    np.testing.assert_array_equal(scores(again, asked), scores(fitted(name), asked))
+    test = rows(200, 3, seed=8)
+    np.testing.assert_array_equal(scores(again, test), scores(fitted(name), test))
 
 
-def test_the_same_seed_fits_the_same(name):
+def test_the_same_seed_gives_the_same_scores(name):
     again = make(name).fit(rows(3000, 600), tasks=TASKS)
-    asked = rows(50, 2, seed=3)
-    np.testing.assert_array_equal(scores(again, asked), scores(fitted(name), asked))
+    test = rows(50, 2, seed=3)
+    np.testing.assert_array_equal(scores(again, test), scores(fitted(name), test))
 
 
-def test_a_label_may_be_missing(name):
+def test_labels_may_be_missing(name):
     data = rows(1500, 300, seed=4)
     data.labels[::2, 1] = np.nan
     assert scores(make(name).fit(data, tasks=TASKS), rows(40)).shape == (40, 2)
 
 
-def test_inputs_are_left_as_they_were(name):
-    asked = rows(60, 3, seed=2)
-    before = [(b.ids.copy(), b.dense.copy()) for b in asked.blocks]
-    scores(fitted(name), asked)
-    for block, (ids, dense) in zip(asked.blocks, before, strict=True):
+def test_scoring_does_not_change_its_inputs(name):
+    test = rows(60, 3, seed=2)
+    before = [(b.ids.copy(), b.dense.copy()) for b in test.blocks]
+    scores(fitted(name), test)
+    for block, (ids, dense) in zip(test.blocks, before, strict=True):
         np.testing.assert_array_equal(block.ids, ids)
         np.testing.assert_array_equal(block.dense, dense)
 
 
-def test_scoring_before_fit_says_so(name):
+def test_scoring_before_a_fit_raises(name):
     with pytest.raises(NotFittedError, match="fit"):
         make(name).score_rows(rows(5))
 
 
-def test_nothing_to_learn_from_says_so(name):
+def test_labels_without_a_positive_raise(name):
     data = rows(50)
     data.labels[:] = 0
     with pytest.raises(TrainingError, match="positive"):

@@ -1,4 +1,4 @@
-"""Every ranker in the room keeps the scorers' contract; any backbone takes all common options."""
+"""Every ranker of the package is a valid scorer; every backbone accepts the common options."""
 
 from dataclasses import replace
 from functools import cache
@@ -21,9 +21,11 @@ RANKERS = registry.available("rank")
 BACKBONES = {name: kind for name, kind in RANKERS.items() if issubclass(kind, Backbone)}
 HIDDEN = [name for name, kind in BACKBONES.items() if issubclass(kind.Config, BackboneConfig)]
 NO_PAIRS = {"lr"}
-"""Cannot learn what only two columns together say."""
+"""Rankers that cannot learn an effect of two columns together."""
 NEED_IDS = {"din", "bst", "last_n", "ppnet"}
-"""Are made of a history or of the user's ids, and say so where there are none."""
+"""Rankers that read a history or the user's ids, and refuse a layout without them."""
+OWN_SEQUENCE = {"din": "din", "bst": "bst", "last_n": "mean"}
+"""Rankers that are defined by one value of the option `sequence`."""
 TASKS = ["click", "like"]
 LENGTH = 4
 TABLES = (
@@ -49,14 +51,14 @@ PADS = {
 
 
 def quick(kind, **options):
-    """A ranker of that kind that is trained in a moment."""
+    """A ranker of that kind that trains in less than a second."""
     small = {
         "epochs": 8,
         "batch_size": 128,
         "learning_rate": 0.01,
         "hidden_units": (32, 16),
         "embedding_dim": 8,
-        "init_std": 0.05,  # a crossing of two near nothing is a saddle
+        "init_std": 0.05,  # the product of two vectors near zero is a saddle
         "threads": 1,
         "engine": "torch",
     }
@@ -67,7 +69,7 @@ def quick(kind, **options):
 
 
 def rows(n, seed=0, past=LENGTH):
-    """click: the item's kind is the user's taste. like: it is not, and the price is low."""
+    """click: the item's kind equals the user's taste. like: it does not, and the price is low."""
     draw = np.random.default_rng(seed)
     taste, kind = draw.integers(0, 2, n), draw.integers(0, 2, n)
     parts = [
@@ -80,8 +82,8 @@ def rows(n, seed=0, past=LENGTH):
     ids = np.concatenate(parts, 1).astype(np.int32)
     span, pad = PADS["clicked"]
     ids[:, span][:, past:] = pad
-    ids[::5, span] = pad  # nothing clicked yet
-    ids[3::7, PADS["item"][0]] = 5  # unseen
+    ids[::5, span] = pad  # empty history
+    ids[3::7, PADS["item"][0]] = 5  # unknown id
     dense = draw.normal(size=(n, 3)).astype(np.float32)
     labels = np.stack([taste == kind, (taste != kind) & (dense[:, 1] < 0.5)], 1)
     return Rows(LAYOUT, [Block(ids, dense)], n, labels.astype(np.float32))
@@ -92,7 +94,7 @@ def one_task(given):
 
 
 def only(layout_part, given):
-    """The same rows without their numbers, or without their ids."""
+    """The same rows with ids only, or with numbers only."""
     block = given.blocks[0]
     if layout_part == "ids":
         layout, block = Layout(TABLES, LAYOUT.ids, ()), Block(block.ids, block.dense[:, :0])
@@ -107,18 +109,21 @@ def fitted(name, seed=0, **options):
 
 
 def two_of_three(measure, bar):
-    """Whether the measures of two of the seeds 0, 1 and 2 exceed the bar: a test that hangs on one
-    seed may fail on another processor, whose sums round differently. Fits no more than it needs."""
+    """Whether the measure exceeds the bar for two of the seeds 0, 1 and 2.
+
+    A test of a single seed may fail on another processor, whose sums round differently. The third
+    seed is used only if needed.
+    """
     above = [measure(0) > bar, measure(1) > bar]
     return all(above) or (any(above) and measure(2) > bar)
 
 
-def scores(model, asked):
-    """(n, T) checked probabilities."""
-    found = model.score_rows(asked)
+def scores(model, given_rows):
+    """(n, T) probabilities, after checks of names, shapes and range."""
+    found = model.score_rows(given_rows)
     assert set(model.tasks) <= set(found)
     for task in model.tasks:
-        assert found[task].shape == (len(asked),)
+        assert found[task].shape == (len(given_rows),)
         assert found[task].dtype == np.float32
         assert np.isfinite(found[task]).all()
         assert ((found[task] >= 0) & (found[task] <= 1)).all()
@@ -135,7 +140,7 @@ def backbone(request):
     return request.param
 
 
-def test_the_room_holds_what_the_documents_promise():
+def test_the_documented_rankers_exist():
     promised = {"lr", "gbdt", "dnn", "fm", "wide_deep", "deepfm", "dcn", "dcnv2", "fibinet"}
     assert promised <= set(RANKERS)
 
@@ -148,22 +153,22 @@ def test_is_a_scorer_and_documented(name):
     assert RANKERS[name].Config.__doc__
 
 
-def crossing_learnt(name, seed, **options):
-    """The AUC of the two tasks on other rows."""
-    asked = rows(1000, seed=1)
-    found = scores(fitted(name, seed, **options), asked)
-    return [auc(asked.labels[:, t], found[:, t]) for t in range(2)]
+def auc_of_tasks(name, seed, **options):
+    """The AUC of both tasks on rows that were not trained on."""
+    test = rows(1000, seed=1)
+    found = scores(fitted(name, seed, **options), test)
+    return [auc(test.labels[:, t], found[:, t]) for t in range(2)]
 
 
-def test_it_learns_a_crossing_and_each_task_its_own(name):
+def test_learns_interactions_and_several_tasks(name):
     if name in NO_PAIRS:
-        assert 0.4 < crossing_learnt(name, 0)[0] < 0.6
+        assert 0.4 < auc_of_tasks(name, 0)[0] < 0.6
     else:
-        assert two_of_three(lambda seed: min(crossing_learnt(name, seed)), 0.9)
+        assert two_of_three(lambda seed: min(auc_of_tasks(name, seed)), 0.9)
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_few_rows(name, n):
+def test_empty_batches_and_single_rows(name, n):
     assert scores(fitted(name), rows(n)).shape == (n, 2)
 
 
@@ -176,37 +181,37 @@ def test_a_last_batch_of_one_row(name):
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 59), min_size=1, max_size=40))
-def test_a_row_is_scored_alike_in_any_company(picked):
-    asked, at = rows(60, seed=2), np.asarray(picked)
+def test_the_score_of_a_row_does_not_depend_on_the_batch(picked):
+    test, at = rows(60, seed=2), np.asarray(picked)
     for name in RANKERS:
-        whole = scores(fitted(name), asked)[at]
-        np.testing.assert_allclose(scores(fitted(name), asked.select(at)), whole, atol=2e-6)
+        whole = scores(fitted(name), test)[at]
+        np.testing.assert_allclose(scores(fitted(name), test.select(at)), whole, atol=2e-6)
 
 
-def test_empty_histories_are_finite(name):
-    nothing = rows(50, seed=3, past=0)
-    scores(fitted(name), nothing)
+def test_scores_of_empty_histories_are_finite(name):
+    empty = rows(50, seed=3, past=0)
+    scores(fitted(name), empty)
     model = quick(RANKERS[name], epochs=1) if name != "gbdt" else quick(RANKERS[name])
-    scores(model.fit(one_task(nothing)), nothing)
+    scores(model.fit(one_task(empty)), empty)
 
 
-def test_the_place_of_padding_means_nothing(name):
-    asked = rows(40, seed=4)
-    ids = asked.blocks[0].ids.copy()
+def test_the_position_of_padding_does_not_matter(name):
+    test = rows(40, seed=4)
+    ids = test.blocks[0].ids.copy()
     span, pad = PADS["tags"]
     ids[:, span.start + 2] = pad
     moved = ids.copy()
     moved[:, span] = ids[:, [span.start + 2, span.start, span.start + 1]]
     both = [
-        scores(fitted(name), replace(asked, blocks=[Block(i, asked.blocks[0].dense)], _tensors={}))
+        scores(fitted(name), replace(test, blocks=[Block(i, test.blocks[0].dense)], _tensors={}))
         for i in (ids, moved)
     ]
     np.testing.assert_allclose(*both, atol=2e-6)
 
 
-def test_a_longer_row_of_padding_means_nothing(backbone):
-    """Two networks of the same weights, one for histories of 4, one for 7."""
-    asked = rows(40, seed=5)
+def test_the_amount_of_padding_does_not_matter(backbone):
+    """Two networks of equal weights, for histories of at most 4 and 7 items."""
+    test = rows(40, seed=5)
     columns = [
         replace(c, width=7)
         if c.name == "clicked"
@@ -214,11 +219,11 @@ def test_a_longer_row_of_padding_means_nothing(backbone):
         for c in LAYOUT.ids
     ]
     long = Layout(TABLES, tuple(columns), LAYOUT.dense)
-    block, (span, pad) = asked.blocks[0], PADS["clicked"]
+    block, (span, pad) = test.blocks[0], PADS["clicked"]
     ids = np.concatenate(
         [block.ids[:, : span.stop], np.full((40, 3), pad, np.int32), block.ids[:, span.stop :]], 1
     )
-    wide = replace(asked, layout=long, blocks=[Block(ids, block.dense)], _tensors={})
+    wide = replace(test, layout=long, blocks=[Block(ids, block.dense)], _tensors={})
     kind = BACKBONES[backbone]
     nets = [
         quick(kind).build(layout, 1, torch.Generator().manual_seed(0)).eval()
@@ -227,11 +232,11 @@ def test_a_longer_row_of_padding_means_nothing(backbone):
     state = nets[0].state_dict()
     shapes = {k: v.shape for k, v in nets[1].state_dict().items()}
     if any(state[k].shape != shape for k, shape in shapes.items()):
-        pytest.skip("its weights depend on the history's length")
+        pytest.skip("its weights depend on the length of the history")
     nets[1].load_state_dict(state)
     with torch.inference_mode():
         one, two = (
-            net(r.take(torch.arange(40))) for net, r in zip(nets, (asked, wide), strict=True)
+            net(r.take(torch.arange(40))) for net, r in zip(nets, (test, wide), strict=True)
         )
     torch.testing.assert_close(one, two, atol=2e-6, rtol=0)
 
@@ -249,11 +254,11 @@ def test_layouts_of_one_kind_only(name, part):
     scores(model, only(part, rows(0)))
 
 
-def test_saving_changes_nothing(name, tmp_path):
-    model, asked = fitted(name), rows(50, seed=6)
+def test_a_saved_ranker_scores_the_same(name, tmp_path):
+    model, test = fitted(name), rows(50, seed=6)
     model.save(tmp_path)
     again = RANKERS[name].load(tmp_path)
-    np.testing.assert_array_equal(scores(again, asked), scores(model, asked))
+    np.testing.assert_array_equal(scores(again, test), scores(model, test))
     assert again.tasks == tuple(TASKS)
     with pytest.raises(VersionError):
         RANKERS[name].load(tmp_path / "elsewhere")
@@ -268,16 +273,19 @@ def test_the_same_seed_gives_the_same_scores(name):
     np.testing.assert_array_equal(one, two)
 
 
-def test_before_a_fit_it_says_so(name):
+def test_scoring_before_a_fit_raises(name):
     with pytest.raises(NotFittedError, match="not fitted"):
         quick(RANKERS[name]).score_rows(rows(3))
 
 
 @pytest.mark.parametrize("sequence", ["mean", "din", "bst"])
-def test_any_backbone_carries_a_sequence_block(backbone, sequence):
+def test_any_backbone_accepts_a_sequence_block(backbone, sequence):
     kind = BACKBONES[backbone]
-    if backbone == "last_n":
-        pytest.skip("last_n is its own sequence block")
+    own = OWN_SEQUENCE.get(backbone, sequence)
+    if own != sequence:
+        with pytest.raises(ConfigError, match="sequence"):
+            quick(kind, sequence=sequence)
+        return
     model = quick(kind, epochs=1, sequence=sequence).fit(rows(200), tasks=TASKS)
     scores(model, rows(20, seed=7))
     scores(model, rows(20, seed=7, past=0))
@@ -285,7 +293,7 @@ def test_any_backbone_carries_a_sequence_block(backbone, sequence):
 
 @pytest.mark.parametrize("lhuc", [True, ("taste", "kind")])
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_any_backbone_with_hidden_layers_carries_gates(hidden, lhuc):
+def test_any_backbone_with_hidden_layers_accepts_gates(hidden, lhuc):
     model = quick(BACKBONES[hidden], epochs=1, lhuc=lhuc).fit(rows(200), tasks=TASKS)
     scores(model, rows(20, seed=8))
     with pytest.raises(ConfigError, match="lhuc names 'tatse'"):
@@ -294,7 +302,7 @@ def test_any_backbone_with_hidden_layers_carries_gates(hidden, lhuc):
 
 @pytest.mark.parametrize("activation", ["prelu", "dice", "gelu"])
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_any_backbone_with_hidden_layers_takes_their_options(hidden, activation):
+def test_any_backbone_with_hidden_layers_accepts_their_options(hidden, activation):
     options = {"activation": activation, "batch_norm": True, "dropout": 0.2}
     model = quick(BACKBONES[hidden], epochs=1, dense_l2=1e-4, **options).fit(rows(200), tasks=TASKS)
     scores(model, rows(20, seed=8))
@@ -304,10 +312,10 @@ def test_any_backbone_with_hidden_layers_takes_their_options(hidden, activation)
     "option", [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}]
 )
 def test_dcnv2_low_rank_and_stacked(option):
-    assert two_of_three(lambda seed: crossing_learnt("dcnv2", seed, **option)[0], 0.9)
+    assert two_of_three(lambda seed: auc_of_tasks("dcnv2", seed, **option)[0], 0.9)
 
 
 @pytest.mark.parametrize("interaction", ["all", "each", "interaction"])
 def test_fibinet_interactions(interaction):
     options = {"interaction": interaction}
-    assert two_of_three(lambda seed: crossing_learnt("fibinet", seed, **options)[0], 0.9)
+    assert two_of_three(lambda seed: auc_of_tasks("fibinet", seed, **options)[0], 0.9)

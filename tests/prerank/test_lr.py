@@ -1,4 +1,4 @@
-"""Logistic regression against scikit-learn, its numpy scoring against its module."""
+"""Compares logistic regression with scikit-learn, and its NumPy scoring with its module."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.prerank import LR
+from tamis.prerank import GBDT, LR
 from tamis.schema import Side
 from tamis.train import predict
 
@@ -35,16 +35,16 @@ def rows(n: int, items: int, tasks: int = 2, pointers: bool = True) -> Rows:
 @pytest.mark.parametrize("pointers", [True, False])
 def test_scores_by_block_equal_the_module(items, pointers):
     model = LR(epochs=3).fit(rows(200, 50), tasks=["a", "b"])
-    asked = rows(100, items, pointers=pointers)
-    want = 1 / (1 + np.exp(-predict(model.model, asked) - np.float32(model.shifts)))
-    got = model.score_rows(asked)
+    test = rows(100, items, pointers=pointers)
+    want = 1 / (1 + np.exp(-predict(model.model, test) - np.float32(model.shifts)))
+    got = model.score_rows(test)
     np.testing.assert_allclose(np.stack([got["a"], got["b"]], 1), want, rtol=1e-5, atol=1e-6)
     assert got["a"].dtype == np.float32
     assert np.ptp(got["a"]) > 0
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_few_candidates(n):
+def test_no_candidates_and_a_single_one(n):
     model = LR(epochs=1).fit(rows(50, 9, 1))
     assert model.score_rows(rows(n, 9))["label"].shape == (n,)
 
@@ -65,7 +65,7 @@ def test_finds_scikit_learns_coefficients():
     )
 
 
-def test_ids_learn_their_rates():
+def test_the_scores_of_ids_are_their_rates():
     user = np.repeat([2, 3], 2000).astype(np.int32)
     layout = Layout((TableRange("user", 0, 4),), (IdColumn("user", Side.USER, "user", 0),), ())
     y = np.concatenate([np.arange(2000) % 10 < 1, np.arange(2000) % 10 < 7]).astype(np.float32)
@@ -76,12 +76,17 @@ def test_ids_learn_their_rates():
     assert score[-1] == pytest.approx(0.7, abs=0.03)
 
 
-def test_saving_changes_nothing(tmp_path):
+def test_a_saved_model_scores_the_same(tmp_path):
     model = LR(epochs=1).fit(rows(50, 9, 1))
     model.save(tmp_path)
-    asked = rows(30, 9)
+    test = rows(30, 9)
     again = LR.load(tmp_path, LR.Config(epochs=7))
-    np.testing.assert_array_equal(
-        again.score_rows(asked)["label"], model.score_rows(asked)["label"]
-    )
+    np.testing.assert_array_equal(again.score_rows(test)["label"], model.score_rows(test)["label"])
     assert torch.equal(again.model.table.weight, model.model.table.weight)
+
+
+def test_twins_of_one_name_differ_in_repr_and_refer_to_each_other():
+    assert repr(LR(teacher=0.5)) == "prerank.LR(teacher=0.5)"
+    assert repr(GBDT(trees=3)) == "prerank.GBDT(trees=3)"
+    for kind in (LR, GBDT):
+        assert f"`tamis.rank.{kind.__name__}`" in kind.__doc__

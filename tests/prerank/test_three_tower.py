@@ -1,4 +1,4 @@
-"""The three towers: split inference against the module, item outputs kept with the version."""
+"""The three towers: split inference equals the module; item vectors are saved with the version."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ ITEMS = 10
 
 
 def table(seed=1):
-    """The version's items: one row each, and the unknown one."""
+    """The version's item table: one row per item, and one for unknown items."""
     draw = np.random.default_rng(seed)
     ids = np.stack(
         [np.arange(ITEMS + 1) + 8, *draw.integers(19, 25, (2, ITEMS + 1))], axis=1
@@ -41,7 +41,7 @@ TABLE = table()
 
 
 def rows(n, queries=1, seed=4, items=TABLE, tasks=2, shared=False):
-    """Candidates as a feature space gives them: user, items, statistics, pair."""
+    """Candidates in blocks as a feature space makes them: user, items, statistics, pair."""
     draw = np.random.default_rng(seed)
     whose = np.sort(draw.integers(0, queries, n)).astype(np.int32)
     users = np.concatenate(
@@ -65,8 +65,8 @@ def model():
     return made.fit(rows(400, 40), tasks=["click", "like"])
 
 
-def plain(model, asked):
-    return predict(model.model, asked)
+def forward(model, given):
+    return predict(model.model, given)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -74,13 +74,13 @@ def plain(model, asked):
     ("n", "queries"), [(1, 1), (7, 1), (300, 1), (300, 5), (9000, 3), (40, 40)]
 )
 def test_split_inference_equals_the_forward(model, n, queries, shared):
-    asked = rows(n, queries, seed=n, shared=shared)
-    got = model.logits(asked)
-    np.testing.assert_allclose(got, plain(model, asked), atol=1e-5)
+    test = rows(n, queries, seed=n, shared=shared)
+    got = model.logits(test)
+    np.testing.assert_allclose(got, forward(model, test), atol=1e-5)
     assert np.ptp(got) > 0 or n == 1
 
 
-def test_item_outputs_are_kept_not_computed(model, monkeypatch, tmp_path):
+def test_saved_item_vectors_are_not_computed_again(model, monkeypatch, tmp_path):
     model.save(tmp_path)
 
     def refuse(block):
@@ -88,41 +88,43 @@ def test_item_outputs_are_kept_not_computed(model, monkeypatch, tmp_path):
 
     monkeypatch.setattr(model, "_item_tower", refuse)
     assert model.score_rows(rows(50))["click"].shape == (50,)
-    copied = Block(TABLE.ids.copy(), TABLE.dense.copy())  # another process opens the same version
+    copied = Block(
+        TABLE.ids.copy(), TABLE.dense.copy()
+    )  # as if another process opened the same version
     assert model.score_rows(rows(50, items=copied))["click"].shape == (50,)
 
 
-def test_another_table_is_not_answered_from_the_kept_one(model):
-    asked = rows(60, items=table(2))
-    np.testing.assert_allclose(model.logits(asked), plain(model, asked), atol=1e-5)
+def test_items_of_another_table_get_their_own_vectors(model):
+    test = rows(60, items=table(2))
+    np.testing.assert_allclose(model.logits(test), forward(model, test), atol=1e-5)
 
 
-def test_one_block_of_everything_takes_the_plain_way(model):
-    asked = rows(60, 3)
-    batch = asked.take(torch.arange(60))
+def test_rows_in_a_single_block_score_the_same(model):
+    test = rows(60, 3)
+    batch = test.take(torch.arange(60))
     flat = Rows(LAYOUT, [Block(batch.ids.numpy(), batch.dense.numpy())], 60)
-    np.testing.assert_allclose(model.logits(flat), model.logits(asked), atol=1e-5)
+    np.testing.assert_allclose(model.logits(flat), model.logits(test), atol=1e-5)
 
 
-def test_saving_keeps_the_outputs_memory_mapped(model, tmp_path):
+def test_a_saved_model_scores_the_same_with_the_saved_item_vectors(model, tmp_path):
     model.save(tmp_path)
     again = ThreeTower.load(tmp_path)
-    asked = rows(80)
-    np.testing.assert_array_equal(again.logits(asked), model.logits(asked))
+    test = rows(80)
+    np.testing.assert_array_equal(again.logits(test), model.logits(test))
     again._item_tower = None  # never called
-    assert again.logits(asked).shape == (80, 2)
+    assert again.logits(test).shape == (80, 2)
     assert np.load(tmp_path / "item_vectors.npy").shape == (ITEMS + 1, 64)
 
 
-def test_a_refit_forgets_what_it_kept(model):
+def test_a_second_fit_drops_the_vectors_of_the_first(model):
     other = ThreeTower(epochs=1, batch_size=64, init_std=0.3).fit(rows(200, 9), tasks=["a", "b"])
     other.logits(rows(5))
     other.fit(rows(300, 9, seed=8), tasks=["a", "b"])
-    asked = rows(90)
-    np.testing.assert_allclose(other.logits(asked), plain(other, asked), atol=1e-5)
+    test = rows(90)
+    np.testing.assert_allclose(other.logits(test), forward(other, test), atol=1e-5)
 
 
-def test_statistics_belong_to_the_cross_tower(model):
+def test_the_cross_tower_reads_the_statistics_of_items(model):
     net = model.model
     assert net.item_inputs.numbers == [1, 2]
     assert net.cross_inputs.numbers == [3, 4, 5, 6, 7]
@@ -135,7 +137,7 @@ def test_statistics_belong_to_the_cross_tower(model):
 
 
 def test_top_by_hand():
-    """Widths of one: top([u, i, c, u·i]) with known weights."""
+    """Layers of width 1: top([u, i, c, u · i]) with known weights."""
     made = ThreeTower(
         epochs=1, user_units=(1,), item_units=(1,), cross_units=(1,), top_units=(1,)
     ).fit(rows(50, 5), tasks=["a", "b"])
@@ -149,12 +151,12 @@ def test_top_by_hand():
         hidden.bias.fill_(-1.0)
         head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
         head.bias.copy_(torch.tensor([0.25, 0.5]))
-    made._forget()
+    made._reset()
     hidden_value = 2.0 + 30.0 + 50.0 + 6000.0 - 1.0
     want = [hidden_value + 0.25, -2 * hidden_value + 0.5]
     np.testing.assert_allclose(made.logits(rows(3)), [want] * 3, rtol=1e-6)
 
 
-def test_vectors_of_two_widths_cannot_meet():
+def test_vectors_of_different_widths_are_refused():
     with pytest.raises(ConfigError, match="user_units end in 64 and item_units in 32"):
         ThreeTower(item_units=(128, 32))

@@ -1,4 +1,4 @@
-"""Each backbone's formula against a naive computation of it, on fields by hand."""
+"""Compares each backbone's core with a naive computation of its formula."""
 
 from itertools import combinations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tamis.features import Block, IdColumn, Layout, Rows, TableRange
-from tamis.rank import DCN, DNN, FM, LR, DCNv2, FiBiNET, WideDeep
+from tamis.rank import DCN, DNN, FM, GBDT, LR, DCNv2, FiBiNET, WideDeep
 from tamis.rank._fields import Fields, Shape
 from tamis.schema import ConfigError, Side
 from tamis.train import auc
@@ -69,7 +69,7 @@ def test_fm():
     torch.testing.assert_close(made(f), want)
 
 
-def test_fm_of_several_tasks_weighs_the_dimensions_per_task():
+def test_fm_of_several_tasks_weights_the_dimensions_per_task():
     made, f = core(FM, 2), fields(2)
     want = f.first.sum(1) + made.numbers(f.dense) + pairs(f) @ made.heads
     torch.testing.assert_close(made(f), want)
@@ -117,7 +117,7 @@ def test_fibinet():
     weights = torch.relu(torch.relu(z @ made.senet.squeeze.weight.T) @ made.senet.excite.weight.T)
     products = [
         (u[:, i] @ bilinear.weight[place]) * u[:, j]
-        for u, bilinear in ((v, made.plain), (v * weights.unsqueeze(2), made.weighed))
+        for u, bilinear in ((v, made.plain), (v * weights.unsqueeze(2), made.weighted))
         for place, (i, j) in enumerate(combinations(range(3), 2))
     ]
     deep = head(made, hidden(made.tower, torch.cat([*products, f.dense], 1)))
@@ -133,7 +133,7 @@ LAYOUT = Layout(
 
 
 def noise_by_pair(n, seed):
-    """A label that each pair of ids has by chance: nothing but the pair itself says it."""
+    """Each pair of ids has a random label, so that only the pair itself predicts it."""
     truth = np.random.default_rng(0).random((20, 20)) < 0.5
     draw = np.random.default_rng(seed)
     u, i = draw.integers(0, 20, n), draw.integers(0, 20, n)
@@ -142,12 +142,12 @@ def noise_by_pair(n, seed):
     return Rows(LAYOUT, [Block(ids, np.zeros((n, 0), np.float32))], n, labels)
 
 
-def test_a_crossed_column_remembers_pairs():
+def test_a_crossed_column_memorises_pairs():
     options = {"hidden_units": (4,), "epochs": 4, "batch_size": 256, "threads": 1}
-    rows, asked = noise_by_pair(4000, 1), noise_by_pair(1000, 2)
+    rows, test = noise_by_pair(4000, 1), noise_by_pair(1000, 2)
     with_cross = WideDeep(crosses=(("user", "item"),), **options).fit(rows)
     without = WideDeep(**options).fit(rows)
-    found = [auc(asked.labels[:, 0], m.score_rows(asked)["label"]) for m in (with_cross, without)]
+    found = [auc(test.labels[:, 0], m.score_rows(test)["label"]) for m in (with_cross, without)]
     assert found[0] > 0.98
     assert found[1] < 0.8
 
@@ -162,7 +162,7 @@ def test_crosses_are_saved(tmp_path):
     np.testing.assert_array_equal(again.logits(rows), model.logits(rows))
 
 
-def test_a_slip_in_the_config_is_named():
+def test_errors_name_the_option():
     with pytest.raises(ConfigError, match="crosses name 'itm': id features are user, item"):
         WideDeep(crosses=(("user", "itm"),)).fit(noise_by_pair(50, 1))
     with pytest.raises(ConfigError, match="crosses"):
@@ -171,3 +171,12 @@ def test_a_slip_in_the_config_is_named():
         FM(lhuc=True)
     with pytest.raises(ConfigError, match="hidden_units"):
         LR(hidden_units=(3,))
+
+
+def test_twins_of_one_name_differ_in_repr_and_refer_to_each_other():
+    assert repr(FM(embedding_dim=4)) == "rank.FM(embedding_dim=4)"
+    assert repr(LR()) == "rank.LR()"
+    assert repr(GBDT(trees=3)) == "rank.GBDT(trees=3)"
+    for kind in (FM, LR, GBDT):
+        other = "recall" if kind is FM else "prerank"
+        assert f"`tamis.{other}.{kind.__name__}`" in kind.__doc__

@@ -1,4 +1,4 @@
-"""DeepFM: its formula, its learning, frames and rows, saving."""
+"""DeepFM: its formula, fits on frames and on rows, saving."""
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ def naive_logit(net, ids, dense, dim: int) -> float:
     return linear + pair + core.heads(core.tower(x.unsqueeze(0))).item()
 
 
-def test_forward_is_the_papers_formula():
+def test_forward_equals_the_formula_of_the_paper():
     model = DeepFM(embedding_dim=5, hidden_units=(7,), init_std=1.0)
     net = model.build(LAYOUT, 1, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -118,7 +118,7 @@ def to_pandas(frame: pl.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("make", [pl.DataFrame, to_pandas], ids=["polars", "pandas"])
-def test_frames_in_ten_lines(make):
+def test_fits_frames_of_polars_and_pandas(make):
     train, valid, test = (make(taste(n, s)) for n, s in ((3000, 0), (500, 1), (500, 2)))
     model = DeepFM(features=FEATURES, **FAST).fit(train, label="click", valid=valid)
     assert model.evaluate(test)["auc"] > 0.98
@@ -139,11 +139,11 @@ def test_several_labels_are_several_tasks():
 
 def test_unseen_and_missing_values_are_scored():
     model = DeepFM(features=FEATURES, **FAST).fit(taste(500, 0), label="click")
-    odd = pl.DataFrame({"user_id": [999, None], "item_id": [1, 2], "price": [None, 1e9]})
-    assert np.isfinite(model.predict(odd)).all()
+    unseen = pl.DataFrame({"user_id": [999, None], "item_id": [1, 2], "price": [None, 1e9]})
+    assert np.isfinite(model.predict(unseen)).all()
 
 
-def test_saving_changes_nothing(tmp_path):
+def test_a_saved_model_predicts_the_same(tmp_path):
     model = DeepFM(features=FEATURES, **FAST).fit(taste(500, 0), label="click")
     model.save(tmp_path / "m")
     again = DeepFM.load(tmp_path / "m")
@@ -154,7 +154,7 @@ def test_saving_changes_nothing(tmp_path):
     np.testing.assert_array_equal(third.predict(taste(50, 1)), model.predict(taste(50, 1)))
 
 
-def test_a_damaged_model_says_so(tmp_path):
+def test_a_damaged_model_raises(tmp_path):
     model = DeepFM(epochs=1).fit(random_rows(20))
     with pytest.raises(VersionError, match="no saved model"):
         DeepFM.load(tmp_path)
@@ -164,7 +164,7 @@ def test_a_damaged_model_says_so(tmp_path):
         DeepFM.load(tmp_path)
 
 
-def test_refit_is_refit():
+def test_a_second_fit_gives_the_same_model():
     rows = random_rows(200)
     model = DeepFM(epochs=2, hidden_units=(8,))
     first = model.fit(rows).score_rows(rows)["label"]
@@ -178,7 +178,7 @@ class Context:
         self.former = former
 
 
-def test_a_former_fit_is_the_start():
+def test_a_fit_starts_from_the_former_one():
     rows = random_rows(200)
     former = DeepFM(epochs=3, hidden_units=(8,)).fit(rows, context=Context())
     tiny = {
@@ -205,7 +205,7 @@ def test_ndcg_within_requests_can_stop_a_fit():
         DeepFM(epochs=1, metric="ndcg").fit(rows, random_rows(20))
 
 
-def test_errors_name_the_cure():
+def test_errors_say_how_to_fix_them():
     with pytest.raises(ConfigError, match=r"hiden_units.*Options: .*hidden_units"):
         DeepFM(hiden_units=(3,))
     with pytest.raises(ConfigError, match="has no features"):

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: learn an interaction, agree with LightGBM, survive saving."""
+"""Gradient-boosted trees: learn an interaction, agree with LightGBM, can be saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = {"trees": 60, "learning_rate": 0.1, "min_leaf": 20}
 
 
 def frame(n: int = 3000, seed: int = 0) -> pl.DataFrame:
-    """The colour says which number decides: no line tells that."""
+    """The colour decides which number determines the label, which no linear model can express."""
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(2, n))
     colour = rng.choice(["red", "blue"], n)
@@ -50,7 +50,7 @@ def test_it_learns_an_interaction_of_numbers_and_a_category() -> None:
     assert sum(ranked.values()) == pytest.approx(1)
 
 
-def test_it_is_lightgbm_on_the_same_inputs() -> None:
+def test_it_equals_lightgbm_on_the_same_inputs() -> None:
     data = frame()
     features = [DenseFeat("x", transform="none"), DenseFeat("y", transform="none")]
     model = GBDT(features=features, rows_share=1.0, columns_share=1.0, **SMALL)
@@ -92,14 +92,14 @@ def test_validation_chooses_the_number_of_trees() -> None:
     assert model.best["ndcg"] == max(e.metrics["ndcg"] for e in model.history)
 
 
-def test_save_and_load_change_nothing(tmp_path: Path) -> None:
+def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     data = frame()
     model = GBDT(features=FEATURES, **SMALL).fit(data, label="click")
     model.save(tmp_path)
     np.testing.assert_array_equal(GBDT.load(tmp_path).predict(data), model.predict(data))
 
 
-def test_the_same_seed_is_the_same_model() -> None:
+def test_the_same_seed_gives_the_same_model() -> None:
     data = frame(800)
     first, again = (GBDT(features=FEATURES, **SMALL).fit(data, label="click") for _ in range(2))
     np.testing.assert_array_equal(first.predict(data), again.predict(data))
@@ -123,7 +123,7 @@ def test_batches_of_none_and_one() -> None:
     np.testing.assert_array_equal(model.predict(data.head(1)), model.predict(data)[:1])
 
 
-def test_messages() -> None:
+def test_error_messages() -> None:
     with pytest.raises(NotFittedError, match="GBDT is not fitted"):
         GBDT(features=FEATURES).predict(frame(10))
     with pytest.raises(ConfigError, match="leafs"):

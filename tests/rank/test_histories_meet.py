@@ -1,4 +1,4 @@
-"""Rankers with histories and gates: DIN, BST, last-N, PPNet."""
+"""Rankers with histories or gates: DIN, BST, last-N, PPNet."""
 
 import numpy as np
 import polars as pl
@@ -44,7 +44,7 @@ def rows(n: int, seed: int = 0, longest: int = LENGTH) -> Rows:
 
 
 def module(model, seed: int = 0):
-    """A fresh network whose embeddings are large enough to see."""
+    """A new network with embeddings large enough that each input matters."""
     net = model.build(LAYOUT, 1, torch.Generator().manual_seed(seed)).eval()
     with torch.no_grad():
         pads = net.inputs.table.weight == 0
@@ -58,8 +58,8 @@ def score(net, some: Rows) -> np.ndarray:
         return net(some.take(torch.arange(len(some)))).numpy()
 
 
-def turned(some: Rows) -> Rows:
-    """The same rows, each full history in reverse."""
+def reversed_histories(some: Rows) -> Rows:
+    """The same rows with each full history reversed."""
     ids = some.blocks[0].ids.copy()
     for first in (1, 1 + LENGTH):
         ids[:, first : first + LENGTH] = ids[:, first : first + LENGTH][:, ::-1]
@@ -73,26 +73,31 @@ def full(n: int) -> Rows:
     return some
 
 
-def test_every_history_meets_its_own_feature():
+def test_every_history_is_compared_with_its_own_feature():
     net = module(DIN(**SMALL))
     assert net.inputs.shape.names == ("user", "item", "category", "clicked", "clicked categories")
     some = rows(9)
     with torch.no_grad():
         batch = some.take(torch.arange(9))
         fields = net.inputs(batch)
+        done = [
+            a(h.candidate, h.items, h.real)
+            for a, h in zip(net.core.attention, fields.histories, strict=True)
+        ]
+        vectors = fields.with_histories(done).vectors
     weight = net.inputs.table.weight.detach()
     for k, (first, table, target) in enumerate([(1, 8, 13), (1 + LENGTH, 30, 14)]):
         ids = batch.ids[:, first : first + LENGTH].long()
-        block = net.inputs.meets[k]
+        block = net.core.attention[k]
         with torch.no_grad():
             want = block(weight[batch.ids[:, target].long()], weight[ids], ids != table)
-        torch.testing.assert_close(fields.vectors[:, 3 + k], want)
+        torch.testing.assert_close(vectors[:, 3 + k], want)
 
 
 @pytest.mark.parametrize(("ranker", "matters"), [(DIN, False), (LastN, False), (BST, True)])
-def test_order_matters_to_a_transformer_alone(ranker, matters):
+def test_only_the_transformer_depends_on_the_order_of_the_history(ranker, matters):
     net = module(ranker(**SMALL))
-    difference = np.abs(score(net, full(20)) - score(net, turned(full(20)))).max()
+    difference = np.abs(score(net, full(20)) - score(net, reversed_histories(full(20)))).max()
     assert (difference > 1e-3) == matters
 
 
@@ -125,7 +130,7 @@ def test_fits_scores_and_is_saved(ranker, options, tmp_path):
 
 
 @pytest.mark.parametrize(("ranker", "options"), OPTIONS)
-def test_empty_histories_and_the_batch_around_change_nothing(ranker, options):
+def test_empty_histories_are_finite_and_scores_do_not_depend_on_the_batch(ranker, options):
     net = module(ranker(**SMALL, **options))
     empty, mixed = rows(5, longest=0), rows(40, seed=3)
     assert np.isfinite(score(net, empty)).all()
@@ -133,8 +138,8 @@ def test_empty_histories_and_the_batch_around_change_nothing(ranker, options):
     np.testing.assert_allclose(alone, score(net, mixed), rtol=1e-4, atol=1e-5)
 
 
-def test_din_learns_what_a_mean_cannot():
-    """Label: does the candidate stand in the history? A mean knows it only dimly."""
+def test_din_learns_whether_the_candidate_is_in_the_history():
+    """The label is whether the candidate is in the history, which a mean represents poorly."""
     draw = np.random.default_rng(0)
 
     def frame(n: int) -> pl.DataFrame:
@@ -155,7 +160,7 @@ def test_din_learns_what_a_mean_cannot():
     assert auc[DIN] > auc[LastN]
 
 
-def test_a_frames_history_keeps_its_end():
+def test_a_history_of_a_frame_is_cut_to_its_newest_items():
     frame = pl.DataFrame({"item_id": [1, 2], "past": [[1, 2, 2], [2, 1]], "label": [1, 0]})
     past = VarLenSparseFeat("past", shares="item_id", max_len=2, history=("click",))
     features = [SparseFeat("item_id"), past]
@@ -167,10 +172,10 @@ def test_a_frames_history_keeps_its_end():
 
 
 def test_gates_by_hand():
-    """Two gated layers: hidden ⊙ 2σ(W · user + b), stacked."""
+    """Two gated layers, each `hidden ⊙ 2σ(W · user + b)`."""
     net = module(PPNet(**{**SMALL, "hidden_units": (8, 5)}))
     batch = rows(6).take(torch.arange(6))
-    tower, table = net.core.tower, net.inputs.table.weight.detach()
+    core, table = net.core, net.inputs.table.weight.detach()
     with torch.no_grad():
         user = table[batch.ids[:, 0].long()]
         names, own = net.inputs.shape.names, [0, 1, 2]
@@ -179,37 +184,41 @@ def test_gates_by_hand():
         torch.testing.assert_close(fields.vectors[:, 0], user)
         gate = fields.vectors[:, own].flatten(1)
         h = fields.vectors.flatten(1)
-        for layer, turn in zip(tower.linears, tower.gates, strict=True):
-            h = torch.relu(layer(h)) * 2 / (1 + torch.exp(-turn(gate)))
-        torch.testing.assert_close(net(batch), net.core.heads(h))
+        for layer, scale in zip((core.entry, *core.layers), core.gates, strict=True):
+            h = torch.relu(layer(h)) * 2 / (1 + torch.exp(-scale(gate)))
+        torch.testing.assert_close(net(batch), core.heads(h))
 
 
-@pytest.mark.parametrize("teach", [False, True])
-def test_gates_teach_embeddings_only_if_told(teach):
-    net = module(PPNet(**SMALL, lhuc=("user",), lhuc_gradient=teach))
+@pytest.mark.parametrize("train", [False, True])
+def test_gates_train_embeddings_only_with_lhuc_gradient(train):
+    net = module(PPNet(**SMALL, lhuc=("user",), lhuc_gradient=train))
     with torch.no_grad():
-        net.core.tower.linears[0].weight[:, :4] = 0.0  # the user reaches the output by gates alone
+        net.core.entry.weight[:, :4] = 0.0  # the user reaches the output through gates only
     net(rows(8).take(torch.arange(8))).sum().backward()
     (gradient,) = net.inputs.table.take_row_gradients()
     field = gradient.grad[:, 0]
-    assert bool(field.any()) == teach
+    assert bool(field.any()) == train
 
 
-def test_a_met_history_does_not_gate():
+def test_a_history_that_is_compared_with_the_candidate_does_not_gate():
     net = module(PPNet(**SMALL, sequence="din"))
     assert [net.inputs.shape.names[k] for k in net.inputs.gates] == ["user"]
 
 
-def test_errors_name_the_cure():
+def test_errors_say_how_to_fix_them():
     bare = Layout(LAYOUT.tables, (LAYOUT.ids[3],), ())
     one = Rows(bare, [Block(np.full((4, 1), 11, np.int32), np.empty((4, 0), np.float32))], 4)
     one = one.labelled(np.ones((4, 1), np.float32), np.arange(4))
     for ranker in (DIN, BST, LastN):
         with pytest.raises(ConfigError, match=r"no feature is a history.*`shares`"):
             ranker(**SMALL).fit(one)
-    with pytest.raises(ConfigError, match=r"heads = 3 cannot share embedding_dim = 4"):
+    with pytest.raises(ConfigError, match=r"heads = 3 does not divide embedding_dim = 4"):
         BST(**SMALL, heads=3).fit(rows(4))
-    with pytest.raises(ConfigError, match="no id feature is the user's"):
+    with pytest.raises(ConfigError, match="the user has no id feature"):
         PPNet(**SMALL).fit(one)
+    with pytest.raises(ConfigError, match="sequence"):
+        DIN(sequence="mean")
+    with pytest.raises(ConfigError, match="lhuc"):
+        PPNet(lhuc=False)
     with pytest.raises(ConfigError, match="lhuc names 'sex'"):
         DNN(**SMALL, lhuc=("sex",)).fit(rows(4))

@@ -1,4 +1,4 @@
-"""Shared bottom, MMoE and PLE against loops over rows, tasks and experts, written out plainly."""
+"""Compares shared bottom, MMoE and PLE with naive loops over rows, tasks and experts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from tamis.features import Block, DenseColumn, Layout, Rows
 from tamis.nn import GroupedLinear, TaskTowers
 from tamis.rank import PLE, GateReport, MMoE, SharedBottom
-from tamis.rank._experts import Experts, Level, MixtureConfig, gate_weights
+from tamis.rank._experts import Experts, MixtureConfig, gate_weights
 from tamis.rank._fields import Fields, Shape
+from tamis.rank.mmoe import MMoECore
+from tamis.rank.ple import ExtractionLevel, PLEConfig
 from tamis.schema import NotFittedError, Side, TaskConfig
 
 WIDTH, GATE = 3, 2
@@ -24,14 +26,29 @@ def numbers(rows: int, width: int = WIDTH, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, width, generator=generator(seed))
 
 
-def fields(rows: int, gate: bool = False, seed: int = 0) -> Fields:
+def fields(rows: int, seed: int = 0) -> Fields:
     dense = numbers(rows, seed=seed)
     none = dense.new_zeros(rows, 0, 0)
-    return Fields(none, dense, none, numbers(rows, GATE, 9) if gate else None)
+    return Fields(none, dense, none)
 
 
 def config(**options: object) -> MixtureConfig:
     return MixtureConfig(**{"hidden_units": (4, 2), "expert_dropout": 0.0, **options})
+
+
+def level_of(
+    own: int = 1,
+    shared: int = 1,
+    width: int = 4,
+    *,
+    first: bool,
+    last: bool = False,
+    **options: object,
+) -> ExtractionLevel:
+    """A level of two tasks."""
+    options |= {"task_experts": own, "shared_experts": shared, "hidden_units": (4, 2)}
+    made = PLEConfig(**{"expert_dropout": 0.0, **options})
+    return ExtractionLevel(2, width, made, 0, generator(), first=first, last=last).eval()
 
 
 def layer(x: torch.Tensor, linear: GroupedLinear, group: int) -> torch.Tensor:
@@ -64,18 +81,18 @@ def test_gate_weights_are_a_softmax() -> None:
     torch.testing.assert_close(gate_weights(logits, 0.0, training=True), expected)
 
 
-def test_a_dropped_experts_weight_is_zero_and_the_rest_is_renormalised() -> None:
+def test_the_weight_of_a_dropped_expert_is_zero_and_the_others_are_renormalised() -> None:
     full = torch.tensor([0.125, 0.25, 0.625])
     torch.manual_seed(0)
     weights = gate_weights(full.log().expand(20_000, 3), 0.3, training=True)
     kept = weights > 0
     by_hand = full * kept / (full * kept).sum(1, keepdim=True)
     torch.testing.assert_close(weights, by_hand)
-    # All dropped (.027 of the rows): none is. So an expert is left out of .3 − .027 of the rows.
+    # If all are drawn (.027 of the rows), none is dropped: each is dropped in .3 − .027 of rows.
     assert (~kept).float().mean(0).numpy() == pytest.approx(0.273, abs=0.015)
 
 
-def test_a_dropped_expert_that_had_all_the_weight_leaves_finite_gradients() -> None:
+def test_dropping_an_expert_with_all_the_weight_gives_finite_gradients() -> None:
     logits = torch.tensor([[200.0, 0.0, -200.0]]).repeat(64, 1).requires_grad_()
     torch.manual_seed(1)
     weights = gate_weights(logits, 0.5, training=True)
@@ -100,8 +117,10 @@ def expert_by_hand(
     return h
 
 
-def mixture_by_hand(level: Level, dense: torch.Tensor) -> list[list[torch.Tensor]]:
-    """Per row: each task's mixture, then the shared one where another level follows."""
+def mixture_by_hand(
+    level: ExtractionLevel | MMoECore, dense: torch.Tensor
+) -> list[list[torch.Tensor]]:
+    """Per row: each task's mixture, then the shared one unless the level is the last."""
     linear, n = level.entry, level.experts.count
     size, own, shared = level.experts.entry, level.own, level.shared
     out = []
@@ -116,35 +135,52 @@ def mixture_by_hand(level: Level, dense: torch.Tensor) -> list[list[torch.Tensor
             share = torch.softmax(wide[at : at + own + shared], 0)
             states.append(sum(w * outputs[e] for w, e in zip(share, seen, strict=True)))
             at += own + shared
-        if not level.last:
+        if not isinstance(level, MMoECore) and not level.last:
             share = torch.softmax(wide[at:], 0)
             states.append(sum(w * o for w, o in zip(share, outputs, strict=True)))
         out.append(states)
     return out
 
 
+def check_mixture(level: ExtractionLevel | MMoECore, states: torch.Tensor, given: Fields) -> None:
+    by_hand = torch.stack([torch.stack(row) for row in mixture_by_hand(level, given.dense)])
+    torch.testing.assert_close(states, by_hand)
+
+
 @pytest.mark.parametrize("network", ["mlp", "cross"])
-@pytest.mark.parametrize(("own", "last"), [(0, True), (2, True), (1, False)])
-def test_a_level_is_experts_weighed_by_gates(network: str, own: int, last: bool) -> None:
-    level = Level(2, own, 3, WIDTH, config(network=network), 0, generator(), last=last).eval()
-    with torch.no_grad():  # gates begin even; not here
+@pytest.mark.parametrize(("own", "last"), [(2, True), (1, False)])
+def test_a_first_level_is_experts_weighted_by_gates(network: str, own: int, last: bool) -> None:
+    level = level_of(own, 3, WIDTH, first=True, last=last, network=network)
+    with torch.no_grad():  # gates start even; the check needs uneven ones
         level.entry.weight.normal_(generator=generator(5))
     given = fields(4)
     states, weights = level(given, None)
-    by_hand = torch.stack([torch.stack(row) for row in mixture_by_hand(level, given.dense)])
-    torch.testing.assert_close(states, by_hand)
+    check_mixture(level, states, given)
     torch.testing.assert_close(weights.sum(-1), torch.ones(4, 2))
 
 
-def test_gates_begin_even() -> None:
-    level = Level(2, 1, 3, WIDTH, config(), 0, generator(), last=False)
-    _, weights = level(fields(4), None)
+@pytest.mark.parametrize("network", ["mlp", "cross"])
+def test_an_mmoe_is_experts_weighted_by_gates(network: str) -> None:
+    model = MMoE(hidden_units=(4, 2), experts=3, network=network)
+    core = model.core(Shape((), 0, WIDTH, 0), 2, generator()).eval()
+    with torch.no_grad():
+        core.entry.weight.normal_(generator=generator(5))
+    given = fields(4)
+    mixed, weights = core.mix(given)
+    check_mixture(core, mixed, given)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(4, 2))
+    torch.testing.assert_close(core(given), core.towers(mixed))
+    torch.testing.assert_close(core.weights(given), weights)
+
+
+def test_gates_start_even() -> None:
+    _, weights = level_of(1, 3, WIDTH, first=True)(fields(4), None)
     torch.testing.assert_close(weights, torch.full((4, 2, 4), 0.25))
 
 
 def test_a_later_level_reads_the_states_of_the_level_before() -> None:
     """Task t's experts and gate read state t; shared experts and the shared gate the last one."""
-    level = Level(2, 1, 1, 4, config(), 0, generator(), states=True, last=False).eval()
+    level = level_of(first=False)
     before = torch.randn(3, 3, 4, generator=generator(2))
     states, weights = level(before, None)
     for x, found, gates in zip(before, states, weights, strict=True):
@@ -180,9 +216,8 @@ def test_ple_passes_states_from_level_to_level() -> None:
 def test_a_later_level_keeps_the_scale_of_its_input(network: str, seed: int) -> None:
     """With torch's default initialisation, training starts at a saddle: each level of two layers
     makes the deviation of its states over the rows smaller by about 10."""
-    level = Level(
-        2, 1, 2, 64, config(hidden_units=(64, 64), network=network), 0, generator(seed), states=True
-    )
+    made = PLEConfig(hidden_units=(64, 64), network=network, task_experts=1, shared_experts=2)
+    level = ExtractionLevel(2, 64, made, 0, generator(seed), first=False, last=True)
     before = torch.randn(500, 3, 64, generator=generator(9))
     after, _ = level.eval()(before, None)
     assert 0.3 < after.std(0).mean() < 1.5
@@ -214,7 +249,7 @@ MODELS = (SharedBottom, MMoE, PLE)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("rows", [0, 1])
 @pytest.mark.parametrize("training", [False, True])
-def test_batches_of_none_and_of_one(model: type, rows: int, training: bool) -> None:
+def test_empty_batches_and_batches_of_one_row(model: type, rows: int, training: bool) -> None:
     made = model(hidden_units=(4, 2), batch_norm=True)
     core = made.core(Shape((), 0, WIDTH, 0), 2, generator()).train(training)
     out = core(fields(rows))
@@ -223,7 +258,7 @@ def test_batches_of_none_and_of_one(model: type, rows: int, training: bool) -> N
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_row_answers_alike_in_any_batch(model: type) -> None:
+def test_a_row_has_the_same_logits_in_any_batch(model: type) -> None:
     core = model(hidden_units=(4, 2)).core(Shape((), 0, WIDTH, 0), 2, generator()).eval()
     given = fields(6)
     alone = [core(Fields(given.vectors[k : k + 1], given.dense[k : k + 1], given.first[:1]))
@@ -231,14 +266,14 @@ def test_a_row_answers_alike_in_any_batch(model: type) -> None:
     torch.testing.assert_close(core(given), torch.cat(alone))
 
 
-# ---------------------------------------------------------------- fits
+# Fits
 
 COLUMNS = 6
 LAYOUT = Layout((), (), (DenseColumn("x", Side.CONTEXT, 0, COLUMNS),))
 
 
 def log(n: int, seed: int = 0) -> Rows:
-    """Two binary tasks and a number, of the same inputs."""
+    """Two binary tasks and a regression task on the same inputs."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(n, COLUMNS)).astype(np.float32)
     p = 1 / (1 + np.exp(-2 * x[:, :2]))
@@ -250,7 +285,7 @@ TASKS = ("a", "b", TaskConfig(name="c", kind="regression"))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_tasks_of_several_kinds_are_learnt_together_and_kept(model: type, tmp_path) -> None:
+def test_tasks_of_several_kinds_are_learned_together_and_saved(model: type, tmp_path) -> None:
     options = {"epochs": 6, "batch_size": 256, "learning_rate": 3e-3, "hidden_units": (16, 8)}
     fitted = model(**options).fit(log(4000), log(1000, 1), TASKS)
     assert fitted.best["auc:a"] > 0.8
@@ -279,14 +314,14 @@ def test_the_gate_report_is_the_mean_over_rows() -> None:
 
 
 def chessboard(n: int = 2000) -> Rows:
-    """Labels without noise: once an expert knows them, nothing pulls the others along."""
+    """Labels without noise: once one expert predicts them, the others receive no gradient."""
     x = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
     label = (x[:, :1] * x[:, 1:2] > 0).astype(np.float32)
     layout = Layout((), (), (DenseColumn("x", Side.CONTEXT, 0, 4),))
     return Rows(layout, [Block(np.zeros((n, 0), np.int32), x)], n, label)
 
 
-def test_an_expert_dies_without_expert_dropout_and_none_with_it() -> None:
+def test_experts_die_without_expert_dropout_and_not_with_it() -> None:
     options = {"experts": 8, "hidden_units": (4,), "tower_units": (), "epochs": 20}
     options |= {"batch_size": 200, "learning_rate": 0.03}
     found = {
@@ -308,13 +343,13 @@ def test_a_ple_reports_own_and_shared_experts() -> None:
     assert report.to_dict()["weights"]["c"][0] is None
 
 
-def test_an_expert_that_nobody_uses_is_named_with_a_cure() -> None:
+def test_the_warning_names_dead_experts_and_how_to_avoid_them() -> None:
     nan = float("nan")
     report = GateReport(
         ("e1", "e2", "e3", "e4"),
         {"like": (0.02, 0.9, 0.08, 0.0), "click": (0.01, 0.5, nan, 0.49)},
     )
-    # Even shares are 1/4 and 1/3: below .025 and .033 is dead.
+    # Even shares are 1/4 and 1/3, so an expert below .025 and .033 is dead.
     assert report.dead == ("e1",)
     assert "no task uses e1" in str(report)
     assert "expert_dropout" in report.warning

@@ -1,4 +1,4 @@
-"""A recorded network as an ONNX graph: every operator, sizes that requests choose, and refusals."""
+"""Converts recorded networks to ONNX: every operator, dynamic sizes, and what is refused."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from tamis.features import Block, IdColumn, Layout, Rows, TableRange
 from tamis.rank import DeepFM
+from tamis.rank._engine.convert import onnx_model
 from tamis.rank._engine.engine import Engine
 from tamis.rank._engine.export import export
-from tamis.rank._engine.graph import onnx_model
 from tamis.rank._engine.operators import OPERATORS
 from tamis.rank._engine.trace import (
     DataDependentError,
@@ -29,7 +29,7 @@ SYMBOLS = [[("x", 0), ("ids", 0)], [("past", 1)]]
 WEIGHT = torch.linspace(-1.0, 1.0, 12).reshape(4, 3)
 ROW = torch.tensor([0.5, -1.0, 2.0])
 VAR = torch.tensor([0.5, 1.5, 2.5])
-"""Of a batch norm of three units."""
+"""Variance of a batch norm of three units."""
 
 
 class Function(nn.Module):
@@ -153,7 +153,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_graph_equals_pytorch(name: str) -> None:
-    """At the sizes of the example and at others, a single row and place among them."""
+    """At the sizes of the example and at other sizes, including a single row and a single item."""
     function = FUNCTIONS[name]
     model = onnx_model(recorded(function), "logits")
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -166,7 +166,7 @@ def test_the_graph_equals_pytorch(name: str) -> None:
         np.testing.assert_allclose(answer, reference, rtol=1e-5, atol=1e-6, strict=True)
 
 
-def test_every_translation_is_used_by_the_functions_above() -> None:
+def test_the_functions_above_use_every_translation() -> None:
     used = set()
     for function in FUNCTIONS.values():
         for call in recorded(function).calls:
@@ -184,7 +184,7 @@ def test_sizes_are_written_as_expressions() -> None:
     assert expand[0].arguments[1] == (Size(2, (0, 1)), Size(3, (1,), -1))
     sums = recorded(lambda x, ids, past: x[0, 0].expand(x.shape[0] + past.shape[1]))
     assert sums.calls[-1].arguments[1] == (UnknownSize(),)
-    with pytest.raises(UnsupportedOperatorError, match="no simple expression"):
+    with pytest.raises(UnsupportedOperatorError, match="not a simple expression"):
         onnx_model(sums, "logits")
 
 
@@ -196,18 +196,18 @@ def test_sizes_are_written_as_expressions() -> None:
         (lambda x, ids, past: x if x.shape[0] > 4 else -x, "depend on the sizes"),
         (lambda x, ids, past: x[:, (x[0] > 9).logical_not()], "mask"),
         (lambda x, ids, past: x.sort(1).values, "aten.sort"),
-        (lambda x, ids, past: ~ids, "bits"),
+        (lambda x, ids, past: ~ids, "bitwise Not"),
         (lambda x, ids, past: torch.div(x, 2, rounding_mode="floor"), "floor"),
         (lambda x, ids, past: x * x.shape[0], "depends on the inputs' sizes"),
         (lambda x, ids, past: x + x.new_empty(x.shape), "aten.new_empty"),
     ],
 )
-def test_what_has_no_translation_is_refused(function, match: str) -> None:
+def test_unsupported_operators_are_refused(function, match: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=match):
         onnx_model(recorded(function), "logits")
 
 
-def test_a_choice_by_values_is_refused() -> None:
+def test_a_branch_that_depends_on_values_is_refused() -> None:
     with pytest.raises(DataDependentError, match="values"):
         recorded(lambda x, ids, past: x if x.sum() > 0 else -x)
 
@@ -220,20 +220,20 @@ LAYOUT = Layout(
 
 
 class Length(nn.Module):
-    """An operator that only PyTorch's exporter knows."""
+    """A core with an operator that only PyTorch's exporter can translate."""
 
     def forward(self, fields):
         return torch.linalg.vector_norm(fields.vectors.flatten(1), dim=1, keepdim=True)
 
 
 class LengthRanker(DeepFM):
-    """A ranker of a user's own."""
+    """A ranker with a core that is not part of the package."""
 
     def core(self, shape, n_tasks, generator):
         return Length()
 
 
-def test_other_operators_are_exported_by_pytorch(tmp_path: Path) -> None:
+def test_operators_without_a_translation_are_exported_by_pytorch(tmp_path: Path) -> None:
     network = LengthRanker(embedding_dim=4).build(LAYOUT, 1, torch.Generator()).eval()
     with torch.no_grad():
         network.inputs.table.weight.normal_(generator=torch.Generator())
@@ -249,7 +249,7 @@ def test_other_operators_are_exported_by_pytorch(tmp_path: Path) -> None:
     np.testing.assert_allclose(scored[:, 0], np.sqrt((vectors**2).sum((1, 2))), rtol=1e-5)
 
 
-def test_a_graph_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch) -> None:
+def test_a_graph_with_different_logits_is_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(OPERATORS, "relu", OPERATORS["abs"])
     network = DeepFM(hidden_units=(8,)).build(LAYOUT, 1, torch.Generator()).eval()
     with pytest.raises(TrainingError, match="differs from PyTorch's"):
@@ -257,7 +257,7 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch) 
     assert not any(tmp_path.iterdir())
 
 
-def test_what_is_written_names_neither_files_nor_machines(tmp_path: Path) -> None:
+def test_the_exported_file_contains_no_paths(tmp_path: Path) -> None:
     network = DeepFM(hidden_units=(8,)).build(LAYOUT, 1, torch.Generator()).eval()
     export(LAYOUT, network, tmp_path)
     written = (tmp_path / "engine" / "scoring.onnx").read_bytes()

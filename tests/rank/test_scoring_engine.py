@@ -1,4 +1,4 @@
-"""The engine: written with the ranker, opened with it, dropped by a fit, told when broken."""
+"""The scoring engine: saved and loaded with the ranker, dropped by a fit, reported if broken."""
 
 import logging
 import shutil
@@ -57,7 +57,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 def runs_the_engine(model: DeepFM, rows: Rows) -> bool:
-    """Whether the answer changes when PyTorch's module is spoilt."""
+    """Whether the logits stay equal when the weights of PyTorch's module change."""
     before = model.logits(rows)
     heads = model.model.core.heads.bias
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_a_saved_ranker_scores_requests_by_the_engine(folder):
     assert engine.degraded == ()
 
 
-def test_rows_that_are_no_request_are_scored_by_pytorch(folder):
+def test_rows_of_many_users_are_scored_by_pytorch(folder):
     model = DeepFM.load(folder)
     assert model.logits(rows_of(1, 0)).shape == (0, 2)
     many = rows_of(30, 60)
@@ -94,7 +94,7 @@ def test_a_new_fit_drops_the_engine(folder):
     assert not runs_the_engine(model, rows_of(1, 40))
 
 
-def test_an_engine_of_former_weights_does_not_stay(copied):
+def test_saving_removes_an_engine_of_earlier_weights(copied):
     assert (copied / GRAPH).is_file()
     fitted(engine="torch").save(copied)
     assert not (copied / GRAPH).exists()
@@ -102,7 +102,7 @@ def test_an_engine_of_former_weights_does_not_stay(copied):
 
 
 @pytest.mark.parametrize("harm", ["damaged", "missing"])
-def test_a_broken_engine_is_told_and_pytorch_scores(copied, harm, caplog):
+def test_a_broken_engine_is_reported_and_pytorch_scores(copied, harm, caplog):
     file = copied / GRAPH
     if harm == "damaged":
         file.write_bytes(file.read_bytes()[:100])
@@ -122,7 +122,7 @@ def test_a_broken_engine_is_told_and_pytorch_scores(copied, harm, caplog):
 
 
 def test_the_engine_of_another_ranker_is_refused(copied):
-    """Its file is whole, but it was exported from other features."""
+    """The file is intact, but it was exported for other features."""
     layout = Layout(LAYOUT.tables, LAYOUT.ids, (DenseColumn("price", Side.ITEM, 0, 3),))
     export(layout, DeepFM().build(layout, 2, torch.Generator()).eval(), copied)
     with pytest.raises(VersionError, match="does not fit this ranker"):
@@ -137,7 +137,7 @@ def test_without_the_package_pytorch_scores(folder, monkeypatch):
         DeepFM.load(folder, DeepFMConfig(engine="onnx"))
 
 
-def test_research_on_frames_writes_no_engine(tmp_path):
+def test_a_fit_on_a_frame_writes_no_engine(tmp_path):
     frame = pl.DataFrame({"user_id": [1, 2] * 20, "x": [0.5, 1.5] * 20, "label": [0, 1] * 20})
     features = [SparseFeat("user_id"), DenseFeat("x")]
     model = DeepFM(features=features, epochs=1, hidden_units=(4,)).fit(frame)
@@ -146,34 +146,36 @@ def test_research_on_frames_writes_no_engine(tmp_path):
     assert DeepFM.load(tmp_path).predict(frame) == pytest.approx(model.predict(frame))
 
 
-class Stubborn(nn.Module):
-    """What no exporter can follow: its path depends on the data."""
+class DataDependentCore(nn.Module):
+    """A core that cannot be exported: its operators depend on the data."""
 
     def forward(self, fields):
         total = fields.vectors.sum((1, 2)).unsqueeze(1)
         return total if float(total.detach().sum()) > 0 else -total
 
 
-class StubbornRanker(DeepFM):
+class DataDependentRanker(DeepFM):
     def core(self, shape, n_tasks, generator):
-        return Stubborn()
+        return DataDependentCore()
 
 
-def test_what_cannot_be_exported_is_told(tmp_path, caplog):
+def test_a_ranker_that_cannot_be_exported_is_reported(tmp_path, caplog):
     rows = rows_of(2, 40)
     rows = Rows(LAYOUT, rows.blocks, 40, rows.labels[:, :1])
-    model = StubbornRanker(embedding_dim=4, epochs=1).fit(rows, tasks=["click"])
+    model = DataDependentRanker(embedding_dim=4, epochs=1).fit(rows, tasks=["click"])
     with caplog.at_level(logging.WARNING):
         model.save(tmp_path)
     assert "requests will be scored by PyTorch" in caplog.text
     assert not (tmp_path / "engine").exists()
-    assert StubbornRanker.load(tmp_path).logits(rows).shape == (40, 1)
-    strict = StubbornRanker(embedding_dim=4, epochs=1, engine="onnx").fit(rows, tasks=["click"])
+    assert DataDependentRanker.load(tmp_path).logits(rows).shape == (40, 1)
+    strict = DataDependentRanker(embedding_dim=4, epochs=1, engine="onnx").fit(
+        rows, tasks=["click"]
+    )
     with pytest.raises(TrainingError, match="could not be exported"):
         strict.save(tmp_path)
 
 
-def test_a_ranker_of_users_alone_has_no_engine():
+def test_a_ranker_without_inputs_of_the_candidate_has_no_engine():
     layout = Layout(LAYOUT.tables[:1], LAYOUT.ids[:1], ())
     network = DeepFM().build(layout, 1, torch.Generator())
     assert "belongs to the candidate" in str(unsupported(layout, network))

@@ -1,4 +1,4 @@
-"""Pre-rank: cheap models, thousands of candidates to hundreds; one file per model."""
+"""Pre-rankers: cheap models that reduce thousands of candidates to hundreds; a file per model."""
 
 from tamis.prerank._base import PrerankConfig, Preranker
 from tamis.prerank.gbdt import GBDT, GBDTConfig

@@ -1,4 +1,4 @@
-"""The item side, once per version: outputs of the item tower for every item of a table."""
+"""Outputs of the item tower for every item of a version's item table, saved with the pre-ranker."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ import numpy as np
 from tamis.features import Block
 from tamis.runtime import Float32
 
-VECTORS, ABOUT = "item_vectors.npy", "item_vectors.json"
-SAMPLED = 65_536
-"""Most rows by which a table is recognised."""
+VECTORS, METADATA = "item_vectors.npy", "item_vectors.json"
+MAX_HASHED_ROWS = 65_536
+"""Maximum number of rows that the digest of a table reads."""
 CHUNK = 8192
-"""Items that go through the tower at once."""
+"""Items per call of the tower."""
 
 
-class KeptItems:
-    """Vectors float32 (N, width) of the N entities of one item table, and how to recognise it.
+class ItemVectors:
+    """Vectors float32 (N, width) of the N entities of one item table, and the table's digest.
 
-    A version's table is memory-mapped and never changes, so it is compared once (shape, and a
-    digest of up to `SAMPLED` rows), and then known by identity. Rows of any other table get
-    their vectors from the tower: slower, never wrong.
+    The table of a version is memory-mapped and never changes. It is compared once (its shape, and a
+    digest of up to `MAX_HASHED_ROWS` rows) and then recognised by identity. For rows of any other
+    table the caller runs the tower, which is slower but gives the same vectors.
+
+    Args:
+        vectors: one row per entity of the table.
+        table: digest of the table, see `digest`.
+        known: the table itself, if it is at hand.
     """
 
     def __init__(self, vectors: Float32, table: str, known: Block | None = None) -> None:
@@ -44,8 +49,8 @@ class KeptItems:
         ]
         return cls(np.concatenate(parts), digest(block), block)
 
-    def of_table(self, block: Block) -> Float32 | None:
-        """(N, width), row k of the block's table; None where it is another table."""
+    def for_table(self, block: Block) -> Float32 | None:
+        """(N, width): the vectors of the block's table; None if it is another table."""
         if _same(self._known, block):
             return self.vectors
         if _same(self._other, block):
@@ -57,22 +62,24 @@ class KeptItems:
         return None
 
     def save(self, directory: Path) -> None:
+        """Writes the vectors and the table's digest."""
         np.save(directory / VECTORS, self.vectors)
-        (directory / ABOUT).write_text(json.dumps({"table": self.table}), "utf-8")
+        (directory / METADATA).write_text(json.dumps({"table": self.table}), "utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
-        """Memory-mapped; None where nothing was kept."""
-        if not (directory / ABOUT).is_file():
+        """Opens what `save` wrote, memory-mapped; None if nothing was saved."""
+        if not (directory / METADATA).is_file():
             return None
-        about = json.loads((directory / ABOUT).read_text("utf-8"))
-        return cls(np.load(directory / VECTORS, mmap_mode="r"), about["table"])
+        metadata = json.loads((directory / METADATA).read_text("utf-8"))
+        return cls(np.load(directory / VECTORS, mmap_mode="r"), metadata["table"])
 
 
 def digest(block: Block) -> str:
-    """Of a table's shape and of its rows, or of `SAMPLED` of them at even distances."""
+    """Hash of a table's shape and of its rows, or of `MAX_HASHED_ROWS` evenly spaced ones."""
     n = len(block.ids)
-    rows = np.arange(n) if n <= SAMPLED else np.linspace(0, n - 1, SAMPLED).astype(np.int64)
+    few = n <= MAX_HASHED_ROWS
+    rows = np.arange(n) if few else np.linspace(0, n - 1, MAX_HASHED_ROWS).astype(np.int64)
     whole = hashlib.blake2b(f"{block.ids.shape} {block.dense.shape}".encode(), digest_size=16)
     whole.update(np.ascontiguousarray(block.ids[rows]).data)
     whole.update(np.ascontiguousarray(block.dense[rows]).data)

@@ -1,10 +1,10 @@
-"""Dense layers as a request needs them: float32 arrays and BLAS, no graph, no dispatcher."""
+"""Dense layers in NumPy for scoring requests, without the overhead of PyTorch's dispatcher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from torch import nn
@@ -14,17 +14,18 @@ from tamis.runtime import Float32
 
 
 @dataclass(frozen=True, eq=False)
-class Layers:
-    """Linear layers with a ReLU after each, the last one's a choice."""
+class NumpyMLP:
+    """Linear layers with a ReLU after each; after the last one it is optional."""
 
     weights: Sequence[Float32]
-    """Each (in, out)."""
+    """(in, out) of each layer."""
     biases: Sequence[Float32]
+    """(out,) of each layer."""
     relu_last: bool
 
     @classmethod
     def of(cls, module: nn.Module) -> Self:
-        """Of an `MLP` of linear layers and ReLU; dropout is left out."""
+        """Copies the weights of an `MLP` of linear layers and ReLUs; dropout is left out."""
         kinds = [m for m in module.modules() if isinstance(m, nn.Linear | nn.ReLU)]
         linears = [m for m in kinds if isinstance(m, nn.Linear)]
         return cls(
@@ -34,11 +35,11 @@ class Layers:
         )
 
     def __call__(self, x: Float32) -> Float32:
-        """(n, in) → (n, out)."""
+        """float32 (n, out) of inputs (n, in)."""
         return self.after_first(x @ self.weights[0] + self.biases[0])
 
     def after_first(self, x: Float32) -> Float32:
-        """(n, out) of the first layer's sums (n, units), which are overwritten."""
+        """float32 (n, out) of the first layer's sums (n, units), which are overwritten."""
         last = len(self.weights) - 1
         for k in range(last):
             np.maximum(x, 0.0, out=x)
@@ -47,33 +48,46 @@ class Layers:
         return np.maximum(x, 0.0, out=x) if self.relu_last else x
 
 
-@dataclass(frozen=True, eq=False)
-class Summed:
-    """One linear layer over blocks side by side: its sum for each row, of what rows share once."""
+class BlockTerm(NamedTuple):
+    """One block's part of a linear layer."""
 
-    parts: Sequence[tuple[Block, Float32 | None, Float32]]
-    """Per block: the block, its entities' sums where rows share them, its weights (d, units)."""
+    block: Block
+    sums: Float32 | None
+    """(N, units) of the block's entities, if rows share them; otherwise None."""
+    weight: Float32
+    """(d, units)."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockLinear:
+    """One linear layer over the numbers of several blocks.
+
+    The sums of a block whose entities are shared by rows are computed once per entity.
+    """
+
+    terms: Sequence[BlockTerm]
     bias: Float32
+    """(units,)."""
 
     @classmethod
     def of(cls, blocks: Sequence[Block], weight: Float32, bias: Float32, n: int) -> Self:
-        """`weight` (D, units) over all blocks' numbers, for n rows."""
-        parts: list[tuple[Block, Float32 | None, Float32]] = []
+        """The layer for n rows, with `weight` (D, units) over the numbers of all blocks."""
+        terms: list[BlockTerm] = []
         at = 0
         for block in blocks:
-            mine = weight[at : at + block.dense.shape[1]]
+            part = weight[at : at + block.dense.shape[1]]
             at += block.dense.shape[1]
             shared = block.pointer is not None and len(block.dense) <= n
-            parts.append((block, block.dense @ mine if shared else None, mine))
-        return cls(parts, bias)
+            terms.append(BlockTerm(block, block.dense @ part if shared else None, part))
+        return cls(terms, bias)
 
     def __call__(self, rows: slice) -> Float32:
-        """(rows, units)."""
+        """float32 (m, units) of m adjacent rows."""
         total: Float32 | None = None
-        for block, shared, weight in self.parts:
+        for block, sums, weight in self.terms:
             pointer = None if block.pointer is None else block.pointer[rows]
-            if shared is not None:
-                part = shared[pointer]
+            if sums is not None:
+                part = sums[pointer]
             else:
                 part = block.dense[rows if pointer is None else pointer] @ weight
             total = part if total is None else np.add(total, part, out=total)

@@ -1,9 +1,10 @@
-"""Which inputs are the user's, which the item's for ever, and which belong to the pair."""
+"""Splits inputs by tower: the user's, the item's, and those of the pair of user and candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Self
 
 import numpy as np
@@ -15,109 +16,129 @@ from tamis.features import Batch, Block, IdColumn, Layout, Rows
 from tamis.nn import FieldPooling, FusedEmbedding
 from tamis.schema import Side
 
-USER, ITEM, PAIR = range(3)
-"""The user with the context; what an item is for as long as a version lives; all that is left:
-the statistics of items, which change by the hour, and how a user relates to a candidate."""
-_OF = {Side.USER: USER, Side.CONTEXT: USER, Side.ITEM: ITEM, Side.CROSS: PAIR}
+
+class TowerKind(IntEnum):
+    """Which tower reads an input."""
+
+    USER = 0
+    """The user's and the context's inputs; once per request."""
+    ITEM = 1
+    """An item's inputs that do not change while a version is in use; once per version."""
+    PAIR = 2
+    """All others: cross features of user and candidate, and the items' statistics, which change
+    every hour; once per candidate."""
 
 
-class SideInputs(nn.Module):
-    """The vectors and numbers of one side, side by side: (B, width) of a batch, or of a block."""
+_KIND_OF_SIDE = {
+    Side.USER: TowerKind.USER,
+    Side.CONTEXT: TowerKind.USER,
+    Side.ITEM: TowerKind.ITEM,
+    Side.CROSS: TowerKind.PAIR,
+}
 
-    def __init__(self, layout: Layout, side: int, dim: int) -> None:
+
+class TowerInputs(nn.Module):
+    """The input of one tower, float32 (B, width): its features' vectors, then its numbers.
+
+    Args:
+        layout: layout of the rows.
+        kind: the tower.
+        dim: width of the embeddings.
+    """
+
+    def __init__(self, layout: Layout, kind: TowerKind, dim: int) -> None:
         super().__init__()
-        ids = [c for c in layout.ids if _OF[c.side] == side]
-        self.numbers = _dense_places(layout, side)
+        ids = [c for c in layout.ids if _KIND_OF_SIDE[c.side] == kind]
+        self.numbers = np.flatnonzero(_kinds_of_numbers(layout) == kind).tolist()
+        """Columns of the layout's numbers that the tower reads."""
         self._slice = _as_slice(self.numbers)
         self.pooling = FieldPooling(layout, [c.name for c in ids])
-        self.alone = FieldPooling(replace(layout, ids=tuple(_renumbered(ids))))
-        """The same over a block that holds this side's ids only."""
+        self.block_pooling = FieldPooling(replace(layout, ids=tuple(_renumbered(ids))))
+        """The same pooling for a block that holds only this tower's ids."""
         self.width = len(ids) * dim + len(self.numbers)
         self._has_ids = bool(ids)
 
     def forward(self, table: FusedEmbedding, batch: Batch) -> Tensor:
-        """(B, width)."""
+        """float32 (B, width) of a batch."""
         dense = batch.dense[:, self.numbers if self._slice is None else self._slice]
         if not self._has_ids:
             return dense
         return torch.cat([self.pooling(table, batch.ids).flatten(1), dense], 1)
 
     def of_block(self, table: FusedEmbedding, block: Block) -> Tensor:
-        """(N, width) of the entities of a block of this side."""
+        """float32 (N, width) of the N entities of a block that holds only this tower's inputs."""
         dense = torch.from_numpy(np.array(block.dense, dtype=np.float32, order="C"))
         if not self._has_ids:
             return dense
         ids = torch.from_numpy(np.array(block.ids, dtype=np.int32, order="C"))
-        return torch.cat([self.alone(table, ids).flatten(1), dense], 1)
+        return torch.cat([self.block_pooling(table, ids).flatten(1), dense], 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Sided:
-    """Rows whose blocks hold one side each."""
+class TowerBlocks:
+    """The blocks of rows, by the tower that reads them."""
 
     user: Block
     item: Block
     pairs: Sequence[Block]
-    """Numbers alone, side by side the pair's columns."""
+    """Blocks of numbers without ids, in the order of the pair's columns."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
-    """The side of each column of a layout: made once, for a request has no time for it."""
+class ColumnKinds:
+    """The tower of each column of a layout; computed once per layout, not per request."""
 
     layout: Layout
     ids: NDArray[np.int8]
-    """(W,)."""
+    """(W,) `TowerKind` of each column of ids."""
     numbers: NDArray[np.int8]
-    """(D,)."""
+    """(D,) `TowerKind` of each column of numbers."""
 
     @classmethod
     def of(cls, layout: Layout) -> Self:
-        ids = [_OF[c.side] for c in layout.ids for _ in range(c.width)]
-        return cls(layout, np.array(ids, dtype=np.int8), _side_of_numbers(layout))
+        ids = [_KIND_OF_SIDE[c.side] for c in layout.ids for _ in range(c.width)]
+        return cls(layout, np.array(ids, dtype=np.int8), _kinds_of_numbers(layout))
 
-    def sided(self, rows: Rows) -> Sided | None:
-        """The rows' blocks by side; None where a block mixes sides, or a side has several."""
-        found: dict[int, list[Block]] = {USER: [], ITEM: [], PAIR: []}
-        first = number = 0
+    def split(self, rows: Rows) -> TowerBlocks | None:
+        """The rows' blocks by tower.
+
+        None if a block holds inputs of several towers, if there is not exactly one block for the
+        user and one for the item, or if the pair has ids.
+        """
+        found: dict[int, list[Block]] = {kind: [] for kind in TowerKind}
+        first_id = first_number = 0
         for block in rows.blocks:
-            ids = self.ids[first : first + block.ids.shape[1]]
-            numbers = self.numbers[number : number + block.dense.shape[1]]
-            first, number = first + len(ids), number + len(numbers)
-            here = {*ids.tolist(), *numbers.tolist()}
-            if len(here) > 1:
+            ids = self.ids[first_id : first_id + block.ids.shape[1]]
+            numbers = self.numbers[first_number : first_number + block.dense.shape[1]]
+            first_id, first_number = first_id + len(ids), first_number + len(numbers)
+            kinds = {*ids.tolist(), *numbers.tolist()}
+            if len(kinds) > 1:
                 return None
-            for side in here:
-                found[side].append(block)
-        if len(found[USER]) != 1 or len(found[ITEM]) != 1:
+            for kind in kinds:
+                found[kind].append(block)
+        users, items, pairs = (found[kind] for kind in TowerKind)
+        if len(users) != 1 or len(items) != 1 or any(block.ids.shape[1] for block in pairs):
             return None
-        if any(block.ids.shape[1] for block in found[PAIR]):
-            return None
-        return Sided(found[USER][0], found[ITEM][0], found[PAIR])
+        return TowerBlocks(users[0], items[0], pairs)
 
 
-def _side_of_numbers(layout: Layout) -> NDArray[np.int8]:
-    """(D,) each number's side; an item's statistics are the pair's."""
-    return np.array(
-        [
-            PAIR if c.moving and c.side is Side.ITEM else _OF[c.side]
-            for c in layout.dense
-            for _ in range(c.width)
-        ],
-        dtype=np.int8,
-    )
+def _kinds_of_numbers(layout: Layout) -> NDArray[np.int8]:
+    """(D,) `TowerKind` of each column of numbers; an item's statistics are the pair's."""
+    kinds = [
+        TowerKind.PAIR if c.moving and c.side is Side.ITEM else _KIND_OF_SIDE[c.side]
+        for c in layout.dense
+        for _ in range(c.width)
+    ]
+    return np.array(kinds, dtype=np.int8)
 
 
-def _dense_places(layout: Layout, side: int) -> list[int]:
-    return np.flatnonzero(_side_of_numbers(layout) == side).tolist()
-
-
-def _as_slice(places: list[int]) -> slice | None:
-    """Adjacent columns need no gather."""
-    first, n = (places[0], len(places)) if places else (0, 0)
-    return slice(first, first + n) if places == list(range(first, first + n)) else None
+def _as_slice(columns: list[int]) -> slice | None:
+    """A slice if the columns are adjacent, which avoids a gather."""
+    first, n = (columns[0], len(columns)) if columns else (0, 0)
+    return slice(first, first + n) if columns == list(range(first, first + n)) else None
 
 
 def _renumbered(ids: Sequence[IdColumn]) -> list[IdColumn]:
+    """The columns as they are numbered in a block that holds only them."""
     first = np.cumsum([0, *(c.width for c in ids)]).tolist()
     return [replace(c, first=at) for c, at in zip(ids, first[:-1], strict=True)]

@@ -1,4 +1,4 @@
-"""Pre-rankers of towers: the user's side once per request, the item's once per version."""
+"""Base class of the tower pre-rankers: user tower once per request, item tower once per version."""
 
 from __future__ import annotations
 
@@ -16,37 +16,41 @@ from torch import Tensor, nn
 from tamis.features import Batch, Block, Layout, Rows
 from tamis.nn import MLP, fused_table
 from tamis.prerank._base import PrerankConfig, Preranker
-from tamis.prerank._item_vectors import KeptItems
-from tamis.prerank._numpy_layers import Layers
-from tamis.prerank._sides import ITEM, USER, Sided, SideInputs, Sides
+from tamis.prerank._item_vectors import ItemVectors
+from tamis.prerank._numpy_layers import NumpyMLP
+from tamis.prerank._sides import ColumnKinds, TowerBlocks, TowerInputs, TowerKind
 from tamis.runtime import Float32
+from tamis.schema import TaskConfig
 from tamis.train import predict
 
-ROWS = 4096
-"""Candidates scored at once: what they need stays in a core's cache."""
+CHUNK = 4096
+"""Candidates scored at once, so few that their arrays stay in a core's cache."""
 Units = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class TowerConfig(PrerankConfig):
-    """What pre-rankers of towers have in common."""
+    """Options that all tower pre-rankers have in common."""
 
     teacher: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """As of every pre-ranker; what the ranker says of a row holds more than one click does."""
+    """Weight of the fitted ranker's prediction in a label, as in every pre-ranker. The default is
+    1, as the ranker's prediction for a row carries more information than a single click."""
     embedding_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Width of the id features' vectors."""
     user_units: Annotated[Units, Field(min_length=1)] = (256, 128, 64)
-    """Widths of the user tower's layers; the last is its vector's."""
+    """Widths of the user tower's layers; the last is the width of the user vector."""
     item_units: Annotated[Units, Field(min_length=1)] = (128, 64)
-    """Of the item tower; the last must be the user vector's."""
+    """Widths of the item tower's layers; the last must equal the width of the user vector."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of hidden values dropped in training."""
     init_std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of the initial embeddings."""
 
     @model_validator(mode="after")
-    def _vectors_meet(self) -> Self:
+    def _check_widths(self) -> Self:
         if self.user_units[-1] != self.item_units[-1]:
             raise ValueError(
                 f"user_units end in {self.user_units[-1]} and item_units in {self.item_units[-1]}: "
-                "their product needs vectors of one width"
+                "the product of both vectors needs one width; set both last units to the same value"
             )
         return self
 
@@ -60,8 +64,8 @@ class Towers(nn.Module):
         super().__init__()
         dim, drop = config.embedding_dim, config.dropout
         self.table = fused_table(layout, dim, init_std=config.init_std, generator=generator)
-        self.user_inputs = SideInputs(layout, USER, dim)
-        self.item_inputs = SideInputs(layout, ITEM, dim)
+        self.user_inputs = TowerInputs(layout, TowerKind.USER, dim)
+        self.item_inputs = TowerInputs(layout, TowerKind.ITEM, dim)
         self.user = MLP(
             self.user_inputs.width,
             config.user_units[:-1],
@@ -78,77 +82,94 @@ class Towers(nn.Module):
         )
 
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The users' (B, U) and the items' (B, I)."""
+        """The users' vectors (B, U) and the items' vectors (B, I)."""
         user = self.user(self.user_inputs(self.table, batch))
         return user, self.item(self.item_inputs(self.table, batch))
 
 
 class TowerPreranker(Preranker):
-    """A pre-ranker whose item tower's outputs are kept with the version.
+    """Base class of pre-rankers whose item vectors are computed once and saved with the version.
 
-    A subclass builds its `Towers` and says what follows the two vectors.
+    A subclass builds a module derived from `Towers`, and implements `combine`.
     """
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._kept: KeptItems | None = None
+        self._item_vectors: ItemVectors | None = None
         self._table: Block | None = None
-        """The item table of the rows of the last fit."""
-        self._user: Layers | None = None
-        self._sides: Sides | None = None
+        """The item table of the training rows."""
+        self._user_layers: NumpyMLP | None = None
+        self._kinds: ColumnKinds | None = None
 
     @abstractmethod
-    def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
-        """Logits (n, T) of users (Q, U), items (N, I) and the rows `at` (n,) of items."""
+    def combine(
+        self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks
+    ) -> Float32:
+        """Logits float32 (n, T) of n rows.
 
-    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Self:
-        self._forget()
+        Args:
+            user: float32 (Q, U) vectors of the users, one per entity of `blocks.user`.
+            items: float32 (N, I) vectors of items.
+            at: integers (n,), each row's item in `items`.
+            blocks: the rows' blocks by tower.
+        """
+
+    def fit_rows(
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
+    ) -> Self:
+        """As `Distilled.fit_rows`; keeps the item table for `save`."""
+        self._reset()
         super().fit_rows(rows, valid, tasks, context)
-        parts = self._sided(rows)
-        if parts is not None and parts.item.pointer is not None:
-            self._table = parts.item
+        blocks = self._split(rows)
+        if blocks is not None and blocks.item.pointer is not None:
+            self._table = blocks.item
         return self
 
     def logits(self, rows: Rows) -> Float32:
-        """(n, T): the towers run once per user and item; exact beside the module's forward."""
-        model, parts = self._module(), self._sided(rows)
-        if parts is None or not len(rows):
+        """float32 (n, T) in the rows' order, before correction and calibration.
+
+        The towers run once per user and item; the logits equal those of the module's `forward` up
+        to float32 rounding.
+        """
+        model, blocks = self._module(), self._split(rows)
+        if blocks is None or not len(rows):
             return predict(model, rows)
         n = len(rows)
-        user = compact(parts.user, n)
-        vectors, at = self._items(parts.item, n)
-        parts = Sided(user, parts.item, parts.pairs)
-        return self.meet(self._user_tower(user), vectors, at, parts)
+        user = compact(blocks.user, n)
+        vectors, at = self._items(blocks.item, n)
+        blocks = TowerBlocks(user, blocks.item, blocks.pairs)
+        return self.combine(self._user_tower(user), vectors, at, blocks)
 
     def save(self, directory: Path | str) -> None:
-        """Also writes the item tower's outputs for every item of the table that it learnt from."""
+        """As `Estimator.save`; also writes the vectors of all items of the training rows' table."""
         super().save(directory)
-        if self._kept is None and self._table is not None:
-            self._kept = KeptItems.of(self._table, self._item_tower)
-        if self._kept is not None:
-            self._kept.save(Path(directory))
+        if self._item_vectors is None and self._table is not None:
+            self._item_vectors = ItemVectors.of(self._table, self._item_tower)
+        if self._item_vectors is not None:
+            self._item_vectors.save(Path(directory))
 
     @classmethod
     def load(cls, directory: Path | str, config: Any = None) -> Self:
+        """As `Estimator.load`; the item vectors are memory-mapped."""
         self = super().load(directory, config)
-        self._kept = KeptItems.load(Path(directory))
+        self._item_vectors = ItemVectors.load(Path(directory))
         return self
 
-    def _forget(self) -> None:
-        """What was made of the weights of an earlier fit."""
-        self._kept = self._user = self._table = None
+    def _reset(self) -> None:
+        """Drops what was computed from the weights of an earlier fit."""
+        self._item_vectors = self._user_layers = self._table = None
 
-    def _sided(self, rows: Rows) -> Sided | None:
-        if self._sides is None or self._sides.layout is not rows.layout:
-            self._sides = Sides.of(rows.layout)
-        return self._sides.sided(rows)
+    def _split(self, rows: Rows) -> TowerBlocks | None:
+        if self._kinds is None or self._kinds.layout is not rows.layout:
+            self._kinds = ColumnKinds.of(rows.layout)
+        return self._kinds.split(rows)
 
     def _items(self, block: Block, n: int) -> tuple[Float32, NDArray[np.integer]]:
-        """Vectors and each row's place among them."""
-        if block.pointer is not None and self._kept is not None:
-            kept = self._kept.of_table(block)
-            if kept is not None:
-                return kept, block.pointer
+        """Item vectors float32 (N, I), and for each of n rows its item among them (n,)."""
+        if block.pointer is not None and self._item_vectors is not None:
+            saved = self._item_vectors.for_table(block)
+            if saved is not None:
+                return saved, block.pointer
         block = compact(block, n)
         at = np.arange(n) if block.pointer is None else block.pointer
         return self._item_tower(block), at
@@ -160,11 +181,11 @@ class TowerPreranker(Preranker):
 
     def _user_tower(self, block: Block) -> Float32:
         towers = self._towers()
-        if self._user is None:
-            self._user = Layers.of(towers.user)
+        if self._user_layers is None:
+            self._user_layers = NumpyMLP.of(towers.user)
         with torch.inference_mode():
             inputs = towers.user_inputs.of_block(towers.table, block).numpy()
-        return self._user(inputs)
+        return self._user_layers(inputs)
 
     def _towers(self) -> Towers:
         towers = self._module()
@@ -172,13 +193,13 @@ class TowerPreranker(Preranker):
         return towers
 
 
-def spans(n: int) -> list[slice]:
-    """0 … n in slices of `ROWS`."""
-    return [slice(at, min(at + ROWS, n)) for at in range(0, n, ROWS)]
+def chunks(n: int) -> list[slice]:
+    """The n rows as slices of at most `CHUNK`."""
+    return [slice(at, min(at + CHUNK, n)) for at in range(0, n, CHUNK)]
 
 
 def compact(block: Block, n: int) -> Block:
-    """Gathered where it holds more entities than there are rows."""
+    """The block, gathered to one entity per row if it has more entities than n rows."""
     if block.pointer is None or len(block.ids) <= n:
         return block
     return Block(block.ids[block.pointer], block.dense[block.pointer])

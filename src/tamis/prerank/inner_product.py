@@ -1,4 +1,4 @@
-"""Two small towers and one product per task: the cheapest model that knows user and item apart."""
+"""Two small towers and one inner product per task."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank._sides import Sided
-from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.prerank._sides import TowerBlocks
+from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 
 
 class InnerProductConfig(TowerConfig):
-    """Widths of the two towers."""
+    """Options of the two towers."""
 
     user_units: Annotated[Units, Field(min_length=1)] = (64, 32)
-    """Widths of the user tower's layers; the last is its vector's, one for each task."""
+    """Widths of the user tower's layers; the last is the width of each task's user vector."""
     item_units: Annotated[Units, Field(min_length=1)] = (64, 32)
-    """Of the item tower; the last is its vector's width."""
+    """Widths of the item tower's layers; the last is the width of the item vector."""
 
 
 class InnerProductNet(Towers):
-    """`u_t · i + b_t`: task t's user vector, the item's vector, and the user's own rate."""
+    """Logits `u_t · i + b_t`, with task t's user vector and bias, and the item's vector."""
 
     def __init__(
         self, layout: Layout, config: InnerProductConfig, n_tasks: int, generator: torch.Generator
@@ -36,19 +36,20 @@ class InnerProductNet(Towers):
 
     def forward(self, batch: Batch) -> Tensor:
         user, item = self.vectors(batch)  # (B, T · (width + 1)), (B, width)
-        user = user.view(-1, self.n_tasks, self.width + 1)
+        user = user.view(-1, self.n_tasks, self.width + 1)  # the last number of a task is b_t
         return torch.bmm(user[..., :-1], item.unsqueeze(2)).squeeze(2) + user[..., -1]  # (B, T)
 
 
 class InnerProduct(TowerPreranker):
-    """A small user tower and a small item tower; a task's logit is the product of their vectors.
+    """The pre-ranker `inner_product`: a small user tower and a small item tower; a task's logit is
+    the inner product of their vectors plus a bias of the user.
 
-    Every task has a user vector of its own and shares the item's, which is computed once per
-    version and memory-mapped. Inputs of the pair are not read, nor the items' statistics: they
-    change, and an item's vector is kept.
+    Each task has its own user vector. The item's vector is shared by the tasks, computed once per
+    version and memory-mapped. Inputs of the pair and the items' statistics are not read, as they
+    change while a version's item vectors do not.
 
-    When to use: tens of thousands of candidates, or candidates from channels that know nothing of
-    the user; a recall channel's vectors say what was liked, these say what each task would be.
+    When to use: tens of thousands of candidates, or candidates from channels that do not know the
+    user. Unlike a recall channel's vectors, these predict each task.
 
     Cost: one gathered vector and one product per candidate, about a tenth of a microsecond; a
     version grows by items × 32 × 4 bytes.
@@ -64,15 +65,17 @@ class InnerProduct(TowerPreranker):
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return InnerProductNet(layout, self.config, n_tasks, generator)
 
-    def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
-        width, whose = items.shape[1], parts.user.pointer
+    def combine(
+        self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks
+    ) -> Float32:
+        width, pointer = items.shape[1], blocks.user.pointer
         vectors = user.reshape(len(user), -1, width + 1)  # (Q, T, width + 1)
         out = np.empty((len(at), vectors.shape[1]), np.float32)
-        for rows in spans(len(at)):
+        for rows in chunks(len(at)):
             item = items.take(at[rows], axis=0)  # (rows, width)
             if len(user) == 1:
                 out[rows] = item @ vectors[0, :, :-1].T + vectors[0, :, -1]
             else:
-                mine = vectors[rows if whose is None else whose[rows]]  # (rows, T, width + 1)
-                out[rows] = (mine[..., :-1] @ item[:, :, None])[..., 0] + mine[..., -1]
+                users = vectors[rows if pointer is None else pointer[rows]]  # (rows, T, width + 1)
+                out[rows] = (users[..., :-1] @ item[:, :, None])[..., 0] + users[..., -1]
         return out

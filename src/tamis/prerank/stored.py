@@ -1,7 +1,8 @@
-"""A logistic regression or a shallow network over vectors that recall has stored already."""
+"""Logistic regression or a shallow network over the stored vectors of a recall channel."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,26 +14,26 @@ from tamis.cascade import item_column, user_column
 from tamis.features import Batch, Block, Layout, Rows
 from tamis.nn import MLP
 from tamis.prerank._base import PrerankConfig, Preranker
-from tamis.prerank._numpy_layers import Layers
-from tamis.prerank._towers import Units, compact, spans
+from tamis.prerank._numpy_layers import NumpyMLP
+from tamis.prerank._towers import Units, chunks, compact
 from tamis.runtime import Float32
-from tamis.schema import ConfigError
+from tamis.schema import ConfigError, TaskConfig
 from tamis.train import predict
 
 
 class StoredConfig(PrerankConfig):
-    """Whose vectors, and what runs over them."""
+    """Options: the channel whose vectors are read, and the network over them."""
 
     channel: str = "two_tower"
-    """The recall channel, by its name in `[cascade.channels]`; any that has vectors of users and
-    items."""
+    """Name in `[cascade.channels]` of a recall channel that has vectors of users and items."""
     hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Widths of the hidden layers; () = a logistic regression."""
+    """Widths of the hidden layers. Empty: a logistic regression."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Learning rate (Adam)."""
 
 
 class StoredNet(nn.Module):
-    """`MLP([u, i, u ⊙ i])`; without hidden layers a weighted inner product and two appeals."""
+    """`MLP([u, i, u ⊙ i])`; without hidden layers `w_u · u + w_i · i + Σ w_p (u ⊙ i) + b`."""
 
     def __init__(
         self, places: tuple[slice, slice], hidden: Units, n_tasks: int, generator: torch.Generator
@@ -48,22 +49,22 @@ class StoredNet(nn.Module):
 
 
 class Stored(Preranker):
-    """Scores by the user's and the item's vectors of a recall channel, which exist already.
+    """The pre-ranker `stored`: scores with the user's and the item's vectors of a recall channel.
 
-    Nothing but the channel's vectors is read: one for the user at the request's moment, one per
-    item, memory-mapped with the channel. A logistic regression weighs their coordinates and learns
-    each task's rate; `hidden_units` makes it a shallow network. Rows of the past get the vectors of
-    a channel that was fitted before them, so that no label has been seen, turned into the axes of
+    It reads only the channel's vectors: one for the user at the time of the request, and one per
+    item, memory-mapped with the channel. A logistic regression weights their coordinates for each
+    task; with `hidden_units` it is a shallow network. Training rows get the vectors of a channel
+    that was fitted on earlier data, so that these have not seen the labels, rotated to the axes of
     the version's own channel.
 
-    When to use: where candidates come from several channels and only one has vectors, and features
-    are too dear to compute for all of them; a step up from recall's own score.
+    When to use: where candidates come from several channels of which one has vectors, and features
+    are too expensive to compute for all candidates; an improvement on the channel's own score.
 
     Cost: one gathered vector and d multiplications per candidate and task; training fits the
     channel once more per window where the log holds impressions.
 
-    Source: Covington et al. 2016, Deep Neural Networks for YouTube Recommendations (vectors of the
-    candidate generator handed on); axes: Schönemann 1966.
+    Source: Covington et al. 2016, Deep Neural Networks for YouTube Recommendations (which
+    reuses the candidate generator's vectors); rotation: Schönemann 1966.
     """
 
     name = "stored"
@@ -72,23 +73,26 @@ class Stored(Preranker):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._top: Layers | None = None
+        self._top: NumpyMLP | None = None
 
     @property
     def vectors_of(self) -> str:
-        """The channel whose vectors its rows must carry."""
+        """Name of the channel whose vectors its rows must contain."""
         return str(self.config.channel)
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         places = _places(layout, self.vectors_of)
         return StoredNet(places, self.config.hidden_units, n_tasks, generator)
 
-    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Any, context: Any) -> Self:
+    def fit_rows(
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
+    ) -> Self:
+        """As `Distilled.fit_rows`. Raises ConfigError if the rows lack the channel's vectors."""
         self._top = None
         return super().fit_rows(rows, valid, tasks, context)
 
     def logits(self, rows: Rows) -> Float32:
-        """(n, L), the first layer split as in `three_tower`."""
+        """float32 (n, L); the first layer is split by inputs as in `three_tower`."""
         net, n = self._module(), len(rows)
         assert isinstance(net, StoredNet)
         user, item = (_block(rows, place) for place in net.places)
@@ -96,16 +100,18 @@ class Stored(Preranker):
             return predict(net, rows)
         user = compact(user, n)
         if self._top is None:
-            self._top = Layers.of(net.top)
+            self._top = NumpyMLP.of(net.top)
         return _scores(self._top, user, item, n)
 
 
-def _scores(top: Layers, user: Block, item: Block, n: int) -> Float32:
+def _scores(top: NumpyMLP, user: Block, item: Block, n: int) -> Float32:
+    """Logits (n, L) of the users' and the items' vectors, with `W [u, i, u ⊙ i]` computed as
+    `W_u u + (W_i + W_p diag(u)) i`."""
     of_user, of_item, of_product = np.split(top.weights[0], 3)
     start = user.dense @ of_user + top.biases[0]  # (Q, units)
     folded = of_item + user.dense.T * of_product if len(user.dense) == 1 else None
     out = np.empty((n, len(top.biases[-1])), np.float32)
-    for rows in spans(n):
+    for rows in chunks(n):
         at = rows if item.pointer is None else item.pointer[rows]
         vector: Float32 = np.array(item.dense[at], dtype=np.float32)  # (rows, d)
         if folded is not None:
@@ -122,19 +128,19 @@ def _scores(top: Layers, user: Block, item: Block, n: int) -> Float32:
 
 
 def _places(layout: Layout, channel: str) -> tuple[slice, slice]:
-    """Where the user's and the item's vector stand among the numbers."""
+    """The columns of the user's and of the item's vector among the numbers."""
     columns = {c.name: slice(c.first, c.first + c.width) for c in layout.dense}
     user, item = columns.get(user_column(channel)), columns.get(item_column(channel))
     if user is None or item is None:
         raise ConfigError(
-            f"stored: the rows do not carry the vectors of channel {channel!r}; it learns in a "
-            "cascade that has this channel (`[cascade.prerank] channel`), not on a frame"
+            f"stored: the rows do not contain the vectors of channel {channel!r}; fit it in a "
+            "cascade that has this channel (`[cascade.prerank] channel`), not on a data frame"
         )
     return user, item
 
 
 def _block(rows: Rows, place: slice) -> Block | None:
-    """The block that holds exactly these numbers."""
+    """The block that holds exactly these numbers and no ids; None if there is none."""
     first = 0
     for block in rows.blocks:
         if first == place.start and block.dense.shape[1] == place.stop - place.start:

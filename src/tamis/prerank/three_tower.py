@@ -1,4 +1,4 @@
-"""Three towers: the user's once per request, the item's once per version, a small one per pair."""
+"""Three towers: user once per request, item once per version, a small cross tower per candidate."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
 from tamis.nn import MLP
-from tamis.prerank._numpy_layers import Layers, Summed
-from tamis.prerank._sides import PAIR, Sided, SideInputs
-from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, spans
+from tamis.prerank._numpy_layers import BlockLinear, NumpyMLP
+from tamis.prerank._sides import TowerBlocks, TowerInputs, TowerKind
+from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 
 
 class ThreeTowerConfig(TowerConfig):
-    """Widths of the three towers, and of the network on top."""
+    """Options of the three towers and of the network on top of them."""
 
     cross_units: Annotated[Units, Field(min_length=1)] = (32, 16)
-    """Of the cross tower, which runs for every candidate."""
+    """Widths of the cross tower's layers, which run for every candidate."""
     top_units: Annotated[Units, Field(min_length=1)] = (32,)
-    """Of the hidden layers on top, which run for every candidate."""
+    """Widths of the hidden layers on top, which run for every candidate."""
 
 
 class ThreeTowerNet(Towers):
-    """top([u, i, c, u ⊙ i]): the vectors beside each other, and the first two's product."""
+    """`top([u, i, c, u ⊙ i])` of the user's vector u, the item's i and the pair's c."""
 
     def __init__(
         self, layout: Layout, config: ThreeTowerConfig, n_tasks: int, generator: torch.Generator
@@ -37,12 +37,12 @@ class ThreeTowerNet(Towers):
         width = config.user_units[-1]
         super().__init__(layout, config, width, generator)
         drop = config.dropout
-        self.cross_inputs = SideInputs(layout, PAIR, config.embedding_dim)
+        self.cross_inputs = TowerInputs(layout, TowerKind.PAIR, config.embedding_dim)
         self.cross = MLP(
             self.cross_inputs.width, config.cross_units, dropout=drop, generator=generator
         )
-        met = 3 * width + self.cross.out_features
-        self.top = MLP(met, config.top_units, n_tasks, dropout=drop, generator=generator)
+        inputs = 3 * width + self.cross.out_features
+        self.top = MLP(inputs, config.top_units, n_tasks, dropout=drop, generator=generator)
 
     def forward(self, batch: Batch) -> Tensor:
         u, i = self.vectors(batch)  # (B, 64), (B, 64)
@@ -52,45 +52,48 @@ class ThreeTowerNet(Towers):
 
 @dataclass(frozen=True, eq=False)
 class PerCandidate:
-    """What runs per candidate: the cross tower, and a top whose first layer is split.
+    """The part that runs per candidate: the cross tower and the top, whose first layer is split.
 
-    `W [u, i, c, u ⊙ i] = W_u u + (W_i + W_p diag(u)) i + W_c c`: the first term and, of a single
-    user, the matrix in brackets are made once per request.
+    `W [u, i, c, u ⊙ i] = W_u u + (W_i + W_p diag(u)) i + W_c c`. The first term and, for a single
+    user, the matrix in brackets are computed once per request.
     """
 
-    cross: Layers
-    top: Layers
+    cross: NumpyMLP
+    top: NumpyMLP
     of_user: Float32
-    """(64, units): rows of the top's first layer that read the user's vector."""
+    """W_u (64, units): rows of the top's first layer that read the user's vector."""
     of_item: Float32
+    """W_i (64, units)."""
     of_cross: Float32
+    """W_c (16, units)."""
     of_product: Float32
+    """W_p (64, units)."""
 
     @classmethod
     def of(cls, net: ThreeTowerNet) -> Self:
-        top = Layers.of(net.top)
+        top = NumpyMLP.of(net.top)
         width = net.item.out_features
         ends = np.cumsum([width, width, net.cross.out_features])
         parts = [np.ascontiguousarray(p) for p in np.split(top.weights[0], ends)]
-        return cls(Layers.of(net.cross), top, parts[0], parts[1], parts[2], parts[3])
+        return cls(NumpyMLP.of(net.cross), top, parts[0], parts[1], parts[2], parts[3])
 
     def __call__(
-        self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided
+        self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks
     ) -> Float32:
-        """Logits (n, T) of users (Q, 64), items (N, 64) and each row's item `at` (n,)."""
-        n, whose = len(at), parts.user.pointer
+        """Logits float32 (n, T); arguments as in `TowerPreranker.combine`."""
+        n, pointer = len(at), blocks.user.pointer
         start = user @ self.of_user + self.top.biases[0]  # (Q, units)
         folded = self.of_item + user.T * self.of_product if len(user) == 1 else None
-        pairs = Summed.of(parts.pairs, self.cross.weights[0], self.cross.biases[0], n)
+        pairs = BlockLinear.of(blocks.pairs, self.cross.weights[0], self.cross.biases[0], n)
         out = np.empty((n, len(self.top.biases[-1])), np.float32)
-        for rows in spans(n):
+        for rows in chunks(n):
             item = items.take(at[rows], axis=0)  # (rows, 64)
             h = self.cross.after_first(pairs(rows)) @ self.of_cross
             if folded is not None:
                 h += item @ folded
                 h += start
             else:
-                query = rows if whose is None else whose[rows]
+                query = rows if pointer is None else pointer[rows]
                 h += item @ self.of_item
                 h += start[query]
                 item *= user[query]
@@ -100,22 +103,23 @@ class PerCandidate:
 
 
 class ThreeTower(TowerPreranker):
-    """A large user tower, an item tower, and a small cross tower over what changes per pair.
+    """The pre-ranker `three_tower`: a large user tower, an item tower, and a small cross tower over
+    the inputs of each pair.
 
-    The user's inputs and the context run through one network once per request. The item tower's
-    outputs are computed for every item when the version is made, and memory-mapped. Per candidate
-    only a small network runs: over the item's statistics, which change by the hour, and over how
-    the candidate relates to the user. A small top crosses the three vectors, with the product
-    of the first two beside them, into every task's logit.
+    The user tower reads the user and the context, once per request. The item tower's outputs are
+    computed for every item when the version is made, and memory-mapped. Per candidate only a small
+    network runs: the cross tower, over the item's statistics, which change every hour, and over the
+    cross features of user and candidate; and a small top over the three vectors and the product of
+    the first two, which gives every task's logit.
 
     When to use: thousands of candidates, a ranker that is too slow for them, and relations of user
-    and item that a plain inner product cannot say; with `teacher` it learns the ranker's taste.
+    and item that a plain inner product cannot express; with `teacher` it learns the ranker's order.
 
     Cost: per candidate two small layers and one gathered vector, about half a microsecond; a
-    version grows by items × 64 × 4 bytes; fit like a ranker's.
+    version grows by items × 64 × 4 bytes; a fit takes about as long as a ranker's.
 
     Source: Wang et al. 2020, COLD: Towards the Next Generation of Pre-Ranking System; the three
-    towers as Kuaishou describes its cascade's pre-ranking.
+    towers as Kuaishou describes the pre-ranking of its cascade.
     """
 
     name = "three_tower"
@@ -129,13 +133,15 @@ class ThreeTower(TowerPreranker):
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return ThreeTowerNet(layout, self.config, n_tasks, generator)
 
-    def meet(self, user: Float32, items: Float32, at: NDArray[np.integer], parts: Sided) -> Float32:
+    def combine(
+        self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks
+    ) -> Float32:
         if self._candidates is None:
             net = self._module()
             assert isinstance(net, ThreeTowerNet)
             self._candidates = PerCandidate.of(net)
-        return self._candidates(user, items, at, parts)
+        return self._candidates(user, items, at, blocks)
 
-    def _forget(self) -> None:
-        super()._forget()
+    def _reset(self) -> None:
+        super()._reset()
         self._candidates = None

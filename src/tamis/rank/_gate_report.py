@@ -1,4 +1,4 @@
-"""Which experts a mixture uses: the mean gate weights of each task, and those that nobody asks."""
+"""Reports which experts a mixture uses: each task's mean gate weights, and unused experts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,38 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from tamis.features import Rows
 from tamis.rank._backbone import Backbone
+from tamis.rank._fields import Fields
 from tamis.rank._network import Network
-from tamis.schema import NotFittedError
+from tamis.schema import NotFittedError, TaskConfig
 from tamis.train import EstimatorConfig, Order, batches
 
 DEAD = 0.1
-"""An expert is dead whose mean weight is below this part of an even share for every task."""
-MOST = 100_000
-"""Most training rows that a report is made of."""
+"""An expert is dead if its mean weight is below this fraction of an even share for every task."""
+MAX_ROWS = 100_000
+"""Maximum number of training rows that a report reads."""
 SAVED = "gates.json"
+
+
+@runtime_checkable
+class GatedCore(Protocol):
+    """A core with gates: the tasks' (last) gates weight experts."""
+
+    own: int
+    """Experts of each task alone."""
+    shared: int
+    """Experts of all tasks."""
+
+    def weights(self, fields: Fields) -> Tensor:
+        """(B, T, own + shared) gate weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,14 +45,14 @@ class GateReport:
     """Each task's mean gate weights over some rows."""
 
     experts: tuple[str, ...]
-    """Names, in the order of the weights."""
+    """Names of the experts, in the order of the weights."""
     weights: dict[str, tuple[float, ...]]
-    """Task → one mean weight per expert, NaN where the task has no gate to it; the rest sums to 1.
-    """
+    """Task → one mean weight per expert. NaN where the task's gate does not reach the expert; the
+    others sum to 1."""
 
     @property
     def dead(self) -> tuple[str, ...]:
-        """Experts that no task uses: below `DEAD` of an even share for all of them."""
+        """Experts that no task uses: below `DEAD` of an even share for every task."""
         table = np.array(list(self.weights.values()), dtype=np.float64).reshape(
             -1, len(self.experts)
         )
@@ -47,12 +62,12 @@ class GateReport:
 
     @property
     def warning(self) -> str:
-        """What to do about dead experts; "" where there is none."""
+        """Names the dead experts and how to avoid them; "" if there are none."""
         if not self.dead:
             return ""
         return (
             f"no task uses {', '.join(self.dead)} (mean gate weight below {DEAD:.0%} of an even "
-            "share): raise expert_dropout, or take fewer experts"
+            "share): raise expert_dropout, or use fewer experts"
         )
 
     def __str__(self) -> str:
@@ -64,7 +79,7 @@ class GateReport:
         return "\n".join([*lines, *([self.warning] if self.warning else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; None where a task has no gate to an expert."""
+        """JSON values; null where a task's gate does not reach an expert."""
         return {
             "experts": list(self.experts),
             "weights": {
@@ -76,7 +91,7 @@ class GateReport:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The report of which `to_dict` made JSON."""
+        """The report that `to_dict` wrote."""
         nan = float("nan")
         weights = {
             t: tuple(nan if w is None else w for w in ws) for t, ws in data["weights"].items()
@@ -85,25 +100,27 @@ class GateReport:
 
 
 class MixtureBackbone(Backbone):
-    """A backbone whose core has gates: `core.weights(fields)` (B, T, own + shared), the tasks' last
-    ones, `core.own` experts of each task alone and `core.shared` of all."""
+    """Base class of the backbones whose core is a `GatedCore`; reports the gates after a fit."""
 
     gates: GateReport | None = None
-    """Of the validation rows of the last fit, or of its training rows (`MOST` of them) without
-    them; saved with the model."""
+    """Report of the last fit, saved with the model: over its validation rows, or over `MAX_ROWS` of
+    its training rows if it had none."""
 
-    def fit_rows(self, rows: Rows, valid: Rows | None, tasks: Sequence[Any], context: Any) -> Any:
+    def fit_rows(
+        self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
+    ) -> Self:
+        """Trains as `Estimator.fit_rows`, then makes the report and notes dead experts."""
         super().fit_rows(rows, valid, tasks, context)
         if valid is None:
-            every = -(-len(rows) // MOST)  # evenly over the log
-            valid = rows.select(np.arange(0, len(rows), every))
+            step = -(-len(rows) // MAX_ROWS)  # evenly spaced over the log
+            valid = rows.select(np.arange(0, len(rows), step))
         self.gates = self.gate_report(valid)
         if self.gates.warning:
             self.notes = (*self.notes, self.gates.warning)
         return self
 
     def save(self, directory: Path | str) -> None:
-        """Writes what a backbone writes, and the gates' report."""
+        """As `Backbone.save`; also writes the report of the gates."""
         super().save(directory)
         if self.gates is not None:
             (Path(directory) / SAVED).write_text(json.dumps(self.gates.to_dict(), indent=1))
@@ -117,21 +134,23 @@ class MixtureBackbone(Backbone):
         return self
 
     def gate_report(self, rows: Rows) -> GateReport:
-        """Mean gate weights over rows. Raises NotFittedError before a fit."""
+        """Each task's mean gate weights over rows. Raises NotFittedError before a fit."""
         network = self.model
         if not isinstance(network, Network):
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit, or load one")
-        core: nn.Module = network.core
-        total, network = 0.0, network.eval()
+        core = network.core
+        assert isinstance(core, GatedCore)
+        total = np.zeros((len(self.tasks), core.own + core.shared))
+        network.eval()
         with torch.inference_mode():
             for batch in batches(rows, Order.plain(len(rows), 8192), "cpu"):
-                total = total + core.weights(network.inputs(batch)).double().sum(0)  # type: ignore[operator]
-        mean = np.asarray(total) / max(len(rows), 1)
-        return _named(self.tasks, mean, int(core.own), int(core.shared))  # type: ignore[arg-type]
+                total += core.weights(network.fields(batch)).double().sum(0).numpy()
+        return _named(self.tasks, total / max(len(rows), 1), core.own, core.shared)
 
 
 def _named(tasks: Sequence[str], mean: np.ndarray[Any, Any], own: int, shared: int) -> GateReport:
-    """Of mean weights (T, own + shared); experts stand task by task, the shared ones last."""
+    """The report of mean weights float64 (T, own + shared); experts are ordered by task, the shared
+    ones last."""
     names = [f"{task} {k + 1}" for task in tasks for k in range(own)]
     names += [f"shared {k + 1}" if own else f"expert {k + 1}" for k in range(shared)]
     weights: dict[str, tuple[float, ...]] = {}

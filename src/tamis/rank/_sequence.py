@@ -1,4 +1,9 @@
-"""A history meets the candidate: target attention (DIN), or a transformer over both (BST)."""
+"""The option `sequence`: how any backbone treats histories of items.
+
+A sequence block is a module `forward(candidate (B, dim), items (B or 1, L, dim), real bool
+(B or 1, L)) -> (B, dim)`. A batch size of 1 in `items` and `real` means that all candidates share
+the history. An empty history gives finite numbers, and padded places do not change the result.
+"""
 
 from __future__ import annotations
 
@@ -9,119 +14,124 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import CandidateTransformer, TargetAttention, dot_scores, masked_weights, weighted_sum
+from tamis.rank._fields import Fields, Shape
 from tamis.schema import ComponentConfig, ConfigError
 
 Units = Annotated[int, Field(ge=1)]
 
 
 class SequenceConfig(ComponentConfig):
-    """How histories of items meet the candidate."""
+    """How histories of items are compared with the candidate."""
 
     sequence: Literal["mean", "din", "bst"] = "mean"
-    """By their mean (each history's last `max_len` items), by target attention (DIN), or by a
-    transformer over them and the candidate (BST)."""
+    """Mean of each history's last `max_len` items, target attention (DIN), or a transformer over
+    the history and the candidate (BST)."""
     attention: Literal["mlp", "dot"] = "mlp"
-    """DIN's weights: a network on [q, k, q − k, q ⊙ k] of the candidate q and each item k, or the
-    scaled dot product q · k / √dim."""
+    """DIN: attention scores by a network on [q, k, q − k, q ⊙ k] of the candidate q and each item
+    k, or by the scaled dot product q · k / √dim."""
     attention_units: Annotated[tuple[Units, ...], Field(min_length=1)] = (64, 32)
-    """Widths of the hidden layers of DIN's attention network."""
+    """DIN: widths of the attention network's hidden layers."""
     attention_activation: Literal["relu", "prelu", "dice", "gelu", "sigmoid", "tanh"] = "relu"
-    """Of the attention network; relu is by far the fastest to train."""
+    """DIN: activation of the attention network; relu is by far the fastest to train."""
     attention_softmax: bool = False
-    """Whether DIN's weights sum to 1; raw as in the paper otherwise, so that their sum says how
-    much of the past bears on the candidate."""
+    """DIN: whether attention weights sum to 1. If false, they are the raw scores, as in the paper,
+    so that their sum grows with the number of relevant items."""
     blocks: Annotated[int, Field(ge=1, le=64)] = 1
-    """Transformer blocks of BST."""
+    """BST: transformer blocks."""
     heads: Annotated[int, Field(ge=1, le=256)] = 2
-    """Attention heads of BST; `embedding_dim` is a multiple of it."""
+    """BST: attention heads; `embedding_dim` must be a multiple of it."""
     pooled: bool = False
-    """Whether the mean of BST's states joins the candidate's own."""
+    """BST: whether the mean of all states is concatenated to the candidate's state, before a linear
+    layer."""
 
 
-class SequenceBlock(nn.Module):
-    """`forward(target (B, dim), past (B or 1, L, dim), real bool (B or 1, L)) -> (B, dim)`.
+class DotAttention(nn.Module):
+    """Target attention with scaled dot products instead of a network.
 
-    A `past` of batch 1 is shared by all targets: one user's history and a request's candidates. An
-    empty history gives finite numbers, and what stands in the padding changes nothing.
+    Args:
+        softmax: whether the weights of each history sum to 1; otherwise they are the scores.
     """
-
-
-class DIN(SequenceBlock):
-    """Target attention by a network (Zhou et al. 2018)."""
-
-    def __init__(self, dim: int, config: SequenceConfig, generator: torch.Generator) -> None:
-        super().__init__()
-        self.attention = TargetAttention(
-            dim,
-            config.attention_units,
-            activation=config.attention_activation,
-            softmax=config.attention_softmax,
-            generator=generator,
-        )
-
-    def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        return self.attention(target, past, real)
-
-
-class DotAttention(SequenceBlock):
-    """Target attention by scaled dot products."""
 
     def __init__(self, softmax: bool) -> None:
         super().__init__()
         self.softmax = softmax
 
-    def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        return weighted_sum(masked_weights(dot_scores(target, past), real, self.softmax), past)
+    def forward(self, candidate: Tensor, items: Tensor, real: Tensor) -> Tensor:
+        scores = dot_scores(candidate, items)  # (B, L)
+        weights = masked_weights(scores, real, self.softmax)  # (B, L)
+        return weighted_sum(weights, items)  # (B, dim)
 
 
-class BST(SequenceBlock):
-    """A transformer over the history and the candidate (Chen et al. 2019)."""
+class SequenceBlocks(nn.Module):
+    """One sequence block for each pending history; completes `Fields`."""
 
     def __init__(
-        self,
-        dim: int,
-        length: int,
-        config: SequenceConfig,
-        dropout: float,
-        generator: torch.Generator,
+        self, shape: Shape, config: SequenceConfig, dropout: float, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.transformer = CandidateTransformer(
-            dim,
-            length,
-            blocks=config.blocks,
-            heads=config.heads,
-            dropout=dropout,
-            pooled=config.pooled,
-            generator=generator,
+        self.blocks = nn.ModuleList(
+            candidate_transformer(config, shape.dim, length, dropout, generator)
+            if config.sequence == "bst"
+            else target_attention(config, shape.dim, generator)
+            for length in shape.histories
         )
 
-    def forward(self, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
-        return self.transformer(target, past, real)
+    def forward(self, fields: Fields) -> Fields:
+        summaries = [
+            block(history.candidate, history.items, history.real)  # (B, dim)
+            for block, history in zip(self.blocks, fields.histories, strict=True)
+        ]
+        return fields.with_histories(summaries)  # (B, F, dim)
 
 
-def sequence_block(
-    config: SequenceConfig, dim: int, length: int, dropout: float, generator: torch.Generator
-) -> SequenceBlock:
-    """The block that the config names, for histories of at most `length` items.
-
-    Raises ConfigError for heads that cannot share `dim`.
-    """
-    if config.sequence == "bst":
-        if dim % config.heads:
-            raise ConfigError(
-                f"heads = {config.heads} cannot share embedding_dim = {dim}: make embedding_dim a "
-                f"multiple of {config.heads}, or heads a divisor of {dim}"
-            )
-        return BST(dim, length, config, dropout, generator)
+def target_attention(
+    config: SequenceConfig, dim: int, generator: torch.Generator
+) -> TargetAttention | DotAttention:
+    """The attention layer that the options `attention…` describe, over vectors of width `dim`."""
     if config.attention == "dot":
         return DotAttention(config.attention_softmax)
-    return DIN(dim, config, generator)
+    return TargetAttention(
+        dim,
+        config.attention_units,
+        activation=config.attention_activation,
+        softmax=config.attention_softmax,
+        generator=generator,
+    )
+
+
+def candidate_transformer(
+    config: SequenceConfig, dim: int, length: int, dropout: float, generator: torch.Generator
+) -> CandidateTransformer:
+    """The transformer that `blocks`, `heads` and `pooled` describe, over at most `length` items.
+
+    Raises ConfigError if `dim` is not a multiple of `heads`.
+    """
+    if dim % config.heads:
+        raise ConfigError(
+            f"heads = {config.heads} does not divide embedding_dim = {dim}: make embedding_dim a "
+            f"multiple of {config.heads}, or heads a divisor of {dim}"
+        )
+    return CandidateTransformer(
+        dim,
+        length,
+        blocks=config.blocks,
+        heads=config.heads,
+        dropout=dropout,
+        pooled=config.pooled,
+        generator=generator,
+    )
 
 
 def trimmed(ids: Tensor, pad: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, L) of histories, cut to the batch's longest (at least one place), and which of them
-    are real. A tracer sees them whole."""
+    """Ids of histories without the places that are padding in every row.
+
+    Args:
+        ids: int32 (B, W).
+        pad: the padding id.
+
+    Returns: ids (B, L), with L the batch's longest history (at least 1), and bool (B, L), True at
+    real ids. When torch.compile or an exporter traces the network, L = W.
+    """
     real = ids != pad
     if torch.compiler.is_compiling():
         return ids, real

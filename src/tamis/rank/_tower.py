@@ -1,27 +1,29 @@
-"""Hidden layers that a user's features may gate."""
+"""Hidden layers, optionally gated by a user's features (LHUC)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from tamis.nn import ACTIVATIONS, BatchNorm, linear
 from tamis.rank._fields import Fields
+from tamis.rank._network import BackboneConfig
 
 
 class Tower(nn.Module):
-    """An MLP; with gates, each hidden layer is scaled by `2σ(W_l · gate)` (LHUC, PPNet).
+    """An MLP; with gates, each hidden layer is scaled by `2σ(W_l · gate + b_l)` (LHUC, PPNet).
 
     Args:
         in_features: width of the input.
         hidden_units: widths of the hidden layers, at least one.
-        gate_features: width of what the gates read; 0 = no gates.
+        gate_features: width of the gates' input; 0 = no gates.
         dropout: share of hidden values dropped in training, [0, 1).
-        activation: a key of `ACTIVATIONS`.
-        batch_norm: normalise before each activation.
+        activation: a key of `tamis.nn.ACTIVATIONS`.
+        batch_norm: batch normalisation before each activation.
         generator: source of the initial weights.
     """
 
@@ -42,12 +44,7 @@ class Tower(nn.Module):
             linear(before, after, generator=generator) for before, after in pairwise(widths)
         )
         self.after = nn.ModuleList(
-            nn.Sequential(
-                *([BatchNorm(units)] if batch_norm else []),
-                ACTIVATIONS[activation](units),
-                *([nn.Dropout(dropout)] if dropout else []),
-            )
-            for units in hidden_units
+            activation_layer(units, activation, batch_norm, dropout) for units in hidden_units
         )
         self.gates = nn.ModuleList(
             linear(gate_features, units, generator=generator)
@@ -55,14 +52,33 @@ class Tower(nn.Module):
         )
         self.out_features = widths[-1]
 
+    @classmethod
+    def of(
+        cls,
+        config: BackboneConfig,
+        in_features: int,
+        gate_features: int,
+        generator: torch.Generator,
+    ) -> Self:
+        """The hidden layers that a ranker's config describes."""
+        return cls(
+            in_features,
+            config.hidden_units,
+            gate_features=gate_features,
+            dropout=config.dropout,
+            activation=config.activation,
+            batch_norm=config.batch_norm,
+            generator=generator,
+        )
+
     def forward(self, x: Tensor | Fields, gate: Tensor | None = None) -> Tensor:
-        """(B, out) of an input (B, in), or of all fields (with the gate that they bring)."""
+        """(B, out) of an input (B, in) and gate input (B, G), or of fields, which bring both."""
         if isinstance(x, Fields):
             gate, h = x.gate, x.into(self._linear(0))
         else:
             h = self._linear(0)(x)
         for k, after in enumerate(self.after):
-            h = after(self._linear(k)(h) if k else h)
+            h = after(self._linear(k)(h) if k else h)  # (B, hidden_units[k])
             if self.gates and gate is not None:
                 h = h * (2 * torch.sigmoid(self.gates[k](gate)))
         return h
@@ -71,3 +87,12 @@ class Tower(nn.Module):
         layer = self.linears[k]
         assert isinstance(layer, nn.Linear)
         return layer
+
+
+def activation_layer(units: int, activation: str, batch_norm: bool, dropout: float) -> nn.Module:
+    """What follows a linear layer: batch normalisation, the activation and dropout, as chosen."""
+    return nn.Sequential(
+        *([BatchNorm(units)] if batch_norm else []),
+        ACTIVATIONS[activation](units),
+        *([nn.Dropout(dropout)] if dropout else []),
+    )

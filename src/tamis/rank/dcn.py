@@ -1,4 +1,4 @@
-"""DCN: a cross network of vectors beside hidden layers (Wang et al. 2017)."""
+"""DCN: a cross network of vectors in parallel to hidden layers (Wang et al. 2017)."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from tamis.rank._tower import Tower
 
 
 class DCNConfig(BackboneConfig):
-    """The shape of a DCN."""
+    """Options of a DCN: hidden layers and crosses."""
 
     cross_layers: Annotated[int, Field(ge=1, le=64)] = 3
-    """Crosses one after the other; layer l makes products of degree l + 1."""
+    """Number of stacked crosses; layer l forms products of degree l + 1."""
 
 
 class DCNCore(nn.Module):
-    """The crossed fields and the hidden layers side by side, then one output per task."""
+    """Crosses `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l` in parallel to hidden layers."""
 
     def __init__(
-        self,
-        shape: Shape,
-        cross: VectorCross,
-        tower: Tower,
-        n_tasks: int,
-        generator: torch.Generator,
+        self, shape: Shape, config: DCNConfig, n_tasks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.cross, self.tower = cross, tower
-        self.heads = linear(shape.flat + tower.out_features, n_tasks, generator=generator)
+        self.cross = VectorCross(shape.flat, config.cross_layers, generator=generator)
+        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        width = shape.flat + self.tower.out_features
+        self.heads = linear(width, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
-        crossed, deep = self.cross(fields.flat()), self.tower(fields)
-        return linear_of_two(self.heads, crossed, deep)
+        x = fields.flat()  # (B, F · dim + D)
+        crossed = self.cross(x)  # (B, F · dim + D)
+        deep = self.tower(fields)  # (B, hidden_units[-1])
+        return linear_of_two(self.heads, crossed, deep)  # (B, T): a linear layer on both
 
 
 class DCN(Backbone):
-    """The ranker `dcn`: `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l` beside hidden layers.
+    """The ranker `dcn`: crosses `x_{l+1} = x_0 (w_lᵀ x_l) + b_l + x_l` and hidden layers.
 
-    Each layer raises the degree of the products by one, at the price of one vector. As w_lᵀ x_l is
-    a single number per row, the crosses of one layer are all of one shape; `dcnv2` lifts that.
+    Each layer raises the degree of the products by one, at the cost of one vector of weights. As
+    w_lᵀ x_l is a single number per row, all crosses of one layer are multiples of x_0; `dcnv2`
+    removes this limit.
 
     When to use: explicit crosses where memory or time for the matrices of `dcnv2` is missing, or
     to compare with published DCN figures.
@@ -61,5 +61,4 @@ class DCN(Backbone):
     config: DCNConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        cross = VectorCross(shape.flat, self.config.cross_layers, generator=generator)
-        return DCNCore(shape, cross, self.tower(shape, shape.flat, generator), n_tasks, generator)
+        return DCNCore(shape, self.config, n_tasks, generator)

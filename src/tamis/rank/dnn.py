@@ -1,4 +1,4 @@
-"""A plain deep network over all fields."""
+"""A plain deep network over all fields (Covington et al. 2016)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from tamis.rank._tower import Tower
 
 
 class DNNConfig(BackboneConfig):
-    """The shape of a plain deep network."""
+    """Options of a plain deep network: those that all backbones share."""
 
 
 class DNNCore(nn.Module):
     """Hidden layers, then one output per task."""
 
-    def __init__(self, tower: Tower, n_tasks: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, shape: Shape, config: DNNConfig, n_tasks: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.tower = tower
-        self.heads = linear(tower.out_features, n_tasks, generator=generator)
+        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
-        return self.heads(self.tower(fields))
+        hidden = self.tower(fields)  # (B, hidden_units[-1]) of (B, F · dim + D)
+        return self.heads(hidden)  # (B, T)
 
 
 class DNN(Backbone):
-    """The ranker `dnn`: embeddings and numbers side by side, hidden layers, one output per task.
+    """The ranker `dnn`: concatenated embeddings and numbers, hidden layers, one output per task.
 
-    It has no crosses of its own: whatever two features mean together, the hidden layers learn.
+    It has no explicit crosses: the hidden layers have to learn what two features mean together.
 
-    When to use: the plain reference for the crossing backbones, and often as good as they are
-    where numbers and histories carry the signal rather than pairs of ids; with `sequence = "din"`
-    it is the network of the DIN paper.
+    When to use: as the plain reference for the crossing backbones; often as good as they are where
+    numbers and histories carry the signal rather than pairs of ids.
 
-    Cost: the hidden layers alone, the cheapest of the deep backbones to train and to score.
+    Cost: the hidden layers only; the cheapest of the deep backbones to train and to score.
 
     Source: Covington, Adams and Sargin 2016, Deep Neural Networks for YouTube Recommendations.
     """
@@ -47,4 +49,4 @@ class DNN(Backbone):
     config: DNNConfig
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        return DNNCore(self.tower(shape, shape.flat, generator), n_tasks, generator)
+        return DNNCore(shape, self.config, n_tasks, generator)

@@ -1,4 +1,4 @@
-"""Factorisation machine: first order and all pairs of fields (Rendle 2010)."""
+"""Factorisation machine as a ranker (Rendle 2010); as a recall channel: `tamis.recall.FM`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tamis.rank._network import InputsConfig
 
 
 class FMConfig(InputsConfig):
-    """A factorisation machine has no hidden layers."""
+    """Options of a factorisation machine: those of its inputs, as it has no hidden layers."""
 
 
 class FMCore(nn.Module):
     """A bias, first order and second order.
 
-    Several tasks share the vectors. Each has a bias and first-order weights of its own, and its
-    second order weighs the dimensions of `½[(Σv)² − Σv²]`, at first alike; a single task sums them.
+    Several tasks share the vectors. Each has its own bias and first-order weights, and weighs the
+    dimensions of the second order `½[(Σv)² − Σv²]`, at first all by 1; a single task sums them.
     """
 
     def __init__(self, shape: Shape, n_tasks: int) -> None:
@@ -31,19 +31,23 @@ class FMCore(nn.Module):
         first_order = fields.first.sum(1) + self.numbers(fields.dense)  # (B, T)
         v = fields.vectors  # (B, F, dim)
         if self.heads is None:
-            return first_order + fm_second_order(v).unsqueeze(1)
+            return first_order + fm_second_order(v).unsqueeze(1)  # (B, 1)
         pairs = 0.5 * (v.sum(1).square() - v.square().sum(1))  # (B, dim)
-        return first_order + pairs @ self.heads
+        return first_order + pairs @ self.heads  # (B, T)
 
 
 class FM(Backbone):
-    """The ranker `fm`: first order and `½[(Σv)² − Σv²]`, the products of all pairs of fields.
+    """The ranker `fm`: first order and `½[(Σv)² − Σv²]`, the inner products of all pairs of fields.
+
+    The recall channel of the same name, `tamis.recall.FM`, splits the same formula into a user's
+    and an item's vector and finds items by nearest-neighbour search; this class scores candidates
+    with all features.
 
     When to use: sparse ids and few data, where hidden layers overfit; a strong and cheap second
-    baseline after `lr`. As it has no hidden layers there is nothing for `lhuc` to gate.
+    baseline after `lr`. It has no hidden layers, so `lhuc` does not apply.
 
-    Cost: fields × embedding_dim products a row, no matrix products: seconds to train, the quickest
-    of the rankers with crosses to score.
+    Cost: fields × embedding_dim multiplications per row and no matrix products: seconds to train,
+    the fastest to score of the rankers with crosses.
 
     Source: Rendle 2010, Factorization Machines.
     """

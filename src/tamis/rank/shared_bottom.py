@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tamis.nn import TaskTowers, linear
+from tamis.nn import TaskTowers
 from tamis.rank._backbone import Backbone
-from tamis.rank._experts import Experts, ExpertsConfig
+from tamis.rank._experts import Experts, ExpertsConfig, entry_layer
 from tamis.rank._fields import Fields, Shape
 
 
 class SharedBottomConfig(ExpertsConfig):
-    """The shape of a shared bottom."""
+    """Options of a shared bottom: the trunk and the tasks' towers."""
 
 
 class SharedBottomCore(nn.Module):
@@ -28,26 +28,24 @@ class SharedBottomCore(nn.Module):
         super().__init__()
         self.tasks = len(widths)
         self.bottom = Experts(1, shape.flat, config, shape.gate, generator)
-        self.entry = linear(
-            shape.flat, self.bottom.entry, activation=self.bottom.activation, generator=generator
-        )
+        self.entry = entry_layer(shape.flat, self.bottom, 0, generator)
         self.towers = TaskTowers(self.bottom.out, config.tower_units, widths, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
         entered = fields.into(self.entry).unsqueeze(1)  # (B, 1, entry)
-        x = fields.flat().unsqueeze(1) if self.bottom.crosses else None
+        x = fields.flat().unsqueeze(1) if self.bottom.crosses else None  # (B, 1, F · dim + D)
         trunk = self.bottom(entered, x, fields.gate)  # (B, 1, out)
-        return self.towers(trunk.expand(-1, self.tasks, -1))
+        return self.towers(trunk.expand(-1, self.tasks, -1))  # (B, L) of (B, T, out)
 
 
 class SharedBottom(Backbone):
-    """The ranker `shared_bottom`: all tasks share one network and part in a small tower each.
+    """The ranker `shared_bottom`: all tasks share one network, with a small tower for each task.
 
-    Rare tasks borrow what frequent ones learn of users and items; tasks that pull the trunk apart
-    disturb one another, which is what `mmoe` and `ple` are for.
+    Rare tasks profit from what frequent ones learn about users and items. Tasks that conflict
+    disturb one another in the trunk, which `mmoe` and `ple` avoid.
 
-    When to use: several tasks that go together (click, like, collect), and as the yardstick of the
-    other two.
+    When to use: several related tasks (click, like, collect), and as the baseline for `mmoe` and
+    `ple`.
 
     Cost: one network for all tasks, and a small tower each; the cheapest of the three.
 

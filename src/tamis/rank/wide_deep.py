@@ -1,4 +1,4 @@
-"""Wide & Deep: first order and crossed columns beside hidden layers (Cheng et al. 2016)."""
+"""Wide & Deep: a linear model with crossed columns plus hidden layers (Cheng et al. 2016)."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ from tamis.schema import ConfigError
 
 
 class WideDeepConfig(BackboneConfig):
-    """The shape of a Wide & Deep."""
+    """Options of a Wide & Deep: hidden layers and crossed columns."""
 
     crosses: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
-    """Crossed columns of the wide side: names of the id features of each."""
+    """Crossed columns of the wide part: each is a list of the id features that it combines."""
     cross_buckets: Annotated[int, Field(ge=1, le=2**30)] = 2**17
     """Rows of the hashed table that all crossed columns share."""
 
 
 class WideDeepCore(nn.Module):
-    """The wide side's sums and the hidden layers, added; tasks share the hidden layers."""
+    """The wide part's sums plus the hidden layers' outputs; tasks share the hidden layers."""
 
     def __init__(
-        self, shape: Shape, tower: Tower, n_tasks: int, generator: torch.Generator
+        self, shape: Shape, config: WideDeepConfig, n_tasks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
+        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
         self.numbers = zero_linear(shape.dense, n_tasks, bias=False)
-        self.tower = tower
-        self.heads = linear(tower.out_features, n_tasks, generator=generator)
+        self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:
-        wide = fields.first.sum(1)  # (B, T), crossed columns among them
+        wide = fields.first.sum(1)  # (B, T) of (B, F + crossed columns, T)
         if fields.dense.shape[1]:
             wide = wide + self.numbers(fields.dense)
-        return wide + self.heads(self.tower(fields))
+        deep = self.heads(self.tower(fields))  # (B, T)
+        return wide + deep
 
 
 class WideDeep(Backbone):
-    """The ranker `wide_deep`: a linear model with crossed columns beside hidden layers.
+    """The ranker `wide_deep`: a linear model with crossed columns plus hidden layers.
 
-    The wide side remembers: `crosses = [["user_city", "item_brand"], …]` gives each combination
-    seen a weight of its own. The deep side generalises from the embeddings.
+    The wide part memorises: `crosses = [["user_city", "item_brand"], …]` gives each observed
+    combination its own weight. The deep part generalises from the embeddings.
 
-    When to use: combinations are known that matter (a user's city with an item's brand) and recur
-    often enough to be remembered; otherwise DeepFM finds pairs by itself.
+    When to use: combinations are known to matter (a user's city with an item's brand) and recur
+    often enough to be memorised; otherwise `deepfm` finds pairs without a declaration.
 
     Cost: hidden layers, and per row one more weight for each crossed column (`cross_buckets` rows
-    per task in all). A cross of features of several ids counts every combination of theirs.
+    per task in all). A cross of features of several ids counts every combination of their ids.
 
     Source: Cheng et al. 2016, Wide & Deep Learning for Recommender Systems.
     """
@@ -65,7 +66,7 @@ class WideDeep(Backbone):
     first_order = True
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        """Raises ConfigError where a cross names a feature that is no id feature of the layout."""
+        """As `Backbone.build`; raises ConfigError if a cross names an unknown id feature."""
         network = super().build(layout, n_tasks, generator)
         crosses = self.config.crosses
         if crosses:
@@ -80,4 +81,4 @@ class WideDeep(Backbone):
         return network
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        return WideDeepCore(shape, self.tower(shape, shape.flat, generator), n_tasks, generator)
+        return WideDeepCore(shape, self.config, n_tasks, generator)

@@ -45,9 +45,16 @@ class Component:
         self.config = configured(type(self).__name__, self.Config, config, options)
 
     def __repr__(self) -> str:
-        """The class and the options that differ from the defaults."""
+        """The package and the class, with the options that differ from the defaults.
+
+        The package tells stages of one name apart (`rank.FM(…)`, `recall.FM(…)`); classes outside
+        Tamis are shown without one.
+        """
         changed = self.config.model_dump(exclude_defaults=True)
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+        path = type(self).__module__.split(".")
+        package = f"{path[1]}." if path[0] == "tamis" and len(path) > 2 else ""
+        options = ", ".join(f"{k}={v!r}" for k, v in changed.items())
+        return f"{package}{type(self).__name__}({options})"
 
 
 def configured(

@@ -1,7 +1,8 @@
-"""Scoring at request time: ONNX Runtime on the user's side once and the candidates' n times.
+"""The scoring engine: ranks one request's candidates with ONNX Runtime.
 
-PyTorch stays the reference: a ranker opened from a version scores requests by the engine where its
-version has one, and everything else (rows of many users, a model just fitted) by its module.
+The user's part of the network is computed once per request and the rest once per candidate. PyTorch
+is the reference: a ranker loaded from a version scores requests with the engine if the version
+holds one; everything else (rows of many users, a model that was just fitted) runs in PyTorch.
 """
 
 from tamis.rank._engine.engine import Engine

@@ -1,4 +1,4 @@
-"""The engine of one ranker: rows in, logits out."""
+"""Scores rows with a ranker's exported network."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from numpy.typing import NDArray
 
 from tamis.features import Layout, Rows
 from tamis.rank._engine.example import example
-from tamis.rank._engine.gather import Gather, Query
+from tamis.rank._engine.gather import Gather, UserRows
 from tamis.rank._engine.session import FOLDER, Session
 from tamis.rank._network import Network
 from tamis.runtime import Index
 from tamis.schema import VersionError
 
-MOST = 4096
-"""Candidates of one run; more are scored in several."""
+MAX_CANDIDATES = 4096
+"""Candidates per run; more are scored in several runs."""
 
 
 class Engine:
     """Scores requests with the file that `export` wrote.
 
     Args:
-        directory: the ranker's.
-        layout: its rows' layout.
-        network: its module, whose tables are read.
+        directory: directory of the saved ranker.
+        layout: layout of its rows.
+        network: its network, whose embedding table is read.
         threads: threads of one run.
 
-    Raises VersionError where the file is missing or damaged.
+    Raises VersionError if the file is missing, damaged or of another ranker, MissingExtraError
+    without the package onnxruntime.
     """
 
     def __init__(self, directory: Path, layout: Layout, network: Network, threads: int = 1) -> None:
         self._session = Session(directory, threads)
         self._gather = Gather(layout, network)
-        warm = example(layout, 500, layout.id_width)  # the first run plans memory
+        warm = example(layout, 500, layout.id_width)  # the first run allocates memory
         try:
             self._session.run(self._gather.user(warm, 0) | self._gather.candidates(warm, None))
-        except Exception as error:  # the runtime's own, of many kinds; or a name it asks for
+        except Exception as error:  # errors of ONNX Runtime, or a missing input
             raise VersionError(
                 f"{directory / FOLDER} does not fit this ranker's features and weights "
                 f'({str(error).splitlines()[0]}); train again, or set engine = "torch"'
             ) from error
 
     def logits(self, rows: Rows) -> NDArray[np.float32] | None:
-        """(n, L) in the rows' order; None where these rows are not few users' candidates."""
+        """float32 (n, L) in the rows' order; None if the rows are not of few users with many
+        candidates each (see `Gather.queries`)."""
         if not len(rows):
             return None
         queries = self._gather.queries(rows)
@@ -53,11 +55,11 @@ class Engine:
             return None
         return self._scored(rows, queries)
 
-    def _scored(self, rows: Rows, queries: list[Query]) -> NDArray[np.float32]:
+    def _scored(self, rows: Rows, queries: list[UserRows]) -> NDArray[np.float32]:
         out: NDArray[np.float32] | None = None
         for query in queries:
             user = self._gather.user(rows, query.user)
-            for which in _pieces(query.rows, len(rows)):
+            for which in _chunks(query.rows, len(rows)):
                 logits = self._session.run(user | self._gather.candidates(rows, which))
                 if which is None:
                     return logits
@@ -68,9 +70,9 @@ class Engine:
         return out
 
 
-def _pieces(which: Index | None, n: int) -> Sequence[Index | None]:
-    """The rows, at most `MOST` at a time."""
-    if which is None and n <= MOST:
+def _chunks(which: Index | None, n: int) -> Sequence[Index | None]:
+    """The rows, at most `MAX_CANDIDATES` at a time."""
+    if which is None and n <= MAX_CANDIDATES:
         return [None]
     every = np.arange(n) if which is None else which
-    return [every[start : start + MOST] for start in range(0, len(every), MOST)]
+    return [every[at : at + MAX_CANDIDATES] for at in range(0, len(every), MAX_CANDIDATES)]

@@ -1,4 +1,4 @@
-"""Rows that stand for a request's, to trace a network by and to warm up with."""
+"""Random rows of one user, to trace a network with and to warm up the engine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from tamis.rank._engine.request_fields import USER_SIDES
 
 
 def example(layout: Layout, n: int, longest: int) -> Rows:
-    """Random rows of one user, with histories of at most `longest` places."""
+    """n random rows of one user, as one block.
+
+    Args:
+        layout: their layout.
+        n: number of candidates.
+        longest: maximum number of ids of a feature of several ids; the rest is padding.
+    """
     random = np.random.default_rng(n)
     ids = np.zeros((n, layout.id_width), np.int32)
     for column in layout.ids:
         table = layout.table[column.table]
-        drawn = random.integers(1, table.size, (n, column.width))  # 0 pads
+        drawn = random.integers(1, table.size, (n, column.width))  # 0 is padding
         if column.side in USER_SIDES:
             drawn[:] = drawn[0]
         drawn[:, longest:] = 0
@@ -22,6 +28,6 @@ def example(layout: Layout, n: int, longest: int) -> Rows:
     dense = random.normal(size=(n, layout.dense_width)).astype(np.float32)
     for numbers in layout.dense:
         if numbers.side in USER_SIDES:
-            mine = dense[:, numbers.first : numbers.first + numbers.width]
-            mine[:] = mine[0]
+            part = dense[:, numbers.first : numbers.first + numbers.width]
+            part[:] = part[0]
     return Rows(layout, [Block(ids, dense)], n)

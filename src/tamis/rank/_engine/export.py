@@ -1,4 +1,4 @@
-"""A ranker's network as an ONNX file, for one user and any number of candidates."""
+"""Exports a ranker's network as an ONNX file, for one user and any number of candidates."""
 
 from __future__ import annotations
 
@@ -27,21 +27,27 @@ from tamis.schema import TrainingError
 log = logging.getLogger("tamis.rank")
 OUTPUT = "logits"
 TOLERANCE = 1e-4
-"""Of a logit, in units of the larger of 1 and its size."""
+"""Maximum difference of a logit from PyTorch's, relative to max(1, |logit|)."""
 EXAMPLE = 13
-"""Candidates of the traced example; the file takes any number."""
+"""Candidates of the traced example; the exported network takes any number."""
 
 
 def export(layout: Layout, network: nn.Module, directory: Path) -> None:
-    """Writes `directory/engine`, after its answers have been compared with the network's.
+    """Writes `directory/engine` and compares its logits with the network's.
 
-    Raises TrainingError where the network cannot be exported or would answer otherwise.
+    Args:
+        layout: layout of the ranker's rows.
+        network: the ranker's network, in evaluation mode.
+        directory: directory of the saved ranker.
+
+    Raises TrainingError if the network cannot be exported or the exported logits differ; nothing is
+    then left in `directory/engine`.
     """
     folder = directory / FOLDER
     discard(directory)
     reason = unsupported(layout, network)
     if reason:
-        raise TrainingError(f"the scoring engine cannot take this ranker: {reason}")
+        raise TrainingError(f"the scoring engine does not support this ranker: {reason}")
     assert isinstance(network, Network)
     folder.mkdir(parents=True)
     try:
@@ -58,7 +64,7 @@ def export(layout: Layout, network: nn.Module, directory: Path) -> None:
         if not error <= TOLERANCE:
             raise TrainingError(
                 f"the exported ranker differs from PyTorch's by {error:.2g} (at most {TOLERANCE} "
-                'is allowed): set engine = "torch", and please report its configuration'
+                'is allowed): set engine = "torch", and please report the configuration'
             )
     except Exception as error:
         discard(directory)
@@ -71,12 +77,12 @@ def export(layout: Layout, network: nn.Module, directory: Path) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Removes an engine of former weights."""
+    """Removes an engine that was exported from earlier weights."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)
 
 
 def unsupported(layout: Layout, network: nn.Module) -> str | None:
-    """Why a network has no request-time form, if it has none."""
+    """Why a network cannot be exported; None if it can."""
     if not isinstance(network, Network):
         return f"its module is a {type(network).__name__}, not a Network"
     sides = {*(c.side for c in layout.ids), *(c.side for c in layout.dense)}
@@ -84,21 +90,25 @@ def unsupported(layout: Layout, network: nn.Module) -> str | None:
         return "none of its inputs belongs to the candidate"
     for history, target in network.inputs.pairs:
         if history.side not in USER_SIDES:
-            return f"the history {history.name!r} is not the user's"
+            return f"the history {history.name!r} is not a feature of the user"
         if target.side in USER_SIDES:
-            return f"{target.name!r}, which the history {history.name!r} meets, is not the item's"
+            return (
+                f"{target.name!r}, which the history {history.name!r} is compared with, is not a "
+                "feature of the item"
+            )
     return None
 
 
 def _tensors(gather: Gather, rows: Rows) -> dict[str, Tensor]:
+    """The network's inputs for rows of one user."""
     arrays = gather.user(rows, 0) | gather.candidates(rows, None)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _write(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> None:
-    """Writes the graph by Tamis's own translation, in milliseconds, or by PyTorch's exporter, which
-    takes seconds, where that translation lacks an operator."""
-    from tamis.rank._engine.graph import onnx_model  # imported here: only an export needs onnx
+    """Writes the graph with Tamis's own translation, which takes milliseconds; if that lacks an
+    operator, with PyTorch's exporter, which takes seconds."""
+    from tamis.rank._engine.convert import onnx_model  # imported here: only an export needs onnx
 
     tensors = {name: given[name] for name in request.names}
     try:
@@ -111,7 +121,8 @@ def _write(request: RequestNetwork, given: dict[str, Tensor], path: Path) -> Non
 
 
 def _dynamic_sizes(tensors: dict[str, Tensor]) -> list[list[tuple[str, int]]]:
-    """Dimensions that requests choose, by size: how many candidates, and how long each past is."""
+    """Dimensions that vary between requests, grouped by size: the number of candidates, and the
+    length of each history."""
     found: dict[str, list[tuple[str, int]]] = {}
     for name, tensor in tensors.items():
         for dim in _dynamic(name, tensor):
@@ -132,12 +143,12 @@ def _write_by_torch(request: RequestNetwork, given: dict[str, Tensor], path: Pat
             verbose=False,
         )
         assert program is not None
-        _forget_origin(program.model.graph)
+        _remove_origin(program.model.graph)
         program.save(str(path))
 
 
-def _forget_origin(graph: Any) -> None:
-    """Removes stack traces: a version does not tell of the machine that wrote it."""
+def _remove_origin(graph: Any) -> None:
+    """Removes stack traces, so that a version holds no file paths of the machine that wrote it."""
     for node in graph.all_nodes():
         node.metadata_props.clear()
         for value in node.outputs:
@@ -148,7 +159,7 @@ def _forget_origin(graph: Any) -> None:
 
 
 def _dynamic(name: str, tensor: Tensor) -> dict[int, object]:
-    """Dimensions that requests choose: how many candidates, and how long the past is."""
+    """Dimensions that vary between requests: the number of candidates, the length of a history."""
     if name.startswith(("candidate", "crossed")):
         return {0: torch.export.Dim.DYNAMIC}
     past = name.startswith("past") and tensor.shape[1] > 1
@@ -156,7 +167,8 @@ def _dynamic(name: str, tensor: Tensor) -> dict[int, object]:
 
 
 def _difference(network: Network, gather: Gather, session: Session, rows: Rows) -> float:
-    """The largest, in units of the larger of 1 and the logit's size; NaN where one is NaN."""
+    """Largest difference of the session's logits from the network's, relative to max(1, |logit|);
+    NaN if a logit is NaN."""
     with torch.inference_mode():
         reference = network(rows.take(torch.arange(len(rows)))).numpy()
     answer = session.run({k: t.numpy() for k, t in _tensors(gather, rows).items()})
@@ -164,7 +176,7 @@ def _difference(network: Network, gather: Gather, session: Session, rows: Rows) 
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what went wrong first: the exporter's own text is a page long."""
+    """First line of the original error: the text of PyTorch's exporter is a page long."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
@@ -172,15 +184,15 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's talk of its own insides."""
-    talkers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [talker.level for talker in talkers]
+    """Suppresses warnings and log messages of PyTorch's exporter."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for talker in talkers:
-            talker.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for talker, level in zip(talkers, levels, strict=True):
-                talker.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""A ranker's network for one user and n candidates: the form that is exported."""
+"""The request form of a ranker's network: one user and n candidates. This form is exported."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from torch.nn import functional as F
 
 from tamis.features import IdColumn, Layout
 from tamis.rank._engine.request_fields import USER_SIDES, RequestFields, Split
+from tamis.rank._fields import History
 from tamis.rank._network import Network
 
 
-class Pooling:
-    """One vector per feature of ids that stand packed, feature by feature, as in `FieldPooling`."""
+class PackedPooling:
+    """One vector per feature, as `FieldPooling`, for ids packed feature by feature.
+
+    Args:
+        layout: the layout of the rows.
+        columns: the features to be packed.
+    """
 
     def __init__(self, layout: Layout, columns: Sequence[IdColumn]) -> None:
         self.columns = sorted(columns, key=lambda column: column.first)
@@ -30,40 +36,49 @@ class Pooling:
         out: list[Tensor] = []
         at = 0
         for column, pad in zip(self.columns, self._pads, strict=True):
-            mine = slice(at, at + column.width)
-            at = mine.stop
+            part = slice(at, at + column.width)
+            at = part.stop
             if column.width == 1:
-                out.append(vectors[:, mine])
+                out.append(vectors[:, part])
             else:
-                out.append(_pooled(vectors[:, mine], ids[:, mine] != pad, column.pooling))
+                out.append(_pooled(vectors[:, part], ids[:, part] != pad, column.pooling))
         return torch.cat(out, 1)
 
 
 class RequestNetwork(nn.Module):
-    """A ranker's core on the ids and numbers of one user and n candidates; weights are shared.
+    """A ranker's core over the ids and numbers of one user and n candidates; it shares the weights.
 
-    `forward` takes the tensors called `names`, in that order: the table (rows, dim + first-order
-    weights), packed ids of the user (1, …) and of the candidates (n, …), their numbers, first-order
-    weights of crossed columns (n, X, T), and each history (1, L), real ids first. What a layout
-    does not have is not among them.
+    `forward` takes the tensors called `names`, in that order. Those that the layout has no columns
+    for are left out:
+
+    - `table` float32 (rows, dim + first-order weights)
+    - `user` int32 (1, …) and `candidate` int32 (n, …): packed ids
+    - `user_dense` float32 (1, Du) and `candidate_dense` float32 (n, Dc)
+    - `crossed` float32 (n, X, T): first-order weights of crossed columns
+    - `past0`, `past1` … int32 (1, L): each history that is compared with the candidate, padding
+      at the end
+
+    Args:
+        layout: the layout of the rows.
+        network: the ranker's network.
     """
 
     def __init__(self, layout: Layout, network: Network) -> None:
         super().__init__()
         inputs = network.inputs
-        self.core, self.meets = network.core, inputs.meets
+        self.core, self.sequence = network.core, network.sequence
         self.split = split = Split.of(layout, inputs)
         self.gates, self.pads = inputs.gates, inputs.pads
         self.targets = [
             split.candidate.index(split.shape.names.index(target.name))
             for _, target in inputs.pairs
         ]
-        self.tail = inputs.table.zero_columns
-        past = {history.name for history, _ in inputs.pairs}
-        mine = [c for c in layout.ids if c.side in USER_SIDES and c.name not in past]
-        self.user = Pooling(layout, mine)
-        self.candidate = Pooling(layout, [c for c in layout.ids if c.side not in USER_SIDES])
-        given = {
+        self.first_order = inputs.table.zero_columns
+        compared = {history.name for history, _ in inputs.pairs}
+        user = [c for c in layout.ids if c.side in USER_SIDES and c.name not in compared]
+        self.user = PackedPooling(layout, user)
+        self.candidate = PackedPooling(layout, [c for c in layout.ids if c.side not in USER_SIDES])
+        present = {
             "table": bool(layout.ids),
             "user": bool(self.user.places),
             "candidate": bool(self.candidate.places),
@@ -72,54 +87,48 @@ class RequestNetwork(nn.Module):
             "crossed": inputs.crossed is not None,
         }
         histories = (f"past{k}" for k in range(len(inputs.pairs)))
-        self.names = (*(name for name, there in given.items() if there), *histories)
+        self.names = (*(name for name, is_present in present.items() if is_present), *histories)
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Logits (n, T)."""
+        """Logits (n, L)."""
         given = dict(zip(self.names, tensors, strict=True))
         n = given["candidate" if "candidate" in given else "candidate_dense"].shape[0]
         user, user_first = self._vectors(given, "user", 1)
         candidate, candidate_first = self._vectors(given, "candidate", n)
-        if self.targets:
-            met = [self._met(given, k, candidate) for k in range(len(self.targets))]
-            candidate = torch.cat([candidate, *met], 1)
         none = candidate.new_zeros(n, 0)
+        crossed = given.get("crossed", candidate.new_zeros(n, 0, self.first_order))
         fields = RequestFields(
             self.split,
             user,
             candidate,
             (given.get("user_dense", none[:1]), given.get("candidate_dense", none)),
-            (
-                user_first,
-                candidate_first,
-                given.get("crossed", candidate.new_zeros(n, 0, self.tail)),
-            ),
+            (user_first, candidate_first, crossed),
             self.gates,
+            tuple(self._history(given, k, candidate) for k in range(len(self.targets))),
         )
-        return self.core(fields)
+        return self.core(fields if self.sequence is None else self.sequence(fields))
 
     def _vectors(self, given: Mapping[str, Tensor], side: str, n: int) -> tuple[Tensor, Tensor]:
         """A side's vectors (n, F, dim) and first-order weights (n, F, T)."""
         dim = self.split.shape.dim
         if side not in given:
-            return torch.zeros(n, 0, dim), torch.zeros(n, 0, self.tail)
+            return torch.zeros(n, 0, dim), torch.zeros(n, 0, self.first_order)
         pooling = self.user if side == "user" else self.candidate
         both = pooling(given["table"], given[side])
-        return (both[..., :dim], both[..., dim:]) if self.tail else (both, both[..., dim:])
+        return (both[..., :dim], both[..., dim:]) if self.first_order else (both, both[..., dim:])
 
-    def _met(self, given: Mapping[str, Tensor], k: int, candidate: Tensor) -> Tensor:
-        """(n, 1, dim): history k and the candidates."""
+    def _history(self, given: Mapping[str, Tensor], k: int, candidate: Tensor) -> History:
+        """History k (1, L, dim), shared by the candidates (n, C, dim)."""
         ids = given[f"past{k}"]
-        past = F.embedding(ids, given["table"])[..., : self.split.shape.dim]  # (1, L, dim)
-        block = self.meets[k]
-        return block(candidate[:, self.targets[k]], past, ids != self.pads[k]).unsqueeze(1)
+        items = F.embedding(ids, given["table"])[..., : self.split.shape.dim]  # (1, L, dim)
+        return History(candidate[:, self.targets[k]], items, ids != self.pads[k])
 
 
 def _pooled(vectors: Tensor, real: Tensor, pooling: str) -> Tensor:
-    """(n, 1, dim) of the vectors (n, w, dim) at real places; none gives zero."""
-    there = real.unsqueeze(2)
+    """(n, 1, dim): vectors (n, w, dim) pooled over real places; zero if there are none."""
+    mask = real.unsqueeze(2)
     if pooling == "max":
-        top = vectors.masked_fill(~there, -torch.inf).amax(1, keepdim=True)
-        return top.masked_fill(~there.any(1, keepdim=True), 0.0)
-    total = (vectors * there).sum(1, keepdim=True)
-    return total / there.sum(1, keepdim=True).clamp(min=1) if pooling == "mean" else total
+        top = vectors.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        return top.masked_fill(~mask.any(1, keepdim=True), 0.0)
+    total = (vectors * mask).sum(1, keepdim=True)
+    return total / mask.sum(1, keepdim=True).clamp(min=1) if pooling == "mean" else total

@@ -1,43 +1,43 @@
-"""PyTorch's operators in terms of ONNX's, one function `(graph, output, *arguments) -> name` each.
+"""Translates PyTorch's operators to ONNX's.
 
-`output` is the operator's first output in the example run, for its type and rank; arguments stand
-in the order of the operator's schema. ONNX values are known by name.
+Each translation is a function `(graph, output, *arguments) -> name`.
+`output` is the operator's first output in the example run, for its type and rank. Arguments are in
+the order of the operator's schema. A function adds nodes to the graph and returns the name of the
+value that stands for the output, or the names of several outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tamis.rank._engine.graph import Graph
 from tamis.rank._engine.trace import Call, Ref, Size, UnknownSize, UnsupportedOperatorError
-
-if TYPE_CHECKING:
-    from tamis.rank._engine.graph import Graph
 
 Translation = Callable[..., "str | list[str]"]
 T = TypeVar("T", bound=Translation)
 OPERATORS: dict[str, Translation] = {}
-"""Name in PyTorch → translation."""
+"""Name in PyTorch, with or without the overload → translation."""
 _END = 2**31 - 1
-"""Ends of slices from here on mean the end of the dimension."""
+"""A slice that ends here or later reaches the end of the dimension."""
 
 
 def operator(*names: str) -> Callable[[T], T]:
-    """Enters a translation in `OPERATORS`."""
+    """Decorator that registers a translation in `OPERATORS`."""
 
-    def enter(translation: T) -> T:
+    def register(translation: T) -> T:
         OPERATORS.update(dict.fromkeys(names, translation))
         return translation
 
-    return enter
+    return register
 
 
 def translation(call: Call) -> Translation:
-    """Of an operator; raises UnsupportedOperatorError where there is none."""
+    """The translation of a call; raises UnsupportedOperatorError if there is none."""
     full = str(call.operator).removeprefix("aten.")  # mean.dim
     found = OPERATORS.get(full) or OPERATORS.get(full.split(".")[0])
     if found is None:
@@ -46,7 +46,7 @@ def translation(call: Call) -> Translation:
 
 
 def _as(g: Graph, value: Any, dtype: torch.dtype) -> str:
-    """A tensor, or a number, in a type."""
+    """Name of a tensor, or of a number, converted to a type."""
     if isinstance(value, Ref):
         return g.cast(g.name(value), g.tensor(value).dtype, dtype)
     if not isinstance(value, int | float):
@@ -54,7 +54,7 @@ def _as(g: Graph, value: Any, dtype: torch.dtype) -> str:
     return g.constant(torch.tensor(value, dtype=dtype).numpy())
 
 
-# Element by element
+# Elementwise operators
 
 
 def _unary(kind: str) -> Translation:
@@ -74,7 +74,7 @@ def _binary(kind: str) -> Callable[..., str]:
 def _logical(kind: str) -> Translation:
     def translated(g: Graph, out: Tensor, *values: Any) -> str:
         if out.dtype is not torch.bool:
-            raise UnsupportedOperatorError(f"{kind} of the bits of {out.dtype}")
+            raise UnsupportedOperatorError(f"bitwise {kind} of {out.dtype}")
         return g.node(kind, *(_as(g, value, torch.bool) for value in values))
 
     return translated
@@ -178,7 +178,7 @@ def _copy(g: Graph, out: Tensor, x: Ref, *_: Any) -> str:
     return _as(g, x, out.dtype)
 
 
-# Over a dimension
+# Reductions and normalisation over a dimension
 
 
 def _reduction(kind: str) -> Translation:
@@ -200,7 +200,7 @@ operator("amin")(_reduction("ReduceMin"))
 
 @operator("any.dim", "any.dims")
 def _any(g: Graph, out: Tensor, x: Ref, dims: Any, keepdim: bool = False) -> str:
-    """By integers, for ONNX Runtime reduces no booleans."""
+    """Computed on integers, as ONNX Runtime has no reduction of booleans."""
     dims = [dims] if isinstance(dims, int) else dims or ()
     axes = [g.integers(*dims)] if dims else []
     found = g.node("ReduceMax", _as(g, x, torch.int32), *axes, keepdims=int(keepdim))
@@ -246,7 +246,7 @@ def _batch_norm(
     eps: float,
 ) -> str:
     if training:
-        raise UnsupportedOperatorError("batch statistics in scoring")
+        raise UnsupportedOperatorError("batch normalisation in training mode")
     units = g.tensor(mean).shape[0]
     scale = g.constant(np.ones(units, np.float32)) if weight is None else g.name(weight)
     shift = g.constant(np.zeros(units, np.float32)) if bias is None else g.name(bias)
@@ -254,7 +254,7 @@ def _batch_norm(
     return g.node("BatchNormalization", *inputs, epsilon=eps)
 
 
-# Products
+# Matrix products
 
 
 @operator("mm", "bmm")
@@ -284,7 +284,7 @@ def _baddbmm(
     return g.node("Add", product, added)
 
 
-# Places and shapes
+# Indexing and shapes
 
 
 @operator("embedding")
@@ -309,7 +309,7 @@ def _index(g: Graph, out: Tensor, x: Ref, indices: Sequence[Ref | None]) -> str:
 @operator("select.int")
 def _select(g: Graph, out: Tensor, x: Ref, dim: int, index: int | Size) -> str:
     if not isinstance(index, int):
-        raise UnsupportedOperatorError("a place that depends on the inputs' sizes")
+        raise UnsupportedOperatorError("an index that depends on the inputs' sizes")
     return g.node("Gather", g.name(x), g.constant(np.array(index, np.int64)), axis=dim)
 
 
@@ -408,7 +408,7 @@ def _view(g: Graph, out: Tensor, x: Ref, shape: Sequence[Any]) -> str:
 
 @operator("expand")
 def _expand(g: Graph, out: Tensor, x: Ref, shape: Sequence[Any], implicit: bool = False) -> str:
-    """A dimension that stays as it is stands as 1 in ONNX."""
+    """In ONNX, a dimension that is not expanded is written as 1."""
     before = g.tensor(x).shape
     new = len(shape) - len(before)
     kept = [k >= new and before[k - new] == out.shape[k] for k in range(len(shape))]
@@ -421,7 +421,7 @@ def _expand(g: Graph, out: Tensor, x: Ref, shape: Sequence[Any], implicit: bool 
 
 @operator("zeros", "new_zeros", "ones", "new_ones", "full", "new_full")
 def _filled(g: Graph, out: Tensor, *arguments: Any) -> str:
-    """Its shape is the first list among the arguments."""
+    """A constant tensor; its shape is the first list among the arguments."""
     shape = next(argument for argument in arguments if isinstance(argument, tuple))
     value = out.new_zeros(1) if not out.numel() else out.flatten()[:1]
     return g.node("Expand", g.constant(value.numpy()), g.shape(shape))

@@ -1,8 +1,9 @@
 """Records the tensor operators that a network runs, with sizes that depend on the inputs.
 
-PyTorch's own exporter traces with symbolic shapes and takes seconds. Here the network runs on
-example tensors, once per dynamic size and once more, which takes milliseconds: an integer argument
-that is the same in all runs is a constant, and one that changes is an expression of the sizes.
+PyTorch's own exporter traces with symbolic shapes, which takes seconds. Here the network runs on
+example tensors, once as given and once more for each dynamic size, which takes milliseconds. An
+integer argument that is equal in all runs is a constant; one that changes is written as an
+expression of the sizes.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ Dimension = tuple[str, int]
 
 
 class UnsupportedOperatorError(Exception):
-    """The network cannot be written as a graph by this package."""
+    """The network uses an operator that this package cannot translate."""
 
 
 class DataDependentError(Exception):
-    """The network reads a tensor's value to choose what to run, so no graph stands for it."""
+    """The network chooses operators by the value of a tensor, so no graph can represent it."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A tensor of the trace, by its number."""
+    """A tensor of the trace, identified by its number."""
 
     number: int
 
@@ -41,60 +42,65 @@ class Size:
 
     scale: int
     symbols: tuple[int, ...]
-    """Places in `Trace.symbols`."""
+    """Indices into `Trace.symbols`."""
     offset: int = 0
 
 
 @dataclass(frozen=True)
 class UnknownSize:
-    """A size that changes with the inputs and has no simple expression."""
+    """A size that changes with the inputs and is not of the form of `Size`."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operator: its arguments in the order of its schema, tensors as `Ref`."""
+    """One call of an operator."""
 
     operator: Any
+    """PyTorch's operator overload, for instance `aten.mean.dim`."""
     arguments: tuple[Any, ...]
+    """Arguments in the order of the operator's schema, tensors as `Ref`."""
     outputs: tuple[int, ...]
+    """Numbers of the output tensors."""
 
     @property
     def name(self) -> str:
-        """`aten::mm`, for instance; without the overload."""
+        """Name of the operator without its overload, for instance `aten::mm`."""
         return self.operator._schema.name
 
     @property
     def inputs(self) -> list[int]:
-        """Numbers of the tensors that it reads."""
+        """Numbers of the input tensors."""
         return [leaf.number for leaf in leaves(self.arguments) if isinstance(leaf, Ref)]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a network did with its example inputs."""
+    """The operators that a network ran on its example inputs."""
 
     names: tuple[str, ...]
     """Names of the inputs, whose numbers are 0, 1, …"""
     symbols: tuple[tuple[Dimension, ...], ...]
-    """Dynamic sizes: the dimensions of inputs that have each."""
+    """For each dynamic size, the dimensions of inputs that have it."""
     calls: tuple[Call, ...]
     values: tuple[Tensor, ...]
-    """Every tensor by its number; what is neither an input nor an output is a constant."""
+    """Every tensor by its number; one that is neither an input nor an output of a call is a
+    constant."""
     output: int
+    """Number of the network's output."""
 
 
 def trace(
     network: nn.Module, example: Mapping[str, Tensor], symbols: Sequence[Sequence[Dimension]]
 ) -> Trace:
-    """Runs `network(*example.values())` and variants of it.
+    """Records the operators of `network(*example.values())`.
 
     Args:
-        network: in evaluation mode; returns one tensor.
+        network: a network in evaluation mode that returns one tensor.
         example: inputs by name.
-        symbols: for each dynamic size, the dimensions of inputs that have it, at least 2 long.
+        symbols: for each dynamic size, the dimensions of inputs that have it, each at least 2 long.
 
-    Raises UnsupportedOperatorError where the network changes a tensor in place, draws random
-    numbers or runs other operators for other sizes; DataDependentError where it reads values.
+    Raises UnsupportedOperatorError if the network changes a tensor in place, draws random numbers
+    or runs different operators for different sizes; DataDependentError if it reads values.
     """
     sizes = [example[dims[0][0]].shape[dims[0][1]] for dims in symbols]
     base = _record(network, example)
@@ -109,7 +115,7 @@ def trace(
 
 
 def leaves(argument: Any) -> list[Any]:
-    """What stands in nested lists."""
+    """The values in nested lists and tuples."""
     if isinstance(argument, list | tuple):
         return [leaf for part in argument for leaf in leaves(part)]
     return [argument]
@@ -124,6 +130,7 @@ def _shortened(example: Mapping[str, Tensor], dims: Sequence[Dimension]) -> dict
 
 
 def _record(network: nn.Module, example: Mapping[str, Tensor]) -> Trace:
+    """One run, with sizes as plain integers."""
     with torch.no_grad(), _Recorder(example.values()) as recorder:
         output = network(*example.values())
     number = recorder.number(output)
@@ -131,7 +138,10 @@ def _record(network: nn.Module, example: Mapping[str, Tensor]) -> Trace:
 
 
 class _Recorder(TorchDispatchMode):
-    """Keeps every operator; tensors are known by identity, and kept so that none is used again."""
+    """Records every operator.
+
+    Tensors are identified by `id`; they are kept alive, so that no id is used twice.
+    """
 
     def __init__(self, inputs: Any) -> None:
         super().__init__()
@@ -142,7 +152,7 @@ class _Recorder(TorchDispatchMode):
             self.number(tensor)
 
     def number(self, tensor: Tensor) -> int:
-        """Of a tensor that the trace knows, or a new one."""
+        """The number of a tensor; a new one if the trace has not seen it."""
         number = self._numbers.setdefault(id(tensor), len(self.values))
         if number == len(self.values):
             self.values.append(tensor)
@@ -154,7 +164,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         schema = func._schema
         if schema.name == "aten::_local_scalar_dense":
-            raise DataDependentError("what it runs depends on the values of its inputs")
+            raise DataDependentError("the operators depend on the values of the inputs")
         if schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags:
             raise UnsupportedOperatorError(str(func))
         out = func(*args, **kwargs)
@@ -172,7 +182,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _merged(calls: list[Call], sizes: list[int]) -> Call:
-    """One call of all runs: the base first, then one with each size smaller by one."""
+    """The same call of all runs as one; the first run is the one with the sizes as given."""
     base = calls[0]
     if any((c.operator, c.outputs) != (base.operator, base.outputs) for c in calls):
         raise UnsupportedOperatorError("the operators depend on the sizes of the inputs")
@@ -180,6 +190,7 @@ def _merged(calls: list[Call], sizes: list[int]) -> Call:
 
 
 def _same(arguments: list[Any], size: Callable[[list[int]], Any]) -> Any:
+    """One argument of all runs: itself if it is equal in all, otherwise `size` of the integers."""
     base = arguments[0]
     if isinstance(base, tuple):
         if any(not isinstance(a, tuple) or len(a) != len(base) for a in arguments):
@@ -193,7 +204,8 @@ def _same(arguments: list[Any], size: Callable[[list[int]], Any]) -> Any:
 
 
 def _size(values: list[int], sizes: list[int]) -> Size | UnknownSize:
-    """The expression of an integer of the base run and of the runs with one size smaller."""
+    """The expression of an integer, given its value in the run as given and in those with one size
+    smaller by one."""
     base, *others = values
     changed = [k for k, other in enumerate(others) if other != base]
     if len(changed) == 1:
