@@ -92,15 +92,15 @@ def test_only_ratings_of_at_least_the_least_are_positive(tmp_path):
     ("name", "text", "told"),
     [
         ("s.txt", "", "the file is empty"),
-        ("s.txt", "1 2 3\n2 4 5\n1 6\n", r"line 3: user '1' has a line already \(line 1\)"),
+        ("s.txt", "1 2 3\n2 4 5\n1 6\n", r"line 3: user '1' already has a line \(line 1\)"),
         ("s.csv", "who,what\n1,2\n", "line 1: 'who,what' is neither a user followed by items"),
-        ("s.csv", "user,item,time\n1,2,\n", "line 2: column 'time' holds nothing"),
+        ("s.csv", "user,item,time\n1,2,\n", "line 2: column 'time' holds no value"),
         ("s.csv", "user,item,rating\n1,2,3\n1,3,good\n", "line 3: column 'rating' holds no numb"),
         ("s.csv", "user,item\n1,2\n1,2,3\n", "line 3: more than the header's 2 fields"),
         ("s.txt", "1\n2\n", "line 1: '1' is neither a user followed by items"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(tmp_path, name, text, told):
+def test_a_wrong_file_is_reported_with_its_line(tmp_path, name, text, told):
     with pytest.raises(DataError, match=told):
         read_interactions(write(tmp_path, name, text))
 

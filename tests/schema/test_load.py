@@ -116,11 +116,7 @@ def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = GOOD.replace('path = "items.csv"\n', "").replace("quota", "quota = 0 #")
     found = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
     assert "3 problems" in found
-    assert (
-        found.index("`sed`")
-        < text_of_error.index("`items.path` is missing")
-        < text_of_error.index("quota` = 0")
-    )
+    assert found.index("`sed`") < found.index("`items.path` is missing") < found.index("quota` = 0")
 
 
 def test_missing_sections_say_what_to_add(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_names_of_derived_predictions() -> None:
         ({"like|click": {"given": "cart"}}, 'given = "cart" differs from that in the name'),
         ({"like|click": {"esmm": True}}, r"esmm = true needs its condition as a task: add"),
         ({"a|b": {"behaviour": ["like"]}, "b|a": {"behaviour": ["like"]}}, "form a cycle"),
-        ({"watch": {"kind": "completion"}}, 'needs the items\' column .* duration = "duration"'),
+        ({"watch": {"kind": "completion"}}, 'items\' duration: duration = "duration"'),
         (
             {"watch": {"scale": 3}},
             r"scale does not apply to a binary task \(only watch_time\): remove it",

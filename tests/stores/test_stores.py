@@ -15,7 +15,7 @@ import redis
 from tamis.schema import ConfigError, StoreError
 from tamis.stores import Side, open_leftovers, open_recall
 from tamis.stores.embedded import EmbeddedLeftovers, EmbeddedRecall
-from tamis.stores.redis import REST, RedisRecall
+from tamis.stores.redis import PAUSE, RedisRecall
 from tamis.testing import check_leftovers, check_recall_store, redis_server
 
 
@@ -115,7 +115,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path):
     for words in ("Connection refused|closed", "failed a moment ago"):
         with pytest.raises(StoreError, match=f"(?s){address}.*({words}).*start it"):
             store.lists("v1", "near", users)
-    time.sleep(REST)
+    time.sleep(PAUSE)
     with redis_server(port=int(address.split(":")[-1].split("/")[0])):
         with pytest.raises(StoreError, match=r"nothing is recalled.*tamis recall"):
             store.lists("v1", "near", users)  # it came back empty
