@@ -1,4 +1,4 @@
-"""Research files: what each line becomes, and what is said of a line that is wrong."""
+"""Interaction files: the events of each line, and the errors of wrong lines."""
 
 import numpy as np
 import pytest
@@ -100,12 +100,12 @@ def test_only_ratings_of_at_least_the_least_are_positive(tmp_path):
         ("s.txt", "1\n2\n", "line 1: '1' is neither a user followed by items"),
     ],
 )
-def test_a_wrong_file_is_reported_with_its_line(tmp_path, name, text, told):
+def test_a_wrong_file_is_reported_with_its_line(tmp_path, name, text, message):
     with pytest.raises(DataError, match=told):
         read_interactions(write(tmp_path, name, text))
 
 
-def test_a_missing_file_is_told_with_its_neighbours(tmp_path):
+def test_a_missing_file_is_an_error_with_the_files_of_its_folder(tmp_path):
     write(tmp_path, "Beauty.txt", "1 2\n")
     with pytest.raises(DataError, match=r"beauty.txt: there is no such file; .*Beauty.txt"):
         read_sequences(tmp_path / "beauty.txt")

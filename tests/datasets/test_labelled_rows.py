@@ -44,7 +44,7 @@ def test_another_table_is_not_frappe(tmp_path):
         materialise("frappe", tmp_path / "out", folder=folder)
 
 
-def test_kuairand_is_impressions_and_what_answered_them(tmp_path):
+def test_kuairand_is_impressions_and_the_behaviours_after_them(tmp_path):
     rows = [
         "7\t20\t20220410\t1700\t2000\t1\t0\t1\t0\t1\t3500\t9000\t0\t0\t1\tx",
         "7\t21\t20220410\t1700\t1000\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\tx",

@@ -1,4 +1,4 @@
-"""Protocols on a log small enough to be read: what each one learns from, knows and asks for."""
+"""Protocols on a small log: training data, known data and targets of each."""
 
 import numpy as np
 import polars as pl
@@ -60,7 +60,7 @@ def asked(holdout):
 
 
 EARLY = [(0, 0), (1, 3), (0, 1), (1, 4), (0, 5), (2, 0)]
-"""All before each user's last two likes; user 1 has two likes only and stays whole."""
+"""All before each user's last two likes; user 1 has only two likes, all of which stay."""
 
 
 def test_strict_leave_one_out_does_not_train_on_the_validation_item():
@@ -73,7 +73,7 @@ def test_strict_leave_one_out_does_not_train_on_the_validation_item():
     assert "2 of 3 users" in test.protocol
 
 
-def test_the_validation_item_is_asked_for_by_what_is_before_it():
+def test_the_validation_item_is_the_target_of_the_events_before_it():
     valid = leave_one_out(LOG, "valid")
     assert pairs(valid.train) == pairs(valid.known) == EARLY
     assert asked(valid) == {0: [2], 2: [1]}
@@ -122,7 +122,7 @@ def test_carving_takes_a_share_of_every_user():
         carve(data, 1.5)
 
 
-def test_a_time_split_asks_for_what_came_after():
+def test_the_targets_of_a_time_split_are_later_events():
     split = by_time(LOG, 0.5)  # the event of place 5: day 4
     assert pairs(split.train) == EARLY[:5]
     assert asked(split) == {0: [2, 3]}  # user 2 has no past; a click is no target
@@ -140,14 +140,14 @@ def test_a_time_split_leaves_out_seen_items_unless_repeats_are_wanted():
         by_time(dataset([(0, 0, 1, 0), (0, 1, 1, 0)]), 0.5)
 
 
-def test_late_arrivals_are_neither_learnt_nor_asked_for():
+def test_late_arrivals_are_neither_training_data_nor_targets():
     rows = [(0, 0, 1, 0), (0, 1, 2, 0), (0, 2, 3, 0), (0, 3, 4, 0)]
     split = by_time(dataset(rows, arrival=[1, 9, 3, 4]), 0.5)
     assert pairs(split.train) == [(0, 0)]
     assert asked(split) == {0: [2, 3]}
 
 
-def test_a_sample_keeps_questions_whole():
+def test_a_sample_keeps_all_targets_of_a_query():
     rows = [(u, i, u + i, 0) for i in range(5) for u in range(20)]
     whole = leave_one_out(dataset(sorted(rows, key=lambda r: r[2]), users=20))
     few = whole.sample(7, seed=3)
