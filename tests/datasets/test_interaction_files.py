@@ -89,7 +89,7 @@ def test_only_ratings_of_at_least_the_least_are_positive(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("s.txt", "", "the file is empty"),
         ("s.txt", "1 2 3\n2 4 5\n1 6\n", r"line 3: user '1' already has a line \(line 1\)"),
@@ -101,7 +101,7 @@ def test_only_ratings_of_at_least_the_least_are_positive(tmp_path):
     ],
 )
 def test_a_wrong_file_is_reported_with_its_line(tmp_path, name, text, message):
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_interactions(write(tmp_path, name, text))
 
 

@@ -31,7 +31,11 @@ def test_a_name_holds_behaviour_and_condition() -> None:
     )
     assert [t.behaviour for t in tasks] == [("click",), ("like",), ("cart",), ("purchase",)]
     assert [t.given for t in tasks] == [None, "click", "click", "cart"]
-    assert [t.name for t in chain(tasks[3], tasks)] == ["click", "cart|click", "purchase|cart"]
+    assert [t.name for t in chain(tasks[3], tasks) or ()] == [
+        "click",
+        "cart|click",
+        "purchase|cart",
+    ]
     assert prediction_names(tasks)[4:] == ["like", "cart", "purchase"]
 
 
