@@ -16,7 +16,7 @@ from tamis.bundle import Kind, Versions
 from tamis.serve import create_app
 from tamis.service import Parts, Recommender
 from tamis.stores import Side, open_recall
-from tamis.stores.redis import REST
+from tamis.stores.redis import PAUSE
 from tamis.testing import redis_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "offline-recall-redis"
@@ -171,7 +171,7 @@ def away_and_back(films, tamis_cli, client, port, address):
     assert all(f"{address} does not answer" in why for why in without["degraded"])
     assert len(without["items"]) == 10
     assert channels_of(without) == {"hot"}
-    time.sleep(REST)
+    time.sleep(PAUSE)
     with redis_server(port):
         assert tamis_cli("recall", films, "--all-users").code == 0
         again = ask(client)

@@ -22,7 +22,7 @@ from tamis.data import (
 )
 from tamis.runtime import Int32
 from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
-from tamis.splitting import Window, cuts, happened
+from tamis.splitting import Window, cuts, events_in
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -332,7 +332,7 @@ def _windows(case: _Case) -> Iterator[Finding]:
     good = np.flatnonzero([b.positive for b in data.behaviours])
     named = (("validation", *moments[:2]), ("test", *moments[1:]))
     for name, start, end in named:
-        held = happened(data.events, Window(start, end))
+        held = events_in(data.events, Window(start, end))
         count = int(np.isin(held.behaviour, good).sum())
         severity: Severity = "error" if count == 0 else "warning"
         if count < 100:

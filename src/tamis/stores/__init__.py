@@ -1,4 +1,4 @@
-"""Online state: what changes while versions stay as they are; one small Protocol per noun."""
+"""Stores of online state, which changes between versions: recalled lists, queues, exposure."""
 
 from tamis.stores.address import open_leftovers, open_recall
 from tamis.stores.exposure import BloomMonths, BloomShape, month_of
