@@ -10,8 +10,8 @@ from typing import Protocol
 from tamis.runtime import Float32, Int32
 
 
-class Side(StrEnum):
-    """Whose vectors."""
+class EntityKind(StrEnum):
+    """Users or items: whose rows a stored array holds."""
 
     USERS = "users"
     ITEMS = "items"
@@ -33,7 +33,7 @@ class RecallLists(Protocol):
 class Vectors(Protocol):
     """User and item vectors per channel, by version."""
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
         """(Q, d) the vectors of those rows; zero where there is none, as for -1.
 
         Raises StoreError as `RecallLists.lists`.
@@ -48,7 +48,7 @@ class RecallDraft(Protocol):
         """(n, k) lists, padded by -1 and -inf, of user rows [first, first + n)."""
         ...
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         """(n, d) vectors of rows [first, first + n)."""
         ...
 
