@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from tamis.schema import ConfigError, StoreError
-from tamis.stores import Side, open_leftovers, open_recall
+from tamis.stores import EntityKind, open_leftovers, open_recall
 from tamis.stores.embedded import EmbeddedLeftovers, EmbeddedRecall
 from tamis.stores.redis import PAUSE, RedisRecall
 from tamis.testing import check_leftovers, check_recall_store, redis_server
@@ -67,12 +67,12 @@ def test_many_users_are_read_from_many_buckets(server, tmp_path, monkeypatch):
     item = np.arange(100, dtype=np.int32)[:, None]
     with store.write("v1", users=100, items=100) as draft:
         draft.lists("near", 0, item, item.astype(np.float32))
-        draft.vectors("near", Side.ITEMS, 0, item.astype(np.float32))
+        draft.vectors("near", EntityKind.ITEMS, 0, item.astype(np.float32))
     asked = np.array([99, 3, -1, 42, 3], np.int32)
     found, score = store.lists("v1", "near", asked)
     assert found[:, 0].tolist() == [99, 3, -1, 42, 3]
     assert score[:, 0].tolist() == [99, 3, -np.inf, 42, 3]
-    assert store.vectors("v1", "near", Side.ITEMS, asked)[:, 0].tolist() == [99, 3, 0, 42, 3]
+    assert store.vectors("v1", "near", EntityKind.ITEMS, asked)[:, 0].tolist() == [99, 3, 0, 42, 3]
 
 
 def test_nothing_but_the_project_is_left_on_the_server(server, tmp_path):

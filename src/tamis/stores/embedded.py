@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from tamis.runtime import Float32, Int32
 from tamis.schema import StoreError
-from tamis.stores.protocols import RecallDraft, Side
+from tamis.stores.protocols import EntityKind, RecallDraft
 
 ABOUT = "recall.json"
 
@@ -57,7 +57,7 @@ class EmbeddedRecall:
         items[~known], scores[~known] = -1, -np.inf
         return items, scores
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
         held = self._opened(version).array(channel, side.value, self.address)
         out = np.zeros((len(rows), held.shape[1]), np.float32)
         known = (rows >= 0) & (rows < len(held))
@@ -81,7 +81,11 @@ class EmbeddedRecall:
         try:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
+<<<<<<< HEAD
             draft = _ArrayDraft(path, {Side.USERS: users, Side.ITEMS: items})
+=======
+            draft = _Draft(path, {EntityKind.USERS: users, EntityKind.ITEMS: items})
+>>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
             yield draft
             draft.finish()
             self._replace(path, self._folder / version)
@@ -153,21 +157,27 @@ class _ArrayDraft:
     """A draft of arrays of full size, filled block by block."""
 
     path: Path
-    rows: Mapping[Side, int]
+    rows: Mapping[EntityKind, int]
     k: dict[str, int] = field(default_factory=dict[str, int])
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
     def lists(self, channel: str, first: int, item: Int32, score: Float32) -> None:
         self.k[channel] = item.shape[1]
-        self._put(f"{channel}.item", Side.USERS, first, item.astype(np.int32, copy=False), -1)
+        self._put(f"{channel}.item", EntityKind.USERS, first, item.astype(np.int32, copy=False), -1)
         self._put(
-            f"{channel}.score", Side.USERS, first, score.astype(np.float32, copy=False), -np.inf
+            f"{channel}.score",
+            EntityKind.USERS,
+            first,
+            score.astype(np.float32, copy=False),
+            -np.inf,
         )
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         self._put(f"{channel}.{side}", side, first, vectors.astype(np.float32, copy=False), 0)
 
-    def _put(self, name: str, side: Side, first: int, block: NDArray[Any], empty: float) -> None:
+    def _put(
+        self, name: str, side: EntityKind, first: int, block: NDArray[Any], empty: float
+    ) -> None:
         if name not in self.arrays:
             shape = (self.rows[side], block.shape[1])
             target = self.path / f"{name}.npy"

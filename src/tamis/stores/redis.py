@@ -29,7 +29,7 @@ from redis.retry import Retry
 from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, StoreError
 from tamis.stores.embedded import entry_times, no_lists
-from tamis.stores.protocols import RecallDraft, Side
+from tamis.stores.protocols import EntityKind, RecallDraft
 
 BUCKET = 65_536
 WRITE_ROWS = 2_000
@@ -116,7 +116,7 @@ class RedisRecall:
                 score[q, :n] = np.frombuffer(value, "<f4", n, 4 * n)
         return item, score
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
         packed = self._rows(f"{self._root}:{version}:{channel}:{side}", rows)
         width = max((len(value) // 4 for value in packed if value is not None), default=0)
         if not width:
@@ -213,7 +213,7 @@ class _KeyDraft:
         }
         self._put(f"{self._prefix}:{channel}:lists", values)
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         self._widths[f"{channel}:{side}"] = vectors.shape[1]
         rows: NDArray[Any] = vectors.astype("<f4", copy=False)
         values = {first + q: row.tobytes() for q, row in enumerate(rows)}

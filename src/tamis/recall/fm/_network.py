@@ -18,7 +18,7 @@ from tamis.recall._common.user_item_examples import Likes
 INIT_STD = 0.05
 
 
-class Side(nn.Module):
+class SideFields(nn.Module):
     """The fields of one side: S = Σ v, and the rest of the machine that is this side's alone.
 
     v is the (pooled) vector of each id feature, and x_k v_k of each number. The rest is the first
@@ -62,8 +62,8 @@ class TwoSides(nn.Module):
         )
         self.history_start = inputs.user.table[inputs.history].start
         self.drop = nn.Dropout(dropout)
-        self.user = Side(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
-        self.item = Side(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
+        self.user = SideFields(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
+        self.item = SideFields(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
         for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
             self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
 
