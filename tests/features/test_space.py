@@ -229,11 +229,7 @@ def test_order_of_candidates_does_not_matter(rich, data):
     assert torch.equal(left.dense[torch.from_numpy(mixed)], batch(right).dense)
 
 
-<<<<<<< HEAD
-def test_statistics_user_queriesten_are_computed_once(rich, data):
-=======
 def test_statistics_of_repeated_items_are_computed_once(rich, data):
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
     space, _, _, query, item, columns = rich
     user, time = np.zeros(6, np.int32), np.full(6, START + 3 * DAY)
     statistics, history = OfflineStatistics(data, space.recipes), Histories.of(data).at(user, time)

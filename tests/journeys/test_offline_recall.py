@@ -15,13 +15,8 @@ import tamis
 from tamis.bundle import Kind, Versions
 from tamis.serve import create_app
 from tamis.service import Parts, Recommender
-<<<<<<< HEAD
-from tamis.stores import Side, open_recall
-from tamis.stores.redis import PAUSE
-=======
 from tamis.stores import EntityKind, open_recall
-from tamis.stores.redis import REST
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+from tamis.stores.redis import PAUSE
 from tamis.testing import redis_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "offline-recall-redis"

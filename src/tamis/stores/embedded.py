@@ -81,11 +81,7 @@ class EmbeddedRecall:
         try:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
-<<<<<<< HEAD
-            draft = _ArrayDraft(path, {Side.USERS: users, Side.ITEMS: items})
-=======
-            draft = _Draft(path, {EntityKind.USERS: users, EntityKind.ITEMS: items})
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+            draft = _ArrayDraft(path, {EntityKind.USERS: users, EntityKind.ITEMS: items})
             yield draft
             draft.finish()
             self._replace(path, self._folder / version)

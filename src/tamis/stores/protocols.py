@@ -10,13 +10,8 @@ from typing import Protocol
 from tamis.runtime import Float32, Int32
 
 
-<<<<<<< HEAD
-class Side(StrEnum):
-    """Whether vectors are of users or of items."""
-=======
 class EntityKind(StrEnum):
-    """Users or items: whose rows a stored array holds."""
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+    """Whether vectors are of users or of items."""
 
     USERS = "users"
     ITEMS = "items"
@@ -40,13 +35,8 @@ class RecallLists(Protocol):
 class Vectors(Protocol):
     """User and item vectors per channel, by version."""
 
-<<<<<<< HEAD
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
-        """(Q, d) vectors of the rows (Q,); zero for rows without one and for -1.
-=======
     def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
-        """(Q, d) the vectors of those rows; zero where there is none, as for -1.
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+        """(Q, d) vectors of the rows (Q,); zero for rows without one and for -1.
 
         Raises:
             StoreError: as `RecallLists.lists`.
@@ -64,13 +54,8 @@ class RecallDraft(Protocol):
         """
         ...
 
-<<<<<<< HEAD
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
-        """Writes vectors (n, d) of the rows [first, first + n)."""
-=======
     def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
-        """(n, d) vectors of rows [first, first + n)."""
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+        """Writes vectors (n, d) of the rows [first, first + n)."""
         ...
 
 

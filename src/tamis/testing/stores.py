@@ -64,13 +64,8 @@ def check_leftovers(make: Callable[[], Leftovers]) -> None:
 
 def _write(
     store: RecallStore, version: str, seed: int, k: int = K
-<<<<<<< HEAD
-) -> tuple[np.ndarray, np.ndarray, dict[Side, np.ndarray]]:
-    """Writes two channels in two blocks; the last user and one in the middle have no list."""
-=======
 ) -> tuple[np.ndarray, np.ndarray, dict[EntityKind, np.ndarray]]:
-    """Two channels in two blocks; the last user, and the one in the middle, have no list."""
->>>>>>> 5bf42686cfbe2089a62b7f8324b2a83090f7b0ed
+    """Writes two channels in two blocks; the last user and one in the middle have no list."""
     random = np.random.default_rng(seed)
     item = np.argsort(random.random((USERS, ITEMS)), axis=1)[:, :k].astype(np.int32)
     score = -np.sort(-random.random((USERS, k)), axis=1).astype(np.float32)
