@@ -14,7 +14,7 @@ from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import grouped, interest_of_behaviour, interests
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like, to_unit
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item, to_unit
 from tamis.recall._common.spectral import co_liked_vectors
 from tamis.recall._common.vector_channel import VectorChannel
 from tamis.runtime import Float32
@@ -113,7 +113,7 @@ class Lookalike(VectorChannel):
     def user_vectors(self, queries: Queries) -> Float32:
         """(Q, d) unit vectors of the queries' users now; zero without a liked item."""
         arrays = self._arrays
-        return mean_of_likes(queries, arrays["interest"], self.config.history, arrays["items"])
+        return mean_liked_vector(queries, arrays["interest"], self.config.history, arrays["items"])
 
     def audience(self, item: int, n: int) -> NDArray[np.int32]:
         """The n users of the log (rows) nearest to a new item's audience, nearest first; fewer
@@ -132,7 +132,7 @@ class Lookalike(VectorChannel):
         """The liked item whose vector points most towards the new item's audience."""
         assert self.index is not None
         target = self.index.vectors[item]
-        return nearest_like(queries, self._arrays["interest"], self._arrays["items"], target)
+        return nearest_liked_item(queries, self._arrays["interest"], self._arrays["items"], target)
 
 
 @njit(cache=True, nogil=True)

@@ -1,9 +1,10 @@
-"""Which attributes the two towers see, and their rows of the one fused table."""
+"""Users' and items' attributes as inputs of a model with a user side and an item side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,38 +15,52 @@ from tamis.features import Encoders, Layout, LayoutBuilder
 from tamis.schema import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
 
 PAD, FIRST = 0, 2
-"""Within a table: the padding row, and the first row of a known id (1 = unseen)."""
-FEW = 1000
-"""Distinct values up to which a text column is taken for a category."""
+"""Within a table: the padding row, and the first row of a known id; row 1 is for unseen ids."""
+MAX_CATEGORIES = 1000
+"""Most distinct values of a text column that is used as a category."""
 
 
 @dataclass(frozen=True, eq=False)
-class TowerInputs:
-    """Every user's and every item's inputs, encoded once; the history is gathered per batch."""
+class SideInputs:
+    """Encoded inputs of all users and items, without histories, which are gathered per batch."""
 
     user: Layout
-    """The profile's columns: user id and attributes, without the history."""
+    """Columns of the user side: user id and attributes."""
     item: Layout
+    """Columns of the item side: item id and attributes."""
     history: str
-    """Table of the history's items."""
+    """Name of the embedding table of the history's items."""
     user_ids: NDArray[np.int32]
-    """(U + 1, w) fused rows; the last line is a user who is not in the table: all missing."""
+    """(U + 1, w) rows of the fused table; the last line is for unknown users: all padding."""
     user_dense: NDArray[np.float32]
+    """(U + 1, d) numbers; the last line is zero."""
     item_ids: NDArray[np.int32]
-    """(I, w) fused rows."""
+    """(I, w) rows of the fused table."""
     item_dense: NDArray[np.float32]
+    """(I, d) numbers."""
     values: dict[str, list[str]]
-    """Per table of a feature: the ids of its rows from `FIRST` on."""
+    """By the table of a feature: the ids of its rows, from `FIRST` on."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The four arrays of inputs by name."""
+        return {
+            "user_ids": self.user_ids,
+            "user_dense": self.user_dense,
+            "item_ids": self.item_ids,
+            "item_dense": self.item_dense,
+        }
 
 
-def tower_inputs(
+def side_inputs(
     data: Dataset, declared: Sequence[Feature], use_user_id: bool, shared: bool
-) -> TowerInputs:
-    """Encodes both tables.
+) -> SideInputs:
+    """Encodes the users' and the items' table.
 
-    declared: features of the project; those that are columns of the tables are used. Empty = all
-    columns that look like one (`guessed`). shared: the history's items use the item tower's own
-    embeddings.
+    Args:
+        declared: features of the project; those that are columns of the tables are used. If empty:
+            all columns from which `infer_features` makes a feature.
+        use_user_id: whether the user side has an embedding per user.
+        shared: whether the history's items use the embeddings of the item side.
     """
     sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
     chosen = {side: _chosen(frame, side, declared) for side, frame in sides.items()}
@@ -78,9 +93,9 @@ def tower_inputs(
     if use_user_id:
         start = layouts[Side.USER].table["user"].start
         user_ids = np.column_stack([start + FIRST + np.arange(n_users), user_ids])
-    stranger = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
-    pads = [layouts[Side.USER].table[table].start for table in stranger]
-    return TowerInputs(
+    tables = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
+    pads = [layouts[Side.USER].table[table].start for table in tables]
+    return SideInputs(
         user=layouts[Side.USER],
         item=layouts[Side.ITEM],
         history="item" if shared else "history",
@@ -97,12 +112,13 @@ def _values(encoders: Encoders | None) -> dict[str, list[str]]:
     return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
 
 
-def guessed(frame: pl.DataFrame) -> list[Feature]:
-    """Features of a table's columns.
+def infer_features(frame: pl.DataFrame) -> list[Feature]:
+    """Features inferred from a table's columns.
 
-    Lists are several ids; text is an id where it has few distinct values, several where its words
-    (split at | , or blanks) have; numbers of few values are ids, others are cut into 20 quantiles.
-    Columns that are mostly distinct (titles), dates and vectors are left out.
+    List columns become lists of ids. A text column becomes an id if it has few distinct values, or
+    a list of ids if its parts (separated by |, comma or blank) have at most MAX_CATEGORIES. Integer
+    and boolean columns with at most 50 values become ids; other numbers get quantile features.
+    Columns with mostly distinct text (titles), dates and vectors are left out.
     """
     found: list[Feature] = []
     for name in frame.columns:
@@ -125,13 +141,17 @@ def _text(name: str, column: pl.Series, distinct: int) -> Sequence[Feature]:
     for separator in ("|", ",", " "):
         lists = column.drop_nulls().str.split(separator)
         words = lists.explode().n_unique()
-        if lists.list.len().max() not in (None, 1) and words <= min(FEW, distinct):
+        if lists.list.len().max() not in (None, 1) and words <= min(MAX_CATEGORIES, distinct):
             return [VarLenSparseFeat(name=name, separator=separator, max_len=8)]
-    return [SparseFeat(name=name)] if distinct <= min(FEW, max(50, len(column) // 4)) else []
+    return (
+        [SparseFeat(name=name)]
+        if distinct <= min(MAX_CATEGORIES, max(50, len(column) // 4))
+        else []
+    )
 
 
 def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:
-    """The side's features under names of their own: both tables may have a `category`."""
+    """The side's features, renamed to `side:name`: both tables may have a column `category`."""
     usable = [
         f
         for f in declared
@@ -139,14 +159,13 @@ def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> lis
         and f.side in (None, side)
         and not (isinstance(f, VarLenSparseFeat) and f.history)
     ]
-    features = usable if declared else guessed(frame)
+    features = usable if declared else infer_features(frame)
     names = {f.name for f in features}
     renamed: list[Feature] = []
     for f in features:
         update: dict[str, object] = {"name": f"{side}:{f.name}", "column": f.source, "side": side}
-        shares = getattr(f, "shares", None)
-        if shares is not None:
-            update["shares"] = f"{side}:{shares}" if shares in names else None
+        if isinstance(f, SparseFeat | VarLenSparseFeat) and f.shares is not None:
+            update["shares"] = f"{side}:{f.shares}" if f.shares in names else None
         renamed.append(f.model_copy(update=update))
     return renamed
 

@@ -13,8 +13,8 @@ from tamis.data import Dataset, Ragged
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.interactions import distinct_lists, interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
-from tamis.recall._common.popularity import births
+from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.vector_channel import IndexedChannel
 from tamis.recall.content._vectors import content_vectors, usable_columns
 from tamis.runtime import Int64
@@ -79,7 +79,7 @@ class Content(IndexedChannel):
         )
         self._arrays = {
             "interest": interest_of_behaviour(data.behaviours),
-            "born": births(self.name, data, context),
+            "published": publication_times(self.name, data, context),
         }
         return {"columns": list(columns)}
 
@@ -87,7 +87,7 @@ class Content(IndexedChannel):
         c, interest = self.config, self._arrays["interest"]
         if c.pool == "max":
             return self._nearest_to_any(queries, k)
-        users = mean_of_likes(queries, interest, c.history, self.item_vectors())
+        users = mean_liked_vector(queries, interest, c.history, self.item_vectors())
         return self._nearest(users, queries.time, queries.exclude, k)
 
     def _nearest_to_any(self, queries: Queries, k: int) -> Recalled:
@@ -108,7 +108,7 @@ class Content(IndexedChannel):
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item that is most like `item`, if any is."""
         vectors = self.item_vectors()
-        return nearest_like(queries, self._arrays["interest"], vectors, vectors[item])
+        return nearest_liked_item(queries, self._arrays["interest"], vectors, vectors[item])
 
 
 def _columns(data: Dataset, context: FitContext, named: tuple[str, ...]) -> dict[str, str | None]:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from tamis.nn import FusedEmbedding
 from tamis.recall._common.side_features import FIRST
-from tamis.recall._common.user_item_examples import TowerBatch, TowerExamples
-from tamis.recall.deep_retrieval._paths import evidence, first_paths, reassigned
+from tamis.recall._common.user_item_examples import UserItemBatch, UserItemExamples
+from tamis.recall._common.user_item_objective import UserItemObjective
+from tamis.recall.deep_retrieval._paths import assign_paths, initial_paths, path_scores
 from tamis.recall.deep_retrieval._search import PathNet, best_paths
-from tamis.recall.two_tower._objective import TowerObjective
 
 PATH_TARGETS = 4096
 """Targets of a batch whose paths are learnt from, at most; they are drawn."""
@@ -104,20 +104,22 @@ class PathObjective:
 
     by_group = False
 
-    def __init__(self, towers: TowerObjective, sweeps: Sweeps, layers: int, nodes: int) -> None:
-        self.towers, self.sweeps = towers, sweeps
+    def __init__(
+        self, towers: UserItemObjective, reassignment: PathReassignment, layers: int, nodes: int
+    ) -> None:
+        self.towers, self.reassignment = towers, reassignment
         self.layers, self.nodes = layers, nodes
         self.paths: NDArray[np.int64] | None = None
         self.epoch = 0
 
-    def loss(self, model: Any, batch: TowerBatch) -> Tensor:
+    def loss(self, model: Any, batch: UserItemBatch) -> Tensor:
         users = model.users(batch.user, batch.history)  # (B, dim)
-        seen = _Given(model, users)
+        seen = _WithUserVectors(model, users)
         loss = self.towers.loss(seen, batch)
         return loss if self.paths is None else loss + self._paths(model, users, batch, self.paths)
 
     def _paths(
-        self, model: PathModel, users: Tensor, batch: TowerBatch, paths: NDArray[np.int64]
+        self, model: PathModel, users: Tensor, batch: UserItemBatch, paths: NDArray[np.int64]
     ) -> Tensor:
         owner, target, weight = batch.owner, batch.target, batch.weight
         if len(owner) > PATH_TARGETS:
@@ -133,15 +135,15 @@ class PathObjective:
 
     def evaluate(self, model: Any, valid: Any, device: torch.device) -> dict[str, float]:
         self.epoch += 1
-        first, *anew = self.sweeps.after
+        first, *anew = self.reassignment.after
         if self.epoch == first:
-            self.paths = self.sweeps.first(model, self.nodes**self.layers)
+            self.paths = self.reassignment.first(model, self.nodes**self.layers)
         elif self.epoch in anew:
-            self.paths = self.sweeps.paths(model, self.layers, self.nodes)
+            self.paths = self.reassignment.paths(model, self.layers, self.nodes)
         return {}
 
 
-class _Given:
+class _WithUserVectors:
     """A model whose users' vectors are there already."""
 
     def __init__(self, model: PathModel, users: Tensor) -> None:
@@ -152,11 +154,11 @@ class _Given:
         return self._users
 
 
-class Sweeps:
+class PathReassignment:
     """When and how the items' paths are chosen anew."""
 
     def __init__(
-        self, examples: TowerExamples, items: int, paths: int, beam: int, penalty: float,
+        self, examples: UserItemExamples, items: int, paths: int, beam: int, penalty: float,
         after: list[int], seed: int,
     ) -> None:  # fmt: skip
         self.examples, self.items, self.j = examples, items, paths
@@ -167,7 +169,7 @@ class Sweeps:
     def first(self, model: PathModel, total: int) -> NDArray[np.int64]:
         """(I, J) by the items' vectors, of items that anybody likes; the others' are -1."""
         liked = np.bincount(self.examples.likes.item, minlength=self.items) > 0
-        return first_paths(model.items().cpu().numpy(), liked, self.j, total)
+        return initial_paths(model.items().cpu().numpy(), liked, self.j, total)
 
     @torch.inference_mode()
     def paths(self, model: PathModel, layers: int, nodes: int) -> NDArray[np.int64]:
@@ -185,11 +187,11 @@ class Sweeps:
             begin += len(part)
         owner, item, weight = (np.concatenate(x) for x in zip(*targets, strict=True))
         beams = best_paths(model.net(), np.concatenate(users), self.beam)
-        seen = evidence(beams, (owner, item, np.ones_like(weight)), self.items, self.beam)
+        seen = path_scores(beams, (owner, item, np.ones_like(weight)), self.items, self.beam)
         model.train()
         # penalties are per target, whatever their number
         scale = self.penalty * float(seen.count.mean())
-        return reassigned(seen, self.j, scale, 3, self.random)
+        return assign_paths(seen, self.j, scale, 3, self.random)
 
 
 def _codes(number: Tensor, nodes: int, layers: int) -> Tensor:

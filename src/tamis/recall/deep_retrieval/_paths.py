@@ -19,7 +19,7 @@ FEW = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class PathScores:
     """s[v, c] = Σ over examples with target v of p(path c | user), of each item's best paths."""
 
     path: Int64
@@ -32,12 +32,12 @@ class Evidence:
     """(P,) path numbers."""
 
 
-def evidence(
+def path_scores(
     beams: tuple[Int64, Float32],
     targets: tuple[Int64, Int64, Float32],
     items: int,
     candidates: int,
-) -> Evidence:
+) -> PathScores:
     """Adds up what the beams say of each item.
 
     beams: (n, S) path numbers and log-probabilities of n examples. targets: (m,) example,
@@ -61,7 +61,7 @@ def evidence(
 
     in_blocks(block, items, max(ITEMS_PER_BLOCK, -(-items // BLOCKS)))
     count = np.bincount(item, targets[2], minlength=items).astype(np.float32)
-    return Evidence(path, score, count, number)
+    return PathScores(path, score, count, number)
 
 
 @njit(cache=True, nogil=True)
@@ -84,8 +84,8 @@ def _sum(indptr, owner, weight, place, chance, total, touched, path, score):
         best_first(path[v], score[v], found)
 
 
-def reassigned(
-    seen: Evidence, paths: int, penalty: float, passes: int, random: np.random.Generator
+def assign_paths(
+    seen: PathScores, paths: int, penalty: float, passes: int, random: np.random.Generator
 ) -> Int64:
     """(I, `paths`) path numbers of each item by coordinate descent, -1 = none.
 
@@ -134,10 +134,10 @@ def _descend(order, path, score, count, penalty, size, chosen):
                 size[best] += 1
 
 
-def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: int) -> Int64:
+def initial_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: int) -> Int64:
     """(I, `paths`) path numbers below `total` to begin with, -1 where not `liked`.
 
-    Items are laid in a line on which neighbours are alike (`in_line`), and the line is cut into
+    Items are laid in a line on which neighbours are alike (`similarity_order`), and the line is cut into
     equal parts, these into equal parts …: its D-digit places are paths, and paths with a common
     beginning hold similar items. An item lies at its own place and at its nearest items' places.
     """
@@ -146,7 +146,7 @@ def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: i
     if not len(items):
         return chosen
     own = np.empty(len(items), np.int64)
-    own[in_line(vectors[items])] = np.arange(len(items)) * total // len(items)
+    own[similarity_order(vectors[items])] = np.arange(len(items)) * total // len(items)
     chosen[items, 0] = own
     near = VectorIndex.build(vectors[items], k=paths).search(vectors[items], paths)[0]
     others = np.where(near == np.arange(len(items))[:, None], -1, own[np.maximum(near, 0)])
@@ -156,7 +156,7 @@ def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: i
     return chosen
 
 
-def in_line(vectors: Float32) -> Int64:
+def similarity_order(vectors: Float32) -> Int64:
     """An order (n,) in which neighbours are alike: halved again and again, across the direction of
     largest spread."""
     order = np.arange(len(vectors))

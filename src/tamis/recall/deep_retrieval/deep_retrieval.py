@@ -13,12 +13,12 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.side_features import FIRST
-from tamis.recall._common.user_item_examples import Likes, TowerExamples
-from tamis.recall.deep_retrieval._network import PathModel, PathObjective, Sweeps
+from tamis.recall._common.user_item_examples import Likes, UserItemExamples
+from tamis.recall._common.user_item_objective import UserItemObjective
+from tamis.recall.deep_retrieval._network import PathModel, PathObjective, PathReassignment
 from tamis.recall.deep_retrieval._search import PathNet, Tree, recall_items
-from tamis.recall.two_tower._objective import TowerObjective
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, Mixture, fit
@@ -118,19 +118,21 @@ class DeepRetrieval(BaseChannel):
             n_items, c.embedding_dim, (c.layers, nodes, c.hidden_units[0]), c.dropout,
             c.temperature, generator,
         )  # fmt: skip
-        kind = "splits" if likes.without_order() else "moments"
-        examples = TowerExamples(likes, c.history, c.targets, model.history_pad, context.seed, kind)
+        kind = "splits" if likes.lacks_order() else "moments"
+        examples = UserItemExamples(
+            likes, c.history, c.targets, model.history_pad, context.seed, kind
+        )
         if not len(examples):
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so nothing can be learnt; "
                 f"use itemcf or hot until there are more events"
             )
-        sweeps = Sweeps(
+        reassignment = PathReassignment(
             examples, n_items, c.paths, c.training_beam, c.penalty,
             _when(c.epochs, c.warm_up, c.reassignments), context.seed,
         )  # fmt: skip
         objective = PathObjective(
-            self._scoring(likes, n_items, context.seed), sweeps, c.layers, nodes
+            self._scoring(likes, n_items, context.seed), reassignment, c.layers, nodes
         )
         fit(model, examples, objective, valid=(), options=self._options(context))
         assert objective.paths is not None
@@ -140,12 +142,12 @@ class DeepRetrieval(BaseChannel):
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         return {"nodes": nodes, "roots": tree.roots}
 
-    def _scoring(self, likes: Likes, n_items: int, seed: int) -> TowerObjective:
+    def _scoring(self, likes: Likes, n_items: int, seed: int) -> UserItemObjective:
         c = self.config
         popularity = np.bincount(likes.item, minlength=n_items)
         shares = {"uniform": 0.5, "popular": 0.5}
         mixture = Mixture(shares, c.negatives, np.random.default_rng(seed), popularity)
-        return TowerObjective("full" if n_items <= c.full_below else "sampled", mixture)
+        return UserItemObjective("full" if n_items <= c.full_below else "sampled", mixture)
 
     def _options(self, context: FitContext) -> FitOptions:
         c = self.config
@@ -173,7 +175,9 @@ class DeepRetrieval(BaseChannel):
     def user_vectors(self, queries: Queries) -> Float32:
         """(Q, dim) unit vectors of the queries' users now; zero without a liked item."""
         arrays = self._arrays
-        return mean_of_likes(queries, arrays["interest"], self.config.history, arrays["history"])
+        return mean_liked_vector(
+            queries, arrays["interest"], self.config.history, arrays["history"]
+        )
 
     def item_vectors(self) -> Float32:
         """(I, dim) unit vectors of all items."""
@@ -200,7 +204,7 @@ class DeepRetrieval(BaseChannel):
         """The liked item whose embedding points most towards `item`, if any does."""
         arrays = self._arrays
         target = arrays["vectors"][item]
-        return nearest_like(queries, arrays["interest"], arrays["history"], target)
+        return nearest_liked_item(queries, arrays["interest"], arrays["history"], target)
 
 
 def _when(epochs: int, warm_up: float, times: int) -> list[int]:

@@ -11,7 +11,12 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.index import in_blocks, scratch, select
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
-from tamis.recall._common.interactions import Interests, counting, interest_of_behaviour, interests
+from tamis.recall._common.interactions import (
+    Interests,
+    interest_of_behaviour,
+    interests,
+    with_positive_behaviours,
+)
 from tamis.recall.ease._kernels import strongest, vote, vote_few, weights
 from tamis.recall.ease._tuning import Choice, among, choose, trial_of
 from tamis.runtime import Int32
@@ -70,7 +75,7 @@ class EASE(BaseChannel):
     config: EASEConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        data = counting(data, self.config.behaviours, self.name)
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         lists, liked, row = self._rows(data)
         chosen = self._choice(data, context, lists, liked, row)
@@ -93,7 +98,7 @@ class EASE(BaseChannel):
 
         To choose by one set and fit on another: `EASE(EASE().chosen(part, FitContext(valid=…)))`.
         """
-        data = counting(data, self.config.behaviours, self.name)
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         best = self._choice(data, context or FitContext(), *self._rows(data))
         found = {"l2": best.l2, "closeness": best.closeness, "decay": best.decay}

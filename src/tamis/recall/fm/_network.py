@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
-from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.user_item_examples import Likes
 
 INIT_STD = 0.05
 
 
-class Side(nn.Module):
+class FieldSum(nn.Module):
     """The fields of one side: S = Σ v, and the rest of the machine that is this side's alone.
 
     v is the (pooled) vector of each id feature, and x_k v_k of each number. The rest is the first
@@ -41,7 +41,7 @@ class Side(nn.Module):
         return total, rest
 
 
-class TwoSides(nn.Module):
+class FactorisationMachine(nn.Module):
     """score(u, i) = S_u · S_i + rest_i: the machine's output less what depends on u alone."""
 
     user_ids: Tensor
@@ -50,7 +50,7 @@ class TwoSides(nn.Module):
     item_dense: Tensor
 
     def __init__(
-        self, inputs: TowerInputs, embedding_dim: int, dropout: float, generator: torch.Generator
+        self, inputs: SideInputs, embedding_dim: int, dropout: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.table = fused_table(
@@ -62,10 +62,10 @@ class TwoSides(nn.Module):
         )
         self.history_start = inputs.user.table[inputs.history].start
         self.drop = nn.Dropout(dropout)
-        self.user = Side(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
-        self.item = Side(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
-        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
-            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+        self.user = FieldSum(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
+        self.item = FieldSum(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
+        for name, array in inputs.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def past(self, history: Tensor) -> Tensor:
         """(B, dim): the mean vector of histories int32 (B, L), rows of the table."""
@@ -119,7 +119,7 @@ class FMExamples:
         self.likes, self.history, self._start = likes, history, start
         self._positives = likes.positives()
         sizes = np.diff(likes.indptr)
-        self.ordered = not likes.without_order()
+        self.ordered = not likes.lacks_order()
         owner = np.repeat(np.arange(len(sizes)), sizes)
         place = np.arange(len(likes.item)) - likes.indptr[owner]
         fine = (place > 0) if self.ordered else (sizes[owner] > 1)
@@ -158,7 +158,7 @@ def _gather(likes, users, at, ordered, first_row, out):
 
 
 @dataclass(eq=False)
-class SharedNegatives:
+class SampledSoftmaxObjective:
     """The objective: softmax of each target among negatives that the batch shares.
 
     They are drawn from a mixture of popularity^0.75 and the uniform law; scores, the target's too,
@@ -172,7 +172,9 @@ class SharedNegatives:
     by_group: bool = False
 
     @classmethod
-    def of(cls, popularity: NDArray[np.int64], share: float, n: int, seed: int) -> SharedNegatives:
+    def of(
+        cls, popularity: NDArray[np.int64], share: float, n: int, seed: int
+    ) -> SampledSoftmaxObjective:
         popular = popularity.astype(np.float64) ** 0.75
         q = share * popular / max(popular.sum(), 1e-12) + (1 - share) / len(popularity)
         return cls(q, n, np.random.default_rng(seed))

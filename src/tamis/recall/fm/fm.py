@@ -13,12 +13,12 @@ from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
-from tamis.recall._common.popularity import births
-from tamis.recall._common.side_features import FIRST, TowerInputs, tower_inputs
+from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
+from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.fm._network import FMExamples, SharedNegatives, TwoSides
+from tamis.recall.fm._network import FactorisationMachine, FMExamples, SampledSoftmaxObjective
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, fit
@@ -79,9 +79,9 @@ class FM(VectorChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         c = self.config
-        inputs = tower_inputs(data, context.features, c.user_id, c.share_history)
+        inputs = side_inputs(data, context.features, c.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
-        model = TwoSides(inputs, c.embedding_dim, c.dropout, generator)
+        model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator)
         warm = self._start_from(context.former, model, inputs, data)
         likes = Likes.of(data)
         examples = FMExamples(likes, c.history, model.history_start)
@@ -91,11 +91,11 @@ class FM(VectorChannel):
                 f"use itemcf or hot until there are more events"
             )
         popularity = np.bincount(likes.item, minlength=len(data.items))
-        objective = SharedNegatives.of(popularity, c.popular, c.negatives, context.seed)
+        objective = SampledSoftmaxObjective.of(popularity, c.popular, c.negatives, context.seed)
         fit(model, examples, objective, options=self._options(context, warm))
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
-        self._arrays["born"] = births(self.name, data, context)
+        self._arrays["published"] = publication_times(self.name, data, context)
         self.index = self._built_index(data, model, popularity > 0, context.seed)
         return {
             "tables": {t.name: (t.start, t.size) for t in inputs.user.tables},
@@ -118,7 +118,9 @@ class FM(VectorChannel):
             progress=context.progress,
         )
 
-    def _start_from(self, former: Any, model: TwoSides, inputs: TowerInputs, data: Dataset) -> bool:
+    def _start_from(
+        self, former: Any, model: FactorisationMachine, inputs: SideInputs, data: Dataset
+    ) -> bool:
         """Copies the rows of `former` that mean the same; did the items' own come along?"""
         if not isinstance(former, FM) or former._facts is None:
             return False
@@ -147,7 +149,9 @@ class FM(VectorChannel):
             _copy_numbers(former._arrays, model)
         return "item" in copied
 
-    def _built_index(self, data: Dataset, model: TwoSides, liked: Any, seed: int) -> VectorIndex:
+    def _built_index(
+        self, data: Dataset, model: FactorisationMachine, liked: Any, seed: int
+    ) -> VectorIndex:
         """The items' vectors, searched as widely as some users' own queries need.
 
         An item that nobody liked is in it where attributes say something of it.
@@ -172,7 +176,7 @@ class FM(VectorChannel):
         known = len(arrays["profile"]) - 1
         rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
-        vectors[:, :-1] = arrays["profile"][rows] + mean_of_likes(
+        vectors[:, :-1] = arrays["profile"][rows] + mean_liked_vector(
             queries, arrays["interest"], self.config.history, arrays["history"], unit=False
         )
         return vectors
@@ -180,10 +184,10 @@ class FM(VectorChannel):
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose vector points most towards `item`, if any does."""
         arrays, target = self._arrays, self.item_vectors()[item, :-1]
-        return nearest_like(queries, arrays["interest"], arrays["history"], target)
+        return nearest_liked_item(queries, arrays["interest"], arrays["history"], target)
 
 
-def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
+def _served(model: FactorisationMachine, n_items: int) -> dict[str, Any]:
     """What answers need (profiles, the history's vectors), and the table for the next fit."""
     model.eval()
     with torch.inference_mode():
@@ -195,12 +199,12 @@ def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
     return arrays | {name: value.detach().numpy() for name, value in _numbers(model).items()}
 
 
-def _numbers(model: TwoSides) -> dict[str, torch.Tensor]:
+def _numbers(model: FactorisationMachine) -> dict[str, torch.Tensor]:
     """The weights of numbers, by the names they are saved under."""
     return {n: p for n, p in model.named_parameters() if n != "table.weight"}
 
 
-def _copy_numbers(arrays: Any, model: TwoSides) -> None:
+def _copy_numbers(arrays: Any, model: FactorisationMachine) -> None:
     """Where a former fit knew as many numbers of a side, their weights go on from there."""
     with torch.no_grad():
         for name, value in _numbers(model).items():

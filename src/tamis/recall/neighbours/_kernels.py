@@ -60,7 +60,7 @@ def keep_row(keys, n, out_item, out_value):
 
 
 @njit(cache=True, nogil=True)
-def per_seen(size, item, value):
+def lists_by_liked_item(size, item, value):
     """Rows (N, K), of which `size` (N,) places are filled, as a CSR."""
     n = len(size)
     indptr = np.zeros(n + 1, np.int64)
@@ -74,7 +74,7 @@ def per_seen(size, item, value):
 
 
 @njit(cache=True, nogil=True)
-def starts_per_candidate(size, seen):
+def candidate_starts(size, seen):
     """(N + 1,) where each liked item's list of candidates starts, of candidates' rows (N, K)."""
     n = len(size)
     indptr = np.zeros(n + 1, np.int64)
@@ -87,7 +87,7 @@ def starts_per_candidate(size, seen):
 
 
 @njit(cache=True, nogil=True)
-def values_per_candidate(indptr, size, seen, value):
+def candidate_values(indptr, size, seen, value):
     """The similarities (N, K) in the order of liked item, then candidate."""
     place = indptr[:-1].copy()
     out = np.empty(indptr[-1], np.float32)
@@ -99,7 +99,7 @@ def values_per_candidate(indptr, size, seen, value):
 
 
 @njit(cache=True, nogil=True)
-def items_per_candidate(indptr, size, seen):
+def candidate_items(indptr, size, seen):
     """The candidates in the same order."""
     place = indptr[:-1].copy()
     out = np.empty(indptr[-1], np.int32)
@@ -111,8 +111,8 @@ def items_per_candidate(indptr, size, seen):
 
 
 @njit(cache=True, nogil=True)
-def cut(indptr, item, value, longest):
-    """A CSR whose lists are cut to their `longest` best."""
+def truncate_lists(indptr, item, value, longest):
+    """A CSR whose lists are truncate_lists to their `longest` best."""
     n = len(indptr) - 1
     most = 0
     for i in range(n):
@@ -134,7 +134,7 @@ def cut(indptr, item, value, longest):
 
 
 @njit(cache=True, nogil=True)
-def votes(history, begin, end, fade, slot, item, vote, age):
+def vote_weights(history, begin, end, fade, slot, item, vote, age):
     """The latest liked items of one query and what each one's vote counts; returns how many.
 
     A vote is r · fade[age], age = the number of liked items with a later time, so items of one time
@@ -163,7 +163,7 @@ def votes(history, begin, end, fade, slot, item, vote, age):
 
 
 @njit(cache=True, nogil=True)
-def refuse(excluded, begin, end, refused, mark):
+def mark_excluded(excluded, begin, end, refused, mark):
     """Sets `refused` (items,) to `mark` for the known ones of `excluded[begin:end]`."""
     for e in range(begin, end):
         if 0 <= excluded[e] < len(refused):
@@ -171,7 +171,7 @@ def refuse(excluded, begin, end, refused, mark):
 
 
 @njit(cache=True, nogil=True)
-def answer(total, touched, n, refused, keys, out_item, out_score):
+def write_best(total, touched, n, refused, keys, out_item, out_score):
     """The best of `total[touched[:n]]` into `out_*` (k,), best first; `total` is zeroed again."""
     m = 0
     for t in range(n):
@@ -197,7 +197,7 @@ def recall_block(begin, end, lists, history, exclude, fade, total, refused, slot
     age = np.empty(len(fade), np.int32)
     touched = np.empty(len(total) + 1, np.int32)
     for q in range(begin, end):
-        count = votes(history, bounds[q], bounds[q + 1], fade, slot, liked, vote, age)
+        count = vote_weights(history, bounds[q], bounds[q + 1], fade, slot, liked, vote, age)
         n = 0
         for s in range(count):
             j, r = liked[s], vote[s]
@@ -208,6 +208,6 @@ def recall_block(begin, end, lists, history, exclude, fade, total, refused, slot
                 total[i] = after
                 touched[n] = i
                 n += (before == 0) & (after != 0)
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
-        answer(total, touched, n, refused, keys, out[0][q], out[1][q])
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, False)
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
+        write_best(total, touched, n, refused, keys, out[0][q], out[1][q])
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, False)

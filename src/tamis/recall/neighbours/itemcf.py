@@ -11,7 +11,7 @@ from pydantic import Field
 from tamis.data import Dataset
 from tamis.index import in_blocks, scratch
 from tamis.recall._common.interactions import Interests, interests
-from tamis.recall.neighbours._common import Neighbourhood, NeighbourSettings, Rows
+from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings, Rows
 from tamis.recall.neighbours._kernels import keep_row, packed
 from tamis.runtime import Float32, Int64
 

@@ -14,7 +14,13 @@ from tamis.data import Dataset
 from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.interactions import distinct, grouped, interest_of_behaviour, interests
-from tamis.recall.neighbours._kernels import answer, best_to_front, packed, refuse, unpacked
+from tamis.recall.neighbours._kernels import (
+    best_to_front,
+    mark_excluded,
+    packed,
+    unpacked,
+    write_best,
+)
 from tamis.schema import ComponentConfig
 
 QUERIES_PER_BLOCK = 64
@@ -213,6 +219,6 @@ def _recall_block(span, history, exclude, model, room, refused, out):
                 total[i] = after
                 touched[n] = i
                 n += (before == 0) & (after != 0)
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
-        answer(total, touched, n, refused, keys, out[0][q], out[1][q])
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, False)
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
+        write_best(total, touched, n, refused, keys, out[0][q], out[1][q])
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, False)

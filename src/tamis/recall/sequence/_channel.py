@@ -16,7 +16,7 @@ from tamis.cascade import FitContext, Queries
 from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
-from tamis.recall._common.interactions import counting
+from tamis.recall._common.interactions import with_positive_behaviours
 from tamis.recall._common.spectral import neighbour_vectors
 from tamis.recall._common.vector_channel import VectorChannel, digest
 from tamis.recall.sequence._examples import Asked, HeldOut, Sequences, Windows, last_held_out
@@ -166,7 +166,7 @@ class SequenceChannel(VectorChannel):
 
     def _counting(self, data: Dataset) -> NDArray[np.bool_]:
         """(behaviours,) whose events are read."""
-        data = counting(data, self.config.behaviours, self.name)
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         return np.array([b.positive for b in data.behaviours])
 
     def _held_out(

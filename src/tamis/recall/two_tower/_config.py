@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tamis.recall._common.user_item_examples import Kind, Likes
-from tamis.recall.two_tower._objective import Loss
+from tamis.recall._common.user_item_objective import Loss
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, TowerShape
 from tamis.schema import ComponentConfig, ConfigError
@@ -35,7 +35,7 @@ class TwoTowerConfig(ComponentConfig):
     blocks: Annotated[int, Field(ge=1, le=12)] = 2
     """Layers of cnn and transformer, crosses of dcn."""
     heads: Annotated[int, Field(ge=1, le=64)] = 2
-    """Attention heads of transformer."""
+    """TransformerSequenceEncoder heads of transformer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of the user side's embedded values dropped in training; None = 0.5, and 0.2 where the
     log has no order."""
@@ -109,7 +109,7 @@ class TwoTowerConfig(ComponentConfig):
 
 
 @dataclass(frozen=True)
-class Choices:
+class ResolvedOptions:
     """The options with nothing left open."""
 
     networks: tuple[Network, Network]
@@ -130,7 +130,7 @@ class Choices:
     """Does the channel hold out likes of its own to stop by?"""
 
 
-def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
+def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOptions:
     """What the config leaves open, decided by it and by the log.
 
     Raises ConfigError for options that contradict one another.
@@ -139,7 +139,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     networks = _networks(c)
     plain = networks[0] == "sum" and not c.hidden_units
     orderless: Kind = "whole" if plain else "splits"
-    kind: Kind = c.examples or (orderless if likes.without_order() else "moments")
+    kind: Kind = c.examples or (orderless if likes.lacks_order() else "moments")
     if kind == "whole" and (not plain or c.history == 0):
         raise ConfigError(
             "two_tower: examples = 'whole' leaves targets out of a sum of the history, which the "
@@ -167,7 +167,7 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         c.heads,
     )
     per_positive = loss in ("pointwise", "hinge", "logistic")
-    return Choices(
+    return ResolvedOptions(
         networks,
         shape,
         kind,

@@ -13,7 +13,7 @@ from tamis.runtime import Int64
 from tamis.schema import ConfigError, DataError, TrainingError
 from tamis.train import HardNegatives
 
-WHY_NOT = (
+WHY_REFUSED = (
     "An item that was shown was found by recall and passed by every stage: it is one of the best "
     "matches there are, and whoever did not click it may have clicked another. Recall must tell "
     "what might please from everything else; a model that learns to push shown items away unlearns "
@@ -40,7 +40,7 @@ def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
     if given.lower() in _SHOWN or (behaviour is not None and behaviour.impression):
         raise ConfigError(
             f"hard_negatives = {given!r}: items that were shown but not clicked are refused as "
-            f"negatives of recall. {WHY_NOT}."
+            f"negatives of recall. {WHY_REFUSED}."
         )
     if behaviour is not None and behaviour.positive:
         raise ConfigError(
@@ -96,7 +96,7 @@ def _refuse_shown(given: str, user: Int64, item: Int64, data: Dataset) -> None:
         raise TrainingError(
             f"hard_negatives = {given!r}: {len(bad)} of {len(keys)} rows are items that were shown "
             f"to the user and not liked, first user {data.users.ids[int(user[first])]!r} and item "
-            f"{data.items.ids[int(item[first])]!r}. {WHY_NOT}. Keep only candidates that never "
+            f"{data.items.ids[int(item[first])]!r}. {WHY_REFUSED}. Keep only candidates that never "
             f"reached a slate"
         )
 

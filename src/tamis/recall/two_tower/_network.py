@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn import fused_table
-from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
 
@@ -32,7 +32,7 @@ class TwoTowers(nn.Module):
 
     def __init__(
         self,
-        inputs: TowerInputs,
+        inputs: SideInputs,
         networks: tuple[Network, Network],
         shape: TowerShape,
         temperature: float,
@@ -75,8 +75,8 @@ class TwoTowers(nn.Module):
         self.item_bias = None
         if "item_bias" in learn:
             self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
-        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
-            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+        for name, array in inputs.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     @property
     def gamma(self) -> Tensor:

@@ -99,7 +99,7 @@ class UserSide:
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
         longest = int(min(np.diff(indptr).max(initial=1), last))
-        history = recent(indptr, item, value, longest, self.n_items, self.pad)
+        history = recent_liked_rows(indptr, item, value, longest, self.n_items, self.pad)
         blocks = range(0, max(len(users), 1), QUERIES_PER_BLOCK)
         return np.concatenate(
             [self._block(users[b : b + QUERIES_PER_BLOCK], history[b:]) for b in blocks]
@@ -115,7 +115,9 @@ class UserSide:
             return self._tower(self._weights, ids, dense, past).numpy()
 
 
-def recent(indptr: Int64, item: Int32, value: Float32, last: int, n_items: int, pad: int) -> Int32:
+def recent_liked_rows(
+    indptr: Int64, item: Int32, value: Float32, last: int, n_items: int, pad: int
+) -> Int32:
     """(Q, last) fused rows of each query's most recent distinct likes, padded."""
     out = np.full((len(indptr) - 1, last), pad, np.int32)
     _recent(indptr, item, value, pad + FIRST, scratch("slot", n_items, np.int32), out)

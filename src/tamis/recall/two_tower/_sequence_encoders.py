@@ -14,7 +14,7 @@ SEQUENCES = ("cnn", "gru", "lstm", "transformer")
 """Networks that encode a sequence in its order."""
 
 
-class Shape(Protocol):
+class EncoderShape(Protocol):
     """What is read of a `TowerShape`."""
 
     @property
@@ -29,20 +29,20 @@ class Shape(Protocol):
     def heads(self) -> int: ...
 
 
-def sequence_encoder(network: str, shape: Shape, generator: torch.Generator) -> nn.Module:
+def sequence_encoder(network: str, shape: EncoderShape, generator: torch.Generator) -> nn.Module:
     """The encoder of that name: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
 
     Padding changes nothing, and the empty sequence is the zero vector.
     """
     dim = shape.embedding_dim
     if network == "cnn":
-        return Convolutions(dim, shape.blocks, generator)
+        return CNNSequenceEncoder(dim, shape.blocks, generator)
     if network == "transformer":
-        return Attention(shape, generator)
-    return (Recurrent if network == "gru" else Memory)(shape, generator)
+        return TransformerSequenceEncoder(shape, generator)
+    return (GRUSequenceEncoder if network == "gru" else LSTMSequenceEncoder)(shape, generator)
 
 
-class Convolutions(nn.Module):
+class CNNSequenceEncoder(nn.Module):
     """Windows of three, `blocks` layers with residuals, and the maximum over the sequence
     (Shen et al. 2014, CLSM)."""
 
@@ -62,15 +62,15 @@ class Convolutions(nn.Module):
         return torch.where(present.any(1, keepdim=True), top, 0.0)
 
 
-class Recurrent(nn.Module):
+class GRUSequenceEncoder(nn.Module):
     """GRU from the oldest id to the newest; the last state."""
 
-    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+    def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
         self.states = self._encoder(shape, generator)
 
     @staticmethod
-    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+    def _encoder(shape: EncoderShape, generator: torch.Generator) -> nn.Module:
         return GRUEncoder(shape.embedding_dim, generator=generator)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
@@ -81,18 +81,18 @@ class Recurrent(nn.Module):
         return last_state(self.states(x, count), count)
 
 
-class Memory(Recurrent):
+class LSTMSequenceEncoder(GRUSequenceEncoder):
     """The same with an LSTM."""
 
     @staticmethod
-    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+    def _encoder(shape: EncoderShape, generator: torch.Generator) -> nn.Module:
         return _LSTM(shape.embedding_dim, generator)
 
 
 class _LSTM(nn.Module):
     def __init__(self, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.cell = _BlankLSTM(dim, dim, batch_first=True)
+        self.cell = _UninitialisedLSTM(dim, dim, batch_first=True)
         with torch.no_grad():
             for weight in self.cell.parameters():
                 weight.uniform_(-(dim**-0.5), dim**-0.5, generator=generator)
@@ -101,18 +101,18 @@ class _LSTM(nn.Module):
         return self.cell(x)[0]
 
 
-class _BlankLSTM(nn.LSTM):
+class _UninitialisedLSTM(nn.LSTM):
     """torch's own initialisation would draw from the global generator."""
 
     def reset_parameters(self) -> None:
         """Nothing: `_LSTM` fills the weights."""
 
 
-class Attention(nn.Module):
+class TransformerSequenceEncoder(nn.Module):
     """Transformer encoder with positions counted from the most recent id, and masked mean pooling;
     every position sees the whole sequence."""
 
-    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+    def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
         dim = shape.embedding_dim
         self.encoder = TransformerEncoder(

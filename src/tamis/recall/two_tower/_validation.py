@@ -14,7 +14,7 @@ from tamis.data import Ragged
 from tamis.recall._common.side_features import FIRST
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall.two_tower._network import TwoTowers
-from tamis.recall.two_tower._online import recent
+from tamis.recall.two_tower._online import recent_liked_rows
 from tamis.runtime import Float32
 
 PLACES = 20
@@ -25,7 +25,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, eq=False)
-class TowerValid:
+class ValidationQueries:
     """Q questions whose answers are known."""
 
     user: NDArray[np.int64]
@@ -81,15 +81,17 @@ def _pairs(lists: Ragged, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(owner), torch.from_numpy(lists.values[begin:end].astype(np.int64))
 
 
-def valid_of(given: Valid, interest: Float32, last: int, n_items: int, pad: int) -> TowerValid:
+def given_validation(
+    given: Valid, interest: Float32, last: int, n_items: int, pad: int
+) -> ValidationQueries:
     """A context's validation questions; `interest` is each behaviour's, see `UserSide.vectors`."""
     asked, past = given.queries, given.queries.history
     value = interest[past.behaviour]
-    history = recent(past.indptr, past.item, value, last, n_items, pad)
-    return TowerValid(asked.user.astype(np.int64), history, asked.exclude, given.targets)
+    history = recent_liked_rows(past.indptr, past.item, value, last, n_items, pad)
+    return ValidationQueries(asked.user.astype(np.int64), history, asked.exclude, given.targets)
 
 
-def held_out(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, TowerValid]:
+def hold_out_likes(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, ValidationQueries]:
     """Takes a fifth of the likes away from a tenth of the users (3,000 at most), at random.
 
     So few that nothing need be fitted again with them; what is left of these users is trained on.
@@ -110,7 +112,7 @@ def held_out(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, Tower
     exclude, targets = (
         Ragged.of([np.sort(items) for items in _lists(part, users)]) for part in (kept, wanted)
     )
-    return kept, TowerValid(users.astype(np.int64), history, exclude, targets)
+    return kept, ValidationQueries(users.astype(np.int64), history, exclude, targets)
 
 
 def _lists(likes: Likes, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:

@@ -13,17 +13,17 @@ from tamis.data import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.popularity import births
-from tamis.recall._common.side_features import FIRST, TowerInputs, tower_inputs
-from tamis.recall._common.spectral import co_liked_vectors, of_length_one
-from tamis.recall._common.user_item_examples import Likes, TowerExamples
+from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
+from tamis.recall._common.spectral import co_liked_vectors, scaled_to_unit_rms
+from tamis.recall._common.user_item_examples import Likes, UserItemExamples
+from tamis.recall._common.user_item_objective import UserItemObjective
 from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.two_tower._config import Choices, TwoTowerConfig, chosen
+from tamis.recall.two_tower._config import ResolvedOptions, TwoTowerConfig, chosen
 from tamis.recall.two_tower._hard_negatives import hard_negatives
 from tamis.recall.two_tower._network import TwoTowers
-from tamis.recall.two_tower._objective import TowerObjective
 from tamis.recall.two_tower._online import UserSide
-from tamis.recall.two_tower._validation import TowerValid, held_out, valid_of
+from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
 from tamis.runtime import Float32
 from tamis.schema import TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
@@ -74,7 +74,7 @@ class TwoTower(VectorChannel):
         likes = Likes.of(data, c.weak_positives)
         choice = chosen(c, likes, len(data.items))
         hard = hard_negatives(c.hard_negatives, data)
-        inputs = tower_inputs(data, context.features, c.user_id, c.share_history)
+        inputs = side_inputs(data, context.features, c.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
         model = TwoTowers(
             inputs, choice.networks, choice.shape, choice.temperature, choice.learn, generator
@@ -84,7 +84,7 @@ class TwoTower(VectorChannel):
         valid, learnt = self._stop_by(context, likes, choice, data, start)
         if not warm and c.start == "spectral":
             _begin_near(model, inputs, learnt, context.seed)
-        examples = TowerExamples(
+        examples = UserItemExamples(
             learnt, choice.history, choice.targets, start, context.seed, choice.examples
         )
         if not len(examples):
@@ -95,13 +95,13 @@ class TwoTower(VectorChannel):
         popularity = np.bincount(likes.item, minlength=len(data.items))
         random = np.random.default_rng(context.seed)
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
-        objective = TowerObjective(choice.loss, mixture, c.margin)
+        objective = UserItemObjective(choice.loss, mixture, c.margin)
         options = self._fit_options(context, choice, warm)
         with kept_memory():
             self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
-        self._arrays["born"] = births(self.name, data, context)
+        self._arrays["published"] = publication_times(self.name, data, context)
         self._facts = _facts(inputs, choice, model, warm)
         self._facts["rows"] = {name: digest(t.ids) for name, t in _id_tables(data).items()}
         self._side = UserSide.of(self._arrays, self._facts)
@@ -109,19 +109,19 @@ class TwoTower(VectorChannel):
         return self._facts
 
     def _stop_by(
-        self, context: FitContext, likes: Likes, choice: Choices, data: Dataset, start: int
-    ) -> tuple[TowerValid | None, Likes]:
+        self, context: FitContext, likes: Likes, choice: ResolvedOptions, data: Dataset, start: int
+    ) -> tuple[ValidationQueries | None, Likes]:
         """What the fit stops by, and the likes that it learns from."""
         if context.valid is not None and len(context.valid.targets.values):
             interest = interest_of_behaviour(data.behaviours)
             n_items = len(data.items)
-            return valid_of(context.valid, interest, choice.history, n_items, start), likes
+            return given_validation(context.valid, interest, choice.history, n_items, start), likes
         if not choice.stops or not (np.diff(likes.indptr) >= 3).any():
             return None, likes
-        kept, valid = held_out(likes, choice.history, start, context.seed)
+        kept, valid = hold_out_likes(likes, choice.history, start, context.seed)
         return valid, kept
 
-    def _fit_options(self, context: FitContext, choice: Choices, warm: bool) -> FitOptions:
+    def _fit_options(self, context: FitContext, choice: ResolvedOptions, warm: bool) -> FitOptions:
         c = self.config
         return FitOptions(
             epochs=c.warm_epochs if warm else choice.epochs,
@@ -153,9 +153,7 @@ class TwoTower(VectorChannel):
             seed=seed,
         )
 
-    def _start_from(
-        self, former: Any, model: TwoTowers, inputs: TowerInputs, data: Dataset
-    ) -> bool:
+    def _start_from(self, former: Any, model: TwoTowers, inputs: SideInputs, data: Dataset) -> bool:
         """Copies the weights of `former` that mean the same; did the items' own come along?"""
         if not isinstance(former, TwoTower) or former._facts is None:
             return False
@@ -224,7 +222,7 @@ def _id_tables(data: Dataset) -> dict[str, Table]:
     return {"item": data.items, "history": data.items, "user": data.users}
 
 
-def _served(model: TwoTowers, inputs: TowerInputs) -> dict[str, Any]:
+def _served(model: TwoTowers, inputs: SideInputs) -> dict[str, Any]:
     """What answers and warm starts need: the table, the users' inputs and the dense weights."""
     model.eval()
     table = model.table.weight.detach().numpy()
@@ -236,7 +234,9 @@ def _served(model: TwoTowers, inputs: TowerInputs) -> dict[str, Any]:
     return arrays | dense
 
 
-def _facts(inputs: TowerInputs, choice: Choices, model: TwoTowers, warm: bool) -> dict[str, Any]:
+def _facts(
+    inputs: SideInputs, choice: ResolvedOptions, model: TwoTowers, warm: bool
+) -> dict[str, Any]:
     """Plain values beside the arrays; enough to build the user tower anew."""
     return {
         "layout": inputs.user.to_dict(),
@@ -259,11 +259,11 @@ def _ranges(facts: dict[str, Any]) -> list[tuple[str, int, int]]:
     return [(t["name"], t["start"], t["size"]) for t in facts["layout"]["tables"]]
 
 
-def _begin_near(model: TwoTowers, inputs: TowerInputs, likes: Likes, seed: int) -> None:
+def _begin_near(model: TwoTowers, inputs: SideInputs, likes: Likes, seed: int) -> None:
     """Items begin near those that the same users like, as targets and in histories."""
     n_items, width = len(inputs.item_ids), model.table.dim
     found = co_liked_vectors(likes.indptr, likes.item, n_items, width, seed)
-    vectors = torch.from_numpy(of_length_one(found))
+    vectors = torch.from_numpy(scaled_to_unit_rms(found))
     known = vectors.any(dim=1)
     with torch.no_grad():
         for name in {"item", inputs.history}:

@@ -15,13 +15,13 @@ from tamis.index import in_blocks, scratch
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall.neighbours._kernels import (
-    cut,
-    items_per_candidate,
-    per_seen,
+    candidate_items,
+    candidate_starts,
+    candidate_values,
+    lists_by_liked_item,
     recall_block,
-    starts_per_candidate,
-    values_per_candidate,
-    votes,
+    truncate_lists,
+    vote_weights,
 )
 from tamis.runtime import Float32, Int32
 from tamis.schema import ComponentConfig
@@ -58,12 +58,12 @@ class Neighbourhood(BaseChannel):
         need_positives(data, self.name)
         size, item, value = self._similar(data)
         if self.config.prune == "seen":
-            lists = per_seen(size, item, value)
+            lists = lists_by_liked_item(size, item, value)
         else:  # one half after the other, so that three halves are in memory at most
-            indptr = starts_per_candidate(size, item)
-            value = values_per_candidate(indptr, size, item, value)
-            item = items_per_candidate(indptr, size, item)
-            lists = cut(indptr, item, value, self.config.longest)
+            indptr = candidate_starts(size, item)
+            value = candidate_values(indptr, size, item, value)
+            item = candidate_items(indptr, size, item)
+            lists = truncate_lists(indptr, item, value, self.config.longest)
         self._arrays = dict(zip(("indptr", "neighbour", "similarity"), lists, strict=True))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         return {}
@@ -103,7 +103,7 @@ class Neighbourhood(BaseChannel):
         liked, vote, age = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int32)
         past = (history.item, self._arrays["interest"][history.behaviour], history.time)
         slot = scratch("slot", self._n_items, np.int32)
-        count = votes(past, 0, n, self._fade(n), slot, liked, vote, age)
+        count = vote_weights(past, 0, n, self._fade(n), slot, liked, vote, age)
         indptr, neighbour, similarity = self._lists
         best, most = None, 0.0
         for j, r in zip(liked[:count].tolist(), vote[:count].tolist(), strict=True):
