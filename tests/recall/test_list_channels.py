@@ -532,7 +532,7 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
             'where = [{column = "price", op = "<", value = "cheap"}]',
             "price < 'cheap' does not fit the column's type Float64",
         ),
-        ('max_age = 3\ntime_column = "brand"', "holds 'A', which is no time"),
+        ('max_age = 3\ntime_column = "brand"', "holds 'A', which is not a time"),
         ('sorted = "price"', r"\[cascade.channels.rules\] rule.0.sorted"),
     ],
 )
