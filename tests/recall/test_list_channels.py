@@ -447,7 +447,9 @@ def test_demographic_says_what_it_could_group_by():
     data = log([(0, 0, LIKE, 0)], {"x": [0]}, {"score": [0.5]})
     with pytest.raises(ConfigError, match=r"no users' column has 2 to 100 values \(columns: score"):
         fit(Demographic(), data)
-    with pytest.raises(ConfigError, match="boundaries names 'age', which is not one of its columns"):
+    with pytest.raises(
+        ConfigError, match="boundaries names 'age', which is not one of its columns"
+    ):
         fit(Demographic(columns=("score",), boundaries={"age": (1,)}), data)
 
 

@@ -62,7 +62,7 @@ def unpacked(key):
 
 @njit(cache=True, nogil=True)
 def best_to_front(keys, n, k):
-    """Moves the k largest of the distinct uint64 `keys[:n]` to the front, unordered (quickselect)."""
+    """Moves the k largest of distinct uint64 `keys[:n]` to the front, unordered (quickselect)."""
     low, high = 0, n - 1
     while low < high and k < n:
         middle = (low + high) // 2
