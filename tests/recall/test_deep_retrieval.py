@@ -193,5 +193,5 @@ def test_sampled_softmax_and_other_shapes_keep_the_contract():
 
 
 def test_more_paths_than_numbers_are_refused():
-    with pytest.raises(ConfigError, match=r"nodes = 4096 in layers = 6 .*2\^62"):
+    with pytest.raises(ConfigError, match=r"nodes = 4096 with layers = 6 .*2\^62"):
         DeepRetrieval(nodes=4096, layers=6)

@@ -1,4 +1,4 @@
-"""Deep Retrieval's network: users and items as vectors, and the likelihood of paths."""
+"""Network and objective of Deep Retrieval: user and item vectors, and likelihoods of paths."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from tamis.recall.deep_retrieval._paths import assign_paths, initial_paths, path
 from tamis.recall.deep_retrieval._search import PathNet, best_paths
 
 PATH_TARGETS = 4096
-"""Targets of a batch whose paths are learnt from, at most; they are drawn."""
-EXAMPLES_PER_SWEEP = 200_000
-"""Examples whose beams one reassignment reads, at most."""
+"""Most targets per batch in the path loss; a random sample if there are more."""
+EXAMPLES_PER_REASSIGNMENT = 200_000
+"""Most examples whose beams one reassignment reads."""
 
 
 class PathModel(nn.Module):
-    """p(path | user) by D softmaxes, and the vectors that score what lies on the paths.
+    """p(path | user) as a product of D softmaxes, and the vectors that score items.
 
-    The user is the mean of his history's embeddings; its direction is what both parts see. Layer d
-    reads it and the embeddings of the d − 1 nodes before through one hidden layer.
+    The user's vector is the mean of his history's embeddings, scaled to length 1, and is used by
+    both parts. Layer d reads it, and the embeddings of the d − 1 nodes before, through one hidden
+    layer.
     """
 
     def __init__(
@@ -62,17 +63,20 @@ class PathModel(nn.Module):
         return F.normalize(self.drop(x).float(), dim=-1)
 
     def items(self, item: Tensor | None = None) -> Tensor:
-        """(n, dim) unit vectors of item rows int64 (n,); None = all."""
+        """(n, dim) unit vectors of item rows int64 (n,); all items if None."""
         if item is None:
             item = torch.arange(self.n_items, device=self.table.weight.device)
         return F.normalize(self.table((item + FIRST).to(torch.int32)).float(), dim=-1)
 
     def log_likelihood(self, users: Tensor, owner: Tensor, codes: Tensor) -> Tensor:
-        """(n, J) log p of the paths `codes` int64 (n, J, D) for `users[owner]`."""
+        """(n, J) log p of the paths `codes` int64 (n, J, D) for `users[owner]`.
+
+        users: (B, dim). owner: int64 (n,).
+        """
         base = torch.einsum("bd,lhd->lbh", users, self.user) + self.bias.unsqueeze(1)
         total = users.new_zeros(codes.shape[:2])
         for d in range(codes.shape[2]):
-            if d == 0:  # the same for all of a user's targets
+            if d == 0:  # computed once per user: it does not depend on the path
                 hidden = base[0].relu()
                 log_p = (hidden @ self.out[0] + self.out_bias[0]).log_softmax(1)[owner]
                 total = total + log_p.gather(1, codes[:, :, 0])
@@ -87,7 +91,7 @@ class PathModel(nn.Module):
 
     @torch.inference_mode()
     def net(self) -> PathNet:
-        """Its weights, for searching."""
+        """The weights as arrays, for beam search."""
         parts = (self.user, self.bias, self.node, self.out, self.out_bias)
         return PathNet(*(p.detach().cpu().numpy().copy() for p in parts))
 
@@ -97,9 +101,10 @@ def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> n
 
 
 class PathObjective:
-    """The scoring model's softmax loss plus −log Σ_j p(π_j | user) of each target's J paths.
+    """The softmax loss of the item vectors, plus −log Σ_j p(π_j | user) over the target's J paths.
 
-    After each of the first epochs (`evaluate`) the items' paths are chosen anew.
+    `evaluate`, which the training loop calls after each epoch, assigns the items' paths after the
+    epochs in `PathReassignment.after`; before the first of them there is no path loss.
     """
 
     by_group = False
@@ -144,7 +149,7 @@ class PathObjective:
 
 
 class _WithUserVectors:
-    """A model whose users' vectors are there already."""
+    """The scoring part of a PathModel, with the users' vectors computed in advance."""
 
     def __init__(self, model: PathModel, users: Tensor) -> None:
         self.gamma, self.items, self._users = model.gamma, model.items, users
@@ -155,7 +160,17 @@ class _WithUserVectors:
 
 
 class PathReassignment:
-    """When and how the items' paths are chosen anew."""
+    """When and how the items' paths are assigned.
+
+    Args:
+        examples: the training examples.
+        items: number of items.
+        paths: J, paths per item.
+        beam: paths per example that are considered.
+        penalty: of crowded paths, in units of an item's mean number of targets.
+        after: epochs after which paths are assigned, ascending; the first assignment uses the
+            items' vectors.
+    """
 
     def __init__(
         self, examples: UserItemExamples, items: int, paths: int, beam: int, penalty: float,
@@ -167,15 +182,18 @@ class PathReassignment:
 
     @torch.inference_mode()
     def first(self, model: PathModel, total: int) -> NDArray[np.int64]:
-        """(I, J) by the items' vectors, of items that anybody likes; the others' are -1."""
+        """(I, J) initial paths, from the items' vectors; -1 for items that nobody likes.
+
+        total: number of paths.
+        """
         liked = np.bincount(self.examples.likes.item, minlength=self.items) > 0
         return initial_paths(model.items().cpu().numpy(), liked, self.j, total)
 
     @torch.inference_mode()
     def paths(self, model: PathModel, layers: int, nodes: int) -> NDArray[np.int64]:
-        """(I, J) by the beams of the examples' users, at moments drawn anew."""
+        """(I, J) new paths, from the beams of the examples' users at newly drawn moments."""
         model.eval()
-        some = self.random.permutation(len(self.examples))[:EXAMPLES_PER_SWEEP]
+        some = self.random.permutation(len(self.examples))[:EXAMPLES_PER_REASSIGNMENT]
         users: list[NDArray[np.float32]] = []
         targets: list[tuple[NDArray[np.int64], ...]] = []
         begin = 0
@@ -189,12 +207,12 @@ class PathReassignment:
         beams = best_paths(model.net(), np.concatenate(users), self.beam)
         seen = path_scores(beams, (owner, item, np.ones_like(weight)), self.items, self.beam)
         model.train()
-        # penalties are per target, whatever their number
+        # in units of an item's mean number of targets
         scale = self.penalty * float(seen.count.mean())
         return assign_paths(seen, self.j, scale, 3, self.random)
 
 
 def _codes(number: Tensor, nodes: int, layers: int) -> Tensor:
-    """(…, D) the digits of path numbers in base `nodes`, first layer first."""
+    """(…, D) nodes of path numbers (…,): their digits in base `nodes`, first layer first."""
     digits = [number // nodes ** (layers - 1 - d) % nodes for d in range(layers)]
     return torch.stack(digits, -1)
