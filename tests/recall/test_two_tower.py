@@ -470,7 +470,7 @@ def test_served_vectors_are_the_models(network, shared, monkeypatch):
         models.append(model)
         return _served(model, inputs)
 
-    monkeypatch.setattr("tamis.recall.two_tower._served", kept)
+    monkeypatch.setattr("tamis.recall.two_tower.two_tower._served", kept)
     data = with_attributes(two_clans())
     features = (
         SparseFeat("taste"),

@@ -1,4 +1,4 @@
-"""Encoders of a tower's sequence: the most recent id first, padded at the end, to one vector."""
+"""Encoders of a tower's sequence (most recent id first, padded at the end) into one vector."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from tamis.nn import GRUEncoder, TransformerEncoder, last_state, linear, masked_mean
 
 SEQUENCES = ("cnn", "gru", "lstm", "transformer")
-"""Networks that encode a sequence in its order."""
+"""Names of the networks that encode a sequence."""
 
 
 class EncoderShape(Protocol):
-    """What is read of a `TowerShape`."""
+    """The fields of a `TowerShape` that encoders read."""
 
     @property
     def embedding_dim(self) -> int: ...
@@ -30,9 +30,9 @@ class EncoderShape(Protocol):
 
 
 def sequence_encoder(network: str, shape: EncoderShape, generator: torch.Generator) -> nn.Module:
-    """The encoder of that name: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
+    """The encoder of the name `network`: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
 
-    Padding changes nothing, and the empty sequence is the zero vector.
+    The result does not depend on padding; it is zero for empty sequences.
     """
     dim = shape.embedding_dim
     if network == "cnn":
@@ -43,8 +43,7 @@ def sequence_encoder(network: str, shape: EncoderShape, generator: torch.Generat
 
 
 class CNNSequenceEncoder(nn.Module):
-    """Windows of three, `blocks` layers with residuals, and the maximum over the sequence
-    (Shen et al. 2014, CLSM)."""
+    """`blocks` convolutions of width 3 with residuals, and max pooling (Shen et al. 2014, CLSM)."""
 
     def __init__(self, dim: int, blocks: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -63,7 +62,7 @@ class CNNSequenceEncoder(nn.Module):
 
 
 class GRUSequenceEncoder(nn.Module):
-    """GRU from the oldest id to the newest; the last state."""
+    """The last state of a GRU from the oldest id to the newest."""
 
     def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
@@ -82,7 +81,7 @@ class GRUSequenceEncoder(nn.Module):
 
 
 class LSTMSequenceEncoder(GRUSequenceEncoder):
-    """The same with an LSTM."""
+    """The last state of an LSTM from the oldest id to the newest."""
 
     @staticmethod
     def _encoder(shape: EncoderShape, generator: torch.Generator) -> nn.Module:
@@ -90,6 +89,8 @@ class LSTMSequenceEncoder(GRUSequenceEncoder):
 
 
 class _LSTM(nn.Module):
+    """An LSTM layer whose weights are drawn from the given generator."""
+
     def __init__(self, dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.cell = _UninitialisedLSTM(dim, dim, batch_first=True)
@@ -102,15 +103,14 @@ class _LSTM(nn.Module):
 
 
 class _UninitialisedLSTM(nn.LSTM):
-    """torch's own initialisation would draw from the global generator."""
+    """torch's LSTM without its own initialisation, which would use the global generator."""
 
     def reset_parameters(self) -> None:
-        """Nothing: `_LSTM` fills the weights."""
+        """Does nothing: `_LSTM` sets the weights."""
 
 
 class TransformerSequenceEncoder(nn.Module):
-    """Transformer encoder with positions counted from the most recent id, and masked mean pooling;
-    every position sees the whole sequence."""
+    """Bidirectional transformer encoder with mean pooling; positions count from the most recent id."""
 
     def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
