@@ -30,6 +30,7 @@ class OfflineConfig(ComponentConfig):
     @field_validator("of")
     @classmethod
     def _another(cls, of: str) -> str:
+        """Refuses channels that read a store themselves."""
         if of in ("offline", "cached"):
             raise ValueError(f"{of} reads a store itself; name a channel that computes its lists")
         return of

@@ -289,6 +289,7 @@ class SequenceChannel(VectorChannel):
             )
 
     def _mixture(self, sequences: Sequences, n_items: int, seed: int) -> Mixture:
+        """The source of negatives for sampled losses."""
         c = self.config
         return Mixture(
             {"popular": c.popular, "uniform": 1.0 - c.popular},
@@ -332,6 +333,7 @@ class SequenceChannel(VectorChannel):
         return user_vectors(self.model, self._histories(queries, self.model))
 
     def _histories(self, queries: Queries, model: SequenceModel) -> QueryHistories:
+        """The histories of queries, as the model reads them."""
         counts = self._arrays["counts"]
         return QueryHistories.of(queries, counts, self.config.history, model.n_items)
 

@@ -124,6 +124,7 @@ class TwoTower(VectorChannel):
         return valid, kept
 
     def _fit_options(self, context: FitContext, choice: ResolvedOptions, warm: bool) -> FitOptions:
+        """The options of the training loop."""
         c = self.config
         return FitOptions(
             epochs=c.warm_epochs if warm else choice.epochs,
