@@ -5,14 +5,6 @@ n)` and `arrange(queries, candidates, n)`, the same with one number per candidat
 (`rerank:NAME`), `save(directory)` and `load(directory, config)`; its short name in `tamis.toml` is
 its file's name. Rules that must hold come last: a later rule may undo an earlier one."""
 
-from tamis.rerank._categories import ItemCategories
-from tamis.rerank.at_most import AtMost, AtMostConfig
-from tamis.rerank.mmr import MMR, MMRConfig
+import lazy_loader as lazy
 
-__all__ = [
-    "MMR",
-    "AtMost",
-    "AtMostConfig",
-    "ItemCategories",
-    "MMRConfig",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,17 +1,5 @@
 """From a version on disk to a recommender: stage registry, assembly, requests and answers."""
 
-from tamis.service.assembly import STORED_CONFIG, Parts
-from tamis.service.project import CONFIG, ProjectFolder
-from tamis.service.recommender import Answer, Place, Reason, Recommender, WhyNot
+import lazy_loader as lazy
 
-__all__ = [
-    "CONFIG",
-    "STORED_CONFIG",
-    "Answer",
-    "Parts",
-    "Place",
-    "ProjectFolder",
-    "Reason",
-    "Recommender",
-    "WhyNot",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
