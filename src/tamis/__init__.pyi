@@ -31,6 +31,7 @@ from .filters import (
     SeenFilter,
 )
 from .jobs import Project, demo, fetch, init, simulate
+from .jobs import open as open
 from .prerank import InnerProduct, Stored, ThreeTower
 from .rank import (
     BST,
