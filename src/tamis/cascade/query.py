@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tamis.data import Ragged
-from tamis.features import History
 from tamis.runtime import Bool, Float32, Float64, Int32, Int64
+
+if TYPE_CHECKING:
+    from tamis.features import History
 
 __all__ = [
     "Bool",

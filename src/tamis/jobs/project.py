@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.onboarding import Finding, examine
-from tamis.service import Answer, ProjectFolder
+from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
     from tamis.jobs._trainer import TrainReport
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.scoring import Scored
+    from tamis.service import Answer
 
 
 class Project(ProjectFolder):

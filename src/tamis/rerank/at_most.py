@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
-from tamis.rerank._plan import arrange
 from tamis.schema import Component, ComponentConfig, NotFittedError
 
 
@@ -76,6 +75,8 @@ class AtMost(Component):
         0 = none, 1 = the slate's, 2 = the window's, 3 = both (candidates behind the arranged
         places are 0).
         """
+        from tamis.rerank._plan import arrange  # heavy: numba
+
         del queries
         if self._categories is None or self._groups is None:
             raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
