@@ -76,12 +76,13 @@ class Queries:
     def part(self, begin: int, end: int) -> Queries:
         """The queries [begin, end), without a copy of their histories."""
         whole, (first, last) = self.history, self.history.indptr[[begin, end]]
-        history = History(
-            whole.indptr[begin : end + 1] - first,
-            whole.item[first:last],
-            whole.behaviour[first:last],
-            whole.time[first:last],
-            whole.value[first:last],
+        history = replace(
+            whole,
+            indptr=whole.indptr[begin : end + 1] - first,
+            item=whole.item[first:last],
+            behaviour=whole.behaviour[first:last],
+            time=whole.time[first:last],
+            value=whole.value[first:last],
         )
         lists, (low, high) = self.exclude, self.exclude.indptr[[begin, end]]
         return Queries(

@@ -3,6 +3,8 @@ from .cascade_report import render, write_report
 from .channel_metrics import Judged, event_counts, figures, judge_channel, overlap, spread
 from .channel_report import render_channels, write_channel_report
 from .comparison_plot import plot_comparison
+from .evaluation import evaluate
+from .evaluation_table import EvaluationTable, ModelResult
 from .full_rank import FullRank, full_rank
 from .metrics import (
     average_precision,
@@ -51,11 +53,13 @@ __all__ = [
     "Buckets",
     "CalibrationBin",
     "Errors",
+    "EvaluationTable",
     "FullRank",
     "Interval",
     "Judged",
     "Known",
     "LogLoss",
+    "ModelResult",
     "NumberMetrics",
     "RateMetrics",
     "Reliability",
@@ -71,6 +75,7 @@ __all__ = [
     "coverage",
     "diversity",
     "ece",
+    "evaluate",
     "event_counts",
     "figures",
     "full_rank",

@@ -84,7 +84,7 @@ def collect() -> dict[str, dict[str, Any]]:
 
 
 def dump(options: Mapping[str, Any]) -> str:
-    """The text of the packaged file: JSON with one line per option, so that changes are readable."""
+    """The text of the packaged file: JSON with one option per line, for readable changes."""
     kinds: list[str] = []
     for kind, stages in sorted(options.items()):
         entries: list[str] = []
