@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tamis.features import Batch, Block, IdColumn, Layout, Rows
+from tamis.data import columns_of
+from tamis.features import Batch, Block, FrameSpace, IdColumn, Layout, Rows
 from tamis.nn import FieldPooling, FusedEmbedding
-from tamis.schema import Side
+from tamis.schema import DataError, DenseFeat, Side
 
 USER, ITEM, PAIR = range(3)
 """The user with the context; what an item is for as long as a version lives; all that is left:
@@ -94,6 +96,26 @@ class Sides:
         if any(block.ids.shape[1] for block in found[PAIR]):
             return None
         return Sided(found[USER][0], found[ITEM][0], found[PAIR])
+
+
+def with_side(frame: Any, space: FrameSpace, side: int) -> pl.DataFrame:
+    """The columns of a frame that one side's features read, and empty ones for the other sides.
+
+    Raises DataError where a column of the side is missing.
+    """
+    sides = {c.name: _OF[c.side] for c in (*space.layout.ids, *space.layout.dense)}
+    wanted = {f.source for f in space.features if sides.get(f.name) == side}
+    table = columns_of(frame, sorted(wanted))
+    for name in sorted(wanted - set(table.columns)):
+        raise DataError(
+            f"the frame has no column {name!r}, which a feature of this side reads; it has "
+            f"{', '.join(table.columns)}"
+        )
+    others = {f.source: f for f in space.features if f.source not in wanted}
+    return table.select(sorted(wanted)).with_columns(
+        pl.lit(None, pl.Float64 if isinstance(f, DenseFeat) else pl.String).alias(source)
+        for source, f in others.items()
+    )
 
 
 def _side_of_numbers(layout: Layout) -> NDArray[np.int8]:
