@@ -78,8 +78,9 @@ class InnerProduct(TowerPreranker):
         calibrates). Raises NotFittedError before a fit, DataError for a missing column.
         """
         vectors = self._vectors(frame, USER)
-        own = vectors.reshape(len(vectors), len(self.tasks), -1)[..., :-1]
-        return own[:, 0] if len(self.tasks) == 1 else own
+        tasks = len(self.tasks)
+        own = vectors.reshape(len(vectors), tasks, vectors.shape[1] // tasks)[..., :-1]
+        return own[:, 0] if tasks == 1 else own
 
     def item_vectors(self, frame: Frame) -> Float32:
         """(n, width) the item tower's output for each row of a frame, shared by all labels.
