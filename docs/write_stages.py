@@ -44,7 +44,7 @@ use = "three_tower"
     "rank": """# Rankers
 
 Written from the rankers' own words by `docs/write_stages.py`. One of them is named in `tamis.toml`;
-all of them learn one task or several, and `tamis compare rank` sets them side by side on your data.
+all of them learn one task or several, and `tamis compare` sets them side by side on your data.
 
 ```toml
 [cascade.rank]

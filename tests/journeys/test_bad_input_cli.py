@@ -173,7 +173,7 @@ def test_no_version_yet(shop, tamis_cli):
 
 def test_wrong_words_are_usage_errors(shop, tamis_cli):
     assert tamis_cli("train", shop, "--onyl", "serving").code == 2
-    told(tamis_cli("train", shop, "--only", "srving"), "'evaluation' or 'serving'")
+    told(tamis_cli("train", shop, "--only", "srving"), "give 'evaluation' or 'serving'")
 
 
 def test_a_full_disk_leaves_the_old_version_answering(ratings, tamis_cli, tmp_path):

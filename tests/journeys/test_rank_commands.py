@@ -89,7 +89,7 @@ def test_tables_that_cannot_be_scored(ratings, tamis_cli, tmp_path, text, told):
 
 def test_rankers_are_compared_on_the_projects_rows(simulated, tamis_cli, tmp_path):
     words = ["--models", "lr,deepfm", "--set", "epochs=1", "--plot", tmp_path / "p.png"]
-    said = tamis_cli("compare", "rank", simulated, *words, "--json")
+    said = tamis_cli("compare", simulated, *words, "--json")
     assert said.code == 0, said.err
     told = said.json
     assert {one["name"] for one in told["models"]} == {"lr", "deepfm"}
@@ -100,15 +100,15 @@ def test_rankers_are_compared_on_the_projects_rows(simulated, tamis_cli, tmp_pat
         assert 0 <= one["tasks"]["click"]["ndcg@10"] <= 1
     assert told["out"] is None
     assert (tmp_path / "p.png").stat().st_size > 1000
-    shown = tamis_cli("compare", "rank", simulated, *words)
+    shown = tamis_cli("compare", simulated, *words)
     assert "click" in shown.out
     assert "validation window" in shown.out
 
 
 def test_table_words_are_not_for_projects(simulated, tamis_cli):
-    said = tamis_cli("compare", "rank", simulated, "--label", "click", "--group", "user")
+    said = tamis_cli("compare", simulated, "--label", "click", "--group", "user")
     assert said.code == 1
-    assert "--label, --group: for --table" in said.err
+    assert "--label, --group: only with --table" in said.err
 
 
 def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
@@ -122,7 +122,7 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
     (line,) = [row for row in changed.splitlines() if row.startswith("fusion = ")]
     changed = changed.replace(line, 'fusion = "click * sqrt(default(price, 1))"')
     (project / "tamis.toml").write_text(changed, "utf-8")
-    said = tamis_cli("train", project, "--stage", "rank", "--json")
+    said = tamis_cli("train", project, "--ranker-only", "--json")
     assert said.code == 0, said.err
     assert set(said.json["settings"]) == {"rank"}
     assert not any(name.startswith("recall") for name in said.json["training"])
@@ -149,11 +149,10 @@ def test_what_else_has_changed_is_told(simulated, tamis_cli, tmp_path):
     project = shutil_copy(simulated, tmp_path)
     declared = (project / "tamis.toml").read_text("utf-8")
     (project / "tamis.toml").write_text(declared.replace("seed = 0", "seed = 1"), "utf-8")
-    said = tamis_cli("train", project, "--stage", "rank")
+    said = tamis_cli("train", project, "--ranker-only")
     assert said.code == 1
     assert "[seed] changed since version" in " ".join(said.err.split())
-    said = tamis_cli("train", project, "--stage", "recall")
-    assert "it is 'rank', or none" in said.err
+    assert "run `tamis train` without --ranker-only" in " ".join(said.err.split())
 
 
 def test_a_fault_of_fusion_is_told_by_every_command(simulated, tamis_cli, tmp_path):

@@ -39,7 +39,7 @@ class FolderSource:
     times: str
     """In words: where the times come from."""
     rows: bool = False
-    """Labelled rows, for `tamis compare rank --table`; no log, so no project."""
+    """Labelled rows, for `tamis compare --table`; no log, so no project."""
 
 
 def write_tables(source: FolderSource, folder: Path, out: Path, say: Progress) -> Path:

@@ -62,7 +62,7 @@ class RankTrainer(Trainer):
         return version
 
     def _check(self, former: Version, parts: Parts) -> None:
-        """Raises VersionError or ConfigError where the log or the rest of tamis.toml has changed."""
+        """Raises VersionError or ConfigError if the log or the rest of tamis.toml has changed."""
         until = self.test_cut if former.manifest.kind is Kind.EVALUATION else self.data.end
         if former.manifest.data_until != until or not (
             parts.items.ids.equals(self.data.items.ids)

@@ -36,8 +36,8 @@ class RowModel:
     """How it was made and chosen, for readers of the folder."""
 
     def score(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The keys and scores of all rows, in order: a column `score`, or one per prediction if there
-        are several tasks. If the table has none of the keys, a column `row` counts from 0.
+        """The keys and scores of all rows, in order: a column `score`, or one per prediction of
+        several tasks. If the table has none of the keys, a column `row` counts from 0.
 
         Raises DataError where a feature's column is missing or of another type.
         """
@@ -71,7 +71,7 @@ class RowModel:
         model = registry.find("rank", use).load(folder)
         if model.space is None:
             raise VersionError(
-                f"{folder} holds a {use} that was fitted on a cascade's rows: give its project instead"
+                f"{folder} holds a {use} that was fitted on a cascade's rows: give its project"
             )
         columns = [feature.source for feature in model.features]
         return cls(use, model, tuple(about.get("keys") or key_columns(columns)), about)
@@ -119,7 +119,8 @@ def _named(folder: Path) -> str:
     saved = folder / "estimator.json"
     if not saved.is_file():
         raise VersionError(
-            f"{folder} holds no model ({ABOUT} is missing): run `tamis compare --table TABLE --out FOLDER`"
+            f"{folder} holds no model ({ABOUT} is missing): "
+            "run `tamis compare --table TABLE --out FOLDER`"
         )
     name = json.loads(saved.read_text("utf-8"))["model"]
     found = [use for use, stage in registry.available("rank").items() if stage.__name__ == name]

@@ -315,7 +315,7 @@ class Trainer:
         return self._replays[window]
 
     def _read_by(self, stage: str, rows: Rows, shown: Sequence[Window], cut: int) -> Rows:
-        """The rows as a stage reads them: with the vectors of a channel if the pre-ranker uses them."""
+        """The rows as a stage reads them: the pre-ranker may read a channel's vectors, too."""
         name = self._vectors.name if self._vectors is not None and stage == "prerank" else None
         if name is None:
             return rows

@@ -217,7 +217,8 @@ def _parts(table: Any, valid: Any, seed: int) -> tuple[pl.DataFrame, pl.DataFram
     n = max(1, round(HELD_OUT * len(whole)))
     if n >= len(whole):
         raise DataError(
-            f"the table has {len(whole)} rows: too few to hold some out; give a validation table (--valid)"
+            f"the table has {len(whole)} rows: too few to hold some out; "
+            "give a validation table (--valid)"
         )
     return (
         whole[np.sort(order[n:])],
@@ -239,7 +240,7 @@ def _check_columns(frame: pl.DataFrame, wanted: Sequence[str]) -> None:
 
 
 def _suitable(rows: Rows, n_tasks: int) -> tuple[str, ...]:
-    """Names of rankers that suit the rows: DIN if there are histories, mixtures if several tasks."""
+    """Rankers that suit the rows: DIN if there are histories, mixtures if several tasks."""
     singles = {c.table for c in rows.layout.ids if not c.ragged}
     past = any(c.ragged and c.table in singles for c in rows.layout.ids)
     return (*BASIC, *(["din"] if past else []), *(["mmoe", "ple"] if n_tasks > 1 else []))

@@ -209,6 +209,7 @@ def _chosen(parts: Parts, names: Sequence[str]) -> dict[str, Channel]:
 
 
 def _lengths(parts: Parts, chosen: Mapping[str, Channel], k: int | None) -> dict[str, int]:
+    """{channel: items per list}. Raises ConfigError for k < 1."""
     if k is not None and k < 1:
         raise ConfigError(f"k is {k}: a list must hold at least 1 item")
     declared = parts.config.cascade.channels
@@ -234,12 +235,13 @@ def _address(parts: Parts, chosen: Mapping[str, Channel]) -> str:
 def _notes(
     parts: Parts, chosen: Mapping[str, Channel], lists: Mapping[str, ChannelLists], address: str
 ) -> Iterator[str]:
+    """Warnings about lists that no channel reads, or that are shorter than a quota."""
     readers = _readers(parts, chosen)
     unread = [name for name in chosen if name not in readers]
     if unread:
         yield (
-            f"requests compute {', '.join(unread)} themselves: they read such lists of a channel "
-            'that tamis.toml declares by use = "offline", of = its name'
+            f"requests compute {', '.join(unread)} themselves; to read these lists, declare the "
+            'channel in tamis.toml with use = "offline" and of = its name'
         )
     for name, channel in readers.items():
         quota = parts.config.cascade.channels[name].quota

@@ -158,7 +158,7 @@ class _ProjectScorer:
         return queries, Candidates(indptr, item[order]), order
 
     def _recalled(self, queries: Queries, candidates: Candidates) -> Columns:
-        """The recall columns that the ranker reads: each channel's rank and score of the candidates.
+        """The recall columns that the ranker reads: each channel's rank and score of candidates.
 
         As the channels answer now; rank 0 and score NaN where a channel does not find the item.
         """

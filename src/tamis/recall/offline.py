@@ -41,7 +41,7 @@ class OfflineConfig(ComponentConfig):
 
 
 class Offline(BaseChannel):
-    """The lists that `tamis recall PROJECT --all-users` wrote for this channel and version.
+    """The lists that `tamis recall PROJECT` wrote for this channel and version.
 
     The channel named by `of` is trained, evaluated and replayed as if it stood here itself, and is
     part of the version. `tamis recall` asks it for every user; `recommend` and `serve` then read

@@ -121,7 +121,7 @@ def no_lists(version: str, address: str, channel: str | None = None) -> StoreErr
     """Nothing was written for a version, or nothing of the channel."""
     what = "nothing is recalled" if channel is None else f"channel {channel!r} is not recalled"
     return StoreError(
-        f"{what} for version {version} in {address}: run `tamis recall PROJECT --all-users` "
+        f"{what} for version {version} in {address}: run `tamis recall PROJECT` "
         "after each training"
     )
 
