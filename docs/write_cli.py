@@ -49,7 +49,8 @@ def row(parameter: Any) -> str:
     """A parameter's name, help and default."""
     options = [*parameter.opts, *parameter.secondary_opts]
     names = options if parameter.param_type_name == "option" else [named(parameter)]
-    default = "" if parameter.default in (None, False) else f"`{parameter.default}`"
+    default = parameter.default
+    default = "" if default is None or default is False else f"`{default}`"
     text = " ".join((parameter.help or "").split()).replace("|", "\\|")
     shown = ", ".join(f"`{name}`" for name in names)
     return f"| {shown} | {text} | {'required' if parameter.required else default} |"

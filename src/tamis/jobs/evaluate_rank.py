@@ -200,8 +200,8 @@ class RankEvaluator:
             "gauc": "AUC of each user, weighted by rows; users of one class are left out",
             "ndcg": "over the first 10 rows of each request; requests without a positive are left out",
             "ece": "over 10 bins of equally many rows",
-            "segments": "by what was known at the cut: users without an event are new, items that "
-            "were never shown or chosen are new; users with history in thirds by activity",
+            "segments": "by what was known at the cut: users without an event are new, items "
+            "that were never shown or chosen are new; users with history in thirds by activity",
             "seed": self.config.seed,
             "tamis": __version__,
         }
