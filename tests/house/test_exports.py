@@ -147,8 +147,12 @@ def test_no_package_shadows_the_standard_library() -> None:
     assert not top & sys.stdlib_module_names, f"rename: {top & sys.stdlib_module_names}"
 
 
-PUBLIC_MODULES = {"tamis.service.registry"}
-"""Modules that other packages import directly: finding stages."""
+PUBLIC_MODULES = {
+    "tamis.service.registry",
+    "tamis.data.column_names",
+    "tamis._version.__version__",
+}
+"""What other packages import directly: finding stages, usual column names, the version."""
 
 
 def _from_others(path: Path) -> list[str]:

@@ -66,7 +66,7 @@ def test_light_commands_import_no_model_library(shop: Path, words, code: int) ->
     [
         ('use = "deepfm"', 'use = "deepmf"', "Did you mean `deepfm`"),
         ('use = "deepfm"', 'use = "deepfm"\nembeding_dim = 8', "Did you mean `embedding_dim`"),
-        ('use = "deepfm"', 'use = "deepfm"\nepochs = 0', "epochs = 0: Input should be greater"),
+        ('use = "deepfm"', 'use = "deepfm"\npatience = 0', "patience = 0: Input should be greater"),
         ("[behaviours.like]", "[behaviors.like]", "Did you mean `behaviours`"),
     ],
 )
@@ -80,8 +80,7 @@ def test_errors_of_the_configuration_import_no_model_library(
     code, text, modules = run(command, tmp_path)
     assert code == 1
     assert message in " ".join(text.split())
-    if command == "doctor":
-        assert not modules & HEAVY
+    assert not modules & HEAVY
 
 
 def test_importing_tamis_imports_no_model_library() -> None:

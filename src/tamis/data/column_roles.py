@@ -42,6 +42,7 @@ def _with_types(raw: RawTable) -> pl.DataFrame:
 
 
 def table_stem(file: str) -> str:
+    """A table file's name without its endings, as a plain lower-case word."""
     name = file.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
@@ -92,6 +93,7 @@ def named_column(
 
 
 def is_time(column: pl.Series) -> bool:
+    """Whether most of the first 10,000 values of a column are times."""
     if column.dtype.is_nested() or column.dtype == pl.Boolean:
         return False
     times = parse_times(column.head(10_000))

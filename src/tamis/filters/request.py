@@ -13,6 +13,8 @@ from tamis.schema import Component, ComponentConfig
 
 
 class RequestConfig(ComponentConfig):
+    """Options of the request filter."""
+
     reason: str = "left out by the request"
     """What the trace says of a removed item."""
 

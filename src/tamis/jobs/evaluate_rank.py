@@ -198,7 +198,7 @@ class RankEvaluator:
             "auc": "over all rows, ties half; exact up to 262,144 distinct scores (65,536 in a "
             "segment), beyond that within `auc_error`",
             "gauc": "AUC of each user, weighted by rows; users of one class are left out",
-            "ndcg": "over the first 10 rows of each request; requests without a positive are left out",
+            "ndcg": "of the first 10 of each request; requests without a positive are left out",
             "ece": "over 10 bins of equally many rows",
             "segments": "by what was known at the cut: users without an event are new, items "
             "that were never shown or chosen are new; users with history in thirds by activity",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tamis.bundle import Kind
-from tamis.jobs._rank_trainer import RankTrainer
-from tamis.jobs._trainer import Trainer, TrainReport
 from tamis.schema import ConfigError
 from tamis.service import ProjectFolder
+
+if TYPE_CHECKING:
+    from tamis.jobs._trainer import TrainReport
 
 
 def train(
@@ -36,5 +38,10 @@ def train(
         if only not in list(Kind):
             raise ConfigError(f"only = {only!r}: give 'evaluation' or 'serving', or omit it")
         kinds = [Kind(only)]
+    folder = ProjectFolder(Path(project))
+    _ = folder.config  # errors of tamis.toml are reported before the model libraries are imported
+    from tamis.jobs._rank_trainer import RankTrainer
+    from tamis.jobs._trainer import Trainer
+
     trainer = RankTrainer if ranker_only else Trainer
-    return trainer(ProjectFolder(Path(project)), device, progress).run(kinds)
+    return trainer(folder, device, progress).run(kinds)

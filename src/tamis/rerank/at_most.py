@@ -16,6 +16,8 @@ from tamis.schema import Component, ComponentConfig, NotFittedError
 
 
 class AtMostConfig(ComponentConfig):
+    """Options of the re-rank rule `at_most`."""
+
     limit: Annotated[int, Field(ge=1)] | None = 2
     """Most items of one category in any `window` adjacent places; None = no such rule."""
     window: Annotated[int, Field(ge=2)] = 5

@@ -23,6 +23,8 @@ from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError
 
 
 class MMRConfig(ComponentConfig):
+    """Options of MMR (maximal marginal relevance)."""
+
     theta: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the score against the likeness to what stands above; 1 keeps the order."""
     similarity: Literal["category", "vector"] = "category"

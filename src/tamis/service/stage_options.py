@@ -38,6 +38,7 @@ _PLAIN: dict[str, Any] = {
     "string": str,
     "null": type(None),
 }
+_HEAD = ("needs_import", "required")
 _DROPPED = ("title", "description", "default", "examples")
 Schema = Mapping[str, Any]
 
@@ -61,7 +62,8 @@ def config_of(kind: str, use: str) -> type[BaseModel] | None:
     if entry is None:
         return None
     fields: dict[str, Any] = {
-        name: (_type_of(schema), None) for name, schema in entry["options"].items()
+        name: (_type_of(schema), ... if name in entry["required"] else None)
+        for name, schema in entry["options"].items()
     }
     return create_model(f"{use}_options", __base__=ComponentConfig, **fields)
 
@@ -75,10 +77,11 @@ def collect() -> dict[str, dict[str, Any]]:
     for kind in registry.KINDS:
         found[kind] = {}
         for use, stage in registry.available(kind).items():
-            properties = stage.Config.model_json_schema().get("properties", {})
+            schema = stage.Config.model_json_schema()
             found[kind][use] = {
                 "needs_import": issubclass(stage, Wraps) or _has_validators(stage.Config),
-                "options": {name: _stripped(schema) for name, schema in properties.items()},
+                "required": schema.get("required", []),
+                "options": {k: _stripped(s) for k, s in schema.get("properties", {}).items()},
             }
     return found
 
@@ -91,8 +94,8 @@ def dump(options: Mapping[str, Any]) -> str:
         for use, entry in sorted(stages.items()):
             named = [f'"{name}": {json.dumps(s)}' for name, s in sorted(entry["options"].items())]
             listed = ",\n   ".join(named)
-            needs = json.dumps(entry["needs_import"])
-            entries.append(f'  "{use}": {{"needs_import": {needs}, "options": {{\n   {listed}}}}}')
+            head = ", ".join(f'"{key}": {json.dumps(entry[key])}' for key in _HEAD)
+            entries.append(f'  "{use}": {{{head}, "options": {{\n   {listed}}}}}')
         kinds.append(f' "{kind}": {{\n' + ",\n".join(entries) + "}")
     return "{\n" + ",\n".join(kinds) + "}\n"
 
@@ -133,7 +136,8 @@ def _type_of(schema: Schema) -> Any:
         kind = tuple[_type_of(schema.get("items", {})), ...]
     elif schema.get("type") == "object":
         inner = schema.get("additionalProperties", {})
-        kind = dict[str, _type_of(inner if isinstance(inner, dict) else {})]
+        key = _type_of({"type": "string", **schema.get("propertyNames", {})})
+        kind = dict[key, _type_of(inner if isinstance(inner, dict) else {})]
     else:
         kind = _PLAIN.get(schema.get("type", ""), Any)
     return Annotated[kind, Field(**bounds)] if bounds else kind
