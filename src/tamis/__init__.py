@@ -15,6 +15,6 @@ import lazy_loader as lazy
 
 from tamis._version import __version__ as __version__
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
-__all__ = [name for name in __all__ if name not in ("__version__", "open")]
+__getattr__, __dir__, _names = lazy.attach_stub(__name__, __file__)
+__all__ = [name for name in _names if name not in ("__version__", "open")]
 """`open` is left out: `from tamis import *` must not replace the builtin."""

@@ -13,7 +13,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
 
 
-class _CallablePackage(type(sys.modules[__name__])):  # pyright: ignore  # lazy_loader's own class
+class _CallablePackage(type(sys.modules[__name__])):
     """A package that is called like its function `evaluate`."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

@@ -2,6 +2,6 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
-__all__ = [name for name in __all__ if name != "open"]
+__getattr__, __dir__, _names = lazy.attach_stub(__name__, __file__)
+__all__ = [name for name in _names if name != "open"]  # pyright: ignore[reportUnsupportedDunderAll]
 """`open` is left out: `from tamis.jobs import *` must not replace the builtin."""

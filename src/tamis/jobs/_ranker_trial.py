@@ -121,9 +121,14 @@ def _options_of(use: str) -> Sequence[str]:
     return list(stage.Config.model_fields)
 
 
+def _ranker(use: str) -> Any:
+    """The class of a ranker: a `FrameModel` with `load`. Raises ConfigError."""
+    return registry.find("rank", use)
+
+
 def build(entry: Entry, **more: Any) -> FrameModel:
     """The unfitted ranker of an entry. Raises ConfigError for a wrong option."""
-    return registry.find("rank", entry.use)(**entry.options, **more)
+    return _ranker(entry.use)(**entry.options, **more)
 
 
 def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Standing:
@@ -192,7 +197,7 @@ def size_and_latency(use: str, model: FrameModel, rows: Rows) -> tuple[float, di
         mb = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
         if not len(rows):
             return mb, {}
-        opened, request = registry.find("rank", use).load(Path(folder)), rows.select(_request(rows))
+        opened, request = _ranker(use).load(Path(folder)), rows.select(_request(rows))
         took: list[float] = []
         with torch_threads(1):
             for _ in range(WARM + REPEATS):

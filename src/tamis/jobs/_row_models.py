@@ -68,7 +68,8 @@ class RowModel:
         about = json.loads((folder / ABOUT).read_text("utf-8")) if _has(folder, ABOUT) else {}
         use = about.get("use") or _named(folder)
         registry.look_in(folder)
-        model = registry.find("rank", use).load(folder)
+        ranker: Any = registry.find("rank", use)
+        model = ranker.load(folder)
         if model.space is None:
             raise VersionError(
                 f"{folder} holds a {use} that was fitted on a cascade's rows: give its project"

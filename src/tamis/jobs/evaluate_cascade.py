@@ -18,10 +18,12 @@ from tamis._version import __version__
 from tamis.bundle import Kind, Versions
 from tamis.cascade import (
     Candidates,
+    Hydrate,
     Outcome,
     Queries,
     candidate_labels,
     impression_window,
+    raw_numbers,
     tasks_of,
 )
 from tamis.data import UNKNOWN, Dataset, Ragged, item_categories, read_dataset
@@ -41,7 +43,7 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.features import Histories
+from tamis.features import Histories, OfflineStatistics
 from tamis.runtime import Steps
 from tamis.schema import DataError, prediction_names
 from tamis.service import Parts, ProjectFolder, Recommender
@@ -296,7 +298,9 @@ class CascadeEvaluator:
         """Adds the impressions after the cut, each with inputs as of its own time."""
         histories, window = Histories.of(self.data), (self.cut, self.data.end)
         rows = impression_window(self.config, self.data, histories, window, IMPRESSIONS)
-        for part in scored_blocks(rows, self.parts, self.data, {"rank": self.parts.rank}):
+        for part in scored_blocks(
+            rows, hydrate_of(self.parts, self.data), {"rank": self.parts.rank}
+        ):
             self.ranker_metrics.add(part.labels, part.scores["rank"], part.users, part.requests)
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
@@ -406,6 +410,12 @@ def in_rows_of(parts: Parts, data: Dataset) -> Dataset:
     events = replace(events, user=user[events.user], item=item[events.item])
     held = (events.user != UNKNOWN) & (events.item != UNKNOWN)
     return Dataset(parts.users, parts.items, events.take(held), data.behaviours)
+
+
+def hydrate_of(parts: Parts, data: Dataset) -> Hydrate:
+    """Makes a version's rows of a log, each with the statistics as of its own time."""
+    statistics = OfflineStatistics(data, parts.space.recipes)
+    return Hydrate(parts.space, statistics, raw_numbers(parts.config, parts.items))
 
 
 def _codes(lists: pl.Series) -> Ragged:

@@ -24,7 +24,7 @@ from tamis.evaluate import (
 )
 from tamis.features import Histories
 from tamis.jobs._ranker_trial import gates_of
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.runtime import Steps
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender
@@ -145,7 +145,7 @@ class RankEvaluator:
         for segment in segments:
             metrics["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
         done = 0
-        for part in scored_blocks(rows, self.parts, self.data, self.models):
+        for part in scored_blocks(rows, hydrate_of(self.parts, self.data), self.models):
             number = {b.feature: b.rows(part.users, part.items) for b in buckets}
             for model, scores in part.scores.items():
                 metrics[model, ALL].add(part.labels, scores, part.users, part.requests, number)

@@ -12,11 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Candidates, Clock, Hydrate, Queries, queries_at, raw_numbers, value_of
+from tamis.cascade import Candidates, Clock, Queries, queries_at, value_of
 from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, write_frame
-from tamis.features import Histories, OfflineStatistics
+from tamis.features import Histories
 from tamis.jobs._row_models import ABOUT, RowModel, with_scores
-from tamis.jobs.evaluate_cascade import in_rows_of
+from tamis.jobs.evaluate_cascade import hydrate_of, in_rows_of
 from tamis.runtime import Steps
 from tamis.schema import ConfigError, DataError, suggest
 from tamis.service import CONFIG, Parts, ProjectFolder
@@ -105,9 +105,7 @@ class _ProjectScorer:
         user, item, time = self._read(frame)
         queries, candidates, order = self._queries(user, item, time)
         made = replace(candidates, columns=self._recalled(queries, candidates))
-        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
-        raw = raw_numbers(self.config, self.parts.items)
-        rows = Hydrate(self.parts.space, statistics, raw)(queries, made)
+        rows = hydrate_of(self.parts, self.data)(queries, made)
         scores = dict(self.parts.rank.score_rows(rows))
         if len(scores) > 1:
             scores["value"] = value_of(self.config, self.parts.items)(made, scores)

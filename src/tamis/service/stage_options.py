@@ -137,7 +137,7 @@ def _type_of(schema: Schema) -> Any:
     elif schema.get("type") == "object":
         inner = schema.get("additionalProperties", {})
         key = _type_of({"type": "string", **schema.get("propertyNames", {})})
-        kind = dict[key, _type_of(inner if isinstance(inner, dict) else {})]
+        kind = dict[key, _type_of(cast("Schema", inner) if isinstance(inner, dict) else {})]
     else:
         kind = _PLAIN.get(schema.get("type", ""), Any)
     return Annotated[kind, Field(**bounds)] if bounds else kind
