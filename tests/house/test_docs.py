@@ -25,9 +25,10 @@ COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 
 def command_of(name: str, rest: str) -> Any:
     """The command that a line names: of a group its sub-command, by default the first one."""
-    command = COMMANDS[name]
-    commands = getattr(command, "commands", None)
-    return commands.get(rest.split()[0], next(iter(commands.values()))) if commands else command
+    commands = getattr(COMMANDS[name], "commands", None)
+    if commands is None:
+        return COMMANDS[name]
+    return commands.get(next(iter(rest.split()), ""), next(iter(commands.values())))
 
 
 def text(page: str) -> str:
