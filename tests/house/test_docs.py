@@ -23,6 +23,14 @@ GENERATED = "reference/index.md"
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 
 
+def command_of(name: str, rest: str) -> Any:
+    """The command that a line names: of a group its sub-command, by default the first one."""
+    commands = getattr(COMMANDS[name], "commands", None)
+    if commands is None:
+        return COMMANDS[name]
+    return commands.get(next(iter(rest.split()), ""), next(iter(commands.values())))
+
+
 def text(page: str) -> str:
     return (ROOT / page).read_text("utf-8")
 
@@ -76,7 +84,7 @@ def test_named_commands_exist(page: str) -> None:
     )
     for name, rest in re.findall(r"(?:^|bin/|[`$] )tamis ([a-z-]+)([^#\n]*)", code, re.MULTILINE):
         assert name in COMMANDS, f"{page}: there is no `tamis {name}`"
-        known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {
+        known = {o for p in command_of(name, rest).params for o in (*p.opts, *p.secondary_opts)} | {
             "--help"
         }
         unknown = set(re.findall(r"(?<=\s)--[a-z-]+", rest)) - known

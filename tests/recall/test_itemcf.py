@@ -138,7 +138,7 @@ def test_equals_the_definition(log, similarity, user_discount, last, recency, di
 
 
 def log_without_ties(seed, n=60):
-    """A random weight per behaviour keeps similarities distinct: ties may be truncate_lists either way."""
+    """A random weight per behaviour keeps similarities distinct: ties may be cut either way."""
     random = np.random.default_rng(seed)
     kinds = tuple(
         Behaviour(name=str(b), weight=float(w), positive=True)

@@ -42,7 +42,7 @@ class OfflineConfig(ComponentConfig):
 
 
 class Offline(BaseChannel):
-    """Lists of another channel, written by `tamis recall PROJECT --all-users` for each version.
+    """Lists of another channel, written by `tamis recall PROJECT` for each version.
 
     The score is that of the channel named by `of`, which is trained, evaluated and replayed in this
     channel's place and saved with the version. `tamis recall` computes its lists for every user;

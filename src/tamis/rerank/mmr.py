@@ -23,7 +23,7 @@ from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError
 
 
 class MMRConfig(ComponentConfig):
-    """Options of MMR."""
+    """Options of MMR (maximal marginal relevance)."""
 
     theta: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the score against the similarity to the items placed before; 1 keeps the order."""

@@ -22,6 +22,7 @@ from tamis.schema import (
     option_problems,
     suggest,
 )
+from tamis.service import stage_options
 
 KINDS = ("recall", "filters", "prerank", "rank", "rerank")
 """Packages that hold stages. A stage's short name is the name of its module."""
@@ -135,12 +136,7 @@ def resolve(
     where = _section(kind, name)
     use = config.use or name
     stage = find(kind, use, where)
-    try:
-        options = stage.Config(**config.options)
-    except ValidationError as error:
-        known = {*stage.Config.model_fields, *type(config).model_fields}
-        problems = option_problems(error, known)
-        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
+    options = _checked(stage.Config, config, where)
     if issubclass(stage, Wraps):
         resolve(kind, *stage(options).wrapped())
     return stage, options
@@ -149,16 +145,39 @@ def resolve(
 def check(cascade: CascadeConfig) -> None:
     """Finds every declared stage and checks its options, so that mistakes are reported at once.
 
+    Stages are imported only where the packaged option names and types (`stage_options`) do not
+    suffice: stages of the user's own, and options that are checked together.
+
     Raises ConfigError with every fault.
     """
     faults: list[str] = []
     for kind, name, stage in _declared(cascade):
         try:
-            resolve(kind, name, stage)
+            _check_stage(kind, name, stage)
         except ConfigError as error:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_stage(kind: str, name: str, config: StageConfig) -> None:
+    """Raises ConfigError where a declared stage does not exist or an option is wrong."""
+    use = config.use or name
+    options = stage_options.config_of(kind, use) if use in modules(kind) else None
+    if options is not None:
+        _checked(options, config, _section(kind, name))
+    if options is None or (stage_options.needs_import(kind, use) and config.options):
+        resolve(kind, name, config)
+
+
+def _checked(options: type[BaseModel], config: StageConfig, where: str) -> BaseModel:
+    """The options of a declared stage as an object of their class; raises ConfigError."""
+    try:
+        return options(**config.options)
+    except ValidationError as error:
+        known = {*options.model_fields, *type(config).model_fields}
+        problems = option_problems(error, known)
+        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
 
 
 def _declared(cascade: CascadeConfig) -> Iterator[tuple[str, str, StageConfig]]:

@@ -116,7 +116,7 @@ def _values(encoders: Encoders | None) -> dict[str, list[str]]:
 
 
 def infer_features(frame: pl.DataFrame) -> list[Feature]:
-    """Features inferred from a table's columns by `guess_feature`, without free text and vectors."""
+    """Features inferred from a table's columns by `guess_feature`; no free text, no vectors."""
     guesses = (guess_feature(column, options=_READABLE) for column in frame)
     return [feature for feature in guesses if feature is not None]
 

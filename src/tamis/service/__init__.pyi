@@ -1,0 +1,20 @@
+from .answer import (Answer, Place, Reason, WhyNot)
+from .assembly import (Parts, STORED_CONFIG)
+from .clock import (Clock)
+from .project import (CONFIG, ProjectFolder)
+from .recommender import (Recommender)
+from .request import (Request)
+
+__all__ = [
+    "Answer",
+    "CONFIG",
+    "Clock",
+    "Parts",
+    "Place",
+    "ProjectFolder",
+    "Reason",
+    "Recommender",
+    "Request",
+    "STORED_CONFIG",
+    "WhyNot",
+]
