@@ -47,7 +47,7 @@ check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/deptry .
 
 docs: $(DOCS_STAMP) ## the site, in build/docs
-	@$(BIN)/python -m tamis.service.stage_options
+	@$(BIN)/python -m tamis.service._write_stage_options
 	@for page in docs/write_*.py; do $(BIN)/python $$page; done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: build/docs/index.html"

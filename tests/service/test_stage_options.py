@@ -7,17 +7,18 @@ import pytest
 from pydantic import ValidationError
 
 from tamis.schema import ConfigError, StageConfig, option_problems
+from tamis.service import _write_stage_options as writer
 from tamis.service import registry, stage_options
 
-COLLECTED = stage_options.collect()
+COLLECTED = writer.collect()
 STAGES = [(kind, use) for kind, stages in COLLECTED.items() for use in stages]
 
 
 def test_the_packaged_file_is_up_to_date() -> None:
     packaged = (files("tamis.service") / stage_options.FILE).read_text("utf-8")
-    fix = "run: python -m tamis.service.stage_options"
+    fix = "run: python -m tamis.service._write_stage_options"
     assert json.loads(packaged) == COLLECTED, fix
-    assert packaged == stage_options.dump(COLLECTED), fix
+    assert packaged == writer.dump(COLLECTED), fix
 
 
 def problems(config, options) -> list[str]:

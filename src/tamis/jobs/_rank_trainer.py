@@ -90,7 +90,7 @@ def _ranker_files(folder: str, names: list[str]) -> list[str]:
 
 def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:
     """The former declaration with the new ranker, tasks and fusion."""
-    new = {key: getattr(now.cascade, key) for key in ITS_OWN}
+    new = {key: getattr(now.cascade, key) for key in RANKER_KEYS}
     cascade = former.cascade.model_copy(update=new)
     return former.model_copy(update={"cascade": cascade, "tasks": now.tasks})
 
@@ -100,6 +100,6 @@ def _changed(former: ProjectConfig, now: ProjectConfig) -> list[str]:
     keys = [key for key in type(now).model_fields if key not in ("cascade", "tasks", "name")]
     found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
     for key in type(now.cascade).model_fields:
-        if key not in ITS_OWN and getattr(former.cascade, key) != getattr(now.cascade, key):
+        if key not in RANKER_KEYS and getattr(former.cascade, key) != getattr(now.cascade, key):
             found.append(f"[cascade] {key}")
     return found

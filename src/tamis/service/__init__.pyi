@@ -1,13 +1,14 @@
-from .answer import (Answer, Place, Reason, WhyNot)
-from .assembly import (Parts, STORED_CONFIG)
-from .clock import (Clock)
-from .project import (CONFIG, ProjectFolder)
-from .recommender import (Recommender)
-from .request import (Request)
+from .answer import Answer, Place, Reason, WhyNot
+from .assembly import STORED_CONFIG, Parts
+from .clock import Clock
+from .project import CONFIG, ProjectFolder
+from .recommender import Recommender
+from .request import Request
 
 __all__ = [
-    "Answer",
     "CONFIG",
+    "STORED_CONFIG",
+    "Answer",
     "Clock",
     "Parts",
     "Place",
@@ -15,6 +16,5 @@ __all__ = [
     "Reason",
     "Recommender",
     "Request",
-    "STORED_CONFIG",
     "WhyNot",
 ]

@@ -1,8 +1,8 @@
 """Names and types of every stage's options, read from a packaged file: no stage is imported.
 
 `tamis doctor` and the errors about `tamis.toml` need the options of the declared stages, whose
-modules import PyTorch. `stage_options.json` holds them; `python -m tamis.service.stage_options`
-writes it, and a test compares it with the stages.
+modules import PyTorch. `stage_options.json` holds them; `_write_stage_options` writes that file, and a
+test compares it with the stages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast
 
 from pydantic import BaseModel, Field, create_model
@@ -38,8 +37,6 @@ _PLAIN: dict[str, Any] = {
     "string": str,
     "null": type(None),
 }
-_HEAD = ("needs_import", "required")
-_DROPPED = ("title", "description", "default", "examples")
 Schema = Mapping[str, Any]
 
 
@@ -68,56 +65,9 @@ def config_of(kind: str, use: str) -> type[BaseModel] | None:
     return create_model(f"{use}_options", __base__=ComponentConfig, **fields)
 
 
-def collect() -> dict[str, dict[str, Any]]:
-    """{kind: {short name: its options}} of every stage of Tamis; imports all of them."""
-    from tamis.cascade import Wraps
-    from tamis.service import registry
-
-    found: dict[str, dict[str, Any]] = {}
-    for kind in registry.KINDS:
-        found[kind] = {}
-        for use, stage in registry.available(kind).items():
-            schema = stage.Config.model_json_schema()
-            found[kind][use] = {
-                "needs_import": issubclass(stage, Wraps) or _has_validators(stage.Config),
-                "required": schema.get("required", []),
-                "options": {k: _stripped(s) for k, s in schema.get("properties", {}).items()},
-            }
-    return found
-
-
-def dump(options: Mapping[str, Any]) -> str:
-    """The text of the packaged file: JSON with one option per line, for readable changes."""
-    kinds: list[str] = []
-    for kind, stages in sorted(options.items()):
-        entries: list[str] = []
-        for use, entry in sorted(stages.items()):
-            named = [f'"{name}": {json.dumps(s)}' for name, s in sorted(entry["options"].items())]
-            listed = ",\n   ".join(named)
-            head = ", ".join(f'"{key}": {json.dumps(entry[key])}' for key in _HEAD)
-            entries.append(f'  "{use}": {{{head}, "options": {{\n   {listed}}}}}')
-        kinds.append(f' "{kind}": {{\n' + ",\n".join(entries) + "}")
-    return "{\n" + ",\n".join(kinds) + "}\n"
-
-
 @cache
 def _packaged() -> dict[str, dict[str, Any]]:
     return json.loads((files("tamis.service") / FILE).read_text("utf-8"))
-
-
-def _has_validators(config: type[BaseModel]) -> bool:
-    rules = config.__pydantic_decorators__
-    return bool(rules.field_validators or rules.model_validators or rules.validators)
-
-
-def _stripped(schema: Any) -> Any:
-    """A JSON Schema without what only readers need."""
-    if isinstance(schema, dict):
-        items = cast("dict[str, Any]", schema).items()
-        return {key: _stripped(value) for key, value in items if key not in _DROPPED}
-    if isinstance(schema, list):
-        return [_stripped(value) for value in cast("list[Any]", schema)]
-    return schema
 
 
 def _type_of(schema: Schema) -> Any:
@@ -141,7 +91,3 @@ def _type_of(schema: Schema) -> Any:
     else:
         kind = _PLAIN.get(schema.get("type", ""), Any)
     return Annotated[kind, Field(**bounds)] if bounds else kind
-
-
-if __name__ == "__main__":
-    Path(__file__).with_name(FILE).write_text(dump(collect()), encoding="utf-8")
