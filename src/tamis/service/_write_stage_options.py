@@ -1,4 +1,4 @@
-"""Writes `stage_options.json`: python -m tamis.service._write_stage_options (see `stage_options`)."""
+"""Writes `stage_options.json`: run python -m tamis.service._write_stage_options."""
 
 from __future__ import annotations
 

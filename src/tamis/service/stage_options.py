@@ -1,7 +1,7 @@
 """Names and types of every stage's options, read from a packaged file: no stage is imported.
 
 `tamis doctor` and the errors about `tamis.toml` need the options of the declared stages, whose
-modules import PyTorch. `stage_options.json` holds them; `_write_stage_options` writes that file, and a
+modules import PyTorch. `stage_options.json` holds them; `_write_stage_options` writes it, and a
 test compares it with the stages.
 """
 
