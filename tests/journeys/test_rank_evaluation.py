@@ -14,7 +14,7 @@ from tamis.bundle import Kind, Versions
 from tamis.cascade.replay import impression_window
 from tamis.evaluate.scored_rows import scored_blocks
 from tamis.features import Histories
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.service import Recommender
 
 MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}
