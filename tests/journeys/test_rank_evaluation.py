@@ -14,7 +14,7 @@ from tamis.bundle import Kind, Versions
 from tamis.cascade.replay import impression_window
 from tamis.evaluate.scored_rows import scored_blocks
 from tamis.features import Histories
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.service import Recommender
 
 MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}
@@ -69,7 +69,7 @@ def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli
     parts, cut = recommender.parts, recommender.manifest.data_until
     data = in_rows_of(parts, tamis.open(simulated).data)
     rows = impression_window(parts.config, data, Histories.of(data), (cut, data.end), IMPRESSIONS)
-    blocks = list(scored_blocks(rows, parts, data, {"rank": parts.rank}))
+    blocks = list(scored_blocks(rows, hydrate_of(parts, data), {"rank": parts.rank}))
     labels = np.concatenate([b.labels for b in blocks])[:, 0]
     scores = np.concatenate([b.scores["rank"]["click"] for b in blocks])
     said = tamis_cli("evaluate", "rank", simulated, "--json").json
