@@ -15,7 +15,7 @@ from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.jobs._trainer import Trainer, settings_of
 from tamis.schema import ConfigError, ProjectConfig, VersionError
-from tamis.service import STORED_CONFIG, Parts
+from tamis.service import FORMATS, STORED_CONFIG, Parts
 from tamis.splitting import windows
 from tamis.train import Chosen
 
@@ -48,8 +48,10 @@ class RankTrainer(Trainer):
             shutil.copytree(former.path, draft.path, ignore=_all_but_the_ranker, dirs_exist_ok=True)
             config = _merged(parts.config, self.config)
             (draft.path / STORED_CONFIG).write_text(config.model_dump_json(indent=1), "utf-8")
-            ranker.save(draft.room("rank"))
+            ranker.save(draft.folder("rank"))
             told = former.manifest
+            # The copied parts keep the formats in which they were written.
+            draft.formats = {**told.formats, **{part: FORMATS[part] for part in ("config", "rank")}}
             draft.code, draft.data_from = __version__, told.data_from
             draft.data_until = told.data_until
             draft.settings = {**told.settings, **settings_of(chosen)}

@@ -19,6 +19,7 @@ from tamis.schema import (
     ConfigError,
     MissingExtraError,
     StageConfig,
+    known_options,
     option_problems,
     suggest,
 )
@@ -119,8 +120,13 @@ def build(kind: str, name: str, config: StageConfig | None = None) -> Any:
 
 
 def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> Any:
-    """A fitted stage from what its `save` wrote, with the options of `tamis.toml`."""
-    stage, options = resolve(kind, name, config)
+    """A fitted stage from what its `save` wrote, with the options that the version declares.
+
+    Options that the stage does not have, which another release wrote, are ignored with a warning.
+    """
+    config = config or StageConfig()
+    stage = find(kind, config.use or name, _section(kind, name))
+    options = _typed(kind, name, stage, config, known_options(stage.Config, config.options))
     loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
     if isinstance(loaded, Wraps):
         loaded.wrap(load(kind, *loaded.wrapped(), directory / "inner"))
@@ -132,18 +138,48 @@ def resolve(
 ) -> tuple[type[Component], BaseModel]:
     """A declared stage's class and its typed config: `cls(config)` or `cls.load(path, config)`."""
     config = config or StageConfig()
-    where = _section(kind, name)
-    use = config.use or name
-    stage = find(kind, use, where)
-    try:
-        options = stage.Config(**config.options)
-    except ValidationError as error:
-        known = {*stage.Config.model_fields, *type(config).model_fields}
-        problems = option_problems(error, known)
-        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
+    stage = find(kind, config.use or name, _section(kind, name))
+    options = _typed(kind, name, stage, config, config.options)
     if issubclass(stage, Wraps):
         resolve(kind, *stage(options).wrapped())
     return stage, options
+
+
+def _typed(
+    kind: str, name: str, stage: type[Component], config: StageConfig, options: dict[str, Any]
+) -> BaseModel:
+    """The typed config of a stage. Raises ConfigError naming each invalid option."""
+    try:
+        return stage.Config(**options)
+    except ValidationError as error:
+        known = {*stage.Config.model_fields, *type(config).model_fields}
+        place = f"tamis.toml: [{_section(kind, name)}]"
+        problems = option_problems(error, known)
+        raise ConfigError("\n".join(f"{place} {problem}" for problem in problems)) from error
+
+
+def known_stage_options(cascade: CascadeConfig) -> tuple[CascadeConfig, list[str]]:
+    """A stored cascade without options that its stages do not have, and the names of those.
+
+    For versions that another release wrote; `tamis.toml` is checked by `check`, which refuses
+    unknown options. A stage that cannot be found keeps its options; `load` reports it.
+    """
+    dropped: list[str] = []
+    sections: dict[str, Any] = {}
+    for kind, name, stage in _declared(cascade):
+        try:
+            fields = find(kind, stage.use or name).Config.model_fields
+        except (ConfigError, MissingExtraError):
+            fields = stage.options
+        unknown = sorted(set(stage.options) - set(fields))
+        dropped += [f"{_section(kind, name)}.{option}" for option in unknown]
+        known = {k: v for k, v in dict(stage).items() if k not in unknown}
+        known = type(stage).model_validate(known) if unknown else stage
+        if kind in ("prerank", "rank"):
+            sections[kind] = known
+        else:
+            sections.setdefault("channels" if kind == "recall" else kind, {})[name] = known
+    return cascade.model_copy(update=sections), dropped
 
 
 def check(cascade: CascadeConfig) -> None:
