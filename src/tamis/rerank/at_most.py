@@ -13,7 +13,7 @@ from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
 from tamis.rerank._plan import arrange
-from tamis.schema import Component, ComponentConfig, NotFittedError
+from tamis.schema import Component, ComponentConfig, NotFittedError, read_array
 
 
 class AtMostConfig(ComponentConfig):
@@ -115,5 +115,6 @@ class AtMost(Component):
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
         loaded._categories = ItemCategories.load(directory)
-        loaded._groups = np.load(directory / "groups.npy", mmap_mode="r")
+        items = len(loaded._categories.of)
+        loaded._groups = read_array(directory / "groups.npy", np.int64, (items,))
         return loaded
