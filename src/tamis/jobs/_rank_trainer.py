@@ -15,7 +15,7 @@ from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.jobs._trainer import Trainer, settings_of
 from tamis.schema import ConfigError, ProjectConfig, VersionError
-from tamis.service import STORED_CONFIG, Parts
+from tamis.service import FORMATS, STORED_CONFIG, Parts
 from tamis.splitting import windows
 from tamis.train import Chosen
 
@@ -48,8 +48,13 @@ class RankTrainer(Trainer):
             shutil.copytree(former.path, draft.path, ignore=_ranker_files, dirs_exist_ok=True)
             config = _merged(parts.config, self.config)
             (draft.path / STORED_CONFIG).write_text(config.model_dump_json(indent=1), "utf-8")
-            ranker.save(draft.room("rank"))
+            ranker.save(draft.folder("rank"))
             manifest = former.manifest
+            # The copied parts keep the formats in which they were written.
+            draft.formats = {
+                **manifest.formats,
+                **{part: FORMATS[part] for part in ("config", "rank")},
+            }
             draft.code, draft.data_from = __version__, manifest.data_from
             draft.data_until = manifest.data_until
             draft.settings = {**manifest.settings, **settings_of(chosen)}

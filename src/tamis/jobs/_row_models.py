@@ -12,7 +12,7 @@ from typing import Any, Self
 import polars as pl
 
 from tamis.features import GuessOptions, guess_feature
-from tamis.schema import ConfigError, Feature, VersionError
+from tamis.schema import ConfigError, Feature, VersionError, read_json, reading
 from tamis.service import registry
 from tamis.train import FrameModel
 
@@ -62,15 +62,12 @@ class RowModel:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Opens a folder that `save` wrote.
-
-        Raises VersionError if files are missing or the model was not fitted on a table.
-        """
-        about = json.loads((folder / ABOUT).read_text("utf-8")) if _has(folder, ABOUT) else {}
+        """Raises VersionError where files are missing or the model was not fitted on a table."""
+        about = read_json(folder / ABOUT) if _has(folder, ABOUT) else {}
         use = about.get("use") or _named(folder)
         registry.look_in(folder)
-        ranker: Any = registry.find("rank", use)
-        model = ranker.load(folder)
+        with reading(folder):
+            model = registry.find("rank", use).load(folder)
         if model.space is None:
             raise VersionError(
                 f"{folder} holds a {use} that was fitted on a cascade's rows: give its project"
@@ -125,7 +122,7 @@ def _named(folder: Path) -> str:
             f"{folder} holds no model ({ABOUT} is missing): "
             "run `tamis compare --table TABLE --out FOLDER`"
         )
-    name = json.loads(saved.read_text("utf-8"))["model"]
+    name = read_json(saved, model=str)["model"]
     found = [use for use, stage in registry.available("rank").items() if stage.__name__ == name]
     if not found:
         raise VersionError(f"{folder} holds a {name}, which is no ranker of this version of Tamis")

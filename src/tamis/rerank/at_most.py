@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
-from tamis.schema import Component, ComponentConfig, NotFittedError
+from tamis.schema import Component, ComponentConfig, NotFittedError, read_array
 
 
 class AtMostConfig(ComponentConfig):
@@ -116,5 +116,6 @@ class AtMost(Component):
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
         loaded._categories = ItemCategories.load(directory)
-        loaded._groups = np.load(directory / "groups.npy", mmap_mode="r")
+        items = len(loaded._categories.of)
+        loaded._groups = read_array(directory / "groups.npy", np.int64, (items,))
         return loaded

@@ -1,5 +1,5 @@
 from .answer import Answer, Place, Reason, WhyNot
-from .assembly import STORED_CONFIG, Parts
+from .assembly import FORMATS, STORED_CONFIG, Parts
 from .clock import Clock
 from .project import CONFIG, ProjectFolder
 from .recommender import Recommender
@@ -7,6 +7,7 @@ from .request import Request
 
 __all__ = [
     "CONFIG",
+    "FORMATS",
     "STORED_CONFIG",
     "Answer",
     "Clock",

@@ -19,6 +19,7 @@ from tamis.schema import (
     ConfigError,
     MissingExtraError,
     StageConfig,
+    known_options,
     option_problems,
     suggest,
 )
@@ -120,8 +121,15 @@ def build(kind: str, name: str, config: StageConfig | None = None) -> Any:
 
 
 def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> Any:
-    """A fitted stage from what its `save` wrote, with the options of `tamis.toml`."""
-    stage, options = resolve(kind, name, config)
+    """A fitted stage from what its `save` wrote, with the options that the version declares.
+
+    Options that the stage does not have, which another release wrote, are ignored with a warning.
+    """
+    config = config or StageConfig()
+    where = _section(kind, name)
+    stage = find(kind, config.use or name, where)
+    known = known_options(stage.Config, config.options)
+    options = _checked(stage.Config, known, config, where)
     loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
     if isinstance(loaded, Wraps):
         loaded.wrap(load(kind, *loaded.wrapped(), directory / "inner"))
@@ -134,12 +142,35 @@ def resolve(
     """A declared stage's class and its typed config: `cls(config)` or `cls.load(path, config)`."""
     config = config or StageConfig()
     where = _section(kind, name)
-    use = config.use or name
-    stage = find(kind, use, where)
-    options = _checked(stage.Config, config, where)
+    stage = find(kind, config.use or name, where)
+    options = _checked(stage.Config, config.options, config, where)
     if issubclass(stage, Wraps):
         resolve(kind, *stage(options).wrapped())
     return stage, options
+
+
+def known_stage_options(cascade: CascadeConfig) -> tuple[CascadeConfig, list[str]]:
+    """A stored cascade without options that its stages do not have, and the names of those.
+
+    For versions that another release wrote; `tamis.toml` is checked by `check`, which refuses
+    unknown options. A stage that cannot be found keeps its options; `load` reports it.
+    """
+    dropped: list[str] = []
+    sections: dict[str, Any] = {}
+    for kind, name, stage in _declared(cascade):
+        try:
+            fields = find(kind, stage.use or name).Config.model_fields
+        except (ConfigError, MissingExtraError):
+            fields = stage.options
+        unknown = sorted(set(stage.options) - set(fields))
+        dropped += [f"{_section(kind, name)}.{option}" for option in unknown]
+        known = {k: v for k, v in dict(stage).items() if k not in unknown}
+        known = type(stage).model_validate(known) if unknown else stage
+        if kind in ("prerank", "rank"):
+            sections[kind] = known
+        else:
+            sections.setdefault("channels" if kind == "recall" else kind, {})[name] = known
+    return cascade.model_copy(update=sections), dropped
 
 
 def check(cascade: CascadeConfig) -> None:
@@ -165,17 +196,19 @@ def _check_stage(kind: str, name: str, config: StageConfig) -> None:
     use = config.use or name
     options = stage_options.config_of(kind, use) if use in modules(kind) else None
     if options is not None:
-        _checked(options, config, _section(kind, name))
+        _checked(options, config.options, config, _section(kind, name))
     if options is None or (stage_options.needs_import(kind, use) and config.options):
         resolve(kind, name, config)
 
 
-def _checked(options: type[BaseModel], config: StageConfig, where: str) -> BaseModel:
-    """The options of a declared stage as an object of their class; raises ConfigError."""
+def _checked(
+    kind: type[BaseModel], options: dict[str, Any], config: StageConfig, where: str
+) -> BaseModel:
+    """The options of a declared stage as an object of class `kind`; raises ConfigError."""
     try:
-        return options(**config.options)
+        return kind(**options)
     except ValidationError as error:
-        known = {*options.model_fields, *type(config).model_fields}
+        known = {*kind.model_fields, *type(config).model_fields}
         problems = option_problems(error, known)
         raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
 

@@ -28,7 +28,7 @@ from tamis.recall.sequence._examples import (
 )
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.runtime import Float32
-from tamis.schema import ComponentConfig, TrainingError
+from tamis.schema import ComponentConfig, TrainingError, reading
 from tamis.train import (
     FitOptions,
     FitResult,
@@ -357,7 +357,8 @@ class SequenceChannel(VectorChannel):
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
         assert channel._facts is not None
-        channel.model = channel._built(channel._facts, 0)
+        with reading(Path(directory) / "channel.json"):
+            channel.model = channel._built(channel._facts, 0)
         load_weights(channel.model, Path(directory) / WEIGHTS)
         channel.model.eval()
         return channel
