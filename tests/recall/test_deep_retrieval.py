@@ -1,4 +1,4 @@
-"""Deep Retrieval's parts against plain enumeration, and the whole on a log with a structure."""
+"""Deep Retrieval: its parts against enumeration of all paths, the channel on a log with groups."""
 
 import numpy as np
 import polars as pl
@@ -50,7 +50,7 @@ def all_log_p(model, users):
 
 
 def beam_by_hand(log_p, beam, prefixes=None):
-    """Plain beam search over one user's table of whole paths' probabilities."""
+    """Beam search over a table of one user's probabilities of complete paths."""
     table = log_p.reshape((NODES,) * LAYERS)
     live = [()]
     for d in range(1, LAYERS + 1):
@@ -82,7 +82,7 @@ def test_a_narrow_beam_is_a_beam_search(model, users, beam):
         np.testing.assert_allclose(score[q], expected[q][path[q]], rtol=1e-4)
 
 
-def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
+def test_recall_searches_paths_with_items_and_scores_only_their_items(model, users):
     random = np.random.default_rng(5)
     paths = random.integers(0, NODES**LAYERS, (20, 2))
     paths[[3, 11]] = -1
@@ -108,19 +108,22 @@ def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users):
     assert ((few >= 0).sum(axis=1) == scored).all()
 
 
-def test_evidence_adds_up_the_beams_of_an_items_examples():
+def test_path_scores_sum_the_beams_of_an_items_examples():
     beams = (np.array([[5, 9], [9, 2]]), np.log(np.array([[0.5, 0.25], [0.75, 0.125]], np.float32)))
     targets = (np.array([0, 0, 1]), np.array([1, 3, 3]), np.array([1, 1, 2], np.float32))
     seen = path_scores(beams, targets, 4, 2)
     assert seen.number.tolist() == [2, 5, 9]
     assert seen.number[seen.path[1]].tolist() == [5, 9]
-    assert seen.number[seen.path[3]].tolist() == [9, 5]  # 2 has 2 · .125 and lost its place
+    assert seen.number[seen.path[3]].tolist() == [
+        9,
+        5,
+    ]  # path 2 has 2 · .125, too little for two places
     np.testing.assert_allclose(seen.score[3], [0.25 + 2 * 0.75, 0.5])
     assert (seen.path[[0, 2]] == -1).all()
     assert seen.count.tolist() == [0, 1, 0, 3]
 
 
-def test_reassignment_takes_the_best_paths_and_spreads_items_over_crowded_ones():
+def test_assignment_prefers_probable_paths_and_avoids_crowded_ones():
     score = np.tile(np.array([0.9, 0.8, 0.1], np.float32), (6, 1))
     path = np.tile(np.array([0, 1, 2]), (6, 1))
     seen = PathScores(path, score, np.ones(6, np.float32), np.array([70, 71, 72]))
@@ -135,7 +138,7 @@ def test_reassignment_takes_the_best_paths_and_spreads_items_over_crowded_ones()
     assert (assign_paths(seen, 5, 0.0, 1, random)[:, 3:] == -1).all()
 
 
-def test_items_begin_beside_their_likes():
+def test_initial_paths_put_similar_items_together():
     random = np.random.default_rng(2)
     group = random.integers(0, 8, 400)
     centres = random.standard_normal((8, 16))
@@ -164,7 +167,7 @@ def islands(users=240, items=120, groups=12, seed=0):
     return dataset_from_frame(frame, user="user_id", item="item_id", time="time")
 
 
-def test_its_beams_find_what_a_scan_of_its_vectors_finds():
+def test_beam_search_finds_the_items_of_an_exhaustive_search():
     data = islands()
     channel = DeepRetrieval(epochs=15, batch_size=16, embedding_dim=16, penalty=0.01, beam=8).fit(
         data, FitContext(seed=1)
@@ -181,17 +184,17 @@ def test_its_beams_find_what_a_scan_of_its_vectors_finds():
     assert row[because] // 10 == 0
 
 
-def test_nothing_to_learn_is_said():
+def test_a_log_that_cannot_be_learnt_from_is_reported():
     data = islands(users=2)
     with pytest.raises(TrainingError, match="no user has two liked items"):
         DeepRetrieval().fit(data.as_of(data.events.time[1]))
 
 
-def test_sampled_softmax_and_other_shapes_keep_the_contract():
+def test_sampled_softmax_and_other_sizes_pass_the_contract():
     shape = {"layers": 2, "nodes": 3, "paths": 2, "hidden_units": (16,)}
     check_channel(lambda: DeepRetrieval(full_below=0, penalty=0.0, **shape))
 
 
-def test_more_paths_than_numbers_are_refused():
+def test_too_many_paths_are_refused():
     with pytest.raises(ConfigError, match=r"nodes = 4096 with layers = 6 .*2\^62"):
         DeepRetrieval(nodes=4096, layers=6)

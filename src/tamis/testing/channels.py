@@ -41,13 +41,20 @@ CONTEXT = FitContext(
 """What a project of the two clans declares."""
 
 
-def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> None:
+def check_channel(
+    make: Callable[[], Channel],
+    *,
+    personalised: bool = True,
+    load: Callable[[Path], Channel] | None = None,
+) -> None:
     """Raises AssertionError, naming the law, where a channel breaks the contract.
 
     make: returns a new, unfitted channel; it is called several times, and fitted on a log of two
     clans of users, each with items, a category and a taste of its own (`two_clans`), under the
     roles of their columns (`CONTEXT`).
     personalised: whether the channel should tell the clans apart; False for the likes of hot.
+    load: opens a saved channel; None: `load` of its class. Needed for a channel that wraps another
+    one, which the stage registry loads.
     """
     data = two_clans()
     channel = make().fit(data, CONTEXT)
@@ -56,7 +63,7 @@ def check_channel(make: Callable[[], Channel], *, personalised: bool = True) -> 
         _check_shape(channel.recall(queries, k), queries, len(data.items), k)
     _check_prefix(channel, queries)
     _check_batch_is_single(channel, queries)
-    _check_saved(make, channel, queries)
+    _check_saved(make, channel, queries, load)
     _check_refit(make, channel, data, queries)
     _check_unfitted_and_empty(make, data)
     if personalised:
@@ -221,11 +228,17 @@ def _check_batch_is_single(channel: Channel, queries: Queries) -> None:
         _same(alone, here, f"query {q} is answered differently alone and in a batch")
 
 
-def _check_saved(make: Callable[[], Channel], channel: Channel, queries: Queries) -> None:
+def _check_saved(
+    make: Callable[[], Channel],
+    channel: Channel,
+    queries: Queries,
+    load: Callable[[Path], Channel] | None,
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        channel.save(Path(folder) / "channel")
+        saved = Path(folder) / "channel"
+        channel.save(saved)
         config = getattr(make(), "config", None)
-        loaded = type(channel).load(Path(folder) / "channel", config)
+        loaded = type(channel).load(saved, config) if load is None else load(saved)
         _same(
             loaded.recall(queries, 5), channel.recall(queries, 5), "save and load changed answers"
         )
