@@ -1,4 +1,4 @@
-"""The cached channel: what was ranked and not shown comes again, first in, first out."""
+"""The cached channel recalls ranked items that were not shown, first in, first out."""
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ HOUR = 3_600_000
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands until it is set (hours)."""
+    """A fixed clock; calling it advances the time by hours."""
     now = [1_700_000_000_000]
     monkeypatch.setattr("tamis.recall.cached._now", lambda: now[0])
     return lambda hours: now.__setitem__(0, now[0] + int(hours * HOUR))
@@ -49,7 +49,7 @@ def queries(*users, exclude=()):
 
 
 def answer(channel, user, ranked, shown, value=None):
-    """One answer: rows ranked, best first, and those of them in the slate."""
+    """One response: ranked item rows, best first, and those of them in the slate."""
     value = np.linspace(1, 0, len(ranked)) if value is None else np.array(value)
     everything = Candidates(
         np.array([0, len(ranked)]), np.array(ranked, np.int32), {"value": value.astype(np.float32)}
@@ -63,7 +63,7 @@ def items(channel, user, k=ITEMS, exclude=()):
     return found[found >= 0].tolist()
 
 
-def test_before_it_serves_it_knows_nothing_and_forgets_everything(tmp_path):
+def test_without_a_store_nothing_is_recalled_or_remembered(tmp_path):
     channel = Cached().fit(two_clans(), FitContext())
     answer(channel, 0, [1, 2, 3], [1])
     assert items(channel, 0) == []
@@ -71,7 +71,7 @@ def test_before_it_serves_it_knows_nothing_and_forgets_everything(tmp_path):
     assert items(channel, 0) == []
 
 
-def test_what_was_ranked_and_not_shown_comes_again(tmp_path, clock):
+def test_ranked_items_that_were_not_shown_are_recalled(tmp_path, clock):
     channel = bound(tmp_path)
     answer(channel, 0, [5, 3, 8, 1], [3])
     assert items(channel, 0) == [5, 8, 1]
@@ -82,7 +82,7 @@ def test_what_was_ranked_and_not_shown_comes_again(tmp_path, clock):
     np.testing.assert_allclose(found.score[0], -1.5, rtol=1e-4)  # hours
 
 
-def test_the_newest_answer_comes_first_and_what_is_shown_leaves(tmp_path, clock):
+def test_the_latest_items_come_first_and_shown_items_are_removed(tmp_path, clock):
     channel = bound(tmp_path)
     answer(channel, 0, [1, 2], [])
     clock(1)
@@ -98,10 +98,10 @@ def test_first_in_first_out(tmp_path, clock):
     assert items(channel, 0) == [1, 2]  # keep: the best two
     clock(1)
     answer(channel, 0, [4, 5], [])
-    assert items(channel, 0) == [4, 5, 1]  # size: 2 came in before 1, which was better
+    assert items(channel, 0) == [4, 5, 1]  # size: 2 was added before 1, which was better
 
 
-def test_too_old_is_gone_and_being_ranked_again_does_not_rejuvenate(tmp_path, clock):
+def test_old_items_are_removed_even_if_they_are_ranked_again(tmp_path, clock):
     channel = bound(tmp_path, max_age=2)
     answer(channel, 0, [1], [])
     clock(1.5)
@@ -111,32 +111,32 @@ def test_too_old_is_gone_and_being_ranked_again_does_not_rejuvenate(tmp_path, cl
     assert items(channel, 0) == [2]
 
 
-def test_what_the_request_excludes_is_left_out(tmp_path):
+def test_excluded_items_are_not_recalled(tmp_path):
     channel = bound(tmp_path)
     answer(channel, 0, [1, 2, 3], [])
     assert items(channel, 0, exclude=[1, 3]) == [2]
 
 
-def test_strangers_have_no_queue(tmp_path):
+def test_unknown_users_have_no_queue(tmp_path):
     channel = bound(tmp_path)
     answer(channel, -1, [1, 2], [])
     assert items(channel, -1) == []
     assert not (tmp_path / "stores").exists()
 
 
-def test_items_without_a_finite_value_do_not_enter(tmp_path):
+def test_items_without_a_finite_value_are_not_added(tmp_path):
     channel = bound(tmp_path)
     answer(channel, 0, [1, 2, 3], [], value=[1.0, -np.inf, np.nan])
     assert items(channel, 0) == [1]
 
 
-def test_queues_outlive_a_version_and_its_rows(tmp_path):
+def test_queues_remain_valid_for_a_version_with_other_rows(tmp_path):
     """i2 has another row in the next version, and i3 is gone."""
     answer(bound(tmp_path), 0, [1, 2, 3], [])
     assert items(bound(tmp_path, items=["new", "i2", "i1"]), 0) == [2, 1]
 
 
-def test_a_batch_answers_as_single_requests_do(tmp_path):
+def test_a_batch_is_answered_like_single_requests(tmp_path):
     channel = bound(tmp_path)
     answer(channel, 0, [1, 2, 3], [])
     answer(channel, 2, [4], [])
@@ -145,7 +145,7 @@ def test_a_batch_answers_as_single_requests_do(tmp_path):
     assert np.isneginf(found.score[found.item < 0]).all()
 
 
-def test_a_batch_of_answers_is_remembered(tmp_path):
+def test_a_batch_of_responses_is_remembered(tmp_path):
     channel = bound(tmp_path)
     ranked = Candidates(
         np.array([0, 2, 4]), np.array([1, 2, 3, 4], np.int32), {"value": np.ones(4, np.float32)}
@@ -156,7 +156,7 @@ def test_a_batch_of_answers_is_remembered(tmp_path):
     assert (items(channel, 0), items(channel, 1)) == ([1], [3, 4])
 
 
-def test_two_channels_have_queues_of_their_own(tmp_path):
+def test_two_channels_have_separate_queues(tmp_path):
     one, other = bound(tmp_path), Cached().fit(two_clans(), FitContext())
     other.name = "cached_long"
     other.bind(home(tmp_path))
@@ -164,6 +164,6 @@ def test_two_channels_have_queues_of_their_own(tmp_path):
     assert (items(one, 0), items(other, 0)) == ([1], [])
 
 
-def test_an_impossible_size_is_refused():
+def test_an_invalid_size_is_refused():
     with pytest.raises(ConfigError, match=r"size = 0"):
         Cached(size=0)

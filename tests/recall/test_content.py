@@ -1,4 +1,4 @@
-"""The content channel and its vectors, by hand."""
+"""The content channel and its vectors against values computed by hand."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from tamis.schema import ConfigError, SparseFeat, TableConfig, VarLenSparseFeat
 
 
 def made(items: pl.DataFrame, likes: list[tuple[int, int]]) -> Dataset:
-    """A log over a table of items of which not all have events."""
+    """A log whose table of items has items without events."""
     frame = pl.DataFrame(likes, schema=["user_id", "item_id"], orient="row")
     data = dataset_from_frame(frame, user="user_id", item="item_id")
     ids = pl.Series([str(i) for i in range(len(items))])
@@ -23,7 +23,7 @@ def made(items: pl.DataFrame, likes: list[tuple[int, int]]) -> Dataset:
     return Dataset(data.users, Table("items", ids, items), events, data.behaviours)
 
 
-def test_rare_values_weigh_more_and_columns_alike():
+def test_rare_values_weigh_more_and_columns_the_same():
     frame = pl.DataFrame({"tags": ["a|b", "a", "a|c", None], "brand": ["x", "x", "y", "x"]})
     v = content_vectors(frame, {"tags": None, "brand": None}, 64)
     a, b = np.log(1 + 4 / 3), np.log(1 + 4 / 1)
@@ -34,7 +34,7 @@ def test_rare_values_weigh_more_and_columns_alike():
     np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, rtol=1e-6)
 
 
-def test_hashed_values_keep_their_inner_products_on_average():
+def test_hashing_preserves_inner_products_on_average():
     random = np.random.default_rng(0)
     words = [[f"w{x}" for x in random.choice(3000, 20, replace=False)] for _ in range(200)]
     words += [[*w[:10], *(f"v{x}" for x in range(10))] for w in words[:100]]
@@ -47,7 +47,7 @@ def test_hashed_values_keep_their_inner_products_on_average():
     assert np.abs(error).mean() < 0.06
 
 
-def test_vectors_words_numbers_and_what_is_missing():
+def test_vectors_words_numbers_and_missing_values():
     frame = pl.DataFrame(
         {
             "image": [[3.0, 4.0], [0.0, 2.0], None, [1.0, float("nan")]],
@@ -68,7 +68,7 @@ def test_vectors_words_numbers_and_what_is_missing():
     assert usable_columns(frame, ["title"]) == ["image", "flag"]
 
 
-def test_an_item_without_events_is_found_and_one_without_content_is_not():
+def test_items_without_events_are_recalled_and_items_without_content_are_not():
     items = pl.DataFrame({"category": ["s", "s", "t", "t", "s", None], "price": [1] * 6})
     data = made(items, [(1, 0), (2, 2), (2, 0)])
     channel = Content().fit(data)
@@ -79,7 +79,7 @@ def test_an_item_without_events_is_found_and_one_without_content_is_not():
     assert channel.because(at_end(data, np.array([1], np.int32)), 3) == 2
 
 
-def test_max_is_near_any_liked_item_and_mean_near_their_middle():
+def test_max_is_similar_to_any_liked_item_and_mean_to_their_average():
     items = pl.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0], [0.7, 0.7], [1.0, 0.05], [-1.0, 0.0]]})
     data = made(items, [(1, 0), (1, 1)])
     queries = at_end(data, np.zeros(1, np.int32))
@@ -93,7 +93,7 @@ def test_max_is_near_any_liked_item_and_mean_near_their_middle():
     assert (Content(pool="max").fit(data).recall(all_of_them, 3).item == -1).all()
 
 
-def test_columns_come_from_the_config_the_features_or_the_table():
+def test_columns_come_from_the_config_then_the_features_then_the_table():
     items = pl.DataFrame(
         {"genre": ["a/b", "b", "c"], "kind": ["x", "y", "x"], "born": ["1", "2", "3"]}
     )

@@ -1,4 +1,4 @@
-"""Deep Retrieval's parts against plain enumeration, and the whole on a log with a structure."""
+"""Deep Retrieval: its parts against enumeration of all paths, the channel on a log with groups."""
 
 import numpy as np
 import polars as pl
@@ -50,7 +50,7 @@ def all_log_p(model, users):
 
 
 def beam_by_hand(log_p, beam, prefixes=None):
-    """Plain beam search over one user's table of whole paths' probabilities."""
+    """Beam search over a table of one user's probabilities of complete paths."""
     table = log_p.reshape((NODES,) * LAYERS)
     live = [()]
     for d in range(1, LAYERS + 1):
@@ -129,13 +129,16 @@ def test_evidence_adds_up_the_beams_of_an_items_examples():
     seen = path_scores(beams, targets, 4, 2)
     assert seen.number.tolist() == [2, 5, 9]
     assert seen.number[seen.path[1]].tolist() == [5, 9]
-    assert seen.number[seen.path[3]].tolist() == [9, 5]  # 2 has 2 · .125 and lost its place
+    assert seen.number[seen.path[3]].tolist() == [
+        9,
+        5,
+    ]  # path 2 has 2 · .125, too little for two places
     np.testing.assert_allclose(seen.score[3], [0.25 + 2 * 0.75, 0.5])
     assert (seen.path[[0, 2]] == -1).all()
     assert seen.count.tolist() == [0, 1, 0, 3]
 
 
-def test_reassignment_takes_the_best_paths_and_spreads_items_over_crowded_ones():
+def test_assignment_prefers_probable_paths_and_avoids_crowded_ones():
     score = np.tile(np.array([0.9, 0.8, 0.1], np.float32), (6, 1))
     path = np.tile(np.array([0, 1, 2]), (6, 1))
     seen = PathScores(path, score, np.ones(6, np.float32), np.array([70, 71, 72]))
@@ -150,7 +153,7 @@ def test_reassignment_takes_the_best_paths_and_spreads_items_over_crowded_ones()
     assert (assign_paths(seen, 5, 0.0, 1, random)[:, 3:] == -1).all()
 
 
-def test_items_begin_beside_their_likes():
+def test_initial_paths_put_similar_items_together():
     random = np.random.default_rng(2)
     group = random.integers(0, 8, 400)
     centres = random.standard_normal((8, 16))
@@ -198,17 +201,17 @@ def test_its_beams_find_what_a_scan_of_its_vectors_finds():
     assert row[because] // 10 == 0
 
 
-def test_nothing_to_learn_is_said():
+def test_a_log_that_cannot_be_learnt_from_is_reported():
     data = islands(users=2)
     with pytest.raises(TrainingError, match="no user has two liked items"):
         DeepRetrieval().fit(data.as_of(data.events.time[1]))
 
 
-def test_sampled_softmax_and_other_shapes_keep_the_contract():
+def test_sampled_softmax_and_other_sizes_pass_the_contract():
     shape = {"layers": 2, "nodes": 3, "paths": 2, "hidden_units": (16,)}
     check_channel(lambda: DeepRetrieval(full_below=0, penalty=0.0, **shape))
 
 
-def test_more_paths_than_numbers_are_refused():
+def test_too_many_paths_are_refused():
     with pytest.raises(ConfigError, match=r"nodes = 4096 with layers = 6 .*2\^62"):
         DeepRetrieval(nodes=4096, layers=6)

@@ -1,4 +1,4 @@
-"""EASE against numpy's inverse, and its choices against what is obvious."""
+"""EASE against numpy's inverse, and its choice of options on logs with a known answer."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_equals_the_closed_form(pairs, decay, closeness, last, l2):
         np.testing.assert_allclose(found.score[u], expected[found.item[u]], atol=2e-5)
 
 
-def test_a_matrix_of_many_tiles_is_mirrored_whole():
+def test_a_matrix_of_many_tiles_is_transposed_completely():
     random = np.random.default_rng(0)
     pairs = list(zip(random.integers(0, 60, 900), random.integers(0, 150, 900), strict=True))
     data = log_of([(int(u), int(i)) for u, i in pairs])
@@ -82,7 +82,7 @@ def test_a_matrix_of_many_tiles_is_mirrored_whole():
     np.testing.assert_allclose(channel._arrays["weight"], naive(data, 5, 0.9), atol=2e-5)
 
 
-def test_values_weigh_the_pairs():
+def test_pairs_are_weighted_by_values():
     frame = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [7, 8, 7]})
     data = dataset_from_frame(frame)
     behaviours = (data.behaviours[0].model_copy(update={"weight": 2.0}),)
@@ -111,7 +111,7 @@ def test_neighbours_keep_the_largest_positive_weights():
 
 
 def walkers(users=80, items=30, seed=0):
-    """Everybody walks on from item to item, after a jump now and then: only the last counts."""
+    """Each user steps from item to item with occasional jumps: only the last item predicts."""
     random = np.random.default_rng(seed)
     pairs = []
     for u in range(users):
@@ -122,7 +122,7 @@ def walkers(users=80, items=30, seed=0):
     return log_of(pairs)
 
 
-def test_auto_feels_the_order_of_a_walk_and_none_where_there_is_none():
+def test_auto_detects_whether_the_order_matters():
     walk = walkers()
     chosen = EASE().chosen(walk)
     assert chosen.decay < 0.9
@@ -132,7 +132,7 @@ def test_auto_feels_the_order_of_a_walk_and_none_where_there_is_none():
     assert (unordered.decay, unordered.closeness) == (1.0, 1.0)
 
 
-def test_a_choice_is_the_simplest_of_the_best_by_the_validation_set():
+def test_auto_chooses_the_simplest_of_the_best_options_on_the_validation_set():
     data = walkers(40, 20, seed=1)
     users = np.arange(40, dtype=np.int32)
     queries = at_end(data, users, exclude_seen=True)
@@ -163,19 +163,19 @@ def test_a_choice_is_the_simplest_of_the_best_by_the_validation_set():
     assert EASE(l2=100.0, closeness=1.0).chosen(data, context).decay == channel._facts["decay"]
 
 
-def test_auto_chooses_on_the_most_liked_items_alone():
+def test_auto_chooses_on_the_most_liked_items_only():
     data = walkers()
     few = EASE(tune_items=10).fit(data)
     assert few._arrays["weight"].shape == (30, 30)
     assert few._facts["l2"] > 0
 
 
-def test_one_like_each_leaves_nothing_to_choose():
+def test_one_like_per_user_leaves_nothing_to_hold_out():
     facts = EASE().fit(log_of([(0, 0), (1, 1)]))._facts
     assert facts == {"l2": 300.0, "closeness": 1.0, "decay": 1.0, "items": 2}
 
 
-def test_items_nobody_liked_have_no_row():
+def test_items_without_likes_have_no_row():
     frame = pl.DataFrame({"user_id": [1, 1, 2], "item_id": [7, 8, 9], "stars": [5, 4, 1]})
     channel = EASE().fit(frame, value="stars", min_value=4)
     assert channel._arrays["weight"].shape == (2, 2)
@@ -183,20 +183,20 @@ def test_items_nobody_liked_have_no_row():
     assert channel.recommend([2]).is_empty()
 
 
-def test_refuses_what_does_not_fit_in_memory():
+def test_a_matrix_larger_than_max_gb_is_refused():
     frame = pl.DataFrame({"user_id": [1] * 600, "item_id": list(range(600))})
     with pytest.raises(ConfigError, match=r"600 liked items need a matrix of 0.0 GB, above max_gb"):
         EASE(max_gb=0.001).fit(frame)
 
 
-def test_a_singular_matrix_names_the_cure():
+def test_a_singular_matrix_is_reported_with_how_to_fix_it():
     pairs = [(u, i) for u in range(300) for i in range(12)]
     with pytest.raises(TrainingError, match=r"singular in float32; raise l2 = 1e-30"):
         EASE(l2=1e-30, decay=1, closeness=1).fit(log_of(pairs))
 
 
 @pytest.mark.parametrize(("n", "block"), [(1, 4), (7, 4), (8, 4), (30, 7)])
-def test_the_sweep_inverts_in_place_and_reads_the_upper_triangle_alone(n, block):
+def test_the_sweep_inverts_in_place_and_reads_only_the_upper_triangle(n, block):
     x = np.random.default_rng(n).normal(size=(2 * n, n))
     whole = (x.T @ x + np.eye(n)).astype(np.float32)
     upper = np.triu(whole) + np.tril(np.full((n, n), 7, np.float32), -1)
@@ -205,7 +205,7 @@ def test_the_sweep_inverts_in_place_and_reads_the_upper_triangle_alone(n, block)
     assert not sweep(-np.eye(n, dtype=np.float32), block)
 
 
-def test_behaviours_named_count_whatever_they_are_worth():
+def test_named_behaviours_count_whatever_their_weight():
     data = two_clans()
     names = [b.name for b in data.behaviours]
     queries = at_end(data, np.arange(24, dtype=np.int32), exclude_seen=False)

@@ -1,4 +1,4 @@
-"""The machine cut in two against the whole one; histories; what answers are made of."""
+"""The factorisation machine against its definition; its histories, negatives and saved state."""
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ FAST = {"embedding_dim": 8, "epochs": 2, "negatives": 20}
 
 
 def machine(data, dim=5):
-    """A machine whose every weight is random, and its inputs."""
+    """A model with random weights, and its inputs."""
     declared = [
         SparseFeat(name="taste"),
         SparseFeat(name="category"),
@@ -35,7 +35,7 @@ def machine(data, dim=5):
 
 
 def whole_machine(model, inputs, user, past, item):
-    """w·x + Σ_{a<b} v_a · v_b over all fields of one pair, one by one."""
+    """w·x + Σ_{a<b} v_a · v_b over all fields of one pair, computed one by one."""
     table = model.table.weight.detach().double().numpy()
     vectors, first = [], 0.0
 
@@ -66,7 +66,7 @@ def whole_machine(model, inputs, user, past, item):
     return first + crosses
 
 
-def test_two_sides_are_the_machine_up_to_what_the_user_alone_decides():
+def test_scores_equal_the_definition_up_to_terms_of_the_user():
     data = two_clans(users=4, items=6)
     model, inputs = machine(data)
     assert len(inputs.item.ids) > 1
@@ -83,7 +83,7 @@ def test_two_sides_are_the_machine_up_to_what_the_user_alone_decides():
         assert np.ptp(exact - exact[0]) > 0.1
 
 
-def test_served_vectors_are_the_models():
+def test_served_vectors_equal_those_of_the_model():
     data = two_clans()
     channel = FM(**FAST).fit(data, FitContext(seed=1))
     queries = at_end(data, np.array([0, 5, -1], np.int32), exclude_seen=False)
@@ -106,7 +106,7 @@ def examples_of(rows, history=3, ordered=True):
     return data, FMExamples(Likes.of(data), history, start=100)
 
 
-def test_a_history_is_what_was_liked_strictly_before():
+def test_a_history_holds_the_likes_strictly_before():
     day = 86_400
     rows = [(1, 5, day), (1, 6, 2 * day), (1, 7, 2 * day), (1, 8, 3 * day), (2, 5, day)]
     data, examples = examples_of(rows)
@@ -124,7 +124,7 @@ def test_a_history_is_what_was_liked_strictly_before():
     assert set(item.tolist()) == {data.items.row(x) for x in (5, 6, 7, 8)}
 
 
-def test_without_order_the_history_is_everything_else():
+def test_without_order_the_history_holds_all_other_likes():
     _, examples = examples_of([(1, x, 86_400) for x in (5, 6, 7)] + [(2, 5, 86_400)])
     batch = examples.take(torch.arange(len(examples)))
     assert len(batch) == 3
@@ -133,7 +133,7 @@ def test_without_order_the_history_is_everything_else():
         assert set(past) == others | {100}
 
 
-def test_the_mixture_of_negatives():
+def test_sampling_probabilities_of_negatives():
     law = SampledSoftmaxObjective.of(np.array([16, 0, 1]), 0.5, 10, 0)
     # 16^.75 = 8, 1^.75 = 1: half of (8, 0, 1) / 9, half of a third each
     np.testing.assert_allclose(law.q, [4 / 9 + 1 / 6, 1 / 6, 1 / 18 + 1 / 6])
@@ -153,7 +153,7 @@ def test_a_new_item_is_found_by_its_attributes():
     assert place[::2].mean() < 8 < place[1::2].mean()  # ten seeds: 7.0 to 7.3, 8.5 to 14.8
 
 
-def test_a_warm_start_begins_where_the_former_fit_ended():
+def test_a_warm_start_copies_the_former_weights():
     data = two_clans()
     former = FM(**FAST).fit(data, FitContext(seed=0))
     still = FM(**{**FAST, "learning_rate": 1e-9}, warm_epochs=1)

@@ -1,4 +1,4 @@
-"""Hot against its definition."""
+"""The hot channel against its definition."""
 
 import math
 
@@ -17,7 +17,7 @@ from tamis.recall import Hot
 DAY = 86_400
 
 
-def strangers(exclude):
+def unknown_users(exclude):
     q = len(exclude)
     lists = Ragged.of([np.array(sorted(x), np.int32) for x in exclude])
     return Queries(np.full(q, -1, np.int32), np.zeros(q, np.int64), History.empty(q), lists)
@@ -36,17 +36,17 @@ def log(days, items):
 def test_half_life_by_hand():
     # three old likes of x (20 days: 1/4 each at a half-life of 10), one of y today
     channel = Hot(half_life=10).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
-    found = channel.recall(strangers([[]]), 3)
+    found = channel.recall(unknown_users([[]]), 3)
     assert found.item.tolist() == [[1, 0, -1]]
     np.testing.assert_allclose(found.score[0, :2], [1, 0.75], rtol=1e-6)
-    always = Hot(half_life=math.inf).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
-    assert always.recall(strangers([[]]), 2).item.tolist() == [[0, 1]]
+    without_decay = Hot(half_life=math.inf).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
+    assert without_decay.recall(unknown_users([[]]), 2).item.tolist() == [[0, 1]]
 
 
-def test_ancient_items_stay_in_the_list():
+def test_very_old_items_do_not_underflow():
     channel = Hot(half_life=0.001).fit(log([0, 1, 900], list("abc")), time="at")
-    assert channel.recall(strangers([[]]), 3).item[0, 0] == 2
-    assert set(channel.recall(strangers([[]]), 3).item[0]) == {0, 1, 2}
+    assert channel.recall(unknown_users([[]]), 3).item[0, 0] == 2
+    assert set(channel.recall(unknown_users([[]]), 3).item[0]) == {0, 1, 2}
 
 
 @given(
@@ -54,9 +54,9 @@ def test_ancient_items_stay_in_the_list():
     st.lists(st.sets(st.integers(0, 12)), min_size=1, max_size=4),
     st.integers(1, 12),
 )
-def test_walks_down_the_list_past_excluded_items(items, exclude, k):
+def test_excluded_items_are_skipped(items, exclude, k):
     data = dataset_from_frame(pl.DataFrame({"user_id": [0] * len(items), "item_id": sorted(items)}))
-    found = Hot(half_life=math.inf).fit(data).recall(strangers(exclude), k)
+    found = Hot(half_life=math.inf).fit(data).recall(unknown_users(exclude), k)
     rows = data.items.rows([str(i) for i in items])
     counts = np.bincount(rows)
     order = sorted(range(len(counts)), key=lambda i: (-counts[i], i))
@@ -66,7 +66,7 @@ def test_walks_down_the_list_past_excluded_items(items, exclude, k):
         assert found.score[q, : len(expected)].tolist() == [counts[i] for i in expected]
 
 
-def test_behaviours_below_the_bar_do_not_count():
+def test_rows_below_min_value_do_not_count():
     frame = pl.DataFrame({"user_id": [1, 2, 3], "item_id": list("xxy"), "stars": [1, 2, 5]})
     found = Hot().fit(frame, value="stars", min_value=4).recommend([9], n=5)
     assert found["item"].to_list() == ["y"]

@@ -107,7 +107,7 @@ def check_against_definition(data, channel):
 
 
 PLAIN = {"asymmetry": 0.5, "shrinkage": 0, "recency": 0}
-"""The plain cosine, every like of the user alike."""
+"""The plain cosine, with the same weight for all likes of the user."""
 
 
 events = st.lists(
@@ -165,7 +165,7 @@ def test_ties_go_to_the_lower_row():
     np.testing.assert_array_equal(np.sort(found.item[0]), found.item[0])
 
 
-def test_likes_of_one_time_are_of_one_age():
+def test_likes_with_the_same_time_have_the_same_age():
     # user 0 likes items 0 and 1 at one moment, then 2: ages 1, 1, 0
     data = log_of([(1, 0, 0), (1, 3, 0), (2, 1, 0), (2, 4, 0), (0, 0, 0), (0, 1, 0), (0, 2, 0)])
     time = data.events.time.copy()
@@ -178,7 +178,7 @@ def test_likes_of_one_time_are_of_one_age():
 
 
 def test_three_users_by_hand():
-    # a: x y; b: x y z; c: z. Only users a and b hold x–y; f = 1/log 4, 1/log 5.
+    # a: x y; b: x y z; c: z. Only users a and b have both x and y; f = 1/log 4, 1/log 5.
     frame = pl.DataFrame({"user_id": list("aabbbc"), "item_id": list("xyxyzz")})
     found = ItemCF(**PLAIN).fit(frame).recommend(["c", "a"], n=2)
     xz = 1 / math.log(5) / math.sqrt(2 * 2)
@@ -188,7 +188,7 @@ def test_three_users_by_hand():
     np.testing.assert_allclose(found["score"].to_numpy(), [xz, xz, 2 * xz], rtol=1e-6)
 
 
-def test_recommend_keeps_the_types_of_ids_and_knows_strangers():
+def test_recommend_keeps_the_types_of_ids_and_accepts_unknown_users():
     frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 20, 10, 30]})
     channel = ItemCF(neighbours=5, **PLAIN).fit(pd.DataFrame(frame.to_dict()))
     found = channel.recommend(users=[1, 99], n=3)
@@ -198,7 +198,7 @@ def test_recommend_keeps_the_types_of_ids_and_knows_strangers():
     assert set(again) == {10, 20, 30}
 
 
-def test_because_names_the_item_that_speaks_most():
+def test_because_names_the_item_that_adds_most_to_the_score():
     frame = pl.DataFrame({"user_id": list("aaabbccd"), "item_id": list("wxywxyxz")})
     channel = ItemCF().fit(frame)
     data = channel._data
@@ -230,7 +230,7 @@ def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
     np.testing.assert_array_equal(whole.score, parts.score)
 
 
-def test_errors_name_value_and_cure(tmp_path):
+def test_errors_name_the_value_and_how_to_fix_it(tmp_path):
     data = log_of([(0, 0, 2)])
     with pytest.raises(DataError, match=r"none is of \['click', 'share'\]"):
         ItemCF().fit(data)
@@ -252,7 +252,7 @@ def test_errors_name_value_and_cure(tmp_path):
         ItemCF().fit(log_of([(0, 0, 0)])).recall(at_end(data, np.array([0])), 0)
 
 
-def test_items_newer_than_the_fit_are_passed_over():
+def test_items_added_after_the_fit_are_ignored():
     channel = ItemCF().fit(log_of([(0, 0, 0), (0, 1, 0)], n_items=2), FitContext())
     grown = log_of([(0, 0, 0), (0, 7, 0)], n_items=9)
     found = channel.recall(at_end(grown, np.array([0], np.int32)), 4)

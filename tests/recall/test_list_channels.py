@@ -1,4 +1,4 @@
-"""Channels that answer with lists, against answers made by hand or by definition."""
+"""List channels against results computed by hand or by definition."""
 
 import math
 import tomllib
@@ -19,7 +19,7 @@ from tamis.service import registry
 
 DAY = 86_400_000
 NOW = 1_700_000_000_000
-"""The end of every log here, but for one ms."""
+"""ms; the log of every test ends one ms later."""
 BEHAVIOURS = (
     Behaviour(name="like", positive=True),
     Behaviour(name="buy", positive=True, weight=3.0),
@@ -63,7 +63,7 @@ def log(events, items, users=None) -> Dataset:
 
 
 def roles(data: Dataset) -> FitContext:
-    """Every column with a role's name plays it."""
+    """A context in which every column with the name of a role has this role."""
     named = {k: v for k, v in ROLES.items() if v in data.items.frame.columns}
     city = "city" if "city" in data.users.frame.columns else None
     return FitContext(
@@ -76,12 +76,12 @@ def fit(channel, data):
     return channel.fit(data, roles(data))
 
 
-def ask(*pasts, user=-1, time=NOW, exclude=(), context=None) -> Queries:
-    """A query per past: (item, behaviour) pairs, oldest first."""
-    q = len(pasts)
-    events = [event for past in pasts for event in past]
+def ask(*histories, user=-1, time=NOW, exclude=(), context=None) -> Queries:
+    """One query per history of (item, behaviour) pairs, oldest first."""
+    q = len(histories)
+    events = [event for past in histories for event in past]
     history = History(
-        np.concatenate([[0], np.cumsum([len(p) for p in pasts])]).astype(np.int64),
+        np.concatenate([[0], np.cumsum([len(p) for p in histories])]).astype(np.int64),
         np.array([e[0] for e in events], np.int32),
         np.array([e[1] for e in events], np.uint8),
         np.full(len(events), NOW - DAY, np.int64),
@@ -91,7 +91,7 @@ def ask(*pasts, user=-1, time=NOW, exclude=(), context=None) -> Queries:
     return Queries(np.full(q, user, np.int32), np.full(q, time, np.int64), history, lists, context)
 
 
-def said(interests=(), city=None, place=(math.nan, math.nan)) -> Context:
+def request_context(interests=(), city=None, place=(math.nan, math.nan)) -> Context:
     return Context(
         np.array([place[0]], float), np.array([place[1]], float), (city,), (tuple(interests),)
     )
@@ -111,7 +111,7 @@ def items(found, q=0) -> list[int]:
     st.sets(st.integers(0, 9)),
     st.integers(1, 12),
 )
-def test_a_walk_is_the_best_of_the_lists(triples, chosen, refused, k):
+def test_best_of_lists_merges_the_selected_lists(triples, chosen, refused, k):
     triples = list({(t[0], t[1]): t for t in triples}.values())
     columns = np.array(triples, np.int64).reshape(-1, 3).T
     postings = Postings.of(columns[0], columns[1], columns[2].astype(float), 4)
@@ -132,7 +132,7 @@ def test_a_walk_is_the_best_of_the_lists(triples, chosen, refused, k):
 # hot
 
 
-def test_hot_by_category_takes_the_user_s_categories_by_their_share():
+def test_hot_by_category_weighs_the_user_s_categories_by_their_share():
     data = log(
         [*((u, 0, LIKE, 0) for u in range(4)), (0, 1, LIKE, 0), *((u, 2, LIKE, 0) for u in (0, 1))],
         {"category": ["a", "a", "b", "c"]},
@@ -150,7 +150,7 @@ def test_hot_by_category_takes_the_user_s_categories_by_their_share():
     assert items(everybody) == [0, 2, 1]
 
 
-def test_hot_splits_a_like_over_an_item_s_categories():
+def test_hot_divides_a_like_among_the_item_s_categories():
     data = log([(0, 0, LIKE, 0), (0, 1, LIKE, 0), (0, 2, LIKE, 0)], {"category": ["a|b", "a", "b"]})
     channel = fit(Hot(by="category", separator="|"), data)
     found = channel.recall(ask([(0, LIKE), (1, LIKE)]), 3)
@@ -171,18 +171,18 @@ def test_hot_by_audience_and_band():
     assert items(by_age.recall(ask([], user=3), 2)) == []  # no age, no band
 
 
-def test_hot_by_city_believes_the_request_first():
+def test_hot_by_city_prefers_the_city_of_the_request():
     events = [(0, 0, LIKE, 0), (1, 1, LIKE, 0)]
     data = log(events, {"x": [0, 0]}, {"city": ["Paris", "Lyon"]})
     channel = fit(Hot(by="city"), data)
     assert channel.reads == ("city",)
     assert Hot().reads == ()
     assert items(channel.recall(ask([], user=0), 2)) == [0]
-    assert items(channel.recall(ask([], user=0, context=said(city=" lyon ")), 2)) == [1]
-    assert items(channel.recall(ask([], user=0, context=said(city="Rome")), 2)) == []
+    assert items(channel.recall(ask([], user=0, context=request_context(city=" lyon ")), 2)) == [1]
+    assert items(channel.recall(ask([], user=0, context=request_context(city="Rome")), 2)) == []
 
 
-def test_hot_without_a_group_says_what_to_declare():
+def test_hot_without_a_declared_column_explains_what_to_declare():
     data = log([(0, 0, LIKE, 0)], {"kind": ["a"]}, {"gender": ["f"]})
     with pytest.raises(ConfigError, match=r"declare \[items\] category"):
         fit(Hot(by="category"), data)
@@ -197,18 +197,20 @@ def test_hot_without_a_group_says_what_to_declare():
 BORN = {"published": [NOW - 40 * DAY, NOW - 2 * DAY, NOW - DAY, NOW + DAY, None]}
 
 
-def test_fresh_is_what_was_born_lately_and_never_what_is_not_born_yet():
+def test_fresh_recalls_recent_items_and_none_before_their_publication():
     channel = fit(Fresh(max_age=10), log([(0, 0, LIKE, 1)], BORN))
     found = channel.recall(ask([]), 5)
     assert items(found) == [2, 1]
     np.testing.assert_allclose(found.score[0, :2], [1 / 2, 1 / 3], rtol=1e-6)
     assert items(channel.recall(ask([], exclude=[2]), 5)) == [1]
-    assert items(channel.recall(ask([], time=NOW - DAY), 5)) == [1]  # born at that very moment
+    assert items(channel.recall(ask([], time=NOW - DAY), 5)) == [
+        1
+    ]  # item 0 is published at that very moment
     assert items(channel.recall(ask([], time=NOW + 2 * DAY), 5)) == [3, 2, 1]
     assert items(channel.recall(ask([], time=NOW - 35 * DAY), 5)) == [0]
 
 
-def test_fresh_best_first_by_the_smoothed_rate():
+def test_fresh_best_orders_by_the_smoothed_rate():
     shown = [(0, i, SHOW, 0) for i in (1, 1, 1, 1, 2)]
     data = log([*shown, (0, 1, LIKE, 0), (0, 2, LIKE, 0)], BORN)
     found = fit(Fresh(max_age=10, order="best", prior=5), data).recall(ask([]), 5)
@@ -237,41 +239,46 @@ def test_fresh_reads_a_time_column_of_any_unit():
 
 # geohash
 
-PLACES = {  # three in the cell of the Louvre, one next cell, one in Berlin, one nowhere
+PLACES = {  # three in one cell in Paris, one in the next, one in Berlin, one nowhere
     "latitude": [48.8606, 48.8610, 48.8600, 48.8566, 52.52, None],
     "longitude": [2.3376, 2.3380, 2.3370, 2.4000, 13.40, 2.3],
     "published": [NOW - 400 * DAY] * 6,
 }
 
 
-def test_geohash_takes_the_cell_and_its_neighbours():
+def test_geohash_searches_the_cell_and_its_neighbours():
     data = log([(0, 0, LIKE, 0), (0, 1, LIKE, 0), (1, 1, LIKE, 0), (0, 3, BUY, 0)], PLACES)
     channel = fit(Geohash(near=0, precision=5), data)
-    assert items(channel.recall(ask([], context=said(place=(48.8606, 2.3376))), 6)) == [3, 1, 0, 2]
-    assert items(channel.recall(ask([], context=said(place=(52.5, 13.4))), 6)) == [4]
+    assert items(channel.recall(ask([], context=request_context(place=(48.8606, 2.3376))), 6)) == [
+        3,
+        1,
+        0,
+        2,
+    ]
+    assert items(channel.recall(ask([], context=request_context(place=(52.5, 13.4))), 6)) == [4]
     assert items(channel.recall(ask([]), 6)) == []
     finer = fit(Geohash(near=0, precision=6), data)
-    here = ask([], context=said(place=(48.8606, 2.3376)))
+    here = ask([], context=request_context(place=(48.8606, 2.3376)))
     assert items(finer.recall(here, 6)) == [1, 0, 2]
     wider = fit(Geohash(near=0, precision=6, coarsest=1), data).recall(here, 6)
     assert items(wider) == [1, 0, 2, 3, 4]
     assert (np.diff(wider.score[0, :5]) <= 0).all()
 
 
-def test_geohash_follows_the_last_positive_event_unless_the_request_says_where():
+def test_geohash_uses_the_last_positive_event_if_the_request_has_no_place():
     data = log([(0, 0, LIKE, 0)], PLACES)
     channel = fit(Geohash(near=0, precision=5), data)
     in_berlin = [(0, LIKE), (4, LIKE), (0, SHOW)]
     assert items(channel.recall(ask(in_berlin), 9)) == [4]
     assert channel.because(ask(in_berlin), 2) == 4
-    placed = ask(in_berlin, context=said(place=(48.86, 2.337)))
+    placed = ask(in_berlin, context=request_context(place=(48.86, 2.337)))
     assert items(channel.recall(placed, 9))[0] == 0
     assert channel.because(placed, 2) is None
     assert items(channel.recall(ask([(5, LIKE)]), 9)) == []  # an item without a place
     assert items(channel.recall(ask([(-1, LIKE)]), 9)) == []  # an item outside the table
 
 
-def test_geohash_wants_numbers():
+def test_geohash_requires_numeric_degrees():
     text = {"latitude": ["48 N"], "longitude": ["2 E"]}
     with pytest.raises(ConfigError, match=r"holds String, like \['48 N'\]; it must hold degrees"):
         fit(Geohash(), log([(0, 0, LIKE, 0)], text))
@@ -279,23 +286,25 @@ def test_geohash_wants_numbers():
         fit(Geohash(), log([(0, 0, LIKE, 0)], {"x": [0]}))
 
 
-def test_geohash_worth_falls_with_distance():
+def test_geohash_scores_fall_with_distance():
     places = {"latitude": [0.0, 0.0], "longitude": [0.0, 0.03]}
     likes = [(0, 0, LIKE, 0), *((u, 1, LIKE, 0) for u in range(3))]
     found = fit(Geohash(near=1.0, falloff=1.0, precision=5), log(likes, places)).recall(
-        ask([], context=said(place=(0.0, 0.0))), 2
+        ask([], context=request_context(place=(0.0, 0.0))), 2
     )
     km = math.radians(0.03) * 6371
     assert items(found) == [0, 1]
     np.testing.assert_allclose(found.score[0], [1, 3 / (1 + km)], rtol=1e-4)
 
 
-def test_geohash_newest_and_best_stand_together():
+def test_geohash_ranks_new_and_popular_items_together():
     places = {"latitude": [0.0] * 3, "longitude": [0.0] * 3}
     published = {"published": [NOW - 300 * DAY, NOW - 1, NOW + DAY]}
     likes = [(0, 0, LIKE, 30), (1, 0, LIKE, 60)]
     data = log([*likes, (0, 0, SHOW, 0)], {**places, **published})
-    found = fit(Geohash(half_life=30), data).recall(ask([], context=said(place=(0.0, 0.0))), 3)
+    found = fit(Geohash(half_life=30), data).recall(
+        ask([], context=request_context(place=(0.0, 0.0))), 3
+    )
     assert items(found) == [1, 0]
     np.testing.assert_allclose(found.score[0, :2], [1, 2**-1 + 2**-2 + 2**-10], rtol=1e-4)
 
@@ -303,7 +312,7 @@ def test_geohash_newest_and_best_stand_together():
 # city
 
 
-def test_city_of_the_request_of_the_user_of_the_last_item():
+def test_city_of_the_request_then_the_user_then_the_last_item():
     data = log(
         [(0, 0, LIKE, 0), (0, 1, LIKE, 0), (1, 1, LIKE, 0)],
         {"city": ["Paris", "Paris", "Lyon", None, "Lyon"]},
@@ -315,8 +324,11 @@ def test_city_of_the_request_of_the_user_of_the_last_item():
     assert items(channel.recall(ask([(2, LIKE)], user=1), 5)) == [2, 4]
     assert channel.because(ask([(2, LIKE)], user=1), 4) == 2
     assert channel.because(ask([(2, LIKE)], user=0), 0) is None
-    assert items(channel.recall(ask([], user=0, context=said(city="LYON")), 5)) == [2, 4]
-    assert items(channel.recall(ask([(0, LIKE)], user=0, context=said(city="Oslo")), 5)) == []
+    assert items(channel.recall(ask([], user=0, context=request_context(city="LYON")), 5)) == [2, 4]
+    assert (
+        items(channel.recall(ask([(0, LIKE)], user=0, context=request_context(city="Oslo")), 5))
+        == []
+    )
     assert items(channel.recall(ask([], user=-1), 5)) == []
 
 
@@ -328,7 +340,7 @@ BOOKS = {
 }
 
 
-def test_followed_authors_bring_their_newest():
+def test_followed_authors_return_their_newest_items():
     data = log([(0, 0, LIKE, 0)], BOOKS)
     channel = fit(Author(source="followed"), data)
     past = [(0, FOLLOW), (2, FOLLOW), (4, LIKE)]
@@ -341,16 +353,16 @@ def test_followed_authors_bring_their_newest():
     assert channel.because(ask(past), 4) is None
 
 
-def test_liked_authors_count_by_what_was_liked():
+def test_liked_authors_are_weighted_by_the_user_s_events():
     data = log([(0, 1, LIKE, 0), (0, 2, LIKE, 0)], BOOKS)
     channel = fit(Author(new_item_weight=0, half_life=30), data)
     found = channel.recall(ask([(0, LIKE), (2, BUY), (5, LIKE)]), 9)
-    assert items(found) == [2, 3, 1, 0]  # bob at r = 3, then ann; without likes: behind
+    assert items(found) == [2, 3, 1, 0]  # bob with r = 3, then ann; items without likes last
     assert found.score[0, 0] == pytest.approx(3, rel=1e-4)
 
 
-def test_similar_authors_share_fans():
-    # ann's fans: 0 1 2, bob's: 1 2, cid's: 3
+def test_similar_authors_have_users_in_common():
+    # users of ann: 0 1 2, of bob: 1 2, of cid: 3
     data = log(
         [(u, i, LIKE, 0) for u, i in [(0, 0), (1, 1), (2, 0), (1, 2), (2, 3), (3, 4)]], BOOKS
     )
@@ -387,7 +399,7 @@ def test_similar_authors_by_definition(pairs, written):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def test_author_needs_its_behaviour_and_its_column():
+def test_author_requires_its_behaviour_and_its_column():
     data = log([(0, 0, LIKE, 0)], BOOKS)
     with pytest.raises(ConfigError, match=r"'folow' is not declared\. Did you mean `follow`"):
         fit(Author(source="followed", behaviours=("folow",)), data)
@@ -400,28 +412,28 @@ def test_author_needs_its_behaviour_and_its_column():
 # declared interests and demographic neighbours
 
 
-def test_declared_interests_take_turns_best_first():
+def test_declared_interests_alternate_best_first():
     data = log(
         [(u, 0, LIKE, 0) for u in range(3)] + [(u, 1, LIKE, 0) for u in (0, 1)] + [(0, 2, LIKE, 0)],
         {"category": ["Drama", "Drama", "War", "War", "Farce"], "brand": ["x", "y", "y", "x", "z"]},
         {"signup": ["War", None, "Farce|War"]},
     )
     channel = fit(DeclaredInterests(half_life=math.inf), data)
-    found = channel.recall(ask([], context=said(["drama", " WAR ", "Opera"])), 9)
-    assert sorted(items(found)[:2]) == [0, 2]  # the best of each first
+    found = channel.recall(ask([], context=request_context(["drama", " WAR ", "Opera"])), 9)
+    assert sorted(items(found)[:2]) == [0, 2]  # the best item of each interest first
     assert items(found)[2:] == [1, 3]
     np.testing.assert_allclose(found.score[0, :3], [1, 1, 2 / 3], rtol=1e-5)
-    assert items(channel.recall(ask([], context=said([])), 9)) == []
+    assert items(channel.recall(ask([], context=request_context([])), 9)) == []
     assert items(channel.recall(ask([]), 9)) == []
     brands = fit(DeclaredInterests(columns=("category", "brand")), data)
-    assert items(brands.recall(ask([], context=said(["z", "x"])), 9)) == [0, 4, 3]
+    assert items(brands.recall(ask([], context=request_context(["z", "x"])), 9)) == [0, 4, 3]
     signup = fit(DeclaredInterests(user_column="signup"), data)
     assert set(items(signup.recall(ask([], user=2), 9))[:2]) == {2, 4}
     assert items(signup.recall(ask([], user=1), 9)) == []
-    assert items(signup.recall(ask([], user=2, context=said(["drama"])), 9)) == [0, 1]
+    assert items(signup.recall(ask([], user=2, context=request_context(["drama"])), 9)) == [0, 1]
 
 
-def test_demographic_backs_off_to_fewer_columns():
+def test_demographic_uses_fewer_columns_for_small_groups():
     users = {
         "gender": ["f", "f", "f", "m", "m", None],
         "age": ["18", "18", "35", "18", "35", "18"],
@@ -430,20 +442,20 @@ def test_demographic_backs_off_to_fewer_columns():
     data = log(events, {"x": [0] * 3}, users)
     channel = fit(Demographic(columns=("gender", "age"), min_users=2, half_life=math.inf), data)
 
-    def asked(user):
+    def scores_of(user):
         found = channel.recall(ask([], user=user), 3)
         return dict(zip(items(found), found.score[0].tolist(), strict=False))
 
-    assert asked(0) == pytest.approx({0: 2})  # women of 18: two of them
-    assert asked(2) == pytest.approx({0: 2, 1: 1})  # one woman of 35: all women
-    assert asked(3) == pytest.approx({2: 2})
-    assert asked(5) == asked(-1) == {}
+    assert scores_of(0) == pytest.approx({0: 2})  # women of 18: two of them
+    assert scores_of(2) == pytest.approx({0: 2, 1: 1})  # one woman of 35: all women
+    assert scores_of(3) == pytest.approx({2: 2})
+    assert scores_of(5) == scores_of(-1) == {}
     bands = Demographic(columns=("age",), boundaries={"age": (30,)}, min_users=2)
     ages = log(events, {"x": [0] * 3}, {"age": [18, 19, 35, 20, 41, None]})
     assert items(fit(bands, ages).recall(ask([], user=1), 3)) == [0, 2]
 
 
-def test_demographic_says_what_it_could_group_by():
+def test_demographic_errors_name_the_usable_columns():
     data = log([(0, 0, LIKE, 0)], {"x": [0]}, {"score": [0.5]})
     with pytest.raises(ConfigError, match=r"no users' column has 2 to 100 values \(columns: score"):
         fit(Demographic(), data)
@@ -470,7 +482,7 @@ def shop_rules(text: str, data: Dataset, **options):
     return fit(registry.build("recall", "rules", ChannelConfig(rule=declared, **options)), data)
 
 
-def test_new_in_your_category():
+def test_rule_new_in_your_category():
     data = log([(0, 0, LIKE, 0)], SHOP)
     channel = shop_rules(
         '[[rule]]\nname = "new"\nsame = "category"\nmax_age = 14\nsort = "published desc"', data
@@ -482,7 +494,7 @@ def test_new_in_your_category():
     assert items(channel.recall(ask([(2, LIKE)], time=NOW - 3 * DAY), 5)) == [1]
 
 
-def test_back_in_stock_then_the_brand_of_the_last_purchase():
+def test_rules_back_in_stock_then_brand_of_the_last_purchase():
     data = log([(0, 0, LIKE, 0)], SHOP)
     channel = shop_rules(
         """
@@ -521,7 +533,7 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ('sort = "prise desc"', r"'prise' is neither a column .* Did you mean `price`"),
         ('same = "brnd"', r"'brnd' is not in the items' table\. Did you mean `brand`"),
@@ -538,11 +550,11 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
         ('sorted = "price"', r"\[cascade.channels.rules\] rule.0.sorted"),
     ],
 )
-def test_a_rule_that_cannot_be_is_explained(rule, said):
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_rules_are_reported(rule, message):
+    with pytest.raises(ConfigError, match=message):
         shop_rules(f'[[rule]]\nname = "r"\n{rule}', log([(0, 0, LIKE, 0)], SHOP))
 
 
-def test_rules_without_a_rule_say_how_to_add_one():
+def test_rules_without_a_rule_explain_how_to_add_one():
     with pytest.raises(ConfigError, match=r"add a \[\[cascade.channels.rules.rule\]\]"):
         fit(Rules(), log([(0, 0, LIKE, 0)], SHOP))

@@ -1,4 +1,4 @@
-"""Lookalikes of new items: audiences by hand, and what is new."""
+"""The lookalike channel: audiences computed by hand, and which items count as new."""
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ def names(data, rows):
     return [data.items.ids[int(i)] for i in rows if i >= 0]
 
 
-def test_new_items_go_to_users_like_their_first(log):
+def test_new_items_are_recalled_for_users_similar_to_their_first_users(log):
     channel = Lookalike(most=10).fit(log)
     users = np.array([log.users.row(f"u{u}") for u in (10, 11, 0)], np.int32)
     found = channel.recall(at_end(log, users), 4)
@@ -49,20 +49,20 @@ def test_new_items_go_to_users_like_their_first(log):
 def test_an_audience_is_the_mean_of_the_first_users(log):
     channel = Lookalike(most=10, first=2).fit(log)
     row = log.items.row("i20")
-    fans = [log.users.row(name) for name in ("u0", "u2")]
-    users = channel.user_vectors(at_end(log, np.array(fans, np.int32), exclude_seen=False))
+    first = [log.users.row(name) for name in ("u0", "u2")]
+    users = channel.user_vectors(at_end(log, np.array(first, np.int32), exclude_seen=False))
     expected = to_unit(users.mean(axis=0, keepdims=True))[0]
     np.testing.assert_allclose(channel.index.vectors[row], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_new_is_few_and_young(log):
+def test_new_items_have_few_users_and_a_recent_first_event(log):
     everything = Lookalike(most=1000).fit(log)
     assert len(everything.index) == 22
     assert len(Lookalike(most=1).fit(log).index) == 0
     young = Lookalike(most=1000, days=0.13).fit(log)
     assert names(log, np.flatnonzero([young.index.holds(i) for i in range(22)])) == ["i20", "i21"]
-    nobody = at_end(log, np.array([-1], np.int32))
-    assert (everything.recall(nobody, 3).item == -1).all()
+    unknown_user = at_end(log, np.array([-1], np.int32))
+    assert (everything.recall(unknown_user, 3).item == -1).all()
 
 
 def test_item_vectors_are_those_of_a_full_decomposition(log):

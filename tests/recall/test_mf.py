@@ -1,4 +1,4 @@
-"""iALS against dense least squares, BPR against its gradient, users folded in."""
+"""iALS against dense least squares, BPR against its gradient, and user vectors of histories."""
 
 from dataclasses import replace
 
@@ -123,7 +123,7 @@ def test_a_bpr_pass_uses_no_liked_item_as_a_negative():
 
 
 @pytest.mark.parametrize("method", ["ials", "bpr"])
-def test_changed_and_unknown_histories_are_answered_like_known_ones(method):
+def test_unknown_users_are_answered_like_known_ones_with_the_same_history(method):
     data = two_clans()
     channel = MF(method=method, embedding_dim=8).fit(data)
     users = np.arange(len(data.users), dtype=np.int32)
@@ -135,7 +135,7 @@ def test_changed_and_unknown_histories_are_answered_like_known_ones(method):
 
 
 @pytest.mark.parametrize("method", ["ials", "bpr"])
-def test_a_warm_start_keeps_former_items_and_makes_room_for_new_ones(method):
+def test_a_warm_start_keeps_former_items_and_adds_new_ones(method):
     data = two_clans()
     fewer = type(data)(
         data.users,
@@ -147,13 +147,13 @@ def test_a_warm_start_keeps_former_items_and_makes_room_for_new_ones(method):
     former = MF(**options).fit(fewer)
     warm = MF(**options, learning_rate=1e-9).fit(data, FitContext(former=former))
     assert warm._facts["warm"]
-    if method == "bpr":  # a pass at no rate to speak of: what was there is there
+    if method == "bpr":  # one pass with a negligible learning rate leaves the former vectors
         np.testing.assert_allclose(warm.item_vectors()[:12], former.item_vectors(), atol=1e-6)
     assert warm.item_vectors()[12:].any()
     assert not MF(embedding_dim=5).fit(data, FitContext(former=former))._facts["warm"]
 
 
-def test_items_nobody_liked_are_not_found():
+def test_items_without_likes_are_not_recalled():
     frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [7, 8, 7, 9], "stars": [5, 4, 5, 1]})
     channel = MF(embedding_dim=2).fit(frame, value="stars", min_value=4)
     assert set(channel.recommend([1], exclude_seen=False)["item"]) == {7, 8}
@@ -162,18 +162,18 @@ def test_items_nobody_liked_are_not_found():
 def test_because_names_the_largest_part_of_the_score():
     data = two_clans()
     channel = MF(embedding_dim=6).fit(data)
-    asked = at_end(data, np.array([3], np.int32), exclude_seen=False)
-    full = channel.recall(asked, 1)
+    queries = at_end(data, np.array([3], np.int32), exclude_seen=False)
+    full = channel.recall(queries, 1)
     target, score = int(full.item[0, 0]), float(full.score[0, 0])
     past = interests(data)
     mine = past.other[past.indptr[3] : past.indptr[4]]
-    # leaving one like out of the right-hand side alone takes its part away
+    # without a like on the right-hand side, its part of the score is missing
     items = channel.item_vectors().astype(float)
     pair = channel.config.unobserved * len(past.other) / (len(data.users) * len(items))
     ridge = channel.config.l2 * (len(mine) + pair * len(items))
     system = pair * items.T @ items + items[mine].T @ items[mine]
     parts = items[mine] @ np.linalg.solve(system + ridge * np.eye(6), items[target])
     assert parts.sum() == pytest.approx(score, rel=1e-3)
-    assert channel.because(asked, target) == mine[parts.argmax()]
+    assert channel.because(queries, target) == mine[parts.argmax()]
     empty = at_end(data, np.array([-1], np.int32))
     assert channel.because(empty, target) is None

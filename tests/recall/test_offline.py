@@ -1,4 +1,4 @@
-"""The offline channel stands for another one: fitted, saved, explained as that one is."""
+"""The offline channel fits, saves and explains like the channel whose lists it reads."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def home(folder, version="v1"):
     return Home(folder, "shop", version, DATA.users, DATA.items)
 
 
-def test_unbound_it_is_the_channel_it_stands_for():
+def test_without_a_store_it_recalls_like_the_inner_channel():
     offline = declared(of="itemcf", settings={"neighbours": 5}).fit(DATA, FitContext())
     online = ItemCF(neighbours=5).fit(DATA, FitContext())
     found, want = (channel.recall(queries_of(DATA), 4) for channel in (offline, online))
@@ -28,14 +28,14 @@ def test_unbound_it_is_the_channel_it_stands_for():
     np.testing.assert_array_equal(found.score, want.score)
 
 
-def test_bound_it_reads_and_says_what_to_run(tmp_path):
+def test_missing_lists_are_reported_with_the_command_to_run(tmp_path):
     offline = declared(of="itemcf").fit(DATA, FitContext())
     offline.bind(home(tmp_path))
     with pytest.raises(StoreError, match=r"nothing is recalled for version v1.*tamis recall"):
         offline.recall(queries_of(DATA), 4)
 
 
-def test_its_reasons_are_the_other_channels(tmp_path):
+def test_reasons_are_those_of_the_inner_channel(tmp_path):
     offline = declared(of="itemcf").fit(DATA, FitContext())
     queries = queries_of(DATA)
     query = one_query(queries, 0)
@@ -44,7 +44,7 @@ def test_its_reasons_are_the_other_channels(tmp_path):
     assert declared(of="hot").fit(DATA, FitContext()).because(query, item) is None
 
 
-def test_a_saved_one_opens_with_the_options_of_both(tmp_path):
+def test_a_saved_channel_is_loaded_with_the_options_of_the_inner_channel(tmp_path):
     config = ChannelConfig(use="offline", of="itemcf", settings={"neighbours": 5})
     registry.build("recall", "near", config).fit(DATA, FitContext()).save(tmp_path / "near")
     loaded = registry.load("recall", "near", config, tmp_path / "near")
@@ -52,7 +52,7 @@ def test_a_saved_one_opens_with_the_options_of_both(tmp_path):
     assert loaded.inner.config.neighbours == 5
 
 
-def test_it_starts_warm_from_its_former_self():
+def test_the_inner_channel_starts_warm_from_the_former_one():
     first = declared(of="two_tower").fit(DATA, FitContext())
     again = declared(of="two_tower").fit(DATA, FitContext(former=first))
     assert isinstance(again.inner, TwoTower)
@@ -70,6 +70,6 @@ def test_it_starts_warm_from_its_former_self():
         ({"of": "offline"}, "offline reads a store itself"),
     ],
 )
-def test_a_slip_in_the_other_channels_options_is_told(options, message):
+def test_wrong_options_of_the_inner_channel_are_reported(options, message):
     with pytest.raises(ConfigError, match=message):
         registry.resolve("recall", "near", ChannelConfig(use="offline", **options))

@@ -1,4 +1,4 @@
-"""Sequence channels: their windows, losses and answers on logs whose order is obvious."""
+"""Sequence channels: windows, losses and recall on logs with a known order."""
 
 from dataclasses import replace
 
@@ -38,14 +38,14 @@ def sequences(*lists):
 
 
 def circle(users=40, length=7):
-    """Everyone steps from item i to item i + 1 round a circle, from a place of his own."""
+    """Each user steps from item i to item i + 1 modulo ITEMS, from a different start."""
     rows = [(u, (u + t) % ITEMS, 1000 * t + u) for u in range(users) for t in range(length)]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "t"], orient="row").sort("t")
     return dataset_from_frame(frame, user="user_id", item="item_id", time="t")
 
 
 def rows_of(batch):
-    """Each window of a batch as (items, targets, times, asked)."""
+    """Each window of a batch as (items, targets, times, request times)."""
     out, at = [], 0
     for b, n in enumerate(batch.length.tolist()):
         part = (
@@ -59,7 +59,7 @@ def rows_of(batch):
     return out
 
 
-def test_windows_are_the_last_events_and_what_came_next():
+def test_windows_are_the_last_events_and_their_next_items():
     windows = Windows(sequences([5, 6, 7], [1], [], [2, 3]), history=10)
     assert len(windows) == 2
     assert windows.targets == 3
@@ -72,7 +72,7 @@ def test_windows_are_the_last_events_and_what_came_next():
     assert batch.item.shape == (2, 2)
 
 
-def test_longer_pasts_have_more_windows_each_event_a_target_once():
+def test_longer_histories_have_more_windows_with_each_event_a_target_once():
     past = list(range(9))
     one, many = (Windows(sequences(past), 3, windows=w) for w in (1, 9))
     assert rows_of(one.take(torch.tensor([0]))) == [
@@ -85,7 +85,7 @@ def test_longer_pasts_have_more_windows_each_event_a_target_once():
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 7), st.integers(0, 9))
-def test_an_epoch_takes_every_window_once_like_lengths_together(sizes, batch_size, seed):
+def test_an_epoch_has_every_window_once_in_batches_of_similar_length(sizes, batch_size, seed):
     windows = Windows(sequences(*[[0] * n for n in sizes]), history=50)
     order = windows.order(batch_size, torch.Generator().manual_seed(seed))
     assert sorted(order.rows.tolist()) == list(range(len(windows)))
@@ -101,24 +101,24 @@ def test_a_batch_of_long_windows_has_fewer_of_them():
     assert np.diff(order.bounds).max() == POSITIONS // 2000
 
 
-def test_asked_are_the_last_events_that_count_and_are_known():
+def test_query_histories_hold_the_last_known_events_that_count():
     data = circle(users=2, length=5)
     queries = at_end(data, np.array([1, 0, -1], np.int32))
     past = queries.history
     past.item[:5] = [3, 99, 4, 5, 6]
     counts = np.array([True])
-    asked = QueryHistories.of(queries, counts, 3, ITEMS)
-    assert asked.sequences.item[: asked.sequences.indptr[1]].tolist() == [4, 5, 6]
-    assert asked.sequences.sizes.tolist() == [3, 3, 0]
-    (rows,) = asked.batches(8)
+    histories = QueryHistories.of(queries, counts, 3, ITEMS)
+    assert histories.sequences.item[: histories.sequences.indptr[1]].tolist() == [4, 5, 6]
+    assert histories.sequences.sizes.tolist() == [3, 3, 0]
+    (rows,) = histories.batches(8)
     assert sorted(rows.tolist()) == [0, 1]
-    batch = asked.take(np.array([0]))
+    batch = histories.take(np.array([0]))
     assert batch.request_time[0, -1] == queries.time[0]
     assert batch.request_time[0, :-1].tolist() == batch.time[0, 1:].tolist()
     assert not len(QueryHistories.of(queries, np.array([False]), 3, ITEMS).sequences.item)
 
 
-def test_held_out_events_are_the_last_and_leave_the_rest():
+def test_held_out_events_are_the_last_ones():
     past = sequences([5, 6, 5, 7], [1, 2, 1], [3])
     users = np.array([0, 1])
     held = last_held_out(past, users, history=2)
@@ -127,7 +127,7 @@ def test_held_out_events_are_the_last_and_leave_the_rest():
     assert held.queries.time.tolist() == [40, 30]
     excluded = Ragged(held.exclude_indptr, held.exclude)
     assert sorted(excluded[0].tolist()) == [5, 5, 6]
-    assert excluded[1].tolist() == [2]  # 1 comes again: it may be found
+    assert excluded[1].tolist() == [2]  # item 1 is repeated, so it is not excluded
     assert past.without_last(users).item.tolist() == [5, 6, 5, 1, 2, 3]
     some = held.take(np.array([1]))
     assert some.target.tolist() == [1]
@@ -143,7 +143,7 @@ def model(items=ITEMS, **options):
     return made.eval()
 
 
-def test_only_real_positions_are_scored():
+def test_padding_is_not_scored():
     windows = Windows(sequences([1, 2, 3, 4], [5, 6]), history=9)
     batch = windows.take(torch.arange(2))
     net = model()
@@ -156,14 +156,14 @@ def test_only_real_positions_are_scored():
 
 
 class Drawn(Mixture):
-    """A mixture that draws what it is told."""
+    """A mixture that draws given items."""
 
     def shared(self, batch):
         return np.array([0, 3, 3, 6, 2])
 
 
 @pytest.mark.parametrize("loss", ["sampled", "gbce", "bce"])
-def test_losses_against_shared_negatives_are_their_definitions(loss):
+def test_losses_with_shared_negatives_equal_their_definitions(loss):
     popularity = np.arange(1, ITEMS + 1)
     mixture = Drawn({"uniform": 0.5, "popular": 0.5}, 5, np.random.default_rng(0), popularity)
     q = 0.5 / ITEMS + 0.5 * popularity**0.75 / (popularity**0.75).sum()
@@ -213,9 +213,9 @@ def test_the_sampled_softmax_estimates_the_full_one():
 
 @pytest.mark.parametrize("kind", [SASRec, GRU4Rec])
 @pytest.mark.parametrize("options", [{}, {"loss": "sampled"}])
-def test_what_comes_next_is_found(kind, options):
+def test_the_next_item_is_recalled(kind, options):
     data = circle()
-    # history 6: the last place of a whole past of 7 is one that no window of training has
+    # history 6: no window of training has the last position of a full history of 7
     channel = kind(**QUICK | {"epochs": 100, "history": 6} | options).fit(data)
     queries = at_end(data, np.arange(40, dtype=np.int32), exclude_seen=False)
     found = channel.recall(queries, 1).item[:, 0]
@@ -224,7 +224,7 @@ def test_what_comes_next_is_found(kind, options):
     assert channel.because(at_end(data, np.array([0], np.int32)), int(found[0])) in range(ITEMS)
 
 
-def test_nothing_for_whoever_has_no_past():
+def test_users_without_a_history_get_nothing():
     data = circle()
     channel = SASRec(**QUICK, behaviours=("positive",)).fit(data)
     found = channel.recall(at_end(data, np.array([-1, 3], np.int32)), 4)
@@ -233,7 +233,7 @@ def test_nothing_for_whoever_has_no_past():
     assert channel.because(at_end(data, np.array([-1], np.int32)), 2) is None
 
 
-def test_only_a_time_aware_model_minds_when_it_is_asked():
+def test_only_a_time_aware_model_depends_on_the_request_time():
     data = circle()
     queries = at_end(data, np.arange(5, dtype=np.int32))
     later = replace(queries, time=queries.time + 10**10)
@@ -243,13 +243,15 @@ def test_only_a_time_aware_model_minds_when_it_is_asked():
         assert np.allclose(now, then, atol=1e-6) == (not aware)
 
 
-def test_padding_and_company_change_no_vector():
+def test_padding_and_other_queries_do_not_change_a_vector():
     data = circle(users=30, length=9)
     for kind in (SASRec, GRU4Rec):
         channel = kind(**QUICK | {"epochs": 3}).fit(data)
         queries = at_end(data, np.arange(30, dtype=np.int32))
-        asked = QueryHistories.of(queries, np.array([True]), 9, ITEMS)
-        short = Sequences(np.array([0, 2, 5, 5, 14]), asked.sequences.item, asked.sequences.time)
+        histories = QueryHistories.of(queries, np.array([True]), 9, ITEMS)
+        short = Sequences(
+            np.array([0, 2, 5, 5, 14]), histories.sequences.item, histories.sequences.time
+        )
         mixed = QueryHistories(short, np.full(4, 10**6))
         together = user_vectors(channel.model, mixed)
         for q in range(4):
@@ -261,24 +263,24 @@ def test_padding_and_company_change_no_vector():
         assert not together[2].any()
 
 
-def test_it_stops_by_the_events_it_was_given_or_holds_out_its_own():
+def test_a_fit_stops_by_given_or_held_out_events():
     data = circle()
     queries = at_end(data, np.arange(40, dtype=np.int32), exclude_seen=False)
     last = queries.history.item[queries.history.indptr[1:] - 1]
     targets = Ragged(np.arange(41, dtype=np.int64), ((last + 1) % ITEMS).astype(np.int32))
     own = SASRec(**QUICK).fit(data)
-    told = SASRec(**QUICK).fit(data, FitContext(valid=Valid(queries, targets)))
+    validated = SASRec(**QUICK).fit(data, FitContext(valid=Valid(queries, targets)))
     blind = SASRec(**QUICK, held_out=0).fit(data)
     assert own.result.history[-1].metrics.keys() == {"ndcg@10", "hit@10"}
-    assert told.result.history[-1].metrics["hit@10"] > 0.9
+    assert validated.result.history[-1].metrics["hit@10"] > 0.9
     assert not any(e.metrics for e in blind.result.history)
     assert len(blind.result.history) == QUICK["epochs"]
     wrong = Ragged(np.arange(41, dtype=np.int64), ((last + 2) % ITEMS).astype(np.int32))
     misled = SASRec(**QUICK).fit(data, FitContext(valid=Valid(queries, wrong)))
-    assert misled.result.history[-1].loss == pytest.approx(told.result.history[-1].loss)
+    assert misled.result.history[-1].loss == pytest.approx(validated.result.history[-1].loss)
 
 
-def test_held_out_events_are_not_learnt_unless_refitted(monkeypatch):
+def test_held_out_events_are_not_trained_on_unless_refitted(monkeypatch):
     trained = []
     take = Windows.take
     monkeypatch.setattr(
@@ -292,7 +294,7 @@ def test_held_out_events_are_not_learnt_unless_refitted(monkeypatch):
     assert set(trained) == {40 * 6 - 8, 40 * 6}
 
 
-def test_a_fit_starts_from_the_former_one_of_a_grown_table():
+def test_a_warm_start_with_added_items():
     data = circle()
     former = SASRec(**QUICK | {"epochs": 40}).fit(data)
     more = pl.DataFrame({"user_id": [0, 0], "item_id": [ITEMS, ITEMS + 1], "t": [10**6, 10**6 + 1]})
@@ -325,7 +327,7 @@ def test_a_fit_starts_from_the_former_one_of_a_grown_table():
 
 
 def test_a_saved_channel_keeps_the_options_of_its_fit(tmp_path):
-    # whatever the defaults are when it is opened: a cosine must not become an inner product
+    # even if defaults change before it is loaded: a cosine must not become an inner product
     channel = SASRec(**QUICK | {"epochs": 1, "cosine": False}).fit(circle())
     channel.save(tmp_path)
     assert not SASRec.load(tmp_path).config.cosine
@@ -334,7 +336,7 @@ def test_a_saved_channel_keeps_the_options_of_its_fit(tmp_path):
     assert again == channel.config.model_copy(update={"index_recall": 0.9})
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_options_and_logs_are_refused():
     data = circle()
     with pytest.raises(
         ConfigError,

@@ -1,4 +1,4 @@
-"""Vectors out of neighbours, against a full decomposition written by the definition."""
+"""Spectral item vectors against a full decomposition."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ def lists(n: int, items: int, seed: int):
 
 
 def by_definition(indptr, item, n_items, window):
-    """The matrix of positive pointwise mutual information, pair by pair."""
+    """The matrix of positive pointwise mutual information, computed pair by pair."""
     counts = np.zeros((n_items, n_items))
     for u in range(len(indptr) - 1):
         own = item[indptr[u] : indptr[u + 1]]
@@ -28,7 +28,7 @@ def by_definition(indptr, item, n_items, window):
     return np.where(counts > 0, np.maximum(information, 0), 0)
 
 
-def test_neighbours_vectors_are_those_of_a_full_decomposition():
+def test_neighbour_vectors_equal_a_full_decomposition():
     indptr, item = lists(60, 14, 0)
     found = neighbour_vectors(indptr, item, 16, 12, 3, 0).astype(float)
     left, value, _ = np.linalg.svd(by_definition(indptr, item, 16, 3))
@@ -40,7 +40,7 @@ def test_neighbours_vectors_are_those_of_a_full_decomposition():
     assert not found[14:].any()  # no event, no neighbour
 
 
-def test_few_items_little_rank_and_nothing_at_all():
+def test_few_items_low_rank_and_an_empty_log():
     indptr, item = np.array([0, 2, 3], np.int64), np.array([0, 1, 2], np.int32)
     vectors = neighbour_vectors(indptr, item, 4, 8, 3, 0)
     assert vectors.shape == (4, 8)

@@ -69,7 +69,7 @@ def similarities(data, alpha, fit_last=500, most_users=500):
 
 
 PLAIN = {"power": 1, "popularity": 0, "recency": 0}
-"""Votes are the similarities themselves."""
+"""Options with which the score is the plain sum of similarities."""
 
 
 def kept(channel):
@@ -107,7 +107,7 @@ def test_equals_the_definition(log, alpha, fit_last, most_users, prune):
 
 @settings(max_examples=30, deadline=None)
 @given(rows, st.sampled_from([0.0, 1.0]))
-def test_recall_sums_the_votes(log, recency):
+def test_recall_sums_the_similarities(log, recency):
     data = log_of([(0, 0, 0), *log])
     found = (
         Swing(**{**PLAIN, "recency": recency})
@@ -136,14 +136,14 @@ def columns(data):
 
 
 def test_two_users_by_hand():
-    # u and v share x and y: w = 1/√3 · 1/√2, |I_u ∩ I_v| = 2; w shares x alone with them.
+    # u and v share x and y: w = 1/√3 · 1/√2, |I_u ∩ I_v| = 2; w shares only x with them.
     log = [("u", "x"), ("u", "y"), ("u", "z"), ("v", "x"), ("v", "y"), ("w", "x")]
     frame = pl.DataFrame(log, schema=["user_id", "item_id"], orient="row")
     found = Swing(alpha=0.5, **PLAIN).fit(frame).recommend(["w"])
     assert found.rows() == [("w", "y", 1, pytest.approx(1 / np.sqrt(6) / 2.5))]
 
 
-def test_a_clique_counts_less_than_strangers_with_one_taste():
+def test_users_with_many_common_items_count_less():
     # users 0 and 1 share items 0–3; users 2 and 3, as busy, only 4 and 5.
     log = [(u, i, 0) for u in (0, 1) for i in range(4)]
     log += [(2, i, 0) for i in (4, 5, 6, 7)] + [(3, i, 0) for i in (4, 5, 8, 9)]
@@ -152,7 +152,7 @@ def test_a_clique_counts_less_than_strangers_with_one_taste():
     np.testing.assert_allclose([sim[4, 5], sim[0, 1]], [1 / 4 / 3, 1 / 4 / 5], rtol=1e-6)
 
 
-def test_turns_and_threads_change_nothing(monkeypatch):
+def test_ranges_and_threads_do_not_change_the_result(monkeypatch):
     random = np.random.default_rng(1)
     log = np.stack([random.integers(0, 40, 600), random.integers(0, 30, 600), np.zeros(600)]).T
     data = log_of(log, 40, 30)
@@ -164,7 +164,7 @@ def test_turns_and_threads_change_nothing(monkeypatch):
     np.testing.assert_array_equal(kept(Swing(neighbours=5).fit(data)), whole)
 
 
-def test_because_names_the_item_that_speaks_most():
+def test_because_names_the_item_that_adds_most_to_the_score():
     data = log_of([(u, i, 0) for u in (0, 1) for i in (0, 1)] + [(2, 0, 0), (2, 3, 0)])
     channel = Swing().fit(data)
     queries = at_end(data, np.array([2], np.int32))

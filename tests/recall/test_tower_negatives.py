@@ -1,4 +1,4 @@
-"""Hard negatives come from a file or a behaviour; shown items are refused with the reason."""
+"""Hard negatives from a file or a behaviour; shown items are refused with the reason."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def rejected(tmp_path, data, rows, **columns):
 
 
 @pytest.mark.parametrize("given", ["impressions", "seen", "behaviour:seen", "Shown"])
-def test_shown_items_are_no_negatives_of_recall(given):
+def test_shown_items_are_refused_as_negatives(given):
     with pytest.raises(ConfigError, match=r"lowers the scores of good matches.*weak positives"):
         hard_negatives(given, shown())
     with pytest.raises(ConfigError, match="refused as negatives of recall"):
@@ -59,14 +59,18 @@ def test_a_file_of_rejected_candidates(tmp_path):
     rows = [(6, 5), (6, mine), (6, 3), (7, 2), (7, 2)]
     path = rejected(tmp_path, data, rows, time=[0, 0, data.end, 5, data.end - 1])
     hard = hard_negatives(path, data)
-    assert hard.counts(np.array([5, 6, 7])).tolist() == [0, 1, 1]  # a like, and one to come, left
+    assert hard.counts(np.array([5, 6, 7])).tolist() == [
+        0,
+        1,
+        1,
+    ]  # a like and a future row are left out
     assert hard.pairs(np.array([6, 7]))[1].tolist() == [5, 2]
     unknown = pl.read_parquet(path).with_columns(pl.lit("nobody").alias("user_id"))
     unknown.write_parquet(path)
     assert not len(hard_negatives(path, data).item)
 
 
-def test_a_behaviour_may_mean_a_rejection():
+def test_a_behaviour_can_mean_a_rejection():
     data = two_clans()
     hard = hard_negatives("click", data)
     assert (hard.counts(np.arange(24)) == 1).all()
@@ -75,7 +79,7 @@ def test_a_behaviour_may_mean_a_rejection():
         hard_negatives("like", data)
 
 
-def test_neither_file_nor_behaviour(tmp_path):
+def test_a_name_that_is_neither_a_file_nor_a_behaviour(tmp_path):
     with pytest.raises(
         ConfigError, match=r"neither a file nor a suitable behaviour of the log \(click\)"
     ):
@@ -86,25 +90,25 @@ def test_neither_file_nor_behaviour(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["pointwise", "logistic"])
-def test_hard_negatives_are_pushed_away(loss, tmp_path):
-    """An item that its users rejected falls below one that others rejected. (In the softmax losses
-    logQ takes back that hard ones are drawn more often.)"""
+def test_hard_negatives_get_lower_scores(loss, tmp_path):
+    """An item that its users rejected falls below one that others rejected. (In the softmax losses,
+    the logQ correction compensates for hard ones being drawn more often.)"""
     data = two_clans()
     path = rejected(tmp_path, data, [(u, 4 if u % 4 == 0 else 6) for u in range(0, 24, 2)])
     mix = {"uniform": 0.5, "hard": 0.5}
     options = FAST | {"dropout": 0.0, "user_id": True, "loss": loss, "negatives": 8}
     channel = TwoTower(**options, hard_negatives=path, mix=mix).fit(data)
     plain = TwoTower(**options).fit(data)
-    asked = list(range(0, 24, 2))
+    even = list(range(0, 24, 2))
 
-    def pull(one):
-        users = one.user_vectors(at_end(data, np.array(asked, np.int32), False))
+    def margin(one):
+        users = one.user_vectors(at_end(data, np.array(even, np.int32), False))
         scores = users @ one.item_vectors()[[4, 6]].T
-        own = np.array([0 if u % 4 == 0 else 1 for u in asked])
-        rows = np.arange(len(asked))
+        own = np.array([0 if u % 4 == 0 else 1 for u in even])
+        rows = np.arange(len(even))
         liked = [[(data.positive & (data.events.user == u) & (data.events.item == i)).any()
-                  for i in (4, 6)] for u in asked]  # fmt: skip
+                  for i in (4, 6)] for u in even]  # fmt: skip
         free = ~np.array(liked)[rows, own]
         return (scores[rows, own] - scores[rows, 1 - own])[free].mean()
 
-    assert pull(channel) < pull(plain)
+    assert margin(channel) < margin(plain)

@@ -1,4 +1,4 @@
-"""The two-tower channel: its examples, its losses by definition, its vectors, its warm start."""
+"""The two-tower channel: examples, losses against their definitions, vectors and warm starts."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ def test_histories_had_arrived_before_the_targets(rows, length, targets, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS, st.integers(1, 4))
-def test_pairs_are_every_like_with_what_had_arrived_before_it(rows, length):
+def test_pairs_have_every_like_with_the_likes_that_had_arrived_before(rows, length):
     likes = Likes.of(log_of(rows))
     examples = UserItemExamples(likes, length, 9, 10, 0, "pairs")
     assert len(examples) == (np.diff(likes.indptr) - 1).clip(min=0).sum()
@@ -134,7 +134,7 @@ def test_a_log_without_times_is_split_at_random():
     assert set(sizes) == set(range(6))
 
 
-def test_what_a_fit_stops_by_is_not_learnt():
+def test_held_out_likes_are_not_trained_on():
     data = two_clans(60, 16)
     likes = Likes.of(data)
     kept, valid = hold_out_likes(likes, 8, 10, seed=0)
@@ -151,20 +151,20 @@ def test_what_a_fit_stops_by_is_not_learnt():
     np.testing.assert_array_equal(np.diff(kept.indptr)[others], np.diff(likes.indptr)[others])
 
 
-def test_a_fit_stops_by_the_contexts_validation():
+def test_a_fit_stops_by_the_validation_data_of_its_context():
     data = two_clans()
-    asked = at_end(data, np.arange(24, dtype=np.int32))
+    queries = at_end(data, np.arange(24, dtype=np.int32))
     clan = [np.arange(16, dtype=np.int32)[u % 2 :: 2] for u in range(24)]
-    targets = [np.setdiff1d(clan[u], asked.exclude[u]) for u in range(24)]
-    valid = Valid(asked, Ragged.of(targets))
+    targets = [np.setdiff1d(clan[u], queries.exclude[u]) for u in range(24)]
+    valid = Valid(queries, Ragged.of(targets))
     channel = TwoTower(**{**FAST, "epochs": 60}).fit(data, FitContext(valid=valid))
     assert len(channel.training.history) < 60
     assert channel.training.best["ndcg"] > 0.9
-    nothing = Valid(asked, Ragged.empty(24))
-    assert len(TwoTower(**FAST).fit(data, FitContext(valid=nothing)).training.history) == 20
+    without_targets = Valid(queries, Ragged.empty(24))
+    assert len(TwoTower(**FAST).fit(data, FitContext(valid=without_targets)).training.history) == 20
 
 
-def test_a_log_without_order_is_learnt_whole_and_stops_by_itself():
+def test_a_log_without_order_uses_whole_examples_and_holds_out_likes():
     data = two_clans()
     events = replace(data.events, time=np.zeros_like(data.events.time))
     events = replace(events, arrival=events.time)
@@ -175,7 +175,7 @@ def test_a_log_without_order_is_learnt_whole_and_stops_by_itself():
     assert TwoTower(**FAST).fit(data)._facts["examples"] == "moments"
 
 
-def test_a_whole_user_leaves_each_target_out_of_its_own_history():
+def test_whole_examples_remove_each_target_from_its_own_history():
     rows = [(0, i, 5, 0) for i in range(5)] + [(1, i, 5, 0) for i in (2, 4)]
     examples = UserItemExamples(Likes.of(log_of(rows)), 4, 9, 8, 0, "whole")
     batch = examples.take(torch.arange(2))
@@ -197,18 +197,21 @@ def test_a_whole_user_leaves_each_target_out_of_its_own_history():
         torch.testing.assert_close(own[k : k + 1], model.users(batch.user[b : b + 1], alone))
 
 
-def test_shown_items_are_weak_positives_on_demand():
+def test_shown_items_can_be_weak_positives():
     data = log_of([(0, 0, 0, 0), (0, 1, 1, 0), (0, 2, 2, 0), (0, 1, 3, 0), (0, 3, 4, 0)])
     data.events.behaviour[:] = [0, 1, 1, 0, 0]
     behaviours = (Behaviour(name="like", positive=True), Behaviour(name="seen", impression=True))
     data = replace(data, behaviours=behaviours)
     assert Likes.of(data).item.tolist() == [0, 1, 3]
     likes = Likes.of(data, 0.25)
-    assert likes.item.tolist() == [0, 2, 1, 3]  # item 1 was liked later on: it is no weak one
+    assert likes.item.tolist() == [0, 2, 1, 3]  # item 1 was liked later: it is not weak
     assert likes.strength.tolist() == [1, 0.25, 1, 1]
     batch = UserItemExamples(likes, 5, 9, 10, 0, "pairs").take(torch.arange(3))
     assert batch.weight.tolist() == [0.25, 1, 1]
-    assert batch.history[2].tolist()[:2] == [10 + FIRST + 1, 10 + FIRST]  # the weak one is no past
+    assert batch.history[2].tolist()[:2] == [
+        10 + FIRST + 1,
+        10 + FIRST,
+    ]  # weak positives are not in the history
 
 
 def tiny_model(networks=("sum", "sum"), hidden=(), learn=frozenset(), out=5, cosine=True):
@@ -220,7 +223,7 @@ def tiny_model(networks=("sum", "sum"), hidden=(), learn=frozenset(), out=5, cos
 
 
 def tiny_batch(model):
-    """User 0 likes 0 1 2 3, of which 1 and 3 are wanted; user 3 likes 2 5 and 2 is wanted."""
+    """User 0 likes 0 1 2 3 with targets 1 and 3; user 3 likes 2 5 with target 2."""
     start = model.history_pad
     history = torch.tensor([[start + 2, start + 4, start, start], [start] * 4], dtype=torch.int32)
     positives = Positives(np.array([0, 4, 4, 4, 6]), np.array([0, 1, 2, 3, 2, 5], np.int32))
@@ -235,7 +238,7 @@ def tiny_batch(model):
 
 
 class Fixed(Mixture):
-    """Draws what the test says."""
+    """Draws given items."""
 
     drawn = np.array([4, 5, 4, 2, 1])
 
@@ -296,7 +299,7 @@ def test_hard_negatives_are_corrected_by_the_users_own_mixture():
     mixture = fixed((4, 1, 4), {"uniform": 0.75, "hard": 0.25}, hard=hard)
     mixture.negatives = 4
     assert mixture.hard_draws == 1
-    mixture.hard = HardNegatives.of(np.array([0]), np.array([4]), 6, 6)  # it must draw item 4
+    mixture.hard = HardNegatives.of(np.array([0]), np.array([4]), 6, 6)  # it always draws item 4
     s = scores_of(model, batch)
     shared = np.full(6, 3 / 6)  # three uniform draws
     with_hard = shared.copy()
@@ -333,7 +336,7 @@ def test_in_batch_softmax_by_definition():
 EACH = np.array([[4, 2], [5, 4], [5, 1]])
 """Negatives of the targets 1 and 3 of user 0 (who likes 2) and of 2 of user 3 (who likes 5)."""
 PAIRS = [(0, 1, 4, 0.5), (0, 3, 5, 0.5), (0, 3, 4, 0.5), (1, 2, 1, 1.0)]
-"""What counts: example, positive, negative, weight."""
+"""(example, positive, negative, weight) of the pairs that count."""
 
 
 def test_pairwise_losses_by_definition():
@@ -374,7 +377,7 @@ def test_pointwise_and_gbce_by_definition():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_padding_changes_nothing_and_the_unknown_stay_zero(network):
+def test_padding_changes_nothing_and_unknown_users_are_zero(network):
     model = tiny_model((network, "sum"), hidden=(6,)).eval()
     start = model.history_pad
     history = torch.tensor([[start + 5, start + 2, start + 3], [start] * 3], dtype=torch.int32)
@@ -385,23 +388,23 @@ def test_padding_changes_nothing_and_the_unknown_stay_zero(network):
     torch.testing.assert_close(model.users(user[:1], history[:1]), vectors[:1])
     assert vectors[0].norm().item() == pytest.approx(1, abs=1e-5)
     assert not vectors[1].any()
-    if network in SEQUENCES and network != "cnn":  # its maximum may stay where it was
+    if network in SEQUENCES and network != "cnn":  # the maximum of cnn may be unchanged
         turned = model.users(user[:1], history[:1].flip(1))
         assert not torch.allclose(turned, vectors[:1], atol=1e-4)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_network_keeps_the_contract(network):
+def test_every_network_passes_the_contract(network):
     check_channel(lambda: TwoTower(network=network, **{**FAST, "epochs": 40, "dropout": 0.1}))
 
 
 @pytest.mark.parametrize("loss", ["in_batch", "gbce", "pointwise", "hinge", "logistic"])
-def test_every_loss_keeps_the_contract(loss):
+def test_every_loss_passes_the_contract(loss):
     check_channel(lambda: TwoTower(loss=loss, **{**FAST, "epochs": 60}))
 
 
-def test_items_words_feed_the_item_tower():
-    """The original DSSM: tokens of text; a new item is found by its words alone."""
+def test_text_tokens_are_inputs_of_the_item_tower():
+    """The original DSSM: tokens of text; a new item is recalled by its words only."""
     data = two_clans(24, 16)
     words = ["warm red wool coat", "cold blue steel knife"]
     titles = pl.Series("title", [f"{words[i % 2]} {i}" for i in range(16)])
@@ -411,11 +414,11 @@ def test_items_words_feed_the_item_tower():
     features = (VarLenSparseFeat("title", separator=" ", max_len=6, min_count=2),)
     own = np.arange(24) % 2
     for networks in ({}, {"network": "mlp"}, {"user_network": "gru", "item_network": "cnn"}):
-        # from random ids, for those out of the likes leave the words less to say
+        # random initial ids: spectral ones would leave less to learn for the words
         channel = TwoTower(**{**FAST, "dropout": 0.1}, start="random", **networks)
         channel.fit(data, FitContext(features=features))
         users = channel.user_vectors(at_end(data, np.arange(24, dtype=np.int32), False))
-        unseen = users @ channel.item_vectors()[14:].T  # (24, 2), one of either clan's words
+        unseen = users @ channel.item_vectors()[14:].T  # (24, 2), one item with each clan's words
         better = unseen[np.arange(24), own] - unseen[np.arange(24), 1 - own]
         assert better.mean() > 0.1, networks
 
@@ -429,7 +432,7 @@ def test_inner_product_and_learned_temperature():
     assert fixed_one._facts["gamma"] == pytest.approx(10, rel=1e-5)
 
 
-def test_an_items_bias_is_one_more_coordinate():
+def test_the_item_bias_is_an_additional_coordinate():
     model = tiny_model(learn={"item_bias"})
     batch = tiny_batch(model)
     bias = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.0, 3.0])
@@ -437,11 +440,11 @@ def test_an_items_bias_is_one_more_coordinate():
     with torch.no_grad():
         model.item_bias.copy_(bias)
     np.testing.assert_allclose(scores_of(model, batch), plain + bias.numpy(), atol=1e-5)
-    stranger = model.users(torch.tensor([-1]), batch.history[1:])
-    assert not stranger.any()
+    unknown = model.users(torch.tensor([-1]), batch.history[1:])
+    assert not unknown.any()
 
 
-def test_what_everybody_likes_is_told_by_its_bias_and_warm_starts_keep_it():
+def test_popular_items_have_a_larger_bias_and_warm_starts_keep_it():
     random = np.random.default_rng(0)
     rows = [(u, i, 0, 0) for u in range(40) for i in (0, *random.permutation(np.arange(1, 12))[:3])]
     options = {**FAST, "start": "random", "embedding_dim": 4, "item_bias": True}
@@ -455,7 +458,7 @@ def test_what_everybody_likes_is_told_by_its_bias_and_warm_starts_keep_it():
     np.testing.assert_allclose(warm[12:], 0, atol=1e-6)
 
 
-def test_a_log_without_order_has_a_bias_and_names_why():
+def test_a_log_without_order_has_an_item_bias_and_explains():
     channel = TwoTower(**FAST).fit(log_of([(u, i, 0, 0) for u in range(3) for i in (u, u + 1, 5)]))
     assert channel.item_vectors().shape == (6, 9)
     assert channel.because(queries_of(two_clans(3, 6)), 0) is not None
@@ -463,7 +466,7 @@ def test_a_log_without_order_has_a_bias_and_names_why():
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("shared", [False, True])
-def test_served_vectors_are_the_models(network, shared, monkeypatch):
+def test_served_vectors_equal_those_of_the_model(network, shared, monkeypatch):
     models = []
 
     def kept(model, inputs):
@@ -498,23 +501,23 @@ def test_served_vectors_are_the_models(network, shared, monkeypatch):
     assert np.linalg.norm(vectors[:-2], axis=1) == pytest.approx(2**0.5 if shared else 1, abs=1e-4)
 
 
-def test_a_stranger_without_a_past_gets_no_answer_but_a_known_newcomer_does():
+def test_unknown_users_without_a_history_get_nothing_but_described_users_do():
     data = with_attributes(two_clans())
     channel = TwoTower(**FAST).fit(data)
     quiet = replace(data, events=data.events.take(slice(0, 0)))
     found = channel.recall(at_end(quiet, np.array([-1, 0, 1], np.int32)), 4)
     assert (found.item[0] == -1).all()
-    assert (found.item[1:] >= 0).all()  # by their taste
+    assert (found.item[1:] >= 0).all()  # by their attributes
     assert (found.item[1] % 2 == 0).all()
     assert (found.item[2] % 2 == 1).all()
 
 
-def test_sampled_softmax_keeps_the_contract():
+def test_sampled_softmax_passes_the_contract():
     check_channel(lambda: TwoTower(full_below=0, negatives=12, **FAST))
 
 
 @pytest.mark.parametrize("network", ["sum", "mlp_bn", "gru", "transformer"])
-def test_warm_start_carries_weights_over_and_lets_the_tables_grow(network):
+def test_a_warm_start_copies_weights_into_larger_tables(network):
     small, large = two_clans(20, 12), two_clans(24, 16)
     options = {**FAST, "network": network, "user_id": True}
     former = TwoTower(**options).fit(small)
@@ -537,7 +540,7 @@ def test_warm_start_carries_weights_over_and_lets_the_tables_grow(network):
     assert not TwoTower(**still).fit(renamed, FitContext(former=former))._facts["warm"]
 
 
-def test_features_are_guessed_from_columns():
+def test_features_are_inferred_from_columns():
     frame = pl.DataFrame(
         {
             "title": [f"The one and only {k}" for k in range(300)],
@@ -557,7 +560,7 @@ def test_features_are_guessed_from_columns():
     assert found["size"] == SparseFeat("size")
 
 
-def test_nothing_to_learn_is_said():
+def test_a_log_that_cannot_be_learnt_from_is_reported():
     data = two_clans()
     one = replace(data, events=data.events.take(np.array([np.flatnonzero(data.positive)[0]])))
     with pytest.raises(TrainingError, match="no user has two liked items"):

@@ -97,7 +97,7 @@ def test_equals_the_definition(log, last, last_of_neighbour):
         np.testing.assert_allclose(scores_of(found, u), naive(log, channel.config, u), rtol=1e-5)
 
 
-def test_only_the_nearest_users_are_asked():
+def test_only_the_most_similar_users_are_read():
     log = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 3, 0), (2, 4, 0)]
     data = log_of(log)
     for neighbours, items in ((1, [2]), (2, [2, 3, 4])):
@@ -117,40 +117,40 @@ def test_two_users_by_hand():
     assert found.rows() == [("a", "z", 1, pytest.approx(score))]
 
 
-def test_it_answers_by_the_history_of_the_moment():
+def test_recall_uses_the_history_of_the_query():
     data = log_of([(0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 3, 0), (2, 4, 0)])
     channel = UserCF().fit(data)
-    asked = at_end(data, np.array([0], np.int32))
-    assert channel.recall(asked, 2).item.tolist() == [[1, -1]]
-    later = replace(asked, history=replace(asked.history, item=np.array([3], np.int32)))
+    queries = at_end(data, np.array([0], np.int32))
+    assert channel.recall(queries, 2).item.tolist() == [[1, -1]]
+    later = replace(queries, history=replace(queries.history, item=np.array([3], np.int32)))
     assert channel.recall(later, 2).item.tolist() == [[3, 4]]
-    stranger = replace(later, user=np.array([-1], np.int32))
-    assert channel.recall(stranger, 2).item.tolist() == [[3, 4]]
+    unknown = replace(later, user=np.array([-1], np.int32))
+    assert channel.recall(unknown, 2).item.tolist() == [[3, 4]]
 
 
-def test_the_asking_user_is_not_its_own_neighbour():
+def test_a_user_is_not_his_own_neighbour():
     data = log_of([(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 2, 0)])
     found = UserCF(neighbours=1).fit(data).recall(at_end(data, np.array([0], np.int32), False), 6)
     assert set(found.item[0].tolist()) == {0, 2, -1}
 
 
-def test_most_users_are_the_latest():
+def test_most_users_keeps_the_latest_users():
     data = log_of([(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 2, 0), (0, 0, 0)])
-    asked = at_end(data, np.array([0], np.int32))
-    assert UserCF(most_users=2).fit(data).recall(asked, 2).item.tolist() == [[2, -1]]
-    assert UserCF(most_users=3).fit(data).recall(asked, 2).item.tolist() == [[1, 2]]
+    queries = at_end(data, np.array([0], np.int32))
+    assert UserCF(most_users=2).fit(data).recall(queries, 2).item.tolist() == [[2, -1]]
+    assert UserCF(most_users=3).fit(data).recall(queries, 2).item.tolist() == [[1, 2]]
 
 
-def test_because_names_the_rarest_item_shared_with_who_speaks_most():
-    # user 1 shares 0 (popular) and 1 (rare) and brings item 4
+def test_because_names_the_rarest_item_shared_with_the_most_important_user():
+    # user 1 shares 0 (popular) and 1 (rare) and likes item 4
     data = log_of([(1, 0, 0), (1, 1, 0), (1, 4, 0), (2, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 0)])
     channel = UserCF().fit(data)
-    asked = at_end(data, np.array([0], np.int32))
-    assert channel.because(asked, 4) == 1
-    assert channel.because(asked, 5) is None
+    queries = at_end(data, np.array([0], np.int32))
+    assert channel.because(queries, 4) == 1
+    assert channel.because(queries, 5) is None
 
 
-def test_blocks_and_threads_change_nothing(monkeypatch):
+def test_blocks_and_threads_do_not_change_the_result(monkeypatch):
     random = np.random.default_rng(0)
     log = np.stack([random.integers(0, 50, 500), random.integers(0, 40, 500), np.zeros(500)]).T
     data = log_of(log, 50, 40)
@@ -163,7 +163,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     np.testing.assert_array_equal(whole.score, parts.score)
 
 
-def test_errors_name_value_and_cure():
+def test_errors_name_the_value_and_how_to_fix_it():
     with pytest.raises(DataError, match=r"'usercf' found no positive event"):
         UserCF().fit(log_of([(0, 0, 2)]))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What holds for every channel with an index: items that are not yet published are not found."""
+"""Channels with an index do not recall items before their publication time."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_an_item_is_found_from_its_publication_on(name):
+def test_an_item_is_recalled_only_after_its_publication(name):
     data = two_clans()
     late = data.end + 3 * DAY
     published = data.items.frame["published"].to_numpy().copy()

@@ -83,8 +83,8 @@ class Offline(BaseChannel):
         """The channel that computes the lists. Raises ConfigError before `wrap`."""
         if self._inner is None:
             raise ConfigError(
-                f"channel {self.name!r} has no inner channel: from Python call "
-                f"wrap(channel) first, for instance Offline().wrap(ItemCF())"
+                f"channel {self.name!r} has no inner channel: in Python, call wrap first, "
+                f"for instance offline.wrap(ItemCF())"
             )
         return self._inner
 
