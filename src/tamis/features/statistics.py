@@ -232,11 +232,14 @@ class Recipes:
         with reading(file):
             sides = Recipe.from_dict(saved["user"]), Recipe.from_dict(saved["item"])
             Rings.of(sides[0].windows)
-        items = saved.get("published", -1 if times.exists() else None)  # absent in older files
+        if "published" not in saved:  # as earlier releases wrote it
+            return cls(
+                *sides, read_array(times, np.int64, (None,), mode=None) if times.exists() else None
+            )
+        items = read_json(file, published=(int, type(None)))["published"]
         if items is None:
             return cls(*sides)
-        shape = (items if items >= 0 else None,)
-        return cls(*sides, read_array(times, np.int64, shape, mode=None))
+        return cls(*sides, read_array(times, np.int64, (items,), mode=None))
 
 
 def _published(data: Dataset) -> Int64 | None:

@@ -253,7 +253,8 @@ class OnlineCounts:
         with reading(file):
             rings = Rings.of(windows)
         total = opened(directory / "total.npy", np.int64, (None, None))
-        empty = State.empty(*total.shape[:1], rings, total.shape[1])
+        keys, behaviours = total.shape
+        empty = State.empty(keys, rings, behaviours)
         wanted = {name: getattr(empty, name) for name in _SAVED}
         saved = {n: opened(directory / f"{n}.npy", a.dtype, a.shape) for n, a in wanted.items()}
         return cls(windows, empty._replace(**saved))

@@ -271,13 +271,15 @@ class VectorIndex:
             VersionError: files are missing or damaged.
         """
         directory = Path(directory)
-        about = read_json(directory / "index.json", kind=str, size=int, depths=list)
-        with reading(directory):
+        file = directory / "index.json"
+        about = read_json(file, kind=str, size=int, depths=list)
+        vectors = read_array(directory / "vectors.npy", np.float32, (None, None))
+        with reading(file):
             depths = tuple((depth, effort) for depth, effort in about.pop("depths"))
             report = TypeAdapter(IndexReport).validate_python(about)
-            vectors = read_array(directory / "vectors.npy", np.float32, (None, None))
             if not 0 <= report.size <= len(vectors):
                 raise ValueError(f"size = {report.size}, there are {len(vectors)} vectors")
+        with reading(directory):
             overlay = _read_overlay(directory / "overlay.npz", len(vectors))
             near = _read_near(directory, report.kind)
             index = cls(Base(vectors, report.size, near, depths), report)
@@ -299,7 +301,8 @@ def _read_near(directory: Path, kind: str) -> Approximate | None:
 
 
 def _read_overlay(path: Path, base: int) -> Overlay:
-    with reading(path), np.load(path) as saved:
+    # The stream is opened here because np.load leaves it open when the archive is damaged.
+    with reading(path), path.open("rb") as stream, np.load(stream) as saved:
         rows, vectors = saved["rows"], saved["vectors"]
         check_array(path, rows, np.int32, (None,))
         check_array(path, vectors, np.float32, (len(rows), None))

@@ -26,7 +26,8 @@ Moment = tuple[int, Literal["request", "now", "data"]]
 
 
 class Recommender:
-    """Answers requests from one version. Opening it takes milliseconds; it is never changed.
+    """Answers requests from one version. Opening one checks its files (`Version.check`) and maps
+    them into memory; a version is never changed.
 
     Args:
         version: the version to open.
