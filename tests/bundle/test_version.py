@@ -1,4 +1,4 @@
-"""Versions: whole or not at all, verified by checksum, published by a pointer."""
+"""Versions: complete or absent, verified by checksum, published by a pointer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def files_no_larger_than(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_is_written_is_what_is_opened(tmp_path: Path) -> None:
+def test_a_written_version_is_opened_with_its_contents(tmp_path: Path) -> None:
     write(tmp_path)
     current = Versions(tmp_path).current(Kind.SERVING)
     assert current.manifest.data_until == 7
@@ -60,7 +60,7 @@ def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
     assert {v.name for v in Versions(tmp_path)} == names
 
 
-def test_a_full_disk_leaves_the_old_version_whole(tmp_path: Path) -> None:
+def test_a_full_disk_does_not_affect_the_old_version(tmp_path: Path) -> None:
     old = write(tmp_path)
     with (
         pytest.raises(VersionError, match=r"nothing was published.*free space"),
@@ -106,7 +106,7 @@ def test_a_version_of_a_newer_tamis_is_refused(tmp_path: Path) -> None:
         Versions(tmp_path).current(Kind.SERVING)
 
 
-def test_a_truncated_manifest_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_truncated_manifest_says_how_to_fix_it(tmp_path: Path) -> None:
     version = write(tmp_path)
     manifest = version.path / "version.json"
     manifest.write_text(manifest.read_text()[:40])

@@ -1,4 +1,4 @@
-"""Reading: known tables in, known arrays out; every bad row is told."""
+"""Reading: the arrays of known tables, and a report of each bad row."""
 
 import gzip
 import json

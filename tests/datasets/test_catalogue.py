@@ -176,7 +176,7 @@ def test_a_damaged_cache_is_not_used(small: Path) -> None:
 def test_another_shape_is_refused(small: Path, tmp_path: Path) -> None:
     wrong = dataclasses.replace(CATALOGUE["movielens-1m"], shape=(9, 9, 9))
     CATALOGUE["movielens-1m"] = wrong
-    with pytest.raises(DataError, match=r"\(3, 3, 2\) .* where movielens-1m has \(9, 9, 9\)"):
+    with pytest.raises(DataError, match=r"\(3, 3, 2\) .* but movielens-1m has \(9, 9, 9\)"):
         materialise("movielens-1m", tmp_path / "out", cache=small)
 
 

@@ -1,4 +1,4 @@
-"""Sets that are made from a folder of the user's: their tables, made-up times and terms."""
+"""Sets that are made from a folder of the user's: their tables, generated times and terms."""
 
 import polars as pl
 import pytest
@@ -89,7 +89,7 @@ def test_a_set_says_where_it_is_from(name, tmp_path):
 
 
 def test_a_downloaded_set_takes_no_folder(tmp_path):
-    with pytest.raises(ConfigError, match="movielens-1m is downloaded: leave --from"):
+    with pytest.raises(ConfigError, match="movielens-1m is downloaded: remove --from"):
         materialise("movielens-1m", tmp_path, folder=tmp_path)
     with pytest.raises(ConfigError, match=r"Did you mean .gowalla."):
         find_source("gowala")

@@ -1,4 +1,4 @@
-"""Research files: what each line becomes, and what is said of a line that is wrong."""
+"""Interaction files: the events of each line, and the errors of wrong lines."""
 
 import numpy as np
 import pytest
@@ -89,23 +89,23 @@ def test_only_ratings_of_at_least_the_least_are_positive(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("s.txt", "", "the file is empty"),
-        ("s.txt", "1 2 3\n2 4 5\n1 6\n", r"line 3: user '1' has a line already \(line 1\)"),
+        ("s.txt", "1 2 3\n2 4 5\n1 6\n", r"line 3: user '1' already has a line \(line 1\)"),
         ("s.csv", "who,what\n1,2\n", "line 1: 'who,what' is neither a user followed by items"),
-        ("s.csv", "user,item,time\n1,2,\n", "line 2: column 'time' holds nothing"),
+        ("s.csv", "user,item,time\n1,2,\n", "line 2: column 'time' holds no value"),
         ("s.csv", "user,item,rating\n1,2,3\n1,3,good\n", "line 3: column 'rating' holds no numb"),
         ("s.csv", "user,item\n1,2\n1,2,3\n", "line 3: more than the header's 2 fields"),
         ("s.txt", "1\n2\n", "line 1: '1' is neither a user followed by items"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(tmp_path, name, text, told):
-    with pytest.raises(DataError, match=told):
+def test_a_wrong_file_is_reported_with_its_line(tmp_path, name, text, message):
+    with pytest.raises(DataError, match=message):
         read_interactions(write(tmp_path, name, text))
 
 
-def test_a_missing_file_is_told_with_its_neighbours(tmp_path):
+def test_a_missing_file_is_an_error_with_the_files_of_its_folder(tmp_path):
     write(tmp_path, "Beauty.txt", "1 2\n")
     with pytest.raises(DataError, match=r"beauty.txt: there is no such file; .*Beauty.txt"):
         read_sequences(tmp_path / "beauty.txt")

@@ -34,7 +34,7 @@ def test_frappe_is_taken_as_it_is(tmp_path):
 
 
 def test_another_table_is_not_frappe(tmp_path):
-    with pytest.raises(DataError, match=r"train.csv: not a table of Frappe: its columns must be"):
+    with pytest.raises(DataError, match=r"train.csv: not a table of Frappe: the columns must be"):
         made(tmp_path, "frappe", train="label,user\n1,2\n", valid=f"{FRAPPE}\n")
     folder = tmp_path / "given"
     wrong = f"{FRAPPE}\n{','.join(['2'] * 11)}\n"
@@ -44,7 +44,7 @@ def test_another_table_is_not_frappe(tmp_path):
         materialise("frappe", tmp_path / "out", folder=folder)
 
 
-def test_kuairand_is_impressions_and_what_answered_them(tmp_path):
+def test_kuairand_is_impressions_and_the_behaviours_after_them(tmp_path):
     rows = [
         "7\t20\t20220410\t1700\t2000\t1\t0\t1\t0\t1\t3500\t9000\t0\t0\t1\tx",
         "7\t21\t20220410\t1700\t1000\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\tx",
@@ -112,12 +112,15 @@ def test_a_funnel_of_a_shops_kind(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user_id,item_id,time\n1,2,1433221332117\n", "no column says what was done"),
-        ("user_id,item_id,time,event\n1,2,1433221332117,play\n", "`event` says play: at least two"),
+        ("user_id,item_id,time\n1,2,1433221332117\n", "no column of behaviours"),
+        (
+            "user_id,item_id,time,event\n1,2,1433221332117,play\n",
+            "`event` has the values play, but at least two",
+        ),
         ("a,b\n1,2\n", "no table looks like an event log"),
     ],
 )
-def test_what_is_no_funnel(tmp_path, text, message):
+def test_a_table_without_a_funnel_is_an_error(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         made(tmp_path, "funnel", log=text)
 
@@ -125,7 +128,7 @@ def test_what_is_no_funnel(tmp_path, text, message):
 def test_a_folder_is_needed():
     with pytest.raises(ConfigError, match=r"tamis fetch kuairand --from FOLDER"):
         materialise("kuairand", "nowhere")
-    with pytest.raises(ConfigError, match="Where you have a log, name their folder"):
+    with pytest.raises(ConfigError, match="If you have a log, give their folder"):
         materialise("funnel", "nowhere")
     with pytest.raises(DataError, match="there is no such folder"):
         materialise("funnel", "nowhere", folder="neither")

@@ -1,4 +1,4 @@
-"""Numbers and lists: each transform by hand, what is missing, what is refused."""
+"""Encoders of numbers and lists: transforms by hand, missing values, errors."""
 
 import numpy as np
 import polars as pl
@@ -72,7 +72,7 @@ def test_vectors_have_one_indicator():
     assert out.tolist() == [[1, 1, 0], [0, -1, 1], [0, 0, 1]]
 
 
-def test_what_is_refused():
+def test_wrong_values_and_declarations_are_refused():
     with pytest.raises(DataError, match="'abc' in row 1"):
         fitted(["1.5", "abc"])
     with pytest.raises(DataError, match="width=2"):
@@ -91,10 +91,10 @@ def lists(values, **options):
     return VarLenEncoder.fit(VarLenSparseFeat("g", **options), pl.Series("g", values))
 
 
-def test_text_is_split_padded_and_cut():
+def test_text_is_split_padded_and_truncated():
     encoder = lists(["a|b", "a", None, ""], separator="|", max_len=2)
-    asked = pl.Series(["b|a|a", "a", "x| b", None, "", "|a|"])
-    assert encoder.encode(asked).tolist() == [[3, 2], [2, 0], [1, 3], [0, 0], [0, 0], [2, 0]]
+    values = pl.Series(["b|a|a", "a", "x| b", None, "", "|a|"])
+    assert encoder.encode(values).tolist() == [[3, 2], [2, 0], [1, 3], [0, 0], [0, 0], [2, 0]]
 
 
 def test_lists_of_any_type():

@@ -1,4 +1,4 @@
-"""A plain frame becomes rows, without a project."""
+"""Rows of a plain data frame, without a project."""
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ def test_rows_by_hand(space):
     assert block.dense.tolist() == [[-1, 0], [0, 1], [1, 0]]
 
 
-def test_columns_know_side_table_and_width(space):
+def test_the_layout_holds_side_table_and_width(space):
     ids = {c.name: c for c in space.layout.ids}
     assert ids["clicked"].table == "item_id"
     assert (ids["clicked"].first, ids["clicked"].width, ids["clicked"].ragged) == (5, 3, True)

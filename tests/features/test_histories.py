@@ -1,4 +1,4 @@
-"""Histories: saved, opened, grown; see tests/laws/test_point_in_time.py for what they must hold."""
+"""Histories: order, appended events, saving. Point-in-time properties: tests/laws."""
 
 import numpy as np
 import polars as pl
@@ -65,14 +65,14 @@ def test_added_events_follow_the_base():
     assert len(known) == 7
 
 
-def test_disorder_within_what_is_added_is_sorted():
+def test_events_added_out_of_order_are_sorted():
     known = histories(ROWS)
     known.add(events([(0, 1, 30), (0, 2, 20), (0, 3, 30), (0, 4, 20)]))
     assert at(known, [0], 100) == [[7, 5, 8, 2, 4, 1, 3]]
     assert at(known, [0], 30) == [[7, 5, 8, 2, 4]]
 
 
-def test_what_cannot_be_placed_is_passed_over():
+def test_old_events_and_unknown_rows_are_left_out():
     known = histories(ROWS)
     assert known.add(events([(0, 1, 9), (-1, 1, 20), (0, -1, 20)])) == 0
     assert known.add(events([])) == 0
@@ -84,7 +84,7 @@ def test_new_users_begin_a_history():
     assert at(known, [50, 49], 100) == [[1, 2], []]
 
 
-def test_growth_beyond_the_first_reserve():
+def test_appending_grows_the_arrays():
     known = histories([])
     for start in range(0, 5000, 500):
         rows = [(k % 3, k, 100 + k) for k in range(start, start + 500)]

@@ -1,4 +1,4 @@
-"""Rows gather their blocks through pointers; relabelling and selecting leave the source alone."""
+"""Rows: gathering through pointers; new labels and selections do not change the source."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_new_labels_are_taken_even_after_the_old_ones_were():
     assert old.take(torch.tensor([0])).labels.tolist() == [[0]]
 
 
-def test_selected_rows_share_what_stands_behind_pointers():
+def test_selected_rows_share_the_entities_of_blocks():
     old = rows()
     part = old.select(np.array([2, 0]))
     assert part.take(torch.tensor([0])).ids.tolist() == old.take(torch.tensor([2])).ids.tolist()
@@ -50,7 +50,7 @@ def test_no_rows():
     assert len(batch) == 0
 
 
-def test_a_layout_survives_its_dictionary():
+def test_a_layout_equals_that_of_its_dictionary():
     frame = pl.DataFrame({"user_id": [1], "age": [2.0]})
     layout = FrameSpace.fit(frame, [SparseFeat("user_id"), DenseFeat("age")]).layout
     assert Layout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout

@@ -76,7 +76,7 @@ def dense(rows, name):
     return found.squeeze(1).tolist() if column.width == 1 else found.tolist()
 
 
-def ask(space, data, users, time, query, item, columns=None, statistics=None):
+def candidate_rows(space, data, users, time, query, item, columns=None, statistics=None):
     users, time = np.array(users, np.int32), np.array(time, np.int64)
     history = Histories.of(data).at(users, time)
     pointer, item = np.array(query), np.array(item, np.int32)
@@ -117,7 +117,7 @@ def test_item_side_by_hand(space):
 
 
 def test_one_layout_holds_both_sides(space, data):
-    rows = ask(space, data, [1, 0], [START + 9 * DAY] * 2, [0, 1], [0, 1])
+    rows = candidate_rows(space, data, [1, 0], [START + 9 * DAY] * 2, [0, 1], [0, 1])
     assert ids(rows, "user_id") == [[3], [2]]
     assert ids(rows, "item_id") == [[4], [2]]
     assert dense(rows, "age") == [[40, 0], [20, 0]]
@@ -127,8 +127,8 @@ def test_one_layout_holds_both_sides(space, data):
 def test_recall_columns_by_hand(data, space):
     # A prerank column is not recall's and is passed over.
     fitted = space.fit_columns({**COLUMNS, "prerank": np.zeros(4)})
-    asked = [0, 0, 0, 1], [0, 1, 2, 3]
-    rows = ask(fitted, data, [0, 1], [START + 9 * DAY] * 2, *asked, COLUMNS)
+    batch_arguments = [0, 0, 0, 1], [0, 1, 2, 3]
+    rows = candidate_rows(fitted, data, [0, 1], [START + 9 * DAY] * 2, *batch_arguments, COLUMNS)
     assert dense(rows, "found by") == [1, 0, 1, 1]
     assert dense(rows, "found:cf") == [1, 0, 1, 1]
     np.testing.assert_allclose(dense(rows, "top:cf"), [1, 0, 10 / 12, 10 / 11], rtol=1e-6)
@@ -136,22 +136,22 @@ def test_recall_columns_by_hand(data, space):
     np.testing.assert_allclose(dense(rows, "log rank:cf"), logs, rtol=1e-6)
     z = np.array([1, 0, -1, 0]) / np.std([3, 1, 2])
     np.testing.assert_allclose(dense(rows, "score:cf"), z, rtol=1e-6)
-    # Within its query: the first asks about 3 and 1, the second has one score only.
+    # Within its query: the first has the scores 3 and 1, the second a single one.
     np.testing.assert_allclose(dense(rows, "score in query:cf"), [1, 0, -1, 0], atol=1e-6)
 
 
-def test_a_channel_that_did_not_answer_found_nothing(space, data):
+def test_missing_columns_equal_those_of_a_channel_without_results(space, data):
     fitted = space.fit_columns(COLUMNS)
-    asked = [START + 9 * DAY], [0, 0, 0, 0], [0, 1, 2, 3]
-    silent = {"rank:cf": np.zeros(4, np.int32), "score:cf": np.full(4, np.nan, np.float32)}
-    left = ask(fitted, data, [0], *asked, {}).take(torch.arange(4))
-    right = ask(fitted, data, [0], *asked, silent).take(torch.arange(4))
+    batch_arguments = [START + 9 * DAY], [0, 0, 0, 0], [0, 1, 2, 3]
+    empty = {"rank:cf": np.zeros(4, np.int32), "score:cf": np.full(4, np.nan, np.float32)}
+    left = candidate_rows(fitted, data, [0], *batch_arguments, {}).take(torch.arange(4))
+    right = candidate_rows(fitted, data, [0], *batch_arguments, empty).take(torch.arange(4))
     assert torch.equal(left.dense, right.dense)
 
 
 def test_interest_by_hand(space, data):
     # At day 9 ann liked a (x y, 1990), b (x, 2000), d (z, no year).
-    rows = ask(space, data, [0], [START + 9 * DAY], [0] * 5, [0, 1, 2, 3, 4])
+    rows = candidate_rows(space, data, [0], [START + 9 * DAY], [0] * 5, [0, 1, 2, 3, 4])
     np.testing.assert_allclose(dense(rows, "share:genres"), [3 / 6, 2 / 3, 1 / 3, 1 / 3, 0])
     np.testing.assert_allclose(dense(rows, "recent:genres"), [3 / 6, 2 / 3, 1 / 3, 1 / 3, 0])
     # Four positives: x in three (a, b, b), y in one, z in one; base (n + 1) / 5.
@@ -163,7 +163,7 @@ def test_interest_by_hand(space, data):
     assert dense(rows, "size of gap:year") == [1, 1, 1, 0, 1]
 
 
-def test_recent_looks_at_the_last_ten(space):
+def test_recent_features_read_the_last_ten_positives(space):
     history = History(
         np.array([0, 30]),
         np.array([0] * 20 + [3] * 10, np.int32),
@@ -178,7 +178,7 @@ def test_recent_looks_at_the_last_ten(space):
 
 
 def test_no_history_is_neutral(space, data):
-    rows = ask(space, data, [-1], [START + 9 * DAY], [0], [0])
+    rows = candidate_rows(space, data, [-1], [START + 9 * DAY], [0], [0])
     assert dense(rows, "share:genres") == [0]
     assert dense(rows, "lift:genres") == pytest.approx([np.log(2)])
     assert dense(rows, "gap:year") == [0]
@@ -186,7 +186,7 @@ def test_no_history_is_neutral(space, data):
 
 @pytest.fixture(scope="module")
 def rich(data):
-    """A space with statistics and columns, asked by a random batch."""
+    """A space with statistics and columns, and a random batch of candidates."""
     space = FeatureSpace.fit(data, FEATURES, windows=["7d", "all"], columns=COLUMNS)
     rng = np.random.default_rng(0)
     user = rng.integers(-1, 3, 6).astype(np.int32)
@@ -229,7 +229,7 @@ def test_order_of_candidates_does_not_matter(rich, data):
     assert torch.equal(left.dense[torch.from_numpy(mixed)], batch(right).dense)
 
 
-def test_statistics_user_queriesten_are_computed_once(rich, data):
+def test_statistics_of_repeated_items_are_computed_once(rich, data):
     space, _, _, query, item, columns = rich
     user, time = np.zeros(6, np.int32), np.full(6, START + 3 * DAY)
     statistics, history = OfflineStatistics(data, space.recipes), Histories.of(data).at(user, time)
@@ -249,23 +249,27 @@ def test_a_request_equals_its_training_row(rich, data):
     time = np.full(len(user), cut)
     offline, known = OfflineStatistics(data, space.recipes), data.as_of(cut)
     online = OnlineStatistics.of(known, space.recipes)
-    asked = query, item, columns
-    left = space.rows(user, time, Histories.of(data).at(user, time), *asked, offline)
-    right = space.rows(user, time, Histories.of(known).at(user, time), *asked, online)
+    batch_arguments = query, item, columns
+    left = space.rows(user, time, Histories.of(data).at(user, time), *batch_arguments, offline)
+    right = space.rows(user, time, Histories.of(known).at(user, time), *batch_arguments, online)
     assert torch.equal(batch(left).dense, batch(right).dense)
     assert torch.equal(batch(left).ids, batch(right).ids)
 
 
-def test_saved_and_opened(rich, data, tmp_path):
+def test_saving_and_loading_keeps_the_rows(rich, data, tmp_path):
     space, user, time, query, item, columns = rich
     space.save(tmp_path)
     again = FeatureSpace.load(tmp_path)
     assert again.layout == space.layout
     assert again.recipes.item == space.recipes.item
     statistics, history = OfflineStatistics(data, space.recipes), Histories.of(data).at(user, time)
-    asked = user, time, history, query, item, columns, statistics
-    assert torch.equal(batch(space.rows(*asked)).ids, batch(again.rows(*asked)).ids)
-    assert torch.equal(batch(space.rows(*asked)).dense, batch(again.rows(*asked)).dense)
+    batch_arguments = user, time, history, query, item, columns, statistics
+    assert torch.equal(
+        batch(space.rows(*batch_arguments)).ids, batch(again.rows(*batch_arguments)).ids
+    )
+    assert torch.equal(
+        batch(space.rows(*batch_arguments)).dense, batch(again.rows(*batch_arguments)).dense
+    )
     assert again.coverage().equals(space.coverage())
 
 
@@ -281,7 +285,7 @@ def test_no_candidates_and_no_queries(rich, data):
     assert len(rows) == 0
 
 
-def test_statistics_must_be_given_where_they_are_inputs(rich):
+def test_missing_statistics_are_refused(rich):
     space, user, time, *_ = rich
     with pytest.raises(ConfigError, match="pass `statistics`"):
         space.user_rows(user, time, History.empty(len(user)))
@@ -327,6 +331,6 @@ def test_a_history_with_a_table_of_its_own(data):
         (VarLenSparseFeat("h", history=("like",), column="brand"), "no column 'brand'"),
     ],
 )
-def test_declarations_that_the_tables_contradict(data, feature, message):
+def test_features_that_contradict_the_tables_are_refused(data, feature, message):
     with pytest.raises(ConfigError, match=message):
         FeatureSpace.fit(data, [feature])

@@ -1,4 +1,4 @@
-"""Windows, rates, means and ages by hand; priors fitted; the live state saved and opened."""
+"""Statistics: windows, rates, means and ages by hand; fitted priors; saving of the live state."""
 
 import numpy as np
 import polars as pl
@@ -90,7 +90,7 @@ def test_rates_of_ratings_and_of_a_single_behaviour():
                                       Behaviour(name="play")))] == ["play/impression"]  # fmt: skip
 
 
-def test_alpha_and_beta_are_found_again():
+def test_alpha_and_beta_are_recovered():
     rng = np.random.default_rng(0)
     trials = rng.integers(5, 80, 20_000)
     successes = rng.binomial(trials, rng.beta(2.0, 8.0, len(trials)))
@@ -120,7 +120,7 @@ def test_strength_of_a_mean_is_within_over_between():
     assert fitted.strength == pytest.approx(9, rel=0.15)  # 1.5² / 0.5²
 
 
-def test_ratings_are_averaged_together_and_seconds_apart():
+def test_ratings_form_one_group_and_other_values_one_each():
     ratings = (Behaviour(name="like", min_value=4), Behaviour(name="dislike"))
     data = dataset([(0, 0, "like", NOW, 5), (0, 1, "dislike", NOW, 2)], ratings)
     assert [g.behaviours for g in value_groups(ratings, data.events)] == [(True, True)]
@@ -177,7 +177,7 @@ def test_unknown_rows_get_the_priors():
     for row in (-1, 99):
         found = statistics.items(one(row), one(NOW, np.int64))
         np.testing.assert_allclose(found[0], expected, rtol=1e-6)
-    # At the data's end item 0 is a day old, item 1 just born.
+    # At the end of the data, item 0 is a day old and item 1 new.
     assert statistics.recipes.item.ages[0] == pytest.approx(np.log(2) / 2, rel=1e-6)
 
 
@@ -189,7 +189,7 @@ def test_recipes_fitted_earlier_are_kept():
     assert OnlineStatistics.of(late, recipes).item_names == recipes.item.names
 
 
-def test_saved_and_opened_it_goes_on_learning(tmp_path):
+def test_loaded_statistics_count_further_events(tmp_path):
     data = dataset([(0, 0, "click", NOW - DAY, 2.0), (2, 1, "like", NOW - HOUR)])
     online = OnlineStatistics.of(data, windows=["1h", "1d", "all"])
     online.save(tmp_path)
@@ -213,7 +213,7 @@ def test_no_rows_and_no_events():
     assert empty.read(one(0), one(NOW, np.int64)).first[0] == NEVER
 
 
-def test_long_questions_are_answered_in_parts(monkeypatch):
+def test_many_rows_are_computed_in_chunks(monkeypatch):
     data = dataset([(u, i, "click", NOW - DAY * (u + i)) for u in range(3) for i in range(3)])
     statistics = OfflineStatistics(data)
     key, time = np.tile(np.arange(3, dtype=np.int32), 7), np.arange(21) * DAY // 3 + NOW - 4 * DAY

@@ -1,4 +1,4 @@
-"""Ids become codes: 0 missing, 1 unseen, 2… known; the same in every process."""
+"""Vocabularies: 0 missing, 1 unseen, 2… known; equal codes in every process."""
 
 import os
 import subprocess
@@ -88,8 +88,8 @@ def test_saved_and_loaded_encode_alike(tmp_path):
     values = pl.Series(["a", "b", "a", "é"])
     for name, vocabulary in (("d", Vocabulary.fit(values)), ("h", Vocabulary.hashed(7))):
         again = Vocabulary.load(tmp_path, vocabulary.save(tmp_path, name))
-        asked = pl.Series(["é", "zz", None, "a"])
-        assert again.encode(asked).tolist() == vocabulary.encode(asked).tolist()
+        column = pl.Series(["é", "zz", None, "a"])
+        assert again.encode(column).tolist() == vocabulary.encode(column).tolist()
         assert again.size == vocabulary.size
 
 

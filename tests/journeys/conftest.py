@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,14 @@ class Said:
     code: int
     out: str
     err: str
+
+    @property
+    def problems(self) -> str:
+        """Standard error without the lines of the progress, "job: stage … 1.2 s"."""
+        lines = self.err.splitlines()
+        return "\n".join(
+            line for line in lines if not re.fullmatch(r"[a-z ]+: .* … \d+\.\d s", line)
+        )
 
     @property
     def json(self):

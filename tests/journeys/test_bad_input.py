@@ -152,7 +152,7 @@ def test_one_user_with_half_the_events(project: Path) -> None:
     (project / "events.csv").write_text(WHOLE + "\n".join(loud) + "\n")
     told = [f for f in findings(project) if '"u1" has' in f.what]
     assert len(told) == 1
-    assert "robot" in told[0].cure
+    assert "robot" in told[0].fix
 
 
 def test_unicode_and_huge_ids(project: Path) -> None:

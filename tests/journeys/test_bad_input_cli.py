@@ -77,7 +77,7 @@ def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, ta
     mixed = [f"u{k},m{k},4,{TIMES + k}000" for k in range(9)]
     rewrite(shop / "events.csv", lambda t: t + "\n".join([*rows, *mixed]) + "\n")
     said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     assert "rows left out" in said.out
     rejects = pl.read_csv(shop / "rejects.csv")
     assert len(rejects) == 12
@@ -93,7 +93,7 @@ def test_ids_that_stand_twice(shop, tamis_cli):
     rewrite(shop / "items.csv", lambda t: t + t.splitlines()[1] + "\n")
     assert "m0" in tamis_cli("doctor", shop).out
     said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     assert "rows left out" in said.out
 
 
@@ -101,9 +101,9 @@ def test_unicode_ids_are_trained_on_and_printed(shop, tamis_cli):
     for file in ("events.csv", "users.csv", "items.csv"):
         rewrite(shop / file, lambda t: t.replace("u1,", "用户 🎬,").replace("m2,", "ü[bold]m,"))
     said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     said = tamis_cli("recommend", shop, "--user", "用户 🎬", "--why-not", "ü[bold]m", "--n", 3)
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     assert "用户 🎬" in said.out
     assert "ü[bold]m" in said.out
     answer = tamis_cli("recommend", shop, "--user", "用户 🎬", "--json").json

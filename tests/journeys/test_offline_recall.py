@@ -15,8 +15,8 @@ import tamis
 from tamis.bundle import Kind, Versions
 from tamis.serve import create_app
 from tamis.service import Parts, Recommender
-from tamis.stores import Side, open_recall
-from tamis.stores.redis import REST
+from tamis.stores import EntityKind, open_recall
+from tamis.stores.redis import PAUSE
 from tamis.testing import redis_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "offline-recall-redis"
@@ -107,8 +107,10 @@ def test_recall_says_what_it_wrote(films, tamis_cli, server):
     store = open_recall(server, films, tamis.open(films).config.name)
     parts = Parts.open(Versions(films).current(Kind.SERVING))
     rows = np.array([5, 0], np.int32)
-    users = store.vectors(report["version"], "two_tower", Side.USERS, rows)
-    items = store.vectors(report["version"], "two_tower", Side.ITEMS, np.arange(90, dtype=np.int32))
+    users = store.vectors(report["version"], "two_tower", EntityKind.USERS, rows)
+    items = store.vectors(
+        report["version"], "two_tower", EntityKind.ITEMS, np.arange(90, dtype=np.int32)
+    )
     np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1, rtol=1e-5)
     item, score = store.lists(report["version"], "two_tower", rows)
     np.testing.assert_allclose((users[:, None] * items[item]).sum(axis=2), score, rtol=1e-4)
@@ -171,7 +173,7 @@ def away_and_back(films, tamis_cli, client, port, address):
     assert all(f"{address} does not answer" in why for why in without["degraded"])
     assert len(without["items"]) == 10
     assert channels_of(without) == {"hot"}
-    time.sleep(REST)
+    time.sleep(PAUSE)
     with redis_server(port):
         assert tamis_cli("recall", films, "--all-users").code == 0
         again = ask(client)

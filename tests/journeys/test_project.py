@@ -37,7 +37,7 @@ def evaluated(request, tamis_cli, tmp_path_factory):
     folder = request.getfixturevalue(request.param)
     report = tmp_path_factory.mktemp("report") / "report.html"
     said = tamis_cli("evaluate", folder, "--report", report, "--json")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     return folder, said.json, report
 
 

@@ -26,7 +26,7 @@ def judged(request, tamis_cli, tmp_path_factory):
     folder = request.getfixturevalue(request.param)
     page = tmp_path_factory.mktemp("rank") / "rank.html"
     said = tamis_cli("evaluate", folder, "--stage", "rank", "--report", page, "--json")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.problems) == (0, "")
     return folder, said.json, page
 
 

@@ -26,7 +26,7 @@ def diagnose(folder: Path, events: list[str], **changes: Any) -> dict[str, str]:
     found = examine(parse_config(data | changes), folder)
     order = ["error", "warning", "note"]
     assert [f.severity for f in found] == sorted((f.severity for f in found), key=order.index)
-    assert all(f.cure and f.where for f in found)
+    assert all(f.fix and f.where for f in found)
     return {f.what: f.severity for f in found}
 
 

@@ -116,7 +116,9 @@ def test_columns_come_from_the_config_the_features_or_the_table():
 
 def test_errors():
     data = made(pl.DataFrame({"price": [1.0, 2.0]}), [(1, 0)])
-    with pytest.raises(ConfigError, match=r"no column of the items says what they are .*price"):
+    with pytest.raises(
+        ConfigError, match=r"no column of the items describes their content .*price"
+    ):
         Content().fit(data)
     with pytest.raises(ConfigError, match=r"no column 'prize'.*price"):
         Content(columns=("prize",)).fit(data)

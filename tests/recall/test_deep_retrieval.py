@@ -11,7 +11,13 @@ from tamis.data import Ragged, dataset_from_frame
 from tamis.index import VectorIndex
 from tamis.recall import DeepRetrieval
 from tamis.recall.deep_retrieval._network import PathModel, _codes
-from tamis.recall.deep_retrieval._paths import Evidence, evidence, first_paths, in_line, reassigned
+from tamis.recall.deep_retrieval._paths import (
+    PathScores,
+    assign_paths,
+    initial_paths,
+    path_scores,
+    similarity_order,
+)
 from tamis.recall.deep_retrieval._search import Tree, best_paths, recall_items
 from tamis.schema import ConfigError, TrainingError
 from tamis.testing import check_channel
@@ -120,7 +126,7 @@ def test_a_beam_over_all_paths_with_items_finds_every_item(layers):
 def test_evidence_adds_up_the_beams_of_an_items_examples():
     beams = (np.array([[5, 9], [9, 2]]), np.log(np.array([[0.5, 0.25], [0.75, 0.125]], np.float32)))
     targets = (np.array([0, 0, 1]), np.array([1, 3, 3]), np.array([1, 1, 2], np.float32))
-    seen = evidence(beams, targets, 4, 2)
+    seen = path_scores(beams, targets, 4, 2)
     assert seen.number.tolist() == [2, 5, 9]
     assert seen.number[seen.path[1]].tolist() == [5, 9]
     assert seen.number[seen.path[3]].tolist() == [9, 5]  # 2 has 2 · .125 and lost its place
@@ -132,16 +138,16 @@ def test_evidence_adds_up_the_beams_of_an_items_examples():
 def test_reassignment_takes_the_best_paths_and_spreads_items_over_crowded_ones():
     score = np.tile(np.array([0.9, 0.8, 0.1], np.float32), (6, 1))
     path = np.tile(np.array([0, 1, 2]), (6, 1))
-    seen = Evidence(path, score, np.ones(6, np.float32), np.array([70, 71, 72]))
+    seen = PathScores(path, score, np.ones(6, np.float32), np.array([70, 71, 72]))
     random = np.random.default_rng(0)
-    free = reassigned(seen, 2, 0.0, 3, random)
+    free = assign_paths(seen, 2, 0.0, 3, random)
     assert np.sort(free, axis=1).tolist() == [[70, 71]] * 6
     # log .9 − log .8 = .12, and a sixth item costs (6^4 − 5^4) / 4 = 168 units of penalty
-    spread = reassigned(seen, 1, 0.01, 3, random)
+    spread = assign_paths(seen, 1, 0.01, 3, random)
     assert np.bincount(spread[:, 0] - 70, minlength=3).tolist() == [3, 3, 0]
-    even = reassigned(seen, 1, 10.0, 3, random)
+    even = assign_paths(seen, 1, 10.0, 3, random)
     assert np.bincount(even[:, 0] - 70, minlength=3).tolist() == [2, 2, 2]
-    assert (reassigned(seen, 5, 0.0, 1, random)[:, 3:] == -1).all()
+    assert (assign_paths(seen, 5, 0.0, 1, random)[:, 3:] == -1).all()
 
 
 def test_items_begin_beside_their_likes():
@@ -149,11 +155,11 @@ def test_items_begin_beside_their_likes():
     group = random.integers(0, 8, 400)
     centres = random.standard_normal((8, 16))
     vectors = (centres[group] + 0.1 * random.standard_normal((400, 16))).astype(np.float32)
-    line = in_line(vectors)
+    line = similarity_order(vectors)
     assert sorted(line) == list(range(400))
     assert (np.diff(group[line]) == 0).mean() > 0.9
     liked = np.arange(400) % 10 > 0
-    paths = first_paths(vectors, liked, 3, 1000)
+    paths = initial_paths(vectors, liked, 3, 1000)
     assert (paths[~liked] == -1).all()
     assert sorted(paths[liked, 0]) == [r * 1000 // 360 for r in range(360)]
     assert all(len(set(row)) == 3 for row in paths[liked])
@@ -204,5 +210,5 @@ def test_sampled_softmax_and_other_shapes_keep_the_contract():
 
 
 def test_more_paths_than_numbers_are_refused():
-    with pytest.raises(ConfigError, match=r"nodes = 4096 in layers = 6 .*2\^62"):
+    with pytest.raises(ConfigError, match=r"nodes = 4096 with layers = 6 .*2\^62"):
         DeepRetrieval(nodes=4096, layers=6)

@@ -221,5 +221,7 @@ def test_behaviours_named_count_whatever_they_are_worth():
     both = scores(behaviours=tuple(names))
     np.testing.assert_array_equal(both.item, alike.recall(queries, 16).item)
     assert (both.item != plain.item).any()
-    with pytest.raises(ConfigError, match=r"'lik'.*the log has"):
+    with pytest.raises(
+        ConfigError, match=r"'lik', which the log does not have. Use behaviours of the log: like"
+    ):
         scores(behaviours=("lik",))

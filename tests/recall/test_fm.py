@@ -8,9 +8,9 @@ from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.data.frame import dataset_from_frame
 from tamis.recall import FM
-from tamis.recall._common.side_features import FIRST, tower_inputs
+from tamis.recall._common.side_features import FIRST, side_inputs
 from tamis.recall._common.user_item_examples import Likes
-from tamis.recall.fm._network import FMExamples, SharedNegatives, TwoSides
+from tamis.recall.fm._network import FactorisationMachine, FMExamples, SampledSoftmaxObjective
 from tamis.schema import DenseFeat, SparseFeat
 from tamis.testing import two_clans
 
@@ -24,8 +24,8 @@ def machine(data, dim=5):
         SparseFeat(name="category"),
         DenseFeat(name="price", transform="standard"),
     ]
-    inputs = tower_inputs(data, declared, False, False)
-    model = TwoSides(inputs, dim, 0.0, torch.Generator().manual_seed(1))
+    inputs = side_inputs(data, declared, False, False)
+    model = FactorisationMachine(inputs, dim, 0.0, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in model.parameters():
@@ -134,7 +134,7 @@ def test_without_order_the_history_is_everything_else():
 
 
 def test_the_mixture_of_negatives():
-    law = SharedNegatives.of(np.array([16, 0, 1]), 0.5, 10, 0)
+    law = SampledSoftmaxObjective.of(np.array([16, 0, 1]), 0.5, 10, 0)
     # 16^.75 = 8, 1^.75 = 1: half of (8, 0, 1) / 9, half of a third each
     np.testing.assert_allclose(law.q, [4 / 9 + 1 / 6, 1 / 6, 1 / 18 + 1 / 6])
 

@@ -138,7 +138,7 @@ def test_equals_the_definition(log, similarity, user_discount, last, recency, di
 
 
 def log_without_ties(seed, n=60):
-    """A random weight per behaviour keeps similarities distinct: ties may be cut either way."""
+    """A random weight per behaviour keeps similarities distinct: ties may be truncate_lists either way."""
     random = np.random.default_rng(seed)
     kinds = tuple(
         Behaviour(name=str(b), weight=float(w), positive=True)
@@ -223,7 +223,7 @@ def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
     queries = at_end(data, np.arange(50, dtype=np.int32))
     whole = ItemCF(neighbours=7).fit(data).recall(queries, 9)
     monkeypatch.setattr("tamis.recall.neighbours.itemcf.ITEMS_PER_BLOCK", 7)
-    monkeypatch.setattr("tamis.recall.neighbours._common.QUERIES_PER_BLOCK", 11)
+    monkeypatch.setattr("tamis.recall.neighbours._channel.QUERIES_PER_BLOCK", 11)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     parts = ItemCF(neighbours=7).fit(data).recall(queries, 9)
     np.testing.assert_array_equal(whole.item, parts.item)
@@ -246,7 +246,7 @@ def test_errors_name_value_and_cure(tmp_path):
         ItemCF(neighbors=5)
     with pytest.raises(ConfigError, match="takes a ItemCFConfig as its config, got a dict"):
         ItemCF({"neighbours": 5})
-    with pytest.raises(VersionError, match="does not hold a whole ItemCF"):
+    with pytest.raises(VersionError, match="does not hold a complete ItemCF"):
         ItemCF.load(tmp_path / "none")
     with pytest.raises(ConfigError, match="k = 0"):
         ItemCF().fit(log_of([(0, 0, 0)])).recall(at_end(data, np.array([0])), 0)

@@ -13,7 +13,7 @@ from tamis.cascade import Context, FitContext, Queries
 from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import History
 from tamis.recall import Author, City, DeclaredInterests, Demographic, Fresh, Geohash, Hot, Rules
-from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import Behaviour, ChannelConfig, ConfigError, TableConfig
 from tamis.service import registry
 
@@ -117,8 +117,8 @@ def test_a_walk_is_the_best_of_the_lists(triples, chosen, refused, k):
     postings = Postings.of(columns[0], columns[1], columns[2].astype(float), 4)
     lists = np.array([c[0] for c in chosen], np.int64)
     weights = np.array([2.0 ** c[1] for c in chosen])
-    pick = Chosen.summed(np.zeros(len(chosen), np.int64), lists, weights, 1)
-    found = walk(postings, pick, ask([], exclude=refused), k, 10)
+    pick = ListSelection.summed(np.zeros(len(chosen), np.int64), lists, weights, 1)
+    found = best_of_lists(postings, pick, ask([], exclude=refused), k, 10)
     best: dict[int, float] = {}
     for at, item, key in triples:
         for which, weight in chosen:
@@ -343,7 +343,7 @@ def test_followed_authors_bring_their_newest():
 
 def test_liked_authors_count_by_what_was_liked():
     data = log([(0, 1, LIKE, 0), (0, 2, LIKE, 0)], BOOKS)
-    channel = fit(Author(newborn=0, half_life=30), data)
+    channel = fit(Author(new_item_weight=0, half_life=30), data)
     found = channel.recall(ask([(0, LIKE), (2, BUY), (5, LIKE)]), 9)
     assert items(found) == [2, 3, 1, 0]  # bob at r = 3, then ann; without likes: behind
     assert found.score[0, 0] == pytest.approx(3, rel=1e-4)
@@ -354,7 +354,7 @@ def test_similar_authors_share_fans():
     data = log(
         [(u, i, LIKE, 0) for u, i in [(0, 0), (1, 1), (2, 0), (1, 2), (2, 3), (3, 4)]], BOOKS
     )
-    channel = fit(Author(source="similar", newborn=0), data)
+    channel = fit(Author(source="similar", new_item_weight=0), data)
     arrays = channel._arrays
     assert np.diff(arrays["similar_indptr"]).tolist() == [1, 1, 0]
     assert arrays["similar"].tolist() == [1, 0]
@@ -447,7 +447,9 @@ def test_demographic_says_what_it_could_group_by():
     data = log([(0, 0, LIKE, 0)], {"x": [0]}, {"score": [0.5]})
     with pytest.raises(ConfigError, match=r"no users' column has 2 to 100 values \(columns: score"):
         fit(Demographic(), data)
-    with pytest.raises(ConfigError, match="boundaries of 'age', which is none of its columns"):
+    with pytest.raises(
+        ConfigError, match="boundaries names 'age', which is not one of its columns"
+    ):
         fit(Demographic(columns=("score",), boundaries={"age": (1,)}), data)
 
 
@@ -532,7 +534,7 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
             'where = [{column = "price", op = "<", value = "cheap"}]',
             "price < 'cheap' does not fit the column's type Float64",
         ),
-        ('max_age = 3\ntime_column = "brand"', "holds 'A', which is no time"),
+        ('max_age = 3\ntime_column = "brand"', "holds 'A', which is not a time"),
         ('sorted = "price"', r"\[cascade.channels.rules\] rule.0.sorted"),
     ],
 )

@@ -1,5 +1,7 @@
 """iALS against dense least squares, BPR against its gradient, users folded in."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,8 +13,9 @@ from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.data.frame import dataset_from_frame
 from tamis.recall import MF
+from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.recall._common.interactions import interests
-from tamis.recall.mf._kernels import bpr_epoch, bpr_step, solve_rows
+from tamis.recall.mf._kernels import LikedPairs, bpr_epoch, bpr_step, solve_rows
 from tamis.runtime import read_only
 from tamis.schema import TrainingError
 from tamis.testing import two_clans
@@ -76,20 +79,22 @@ def solved(lists, *arrays):
 
 def test_weights_and_unknown_entries_of_a_half_sweep():
     factors = np.array([[1, 0], [0, 2]], np.float32)
-    lists = (np.array([0, 3]), np.array([0, -1, 1], np.int32), np.array([3, 9, 0.5], np.float32))
+    lists = ValuedLists(
+        np.array([0, 3]), np.array([0, -1, 1], np.int32), np.array([3, 9, 0.5], np.float32)
+    )
     out = np.empty((1, 2), np.float32)
     base, ridge = 0.5 * np.eye(2, dtype=np.float32), np.array([0.25], np.float32)
-    assert solved(lists, factors, base, ridge, out)
+    assert solve_rows(0, 1, lists, factors, base, ridge, out)
     # (.5 + .25 + 3) a = 3; (.5 + .25 + .5 · 4) b = .5 · 2
     np.testing.assert_allclose(out, [[3 / 3.75, 1 / 2.75]], rtol=1e-6)
 
 
-def test_a_system_that_is_not_positive_definite_is_told():
-    lists = (np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32))
+def test_a_system_that_is_not_positive_definite_is_reported():
+    lists = ValuedLists(np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32))
     out = np.empty((1, 2), np.float32)
     zero = np.zeros((2, 2), np.float32)
     one = np.ones((1, 2), np.float32)
-    assert not solved(lists, one, zero, np.zeros(1, np.float32), out)
+    assert not solve_rows(0, 1, lists, one, zero, np.zeros(1, np.float32), out)
     with pytest.raises(TrainingError, match="singular in float32; raise l2 = 0"):
         MF(embedding_dim=16, l2=0).fit(log_of([(0, 0), (0, 1), (1, 0)]))
 
@@ -103,19 +108,17 @@ def test_a_bpr_step_follows_the_gradient():
     held = 0.5 * 0.02 * sum(x.square().sum() for x in tensors)
     (loss + held).backward()
     expected = [(x - 0.1 * x.grad).detach().numpy() for x in tensors]
-    told = bpr_step(w, up, down, np.float32(0.1), np.float32(0.02))
-    assert told == pytest.approx(loss.item(), rel=1e-5)
+    returned = bpr_step(w, up, down, np.float32(0.1), np.float32(0.02))
+    assert returned == pytest.approx(loss.item(), rel=1e-5)
     for mine, theirs in zip((w, up, down), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_a_bpr_pass_takes_no_liked_item_for_a_negative():
-    owner, indptr, liked = np.zeros(2, np.int32), np.array([0, 2]), np.array([0, 2], np.int32)
+def test_a_bpr_pass_uses_no_liked_item_as_a_negative():
+    pairs = LikedPairs(np.zeros(2, np.int32), np.array([0, 2]), np.array([0, 2], np.int32))
     users, items = np.ones((1, 2), np.float32), np.zeros((4, 2), np.float32)
     draws = np.array([[2, 0, 3], [0, 2, 2]], np.int32)  # the second pair finds no negative
-    bpr_epoch(
-        np.array([0, 1]), (owner, indptr, liked), draws, np.float32(1), np.float32(0), users, items
-    )
+    bpr_epoch(np.array([0, 1]), pairs, draws, np.float32(1), np.float32(0), users, items)
     np.testing.assert_allclose(items, [[0.5, 0.5], [0, 0], [0, 0], [-0.5, -0.5]])
 
 
@@ -124,9 +127,9 @@ def test_changed_and_unknown_histories_are_answered_like_known_ones(method):
     data = two_clans()
     channel = MF(method=method, embedding_dim=8).fit(data)
     users = np.arange(len(data.users), dtype=np.int32)
-    asked = at_end(data, users, exclude_seen=False)
-    strangers = type(asked)(np.full_like(users, -1), asked.time, asked.history, asked.exclude)
-    known, unknown = channel.recall(asked, 5), channel.recall(strangers, 5)
+    queries = at_end(data, users, exclude_seen=False)
+    unknown_users = replace(queries, user=np.full_like(users, -1))
+    known, unknown = channel.recall(queries, 5), channel.recall(unknown_users, 5)
     assert (known.item == unknown.item).all()
     assert (known.item % 2 == (users % 2)[:, None]).mean() > 0.95
 

@@ -14,7 +14,13 @@ from tamis.cascade.query_batches import at_end
 from tamis.data import Ragged, dataset_from_frame
 from tamis.nn import TransformerEncoder
 from tamis.recall import GRU4Rec, SASRec
-from tamis.recall.sequence._examples import POSITIONS, Asked, Sequences, Windows, last_held_out
+from tamis.recall.sequence._examples import (
+    POSITIONS,
+    QueryHistories,
+    Sequences,
+    Windows,
+    last_held_out,
+)
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.schema import ConfigError, TrainingError
 from tamis.train import Mixture
@@ -42,7 +48,12 @@ def rows_of(batch):
     """Each window of a batch as (items, targets, times, asked)."""
     out, at = [], 0
     for b, n in enumerate(batch.length.tolist()):
-        part = (batch.item[b, :n], batch.target[at : at + n], batch.time[b, :n], batch.asked[b, :n])
+        part = (
+            batch.item[b, :n],
+            batch.target[at : at + n],
+            batch.time[b, :n],
+            batch.request_time[b, :n],
+        )
         out.append(tuple(x.tolist() for x in part))
         at += n
     return out
@@ -96,15 +107,15 @@ def test_asked_are_the_last_events_that_count_and_are_known():
     past = queries.history
     past.item[:5] = [3, 99, 4, 5, 6]
     counts = np.array([True])
-    asked = Asked.of(queries, counts, 3, ITEMS)
+    asked = QueryHistories.of(queries, counts, 3, ITEMS)
     assert asked.sequences.item[: asked.sequences.indptr[1]].tolist() == [4, 5, 6]
     assert asked.sequences.sizes.tolist() == [3, 3, 0]
     (rows,) = asked.batches(8)
     assert sorted(rows.tolist()) == [0, 1]
     batch = asked.take(np.array([0]))
-    assert batch.asked[0, -1] == queries.time[0]
-    assert batch.asked[0, :-1].tolist() == batch.time[0, 1:].tolist()
-    assert not len(Asked.of(queries, np.array([False]), 3, ITEMS).sequences.item)
+    assert batch.request_time[0, -1] == queries.time[0]
+    assert batch.request_time[0, :-1].tolist() == batch.time[0, 1:].tolist()
+    assert not len(QueryHistories.of(queries, np.array([False]), 3, ITEMS).sequences.item)
 
 
 def test_held_out_events_are_the_last_and_leave_the_rest():
@@ -112,15 +123,15 @@ def test_held_out_events_are_the_last_and_leave_the_rest():
     users = np.array([0, 1])
     held = last_held_out(past, users, history=2)
     assert held.target.tolist() == [7, 1]
-    assert held.asked.sequences.item.tolist() == [6, 5, 1, 2]
-    assert held.asked.time.tolist() == [40, 30]
+    assert held.queries.sequences.item.tolist() == [6, 5, 1, 2]
+    assert held.queries.time.tolist() == [40, 30]
     excluded = Ragged(held.exclude_indptr, held.exclude)
     assert sorted(excluded[0].tolist()) == [5, 5, 6]
     assert excluded[1].tolist() == [2]  # 1 comes again: it may be found
     assert past.without_last(users).item.tolist() == [5, 6, 5, 1, 2, 3]
     some = held.take(np.array([1]))
     assert some.target.tolist() == [1]
-    assert some.asked.sequences.item.tolist() == [1, 2]
+    assert some.queries.sequences.item.tolist() == [1, 2]
 
 
 def model(items=ITEMS, **options):
@@ -237,15 +248,15 @@ def test_padding_and_company_change_no_vector():
     for kind in (SASRec, GRU4Rec):
         channel = kind(**QUICK | {"epochs": 3}).fit(data)
         queries = at_end(data, np.arange(30, dtype=np.int32))
-        asked = Asked.of(queries, np.array([True]), 9, ITEMS)
+        asked = QueryHistories.of(queries, np.array([True]), 9, ITEMS)
         short = Sequences(np.array([0, 2, 5, 5, 14]), asked.sequences.item, asked.sequences.time)
-        mixed = Asked(short, np.full(4, 10**6))
+        mixed = QueryHistories(short, np.full(4, 10**6))
         together = user_vectors(channel.model, mixed)
         for q in range(4):
             part = slice(short.indptr[q], short.indptr[q + 1])
             size = np.array([0, part.stop - part.start])
             alone = Sequences(size, short.item[part], short.time[part])
-            one = user_vectors(channel.model, Asked(alone, np.full(1, 10**6)))
+            one = user_vectors(channel.model, QueryHistories(alone, np.full(1, 10**6)))
             np.testing.assert_allclose(one[0], together[q], atol=1e-5)
         assert not together[2].any()
 
@@ -325,7 +336,10 @@ def test_a_saved_channel_keeps_the_options_of_its_fit(tmp_path):
 
 def test_what_cannot_be_is_refused():
     data = circle()
-    with pytest.raises(ConfigError, match="behaviours names 'like', but the log has positive"):
+    with pytest.raises(
+        ConfigError,
+        match="behaviours names 'like', which the log does not have. Use behaviours of the log: positive",
+    ):
         SASRec(behaviours=("like",)).fit(data)
     with pytest.raises(TrainingError, match="no user has two events"):
         SASRec().fit(circle(length=1))

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from tamis.recall._common.spectral import SMOOTHED, neighbour_vectors, truncated_svd
+from tamis.recall._common.spectral import SMOOTHING, neighbour_vectors, truncated_svd
 
 
 def lists(n: int, items: int, seed: int):
@@ -24,7 +24,7 @@ def by_definition(indptr, item, n_items, window):
                 counts[own[b], own[a]] += 1 / (b - a)
     row = counts.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(counts * (row**SMOOTHED).sum() / np.outer(row, row**SMOOTHED))
+        information = np.log(counts * (row**SMOOTHING).sum() / np.outer(row, row**SMOOTHING))
     return np.where(counts > 0, np.maximum(information, 0), 0)
 
 

@@ -157,7 +157,7 @@ def test_turns_and_threads_change_nothing(monkeypatch):
     log = np.stack([random.integers(0, 40, 600), random.integers(0, 30, 600), np.zeros(600)]).T
     data = log_of(log, 40, 30)
     whole = kept(Swing(neighbours=5).fit(data))
-    monkeypatch.setattr("tamis.recall.neighbours.swing.SLAB", 700)
+    monkeypatch.setattr("tamis.recall.neighbours.swing.MAX_SUMS", 700)
     monkeypatch.setattr("tamis.recall.neighbours.swing.ITEMS_PER_BLOCK", 3)
     monkeypatch.setattr("tamis.recall.neighbours.swing.USERS_PER_BLOCK", 7)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

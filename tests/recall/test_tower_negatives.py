@@ -1,4 +1,4 @@
-"""Hard negatives come from a file or a behaviour; shown items are refused, and told why."""
+"""Hard negatives come from a file or a behaviour; shown items are refused with the reason."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def rejected(tmp_path, data, rows, **columns):
 
 @pytest.mark.parametrize("given", ["impressions", "seen", "behaviour:seen", "Shown"])
 def test_shown_items_are_no_negatives_of_recall(given):
-    with pytest.raises(ConfigError, match=r"unlearns just that.*weak positives"):
+    with pytest.raises(ConfigError, match=r"lowers the scores of good matches.*weak positives"):
         hard_negatives(given, shown())
     with pytest.raises(ConfigError, match="refused as negatives of recall"):
         TwoTower(hard_negatives=given).fit(shown())
@@ -48,7 +48,7 @@ def test_pairs_that_were_shown_are_refused_with_their_count(tmp_path):
     data = shown()
     path = rejected(tmp_path, data, [(4, 3), (0, 1), (2, 1), (3, 2), (5, 0)])
     with pytest.raises(
-        TrainingError, match=r"3 of 5 rows .* first user 'u0' and item 'i1'.*unlearns"
+        TrainingError, match=r"3 of 5 rows .* first user 'u0' and item 'i1'.*lowers the scores"
     ):
         hard_negatives(path, data)
 
@@ -61,8 +61,8 @@ def test_a_file_of_rejected_candidates(tmp_path):
     hard = hard_negatives(path, data)
     assert hard.counts(np.array([5, 6, 7])).tolist() == [0, 1, 1]  # a like, and one to come, left
     assert hard.pairs(np.array([6, 7]))[1].tolist() == [5, 2]
-    stranger = pl.read_parquet(path).with_columns(pl.lit("nobody").alias("user_id"))
-    stranger.write_parquet(path)
+    unknown = pl.read_parquet(path).with_columns(pl.lit("nobody").alias("user_id"))
+    unknown.write_parquet(path)
     assert not len(hard_negatives(path, data).item)
 
 
@@ -76,7 +76,9 @@ def test_a_behaviour_may_mean_a_rejection():
 
 
 def test_neither_file_nor_behaviour(tmp_path):
-    with pytest.raises(ConfigError, match=r"neither a file nor a behaviour .*click"):
+    with pytest.raises(
+        ConfigError, match=r"neither a file nor a suitable behaviour of the log \(click\)"
+    ):
         hard_negatives("nothing.parquet", two_clans())
     pl.DataFrame({"user": ["u1"]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match="no column user_id, item_id, only user"):

@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext, Valid
 from tamis.cascade.query_batches import at_end
 from tamis.data import Ragged, Table
-from tamis.recall._common.side_features import FIRST, tower_inputs
-from tamis.recall._common.user_item_examples import Likes, Positives, TowerBatch, TowerExamples
+from tamis.recall._common.side_features import FIRST, infer_features, side_inputs
+from tamis.recall._common.user_item_examples import (
+    Likes,
+    Positives,
+    UserItemBatch,
+    UserItemExamples,
+)
+from tamis.recall._common.user_item_objective import UserItemObjective
 from tamis.recall.two_tower._network import TwoTowers
-from tamis.recall.two_tower._objective import TowerObjective
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import TowerShape
-from tamis.recall.two_tower._validation import held_out
+from tamis.recall.two_tower._validation import hold_out_likes
 from tamis.recall.two_tower.two_tower import TwoTower, _served
 from tamis.schema import Behaviour, DenseFeat, SparseFeat, TrainingError, VarLenSparseFeat
 from tamis.testing import check_channel, queries_of, two_clans
@@ -67,7 +72,7 @@ ROWS = st.lists(
 def test_histories_had_arrived_before_the_targets(rows, length, targets, seed):
     likes = Likes.of(log_of(rows))
     start = 10
-    examples = TowerExamples(likes, length, targets, start, seed)
+    examples = UserItemExamples(likes, length, targets, start, seed)
     if not len(examples):
         return
     batch = examples.take(torch.arange(len(examples)))
@@ -92,7 +97,7 @@ def test_histories_had_arrived_before_the_targets(rows, length, targets, seed):
 @given(ROWS, st.integers(1, 4))
 def test_pairs_are_every_like_with_what_had_arrived_before_it(rows, length):
     likes = Likes.of(log_of(rows))
-    examples = TowerExamples(likes, length, 9, 10, 0, "pairs")
+    examples = UserItemExamples(likes, length, 9, 10, 0, "pairs")
     assert len(examples) == (np.diff(likes.indptr) - 1).clip(min=0).sum()
     if not len(examples):
         return
@@ -114,9 +119,9 @@ def test_pairs_are_every_like_with_what_had_arrived_before_it(rows, length):
 def test_a_log_without_times_is_split_at_random():
     rows = [(0, i, 5, 0) for i in range(6)] + [(1, i, 5, 0) for i in range(4)] + [(2, 1, 5, 0)]
     likes = Likes.of(log_of(rows))
-    assert likes.without_order()
-    assert not Likes.of(log_of([(u, i, i, 0) for u in range(3) for i in range(6)])).without_order()
-    examples = TowerExamples(likes, 10, 10, 10, 0, "splits")
+    assert likes.lacks_order()
+    assert not Likes.of(log_of([(u, i, i, 0) for u in range(3) for i in range(6)])).lacks_order()
+    examples = UserItemExamples(likes, 10, 10, 10, 0, "splits")
     sizes = []
     for _ in range(50):
         batch = examples.take(torch.arange(len(examples)))
@@ -132,7 +137,7 @@ def test_a_log_without_times_is_split_at_random():
 def test_what_a_fit_stops_by_is_not_learnt():
     data = two_clans(60, 16)
     likes = Likes.of(data)
-    kept, valid = held_out(likes, 8, 10, seed=0)
+    kept, valid = hold_out_likes(likes, 8, 10, seed=0)
     assert len(valid) == 6
     for q, user in enumerate(valid.user.tolist()):
         mine = likes.item[likes.indptr[user] : likes.indptr[user + 1]]
@@ -172,14 +177,18 @@ def test_a_log_without_order_is_learnt_whole_and_stops_by_itself():
 
 def test_a_whole_user_leaves_each_target_out_of_its_own_history():
     rows = [(0, i, 5, 0) for i in range(5)] + [(1, i, 5, 0) for i in (2, 4)]
-    examples = TowerExamples(Likes.of(log_of(rows)), 4, 9, 8, 0, "whole")
+    examples = UserItemExamples(Likes.of(log_of(rows)), 4, 9, 8, 0, "whole")
     batch = examples.take(torch.arange(2))
     assert batch.target.tolist() == [4, 3, 2, 1, 0, 4, 2]
-    assert batch.inside.tolist() == [True] * 4 + [False, True, True]  # four fit into the history
+    assert batch.in_history.tolist() == [True] * 4 + [
+        False,
+        True,
+        True,
+    ]  # four fit into the history
     model = tiny_model()
     assert model.history_pad == 8
     users, own = model.users_without(
-        batch.user, batch.history, batch.owner, batch.target, batch.inside
+        batch.user, batch.history, batch.owner, batch.target, batch.in_history
     )
     torch.testing.assert_close(users, model.users(batch.user, batch.history))
     for k, b in enumerate(batch.owner.tolist()):
@@ -197,14 +206,14 @@ def test_shown_items_are_weak_positives_on_demand():
     likes = Likes.of(data, 0.25)
     assert likes.item.tolist() == [0, 2, 1, 3]  # item 1 was liked later on: it is no weak one
     assert likes.strength.tolist() == [1, 0.25, 1, 1]
-    batch = TowerExamples(likes, 5, 9, 10, 0, "pairs").take(torch.arange(3))
+    batch = UserItemExamples(likes, 5, 9, 10, 0, "pairs").take(torch.arange(3))
     assert batch.weight.tolist() == [0.25, 1, 1]
     assert batch.history[2].tolist()[:2] == [10 + FIRST + 1, 10 + FIRST]  # the weak one is no past
 
 
 def tiny_model(networks=("sum", "sum"), hidden=(), learn=frozenset(), out=5, cosine=True):
     data = with_attributes(two_clans(6, 6))
-    inputs = tower_inputs(data, (), use_user_id=True, shared=False)
+    inputs = side_inputs(data, (), use_user_id=True, shared=False)
     generator = torch.Generator().manual_seed(1)
     shape = TowerShape(5, out, hidden, 0.0, cosine, 4, 2, 1)
     return TwoTowers(inputs, networks, shape, 0.2, frozenset(learn), generator)
@@ -215,7 +224,7 @@ def tiny_batch(model):
     start = model.history_pad
     history = torch.tensor([[start + 2, start + 4, start, start], [start] * 4], dtype=torch.int32)
     positives = Positives(np.array([0, 4, 4, 4, 6]), np.array([0, 1, 2, 3, 2, 5], np.int32))
-    return TowerBatch(
+    return UserItemBatch(
         torch.tensor([0, 3]),
         history,
         torch.tensor([0, 0, 1]),
@@ -257,7 +266,7 @@ def test_full_softmax_by_definition():
     for b, (targets, out) in enumerate([([1, 3], [0, 1, 2, 3]), ([2], [2, 5])]):
         rest = sum(np.exp(s[b, i]) for i in range(6) if i not in out)
         expected -= np.mean([s[b, t] - np.log(np.exp(s[b, t]) + rest) for t in targets]) / 2
-    loss = TowerObjective("full", fixed()).loss(model, batch)
+    loss = UserItemObjective("full", fixed()).loss(model, batch)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert model.table.take_row_gradients()
@@ -276,7 +285,7 @@ def test_sampled_softmax_by_definition():
     for b, (targets, negatives) in enumerate([([1, 3], [4, 5, 4]), ([2], [4, 4, 1])]):
         rest = sum(np.exp(s[b, i]) for i in negatives)
         expected -= np.mean([s[b, t] - np.log(np.exp(s[b, t]) + rest) for t in targets]) / 2
-    loss = TowerObjective("sampled", mixture).loss(model, batch).item()
+    loss = UserItemObjective("sampled", mixture).loss(model, batch).item()
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -300,14 +309,14 @@ def test_hard_negatives_are_corrected_by_the_users_own_mixture():
         for t in targets:
             own = s[b, t] - np.log(q[t])
             expected -= (own - np.log(np.exp(own) + rest)) / len(targets) / 2
-    loss = TowerObjective("sampled", mixture).loss(model, batch).item()
+    loss = UserItemObjective("sampled", mixture).loss(model, batch).item()
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_in_batch_softmax_by_definition():
     model = tiny_model()
     batch = tiny_batch(model)
-    objective = TowerObjective("in_batch", fixed())
+    objective = UserItemObjective("in_batch", fixed())
     for items in ([1, 2], [2, 4], [1, 2, 3]):
         objective.stream.update(np.array(items))
     frequency = {1: 3 / 4, 2: 1, 3: 2 / 4}  # steps 1 3 4; 1 2 3 4; 3 4
@@ -337,7 +346,7 @@ def test_pairwise_losses_by_definition():
         sum(w * np.log1p(np.exp(5 * (cosine[b, n] - cosine[b, p]))) for b, p, n, w in PAIRS) / total
     )
     for kind, expected in (("hinge", hinge), ("logistic", logistic)):
-        loss = TowerObjective(kind, fixed(EACH)).loss(model, batch).item()
+        loss = UserItemObjective(kind, fixed(EACH)).loss(model, batch).item()
         assert loss == pytest.approx(expected, rel=1e-5), kind
 
 
@@ -354,13 +363,13 @@ def test_pointwise_and_gbce_by_definition():
     total = sum(w for *_, w in PAIRS) + 2
     expected = sum(w * up(-s[b, n]) for b, _, n, w in PAIRS)
     expected += 0.5 * up(s[0, 1]) + 0.5 * up(s[0, 3]) + up(s[1, 2])
-    loss = TowerObjective("pointwise", fixed(EACH)).loss(model, batch).item()
+    loss = UserItemObjective("pointwise", fixed(EACH)).loss(model, batch).item()
     assert loss == pytest.approx(expected / total, rel=1e-5)
 
     beta = 1 - 0.75 * (1 - 3 / 5)
     expected = beta * (0.5 * up(s[0, 1]) + 0.5 * up(s[0, 3]) + up(s[1, 2]))
     expected += 2 * up(-s[0, 4]) + up(-s[1, 1]) + 2 * up(-s[1, 4])
-    loss = TowerObjective("gbce", fixed((4, 1, 4))).loss(model, batch).item()
+    loss = UserItemObjective("gbce", fixed((4, 1, 4))).loss(model, batch).item()
     assert loss == pytest.approx(expected / (1 + 2 + 1 + 3), rel=1e-5)
 
 
@@ -461,7 +470,7 @@ def test_served_vectors_are_the_models(network, shared, monkeypatch):
         models.append(model)
         return _served(model, inputs)
 
-    monkeypatch.setattr("tamis.recall.two_tower._served", kept)
+    monkeypatch.setattr("tamis.recall.two_tower.two_tower._served", kept)
     data = with_attributes(two_clans())
     features = (
         SparseFeat("taste"),
@@ -542,17 +551,11 @@ def test_features_are_guessed_from_columns():
             "vector": [[0.5, float(k)] for k in range(300)],
         }
     )
-    data = replace(data, items=Table("items", data.items.ids, frame))
-    inputs = tower_inputs(data, (), use_user_id=True, shared=False)
-    widths = {c.name: c.width for c in inputs.item.ids}
-    assert widths == {
-        "item": 1, "item:genre": 8, "item:tags": 8, "item:colour": 1, "item:price": 1,
-        "item:size": 1,
-    }  # fmt: skip
-    assert inputs.item_dense.shape == (300, 0)
-    assert inputs.values["item:genre"] == ["Action", "Drama"]
-    assert "item:price" not in inputs.values  # quantiles, not values
-    assert inputs.values["item:size"] == ["1", "2", "3"]
+    found = {f.name: f for f in infer_features(frame)}
+    assert set(found) == {"genre", "tags", "colour", "price", "size"}
+    assert found["genre"] == VarLenSparseFeat("genre", separator=" ", max_len=8)
+    assert found["price"] == DenseFeat("price", transform="quantile")
+    assert found["size"] == SparseFeat("size")
 
 
 def test_nothing_to_learn_is_said():

@@ -166,5 +166,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
 def test_errors_name_value_and_cure():
     with pytest.raises(DataError, match=r"'usercf' found no positive event"):
         UserCF().fit(log_of([(0, 0, 2)]))
-    with pytest.raises(ConfigError, match=r"neighbors = 3.*its options: neighbours, last"):
+    with pytest.raises(
+        ConfigError, match=r"neighbors = 3.*Did you mean `neighbours`. Options: last, "
+    ):
         UserCF(neighbors=3)

@@ -1,4 +1,4 @@
-"""Protocols on a log small enough to be read: what each one learns from, knows and asks for."""
+"""Protocols on a small log: training data, known data and targets of each."""
 
 import numpy as np
 import polars as pl
@@ -60,7 +60,7 @@ def asked(holdout):
 
 
 EARLY = [(0, 0), (1, 3), (0, 1), (1, 4), (0, 5), (2, 0)]
-"""All before each user's last two likes; user 1 has two likes only and stays whole."""
+"""All before each user's last two likes; user 1 has only two likes, all of which stay."""
 
 
 def test_strict_leave_one_out_does_not_train_on_the_validation_item():
@@ -73,7 +73,7 @@ def test_strict_leave_one_out_does_not_train_on_the_validation_item():
     assert "2 of 3 users" in test.protocol
 
 
-def test_the_validation_item_is_asked_for_by_what_is_before_it():
+def test_the_validation_item_is_the_target_of_the_events_before_it():
     valid = leave_one_out(LOG, "valid")
     assert pairs(valid.train) == pairs(valid.known) == EARLY
     assert asked(valid) == {0: [2], 2: [1]}
@@ -87,14 +87,14 @@ def test_a_refit_learns_the_validation_item():
     assert refit.protocol != leave_one_out(LOG).protocol
 
 
-def test_leaving_out_says_what_it_cannot_do():
-    with pytest.raises(ConfigError, match="refit=True is for stage='test'"):
+def test_impossible_leave_one_out_splits_are_errors():
+    with pytest.raises(ConfigError, match="refit=True needs stage='test'"):
         leave_one_out(LOG, "valid", refit=True)
     with pytest.raises(DataError, match="no user of 3 has 3 positive events"):
         leave_one_out(dataset([(0, 0, 1, 0), (0, 1, 2, 0), (0, 2, 3, 1)]))
 
 
-def test_given_files_are_asked_at_the_end_of_train(tmp_path):
+def test_given_files_are_evaluated_at_the_end_of_train(tmp_path):
     (tmp_path / "a").write_text("0 5 3\n1 4\n")
     (tmp_path / "b").write_text("1 5 3 5\n")
     train, test = read_pairs(tmp_path / "a", tmp_path / "b")
@@ -104,7 +104,7 @@ def test_given_files_are_asked_at_the_end_of_train(tmp_path):
     assert holdout.time.tolist() == [1]
     with pytest.raises(DataError, match=r"different users \(2 and 3\)"):
         given(train, LOG)
-    with pytest.raises(DataError, match="nothing positive is held out"):
+    with pytest.raises(DataError, match="no positive event is held out"):
         given(LOG, dataset([(0, 0, 1, 1)]))
 
 
@@ -122,32 +122,32 @@ def test_carving_takes_a_share_of_every_user():
         carve(data, 1.5)
 
 
-def test_a_time_split_asks_for_what_came_after():
+def test_the_targets_of_a_time_split_are_later_events():
     split = by_time(LOG, 0.5)  # the event of place 5: day 4
     assert pairs(split.train) == EARLY[:5]
     assert asked(split) == {0: [2, 3]}  # user 2 has no past; a click is no target
     assert split.time.tolist() == [4 * DAY]
-    assert asked(by_time(LOG, 0.5, strangers=True)) == {0: [2, 3], 2: [0, 1, 2]}
+    assert asked(by_time(LOG, 0.5, new_users=True)) == {0: [2, 3], 2: [0, 1, 2]}
     assert asked(by_time(LOG, 0.5, first=1)) == {0: [2]}
 
 
-def test_a_time_split_masks_what_was_met_unless_told():
+def test_a_time_split_leaves_out_seen_items_unless_repeats_are_wanted():
     rows = [(0, 0, 1, 0), (0, 1, 2, 2), (0, 0, 5, 0), (0, 1, 5, 0), (0, 2, 6, 0)]
     data = dataset(rows)
     assert asked(by_time(data, 0.5)) == {0: [1, 2]}  # 1 was merely shown before
     assert asked(by_time(data, 0.5, repeats=True)) == {0: [0, 1, 2]}
-    with pytest.raises(DataError, match="bear one time"):
+    with pytest.raises(DataError, match="they have the same time"):
         by_time(dataset([(0, 0, 1, 0), (0, 1, 1, 0)]), 0.5)
 
 
-def test_late_arrivals_are_neither_learnt_nor_asked_for():
+def test_late_arrivals_are_neither_training_data_nor_targets():
     rows = [(0, 0, 1, 0), (0, 1, 2, 0), (0, 2, 3, 0), (0, 3, 4, 0)]
     split = by_time(dataset(rows, arrival=[1, 9, 3, 4]), 0.5)
     assert pairs(split.train) == [(0, 0)]
     assert asked(split) == {0: [2, 3]}
 
 
-def test_a_sample_keeps_questions_whole():
+def test_a_sample_keeps_all_targets_of_a_query():
     rows = [(u, i, u + i, 0) for i in range(5) for u in range(20)]
     whole = leave_one_out(dataset(sorted(rows, key=lambda r: r[2]), users=20))
     few = whole.sample(7, seed=3)

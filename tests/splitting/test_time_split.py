@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tamis.data import Events
 from tamis.schema import DataError, SplitConfig
-from tamis.splitting import Window, cuts, happened, test_cut, windows
+from tamis.splitting import Window, cuts, events_in, test_cut, windows
 
 
 def log(times: Any) -> Events:
@@ -31,13 +31,13 @@ def test_ten_events_are_cut_by_share() -> None:
 def test_ties_lie_right_of_the_cut_together() -> None:
     events = log([1, 2, 3, 4, 5, 5, 5, 5, 5, 6])
     assert cuts(events, [0.8]) == [5]
-    assert happened(events, Window(0, 5)).time.tolist() == [1, 2, 3, 4]
-    assert happened(events, Window(5, 7)).time.tolist() == [5, 5, 5, 5, 5, 6]
+    assert events_in(events, Window(0, 5)).time.tolist() == [1, 2, 3, 4]
+    assert events_in(events, Window(5, 7)).time.tolist() == [5, 5, 5, 5, 5, 6]
     assert windows(SplitConfig(), events) == [(5, 6)]
 
 
 def test_one_moment_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="bear the first time"):
+    with pytest.raises(DataError, match="have the first time"):
         windows(SplitConfig(), log([7] * 20))
 
 
@@ -68,4 +68,4 @@ def test_windows_tile_the_time_up_to_the_test_cut(times: list[int]) -> None:
     assert all(a.end == b.start for a, b in pairwise(found))
     assert found[-1] == (test_cut(split, events), events.time[-1] + 1)
     first = cuts(events, [split.test_from - 4 * (split.test_from - split.valid_from)])[0]
-    assert sum(len(happened(events, w)) for w in found) == int((events.time >= first).sum())
+    assert sum(len(events_in(events, w)) for w in found) == int((events.time >= first).sum())

@@ -141,14 +141,14 @@ def test_no_users_is_legal(tmp_path):
     assert len(BloomMonths.open(tmp_path)) == 0
 
 
-def test_what_cannot_be_is_explained(tmp_path):
+def test_impossible_shapes_and_files_are_errors(tmp_path):
     with pytest.raises(ConfigError, match="per_month = 0"):
         BloomShape.of(0)
     with pytest.raises(ConfigError, match="months = 65: at most 64"):
         BloomShape.of(5, 65)
     with pytest.raises(ConfigError, match="target = 1"):
         BloomShape.of(5, target=1)
-    with pytest.raises(VersionError, match="does not hold a whole exposure filter"):
+    with pytest.raises(VersionError, match="does not hold a complete exposure filter"):
         BloomMonths.open(tmp_path / "nothing")
     BloomMonths.create(BloomShape.of(5), 2, tmp_path)
     np.save(tmp_path / "exposure.npy", np.zeros((1, 2, 3), np.uint64))

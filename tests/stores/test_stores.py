@@ -1,4 +1,4 @@
-"""Both stores keep the contracts; a real server is away, comes back, and refuses."""
+"""Both stores keep the contracts; a real server stops, starts again, and refuses commands."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from tamis.schema import ConfigError, StoreError
-from tamis.stores import Side, open_leftovers, open_recall
+from tamis.stores import EntityKind, open_leftovers, open_recall
 from tamis.stores.embedded import EmbeddedLeftovers, EmbeddedRecall
-from tamis.stores.redis import REST, RedisRecall
+from tamis.stores.redis import PAUSE, RedisRecall
 from tamis.testing import check_leftovers, check_recall_store, redis_server
 
 
@@ -60,19 +60,19 @@ def test_projects_and_queues_are_apart(address, tmp_path):
     assert [list(q.waiting(["ann"], 0)[0][0]) for q in queues] == [["x"], []]
 
 
-def test_many_users_come_back_from_many_buckets(server, tmp_path, monkeypatch):
+def test_many_users_are_read_from_many_buckets(server, tmp_path, monkeypatch):
     monkeypatch.setattr("tamis.stores.redis.BUCKET", 10)
     monkeypatch.setattr("tamis.stores.redis.WRITE_ROWS", 7)
     store = open_recall(server, tmp_path, "buckets")
     item = np.arange(100, dtype=np.int32)[:, None]
     with store.write("v1", users=100, items=100) as draft:
         draft.lists("near", 0, item, item.astype(np.float32))
-        draft.vectors("near", Side.ITEMS, 0, item.astype(np.float32))
+        draft.vectors("near", EntityKind.ITEMS, 0, item.astype(np.float32))
     asked = np.array([99, 3, -1, 42, 3], np.int32)
     found, score = store.lists("v1", "near", asked)
     assert found[:, 0].tolist() == [99, 3, -1, 42, 3]
     assert score[:, 0].tolist() == [99, 3, -np.inf, 42, 3]
-    assert store.vectors("v1", "near", Side.ITEMS, asked)[:, 0].tolist() == [99, 3, 0, 42, 3]
+    assert store.vectors("v1", "near", EntityKind.ITEMS, asked)[:, 0].tolist() == [99, 3, 0, 42, 3]
 
 
 def test_nothing_but_the_project_is_left_on_the_server(server, tmp_path):
@@ -103,7 +103,7 @@ def test_idle_queues_expire(server, tmp_path):
         assert 0 < client.pttl("tamis:idle:leftovers:cached:ann") <= 60_000
 
 
-def test_a_server_that_goes_and_comes_back(tmp_path):
+def test_a_server_that_stops_and_starts_again(tmp_path):
     if shutil.which("redis-server") is None and not os.environ.get("CI"):
         pytest.skip("redis-server is not installed: apt-get install redis-server")
     users = np.array([0], np.int32)
@@ -115,7 +115,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path):
     for words in ("Connection refused|closed", "failed a moment ago"):
         with pytest.raises(StoreError, match=f"(?s){address}.*({words}).*start it"):
             store.lists("v1", "near", users)
-    time.sleep(REST)
+    time.sleep(PAUSE)
     with redis_server(port=int(address.split(":")[-1].split("/")[0])):
         with pytest.raises(StoreError, match=r"nothing is recalled.*tamis recall"):
             store.lists("v1", "near", users)  # it came back empty
@@ -162,7 +162,7 @@ def test_an_address_in_a_variable(tmp_path, monkeypatch):
         open_recall("env:SHOP_STORE", tmp_path, "shop")
 
 
-def test_without_the_extra_the_embedded_store_works_and_redis_names_the_cure(tmp_path):
+def test_without_the_extra_the_embedded_store_works_and_redis_says_what_to_install(tmp_path):
     code = f"""
         import sys
         sys.modules["redis"] = None
@@ -189,7 +189,7 @@ def test_without_the_extra_the_embedded_store_works_and_redis_names_the_cure(tmp
                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
 
 
-def test_an_embedded_store_sees_what_another_process_wrote(tmp_path):
+def test_an_embedded_store_reads_what_another_process_wrote(tmp_path):
     """A service that is up when `tamis recall` runs reads the new lists, and not half of them."""
     reader, writer = (EmbeddedRecall(tmp_path) for _ in range(2))
     users = np.array([1], np.int32)

@@ -1,4 +1,4 @@
-"""A version of the whole service in one directory: write, verify, open, publish."""
+"""Versions of a trained cascade, one directory each: write, verify, open, publish."""
 
 from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions
 

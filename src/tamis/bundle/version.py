@@ -1,15 +1,15 @@
-"""A version: one immutable directory that holds everything a service needs to answer.
+"""A version: an immutable directory with everything that is needed to serve recommendations.
 
     versions/
       2026-11-22T12-00-00-serving/
         version.json     kind, data range, metrics, settings, code version, sizes and checksums
-        tamis.toml       the declaration it was trained from
+        tamis.toml       the declaration that it was trained with
         tables/ features/ state/ channels/ prerank/ rank/ rerank/ filters/
       serving            the name of the version that answers requests
-      evaluation         the name of the version that `tamis evaluate` judges
+      evaluation         the name of the version that `tamis evaluate` measures
 
-A version is written beside the others under a name that starts with a dot and renamed when whole:
-a crash or a full disk leaves the old versions as they were.
+A version is written to a folder whose name starts with a dot, which is renamed when it is complete:
+a crash or a full disk does not affect the other versions.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ from tamis.schema import VersionError
 
 MANIFEST = "version.json"
 FORMAT = 1
-"""Raised when an older Tamis could not read what a newer one writes."""
+"""Version of the format; incremented when an older Tamis cannot read what a newer one writes."""
 
 
 class Kind(StrEnum):
-    """What a version knows, and so what it may be used for."""
+    """The data that a version was trained on, and so its use."""
 
     EVALUATION = "evaluation"
-    """Nothing at or after the test cut: `tamis evaluate` judges it."""
+    """Trained on data before the test cut; `tamis evaluate` measures it."""
     SERVING = "serving"
-    """All data: `recommend` and `serve` open it; it cannot be judged on data it has seen."""
+    """Trained on all data, so it cannot be evaluated on them; `recommend` and `serve` use it."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`version.json`."""
+    """The content of `version.json`."""
 
     name: str
     kind: Kind
     created: str
-    """ISO time, UTC."""
+    """Time of creation, ISO 8601, UTC."""
     code: str
     """The version of Tamis that wrote it."""
     data_from: int
     data_until: int
-    """Event and arrival times [from, until) in ms that it has learnt from."""
+    """Event and arrival times [from, until) of its training data, ms since 1970 UTC."""
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What was chosen on validation cuts (epochs …)."""
+    """Settings chosen on validation data, such as epochs, per stage."""
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What training measured: seconds, memory, learning curves, validation figures."""
+    """Measures of the training: seconds, memory, learning curves, validation metrics."""
     files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    """Relative path → (bytes, blake2b-128)."""
+    """Relative path → (size in bytes, 128-bit BLAKE2b checksum)."""
     format: int = FORMAT
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Raises VersionError where the file is missing or damaged."""
+        """Reads a manifest. Raises VersionError if it is missing, damaged or of a newer format."""
         try:
             data: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if data["format"] > FORMAT:
@@ -76,7 +76,9 @@ class Manifest:
             data["kind"] = Kind(data["kind"])
             return cls(**data)
         except FileNotFoundError:
-            raise VersionError(f"{path.parent} is not a version: no {MANIFEST} in it") from None
+            raise VersionError(
+                f"{path.parent} is not a version (it has no {MANIFEST}): see `tamis versions`"
+            ) from None
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise VersionError(
                 f"{path} is damaged ({error}): delete the version and run `tamis train` again"
@@ -95,7 +97,7 @@ class Version:
         return self.manifest.name
 
     def verify(self) -> None:
-        """Raises VersionError naming the first file that is missing or not as it was written."""
+        """Checks all files. Raises VersionError with the first one that is missing or changed."""
         for relative, (size, checksum) in self.manifest.files.items():
             file = self.path / relative
             if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
@@ -112,17 +114,17 @@ class Versions:
         self.root = project / "versions"
 
     def __iter__(self) -> Iterator[Version]:
-        """The finished versions, oldest first."""
+        """The complete versions, oldest first."""
         for path in sorted(self.root.glob("*/")) if self.root.is_dir() else []:
             if not path.name.startswith("."):
                 yield Version(path, Manifest.read(path / MANIFEST))
 
     def open(self, name: str) -> Version:
-        """A version by name; VersionError where there is none."""
+        """The version of that name. Raises VersionError if there is none."""
         return Version(self.root / name, Manifest.read(self.root / name / MANIFEST))
 
     def current(self, kind: Kind) -> Version:
-        """The published version of a kind; VersionError where there is none yet."""
+        """The published version of a kind. Raises VersionError if there is none yet."""
         pointer = self.root / kind.value
         if not pointer.is_file():
             raise VersionError(
@@ -132,14 +134,18 @@ class Versions:
         return self.open(pointer.read_text("utf-8").strip())
 
     def publish(self, version: Version) -> None:
-        """Makes it the current one of its kind, atomically."""
+        """Makes `version` the current one of its kind, atomically."""
         temporary = self.root / f".{version.manifest.kind.value}"
         temporary.write_text(version.name, "utf-8")
         os.replace(temporary, self.root / version.manifest.kind.value)
 
     @contextmanager
     def write(self, kind: Kind) -> Generator[Draft]:
-        """A directory to fill; finished and renamed on leaving, removed on any error."""
+        """A draft to fill; it becomes a version at the end of the block and is removed on errors.
+
+        Raises:
+            VersionError: the files cannot be written.
+        """
         created = datetime.now(UTC)
         name = self._free_name(f"{created:%Y-%m-%dT%H-%M-%S}-{kind.value}")
         path = self.root / f".{name}"
@@ -152,7 +158,7 @@ class Versions:
         except OSError as error:
             raise VersionError(
                 f"version {name} could not be written ({error}); nothing was published and the "
-                "former versions are whole: free space or mend the folder, then train again"
+                "other versions are not affected: free space or repair the folder, then train again"
             ) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
@@ -167,7 +173,7 @@ class Versions:
 
 @dataclass
 class Draft:
-    """A version that is being written."""
+    """A version that is being written; its fields become those of the manifest."""
 
     path: Path
     name: str
@@ -180,13 +186,13 @@ class Draft:
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def room(self, *names: str) -> Path:
-        """A sub-directory, made if need be."""
+        """The path of a sub-directory, which is created if missing."""
         path = self.path.joinpath(*names)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self) -> None:
-        """Writes the manifest, with a checksum of every file, and forces all of it to disk."""
+        """Writes the manifest with a checksum of each file, and flushes all files to disk."""
         files: dict[str, tuple[int, str]] = {}
         for file in sorted(self.path.rglob("*")):
             if file.is_file():

@@ -81,7 +81,7 @@ def doctor(findings: Sequence[Finding], json_wanted: bool) -> None:
     table = Table("", "where", "what", "how to mend it", title="tamis doctor", title_justify="left")
     for f in findings:
         colour = _SEVERITY.get(f.severity, "white")
-        table.add_row(f"[{colour}]{f.severity}[/]", escape(f.where), escape(f.what), escape(f.cure))
+        table.add_row(f"[{colour}]{f.severity}[/]", escape(f.where), escape(f.what), escape(f.fix))
     console.print(table)
     return None
 

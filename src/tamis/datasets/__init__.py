@@ -1,4 +1,4 @@
-"""Public data sets and research file formats, read as tables or as a data set."""
+"""Public data sets and file formats of research, read as tables or as a `Dataset`."""
 
 from tamis.datasets.catalogue import CATALOGUE, cache_dir, fetch, find_source, materialise
 from tamis.datasets.folders import FOLDERS, FolderSource

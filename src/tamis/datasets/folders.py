@@ -1,4 +1,4 @@
-"""Public data sets made from files that the user has: nothing here downloads them."""
+"""Public data sets made from files that the user has; these are not downloaded."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from tamis.schema import DataError
 
 DAY_S = 86_400
 LAST_DAY = 1_404_172_800
-"""1 July 2014 00:00 UTC, the last day of made-up times."""
+"""1 July 2014 00:00 UTC in seconds, the last day of generated times."""
 TRAIN_DAYS = 30
-"""Days over which the train pairs of a set without times are strewn."""
+"""Days over which the training pairs of a set without times are distributed."""
 
 Tables = dict[str, pl.DataFrame]
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A data set of the catalogue that is made from files which the user has."""
+    """A data set that is made from files that the user has."""
 
     name: str
     files: tuple[str, ...]
-    """What the folder must hold."""
+    """Files that the folder must contain."""
     read: Callable[[Path], Tables]
-    """Folder → table by the stem of the file to be written."""
+    """Reads the folder; returns tables by the stem of the file to write."""
     terms: str
     citation: str
     times: str
-    """In words: where the times come from."""
+    """Description of the origin of the times."""
     rows: bool = False
-    """Labelled rows, for `tamis compare rank --table`; no log, so no project."""
+    """Whether it has labelled rows for `tamis compare rank --table` and no event log."""
 
 
 def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progress) -> Path:
-    """Writes the tables of a data set, read from `folder`, as CSV into `out`.
+    """Reads a data set from `folder` and writes its tables as CSV to `out`, which is returned.
 
     Raises:
         DataError: the folder lacks a file, or a file is damaged.
@@ -53,8 +53,8 @@ def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progre
     if missing:
         there = ", ".join(sorted(p.name for p in folder.glob("*"))[:12]) if folder.is_dir() else ""
         raise DataError(
-            f"{folder} is no folder of {source.name}: {', '.join(missing)} is missing (it holds "
-            f"{there or 'nothing'}). --from names the folder with {', '.join(source.files)}."
+            f"{folder} is not a folder of {source.name}: {', '.join(missing)} is missing (it holds "
+            f"{there or 'nothing'}). Give the folder with {', '.join(source.files)} by --from."
         )
     progress.begin(f"read {source.name}")
     out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,10 @@ def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progre
 
 
 def _events(data: Dataset, seconds: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pl.DataFrame:
-    """user_id, item_id, time in order of time (ISO text, UTC)."""
+    """The table (user_id, item_id, time) sorted by time, which is ISO text in UTC.
+
+    seconds: (n,) time of each event, in seconds since 1970.
+    """
     events = data.events
     moment = pl.Series("time", seconds).cast(pl.Int64) * 1000
     frame = pl.DataFrame(
@@ -81,7 +84,8 @@ def _events(data: Dataset, seconds: np.ndarray[tuple[int], np.dtype[np.int64]]) 
 
 
 def _beauty(folder: Path) -> Tables:
-    """A user's last event is of the last day, the one before it of the day before, and so on."""
+    """Reads Amazon Beauty. Each user's last event is on the last day, the one before it a day
+    earlier, and so on."""
     data = read_sequences(folder / "Beauty.txt")
     events = data.events
     sizes = np.bincount(events.user, minlength=len(data.users))
@@ -96,24 +100,24 @@ def _beauty(folder: Path) -> Tables:
 
 
 def _attributes(path: Path, items: pl.Series) -> list[str | None]:
-    """Per item its attributes' numbers, joined by |; None where it has none."""
+    """The attribute numbers of each item, joined by |; None for items without any."""
     try:
         found: dict[str, list[int]] = json.loads(path.read_text("utf-8"))
         return ["|".join(map(str, found.get(item, ()))) or None for item in items.to_list()]
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
-            f"{path.name}: not an object of lists, like {{'4': [1, 2]}} ({error}). Take it from "
-            "where Beauty.txt came from, or leave it out."
+            f"{path.name}: not an object of lists, like {{'4': [1, 2]}} ({error}). Use the file "
+            "from the source of Beauty.txt, or remove it."
         ) from error
 
 
 def _gowalla(folder: Path) -> Tables:
-    """Train pairs are strewn over the days before the last one, test pairs are of that day."""
+    """Reads Gowalla. Training pairs have random times before the last day, test pairs that day."""
     train, test = read_pairs(folder / "train.txt", folder / "test.txt")
     random = np.random.default_rng(0)
     first = LAST_DAY - TRAIN_DAYS * DAY_S
-    strewn = random.integers(first, LAST_DAY, len(train.events))
-    earlier = _events(train, strewn)
+    random_times = random.integers(first, LAST_DAY, len(train.events))
+    earlier = _events(train, random_times)
     later = _events(test, np.full(len(test.events), LAST_DAY, np.int64))
     return {
         "events": pl.concat([earlier, later]),
@@ -124,6 +128,7 @@ def _gowalla(folder: Path) -> Tables:
 
 
 def _foursquare(folder: Path) -> Tables:
+    """Reads Foursquare: check-ins and the coordinates of the places."""
     data = read_interactions(folder / "Foursquare_checkins.txt")
     places = pl.read_csv(
         folder / "Foursquare_poi_coos.txt",
@@ -136,8 +141,8 @@ def _foursquare(folder: Path) -> Tables:
     broken = places.filter(pl.any_horizontal(pl.all().is_null()))
     if broken.height:
         raise DataError(
-            f"Foursquare_poi_coos.txt: {broken.height} lines are not item, latitude, longitude "
-            f"with tabs between them, like {broken.row(0)}"
+            f"Foursquare_poi_coos.txt: {broken.height} lines are not item, latitude, longitude, "
+            f"separated by tabs, such as {broken.row(0)}; correct or remove them"
         )
     ids = pl.DataFrame({"item_id": data.items.ids})
     items = ids.join(places, on="item_id", how="full", coalesce=True, maintain_order="left_right")
@@ -152,11 +157,11 @@ FOLDERS = {
             ("Beauty.txt",),
             _beauty,
             "Reviews by Amazon's customers, collected by J. McAuley's group (UC San Diego) and "
-            "given out for research; no licence is stated. Preprocessing: S3-Rec.",
+            "published for research; no licence is stated. Preprocessing: S3-Rec.",
             "Ruining He and Julian McAuley. 2016. Ups and Downs. WWW, 507-517. · Kun Zhou et al. "
             "2020. S3-Rec. CIKM, 1893-1902. https://doi.org/10.1145/3340531.3411954",
-            "made up, for the set has an order but no times: a user's last event is of the last "
-            "day, the one before it of the day before",
+            "generated, as the set has an order but no times: each user's last event is on the "
+            "last day, the one before it a day earlier",
         ),
         FolderSource(
             "gowalla",
@@ -166,8 +171,8 @@ FOLDERS = {
             "stated. The split is LightGCN's.",
             "Eunjoon Cho, Seth A. Myers and Jure Leskovec. 2011. Friendship and Mobility. KDD, "
             "1082-1090. · Xiangnan He et al. 2020. LightGCN. SIGIR, 639-648.",
-            f"made up, for the set has none: train pairs at random moments of {TRAIN_DAYS} days, "
-            "all test pairs at the moment after them",
+            f"generated, as the set has none: training pairs at random times in {TRAIN_DAYS} days, "
+            "all test pairs at the time after them",
         ),
         FolderSource(
             "foursquare",
@@ -182,7 +187,7 @@ FOLDERS = {
             "frappe",
             ("train.csv", "valid.csv"),
             frappe,
-            "Use of mobile apps in context, for research alone, not to be redistributed. Negatives "
+            "Use of mobile apps in context, for research only, not to be redistributed. Negatives "
             "are drawn, two for each use.",
             "Linas Baltrunas et al. 2015. Frappe: Understanding the Usage and Perception of Mobile "
             "App Recommendations In-The-Wild. https://arxiv.org/abs/1505.03014",
@@ -193,8 +198,8 @@ FOLDERS = {
             "kuairand",
             ("interactions.csv",),
             kuairand,
-            "KuaiRand, CC BY-SA 4.0. These are rows of liked or hated videos alone: their rates "
-            "say nothing of all that was shown.",
+            "KuaiRand, CC BY-SA 4.0. It has only rows of liked or hated videos: their rates "
+            "do not describe all that was shown.",
             "Chongming Gao et al. 2022. KuaiRand: An Unbiased Sequential Recommendation Dataset "
             "with Randomly Exposed Videos. CIKM, 3953-3957. "
             "https://doi.org/10.1145/3511808.3557624",
@@ -206,7 +211,7 @@ FOLDERS = {
             funnel,
             "Your own log of views, carts and purchases.",
             "none",
-            "those of the log",
+            "as in the log",
         ),
     )
 }

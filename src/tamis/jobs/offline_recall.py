@@ -16,7 +16,7 @@ from tamis.cascade import Channel, Embeds, Precomputed, Queries, Recalled, UsesS
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, VersionError
 from tamis.service import Parts, ProjectFolder
-from tamis.stores import RecallDraft, RecallStore, Side, open_recall
+from tamis.stores import EntityKind, RecallDraft, RecallStore, open_recall
 
 BLOCK = 1024
 """Users recalled at once: memory does not grow with their number."""
@@ -152,7 +152,9 @@ class _Batch:
             if isinstance(channel, Embeds):
                 vectors = channel.item_vectors()
                 for first in range(0, len(vectors), VECTOR_BLOCK):
-                    draft.vectors(name, Side.ITEMS, first, vectors[first : first + VECTOR_BLOCK])
+                    draft.vectors(
+                        name, EntityKind.ITEMS, first, vectors[first : first + VECTOR_BLOCK]
+                    )
 
     def _block(self, draft: RecallDraft, first: int, queries: Queries) -> None:
         found: dict[str, Recalled] = {}
@@ -167,7 +169,7 @@ class _Batch:
             self._put(draft, name, first, found[name].item[:, :k], found[name].score[:, :k])
             if vectors is not None:
                 self.lists[name].vectors = vectors.shape[1]
-                draft.vectors(name, Side.USERS, first, vectors)
+                draft.vectors(name, EntityKind.USERS, first, vectors)
         if MERGED in self.lists:
             item = self._merged(queries, found)
             score = (1 / np.arange(1, item.shape[1] + 1, dtype=np.float32))[None]

@@ -22,7 +22,7 @@ from tamis.data import (
 )
 from tamis.runtime import Int32
 from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
-from tamis.splitting import Window, cuts, happened
+from tamis.splitting import Window, cuts, events_in
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -40,7 +40,7 @@ class Finding:
     """The problem, with its values."""
     where: str
     """File, column or key."""
-    cure: str
+    fix: str
     """How to fix it."""
 
 
@@ -64,8 +64,8 @@ def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
     try:
         data, rejects = read_dataset(config, root)
     except DataError as error:
-        cure = "Correct the file or its section in tamis.toml as the message says."
-        found.append(Finding("error", str(error), config.events.path, cure))
+        fix = "Correct the file or its section in tamis.toml as the message says."
+        found.append(Finding("error", str(error), config.events.path, fix))
     else:
         case = _Case(config, root, data, rejects)
         found += [finding for check in _CHECKS for finding in check(case)]
@@ -110,7 +110,7 @@ def _compare_ids(
     held = _overlap(used, known)
     if held > 0.99 or len(used) == 0:
         return
-    for form, (expression, cure) in _FORMS.items():
+    for form, (expression, fix) in _FORMS.items():
         plain = [ids.alias("id").to_frame().select(expression)["id"] for ids in (used, known)]
         if _overlap(*plain) > held + 0.005:
             more = _overlap(*plain) - held
@@ -120,7 +120,7 @@ def _compare_ids(
                 f'{table.path} only without {form} (here "{lost[0]}", there "{known[0]}")'
             )
             yield Finding(
-                "error" if more > 0.05 else "warning", text, where, f"{cure}.".capitalize()
+                "error" if more > 0.05 else "warning", text, where, f"{fix}.".capitalize()
             )
 
 
@@ -160,11 +160,11 @@ def _positives(case: _Case) -> Iterator[Finding]:
         where = f"tamis.toml, [behaviours.{behaviour.name}]"
         if count == 0:
             label = behaviour.label or behaviour.name
-            cure = f'Check its label ("{label}") and its bounds, or remove it.'
-            yield Finding("warning", "no event is of this behaviour", where, cure)
+            fix = f'Check its label ("{label}") and its bounds, or remove it.'
+            yield Finding("warning", "no event is of this behaviour", where, fix)
     if not data.positive.any():
-        cure = "Set `positive = true` on a behaviour that has events."
-        yield Finding("error", "no event is positive", "tamis.toml, [behaviours]", cure)
+        fix = "Set `positive = true` on a behaviour that has events."
+        yield Finding("error", "no event is positive", "tamis.toml, [behaviours]", fix)
     elif (
         data.positive.all() and data.behaviours[0].impression is False and len(data.behaviours) > 1
     ):
@@ -198,29 +198,29 @@ def _labels(case: _Case) -> Iterator[Finding]:
         rate = np.isin(data.events.behaviour, codes).sum() / max(chances, 1)
         if rate < 1e-4 or rate > 0.9:
             text = f"{rate:.3%} as many successes as {of}: too little to learn from"
-            cure = "Check the labels of the behaviours, or choose another task."
-            yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", cure)
+            fix = "Check the labels of the behaviours, or choose another task."
+            yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", fix)
 
 
 def _times(case: _Case) -> Iterator[Finding]:
     time = case.data.events.time
     where = f"{case.config.events.path}, `{case.config.events.time}`"
     if time[0] == time[-1]:
-        cure = "Set events.time to the column with the times: data are split by time."
-        yield Finding("error", "all events have the same time", where, cure)
+        fix = "Set events.time to the column with the times: data are split by time."
+        yield Finding("error", "all events have the same time", where, fix)
         return
     raw = read_raw(case.root / case.config.events.path, where, case.config.events.separator)
     parsed = parse_times(raw.frame[case.config.events.time], case.config.events.time_unit)
     if parsed.small:
         text = "the numbers are too small for dates after 1973; they are taken as seconds"
-        cure = "Set events.time_unit if they are not seconds, or write absolute times."
-        yield Finding("warning", text, where, cure)
+        fix = "Set events.time_unit if they are not seconds, or write absolute times."
+        yield Finding("warning", text, where, fix)
     elif case.config.events.time_unit == "auto":
         first, last = (str(np.datetime64(int(t), "ms"))[:10] for t in (time[0], time[-1]))
         text = f"times are read as {parsed.unit}: {first} to {last}"
-        cure = f'If that is right, write time_unit = "{parsed.unit}".'
+        fix = f'If that is right, write time_unit = "{parsed.unit}".'
         if parsed.unit in ("s", "ms", "us", "iso"):
-            yield Finding("note", text, where, cure)
+            yield Finding("note", text, where, fix)
     different = len(np.unique(time[:: max(1, len(time) // 100_000)]))
     if different < min(20, len(time) / 2):
         text = f"only about {different} different times: the order of events is mostly unknown"
@@ -250,18 +250,18 @@ def _audience(case: _Case) -> Iterator[Finding]:
         active = int(np.count_nonzero(counts))
         top, most = int(counts.argmax()), int(counts.max())
         if active == 1:
-            cure = "Check the column, and that the file is not a sample: nothing can be learnt."
-            yield Finding("error", f"all events are of one {what}", where, cure)
+            fix = "Check the column, and that the file is not a sample: nothing can be learnt."
+            yield Finding("error", f"all events are of one {what}", where, fix)
         elif most > 0.2 * len(rows) and len(rows) >= 100:
             severity = "error" if most > 0.5 * len(rows) else "warning"
             text = f'{what} "{table.ids[top]}" has {most / len(rows):.0%} of all events'
-            cure = "If it is a placeholder, a test account or a robot, leave its events out."
-            yield Finding(severity, text, where, cure)
+            fix = "If it is a placeholder, a test account or a robot, leave its events out."
+            yield Finding(severity, text, where, fix)
         single = np.count_nonzero(counts == 1) / active
         if single > 0.5:
             text = f"{single:.0%} of the {what}s have one event only"
-            cure = "Keep the content and hot channels: collaborative ones learn little here."
-            yield Finding("note", text, where, cure)
+            fix = "Keep the content and hot channels: collaborative ones learn little here."
+            yield Finding("note", text, where, fix)
     yield from _unused(case.data.items, case.data.events.item, case.config.items)
 
 
@@ -270,8 +270,8 @@ def _unused(items: Table, rows: Int32, config: TableConfig) -> Iterator[Finding]
     if without > 0.2:
         severity: Severity = "warning" if without > 0.8 else "note"
         text = f"{without:.0%} of the items have no event"
-        cure = "Check the catalogue; only content and fresh channels recommend these items."
-        yield Finding(severity, text, f"{config.path}, `{config.id}`", cure)
+        fix = "Check the catalogue; only content and fresh channels recommend these items."
+        yield Finding(severity, text, f"{config.path}, `{config.id}`", fix)
 
 
 def _robots(case: _Case) -> Iterator[Finding]:
@@ -296,8 +296,8 @@ def _repeats(case: _Case) -> Iterator[Finding]:
     share = repeated / max(case.rejects.rows_read.get(case.config.events.path, 0), 1)
     if share > 0.05:
         text = f"{share:.0%} of the events are exact duplicates"
-        cure = "They are left out; check whether the log is written or exported twice."
-        yield Finding("warning", text, case.config.events.path, cure)
+        fix = "They are left out; check whether the log is written or exported twice."
+        yield Finding("warning", text, case.config.events.path, fix)
 
 
 def _columns(case: _Case) -> Iterator[Finding]:
@@ -332,13 +332,13 @@ def _windows(case: _Case) -> Iterator[Finding]:
     good = np.flatnonzero([b.positive for b in data.behaviours])
     named = (("validation", *moments[:2]), ("test", *moments[1:]))
     for name, start, end in named:
-        held = happened(data.events, Window(start, end))
+        held = events_in(data.events, Window(start, end))
         count = int(np.isin(held.behaviour, good).sum())
         severity: Severity = "error" if count == 0 else "warning"
         if count < 100:
             text = f"the {name} window holds {count} positive events of {len(held):,}"
-            cure = "Lengthen it in [split], or log for longer: metrics of so few are uncertain."
-            yield Finding(severity, text, "tamis.toml, [split]", cure)
+            fix = "Lengthen it in [split], or log for longer: metrics of so few are uncertain."
+            yield Finding(severity, text, "tamis.toml, [split]", fix)
     if data.events.time[0] == moments[1]:
         text = "no event lies before the test cut: too many events have the first time"
         yield Finding("error", text, "tamis.toml, [split]", "Give exact times.")
@@ -352,16 +352,16 @@ def _ending(case: _Case) -> Iterator[Finding]:
         stream.seek(-1, 2)
         if stream.read(1) != b"\n":
             text = "the file does not end with a line break"
-            cure = "If the copy was interrupted, the last row may be incomplete: copy it again."
-            yield Finding("note", text, case.config.events.path, cure)
+            fix = "If the copy was interrupted, the last row may be incomplete: copy it again."
+            yield Finding("note", text, case.config.events.path, fix)
 
 
 def _fallback(case: _Case) -> Iterator[Finding]:
     channels = case.config.cascade.channels
     if not any(c.fallback or (c.use or name) == "hot" for name, c in channels.items()):
         text = "no channel answers for unknown users"
-        cure = "Add [cascade.channels.hot] with fallback = true."
-        yield Finding("warning", text, "tamis.toml, [cascade.channels]", cure)
+        fix = "Add [cascade.channels.hot] with fallback = true."
+        yield Finding("warning", text, "tamis.toml, [cascade.channels]", fix)
 
 
 _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (

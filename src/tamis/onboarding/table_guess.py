@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tamis.data import (
     event_table,
     is_time,
     named_column,
+    parse_times,
     readable_tables,
     table_stem,
 )
@@ -28,6 +30,9 @@ from tamis.onboarding._proposal import (
     describe_tasks,
 )
 from tamis.schema import DataError, parse_config, write_config
+
+STATIC_AFTER = timedelta(days=90)
+"""Age of the last event from which on a data set is taken for static."""
 
 
 @dataclass
@@ -62,6 +67,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
         raise DataError(_no_items(folder, frames, events, columns["item"]))
     others = {file: frame for file, frame in frames.items() if file != items}
     users, user_id = _joined(others, events, columns["user"], words.USER, words.USER_TABLES)
+    _propose_clock(frames[events][columns["time"]], found)
     found.data["events"] = {"path": events, **columns}
     found.data["items"] = _item_columns(items, item_id, frames[items], found)
     if users:
@@ -79,6 +85,21 @@ def guess_config(folder: Path | str, name: str) -> Guess:
     describe_tasks(declared, frames[events])
     parse_config(found.data)
     return found
+
+
+def _propose_clock(times: pl.Series, found: Guess) -> None:
+    """`clock = "data"` where the last event is older than `STATIC_AFTER`."""
+    parsed = parse_times(times)
+    known = parsed.ms[~(parsed.missing | parsed.bad | parsed.other_unit)]
+    if not len(known):
+        return
+    last = datetime.fromtimestamp(int(known.max()) / 1000, UTC)
+    if datetime.now(UTC) - last > STATIC_AFTER:
+        found.data["clock"] = "data"
+        found.comments["clock"] = (
+            f'the events end on {last:%Y-%m-%d}, so "now" is the end of the data; remove this line '
+            "when the project receives events"
+        )
 
 
 def write_guess(guess: Guess, path: Path | str) -> None:

@@ -1,4 +1,4 @@
-"""Recall: one file per channel, found by its short name in `tamis.toml`."""
+"""Recall channels, by family; a channel is declared in `tamis.toml` by its short name."""
 
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall.author import Author

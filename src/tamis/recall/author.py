@@ -1,4 +1,4 @@
-"""Author: what comes from the people whom one follows, likes, or would like."""
+"""Author: items by authors whom the user follows or likes, or by similar authors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, spread
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.history_events import behaviour_mask, counted_events
 from tamis.recall._common.interactions import distinct_lists, grouped
-from tamis.recall._common.popularity import (
-    behaviours_named,
-    births,
+from tamis.recall._common.item_columns import (
+    UNKNOWN_TIME,
     column_of,
-    counted_events,
-    floored,
-    log_newness,
-    log_worth,
+    publication_times,
     role_of,
 )
-from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.recall._common.popularity import DAY_MS, log_popularity, missing_last
+from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import ComponentConfig
 
 _AUTHORS_PER_BLOCK = 1024
@@ -38,37 +36,42 @@ class AuthorConfig(ComponentConfig):
     """followed = authors of the items on which the user has an event of a follow behaviour; liked =
     authors of items with a positive event; similar = authors with the same fans as those."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours that tell; () = "follow" for followed, else all positive ones."""
+    """Behaviours by which an author counts as followed or liked. Empty: "follow" for source =
+    "followed", else all positive behaviours."""
     order: Literal["", "newest", "best"] = ""
-    """Of an author's items: newest first, or best first, a birth counting like one like; "" =
-    newest for followed where births are declared, else best."""
+    """Order of an author's items. newest: by publication time. best: by time-decayed popularity.
+    Empty: newest for source = "followed" if [items] declares `published`, else best."""
     half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
-    """Days after which an event, and an item's newness, counts half."""
-    newborn: Annotated[float, Field(ge=0)] = 1.0
-    """What being published counts with order = "best", in events of weight 1."""
+    """Days after which an event, or the recency of an item, counts half."""
+    new_item_weight: Annotated[float, Field(ge=0)] = 1.0
+    """With order = "best": weight of an item's publication, in events of weight 1."""
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """With similar: most similar authors kept per author."""
+    """With source = "similar": number of most similar authors kept per author."""
     fit_last: Annotated[int, Field(ge=2)] = 1000
-    """With similar: most recent authors of a user that fitting reads: its cost is the square."""
+    """With source = "similar": number of a user's most recent authors read by the fit, whose cost
+    grows with the square of it."""
     column: str = ""
-    """The items' column of the author; "" = the one that [items] declares."""
+    """The items' column of the author. Empty: the one that [items] declares."""
     separator: str = ""
-    """Splits a text column of several authors."""
+    """Separator of a text column with several authors. Empty: each text is one author."""
 
 
 class Author(BaseChannel):
-    """Items by authors whom the user follows, likes, or by authors whose fans are the same.
+    """Items by authors whom the user follows or likes, or by authors similar to those.
 
-    Followed: every author of an item with a follow event, alike. Liked: each author by the sum w of
-    the behaviours' weights r. Similar: by `Σ_a w_a · |F_a ∩ F_b| / √(|F_a| |F_b|)` over liked
-    authors a, F the users with a counted event on the author's items; authors whom the user likes
-    already come only by their likeness to others. An item's score is its author's weight times
-    `2^(-age / half_life)` (newest) or its time-decayed likes, birth counting as `newborn` (best);
-    an item of several authors counts where it is best. Unborn items are not returned.
+    An item's score is its author's weight times `2^(-age / half_life)` (newest) or times
+    `new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)` (best). An author's
+    weight is 1 (followed), the sum w of the weights r of the user's events (liked), or
+    `Σ_a w_a · |F_a ∩ F_b| / √(|F_a| |F_b|)` over the liked authors a (similar), where F are the
+    users with a counted event on the author's items. An author is not a neighbour of himself: a
+    liked author is returned by `similar` only through other liked authors. An item of several
+    authors counts once, with its largest score. Items published at or after the query's time are
+    not returned.
 
-    When to use: video, articles, second-hand and shops' pages: where people come back for people.
-    Cost: fit one sort of the items (similar: Σ over users of their authors squared); recall walks k
-    items over the user's authors; memory 12 bytes an item and 8 per author and neighbour.
+    When to use: video, articles, second-hand goods and shop pages, if users return to authors.
+    Cost: fit: one sort of the items; for `similar` also the sum over users of their number of
+    authors squared. Recall: reads about k items over the user's authors. Memory: 12 bytes per item,
+    and 8 per author and neighbour.
     Source: cosine between authors as between items in Sarwar et al. 2001, Item-Based Collaborative
     Filtering Recommendation Algorithms.
     """
@@ -84,9 +87,9 @@ class Author(BaseChannel):
         named = self.config.behaviours
         if self.config.source == "followed":
             named = named or ("follow",)
-        counted = behaviours_named(self.name, data, named)
-        born = births(self.name, data, context)
-        key = self._worth(data, context, born)[labels.row]
+        counted = behaviour_mask(self.name, data, named)
+        published = publication_times(self.name, data, context)
+        key = self._item_keys(data, context, published)[labels.row]
         weight = np.array([b.weight or 1.0 for b in data.behaviours], np.float32)
         self._arrays = {
             **Postings.of(labels.code, labels.row, key, len(labels.names)).arrays(),
@@ -94,7 +97,7 @@ class Author(BaseChannel):
             "author": labels.code,
             "counted": counted,
             "weight": np.where(counted, weight, 0).astype(np.float32),
-            "born": born,
+            "published": published,
         }
         if self.config.source == "similar":
             indptr, author, cosine = _similar(data, labels, counted, self.config)
@@ -105,24 +108,27 @@ class Author(BaseChannel):
             }
         return {}
 
-    def _worth(
-        self, data: Dataset, context: FitContext, born: NDArray[np.int64]
+    def _item_keys(
+        self, data: Dataset, context: FitContext, published: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """(items,) log2 of each item's score among its author's."""
+        """(items,) log2 of each item's score among the items of its author."""
         order = self.config.order
         if order == "newest":
-            cure = 'declare [items] published = "COLUMN", or set order = "best"'
-            role_of(self.name, context.items, "published", "", cure)
-        if order == "newest" or (order == "" and self.config.source == "followed" and len(born)):
-            return floored(log_newness(data, self.config.half_life, born))
-        return floored(log_worth(data, self.config.half_life, born, self.config.newborn))
+            how_to_fix = 'declare [items] published = "COLUMN", or set order = "best"'
+            role_of(self.name, context.items, "published", "", how_to_fix)
+        by_time = order == "" and self.config.source == "followed" and len(published) > 0
+        if order == "newest" or by_time:
+            return missing_last(_log_recency(data, self.config.half_life, published))
+        return missing_last(
+            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
+        )
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         chosen = self._chosen(queries)
         postings = Postings.within(self._arrays)
-        return walk(postings, chosen, queries, k, self._n_items, self._arrays["born"])
+        return best_of_lists(postings, chosen, queries, k, self._n_items, self._arrays["published"])
 
-    def _chosen(self, queries: Queries) -> Chosen:
+    def _chosen(self, queries: Queries) -> ListSelection:
         arrays, history = self._arrays, queries.history
         query, at = counted_events(history, arrays["counted"], self._n_items)
         owner, author = spread(arrays["author_indptr"], arrays["author"], history.item[at])
@@ -134,10 +140,10 @@ class Author(BaseChannel):
             owner, other = spread(arrays["similar_indptr"], arrays["similar"], author)
             cosine = spread(arrays["similar_indptr"], arrays["cosine"], author)[1]
             query, author, weight = query[owner], other, weight[owner] * cosine
-        return Chosen.summed(query, author, weight, len(queries))
+        return ListSelection.summed(query, author, weight, len(queries))
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The last item by the same author, or by one whose fans are the same."""
+        """The last counted item by the same author, or by a similar one."""
         arrays, history = self._arrays, queries.history
         _, at = counted_events(history, arrays["counted"], self._n_items)
         owner, author = spread(arrays["author_indptr"], arrays["author"], history.item[at])
@@ -150,10 +156,19 @@ class Author(BaseChannel):
         return int(past[-1]) if len(past) else None
 
 
+def _log_recency(
+    data: Dataset, half_life: float, published: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(items,) log2 of `2^(-age / half_life)`, age in days since publication; -inf if unknown."""
+    unknown = published == UNKNOWN_TIME
+    age = (data.end - np.where(unknown, 0, published)) / DAY_MS
+    return np.where(unknown, -np.inf, -age / half_life)
+
+
 def _similar(
     data: Dataset, labels: Labels, counted: NDArray[np.bool_], config: AuthorConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Each author's most similar authors by shared fans, best first, as a CSR."""
+    """Each author's most similar authors by common users, best first: (indptr, author, cosine)."""
     at = np.flatnonzero(counted[data.events.behaviour])
     owner, author = spread(labels.indptr, labels.code, data.events.item[at])
     user = data.events.user[at[owner]]
@@ -171,7 +186,14 @@ def _similar(
     for begin in range(0, n, _AUTHORS_PER_BLOCK):
         shared = (by_author[begin : begin + _AUTHORS_PER_BLOCK] @ of_user).tocsr()
         parts.append(
-            _best(shared.indptr, shared.indices, shared.data, scale, begin, config.neighbours)
+            _largest_cosines(
+                indptr=shared.indptr,
+                other=shared.indices,
+                shared=shared.data,
+                scale=scale,
+                begin=begin,
+                k=config.neighbours,
+            )
         )
     empty = (np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     sizes, found, cosine = (np.concatenate(part) for part in zip(empty, *parts, strict=True))
@@ -179,8 +201,18 @@ def _similar(
 
 
 @njit(cache=True, nogil=True)
-def _best(indptr, other, shared, scale, begin, k):
-    """The k largest cosines of each row but its own: (sizes, authors, cosines)."""
+def _largest_cosines(indptr, other, shared, scale, begin, k):
+    """The k largest cosines of each row, without itself: (sizes, authors, cosines).
+
+    Args:
+        indptr, other, shared: CSR (R + 1,), (n,) int32, (n,) float32 of the numbers of common users
+            of R consecutive authors with all others.
+        scale: (A,) float64, 1 / √(users of the author).
+        begin: the first of the R authors.
+        k: most authors kept per row.
+
+    Returns int64 (R,), int32 (m,) and float32 (m,), best first within a row.
+    """
     rows = len(indptr) - 1
     sizes = np.zeros(rows, np.int64)
     found = np.empty(rows * k, np.int32)

@@ -1,4 +1,4 @@
-"""Cached: what earlier requests ranked and had no room to show."""
+"""Cached: items that earlier requests of the user ranked and did not show."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ class CachedConfig(ComponentConfig):
     """Options of the cached channel."""
 
     size: Annotated[int, Field(ge=1, le=4000)] = 200
-    """Items that wait per user; the first in are the first out."""
+    """Maximum number of items in a user's queue; the oldest are removed first."""
     keep: Annotated[int, Field(ge=1, le=4000)] = 50
-    """Items of one answer that enter at most: the best by value that were not shown."""
+    """Maximum number of items added per request: the best by value that were not shown."""
     max_age: Annotated[float, Field(gt=0)] = 24.0
-    """Hours after which an item that was never shown leaves."""
+    """Hours after which an item is removed from the queue."""
     store: str = ""
-    """Where they wait: `redis://host:port/db`, `env:NAME` for a variable that holds such an
-    address, or empty for a file in the project's folder (one machine)."""
+    """Address of the store: `redis://host:port/db`, or `env:NAME` for an environment variable with
+    such an address. Empty: a file in the project's folder (for one machine)."""
 
 
 class Cached(BaseChannel):
-    """Items ranked in the user's earlier requests and never shown.
+    """Items that the user's earlier requests ranked and did not show.
 
-    After each answer the best that were ranked and not shown enter the user's queue, the best last;
-    an item leaves once it is shown, when it is older than `max_age`, or when `size` later ones came
-    in. Score = −(hours since it was ranked): the newest answer's best come first. Queues go by
-    external ids, so they outlive a version. Fitted on a log, in training and in evaluation it
-    knows nothing and returns nothing; strangers have no queue.
+    `score = −(hours since the item was ranked)`: the best items of the latest request come first.
+    After each request the best items that were ranked and not shown are added to the user's queue.
+    An item is removed when it is shown, when it is older than `max_age`, or when `size` later ones
+    have been added. Queues are stored by external ids, so they remain valid for later versions.
+    During training and evaluation, and for unknown users, there is no queue and nothing is
+    returned.
 
-    When to use: ranking is dear and requests of one user follow each other closely (feeds), so
-    what was already found good should get another chance.
-    Cost: no fit; a request reads one queue and writes one, under 0.1 ms each in a file, about
-    0.3 ms on a Redis server.
+    When to use: if ranking is expensive and a user sends several requests within a short time
+    (feeds), so that items which ranked well get another chance.
+    Cost: fit: none. Recall: a request reads one queue and writes one, under 0.1 ms each in a file,
+    about 0.3 ms on a Redis server.
     Source: common practice of feed systems; no paper.
     """
 
@@ -58,7 +59,7 @@ class Cached(BaseChannel):
         self._home: Home | None = None
 
     def bind(self, home: Home) -> None:
-        """From now on queues are read and written."""
+        """Makes requests read and write the queues of the project `home` from now on."""
         self._queues = open_leftovers(self.config.store, home.folder, home.project, self.name)
         self._home = home
 
@@ -76,7 +77,7 @@ class Cached(BaseChannel):
         sizes[known] = [len(items) for items, _ in waiting]
         rows = self._home.items.rows([item for items, _ in waiting for item in items])
         entered = np.array([t for _, times in waiting for t in times], np.float64)
-        # A version may no longer hold an item that waits: its row is -1, as padding's is.
+        # an item of the queue may be missing from this version: its row is -1, like padding
         shape = (len(queries), int(sizes.max()))
         item, score = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
         place = np.arange(shape[1]) < sizes[:, None]
@@ -84,7 +85,7 @@ class Cached(BaseChannel):
         return first_allowed(item, score, queries, k)
 
     def remember(self, queries: Queries, ranked: Candidates, slate: Candidates) -> None:
-        """Puts what was ranked and not shown into the queues of known users."""
+        """Adds the ranked items that are not in the slate to the queues of known users."""
         if self._queues is None or self._home is None:
             return
         ids, users = self._home.items.ids, self._home.users.ids
@@ -105,9 +106,10 @@ class Cached(BaseChannel):
 
     @property
     def _max_age(self) -> int:
+        """ms"""
         return int(self.config.max_age * HOUR_MS)
 
 
 def _now() -> int:
-    """Of the wall clock, in ms: what waits grows old while nobody asks."""
+    """Wall-clock time in ms: items age also while there are no requests."""
     return time.time_ns() // 1_000_000

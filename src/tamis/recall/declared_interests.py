@@ -1,4 +1,4 @@
-"""Declared interests: what a newcomer ticked on the way in."""
+"""Declared interests: the best items of the categories that a user chose at signup."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pydantic import Field
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, codes_of, item_categories, spread
 from tamis.recall._common.channel import BaseChannel
-from tamis.recall._common.popularity import births, column_of, floored, log_worth, role_of
-from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.recall._common.item_columns import column_of, publication_times, role_of
+from tamis.recall._common.popularity import log_popularity, missing_last
+from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import ComponentConfig
 
 
@@ -21,32 +22,35 @@ class DeclaredInterestsConfig(ComponentConfig):
     """Options of the declared interests channel."""
 
     columns: tuple[str, ...] = ()
-    """Items' columns whose words can be interests: category, brand, keywords; () = the category
-    that [items] declares."""
+    """Columns of the items whose values can be interests: category, brand, keywords. Empty: the
+    category that [items] declares."""
     separator: str = ""
-    """Splits text columns of several words; "" = as [items] declares for its category."""
+    """Separator of text columns with several values. Empty: the one that [items] declares for its
+    category."""
     user_column: str = ""
-    """Users' column of the interests declared at signup, for requests that name none; "" = none."""
+    """Users' column of the interests declared at signup, for requests without any. Empty: none."""
     user_separator: str = "|"
-    """Splits `user_column` where it is text."""
+    """Separator of `user_column` if it is a text column."""
     half_life: Annotated[float, Field(gt=0)] = 30.0
-    """Days after which an event, or an item's birth, counts half; inf = all count alike."""
-    newborn: Annotated[float, Field(ge=0)] = 1.0
-    """What being published counts, in events of weight 1."""
+    """Days after which an event, or an item's publication, counts half; inf: all count the same."""
+    new_item_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of an item's publication, in events of weight 1; 0: publication does not count."""
 
 
 class DeclaredInterests(BaseChannel):
     """The best items of the categories (brands, keywords) that a user has declared.
 
-    The interests are the request's (`interests`), else those of the users' `user_column`; words
-    that no item has are passed over, capitals do not matter. Within an interest, items stand by
-    time-decayed likes, birth counting as `newborn`, those without either last; each interest's best
-    item scores 1, so that interests take turns however popular their items are. An item of several
-    counts where it is best. Without interests: nothing.
+    `score(i) = p(i) / max_j p(j)` over the items j of the interest, with
+    `p(i) = new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)` as in `city`;
+    items without events and publication time come last. The best item of each interest scores 1, so
+    no interest dominates because its items are more popular; an item of several interests counts
+    once, with its largest score. The interests are those of the request (`interests`), else those
+    in the users' `user_column`; values that no item has are ignored, upper and lower case are not
+    distinguished. Without interests, nothing is returned.
 
-    When to use: beside hot, for new users who answer a questionnaire.
-    Cost: fit one sort of the items and their words; recall walks k items; memory 12 bytes an
-    item and word.
+    When to use: together with hot, for new users who answer a questionnaire.
+    Cost: fit: one sort of the items and their values. Recall: reads about k items. Memory: 12 bytes
+    per item and value.
     Source: preference elicitation at signup: Rashid et al. 2002, Getting to Know You: Learning New
     User Preferences in Recommender Systems.
     """
@@ -58,18 +62,20 @@ class DeclaredInterests(BaseChannel):
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         labels = Labels.of(self._words(data, context))
-        born = births(self.name, data, context)
-        worth = floored(log_worth(data, self.config.half_life, born, self.config.newborn))
-        key, n = worth[labels.row], len(labels.names)
+        published = publication_times(self.name, data, context)
+        popularity = missing_last(
+            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
+        )
+        key, n = popularity[labels.row], len(labels.names)
         top = np.full(n, -np.inf)
         np.maximum.at(top, labels.code, key)
         postings = Postings.of(labels.code, labels.row, key - top[labels.code], n)
-        self._arrays = {**postings.arrays(), "names": labels.names, "born": born}
+        self._arrays = {**postings.arrays(), "names": labels.names, "published": published}
         self._arrays |= self._of_users(data, labels.names)
         return {}
 
     def _words(self, data: Dataset, context: FitContext) -> pl.Series:
-        """(items,) lists of every item's words."""
+        """(items,) list column: every item's values of `columns`."""
         declared = context.items
         columns = self.config.columns or (
             role_of(
@@ -90,7 +96,7 @@ class DeclaredInterests(BaseChannel):
         return pl.DataFrame(lists).select(pl.concat_list(pl.all()).alias("words"))["words"]
 
     def _of_users(self, data: Dataset, names: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
-        """Each user's own declared interests, as a CSR of list numbers."""
+        """Each user's declared interests as a CSR of posting list numbers."""
         name = self.config.user_column
         if not name:
             empty = np.zeros(len(data.users) + 1, np.int64)
@@ -108,21 +114,21 @@ class DeclaredInterests(BaseChannel):
     def _recall(self, queries: Queries, k: int) -> Recalled:
         query, interest = self._interests(queries)
         once = np.unique(np.stack([query, interest]), axis=1)
-        chosen = Chosen.summed(once[0], once[1], np.ones(once.shape[1]), len(queries))
+        chosen = ListSelection.summed(once[0], once[1], np.ones(once.shape[1]), len(queries))
         postings = Postings.within(self._arrays)
-        return walk(postings, chosen, queries, k, self._n_items, self._arrays["born"])
+        return best_of_lists(postings, chosen, queries, k, self._n_items, self._arrays["published"])
 
     def _interests(self, queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(query, list) pairs: the request's interests, else the user's own."""
+        """(query, list) pairs (n,): the request's interests, else the user's own."""
         arrays, n = self._arrays, len(queries)
-        said = ((),) * n if queries.context is None else queries.context.interests
-        sizes = np.array([len(words) for words in said], np.int64)
-        code = codes_of(arrays["names"], [word for words in said for word in words])
+        given = ((),) * n if queries.context is None else queries.context.interests
+        sizes = np.array([len(words) for words in given], np.int64)
+        code = codes_of(arrays["names"], [word for words in given for word in words])
         query = np.repeat(np.arange(n), sizes)
-        silent = np.flatnonzero((sizes == 0) & (queries.user >= 0))
-        owner, own = spread(arrays["user_indptr"], arrays["user_interest"], queries.user[silent])
+        without = np.flatnonzero((sizes == 0) & (queries.user >= 0))
+        owner, own = spread(arrays["user_indptr"], arrays["user_interest"], queries.user[without])
         named = code >= 0
         return (
-            np.concatenate([query[named], silent[owner]]).astype(np.int64),
+            np.concatenate([query[named], without[owner]]).astype(np.int64),
             np.concatenate([code[named], own]).astype(np.int64),
         )

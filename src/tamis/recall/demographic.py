@@ -1,4 +1,4 @@
-"""Demographic: what people like you like."""
+"""Demographic: popular items among users with the same attributes."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from pydantic import Field
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Table, bucketed
 from tamis.recall._common.channel import BaseChannel, need_positives
-from tamis.recall._common.popularity import column_of, liked, log_sums
-from tamis.recall._common.postings import Chosen, Postings, walk
+from tamis.recall._common.item_columns import column_of
+from tamis.recall._common.popularity import log_decayed_sums, positive_events
+from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import ComponentConfig, ConfigError
 
 _MOST_VALUES = 100
-"""A column of more values is no attribute that groups people, unless it is named."""
+"""A column with more distinct values is used only if `columns` names it."""
 
 
 class DemographicConfig(ComponentConfig):
     """Options of the demographic channel."""
 
     columns: tuple[str, ...] = ()
-    """Users' columns, the most telling first: where too few share all of them, the last is given
-    up, and so on; () = all columns of 2 to 100 values, those of fewest values first."""
+    """Columns of the users, the most informative first: if too few users share the values of all
+    columns, the last one is dropped, and so on. Empty: all columns with 2 to 100 distinct values,
+    those with the fewest first."""
     boundaries: dict[str, tuple[float, ...]] = Field(default={})
-    """Ascending numbers that cut a numeric column into bands: {age = [18, 25, 35, 50]}."""
+    """Ascending numbers that divide a numeric column into bands: {age = [18, 25, 35, 50]}."""
     min_users: Annotated[int, Field(ge=1)] = 30
-    """Fewest users with a positive event that make a group."""
+    """Minimum number of users with a positive event in a group."""
     half_life: Annotated[float, Field(gt=0)] = 90.0
-    """Days after which an event counts half; inf = every event counts alike."""
+    """Days after which an event counts half; inf: all events count the same."""
 
 
 class Demographic(BaseChannel):
-    """Favourites of the user's demographic neighbours: those with the same values of `columns`.
+    """Popular items among the users with the same values of `columns`.
 
-    `score(i) = Σ r · 2^(-(end - t) / half_life)` over the positive events of the group's users. A
-    group of fewer than `min_users` backs off to the one of the columns but the last, until enough
-    agree; users who share not even the first column with enough others, and unknown ones, get
-    nothing.
+    `score(i) = Σ r · 2^(-(end - t) / half_life)` over the positive events of the group's users. If
+    a group has fewer than `min_users` users, the group without the last column is used instead, and
+    so on. Users whose value of the first column is shared by too few others get nothing; neither do
+    unknown users.
 
     When to use: for registered users with a short history or none.
-    Cost: fit one pass over the events per column; recall walks k items; memory 12 bytes per group
-    and item it likes.
+    Cost: fit: one pass over the events per column. Recall: reads about k items. Memory: 12 bytes
+    per group and item liked in it.
     Source: Pazzani 1999, A Framework for Collaborative, Content-Based and Demographic Filtering.
     """
 
@@ -58,10 +60,10 @@ class Demographic(BaseChannel):
         bands = self.config.boundaries
         for name in set(bands) - set(columns):
             raise ConfigError(
-                f"channel {self.name!r}: boundaries of {name!r}, which is none of its columns "
-                f"({', '.join(columns)}); add it to `columns`"
+                f"channel {self.name!r}: boundaries names {name!r}, which is not one of its "
+                f"columns ({', '.join(columns)}); add it to `columns`"
             )
-        item, value, age = liked(data)
+        item, value, age = positive_events(data)
         user = data.events.user[data.positive]
         active = np.bincount(user, minlength=len(data.users)) > 0
         group = np.zeros(len(data.users), np.int64)
@@ -77,7 +79,7 @@ class Demographic(BaseChannel):
                 number[user[mine]] * len(data.items) + item[mine], return_inverse=True
             )
             halvings = age[mine] / self.config.half_life
-            key = log_sums(at.astype(np.int32), value[mine], halvings, len(pairs))
+            key = log_decayed_sums(at.astype(np.int32), value[mine], halvings, len(pairs))
             lists, items = np.divmod(pairs, max(len(data.items), 1))
             parts.append((lists + before, items, key))
             of_user = np.where(number >= 0, number + before, of_user).astype(np.int32)
@@ -93,11 +95,11 @@ class Demographic(BaseChannel):
         known = queries.user >= 0
         group[known] = self._arrays["of_user"][queries.user[known]]
         postings = Postings.within(self._arrays)
-        return walk(postings, Chosen.one(group), queries, k, self._n_items)
+        return best_of_lists(postings, ListSelection.one(group), queries, k, self._n_items)
 
 
 def _guessed(channel: str, users: Table) -> tuple[str, ...]:
-    """Columns that group people, those of fewest values first."""
+    """Columns with 2 to 100 distinct values, those with the fewest first."""
     plain = [
         column
         for column in users.frame
@@ -115,14 +117,14 @@ def _guessed(channel: str, users: Table) -> tuple[str, ...]:
 
 
 def _finer(group: NDArray[np.int64], code: NDArray[np.int32], values: int) -> NDArray[np.int64]:
-    """(users,) groups split by one more column, numbered from 0; -1 where anything is missing."""
+    """(users,) groups split by one more column, numbered from 0; -1 if any value is missing."""
     both = np.where((group >= 0) & (code >= 0), group * max(values, 1) + code, -1)
     names, number = np.unique(both, return_inverse=True)
     return number - 1 if len(names) and names[0] == -1 else number
 
 
 def _big(group: NDArray[np.int64], active: NDArray[np.bool_], least: int) -> NDArray[np.int64]:
-    """By group: its number among those of at least `least` active users, or -1."""
+    """(groups,) each group's number among those with at least `least` active users, or -1."""
     sizes = np.bincount(group[active & (group >= 0)], minlength=int(group.max(initial=-1)) + 1)
     enough = sizes >= least
     return np.where(enough, np.cumsum(enough) - 1, -1)

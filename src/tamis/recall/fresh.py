@@ -1,8 +1,8 @@
-"""Fresh: what has just been published."""
+"""Fresh: recently published items, newest or best first."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,8 +13,10 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
-from tamis.recall._common.popularity import ALWAYS, DAY_MS, role_of, times_of
-from tamis.recall._common.postings import listed
+from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.item_columns import UNKNOWN_TIME, role_of, times_of
+from tamis.recall._common.popularity import DAY_MS
+from tamis.recall._common.postings import in_sorted
 from tamis.runtime import in_blocks
 from tamis.schema import ComponentConfig
 
@@ -25,28 +27,30 @@ class FreshConfig(ComponentConfig):
     """Options of the fresh channel."""
 
     max_age: Annotated[float, Field(gt=0)] = 30.0
-    """Days since publishing at which an item stops being fresh."""
+    """Days since publication after which an item is no longer recalled."""
     order: Literal["newest", "best"] = "newest"
-    """best = by the smoothed rate of likes: per impression where the log has impressions, else per
-    day of life."""
+    """newest: by publication time. best: by the smoothed rate of likes, per impression if the log
+    has impressions, else per day since publication."""
     prior: Annotated[float, Field(gt=0)] = 10.0
-    """With order = "best": impressions (or days) of average success that every item is given."""
+    """With order = "best": strength of the smoothing, in impressions (or days) with the average
+    rate that are added to each item."""
     column: str = ""
-    """The items' column of the time of publishing; "" = the one that [items] declares."""
+    """The items' column of the publication time. Empty: the one that [items] declares."""
 
 
 class Fresh(BaseChannel):
     """Items published less than `max_age` days before the query's time, newest or best first.
 
     Newest: `score = 1 / (1 + age in days)`. Best: `score = (likes + prior · mean) / (trials +
-    prior)`, trials = impressions, or days of life at the fit (at least 1) in a log without them,
-    mean = likes / trials of all items. Items published at or after the query's time are never
-    returned, although the table may hold them already; items of unknown birth are not fresh.
+    prior)`; trials are the item's impressions, or, in a log without impressions, the days from
+    publication to the end of the log (at least 1); mean = likes / trials over all items. Items
+    published at or after the query's time are never returned, even if the table already holds
+    them; neither are items without a publication time.
 
-    When to use: news, video, second-hand: wherever the catalogue turns over faster than models are
-    trained, so that new items get the first impressions that the other channels need.
-    Cost: fit one sort of the items; recall walks k items (newest) or all fresh ones (best); memory
-    16 bytes an item.
+    When to use: news, video, second-hand goods: if the catalogue changes faster than models are
+    trained, so that new items get the first impressions that other channels learn from.
+    Cost: fit: one sort of the items. Recall: reads about k items (newest) or all items younger than
+    `max_age` (best). Memory: 16 bytes per item.
     Source: recency recall; smoothed rates as in Wang et al. 2011, Click-Through Rate Estimation for
     Rare Events in Online Advertising.
     """
@@ -58,26 +62,26 @@ class Fresh(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         name = role_of(self.name, context.items, "published", self.config.column)
         declared = context.items.published if context.items else None
-        born = times_of(self.name, data.items, name, declared)
-        known = np.flatnonzero(born != ALWAYS)
-        order = known[np.lexsort((known, -born[known]))]
+        published = times_of(self.name, data.items, name, declared)
+        known = np.flatnonzero(published != UNKNOWN_TIME)
+        order = known[np.lexsort((known, -published[known]))]
         self._arrays = {
             "item": order.astype(np.int32),
-            "born": born[order],
-            "rate": self._rate(data, born)[order],
+            "published": published[order],
+            "rate": self._rate(data, published)[order],
         }
         return {}
 
-    def _rate(self, data: Dataset, born: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(items,) the smoothed rate of likes."""
+    def _rate(self, data: Dataset, published: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(items,) smoothed rate of likes; published: (items,) ms."""
         n, events = len(data.items), data.events
         likes = np.bincount(events.item[data.positive], minlength=n)
         shown = ~data.seen
         if shown.any():
             trials = np.bincount(events.item[shown], minlength=n).astype(np.float64)
         else:
-            known = born != ALWAYS
-            age = np.where(known, data.end - np.where(known, born, 0), 0) / DAY_MS
+            known = published != UNKNOWN_TIME
+            age = np.where(known, data.end - np.where(known, published, 0), 0) / DAY_MS
             trials = np.maximum(age, 1.0)
         mean = likes.sum() / max(trials.sum(), 1.0)
         prior = self.config.prior
@@ -90,26 +94,35 @@ class Fresh(BaseChannel):
 
         def block(begin: int, end: int) -> None:
             search(
-                (begin, end),
-                (arrays["item"], arrays["born"], arrays["rate"]),
-                queries.time,
-                self.config.max_age * DAY_MS,
-                (queries.exclude.indptr, queries.exclude.values),
-                found.item,
-                found.score,
+                begin=begin,
+                end=end,
+                items=_Items(arrays["item"], arrays["published"], arrays["rate"]),
+                time=queries.time,
+                max_age=self.config.max_age * DAY_MS,
+                exclude=excluded(queries.exclude),
+                out_item=found.item,
+                out_score=found.score,
             )
 
         in_blocks(block, len(queries), _QUERIES_PER_BLOCK)
         return found
 
 
+class _Items(NamedTuple):
+    """Items with a known publication time, newest first."""
+
+    item: NDArray[np.int32]
+    published: NDArray[np.int64]
+    rate: NDArray[np.float32]
+
+
 @njit(cache=True, nogil=True)
-def _begin(born, time):
-    """The first place of the falling `born` that is before `time`."""
-    low, high = 0, len(born)
+def _begin(published, time):
+    """The first index of the descending int64 `published` whose time is before `time` (ms)."""
+    low, high = 0, len(published)
     while low < high:
         middle = (low + high) // 2
-        if born[middle] >= time:
+        if published[middle] >= time:
             low = middle + 1
         else:
             high = middle
@@ -117,30 +130,39 @@ def _begin(born, time):
 
 
 @njit(cache=True, nogil=True)
-def _newest(span, items, time, max_age, exclude, out_item, out_score):
-    item, born, _ = items
-    for q in range(span[0], span[1]):
+def _newest(begin, end, items, time, max_age, exclude, out_item, out_score):
+    """Queries [begin, end): the newest items younger than `max_age` ms.
+
+    items: _Items (n,). time: (Q,) int64 ms. exclude: Excluded. out_item, out_score: (Q, k) int32
+    and float32, filled with -1 and -inf.
+    """
+    item, published = items.item, items.published
+    for q in range(begin, end):
         found = 0
-        for at in range(_begin(born, time[q]), len(item)):
-            age = time[q] - born[at]
+        for at in range(_begin(published, time[q]), len(item)):
+            age = time[q] - published[at]
             if age >= max_age or found == out_item.shape[1]:
                 break
-            if not listed(exclude[1], exclude[0][q], exclude[0][q + 1], item[at]):
+            if not in_sorted(exclude.item, exclude.indptr[q], exclude.indptr[q + 1], item[at]):
                 out_item[q, found] = item[at]
                 out_score[q, found] = 1 / (1 + age / DAY_MS)
                 found += 1
 
 
 @njit(cache=True, nogil=True)
-def _best(span, items, time, max_age, exclude, out_item, out_score):
-    item, born, rate = items
-    for q in range(span[0], span[1]):
+def _best(begin, end, items, time, max_age, exclude, out_item, out_score):
+    """Queries [begin, end): the items of the highest rate younger than `max_age` ms.
+
+    Arguments as in `_newest`.
+    """
+    item, published, rate = items.item, items.published, items.rate
+    for q in range(begin, end):
         found = 0
-        for at in range(_begin(born, time[q]), len(item)):
-            if time[q] - born[at] >= max_age:
+        for at in range(_begin(published, time[q]), len(item)):
+            if time[q] - published[at] >= max_age:
                 break
             if found == out_item.shape[1] and rate[at] < out_score[q, 0]:
-                continue  # behind the worst of the best so far
-            if not listed(exclude[1], exclude[0][q], exclude[0][q + 1], item[at]):
+                continue  # worse than the k best found so far
+            if not in_sorted(exclude.item, exclude.indptr[q], exclude.indptr[q + 1], item[at]):
                 found = offer(out_item[q], out_score[q], found, item[at], rate[at])
         best_first(out_item[q], out_score[q], found)

@@ -1,8 +1,8 @@
-"""Geohash: what is worth it around here."""
+"""Geohash: popular and new items near a place."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -14,15 +14,11 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, geohash_around, geohash_cells
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
-from tamis.recall._common.popularity import (
-    births,
-    column_of,
-    floored,
-    last_event,
-    log_worth,
-    role_of,
-)
-from tamis.recall._common.postings import Postings, listed
+from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.history_events import last_event
+from tamis.recall._common.item_columns import column_of, publication_times, role_of
+from tamis.recall._common.popularity import log_popularity, missing_last
+from tamis.recall._common.postings import Postings, in_sorted
 from tamis.runtime import in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError
 
@@ -34,21 +30,23 @@ class GeohashConfig(ComponentConfig):
     """Options of the geohash channel."""
 
     precision: Annotated[int, Field(ge=1, le=12)] = 4
-    """Characters of the cell: 4 = 39 km wide at the equator, 5 = 4.9 km, 6 = 1.2 km, 7 = 150 m.
-    Wide cells find more (distance is weighed by `near` and `falloff`), fine ones stay close."""
+    """Characters of a geohash cell: 4 = 39 km wide at the equator, 5 = 4.9 km, 6 = 1.2 km, 7 =
+    150 m. Wide cells find more items (`near` and `falloff` weigh their distance), narrow ones only
+    close ones."""
     coarsest: Annotated[int, Field(ge=1, le=12)] | None = None
-    """Where the 9 cells hold fewer than k items, the 9 of a character less follow, down to this;
-    None = the 9 cells are all."""
+    """Smallest number of characters to which the search widens while the 9 cells hold fewer than k
+    items. If omitted: it does not widen."""
     near: Annotated[float, Field(ge=0)] = 1.0
-    """Kilometres from which distance tells; 0 = within the cells it does not matter."""
+    """Distance in kilometres at which the factor `(1 + distance / near)^-falloff` starts to matter;
+    0: distance within the cells is ignored."""
     falloff: Annotated[float, Field(gt=0)] = 1.0
-    """How fast worth falls with distance: by `(1 + distance / near)^-falloff`."""
+    """Exponent with which the score falls with distance: `(1 + distance / near)^-falloff`."""
     half_life: Annotated[float, Field(gt=0)] = 30.0
-    """Days after which an event, or an item's birth, counts half; inf = all count alike."""
-    newborn: Annotated[float, Field(ge=0)] = 1.0
-    """What being published counts, in events of weight 1: newest and best stand together."""
+    """Days after which an event, or an item's publication, counts half; inf: all count the same."""
+    new_item_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of an item's publication, in events of weight 1; 0: publication does not count."""
     longest: Annotated[int, Field(ge=1)] = 1000
-    """Best items of a cell that are looked at."""
+    """Number of a cell's most popular items that are scored."""
 
     @model_validator(mode="after")
     def _outward(self) -> Self:
@@ -60,22 +58,23 @@ class GeohashConfig(ComponentConfig):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Precisions from the finest outward."""
+        """Precisions that are searched, the finest first."""
         return tuple(range(self.precision, (self.coarsest or self.precision) - 1, -1))
 
 
 class Geohash(BaseChannel):
-    """Items in the geohash cell of a place and in its 8 neighbours, newest and best first.
+    """Items in the geohash cell of a place and in its 8 neighbours.
 
-    The place is the request's; where it names none, that of the item of the user's last positive
-    event. `score(i) = (newborn · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)) ·
-    (1 + distance / near)^-falloff`: time-decayed likes, birth counting like one of them. Items
-    without events and birth come last; those without a place never do. Queries without a place get
-    nothing. Items of a wider ring (`coarsest`) stand behind all of the closer one.
+    `score(i) = (new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)) ·
+    (1 + distance / near)^-falloff`: time-decayed popularity, weighted by distance. The place is
+    that of the request; if it names none, that of the item of the user's last positive event;
+    queries without a place get nothing. Items without events and publication time come last; items
+    without coordinates are never returned. Items of wider cells (`coarsest`) rank after all items
+    of narrower ones.
 
-    When to use: shops, restaurants, events, classified advertisements: whatever one has to go to.
-    Cost: fit one sort per precision; recall reads at most 9 · `longest` items, under 1 ms; memory 8
-    bytes an item and precision.
+    When to use: shops, restaurants, events, classified advertisements: items that users visit.
+    Cost: fit: one sort per precision. Recall: reads at most 9 · `longest` items per precision,
+    under 1 ms. Memory: 12 bytes per item and precision.
     Source: Niemeyer 2008, geohash.org; distance decay of check-ins: Ye et al. 2011, Exploiting
     Geographical Influence for Collaborative Point-of-Interest Recommendation.
     """
@@ -88,12 +87,14 @@ class Geohash(BaseChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         latitude = self._degrees(data, context, "latitude")
         longitude = self._degrees(data, context, "longitude")
-        born = births(self.name, data, context)
-        worth = floored(log_worth(data, self.config.half_life, born, self.config.newborn))
+        published = publication_times(self.name, data, context)
+        popularity = missing_last(
+            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
+        )
         self._arrays = {
             "latitude": latitude,
             "longitude": longitude,
-            "born": born,
+            "published": published,
             "positive": np.array([b.positive for b in data.behaviours], dtype=np.bool_),
         }
         cells, lists, item = [], [], []
@@ -106,12 +107,12 @@ class Geohash(BaseChannel):
             item.append(placed)
             self._arrays[f"cells{level}"] = names
         items, total = np.concatenate(item), sum(map(len, cells))
-        postings = Postings.of(np.concatenate(lists), items, worth[items], total)
+        postings = Postings.of(np.concatenate(lists), items, popularity[items], total)
         self._arrays |= postings.arrays()
         return {}
 
     def _degrees(self, data: Dataset, context: FitContext, role: str) -> NDArray[np.float64]:
-        """(items,) the column of a role, NaN where missing."""
+        """(items,) degrees in the column of a role, NaN where missing."""
         name = role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
         column = column_of(self.name, data.items, name)
         if not column.dtype.is_numeric():
@@ -129,47 +130,52 @@ class Geohash(BaseChannel):
 
         def block(begin: int, end: int) -> None:
             _search(
-                (begin, end),
-                (arrays["posting_indptr"], arrays["posting_item"], arrays["posting_key"]),
-                near,
-                (latitude, longitude, arrays["latitude"], arrays["longitude"]),
-                (config.near, config.falloff, config.longest),
-                (queries.exclude.indptr, queries.exclude.values),
-                (arrays["born"], queries.time),
-                scratch("geohash met", self._n_items, np.bool_),
-                found.item,
-                found.score,
+                begin=begin,
+                end=end,
+                postings=Postings.within(arrays).compiled(),
+                near=near,
+                places=_Places(latitude, longitude, arrays["latitude"], arrays["longitude"]),
+                half_at=config.near,
+                falloff=config.falloff,
+                longest=config.longest,
+                exclude=excluded(queries.exclude),
+                published=arrays["published"],
+                time=queries.time,
+                met=scratch("geohash met", self._n_items, np.bool_),
+                out_item=found.item,
+                out_score=found.score,
             )
 
         in_blocks(block, len(queries), _QUERIES_PER_BLOCK)
         return found
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The item of the user's last positive event, where the place is that one's."""
+        """The item of the user's last positive event, if the place was taken from it."""
         _, _, source = self._where(queries)
         return int(source[0]) if source[0] >= 0 and source[0] != item else None
 
     def _where(
         self, queries: Queries
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """(Q,) latitude, longitude (NaN = no place), and the item whose place it is (-1 = none)."""
+        """(Q,) latitude and longitude in degrees (NaN if there is no place), and the item row from
+        which the place was taken (-1 if none)."""
         latitude, longitude = np.full((2, len(queries)), np.nan)
         if queries.context is not None:
             latitude, longitude = queries.context.latitude, queries.context.longitude
-        said = np.isfinite(latitude) & np.isfinite(longitude)
+        given = np.isfinite(latitude) & np.isfinite(longitude)
         last = last_event(queries.history, self._arrays["positive"], self._n_items)
         source = np.full(len(queries), -1, np.int64)
-        old = ~said & (last >= 0)
-        source[old] = queries.history.item[last[old]]
+        from_history = ~given & (last >= 0)
+        source[from_history] = queries.history.item[last[from_history]]
         here = np.maximum(source, 0)
-        latitude = np.where(old, self._arrays["latitude"][here], latitude)
-        longitude = np.where(old, self._arrays["longitude"][here], longitude)
+        latitude = np.where(from_history, self._arrays["latitude"][here], latitude)
+        longitude = np.where(from_history, self._arrays["longitude"][here], longitude)
         return latitude, longitude, source
 
     def _near(
         self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        """(Q, levels, 9) the posting lists of the cells around each place, -1 where empty."""
+        """(Q, levels, 9) posting lists of the cells around each place; -1 for empty cells."""
         near, before = [], 0
         for level in self.config.levels:
             cells = geohash_around(geohash_cells(latitude, longitude, level), level)
@@ -181,9 +187,21 @@ class Geohash(BaseChannel):
         return np.stack(near, axis=1).astype(np.int64)
 
 
+class _Places(NamedTuple):
+    """Degrees of the queries' places (Q,) and of the items (items,), NaN where missing."""
+
+    latitude: NDArray[np.float64]
+    longitude: NDArray[np.float64]
+    item_latitude: NDArray[np.float64]
+    item_longitude: NDArray[np.float64]
+
+
 @njit(cache=True, nogil=True)
 def _log_nearness(north_a, east_a, north_b, east_b, near, falloff):
-    """log2 of `(1 + d / near)^-falloff`, d the great-circle distance (haversine)."""
+    """log2 of `(1 + d / near)^-falloff`, d the great-circle distance in km (haversine).
+
+    north_*, east_*: latitude and longitude of the two places in degrees. near: km.
+    """
     if near == 0:
         return 0.0
     a, b = np.radians(north_a), np.radians(north_b)
@@ -194,13 +212,25 @@ def _log_nearness(north_a, east_a, north_b, east_b, near, falloff):
 
 
 @njit(cache=True, nogil=True)
-def _search(span, postings, near, places, how, exclude, births, met, out_item, out_score):
-    indptr, item, key = postings
-    latitude, longitude, item_latitude, item_longitude = places
-    half_at, falloff, longest = how
-    born, time = births
+def _search(
+    begin, end, postings, near, places, half_at, falloff, longest, exclude, published, time, met,
+    out_item, out_score,
+):  # fmt: skip
+    """Queries [begin, end): the best items of the cells around each place.
+
+    Args:
+        postings: PostingLists of the cells. near: (Q, levels, 9) int64 lists, -1 for none.
+        places: _Places. half_at, falloff: km and exponent of `_log_nearness`.
+        longest: most items read of a list. exclude: Excluded.
+        published: (items,) or (0,) int64 ms. time: (Q,) int64 ms.
+        met: (items,) bool scratch, all False before and after.
+        out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
+    """
+    indptr, item, key = postings.indptr, postings.item, postings.key
+    latitude, longitude = places.latitude, places.longitude
+    item_latitude, item_longitude = places.item_latitude, places.item_longitude
     levels, k = near.shape[1], out_item.shape[1]
-    for q in range(span[0], span[1]):
+    for q in range(begin, end):
         found, ceiling = 0, np.inf
         for level in range(levels):
             if found == k:
@@ -216,9 +246,9 @@ def _search(span, postings, near, places, how, exclude, births, met, out_item, o
                     if met[i]:
                         continue
                     met[i] = True
-                    if len(born) and born[i] >= time[q]:
+                    if len(published) and published[i] >= time[q]:
                         continue
-                    if listed(exclude[1], exclude[0][q], exclude[0][q + 1], i):
+                    if in_sorted(exclude.item, exclude.indptr[q], exclude.indptr[q + 1], i):
                         continue
                     close = _log_nearness(
                         latitude[q], longitude[q], item_latitude[i], item_longitude[i],
@@ -226,7 +256,7 @@ def _search(span, postings, near, places, how, exclude, births, met, out_item, o
                     )  # fmt: skip
                     size = offer(heap, score, size, i, np.float32(key[at] + close))
             best_first(heap, score, size)
-            # a wider ring stands behind the closer one: its scores begin where those end
+            # wider cells rank after narrower ones: shift their scores below the lowest so far
             shift = min(0.0, ceiling - score[0]) if size else 0.0
             for place in range(size):
                 ceiling = score[place] + shift

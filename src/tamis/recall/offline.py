@@ -1,4 +1,4 @@
-"""Offline: another channel's lists, computed for all users beforehand and read at request time."""
+"""Offline: another channel's lists, computed for all users in advance and read at request time."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ class OfflineConfig(ComponentConfig):
     """Options of the offline channel."""
 
     of: str = "itemcf"
-    """The channel whose lists are read: a short name, or `package.module:Class`."""
+    """The channel that computes the lists: a short name, or `package.module:Class`."""
     settings: dict[str, Any] = {}  # noqa: RUF012
-    """That channel's own options."""
+    """Options of that channel."""
     store: str = ""
-    """Where the lists are: `redis://host:port/db`, `env:NAME` for a variable that holds such an
-    address, or empty for files in the project's folder."""
+    """Address of the store: `redis://host:port/db`, or `env:NAME` for an environment variable with
+    such an address. Empty: files in the project's folder."""
 
     @field_validator("of")
     @classmethod
     def _another(cls, of: str) -> str:
         if of in ("offline", "cached"):
-            raise ValueError(f"{of} reads a store itself; name the channel that computes the lists")
+            raise ValueError(f"{of} reads a store itself; name a channel that computes its lists")
         return of
 
     @property
     def declared(self) -> StageConfig:
-        """The other channel, as if it stood in `tamis.toml` itself."""
+        """The inner channel's declaration, as `tamis.toml` would declare it."""
         return StageConfig(use=self.of, **self.settings)
 
 
 class Offline(BaseChannel):
-    """The lists that `tamis recall PROJECT --all-users` wrote for this channel and version.
+    """Lists of another channel, written by `tamis recall PROJECT --all-users` for each version.
 
-    The channel named by `of` is trained, evaluated and replayed as if it stood here itself, and is
-    part of the version. `tamis recall` asks it for every user; `recommend` and `serve` then read
-    the list instead of computing it, and leave out what the request may not be shown. For a user
-    whose history is what it was at the version's end, both ways give the same answer, as far as
-    the stored list reaches: store somewhat more than the quota. Who has no list (a new user) gets
-    nothing from here. Where the store does not answer, or nothing was recalled for the version,
-    the answer is made without this channel and says so (`degraded`).
+    The score is that of the channel named by `of`, which is trained, evaluated and replayed in this
+    channel's place and saved with the version. `tamis recall` computes its lists for every user;
+    `recommend` and `serve` then read a user's list and remove the excluded items. For a user whose
+    history is unchanged since the end of the version's log, the result is the same as computing it,
+    up to the length of the stored list: store somewhat more than the quota. A user without a list
+    (a new user) gets nothing. If the store does not respond, or has no lists for the version, the
+    request is answered without this channel and marked as `degraded`.
 
-    When to use: recall is too slow to compute in a request (large networks, no index), or is shared
-    with services that only read Redis; and histories may be a batch old.
-    Cost: fitting is the inner channel's; recall is one read (0.01 ms from files, under 0.1 ms from
-    a near Redis server); the store takes 8 bytes per user and item.
+    When to use: if recall is too slow for a request (large networks, no index), or is shared with
+    services that only read Redis; and if histories may be as old as the last `tamis recall`.
+    Cost: fit: that of the inner channel. Recall: one read (0.01 ms from files, under 0.1 ms from a
+    Redis server nearby). Store: 8 bytes per user and item.
     Source: the classic "recall offline into a key-value store, rank online"; Covington et al. 2016,
     Deep neural networks for YouTube recommendations.
     """
@@ -70,11 +70,11 @@ class Offline(BaseChannel):
         self._version = ""
 
     def wrapped(self) -> tuple[str, StageConfig]:
-        """The channel that computes the lists, as `[cascade.channels]` would declare it."""
+        """The inner channel's name and its declaration, as `[cascade.channels]` would hold it."""
         return self.config.of, self.config.declared
 
     def wrap(self, inner: Channel) -> None:
-        """Takes the channel that computes the lists. The stage registry calls it."""
+        """Sets the channel that computes the lists. Called by the stage registry."""
         self._inner = inner
 
     @property
@@ -89,11 +89,11 @@ class Offline(BaseChannel):
 
     @property
     def address(self) -> str:
-        """Address of the store, as declared."""
+        """Address of the store, as configured."""
         return self.config.store
 
     def bind(self, home: Home) -> None:
-        """From now on recall reads the lists of `home.version` instead of computing."""
+        """Makes `recall` read the lists of `home.version` from now on instead of computing them."""
         self._lists = open_recall(self.config.store, home.folder, home.project)
         self._version = home.version
 
@@ -110,7 +110,7 @@ class Offline(BaseChannel):
         return first_allowed(item, score, queries, k)
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """What the inner channel says."""
+        """The past item that the inner channel gives as the reason; None if it explains nothing."""
         return self.inner.because(queries, item) if isinstance(self.inner, Explains) else None
 
     def save(self, directory: Path) -> None:
@@ -119,7 +119,7 @@ class Offline(BaseChannel):
 
 
 def first_allowed(item: Any, score: Any, queries: Queries, k: int) -> Recalled:
-    """The first k of each stored list (Q, w) that the query does not exclude, in their order."""
+    """The first k items of each stored list (Q, w) that the query does not exclude, in order."""
     n, width = item.shape
     owner = np.repeat(np.arange(n), width)
     refused = queries.exclude.contains(owner, item.ravel()).reshape(n, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -23,7 +23,7 @@ class Meter:
     """{stage: {seconds, peak_mb, samples}}, not rounded."""
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str) -> Generator[dict[str, Any]]:
         """Measures the block; set `samples` in the yielded dict to have a rate computed."""
         entry = self.stages.setdefault(name, {"seconds": 0.0, "peak_mb": 0.0, "samples": 0})
         noted: dict[str, Any] = {"samples": 0}

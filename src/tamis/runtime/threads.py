@@ -34,8 +34,12 @@ def in_blocks(work: Callable[[int, int], Any], n: int, size: int) -> list[Any]:
     starts = range(0, n, size)
     if len(starts) <= 1 or threads() == 1:
         return [work(start, min(start + size, n)) for start in starts]
+
+    def block(start: int) -> Any:
+        return work(start, min(start + size, n))
+
     with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(lambda start: work(start, min(start + size, n)), starts))
+        return list(pool.map(block, starts))
 
 
 class _ThreadArrays(threading.local):

@@ -1,7 +1,7 @@
-"""Evaluation protocols: time splits and their windows, leave-one-out, given files."""
+"""Evaluation protocols: time splits and their windows, leave-one-out, and given files."""
 
 from tamis.splitting.holdout import Holdout, by_time, carve, given, leave_one_out
-from tamis.splitting.time_split import Window, cuts, happened, test_cut, windows
+from tamis.splitting.time_split import Window, cuts, events_in, test_cut, windows
 
 __all__ = [
     "Holdout",
@@ -9,8 +9,8 @@ __all__ = [
     "by_time",
     "carve",
     "cuts",
+    "events_in",
     "given",
-    "happened",
     "leave_one_out",
     "test_cut",
     "windows",

@@ -1,4 +1,4 @@
-"""Protocols: what may be learnt from, who is asked, what is known then, what should be found."""
+"""Evaluation protocols: training data, evaluated users, known history, and target items."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tamis.splitting.time_split import cuts
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """One question per user, and its answer."""
+    """One query per evaluated user, and its target items."""
 
     train: Dataset
-    """What may be learnt from. Its tables are the whole ones: a held-out item that no event of it
-    names is cold, and counts as a miss for whoever cannot find it."""
+    """Training data. Its tables are complete: a held-out item without a training event is a new
+    item, and counts as a miss for models that cannot find it."""
     known: Dataset
-    """What is known when the users are asked: their histories. `train`, or more than it."""
+    """Data known at the time of the queries, for histories: `train`, or more than it."""
     users: Int32
-    """(Q,) rows of the users asked, ascending."""
+    """(Q,) rows of the evaluated users, ascending."""
     time: Int64
-    """(Q,) ms, when each asks: the moment of the held-out event or of the cut, never before what is
-    known of the user."""
+    """(Q,) time of each query, ms: the time of the held-out event or of the cut, never earlier than
+    the known events of the user."""
     targets: Ragged
-    """Per query the item rows that should be found; sorted, each once."""
+    """Target item rows of each query, sorted and without duplicates."""
     protocol: str
-    """The protocol in words."""
+    """Description of the protocol, for reports."""
 
     def __len__(self) -> int:
         return len(self.users)
 
     def sample(self, most: int, seed: int = 0) -> Holdout:
-        """At most `most` of the questions, drawn at random; the protocol says so."""
+        """At most `most` queries, drawn at random; `protocol` mentions it."""
         if len(self) <= most:
             return self
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
@@ -58,54 +58,56 @@ def leave_one_out(
 ) -> Holdout:
     """Each user's last positive event is the test item, the one before it the validation item.
 
-    Strict (`refit=False`): for both stages, all before the validation item is learnt from. When the
-    test item is asked for, the validation item is in the user's history, but was not trained on.
-    `refit=True` (test only): all before the test item is learnt from too.
+    Strict (`refit=False`): for both stages, the training data is all before the validation item. In
+    the test, the validation item is in the user's history, but was not trained on. `refit=True`
+    (test only): the training data is all before the test item.
 
-    Users with fewer than 3 positive events are not asked; all they did is learnt from. Events of
-    other behaviours are cut at the same places. Equal times are taken in the log's order. An item
-    that its user has had before cannot be found where seen items are masked: it is a miss.
+    Users with fewer than 3 positive events are not evaluated; all of their events are training
+    data. Events of other behaviours are cut at the same positions. Equal times have the order of
+    the log. A target that the user has already had is a miss if seen items are masked.
 
     Raises:
         ConfigError: stage="valid" with refit=True.
         DataError: no user has 3 positive events.
     """
     if stage == "valid" and refit:
-        raise ConfigError("refit=True is for stage='test': validation is what settings are for")
+        raise ConfigError(
+            "refit=True needs stage='test': settings are chosen on validation items before it"
+        )
     events = data.events
     last, before = _last_two(data)
-    asked = np.flatnonzero(before < len(events)).astype(np.int32)
-    if not len(asked):
+    evaluated = np.flatnonzero(before < len(events)).astype(np.int32)
+    if not len(evaluated):
         raise DataError(
-            f"no user of {len(data.users):,} has 3 positive events: one to learn from, one to "
-            "validate by, one to test by. Split by time, or give train and test files."
+            f"no user of {len(data.users):,} has 3 positive events: one to train on, one to "
+            "validate, one to test. Split by time, or give train and test files."
         )
     place = np.arange(len(events))
     strict = replace(data, events=events.take(place < before[events.user]))
     whole = replace(data, events=events.take(place < last[events.user]))
-    at = (last if stage == "test" else before)[asked]
-    many = f"{len(asked):,} of {len(data.users):,} users (at least 3 positive events)"
-    told = {
-        ("valid", False): "the last event but one of each user, the last one unknown",
+    at = (last if stage == "test" else before)[evaluated]
+    many = f"{len(evaluated):,} of {len(data.users):,} users (at least 3 positive events)"
+    description = {
+        ("valid", False): "the second last event of each user, the last one unknown",
         ("test", False): "the last event of each user, strict: the event before it is in the "
-        "history when the last one is asked for, but was not trained on",
+        "history, but was not trained on",
         ("test", True): "the last event of each user, after a refit on all events before it",
     }[stage, refit]
     return Holdout(
         train=whole if refit else strict,
         known=whole if stage == "test" else strict,
-        users=asked,
+        users=evaluated,
         time=events.time[at],
-        targets=Ragged(np.arange(len(asked) + 1, dtype=np.int64), events.item[at]),
-        protocol=f"leave-one-out: {told}; asked at the moment of that event; {many}",
+        targets=Ragged(np.arange(len(evaluated) + 1, dtype=np.int64), events.item[at]),
+        protocol=f"leave-one-out: {description}; evaluated at the time of that event; {many}",
     )
 
 
 def given(train: Dataset, test: Dataset) -> Holdout:
-    """A split that was made elsewhere: the users of `test` are asked at the end of `train`.
+    """A given split: the users of `test` are evaluated at the end of `train`.
 
-    Both have the same users and items, as `read_pairs` makes them. Only positive events of `test`
-    are targets.
+    Both must have the same users and items, as those of `read_pairs` do. Only positive events of
+    `test` are targets.
 
     Raises:
         DataError: the tables differ, or `test` has no positive event.
@@ -115,9 +117,9 @@ def given(train: Dataset, test: Dataset) -> Holdout:
         if not ours.equals(theirs):
             raise DataError(
                 f"train and test have different {name} ({len(ours):,} and {len(theirs):,}): their "
-                "row numbers would not mean the same. Read both with `read_pairs`."
+                "row numbers differ. Read both with `read_pairs`."
             )
-    users, targets = _wanted(test, test.positive)
+    users, targets = _targets(test, test.positive)
     return Holdout(
         train=train,
         known=train,
@@ -129,17 +131,17 @@ def given(train: Dataset, test: Dataset) -> Holdout:
 
 
 def carve(data: Dataset, share: float = 0.1, *, seed: int = 0) -> Holdout:
-    """A validation set out of data without times: a random share of every user's positive pairs.
+    """A validation split of data without times: a random share of each user's positive items.
 
-    A user with n >= 2 distinct positive items gives max(1, round(share · n)) of them, all events of
-    the pair with it; users with one are not asked.
+    Of n >= 2 distinct positive items, max(1, round(share · n)) are held out, with all events of the
+    user and item; users with one item are not evaluated.
 
     Raises:
         ConfigError: share is not in (0, 1).
         DataError: no user has two positive items.
     """
     if not 0 < share < 1:
-        raise ConfigError(f"share = {share}: the part that is held out lies between 0 and 1")
+        raise ConfigError(f"share = {share}: the held-out share must be in (0, 1), such as 0.1")
     events = data.events
     base = max(len(data.items), 1)
     key = events.user.astype(np.int64) * base + events.item
@@ -152,9 +154,11 @@ def carve(data: Dataset, share: float = 0.1, *, seed: int = 0) -> Holdout:
     place[order] = np.arange(len(pairs)) - np.repeat(np.cumsum(n) - n, n)
     held = pairs[place < take[owner]]
     if not len(held):
-        raise DataError("no user has two positive items: nothing can be held out to validate by")
+        raise DataError(
+            "no user has two positive items: nothing can be held out; give more events per user"
+        )
     targets = Ragged.from_pairs(held // base, (held % base).astype(np.int32), len(data.users))
-    users, targets = _asked(targets)
+    users, targets = _nonempty(targets)
     train = replace(data, events=events.take(~np.isin(key, held)))
     return Holdout(
         train=train,
@@ -173,65 +177,70 @@ def by_time(
     *,
     first: int | None = None,
     repeats: bool = False,
-    strangers: bool = False,
+    new_users: bool = False,
 ) -> Holdout:
-    """The global time split: what had arrived before one moment is known, the rest is asked for.
+    """The global time split: events that arrived before the cut are known, later ones are targets.
 
-    share: the part of the events before the cut. first: of each user's positive events after the
-    cut only so many count; None = all. repeats: whether items that the user has met before the cut
-    may be targets (masking seen items makes them misses). strangers: whether users without an event
-    before the cut are asked too.
+    Args:
+        data: the whole log.
+        share: share of the events before the cut, in (0, 1).
+        first: number of each user's first positive events after the cut that count; None = all.
+        repeats: whether items that the user has seen before the cut may be targets; they are misses
+            if seen items are masked.
+        new_users: whether users without an event before the cut are evaluated too.
 
     Raises:
         ConfigError: share is not in (0, 1).
-        DataError: nothing lies before the cut, or nobody did anything positive after it.
+        DataError: no event is before the cut, or no positive event after it.
     """
     if not 0 < share < 1:
-        raise ConfigError(f"share = {share}: the part before the cut lies between 0 and 1")
+        raise ConfigError(
+            f"share = {share}: the share before the cut must be in (0, 1), such as 0.9"
+        )
     events = data.events
     (cut,) = cuts(events, [share])
     train = data.as_of(cut)
     if not len(train.events):
         raise DataError(
-            f"nothing of {len(events):,} events lies before the cut at {share:g}: they bear one "
-            "time. Give real times, or leave one out."
+            f"none of {len(events):,} events is before the cut at {share:g}: they have the same "
+            "time. Give real times, or use leave-one-out."
         )
     after = data.positive & (events.time >= cut) & (events.arrival >= cut)
     if not repeats:
         seen = train.events.take(train.seen)
-        met = Ragged.from_pairs(seen.user.astype(np.int64), seen.item, len(data.users))
-        after &= ~met.contains(events.user.astype(np.int64), events.item)
-    if not strangers:
+        seen_items = Ragged.from_pairs(seen.user.astype(np.int64), seen.item, len(data.users))
+        after &= ~seen_items.contains(events.user.astype(np.int64), events.item)
+    if not new_users:
         after &= np.bincount(train.events.user, minlength=len(data.users))[events.user] > 0
     if first is not None:
         after = _first(data, after, first)
-    users, targets = _wanted(data, after)
+    users, targets = _targets(data, after)
     return Holdout(
         train=train,
         known=train,
         users=users,
         time=np.full(len(users), cut, np.int64),
         targets=targets,
-        protocol=_time_words(share, cut, len(users), first, repeats, strangers),
+        protocol=_time_description(share, cut, len(users), first, repeats, new_users),
     )
 
 
-def _time_words(
-    share: float, cut: int, users: int, first: int | None, repeats: bool, strangers: bool
+def _time_description(
+    share: float, cut: int, users: int, first: int | None, repeats: bool, new_users: bool
 ) -> str:
     moment = np.datetime64(cut, "ms").astype("datetime64[s]")
-    what = "positive events" if first is None else f"first {first} positive event(s)"
-    new = "" if repeats else " of items not met before"
+    targets = "positive events" if first is None else f"first {first} positive event(s)"
+    new = "" if repeats else " of items not seen before"
     return (
-        f"global time split at {share:.0%} of the events ({moment}): {what} after it{new}; "
-        f"{users:,} users{'' if strangers else ' with a past'}"
+        f"global time split at {share:.0%} of the events ({moment}): {targets} after it{new}; "
+        f"{users:,} users{'' if new_users else ' with a history'}"
     )
 
 
 def _last_two(data: Dataset) -> tuple[Int64, Int64]:
-    """(users,) places in the log of each user's last positive event and of the one before it.
+    """(users,) positions in the log of each user's last positive event and of the one before it.
 
-    Both are the log's length for users with fewer than 3.
+    Both are the length of the log for users with fewer than 3 positive events.
     """
     positive = np.flatnonzero(data.positive)
     user = data.events.user[positive]
@@ -247,7 +256,7 @@ def _last_two(data: Dataset) -> tuple[Int64, Int64]:
 
 
 def _first(data: Dataset, among: Bool, most: int) -> Bool:
-    """Of the events `among`, each user's first `most`."""
+    """(n,) bool: each user's first `most` events of those where `among` (n,)."""
     at = np.flatnonzero(among)
     user = data.events.user[at]
     order = np.argsort(user, kind="stable")
@@ -258,8 +267,8 @@ def _first(data: Dataset, among: Bool, most: int) -> Bool:
     return kept
 
 
-def _wanted(data: Dataset, where: Bool) -> tuple[Int32, Ragged]:
-    """The users of those events, and each one's distinct items.
+def _targets(data: Dataset, where: Bool) -> tuple[Int32, Ragged]:
+    """The users of the events where `where` (n,), and the distinct items of each.
 
     Raises:
         DataError: there is no such event.
@@ -268,14 +277,14 @@ def _wanted(data: Dataset, where: Bool) -> tuple[Int32, Ragged]:
     known = (user != UNKNOWN) & (item != UNKNOWN)
     if not known.any():
         raise DataError(
-            "nothing positive is held out: there is nothing to judge by. Check which behaviours "
-            "are positive, and the share before the cut."
+            "no positive event is held out, so there are no targets. Check which behaviours are "
+            "positive, and the share before the cut."
         )
     pairs = Ragged.from_pairs(user[known].astype(np.int64), item[known], len(data.users))
-    return _asked(pairs)
+    return _nonempty(pairs)
 
 
-def _asked(targets: Ragged) -> tuple[Int32, Ragged]:
+def _nonempty(targets: Ragged) -> tuple[Int32, Ragged]:
     """The numbers of the lists that are not empty, and these lists."""
     sizes = np.diff(targets.indptr)
     users = np.flatnonzero(sizes).astype(np.int32)

@@ -1,7 +1,7 @@
 """The global time split: cuts by share of events, and the rolling windows before the test cut.
 
-A cut is a moment (ms). What is *known* before it is what had arrived strictly before
-(`Dataset.as_of`); what *happened* after it is told by the event time (`happened`).
+A cut is a time in ms. An event is known before the cut if it arrived strictly before it
+(`Dataset.as_of`); it belongs to a window by its event time (`events_in`).
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from tamis.schema import DataError, SplitConfig
 
 
 class Window(NamedTuple):
-    """A stretch of time [start, end), in ms."""
+    """A period of time [start, end), in ms since 1970 UTC."""
 
     start: int
     end: int
 
 
 def cuts(events: Events, shares: Sequence[float]) -> list[int]:
-    """For each share in (0, 1) the moment before which that share of the events happened.
+    """For each share in (0, 1), the time before which that share of the events happened.
 
-    Events strictly before the moment lie left of the cut; all events of one moment lie right of it
-    together, so the left part may be somewhat smaller than asked.
+    Events strictly before the time are left of the cut. All events at this time are right of it, so
+    the left part may be somewhat smaller than the share.
 
     Raises:
         DataError: there are no events.
     """
     if len(events) == 0:
-        raise DataError("the event log is empty: there is nothing to split.")
+        raise DataError("the event log is empty: there is nothing to split. Check `events.path`.")
     places = [min(int(share * len(events) + 1e-9), len(events) - 1) for share in shares]
     return [int(events.time[place]) for place in places]
 
 
 def test_cut(split: SplitConfig, events: Events) -> int:
-    """The moment after which an evaluation version knows nothing.
+    """The time of the test cut, ms; an evaluation version does not use later events.
 
     Raises:
-        DataError: nothing lies before it (a log whose events all bear the same time).
+        DataError: no event is before it, as in a log whose events all have the same time.
     """
     (cut,) = cuts(events, [split.test_from])
     if cut <= int(events.time[0]):
         same = int(np.count_nonzero(events.time == cut))
         raise DataError(
             f"the log cannot be split at {split.test_from:g} of its {len(events):,} events: "
-            f"{same:,} of them bear the first time, so nothing lies before the cut. Give real "
+            f"{same:,} of them have the first time, so no event is before the cut. Give real "
             "times in `events.time`, or add earlier events."
         )
     return cut
 
 
-test_cut.__test__ = False  # type: ignore[attr-defined]  # pytest takes the name for a test
+test_cut.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test to pytest
 
 
 def windows(split: SplitConfig, events: Events, serving: bool = False) -> list[Window]:
-    """The rolling windows that make ranking rows, oldest first.
+    """The rolling windows from which ranking rows are made, oldest first.
 
-    Each holds the share `test_from - valid_from` of the events; the last ends at the test cut and
-    is the validation window. With the defaults: .5-.6, .6-.7, .7-.8, .8-.9. With `serving`, the
-    stretch from the test cut to the end of the log follows. Windows without an event (several
-    cuts on one moment) are left out.
+    Each has the share `test_from - valid_from` of the events; the last one ends at the test cut and
+    is the validation window. With the defaults, these are the shares .5-.6, .6-.7, .7-.8 and .8-.9.
+    With `serving`, the window from the test cut to the end of the log follows. Empty windows
+    (several cuts at the same time) are left out.
 
     Raises:
         DataError: as `test_cut`.
@@ -77,7 +77,7 @@ def windows(split: SplitConfig, events: Events, serving: bool = False) -> list[W
     return [Window(start, end) for start, end in pairwise(moments) if start < end]
 
 
-def happened(events: Events, window: Window) -> Events:
-    """The events whose time lies in [start, end), in their order."""
+def events_in(events: Events, window: Window) -> Events:
+    """The events whose time is in [start, end), in their order."""
     first, last = np.searchsorted(events.time, list(window))
     return events.take(slice(int(first), int(last)))

@@ -1,17 +1,24 @@
-"""Online state: what changes while versions stay as they are; one small Protocol per noun."""
+"""Stores of online state, which changes between versions: recalled lists, queues, exposure."""
 
 from tamis.stores.address import open_leftovers, open_recall
 from tamis.stores.exposure import BloomMonths, BloomShape, month_of
-from tamis.stores.protocols import Leftovers, RecallDraft, RecallLists, RecallStore, Side, Vectors
+from tamis.stores.protocols import (
+    EntityKind,
+    Leftovers,
+    RecallDraft,
+    RecallLists,
+    RecallStore,
+    Vectors,
+)
 
 __all__ = [
     "BloomMonths",
     "BloomShape",
+    "EntityKind",
     "Leftovers",
     "RecallDraft",
     "RecallLists",
     "RecallStore",
-    "Side",
     "Vectors",
     "month_of",
     "open_leftovers",

@@ -1,4 +1,4 @@
-"""Which store an address means: "" beside the project, redis://… a server, env:NAME a variable."""
+"""Opens a store by its address: files of the project, a Redis server, or a variable."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ _FORMS = (
 
 
 def open_recall(address: str, folder: Path, project: str) -> RecallStore:
-    """The store of recalled lists and vectors of a project.
+    """Opens the store of recalled lists and vectors of a project.
 
-    address: "", `redis://host:port/db` or `env:NAME`; folder: the project's; project: its name,
-    which begins every key on a shared server. A server is first spoken to when something is read.
-    Raises ConfigError for an address that is none, MissingExtraError without redis-py.
+    Args:
+        address: "" for files in the project's folder, `redis://host:port/db`, or `env:NAME`.
+        folder: the project's folder.
+        project: the project's name, the prefix of all keys on a shared server.
+
+    A server is contacted at the first read or write only.
+
+    Raises:
+        ConfigError: the address is invalid.
+        MissingExtraError: the package redis is not installed.
     """
     url = _resolved(address)
     if not url:
@@ -38,7 +45,7 @@ def open_recall(address: str, folder: Path, project: str) -> RecallStore:
 
 
 def open_leftovers(address: str, folder: Path, project: str, queue: str) -> Leftovers:
-    """The queues named `queue` (the channel that reads them) of a project; see `open_recall`."""
+    """Opens the queues `queue` (the name of the channel that reads them); see `open_recall`."""
     url = _resolved(address)
     if not url:
         return EmbeddedLeftovers(folder / "stores" / "leftovers" / f"{queue}.sqlite")
@@ -49,7 +56,7 @@ def open_leftovers(address: str, folder: Path, project: str, queue: str) -> Left
 
 
 def _resolved(address: str) -> str:
-    """The address behind `env:NAME`."""
+    """The address; that in the variable NAME for `env:NAME`."""
     if not address.startswith("env:"):
         return address
     name = address.removeprefix("env:")
@@ -61,11 +68,11 @@ def _resolved(address: str) -> str:
     return os.environ[name]
 
 
-def _server(url: str, said: str) -> Server:
+def _server(url: str, address: str) -> Server:
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
-        shown = url if said == url and "@" not in url else said.split("@")[-1]
-        raise ConfigError(f"store = {shown!r}: no store can be opened by that; {_FORMS}")
+        shown = url if address == url and "@" not in url else address.split("@")[-1]
+        raise ConfigError(f"store = {shown!r}: not the address of a store; {_FORMS}")
     try:
         return _connected(url)
     except ModuleNotFoundError as error:
@@ -79,7 +86,7 @@ def _server(url: str, said: str) -> Server:
 
 @cache
 def _connected(url: str) -> Server:
-    """One server object a process and address: its connections and its rests are shared."""
+    """One server per process and address: its connections and its pauses are shared."""
     from tamis.stores.redis import Server
 
     return Server(url)

@@ -1,12 +1,12 @@
-"""Stores without a server: memory-mapped arrays for what is read only, SQLite for what changes.
+"""Stores without a server: memory-mapped arrays for recalled lists, SQLite for queues.
 
     PROJECT/stores/
       recall/VERSION/      recall.json, CHANNEL.item.npy, CHANNEL.score.npy (users × k),
                            CHANNEL.users.npy, CHANNEL.items.npy (rows × d)
       leftovers/QUEUE.sqlite
 
-Versions themselves are immutable and checksummed, so what is computed from one later lies beside
-them, under its name.
+Versions are immutable and have checksums, so results computed from one later are stored outside of
+it, under its name.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from numpy.typing import NDArray
 
 from tamis.runtime import Float32, Int32
 from tamis.schema import StoreError
-from tamis.stores.protocols import RecallDraft, Side
+from tamis.stores.protocols import EntityKind, RecallDraft
 
 ABOUT = "recall.json"
 
 
 class EmbeddedRecall:
-    """Recalled lists and vectors as arrays on disk, memory-mapped; written by one process."""
+    """Recalled lists and vectors as memory-mapped arrays; only one process may write at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._open: dict[str, _Opened] = {}
+        self._open: dict[str, _OpenArrays] = {}
 
     @property
     def address(self) -> str:
@@ -57,7 +57,7 @@ class EmbeddedRecall:
         items[~known], scores[~known] = -1, -np.inf
         return items, scores
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
         held = self._opened(version).array(channel, side.value, self.address)
         out = np.zeros((len(rows), held.shape[1]), np.float32)
         known = (rows >= 0) & (rows < len(held))
@@ -81,36 +81,36 @@ class EmbeddedRecall:
         try:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
-            draft = _Draft(path, {Side.USERS: users, Side.ITEMS: items})
+            draft = _ArrayDraft(path, {EntityKind.USERS: users, EntityKind.ITEMS: items})
             yield draft
             draft.finish()
             self._replace(path, self._folder / version)
         except OSError as error:
             raise StoreError(
-                f"recalled lists could not be written to {path} ({error}); what was there before "
-                "is whole: free space or mend the folder, then recall again"
+                f"recalled lists could not be written to {path} ({error}); the earlier lists are "
+                "not affected: free space or repair the folder, then recall again"
             ) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
     @staticmethod
     def _replace(new: Path, place: Path) -> None:
-        """Readers hold the old files open until they look again; a folder is not overwritten."""
+        """Renames `new` to `place`; readers keep the old files open until their next read."""
         former = place.with_name(f"{new.name}.former")
         if place.exists():
             os.replace(place, former)
         os.replace(new, place)
         shutil.rmtree(former, ignore_errors=True)
 
-    def _opened(self, version: str) -> _Opened:
-        """The arrays under a version, opened anew when they have been written anew."""
+    def _opened(self, version: str) -> _OpenArrays:
+        """The arrays of a version, opened again if they were written again."""
         about = self._folder / version / ABOUT
         try:
             stat = about.stat()
             stamp = (stat.st_ino, stat.st_mtime_ns)
             opened = self._open.get(version)
             if opened is None or opened.stamp != stamp:
-                opened = _Opened(about.parent, stamp)
+                opened = _OpenArrays(about.parent, stamp)
                 self._open[version] = opened
             return opened
         except FileNotFoundError:
@@ -118,7 +118,7 @@ class EmbeddedRecall:
 
 
 def no_lists(version: str, address: str, channel: str | None = None) -> StoreError:
-    """Nothing was written for a version, or nothing of the channel."""
+    """The error if nothing was written for a version, or nothing for a channel of it."""
     what = "nothing is recalled" if channel is None else f"channel {channel!r} is not recalled"
     return StoreError(
         f"{what} for version {version} in {address}: run `tamis recall PROJECT --all-users` "
@@ -127,8 +127,8 @@ def no_lists(version: str, address: str, channel: str | None = None) -> StoreErr
 
 
 @dataclass(eq=False)
-class _Opened:
-    """The arrays of one version."""
+class _OpenArrays:
+    """The open arrays of one version."""
 
     path: Path
     stamp: tuple[int, int]
@@ -149,30 +149,36 @@ class _Opened:
 
 
 @dataclass(eq=False)
-class _Draft:
-    """Arrays of full size, filled block by block."""
+class _ArrayDraft:
+    """A draft of arrays of full size, filled block by block."""
 
     path: Path
-    rows: Mapping[Side, int]
+    rows: Mapping[EntityKind, int]
     k: dict[str, int] = field(default_factory=dict[str, int])
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
     def lists(self, channel: str, first: int, item: Int32, score: Float32) -> None:
         self.k[channel] = item.shape[1]
-        self._put(f"{channel}.item", Side.USERS, first, item.astype(np.int32, copy=False), -1)
+        self._put(f"{channel}.item", EntityKind.USERS, first, item.astype(np.int32, copy=False), -1)
         self._put(
-            f"{channel}.score", Side.USERS, first, score.astype(np.float32, copy=False), -np.inf
+            f"{channel}.score",
+            EntityKind.USERS,
+            first,
+            score.astype(np.float32, copy=False),
+            -np.inf,
         )
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         self._put(f"{channel}.{side}", side, first, vectors.astype(np.float32, copy=False), 0)
 
-    def _put(self, name: str, side: Side, first: int, block: NDArray[Any], empty: float) -> None:
+    def _put(
+        self, name: str, side: EntityKind, first: int, block: NDArray[Any], empty: float
+    ) -> None:
         if name not in self.arrays:
             shape = (self.rows[side], block.shape[1])
             target = self.path / f"{name}.npy"
             whole = np.lib.format.open_memmap(target, "w+", block.dtype, shape)
-            if empty:  # a new file is zero by itself
+            if empty:  # a new file is filled with zeros
                 whole[:] = empty
             self.arrays[name] = whole
         self.arrays[name][first : first + len(block)] = block
@@ -193,11 +199,11 @@ create table if not exists leftovers (
 
 
 class EmbeddedLeftovers:
-    """Queues of one SQLite file in WAL mode: several processes of one machine may share it."""
+    """Queues in one SQLite file in WAL mode, which several processes of a machine may share."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     def update(
@@ -211,7 +217,7 @@ class EmbeddedLeftovers:
         max_age: int,
     ) -> None:
         entering = [(user, item, time) for item, time in entry_times(left, now)]
-        with self._turn, self._asked() as connection, connection:
+        with self._lock, self._connected() as connection, connection:
             connection.execute("begin immediate")
             connection.executemany(
                 "delete from leftovers where user = ? and item = ?", [(user, i) for i in shown]
@@ -230,12 +236,13 @@ class EmbeddedLeftovers:
         self, users: Sequence[str], since: int
     ) -> Sequence[tuple[Sequence[str], Sequence[int]]]:
         query = "select item, time from leftovers where user = ? and time >= ? order by time desc"
-        with self._turn, self._asked() as connection:
+        with self._lock, self._connected() as connection:
             found = [connection.execute(query, (user, since)).fetchall() for user in users]
         return [([item for item, _ in rows], [int(time) for _, time in rows]) for rows in found]
 
     @contextmanager
-    def _asked(self) -> Generator[sqlite3.Connection]:
+    def _connected(self) -> Generator[sqlite3.Connection]:
+        """The connection, opened at first use; errors of SQLite become StoreError."""
         try:
             if self._connection is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -251,12 +258,14 @@ class EmbeddedLeftovers:
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"{self._file} cannot be used ({error}): check the folder, or delete the file; "
-                "it only holds what was ranked and not shown"
+                "it only holds items that were ranked but not shown"
             ) from error
 
 
 def entry_times(left: Sequence[str], now: int) -> Sequence[tuple[str, float]]:
-    """Each item with the moment it enters, the best last: within one millisecond, in double
-    precision exact for some thousands of items."""
+    """Each item with its time of entry, `now` plus a fraction of a ms; the best has the latest.
+
+    In double precision the fractions are distinct for some thousands of items.
+    """
     n = len(left)
     return [(item, now + (n - place) / (n + 1)) for place, item in enumerate(left)]

@@ -1,4 +1,4 @@
-"""What was shown to whom, for some months: one Bloom filter per user and month, in one array."""
+"""Exposure filters: the items shown to each user, as one Bloom filter per user and month."""
 
 from __future__ import annotations
 
@@ -27,27 +27,31 @@ class BloomShape:
     """Sizes of the filters: m bits and k hashes for n items per user and month."""
 
     per_month: int
-    """n: different items that a user is shown in a month, at most, for the target to hold."""
+    """n: most distinct items shown to a user in a month for which the target holds."""
     months: int
-    """Months kept; older ones count as forgotten."""
+    """Number of months kept; older ones are dropped."""
     target: float
-    """Chance that an item that was not shown counts as shown, over all months together."""
+    """Probability that an item that was not shown counts as shown, over all months together."""
     bits: int
-    """m, a multiple of 64."""
+    """m: bits of a filter, a multiple of 64."""
     hashes: int
-    """k."""
+    """k: hash functions of a filter."""
 
     @classmethod
     def of(cls, per_month: int, months: int = 2, target: float = 0.01) -> Self:
-        """The smallest m (in words of 64) whose `(1 − e^{−kn/m})^k`, k the best integer, keeps the
-        union of the months below `target`: `1 − (1 − p)^months <= target`.
+        """The smallest filters that reach `target`.
 
-        Bloom 1970; k near (m/n) ln 2 is the best (Broder and Mitzenmacher 2004).
-        Raises ConfigError for sizes below 1 and targets outside (0, 1).
+        With m bits and the best integer k, a filter of n items has a false positive rate of
+        `p = (1 − e^{−kn/m})^k`; the union of the months must have `1 − (1 − p)^months <= target`.
+        Bloom 1970; the best k is near (m/n) ln 2 (Broder and Mitzenmacher 2004).
+
+        Raises:
+            ConfigError: `per_month` or `months` is below 1, there are too many months, or `target`
+                is not in (0, 1).
         """
         if per_month < 1 or months < 1:
             raise ConfigError(
-                f"exposure filter: per_month = {per_month} and months = {months}: both at least 1"
+                f"exposure filter: per_month = {per_month} and months = {months}: both must be >= 1"
             )
         if months > _MOST_MONTHS:
             raise ConfigError(f"exposure filter: months = {months}: at most {_MOST_MONTHS}")
@@ -62,13 +66,13 @@ class BloomShape:
             words += 1
 
     def error(self, shown: int) -> float:
-        """The chance of a false hit in the union of the months when each holds `shown` items."""
+        """The false positive rate of the union of the months if each holds `shown` items."""
         each = _error(shown, self.bits, self.hashes)
         return 1 - (1 - each) ** self.months
 
     @property
     def row_bytes(self) -> int:
-        """Per user: every month's bits and a word of its month and count."""
+        """Bytes per user: the bits of each month, and a word for its number and count."""
         return 8 * self.months * (1 + self.bits // 64)
 
 
@@ -76,10 +80,10 @@ class BloomMonths:
     """Bloom filters of U users × months in one (U, 1 + words, months) array of 64-bit words.
 
     A month's filter lives in slot `month mod months`, side by side with the other months', so that
-    one look tests them all; its first word holds the month (high half) and how many items were
+    one access tests them all; its first word holds the month (high half) and how many items were
     added (low half). A filter whose month is no longer among the last `months` counts as empty and
-    is overwritten when its user's next month comes: old months drop out without a pass over the
-    array. No item that was added and is not forgotten is ever missed.
+    is overwritten by a later month of its user, so that dropping old months needs no pass over the
+    array. There are no false negatives among the months kept.
 
     Files: `exposure.npy` (the array; sparse, so users without exposures take no disk) and
     `exposure.json` (the shape). Items and users are row numbers, months come from `month_of`.
@@ -97,7 +101,7 @@ class BloomMonths:
             return cls(shape, np.zeros(size, np.uint64))
         directory.mkdir(parents=True, exist_ok=True)
         _write_about(directory, shape, users)
-        if users == 0:  # a map of no bytes is none
+        if users == 0:  # an empty file cannot be mapped
             np.save(directory / _BITS, np.zeros(size, np.uint64))
             return cls(shape, np.zeros(size, np.uint64))
         mapped = np.lib.format.open_memmap(
@@ -107,7 +111,7 @@ class BloomMonths:
 
     @classmethod
     def open(cls, directory: Path, *, writable: bool = False) -> Self:
-        """Maps what `create` or `save` wrote. Raises VersionError where it is not whole."""
+        """Maps the files of `create` or `save`. Raises VersionError if they are incomplete."""
         directory = Path(directory)
         try:
             about = json.loads((directory / _ABOUT).read_text("utf-8"))
@@ -120,7 +124,7 @@ class BloomMonths:
                 raise ValueError(f"the array is {words.shape}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VersionError(
-                f"{directory} does not hold a whole exposure filter ({error}); make it anew"
+                f"{directory} does not hold a complete exposure filter ({error}); create it again"
             ) from error
         return cls(shape, words)
 
@@ -132,7 +136,7 @@ class BloomMonths:
         _write_about(directory, self.shape, len(self))
 
     def flush(self) -> None:
-        """Writes what was added to a mapped file through to the disk."""
+        """Writes additions to a mapped file to the disk."""
         if isinstance(self._words, np.memmap):
             self._words.flush()
 
@@ -141,14 +145,17 @@ class BloomMonths:
 
     @property
     def nbytes(self) -> int:
-        """Size of the array."""
+        """Size of the array in bytes."""
         return int(self._words.nbytes)
 
     def add(self, user: NDArray[np.integer], item: NDArray[np.integer], month: Int64) -> None:
-        """Item n was shown to user n in month n (all (n,)).
+        """Adds exposures: user[i] was shown item[i] in month[i] (all (n,), or one month).
 
-        Unknown users (-1) and items are passed over, and so is a month older than the one that has
-        taken its slot. Raises ConfigError where the file is open for reading only.
+        Unknown users and items (-1) are ignored, as are months older than the one that occupies
+        their slot.
+
+        Raises:
+            ConfigError: the file is open for reading only.
         """
         if not self._words.flags.writeable:
             raise ConfigError("this exposure filter is open for reading: open it writable=True")
@@ -164,8 +171,14 @@ class BloomMonths:
     def check(
         self, user: NDArray[np.integer], indptr: Int64, item: NDArray[np.integer], month: Int64
     ) -> Bool:
-        """(n,) whether items `[indptr[q], indptr[q + 1])` were shown to user q (Q,), as known in
-        month q: in it or the `months - 1` before it; False for unknown users (-1)."""
+        """(n,) whether each item was shown to its user in the last months.
+
+        Args:
+            user: (Q,) user rows; items of unknown users (-1) count as not shown.
+            indptr: (Q + 1,) bounds: user q is tested with the items `[indptr[q], indptr[q + 1])`.
+            item: (n,) item rows.
+            month: (Q,) or one current month; it and the `months - 1` before it are tested.
+        """
         out = np.zeros(len(item), np.bool_)
         _check(
             np.asarray(self._words),
@@ -180,7 +193,7 @@ class BloomMonths:
         return out
 
     def shown(self, user: int, month: int) -> int:
-        """How many new items were added for a user's month; `shape.error` says what it means."""
+        """Number of distinct items added for a user and month, for `shape.error`."""
         head = int(self._words[user, 0, month % self.shape.months])
         return head & 0xFFFFFFFF if head >> 32 == month else 0
 
@@ -219,6 +232,10 @@ def _mixed(user: int, item: int) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _add(words: Words, user: Int64, item: Int64, month: Int64, bits: int, hashes: int) -> None:
+    """Sets the bits of exposures.
+
+    words: (U, 1 + bits / 64, months) uint64, changed; user, item, month: (n,) int64.
+    """
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for e in range(len(user)):
         u = user[e]
@@ -247,7 +264,10 @@ def _add(words: Words, user: Int64, item: Int64, month: Int64, bits: int, hashes
 
 @njit(cache=True, nogil=True)
 def _kept(heads: Words, month: int) -> np.uint64:
-    """A bit per slot whose filter is of the last months as known in `month`, and not empty."""
+    """One bit per slot whose filter is of `month` or the months kept before it.
+
+    heads: (months,) uint64, the first words of the filters of a user.
+    """
     slots, kept = len(heads), np.uint64(0)
     for back in range(slots):
         slot = (month - back) % slots
@@ -267,6 +287,11 @@ def _check(
     hashes: int,
     out: Bool,
 ) -> None:
+    """Tests items of users; the arguments are those of `BloomMonths.check`.
+
+    words: (U, 1 + bits / 64, months) uint64; user, month: (Q,) int64; indptr: (Q + 1,) int64; item:
+    (n,) integers; out: (n,) bool, changed.
+    """
     low, shift, one = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(1)
     slots = words.shape[2]
     for q in range(len(user)):

@@ -1,4 +1,4 @@
-"""The nouns of online state: recalled lists, vectors, what was ranked and never shown."""
+"""Protocols of stores: recalled lists, vectors, and queues of items ranked but not shown."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import Protocol
 from tamis.runtime import Float32, Int32
 
 
-class Side(StrEnum):
-    """Whose vectors."""
+class EntityKind(StrEnum):
+    """Whether vectors are of users or of items."""
 
     USERS = "users"
     ITEMS = "items"
 
 
 class RecallLists(Protocol):
-    """Every user's best items per channel, computed beforehand, by version."""
+    """The best items of each user per channel, computed in advance, by version."""
 
     def lists(self, version: str, channel: str, users: Int32) -> tuple[Int32, Float32]:
         """(Q, w) item rows, best first, and their scores; padded by -1 and -inf.
 
-        users: (Q,) user rows of that version; -1, and whoever has no list, gets padding.
-        w is at most the k it was written with. Raises StoreError where the store does not answer
-        or holds no lists of that channel under that version.
+        users: (Q,) user rows of that version; -1 and users without a list give padding. w is at
+        most the k that was written.
+
+        Raises:
+            StoreError: the store cannot be reached, or has no lists of the channel and version.
         """
         ...
 
@@ -33,59 +35,63 @@ class RecallLists(Protocol):
 class Vectors(Protocol):
     """User and item vectors per channel, by version."""
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
-        """(Q, d) the vectors of those rows; zero where there is none, as for -1.
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
+        """(Q, d) vectors of the rows (Q,); zero for rows without one and for -1.
 
-        Raises StoreError as `RecallLists.lists`.
+        Raises:
+            StoreError: as `RecallLists.lists`.
         """
         ...
 
 
 class RecallDraft(Protocol):
-    """The results of a batch recall while they are being written; blocks come in any order."""
+    """Results of a batch recall that are being written, block by block in any order."""
 
     def lists(self, channel: str, first: int, item: Int32, score: Float32) -> None:
-        """(n, k) lists, padded by -1 and -inf, of user rows [first, first + n)."""
+        """Writes lists of the user rows [first, first + n).
+
+        item, score: (n, k) int32 and float32, padded by -1 and -inf.
+        """
         ...
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
-        """(n, d) vectors of rows [first, first + n)."""
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
+        """Writes vectors (n, d) of the rows [first, first + n)."""
         ...
 
 
 class RecallStore(RecallLists, Vectors, Protocol):
-    """Where batch recall writes and answers read."""
+    """A store that batch recall writes and requests read."""
 
     @property
     def address(self) -> str:
-        """Where it is, fit to show: without a password."""
+        """The address without a password, for messages."""
         ...
 
     def write(self, version: str, *, users: int, items: int) -> AbstractContextManager[RecallDraft]:
-        """A draft of everything under `version`, for tables of so many rows.
+        """A draft of all lists and vectors of `version`, for `users` and `items` rows.
 
-        On leaving it replaces what was there at once; on any error it is thrown away and what was
-        there stays. Rows that were not written have no list and a zero vector.
+        At the end of the block it replaces earlier ones atomically; on any error it is discarded
+        and the earlier ones stay. Rows that were not written have no list and a zero vector.
         """
         ...
 
     def holds(self, version: str) -> Mapping[str, int]:
-        """Channel → length k of its lists; empty where nothing is written under `version`."""
+        """Channel → length k of its lists; empty if nothing is written for `version`."""
         ...
 
     def versions(self) -> Sequence[str]:
-        """Versions that something is written under, in alphabetical (= time's) order."""
+        """Versions with lists, sorted by name, which is the order of time."""
         ...
 
     def drop(self, version: str) -> None:
-        """Deletes everything under `version`; one that is not there is fine."""
+        """Deletes all of `version`; does nothing if there is nothing."""
         ...
 
 
 class Leftovers(Protocol):
-    """Per user a queue of items that were ranked and not shown: first in, first out.
+    """One queue per user of items that were ranked but not shown.
 
-    Users and items go by external ids: the queues outlive a version and its row numbers.
+    Users and items are external ids, as the queues outlive a version and its row numbers.
     """
 
     def update(
@@ -98,16 +104,19 @@ class Leftovers(Protocol):
         size: int,
         max_age: int,
     ) -> None:
-        """After an answer at `now` (ms): takes `shown` out, puts `left` (best first) in.
+        """Updates a queue after an answer at `now` (ms): removes `shown`, adds `left` (best first).
 
-        An item that waits already keeps its place and its age. The worst of `left` enters first.
-        Whoever is older than `max_age` (ms) leaves, then the oldest until `size` are left.
+        Items that are in the queue already keep their position and age. The worst of `left` is
+        added first. Items older than `max_age` (ms) are removed, then the oldest ones until `size`
+        remain.
         """
         ...
 
     def waiting(
         self, users: Sequence[str], since: int
     ) -> Sequence[tuple[Sequence[str], Sequence[int]]]:
-        """Per user the items that came in at or after `since` (ms) and when; the newest first,
-        the best first among those of one answer."""
+        """Per user, the items added at or after `since` (ms) and the times of adding.
+
+        The newest items are first; those of one answer have the best first.
+        """
         ...

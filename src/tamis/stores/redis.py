@@ -1,13 +1,13 @@
-"""Stores on a Redis server, shared by all machines: one round trip a read.
+"""Stores on a Redis server, shared by several machines, with one round trip per read.
 
     tamis:PROJECT:recall                          set of the versions written
     tamis:PROJECT:recall:VERSION                  JSON: lists (channel → k), vectors, keys
     tamis:PROJECT:recall:VERSION:CHANNEL:lists:B  hash of user row → n int32 items, n float32 scores
     tamis:PROJECT:recall:VERSION:CHANNEL:users:B  hash of user row → d float32; `items` likewise
-    tamis:PROJECT:leftovers:QUEUE:USER            sorted set of item id by the time it came in
+    tamis:PROJECT:leftovers:QUEUE:USER            sorted set of item ids by the time of adding
 
-Numbers are little-endian. B is the row divided by 65,536: no hash grows beyond that many fields,
-a version is put in place by renaming a few keys at once, and deleted as cheaply.
+Numbers are little-endian. B is the row divided by 65,536, so that a hash has at most that many
+fields, and a version is put in place or deleted by a few commands.
 """
 
 from __future__ import annotations
@@ -29,59 +29,59 @@ from redis.retry import Retry
 from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, StoreError
 from tamis.stores.embedded import entry_times, no_lists
-from tamis.stores.protocols import RecallDraft, Side
+from tamis.stores.protocols import EntityKind, RecallDraft
 
 BUCKET = 65_536
 WRITE_ROWS = 2_000
 """Rows per pipeline when writing: a few megabytes."""
 TIMEOUT = 0.25
-"""Seconds that a request waits for the server before it goes without."""
+"""Seconds that a request waits for the server."""
 WRITE_TIMEOUT = 30.0
 """Seconds that a batch job waits."""
-REST = 1.0
-"""Seconds after a failure in which nobody waits for the server again."""
+PAUSE = 1.0
+"""Seconds after a failure in which requests fail at once, without waiting for the server."""
 ABANDONED = 86_400
-"""Seconds after which what an interrupted job left is gone."""
+"""Seconds after which the temporary keys of an interrupted job expire."""
 
 T = TypeVar("T")
 
 
 class Server:
-    """A Redis server. Its failures become StoreError, and cost one wait a second at most."""
+    """A Redis server. Failures become StoreError; at most one request per second waits for it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self.address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._clients = {wait: self._client(url, wait) for wait in (TIMEOUT, WRITE_TIMEOUT)}
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
-    def ask(self, question: Callable[[Any], T], timeout: float = TIMEOUT) -> T:
-        """`question(client)`. Raises StoreError naming the address and the cure."""
-        if time.monotonic() < self._rests_until:
-            raise self._away("it failed a moment ago")
+    def call(self, command: Callable[[Any], T], timeout: float = TIMEOUT) -> T:
+        """The result of `command(client)`. Raises StoreError if the server fails."""
+        if time.monotonic() < self._paused_until:
+            raise self._unavailable("it failed a moment ago")
         try:
-            return question(self._clients[timeout])
+            return command(self._clients[timeout])
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            self._rests_until = time.monotonic() + REST
-            raise self._away(str(error)) from error
+            self._paused_until = time.monotonic() + PAUSE
+            raise self._unavailable(str(error)) from error
         except redis.RedisError as error:
             raise StoreError(f"the Redis server at {self.address} refused: {error}") from error
 
-    def _away(self, why: str) -> StoreError:
+    def _unavailable(self, why: str) -> StoreError:
         return StoreError(
-            f"the Redis server at {self.address} does not answer ({why}): start it, or mend the "
+            f"the Redis server at {self.address} does not answer ({why}): start it, or correct the "
             "address in `store`"
         )
 
     def _client(self, url: str, timeout: float) -> Any:
-        """Connects when first asked."""
+        """A client, which connects at the first command."""
         kind: Any = redis.Redis  # its options have no types
         try:
             return kind.from_url(
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=min(timeout, 5.0),
-                # One more try, for a connection that the server closed meanwhile.
+                # One retry, for a connection that the server has closed meanwhile.
                 retry=Retry(NoBackoff(), 1),
             )
         except ValueError as error:
@@ -116,7 +116,7 @@ class RedisRecall:
                 score[q, :n] = np.frombuffer(value, "<f4", n, 4 * n)
         return item, score
 
-    def vectors(self, version: str, channel: str, side: Side, rows: Int32) -> Float32:
+    def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
         packed = self._rows(f"{self._root}:{version}:{channel}:{side}", rows)
         width = max((len(value) // 4 for value in packed if value is not None), default=0)
         if not width:
@@ -133,25 +133,27 @@ class RedisRecall:
         return self._about(version).get("lists", {})
 
     def versions(self) -> Sequence[str]:
-        names: set[bytes] = self._server.ask(lambda client: client.smembers(self._root))
+        names: set[bytes] = self._server.call(lambda client: client.smembers(self._root))
         return sorted(name.decode() for name in names)
 
     def drop(self, version: str) -> None:
         keys = self._about(version).get("keys", [])
 
-        def gone(client: Any) -> None:
+        def delete(client: Any) -> None:
             pipe = client.pipeline()
             pipe.unlink(f"{self._root}:{version}", *keys)
             pipe.srem(self._root, version)
             pipe.execute()
 
-        self._server.ask(gone, WRITE_TIMEOUT)
+        self._server.call(delete, WRITE_TIMEOUT)
 
     @contextmanager
     def write(self, version: str, *, users: int, items: int) -> Generator[RecallDraft]:
-        del users, items  # hashes grow by themselves
-        draft = _Draft(self._server, f"{self._root}:{version}", token_hex(4))
-        self._server.ask(lambda client: client.ping(), WRITE_TIMEOUT)  # before hours are spent
+        del users, items  # hashes need no size
+        draft = _KeyDraft(self._server, f"{self._root}:{version}", token_hex(4))
+        self._server.call(
+            lambda client: client.ping(), WRITE_TIMEOUT
+        )  # fails early if the server is not available
         try:
             yield draft
             draft.publish(self._root, version, set(self._about(version).get("keys", [])))
@@ -160,7 +162,7 @@ class RedisRecall:
             raise
 
     def _rows(self, key: str, rows: Int32) -> list[bytes | None]:
-        """The values of hash fields; None for rows below 0 and for those not there."""
+        """The values of hash fields; None for negative rows and missing fields."""
         wanted = np.flatnonzero(rows >= 0)
         out: list[bytes | None] = [None] * len(rows)
         if not len(wanted):
@@ -168,7 +170,7 @@ class RedisRecall:
         buckets = rows[wanted] // BUCKET
         groups = [(int(b), wanted[buckets == b]) for b in np.unique(buckets)]
 
-        def asked(client: Any) -> list[list[bytes | None]]:
+        def read(client: Any) -> list[list[bytes | None]]:
             if len(groups) == 1:  # a request: one command, no pipeline
                 bucket, at = groups[0]
                 return [client.hmget(f"{key}:{bucket}", rows[at].tolist())]
@@ -177,21 +179,21 @@ class RedisRecall:
                 pipe.hmget(f"{key}:{bucket}", rows[at].tolist())
             return pipe.execute()
 
-        for (_, at), values in zip(groups, self._server.ask(asked), strict=True):
+        for (_, at), values in zip(groups, self._server.call(read), strict=True):
             for q, value in zip(at.tolist(), values, strict=True):
                 out[q] = value
         return out
 
     def _about(self, version: str) -> dict[str, Any]:
-        text = self._server.ask(lambda client: client.get(f"{self._root}:{version}"))
+        text = self._server.call(lambda client: client.get(f"{self._root}:{version}"))
         return {} if text is None else json.loads(text)
 
     def _nothing(self, version: str, channel: str) -> StoreError:
         return no_lists(version, self.address, channel if self._about(version) else None)
 
 
-class _Draft:
-    """Keys under a temporary name, renamed into place together."""
+class _KeyDraft:
+    """A draft of keys with temporary names, which are renamed together."""
 
     def __init__(self, server: Server, prefix: str, token: str) -> None:
         self._server, self._prefix, self._token = server, prefix, token
@@ -211,7 +213,7 @@ class _Draft:
         }
         self._put(f"{self._prefix}:{channel}:lists", values)
 
-    def vectors(self, channel: str, side: Side, first: int, vectors: Float32) -> None:
+    def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         self._widths[f"{channel}:{side}"] = vectors.shape[1]
         rows: NDArray[Any] = vectors.astype("<f4", copy=False)
         values = {first + q: row.tobytes() for q, row in enumerate(rows)}
@@ -223,7 +225,7 @@ class _Draft:
             buckets: dict[int, dict[int, bytes]] = {}
             for row in rows[begin : begin + WRITE_ROWS]:
                 buckets.setdefault(row // BUCKET, {})[row] = values[row]
-            self._server.ask(lambda client, b=buckets: self._send(client, key, b), WRITE_TIMEOUT)
+            self._server.call(lambda client, b=buckets: self._send(client, key, b), WRITE_TIMEOUT)
 
     def _send(self, client: Any, key: str, buckets: Mapping[int, Mapping[int, bytes]]) -> None:
         pipe = client.pipeline(transaction=False)
@@ -236,14 +238,14 @@ class _Draft:
         pipe.execute()
 
     def publish(self, root: str, version: str, former: set[str]) -> None:
-        """Renames everything into place in one transaction; deletes what is there no longer."""
+        """Renames all keys in one transaction; deletes keys of the former draft not replaced."""
         about = {
             "lists": self._k,
             "vectors": self._widths,
             "keys": sorted(self._keys.values()),
         }
 
-        def renamed(client: Any) -> None:
+        def rename(client: Any) -> None:
             pipe = client.pipeline()
             for temporary, final in self._keys.items():
                 pipe.rename(temporary, final)
@@ -255,20 +257,20 @@ class _Draft:
             pipe.sadd(root, version)
             pipe.execute()
 
-        self._server.ask(renamed, WRITE_TIMEOUT)
+        self._server.call(rename, WRITE_TIMEOUT)
 
     def discard(self) -> None:
-        """Deletes the temporary keys; where the server is away they expire by themselves."""
+        """Deletes the temporary keys; if the server is not available, they expire later."""
         if not self._keys:
             return
         try:
-            self._server.ask(lambda client: client.unlink(*self._keys), WRITE_TIMEOUT)
+            self._server.call(lambda client: client.unlink(*self._keys), WRITE_TIMEOUT)
         except StoreError:
             return
 
 
 class RedisLeftovers:
-    """Queues as sorted sets that expire with their youngest item."""
+    """Queues as sorted sets, which expire with their newest item."""
 
     def __init__(self, server: Server, project: str, queue: str) -> None:
         self._server = server
@@ -287,7 +289,7 @@ class RedisLeftovers:
         key = f"{self._prefix}:{user}"
         entering = dict(entry_times(left, now))
 
-        def updated(client: Any) -> None:
+        def change(client: Any) -> None:
             pipe = client.pipeline()
             if shown:
                 pipe.zrem(key, *shown)
@@ -298,19 +300,19 @@ class RedisLeftovers:
             pipe.zremrangebyrank(key, 0, -size - 1)
             pipe.execute()
 
-        self._server.ask(updated)
+        self._server.call(change)
 
     def waiting(
         self, users: Sequence[str], since: int
     ) -> Sequence[tuple[Sequence[str], Sequence[int]]]:
-        def asked(client: Any) -> list[list[tuple[bytes, float]]]:
+        def read(client: Any) -> list[list[tuple[bytes, float]]]:
             pipe = client.pipeline(transaction=False)
             for user in users:
                 key = f"{self._prefix}:{user}"
                 pipe.zrevrangebyscore(key, "+inf", since, withscores=True)
             return pipe.execute()
 
-        found = self._server.ask(asked) if users else []
+        found = self._server.call(read) if users else []
         return [
             ([item.decode() for item, _ in rows], [int(entry) for _, entry in rows])
             for rows in found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tamis.schema import StoreError
-from tamis.stores import Leftovers, RecallStore, Side
+from tamis.stores import EntityKind, Leftovers, RecallStore
 
 USERS, ITEMS, K, DIM = 7, 5, 3, 4
 
@@ -64,21 +64,21 @@ def check_leftovers(make: Callable[[], Leftovers]) -> None:
 
 def _write(
     store: RecallStore, version: str, seed: int, k: int = K
-) -> tuple[np.ndarray, np.ndarray, dict[Side, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, dict[EntityKind, np.ndarray]]:
     """Writes two channels in two blocks; the last user and one in the middle have no list."""
     random = np.random.default_rng(seed)
     item = np.argsort(random.random((USERS, ITEMS)), axis=1)[:, :k].astype(np.int32)
     score = -np.sort(-random.random((USERS, k)), axis=1).astype(np.float32)
     item[1, 1:], score[1, 1:] = -1, -np.inf
     item[[3, USERS - 1]], score[[3, USERS - 1]] = -1, -np.inf
-    sides = {Side.USERS: USERS, Side.ITEMS: ITEMS}
+    sides = {EntityKind.USERS: USERS, EntityKind.ITEMS: ITEMS}
     vectors = {s: random.normal(size=(n, DIM)).astype(np.float32) for s, n in sides.items()}
     with store.write(version, users=USERS, items=ITEMS) as draft:
         for rows in (slice(4, USERS), slice(0, 4)):  # in any order
             draft.lists("near", rows.start, item[rows], score[rows])
             draft.lists("far", rows.start, item[rows, :1], score[rows, :1])
-            draft.vectors("near", Side.USERS, rows.start, vectors[Side.USERS][rows])
-        draft.vectors("near", Side.ITEMS, 0, vectors[Side.ITEMS])
+            draft.vectors("near", EntityKind.USERS, rows.start, vectors[EntityKind.USERS][rows])
+        draft.vectors("near", EntityKind.ITEMS, 0, vectors[EntityKind.ITEMS])
     return item, score, vectors
 
 
@@ -86,7 +86,9 @@ def _check_nothing(store: RecallStore) -> None:
     assert list(store.versions()) == [], "an empty store has no versions"
     assert dict(store.holds("2026-01-01")) == {}, "an empty store holds nothing"
     _refuses(lambda: store.lists("2026-01-01", "near", _rows(0)), "tamis recall")
-    _refuses(lambda: store.vectors("2026-01-01", "near", Side.USERS, _rows(0)), "tamis recall")
+    _refuses(
+        lambda: store.vectors("2026-01-01", "near", EntityKind.USERS, _rows(0)), "tamis recall"
+    )
     store.drop("2026-01-01")
 
 
@@ -110,12 +112,14 @@ def _check_lists(store: RecallStore, version: str, item: np.ndarray, score: np.n
     _refuses(lambda: store.lists(version, "other", _rows(0)), "'other' is not recalled")
 
 
-def _check_vectors(store: RecallStore, version: str, vectors: dict[Side, np.ndarray]) -> None:
+def _check_vectors(store: RecallStore, version: str, vectors: dict[EntityKind, np.ndarray]) -> None:
     for side, whole in vectors.items():
         found = store.vectors(version, "near", side, _rows(2, -1, 0, 99))
         want = np.stack([whole[2], np.zeros(DIM), whole[0], np.zeros(DIM)])
         np.testing.assert_array_equal(found, want, f"vectors of {side} must come back as written")
-    _refuses(lambda: store.vectors(version, "far", Side.USERS, _rows(0)), "'far' is not recalled")
+    _refuses(
+        lambda: store.vectors(version, "far", EntityKind.USERS, _rows(0)), "'far' is not recalled"
+    )
 
 
 def _check_versions_apart(

@@ -1,1 +1,1 @@
-"""Parts that several recall channels share."""
+"""Code that several families of recall channels share."""

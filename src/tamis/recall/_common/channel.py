@@ -1,4 +1,4 @@
-"""What every channel shares: its config, fitting on a log or a frame, recommending, saving."""
+"""Base class of every channel: options, fit on a log or a frame, recommend, save and load."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class BaseChannel(Component, ABC):
     """A channel whose fitted state is a dict of arrays and a dict of plain values.
 
-    A subclass names its `Config`, fills `self._arrays` and `self._facts` in `_fit` and answers
-    in `_recall`; saving, loading (memory-mapped), frames and errors come from here.
+    A subclass declares `name`, `Config` and `config`, fills `self._arrays` and returns the plain
+    values in `_fit`, and recalls in `_recall`. Saving, loading (memory-mapped), fitting on frames
+    and the errors are implemented here.
     """
 
     reads: tuple[str, ...] = ()
-    """What it reads of a request's context: "interests", "place", "city"."""
+    """Parts of a request's context that the channel reads: "interests", "place", "city"."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
@@ -48,10 +49,17 @@ class BaseChannel(Component, ABC):
         value: str | None = None,
         min_value: float | None = None,
     ) -> Self:
-        """Learns from a data set, or from a frame of interactions whose columns are named.
+        """Fits the channel on a data set, or on a frame of interactions.
 
-        `time=None` takes the rows' order for time; with `value` and `min_value`, rows below
-        min_value are seen but not liked. A second fit replaces the first.
+        Args:
+            data: a data set, or a polars or pandas frame with one row per interaction.
+            context: seed, device, declared features and more; None: the defaults.
+            user, item: columns of the ids in a frame.
+            time: column of the time in a frame; None: the rows are in order of time.
+            value: column of a rating or strength in a frame.
+            min_value: rows with a smaller `value` are seen but not liked; None: all are liked.
+
+        A second fit replaces the first.
         """
         if not isinstance(data, Dataset):
             names = [name for name in (user, item, time, value) if name is not None]
@@ -70,33 +78,38 @@ class BaseChannel(Component, ABC):
 
     @abstractmethod
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        """Fills `self._arrays`; returns plain values to keep beside them."""
+        """Fills `self._arrays`; returns plain values (JSON) to keep with them."""
 
     def recall(self, queries: Queries, k: int) -> Recalled:
-        """Each query's best k items, none of `queries.exclude`; padded by -1 and -inf.
+        """Each query's best k items (Q, k), none of `queries.exclude`; padded with -1 and -inf.
 
-        Raises NotFittedError before `fit`, ConfigError where k < 1.
+        Raises NotFittedError before `fit`, ConfigError if k < 1.
         """
         if self._facts is None:
             raise NotFittedError(f"channel {self.name!r} is not fitted yet: call fit(data) first")
         if k < 1:
-            raise ConfigError(f"channel {self.name!r}: k = {k}, but at least 1 item must be asked")
+            raise ConfigError(f"channel {self.name!r}: k = {k}; request at least 1 item")
         if len(queries) == 0:
             return nothing(0, k)
         return self._recall(queries, k)
 
     @abstractmethod
     def _recall(self, queries: Queries, k: int) -> Recalled:
-        """`recall` of a fitted channel, at least one query, k >= 1."""
+        """Implements `recall`; called on a fitted channel with at least one query and k >= 1."""
 
     def recommend(
         self, users: Sequence[object] | pl.Series, n: int = 10, exclude_seen: bool = True
     ) -> pl.DataFrame:
-        """The best n items for each of `users` (external ids) after the log it was fitted on.
+        """The best n items for each of `users` (external ids) at the end of the fitted log.
 
-        Returns (user, item, rank, score), ranks from 1; a user may get fewer than n. Unknown
-        users get what the channel has for strangers. Raises NotFittedError after `load`: the log
-        is not saved with a channel.
+        Returns a frame of (user, item, rank, score), ranks from 1; a user may get fewer than n.
+        Unknown users get the items that the channel has for users without a history, if any.
+        Raises NotFittedError before `fit`, and after `load`: the log is not saved with a channel.
+
+        Args:
+            users: external ids.
+            n: items per user, at least 1.
+            exclude_seen: whether to leave out items of the user's own log.
         """
         if self._facts is None or self._data is None:
             raise NotFittedError(
@@ -105,18 +118,21 @@ class BaseChannel(Component, ABC):
             )
         data = self._data
         found = self.recall(at_end(data, data.users.rows(pl.Series(users)), exclude_seen), n)
-        asked, place = np.nonzero(found.item >= 0)
+        query, place = np.nonzero(found.item >= 0)
         return pl.DataFrame(
             {
-                "user": pl.Series(users).gather(asked),
-                "item": data.items.ids.gather(found.item[asked, place]).cast(self._id_types[1]),
+                "user": pl.Series(users).gather(query),
+                "item": data.items.ids.gather(found.item[query, place]).cast(self._id_types[1]),
                 "rank": (place + 1).astype(np.int32),
-                "score": found.score[asked, place],
+                "score": found.score[query, place],
             }
         )
 
     def save(self, directory: Path) -> None:
-        """Writes the fitted state into `directory` (made if absent)."""
+        """Writes the fitted state into `directory`, which is created if it does not exist.
+
+        Raises NotFittedError before `fit`.
+        """
         if self._facts is None:
             raise NotFittedError(f"channel {self.name!r} has nothing to save: call fit(data) first")
         directory = Path(directory)
@@ -133,9 +149,10 @@ class BaseChannel(Component, ABC):
 
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
-        """Opens what `save` wrote, arrays memory-mapped. Raises VersionError where incomplete.
+        """Opens a channel that `save` wrote, with its arrays memory-mapped.
 
-        Options that `config` leaves open are those of the fit, whatever the defaults are by now.
+        Options that `config` does not set are those of the fit, even if defaults have changed
+        since. Raises VersionError if the directory is incomplete.
         """
         directory = Path(directory)
         given = {} if config is None else config.model_dump(exclude_unset=True)
@@ -147,7 +164,7 @@ class BaseChannel(Component, ABC):
                 channel._arrays[name] = np.asarray(mapped)  # a plain array over the mapped file
         except (OSError, ValueError, KeyError) as error:
             raise VersionError(
-                f"{directory} does not hold a whole {cls.__name__} channel ({error}); "
+                f"{directory} does not hold a complete {cls.__name__} channel ({error}); "
                 f"train the version again or roll back to another"
             ) from error
         channel.name = about["name"]
@@ -156,18 +173,18 @@ class BaseChannel(Component, ABC):
 
     @property
     def _n_items(self) -> int:
-        """Items of the table it was fitted on."""
+        """Number of items in the table that the channel was fitted on."""
         assert self._facts is not None
         return int(self._facts["items"])
 
 
 def nothing(queries: int, k: int) -> Recalled:
-    """No item for any of the queries."""
+    """(queries, k) recalled items of which none is filled: -1 and -inf."""
     return Recalled(np.full((queries, k), -1, np.int32), np.full((queries, k), -np.inf, np.float32))
 
 
 def need_positives(data: Dataset, channel: str) -> None:
-    """Raises DataError where the log holds no positive event."""
+    """Raises DataError if the log has no positive event; `channel` is a name for the message."""
     if not data.positive.any():
         names = [b.name for b in data.behaviours if b.positive]
         raise DataError(

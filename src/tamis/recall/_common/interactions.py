@@ -1,4 +1,4 @@
-"""What collaborative channels read of a log: who liked what, how much, most recent first."""
+"""Positive interactions of a log: user-item pairs with their interest value, most recent first."""
 
 from __future__ import annotations
 
@@ -8,72 +8,66 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
-from tamis.cascade import at_end
 from tamis.data import Dataset
+from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.runtime import Float32, Int32, Int64
 from tamis.schema import Behaviour, ConfigError
 
-__all__ = [
-    "NOT_POSITIVE",
-    "Interests",
-    "at_end",
-    "distinct",
-    "distinct_lists",
-    "grouped",
-    "interest_of_behaviour",
-    "interests",
-]
-
-
 NOT_POSITIVE = np.float32(-1)
-"""In an array of interest values by behaviour code: this behaviour is no sign of interest."""
+"""Interest value of behaviours that are not positive."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interests:
-    """The value r of every user–item pair with a positive event, grouped by user or by item.
+    """The interest value r of every user-item pair with a positive event, by user or by item.
 
-    List x is `[indptr[x], indptr[x + 1])`; `other` holds the item (user) of each pair and `value`
-    its r: the largest weight among the pair's positive events.
+    List x is `[indptr[x], indptr[x + 1])` of the two columns.
     """
 
     indptr: Int64
+    """(X + 1,)"""
     other: Int32
+    """(n,) the item of each pair, if grouped by user; else the user."""
     value: Float32
+    """(n,) r: the largest weight among the pair's positive events."""
 
     def transposed(self, n: int) -> Interests:
-        """The same pairs grouped by `other`, of which there are n."""
+        """The same pairs grouped by `other`, whose rows are in [0, n); owners ascending."""
         return Interests(*_transposed(self.indptr, self.other, self.value, n))
+
+    def compiled(self) -> ValuedLists:
+        """The same arrays as an argument of compiled code."""
+        return ValuedLists(indptr=self.indptr, item=self.other, value=self.value)
 
 
 def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
-    """(behaviours,) r of one event by its code: the weight, or NOT_POSITIVE."""
+    """(behaviours,) r of an event by its behaviour code: the weight, or NOT_POSITIVE."""
     return np.array([b.weight if b.positive else NOT_POSITIVE for b in behaviours], np.float32)
 
 
-def counting(data: Dataset, names: Sequence[str], channel: str) -> Dataset:
-    """The log with those behaviours, and no others, as the ones that count; () = as it is.
+def with_positive_behaviours(data: Dataset, names: Sequence[str], channel: str) -> Dataset:
+    """The same log with exactly the behaviours `names` declared positive; if empty, unchanged.
 
-    A behaviour of weight 0 counts 1. Raises ConfigError where one is not in the log.
+    A behaviour of weight 0 gets weight 1. Raises ConfigError if the log lacks one of them.
     """
     known = [b.name for b in data.behaviours]
     for name in names:
         if name not in known:
             raise ConfigError(
-                f"channel {channel!r}: behaviours names {name!r}, but the log has "
-                f"{', '.join(known)}"
+                f"channel {channel!r}: behaviours names {name!r}, which the log does not have. "
+                f"Use behaviours of the log: {', '.join(known)}"
             )
     if not names:
         return data
-    as_counted = tuple(
+    positive = tuple(
         b.model_copy(update={"positive": b.name in names, "weight": b.weight or 1.0})
         for b in data.behaviours
     )
-    return replace(data, behaviours=as_counted)
+    return replace(data, behaviours=positive)
 
 
 def interests(data: Dataset, last: int | None = None) -> Interests:
-    """Each user's distinct positive items, most recent first, at most `last` per user."""
+    """Each user's distinct positive items, most recent first; at most `last`, None: all."""
     events = data.events
     indptr, order = grouped(events.user, len(data.users))
     value = interest_of_behaviour(data.behaviours)[events.behaviour]
@@ -83,7 +77,13 @@ def interests(data: Dataset, last: int | None = None) -> Interests:
 
 @njit(cache=True, nogil=True)
 def grouped(key: Int32, n: int) -> tuple[Int64, Int64]:
-    """Counting sort: (indptr (n + 1,), stable order) that brings equal keys in [0, n) together."""
+    """Counting sort of keys in [0, n): `order[indptr[k]:indptr[k + 1]]` are the places of key k.
+
+    Args:
+        key: (m,) int32.
+
+    Returns indptr int64 (n + 1,) and the stable order int64 (m,).
+    """
     indptr = np.zeros(n + 1, np.int64)
     for k in key:
         indptr[k + 1] += 1
@@ -101,8 +101,14 @@ def grouped(key: Int32, n: int) -> tuple[Int64, Int64]:
 def distinct(item, value, begin, end, limit, slot, out_item, out_value):
     """The `limit` most recent distinct items of events [begin, end), most recent first.
 
-    A value is the largest of the item's repeats; negative values mark events that do not count.
-    `slot` is (items,) of zeros and is zeroed again before returning. Returns how many were found.
+    Args:
+        item, value: int32 and float32 columns of the events in order of time. Events with a
+            negative value, or an item outside `slot`, are skipped.
+        slot: (items,) int32 scratch, zero before and after.
+        out_item, out_value: int32 and float32 of at least `limit` (or end - begin) places. An
+            item's value is the largest of its events'.
+
+    Returns the number of items found.
     """
     found = 0
     for e in range(end - 1, begin - 1, -1):
@@ -124,7 +130,10 @@ def distinct(item, value, begin, end, limit, slot, out_item, out_value):
 
 @njit(cache=True, nogil=True)
 def distinct_lists(indptr, item, value, limit, n_items):
-    """`distinct` of every list of a CSR, as a CSR."""
+    """`distinct` of every list of a CSR, as a CSR: (indptr, item, value).
+
+    indptr int64 (X + 1,); item int32 (n,) and value float32 (n,) in order of time.
+    """
     slot = np.zeros(n_items, np.int32)
     out_indptr = np.zeros(len(indptr), np.int64)
     out_item = np.empty(len(item), np.int32)
@@ -140,7 +149,10 @@ def distinct_lists(indptr, item, value, limit, n_items):
 
 @njit(cache=True, nogil=True)
 def _latest_lists(indptr, order, item, value, limit, n_items):
-    """`distinct_lists` of the events that `order` brings together; nothing is copied for it."""
+    """`distinct_lists` of the events `order[indptr[u]:indptr[u + 1]]`, without copying them.
+
+    indptr int64 (U + 1,), order int64 (m,); item int32 and value float32 of all events.
+    """
     slot = np.zeros(n_items, np.int32)
     out_indptr = np.zeros(len(indptr), np.int64)
     out_item = np.empty(len(order), np.int32)
@@ -163,14 +175,14 @@ def _latest_lists(indptr, order, item, value, limit, n_items):
         for s in range(begin, at):
             slot[out_item[s]] = 0
         out_indptr[u + 1] = at
-    if at > 0.9 * len(order):  # a copy would take more than the rest that it frees
+    if at > 0.9 * len(order):  # a copy would need more memory than it frees
         return out_indptr, out_item[:at], out_value[:at]
     return out_indptr, out_item[:at].copy(), out_value[:at].copy()
 
 
 @njit(cache=True, nogil=True)
 def _transposed(indptr, other, value, n):
-    """Lists of (other, value) by owner, as lists of (owner, value) by other, owners ascending."""
+    """The transpose of a CSR (indptr (U + 1,), other int32 (m,), value float32 (m,)) to n rows."""
     out_indptr = np.zeros(n + 1, np.int64)
     for j in other:
         out_indptr[j + 1] += 1

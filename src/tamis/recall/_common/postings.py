@@ -1,9 +1,9 @@
-"""Posting lists: the items under a key, best first; and the walk over the lists a query names."""
+"""Posting lists: the items under a key, best first, and the search over the lists of a query."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,28 +11,57 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
 from tamis.recall._common.channel import nothing
+from tamis.recall._common.compiled_arguments import excluded
 from tamis.runtime import Float64, Int32, Int64, in_blocks, scratch
 
-NEVER = np.zeros(0, np.int64)
-"""As `born`: no item has a birth, all are always there."""
+NO_TIMES = np.zeros(0, np.int64)
+"""Publication times of a channel that knows none: every item is always available."""
 _QUERIES_PER_BLOCK = 256
+
+
+class PostingLists(NamedTuple):
+    """`Postings` as an argument of compiled code."""
+
+    indptr: Int64
+    """(L + 1,)"""
+    item: Int32
+    """(n,)"""
+    key: Float64
+    """(n,)"""
+
+
+class Selection(NamedTuple):
+    """`ListSelection` as an argument of compiled code."""
+
+    indptr: Int64
+    """(Q + 1,)"""
+    lists: Int32
+    """(n,)"""
+    weight: Float64
+    """(n,) base-2 logarithms."""
 
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """L lists of items; list l is `[indptr[l], indptr[l + 1])`, best first.
+    """L lists of items; list l is `item[indptr[l]:indptr[l + 1]]`, best first.
 
     `key` is the base-2 logarithm of an item's score in the list: scores that halve with time span
-    more than a float can hold, their logarithms do not.
+    a wider range than floating-point numbers, their logarithms do not.
     """
 
     indptr: Int64
+    """(L + 1,)"""
     item: Int32
+    """(n,) item rows."""
     key: Float64
+    """(n,) descending within a list."""
 
     @classmethod
     def of(cls, lists: NDArray[Any], item: NDArray[Any], key: Float64, n: int) -> Postings:
-        """From (list, item, key) triples in any order, n lists; ties by the lower item row."""
+        """Builds n lists from (list, item, key) triples (m,) in any order.
+
+        Ties are broken by the lower item row.
+        """
         order = np.lexsort((item, -key, lists))
         return cls(
             np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=n))]).astype(np.int64),
@@ -41,30 +70,41 @@ class Postings:
         )
 
     def arrays(self, prefix: str = "posting") -> dict[str, NDArray[Any]]:
-        """By name, as a channel keeps them."""
+        """The columns by the names under which a channel saves them."""
         return {f"{prefix}_{name}": column for name, column in vars(self).items()}
 
     @classmethod
     def within(cls, arrays: dict[str, NDArray[Any]], prefix: str = "posting") -> Postings:
-        """What `arrays` wrote."""
-        return cls(*(arrays[f"{prefix}_{name}"] for name in ("indptr", "item", "key")))
+        """The lists whose columns `arrays` holds: the inverse of `Postings.arrays`."""
+        return cls(
+            indptr=arrays[f"{prefix}_indptr"],
+            item=arrays[f"{prefix}_item"],
+            key=arrays[f"{prefix}_key"],
+        )
+
+    def compiled(self) -> PostingLists:
+        """The same arrays as an argument of compiled code."""
+        return PostingLists(self.indptr, self.item, self.key)
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """The lists that Q queries name: query q's are `lists[indptr[q]:indptr[q + 1]]`."""
+class ListSelection:
+    """The lists that Q queries use: query q's are `lists[indptr[q]:indptr[q + 1]]`."""
 
     indptr: Int64
+    """(Q + 1,)"""
     lists: Int32
+    """(n,) list numbers."""
     weight: Float64
-    """Base-2 logarithm of the list's weight."""
+    """(n,) base-2 logarithm of each list's weight."""
 
     def __len__(self) -> int:
+        """Number of queries."""
         return len(self.indptr) - 1
 
     @classmethod
-    def one(cls, lists: NDArray[Any]) -> Chosen:
-        """One list per query (Q,); -1 = none."""
+    def one(cls, lists: NDArray[Any]) -> ListSelection:
+        """One list of weight 1 for each query (Q,); -1 for none."""
         named = lists >= 0
         return cls(
             np.concatenate([[0], np.cumsum(named)]).astype(np.int64),
@@ -75,8 +115,8 @@ class Chosen:
     @classmethod
     def summed(
         cls, query: NDArray[Any], lists: NDArray[Any], weight: NDArray[Any], queries: int
-    ) -> Chosen:
-        """From (query, list, weight > 0) triples; the weights of a repeated pair add up."""
+    ) -> ListSelection:
+        """From (query, list, weight > 0) triples (m,); the weights of repeated pairs are added."""
         width = int(lists.max(initial=0)) + 1
         pairs, at = np.unique(query.astype(np.int64) * width + lists, return_inverse=True)
         total = np.bincount(at, weights=weight, minlength=len(pairs))
@@ -87,40 +127,47 @@ class Chosen:
             np.log2(total),
         )
 
-    def otherwise(self, fallback: int) -> Chosen:
-        """Queries that name no list name `fallback`."""
+    def otherwise(self, fallback: int) -> ListSelection:
+        """The same selection, with the list `fallback` for queries without a list."""
         sizes = np.diff(self.indptr)
         bare = np.flatnonzero(sizes == 0)
         at = self.indptr[bare]
         sizes[bare] = 1
-        return Chosen(
+        return ListSelection(
             np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             np.insert(self.lists, at, np.int32(fallback)),
             np.insert(self.weight, at, 0.0),
         )
 
 
-def walk(
-    postings: Postings, chosen: Chosen, queries: Queries, k: int, n_items: int, born: Int64 = NEVER
+def best_of_lists(
+    postings: Postings,
+    chosen: ListSelection,
+    queries: Queries,
+    k: int,
+    n_items: int,
+    published: Int64 = NO_TIMES,
 ) -> Recalled:
-    """Each query's k best items of its chosen lists by weight + key, as scores `2^(weight + key)`.
+    """The k items of each query's lists with the largest weight + key; score `2^(weight + key)`.
 
-    An item of several lists counts where it is best. Left out: excluded items, and items that were
-    `born` (ms, (items,)) at or after the query's time.
+    An item of several lists counts once, where its score is largest. Excluded items and items
+    whose publication time `published` (ms, (items,) or (0,)) is not before the query's time are
+    left out.
     """
     found = nothing(len(queries), k)
 
     def block(begin: int, end: int) -> None:
-        _walk(
-            (begin, end),
-            (postings.indptr, postings.item, postings.key),
-            (chosen.indptr, chosen.lists, chosen.weight),
-            (queries.exclude.indptr, queries.exclude.values),
-            born,
-            queries.time,
-            scratch("posting taken", n_items, np.bool_),
-            found.item,
-            found.score,
+        _merge_lists(
+            begin=begin,
+            end=end,
+            postings=postings.compiled(),
+            chosen=Selection(chosen.indptr, chosen.lists, chosen.weight),
+            exclude=excluded(queries.exclude),
+            published=published,
+            time=queries.time,
+            taken=scratch("posting taken", n_items, np.bool_),
+            out_item=found.item,
+            out_score=found.score,
         )
 
     in_blocks(block, len(queries), _QUERIES_PER_BLOCK)
@@ -128,8 +175,8 @@ def walk(
 
 
 @njit(cache=True, nogil=True)
-def listed(values, begin, end, wanted):
-    """Is `wanted` in the ascending `values[begin:end]`?"""
+def in_sorted(values, begin, end, wanted):
+    """True if `wanted` is in the ascending int32 `values[begin:end]`, by binary search."""
     low, high = begin, end
     while low < high:
         middle = (low + high) // 2
@@ -141,12 +188,22 @@ def listed(values, begin, end, wanted):
 
 
 @njit(cache=True, nogil=True)
-def _walk(span, postings, chosen, exclude, born, time, taken, out_item, out_score):
-    indptr, item, key = postings
-    list_indptr, lists, weight = chosen
-    refused_indptr, refused = exclude
+def _merge_lists(
+    begin, end, postings, chosen, exclude, published, time, taken, out_item, out_score
+):
+    """Queries [begin, end): merges the chosen posting lists, best first, into the output rows.
+
+    Args:
+        postings: PostingLists. chosen: Selection. exclude: Excluded.
+        published: (items,) or (0,) int64 ms. time: (Q,) int64 ms of the queries.
+        taken: (items,) bool scratch, all False before and after.
+        out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
+    """
+    indptr, item, key = postings.indptr, postings.item, postings.key
+    list_indptr, lists, weight = chosen.indptr, chosen.lists, chosen.weight
+    refused_indptr, refused = exclude.indptr, exclude.item
     k = out_item.shape[1]
-    for q in range(span[0], span[1]):
+    for q in range(begin, end):
         named = lists[list_indptr[q] : list_indptr[q + 1]]
         extra = weight[list_indptr[q] : list_indptr[q + 1]]
         place = np.empty(len(named), np.int64)
@@ -164,9 +221,9 @@ def _walk(span, postings, chosen, exclude, born, time, taken, out_item, out_scor
                 break
             i = item[place[best]]
             place[best] += 1
-            if taken[i] or (len(born) and born[i] >= time[q]):
+            if taken[i] or (len(published) and published[i] >= time[q]):
                 continue
-            if listed(refused, refused_indptr[q], refused_indptr[q + 1], i):
+            if in_sorted(refused, refused_indptr[q], refused_indptr[q + 1], i):
                 continue
             taken[i] = True
             out_item[q, found] = i

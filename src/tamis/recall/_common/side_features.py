@@ -1,9 +1,10 @@
-"""Which attributes the two towers see, and their rows of the one fused table."""
+"""Users' and items' attributes as inputs of a model with a user side and an item side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,43 +12,57 @@ from numpy.typing import NDArray
 
 from tamis.data import Dataset
 from tamis.features import Encoders, GuessOptions, Layout, LayoutBuilder, guess_feature
-from tamis.schema import Feature, Side, VarLenSparseFeat
+from tamis.schema import Feature, Side, SparseFeat, VarLenSparseFeat
 
 PAD, FIRST = 0, 2
-"""Within a table: the padding row, and the first row of a known id (1 = unseen)."""
+"""Within a table: the padding row, and the first row of a known id; row 1 is for unseen ids."""
 _READABLE = GuessOptions(
     vectors=False, dates=False, transform="quantile", max_len=8, max_values=1000
 )
-"""Towers embed ids: text of many values, vectors and dates are left out, numbers are quantiles."""
+"""Towers embed ids: free text, vectors and dates are left out; numbers become quantiles."""
 
 
 @dataclass(frozen=True, eq=False)
-class TowerInputs:
-    """Every user's and every item's inputs, encoded once; the history is gathered per batch."""
+class SideInputs:
+    """Encoded inputs of all users and items, without histories, which are gathered per batch."""
 
     user: Layout
-    """The profile's columns: user id and attributes, without the history."""
+    """Columns of the user side: user id and attributes."""
     item: Layout
+    """Columns of the item side: item id and attributes."""
     history: str
-    """Table of the history's items."""
+    """Name of the embedding table of the history's items."""
     user_ids: NDArray[np.int32]
-    """(U + 1, w) fused rows; the last line is a user who is not in the table: all missing."""
+    """(U + 1, w) rows of the fused table; the last line is for unknown users: all padding."""
     user_dense: NDArray[np.float32]
+    """(U + 1, d) numbers; the last line is zero."""
     item_ids: NDArray[np.int32]
-    """(I, w) fused rows."""
+    """(I, w) rows of the fused table."""
     item_dense: NDArray[np.float32]
+    """(I, d) numbers."""
     values: dict[str, list[str]]
-    """Per table of a feature: the ids of its rows from `FIRST` on."""
+    """By the table of a feature: the ids of its rows, from `FIRST` on."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The four arrays of inputs by name."""
+        return {
+            "user_ids": self.user_ids,
+            "user_dense": self.user_dense,
+            "item_ids": self.item_ids,
+            "item_dense": self.item_dense,
+        }
 
 
-def tower_inputs(
+def side_inputs(
     data: Dataset, declared: Sequence[Feature], use_user_id: bool, shared: bool
-) -> TowerInputs:
-    """Encodes both tables.
+) -> SideInputs:
+    """Encodes the users' and the items' table.
 
-    declared: features of the project; those that are columns of the tables are used. Empty = all
-    columns of which `guess_feature` makes one. shared: the history's items use the item tower's own
-    embeddings.
+    Args:
+        declared: features of the project; those that are columns of the tables are used. If empty:
+            all columns from which `infer_features` makes a feature.
+        use_user_id: whether the user side has an embedding per user.
+        shared: whether the history's items use the embeddings of the item side.
     """
     sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
     chosen = {side: _chosen(frame, side, declared) for side, frame in sides.items()}
@@ -80,9 +95,9 @@ def tower_inputs(
     if use_user_id:
         start = layouts[Side.USER].table["user"].start
         user_ids = np.column_stack([start + FIRST + np.arange(n_users), user_ids])
-    stranger = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
-    pads = [layouts[Side.USER].table[table].start for table in stranger]
-    return TowerInputs(
+    tables = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
+    pads = [layouts[Side.USER].table[table].start for table in tables]
+    return SideInputs(
         user=layouts[Side.USER],
         item=layouts[Side.ITEM],
         history="item" if shared else "history",
@@ -99,8 +114,14 @@ def _values(encoders: Encoders | None) -> dict[str, list[str]]:
     return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
 
 
+def infer_features(frame: pl.DataFrame) -> list[Feature]:
+    """Features inferred from a table's columns by `guess_feature`, without free text and vectors."""
+    guesses = (guess_feature(column, options=_READABLE) for column in frame)
+    return [feature for feature in guesses if feature is not None]
+
+
 def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:
-    """The side's features under names of their own: both tables may have a `category`."""
+    """The side's features, renamed to `side:name`: both tables may have a column `category`."""
     usable = [
         f
         for f in declared
@@ -108,15 +129,13 @@ def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> lis
         and f.side in (None, side)
         and not (isinstance(f, VarLenSparseFeat) and f.history)
     ]
-    guesses = (guess_feature(column, options=_READABLE) for column in frame)
-    features = usable if declared else [f for f in guesses if f is not None]
+    features = usable if declared else infer_features(frame)
     names = {f.name for f in features}
     renamed: list[Feature] = []
     for f in features:
         update: dict[str, object] = {"name": f"{side}:{f.name}", "column": f.source, "side": side}
-        shares = getattr(f, "shares", None)
-        if shares is not None:
-            update["shares"] = f"{side}:{shares}" if shares in names else None
+        if isinstance(f, SparseFeat | VarLenSparseFeat) and f.shares is not None:
+            update["shares"] = f"{side}:{f.shares}" if f.shares in names else None
         renamed.append(f.model_copy(update=update))
     return renamed
 

@@ -1,9 +1,9 @@
-"""Training examples of a two-tower model: a user at a moment, what came before, what came next."""
+"""Training examples of user-item models: a user at a moment, his history and his targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,30 +20,31 @@ Kind = Literal["moments", "pairs", "splits", "whole"]
 
 
 @dataclass(frozen=True, eq=False)
-class TowerBatch:
-    """B users, each at one moment of his past, and the n items that he liked next."""
+class UserItemBatch:
+    """B users, each at one moment, and the n items that they liked from then on."""
 
     user: Tensor
-    """int64 (B,) rows."""
+    """int64 (B,) user rows."""
     history: Tensor
-    """int32 (B, L) fused rows, most recent first, padded."""
+    """int32 (B, L) rows of the fused table, most recent first, padded."""
     owner: Tensor
-    """int64 (n,) example of each target, ascending."""
+    """int64 (n,) index in [0, B) of each target's example, ascending."""
     target: Tensor
     """int64 (n,) item rows."""
     weight: Tensor
-    """float32 (n,) of each target in the loss."""
+    """float32 (n,) weight of each target in the loss."""
     positives: Positives
-    """What users like at any time, targets included: no negatives of theirs."""
-    inside: Tensor | None = None
-    """bool (n,) is the target in its own history, out of which it is to be left? None = none is."""
+    """All items that the users like at any time; they must not be used as their negatives."""
+    in_history: Tensor | None = None
+    """bool (n,) whether the target is also in its example's history, from which the model must
+    remove it; None if no target is."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     @property
     def liked(self) -> tuple[Tensor, Tensor]:
-        """int64 (example, item row) pairs of all that the examples' users like."""
+        """int64 (example, item row) pairs (m,) of all items that the examples' users like."""
         pairs = self.positives.pairs(self.user.cpu().numpy())
         example, item = (torch.from_numpy(x).to(self.user.device) for x in pairs)
         return example, item
@@ -57,14 +58,14 @@ class Positives:
     item: Int32
 
     def pairs(self, users: Int64) -> tuple[Int64, Int64]:
-        """All (place in `users`, item) of their lists."""
+        """(index into `users`, item row) pairs (m,) of all liked items of `users` (B,)."""
         sizes = self.indptr[users + 1] - self.indptr[users]
         ends = np.cumsum(sizes)
         place = np.repeat(self.indptr[users] - (ends - sizes), sizes) + np.arange(sizes.sum())
         return np.repeat(np.arange(len(users)), sizes), self.item[place].astype(np.int64)
 
     def contain(self, users: Int64, items: Int64) -> NDArray[np.bool_]:
-        """(n, N) which of `items` (n, N) the user in the same row of `users` (n,) likes."""
+        """(n, N) whether the user in the same row of `users` (n,) likes each of `items` (n, N)."""
         found = np.empty(items.shape, np.bool_)
         _contain(self.indptr, self.item, users, items, found)
         return found
@@ -72,18 +73,30 @@ class Positives:
 
 @dataclass(frozen=True, eq=False)
 class Likes:
-    """Each user's first positive event with each item, in order of time."""
+    """Each user's first positive event with each item, in order of time.
+
+    User u's are `[indptr[u], indptr[u + 1])` of the columns (n,).
+    """
 
     indptr: Int64
+    """(users + 1,)"""
     item: Int32
+    """(n,) item rows."""
     time: Int64
+    """(n,) ms when the event happened."""
     arrival: Int64
+    """(n,) ms when the event reached the log."""
     strength: Float32
-    """1, or less where the item was merely shown (a weak positive): then it is only a target."""
+    """(n,) 1; less for a weak positive (an item that was shown and not liked), which is used as a
+    target and never as history."""
 
     @classmethod
     def of(cls, data: Dataset, weak: float = 0.0) -> Likes:
-        """weak: strength of impressions that no positive event of the pair answers; 0 = none."""
+        """The likes of a log.
+
+        weak: strength in [0, 1) of impressions of user-item pairs without a positive event; 0: they
+        are left out.
+        """
         shown = np.array([b.impression for b in data.behaviours], np.bool_)
         counts = data.positive
         if weak > 0 and len(data.events):
@@ -104,11 +117,12 @@ class Likes:
         )
 
     def positives(self) -> Positives:
+        """Each user's items, ascending."""
         owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
         return Positives(self.indptr, self.item[np.lexsort((self.item, owner))])
 
-    def without_order(self) -> bool:
-        """Do most users with two likes or more have them all at one time?"""
+    def lacks_order(self) -> bool:
+        """True if most users with at least two likes have all of them at the same time."""
         several = np.diff(self.indptr) >= 2
         begin, end = self.indptr[:-1][several], self.indptr[1:][several]
         if not len(begin):
@@ -117,25 +131,38 @@ class Likes:
 
 
 def _liked_pairs(data: Dataset) -> NDArray[np.bool_]:
-    """(n,) events whose user has a positive event with their item."""
+    """(events,) whether the event's user has a positive event with the event's item."""
     events, n = data.events, max(len(data.items), 1)
     key = events.user.astype(np.int64) * n + events.item
     return np.isin(key, key[data.positive])
 
 
-class TowerExamples:
-    """Examples as pointers: user and moment; histories and targets are gathered per batch.
+class UserItemExamples:
+    """Training examples as pointers (user, moment); histories and targets are gathered per batch.
 
-    The history is the last `history` likes that had arrived strictly before the moment (equal
-    times do not count as before). No item is in both.
+    In `moments` and `pairs` the history consists of the last `history` likes that happened and
+    arrived strictly before the moment, so no item is both in the history and a target.
 
-    - `moments`: one example per user and epoch, at the time of one of his likes, drawn anew each
-      epoch; the targets are the likes from it on, at most `targets`, weighted 1 / their number.
-    - `pairs`: one example per like but a user's first; that like is the target.
-    - `splits`, for logs without an order: one example per user and epoch; a share of his likes,
-      drawn anew from [0, 1), is the history, and the others are the targets, each of weight 1.
-    - `whole`, for logs without an order: one example per user and epoch; all likes are history and
-      targets, and the model leaves each target out of its own history (`TowerBatch.inside`).
+    - `moments`: one example per user and epoch, at the time of one of his likes other than the
+      first, drawn at random in each epoch. The targets are the likes from that time on, at most
+      `targets`, each with weight 1 / their number.
+    - `pairs`: one example per like other than a user's first; that like is the only target.
+    - `splits`, for logs without an order: one example per user and epoch. A share of his likes,
+      drawn uniformly from [0, 1) in each epoch, is the history; the others are the targets, each
+      with weight 1.
+    - `whole`, for logs without an order: one example per user and epoch. All likes are both history
+      and targets; the model removes each target from its own history
+      (`UserItemBatch.in_history`).
+
+    Weights are multiplied by the likes' strength. Users with fewer than two likes have no example.
+
+    Args:
+        likes: the likes of the log.
+        history: most items of a history.
+        targets: most targets of an example.
+        history_start: padding row of the history's table in the fused table.
+        seed: seed of the random moments and splits.
+        kind: one of the four above.
     """
 
     def __init__(
@@ -165,7 +192,8 @@ class TowerExamples:
     def __len__(self) -> int:
         return len(self.users)
 
-    def take(self, index: Tensor, device: torch.device | str = "cpu") -> TowerBatch:
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> UserItemBatch:
+        """The batch of the examples `index` int64 (B,)."""
         rows = index.numpy()
         users = self.users[rows]
         n, likes = len(users), self.likes
@@ -174,37 +202,89 @@ class TowerExamples:
         history = np.full((n, self.history), self._start, np.int32)
         owner, target = np.empty(total, np.int64), np.empty(total, np.int64)
         weight = np.empty(total, np.float32)
-        columns = (likes.indptr, likes.item, likes.time, likes.arrival, likes.strength)
+        columns = _LikeColumns(likes.indptr, likes.item, likes.time, likes.arrival, likes.strength)
+        out = _Output(history, owner, target, weight)
         first_row = self._start + FIRST
+        in_history = None
         if self.kind == "splits":
             draws = self._random.random(total + 2 * n)
             found, length = _split(
-                columns, users, draws, first_row, self.targets, history, owner, target, weight
+                likes=columns,
+                users=users,
+                draws=draws,
+                first_row=first_row,
+                most=self.targets,
+                out=out,
             )
         elif self.kind == "whole":
-            inside = np.zeros(total, np.bool_)
+            in_history = np.zeros(total, np.bool_)
             found, length = _whole(
-                columns, users, first_row, self.targets, history, owner, target, weight, inside
+                likes=columns,
+                users=users,
+                first_row=first_row,
+                most=self.targets,
+                out=out,
+                in_history=in_history,
             )
         else:
             cut = self._moments(users, sizes) if self._cut is None else self._cut[rows]
             found, length = _cut(
-                columns, users, cut, first_row, self.targets, history, owner, target, weight
+                likes=columns,
+                users=users,
+                cuts=cut,
+                first_row=first_row,
+                most=self.targets,
+                out=out,
             )
-        past = np.ascontiguousarray(history[:, : max(length, 1)])
-        arrays = (users, past, owner[:found], target[:found], weight[:found])
-        u, h, o, t, w = (torch.from_numpy(x).to(device) for x in arrays)
-        within = torch.from_numpy(inside[:found]).to(device) if self.kind == "whole" else None
-        return TowerBatch(u, h, o, t, w, self.positives, within)
+
+        def tensor(x: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(x).to(device)
+
+        return UserItemBatch(
+            user=tensor(users),
+            history=tensor(np.ascontiguousarray(history[:, : max(length, 1)])),
+            owner=tensor(owner[:found]),
+            target=tensor(target[:found]),
+            weight=tensor(weight[:found]),
+            positives=self.positives,
+            in_history=None if in_history is None else tensor(in_history[:found]),
+        )
 
     def _moments(self, users: Int64, sizes: Int64) -> Int64:
-        """The place of one like of each user, any but his first."""
+        """(B,) index of one like of each user, drawn among all but his first."""
         draw = self._random.random(len(users))
         return self.likes.indptr[users] + 1 + (draw * (sizes - 1)).astype(np.int64)
 
 
+class _LikeColumns(NamedTuple):
+    """The columns of `Likes`."""
+
+    indptr: Int64
+    item: Int32
+    time: Int64
+    arrival: Int64
+    strength: Float32
+
+
+class _Output(NamedTuple):
+    """Arrays that the kernels below fill."""
+
+    history: Int32
+    """(B, L) rows of the fused table, filled with padding."""
+    owner: Int64
+    """(N,) example of each target."""
+    target: Int64
+    """(N,) item rows."""
+    weight: Float32
+    """(N,)"""
+
+
 @njit(cache=True, nogil=True)
 def _first_of_pair(indptr, item, n_items):
+    """(n,) bool: is the event the first of its user with its item?
+
+    indptr int64 (users + 1,), item int32 (n,): events by user, in order of time.
+    """
     last_user = np.full(n_items, -1, np.int64)
     first = np.zeros(len(item), np.bool_)
     for u in range(len(indptr) - 1):
@@ -216,7 +296,12 @@ def _first_of_pair(indptr, item, n_items):
 
 @njit(cache=True, nogil=True)
 def _contain(indptr, item, users, wanted, found):
-    """Binary search of each wanted item in its user's ascending list."""
+    """Binary search of each wanted item in its user's list.
+
+    Args:
+        indptr, item: CSR int64 (users + 1,), int32 (m,), ascending within a user.
+        users: (n,) int64. wanted: (n, N) int64 item rows. found: (n, N) bool, the result.
+    """
     for b in range(len(users)):
         begin, end = indptr[users[b]], indptr[users[b] + 1]
         for k in range(wanted.shape[1]):
@@ -231,9 +316,18 @@ def _contain(indptr, item, users, wanted, found):
 
 
 @njit(cache=True, nogil=True)
-def _cut(likes, users, cuts, first_row, most, history, owner, target, weight):
-    """Cuts each user's likes at a moment; returns the number of targets and the longest history."""
-    indptr, item, time, arrival, strength = likes
+def _cut(likes, users, cuts, first_row, most, out):
+    """Splits each user's likes at a moment; returns the number of targets and the longest history.
+
+    Args:
+        likes: _LikeColumns. users: (B,) int64 rows.
+        cuts: (B,) int64 index of the like at whose time the user's likes are split.
+        first_row: row of item 0 in the fused table. most: most targets per example.
+        out: _Output.
+    """
+    indptr, item, time, arrival = likes.indptr, likes.item, likes.time, likes.arrival
+    strength = likes.strength
+    history, owner, target, weight = out.history, out.owner, out.target, out.weight
     n, longest = 0, 0
     for b in range(len(users)):
         begin, end = indptr[users[b]], indptr[users[b] + 1]
@@ -249,7 +343,7 @@ def _cut(likes, users, cuts, first_row, most, history, owner, target, weight):
                 history[b, found] = first_row + item[e]
                 found += 1
         longest = max(longest, found)
-        # a single target is the very like that was chosen, not the first of its tie
+        # a single target is the chosen like itself, not the first like at the same time
         start = chosen if most == 1 else cut
         wanted = min(end - start, most)
         for t in range(wanted):
@@ -261,9 +355,14 @@ def _cut(likes, users, cuts, first_row, most, history, owner, target, weight):
 
 
 @njit(cache=True, nogil=True)
-def _split(likes, users, draws, first_row, most, history, owner, target, weight):
-    """Splits each user's likes at random; one of them at least is a target."""
-    indptr, item, _, _, strength = likes
+def _split(likes, users, draws, first_row, most, out):
+    """Splits each user's likes at random, at least one of them a target.
+
+    draws: (likes of the users + 2 · B,) float64, uniform in [0, 1). Other arguments and the result
+    as in `_cut`.
+    """
+    indptr, item, strength = likes.indptr, likes.item, likes.strength
+    history, owner, target, weight = out.history, out.owner, out.target, out.weight
     n, longest, d = 0, 0, 0
     for b in range(len(users)):
         begin, end = indptr[users[b]], indptr[users[b] + 1]
@@ -288,9 +387,14 @@ def _split(likes, users, draws, first_row, most, history, owner, target, weight)
 
 
 @njit(cache=True, nogil=True)
-def _whole(likes, users, first_row, most, history, owner, target, weight, inside):
-    """All of each user's likes as targets; those `inside` as history too, while there is room."""
-    indptr, item, _, _, strength = likes
+def _whole(likes, users, first_row, most, out, in_history):
+    """Takes all of each user's likes as targets, and as history while it has free places.
+
+    in_history: (N,) bool, set for targets that are in the history. Other arguments and the result
+    as in `_cut`.
+    """
+    indptr, item, strength = likes.indptr, likes.item, likes.strength
+    history, owner, target, weight = out.history, out.owner, out.target, out.weight
     n, longest = 0, 0
     for b in range(len(users)):
         begin, end = indptr[users[b]], indptr[users[b] + 1]
@@ -299,8 +403,8 @@ def _whole(likes, users, first_row, most, history, owner, target, weight, inside
             owner[n] = b
             target[n] = item[e]
             weight[n] = strength[e]
-            inside[n] = strength[e] == 1.0 and found < history.shape[1]
-            if inside[n]:
+            in_history[n] = strength[e] == 1.0 and found < history.shape[1]
+            if in_history[n]:
                 history[b, found] = first_row + item[e]
                 found += 1
             n += 1

@@ -1,4 +1,4 @@
-"""What channels share that find items by their vectors in an index."""
+"""Base classes of channels that find items by their vectors in an index."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from tamis.recall._common.channel import BaseChannel
 from tamis.runtime import Float32, Int64
 
 INDEX = "index"
-NOWHERE = np.zeros(0, np.int64)
+NO_TIMES = np.zeros(0, np.int64)
 
 
 class IndexedChannel(BaseChannel):
-    """A channel whose items' vectors lie in `index`, saved and opened with it."""
+    """A channel that keeps the items' vectors in `index`, saved and loaded with it."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self.index: VectorIndex | None = None
 
     def item_vectors(self) -> Float32:
-        """(I, d) of all items; zero where a channel knows nothing of one."""
+        """(I, d) float32 vectors of all items; zero for items of which nothing is known."""
         assert self.index is not None
         return self.index.vectors
 
     def _nearest(self, vectors: Float32, time: Int64, exclude: Ragged, k: int) -> Recalled:
-        """The items nearest to vectors (Q, d) asked at `time` (Q,); none for the zero vector.
+        """The items nearest to the queries' vectors (Q, d); none for the zero vector.
 
-        Where `_arrays["born"]` says when items are published (`births`), an item that its query's
-        time lies before is left out, and the list is shorter by it.
+        If `_arrays["published"]` holds publication times (see `publication_times`), items published
+        at or after their query's `time` (Q,) are removed from the k nearest, which leaves fewer.
         """
         assert self.index is not None
         item, score = self.index.search(vectors, k, exclude)
         unknown = ~np.asarray(vectors.any(axis=1))
         out = np.repeat(unknown, item.shape[1]).reshape(item.shape)
-        born = self._arrays.get("born", NOWHERE)
-        if len(born):
-            out |= born[np.minimum(item, len(born) - 1)] >= time[:, None]
+        published = self._arrays.get("published", NO_TIMES)
+        if len(published):
+            out |= published[np.minimum(item, len(published) - 1)] >= time[:, None]
         if not out.any():
             return Recalled(item, score)
         item, score = np.where(out, -1, item), np.where(out, -np.inf, score).astype(np.float32)
@@ -69,12 +69,12 @@ class VectorChannel(IndexedChannel):
 
     @abstractmethod
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, d) of the queries' users now; zero where nothing is known of one."""
+        """(Q, d) float32 vectors of the queries' users; zero for users of whom nothing is known."""
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         return self._nearest(self.user_vectors(queries), queries.time, queries.exclude, k)
 
 
 def digest(ids: pl.Series) -> str:
-    """A fingerprint of text ids in their order: did the rows of a former fit keep their place?"""
+    """Hash of text ids in their order, to check that a former fit numbered the rows the same."""
     return hashlib.blake2b("\0".join(ids.to_list()).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Content: nearest items by their attributes, words and content vectors."""
+"""Content channel: nearest items by their attributes, words and content vectors."""
 
 from tamis.recall.content.content import Content, ContentConfig
 

@@ -1,4 +1,4 @@
-"""Items as vectors of what they are: attributes, words, dense columns."""
+"""Items as vectors of their content: attributes, words and dense columns."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from tamis.runtime import Float32
 from tamis.schema import ConfigError, suggest
 
 FEW = 1000
-"""Distinct texts up to which a column is a category; mostly distinct ones are prose."""
+"""Most distinct texts, or parts of texts, of a column that is used as categories."""
 BUCKETS = 10
-"""A column of numbers becomes so many quantile buckets."""
-SAYING = (pl.String, pl.Boolean, pl.Categorical)
+"""Number of quantile buckets of a column of numbers."""
 SEPARATORS = ("|", ";", ",", " ")
 WORD = re.compile(r"\w+")
 
 
 def usable_columns(frame: pl.DataFrame, refused: Sequence[str | None]) -> list[str]:
-    """Columns that say what an item is: texts, lists, vectors, flags; no plain numbers or times,
-    which may be anything, unless they are named."""
+    """Columns of text, lists, vectors and booleans with more than one distinct value, without
+    `refused`. Numbers and times are used only if they are named."""
     return [
         name
         for name, kind in frame.schema.items()
@@ -36,14 +35,18 @@ def usable_columns(frame: pl.DataFrame, refused: Sequence[str | None]) -> list[s
 
 
 def content_vectors(frame: pl.DataFrame, columns: Mapping[str, str | None], width: int) -> Float32:
-    """(I, d) unit vectors; the zero vector where all columns are missing.
+    """(I, d) float32 unit vectors; zero for items without a value in any column.
 
-    columns: names, and what separates a text's values where that is known.
-    Every column is a unit vector of its own, so all weigh alike: a column of vectors as it is; any
-    other by the idf log(1 + N / n_v) of its values (a category, list entries, words, a bucket of
-    numbers). Where the values of all columns together are more than `width`, each is hashed to a
-    place and a sign, which keeps inner products right on average.
-    Raises ConfigError where a column is missing or holds what has no values.
+    Every column contributes a vector of length 1, so all have the same weight: a column of vectors
+    as it is; any other the idf log(1 + N / n_v) of its values (a category, list entries, words, a
+    bucket of numbers). If the columns have more than `width` distinct values in total, each value
+    is hashed to a coordinate and a sign, which leaves inner products unbiased.
+
+    Args:
+        columns: names, and the separator of a text column's values if it is known.
+        width: most coordinates of the hashed values; columns of vectors come on top.
+
+    Raises ConfigError if the frame lacks a column, or if its type is not supported.
     """
     blocks: list[Float32] = []
     sparse: list[tuple[str, pl.DataFrame]] = []
@@ -77,7 +80,7 @@ def _dense(column: pl.Series) -> Float32:
 
 
 def _values(column: pl.Series, separator: str | None) -> pl.DataFrame:
-    """(row, value) pairs, each once."""
+    """Distinct (row, value) pairs of a column."""
     kind, rows = column.dtype, pl.Series("row", np.arange(len(column), dtype=np.int32))
     if isinstance(kind, pl.List):
         lists = column.cast(pl.List(pl.String))
@@ -93,7 +96,7 @@ def _values(column: pl.Series, separator: str | None) -> pl.DataFrame:
         lists = _texts(column.cast(pl.String))
     else:
         raise ConfigError(
-            f"column {column.name!r} holds {kind}, which says nothing about what an item is; "
+            f"column {column.name!r} holds {kind}, which is not supported as content; "
             f"name columns of text, lists, numbers or vectors"
         )
     pairs = pl.DataFrame({"row": rows, "value": lists}).explode("value").drop_nulls()
@@ -101,7 +104,8 @@ def _values(column: pl.Series, separator: str | None) -> pl.DataFrame:
 
 
 def _texts(column: pl.Series) -> pl.Series:
-    """Lists of what a text names: itself, its parts, or, in prose, its words."""
+    """Lists of a text's values: its parts if they are categories, else itself if it is one, else
+    its words in lower case."""
     some = column.drop_nulls()
     for separator in SEPARATORS:
         parts = some.str.split(separator)
@@ -114,7 +118,10 @@ def _texts(column: pl.Series) -> pl.Series:
 
 
 def _hashed(sparse: list[tuple[str, pl.DataFrame]], items: int, width: int) -> Float32:
-    """(I, ≤ width) the columns' unit idf vectors, side by side where there is room, or hashed."""
+    """(I, ≤ width) the columns' unit idf vectors, concatenated if they fit, otherwise hashed.
+
+    sparse: name and (row, value) pairs of each column.
+    """
     tables: list[pl.DataFrame] = []
     for name, pairs in sparse:
         weighed = pairs.join(pairs.group_by("value").len("df"), on="value")
@@ -130,7 +137,7 @@ def _hashed(sparse: list[tuple[str, pl.DataFrame]], items: int, width: int) -> F
         mixed = words.hash(seed=1).to_numpy()
         place, sign = (mixed % width).astype(np.int64), np.where(mixed >> 40 & 1, 1.0, -1.0)
     number = pl.DataFrame({"word": words, "place": place, "sign": sign})
-    table = table.join(number, on="word").sort("row", "word")  # sums in one order
+    table = table.join(number, on="word").sort("row", "word")  # a fixed order of summation
     out = np.zeros((items, max(1, min(width, len(words)))), np.float32)
     weight = (table["weight"] * table["sign"]).to_numpy().astype(np.float32)
     np.add.at(out, (table["row"].to_numpy(), table["place"].to_numpy()), weight)

@@ -1,4 +1,4 @@
-"""Content: items like those that the user liked, by what they are."""
+"""Content: items with similar attributes, text or content vectors to those the user liked."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tamis.data import Dataset, Ragged
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.interactions import distinct_lists, interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
-from tamis.recall._common.popularity import births
+from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.vector_channel import IndexedChannel
 from tamis.recall.content._vectors import content_vectors, usable_columns
 from tamis.runtime import Int64
@@ -25,33 +25,36 @@ class ContentConfig(ComponentConfig):
     """Options of the content channel."""
 
     columns: tuple[str, ...] = ()
-    """Item columns that say what an item is: text, lists, vectors, numbers; () = the project's
-    item features that are no plain numbers, or else all columns of text, lists and vectors."""
+    """Columns of the items that describe their content: text, lists, vectors, numbers. Empty: the
+    project's item features except numbers; without declared features, all columns of text, lists,
+    vectors and booleans."""
     history: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Most recent distinct liked items that are looked at."""
+    """Number of the user's most recent distinct liked items that are read."""
     pool: Literal["mean", "max"] = "mean"
-    """mean: near the average of the liked items; max: near any one of them."""
+    """mean: similarity to the average of the liked items. max: to the most similar one of them."""
     width: Annotated[int, Field(ge=2, le=4096)] = 128
-    """Columns into which values are hashed where there are more of them."""
+    """Maximum number of coordinates of the columns' values; if they have more distinct values, they
+    are hashed."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
+    """Minimum share of the exact best `index_k` items that the index must find."""
     index_k: Annotated[int, Field(ge=1)] = 300
     """List length for which the index is tuned: the channel's quota."""
 
 
 class Content(IndexedChannel):
-    """Items like those that the user liked: the door for items without events.
+    """Items similar in content to those that the user liked; also recalls items without events.
 
-    An item is a vector: its categories, tags and words, rare ones weighing more (idf), and its
-    dense columns (an image's or a text's vector), all columns alike. Recalled are the items nearest
-    to the mean of the user's last liked items, or to any one of them (`pool = "max"`). An item can
-    be found from the moment it stands in the table; one without any content never is.
+    `score(u, i) = cos(mean_l x_l, x_i)` (mean), or `max_l cos(x_l, x_i)` (max), over the last liked
+    items l. An item's vector x holds its categories, tags and words, weighted by idf, and its dense
+    columns (vectors of an image or a text); all columns have the same weight. Items can be recalled
+    as soon as they are in the table; items without any content are never returned.
 
-    When to use: whenever items arrive faster than events about them, and beside collaborative
-    channels for the tail of the catalogue. With vectors of a good encoder it may lead.
+    When to use: if items are added faster than events about them arrive, and together with
+    collaborative channels for rarely seen items. With vectors of a good encoder it can be the best
+    channel.
 
-    Cost: fit one pass over the items' columns and the index; memory items × width × 4 bytes.
-    Recall: one search of the index, with `max` one per liked item.
+    Cost: fit: one pass over the items' columns, and the index. Recall: one search of the index,
+    with `max` one per liked item. Memory: items × width × 4 bytes.
 
     Source: Pazzani & Billsus 2007, Content-Based Recommendation Systems; hashing: Weinberger et
     al. 2009, Feature Hashing for Large Scale Multitask Learning.
@@ -66,7 +69,7 @@ class Content(IndexedChannel):
         columns = _columns(data, context, c.columns)
         if not columns:
             raise ConfigError(
-                f"channel {self.name!r}: no column of the items says what they are (they have "
+                f"channel {self.name!r}: no column of the items describes their content (columns: "
                 f"{', '.join(data.items.frame.columns) or 'none'}); name some in `columns`"
             )
         vectors = content_vectors(data.items.frame, columns, c.width)
@@ -79,7 +82,7 @@ class Content(IndexedChannel):
         )
         self._arrays = {
             "interest": interest_of_behaviour(data.behaviours),
-            "born": births(self.name, data, context),
+            "published": publication_times(self.name, data, context),
         }
         return {"columns": list(columns)}
 
@@ -87,11 +90,11 @@ class Content(IndexedChannel):
         c, interest = self.config, self._arrays["interest"]
         if c.pool == "max":
             return self._nearest_to_any(queries, k)
-        users = mean_of_likes(queries, interest, c.history, self.item_vectors())
+        users = mean_liked_vector(queries, interest, c.history, self.item_vectors())
         return self._nearest(users, queries.time, queries.exclude, k)
 
     def _nearest_to_any(self, queries: Queries, k: int) -> Recalled:
-        """Each item by its largest cosine with a liked one."""
+        """The items with the largest cosine with any of the query's liked items."""
         history, vectors = queries.history, self.item_vectors()
         value = self._arrays["interest"][history.behaviour]
         indptr, liked, _ = distinct_lists(
@@ -106,13 +109,13 @@ class Content(IndexedChannel):
         return out
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The liked item that is most like `item`, if any is."""
+        """The liked item that is most similar to `item`; None if none has a positive cosine."""
         vectors = self.item_vectors()
-        return nearest_like(queries, self._arrays["interest"], vectors, vectors[item])
+        return nearest_liked_item(queries, self._arrays["interest"], vectors, vectors[item])
 
 
 def _columns(data: Dataset, context: FitContext, named: tuple[str, ...]) -> dict[str, str | None]:
-    """Column → what separates its values, where that is declared."""
+    """The columns to use, and the separator of each one's values if it is declared."""
     declared = [
         f
         for f in context.features
@@ -136,7 +139,7 @@ def _columns(data: Dataset, context: FitContext, named: tuple[str, ...]) -> dict
 
 
 def _of_owners(exclude: Ragged, owner: Int64) -> Ragged:
-    """The lists of `owner`, one after the other."""
+    """The excluded items of the queries `owner` (n,), as n lists."""
     sizes = np.diff(exclude.indptr)[owner]
     indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     at = np.repeat(exclude.indptr[owner] - indptr[:-1], sizes) + np.arange(indptr[-1])
@@ -145,9 +148,13 @@ def _of_owners(exclude: Ragged, owner: Int64) -> Ragged:
 
 @njit(cache=True, nogil=True)
 def _largest(indptr, item, score, best, out_item, out_score):
-    """Query q's best of the lists `[indptr[q], indptr[q + 1])`, an item by its largest score.
+    """Each query's best items of several result lists, an item by its largest score.
 
-    best: (I,) of -inf, and is so again afterwards.
+    Args:
+        indptr: (Q + 1,) int64; query q's lists are rows [indptr[q], indptr[q + 1]) of the next.
+        item, score: (n, k) int32 and float32 results, -1 where there is none.
+        best: (I,) float32 scratch, -inf before and after.
+        out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
     """
     for q in range(len(indptr) - 1):
         for s in range(indptr[q], indptr[q + 1]):

@@ -1,4 +1,4 @@
-"""Deep Retrieval's network: users and items as vectors, and the likelihood of paths."""
+"""Network and objective of Deep Retrieval: user and item vectors, and likelihoods of paths."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from torch.nn import functional as F
 
 from tamis.nn import FusedEmbedding
 from tamis.recall._common.side_features import FIRST
-from tamis.recall._common.user_item_examples import TowerBatch, TowerExamples
-from tamis.recall.deep_retrieval._paths import evidence, first_paths, reassigned
+from tamis.recall._common.user_item_examples import UserItemBatch, UserItemExamples
+from tamis.recall._common.user_item_objective import UserItemObjective
+from tamis.recall.deep_retrieval._paths import assign_paths, initial_paths, path_scores
 from tamis.recall.deep_retrieval._search import PathNet, best_paths
-from tamis.recall.two_tower._objective import TowerObjective
 
 PATH_TARGETS = 4096
-"""Targets of a batch whose paths are learnt from, at most; they are drawn."""
-EXAMPLES_PER_SWEEP = 200_000
-"""Examples whose beams one reassignment reads, at most."""
+"""Most targets per batch in the path loss; a random sample if there are more."""
+EXAMPLES_PER_REASSIGNMENT = 200_000
+"""Most examples whose beams one reassignment reads."""
 
 
 class PathModel(nn.Module):
-    """p(path | user) by D softmaxes, and the vectors that score what lies on the paths.
+    """p(path | user) as a product of D softmaxes, and the vectors that score items.
 
-    The user is the mean of his history's embeddings; its direction is what both parts see. Layer d
-    reads it and the embeddings of the d − 1 nodes before through one hidden layer.
+    The user's vector is the mean of his history's embeddings, scaled to length 1, and is used by
+    both parts. Layer d reads it, and the embeddings of the d − 1 nodes before, through one hidden
+    layer.
     """
 
     def __init__(
@@ -62,17 +63,20 @@ class PathModel(nn.Module):
         return F.normalize(self.drop(x).float(), dim=-1)
 
     def items(self, item: Tensor | None = None) -> Tensor:
-        """(n, dim) unit vectors of item rows int64 (n,); None = all."""
+        """(n, dim) unit vectors of item rows int64 (n,); all items if None."""
         if item is None:
             item = torch.arange(self.n_items, device=self.table.weight.device)
         return F.normalize(self.table((item + FIRST).to(torch.int32)).float(), dim=-1)
 
     def log_likelihood(self, users: Tensor, owner: Tensor, codes: Tensor) -> Tensor:
-        """(n, J) log p of the paths `codes` int64 (n, J, D) for `users[owner]`."""
+        """(n, J) log p of the paths `codes` int64 (n, J, D) for `users[owner]`.
+
+        users: (B, dim). owner: int64 (n,).
+        """
         base = torch.einsum("bd,lhd->lbh", users, self.user) + self.bias.unsqueeze(1)
         total = users.new_zeros(codes.shape[:2])
         for d in range(codes.shape[2]):
-            if d == 0:  # the same for all of a user's targets
+            if d == 0:  # computed once per user: it does not depend on the path
                 hidden = base[0].relu()
                 log_p = (hidden @ self.out[0] + self.out_bias[0]).log_softmax(1)[owner]
                 total = total + log_p.gather(1, codes[:, :, 0])
@@ -87,7 +91,7 @@ class PathModel(nn.Module):
 
     @torch.inference_mode()
     def net(self) -> PathNet:
-        """Its weights, for searching."""
+        """The weights as arrays, for beam search."""
         parts = (self.user, self.bias, self.node, self.out, self.out_bias)
         return PathNet(*(p.detach().cpu().numpy().copy() for p in parts))
 
@@ -97,27 +101,30 @@ def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> n
 
 
 class PathObjective:
-    """The scoring model's softmax loss plus −log Σ_j p(π_j | user) of each target's J paths.
+    """The softmax loss of the item vectors, plus −log Σ_j p(π_j | user) over the target's J paths.
 
-    After each of the first epochs (`evaluate`) the items' paths are chosen anew.
+    `evaluate`, which the training loop calls after each epoch, assigns the items' paths after the
+    epochs in `PathReassignment.after`; before the first of them there is no path loss.
     """
 
     by_group = False
 
-    def __init__(self, towers: TowerObjective, sweeps: Sweeps, layers: int, nodes: int) -> None:
-        self.towers, self.sweeps = towers, sweeps
+    def __init__(
+        self, towers: UserItemObjective, reassignment: PathReassignment, layers: int, nodes: int
+    ) -> None:
+        self.towers, self.reassignment = towers, reassignment
         self.layers, self.nodes = layers, nodes
         self.paths: NDArray[np.int64] | None = None
         self.epoch = 0
 
-    def loss(self, model: Any, batch: TowerBatch) -> Tensor:
+    def loss(self, model: Any, batch: UserItemBatch) -> Tensor:
         users = model.users(batch.user, batch.history)  # (B, dim)
-        seen = _Given(model, users)
+        seen = _WithUserVectors(model, users)
         loss = self.towers.loss(seen, batch)
         return loss if self.paths is None else loss + self._paths(model, users, batch, self.paths)
 
     def _paths(
-        self, model: PathModel, users: Tensor, batch: TowerBatch, paths: NDArray[np.int64]
+        self, model: PathModel, users: Tensor, batch: UserItemBatch, paths: NDArray[np.int64]
     ) -> Tensor:
         owner, target, weight = batch.owner, batch.target, batch.weight
         if len(owner) > PATH_TARGETS:
@@ -133,16 +140,16 @@ class PathObjective:
 
     def evaluate(self, model: Any, valid: Any, device: torch.device) -> dict[str, float]:
         self.epoch += 1
-        first, *anew = self.sweeps.after
+        first, *anew = self.reassignment.after
         if self.epoch == first:
-            self.paths = self.sweeps.first(model, self.nodes**self.layers)
+            self.paths = self.reassignment.first(model, self.nodes**self.layers)
         elif self.epoch in anew:
-            self.paths = self.sweeps.paths(model, self.layers, self.nodes)
+            self.paths = self.reassignment.paths(model, self.layers, self.nodes)
         return {}
 
 
-class _Given:
-    """A model whose users' vectors are there already."""
+class _WithUserVectors:
+    """The scoring part of a PathModel, with the users' vectors computed in advance."""
 
     def __init__(self, model: PathModel, users: Tensor) -> None:
         self.gamma, self.items, self._users = model.gamma, model.items, users
@@ -152,11 +159,21 @@ class _Given:
         return self._users
 
 
-class Sweeps:
-    """When and how the items' paths are chosen anew."""
+class PathReassignment:
+    """When and how the items' paths are assigned.
+
+    Args:
+        examples: the training examples.
+        items: number of items.
+        paths: J, paths per item.
+        beam: paths per example that are considered.
+        penalty: of crowded paths, in units of an item's mean number of targets.
+        after: epochs after which paths are assigned, ascending; the first assignment uses the
+            items' vectors.
+    """
 
     def __init__(
-        self, examples: TowerExamples, items: int, paths: int, beam: int, penalty: float,
+        self, examples: UserItemExamples, items: int, paths: int, beam: int, penalty: float,
         after: list[int], seed: int,
     ) -> None:  # fmt: skip
         self.examples, self.items, self.j = examples, items, paths
@@ -165,15 +182,18 @@ class Sweeps:
 
     @torch.inference_mode()
     def first(self, model: PathModel, total: int) -> NDArray[np.int64]:
-        """(I, J) by the items' vectors, of items that anybody likes; the others' are -1."""
+        """(I, J) initial paths, from the items' vectors; -1 for items that nobody likes.
+
+        total: number of paths.
+        """
         liked = np.bincount(self.examples.likes.item, minlength=self.items) > 0
-        return first_paths(model.items().cpu().numpy(), liked, self.j, total)
+        return initial_paths(model.items().cpu().numpy(), liked, self.j, total)
 
     @torch.inference_mode()
     def paths(self, model: PathModel, layers: int, nodes: int) -> NDArray[np.int64]:
-        """(I, J) by the beams of the examples' users, at moments drawn anew."""
+        """(I, J) new paths, from the beams of the examples' users at newly drawn moments."""
         model.eval()
-        some = self.random.permutation(len(self.examples))[:EXAMPLES_PER_SWEEP]
+        some = self.random.permutation(len(self.examples))[:EXAMPLES_PER_REASSIGNMENT]
         users: list[NDArray[np.float32]] = []
         targets: list[tuple[NDArray[np.int64], ...]] = []
         begin = 0
@@ -185,14 +205,14 @@ class Sweeps:
             begin += len(part)
         owner, item, weight = (np.concatenate(x) for x in zip(*targets, strict=True))
         beams = best_paths(model.net(), np.concatenate(users), self.beam)
-        seen = evidence(beams, (owner, item, np.ones_like(weight)), self.items, self.beam)
+        seen = path_scores(beams, (owner, item, np.ones_like(weight)), self.items, self.beam)
         model.train()
-        # penalties are per target, whatever their number
+        # in units of an item's mean number of targets
         scale = self.penalty * float(seen.count.mean())
-        return reassigned(seen, self.j, scale, 3, self.random)
+        return assign_paths(seen, self.j, scale, 3, self.random)
 
 
 def _codes(number: Tensor, nodes: int, layers: int) -> Tensor:
-    """(…, D) the digits of path numbers in base `nodes`, first layer first."""
+    """(…, D) nodes of path numbers (…,): their digits in base `nodes`, first layer first."""
     digits = [number // nodes ** (layers - 1 - d) % nodes for d in range(layers)]
     return torch.stack(digits, -1)

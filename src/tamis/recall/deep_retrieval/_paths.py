@@ -1,4 +1,4 @@
-"""Which paths an item lies on: Deep Retrieval's reassignment (its E-step), compiled."""
+"""Assignment of items to paths (the E-step of Deep Retrieval), compiled."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from tamis.recall._common.interactions import grouped
 from tamis.runtime import Float32, Int64, in_blocks
 
 ITEMS_PER_BLOCK, BLOCKS = 1024, 16
-"""At least so many items, and about so many blocks: each holds a sum per path."""
-FEW = 2
-"""Items that need no halving."""
+"""Fewest items per block, and about the number of blocks: each needs a sum per path."""
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """s[v, c] = Σ over examples with target v of p(path c | user), of each item's best paths."""
+class PathScores:
+    """s[v, c] = Σ p(path c | user) over the examples with target v, for each item's best paths."""
 
     path: Int64
-    """(I, S) places in `number`, best first, padded by -1."""
+    """(I, S) indices into `number`, best first, padded with -1."""
     score: Float32
-    """(I, S)"""
+    """(I, S) s of each path."""
     count: Float32
-    """(I,) targets per item, weighted."""
+    """(I,) sum of the weights of the item's targets."""
     number: Int64
-    """(P,) path numbers."""
+    """(P,) distinct path numbers, ascending."""
 
 
-def evidence(
+def path_scores(
     beams: tuple[Int64, Float32],
     targets: tuple[Int64, Int64, Float32],
     items: int,
     candidates: int,
-) -> Evidence:
-    """Adds up what the beams say of each item.
+) -> PathScores:
+    """Sums the probabilities of the examples' paths for each target item.
 
-    beams: (n, S) path numbers and log-probabilities of n examples. targets: (m,) example,
-    item and weight of each. Of an item's paths the `candidates` of largest s are kept.
+    Args:
+        beams: (n, S) path numbers and log-probabilities of n examples.
+        targets: (m,) example, item row and weight of each target.
+        items: number of items.
+        candidates: paths of largest s kept per item.
     """
     number, place = np.unique(beams[0], return_inverse=True)
     place = place.reshape(beams[0].shape).astype(np.int32)
@@ -61,11 +62,20 @@ def evidence(
 
     in_blocks(block, items, max(ITEMS_PER_BLOCK, -(-items // BLOCKS)))
     count = np.bincount(item, targets[2], minlength=items).astype(np.float32)
-    return Evidence(path, score, count, number)
+    return PathScores(path, score, count, number)
 
 
 @njit(cache=True, nogil=True)
 def _sum(indptr, owner, weight, place, chance, total, touched, path, score):
+    """Sums path probabilities of n consecutive items and keeps each one's largest.
+
+    Args:
+        indptr: (n + 1,) int64 bounds of the items' targets.
+        owner, weight: (m,) int64 example and float32 weight of each target.
+        place, chance: (examples, S) int32 path index and float32 probability.
+        total: (P,) float32 scratch, zero before and after. touched: (P,) int64 scratch.
+        path, score: (n, candidates) int64 and float32, filled with -1 and 0; the result.
+    """
     for v in range(len(path)):
         n = 0
         for e in range(indptr[v], indptr[v + 1]):
@@ -84,14 +94,14 @@ def _sum(indptr, owner, weight, place, chance, total, touched, path, score):
         best_first(path[v], score[v], found)
 
 
-def reassigned(
-    seen: Evidence, paths: int, penalty: float, passes: int, random: np.random.Generator
+def assign_paths(
+    seen: PathScores, paths: int, penalty: float, passes: int, random: np.random.Generator
 ) -> Int64:
-    """(I, `paths`) path numbers of each item by coordinate descent, -1 = none.
+    """(I, `paths`) path numbers of each item by coordinate descent; -1 where it has fewer.
 
-    In turn, each of an item's J paths becomes the c that raises
-    `n_v log Σ_j s[v, π_j] − penalty · Σ_c |c|^4 / 4` most, |c| being the items on it; several
-    passes over the items, each in another order.
+    Each of an item's J paths in turn becomes the path c that maximises
+    `n_v log Σ_j s[v, π_j] − penalty · Σ_c |c|^4 / 4`, where |c| is the number of items on c;
+    `passes` passes over the items, each in a random order.
     """
     items = len(seen.path)
     chosen = np.full((items, paths), -1, np.int64)
@@ -105,6 +115,13 @@ def reassigned(
 
 @njit(cache=True, nogil=True)
 def _descend(order, path, score, count, penalty, size, chosen):
+    """One pass of coordinate descent over the items in `order` (I,) int64.
+
+    Args:
+        path, score, count: columns of PathScores.
+        size: (P,) int64 number of items on each path, updated.
+        chosen: (I, J) int64 path indices, -1 for none, updated.
+    """
     for v in order:
         for j in range(chosen.shape[1]):
             if chosen[v, j] >= 0:
@@ -134,19 +151,22 @@ def _descend(order, path, score, count, penalty, size, chosen):
                 size[best] += 1
 
 
-def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: int) -> Int64:
-    """(I, `paths`) path numbers below `total` to begin with, -1 where not `liked`.
+def initial_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: int) -> Int64:
+    """(I, `paths`) initial path numbers in [0, total), -1 for items that are not `liked`.
 
-    Items are laid in a line on which neighbours are alike (`in_line`), and the line is cut into
-    equal parts, these into equal parts …: its D-digit places are paths, and paths with a common
-    beginning hold similar items. An item lies at its own place and at its nearest items' places.
+    Items are ordered so that similar items are close (`similarity_order`), and get path numbers in
+    this order, evenly spaced; so paths with a common prefix hold similar items. An item's other
+    paths are those of the items nearest to it.
+
+    Args:
+        vectors: (I, dim) unit vectors. liked: (I,).
     """
     items = np.flatnonzero(liked)
     chosen = np.full((len(vectors), paths), -1, np.int64)
     if not len(items):
         return chosen
     own = np.empty(len(items), np.int64)
-    own[in_line(vectors[items])] = np.arange(len(items)) * total // len(items)
+    own[similarity_order(vectors[items])] = np.arange(len(items)) * total // len(items)
     chosen[items, 0] = own
     near = VectorIndex.build(vectors[items], k=paths).search(vectors[items], paths)[0]
     others = np.where(near == np.arange(len(items))[:, None], -1, own[np.maximum(near, 0)])
@@ -156,14 +176,14 @@ def first_paths(vectors: Float32, liked: NDArray[np.bool_], paths: int, total: i
     return chosen
 
 
-def in_line(vectors: Float32) -> Int64:
-    """An order (n,) in which neighbours are alike: halved again and again, across the direction of
-    largest spread."""
+def similarity_order(vectors: Float32) -> Int64:
+    """An order (n,) of vectors (n, dim) in which neighbours are similar: the set is halved
+    recursively along its direction of largest variance."""
     order = np.arange(len(vectors))
     todo = [(0, len(vectors))]
     while todo:
         begin, end = todo.pop()
-        if end - begin <= FEW:
+        if end - begin <= 2:
             continue
         part = vectors[order[begin:end]]
         part = part - part.mean(axis=0)

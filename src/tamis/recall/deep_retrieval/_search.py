@@ -1,51 +1,43 @@
-"""Beam search over paths, the items on them, and these scored: one query at a time, compiled."""
+"""Beam search over paths and scoring of the items on them, compiled."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from tamis.index import best_first, offer
-from tamis.runtime import Float32, Int32, Int64, in_blocks, read_only
+from tamis.runtime import Float32, Int32, Int64, in_blocks
 
 QUERIES_PER_BLOCK = 64
 
 
-@dataclass(frozen=True, eq=False)
-class PathNet:
-    """The fitted network p(path | user): D layers with H hidden units over K nodes."""
+class PathNet(NamedTuple):
+    """The fitted network p(path | user): D layers with H hidden units and K nodes each."""
 
     user: Float32
-    """(D, H, dim) each layer's weights of the user's vector."""
+    """(D, H, dim) weights of the user's vector in each layer."""
     bias: Float32
     """(D, H)"""
     node: Float32
-    """(D, D, K, H): what the node chosen in layer l (second axis) adds to layer d's hidden units:
-    its embedding times that layer's weights, multiplied out."""
+    """(D, D, K, H): added to the hidden units of layer d (first axis) for the node chosen in layer
+    l (second axis)."""
     out: Float32
     """(D, H, K)"""
     out_bias: Float32
     """(D, K)"""
 
-    def arrays(self) -> tuple[Float32, Float32, Float32, Float32, Float32]:
-        """Read-only views of all, in the order of the kernel's arguments."""
-        user, bias, node = read_only(self.user), read_only(self.bias), read_only(self.node)
-        return user, bias, node, read_only(self.out), read_only(self.out_bias)
 
-
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """The prefixes of paths that hold items, level by level, and the items of each whole path."""
+class Tree(NamedTuple):
+    """The prefixes of paths with items, level by level, and the items of each complete path."""
 
     node: Int32
-    """(n,) node of each prefix, children of one prefix side by side; its first level first."""
+    """(n,) last node of each prefix, level by level, children of a prefix next to each other."""
     first: Int64
-    """(n − leaves + 1,) where the children of each prefix begin that is no whole path, and n."""
+    """(n − leaves + 1,) index of the first child of each prefix that is not complete; last n."""
     roots: int
-    """Prefixes of one node."""
+    """Number of prefixes of length 1."""
     indptr: Int64
     """(leaves + 1,)"""
     item: Int32
@@ -53,7 +45,7 @@ class Tree:
 
     @classmethod
     def of(cls, paths: Int64, layers: int, nodes: int) -> Tree:
-        """Of `paths` (I, J), each item's path numbers (digits in base `nodes`), -1 = none."""
+        """The tree of `paths` (I, J), the items' path numbers (digits in base `nodes`) or -1."""
         item, column = np.nonzero(paths >= 0)
         order = np.lexsort((item, paths[item, column]))
         number, item = paths[item, column][order], item[order].astype(np.int32)
@@ -75,15 +67,28 @@ class Tree:
 
 
 def best_paths(net: PathNet, users: Float32, beam: int) -> tuple[Int64, Float32]:
-    """(n, beam) numbers of the paths that are likeliest for each of `users` (n, dim), and their
-    log-probabilities, best first; of all paths, whether they hold items or not. Padded by -1."""
+    """The most probable paths of each of `users` (n, dim), whether they hold items or not.
+
+    Returns path numbers (n, beam) and log-probabilities (n, beam), best first, padded with -1 and
+    -inf.
+    """
     path = np.full((len(users), beam), -1, np.int64)
     score = np.full((len(users), beam), -np.inf, np.float32)
-    none, no_node = read_only(np.zeros(1, np.int64)), read_only(np.zeros(0, np.int32))
+    all_paths = Tree(
+        node=np.zeros(0, np.int32),
+        first=np.zeros(1, np.int64),
+        roots=0,
+        indptr=np.zeros(1, np.int64),
+        item=np.zeros(0, np.int32),
+    )
 
     def block(begin: int, end: int) -> None:
         _search(
-            users[begin:end], *net.arrays(), no_node, none, 0, path[begin:end], score[begin:end]
+            users=users[begin:end],
+            net=net,
+            tree=all_paths,
+            path=path[begin:end],
+            score=score[begin:end],
         )
 
     in_blocks(block, len(users), QUERIES_PER_BLOCK)
@@ -100,9 +105,16 @@ def recall_items(
     most: int,
     k: int,
 ) -> tuple[Int32, Float32, Int64]:
-    """Rows (Q, k) of the best items on each query's `beam` likeliest paths, by inner product with
-    `users` (Q, dim), these (Q, k), and how many items were scored (Q,), the likeliest paths' first,
-    `most` at most."""
+    """The best items on each query's `beam` most probable paths, by inner product.
+
+    Args:
+        users: (Q, dim) and vectors: (I, dim) float32 vectors of the queries and of the items.
+        exclude: Ragged, the queries' excluded items.
+        most: items scored per query at most, those on the most probable paths first.
+
+    Returns item rows (Q, k), scores (Q, k), padded with -1 and -inf, and the number of items scored
+    (Q,).
+    """
     n = len(users)
     item = np.full((n, k), -1, np.int32)
     score = np.full((n, k), -np.inf, np.float32)
@@ -113,15 +125,22 @@ def recall_items(
 
     def block(begin: int, end: int) -> None:
         part = slice(begin, end)
-        trie = (read_only(tree.node), read_only(tree.first), tree.roots)
-        _search(users[part], *net.arrays(), *trie, leaf[part], log_p[part])
+        _search(users=users[part], net=net, tree=tree, path=leaf[part], score=log_p[part])
         leaf[part] = np.where(leaf[part] < 0, -1, leaf[part] - first_leaf)
-        bounds = exclude.indptr[begin : end + 1]
         _score(
-            users[part], read_only(vectors), leaf[part], read_only(tree.indptr),
-            read_only(tree.item), bounds, exclude.values, np.zeros(len(vectors), np.bool_), most,
-            item[part], score[part], scored[part],
-        )  # fmt: skip
+            users=users[part],
+            vectors=vectors,
+            leaf=leaf[part],
+            indptr=tree.indptr,
+            items=tree.item,
+            bounds=exclude.indptr[begin : end + 1],
+            excluded=exclude.values,
+            refused=np.zeros(len(vectors), np.bool_),
+            most=most,
+            item=item[part],
+            score=score[part],
+            scored=scored[part],
+        )
 
     if tree.roots:
         in_blocks(block, n, QUERIES_PER_BLOCK)
@@ -129,9 +148,17 @@ def recall_items(
 
 
 @njit(cache=True, nogil=True)
-def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, path, score):
-    """Beam search of each user. With `roots` = 0 all paths exist and `path` holds numbers; else
-    only prefixes of the tree do, and `path` holds their places in it."""
+def _search(users, net, tree, path, score):
+    """Beam search of each user over the paths of the tree, or over all paths if it has no roots.
+
+    Args:
+        users: (n, dim) float32. net: PathNet. tree: Tree.
+        path: (n, beam) int64, filled with -1: indices of complete paths in the tree, or path numbers
+            if it has no roots.
+        score: (n, beam) float32 log-probabilities, best first.
+    """
+    w_user, bias, w_node, w_out, out_bias = net.user, net.bias, net.node, net.out, net.out_bias
+    node, first, roots = tree.node, tree.first, tree.roots
     layers, hidden = bias.shape
     k, beam = out_bias.shape[1], path.shape[1]
     codes, next_codes = np.zeros((beam, layers), np.int32), np.zeros((beam, layers), np.int32)
@@ -189,6 +216,7 @@ def _search(users, w_user, bias, w_node, w_out, out_bias, node, first, roots, pa
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _dot(a, b):
+    """Inner product of two float32 vectors (dim,)."""
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]
@@ -199,7 +227,15 @@ def _dot(a, b):
 def _score(
     users, vectors, leaf, indptr, items, bounds, excluded, refused, most, item, score, scored
 ):
-    """The best items on each user's leaves; an item on several of them is scored once."""
+    """The best items on each user's leaves; an item on several leaves is scored once.
+
+    Args:
+        users: (n, dim), vectors: (I, dim) float32. leaf: (n, beam) int64, padded with -1.
+        indptr, items: the tree's leaves, int64 and int32.
+        bounds, excluded: CSR int64 (n + 1,), int32: excluded items of each user.
+        refused: (I,) bool scratch, all False before and after. most: items scored at most.
+        item, score: (n, k) int32 and float32, filled with -1 and -inf. scored: (n,) int64 zeros.
+    """
     for q in range(len(users)):
         for e in range(bounds[q], bounds[q + 1]):
             if 0 <= excluded[e] < len(refused):

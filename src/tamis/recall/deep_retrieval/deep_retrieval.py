@@ -1,4 +1,4 @@
-"""Deep Retrieval: items live on paths that a network learns to walk."""
+"""Deep Retrieval: items are assigned to paths through a network, found by beam search."""
 
 from __future__ import annotations
 
@@ -13,92 +13,98 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.side_features import FIRST
-from tamis.recall._common.user_item_examples import Likes, TowerExamples
-from tamis.recall.deep_retrieval._network import PathModel, PathObjective, Sweeps
+from tamis.recall._common.user_item_examples import Likes, UserItemExamples
+from tamis.recall._common.user_item_objective import UserItemObjective
+from tamis.recall.deep_retrieval._network import PathModel, PathObjective, PathReassignment
 from tamis.recall.deep_retrieval._search import PathNet, Tree, recall_items
-from tamis.recall.two_tower._objective import TowerObjective
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, Mixture, fit
 
-NET = ("user", "bias", "node", "out", "out_bias")
-TREE = ("node", "first", "indptr", "item")
-FEW = 200
-"""Items that are scored in no time."""
+TREE_ARRAYS = ("node", "first", "indptr", "item")
+MIN_SCORED = 200
+"""Smallest default of `most`."""
 
 
 class DeepRetrievalConfig(ComponentConfig):
     """Options of the Deep Retrieval channel."""
 
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
-    """Width of the vectors that score."""
+    """Width of the vectors that score items."""
     layers: Annotated[int, Field(ge=1, le=6)] = 3
-    """D: nodes of a path."""
+    """Number D of layers, and of nodes in a path."""
     nodes: Annotated[int, Field(ge=2, le=4096)] | None = None
-    """K: nodes a layer has; None = as many as give about four paths per item."""
+    """Number K of nodes per layer. If omitted: about (4 · items)^(1 / layers), which makes four
+    paths per item."""
     paths: Annotated[int, Field(ge=1, le=16)] = 3
-    """J: paths an item lies on."""
+    """Number J of paths to which an item is assigned."""
     hidden_units: tuple[Annotated[int, Field(ge=1)]] = (128,)
-    """Of each layer's network."""
+    """Width of the hidden layer of each layer's network."""
     beam: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Paths whose items are scored."""
+    """Number of most probable paths whose items are scored at a request."""
     most: Annotated[int, Field(ge=1)] | None = None
-    """Items scored per query, at most, the likeliest paths' first; None = a quarter of the
-    catalogue, or 200 if that is more."""
+    """Maximum number of items scored per query, those on the most probable paths first. If omitted:
+    a quarter of the items, but at least 200."""
     training_beam: Annotated[int, Field(ge=2, le=1000)] = 200
-    """Paths per example that a reassignment looks at."""
+    """Number of paths per example that a reassignment considers."""
     penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Of |path|^4 / 4, in units of an item's mean number of targets: larger spreads items more."""
+    """Factor of the penalty |path|^4 / 4 on paths with many items, in units of an item's mean
+    number of targets; larger values spread the items more evenly."""
     warm_up: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """First share of the epochs, in which the vectors learn alone; then they say where the items
-    lie at first. At least one epoch."""
+    """Share of the epochs before paths are first assigned, in which only the vectors are trained;
+    at least one epoch."""
     reassignments: Annotated[int, Field(ge=0)] = 1
-    """Times that the items' paths are chosen anew, evenly between the first ones and the end."""
+    """Number of later assignments of the items' paths, at equal intervals between the first and the
+    last epoch."""
     history: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Most recent distinct liked items that make the user's vector (their mean)."""
+    """Number of most recent distinct liked items whose mean is the user's vector."""
     targets: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Likes after an example's moment that it learns to find, at most."""
+    """Maximum number of likes after an example's moment that are its targets."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the user's vector dropped in training."""
+    """Dropout rate of the user's vector in training."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    """logit of the scoring model = cosine / temperature."""
+    """Temperature of the item scores: logit = cosine / temperature."""
     negatives: Annotated[int, Field(ge=1)] = 2000
     """Negatives per batch of the sampled softmax, half uniform, half by popularity^0.75."""
     full_below: Annotated[int, Field(ge=0)] = 20_000
-    """Items up to which the scoring model's softmax runs over all of them."""
+    """Number of items up to which the softmax over items is a full one."""
     epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes over the users, each at a new moment of his past."""
+    """Passes over the users, each at a newly drawn moment of his history."""
     batch_size: Annotated[int, Field(ge=2)] = 256
+    """Examples per step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Learning rate of Adam."""
 
     @model_validator(mode="after")
     def _numbered(self) -> Self:
         if self.nodes is not None and self.nodes**self.layers >= 2**62:
             raise ValueError(
-                f"nodes = {self.nodes} in layers = {self.layers} are more paths than can be "
-                f"numbered (2^62); take fewer of either"
+                f"nodes = {self.nodes} with layers = {self.layers} makes more than 2^62 paths; "
+                f"lower one of them"
             )
         return self
 
 
 class DeepRetrieval(BaseChannel):
-    """Deep Retrieval: items lie on paths through D layers of K nodes, and a network walks them.
+    """Deep Retrieval: items are assigned to paths through D layers of K nodes.
 
-    p(path | user) is a product of D softmaxes, each conditioned on the nodes before. Items first
-    lie where their vectors put them; then training alternates: the network is fitted to the items'
-    J paths, and each item's paths are chosen anew by coordinate descent over what beam searches for
-    its users found, with a penalty on crowded paths (|path|^4). Asked, it walks the paths that hold
-    items by beam search and scores only the items on the best ones, by the inner product of vectors
-    trained along. Items without a positive event lie on no path.
+    `p(path | user) = Π_d p(node_d | user, nodes before)` is a product of D softmaxes. At a request,
+    a beam search over the paths with items finds the most probable ones, and only the items on them
+    are scored, by `score(u, i) = cos(x_u, v_i)` with vectors that are trained together with the
+    network. Paths are first assigned by the items' vectors; then training fits the network to the
+    items' J paths, and reassigns each item's paths by coordinate descent over the paths that beam
+    search finds for its users, with a penalty on paths with many items (|path|^4). Items without a
+    positive event have no path and are never returned.
 
-    When to use: catalogues so large that even an index of vectors is too slow, or whose likes do
-    not follow a distance; beside a two-tower, as a second opinion. On small ones it is a study.
+    When to use: for catalogues that are too large for an index of vectors, or whose likes are not
+    described well by a distance; in addition to a two-tower model. For small catalogues it has no
+    advantage.
 
-    Cost: fit about twice a two-tower's, and a beam search per user for each reassignment; memory
-    the tables and `training_beam` paths per user. Recall: D small matrix products per path of the
-    beam, then the items on `beam` paths.
+    Cost: fit: about twice that of a two-tower model, and a beam search per user for each
+    reassignment; memory for the tables and `training_beam` paths per user. Recall: D small matrix
+    products per path of the beam, then the items on `beam` paths.
 
     Source: Gao et al. 2020, Deep Retrieval: Learning A Retrievable Structure for Large-Scale
     Recommendations.
@@ -118,19 +124,21 @@ class DeepRetrieval(BaseChannel):
             n_items, c.embedding_dim, (c.layers, nodes, c.hidden_units[0]), c.dropout,
             c.temperature, generator,
         )  # fmt: skip
-        kind = "splits" if likes.without_order() else "moments"
-        examples = TowerExamples(likes, c.history, c.targets, model.history_pad, context.seed, kind)
+        kind = "splits" if likes.lacks_order() else "moments"
+        examples = UserItemExamples(
+            likes, c.history, c.targets, model.history_pad, context.seed, kind
+        )
         if not len(examples):
             raise TrainingError(
-                f"channel {self.name!r}: no user has two liked items, so nothing can be learnt; "
+                f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
             )
-        sweeps = Sweeps(
+        reassignment = PathReassignment(
             examples, n_items, c.paths, c.training_beam, c.penalty,
-            _when(c.epochs, c.warm_up, c.reassignments), context.seed,
+            _assignment_epochs(c.epochs, c.warm_up, c.reassignments), context.seed,
         )  # fmt: skip
         objective = PathObjective(
-            self._scoring(likes, n_items, context.seed), sweeps, c.layers, nodes
+            self._scoring(likes, n_items, context.seed), reassignment, c.layers, nodes
         )
         fit(model, examples, objective, valid=(), options=self._options(context))
         assert objective.paths is not None
@@ -140,12 +148,12 @@ class DeepRetrieval(BaseChannel):
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         return {"nodes": nodes, "roots": tree.roots}
 
-    def _scoring(self, likes: Likes, n_items: int, seed: int) -> TowerObjective:
+    def _scoring(self, likes: Likes, n_items: int, seed: int) -> UserItemObjective:
         c = self.config
         popularity = np.bincount(likes.item, minlength=n_items)
         shares = {"uniform": 0.5, "popular": 0.5}
         mixture = Mixture(shares, c.negatives, np.random.default_rng(seed), popularity)
-        return TowerObjective("full" if n_items <= c.full_below else "sampled", mixture)
+        return UserItemObjective("full" if n_items <= c.full_below else "sampled", mixture)
 
     def _options(self, context: FitContext) -> FitOptions:
         c = self.config
@@ -162,32 +170,35 @@ class DeepRetrieval(BaseChannel):
 
     @property
     def _net(self) -> PathNet:
-        return PathNet(*(self._arrays[f"net.{name}"] for name in NET))
+        return PathNet(**{name: self._arrays[f"net.{name}"] for name in PathNet._fields})
 
     @property
     def _tree(self) -> Tree:
         assert self._facts is not None
-        arrays = [self._arrays[f"tree.{name}"] for name in TREE]
-        return Tree(arrays[0], arrays[1], self._facts["roots"], *arrays[2:])
+        arrays = {name: self._arrays[f"tree.{name}"] for name in TREE_ARRAYS}
+        return Tree(roots=self._facts["roots"], **arrays)
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim) unit vectors of the queries' users now; zero without a liked item."""
+        """(Q, dim) unit vectors of the queries' users; zero without a liked item."""
         arrays = self._arrays
-        return mean_of_likes(queries, arrays["interest"], self.config.history, arrays["history"])
+        return mean_liked_vector(
+            queries, arrays["interest"], self.config.history, arrays["history"]
+        )
 
     def item_vectors(self) -> Float32:
         """(I, dim) unit vectors of all items."""
         return self._arrays["vectors"]
 
     def items_scored(self, queries: Queries) -> NDArray[np.int64]:
-        """(Q,) how many items the beams of each query lead to, which are all that is scored."""
+        """(Q,) number of items scored for each query: those on the paths of its beam."""
         return self._found(queries, 1)[2]
 
     def _found(self, queries: Queries, k: int) -> tuple[Any, Any, NDArray[np.int64]]:
+        """Items (Q, k), scores (Q, k) and the number of scored items (Q,)."""
         c, users = self.config, self.user_vectors(queries)
         item, score, scored = recall_items(
             self._net, self._tree, users, self._arrays["vectors"], queries.exclude,
-            c.beam, c.most or max(FEW, self._n_items // 4), k,
+            c.beam, c.most or max(MIN_SCORED, self._n_items // 4), k,
         )  # fmt: skip
         unknown = ~users.any(axis=1)
         item[unknown], score[unknown], scored[unknown] = -1, -np.inf, 0
@@ -197,21 +208,22 @@ class DeepRetrieval(BaseChannel):
         return Recalled(*self._found(queries, k)[:2])
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The liked item whose embedding points most towards `item`, if any does."""
+        """The liked item whose embedding has the largest inner product with the vector of `item`;
+        None if none is positive."""
         arrays = self._arrays
         target = arrays["vectors"][item]
-        return nearest_like(queries, arrays["interest"], arrays["history"], target)
+        return nearest_liked_item(queries, arrays["interest"], arrays["history"], target)
 
 
-def _when(epochs: int, warm_up: float, times: int) -> list[int]:
-    """Epochs after which paths are chosen: first by the vectors, then anew."""
+def _assignment_epochs(epochs: int, warm_up: float, times: int) -> list[int]:
+    """Epochs after which paths are assigned: after the warm-up, then `times` more."""
     begin = min(max(1, round(warm_up * epochs)), epochs)
     rest = (epochs - begin) / (times + 1)
     return [begin, *(begin + round(rest * t) for t in range(1, times + 1))]
 
 
 def _served(model: PathModel, tree: Tree) -> dict[str, Any]:
-    """What answers need."""
+    """The arrays that recall needs."""
     model.eval()
     first = model.history_pad + FIRST
     with torch.inference_mode():
@@ -219,6 +231,6 @@ def _served(model: PathModel, tree: Tree) -> dict[str, Any]:
             "vectors": model.items().numpy(),
             "history": model.table.weight[first : first + model.n_items].numpy().copy(),
         }
-    net = model.net()
-    arrays |= {f"net.{name}": getattr(net, name) for name in NET}
-    return arrays | {f"tree.{name}": getattr(tree, name) for name in TREE}
+    arrays |= {f"net.{name}": array for name, array in model.net()._asdict().items()}
+    branches = tree._asdict()
+    return arrays | {f"tree.{name}": branches[name] for name in TREE_ARRAYS}

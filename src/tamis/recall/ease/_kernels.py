@@ -1,42 +1,57 @@
-"""EASE, compiled: the matrix of pairs, its inverse in place, and the votes of its rows."""
+"""Compiled kernels of EASE: the co-occurrence matrix, its inverse in place, scores and ranks."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from scipy.linalg import lapack
 
 from tamis.index import best_first, offer
+from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.recall._common.interactions import distinct
-from tamis.runtime import Float32, Int32, Int64, in_blocks
+from tamis.runtime import Float32, Int32, in_blocks
 from tamis.schema import TrainingError
 
 TILE = 64
-"""Side of the squares in which a matrix is mirrored: both of a pair stay in the cache."""
+"""Side of the tiles in which a matrix is transposed, so that both tiles of a pair fit the cache."""
 BLOCK = 1024
-"""Rows that are swept at once: their products are large enough to run at full speed."""
+"""Rows inverted at once: large enough for matrix products at full speed."""
 CHUNK = 1024
-"""Columns whose sums are held at once, for every decay."""
-TOO_LITTLE = np.float32(1e-4)
-"""A vote below this moves no rank worth counting; leaving it out makes decays nearly free."""
-_lapack: Any = lapack  # its routines are made at import, unseen by type checkers
+"""Columns whose sums are in memory at once, for every decay."""
+NEGLIGIBLE = np.float32(1e-4)
+"""Weights of liked items below this are skipped in `rank_targets`, to save time."""
+_lapack: Any = lapack  # type checkers do not know its routines, which are created at import
 
 
-def weights(lists: tuple[Int64, Int32, Float32], n: int, l2: float, closeness: float) -> Float32:
-    """B = I − P / diag(P), P = (XᵀKX + λI)⁻¹, of n items: (n, n) float32, the only copy.
+class TargetPairs(NamedTuple):
+    """Held-out likes, (T,) each."""
 
-    lists: (indptr, item, value r) of every user's likes, most recent first. K weighs two likes of
-    one user that are a places apart by closeness^a (1: K is all ones, and XᵀKX is XᵀX).
+    history: Int32
+    """Number of the history to rank by."""
+    target: Int32
+    """Row of the liked item."""
+
+
+def weights(lists: ValuedLists, n: int, l2: float, closeness: float) -> Float32:
+    """The weight matrix B = I − P / diag(P), P = (XᵀKX + λI)⁻¹, of n items: (n, n) float32.
+
+    Computed in place, without a second matrix of this size.
+
+    Args:
+        lists: every user's liked items and values r, most recent first.
+        l2: λ > 0.
+        closeness: in (0, 1]; K weighs two likes of a user that are a places apart by closeness^a
+            (1: XᵀKX is XᵀX).
 
     Raises:
         TrainingError: the matrix is singular in float32.
     """
     gram = np.zeros((n, n), np.float32)
-    longest = int(np.diff(lists[0]).max(initial=0))
+    longest = int(np.diff(lists.indptr).max(initial=0))
     fade = (float(closeness) ** np.arange(max(longest, 1))).astype(np.float32)
-    _add_pairs(*lists, fade, gram)
+    _add_pairs(lists.indptr, lists.item, lists.value, fade, gram)
     diagonal = np.einsum("ii->i", gram)
     diagonal += np.float32(l2)
     if not sweep(gram):
@@ -47,11 +62,12 @@ def weights(lists: tuple[Int64, Int32, Float32], n: int, l2: float, closeness: f
 
 
 def sweep(matrix: Float32, block: int = BLOCK) -> bool:
-    """The upper triangle of a positive definite (n, n) becomes that of −matrix⁻¹, in place.
+    """Replaces the upper triangle of a positive definite (n, n) float32 matrix by −matrix⁻¹.
 
     The symmetric sweep operator (Beaton 1964) over blocks: n³ operations, nearly all of them in
-    large products. LAPACK's two steps take as many, but OpenBLAS's parallel factorisation crashes
-    at some 40,000 rows. The lower triangle does not count. False = not positive definite.
+    large matrix products. LAPACK's two steps take as many, but the parallel factorisation of
+    OpenBLAS crashes at about 40,000 rows. The lower triangle is not read; what it holds afterwards
+    is undefined. Returns False if the matrix is not positive definite.
     """
     n = len(matrix)
     product = np.empty((block, n), np.float32)
@@ -77,7 +93,11 @@ def sweep(matrix: Float32, block: int = BLOCK) -> bool:
 
 @njit(cache=True, nogil=True)
 def _add_pairs(indptr, item, value, fade, gram):
-    """gram += XᵀKX, its upper triangle alone, user by user."""
+    """gram += XᵀKX, upper triangle only.
+
+    indptr, item, value: CSR of the users' likes, int64 (U + 1,), int32 and float32 (m,).
+    fade: (longest list,) float32 closeness^a. gram: (n, n) float32.
+    """
     for u in range(len(indptr) - 1):
         begin, end = indptr[u], indptr[u + 1]
         for a in range(begin, end):
@@ -88,7 +108,11 @@ def _add_pairs(indptr, item, value, fade, gram):
 
 @njit(cache=True, nogil=True)
 def _mirror(begin, end, scale, weight):
-    """Rows [begin, end) of P's upper triangle, and their mirror, become `P · scale` by columns."""
+    """Rows [begin, end) of the upper triangle P of `weight`, and their transposes below, become
+    `P · scale` by columns; the diagonal becomes 0.
+
+    scale: (n,) float32. weight: (n, n) float32.
+    """
     n = len(weight)
     for top in range(begin, end, TILE):
         for left in range(top, n, TILE):
@@ -102,13 +126,17 @@ def _mirror(begin, end, scale, weight):
 
 
 @njit(cache=True, nogil=True)
-def vote(span, history, weight, slot, out):
-    """Row q - begin of `out`: the summed rows of `weight` (n, n) of query q's liked items.
+def score_dense(begin, end, last, decay, history, weight, slot, out):
+    """Scores of queries [begin, end): the weighted sum of the rows of their liked items.
 
-    A query without a known liked item keeps its -inf: it has no answer.
+    Args:
+        last: most liked items read per query. decay: weight of a like relative to the next one.
+        history: ValuedLists of the queries' events, in order of time; negative values do not count.
+        weight: (n, n) float32. slot: (n,) int32 scratch, zero before and after.
+        out: (end - begin, n) float32 filled with -inf, which stays for queries without a known
+            liked item.
     """
-    begin, end, last, decay = span
-    indptr, item, value = history
+    indptr, item, value = history.indptr, history.item, history.value
     liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
     n = weight.shape[1]
     for q in range(begin, end):
@@ -124,14 +152,13 @@ def vote(span, history, weight, slot, out):
 
 
 @njit(cache=True, nogil=True)
-def vote_few(span, history, neighbours, slot, out):
-    """`vote` with the rows' best columns alone: neighbours = (columns (n, m) or -1, their weights).
+def score_sparse(begin, end, last, decay, history, column, weight, slot, out):
+    """`score_dense` with only the largest weights of each row.
 
-    A column that no liked item holds keeps its -inf.
+    column, weight: (n, m) int32 and float32, see `largest_weights`. Columns of `out` that no liked
+    item has keep their -inf. Other arguments as in `score_dense`.
     """
-    begin, end, last, decay = span
-    indptr, item, value = history
-    column, weight = neighbours
+    indptr, item, value = history.indptr, history.item, history.value
     liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
     for q in range(begin, end):
         count = distinct(item, value, indptr[q], indptr[q + 1], last, slot, liked, interest)
@@ -149,17 +176,21 @@ def vote_few(span, history, neighbours, slot, out):
                 sums[i] += part * weight[liked[s], e]
 
 
-def strongest(weight: Float32, most: int) -> tuple[Int32, Float32]:
-    """(n, most) columns of each row's largest positive weights, best first, -1 padded; these."""
+def largest_weights(weight: Float32, most: int) -> tuple[Int32, Float32]:
+    """Columns and values (n, min(most, n)) of each row's largest positive weights, best first.
+
+    Columns are padded with -1, values with 0.
+    """
     n = len(weight)
     column = np.full((n, min(most, n)), -1, np.int32)
     value = np.zeros(column.shape, np.float32)
-    in_blocks(lambda begin, end: _strongest(begin, end, weight, column, value), n, 256)
+    in_blocks(lambda begin, end: _largest(begin, end, weight, column, value), n, 256)
     return column, value
 
 
 @njit(cache=True, nogil=True)
-def _strongest(begin, end, weight, column, value):
+def _largest(begin, end, weight, column, value):
+    """Rows [begin, end) of `largest_weights`: weight (n, n) float32, column and value (n, m)."""
     for i in range(begin, end):
         found = 0
         for j in range(weight.shape[1]):
@@ -169,15 +200,18 @@ def _strongest(begin, end, weight, column, value):
 
 
 @njit(cache=True, nogil=True)
-def rank_targets(span, lists, pairs, decays, weight, out):
-    """out (D, T): how many items that pair t's list does not hold stand above its target.
+def rank_targets(begin, end, lists, pairs, decays, weight, out):
+    """Rank of the targets of pairs [begin, end), from 0, among items that the history lacks.
 
-    lists: (indptr, row, value) of histories, most recent first. pairs: (list, target row) of each
-    pair, (T,) both. decays (D,): each row of `out` uses one. weight (n, n). Pairs [begin, end).
+    Args:
+        lists: ValuedLists, the histories, most recent item first.
+        pairs: TargetPairs.
+        decays: (D,) float32; each row of `out` uses one of them.
+        weight: (n, n) float32.
+        out: (D, T) int64, of which columns [begin, end) are written.
     """
-    begin, end = span
-    indptr, item, value = lists
-    of, target = pairs
+    indptr, item, value = lists.indptr, lists.item, lists.value
+    of, target = pairs.history, pairs.target
     n, ways = len(weight), len(decays)
     sums = np.empty((ways, CHUNK), np.float32)
     votes = np.empty(ways, np.float32)
@@ -197,7 +231,7 @@ def rank_targets(span, lists, pairs, decays, weight, out):
                 for d in range(ways):
                     votes[d] = value[e] * decays[d] ** (e - first)
                 for d in range(ways):
-                    if votes[d] > TOO_LITTLE:
+                    if votes[d] > NEGLIGIBLE:
                         for i in range(width):
                             sums[d, i] += votes[d] * row[left + i]
             for e in range(first, last):

@@ -1,4 +1,4 @@
-"""Chooses EASE's options by what users liked next."""
+"""Selection of EASE's options by how well held-out likes are ranked."""
 
 from __future__ import annotations
 
@@ -18,132 +18,146 @@ from tamis.recall._common.interactions import (
     interest_of_behaviour,
     interests,
 )
-from tamis.recall.ease._kernels import rank_targets, weights
-from tamis.runtime import Float32, Int32, Int64, in_blocks
+from tamis.recall.ease._kernels import TargetPairs, rank_targets, weights
+from tamis.runtime import Int32, in_blocks
 from tamis.schema import DataError, TrainingError
 from tamis.splitting import Holdout, by_time, carve, leave_one_out
 
 L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 CLOSENESS = (1.0, 0.9, 0.7, 0.5)
 DECAY = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
-BEGIN_L2 = 300.0
-"""Where the search begins; kept where there is nothing to choose by."""
-KNOWN = 0.9
+START_L2 = 300.0
+"""Initial λ of the search; also used if there are no held-out likes."""
+TRAIN_SHARE = 0.9
 """Share of the log, or of a user's likes, that is not held out."""
-FEW_USERS = 50
-"""Users below which the last tenth of a log says too little."""
+MIN_USERS = 50
+"""Fewest users with held-out likes at the end of a log for a split by time."""
 PER_USER = 10
-"""Most pairs of one user that are ranked: those with hundreds shall not decide alone."""
+"""Most held-out likes per user, so that very active users do not dominate."""
 CUT = 20
-"""Ranks from here on count nothing: the measure is the mean of 1 / log2(rank + 2) before it."""
-WORTH_IT = 1.005
-"""A step is taken where it gains half a percent: less is noise, and the simpler setting stays."""
-PAIRS = 10_000
-"""Most pairs that are ranked for one trial."""
-WORK = 10_000_000_000
-"""Most multiplications for one trial's ranks."""
+"""Ranks from this one on have no gain; the measure is the mean of 1 / log2(rank + 2)."""
+MIN_GAIN = 1.005
+"""Smallest relative improvement for a step of the search; smaller ones are noise."""
+MAX_PAIRS = 10_000
+"""Most held-out likes ranked per setting."""
+MAX_WORK = 10_000_000_000
+"""Most multiplications per setting."""
 PAIRS_PER_BLOCK = 64
 
 
 class Choice(NamedTuple):
-    """One setting, and how well what came next was ranked by it."""
+    """A setting and its measure."""
 
     l2: float
     closeness: float
     decay: float
     ndcg: float
-    """Mean discounted gain of the held-out likes, one at a time; NaN = nothing to choose by."""
+    """Mean NDCG@CUT of the held-out likes, one at a time; NaN if nothing was held out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Likes to learn from, and pairs (list of likes, next like) to judge by."""
+    """Likes to fit on, and held-out likes (history, target) to measure settings with."""
 
     lists: Interests
-    """Every user's likes, most recent first, by row of the matrix."""
-    asked: Interests
-    """The lists that the pairs refer to, likewise."""
-    of: Int32
-    """(T,) numbers of lists of `asked`."""
+    """Every user's likes to fit on, most recent first, by row of the matrix."""
+    histories: Interests
+    """The histories of the held-out likes, most recent first, by row of the matrix."""
+    history: Int32
+    """(T,) number of each held-out like's history."""
     target: Int32
-    """(T,) rows that came next."""
+    """(T,) row of each held-out like."""
     n: int
     """Rows of the matrix."""
 
     def sample(self, seed: int) -> Trial:
-        """Few enough pairs for one trial's work, drawn at random."""
+        """The trial with a random sample of held-out likes within MAX_PAIRS and MAX_WORK."""
         random = np.random.default_rng(seed)
-        length = float(np.diff(self.asked.indptr)[self.of].mean()) if len(self.of) else 1.0
-        most = max(100, min(PAIRS, int(WORK / max(self.n * length * len(DECAY) / 2, 1))))
-        order = np.lexsort((random.random(len(self.of)), self.of))
-        place = np.arange(len(order)) - np.searchsorted(self.of[order], self.of[order])
+        of = self.history
+        length = float(np.diff(self.histories.indptr)[of].mean()) if len(of) else 1.0
+        most = max(100, min(MAX_PAIRS, int(MAX_WORK / max(self.n * length * len(DECAY) / 2, 1))))
+        order = np.lexsort((random.random(len(of)), of))
+        place = np.arange(len(order)) - np.searchsorted(of[order], of[order])
         few = random.permutation(order[place < PER_USER])
         kept = np.sort(few[:most])
-        return Trial(self.lists, self.asked, self.of[kept], self.target[kept], self.n)
+        return Trial(self.lists, self.histories, of[kept], self.target[kept], self.n)
 
 
 def trial_of(data: Dataset, valid: Valid | None, seed: int) -> Trial | None:
-    """What may be learnt from and judged by, in rows of the items' table; None = nothing is.
+    """Likes to fit on and held-out likes, in rows of the items' table; None if nothing can be held
+    out.
 
-    Judged by `valid` where it is given. Else the future is held out as it will be met: what was
-    liked in the last tenth of the log, by users known before; where that is next to nothing, every
-    user's last like; where all events bear one time, a random tenth of every user's likes.
+    `valid` is used if given. Otherwise the likes of known users in the last tenth of the log are
+    held out; if they are of fewer than MIN_USERS users, every user's last like; if all events have
+    the same time, a random tenth of every user's likes.
     """
     if valid is not None:
-        return _asked(interests(data), valid, data)
-    holdouts: list[Callable[[], Holdout]] = [lambda: carve(data, 1 - KNOWN, seed=seed)]
+        return _trial(interests(data), valid, data)
+    holdouts: list[Callable[[], Holdout]] = [lambda: carve(data, 1 - TRAIN_SHARE, seed=seed)]
     if bool((data.events.time != data.events.time[0]).any()):
         holdouts = [
-            lambda: by_time(data, KNOWN),
+            lambda: by_time(data, TRAIN_SHARE),
             lambda: leave_one_out(data, "test", refit=True),
         ]
     best: Holdout | None = None
     for make in holdouts:
         try:
             found = make()
-        except DataError:  # nothing there to hold out: the next way may do
+        except DataError:  # this split holds nothing out; try the next one
             continue
-        if best is None or len(best) < FEW_USERS:
+        if best is None or len(best) < MIN_USERS:
             best = found
-    return None if best is None else _asked(interests(best.train), valid_of(best), data)
+    return None if best is None else _trial(interests(best.train), valid_of(best), data)
 
 
-def _asked(lists: Interests, valid: Valid, data: Dataset) -> Trial:
-    """What `valid` asks and answers; all of `lists` is learnt from."""
+def _trial(lists: Interests, valid: Valid, data: Dataset) -> Trial:
+    """The trial that fits on `lists` and measures with the queries and targets of `valid`."""
     history, items = valid.queries.history, len(data.items)
     value = interest_of_behaviour(data.behaviours)[history.behaviour]
-    asked = distinct_lists(history.indptr, history.item, value, max(len(value), 1), items)
+    past = distinct_lists(history.indptr, history.item, value, max(len(value), 1), items)
     known = valid.targets.values < items
     of = valid.targets.query[known].astype(np.int32)
-    return Trial(lists, Interests(*asked), of, valid.targets.values[known], items)
+    return Trial(lists, Interests(*past), of, valid.targets.values[known], items)
 
 
-def among(trial: Trial, row: Int32, n: int) -> Trial:
-    """The same trial of the items that have a row (>= 0) in a smaller matrix of n rows."""
+def restricted(trial: Trial, row: Int32, n: int) -> Trial:
+    """The trial without the items that have no row in a smaller matrix.
+
+    Args:
+        row: (items,) new row of each item, -1 if it has none.
+        n: rows of the smaller matrix.
+    """
 
     def mapped(lists: Interests) -> Interests:
         gone = row[lists.other] < 0
         kept = _without(lists, gone)
         return Interests(kept.indptr, row[kept.other], kept.value)
 
-    asked = mapped(trial.asked)
-    fine = (row[trial.target] >= 0) & (np.diff(asked.indptr)[trial.of] > 0)
-    return Trial(mapped(trial.lists), asked, trial.of[fine], row[trial.target[fine]], n)
+    histories = mapped(trial.histories)
+    kept = (row[trial.target] >= 0) & (np.diff(histories.indptr)[trial.history] > 0)
+    return Trial(
+        lists=mapped(trial.lists),
+        histories=histories,
+        history=trial.history[kept],
+        target=row[trial.target[kept]],
+        n=n,
+    )
 
 
 def choose(
     trial: Trial | None, l2: float | None, closeness: float | None, decay: float | None
 ) -> Choice:
-    """The setting that ranks best what came next; what is given (not None) stays as it is.
+    """The setting with the highest measure; options other than None are kept as given.
 
-    λ by steps of about 3 from `BEGIN_L2`, then the closeness and the decay by steps from 1, each
-    as long as a step is worth `WORTH_IT`. Every trial inverts one matrix and tries all decays.
+    Searches the grid L2 from START_L2, then CLOSENESS from 1, moving to a neighbouring value while
+    it improves the measure by MIN_GAIN. Every setting inverts one matrix and measures all decays,
+    of which the first in DECAY is taken that no other improves on by MIN_GAIN.
 
     Raises:
-        TrainingError: the matrix is singular at the λ that was given.
+        TrainingError: the matrix is singular at the given λ.
     """
-    if trial is None or not len(trial.of):
-        return Choice(l2 or BEGIN_L2, closeness or 1.0, decay or 1.0, float("nan"))
+    if trial is None or not len(trial.target):
+        return Choice(l2 or START_L2, closeness or 1.0, decay or 1.0, float("nan"))
     decays = DECAY if decay is None else (decay,)
 
     @cache
@@ -152,34 +166,34 @@ def choose(
             return _measured(trial, strength, near, decays)
         try:
             return _measured(trial, strength, near, decays)
-        except TrainingError:  # singular at so small a λ: the larger ones stay in the race
+        except TrainingError:  # singular at this λ: larger ones are still tried
             return dict.fromkeys(decays, 0.0)
 
     def best(strength: float, near: float) -> float:
         return max(gains(strength, near).values())
 
     near = closeness or 1.0
-    strength = l2 or _climbed(L2, BEGIN_L2, lambda x: best(x, near))
+    strength = l2 or _hill_climb(L2, START_L2, lambda x: best(x, near))
     if closeness is None:
-        near = _climbed(CLOSENESS, 1.0, lambda x: best(strength, x))
+        near = _hill_climb(CLOSENESS, 1.0, lambda x: best(strength, x))
     found = gains(strength, near)
-    fade = _worth(decays, found.__getitem__)
+    fade = _first_good(decays, found.__getitem__)
     return Choice(strength, near, fade, found[fade])
 
 
-def _worth(values: tuple[float, ...], measure: Callable[[float], float]) -> float:
-    """The first value that no other beats by `WORTH_IT`."""
+def _first_good(values: tuple[float, ...], measure: Callable[[float], float]) -> float:
+    """The first value that no other improves on by MIN_GAIN."""
     most = max(map(measure, values))
-    return next(v for v in values if most <= measure(v) * WORTH_IT)
+    return next(v for v in values if most <= measure(v) * MIN_GAIN)
 
 
-def _climbed(grid: tuple[float, ...], begin: float, measure: Callable[[float], float]) -> float:
-    """The value of the grid from which no step is worth it, begun at `begin`."""
+def _hill_climb(grid: tuple[float, ...], begin: float, measure: Callable[[float], float]) -> float:
+    """From `begin`, moves to the better neighbour in the grid while it improves by MIN_GAIN."""
     place = grid.index(begin)
     while True:
         steps = [p for p in (place + 1, place - 1) if 0 <= p < len(grid)]
         best = max(steps, key=lambda p: measure(grid[p]))
-        if measure(grid[best]) <= measure(grid[place]) * WORTH_IT:
+        if measure(grid[best]) <= measure(grid[place]) * MIN_GAIN:
             return grid[place]
         place = best
 
@@ -187,25 +201,28 @@ def _climbed(grid: tuple[float, ...], begin: float, measure: Callable[[float], f
 def _measured(
     trial: Trial, l2: float, closeness: float, decays: tuple[float, ...]
 ) -> dict[float, float]:
-    """The gain of each decay at one inverse."""
+    """NDCG@CUT of each decay, with one inverse."""
     fades = np.array(decays, np.float32)
-    weight = weights(_plain(trial.lists), trial.n, l2, closeness)
-    ranks = np.empty((len(decays), len(trial.of)), np.int64)
-    lists, pairs = _plain(trial.asked), (trial.of, trial.target)
-    in_blocks(
-        lambda begin, end: rank_targets((begin, end), lists, pairs, fades, weight, ranks),
-        len(trial.of),
-        PAIRS_PER_BLOCK,
-    )
+    weight = weights(trial.lists.compiled(), trial.n, l2, closeness)
+    ranks = np.empty((len(decays), len(trial.target)), np.int64)
+
+    def block(begin: int, end: int) -> None:
+        rank_targets(
+            begin=begin,
+            end=end,
+            lists=trial.histories.compiled(),
+            pairs=TargetPairs(history=trial.history, target=trial.target),
+            decays=fades,
+            weight=weight,
+            out=ranks,
+        )
+
+    in_blocks(block, len(trial.target), PAIRS_PER_BLOCK)
     gain = np.where(ranks < CUT, 1 / np.log2(ranks + 2.0), 0.0).mean(1)
     return dict(zip(decays, gain.tolist(), strict=True))
 
 
-def _plain(lists: Interests) -> tuple[Int64, Int32, Float32]:
-    return lists.indptr, lists.other, lists.value
-
-
 def _without(lists: Interests, gone: NDArray[np.bool_]) -> Interests:
-    """The lists less the marked entries."""
+    """The lists without the marked entries (n,)."""
     before = np.concatenate([[0], np.cumsum(~gone)])
     return Interests(before[lists.indptr].astype(np.int64), lists.other[~gone], lists.value[~gone])

@@ -1,4 +1,4 @@
-"""EASE: a linear model of all items on all others, solved in closed form."""
+"""EASE: a linear item-to-item model in closed form."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.index import select
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
-from tamis.recall._common.interactions import Interests, counting, interest_of_behaviour, interests
-from tamis.recall.ease._kernels import strongest, vote, vote_few, weights
-from tamis.recall.ease._tuning import Choice, among, choose, trial_of
-from tamis.runtime import Int32, in_blocks, scratch
+from tamis.recall._common.compiled_arguments import ValuedLists
+from tamis.recall._common.interactions import (
+    Interests,
+    interest_of_behaviour,
+    interests,
+    with_positive_behaviours,
+)
+from tamis.recall.ease._kernels import largest_weights, score_dense, score_sparse, weights
+from tamis.recall.ease._tuning import Choice, choose, restricted, trial_of
+from tamis.runtime import Float32, Int32, in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError
 
 QUERIES_PER_BLOCK = 64
@@ -26,41 +32,44 @@ class EASEConfig(ComponentConfig):
     """Options of EASE."""
 
     l2: Annotated[float, Field(gt=0)] | Literal["auto"] = AUTO
-    """λ: how strongly weights are held near zero. Auto: by what users liked next."""
+    """L2 regularisation λ of the weights. auto: chosen by how well held-out likes are ranked."""
     closeness: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = AUTO
-    """In fitting, weight of two likes of a user relative to two that are one place nearer in time;
-    1 = how near does not matter."""
+    """In the fit, two likes of a user that are a places apart in time have the weight closeness^a;
+    1: distance does not matter. auto: chosen as for `l2`."""
     decay: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = AUTO
-    """At a request, vote of a liked item relative to the one liked after it; 1 = order does not
-    matter."""
+    """At a request, weight of a liked item relative to the one liked after it; 1: order does not
+    matter. auto: chosen as for `l2`."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours whose events count; () = the positive ones. With all of them it says what a user
-    is likely to meet, which a ranker may weigh against what he is likely to like."""
+    """Behaviours whose events count as likes. Empty: the positive ones. With all behaviours, the
+    score estimates what a user interacts with at all, which can be an input of a ranker."""
     last: Annotated[int, Field(ge=1)] | None = None
-    """Most recent liked items of the user that vote; None = all."""
+    """Number of the user's most recent liked items that are read at a request. If omitted: all."""
     neighbours: Annotated[int, Field(ge=1)] | None = None
-    """Keep only each row's so many largest positive weights: a small version; None = all."""
+    """Number of largest positive weights kept per item, to make the version smaller. If omitted:
+    all weights."""
     tune_items: Annotated[int, Field(ge=2)] = 3000
-    """Auto options are chosen on the most liked items, at most so many."""
+    """Number of most liked items on which "auto" options are chosen."""
     max_gb: Annotated[float, Field(gt=0)] = 4.0
-    """Most memory for the matrix of (liked items)² float32 numbers; above, fit refuses."""
+    """Maximum memory in GB (10^9 bytes) of the matrix of (liked items)² float32 numbers; the fit
+    raises an error if it needs more."""
 
 
 class EASE(BaseChannel):
-    """Embarrassingly shallow autoencoder, with a sense of time.
+    """Embarrassingly shallow autoencoder, optionally weighted by time.
 
-    `B = I − P / diag(P)` by columns, `P = (XᵀKX + λI)⁻¹`, X the users' interest values r; recall
-    sums `r_uj · decay^age(j) · B[j, i]` over the user's liked items j, age 0 the latest. K weighs
-    two likes of one user that are a places apart by closeness^a; with closeness = decay = 1 this is
-    Steck's EASE. What is "auto" is chosen by ranking likes that came later: those of the fit's
-    validation set; or the last tenth of the log, held out (of every user's likes, and no weighting
-    by time, where all events bear one time). Only items that somebody liked have a row; the matrix
-    is made, inverted and kept in one piece of memory.
+    `B = I − P / diag(P)` by columns, `P = (XᵀKX + λI)⁻¹`, where X holds the users' interest values
+    r and K weighs two likes of one user that are a places apart by closeness^a. The score of i is
+    the sum of `r_uj · decay^age(j) · B[j, i]` over the user's liked items j, age 0 for the latest.
+    With closeness = decay = 1 this is Steck's EASE. Options set to "auto" are chosen by the NDCG of
+    held-out likes: those of `FitContext.valid` if given, else of the last tenth of the log (if all
+    events have the same time: a random tenth of each user's likes, with closeness = decay = 1).
+    Only liked items have a row of the matrix.
 
-    When to use: up to some ten thousand items, sparse or dense; the strongest cheap baseline, and
-    with recency a sequence model too.
-    Cost: fit is (liked items)³ floating-point operations, about 6 times at most `tune_items` for
-    what is auto; memory (liked items)² · 4 bytes, 6.7 GB for 41,000; recall reads a row per like.
+    When to use: up to some ten thousand items, with sparse or dense logs; a strong baseline that is
+    fast to fit, and with `decay` also a simple sequence model.
+    Cost: fit: (liked items)³ floating-point operations, and for "auto" about 6 fits on at most
+    `tune_items` items. Recall: reads one row per liked item. Memory: (liked items)² · 4 bytes,
+    6.7 GB for 41,000 items.
     Source: Steck 2019, Embarrassingly Shallow Autoencoders for Sparse Data; the weighting by
     distance in time follows Choi et al. 2021, Session-aware Linear Item-Item Models.
     """
@@ -70,11 +79,11 @@ class EASE(BaseChannel):
     config: EASEConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        data = counting(data, self.config.behaviours, self.name)
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         lists, liked, row = self._rows(data)
         chosen = self._choice(data, context, lists, liked, row)
-        own = (lists.indptr, row[lists.other], lists.value)
+        own = ValuedLists(lists.indptr, row[lists.other], lists.value)
         weight = weights(own, len(liked), chosen.l2, chosen.closeness)
         self._arrays = {
             "item": liked.astype(np.int32),
@@ -84,23 +93,25 @@ class EASE(BaseChannel):
         if self.config.neighbours is None:
             self._arrays["weight"] = weight
         else:
-            column, value = strongest(weight, self.config.neighbours)
+            column, value = largest_weights(weight, self.config.neighbours)
             self._arrays |= {"neighbour": column, "neighbour_weight": value}
-        return {name: value for name, value in chosen._asdict().items() if value == value}
+        return {name: x for name, x in chosen._asdict().items() if not np.isnan(x)}
 
     def chosen(self, data: Dataset, context: FitContext | None = None) -> EASEConfig:
-        """The config with nothing left to choose, as a fit on `data` would choose it.
+        """The config with a value for every "auto" option, as a fit on `data` would choose it.
 
-        To choose by one set and fit on another: `EASE(EASE().chosen(part, FitContext(valid=…)))`.
+        To choose on one data set and fit on another:
+        `EASE(EASE().chosen(part, FitContext(valid=…)))`.
         """
-        data = counting(data, self.config.behaviours, self.name)
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         need_positives(data, self.name)
         best = self._choice(data, context or FitContext(), *self._rows(data))
         found = {"l2": best.l2, "closeness": best.closeness, "decay": best.decay}
         return self.config.model_copy(update=found)
 
     def _rows(self, data: Dataset) -> tuple[Interests, Any, Int32]:
-        """Everybody's likes; the liked items; each item's row of the matrix, -1 = none."""
+        """All users' likes, the rows of the liked items, and each item's row of the matrix (-1 if
+        it has none)."""
         lists = interests(data)
         liked = np.unique(lists.other)
         self._refuse_above(len(liked))
@@ -109,6 +120,7 @@ class EASE(BaseChannel):
         return lists, liked, row
 
     def _refuse_above(self, items: int) -> None:
+        """Raises ConfigError if the matrix of that many items needs more than `max_gb`."""
         need = items**2 * 4 / GB
         if need > self.config.max_gb:
             raise ConfigError(
@@ -119,7 +131,7 @@ class EASE(BaseChannel):
     def _choice(
         self, data: Dataset, context: FitContext, lists: Interests, liked: Any, row: Int32
     ) -> Choice:
-        """The setting to fit with."""
+        """The setting to fit with: given options, and "auto" ones chosen."""
         c = self.config
         given = [None if x == AUTO else float(x) for x in (c.l2, c.closeness, c.decay)]
         ordered = bool((data.events.time != data.events.time[0]).any())
@@ -137,12 +149,12 @@ class EASE(BaseChannel):
             kept = np.sort(np.argsort(-count, kind="stable")[: c.tune_items])
             small = np.full(len(row), -1, np.int32)
             small[kept] = np.arange(len(kept))
-        trial = among(trial, small, min(len(liked), c.tune_items))
+        trial = restricted(trial, small, min(len(liked), c.tune_items))
         return choose(trial.sample(context.seed), *given)
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         arrays, history, exclude = self._arrays, queries.history, queries.exclude
-        known = np.append(arrays["row"], np.int32(-1))  # the last stands for later items
+        known = np.append(arrays["row"], np.int32(-1))  # the last entry is for items added later
         n_items = self._n_items
         rows = known[np.where(history.item < n_items, history.item, n_items)]
         value = arrays["interest"][history.behaviour]
@@ -151,12 +163,12 @@ class EASE(BaseChannel):
         n = len(arrays["item"])
         longest = int(np.diff(history.indptr).max())
         assert self._facts is not None
-        setting = (min(self.config.last or longest, longest), self._facts["decay"])
-        past = (history.indptr, rows, value)
+        last, decay = min(self.config.last or longest, longest), self._facts["decay"]
+        past = ValuedLists(history.indptr, rows, value)
 
         def block(begin: int, end: int) -> None:
             sums = np.full((end - begin, n), -np.inf, np.float32)
-            self._vote((begin, end, *setting), past, scratch("slot", n, np.int32), sums)
+            self._score(begin, end, last, decay, past, sums)
             bounds, mask = exclude.indptr[begin : end + 1], scratch("refused", n, np.bool_)
             select(sums, bounds, refused, mask, found.item[begin:end], found.score[begin:end])
 
@@ -165,10 +177,32 @@ class EASE(BaseChannel):
         found.item[here] = arrays["item"][found.item[here]]
         return found
 
-    def _vote(self, span: Any, past: Any, slot: Any, sums: Any) -> None:
+    def _score(
+        self, begin: int, end: int, last: int, decay: float, history: ValuedLists, out: Float32
+    ) -> None:
+        """Writes the scores of queries [begin, end) into `out` (end - begin, liked items)."""
         arrays = self._arrays
+        slot = scratch("slot", len(arrays["item"]), np.int32)
         if "weight" in arrays:
-            vote(span, past, arrays["weight"], slot, sums)
+            score_dense(
+                begin=begin,
+                end=end,
+                last=last,
+                decay=decay,
+                history=history,
+                weight=arrays["weight"],
+                slot=slot,
+                out=out,
+            )
         else:
-            few = (arrays["neighbour"], arrays["neighbour_weight"])
-            vote_few(span, past, few, slot, sums)
+            score_sparse(
+                begin=begin,
+                end=end,
+                last=last,
+                decay=decay,
+                history=history,
+                column=arrays["neighbour"],
+                weight=arrays["neighbour_weight"],
+                slot=slot,
+                out=out,
+            )

@@ -1,4 +1,4 @@
-"""Factorisation machine for recall: a user vector and an item vector."""
+"""Factorisation machine channel."""
 
 from tamis.recall.fm.fm import FM, FMConfig
 

@@ -1,4 +1,4 @@
-"""A factorisation machine cut in two: what the user's fields say, and what the item's do."""
+"""Factorisation machine with a user side and an item side; its examples and its objective."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
-from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.user_item_examples import Likes
 
 INIT_STD = 0.05
 
 
-class Side(nn.Module):
-    """The fields of one side: S = Σ v, and the rest of the machine that is this side's alone.
+class FieldSum(nn.Module):
+    """The fields of one side: their sum S = Σ v, and the terms that depend on this side only.
 
-    v is the (pooled) vector of each id feature, and x_k v_k of each number. The rest is the first
-    order Σ w plus ½ [(Σv)² − Σv²] summed over the width (Rendle 2010).
+    v is the (pooled) vector of each id feature, and x_k v_k for each number x_k. The terms of this
+    side are the first order Σ w plus ½ [(Σv)² − Σv²], summed over the width (Rendle 2010).
     """
 
     def __init__(self, layout: object, dense: int, dim: int, generator: torch.Generator) -> None:
@@ -33,7 +33,7 @@ class Side(nn.Module):
         self.first = nn.Parameter(torch.zeros(dense))
 
     def forward(self, table: FusedEmbedding, ids: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, dim) and (n,) of ids int32 (n, W) and numbers (n, K)."""
+        """S (n, dim) and the side's own terms (n,), of ids int32 (n, W) and numbers (n, K)."""
         vectors, first = self.pool.split(table, ids)  # (n, F, dim), (n, F, 1)
         total = vectors.sum(1) + dense @ self.numbers
         squares = vectors.square().sum(1) + dense.square() @ self.numbers.square()
@@ -41,8 +41,8 @@ class Side(nn.Module):
         return total, rest
 
 
-class TwoSides(nn.Module):
-    """score(u, i) = S_u · S_i + rest_i: the machine's output less what depends on u alone."""
+class FactorisationMachine(nn.Module):
+    """score(u, i) = S_u · S_i + rest_i: the output without the terms that depend on u only."""
 
     user_ids: Tensor
     user_dense: Tensor
@@ -50,7 +50,7 @@ class TwoSides(nn.Module):
     item_dense: Tensor
 
     def __init__(
-        self, inputs: TowerInputs, embedding_dim: int, dropout: float, generator: torch.Generator
+        self, inputs: SideInputs, embedding_dim: int, dropout: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.table = fused_table(
@@ -62,30 +62,32 @@ class TwoSides(nn.Module):
         )
         self.history_start = inputs.user.table[inputs.history].start
         self.drop = nn.Dropout(dropout)
-        self.user = Side(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
-        self.item = Side(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
-        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
-            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+        self.user = FieldSum(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
+        self.item = FieldSum(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
+        for name, array in inputs.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def past(self, history: Tensor) -> Tensor:
-        """(B, dim): the mean vector of histories int32 (B, L), rows of the table."""
+        """(B, dim) mean vectors of histories int32 (B, L), rows of the fused table."""
         present = history != self.history_start
         vectors = self.table(history)[..., :-1] * present.unsqueeze(-1)  # (B, L, dim)
         return vectors.sum(1) / present.sum(1, keepdim=True).clamp(min=1)
 
     def profiles(self, user: Tensor | None = None) -> Tensor:
-        """(B, dim): the sum over the fields of user rows int64 (B,), -1 = a stranger; None = all
-        and the stranger."""
+        """(B, dim) sums over the fields of user rows int64 (B,), -1 for unknown users.
+
+        If None: of all users, and of an unknown user in the last row.
+        """
         if user is None:
             return self.user(self.table, self.user_ids, self.user_dense)[0]
         return self.user(self.table, self.user_ids[user], self.user_dense[user])[0]
 
     def users(self, user: Tensor, history: Tensor) -> Tensor:
-        """(B, dim): S_u."""
+        """(B, dim) S_u of user rows int64 (B,) and histories int32 (B, L)."""
         return self.drop(self.profiles(user) + self.past(history))
 
     def items(self, item: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """S_i (n, dim) and rest_i (n,) of item rows int64 (n,); None = all."""
+        """S_i (n, dim) and rest_i (n,) of item rows int64 (n,); all items if None."""
         if item is None:
             return self.item(self.table, self.item_ids, self.item_dense)
         return self.item(self.table, self.item_ids[item], self.item_dense[item])
@@ -93,7 +95,7 @@ class TwoSides(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class FMBatch:
-    """B likes, each with what its user had liked before."""
+    """B likes, each with the items that its user had liked before."""
 
     user: Tensor
     """int64 (B,) rows."""
@@ -102,24 +104,29 @@ class FMBatch:
     target: Tensor
     """int64 (B,) item rows."""
     liked: tuple[Tensor, Tensor]
-    """int64 (row of the batch, item row) of everything that the users like."""
+    """int64 (row of the batch, item row) pairs (m,) of all items that the users like."""
 
     def __len__(self) -> int:
         return len(self.user)
 
 
 class FMExamples:
-    """One example per like that has others before it; histories are gathered per batch.
+    """One example per like that is not its user's first; histories are gathered per batch.
 
-    The history is the last `history` likes that had arrived strictly before the example's moment;
-    where the log knows no order, it is the user's other likes.
+    The history consists of the last `history` likes that happened before and had arrived strictly
+    before the time of the example's like; in a log without an order, of the user's other likes.
+
+    Args:
+        likes: the likes of the log.
+        history: most items of a history.
+        start: padding row of the history's table in the fused table.
     """
 
     def __init__(self, likes: Likes, history: int, start: int) -> None:
         self.likes, self.history, self._start = likes, history, start
         self._positives = likes.positives()
         sizes = np.diff(likes.indptr)
-        self.ordered = not likes.without_order()
+        self.ordered = not likes.lacks_order()
         owner = np.repeat(np.arange(len(sizes)), sizes)
         place = np.arange(len(likes.item)) - likes.indptr[owner]
         fine = (place > 0) if self.ordered else (sizes[owner] > 1)
@@ -133,8 +140,17 @@ class FMExamples:
         at, users = self.at[index.numpy()], self.user[index.numpy()]
         likes = self.likes
         past = np.full((len(at), self.history), self._start, np.int32)
-        lists = (likes.indptr, likes.item, likes.time, likes.arrival)
-        _gather(lists, users, at, self.ordered, self._start + FIRST, past)
+        _gather(
+            indptr=likes.indptr,
+            item=likes.item,
+            time=likes.time,
+            arrival=likes.arrival,
+            users=users,
+            at=at,
+            ordered=self.ordered,
+            first_row=self._start + FIRST,
+            out=past,
+        )
         example, item = self._positives.pairs(users)
         arrays = (users, past, likes.item[at].astype(np.int64), example, item)
         user, history, target, row, liked = (torch.from_numpy(x).to(device) for x in arrays)
@@ -142,9 +158,15 @@ class FMExamples:
 
 
 @njit(cache=True, nogil=True)
-def _gather(likes, users, at, ordered, first_row, out):
-    """Each line of `out` (B, L): rows of the table of what user b liked before his like `at[b]`."""
-    indptr, item, time, arrival = likes
+def _gather(indptr, item, time, arrival, users, at, ordered, first_row, out):
+    """Fills each row of `out` with the items that the user liked before his like `at[b]`.
+
+    Args:
+        indptr, item, time, arrival: columns of `Likes`.
+        users: (B,) int64 rows. at: (B,) int64 indices of the likes.
+        ordered: False for logs without an order: the user's other likes are taken.
+        first_row: row of item 0 in the fused table. out: (B, L) int32, filled with padding.
+    """
     for b in range(len(at)):
         found = 0
         begin, end = indptr[users[b]], indptr[users[b] + 1]
@@ -158,21 +180,29 @@ def _gather(likes, users, at, ordered, first_row, out):
 
 
 @dataclass(eq=False)
-class SharedNegatives:
+class SampledSoftmaxObjective:
     """The objective: softmax of each target among negatives that the batch shares.
 
-    They are drawn from a mixture of popularity^0.75 and the uniform law; scores, the target's too,
-    are corrected by its log q. What a user likes at any time is no negative of his.
+    Negatives are drawn from a mixture of popularity^0.75 and the uniform distribution. All scores,
+    including the target's, are corrected by −log q. Items that a user likes at any time are never
+    his negatives.
     """
 
     q: NDArray[np.float64]
-    """(I,) probability of one draw."""
+    """(I,) probability of each item in one draw."""
     negatives: int
+    """Draws per batch."""
     random: np.random.Generator
     by_group: bool = False
 
     @classmethod
-    def of(cls, popularity: NDArray[np.int64], share: float, n: int, seed: int) -> SharedNegatives:
+    def of(
+        cls, popularity: NDArray[np.int64], share: float, n: int, seed: int
+    ) -> SampledSoftmaxObjective:
+        """An objective with n draws, the share `share` of them by popularity^0.75.
+
+        popularity: (I,) number of likes per item.
+        """
         popular = popularity.astype(np.float64) ** 0.75
         q = share * popular / max(popular.sum(), 1e-12) + (1 - share) / len(popularity)
         return cls(q, n, np.random.default_rng(seed))
@@ -186,7 +216,7 @@ class SharedNegatives:
         device = batch.user.device
         column = torch.from_numpy(drawn).to(device)
         log_q = torch.from_numpy(np.log(self.q)).to(device, torch.float32)
-        # a row drawn twice counts twice
+        # an item drawn twice counts twice
         drawn_log_q = log_q[column] - torch.from_numpy(np.log(times)).to(device, torch.float32)
         users = model.users(batch.user, batch.history)  # (B, dim)
         own, own_rest = model.items(batch.target)
@@ -201,7 +231,7 @@ class SharedNegatives:
 
 
 def _among(batch: FMBatch, column: Tensor) -> Tensor:
-    """bool (B, C): does the example's user like the item row `column` (ascending), ever?"""
+    """bool (B, C): does the example's user like the item row `column` (C,) (ascending) at any time?"""
     example, item = batch.liked
     at = torch.searchsorted(column, item).clamp(max=len(column) - 1)
     here = column[at] == item

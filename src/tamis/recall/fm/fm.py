@@ -1,4 +1,4 @@
-"""Factorisation machine: user side and item side as vectors, met by inner product."""
+"""FM: a factorisation machine whose score is an inner product of a user and an item vector."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.mean_vector import mean_of_likes, nearest_like
-from tamis.recall._common.popularity import births
-from tamis.recall._common.side_features import FIRST, TowerInputs, tower_inputs
+from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
+from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.fm._network import FMExamples, SharedNegatives, TwoSides
+from tamis.recall.fm._network import FactorisationMachine, FMExamples, SampledSoftmaxObjective
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, fit
 
 TUNING_USERS = 1000
+"""Users whose vectors the index is tuned with."""
 
 
 class FMConfig(ComponentConfig):
@@ -32,43 +33,48 @@ class FMConfig(ComponentConfig):
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
     """Width of every field's vector."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of the user side's sum dropped in training."""
+    """Dropout rate of the user's vector in training."""
     history: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Most recent distinct liked items whose mean is one of the user's fields."""
+    """Number of most recent distinct liked items whose mean is one of the user's fields."""
     user_id: bool = False
-    """A field per user: remembers, but says nothing about new users and needs refitting."""
+    """Whether each user has a vector of his own. It helps for users of the log, but not for new
+    users, and goes out of date with new likes until the next fit."""
     share_history: bool = False
-    """Do the history's items use the item field's own vectors?"""
+    """Whether the history's items use the vectors of the item field instead of separate ones."""
     negatives: Annotated[int, Field(ge=1)] = 1000
     """Negatives of the sampled softmax per batch, shared by its examples."""
     popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the negatives drawn by popularity^0.75; the rest are uniform."""
+    """Share of the negatives drawn by popularity^0.75; the others are uniform."""
     epochs: Annotated[int, Field(ge=1)] = 8
     """Passes over the likes."""
     warm_epochs: Annotated[int, Field(ge=1)] = 2
-    """Passes when it starts from a former version's weights."""
+    """Passes when the fit starts from the weights of an earlier version."""
     batch_size: Annotated[int, Field(ge=2)] = 1024
+    """Likes per step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Learning rate of Adam."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the embedding rows a batch touches."""
+    """Weight decay of the embedding rows in a batch."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
+    """Minimum share of the exact best `index_k` items that the index must find."""
     index_k: Annotated[int, Field(ge=1)] = 300
     """List length for which the index is tuned: the channel's quota."""
 
 
 class FM(VectorChannel):
-    """A factorisation machine over the user's and the item's fields, recalled by inner product.
+    """Factorisation machine over the user's and the item's fields, recalled by inner product.
 
-    Fields of the user: attributes and the mean of the liked items; of the item: id and attributes.
-    With S the sum of a side's field vectors, `½ [(Σv)² − Σv²]` over all fields is S_u · S_i, plus
-    terms of one side alone. Those of the item and its first order stand in one more dimension of
-    its vector, against a 1 in the user's; those of the user change no order and are left out.
-    Learns each like among shared sampled negatives, from the likes before it.
+    `score(u, i) = S_u · S_i + w_i + ½ [(Σv)² − Σv²]_i`, where S is the sum of a side's field
+    vectors v and w_i the item's first-order terms; terms that depend on the user only do not change
+    the order and are left out. The terms of the item are stored as one more dimension of its
+    vector, which meets a 1 in the user's. Fields of the user: attributes and the mean of the liked
+    items; fields of the item: id and attributes. Training predicts each like from the likes before
+    it, by a softmax among sampled negatives.
 
-    When to use: attributes matter, items are new or rare, and a fit must take a minute.
-    Cost: a pass is likes × (history + fields + negatives) × dim; memory is the embedding table;
-    recall is an index search.
+    When to use: if attributes matter, if items are new or rare, and if a fit must take about a
+    minute.
+    Cost: fit: a pass takes likes × (history + fields + negatives) × dim operations. Recall: an
+    index search. Memory: the embedding table.
     Source: Rendle 2010, Factorization Machines.
     """
 
@@ -79,23 +85,23 @@ class FM(VectorChannel):
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         c = self.config
-        inputs = tower_inputs(data, context.features, c.user_id, c.share_history)
+        inputs = side_inputs(data, context.features, c.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
-        model = TwoSides(inputs, c.embedding_dim, c.dropout, generator)
+        model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator)
         warm = self._start_from(context.former, model, inputs, data)
         likes = Likes.of(data)
         examples = FMExamples(likes, c.history, model.history_start)
         if not len(examples):
             raise TrainingError(
-                f"channel {self.name!r}: no user has two liked items, so nothing can be learnt; "
+                f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
             )
         popularity = np.bincount(likes.item, minlength=len(data.items))
-        objective = SharedNegatives.of(popularity, c.popular, c.negatives, context.seed)
+        objective = SampledSoftmaxObjective.of(popularity, c.popular, c.negatives, context.seed)
         fit(model, examples, objective, options=self._options(context, warm))
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
-        self._arrays["born"] = births(self.name, data, context)
+        self._arrays["published"] = publication_times(self.name, data, context)
         self.index = self._built_index(data, model, popularity > 0, context.seed)
         return {
             "tables": {t.name: (t.start, t.size) for t in inputs.user.tables},
@@ -118,8 +124,11 @@ class FM(VectorChannel):
             progress=context.progress,
         )
 
-    def _start_from(self, former: Any, model: TwoSides, inputs: TowerInputs, data: Dataset) -> bool:
-        """Copies the rows of `former` that mean the same; did the items' own come along?"""
+    def _start_from(
+        self, former: Any, model: FactorisationMachine, inputs: SideInputs, data: Dataset
+    ) -> bool:
+        """Copies the weights of an earlier fit whose meaning is unchanged; returns whether those of
+        the items could be copied."""
         if not isinstance(former, FM) or former._facts is None:
             return False
         facts, old = former._facts, former._arrays["table"]
@@ -133,7 +142,7 @@ class FM(VectorChannel):
             if new is None:
                 continue
             if name in ids:
-                # rows may only have been added at the end since
+                # possible if rows have only been added at the end since
                 known = facts["rows"]["user" if name == "user" else "item"]
                 if size <= new.size and digest(ids[name][: size - FIRST]) == known:
                     weight[new.start : new.start + size] = old[start : start + size]
@@ -142,49 +151,52 @@ class FM(VectorChannel):
                 here, there = inputs.values[name], facts["values"][name]
                 _, to, at = np.intersect1d(here, there, return_indices=True)
                 weight[new.start + FIRST + to] = old[start + FIRST + at]
-                weight[new.start + 1] = old[start + 1]  # of values unseen
+                weight[new.start + 1] = old[start + 1]  # the row of unseen values
         if "item" in copied:
             _copy_numbers(former._arrays, model)
         return "item" in copied
 
-    def _built_index(self, data: Dataset, model: TwoSides, liked: Any, seed: int) -> VectorIndex:
-        """The items' vectors, searched as widely as some users' own queries need.
+    def _built_index(
+        self, data: Dataset, model: FactorisationMachine, liked: Any, seed: int
+    ) -> VectorIndex:
+        """An index of the items' vectors, tuned with vectors of some users of the log.
 
-        An item that nobody liked is in it where attributes say something of it.
+        Items without a like are included if the item side has attributes.
         """
         with torch.inference_mode():
             vectors = torch.cat([x.reshape(len(liked), -1) for x in model.items()], 1).numpy()
         described = model.item_ids.shape[1] > 1 or model.item_dense.shape[1] > 0
         some = np.random.default_rng(seed).permutation(len(data.users))[:TUNING_USERS]
-        asked = at_end(data, some.astype(np.int32), exclude_seen=False)
+        queries = at_end(data, some.astype(np.int32), exclude_seen=False)
         return VectorIndex.build(
             vectors,
             k=self.config.index_k,
             target_recall=self.config.index_recall,
-            queries=self.user_vectors(asked),
+            queries=self.user_vectors(queries),
             present=np.ones_like(liked) if described else liked,
             seed=seed,
         )
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim + 1) of the queries' users now: S_u, and a 1 against the item's own part."""
+        """(Q, dim + 1) vectors of the queries' users: S_u, and a 1 for the item's own terms."""
         arrays = self._arrays
         known = len(arrays["profile"]) - 1
         rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
-        vectors[:, :-1] = arrays["profile"][rows] + mean_of_likes(
+        vectors[:, :-1] = arrays["profile"][rows] + mean_liked_vector(
             queries, arrays["interest"], self.config.history, arrays["history"], unit=False
         )
         return vectors
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The liked item whose vector points most towards `item`, if any does."""
+        """The liked item whose vector has the largest inner product with that of `item`; None if
+        none is positive."""
         arrays, target = self._arrays, self.item_vectors()[item, :-1]
-        return nearest_like(queries, arrays["interest"], arrays["history"], target)
+        return nearest_liked_item(queries, arrays["interest"], arrays["history"], target)
 
 
-def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
-    """What answers need (profiles, the history's vectors), and the table for the next fit."""
+def _served(model: FactorisationMachine, n_items: int) -> dict[str, Any]:
+    """Arrays for recall (profiles, the history's vectors), and the table for the next fit."""
     model.eval()
     with torch.inference_mode():
         profile = model.profiles().numpy()
@@ -195,13 +207,13 @@ def _served(model: TwoSides, n_items: int) -> dict[str, Any]:
     return arrays | {name: value.detach().numpy() for name, value in _numbers(model).items()}
 
 
-def _numbers(model: TwoSides) -> dict[str, torch.Tensor]:
-    """The weights of numbers, by the names they are saved under."""
+def _numbers(model: FactorisationMachine) -> dict[str, torch.Tensor]:
+    """All parameters except the embedding table, by the names under which they are saved."""
     return {n: p for n, p in model.named_parameters() if n != "table.weight"}
 
 
-def _copy_numbers(arrays: Any, model: TwoSides) -> None:
-    """Where a former fit knew as many numbers of a side, their weights go on from there."""
+def _copy_numbers(arrays: Any, model: FactorisationMachine) -> None:
+    """Copies parameters of an earlier fit (`arrays`) that have the same shape."""
     with torch.no_grad():
         for name, value in _numbers(model).items():
             if name in arrays and arrays[name].shape == tuple(value.shape):

@@ -1,22 +1,41 @@
-"""Matrix factorisation, compiled: the least-squares half sweep of iALS and the steps of BPR."""
+"""Compiled kernels of matrix factorisation: the least-squares step of iALS and an epoch of BPR."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from tamis.runtime import Int32, Int64
+
+
+class LikedPairs(NamedTuple):
+    """All user-item pairs with a positive event, by user, items ascending within a user."""
+
+    user: Int32
+    """(n,) user row of each pair."""
+    indptr: Int64
+    """(users + 1,) bounds of each user's pairs."""
+    item: Int32
+    """(n,) item row of each pair."""
+
 
 @njit(cache=True, nogil=True)
-def solve_rows(span, lists, factors, base, ridge, out):
-    """Rows [begin, end) of one side, each the exact minimum while the other side stands still.
+def solve_rows(begin, end, lists, factors, base, ridge, out):
+    """Solves rows [begin, end) of one side by least squares, with the other side fixed.
 
-    Row x solves `(base + Σ_e r_e h_e h_eᵀ + ridge[x] I) w = Σ_e r_e h_e` over its list of the
-    other side's vectors h; an empty list gives zero. lists: (indptr, row of `factors` or -1,
-    weight r); entries with r <= 0 or row -1 do not count. Returns False where a system is not
-    positive definite in float32 (its row of `out` is then not to be used).
+    Row x solves `(base + Σ_e r_e h_e h_eᵀ + ridge[x] I) w = Σ_e r_e h_e`, where e runs over its
+    list, r_e is the entry's value and h_e its row of `factors`; an empty list gives zero.
+
+    Args:
+        lists: ValuedLists; entries with value <= 0 or row -1 are skipped.
+        factors: (m, d) float32, the other side. base: (d, d) float32. ridge: (n,) float32.
+        out: (n, d) float32, of which rows [begin, end) are written.
+
+    Returns False if a system is not positive definite in float32; its row of `out` is then invalid.
     """
-    begin, end = span
-    indptr, other, weight = lists
+    indptr, other, weight = lists.indptr, lists.item, lists.value
     d = factors.shape[1]
     system = np.empty((d, d), np.float32)
     fine = True
@@ -43,7 +62,10 @@ def solve_rows(span, lists, factors, base, ridge, out):
 
 @njit(cache=True, nogil=True)
 def _cholesky_solve(system, w):
-    """`w` becomes `system⁻¹ w`; only the lower triangle of `system` is read, and overwritten."""
+    """Replaces w (d,) by `system⁻¹ w`; False if `system` is not positive definite.
+
+    Reads only the lower triangle of `system` (d, d), and overwrites it. Both float32.
+    """
     d = len(w)
     for a in range(d):
         line = system[a]
@@ -72,15 +94,20 @@ def _cholesky_solve(system, w):
 
 
 @njit(cache=True, nogil=True)
-def bpr_epoch(order, lists, draws, rate, l2, users, items):
-    """One pass of BPR over the (user, liked item) pairs in `order`, in place.
+def bpr_epoch(order, pairs, draws, rate, l2, users, items):
+    """One pass of BPR over the liked pairs, in place; returns the sum of log(1 + e^-x).
 
-    lists: (owner of each pair, indptr, the users' liked items, ascending). draws (n, tries) are
-    uniform item rows: the first that the user does not like is the pair's negative, none skips it.
     A step is `w += η (σ(−x)(h_i − h_j) − λ w)`, `h_i += η (σ(−x) w − λ h_i)`,
-    `h_j += η (−σ(−x) w − λ h_j)`, with x = w·(h_i − h_j). Returns the sum of log(1 + e^-x).
+    `h_j += η (−σ(−x) w − λ h_j)`, with x = w·(h_i − h_j).
+
+    Args:
+        order: (n,) int64 permutation of the pairs. pairs: LikedPairs.
+        draws: (n, tries) int32 uniform item rows. The first that the user does not like is the
+            negative j; if there is none, the pair is skipped.
+        rate, l2: float32 η and λ.
+        users, items: (U, d) and (I, d) float32 vectors, updated.
     """
-    owner, indptr, liked = lists
+    owner, indptr, liked = pairs.user, pairs.indptr, pairs.item
     total = 0.0
     for n in range(len(order)):
         u, i = owner[order[n]], liked[order[n]]
@@ -96,7 +123,8 @@ def bpr_epoch(order, lists, draws, rate, l2, users, items):
 
 @njit(cache=True, nogil=True)
 def bpr_step(w, above, below, rate, l2):
-    """One stochastic step; returns the pair's loss before it."""
+    """One step on the vectors (d,) of a user, his liked item and a negative; returns the loss
+    before it."""
     x = np.float32(0)
     for a in range(len(w)):
         x += w[a] * (above[a] - below[a])

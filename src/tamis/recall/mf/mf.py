@@ -1,4 +1,4 @@
-"""Matrix factorisation: iALS, solved, or BPR, learnt pair by pair; users are folded in."""
+"""Matrix factorisation by iALS or BPR, with users folded in at request time."""
 
 from __future__ import annotations
 
@@ -18,60 +18,66 @@ from tamis.recall._common.interactions import (
     interests,
 )
 from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.mf._kernels import bpr_epoch, solve_rows
-from tamis.runtime import Float32, Int32, in_blocks, read_only
+from tamis.recall.mf._kernels import LikedPairs, bpr_epoch, solve_rows
+from tamis.runtime import Float32, in_blocks
 from tamis.schema import ComponentConfig, TrainingError
 
 TUNING_USERS = 1000
+"""Users whose vectors the index is tuned with."""
 ROWS_PER_BLOCK = 512
 TRIES = 8
-"""Draws of a negative per pair and epoch: all of them liked by its user is next to impossible."""
+"""Draws of a negative per pair and epoch; the pair is skipped if the user likes all of them."""
 
 
 class MFConfig(ComponentConfig):
     """Options of matrix factorisation."""
 
     method: Literal["ials", "bpr"] = "ials"
-    """ials = weighted least squares over all pairs; bpr = liked above not liked."""
+    """ials: weighted least squares over all pairs. bpr: ranks liked above not liked items."""
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 64
     """Width of the vectors."""
     unobserved: Annotated[float, Field(gt=0)] = 4.0
-    """κ: weight of all pairs together, whose prediction is held at 0, beside that of all liked
-    pairs together: each pair's is α₀ = κ Σr / (users · items). Also of both methods' folding-in."""
+    """κ: total weight of all pairs, which are fitted to 0, relative to that of the liked pairs; one
+    pair has the weight α₀ = κ Σr / (users · items). Used by ials, and to compute user vectors with
+    both methods."""
     l2: Annotated[float, Field(ge=0)] = 0.03
-    """λ, scaled per row by its frequency in ials and in folding-in."""
+    """L2 regularisation λ of ials, and of the user vectors of both methods; scaled by
+    `frequency_scale`."""
     pair_l2: Annotated[float, Field(ge=0)] = 0.01
-    """λ of a step of bpr."""
+    """L2 regularisation λ of a step of bpr."""
     frequency_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """ν: a row with n likes is held by λ (n + α₀ · rows of the other side)^ν; 0 = all alike."""
+    """ν: the regularisation of a row with n likes is λ (n + α₀ · rows of the other side)^ν; 0: the
+    same for all rows."""
     epochs: Annotated[int, Field(ge=1)] = 16
-    """Sweeps over both sides of ials; bpr runs `pair_epochs`."""
+    """Sweeps of ials over both sides; for bpr see `pair_epochs`."""
     pair_epochs: Annotated[int, Field(ge=1)] = 60
     """Passes of bpr over the liked pairs."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """Of bpr at its first pass; it falls in a straight line towards 0."""
+    """Learning rate of bpr in the first pass; it decays linearly to 0."""
     warm_epochs: Annotated[int, Field(ge=1)] = 4
-    """Sweeps (a quarter of the passes in bpr) when it starts from a former version's vectors."""
+    """Sweeps of ials when it starts from the vectors of an earlier version; bpr then runs a quarter
+    of `pair_epochs`."""
     last: Annotated[int, Field(ge=1)] | None = None
-    """Most recent liked items of the user that make the vector at a request; None = all."""
+    """Number of the user's most recent liked items that his vector is computed from. If omitted:
+    all."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
+    """Minimum share of the exact best `index_k` items that the index must find."""
     index_k: Annotated[int, Field(ge=1)] = 300
     """List length for which the index is tuned: the channel's quota."""
 
 
 class MF(VectorChannel):
-    """Users and items as vectors whose inner product says how much one likes the other.
+    """Matrix factorisation: the score is the inner product of a user's and an item's vector.
 
-    iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ_rows λ (n + α₀ m)^ν |·|²`, each side
-    solved exactly in turn. BPR raises `log σ(w·h_i − w·h_j)`, j drawn uniformly from what the user
-    does not like. No user vector is kept: a request's user is folded in from the history, the exact
-    least-squares solution against the item vectors (iALS: the same as in training; BPR: with the
-    same weights, the answer scaled freely), so that a changed history counts at once.
+    iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ_rows λ (n + α₀ m)^ν |·|²` by solving
+    each side exactly in turn. BPR maximises `log σ(w·h_i − w·h_j)`, where j is drawn uniformly from
+    the items that the user does not like. User vectors are not stored: at a request they are
+    computed from the history in the query, as the least-squares solution of iALS against the item
+    vectors (also for BPR, where only their direction is meaningful), so new likes count at once.
 
-    When to use: many users with ten likes and more; a small model that is refitted in seconds.
-    Cost: a sweep is likes × dim² + rows × dim³ / 3; memory is rows × dim; recall is one solution
-    of that size and an index search.
+    When to use: many users with at least ten likes; a small model that is refitted in seconds.
+    Cost: fit: a sweep takes likes × dim² + rows × dim³ / 3 operations. Recall: one linear system of
+    dim unknowns and an index search. Memory: rows × dim × 4 bytes.
     Source: Hu et al. 2008, Collaborative Filtering for Implicit Feedback Datasets; Rendle et al.
     2022, Revisiting the Performance of iALS; Rendle et al. 2009, BPR.
     """
@@ -107,7 +113,11 @@ class MF(VectorChannel):
         return {**self._facts, "rows": digest(data.items.ids), "warm": warm}
 
     def _start_from(self, former: Any, items: Float32, data: Dataset) -> bool:
-        """Copies a former fit's item vectors; items may only have been added at the end since."""
+        """Copies the item vectors of an earlier fit; returns whether it could.
+
+        Not possible if the earlier fit used another method or width, or if items were not only
+        added at the end since.
+        """
         if not isinstance(former, MF) or former._facts is None or former.index is None:
             return False
         n = former._n_items
@@ -135,7 +145,7 @@ class MF(VectorChannel):
         self, by_user: Interests, items: Float32, warm: bool, random: np.random.Generator
     ) -> Float32:
         c = self.config
-        pairs = _ascending(by_user)
+        pairs = _liked_pairs(by_user)
         if warm:
             users = self._solved(by_user, items, "liked")
         else:
@@ -143,38 +153,55 @@ class MF(VectorChannel):
         epochs = max(1, c.pair_epochs // 4) if warm else c.pair_epochs
         for epoch in range(epochs):
             rate = np.float32(c.learning_rate * (1 - epoch / epochs))
-            draws = random.integers(0, len(items), (len(pairs[2]), TRIES), np.int32)
-            order = random.permutation(len(pairs[2]))
-            bpr_epoch(order, pairs, draws, rate, np.float32(c.pair_l2), users, items)
+            draws = random.integers(0, len(items), (len(pairs.item), TRIES), np.int32)
+            order = random.permutation(len(pairs.item))
+            bpr_epoch(
+                order=order,
+                pairs=pairs,
+                draws=draws,
+                rate=rate,
+                l2=np.float32(c.pair_l2),
+                users=users,
+                items=items,
+            )
         return items
 
     def _solved(self, lists: Interests, factors: Float32, others: str) -> Float32:
-        """One half sweep: every row of one side from the other side's `factors`."""
+        """Half a sweep: every row of one side from the `factors` of the other.
+
+        others: which fact counts the rows of the other side, "liked" (items) or "users".
+        """
         assert self._facts is not None
         return self._solve(
-            (lists.indptr, lists.other, lists.value),
+            lists,
             factors,
             _gram(factors, self._facts["pair_weight"]),
             self._ridge(np.diff(lists.indptr), others),
         )
 
     def _ridge(self, sizes: Any, others: str) -> Float32:
-        """(n,) λ (n + α₀ m)^ν of rows with so many likes; m = the fact `others`."""
+        """(rows,) regularisation λ (n + α₀ m)^ν of rows with n = `sizes` likes, m = `others`."""
         assert self._facts is not None
         c, unseen = self.config, self._facts["pair_weight"] * self._facts[others]
         return (c.l2 * (sizes + unseen) ** c.frequency_scale).astype(np.float32)
 
-    def _solve(self, lists: Any, factors: Float32, base: Float32, ridge: Float32) -> Float32:
-        n = len(lists[0]) - 1
+    def _solve(self, lists: Interests, factors: Float32, base: Float32, ridge: Float32) -> Float32:
+        """(rows, d) solutions of `solve_rows` for all lists."""
+        n = len(lists.indptr) - 1
         out = np.empty((n, factors.shape[1]), np.float32)
-        lists = tuple(map(read_only, lists))
-        factors, base, ridge = read_only(factors), read_only(base), read_only(ridge)
-        fine = in_blocks(
-            lambda begin, end: solve_rows((begin, end), lists, factors, base, ridge, out),
-            n,
-            ROWS_PER_BLOCK,
-        )
-        if not all(fine):
+
+        def block(begin: int, end: int) -> bool:
+            return solve_rows(
+                begin=begin,
+                end=end,
+                lists=lists.compiled(),
+                factors=factors,
+                base=base,
+                ridge=ridge,
+                out=out,
+            )
+
+        if not all(in_blocks(block, n, ROWS_PER_BLOCK)):
             raise TrainingError(
                 f"channel {self.name!r}: a least-squares system is singular in float32; "
                 f"raise l2 = {self.config.l2:g}"
@@ -182,15 +209,16 @@ class MF(VectorChannel):
         return out
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim) folded in from the histories of the moment; zero without a known liked item."""
+        """(Q, dim) vectors computed from the queries' histories; zero without a known liked item."""
         return self._folded(self._known_likes(queries), self.item_vectors(), self._arrays["system"])
 
     def _folded(self, likes: Interests, items: Float32, system: Float32) -> Float32:
+        """(Q, dim) least-squares user vectors for the item vectors `items`."""
         ridge = self._ridge(np.diff(likes.indptr), "liked")
-        return self._solve((likes.indptr, likes.other, likes.value), items, system, ridge)
+        return self._solve(likes, items, system, ridge)
 
     def _known_likes(self, queries: Queries) -> Interests:
-        """Each query's distinct liked items, later ones left out."""
+        """Each query's `last` most recent distinct liked items, without items added after the fit."""
         history = queries.history
         value = self._arrays["interest"][history.behaviour]
         limit = self.config.last or max(len(value), 1)
@@ -198,7 +226,7 @@ class MF(VectorChannel):
         return Interests(*lists)
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The liked item with the largest part `h_itemᵀ A⁻¹ r h` of the score (Hu et al. 2008)."""
+        """The liked item h with the largest part `h_itemᵀ A⁻¹ r h` of the score (Hu et al. 2008)."""
         likes, items = self._known_likes(queries), self.item_vectors()
         if item >= len(items) or not len(likes.other):
             return None
@@ -209,11 +237,11 @@ class MF(VectorChannel):
         return int(likes.other[part.argmax()]) if part.max() > 0 else None
 
     def _built_index(self, data: Dataset, items: Float32, liked: Any, seed: int) -> VectorIndex:
-        """The liked items' vectors, searched as widely as some users' own queries need."""
+        """An index of the liked items' vectors, tuned with vectors of some users of the log."""
         some = np.random.default_rng(seed).permutation(len(data.users))[:TUNING_USERS]
-        asked = at_end(data, some.astype(np.int32), exclude_seen=False).history
-        value = self._arrays["interest"][asked.behaviour]
-        lists = distinct_lists(asked.indptr, asked.item, value, len(value), len(items))
+        past = at_end(data, some.astype(np.int32), exclude_seen=False).history
+        value = self._arrays["interest"][past.behaviour]
+        lists = distinct_lists(past.indptr, past.item, value, len(value), len(items))
         vectors = self._folded(Interests(*lists), items, self._arrays["system"])
         return VectorIndex.build(
             items,
@@ -226,17 +254,21 @@ class MF(VectorChannel):
 
 
 def _initial(random: np.random.Generator, n: int, width: int) -> Float32:
-    """(n, width) normal, of length about 0.1 (Rendle et al. 2022)."""
+    """(n, width) normally distributed vectors of length about 0.1 (Rendle et al. 2022)."""
     return random.standard_normal((n, width), np.float32) * np.float32(0.1 * width**-0.5)
 
 
 def _gram(factors: Float32, weight: float) -> Float32:
-    """`weight · FᵀF`, of all pairs whether observed or not."""
+    """(d, d) `weight · FᵀF`: the part of the least-squares system that all pairs contribute."""
     return np.float32(weight) * (factors.T @ factors)
 
 
-def _ascending(by_user: Interests) -> tuple[Int32, Any, Int32]:
-    """(user of each pair, indptr, liked items in ascending order within each user)."""
+def _liked_pairs(by_user: Interests) -> LikedPairs:
+    """The pairs of all users, with items ascending within each user."""
     users = len(by_user.indptr) - 1
     owner = np.repeat(np.arange(users, dtype=np.int32), np.diff(by_user.indptr))
-    return owner, by_user.indptr, by_user.other[np.lexsort((by_user.other, owner))]
+    return LikedPairs(
+        user=owner,
+        indptr=by_user.indptr,
+        item=by_user.other[np.lexsort((by_user.other, owner))],
+    )

@@ -1,31 +1,68 @@
-"""Kernels of lists of similar items: the best of each row kept, turned round, voted with."""
+"""Compiled kernels of the neighbour channels: keep the best of a row, transpose, sum, select.
+
+A key packs an item and its score into one uint64 that sorts by score, then by lower item row.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from tamis.runtime import Float32, Int32, Int64
+
 _LOW = 0xFFFFFFFF
-"""The lower half of a key."""
+"""Mask of the lower half of a key."""
+
+
+class SimilarItems(NamedTuple):
+    """Rows of similar items, of which the first `size` places are filled, unordered."""
+
+    size: Int32
+    """(I,)"""
+    item: Int32
+    """(I, K) item rows."""
+    value: Float32
+    """(I, K) similarities."""
+
+    @classmethod
+    def empty(cls, items: int, width: int) -> SimilarItems:
+        """`items` rows of `width` places, none of them filled."""
+        return cls(
+            size=np.zeros(items, np.int32),
+            item=np.empty((items, width), np.int32),
+            value=np.empty((items, width), np.float32),
+        )
+
+
+class TimedEvents(NamedTuple):
+    """Events of the queries' histories, (n,) each."""
+
+    item: Int32
+    value: Float32
+    """Interest value; negative for behaviours that are not positive."""
+    time: Int64
+    """ms"""
 
 
 @njit(cache=True, nogil=True, inline="always")
 def packed(item, score):
-    """One number that sorts as (score, then the lower row first); score >= 0."""
+    """uint64 key of an item row and a float32 score >= 0; larger keys are better."""
     bits = np.uint64(np.float32(score).view(np.uint32))
     return (bits << np.uint64(32)) | (np.uint64(_LOW) - np.uint64(item))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def unpacked(key):
-    """(item, score) of a key."""
+    """(item int32, score float32) of a uint64 key."""
     score = np.uint32(key >> np.uint64(32)).view(np.float32)
     return np.int32(np.uint64(_LOW) - (key & np.uint64(_LOW))), score
 
 
 @njit(cache=True, nogil=True)
 def best_to_front(keys, n, k):
-    """Brings the k largest of `keys[:n]` (all different) to its front, in no order: quickselect."""
+    """Moves the k largest of distinct uint64 `keys[:n]` to the front, unordered (quickselect)."""
     low, high = 0, n - 1
     while low < high and k < n:
         middle = (low + high) // 2
@@ -51,7 +88,7 @@ def best_to_front(keys, n, k):
 
 @njit(cache=True, nogil=True)
 def keep_row(keys, n, out_item, out_value):
-    """Writes the best of `keys[:n]` into a row of (K,) arrays; returns how many there are."""
+    """Writes the best of `keys[:n]` into a row of (K,) int32 and float32; returns how many."""
     k = min(n, len(out_item))
     best_to_front(keys, n, k)
     for t in range(k):
@@ -60,8 +97,8 @@ def keep_row(keys, n, out_item, out_value):
 
 
 @njit(cache=True, nogil=True)
-def per_seen(size, item, value):
-    """Rows (N, K), of which `size` (N,) places are filled, as a CSR."""
+def lists_by_liked_item(size, item, value):
+    """The columns of SimilarItems as a CSR: indptr int64 (I + 1,), item int32, value float32."""
     n = len(size)
     indptr = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -74,8 +111,11 @@ def per_seen(size, item, value):
 
 
 @njit(cache=True, nogil=True)
-def starts_per_candidate(size, seen):
-    """(N + 1,) where each liked item's list of candidates starts, of candidates' rows (N, K)."""
+def candidate_starts(size, seen):
+    """int64 (I + 1,) starts of each liked item's list of candidates.
+
+    size int32 (I,), seen int32 (I, K): row i holds the liked items of candidate i.
+    """
     n = len(size)
     indptr = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -87,8 +127,8 @@ def starts_per_candidate(size, seen):
 
 
 @njit(cache=True, nogil=True)
-def values_per_candidate(indptr, size, seen, value):
-    """The similarities (N, K) in the order of liked item, then candidate."""
+def candidate_values(indptr, size, seen, value):
+    """float32 (n,) the similarities `value` (I, K) ordered by liked item, then by candidate."""
     place = indptr[:-1].copy()
     out = np.empty(indptr[-1], np.float32)
     for i in range(len(size)):
@@ -99,8 +139,8 @@ def values_per_candidate(indptr, size, seen, value):
 
 
 @njit(cache=True, nogil=True)
-def items_per_candidate(indptr, size, seen):
-    """The candidates in the same order."""
+def candidate_items(indptr, size, seen):
+    """int32 (n,) the candidates in the order of `candidate_values`."""
     place = indptr[:-1].copy()
     out = np.empty(indptr[-1], np.int32)
     for i in range(len(size)):
@@ -111,8 +151,11 @@ def items_per_candidate(indptr, size, seen):
 
 
 @njit(cache=True, nogil=True)
-def cut(indptr, item, value, longest):
-    """A CSR whose lists are cut to their `longest` best."""
+def truncate_lists(indptr, item, value, longest):
+    """A CSR (int64 (I + 1,), int32, float32) with only the `longest` best entries of each list.
+
+    Overwrites `item` and `value` if a list is longer.
+    """
     n = len(indptr) - 1
     most = 0
     for i in range(n):
@@ -127,20 +170,26 @@ def cut(indptr, item, value, longest):
             keys[t] = packed(item[begin + t], value[begin + t])
         kept = min(count, longest)
         best_to_front(keys, count, kept)
-        for t in range(kept):  # never behind what is still to be read
+        for t in range(kept):  # in place: writing never overtakes reading
             item[out[i] + t], value[out[i] + t] = unpacked(keys[t])
         out[i + 1] = out[i] + kept
     return out, item[: out[n]].copy(), value[: out[n]].copy()
 
 
 @njit(cache=True, nogil=True)
-def votes(history, begin, end, fade, slot, item, vote, age):
-    """The latest liked items of one query and what each one's vote counts; returns how many.
+def vote_weights(history, begin, end, fade, slot, item, vote, age):
+    """The most recent distinct liked items of one query and their weights; returns how many.
 
-    A vote is r · fade[age], age = the number of liked items with a later time, so items of one time
-    are of one age; at most len(fade) items. `slot` is (items,) of zeros, and zeros afterwards.
+    A weight is r · fade[age], where age is the number of liked items with a later time, so items
+    with the same time have the same age. At most len(fade) items.
+
+    Args:
+        history: TimedEvents, of which [begin, end) are the query's, in order of time.
+        fade: (L,) float32 weight by age.
+        slot: (I,) int32 scratch, zero before and after.
+        item, vote, age: int32, float32 and int32 of at least L places, the result.
     """
-    history_item, history_value, history_time = history
+    history_item, history_value, history_time = history.item, history.value, history.time
     found, newest = 0, np.int64(0)
     for e in range(end - 1, begin - 1, -1):
         i, r = history_item[e], history_value[e]
@@ -163,16 +212,21 @@ def votes(history, begin, end, fade, slot, item, vote, age):
 
 
 @njit(cache=True, nogil=True)
-def refuse(excluded, begin, end, refused, mark):
-    """Sets `refused` (items,) to `mark` for the known ones of `excluded[begin:end]`."""
+def mark_excluded(excluded, begin, end, refused, mark):
+    """Sets `refused` (I,) bool to `mark` at the rows of int32 `excluded[begin:end]` it has."""
     for e in range(begin, end):
         if 0 <= excluded[e] < len(refused):
             refused[excluded[e]] = mark
 
 
 @njit(cache=True, nogil=True)
-def answer(total, touched, n, refused, keys, out_item, out_score):
-    """The best of `total[touched[:n]]` into `out_*` (k,), best first; `total` is zeroed again."""
+def write_best(total, touched, n, refused, keys, out_item, out_score):
+    """Writes the best of `total[touched[:n]]` into a row (k,), best first; zeroes `total` again.
+
+    Args:
+        total: (I,) float32 sums. touched: int32 distinct item rows. refused: (I,) bool.
+        keys: (I,) uint64 scratch. out_item, out_score: (k,) int32 and float32.
+    """
     m = 0
     for t in range(n):
         i = touched[t]
@@ -188,26 +242,37 @@ def answer(total, touched, n, refused, keys, out_item, out_score):
 
 
 @njit(cache=True, nogil=True)
-def recall_block(begin, end, lists, history, exclude, fade, total, refused, slot, keys, out):
-    """Queries [begin, end): the neighbours of the liked items, their votes summed."""
-    indptr, neighbour, similarity = lists
-    bounds, history = history[0], history[1:]
-    exclude_at, excluded = exclude
+def recall_block(
+    begin, end, similar, indptr, history, exclude, fade, total, refused, slot, keys,
+    out_item, out_score,
+):  # fmt: skip
+    """Queries [begin, end): sums the similarities of the liked items, keeps the best candidates.
+
+    Args:
+        similar: ValuedLists, the candidates and similarities of each liked item.
+        indptr: (Q + 1,) int64 bounds of the queries' events. history: TimedEvents.
+        exclude: Excluded. fade: (L,) float32, see `vote_weights`.
+        total: (I,) float32, refused: (I,) bool and slot: (I,) int32 scratch, zero before and after.
+        keys: (I,) uint64 scratch.
+        out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
+    """
+    starts, neighbour, similarity = similar.indptr, similar.item, similar.value
+    exclude_at, excluded = exclude.indptr, exclude.item
     liked, vote = np.empty(len(fade), np.int32), np.empty(len(fade), np.float32)
     age = np.empty(len(fade), np.int32)
     touched = np.empty(len(total) + 1, np.int32)
     for q in range(begin, end):
-        count = votes(history, bounds[q], bounds[q + 1], fade, slot, liked, vote, age)
+        count = vote_weights(history, indptr[q], indptr[q + 1], fade, slot, liked, vote, age)
         n = 0
         for s in range(count):
             j, r = liked[s], vote[s]
-            for e in range(indptr[j], indptr[j + 1]):
+            for e in range(starts[j], starts[j + 1]):
                 i = neighbour[e]
                 before = total[i]
                 after = before + r * similarity[e]
                 total[i] = after
                 touched[n] = i
                 n += (before == 0) & (after != 0)
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
-        answer(total, touched, n, refused, keys, out[0][q], out[1][q])
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, False)
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
+        write_best(total, touched, n, refused, keys, out_item[q], out_score[q])
+        mark_excluded(excluded, exclude_at[q], exclude_at[q + 1], refused, False)

@@ -1,8 +1,8 @@
-"""ItemCF: items liked by the same people as the items you liked."""
+"""ItemCF: item-based collaborative filtering."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -10,8 +10,8 @@ from pydantic import Field
 
 from tamis.data import Dataset
 from tamis.recall._common.interactions import Interests, interests
-from tamis.recall.neighbours._common import Neighbourhood, NeighbourSettings, Rows
-from tamis.recall.neighbours._kernels import keep_row, packed
+from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
+from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Int64, in_blocks, scratch
 
 ITEMS_PER_BLOCK = 512
@@ -21,30 +21,33 @@ class ItemCFConfig(NeighbourSettings):
     """Options of ItemCF."""
 
     similarity: Literal["cosine", "count"] = "cosine"
-    """count = the plain (discounted) co-occurrence, without the divisor."""
+    """cosine: co-occurrence divided by the items' norms. count: (discounted) co-occurrence, not
+    divided."""
     user_discount: Literal["log", "sqrt", "none"] = "log"
-    """What a user's common likes count: 1 / log(2 + n), n the user's items; 1 / √n; or 1."""
+    """Weight of a co-occurrence by the user's number of items n. log: 1 / log(2 + n). sqrt: 1 / √n.
+    none: 1."""
     asymmetry: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Share of the divisor's power that falls to the liked item: 0.5 = cosine; above it, candidates
-    that many people like count more; 1 = the chance that who likes j likes i."""
+    """Exponent a of the liked item's norm in the divisor; the candidate's is 1 − a. 0.5: cosine;
+    larger values favour popular candidates; 1: the conditional probability of liking i given j."""
     shrinkage: Annotated[float, Field(ge=0)] = 30.0
-    """Added to the divisor: items that few people like are worse witnesses; 0 = as they are."""
+    """Constant added to the divisor, which lowers the similarities of items with few users; 0: no
+    shrinkage."""
 
 
 class ItemCF(Neighbourhood):
-    """Item-based collaborative filtering, asymmetric and shrunk.
+    """Item-based collaborative filtering with an asymmetric, shrunk cosine.
 
     `sim(j,i) = Σ_u f(|I_u|) r_ui r_uj / (‖j‖^2a · ‖i‖^2(1−a) + shrinkage)` of a liked item j and a
-    candidate i, `‖i‖² = Σ_u r_ui²`, `f = 1/log(2 + |I_u|)`, a = asymmetry, r the largest behaviour
-    weight of a user's positive events with an item. With asymmetry = 0.5 and shrinkage = 0 this is
-    the plain cosine `Σ_u f r_ui r_uj / √(Σ_u r_ui² · Σ_u r_uj²)`. Recall sums
-    `r_uj · (1 + age(j))^-recency · sim(j,i)` over the user's liked items j, age = how many of them
-    have a later time; with recency = 0 all vote alike.
+    candidate i, with `‖i‖² = Σ_u r_ui²`, `f(n) = 1/log(2 + n)`, a = asymmetry, and r the largest
+    behaviour weight of a user's positive events with an item. With asymmetry = 0.5 and shrinkage =
+    0 this is the cosine `Σ_u f r_ui r_uj / √(Σ_u r_ui² · Σ_u r_uj²)`. The score of i is the sum of
+    `r_uj · (1 + age(j))^-recency · sim(j,i)` over the user's liked items j, where age(j) is the
+    number of liked items with a later time.
 
-    When to use: first, and always: a like counts at once, nothing is trained, every find has its
-    reason.
-    Cost: fit takes the sum of squares of the users' list lengths; recall a few hundred additions
-    per liked item; memory 8 bytes per item and neighbour, twice that while fitting.
+    When to use: as the first personalised channel: new likes count at once, the fit is fast, and
+    every recalled item can be explained by a liked one.
+    Cost: fit: proportional to the sum of the squares of the users' numbers of items. Recall: a few
+    hundred additions per liked item. Memory: 8 bytes per item and neighbour, twice that in the fit.
     Source: Sarwar et al. 2001, Item-based collaborative filtering recommendation algorithms; user
     discount: Breese et al. 1998; shrinkage: Bell and Koren 2007; asymmetry: Aiolli 2013.
     """
@@ -53,47 +56,57 @@ class ItemCF(Neighbourhood):
     Config = ItemCFConfig
     config: ItemCFConfig
 
-    def _similar(self, data: Dataset) -> Rows:
+    def _similar(self, data: Dataset) -> SimilarItems:
         config, n = self.config, len(data.items)
         by_user = interests(data, config.fit_last)
         by_item = by_user.transposed(n)
-        own, other = self._divisors(by_item)
+        divisors = self._divisors(by_item)
         shrinkage = config.shrinkage if config.similarity == "cosine" else 0.0
         discount = _discounts(np.diff(by_user.indptr), config.user_discount)
         keep = min(config.neighbours, max(n - 1, 1))
-        size = np.zeros(n, np.int32)
-        item, value = np.empty((n, keep), np.int32), np.empty((n, keep), np.float32)
+        out = SimilarItems.empty(n, keep)
 
         def block(begin: int, end: int) -> None:
             _similar_block(
-                begin,
-                end,
-                (by_user.indptr, by_user.other, by_user.value),
-                (by_item.indptr, by_item.other, by_item.value),
-                discount,
-                (own, other),
-                np.float32(shrinkage),
-                scratch("sum", n, np.float32),
-                scratch("keys", n, np.uint64),
-                (size, item, value),
+                begin=begin,
+                end=end,
+                by_user=by_user.compiled(),
+                by_item=by_item.compiled(),
+                discount=discount,
+                divisors=divisors,
+                shrinkage=np.float32(shrinkage),
+                total=scratch("sum", n, np.float32),
+                keys=scratch("keys", n, np.uint64),
+                out=out,
             )
 
         in_blocks(block, n, ITEMS_PER_BLOCK)
-        return size, item, value
+        return out
 
-    def _divisors(self, by_item: Interests) -> tuple[Float32, Float32]:
-        """(N,) each: what the item whose row it is, and its neighbour, bring to the divisor."""
+    def _divisors(self, by_item: Interests) -> _Divisors:
+        """The two factors of the divisor; which one is the liked item's depends on `prune`."""
         n = len(by_item.indptr) - 1
         if self.config.similarity == "count":
-            return np.ones(n, np.float32), np.ones(n, np.float32)
+            return _Divisors(np.ones(n, np.float32), np.ones(n, np.float32))
         norm = _squares(by_item.indptr, by_item.value)
         liked = (norm**self.config.asymmetry).astype(np.float32)
         recalled = (norm ** (1 - self.config.asymmetry)).astype(np.float32)
-        return (recalled, liked) if self.config.prune == "candidate" else (liked, recalled)
+        if self.config.prune == "candidate":
+            return _Divisors(own=recalled, other=liked)
+        return _Divisors(own=liked, other=recalled)
+
+
+class _Divisors(NamedTuple):
+    """The two factors of the similarity's divisor, for a row of similar items."""
+
+    own: Float32
+    """(I,) factor of the item whose row it is."""
+    other: Float32
+    """(I,) factor of the similar item."""
 
 
 def _discounts(lengths: Int64, kind: str) -> Float32:
-    """(users,) f of the users' numbers of items."""
+    """(users,) float32 weight f of the users' numbers of items (users,)."""
     discount = {
         "log": 1 / np.log(2.0 + lengths),
         "sqrt": 1 / np.sqrt(np.maximum(lengths, 1)),
@@ -104,7 +117,7 @@ def _discounts(lengths: Int64, kind: str) -> Float32:
 
 @njit(cache=True, nogil=True)
 def _squares(indptr, value):
-    """(N,) Σ_u r_ui²."""
+    """(I,) float64 Σ_u r_ui² of the lists (I + 1,) int64 with values (n,) float32."""
     norm = np.zeros(len(indptr) - 1, np.float64)
     for i in range(len(norm)):
         for e in range(indptr[i], indptr[i + 1]):
@@ -113,11 +126,18 @@ def _squares(indptr, value):
 
 
 @njit(cache=True, nogil=True)
-def _similar_block(begin, end, by_user, by_item, discount, divisor, shrinkage, total, keys, out):
-    """Item by item: sums co-occurrences through the item's users, keeps the most similar."""
-    user_at, user_item, user_value = by_user
-    item_at, item_user, item_value = by_item
-    own, other = divisor
+def _similar_block(begin, end, by_user, by_item, discount, divisors, shrinkage, total, keys, out):
+    """Items [begin, end): sums co-occurrences through the item's users, keeps the most similar.
+
+    Args:
+        by_user, by_item: ValuedLists of the same pairs, by user (items) and by item (users).
+        discount: (users,) float32. divisors: _Divisors. shrinkage: float32.
+        total: (I,) float32 scratch, zero before and after. keys: (I,) uint64 scratch.
+        out: SimilarItems of all items, of which rows [begin, end) are written.
+    """
+    user_at, user_item, user_value = by_user.indptr, by_user.item, by_user.value
+    item_at, item_user, item_value = by_item.indptr, by_item.item, by_item.value
+    own, other = divisors.own, divisors.other
     touched = np.empty(len(total) + 1, np.int32)
     for i in range(begin, end):
         n = 0
@@ -138,4 +158,4 @@ def _similar_block(begin, end, by_user, by_item, discount, divisor, shrinkage, t
             total[j] = 0
             keys[m] = packed(j, similar)
             m += (j != i) & (similar > 0)
-        out[0][i] = keep_row(keys, m, out[1][i], out[2][i])
+        out.size[i] = keep_row(keys, m, out.item[i], out.value[i])

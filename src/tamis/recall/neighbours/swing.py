@@ -1,8 +1,8 @@
-"""Swing: items held together by people who otherwise share little."""
+"""Swing: items that many pairs of otherwise dissimilar users have in common."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -10,46 +10,89 @@ from pydantic import Field
 
 from tamis.data import Dataset
 from tamis.recall._common.interactions import grouped
-from tamis.recall.neighbours._common import Neighbourhood, NeighbourSettings, Rows
-from tamis.recall.neighbours._kernels import keep_row, packed
-from tamis.runtime import Int32, Int64, in_blocks, scratch
+from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
+from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
+from tamis.runtime import Float32, Float64, Int32, Int64, in_blocks, scratch
 
 ITEMS_PER_BLOCK = 512
 USERS_PER_BLOCK = 256
-SLAB = 64_000_000
-"""Most float32 numbers of user-by-user sums held at once; items are taken in as many turns."""
-Lists = tuple[Int64, Int32]
+MAX_SUMS = 64_000_000
+"""Most float32 sums in memory at once; the items are processed in as many ranges as needed."""
+
+
+class Lists(NamedTuple):
+    """A CSR: list x is `member[indptr[x]:indptr[x + 1]]`, ascending."""
+
+    indptr: Int64
+    """(X + 1,)"""
+    member: Int32
+    """(n,) item rows of a user, or user rows of an item."""
+
+
+class Pairs(NamedTuple):
+    """The user-item pairs that the similarity is computed from."""
+
+    by_user: Lists
+    """Items of each user."""
+    by_item: Lists
+    """Users of each item."""
+    place: Int32
+    """(n,) for each pair of `by_item`: the item's index in the user's list."""
+
+
+class Sums(NamedTuple):
+    """Sums over pairs of users, for each user u, item a of the range and item b of u."""
+
+    start: Int64
+    """(users + 1,) where a user's rows start; a user with R items in the range and L items has R
+    rows (a) of L columns (b)."""
+    value: Float32
+    """(start[-1],)"""
+
+
+class Scales(NamedTuple):
+    """How a sum becomes a similarity: `sum^power · own[row's item] · other[similar item]`."""
+
+    own: Float64
+    """(I,)"""
+    other: Float64
+    """(I,)"""
+    power: float
 
 
 class SwingConfig(NeighbourSettings):
     """Options of Swing."""
 
     alpha: Annotated[float, Field(gt=0)] = 1.0
-    """α: the larger, the less it matters how much else two users share."""
+    """α: smoothing constant; the larger, the less the number of items that two users share matters.
+    """
     power: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """A vote is sim^power: sim counts pairs of users, its root users; 1 = sim itself."""
+    """Exponent of the similarity in the score, which counts pairs of users; 1: the similarity
+    itself."""
     popularity: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A liked item's votes are divided by |U_j|^popularity: what many like says less of a taste;
-    0 = not divided."""
+    """Exponent of the division by the liked item's number of users, |U_j|^popularity, which lowers
+    the weight of popular liked items; 0: not divided."""
     most_users: Annotated[int, Field(ge=2)] = 500
-    """Of each item only so many latest users are read; cost grows with the square of it."""
+    """Number of an item's latest users read by the fit, whose cost grows with the square of it."""
     fit_last: Annotated[int, Field(ge=2)] = 500
-    """Of each user only so many latest items are read; cost grows with the square of it."""
+    """Number of a user's latest items read by the fit, whose cost grows with the square of it."""
 
 
 class Swing(Neighbourhood):
-    """Items that pairs of users have in common, who share little else.
+    """Item similarity by pairs of users who have both items in common and few others.
 
-    `sim(i,j) = Σ_{u<v ∈ U_i∩U_j} w_u·w_v / (α + |I_u ∩ I_v|)`, each unordered pair of users once,
-    `w_u = 1/√|I_u|`; I_u are the user's liked items and U_i the item's users, after the two caps:
-    first the latest `fit_last` items of each user, then the latest `most_users` users of each item.
-    Recall sums `r_uj · (1 + age(j))^-recency · sim(j,i)^power / |U_j|^popularity` over the user's
-    liked items j, age = how many of them have a later time; with power = 1, popularity = 0 and
-    recency = 0 these are the plain similarities.
+    `sim(i,j) = Σ_{u<v ∈ U_i∩U_j} w_u·w_v / (α + |I_u ∩ I_v|)` over unordered pairs of users, with
+    `w_u = 1/√|I_u|`. I_u are the user's liked items and U_i the item's users, after two caps: first
+    the latest `fit_last` items of each user, then the latest `most_users` users of each item. The
+    score of i is the sum of
+    `r_uj · (1 + age(j))^-recency · sim(j,i)^power / |U_j|^popularity` over the user's liked items
+    j, where age(j) is the number of liked items with a later time; power = 1, popularity = 0 and
+    recency = 0 give the plain sum of similarities.
 
-    When to use: beside ItemCF, where cliques or fans of one shop make co-occurrence noisy.
-    Cost: fit takes the sum over pairs of users of the square of what they share, a few times
-    ItemCF's; recall and memory as ItemCF.
+    When to use: together with ItemCF, if groups of users with the same items make co-occurrence
+    noisy.
+    Cost: fit: the sum over pairs of users of the squared number of common items, a few times that
+    of ItemCF. Recall and memory: as ItemCF.
     Source: Yang et al. 2020, Large scale product graph construction for recommendation in
     e-commerce.
     """
@@ -58,66 +101,73 @@ class Swing(Neighbourhood):
     Config = SwingConfig
     config: SwingConfig
 
-    def _similar(self, data: Dataset) -> Rows:
+    def _similar(self, data: Dataset) -> SimilarItems:
         n = len(data.items)
-        by_user, by_item, place = _both_ways(data, self.config.fit_last, self.config.most_users)
-        keep = min(self.config.neighbours, max(n - 1, 1))
-        out = np.zeros(n, np.int32), np.empty((n, keep), np.int32), np.empty((n, keep), np.float32)
-        lengths = np.diff(by_user[0])
-        need = np.concatenate([[0], np.cumsum(lengths[by_item[1]])])[by_item[0]]  # (N + 1,)
+        pairs = _capped_pairs(data, self.config.fit_last, self.config.most_users)
+        out = SimilarItems.empty(n, min(self.config.neighbours, max(n - 1, 1)))
+        lengths, by_item = np.diff(pairs.by_user.indptr), pairs.by_item
+        # (I + 1,) sums needed for all items before each one
+        need = np.concatenate([[0], np.cumsum(lengths[by_item.member])])[by_item.indptr]
         begin = 0
         while begin < n:
-            end = int(np.searchsorted(need, need[begin] + SLAB, side="right")) - 1
+            end = int(np.searchsorted(need, need[begin] + MAX_SUMS, side="right")) - 1
             end = min(max(end, begin + 1), n)
-            self._turn(begin, end, by_user, by_item, place, out)
+            self._fill_range(begin, end, pairs, out)
             begin = end
         return out
 
-    def _turn(
-        self, first: int, after: int, by_user: Lists, by_item: Lists, place: Int32, out: Rows
-    ) -> None:
-        """Rows [first, after) of `out`: sums by user and its items, then by item."""
-        n_users, n_items = len(by_user[0]) - 1, len(by_item[0]) - 1
-        liked = np.maximum(np.diff(by_item[0]), 1) ** -self.config.popularity
-        alike = np.ones(n_items)  # a row's owner and its neighbour: one is liked, one recalled
-        scale = (alike, liked) if self.config.prune == "candidate" else (liked, alike)
-        lengths = np.diff(by_user[0])
+    def _fill_range(self, first: int, after: int, pairs: Pairs, out: SimilarItems) -> None:
+        """Fills rows [first, after) of `out`: sums by user and his items, then by item."""
+        by_user, by_item = pairs.by_user, pairs.by_item
+        n_users, n_items = len(by_user.indptr) - 1, len(by_item.indptr) - 1
+        liked = np.maximum(np.diff(by_item.indptr), 1) ** -self.config.popularity
+        ones = np.ones(n_items)
+        if self.config.prune == "candidate":  # a row's item is the candidate, the similar one liked
+            scales = Scales(own=ones, other=liked, power=self.config.power)
+        else:
+            scales = Scales(own=liked, other=ones, power=self.config.power)
+        lengths = np.diff(by_user.indptr)
         weight = (1 / np.sqrt(np.maximum(lengths, 1))).astype(np.float32)
-        mine = np.where((by_user[1] >= first) & (by_user[1] < after), 1, 0)
-        rows = np.concatenate([[0], np.cumsum(mine)])[by_user[0]]  # rows of the slab before a user
+        mine = np.where((by_user.member >= first) & (by_user.member < after), 1, 0)
+        rows = np.concatenate([[0], np.cumsum(mine)])[by_user.indptr]  # rows before each user
         start = np.concatenate([[0], np.cumsum(np.diff(rows) * lengths)]).astype(np.int64)
-        slab = np.zeros(start[-1], np.float32)
+        sums = Sums(start=start, value=np.zeros(start[-1], np.float32))
 
         def users(begin: int, end: int) -> None:
             _share_block(
-                (begin, end, first, after, self.config.alpha),
-                by_user,
-                by_item,
-                weight,
-                (start, slab),
-                scratch("shared", n_users, np.int32),
-                scratch("place", n_users, np.int64),
+                begin=begin,
+                end=end,
+                first=first,
+                after=after,
+                alpha=self.config.alpha,
+                by_user=by_user,
+                by_item=by_item,
+                weight=weight,
+                sums=sums,
+                shared=scratch("shared", n_users, np.int32),
+                place=scratch("place", n_users, np.int64),
             )
 
         def items(begin: int, end: int) -> None:
             _gather_block(
-                (first + begin, first + end, first),
-                by_user,
-                (*by_item, place),
-                (start, slab),
-                (*scale, self.config.power),
-                scratch("sum", n_items, np.float32),
-                scratch("keys", n_items, np.uint64),
-                out,
+                begin=first + begin,
+                end=first + end,
+                first=first,
+                pairs=pairs,
+                sums=sums,
+                scales=scales,
+                total=scratch("sum", n_items, np.float32),
+                keys=scratch("keys", n_items, np.uint64),
+                out=out,
             )
 
         in_blocks(users, n_users, USERS_PER_BLOCK)
         in_blocks(items, after - first, ITEMS_PER_BLOCK)
 
 
-def _both_ways(data: Dataset, fit_last: int, most_users: int) -> tuple[Lists, Lists, Int32]:
-    """Pairs of user and liked item, capped: grouped by user (items ascending), by item (users
-    ascending), and for each pair of the latter the item's place in the user's list."""
+def _capped_pairs(data: Dataset, fit_last: int, most_users: int) -> Pairs:
+    """The pairs of user and liked item within the caps: the latest `fit_last` items of each user,
+    then the latest `most_users` users of each item."""
     positive = np.flatnonzero(data.positive)
     user, item = data.events.user[positive], data.events.item[positive]
     indptr, order = grouped(user, len(data.users))
@@ -129,17 +179,20 @@ def _both_ways(data: Dataset, fit_last: int, most_users: int) -> tuple[Lists, Li
     at = order[from_end <= most_users]
     user, item = user[at], item[at]  # by item
     user_at, order = grouped(user, len(data.users))
-    by_user = (user_at, item[order])
+    by_user = Lists(user_at, item[order])
     owner = np.repeat(np.arange(len(data.users), dtype=np.int32), np.diff(user_at))
     within = (np.arange(len(owner)) - user_at[owner]).astype(np.int32)
-    item_at, order = grouped(by_user[1], len(data.items))
-    return by_user, (item_at, owner[order]), within[order]
+    item_at, order = grouped(by_user.member, len(data.items))
+    return Pairs(by_user, Lists(item_at, owner[order]), within[order])
 
 
 @njit(cache=True, nogil=True)
 def _latest(indptr, order, item, limit, n_items):
-    """Of each user's events (`order[indptr[u]:indptr[u + 1]]`) the latest one of each of the
-    `limit` latest distinct items."""
+    """Indices of each user's latest event with each of his `limit` latest distinct items.
+
+    indptr int64 (users + 1,) and order int64 (n,): user u's events are
+    `order[indptr[u]:indptr[u + 1]]`. item: int32 of all events.
+    """
     met = np.full(n_items, -1, np.int32)
     out = np.empty(len(order), np.int64)
     n = 0
@@ -156,12 +209,16 @@ def _latest(indptr, order, item, limit, n_items):
 
 
 @njit(cache=True, nogil=True)
-def _share_block(span, by_user, by_item, weight, slab, shared, place):
-    """For each user u, and items a of [first, after) and b of u: sums over the users v > u who hold
-    both, into the slab's row of (u, a), column b."""
-    begin, end, first, after, alpha = span
-    user_at, user_item = by_user
-    start, sums = slab
+def _share_block(begin, end, first, after, alpha, by_user, by_item, weight, sums, shared, place):
+    """Users u in [begin, end): for each item a in [first, after) and each item b of u, adds
+    `w_u · w_v / (alpha + common items)` over the users v > u who have both to `sums`.
+
+    Args:
+        by_user, by_item: Lists. weight: (users,) float32 w. sums: Sums.
+        shared: (users,) int32 scratch, zero before and after. place: (users,) int64 scratch.
+    """
+    user_at, user_item = by_user.indptr, by_user.member
+    start, value = sums.start, sums.value
     others = np.empty(len(shared), np.int32)
     common, row = np.empty(1024, np.int32), np.empty(1024, np.int64)
     for u in range(begin, end):
@@ -173,7 +230,7 @@ def _share_block(span, by_user, by_item, weight, slab, shared, place):
             common = np.empty(2 * size, np.int32)
         if len(mine) > len(row):
             row = np.empty(2 * len(mine), np.int64)
-        _note_shared(u, mine, by_item, shared, others[:n], place, common)
+        _list_shared(u, mine, by_item, shared, others[:n], place, common)
         at = start[u]
         for a in range(len(mine)):
             row[a] = -1
@@ -186,13 +243,16 @@ def _share_block(span, by_user, by_item, weight, slab, shared, place):
             shared[v] = 0
             if c > 1:
                 part = np.float32(weight[u] * weight[v] / (alpha + c))
-                _add_pairs(common[place[v] - c : place[v]], part, row, sums)
+                _add_pairs(common[place[v] - c : place[v]], part, row, value)
 
 
 @njit(cache=True, nogil=True)
 def _count_shared(u, mine, by_item, shared, others):
-    """Counts in `shared` what each user after u has of `mine`; (such users, items to note)."""
-    item_at, item_user = by_item
+    """Counts in `shared` (users,) how many of u's items `mine` each user v > u has.
+
+    Returns the number of such users, written to `others`, and the sum of their counts above 1.
+    """
+    item_at, item_user = by_item.indptr, by_item.member
     n, size = 0, 0
     for i in mine:
         for e in range(item_at[i + 1] - 1, item_at[i] - 1, -1):
@@ -210,10 +270,12 @@ def _count_shared(u, mine, by_item, shared, others):
 
 
 @njit(cache=True, nogil=True)
-def _note_shared(u, mine, by_item, shared, others, place, common):
-    """Places in `mine` of what each of `others` shares, if more than one: `common` up to `place`,
-    ascending."""
-    item_at, item_user = by_item
+def _list_shared(u, mine, by_item, shared, others, place, common):
+    """Lists the indices into `mine` of the items that each of `others` has, if more than one.
+
+    User v's are the `shared[v]` entries of `common` (int32) before `place[v]`, ascending.
+    """
+    item_at, item_user = by_item.indptr, by_item.member
     size = 0
     for v in others:
         place[v] = size
@@ -231,7 +293,7 @@ def _note_shared(u, mine, by_item, shared, others, place, common):
 
 @njit(cache=True, nogil=True)
 def _add_pairs(common, part, row, sums):
-    """Adds `part` for every two of the common places whose row is held."""
+    """Adds `part` to `sums[row[a] + b]` for all a, b in `common`; rows of -1 are skipped."""
     for a in common:
         at = row[a]
         if at >= 0:
@@ -240,23 +302,29 @@ def _add_pairs(common, part, row, sums):
 
 
 @njit(cache=True, nogil=True)
-def _gather_block(span, by_user, by_item, slab, votes, total, keys, out):
-    """Items [begin, end): the slab's rows of the item's users added up, the most similar kept."""
-    begin, end, first = span
-    user_at, user_item = by_user
-    item_at, item_user, item_place = by_item
-    start, sums = slab
-    own, other, power = votes
+def _gather_block(begin, end, first, pairs, sums, scales, total, keys, out):
+    """Items [begin, end): adds up the rows of `sums` of the item's users, keeps the most similar.
+
+    Args:
+        first: the first item of the range that `sums` holds.
+        pairs: Pairs. sums: Sums. scales: Scales.
+        total: (I,) float32 scratch, zero before and after. keys: (I,) uint64 scratch.
+        out: SimilarItems of all items, of which rows [begin, end) are written.
+    """
+    user_at, user_item = pairs.by_user.indptr, pairs.by_user.member
+    item_at, item_user, item_place = pairs.by_item.indptr, pairs.by_item.member, pairs.place
+    start, value = sums.start, sums.value
+    own, other, power = scales.own, scales.other, scales.power
     touched = np.empty(len(total) + 1, np.int32)
     for i in range(begin, end):
         n = 0
         for e in range(item_at[i], item_at[i + 1]):
             u = item_user[e]
             mine = user_item[user_at[u] : user_at[u + 1]]
-            above = np.searchsorted(mine[: item_place[e]], first)  # items before the slab's first
+            above = np.searchsorted(mine[: item_place[e]], first)  # the user's items before `first`
             at = start[u] + (item_place[e] - above) * len(mine)
             for b in range(len(mine)):
-                add = sums[at + b]
+                add = value[at + b]
                 j = mine[b]
                 before = total[j]
                 total[j] = before + add
@@ -268,4 +336,4 @@ def _gather_block(span, by_user, by_item, slab, votes, total, keys, out):
             keys[m] = packed(j, total[j] ** power * own[i] * other[j])
             m += j != i
             total[j] = 0
-        out[0][i] = keep_row(keys, m, out[1][i], out[2][i])
+        out.size[i] = keep_row(keys, m, out.item[i], out.value[i])

@@ -1,8 +1,8 @@
-"""UserCF: what people with your taste liked lately."""
+"""UserCF: user-based collaborative filtering."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,8 +12,15 @@ from pydantic import Field
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
+from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.interactions import distinct, grouped, interest_of_behaviour, interests
-from tamis.recall.neighbours._kernels import answer, best_to_front, packed, refuse, unpacked
+from tamis.recall.neighbours._kernels import (
+    best_to_front,
+    mark_excluded,
+    packed,
+    unpacked,
+    write_best,
+)
 from tamis.runtime import in_blocks, scratch
 from tamis.schema import ComponentConfig
 
@@ -24,27 +31,26 @@ class UserCFConfig(ComponentConfig):
     """Options of UserCF."""
 
     neighbours: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """K: most similar users that are asked what they liked."""
+    """Number K of most similar users whose items are recalled."""
     last: Annotated[int, Field(ge=1)] | None = None
-    """Most recent liked items of the asking user that make the similarity; None = all."""
+    """Number of the user's most recent liked items that the similarity is computed from. If
+    omitted: all."""
     last_of_neighbour: Annotated[int, Field(ge=1)] | None = None
-    """Most recent liked items that each similar user brings; None = all."""
+    """Number of each similar user's most recent liked items that are recalled. If omitted: all."""
     most_users: Annotated[int, Field(ge=1)] = 5000
-    """Of each item only so many latest users can become neighbours through it."""
+    """Number of an item's latest users that are compared with a user who likes it."""
 
 
 class UserCF(BaseChannel):
-    """User-based collaborative filtering, by the history of the moment.
+    """User-based collaborative filtering from the history in the query.
 
-    `sim(u,v) = Σ_{l ∈ I_u∩I_v} 1/log(1+n_l) / √(|I_u||I_v|)`, n_l the users who liked l, so that
-    popular items say less. Recall finds the K most similar users v through the lists of who liked
-    the query's items, never the asking user itself, and sums `sim(u,v) · r_vi` over their latest
-    liked items i.
+    `sim(u,v) = Σ_{l ∈ I_u∩I_v} 1/log(1+n_l) / √(|I_u||I_v|)`, where n_l is the number of users who
+    liked l. The score of i is the sum of `sim(u,v) · r_vi` over the K most similar users v other
+    than u. Users who are not in the log get an answer from the history in their query.
 
-    When to use: fewer users than items, or tastes that change by the day (news); strangers with a
-    history are answered too.
-    Cost: fit is a sort of the log; recall reads the users of every liked item, most_users at most,
-    and K histories; memory 8 bytes per liked pair, twice.
+    When to use: if there are fewer users than items, or if tastes change within days (news).
+    Cost: fit: one sort of the log. Recall: reads at most `most_users` users per liked item, and the
+    items of K users. Memory: 12 bytes per liked pair.
     Source: Breese et al. 1998, Empirical analysis of predictive algorithms for collaborative
     filtering (inverse user frequency); Resnick et al. 1994, GroupLens.
     """
@@ -80,24 +86,34 @@ class UserCF(BaseChannel):
 
         def block(begin: int, end: int) -> None:
             _recall_block(
-                (begin, end, last, self.config.neighbours),
-                (queries.user, *past),
-                (queries.exclude.indptr, queries.exclude.values),
-                self._model(),
-                self._room(),
-                scratch("refused", self._n_items, np.bool_),
-                (found.item, found.score),
+                begin=begin,
+                end=end,
+                last=last,
+                most=self.config.neighbours,
+                history=past,
+                exclude=excluded(queries.exclude),
+                model=self._model(),
+                space=self._scratch(),
+                refused=scratch("refused", self._n_items, np.bool_),
+                out_item=found.item,
+                out_score=found.score,
             )
 
         in_blocks(block, len(queries), QUERIES_PER_BLOCK)
         return found
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """Of the items shared with the similar user who speaks most for `item`, the rarest."""
+        """The rarest liked item in common with the similar user who adds most to the score of
+        `item`; None if none adds anything."""
         past, arrays = self._past(queries), self._arrays
         last = self._last(len(queries.history.item))
         liked, near, alike = _nearest(
-            (0, last, self.config.neighbours), (queries.user, *past), self._model(), self._room()
+            q=0,
+            last=last,
+            most=self.config.neighbours,
+            history=past,
+            model=self._model(),
+            space=self._scratch(),
         )
         spans = [slice(arrays["items_at"][v], arrays["items_at"][v + 1]) for v in near]
         parts = [
@@ -111,34 +127,87 @@ class UserCF(BaseChannel):
         return max(shared, key=lambda i: arrays["rarity"][i])
 
     def _users(self, item: int) -> NDArray[np.int32]:
+        """The users of an item that can become neighbours through it."""
         at = self._arrays["users_at"]
         return self._arrays["user"][at[item] : at[item + 1]]
 
-    def _past(self, queries: Queries) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _past(self, queries: Queries) -> _Histories:
         history = queries.history
-        return history.indptr, history.item, self._arrays["interest"][history.behaviour]
+        return _Histories(
+            user=queries.user,
+            indptr=history.indptr,
+            item=history.item,
+            value=self._arrays["interest"][history.behaviour],
+        )
 
     def _last(self, longest: int) -> int:
+        """Most items read of histories with at most `longest` events."""
         return min(self.config.last or longest, longest)
 
-    def _model(self) -> tuple[NDArray[Any], ...]:
-        names = ("items_at", "item", "value", "users_at", "user", "rarity", "norm")
-        return tuple(self._arrays[name] for name in names)
+    def _model(self) -> _Model:
+        return _Model(**{name: self._arrays[name] for name in _Model._fields})
 
-    def _room(self) -> tuple[NDArray[Any], ...]:
-        """This thread's places: sums by user and by item, slots, keys; zero between queries."""
+    def _scratch(self) -> _Scratch:
+        """Scratch arrays of the calling thread."""
         n_users, n_items = len(self._arrays["norm"]), self._n_items
-        return (
-            scratch("alike", n_users, np.float32),
-            scratch("sum", n_items, np.float32),
-            scratch("slot", n_items, np.int32),
-            scratch("keys", max(n_users, n_items), np.uint64),
-            scratch("touched", max(n_users, n_items) + 1, np.int32),
+        return _Scratch(
+            by_user=scratch("alike", n_users, np.float32),
+            by_item=scratch("sum", n_items, np.float32),
+            slot=scratch("slot", n_items, np.int32),
+            keys=scratch("keys", max(n_users, n_items), np.uint64),
+            touched=scratch("touched", max(n_users, n_items) + 1, np.int32),
         )
 
 
+class _Histories(NamedTuple):
+    """The queries' users and events."""
+
+    user: NDArray[np.int32]
+    """(Q,) user rows, -1 for unknown users."""
+    indptr: NDArray[np.int64]
+    """(Q + 1,)"""
+    item: NDArray[np.int32]
+    """(n,)"""
+    value: NDArray[np.float32]
+    """(n,) interest value, negative if not positive."""
+
+
+class _Model(NamedTuple):
+    """The fitted state, by the names under which it is saved."""
+
+    items_at: NDArray[np.int64]
+    """(users + 1,) bounds of each user's items."""
+    item: NDArray[np.int32]
+    """(n,) item rows of each user, most recent first."""
+    value: NDArray[np.float32]
+    """(n,) interest values r."""
+    users_at: NDArray[np.int64]
+    """(items + 1,) bounds of each item's users."""
+    user: NDArray[np.int32]
+    """(m,) user rows of each item, most recent first."""
+    rarity: NDArray[np.float32]
+    """(items,) 1 / log(1 + n_l)."""
+    norm: NDArray[np.float32]
+    """(users,) √|I_v|."""
+
+
+class _Scratch(NamedTuple):
+    """Scratch arrays; all but `keys` and `touched` are zero before and after a query."""
+
+    by_user: NDArray[np.float32]
+    """(users,) sums."""
+    by_item: NDArray[np.float32]
+    """(items,) sums."""
+    slot: NDArray[np.int32]
+    """(items,)"""
+    keys: NDArray[np.uint64]
+    """(max(users, items),)"""
+    touched: NDArray[np.int32]
+    """(max(users, items) + 1,)"""
+
+
 def _latest_users(data: Dataset, most: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Each item's distinct users with a positive event, the latest first, at most `most`."""
+    """Each item's distinct users with a positive event, latest first, at most `most`, as a CSR."""
     positive = np.flatnonzero(data.positive)
     users, items = data.events.user[positive], data.events.item[positive]
     indptr, order = grouped(items, len(data.items))
@@ -147,6 +216,7 @@ def _latest_users(data: Dataset, most: int) -> tuple[NDArray[np.int64], NDArray[
 
 @njit(cache=True, nogil=True)
 def _distinct_users(indptr, user, most, n_users):
+    """The `most` last distinct users of each list (int64 (I + 1,), int32 (n,)), latest first."""
     met = np.full(n_users, -1, np.int32)
     out_indptr, out = np.zeros(len(indptr), np.int64), np.empty(len(user), np.int32)
     n = 0
@@ -162,15 +232,20 @@ def _distinct_users(indptr, user, most, n_users):
 
 
 @njit(cache=True, nogil=True)
-def _nearest(span, history, model, room):
-    """(liked items, the most similar users, their similarities) of query q, users by row."""
-    q, last, most = span
-    user, history_at, history_item, history_value = history
-    users_at, users_of, rarity, norm = model[3:]
-    alike, _, slot, keys, touched = room
+def _nearest(q, last, most, history, model, space):
+    """The `most` users most similar to query q's, by its `last` most recent liked items.
+
+    history: _Histories. model: _Model. space: _Scratch.
+
+    Returns the liked items (int32), the similar users (int32), best first, and their similarities
+    (float32).
+    """
+    user = history.user
+    users_at, users_of, rarity, norm = model.users_at, model.user, model.rarity, model.norm
+    alike, slot, keys, touched = space.by_user, space.slot, space.keys, space.touched
     liked, value = np.empty(last, np.int32), np.empty(last, np.float32)
-    begin, end = history_at[q], history_at[q + 1]
-    count = distinct(history_item, history_value, begin, end, last, slot, liked, value)
+    begin, end = history.indptr[q], history.indptr[q + 1]
+    count = distinct(history.item, history.value, begin, end, last, slot, liked, value)
     n = 0
     for s in range(count):
         i = liked[s]
@@ -197,13 +272,21 @@ def _nearest(span, history, model, room):
 
 
 @njit(cache=True, nogil=True)
-def _recall_block(span, history, exclude, model, room, refused, out):
-    begin, end, last, most = span
-    items_at, item, value = model[:3]
-    exclude_at, excluded = exclude
-    total, keys, touched = room[1], room[3], room[4]
+def _recall_block(
+    begin, end, last, most, history, exclude, model, space, refused, out_item, out_score
+):
+    """Queries [begin, end): sums the items of the most similar users, keeps the best.
+
+    Args:
+        last, most, history, model, space: as in `_nearest`.
+        exclude: Excluded. refused: (items,) bool scratch, all False before and after.
+        out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
+    """
+    items_at, item, value = model.items_at, model.item, model.value
+    exclude_at, excluded_item = exclude.indptr, exclude.item
+    total, keys, touched = space.by_item, space.keys, space.touched
     for q in range(begin, end):
-        _, near, similar = _nearest((q, last, most), history, model, room)
+        _, near, similar = _nearest(q, last, most, history, model, space)
         n = 0
         for s in range(len(near)):
             for e in range(items_at[near[s]], items_at[near[s] + 1]):
@@ -213,6 +296,6 @@ def _recall_block(span, history, exclude, model, room, refused, out):
                 total[i] = after
                 touched[n] = i
                 n += (before == 0) & (after != 0)
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, True)
-        answer(total, touched, n, refused, keys, out[0][q], out[1][q])
-        refuse(excluded, exclude_at[q], exclude_at[q + 1], refused, False)
+        mark_excluded(excluded_item, exclude_at[q], exclude_at[q + 1], refused, True)
+        write_best(total, touched, n, refused, keys, out_item[q], out_score[q])
+        mark_excluded(excluded_item, exclude_at[q], exclude_at[q + 1], refused, False)

@@ -1,4 +1,4 @@
-"""What the sequence channels share: fitting with a stop, serving, warm starts, saving."""
+"""Base class of sequence channels: fit with early stopping, serving, warm starts, saving."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from tamis.cascade import FitContext, Queries
 from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
-from tamis.recall._common.interactions import counting
+from tamis.recall._common.interactions import with_positive_behaviours
 from tamis.recall._common.spectral import neighbour_vectors
 from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.sequence._examples import Asked, HeldOut, Sequences, Windows, last_held_out
+from tamis.recall.sequence._examples import (
+    HeldOut,
+    QueryHistories,
+    Sequences,
+    Windows,
+    last_held_out,
+)
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
@@ -36,93 +42,99 @@ from tamis.train import (
 
 WEIGHTS = "weights"
 TUNING_USERS = 256
+"""Users whose vectors the index is tuned with."""
 LONG = 20.0
-"""Mean events per user from which histories count as long."""
-EPOCHS, STEPS, LOOK_STEPS = 200, 1000, 25
-"""Most epochs, unless they are fewer than so many steps; steps between two looks at least."""
-UNJUDGED_EPOCHS = 10
-"""Epochs where no user has 3 events, so that nothing can be held out to stop by."""
-NEAR = 3
-"""Places apart at which two events are neighbours, of the spectral start."""
+"""Mean number of events per user from which the default dropout is that of long histories."""
+EPOCHS, STEPS, EVALUATION_STEPS = 200, 1000, 25
+"""Default number of epochs, or as many as make STEPS steps if that is more; fewest steps between
+two evaluations."""
+UNVALIDATED_EPOCHS = 10
+"""Most epochs if no user has 3 events, so that nothing can be held out to stop by."""
+WINDOW = 3
+"""Largest distance of neighbouring events in the spectral start."""
 HELD_OUT_SHARE = 0.2
-"""Of the users who could give an event to stop by, at most so many do."""
+"""Largest share of the users with at least 3 events whose last event is held out."""
 
 
 class SequenceSettings(ComponentConfig):
     """Options that all sequence channels share."""
 
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 128
-    """Width of items' vectors and of states."""
+    """Width of the items' vectors and of the states."""
     history: Annotated[int, Field(ge=1, le=2000)] = 200
-    """Most recent events that a state is made of."""
+    """Number of most recent events that the model reads."""
     windows: Annotated[int, Field(ge=1)] = 1
-    """Stretches of `history` events that a user with more of them is trained on, newest first."""
+    """Maximum number of windows of `history` events per user in training, the newest first."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours whose events are read and predicted; () = the positive ones."""
+    """Behaviours whose events are read and predicted. Empty: the positive ones."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of values dropped in training; None = .5, or .2 where users have 20 events or more
-    on average: little data per user is remembered, not understood, unless half of it is hidden."""
+    """Dropout rate in training. If omitted: 0.5, or 0.2 if users have at least 20 events on
+    average."""
     cosine: bool = True
-    """Logits are cosines over the temperature: on few events per user they end higher (validation
-    NDCG@10 .067 against .064 on Amazon Beauty), on many alike. False = plain inner products."""
+    """Whether logits are cosines divided by the temperature instead of inner products. Cosines give
+    better results with few events per user (validation NDCG@10 .067 instead of .064 on Amazon
+    Beauty), and the same with many."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
-    """logit = cosine / temperature."""
+    """With cosine: logit = cosine / temperature."""
     start: Literal["spectral", "random"] = "spectral"
-    """Items' vectors to begin with. spectral: a decomposition of which items stand near which, a
-    closed form that costs seconds (see `recall._common.spectral`); the fit then needs a third of
-    the epochs and ends higher (validation NDCG@10 .064 against .056 on Amazon Beauty)."""
+    """Initial vectors of the items. spectral: a truncated decomposition of the pointwise mutual
+    information of neighbouring items, which takes seconds; the fit then needs a third of the epochs
+    and gives better results (validation NDCG@10 .064 instead of .056 on Amazon Beauty). random:
+    normally distributed."""
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
-    """full: softmax over all items; sampled: softmax over shared negatives, corrected by log q;
-    gbce, bce: one by one against them. auto = full up to `full_below` items, else sampled."""
+    """full: softmax over all items. sampled: softmax over shared negatives with logQ correction.
+    gbce, bce: binary cross-entropy with shared negatives. auto: full up to `full_below` items, else
+    sampled."""
     full_below: Annotated[int, Field(ge=0)] = 50_000
-    """Items up to which `auto` takes the full softmax."""
+    """Number of items up to which `auto` is the full softmax."""
     negatives: Annotated[int, Field(ge=1)] = 4000
-    """Negatives per batch, shared by its positions; not of the full softmax."""
+    """Negatives per batch, shared by its positions; unused by the full softmax."""
     popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the negatives drawn by popularity^0.75; the rest are uniform."""
+    """Share of the negatives drawn by popularity^0.75; the others are uniform."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of a target's mass spread over all items; of the full softmax only."""
+    """Share of a target's probability spread over all items; full softmax only."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Most passes over the users; None = 200, or as many as make 1000 steps. The fit usually stops
-    earlier, see `patience`."""
+    """Maximum number of passes over the users; the fit usually stops earlier, see `patience`. If
+    omitted: 200, or as many as make 1000 steps if that is more."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes when it starts from a former version's weights."""
+    """Passes when the fit starts from the weights of an earlier version."""
     patience: Annotated[int, Field(ge=1)] = 10
-    """Looks at the held-out events without a better NDCG@10 before the fit stops."""
+    """Number of evaluations without a better validation NDCG@10 after which the fit stops."""
     evaluate_every: Annotated[int, Field(ge=1)] = 2
-    """Epochs between two looks; more where so few epochs are less than 25 steps."""
+    """Epochs between two evaluations; more if these are fewer than 25 steps."""
     held_out: Annotated[int, Field(ge=0)] = 20_000
-    """Users whose last event is held out to stop by (a fifth of those with 3 events or more at
-    most), where the caller gives no validation set; of a given one, the most that are asked.
-    0 = no stop: all `epochs` are run."""
+    """Maximum number of users whose last event is held out to stop by (at most a fifth of those
+    with 3 or more events), or, if validation data are given, of their queries. 0: the fit does not
+    stop early."""
     refit: bool = False
-    """Train anew on everything for as many epochs as were best, instead of keeping the weights that
-    were best: costs a second fit, and the held-out events are learnt too."""
+    """Whether to train a second time on all events, for the best number of epochs, instead of
+    keeping the best weights. It doubles the time, and also trains on the held-out events."""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Windows per step; fewer where they are long (8,192 positions at most)."""
+    """Windows per step; fewer if they are long (at most 8,192 positions)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of Adam."""
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay (AdamW) of all matrices."""
     bfloat16: Literal["auto", "on", "off"] = "auto"
-    """Matrix products of training in bfloat16; auto = where the hardware has it."""
+    """Matrix products in bfloat16 in training. auto: if the hardware supports it."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
+    """Minimum share of the exact best `index_k` items that the index must find."""
     index_k: Annotated[int, Field(ge=1)] = 300
     """List length for which the index is tuned: the channel's quota."""
 
 
 class SequenceChannel(VectorChannel):
-    """A next-item model whose last state meets the items' vectors in an index."""
+    """A next-item model: the score is the product of its last state with an item's vector."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self.model: SequenceModel | None = None
         self.result: FitResult | None = None
-        """How the last fit went; None after `load`."""
+        """Result of the last fit; None after `load`."""
 
     @abstractmethod
     def _encoder(self, dropout: float, generator: torch.Generator) -> nn.Module:
-        """The encoder of (B, L, embedding_dim)."""
+        """The encoder of vectors (B, L, embedding_dim) into states of the same shape."""
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -130,8 +142,8 @@ class SequenceChannel(VectorChannel):
         sequences = Sequences.of(data, counts)
         if not len(sequences.item) or sequences.sizes.max() < 2:
             raise TrainingError(
-                f"channel {self.name!r}: no user has two events that count, so nothing can be "
-                f"learnt; use itemcf or hot until there are more events"
+                f"channel {self.name!r}: no user has two events that count, so it cannot be "
+                f"trained; use itemcf or hot until there are more events"
             )
         facts = self._shape(sequences, data)
         self._arrays = {"counts": counts}
@@ -150,7 +162,7 @@ class SequenceChannel(VectorChannel):
         return {**facts, "warm": former is not None, "best_epoch": self.result.best_epoch}
 
     def _shape(self, sequences: Sequences, data: Dataset) -> dict[str, Any]:
-        """What the model is built by, the options that follow from the data among it."""
+        """Values from which the model is built, including options that depend on the data."""
         c, sizes = self.config, sequences.sizes
         mean = float(sizes[sizes > 0].mean())
         dropout = c.dropout if c.dropout is not None else (0.2 if mean >= LONG else 0.5)
@@ -165,31 +177,36 @@ class SequenceChannel(VectorChannel):
         }
 
     def _counting(self, data: Dataset) -> NDArray[np.bool_]:
-        """(behaviours,) whose events are read."""
-        data = counting(data, self.config.behaviours, self.name)
+        """(behaviours,) bool: whose events are read."""
+        data = with_positive_behaviours(data, self.config.behaviours, self.name)
         return np.array([b.positive for b in data.behaviours])
 
     def _held_out(
         self, sequences: Sequences, data: Dataset, context: FitContext
     ) -> tuple[HeldOut | None, Sequences]:
-        """What to stop by, and what is left to train on."""
+        """Validation data to stop by (None if there are none), and the sequences to train on."""
         c = self.config
         random = np.random.default_rng(context.seed)
         if c.held_out == 0:
             return None, sequences
         if context.valid is not None:
             queries, targets = context.valid.queries, context.valid.targets
-            asked = Asked.of(queries, self._arrays["counts"], c.history, len(data.items))
-            exclude = queries.exclude
-            held = HeldOut(asked, exclude.indptr, exclude.values, targets.indptr, targets.values)
-            fit_to_judge = np.flatnonzero(
-                (asked.sequences.sizes > 0) & (np.diff(targets.indptr) > 0)
+            histories = QueryHistories.of(
+                queries, self._arrays["counts"], c.history, len(data.items)
             )
-            some = np.sort(random.permutation(fit_to_judge)[: c.held_out])
+            held = HeldOut(
+                queries=histories,
+                exclude_indptr=queries.exclude.indptr,
+                exclude=queries.exclude.values,
+                target_indptr=targets.indptr,
+                target=targets.values,
+            )
+            usable = np.flatnonzero((histories.sequences.sizes > 0) & (np.diff(targets.indptr) > 0))
+            some = np.sort(random.permutation(usable)[: c.held_out])
             return (held.take(some) if len(some) else None), sequences
-        able = np.flatnonzero(sequences.sizes >= 3)
-        many = min(c.held_out, max(int(HELD_OUT_SHARE * len(able)), min(len(able), 1)))
-        users = np.sort(random.permutation(able)[:many])
+        usable = np.flatnonzero(sequences.sizes >= 3)
+        count = min(c.held_out, max(int(HELD_OUT_SHARE * len(usable)), min(len(usable), 1)))
+        users = np.sort(random.permutation(usable)[:count])
         if not len(users):
             return None, sequences
         return last_held_out(sequences, users, c.history), sequences.without_last(users)
@@ -201,17 +218,18 @@ class SequenceChannel(VectorChannel):
         former: dict[str, torch.Tensor] | None,
         sequences: Sequences,
     ) -> SequenceModel:
-        """A model to train: with the weights of an earlier fit, or from the start configured."""
+        """A model to train, with the weights of an earlier fit or with the configured start."""
         model = self._built(facts, seed)
         if former is not None:
             _take_over(model, former)
         elif self.config.start == "spectral":
             n, dim = model.n_items, self.config.embedding_dim
-            found = neighbour_vectors(sequences.indptr, sequences.item, n, dim, NEAR, seed)
+            found = neighbour_vectors(sequences.indptr, sequences.item, n, dim, WINDOW, seed)
             model.start_from(torch.from_numpy(found))
         return model
 
     def _built(self, facts: dict[str, Any], seed: int) -> SequenceModel:
+        """A model with random weights, see `_shape`."""
         generator = torch.Generator().manual_seed(seed)
         encoder = self._encoder(facts["dropout"], generator)
         return SequenceModel(
@@ -232,6 +250,7 @@ class SequenceChannel(VectorChannel):
         context: FitContext,
         epochs: int | None = None,
     ) -> FitResult:
+        """Trains `model` in place; `epochs` replaces the option of that name."""
         c = self.config
         objective = NextItem(
             facts["loss"],
@@ -241,10 +260,10 @@ class SequenceChannel(VectorChannel):
         )
         windows = Windows(sequences, c.history, c.windows)
         steps = -(-len(windows) // c.batch_size)
-        every = max(c.evaluate_every, -(-LOOK_STEPS // steps))
+        every = max(c.evaluate_every, -(-EVALUATION_STEPS // steps))
         most = c.epochs or max(EPOCHS, -(-STEPS // steps))
         if valid is None and c.held_out > 0:
-            most = min(most, UNJUDGED_EPOCHS)
+            most = min(most, UNVALIDATED_EPOCHS)
         with kept_memory():
             return fit(
                 model,
@@ -279,24 +298,24 @@ class SequenceChannel(VectorChannel):
         )
 
     def _built_index(self, sequences: Sequences, seed: int) -> VectorIndex:
-        """The vectors of items that have an event, searched as widely as users' queries need."""
+        """An index of the vectors of items with an event, tuned with vectors of some users."""
         assert self.model is not None
         users = np.flatnonzero(sequences.sizes)
         some = np.sort(np.random.default_rng(seed).permutation(users)[:TUNING_USERS])
-        asked = last_held_out(sequences, some, self.config.history).asked
+        queries = last_held_out(sequences, some, self.config.history).queries
         with torch.inference_mode():
             vectors = self.model.vectors().numpy().copy()
         return VectorIndex.build(
             vectors,
             k=self.config.index_k,
             target_recall=self.config.index_recall,
-            queries=user_vectors(self.model, asked),
+            queries=user_vectors(self.model, queries),
             present=np.bincount(sequences.item, minlength=len(vectors)) > 0,
             seed=seed,
         )
 
     def _weights_of(self, former: Any, data: Dataset) -> dict[str, torch.Tensor] | None:
-        """The weights of an earlier fit, where its items are the first of these."""
+        """The weights of an earlier fit; None if its items are not the first ones of `data`."""
         if not isinstance(former, type(self)) or former.model is None or former._facts is None:
             return None
         old, ids = former._facts, data.items.ids
@@ -305,24 +324,27 @@ class SequenceChannel(VectorChannel):
         return former.model.state_dict()
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim) the state after each query's history; zero where it holds nothing that counts.
+        """(Q, dim) states after each query's history; zero if it has no event that counts.
 
-        The training code itself, in float32.
+        Computed by the model that was trained, in float32.
         """
         assert self.model is not None
-        asked = Asked.of(queries, self._arrays["counts"], self.config.history, self.model.n_items)
-        return user_vectors(self.model, asked)
+        return user_vectors(self.model, self._histories(queries, self.model))
+
+    def _histories(self, queries: Queries, model: SequenceModel) -> QueryHistories:
+        counts = self._arrays["counts"]
+        return QueryHistories.of(queries, counts, self.config.history, model.n_items)
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The event's item whose vector points most towards `item`, if any does."""
+        """The history's item whose vector has the largest inner product with that of `item`; None
+        if none is positive."""
         assert self.model is not None
-        asked = Asked.of(queries, self._arrays["counts"], self.config.history, self.model.n_items)
-        past = np.unique(asked.sequences.item)
+        past = np.unique(self._histories(queries, self.model).sequences.item)
         if not len(past):
             return None
         vectors = self.item_vectors()
-        pull = vectors[past] @ vectors[item]
-        return int(past[pull.argmax()]) if pull.max() > 0 else None
+        product = vectors[past] @ vectors[item]
+        return int(past[product.argmax()]) if product.max() > 0 else None
 
     def save(self, directory: Path) -> None:
         super().save(directory)
@@ -340,7 +362,7 @@ class SequenceChannel(VectorChannel):
 
 
 def _take_over(model: SequenceModel, former: dict[str, torch.Tensor]) -> None:
-    """Copies weights of the same name and width; a table's rows are the first of the new ones."""
+    """Copies weights of the same name and width; rows of the item table to the first new ones."""
     with torch.no_grad():
         for name, value in model.state_dict().items():
             old = former.get(name)
@@ -349,5 +371,5 @@ def _take_over(model: SequenceModel, former: dict[str, torch.Tensor]) -> None:
             if old.shape == value.shape:
                 value.copy_(old)
             elif name == "table.weight" and len(old) <= len(value):
-                rows = len(old) - (1 if model.sparse else 0)  # not the old row of pads
+                rows = len(old) - (1 if model.sparse else 0)  # without the old padding row
                 value[:rows] = old[:rows]

@@ -1,4 +1,4 @@
-"""What sequence models read: windows of users' events, batched by length, and their next items."""
+"""Batches of sequence models: windows of users' events, grouped by length, and the next items."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tamis.runtime import Bool, Int32, Int64
 from tamis.train import Order
 
 POSITIONS = 2**13
-"""Most positions of a batch, pads included: long histories make steps of fewer windows, and so as
-many steps an epoch as short ones; it bounds a step's memory, too."""
+"""Most positions of a batch, including padding: it bounds the memory of a step, and gives long
+histories smaller batches, so that an epoch has enough steps."""
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceBatch:
-    """B windows, oldest event first, padded at the end."""
+    """B windows of events, oldest first, padded at the end; V positions are not padding."""
 
     item: Tensor
-    """int64 (B, L) rows; any row where padded."""
+    """int64 (B, L) item rows; any row at padding."""
     length: Tensor
-    """int64 (B,)."""
+    """int64 (B,) number of events."""
     time: Tensor
     """int64 (B, L) ms of the events."""
-    asked: Tensor
-    """int64 (B, L) ms at which each position's next item is asked for: the next event's time."""
+    request_time: Tensor
+    """int64 (B, L) ms at which each position's next item is predicted: the next event's time."""
     place: Tensor
-    """int64 (V,) the real positions in B · L, row after row."""
+    """int64 (V,) the positions without padding, as indices into B · L, ascending."""
     target: Tensor
-    """int64 (V,) the item that came next at each of them; empty at serving."""
+    """int64 (V,) the next item at each of them; empty when serving."""
 
     def __len__(self) -> int:
         return len(self.length)
@@ -44,15 +44,18 @@ class SequenceBatch:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Every user's events of the chosen behaviours in order of time, as a CSR."""
+    """Every user's events of some behaviours in order of time: `[indptr[u], indptr[u + 1])`."""
 
     indptr: Int64
+    """(U + 1,)"""
     item: Int32
+    """(n,) item rows."""
     time: Int64
+    """(n,) ms."""
 
     @classmethod
     def of(cls, data: Dataset, counts: Bool) -> Sequences:
-        """counts: (behaviours,) whose events count."""
+        """The events of a log whose behaviour code is True in `counts` (behaviours,)."""
         events = data.events
         kept = np.flatnonzero(counts[events.behaviour] & (events.user >= 0) & (events.item >= 0))
         indptr, order = grouped(events.user[kept], len(data.users))
@@ -64,11 +67,11 @@ class Sequences:
 
     @property
     def sizes(self) -> Int64:
-        """(users,) events of each."""
+        """(U,) number of events of each user."""
         return np.diff(self.indptr)
 
     def without_last(self, users: Int64) -> Sequences:
-        """The same but for the last event of each of `users`, who must have one."""
+        """The same without the last event of each of `users`, who must have at least one."""
         keep = np.ones(len(self.item), np.bool_)
         keep[self.indptr[users + 1] - 1] = False
         sizes = self.sizes
@@ -78,11 +81,11 @@ class Sequences:
 
 
 class Windows:
-    """Training examples: windows of at most `history` events, each with the event after it.
+    """Training examples: windows of at most `history` events, as pointers into the sequences.
 
-    A user's last window ends with his last event but one; where he has more than `history` + 1
-    events, up to `windows` earlier ones come before it, so that every event is a target at most
-    once. A row is a pointer into the sequences.
+    A user has at most `windows` windows, the newest first. The newest one ends with his second to
+    last event; the last target of each earlier one is the first event of the next, so that every
+    event is a target at most once.
     """
 
     def __init__(self, sequences: Sequences, history: int, windows: int = 1) -> None:
@@ -101,13 +104,16 @@ class Windows:
 
     @property
     def targets(self) -> int:
-        """Positions that are scored in an epoch."""
+        """Number of positions with a target in an epoch."""
         return int(self.length.sum())
 
     def order(self, batch_size: int, generator: torch.Generator) -> Order:
-        """Windows of about the same length in a batch, in an order drawn anew each epoch."""
+        """Batches of windows of about the same length, in a random order.
+
+        batch_size: most windows per batch; fewer if they have more than POSITIONS positions.
+        """
         random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        jitter = self.length * (1 + 0.1 * random.random(len(self)))  # not always the same company
+        jitter = self.length * (1 + 0.1 * random.random(len(self)))  # vary the batches' members
         rows = np.argsort(jitter + random.random(len(self)), kind="stable")
         bounds = _bounds(self.length[rows], batch_size)
         shuffled = random.permutation(len(bounds) - 1)
@@ -117,29 +123,44 @@ class Windows:
         return Order(torch.from_numpy(rows[places]), ends.tolist())
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> SequenceBatch:
+        """The batch of the windows `index` int64 (B,)."""
         rows, s = index.numpy(), self.sequences
         begin, length = self.begin[rows], self.length[rows]
-        asked = np.empty((len(rows), int(length.max(initial=0))), np.int64)
-        item, time = np.empty_like(asked), np.empty_like(asked)
+        request_time = np.empty((len(rows), int(length.max(initial=0))), np.int64)
+        item, time = np.empty_like(request_time), np.empty_like(request_time)
         target = np.empty(int(length.sum()), np.int64)
-        _fill(s.item, s.time, begin, length, item, time, asked)
+        _fill(
+            item=s.item,
+            time=s.time,
+            begin=begin,
+            length=length,
+            out_item=item,
+            out_time=time,
+            out_request_time=request_time,
+        )
         _fill_targets(s.item, begin, length, target)
-        return _batch(item, length, time, asked, target, device)
+        return _batch(item, length, time, request_time, target, device)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """Q queries' histories as sequences, for serving: the last `history` events that count."""
+class QueryHistories:
+    """Q queries' histories as sequences: the last events that count."""
 
     sequences: Sequences
     time: Int64
-    """(Q,) ms, when each asks."""
+    """(Q,) ms of the queries."""
 
     @classmethod
-    def of(cls, queries: Queries, counts: Bool, history: int, items: int) -> Asked:
-        """items: rows from there on are not known to the model, and are left out."""
+    def of(cls, queries: Queries, counts: Bool, history: int, items: int) -> QueryHistories:
+        """The histories of queries.
+
+        Args:
+            counts: (behaviours,) whose events count.
+            history: most events per query.
+            items: number of items that the model knows; events with other items are left out.
+        """
         past = queries.history
-        part = slice(past.indptr[0], past.indptr[-1])  # a block of queries shares its batch's
+        part = slice(past.indptr[0], past.indptr[-1])  # the columns may hold other queries' events
         item, time, behaviour = past.item[part], past.time[part], past.behaviour[part]
         bounds = past.indptr - past.indptr[0]
         sizes, at = _last(bounds, item, counts[behaviour], history, items)
@@ -150,7 +171,7 @@ class Asked:
         return len(self.time)
 
     def batches(self, batch_size: int) -> list[Int64]:
-        """Queries with a history, those of about the same length together."""
+        """Batches of the queries with a history, those of about the same length together."""
         sizes = self.sequences.sizes
         rows = np.argsort(sizes, kind="stable")
         rows = rows[np.searchsorted(sizes[rows], 1) :]
@@ -158,41 +179,60 @@ class Asked:
         return [rows[a:b] for a, b in pairwise(bounds)]
 
     def take(self, rows: Int64, device: torch.device | str = "cpu") -> SequenceBatch:
-        """The batch of queries `rows`; the last position is asked at the query's time."""
+        """The batch of queries `rows` (B,); the request time of the last position is the query's."""
         s = self.sequences
         begin, length = s.indptr[rows], s.sizes[rows]
-        asked = np.empty((len(rows), int(length.max(initial=0))), np.int64)
-        item, time = np.empty_like(asked), np.empty_like(asked)
-        _fill(s.item, s.time, begin, length, item, time, asked)
+        request_time = np.empty((len(rows), int(length.max(initial=0))), np.int64)
+        item, time = np.empty_like(request_time), np.empty_like(request_time)
+        _fill(
+            item=s.item,
+            time=s.time,
+            begin=begin,
+            length=length,
+            out_item=item,
+            out_time=time,
+            out_request_time=request_time,
+        )
         some = np.flatnonzero(length)
-        asked[some, length[some] - 1] = self.time[rows[some]]
-        return _batch(item, length, time, asked, np.zeros(0, np.int64), device)
+        request_time[some, length[some] - 1] = self.time[rows[some]]
+        return _batch(item, length, time, request_time, np.zeros(0, np.int64), device)
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Questions to stop a fit by: histories, items that may not be found, items that should be."""
+    """Validation queries to stop a fit by, with excluded items and targets as two CSRs."""
 
-    asked: Asked
+    queries: QueryHistories
     exclude_indptr: Int64
+    """(Q + 1,)"""
     exclude: Int32
+    """Item rows that must not be returned."""
     target_indptr: Int64
+    """(Q + 1,)"""
     target: Int32
+    """Item rows that should be returned."""
 
     def take(self, rows: Int64) -> HeldOut:
-        """Some of the questions."""
-        past = self.asked.sequences
+        """The queries `rows` (n,)."""
+        past = self.queries.sequences
         a, at = _lists(past.indptr, rows)
         b, exclude = _lists(self.exclude_indptr, rows)
         c, target = _lists(self.target_indptr, rows)
-        asked = Asked(Sequences(a, past.item[at], past.time[at]), self.asked.time[rows])
-        return HeldOut(asked, b, self.exclude[exclude], c, self.target[target])
+        return HeldOut(
+            queries=QueryHistories(
+                Sequences(a, past.item[at], past.time[at]), self.queries.time[rows]
+            ),
+            exclude_indptr=b,
+            exclude=self.exclude[exclude],
+            target_indptr=c,
+            target=self.target[target],
+        )
 
 
 def last_held_out(sequences: Sequences, users: Int64, history: int) -> HeldOut:
-    """The last event of each of `users`, asked for after the events before it.
+    """The last event of each of `users` as target, after the `history` events before it.
 
-    Items that a user has had are not to be found again, unless the held-out event repeats one.
+    Items of the user's earlier events are excluded, unless the held-out event repeats one.
     """
     past = sequences.without_last(users)
     end, sizes = past.indptr[users + 1], past.sizes[users]
@@ -201,43 +241,68 @@ def last_held_out(sequences: Sequences, users: Int64, history: int) -> HeldOut:
     cut = np.minimum(sizes, history)
     at = _spans(end - cut, cut)
     indptr = np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
-    asked = Asked(Sequences(indptr, past.item[at], past.time[at]), sequences.time[last])
+    queries = QueryHistories(Sequences(indptr, past.item[at], past.time[at]), sequences.time[last])
     whole = _spans(end - sizes, sizes)
     owner, had = np.repeat(np.arange(len(users)), sizes), past.item[whole]
     new = had != target[owner]
     bounds = np.concatenate([[0], np.cumsum(np.bincount(owner[new], minlength=len(users)))])
     ones = np.arange(len(users) + 1, dtype=np.int64)
-    return HeldOut(asked, bounds.astype(np.int64), had[new], ones, target)
+    return HeldOut(
+        queries=queries,
+        exclude_indptr=bounds.astype(np.int64),
+        exclude=had[new],
+        target_indptr=ones,
+        target=target,
+    )
 
 
 def _lists(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
-    """Bounds of the lists `rows` end to end, and the places of their values."""
+    """Bounds of the concatenated lists `rows` (n,), and the indices of their values."""
     sizes = np.diff(indptr)[rows]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), _spans(indptr[rows], sizes)
 
 
 def _spans(begin: Int64, size: Int64) -> Int64:
-    """The places begin, begin + 1 … of every span, end to end."""
+    """The indices begin, begin + 1 … of every span (n,), concatenated."""
     ends = np.cumsum(size)
     return np.repeat(begin - (ends - size), size) + np.arange(int(size.sum()))
 
 
 def _bounds(length: Int64, batch_size: int) -> Int64:
-    """Ends of batches over rows of ascending length: few enough rows, few enough positions."""
+    """Bounds of batches over rows of ascending length (n,), within `batch_size` and POSITIONS."""
     return _cut(np.ascontiguousarray(length), batch_size, POSITIONS)
 
 
 def _batch(
-    item: Int64, length: Int64, time: Int64, asked: Int64, target: Int64, device: object
+    item: Int64,
+    length: Int64,
+    time: Int64,
+    request_time: Int64,
+    target: Int64,
+    device: torch.device | str,
 ) -> SequenceBatch:
+    """A batch of numpy arrays on `device`."""
     real = np.arange(item.shape[1]) < length[:, None]
-    place = np.flatnonzero(real)
-    tensors = [item, length, time, asked, place, target]
-    return SequenceBatch(*(torch.from_numpy(x).to(device) for x in tensors))  # type: ignore[arg-type]
+
+    def tensor(x: Int64) -> Tensor:
+        return torch.from_numpy(x).to(device)
+
+    return SequenceBatch(
+        item=tensor(item),
+        length=tensor(length),
+        time=tensor(time),
+        request_time=tensor(request_time),
+        place=tensor(np.flatnonzero(real)),
+        target=tensor(target),
+    )
 
 
 @njit(cache=True, nogil=True)
 def _cut(length, batch_size, positions):
+    """int64 bounds of batches: at most `batch_size` rows and `positions` padded positions each.
+
+    length: (n,) int64, ascending. A batch has at least one row.
+    """
     bounds = np.zeros(len(length) + 1, np.int64)
     many, begin = 0, 0
     for row in range(len(length)):
@@ -253,8 +318,15 @@ def _cut(length, batch_size, positions):
 
 
 @njit(cache=True, nogil=True)
-def _fill(item, time, begin, length, out_item, out_time, out_asked):
-    """Pads the spans; a position's next event is one place further in the log, if it has one."""
+def _fill(item, time, begin, length, out_item, out_time, out_request_time):
+    """Copies B spans of the sequences into rows padded with 0.
+
+    Args:
+        item, time: (n,) int32 and int64 columns of the sequences.
+        begin, length: (B,) int64 spans.
+        out_item, out_time, out_request_time: (B, L) int64, the result; the request time of a
+            position is the time of the next entry of the columns, if there is one.
+    """
     last = len(item) - 1
     for b in range(len(begin)):
         for t in range(out_item.shape[1]):
@@ -262,15 +334,16 @@ def _fill(item, time, begin, length, out_item, out_time, out_asked):
                 at = begin[b] + t
                 out_item[b, t] = item[at]
                 out_time[b, t] = time[at]
-                out_asked[b, t] = time[min(at + 1, last)]
+                out_request_time[b, t] = time[min(at + 1, last)]
             else:
                 out_item[b, t] = 0
                 out_time[b, t] = 0
-                out_asked[b, t] = 0
+                out_request_time[b, t] = 0
 
 
 @njit(cache=True, nogil=True)
 def _fill_targets(item, begin, length, out):
+    """Copies the items one place after each span (B,) into `out` (sum of lengths,) int64."""
     at = 0
     for b in range(len(begin)):
         for t in range(length[b]):
@@ -280,7 +353,13 @@ def _fill_targets(item, begin, length, out):
 
 @njit(cache=True, nogil=True)
 def _last(indptr, item, counts, history, items):
-    """(how many, where) of each list's last `history` events that count, oldest first."""
+    """Each list's last `history` events that count: their number (Q,) and their indices, oldest
+    first, both int64.
+
+    Args:
+        indptr, item: CSR int64 (Q + 1,), int32 (n,). counts: (n,) bool.
+        items: events with an item row outside [0, items) do not count.
+    """
     sizes = np.zeros(len(indptr) - 1, np.int64)
     where = np.empty(len(item), np.int64)
     at = 0

@@ -1,4 +1,4 @@
-"""Next-item models: an item table, an encoder of the past, and what they are trained by."""
+"""Next-item models (an item table and an encoder of sequences) and their training objective."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from tamis.nn import (
     last_state,
     masked_logsumexp,
 )
-from tamis.recall.sequence._examples import Asked, HeldOut, SequenceBatch
+from tamis.recall.sequence._examples import HeldOut, QueryHistories, SequenceBatch
 from tamis.runtime import Float32
 from tamis.train import Mixture
 
 Loss = Literal["full", "sampled", "gbce", "bce"]
 BATCH = 256
-"""Queries encoded at once when vectors are asked for."""
+"""Queries encoded at once when user vectors are computed."""
 TOP = 10
+"""List length of the validation metrics."""
 
 
 class SequenceModel(nn.Module):
-    """Items' vectors in, states out; a state's products with the same vectors are logits.
+    """An encoder over item vectors; logits are products of its states with the same vectors.
 
     Args:
         items: rows of the item table.
-        dim: width.
+        dim: width of vectors and states.
         encoder: `TransformerEncoder` or `GRUEncoder`.
-        temperature: logits are cosines over it; None = they are plain inner products.
-        sparse: the table's rows are updated one by one (sampled losses over many items) instead of
-            all at each step (a full softmax touches all of them anyhow).
+        temperature: logits are cosines / temperature; None: inner products.
+        sparse: whether only the rows of a batch are updated (for sampled losses with many items)
+            instead of all rows at each step (a full softmax has gradients for all of them anyway).
         generator: source of the initial vectors.
     """
 
@@ -58,13 +59,13 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.n_items, self.encoder, self.sparse = items, encoder, sparse
         self.temperature = temperature
-        if sparse:  # one more row pads, and never learns
+        if sparse:  # the additional row is padding, which is not trained
             self.table = FusedEmbedding(items + 1, dim, [items], 0.02, generator=generator)
         else:
             self.table = _Table(items, dim, generator)
 
     def states(self, batch: SequenceBatch) -> Tensor:
-        """(B, L, dim)."""
+        """(B, L, dim) states after each position."""
         item = batch.item
         if self.sparse:
             real = torch.zeros(item.numel(), dtype=torch.bool, device=item.device)
@@ -72,74 +73,81 @@ class SequenceModel(nn.Module):
             item = item.masked_fill(~real.view(item.shape), self.n_items)
         x = self.table(item)
         if isinstance(self.encoder, TransformerEncoder):
-            return self.encoder(x, batch.length, batch.time, batch.asked)
+            return self.encoder(x, batch.length, batch.time, batch.request_time)
         return self.encoder(x, batch.length)
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """(V, dim) of the real positions alone, row after row: times `vectors` they are logits."""
+        """(V, dim) states of the positions without padding; their products with `vectors` are the
+        logits."""
         states = self.states(batch).flatten(0, 1).index_select(0, batch.place).float()
         return states if self.temperature is None else self._unit(states) / self.temperature
 
     def users(self, batch: SequenceBatch) -> Tensor:
-        """(B, dim) the last states; zero for empty sequences."""
+        """(B, dim) last states; zero for empty sequences."""
         return self._unit(last_state(self.states(batch), batch.length).float())
 
     def vectors(self, item: Tensor | None = None) -> Tensor:
-        """(n, dim) of item rows int64 (n,); None = all (I, dim)."""
+        """(n, dim) vectors of item rows int64 (n,); all items (I, dim) if None."""
         if item is not None:
             return self._unit(self.table(item))
         return self._unit(self.table.weight[: self.n_items] if self.sparse else self.table.weight)
 
     def start_from(self, vectors: Tensor) -> None:
-        """Items begin at `vectors` (I, dim); those whose row is zero stay as they are."""
+        """Sets the items' vectors to `vectors` (I, dim), except where their row is zero."""
         known = vectors.any(dim=1)
         with torch.no_grad():
             self.table.weight[: self.n_items][known] = vectors[known]
 
     def _unit(self, x: Tensor) -> Tensor:
-        """Rows of length 1 where logits are cosines; a zero row stays zero."""
+        """The rows of x scaled to length 1 if logits are cosines; a zero row stays zero."""
         return x if self.temperature is None else F.normalize(x, dim=-1)
 
 
 class _Table(nn.Module):
-    """An embedding whose gradient is dense."""
+    """An embedding table with a dense gradient."""
 
     def __init__(self, items: int, dim: int, generator: torch.Generator | None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(items, dim).normal_(0, 0.02, generator=generator))
 
     def forward(self, item: Tensor) -> Tensor:
-        rows = self.weight.index_select(0, item.reshape(-1))  # its backward pass beats embedding's
+        # the backward pass of index_select is faster than that of F.embedding
+        rows = self.weight.index_select(0, item.reshape(-1))
         return rows.view(*item.shape, -1)
 
 
-def user_vectors(model: SequenceModel, asked: Asked, device: torch.device | str = "cpu") -> Float32:
-    """(Q, dim) of queries, those of like length together; zero for empty histories."""
-    out = torch.zeros(len(asked), model.table.weight.shape[1], device=device)
+def user_vectors(
+    model: SequenceModel, queries: QueryHistories, device: torch.device | str = "cpu"
+) -> Float32:
+    """(Q, dim) float32 vectors of the queries' users; zero for empty histories."""
+    out = torch.zeros(len(queries), model.table.weight.shape[1], device=device)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for rows in asked.batches(BATCH):
-            out[torch.from_numpy(rows)] = model.users(asked.take(rows, device))
+        for rows in queries.batches(BATCH):
+            out[torch.from_numpy(rows)] = model.users(queries.take(rows, device))
     model.train(was_training)
     return out.cpu().numpy()
 
 
 @dataclass(eq=False)
 class NextItem:
-    """The objective: at every real position, the item that came next.
+    """The objective: predict the next item at every position without padding.
 
-    full: softmax over all items (Klenitskiy & Vasilev 2023); sampled: softmax over negatives that
-    the batch shares, every logit corrected by −log of its probability; gbce and bce: each target
-    against those negatives by itself (Petrov & Macdonald 2023; Kang & McAuley 2018).
+    full: softmax over all items (Klenitskiy & Vasilev 2023). sampled: softmax over negatives that
+    the batch shares, with every logit corrected by −log of the item's sampling probability. gbce
+    and bce: binary cross-entropy of each target and the shared negatives (Petrov & Macdonald 2023;
+    Kang & McAuley 2018).
     """
 
     loss_name: Loss
+    """The loss."""
     mixture: Mixture | None = None
-    """Where negatives come from; None for a full softmax."""
+    """Where negatives are sampled from; None for a full softmax."""
     label_smoothing: float = 0.0
+    """Share of a target's probability spread over all items, in [0, 1); full softmax only."""
     bfloat16: bool = False
-    """Whether validation, too, multiplies in bfloat16."""
+    """Whether validation uses matrix products in bfloat16, like training."""
     workspace: Workspace = field(default_factory=Workspace)
     by_group: bool = False
 
@@ -167,7 +175,7 @@ class NextItem:
         own, negatives = vectors[: len(target)], vectors[len(target) :]
         positive = (states * own).sum(1)
         at = torch.searchsorted(column, target).clamp(max=len(column) - 1)
-        clash = torch.nonzero(column[at] == target).squeeze(1)  # no target is its own negative
+        clash = torch.nonzero(column[at] == target).squeeze(1)  # a target is not its own negative
         if self.loss_name == "sampled":
             log_q = torch.from_numpy(np.log(np.maximum(q, 1e-30))).to(device, torch.float32)
             shift = torch.from_numpy(np.log(times)).to(device, torch.float32) - log_q[column]
@@ -182,14 +190,14 @@ class NextItem:
 
     def evaluate(self, model: Any, valid: HeldOut, device: torch.device) -> dict[str, float]:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-            users = user_vectors(model, valid.asked, device)
+            users = user_vectors(model, valid.queries, device)
         items = model.vectors().detach().cpu().numpy()
-        hit, ndcg = _judged(users, items, valid)
+        hit, ndcg = _hit_and_ndcg(users, items, valid)
         return {f"ndcg@{TOP}": ndcg, f"hit@{TOP}": hit}
 
 
-def _judged(users: Float32, items: Float32, valid: HeldOut) -> tuple[float, float]:
-    """Hit and NDCG at TOP of exact search, means over all questions."""
+def _hit_and_ndcg(users: Float32, items: Float32, valid: HeldOut) -> tuple[float, float]:
+    """Hit rate and NDCG at TOP of exact search, means over the queries (Q, dim)."""
     n, k = len(users), min(TOP, len(items))
     hits, gains = np.zeros(n), np.zeros(n)
     weight = 1.0 / np.log2(np.arange(2, TOP + 2))
@@ -211,5 +219,6 @@ def _judged(users: Float32, items: Float32, valid: HeldOut) -> tuple[float, floa
 
 
 def _keys(indptr: Any, values: Any, n_items: int) -> NDArray[np.int64]:
+    """(n,) one number per (list, value) pair of a CSR."""
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     return owner.astype(np.int64) * n_items + values

@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent network over what a user did, predicting what comes next."""
+"""GRU4Rec: a recurrent network over a user's events that predicts the next item."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ class GRU4RecConfig(SequenceSettings):
     """Options of the GRU4Rec channel."""
 
     layers: Annotated[int, Field(ge=1, le=16)] = 1
-    """Stacked recurrent layers."""
+    """Number of stacked recurrent layers."""
     hidden_units: Annotated[int, Field(ge=1)] | None = None
-    """Width of the recurrent states; None = 2 · embedding_dim."""
+    """Width of the recurrent states. If omitted: 2 · `embedding_dim`."""
 
 
 class GRU4Rec(SequenceChannel):
-    """Recurrent sequential recommendation: the last state meets the items' vectors.
+    """Sequential recommendation with a gated recurrent unit (GRU).
 
-    A gated recurrent network reads a user's positive events in order of time; examples, losses,
-    stopping and serving are those of `sasrec`, so the two compare.
+    `score(u, i) = cos(h, v_i)`, where h is the state of a GRU after the user's events in order of
+    time and v_i the item's vector (with cosine = false: the inner product). Examples, losses, early
+    stopping and serving are the same as for `sasrec`.
 
-    When to use: as sasrec, where the newest events decide nearly alone (sessions), or a cheaper
-    request is wanted; sasrec is usually better on longer histories.
-    Cost: fit is epochs × events × items × embedding_dim, memory of the item table × 4 (Adam);
-    recall is one small forward pass, step by step through the history, and the index.
+    When to use: like sasrec, if the newest events decide almost everything (sessions), or if
+    requests must be cheaper; sasrec is usually better on longer histories.
+    Cost: fit: epochs × events × items × embedding_dim, with four times the memory of the item table
+    (Adam). Recall: one small forward pass, sequential over the history, and an index search.
     Source: Hidasi et al. 2016, Session-based Recommendations with Recurrent Neural Networks.
     """
 

@@ -1,4 +1,4 @@
-"""SASRec: self-attention over what a user did, predicting what comes next."""
+"""SASRec: self-attention over a user's events that predicts the next item."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ class SASRecConfig(SequenceSettings):
     """Options of the SASRec channel."""
 
     blocks: Annotated[int, Field(ge=1, le=64)] = 2
-    """Attention and feed-forward pairs."""
+    """Number of blocks of attention and feed-forward layer."""
     heads: Annotated[int, Field(ge=1)] = 2
-    """Attention heads; embedding_dim is a multiple of it."""
+    """Number of attention heads; `embedding_dim` must be a multiple of it."""
     hidden_units: Annotated[int, Field(ge=1)] | None = None
-    """Width of the feed-forward layers; None = 4 · embedding_dim."""
+    """Width of the feed-forward layers. If omitted: 4 · `embedding_dim`."""
     swiglu: bool = False
-    """SwiGLU instead of GELU in the feed-forward layers."""
+    """Whether the feed-forward layers use SwiGLU instead of GELU."""
     gated: bool = False
-    """Learned gates on the residual branches."""
+    """Whether the residual branches have learned gates."""
     time_aware: bool = False
-    """Attention is biased by the time from each event to the moment that is asked about (the next
-    event's in training, the query's at serving). Needs true times; figures of such a model do not
-    compare with those of models that are not told when the next event happens."""
+    """Whether attention is biased by the time from each event to the moment of the prediction (the
+    next event's time in training, the query's when serving). Requires real times. Metrics are not
+    comparable with those of models that do not know when the next event happens."""
 
 
 class SASRec(SequenceChannel):
-    """Self-attentive sequential recommendation: the last state meets the items' vectors.
+    """Self-attentive sequential recommendation.
 
-    A causal pre-norm transformer reads a user's positive events in order of time; at every event
-    it predicts the next one among all items (full softmax, or sampled with shared negatives and
-    log q correction in large catalogues). Windows of like length share a batch, and only real
-    positions are scored. It stops by the NDCG@10 of held-out last events: given ones
-    (`FitContext.valid`), else those of up to `held_out` users, which are then never trained on
-    unless `refit`. The user's vector is computed at request time from the history in the query, by
-    the code that trained. A user without a history gets no answer; `time_aware` also uses when the
-    query is asked.
+    `score(u, i) = cos(h, v_i)`, where h is the last state of a causal pre-norm transformer over the
+    user's events in order of time and v_i the item's vector (with cosine = false: the inner
+    product). Training predicts the next item at every event, by a full softmax or, with many items,
+    a softmax over shared negatives with logQ correction. The fit stops by the NDCG@10 of held-out
+    events: those of `FitContext.valid` if given, else the last events of up to `held_out` users,
+    which are then not trained on unless `refit` is set. The user's vector is computed at request
+    time from the history in the query. Users without a history get nothing.
 
-    When to use: next clicks and purchases, where order and recency say more than the sum of tastes;
-    users with three or more events. Beside itemcf or ease, not instead: it finds other items.
-    Cost: fit is epochs × events × items × embedding_dim (seconds to minutes an epoch), memory of
-    the item table × 4 (Adam); recall is one small forward pass (about a millisecond) and the index.
+    When to use: for next clicks and purchases, if order and recency matter and users have at least
+    three events. In addition to itemcf or ease rather than instead of them: it recalls other items.
+    Cost: fit: epochs × events × items × embedding_dim (seconds to minutes per epoch), with four
+    times the memory of the item table (Adam). Recall: one small forward pass (about a millisecond)
+    and an index search.
     Source: Kang and McAuley 2018, Self-Attentive Sequential Recommendation; the full softmax from
     Klenitskiy and Vasilev 2023, Turning Dross Into Gold Loss.
     """

@@ -1,5 +1,6 @@
-"""Two-tower (DSSM): a user vector and an item vector."""
+"""Two-tower channel (DSSM)."""
 
+from tamis.recall.two_tower._config import TwoTowerConfig
 from tamis.recall.two_tower.two_tower import TwoTower
 
-__all__ = ["TwoTower"]
+__all__ = ["TwoTower", "TwoTowerConfig"]

@@ -1,4 +1,4 @@
-"""The two-tower channel's options, and what it makes of those left to it."""
+"""Options of the two-tower channel, and the values of those that are not set."""
 
 from __future__ import annotations
 
@@ -8,109 +8,120 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tamis.recall._common.user_item_examples import Kind, Likes
-from tamis.recall.two_tower._objective import Loss
+from tamis.recall._common.user_item_objective import Loss
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, TowerShape
 from tamis.schema import ComponentConfig, ConfigError
 
 
 class TwoTowerConfig(ComponentConfig):
-    """Options of the two-tower channel; None = decided by the other options and the data."""
+    """Options of the two-tower channel.
+
+    The defaults of several options depend on `examples`: "without order" below means splits or
+    whole, the defaults for logs in which most users' likes share one time.
+    """
 
     network: Network = "sum"
-    """Of the towers: sum, mlp, mlp_bn, dcn, or an encoder of the sequence: cnn, gru, lstm,
+    """Network of both towers: sum, mlp, mlp_bn, dcn, or an encoder of the sequence: cnn, gru, lstm,
     transformer."""
     user_network: Network | None = None
-    """Of the user tower alone; None = `network`."""
+    """Network of the user tower. If omitted: `network`."""
     item_network: Network | None = None
-    """Of the item tower alone; None = `network`, but `sum` where that encodes a sequence. Given
-    as such an encoder, it reads the item's longest list of ids: its text tokens."""
+    """Network of the item tower. If omitted: `network`, or sum if that encodes a sequence. A
+    sequence encoder reads the item's longest list of ids, such as its text tokens."""
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """Width of the embeddings; None = 64, and where the log has no order 256, or 128 with more than
+    """Width of the embeddings. If omitted: 64; without order 256, or 128 with more than
     `full_below` items."""
     output_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """Width of the towers' vectors; None = `embedding_dim`, as it must be for the network sum."""
+    """Width of the towers' vectors. If omitted: `embedding_dim`, as the network sum requires."""
     hidden_units: tuple[int, ...] = ()
-    """Hidden layers of each tower's MLP; () = one of twice the output's width, and for sum none."""
+    """Hidden layers of each tower's MLP. Empty: one of twice the output's width for mlp, mlp_bn and
+    dcn, none for the other networks."""
     blocks: Annotated[int, Field(ge=1, le=12)] = 2
-    """Layers of cnn and transformer, crosses of dcn."""
+    """Number of layers of cnn and transformer, and of cross layers of dcn."""
     heads: Annotated[int, Field(ge=1, le=64)] = 2
-    """Attention heads of transformer."""
+    """Number of attention heads of transformer; 1 is used if `embedding_dim` is not a multiple."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of the user side's embedded values dropped in training; None = 0.5, and 0.2 where the
-    log has no order."""
+    """Dropout rate of the user side's embedded values. If omitted: 0.5; without order 0.2."""
     history: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Most recent distinct liked items that the user tower reads, 0 = none; None = 100, and 1000
-    where the log has no order, which makes none of them the most recent."""
+    """Number of most recent distinct liked items that the user tower reads; 0: none. If omitted:
+    100; without order 1000."""
     share_history: bool = False
-    """Do the history's items use the item tower's embeddings, or have their own?"""
+    """Whether the history's items use the embeddings of the item tower instead of separate ones."""
     user_id: bool = False
-    """An embedding per user: remembers, but says nothing about new users and needs refitting."""
+    """Whether each user has an embedding of his own. It helps for users of the log, but not for new
+    users, and goes out of date with new likes until the next fit."""
     examples: Kind | None = None
-    """moments: each user at one moment an epoch; pairs: every like at its own moment; splits: each
-    user's likes cut in two at random. None = moments, or splits where most users' likes share one
-    time."""
+    """Training examples. moments: each user once per epoch, at a random moment, with the likes
+    before it as history and the likes from it on as targets. pairs: every like at its own time,
+    with the likes before it. splits: each user's likes, split at random into history and targets.
+    whole: all of a user's likes as history and targets, each target removed from its own history.
+    If omitted: moments; if most users' likes share one time, whole for the network sum without
+    `hidden_units` and splits for other networks."""
     targets: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Likes after an example's moment that it learns to rank, at most; None = 100 of moments, 1000
-    where there is no order; pairs have one."""
+    """Maximum number of targets of an example; pairs always has one. If omitted: 100; without order
+    1000."""
     loss: Literal["listwise"] | Loss = "listwise"
     """listwise (full up to `full_below` items, else sampled), full, sampled, in_batch, gbce,
-    pointwise, hinge, logistic."""
+    pointwise, hinge or logistic."""
     similarity: Literal["cosine", "inner"] = "cosine"
-    """Of the vectors; inner: the plain product, without unit length."""
+    """Similarity of a user and an item vector. cosine: of vectors of length 1. inner: the inner
+    product of vectors of any length."""
     temperature: Annotated[float, Field(gt=0)] | None = None
-    """logit = similarity / temperature; None = 0.1, 0.07 where the log has no order, 0.05 for gbce,
-    whose sigmoid must tell one item from thousands, and 1 for the inner product."""
+    """logit = similarity / temperature. If omitted: 1 for the inner product, 0.05 for gbce, 0.07
+    without order, else 0.1."""
     start: Literal["spectral", "random"] = "spectral"
-    """Items' embeddings to begin with. spectral: a decomposition of who likes what, a closed form
-    that costs seconds (see `tamis.recall._common.spectral`)."""
+    """Initial embeddings of the items. spectral: a truncated singular value decomposition of the
+    users' likes, which takes seconds. random: normally distributed."""
     learn_temperature: bool = False
-    """Does the temperature learn, from the given one on?"""
+    """Whether the temperature is a parameter of the model, with the given one as initial value."""
     bias: bool | None = None
-    """logit = similarity / temperature + a learned bias; None = for pointwise and gbce, the only
-    losses in which it does not cancel out."""
+    """Whether logit = similarity / temperature + a learned bias. If omitted: for pointwise and
+    gbce, the only losses in which it does not cancel out."""
     item_bias: bool | None = None
-    """A learned number per item beside its cosine, for what is popular with everybody: one more
-    coordinate of the vectors. None = where the log has no order."""
+    """Whether each item has a learned number that is added to its logit, for its popularity: one
+    more coordinate of the vectors. If omitted: only without order."""
     margin: Annotated[float, Field(ge=0)] = 1.0
-    """Of the hinge loss, in cosines."""
+    """Margin of the hinge loss, in units of the similarity."""
     negatives: Annotated[int, Field(ge=1)] | None = None
-    """sampled, gbce: per batch, shared by its examples, None = 2000 and 256; pointwise and
-    pairwise: per positive, None = 3."""
+    """Number of negatives: per batch and shared by its examples for sampled and gbce; per positive
+    for pointwise, hinge and logistic. If omitted: 2000 for sampled, 256 for gbce, else 3."""
     mix: dict[Literal["uniform", "popular", "in_batch", "hard"], float] | None = None
-    """Shares of the negatives, adding up to 1: uniform, by popularity^0.75, the batch's own items,
-    the user's hard ones. None = half uniform, half popular; uniform alone for pointwise, pairwise
-    and gbce; with `hard_negatives` a tenth of them hard."""
+    """Shares of the negatives' sources, which sum to 1: uniform; popular: by popularity^0.75;
+    in_batch: items of the batch; hard: the user's hard negatives. If omitted: half uniform and half
+    popular, uniform only for pointwise, hinge, logistic and gbce; with `hard_negatives`, a tenth of
+    them is hard."""
     hard_negatives: str | None = None
-    """Candidates that pre-rank or rank rejected: a Parquet file of user_id, item_id and time
-    columns, or the name of a behaviour. Items that were shown are refused: they are no negatives
-    of recall."""
+    """Candidates that pre-rank or rank rejected: a Parquet file with columns user_id, item_id and,
+    optionally, time, or the name of a behaviour. Items that were shown are refused, because they
+    are not negatives of recall. If omitted: none."""
     weak_positives: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Weight of shown items that were not liked as weak positives, beside 1 of a like; 0 = none."""
+    """Weight of items that were shown and not liked as weak positives, relative to 1 for a like;
+    0: they are not used."""
     full_below: Annotated[int, Field(ge=0)] | None = None
-    """Items up to which listwise runs over all of them; None = 20,000, and 100,000 without
-    order, where an example brings all of a user's likes at once."""
+    """Number of items up to which listwise is a full softmax. If omitted: 20,000; without order
+    100,000."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Passes over the examples, at most where there is something to stop by; None = 10 of moments,
-    5 of pairs, and without order until likes held out of a few users are ranked no better."""
+    """Passes over the examples; at most, if there are validation data to stop by. If omitted: 10
+    for moments, 5 for pairs; without order at most 100, and the fit stops when the likes held out
+    from a tenth of the users are not ranked better any more."""
     warm_epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes when it starts from a former version's weights."""
+    """Passes when the fit starts from the weights of an earlier version."""
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Examples per step."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Of Adam, for the table's rows as for all else; None = 0.003, and 0.005 where the log has no
-    order."""
+    """Learning rate of Adam. If omitted: 0.003; without order 0.005."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of the embedding rows a batch touches."""
+    """Weight decay of the embedding rows in a batch."""
     index_recall: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Share of the exact best `index_k` that the index must find."""
+    """Minimum share of the exact best `index_k` items that the index must find."""
     index_k: Annotated[int, Field(ge=1)] = 300
     """List length for which the index is tuned: the channel's quota."""
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The options with nothing left open."""
+class ResolvedOptions:
+    """The options with a value for each that the config leaves open."""
 
     networks: tuple[Network, Network]
     shape: TowerShape
@@ -125,13 +136,13 @@ class Choices:
     negatives: int
     mix: dict[str, float]
     orderless: bool
-    """Are users learnt as a whole, without an order?"""
+    """Whether the examples are `splits` or `whole`, which ignore the order of the likes."""
     stops: bool
-    """Does the channel hold out likes of its own to stop by?"""
+    """Whether the fit holds out likes to stop by if no validation data are given."""
 
 
-def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
-    """What the config leaves open, decided by it and by the log.
+def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOptions:
+    """The options with defaults that depend on other options and on the log.
 
     Raises ConfigError for options that contradict one another.
     """
@@ -139,12 +150,12 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
     networks = _networks(c)
     plain = networks[0] == "sum" and not c.hidden_units
     orderless: Kind = "whole" if plain else "splits"
-    kind: Kind = c.examples or (orderless if likes.without_order() else "moments")
+    kind: Kind = c.examples or (orderless if likes.lacks_order() else "moments")
     if kind == "whole" and (not plain or c.history == 0):
         raise ConfigError(
-            "two_tower: examples = 'whole' leaves targets out of a sum of the history, which the "
-            f"network {networks[0]!r} with hidden_units = {list(c.hidden_units)} and history = "
-            f"{c.history} does not make; use examples = 'splits'"
+            "two_tower: examples = 'whole' needs the network 'sum' without hidden units and with a "
+            f"history, got network {networks[0]!r}, hidden_units = {list(c.hidden_units)} and "
+            f"history = {c.history}; use examples = 'splits'"
         )
     split = kind in ("splits", "whole")
     history = (1000 if split else 100) if c.history is None else c.history
@@ -157,31 +168,31 @@ def chosen(config: TwoTowerConfig, likes: Likes, n_items: int) -> Choices:
         learn.add("item_bias")
     dim = c.embedding_dim or ((256 if n_items <= below else 128) if split else 64)
     shape = TowerShape(
-        dim,
-        c.output_dim or dim,
-        c.hidden_units,
-        (0.2 if split else 0.5) if c.dropout is None else c.dropout,
-        c.similarity == "cosine",
-        history,
-        c.blocks,
-        c.heads,
+        embedding_dim=dim,
+        output_dim=c.output_dim or dim,
+        hidden_units=c.hidden_units,
+        dropout=(0.2 if split else 0.5) if c.dropout is None else c.dropout,
+        cosine=c.similarity == "cosine",
+        length=history,
+        blocks=c.blocks,
+        heads=c.heads,
     )
     per_positive = loss in ("pointwise", "hinge", "logistic")
-    return Choices(
-        networks,
-        shape,
-        kind,
-        c.targets or (1000 if split else 100),
-        history,
-        c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
-        c.learning_rate or (0.005 if split else 0.003),
-        loss,
-        c.temperature or _temperature(c, loss, split),
-        frozenset(learn),
-        c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
-        _mix(c, per_positive or loss == "gbce"),
-        split,
-        split and c.epochs is None,
+    return ResolvedOptions(
+        networks=networks,
+        shape=shape,
+        examples=kind,
+        targets=c.targets or (1000 if split else 100),
+        history=history,
+        epochs=c.epochs or {"moments": 10, "splits": 100, "whole": 100, "pairs": 5}[kind],
+        learning_rate=c.learning_rate or (0.005 if split else 0.003),
+        loss=loss,
+        temperature=c.temperature or _temperature(c, loss, split),
+        learn=frozenset(learn),
+        negatives=c.negatives or (3 if per_positive else 256 if loss == "gbce" else 2000),
+        mix=_mix(c, per_positive or loss == "gbce"),
+        orderless=split,
+        stops=split and c.epochs is None,
     )
 
 
@@ -196,9 +207,9 @@ def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
     item: Network = c.item_network or ("sum" if c.network in SEQUENCES else c.network)
     if "sum" in (user, item) and c.output_dim not in (None, c.embedding_dim):
         raise ConfigError(
-            f"two_tower: output_dim = {c.output_dim}, but the network sum adds embeddings up, so "
-            f"its vectors are embedding_dim numbers wide; give both towers another "
-            f"network (user_network, item_network), or leave output_dim out"
+            f"two_tower: output_dim = {c.output_dim}, but the vectors of the network sum have the "
+            f"width embedding_dim; give both towers another network (user_network, item_network), "
+            f"or leave output_dim out"
         )
     return user, item
 

@@ -1,4 +1,4 @@
-"""Hard negatives of a two-tower model: what later stages rejected; never what was shown."""
+"""Hard negatives of a two-tower model: items that later stages rejected and that were not shown."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from tamis.runtime import Int64
 from tamis.schema import ConfigError, DataError, TrainingError
 from tamis.train import HardNegatives
 
-WHY_NOT = (
-    "An item that was shown was found by recall and passed by every stage: it is one of the best "
-    "matches there are, and whoever did not click it may have clicked another. Recall must tell "
-    "what might please from everything else; a model that learns to push shown items away unlearns "
-    "just that. Train the ranker on them, or let them be weak positives (weak_positives = 0.1)"
+WHY_REFUSED = (
+    "A shown item was recalled and passed every stage, so it is among the best matches for the "
+    "user, whether it was clicked or not. Training recall against shown items lowers the scores of "
+    "good matches. Train the ranker on them, or use them as weak positives (weak_positives = 0.1)"
 )
 _SHOWN = ("impression", "impressions", "shown", "exposed", "exposure")
 
 
 def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
-    """The rejected pairs of `given`: a Parquet file of (user_id, item_id[, time]) rows, or the name
-    of a behaviour of the log; None where there are none.
+    """The hard negatives that the option `hard_negatives` names; None if it is not set.
 
-    Rows of users or items that the tables do not hold, rows not before the data's end, and items
-    that the user likes are left out.
+    Rows with unknown users or items, rows that are not before the end of the log, and items that
+    the user likes are left out.
+
+    Args:
+        given: a Parquet file of (user_id, item_id[, time]) rows, or the name of a behaviour.
 
     Raises:
-        ConfigError: `given` means impressions, or is neither a behaviour nor a file.
+        ConfigError: `given` names impressions or a positive behaviour, or is neither a behaviour
+            nor a file.
         DataError: the file lacks a column.
         TrainingError: a pair is an impression of the log.
     """
@@ -40,12 +42,12 @@ def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
     if given.lower() in _SHOWN or (behaviour is not None and behaviour.impression):
         raise ConfigError(
             f"hard_negatives = {given!r}: items that were shown but not clicked are refused as "
-            f"negatives of recall. {WHY_NOT}."
+            f"negatives of recall. {WHY_REFUSED}."
         )
     if behaviour is not None and behaviour.positive:
         raise ConfigError(
-            f"hard_negatives = {given!r}: that behaviour is positive, so its items are what recall "
-            f"looks for; name one that means a rejection, or a file of rejected rows"
+            f"hard_negatives = {given!r}: this behaviour is positive, so its items are targets of "
+            f"recall; name a behaviour that means a rejection, or a file of rejected rows"
         )
     if behaviour is not None:
         rows = data.events.behaviour == data.code(behaviour.name)
@@ -59,20 +61,21 @@ def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
 
 
 def _of_file(given: str, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(user row, item row) of the file's rows with known ids before the end of the log."""
     path = Path(given)
     if not path.is_file():
         names = ", ".join(b.name for b in data.behaviours if not b.positive and not b.impression)
         raise ConfigError(
-            f"hard_negatives = {given!r} is neither a file nor a behaviour of the log that could "
-            f"be one ({names or 'none is declared'}). Give a Parquet file of user_id, item_id and "
-            f"time columns: the candidates that pre-rank or rank rejected"
+            f"hard_negatives = {given!r} is neither a file nor a suitable behaviour of the log "
+            f"({names or 'none is declared'}). Give a Parquet file of the candidates that pre-rank "
+            f"or rank rejected, with the columns user_id, item_id and, optionally, time"
         )
     frame = pl.read_parquet(path)
     missing = [name for name in ("user_id", "item_id") if name not in frame.columns]
     if missing:
         raise DataError(
             f"{given} has no column {', '.join(missing)}, only {', '.join(frame.columns)}; hard "
-            f"negatives are rows of user_id, item_id and, if known, time"
+            f"negatives need the columns user_id, item_id and, optionally, time"
         )
     if "time" in frame.columns:
         time = frame["time"]
@@ -85,6 +88,7 @@ def _of_file(given: str, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.i
 
 
 def _refuse_shown(given: str, user: Int64, item: Int64, data: Dataset) -> None:
+    """Raises TrainingError if a pair (n,) is an impression of the log that was not liked."""
     shown = np.array([b.impression for b in data.behaviours], np.bool_)[data.events.behaviour]
     if not shown.any():
         return
@@ -96,14 +100,16 @@ def _refuse_shown(given: str, user: Int64, item: Int64, data: Dataset) -> None:
         raise TrainingError(
             f"hard_negatives = {given!r}: {len(bad)} of {len(keys)} rows are items that were shown "
             f"to the user and not liked, first user {data.users.ids[int(user[first])]!r} and item "
-            f"{data.items.ids[int(item[first])]!r}. {WHY_NOT}. Keep only candidates that never "
+            f"{data.items.ids[int(item[first])]!r}. {WHY_REFUSED}. Keep only candidates that never "
             f"reached a slate"
         )
 
 
 def _keys(user: NDArray[np.integer], item: NDArray[np.integer], data: Dataset) -> Int64:
+    """(n,) one number per user-item pair."""
     return user.astype(np.int64) * max(len(data.items), 1) + item
 
 
 def _pairs_where(data: Dataset, where: NDArray[np.bool_]) -> Int64:
+    """Keys of the log's events selected by `where` (events,)."""
     return _keys(data.events.user[where], data.events.item[where], data)

@@ -1,28 +1,33 @@
-"""The two towers: users and items as vectors over one fused table."""
+"""The two towers: user and item vectors over one fused embedding table."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from tamis.nn import fused_table
-from tamis.recall._common.side_features import FIRST, TowerInputs
+from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
 
 
 class TwoTowers(nn.Module):
-    """User tower, item tower, one fused table; logit = γ · cos(user, item) + b + the item's own b.
+    """User tower and item tower with a shared embedding table.
+
+    logit = γ · sim(user, item) + bias + item_bias[item], where sim is the cosine or, without unit
+    length, the inner product.
 
     Args:
-        inputs: both tables, encoded.
-        networks: of the user's and of the item's tower.
-        shape: widths; `dropout` is the user side's (items' ids are what there is to learn).
-        temperature: γ = 1 / temperature to begin with.
-        learn: names of what else learns: `temperature`, `bias`, and `item_bias`, a number per item
-            that is added to its logits: the vectors' last coordinate, 1 of every user.
+        inputs: the encoded users' and items' tables.
+        networks: of the user tower and of the item tower.
+        shape: widths; `dropout` applies to the user tower only.
+        temperature: initial value of 1 / γ.
+        learn: which of `temperature`, `bias` and `item_bias` are trained. The item bias is stored
+            as the last coordinate of the item vectors, which meets a 1 in the user vectors.
+        generator: source of the initial weights.
     """
 
     user_ids: Tensor
@@ -32,7 +37,7 @@ class TwoTowers(nn.Module):
 
     def __init__(
         self,
-        inputs: TowerInputs,
+        inputs: SideInputs,
         networks: tuple[Network, Network],
         shape: TowerShape,
         temperature: float,
@@ -75,33 +80,37 @@ class TwoTowers(nn.Module):
         self.item_bias = None
         if "item_bias" in learn:
             self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
-        for name in ("user_ids", "user_dense", "item_ids", "item_dense"):
-            self.register_buffer(name, torch.from_numpy(getattr(inputs, name)), persistent=False)
+        for name, array in inputs.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     @property
     def gamma(self) -> Tensor:
-        """γ, the one scale of cosines."""
+        """γ, the scale of the logits: a positive scalar."""
         return self.log_gamma.exp()
 
     def users(self, user: Tensor, history: Tensor) -> Tensor:
-        """(B, out) of user rows int64 (B,), -1 = a stranger, and histories int32 (B, L)."""
+        """(B, out) of user rows int64 (B,), -1 for unknown users, and histories int32 (B, L)."""
         ids, dense = self.user_ids[user], self.user_dense[user]
         return self._widened(self.user_tower(self.table, ids, dense, history))
 
     def users_without(
-        self, user: Tensor, history: Tensor, owner: Tensor, target: Tensor, inside: Tensor
+        self, user: Tensor, history: Tensor, owner: Tensor, target: Tensor, in_history: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, out) users as in `users`, and (n, out) each target's user as he is without it.
+        """(B, out) as `users`, and (n, out) each target's user without the target in his history.
 
-        For the network sum: a mean without one of its members costs no second pass. owner, target:
-        int64 (n,) rows of `history` and of items; inside: bool (n,) is the target in that history?
+        Only for the network sum, where an item can be subtracted from the mean of the history.
+
+        Args:
+            owner: int64 (n,) row of `history` of each target.
+            target: int64 (n,) item rows.
+            in_history: bool (n,) whether the target is in that history.
         """
         tower = self.user_tower
         profile = tower.combined(self.table, self.user_ids[user], self.user_dense[user], None)
         kept = tower.drop(torch.ones_like(profile))  # (B, dim)
         mean = tower.history_mean(self.table, history) * kept
         count = (history != self.history_pad).sum(1, keepdim=True)  # (B, 1)
-        gone = inside.unsqueeze(1).to(mean.dtype)  # (n, 1)
+        gone = in_history.unsqueeze(1).to(mean.dtype)  # (n, 1)
         row = (target + self.history_pad + FIRST).to(torch.int32)
         left = (mean * count).index_select(0, owner) - gone * self.table(row) * kept.index_select(
             0, owner
@@ -114,11 +123,11 @@ class TwoTowers(nn.Module):
         )
 
     def profiles(self) -> Tensor:
-        """(U + 1, dim): the sum of each user's fields but the history; last, a stranger's."""
+        """(U + 1, dim) sums of each user's fields without the history; an unknown user comes last."""
         return self.user_tower.combined(self.table, self.user_ids, self.user_dense, None)
 
     def items(self, item: Tensor | None = None) -> Tensor:
-        """(n, out) of item rows int64 (n,); None = all."""
+        """(n, out) of item rows int64 (n,); all items if None."""
         ids = self.item_ids if item is None else self.item_ids[item]
         dense = self.item_dense if item is None else self.item_dense[item]
         text = None
@@ -131,7 +140,7 @@ class TwoTowers(nn.Module):
         return torch.cat([vectors, (bias / self.gamma).unsqueeze(1)], 1)
 
     def _widened(self, users: Tensor) -> Tensor:
-        """Users' vectors with a 1 to meet the items' bias; a zero vector stays zero."""
+        """User vectors with an additional 1 for the items' bias; a zero vector stays zero."""
         if self.item_bias is None:
             return users
         known = (users != 0).any(1, keepdim=True)
@@ -139,13 +148,5 @@ class TwoTowers(nn.Module):
 
 
 def _item_shape(shape: TowerShape, length: int) -> TowerShape:
-    return TowerShape(
-        shape.embedding_dim,
-        shape.output_dim,
-        shape.hidden_units,
-        0.0,
-        shape.cosine,
-        length,
-        shape.blocks,
-        shape.heads,
-    )
+    """The item tower's shape: without dropout, with its own sequence length."""
+    return replace(shape, dropout=0.0, length=length)

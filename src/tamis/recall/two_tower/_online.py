@@ -1,4 +1,4 @@
-"""A user's vector at request time, from what was saved: the same arithmetic as in training."""
+"""User vectors at request time, from the saved state, by the same computation as in training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ QUERIES_PER_BLOCK = 4096
 class UserSide:
     """The user tower of a fitted channel.
 
-    The network `sum` without hidden layers runs as one compiled kernel; every other is the very
-    module that was trained, in evaluation mode.
+    The network `sum` without hidden layers runs as a compiled kernel; other networks run as the
+    torch module that was trained, in evaluation mode.
+
+    Args:
+        table: (rows, dim) weights of the fused table.
+        layout: of the user side's inputs.
+        history: name of the history's table.
+        arrays: the channel's saved arrays.
     """
 
     def __init__(
@@ -44,7 +50,7 @@ class UserSide:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> UserSide:
-        """Of a channel's saved state."""
+        """The user tower of a channel's saved arrays and facts."""
         layout = Layout.from_dict(facts["layout"])
         side = cls(arrays["table"], layout, facts["history"], arrays)
         shape = TowerShape(**facts["shape"])
@@ -73,13 +79,17 @@ class UserSide:
         return side
 
     def embedded(self, items: Int32) -> Float32:
-        """(n, dim) embeddings of history items."""
+        """(n, dim) embeddings of items (n,) as parts of a history."""
         return self.history[items]
 
     def vectors(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
-        """(Q, out) of user rows (a stranger: the last row of the inputs) and their events as a CSR:
-        `value` is each event's interest, negative where it is no like; the most recent
-        distinct ones count."""
+        """(Q, out) vectors of users and their events.
+
+        Args:
+            users: (Q,) rows of the saved inputs; the last row is for unknown users.
+            indptr, item, value: CSR of the users' events; `value` is the interest value, negative
+                if the behaviour is not positive. The most recent distinct likes are read.
+        """
         vectors = self._towards(users, indptr, item, value)
         if not self._item_bias:
             return vectors
@@ -87,7 +97,7 @@ class UserSide:
         return np.concatenate([vectors, known.astype(np.float32)], axis=1)
 
     def _towards(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
-        """`vectors` but for the 1 that meets the items' bias."""
+        """`vectors` without the coordinate for the items' bias."""
         last = self._last
         if self._tower is None:
             vectors = self._arrays["profile"][users].astype(np.float32)
@@ -98,7 +108,7 @@ class UserSide:
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
         longest = int(min(np.diff(indptr).max(initial=1), last))
-        history = recent(indptr, item, value, longest, self.n_items, self.pad)
+        history = recent_liked_rows(indptr, item, value, longest, self.n_items, self.pad)
         blocks = range(0, max(len(users), 1), QUERIES_PER_BLOCK)
         return np.concatenate(
             [self._block(users[b : b + QUERIES_PER_BLOCK], history[b:]) for b in blocks]
@@ -114,18 +124,26 @@ class UserSide:
             return self._tower(self._weights, ids, dense, past).numpy()
 
 
-def recent(indptr: Int64, item: Int32, value: Float32, last: int, n_items: int, pad: int) -> Int32:
-    """(Q, last) fused rows of each query's most recent distinct likes, padded."""
+def recent_liked_rows(
+    indptr: Int64, item: Int32, value: Float32, last: int, n_items: int, pad: int
+) -> Int32:
+    """(Q, last) rows of the fused table of each query's most recent distinct likes, padded.
+
+    Args:
+        indptr, item, value: CSR of the events, see `UserSide.vectors`.
+        last: most likes per query.
+        pad: padding row of the history's table.
+    """
     out = np.full((len(indptr) - 1, last), pad, np.int32)
     _recent(indptr, item, value, pad + FIRST, scratch("slot", n_items, np.int32), out)
     return out
 
 
 def _mapped(weight: Float32) -> FusedEmbedding:
-    """The fused table over the saved array itself, not a copy of it."""
+    """A fused table that uses the saved array without copying it."""
     table = FusedEmbedding(0, weight.shape[1])
     with warnings.catch_warnings():
-        # torch has no read-only tensors; nothing here writes to it
+        # torch has no read-only tensors; nothing writes to this one
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         table.weight = torch.nn.Parameter(torch.from_numpy(weight), requires_grad=False)
     table.n_rows = len(weight)
@@ -134,6 +152,11 @@ def _mapped(weight: Float32) -> FusedEmbedding:
 
 @njit(cache=True, nogil=True)
 def _recent(indptr, item, value, first_row, slot, out):
+    """Writes the rows of each query's most recent distinct likes into `out` (Q, last) int32.
+
+    indptr, item, value: CSR int64 (Q + 1,), int32, float32. first_row: row of item 0.
+    slot: (I,) int32 scratch, zero before and after.
+    """
     last = out.shape[1]
     liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
     for q in range(len(indptr) - 1):
@@ -144,7 +167,10 @@ def _recent(indptr, item, value, first_row, slot, out):
 
 @njit(cache=True, nogil=True)
 def _add_history(indptr, item, value, last, embedding, slot, out):
-    """Adds to each row of `out` the mean embedding of its `last` most recent liked items."""
+    """Adds to each row of `out` (Q, dim) the mean embedding of the `last` most recent liked items.
+
+    embedding: (I, dim) float32. Other arguments as in `_recent`.
+    """
     liked, interest = np.empty(last, np.int32), np.empty(last, np.float32)
     dim = out.shape[1]
     for q in range(len(indptr) - 1):

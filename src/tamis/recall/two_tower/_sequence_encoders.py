@@ -1,4 +1,4 @@
-"""Encoders of a tower's sequence: the most recent id first, padded at the end, to one vector."""
+"""Encoders of a tower's sequence (most recent id first, padded at the end) into one vector."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from tamis.nn import GRUEncoder, TransformerEncoder, last_state, linear, masked_mean
 
 SEQUENCES = ("cnn", "gru", "lstm", "transformer")
-"""Networks that encode a sequence in its order."""
+"""Names of the networks that encode a sequence."""
 
 
-class Shape(Protocol):
-    """What is read of a `TowerShape`."""
+class EncoderShape(Protocol):
+    """The fields of a `TowerShape` that encoders read."""
 
     @property
     def embedding_dim(self) -> int: ...
@@ -29,22 +29,21 @@ class Shape(Protocol):
     def heads(self) -> int: ...
 
 
-def sequence_encoder(network: str, shape: Shape, generator: torch.Generator) -> nn.Module:
-    """The encoder of that name: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
+def sequence_encoder(network: str, shape: EncoderShape, generator: torch.Generator) -> nn.Module:
+    """The encoder of the name `network`: `forward(x (B, L, dim), present bool (B, L)) -> (B, dim)`.
 
-    Padding changes nothing, and the empty sequence is the zero vector.
+    The result does not depend on padding; it is zero for empty sequences.
     """
     dim = shape.embedding_dim
     if network == "cnn":
-        return Convolutions(dim, shape.blocks, generator)
+        return CNNSequenceEncoder(dim, shape.blocks, generator)
     if network == "transformer":
-        return Attention(shape, generator)
-    return (Recurrent if network == "gru" else Memory)(shape, generator)
+        return TransformerSequenceEncoder(shape, generator)
+    return (GRUSequenceEncoder if network == "gru" else LSTMSequenceEncoder)(shape, generator)
 
 
-class Convolutions(nn.Module):
-    """Windows of three, `blocks` layers with residuals, and the maximum over the sequence
-    (Shen et al. 2014, CLSM)."""
+class CNNSequenceEncoder(nn.Module):
+    """`blocks` convolutions of width 3 with residuals, and max pooling (Shen et al. 2014, CLSM)."""
 
     def __init__(self, dim: int, blocks: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -62,15 +61,15 @@ class Convolutions(nn.Module):
         return torch.where(present.any(1, keepdim=True), top, 0.0)
 
 
-class Recurrent(nn.Module):
-    """GRU from the oldest id to the newest; the last state."""
+class GRUSequenceEncoder(nn.Module):
+    """The last state of a GRU from the oldest id to the newest."""
 
-    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+    def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
         self.states = self._encoder(shape, generator)
 
     @staticmethod
-    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+    def _encoder(shape: EncoderShape, generator: torch.Generator) -> nn.Module:
         return GRUEncoder(shape.embedding_dim, generator=generator)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
@@ -81,18 +80,20 @@ class Recurrent(nn.Module):
         return last_state(self.states(x, count), count)
 
 
-class Memory(Recurrent):
-    """The same with an LSTM."""
+class LSTMSequenceEncoder(GRUSequenceEncoder):
+    """The last state of an LSTM from the oldest id to the newest."""
 
     @staticmethod
-    def _encoder(shape: Shape, generator: torch.Generator) -> nn.Module:
+    def _encoder(shape: EncoderShape, generator: torch.Generator) -> nn.Module:
         return _LSTM(shape.embedding_dim, generator)
 
 
 class _LSTM(nn.Module):
+    """An LSTM layer whose weights are drawn from the given generator."""
+
     def __init__(self, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.cell = _BlankLSTM(dim, dim, batch_first=True)
+        self.cell = _UninitialisedLSTM(dim, dim, batch_first=True)
         with torch.no_grad():
             for weight in self.cell.parameters():
                 weight.uniform_(-(dim**-0.5), dim**-0.5, generator=generator)
@@ -101,18 +102,17 @@ class _LSTM(nn.Module):
         return self.cell(x)[0]
 
 
-class _BlankLSTM(nn.LSTM):
-    """torch's own initialisation would draw from the global generator."""
+class _UninitialisedLSTM(nn.LSTM):
+    """torch's LSTM without its own initialisation, which would use the global generator."""
 
     def reset_parameters(self) -> None:
-        """Nothing: `_LSTM` fills the weights."""
+        """Does nothing: `_LSTM` sets the weights."""
 
 
-class Attention(nn.Module):
-    """Transformer encoder with positions counted from the most recent id, and masked mean pooling;
-    every position sees the whole sequence."""
+class TransformerSequenceEncoder(nn.Module):
+    """Bidirectional transformer encoder with mean pooling; positions count from the most recent id."""
 
-    def __init__(self, shape: Shape, generator: torch.Generator) -> None:
+    def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()
         dim = shape.embedding_dim
         self.encoder = TransformerEncoder(

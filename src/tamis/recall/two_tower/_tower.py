@@ -1,4 +1,4 @@
-"""A tower's network: fields, a sequence and numbers in, one vector out."""
+"""Network of one tower: from fields, a sequence of ids and numbers to one vector."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Network = Literal["sum", "mlp", "mlp_bn", "dcn", "cnn", "gru", "lstm", "transfor
 
 @dataclass(frozen=True)
 class TowerShape:
-    """Widths of a tower, whatever its network."""
+    """Sizes of a tower."""
 
     embedding_dim: int
     output_dim: int
     hidden_units: Sequence[int]
     dropout: float
     cosine: bool
-    """Unit length out; False = as it is."""
+    """Whether the output is scaled to length 1."""
     length: int = 0
-    """Most ids of the sequence."""
+    """Most ids of the sequence; 0: no sequence."""
     blocks: int = 2
-    """Layers of a sequence encoder, or crosses."""
+    """Layers of a sequence encoder, or cross layers."""
     heads: int = 2
 
 
 @dataclass(frozen=True, eq=False)
 class SequencePart:
-    """Several ids that a tower pools or encodes: a user's history, an item's text."""
+    """A sequence of ids that a tower pools or encodes: a user's history or an item's text."""
 
     pad: int
     """Padding row of their table."""
@@ -44,22 +44,25 @@ class SequencePart:
 
 
 def text_column(layout: Layout) -> IdColumn | None:
-    """An item's longest list of ids: its text, where it has one."""
+    """The item side's widest list of ids, which is used as its text; None if it has no list."""
     lists = [c for c in layout.ids if c.width > 1]
     return max(lists, key=lambda c: c.width, default=None)
 
 
 class Tower(nn.Module):
-    """One side. Whoever has no known input at all gets the zero vector, which stays zero.
+    """The network of one side. A row without any known input gets the zero vector.
 
     Args:
         network: `sum` adds the fields' vectors, the sequence's mean and the projected numbers, and
             with `hidden_units` an MLP of that sum; `mlp`, `mlp_bn` (with batch norm) and `dcn`
-            read them side by side; the others encode the sequence, and lay it beside an MLP of
-            the fields and linear + ReLU of the numbers, layer-normed.
-        columns: the layout's columns but the sequence.
-        sequence: the ids given as `sequence` in `forward`; None = there are none.
+            concatenate them; the others encode the sequence, concatenate it with an MLP of the
+            fields and with linear + ReLU of the numbers, and apply layer norm.
+        layout: of the side's inputs.
+        columns: the layout's columns without the sequence.
+        sequence: how `sequence` in `forward` is padded and pooled; None if there is none.
         dense: numbers per row.
+        shape: sizes of the tower.
+        generator: source of the initial weights.
     """
 
     def __init__(
@@ -108,18 +111,18 @@ class Tower(nn.Module):
     ) -> Tensor:
         """(B, out) of `ids` int32 (B, W), `dense` (B, D) and `sequence` int32 (B, L)."""
         x = self.raw(table, ids, dense, sequence).float()
-        if self.network != "sum" or self.mlp is not None:  # a sum of nothing is zero by itself
+        if self.network != "sum" or self.mlp is not None:  # a plain sum of nothing is already zero
             x = x * self.known(ids, dense, sequence).unsqueeze(1)
         return self.scaled(x)
 
     def scaled(self, x: Tensor) -> Tensor:
-        """To unit length, where the vectors are compared by cosine."""
+        """(B, out) scaled to length 1 if the similarity is the cosine."""
         return unit_rows(x.float()) if self.shape.cosine else x.float()
 
     def raw(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
     ) -> Tensor:
-        """`forward` before it is scaled."""
+        """(B, out) `forward` without scaling."""
         if self.network == "sum":
             x = self.combined(table, ids, dense, sequence)
             return x if self.mlp is None else x + self.mlp(x)
@@ -138,7 +141,7 @@ class Tower(nn.Module):
     def combined(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
     ) -> Tensor:
-        """(B, dim): the sum of all fields, the sequence's mean and the projected numbers."""
+        """(B, dim) sum of all fields, the sequence's mean and the projected numbers."""
         vectors = self.drop(self._vectors(table, ids, sequence))  # (B, F, dim)
         x = vectors.squeeze(1) if vectors.shape[1] == 1 else vectors.sum(1)  # (B, dim)
         if self.dense is not None:
@@ -146,14 +149,14 @@ class Tower(nn.Module):
         return x
 
     def known(self, ids: Tensor, dense: Tensor, sequence: Tensor | None) -> Tensor:
-        """bool (B,): is anything known of the row?"""
+        """bool (B,) whether the row has any known input."""
         found = (ids != self.pads.to(ids.device)).any(1) | (dense != 0).any(1)
         if sequence is not None and self.sequence is not None:
             found = found | (sequence != self.sequence.pad).any(1)
         return found
 
     def _vectors(self, table: FusedEmbedding, ids: Tensor, sequence: Tensor | None) -> Tensor:
-        """(B, F, dim) of the fields and, last, of the sequence's mean."""
+        """(B, F, dim) vectors of the fields and, last, the sequence's mean."""
         vectors = [] if self.pool is None else [self.pool(table, ids)]
         if sequence is not None and self.sequence is not None:
             vectors.append(self.history_mean(table, sequence).unsqueeze(1))
@@ -162,7 +165,7 @@ class Tower(nn.Module):
         return torch.cat(vectors, 1) if vectors else table.weight.new_zeros(len(ids), 0, table.dim)
 
     def history_mean(self, table: FusedEmbedding, sequence: Tensor) -> Tensor:
-        """(B, dim): the mean of the sequence's vectors (their sum, if it is pooled so)."""
+        """(B, dim) mean of the sequence's vectors, or their sum if `pooling` is not "mean"."""
         assert self.sequence is not None
         width, device = sequence.shape[1], sequence.device
         plan = PoolPlan(
@@ -175,6 +178,7 @@ class Tower(nn.Module):
     def _encoded(
         self, table: FusedEmbedding, ids: Tensor, dense: Tensor, sequence: Tensor | None
     ) -> Tensor:
+        """(B, out) of the encoded sequence, the fields and the numbers."""
         assert sequence is not None
         assert self.sequence is not None
         assert self.encoder is not None

@@ -1,4 +1,4 @@
-"""What a two-tower fit stops by: likes that it is not trained on, and how high they are ranked."""
+"""Validation data of a two-tower fit, for early stopping, and their metrics."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from tamis.data import Ragged
 from tamis.recall._common.side_features import FIRST
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall.two_tower._network import TwoTowers
-from tamis.recall.two_tower._online import recent
+from tamis.recall.two_tower._online import recent_liked_rows
 from tamis.runtime import Float32
 
 PLACES = 20
 """List length of the metrics."""
-MOST_USERS = 3000
+MAX_USERS = 3000
+"""Most users of whom likes are held out."""
 SHARE_OF_USERS, SHARE_OF_LIKES = 0.1, 0.2
+"""Share of the users of whom likes are held out, and share of their likes."""
 BLOCK = 512
+"""Queries scored at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class TowerValid:
-    """Q questions whose answers are known."""
+class ValidationQueries:
+    """Q queries with known targets."""
 
     user: NDArray[np.int64]
-    """(Q,) rows; -1 = a stranger."""
+    """(Q,) user rows; -1 for unknown users."""
     history: NDArray[np.int32]
-    """(Q, L) fused rows, most recent first, padded."""
+    """(Q, L) rows of the fused table, most recent first, padded."""
     exclude: Ragged
+    """Items that must not be returned."""
     targets: Ragged
+    """Items that should be returned."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     def measure(self, model: TwoTowers, device: torch.device) -> dict[str, float]:
-        """NDCG@20 and recall@20 (of as many targets as fit), means over the questions."""
+        """NDCG@20 and recall@20 (relative to min(targets, 20)), means over queries with targets."""
         was_training = model.training
         model.eval()
         found = []
@@ -62,7 +67,7 @@ class TowerValid:
     def _hits(
         self, model: TwoTowers, items: Tensor, rows: NDArray[np.int64], device: torch.device
     ) -> NDArray[np.bool_]:
-        """(q, places) which of the best items are targets."""
+        """(len(rows), PLACES) which of the best items are targets, for the queries `rows`."""
         users = torch.from_numpy(self.user[rows]).to(device)
         past = torch.from_numpy(self.history[rows]).to(device)
         scores = model.users(users, past).float() @ items.T.float()
@@ -75,29 +80,37 @@ class TowerValid:
 
 
 def _pairs(lists: Ragged, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """(place in `rows`, value) of the lists of `rows`, which are consecutive."""
+    """(index into `rows`, value) pairs of the lists `rows`, which are consecutive."""
     begin, end = lists.indptr[rows[0]], lists.indptr[rows[-1] + 1]
     owner = np.repeat(np.arange(len(rows)), np.diff(lists.indptr[rows[0] : rows[-1] + 2]))
     return torch.from_numpy(owner), torch.from_numpy(lists.values[begin:end].astype(np.int64))
 
 
-def valid_of(given: Valid, interest: Float32, last: int, n_items: int, pad: int) -> TowerValid:
-    """A context's validation questions; `interest` is each behaviour's, see `UserSide.vectors`."""
-    asked, past = given.queries, given.queries.history
+def given_validation(
+    given: Valid, interest: Float32, last: int, n_items: int, pad: int
+) -> ValidationQueries:
+    """The validation data of a FitContext as inputs of the model.
+
+    Args:
+        interest: (behaviours,) interest values, see `UserSide.vectors`.
+        last: most items of a history. pad: padding row of the history's table.
+    """
+    queries, past = given.queries, given.queries.history
     value = interest[past.behaviour]
-    history = recent(past.indptr, past.item, value, last, n_items, pad)
-    return TowerValid(asked.user.astype(np.int64), history, asked.exclude, given.targets)
+    history = recent_liked_rows(past.indptr, past.item, value, last, n_items, pad)
+    return ValidationQueries(queries.user.astype(np.int64), history, queries.exclude, given.targets)
 
 
-def held_out(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, TowerValid]:
-    """Takes a fifth of the likes away from a tenth of the users (3,000 at most), at random.
+def hold_out_likes(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, ValidationQueries]:
+    """Holds out a fifth of the likes of a tenth of the users (3,000 at most), at random.
 
-    So few that nothing need be fitted again with them; what is left of these users is trained on.
+    Returns the likes to train on, which include the other likes of these users, and the held-out
+    likes as validation data. They are few enough that the model need not be refitted with them.
     """
     random = np.random.default_rng(seed)
     sizes = np.diff(likes.indptr)
     able = random.permutation(np.flatnonzero(sizes >= 3))
-    users = np.sort(able[: min(MOST_USERS, max(1, int(SHARE_OF_USERS * len(sizes))))])
+    users = np.sort(able[: min(MAX_USERS, max(1, int(SHARE_OF_USERS * len(sizes))))])
     owner = np.repeat(np.arange(len(sizes)), sizes)
     chance = random.random(len(owner))
     rank = np.argsort(np.lexsort((chance, owner))) - likes.indptr[owner]
@@ -110,7 +123,7 @@ def held_out(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, Tower
     exclude, targets = (
         Ragged.of([np.sort(items) for items in _lists(part, users)]) for part in (kept, wanted)
     )
-    return kept, TowerValid(users.astype(np.int64), history, exclude, targets)
+    return kept, ValidationQueries(users.astype(np.int64), history, exclude, targets)
 
 
 def _lists(likes: Likes, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:
@@ -119,6 +132,7 @@ def _lists(likes: Likes, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:
 
 
 def _where(likes: Likes, mask: NDArray[np.bool_]) -> Likes:
+    """The likes selected by `mask` (n,)."""
     counts = np.add.reduceat(np.append(mask, False), likes.indptr[:-1]) * (
         np.diff(likes.indptr) > 0
     )

@@ -1,0 +1,140 @@
+"""Base class of channels that recall by similar items: options, recall and explanation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from tamis.cascade import FitContext, Queries, Recalled
+from tamis.data import Dataset
+from tamis.recall._common.channel import BaseChannel, need_positives, nothing
+from tamis.recall._common.compiled_arguments import ValuedLists, excluded
+from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall.neighbours._kernels import (
+    SimilarItems,
+    TimedEvents,
+    candidate_items,
+    candidate_starts,
+    candidate_values,
+    lists_by_liked_item,
+    recall_block,
+    truncate_lists,
+    vote_weights,
+)
+from tamis.runtime import Float32, in_blocks, scratch
+from tamis.schema import ComponentConfig
+
+QUERIES_PER_BLOCK = 256
+
+
+class NeighbourSettings(ComponentConfig):
+    """Options of every channel that recalls by similar items."""
+
+    neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Number of most similar items kept per item."""
+    prune: Literal["candidate", "seen"] = "candidate"
+    """Whose most similar items are kept. candidate: those of the item that may be recalled. seen:
+    those of the item that the user liked."""
+    longest: Annotated[int, Field(ge=1)] = 1000
+    """With prune = "candidate": maximum number of candidates per liked item."""
+    last: Annotated[int, Field(ge=1)] | None = None
+    """Number of the user's most recent liked items that are read at a request. If omitted: all."""
+    recency: Annotated[float, Field(ge=0)] = 0.5
+    """A liked item has the weight (1 + age)^-recency, where age is the number of liked items with a
+    later time (items with the same time have the same age); 0: order does not matter."""
+    fit_last: Annotated[int, Field(ge=2)] = 5000
+    """Number of a user's most recent items read by the fit, whose cost grows with the square of it.
+    """
+
+
+class Neighbourhood(BaseChannel):
+    """A channel that keeps the most similar items of every item, and sums the similarities over
+    the user's liked items."""
+
+    config: NeighbourSettings
+
+    def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
+        need_positives(data, self.name)
+        size, item, value = self._similar(data)
+        if self.config.prune == "seen":
+            lists = lists_by_liked_item(size, item, value)
+        else:  # values, then items: at most three of the four large arrays are in memory at once
+            indptr = candidate_starts(size, item)
+            value = candidate_values(indptr, size, item, value)
+            item = candidate_items(indptr, size, item)
+            lists = truncate_lists(indptr, item, value, self.config.longest)
+        self._arrays = dict(zip(("indptr", "neighbour", "similarity"), lists, strict=True))
+        self._arrays["interest"] = interest_of_behaviour(data.behaviours)
+        return {}
+
+    @abstractmethod
+    def _similar(self, data: Dataset) -> SimilarItems:
+        """Each item's `neighbours` most similar others, unordered; similarities above 0."""
+
+    def _recall(self, queries: Queries, k: int) -> Recalled:
+        found = nothing(len(queries), k)
+        history, exclude, n = queries.history, queries.exclude, self._n_items
+        value = self._arrays["interest"][history.behaviour]
+        past = TimedEvents(history.item, value, history.time)
+        fade = self._fade(int(np.diff(history.indptr).max()))
+
+        def block(begin: int, end: int) -> None:
+            recall_block(
+                begin=begin,
+                end=end,
+                similar=self._lists,
+                indptr=history.indptr,
+                history=past,
+                exclude=excluded(exclude),
+                fade=fade,
+                total=scratch("sum", n, np.float32),
+                refused=scratch("refused", n, np.bool_),
+                slot=scratch("slot", n, np.int32),
+                keys=scratch("keys", n, np.uint64),
+                out_item=found.item,
+                out_score=found.score,
+            )
+
+        in_blocks(block, len(queries), QUERIES_PER_BLOCK)
+        return found
+
+    def because(self, queries: Queries, item: int) -> int | None:
+        """The liked item that adds most to the score of `item`; None if none adds anything."""
+        history = queries.history
+        n = len(history.item)
+        liked, vote, age = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int32)
+        value = self._arrays["interest"][history.behaviour]
+        past = TimedEvents(history.item, value, history.time)
+        slot = scratch("slot", self._n_items, np.int32)
+        count = vote_weights(
+            history=past,
+            begin=0,
+            end=n,
+            fade=self._fade(n),
+            slot=slot,
+            item=liked,
+            vote=vote,
+            age=age,
+        )
+        indptr, neighbour, similarity = self._lists
+        best, most = None, 0.0
+        for j, r in zip(liked[:count].tolist(), vote[:count].tolist(), strict=True):
+            span = slice(indptr[j], indptr[j + 1])
+            part = r * float(similarity[span][neighbour[span] == item].sum())
+            if part > most:
+                best, most = j, part
+        return best
+
+    @property
+    def _lists(self) -> ValuedLists:
+        """Each item's candidates and their similarities."""
+        arrays = self._arrays
+        return ValuedLists(arrays["indptr"], arrays["neighbour"], arrays["similarity"])
+
+    def _fade(self, longest: int) -> Float32:
+        """(min(last, longest),) weight of a liked item by its age."""
+        ages = np.arange(min(self.config.last or longest, longest), dtype=np.float64)
+        return ((1 + ages) ** -self.config.recency).astype(np.float32)
