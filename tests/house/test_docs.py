@@ -1,4 +1,4 @@
-"""The pages tell the truth: links lead somewhere, commands exist, the two READMEs agree."""
+"""Links of the pages lead somewhere, commands exist, the two READMEs agree."""
 
 import ast
 import importlib.util
@@ -20,7 +20,7 @@ PAGES = sorted(
 )
 GENERATED = "reference/index.md"
 """Written by `make docs` from the code."""
-COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+GROUP: Any = typer.main.get_command(app)
 
 
 def text(page: str) -> str:
@@ -74,13 +74,23 @@ def test_named_commands_exist(page: str) -> None:
     code = "\n".join(
         [*blocks(page, "sh", "console"), *re.findall(r"`(tamis [^`\n]+)`", text(page))]
     )
-    for name, rest in re.findall(r"(?:^|bin/|[`$] )tamis ([a-z-]+)([^#\n]*)", code, re.MULTILINE):
-        assert name in COMMANDS, f"{page}: there is no `tamis {name}`"
-        known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {
-            "--help"
-        }
+    pattern = r"(?:^|bin/|[`$] |&& )tamis ([a-z-]+)([^#&\n]*)"
+    for name, rest in re.findall(pattern, code, re.MULTILINE):
+        command = command_of(name, rest)
+        assert command is not None, f"{page}: there is no `tamis {name}`"
+        known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
         unknown = set(re.findall(r"(?<=\s)--[a-z-]+", rest)) - known
         assert not unknown, f"{page}: `tamis {name}` has no {sorted(unknown)}"
+
+
+def command_of(name: str, rest: str) -> Any:
+    """The command `tamis NAME REST`; of a group, its sub-command or else the first one."""
+    command = GROUP.commands.get(name)
+    subcommands = getattr(command, "commands", None)
+    if not subcommands:
+        return command
+    first = (rest.split() or [""])[0]
+    return subcommands.get(first, next(iter(subcommands.values())))
 
 
 @pytest.mark.parametrize("page", PAGES)
