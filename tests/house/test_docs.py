@@ -20,7 +20,15 @@ PAGES = sorted(
 )
 GENERATED = "reference/index.md"
 """Written by `make docs` from the code."""
-GROUP: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+
+
+def command_of(name: str, rest: str) -> Any:
+    """The command that a line names: of a group its sub-command, by default the first one."""
+    commands = getattr(COMMANDS[name], "commands", None)
+    if commands is None:
+        return COMMANDS[name]
+    return commands.get(next(iter(rest.split()), ""), next(iter(commands.values())))
 
 
 def text(page: str) -> str:
@@ -74,23 +82,13 @@ def test_named_commands_exist(page: str) -> None:
     code = "\n".join(
         [*blocks(page, "sh", "console"), *re.findall(r"`(tamis [^`\n]+)`", text(page))]
     )
-    pattern = r"(?:^|bin/|[`$] |&& )tamis ([a-z-]+)([^#&\n]*)"
-    for name, rest in re.findall(pattern, code, re.MULTILINE):
-        command = command_of(name, rest)
-        assert command is not None, f"{page}: there is no `tamis {name}`"
-        known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for name, rest in re.findall(r"(?:^|bin/|[`$] )tamis ([a-z-]+)([^#\n]*)", code, re.MULTILINE):
+        assert name in COMMANDS, f"{page}: there is no `tamis {name}`"
+        known = {o for p in command_of(name, rest).params for o in (*p.opts, *p.secondary_opts)} | {
+            "--help"
+        }
         unknown = set(re.findall(r"(?<=\s)--[a-z-]+", rest)) - known
         assert not unknown, f"{page}: `tamis {name}` has no {sorted(unknown)}"
-
-
-def command_of(name: str, rest: str) -> Any:
-    """The command `tamis NAME REST`; of a group, its sub-command or else the first one."""
-    command = GROUP.commands.get(name)
-    subcommands = getattr(command, "commands", None)
-    if not subcommands:
-        return command
-    first = (rest.split() or [""])[0]
-    return subcommands.get(first, next(iter(subcommands.values())))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -123,5 +121,5 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 def test_the_stages_named_are_the_stages_there_are(page: str) -> None:
     rows = [r for r in text(page).splitlines() if r.startswith("| ") and r.count("|") == 4]
     named = [set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2])) for row in rows]
-    stages = [set(registry.available(room)) for room in registry.ROOMS]
+    stages = [set(registry.available(kind)) for kind in registry.KINDS]
     assert [n for n in named if n][-len(stages) :] == stages
