@@ -58,5 +58,18 @@ def public(folder: Path) -> list[str]:
     tree = ast.parse((stub if stub.exists() else page).read_text("utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            return list(ast.literal_eval(node.value))
+            unpacked = assigned_together(folder)
+            return [name for name in ast.literal_eval(node.value) if name not in unpacked]
     return []
+
+
+def assigned_together(folder: Path) -> set[str]:
+    """Constants defined as `A, B = 1, 2`, which mkdocstrings cannot find (and has no text for)."""
+    return {
+        element.id
+        for path in folder.rglob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
+        for element in node.targets[0].elts
+        if isinstance(element, ast.Name)
+    }
