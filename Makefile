@@ -47,6 +47,7 @@ check: setup docs ## format, lint, types, import layers, dependencies, the docum
 	$(BIN)/deptry .
 
 docs: $(DOCS_STAMP) ## the documentation as a site, in build/docs
+	@$(BIN)/python -m tamis.service._write_stage_options
 	@for page in docs/write_*.py; do $(BIN)/python $$page; done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: build/docs/index.html"

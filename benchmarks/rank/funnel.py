@@ -56,7 +56,7 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
                 "rank": {"use": backbone},
             },
         )
-        train(project, only="evaluation", stage="rank" if number else None)
+        train(project, only="evaluation", ranker_only=bool(number))
         found |= judge(project, backbone, say)
     return found
 

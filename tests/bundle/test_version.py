@@ -19,7 +19,7 @@ def write(project: Path, kind: Kind = Kind.SERVING, text: str = "weights") -> Ve
     with versions.write(kind) as draft:
         draft.data_until = 7
         draft.settings = {"rank": {"epochs": 3}}
-        (draft.room("rank") / "weights.bin").write_text(text)
+        (draft.folder("rank") / "weights.bin").write_text(text)
     version = versions.open(draft.name)
     versions.publish(version)
     return version
@@ -78,7 +78,7 @@ def test_a_full_disk_does_not_affect_the_old_version(tmp_path: Path) -> None:
 def test_an_error_of_the_caller_leaves_nothing_behind(tmp_path: Path) -> None:
     def half_written() -> None:
         with Versions(tmp_path).write(Kind.SERVING) as draft:
-            (draft.room("rank") / "weights.bin").write_text("half")
+            (draft.folder("rank") / "weights.bin").write_text("half")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -133,11 +133,11 @@ def test_impossible_vectors_targets_and_files_are_errors(tmp_path):
         VectorIndex.build(np.zeros(3, np.float32))
     with pytest.raises(ConfigError, match="target_recall = 98"):
         VectorIndex.build(np.zeros((3, 2), np.float32), target_recall=98)
-    with pytest.raises(VersionError, match="does not hold a complete vector index"):
+    with pytest.raises(VersionError, match=r"index\.json is missing"):
         VectorIndex.load(tmp_path)
     VectorIndex.build(np.zeros((3, 2), np.float32)).save(tmp_path)
     (tmp_path / "index.json").write_text(json.dumps({"kind": "exact"}))
-    with pytest.raises(VersionError, match="roll back"):
+    with pytest.raises(VersionError, match="Roll back"):
         VectorIndex.load(tmp_path)
 
 

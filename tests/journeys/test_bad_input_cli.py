@@ -1,4 +1,4 @@
-"""Bad input through the command line: exit code 1 and what to mend, or a working result."""
+"""Bad input on the command line: exit code 1 and how to fix it, or a working result."""
 
 import os
 import resource
@@ -25,11 +25,11 @@ def shop(tmp_path, ratings_tables, tamis_cli) -> Path:
     return folder
 
 
-def told(said, *parts: str) -> None:
-    """The command failed as an error made to be read."""
-    assert said.code == 1, said
-    assert said.out == "" or "error" in said.out  # doctor prints its table, others nothing
-    text = " ".join((said.out + said.err).split())
+def fails_with(result, *parts: str) -> None:
+    """The command failed with a readable message that holds `parts`."""
+    assert result.code == 1, result
+    assert result.out == "" or "error" in result.out  # doctor prints its table, others nothing
+    text = " ".join((result.out + result.err).split())
     assert "Traceback" not in text
     for part in parts:
         assert part in text
@@ -57,9 +57,9 @@ def declare(folder: Path, old: str, new: str) -> None:
     ids=["separator", "missing column", "no rows", "no bytes", "no header"],
 )
 @pytest.mark.parametrize("command", ["doctor", "train"])
-def test_a_wrong_log(shop, tamis_cli, command, change, parts):
+def test_a_malformed_log(shop, tamis_cli, command, change, parts):
     rewrite(shop / "events.csv", change)
-    told(tamis_cli(command, shop), *parts)
+    fails_with(tamis_cli(command, shop), *parts)
 
 
 @pytest.mark.parametrize("command", ["doctor", "train"])
@@ -68,7 +68,7 @@ def test_a_truncated_file(shop, tamis_cli, command):
     whole = (shop / "log.parquet").read_bytes()
     (shop / "log.parquet").write_bytes(whole[: len(whole) // 2])
     declare(shop, '"events.csv"', '"log.parquet"')
-    told(tamis_cli(command, shop), "log.parquet", "copy or export it again")
+    fails_with(tamis_cli(command, shop), "log.parquet", "copy or export it again")
 
 
 def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, tamis_cli):
@@ -76,9 +76,9 @@ def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, ta
     rows = [f"u1,m2,five,{TIMES}", f"{'x' * 1_000_000},m2,5,{TIMES}", "u1,m3,4"]
     mixed = [f"u{k},m{k},4,{TIMES + k}000" for k in range(9)]
     rewrite(shop / "events.csv", lambda t: t + "\n".join([*rows, *mixed]) + "\n")
-    said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.problems) == (0, "")
-    assert "rows left out" in said.out
+    result = tamis_cli("train", shop, "--only", "serving")
+    assert (result.code, result.problems) == (0, "")
+    assert "rows left out" in result.out
     rejects = pl.read_csv(shop / "rejects.csv")
     assert len(rejects) == 12
     reasons = "\n".join(rejects["reason"].to_list())
@@ -89,23 +89,23 @@ def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, ta
     assert tamis_cli("recommend", shop, "--user", "x" * 1_000_000, "--n", 2).code == 0
 
 
-def test_ids_that_stand_twice(shop, tamis_cli):
+def test_duplicate_ids(shop, tamis_cli):
     rewrite(shop / "items.csv", lambda t: t + t.splitlines()[1] + "\n")
     assert "m0" in tamis_cli("doctor", shop).out
-    said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.problems) == (0, "")
-    assert "rows left out" in said.out
+    result = tamis_cli("train", shop, "--only", "serving")
+    assert (result.code, result.problems) == (0, "")
+    assert "rows left out" in result.out
 
 
 def test_unicode_ids_are_trained_on_and_printed(shop, tamis_cli):
     for file in ("events.csv", "users.csv", "items.csv"):
         rewrite(shop / file, lambda t: t.replace("u1,", "用户 🎬,").replace("m2,", "ü[bold]m,"))
-    said = tamis_cli("train", shop, "--only", "serving")
-    assert (said.code, said.problems) == (0, "")
-    said = tamis_cli("recommend", shop, "--user", "用户 🎬", "--why-not", "ü[bold]m", "--n", 3)
-    assert (said.code, said.problems) == (0, "")
-    assert "用户 🎬" in said.out
-    assert "ü[bold]m" in said.out
+    result = tamis_cli("train", shop, "--only", "serving")
+    assert (result.code, result.problems) == (0, "")
+    result = tamis_cli("recommend", shop, "--user", "用户 🎬", "--why-not", "ü[bold]m", "--n", 3)
+    assert (result.code, result.problems) == (0, "")
+    assert "用户 🎬" in result.out
+    assert "ü[bold]m" in result.out
     answer = tamis_cli("recommend", shop, "--user", "用户 🎬", "--json").json
     assert answer["known"] is True
 
@@ -120,10 +120,10 @@ def test_one_user_or_one_item_only(shop, tamis_cli, keep, what):
     kept = [line for line in lines[1:] if keep(*line.split(",")[:2])]
     (shop / "events.csv").write_text("\n".join([lines[0], *kept]) + "\n")
     assert what in tamis_cli("doctor", shop).out
-    said = tamis_cli("train", shop, "--only", "serving")
-    if said.code:
-        told(said)
-        assert len(said.err) > 60
+    result = tamis_cli("train", shop, "--only", "serving")
+    if result.code:
+        fails_with(result)
+        assert len(result.err) > 60
     else:
         assert tamis_cli("recommend", shop, "--user", "u4").code == 0
 
@@ -132,48 +132,50 @@ def test_one_user_or_one_item_only(shop, tamis_cli, keep, what):
     ("old", "new", "parts"),
     [
         ("[behaviours.like]", "[behaviors.like]", ("Did you mean `behaviours`?",)),
-        ("quota = 300", "quotta = 300", ("quotta", "did you mean 'quota'")),
-        ('use = "deepfm"', 'use = "deepmf"', ("[cascade.rank]", "did you mean 'deepfm'")),
+        ("quota = 300", "quotta = 300", ("quotta", "Did you mean `quota`")),
+        ('use = "deepfm"', 'use = "deepmf"', ("[cascade.rank]", "Did you mean `deepfm`")),
         (
             'use = "deepfm"',
             'use = "deepfm"\nembeding_dim = 8',
-            ("[cascade.rank] embeding_dim = 8", "did you mean 'embedding_dim'"),
+            ("[cascade.rank] embeding_dim = 8", "Did you mean `embedding_dim`"),
         ),
-        ("theta = 0.9", "tetha = 0.9", ("[cascade.rerank.mmr] tetha", "did you mean 'theta'")),
+        ("theta = 0.9", "tetha = 0.9", ("[cascade.rerank.mmr] tetha", "Did you mean `theta`")),
         ("theta = 0.9", "theta = 9.0", ("[cascade.rerank.mmr] theta = 9.0", "less than")),
         ("slate = 20", "slate = twenty", ("not valid TOML", "line")),
     ],
 )
 @pytest.mark.parametrize("command", ["doctor", "train"])
-def test_a_slip_in_the_declaration_is_told_before_any_work(
+def test_mistakes_in_the_configuration_are_reported_before_any_work(
     shop, tamis_cli, command, old, new, parts
 ):
     declare(shop, old, new)
-    (shop / "events.csv").unlink()  # nothing of the data is needed to say it
-    told(tamis_cli(command, shop), "tamis.toml", *parts)
+    (shop / "events.csv").unlink()  # the data is not read for it
+    fails_with(tamis_cli(command, shop), "tamis.toml", *parts)
 
 
-def test_all_slips_are_told_at_once(shop, tamis_cli):
+def test_all_mistakes_are_reported_at_once(shop, tamis_cli):
     declare(shop, "theta = 0.9", "tetha = 0.9")
     declare(shop, "[cascade.filters.seen]", "[cascade.filters.sen]")
-    told(tamis_cli("train", shop), "did you mean 'theta'", "did you mean 'seen'")
+    fails_with(tamis_cli("train", shop), "Did you mean `theta`", "Did you mean `seen`")
 
 
 def test_a_folder_that_is_no_project(tmp_path, tamis_cli):
     for command in ("doctor", "train", "evaluate", "recommend", "versions"):
-        told(tamis_cli(command, tmp_path / "nowhere"), "nowhere", "tamis init")
-    told(tamis_cli("init", tmp_path), str(tmp_path))
+        fails_with(tamis_cli(command, tmp_path / "nowhere"), "nowhere", "tamis init")
+    fails_with(tamis_cli("init", tmp_path), str(tmp_path))
 
 
 def test_no_version_yet(shop, tamis_cli):
-    told(tamis_cli("recommend", shop, "--user", "u1"), "no serving version yet", "tamis train")
-    told(tamis_cli("evaluate", shop), "no evaluation version yet", "tamis train")
+    fails_with(
+        tamis_cli("recommend", shop, "--user", "u1"), "no serving version yet", "tamis train"
+    )
+    fails_with(tamis_cli("evaluate", shop), "no evaluation version yet", "tamis train")
     assert "run `tamis train`" in tamis_cli("versions", shop).out
 
 
-def test_wrong_words_are_usage_errors(shop, tamis_cli):
+def test_wrong_options_are_usage_errors(shop, tamis_cli):
     assert tamis_cli("train", shop, "--onyl", "serving").code == 2
-    told(tamis_cli("train", shop, "--only", "srving"), "'evaluation' or 'serving'")
+    fails_with(tamis_cli("train", shop, "--only", "srving"), "give 'evaluation' or 'serving'")
 
 
 def test_a_full_disk_leaves_the_old_version_answering(ratings, tamis_cli, tmp_path):

@@ -1,11 +1,13 @@
 """A version that training wrote is served by the engine, and says so when it cannot be."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tamis.bundle import Kind, Versions
+from tamis.bundle import Kind, Versions, files_of
+from tamis.schema import VersionError
 from tamis.service import Recommender
 
 
@@ -24,7 +26,10 @@ def test_the_slate_is_the_same_with_and_without_the_engine(request, project, tmp
     assert graph.is_file()
     assert not any(answer.degraded for answer in by_engine)
     graph.unlink()
-    by_torch = answers(version, users)
+    with pytest.raises(VersionError, match=r"scoring\.onnx is missing"):
+        Recommender(version)
+    without = replace(version.manifest, files=files_of(version.path))  # written without an engine
+    by_torch = answers(replace(version, manifest=without), users)
     for one, other in zip(by_engine, by_torch, strict=True):
         assert [p.item for p in one.items] == [p.item for p in other.items]
         assert [p.score for p in one.items] == pytest.approx([p.score for p in other.items])

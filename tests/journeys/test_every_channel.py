@@ -134,7 +134,7 @@ def everything(tamis_cli, tmp_path_factory):
     (folder / "tamis.toml").write_text(declared(), "utf-8")
     said = tamis_cli("train", folder, "--only", "serving", "--json")
     assert said.code == 0, said
-    said = tamis_cli("recall", folder, "--all-users", "--json")
+    said = tamis_cli("recall", folder, "--json")
     assert said.code == 0, said
     assert list(said.json["channels"]) == ["offline"]
     return folder
@@ -176,7 +176,7 @@ def test_newcomers_get_what_they_declare(everything, tamis_cli):
 
 
 def test_every_channel_is_judged_alone_and_in_the_merge(everything, tamis_cli):
-    said = tamis_cli("evaluate", everything, "--channels", "--json")
+    said = tamis_cli("evaluate", "channels", everything, "--json")
     assert said.code == 0, said
     judged = said.json["channels"]
     assert set(judged) == set(registry.available("recall"))

@@ -79,7 +79,7 @@ def example(request, tmp_path_factory, tamis_cli):
 
 def test_the_channels_are_judged(example, tamis_cli):
     _, project, others = example
-    words = next(line for line in others if "--channels" in line)
+    words = next(line for line in others if "channels" in line)
     said = tamis_cli(*words, "--json")
     assert said.code == 0, said.err
     told = said.json
@@ -109,7 +109,7 @@ def test_the_channels_are_judged(example, tamis_cli):
 
 def test_the_protocol_is_told_in_the_table(example, tamis_cli):
     _, project, _ = example
-    said = tamis_cli("evaluate", project, "--channels", "--protocol", "leave-one-out-refit")
+    said = tamis_cli("evaluate", "channels", project, "--protocol", "leave-one-out-refit")
     assert said.code == 0, said.err
     assert "Protocol: leave-one-out: the last event of each user, after a refit" in said.out
     assert "count as misses" in said.out
@@ -119,20 +119,19 @@ def test_the_protocol_is_told_in_the_table(example, tamis_cli):
 def test_the_cascade_is_trained_and_answers(example, tamis_cli):
     name, _, others = example
     for words in others:
-        if "--channels" not in words:
+        if "channels" not in words:
             said = tamis_cli(*words)
             assert said.code == 0, (name, words, said.err)
 
 
 def test_slips_of_the_channels_evaluation_are_told(ratings, tamis_cli):
     for words, told in (
-        (["--channels", "--protocol", "loo"], "it is one of time, leave-one-out"),
-        (["--channels", "--protocol", "given"], "takes two event files"),
-        (["--channels", "--train", "a.csv", "--test", "b.csv"], "the others take none"),
-        (["--protocol", "leave-one-out"], "are for --channels"),
-        (["--channels", "--protocol", "given", "--train", "a.csv", "--test", "b.csv"],
+        (["--protocol", "loo"], "give one of time, leave-one-out"),
+        (["--protocol", "given"], "takes two event files"),
+        (["--train", "a.csv", "--test", "b.csv"], "the others take none"),
+        (["--protocol", "given", "--train", "a.csv", "--test", "b.csv"],
          "a.csv: there is no such file"),
     ):  # fmt: skip
-        said = tamis_cli("evaluate", ratings, *words)
+        said = tamis_cli("evaluate", "channels", ratings, *words)
         assert said.code == 1
         assert told in " ".join(said.err.split())

@@ -74,7 +74,7 @@ def test_without_recall_the_answer_is_made_without_the_channels_and_says_so(film
 
 def test_recalled_offline_is_recalled_online(films, tamis_cli):
     """Slates and candidates, for every user: the law of the two ways, end to end."""
-    said = tamis_cli("recall", films, "--all-users", "--json")
+    said = tamis_cli("recall", films, "--json")
     assert said.code == 0, said
     version = Versions(films).current(Kind.SERVING)
     serving, parts = Recommender(version), Parts.open(version)
@@ -91,7 +91,7 @@ def test_recalled_offline_is_recalled_online(films, tamis_cli):
 
 
 def test_recall_says_what_it_wrote(films, tamis_cli, server):
-    said = tamis_cli("recall", films, "--all-users", "--k", "25", "--json")
+    said = tamis_cli("recall", films, "--k", "25", "--json")
     report = said.json
     assert list(report["channels"]) == ["two_tower", "itemcf", "merged"]
     lists = report["channels"]["two_tower"]
@@ -118,7 +118,7 @@ def test_recall_says_what_it_wrote(films, tamis_cli, server):
 
 
 def test_recall_prints_a_table(films, tamis_cli):
-    said = tamis_cli("recall", films, "--all-users", "--store", "", "--channels", "two_tower,hot")
+    said = tamis_cli("recall", films, "--store", "", "--channels", "two_tower,hot")
     assert said.code == 0, said
     assert all(word in said.out for word in ("two_tower", "hot", "merged", "users in", "a second"))
     assert "requests compute hot themselves" in said.out
@@ -142,7 +142,7 @@ def test_old_versions_lists_are_dropped(films, tamis_cli, server):
     for old in ("2020-01-01T00-00-00-serving", "2020-01-02T00-00-00-serving"):
         with store.write(old, users=1, items=1) as draft:
             draft.lists("two_tower", 0, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.float32))
-    report = tamis_cli("recall", films, "--all-users", "--json").json
+    report = tamis_cli("recall", films, "--json").json
     assert report["dropped"] == ["2020-01-01T00-00-00-serving"]
     assert list(store.versions()) == ["2020-01-02T00-00-00-serving", report["version"]]
 
@@ -150,7 +150,7 @@ def test_old_versions_lists_are_dropped(films, tamis_cli, server):
 def test_over_http_the_service_degrades_and_recovers(films, tamis_cli, monkeypatch):
     with redis_server() as address:
         monkeypatch.setenv("TAMIS_STORE", address)
-        assert tamis_cli("recall", films, "--all-users").code == 0
+        assert tamis_cli("recall", films).code == 0
         with TestClient(create_app(lambda: Recommender.open(films))) as client:
             ready(client)
             whole = ask(client)
@@ -175,7 +175,7 @@ def away_and_back(films, tamis_cli, client, port, address):
     assert channels_of(without) == {"hot"}
     time.sleep(PAUSE)
     with redis_server(port):
-        assert tamis_cli("recall", films, "--all-users").code == 0
+        assert tamis_cli("recall", films).code == 0
         again = ask(client)
         assert again["degraded"] == []
         assert "two_tower" in channels_of(again)
@@ -201,7 +201,7 @@ def channels_of(answer) -> set[str]:
 
 
 def test_what_was_ranked_and_not_shown_is_recalled_at_the_next_request(films, tamis_cli):
-    assert tamis_cli("recall", films, "--all-users").code == 0
+    assert tamis_cli("recall", films).code == 0
     recommender = Recommender.open(films)
     first = recommender.recommend("u7", 5, explain=True)
     assert "cached" not in channels_of(first.to_dict())
@@ -225,7 +225,7 @@ def test_strangers_are_answered_without_a_list(films):
 
 
 def test_an_exclusion_is_honoured(films, tamis_cli):
-    assert tamis_cli("recall", films, "--all-users").code == 0
+    assert tamis_cli("recall", films).code == 0
     found = tamis.open(films)
     refused = [place.item for place in found.recommend("u3", 10).items]
     again = found.recommend("u3", 10, exclude=refused)
@@ -235,17 +235,16 @@ def test_an_exclusion_is_honoured(films, tamis_cli):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "--all-users"),
-        (("--all-users", "--k", "0"), "k is 0: a list must hold at least 1 item"),
-        (("--all-users", "--keep", "0"), "keep is 0"),
+        (("--k", "0"), "k is 0: a list must hold at least 1 item"),
+        (("--keep", "0"), "keep is 0"),
         (
-            ("--all-users", "--channels", "x"),
+            ("--channels", "x"),
             "'x' is no channel of the version.*two_tower",
         ),
-        (("--all-users", "--channels", "cached"), "'cached' computes nothing.*two_tower"),
-        (("--all-users", "--version", "v0"), "v0 is not a version"),
-        (("--all-users", "--store", "redis://127.0.0.1:1/0"), "127.0.0.1:1/0 does not answer"),
-        (("--all-users", "--store", "mongo://x"), "redis://host:port/db"),
+        (("--channels", "cached"), "'cached' computes nothing.*two_tower"),
+        (("--version", "v0"), "v0 is not a version"),
+        (("--store", "redis://127.0.0.1:1/0"), "127.0.0.1:1/0 does not answer"),
+        (("--store", "mongo://x"), "redis://host:port/db"),
     ],
 )
 def test_what_cannot_be_recalled_is_told(films, tamis_cli, words, message):

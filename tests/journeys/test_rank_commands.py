@@ -1,4 +1,4 @@
-"""A project's ranker through the command line: rows scored, rankers compared, one refitted."""
+"""The ranker commands: rows are scored, rankers compared, and a ranker is refitted alone."""
 
 import shutil
 
@@ -17,9 +17,9 @@ def shutil_copy(project, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def asked(simulated, tmp_path_factory):
-    """Rows of a trained project: known and unknown users and items, at several times."""
-    folder = tmp_path_factory.mktemp("asked")
+def rows_file(simulated, tmp_path_factory):
+    """A table of rows: known and unknown users and items, at several times."""
+    folder = tmp_path_factory.mktemp("rows")
     events = pl.read_parquet(simulated / "events.parquet")
     rows = events.select(pl.col("user_id", "item_id").cast(pl.String), "time").sample(40, seed=1)
     strange = rows.head(2).with_columns(user_id=pl.Series(["nobody", rows["user_id"][1]]))
@@ -28,19 +28,19 @@ def asked(simulated, tmp_path_factory):
     return folder / "rows.csv"
 
 
-def test_rows_are_scored_by_every_task_in_order(simulated, asked, tamis_cli, tmp_path):
+def test_rows_are_scored_by_every_task_in_order(simulated, rows_file, tamis_cli, tmp_path):
     out = tmp_path / "scores.csv"
-    said = tamis_cli("score", simulated, asked, "--out", out, "--json")
-    assert said.code == 0, said.err
-    scores, rows = pl.read_csv(out), pl.read_csv(asked)
+    result = tamis_cli("score", simulated, rows_file, "--out", out, "--json")
+    assert result.code == 0, result.err
+    scores, rows = pl.read_csv(out), pl.read_csv(rows_file)
     project = tamis.open(simulated)
     parts = Parts.open(Versions(simulated).current(Kind.SERVING))
     assert scores.select(rows.columns).equals(rows)
     predicted = [name for name in scores.columns if name not in rows.columns]
     assert predicted[-1] == "value"
     assert set(project.config.tasks) <= set(predicted)
-    assert said.json["unknown"] == {"users": 1, "items": 1}
-    assert said.json["model"] == Versions(simulated).current(Kind.SERVING).name
+    assert result.json["unknown"] == {"users": 1, "items": 1}
+    assert result.json["model"] == Versions(simulated).current(Kind.SERVING).name
     known = {name: scores[name].to_numpy() for name in predicted[:-1]}
     indptr = np.arange(len(scores) + 1)
     fused = parts.cascade().fusion.fusion(known, indptr)
@@ -50,8 +50,8 @@ def test_rows_are_scored_by_every_task_in_order(simulated, asked, tamis_cli, tmp
         assert task.kind != "binary" or (scores[name] < 1).all()
 
 
-def test_scores_do_not_depend_on_the_order_of_the_rows(simulated, asked, tmp_path):
-    rows = pl.read_csv(asked)
+def test_scores_do_not_depend_on_the_order_of_the_rows(simulated, rows_file, tmp_path):
+    rows = pl.read_csv(rows_file)
     project = tamis.open(simulated)
     project.score(rows, tmp_path / "a.parquet")
     project.score(rows[::-1], tmp_path / "b.parquet", version="serving")
@@ -62,7 +62,7 @@ def test_scores_do_not_depend_on_the_order_of_the_rows(simulated, asked, tmp_pat
 
 
 def test_scored_rows_are_those_of_a_request(ratings, tmp_path):
-    """At the version's end, the rows of a request's ranked items score as the request said."""
+    """At the version's end, the rows of a request's ranked items score as the request result."""
     answer = tamis.open(ratings).recommend("u3", n=8, explain=True)
     wanted = {place.item: place.reasons.predictions["positive"] for place in answer.items}
     rows = pl.DataFrame({"user_id": ["u3"] * len(wanted), "item_id": list(wanted)})
@@ -74,41 +74,41 @@ def test_scored_rows_are_those_of_a_request(ratings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("user_id,film\nu1,m1\n", "no column 'item_id'"),
         ("user_id,item_id,timestamp\nu1,m1,soon\n", "timestamp = 'soon' is no time"),
     ],
 )
-def test_tables_that_cannot_be_scored(ratings, tamis_cli, tmp_path, text, told):
+def test_tables_that_cannot_be_scored(ratings, tamis_cli, tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
-    said = tamis_cli("score", ratings, tmp_path / "t.csv", "--out", tmp_path / "s.csv")
-    assert said.code == 1
-    assert told in " ".join(said.err.split())
+    result = tamis_cli("score", ratings, tmp_path / "t.csv", "--out", tmp_path / "s.csv")
+    assert result.code == 1
+    assert message in " ".join(result.err.split())
 
 
 def test_rankers_are_compared_on_the_projects_rows(simulated, tamis_cli, tmp_path):
     words = ["--models", "lr,deepfm", "--set", "epochs=1", "--plot", tmp_path / "p.png"]
-    said = tamis_cli("compare", "rank", simulated, *words, "--json")
-    assert said.code == 0, said.err
-    told = said.json
-    assert {one["name"] for one in told["models"]} == {"lr", "deepfm"}
+    result = tamis_cli("compare", simulated, *words, "--json")
+    assert result.code == 0, result.err
+    comparison = result.json
+    assert {one["name"] for one in comparison["models"]} == {"lr", "deepfm"}
     tasks = set(tamis.open(simulated).config.tasks)
-    for one in told["models"]:
+    for one in comparison["models"]:
         assert set(one["tasks"]) == tasks
         assert 0.3 < one["tasks"]["click"]["auc"] < 1
         assert 0 <= one["tasks"]["click"]["ndcg@10"] <= 1
-    assert told["out"] is None
+    assert comparison["out"] is None
     assert (tmp_path / "p.png").stat().st_size > 1000
-    shown = tamis_cli("compare", "rank", simulated, *words)
+    shown = tamis_cli("compare", simulated, *words)
     assert "click" in shown.out
     assert "validation window" in shown.out
 
 
-def test_table_words_are_not_for_projects(simulated, tamis_cli):
-    said = tamis_cli("compare", "rank", simulated, "--label", "click", "--group", "user")
-    assert said.code == 1
-    assert "--label, --group: for --table" in said.err
+def test_table_options_are_refused_for_projects(simulated, tamis_cli):
+    result = tamis_cli("compare", simulated, "--label", "click", "--group", "user")
+    assert result.code == 1
+    assert "--label, --group: only with --table" in result.err
 
 
 def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
@@ -122,13 +122,13 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
     (line,) = [row for row in changed.splitlines() if row.startswith("fusion = ")]
     changed = changed.replace(line, 'fusion = "click * sqrt(default(price, 1))"')
     (project / "tamis.toml").write_text(changed, "utf-8")
-    said = tamis_cli("train", project, "--stage", "rank", "--json")
-    assert said.code == 0, said.err
-    assert set(said.json["settings"]) == {"rank"}
-    assert not any(name.startswith("recall") for name in said.json["training"])
+    result = tamis_cli("train", project, "--ranker-only", "--json")
+    assert result.code == 0, result.err
+    assert set(result.json["settings"]) == {"rank"}
+    assert not any(name.startswith("recall") for name in result.json["training"])
     for kind, former in before.items():
         version = Versions(project).current(kind)
-        assert version.name == said.json["versions"][kind.value] != former.name
+        assert version.name == result.json["versions"][kind.value] != former.name
         version.verify()
         parts = Parts.open(version)
         assert type(parts.rank).__name__ == "LR"
@@ -150,28 +150,27 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
         )
 
 
-def test_what_else_has_changed_is_told(simulated, tamis_cli, tmp_path):
+def test_other_changes_are_refused(simulated, tamis_cli, tmp_path):
     project = shutil_copy(simulated, tmp_path)
     declared = (project / "tamis.toml").read_text("utf-8")
     (project / "tamis.toml").write_text(declared.replace("seed = 0", "seed = 1"), "utf-8")
-    said = tamis_cli("train", project, "--stage", "rank")
-    assert said.code == 1
-    assert "[seed] changed since version" in " ".join(said.err.split())
-    said = tamis_cli("train", project, "--stage", "recall")
-    assert "it is 'rank', or none" in said.err
+    result = tamis_cli("train", project, "--ranker-only")
+    assert result.code == 1
+    assert "[seed] changed since version" in " ".join(result.err.split())
+    assert "run `tamis train` without --ranker-only" in " ".join(result.err.split())
 
 
-def test_a_fault_of_fusion_is_told_by_every_command(simulated, tamis_cli, tmp_path):
+def test_a_mistake_in_fusion_is_reported_by_every_command(simulated, tamis_cli, tmp_path):
     project = shutil_copy(simulated, tmp_path)
     declared = (project / "tamis.toml").read_text("utf-8")
     (line,) = [row for row in declared.splitlines() if row.startswith("fusion = ")]
-    for text, told in (
+    for text, message in (
         ("click * pirce", "unknown name 'pirce'; did you mean 'price'"),
         ("click * title", "unknown name 'title'"),
         ("click +", "it ends where"),
     ):
         (project / "tamis.toml").write_text(declared.replace(line, f'fusion = "{text}"'), "utf-8")
         for command in ("doctor", "train"):
-            said = tamis_cli(command, project)
-            assert said.code == 1
-            assert told in " ".join(said.err.split())
+            result = tamis_cli(command, project)
+            assert result.code == 1
+            assert message in " ".join(result.err.split())

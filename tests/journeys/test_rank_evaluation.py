@@ -1,4 +1,4 @@
-"""`tamis evaluate --stage rank`: the ranker on the test window, per task and per segment."""
+"""`tamis evaluate rank`: the ranker on the test window, per task and per segment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tamis.bundle import Kind, Versions
 from tamis.cascade.replay import impression_window
 from tamis.evaluate.scored_rows import scored_blocks
 from tamis.features import Histories
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.service import Recommender
 
 MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}
@@ -25,7 +25,7 @@ def judged(request, tamis_cli, tmp_path_factory):
     """A project, the JSON of the command on it, and the page."""
     folder = request.getfixturevalue(request.param)
     page = tmp_path_factory.mktemp("rank") / "rank.html"
-    said = tamis_cli("evaluate", folder, "--stage", "rank", "--report", page, "--json")
+    said = tamis_cli("evaluate", "rank", folder, "--report", page, "--json")
     assert (said.code, said.problems) == (0, "")
     return folder, said.json, page
 
@@ -69,10 +69,10 @@ def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli
     parts, cut = recommender.parts, recommender.manifest.data_until
     data = in_rows_of(parts, tamis.open(simulated).data)
     rows = impression_window(parts.config, data, Histories.of(data), (cut, data.end), IMPRESSIONS)
-    blocks = list(scored_blocks(rows, parts, data, {"rank": parts.rank}))
+    blocks = list(scored_blocks(rows, hydrate_of(parts, data), {"rank": parts.rank}))
     labels = np.concatenate([b.labels for b in blocks])[:, 0]
     scores = np.concatenate([b.scores["rank"]["click"] for b in blocks])
-    said = tamis_cli("evaluate", simulated, "--stage", "rank", "--json").json
+    said = tamis_cli("evaluate", "rank", simulated, "--json").json
     found = said["models"]["rank"]["click"]
     assert found["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
     assert found["logloss"] == pytest.approx(log_loss(labels, scores.astype(float)), rel=1e-6)
@@ -81,17 +81,14 @@ def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli
 
 
 def test_a_person_reads_tables(simulated, tamis_cli) -> None:
-    said = tamis_cli("evaluate", simulated, "--stage", "rank")
+    said = tamis_cli("evaluate", "rank", simulated)
     assert said.code == 0
     for words in ("Protocol: impressions after the test cut", "click, by segment", "known users"):
         assert words in said.out
     assert "rank.html" in said.out
 
 
-def test_what_does_not_fit_is_refused(ratings, tamis_cli) -> None:
-    said = tamis_cli("evaluate", ratings, "--stage", "ranker")
-    assert said.code == 1
-    assert "--stage ranker: it is rank" in said.err
-    both = tamis_cli("evaluate", ratings, "--stage", "rank", "--channels")
-    assert both.code == 1
-    assert "give one" in both.err
+def test_options_of_other_sub_commands_are_usage_errors(ratings, tamis_cli) -> None:
+    said = tamis_cli("evaluate", "rank", ratings, "--protocol", "time")
+    assert said.code == 2
+    assert "No such option: --protocol" in said.err

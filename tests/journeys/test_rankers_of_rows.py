@@ -37,7 +37,7 @@ def tables(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compared(tables, tamis_cli):
     """The comparison's JSON; the best ranker lies in `best`."""
-    words = ["compare", "rank", "--table", tables / "train.csv", "--valid", tables / "valid.csv"]
+    words = ["compare", "--table", tables / "train.csv", "--valid", tables / "valid.csv"]
     words += ["--models", "lr,deepfm,din", "--set", "epochs=3", "--set", "hidden_units=[16]"]
     said = tamis_cli(*words, "--group", "user", "--out", tables / "best", "--json")
     assert said.code == 0, said.err
@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_rows_not_of_their_places(compared, tables):
 
 
 def test_several_tasks_have_a_column_each(tables, tamis_cli):
-    words = ["compare", "rank", "--table", tables / "tasks.csv", "--label", "label,like"]
+    words = ["compare", "--table", tables / "tasks.csv", "--label", "label,like"]
     words += ["--models", "deepfm", "--set", "epochs=1", "--key", "item"]
     said = tamis_cli(*words, "--out", tables / "two")
     assert said.code == 0, said.err
@@ -120,7 +120,7 @@ def test_what_a_ranker_itself_has_saved_is_opened(tables, tamis_cli):
 def test_declared_features_are_read(tables, tamis_cli):
     file = tables / "features.toml"
     file.write_text('[[features]]\nkind = "sparse"\nname = "user"\n')
-    words = ["compare", "rank", "--table", tables / "train.csv", "--models", "lr"]
+    words = ["compare", "--table", tables / "train.csv", "--models", "lr"]
     said = tamis_cli(*words, "--features", file, "--set", "epochs=1", "--out", tables / "few")
     assert said.code == 0, said.err
     assert [f.name for f in RowModel.open(tables / "few").model.features] == ["user"]
@@ -182,7 +182,7 @@ def test_option_words():
 )
 def test_slips_are_told(tables, tamis_cli, words, told):
     files = {name: tables / name for name in ("train.csv", "gone.csv", "gone.toml")}
-    said = tamis_cli("compare", "rank", *(files.get(word, word) for word in words))
+    said = tamis_cli("compare", *(files.get(word, word) for word in words))
     assert said.code == 1
     assert told in " ".join(said.err.split())
 

@@ -338,7 +338,7 @@ def test_what_cannot_be_is_refused():
     data = circle()
     with pytest.raises(
         ConfigError,
-        match="behaviours names 'like', which the log does not have. Use behaviours of the log: positive",
+        match=r"behaviours names 'like', which the log does not have\. Use behaviours of the log",
     ):
         SASRec(behaviours=("like",)).fit(data)
     with pytest.raises(TrainingError, match="no user has two events"):

@@ -538,7 +538,6 @@ def test_warm_start_carries_weights_over_and_lets_the_tables_grow(network):
 
 
 def test_features_are_guessed_from_columns():
-    data = two_clans(6, 300)
     frame = pl.DataFrame(
         {
             "title": [f"The one and only {k}" for k in range(300)],

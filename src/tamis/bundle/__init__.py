@@ -1,6 +1,6 @@
 """Versions of a trained cascade, one directory each: write, verify, open, publish."""
 
-from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions
+from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions, files_of
 
 __all__ = [
     "MANIFEST",
@@ -9,4 +9,5 @@ __all__ = [
     "Manifest",
     "Version",
     "Versions",
+    "files_of",
 ]

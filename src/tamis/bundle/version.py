@@ -2,23 +2,25 @@
 
     versions/
       2026-11-22T12-00-00-serving/
-        version.json     kind, data range, metrics, settings, code version, sizes and checksums
-        tamis.toml       the declaration that it was trained with
-        tables/ features/ state/ channels/ prerank/ rank/ rerank/ filters/
+        version.json     kind, data range, metrics, settings, code version, formats, checksums
+        config.json      the declaration it was trained from
+        tables/ features/ state/ channels/ filters/ prerank/ rank/ rerank/
       serving            the name of the version that answers requests
       evaluation         the name of the version that `tamis evaluate` measures
 
-A version is written to a folder whose name starts with a dot, which is renamed when it is complete:
-a crash or a full disk does not affect the other versions.
+A version is written under a name that starts with a dot and renamed when it is complete: a crash or
+a full disk leaves the earlier versions as they were. Files in the directory that `version.json`
+does not list are ignored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -26,11 +28,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tamis.schema import VersionError
+from pydantic import TypeAdapter
+
+from tamis.schema import ADVICE, VersionError, read_json, reading
+
+log = logging.getLogger("tamis.bundle")
 
 MANIFEST = "version.json"
-FORMAT = 1
-"""Version of the format; incremented when an older Tamis cannot read what a newer one writes."""
+FORMAT = 2
+"""Format of `version.json`; raised when an earlier Tamis cannot read what a newer one writes.
+
+1: no formats of parts, no checksum of the manifest itself.
+2: both.
+"""
+CHECKED_BYTES = 256_000_000
+"""Bytes of files whose checksums `Version.check` computes, the smallest files first: a small
+version is verified whole at every opening, of a large one all but its largest arrays, which takes
+0.3 s at most. `tamis versions --verify` reads everything."""
+_CHECKSUM = "checksum"
 
 
 class Kind(StrEnum):
@@ -60,29 +75,48 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     """Measures of the training: seconds, memory, learning curves, validation metrics."""
     files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    """Relative path → (size in bytes, 128-bit BLAKE2b checksum)."""
+    """Relative path → (bytes, blake2b-128)."""
+    formats: dict[str, int] = field(default_factory=dict[str, int])
+    """Part → number of the format in which it is stored; empty in versions of format 1."""
     format: int = FORMAT
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Reads a manifest. Raises VersionError if it is missing, damaged or of a newer format."""
-        try:
-            data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            if data["format"] > FORMAT:
-                raise VersionError(
-                    f"{path}: written in format {data['format']}, this Tamis reads up to {FORMAT}: "
-                    "upgrade tamis"
-                )
-            data["kind"] = Kind(data["kind"])
-            return cls(**data)
-        except FileNotFoundError:
+        """Reads `version.json`; unknown keys are ignored with a warning.
+
+        Raises VersionError if the file is missing, damaged (its own checksum differs, a key is
+        missing or of another type) or of a newer format.
+        """
+        if path.parent.is_dir() and not path.exists():
+            raise VersionError(f"{path.parent} is not a version: no {MANIFEST} in it. {ADVICE}")
+        saved = read_json(path, format=int)
+        if saved["format"] > FORMAT:
             raise VersionError(
-                f"{path.parent} is not a version (it has no {MANIFEST}): see `tamis versions`"
-            ) from None
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                f"{path}: written in format {saved['format']}, this release of Tamis reads up to "
+                f"{FORMAT}: upgrade tamis"
+            )
+        written = saved.pop(_CHECKSUM, None)
+        if written != _content_checksum(saved) and (written is not None or saved["format"] > 1):
             raise VersionError(
-                f"{path} is damaged ({error}): delete the version and run `tamis train` again"
-            ) from None
+                f"{path} is damaged: its content differs from its checksum. {ADVICE}"
+            )
+        unknown = sorted(set(saved) - set(cls.__dataclass_fields__))
+        if unknown:
+            log.warning(
+                "%s: ignoring unknown keys, written by Tamis %s: %s",
+                path,
+                saved.get("code"),
+                ", ".join(unknown),
+            )
+        known = {name: value for name, value in saved.items() if name not in unknown}
+        with reading(path):
+            return TypeAdapter(cls).validate_python(known)
+
+    def write(self, path: Path) -> None:
+        """Writes `version.json` with a checksum of its own content."""
+        content = asdict(self)
+        content[_CHECKSUM] = _content_checksum(content)
+        path.write_text(json.dumps(content, indent=1, allow_nan=False), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -96,15 +130,51 @@ class Version:
     def name(self) -> str:
         return self.manifest.name
 
-    def verify(self) -> None:
-        """Checks all files. Raises VersionError with the first one that is missing or changed."""
-        for relative, (size, checksum) in self.manifest.files.items():
-            file = self.path / relative
-            if not file.is_file() or file.stat().st_size != size or _checksum(file) != checksum:
+    def check(self, formats: Mapping[str, int]) -> None:
+        """Checks what opening relies on: formats, sizes of all files, checksums of the small ones.
+
+        Checksums are verified in ascending order of size until `CHECKED_BYTES` have been read.
+
+        Args:
+            formats: part → the newest format of it that the caller reads.
+
+        Raises VersionError naming the first file that is missing or differs from what was written,
+        or the part that a newer release wrote.
+        """
+        for part, number in self.manifest.formats.items():
+            if number > formats.get(part, number):
                 raise VersionError(
-                    f"{file} is missing or differs from what was written: "
-                    "roll back to another version (`tamis versions`) or train again"
+                    f"{self.path}: part {part} is in format {number}, this release of Tamis reads "
+                    f"up to {formats[part]}: upgrade tamis"
                 )
+        left = CHECKED_BYTES
+        for relative, (size, _) in sorted(self.manifest.files.items(), key=lambda f: f[1][0]):
+            left -= size
+            self._check_file(relative, checksum=left >= 0)
+
+    def verify(self) -> None:
+        """Raises VersionError naming the first file that is missing or not as it was written.
+
+        Every file is read in full.
+        """
+        for relative in self.manifest.files:
+            self._check_file(relative, checksum=True)
+
+    def _check_file(self, relative: str, *, checksum: bool) -> None:
+        file = self.path / relative
+        size, written = self.manifest.files[relative]
+        fault = None
+        with reading(file):
+            if not file.is_file():
+                fault = "the file does not exist"
+            elif file.stat().st_size != size:
+                fault = f"it has {file.stat().st_size} bytes, {size} were written"
+            elif checksum and _checksum(file) != written:
+                fault = "its checksum differs"
+        if fault:
+            raise VersionError(
+                f"{file} is missing or differs from what was written ({fault}). {ADVICE}"
+            )
 
 
 class Versions:
@@ -131,7 +201,15 @@ class Versions:
                 f"{self.root.parent} has no {kind.value} version yet: run `tamis train "
                 f"{self.root.parent}` first"
             )
-        return self.open(pointer.read_text("utf-8").strip())
+        with reading(pointer):
+            name = pointer.read_text("utf-8").strip()
+        if not name or Path(name).name != name or not name.isprintable():
+            raise VersionError(
+                f"{pointer} is damaged: it holds {name[:80]!r}, not the name of a version. Run "
+                f"`tamis train {self.root.parent}` again, or write the name of a folder of "
+                f"{self.root} into it"
+            )
+        return self.open(name)
 
     def publish(self, version: Version) -> None:
         """Makes `version` the current one of its kind, atomically."""
@@ -158,7 +236,7 @@ class Versions:
         except OSError as error:
             raise VersionError(
                 f"version {name} could not be written ({error}); nothing was published and the "
-                "other versions are not affected: free space or repair the folder, then train again"
+                "earlier versions are complete: free space or repair the folder, then train again"
             ) from error
         finally:
             shutil.rmtree(path, ignore_errors=True)
@@ -184,20 +262,19 @@ class Draft:
     data_until: int = 0
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
+    formats: dict[str, int] = field(default_factory=dict[str, int])
 
-    def room(self, *names: str) -> Path:
-        """The path of a sub-directory, which is created if missing."""
+    def folder(self, *names: str) -> Path:
+        """A sub-directory, created if absent."""
         path = self.path.joinpath(*names)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self) -> None:
-        """Writes the manifest with a checksum of each file, and flushes all files to disk."""
-        files: dict[str, tuple[int, str]] = {}
-        for file in sorted(self.path.rglob("*")):
-            if file.is_file():
-                files[str(file.relative_to(self.path))] = (file.stat().st_size, _checksum(file))
-                _sync(file)
+        """Writes the manifest, with a checksum of every file, and forces all of it to disk."""
+        files = files_of(self.path)
+        for relative in files:
+            _sync(self.path / relative)
         manifest = Manifest(
             name=self.name,
             kind=self.kind,
@@ -208,10 +285,27 @@ class Draft:
             settings=self.settings,
             metrics=self.metrics,
             files=files,
+            formats=self.formats,
         )
         target = self.path / MANIFEST
-        target.write_text(json.dumps(asdict(manifest), indent=1, allow_nan=False), "utf-8")
+        manifest.write(target)
         _sync(target)
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file of a version's folder except its manifest, as `Manifest.files` lists them."""
+    found = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return {
+        str(file.relative_to(folder)): (file.stat().st_size, _checksum(file))
+        for file in found
+        if file != folder / MANIFEST
+    }
+
+
+def _content_checksum(content: Mapping[str, Any]) -> str:
+    """blake2b-128 of a JSON object in canonical form: keys sorted, no white space."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _checksum(file: Path) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.cascade.candidates import Candidates
-from tamis.cascade.query import Queries, Recalled
-from tamis.data import Dataset, Ragged
-from tamis.features import Rows
-from tamis.runtime import Bool, Float32
 from tamis.schema import Feature, StageConfig, TableConfig
 
 if TYPE_CHECKING:
+    from tamis.cascade.candidates import Candidates
+    from tamis.cascade.query import Queries, Recalled
+    from tamis.data import Dataset, Ragged
+    from tamis.features import Rows
+    from tamis.runtime import Bool, Float32
     from tamis.train import Chosen
 
 

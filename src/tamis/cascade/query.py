@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tamis.data import Ragged
-from tamis.features import History
 from tamis.runtime import Bool, Float32, Float64, Int32, Int64
+
+if TYPE_CHECKING:
+    from tamis.features import History
 
 __all__ = [
     "Bool",
@@ -73,12 +76,13 @@ class Queries:
     def part(self, begin: int, end: int) -> Queries:
         """The queries [begin, end), without a copy of their histories."""
         whole, (first, last) = self.history, self.history.indptr[[begin, end]]
-        history = History(
-            whole.indptr[begin : end + 1] - first,
-            whole.item[first:last],
-            whole.behaviour[first:last],
-            whole.time[first:last],
-            whole.value[first:last],
+        history = replace(
+            whole,
+            indptr=whole.indptr[begin : end + 1] - first,
+            item=whole.item[first:last],
+            behaviour=whole.behaviour[first:last],
+            time=whole.time[first:last],
+            value=whole.value[first:last],
         )
         lists, (low, high) = self.exclude, self.exclude.indptr[[begin, end]]
         return Queries(

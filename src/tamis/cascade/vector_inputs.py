@@ -54,6 +54,7 @@ def user_column(name: str) -> str:
 
 
 def item_column(name: str) -> str:
+    """Name of the candidates' column that holds the item vectors of channel `name`."""
     return f"item vector:{name}"
 
 

@@ -40,7 +40,7 @@ class FolderSource:
     times: str
     """Description of the origin of the times."""
     rows: bool = False
-    """Whether it has labelled rows for `tamis compare rank --table` and no event log."""
+    """Labelled rows, for `tamis compare --table`; no log, so no project."""
 
 
 def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progress) -> Path:

@@ -66,7 +66,7 @@ def write_channel_report(result: Mapping[str, Any], path: Path) -> Path:
     """Writes the evaluation of the channels as one HTML page without scripts or external files.
 
     Args:
-        result: the JSON of `tamis evaluate --channels --json`, with all keys that
+        result: the JSON of `tamis evaluate channels --json`, with all keys that
             docs/evaluation.md describes.
         path: the HTML file; missing folders are created.
 
@@ -96,7 +96,7 @@ def render_channels(result: Mapping[str, Any], console: Console) -> None:
 
 
 def summarise(result: Mapping[str, Any]) -> ChannelSummary:
-    """Reads the JSON of `tamis evaluate --channels --json` once."""
+    """Reads the JSON of `tamis evaluate channels --json` once."""
     protocol, merged = result["protocol"], result["merged"]
     ordered = dict(
         sorted(result["channels"].items(), key=lambda pair: -pair[1]["marginal"]["mean"])

@@ -72,7 +72,7 @@ _SIGNIFICANT = 3
 """Standard errors from which on a deviation is reported."""
 
 Result = Mapping[str, Any]
-"""The JSON of `tamis evaluate --stage rank --json`."""
+"""The JSON of `tamis evaluate rank --json`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def write_rank_report(result: Result, path: Path) -> Path:
     """Writes the evaluation of the ranker as one HTML page without scripts or external files.
 
     Args:
-        result: the JSON of `tamis evaluate --stage rank --json`, with all keys that
+        result: the JSON of `tamis evaluate rank --json`, with all keys that
             docs/evaluation.md describes. What is not a finite number becomes a dash.
         path: the HTML file; missing folders are created.
 
@@ -136,7 +136,7 @@ def render_rank(result: Result, console: Console) -> None:
 
 
 def summarise(result: Result) -> RankSummary:
-    """Reads the JSON of `tamis evaluate --stage rank --json` once."""
+    """Reads the JSON of `tamis evaluate rank --json` once."""
     protocol, found = result["protocol"], tuple(deviations(result))
     head = {"version": result["version"]} | {k: protocol[k] for k in ("cut", "rows", "users")}
     return RankSummary(

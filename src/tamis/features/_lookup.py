@@ -37,7 +37,8 @@ class Attributes:
     @classmethod
     def load(cls, directory: Path, name: str) -> Attributes:
         """Opens what `save` wrote, memory-mapped."""
-        return cls(opened(directory / f"{name}_ids.npy"), opened(directory / f"{name}_dense.npy"))
+        ids = opened(directory / f"{name}_ids.npy", np.int32, (None, None))
+        return cls(ids, opened(directory / f"{name}_dense.npy", np.float32, (len(ids), None)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tamis.features._fitted import Fitted, Scale
+from tamis.features._fitted import Fitted, Scale, is_history
 from tamis.features._lookup import Attributes, HistoryLookup
-from tamis.features.encoding import Encoders
+from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.pair_features import Category, Column, Interest, Number
 from tamis.features.statistics import Recipes
 from tamis.features.windows import opened
-from tamis.schema import Side, VersionError
+from tamis.schema import Side, VersionError, read_json, reading
 
 _FILE = "space.json"
 
@@ -49,53 +49,107 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "columns": [asdict(c) for c in interest.columns],
         "categories": [c.name for c in interest.categories],
         "numbers": [n.name for n in interest.numbers],
+        "statistics": fitted.recipes is not None,
     }
     (directory / _FILE).write_text(json.dumps(saved, indent=1))
 
 
 def load_fitted(directory: Path) -> Fitted:
     """Loads what `save_fitted` wrote. Raises VersionError where there is no feature space."""
-    if not (directory / _FILE).exists():
+    file = directory / _FILE
+    if not file.exists():
         raise VersionError(
             f"{directory} holds no feature space ({_FILE} is missing): give the folder "
             "that `FeatureSpace.save` wrote"
         )
-    saved = json.loads((directory / _FILE).read_text())
-    recipes = directory / "statistics"
-    return Fitted(
-        encoders=Encoders.load(directory),
-        sides={name: Side(side) for name, side in saved["sides"].items()},
-        users=Attributes.load(directory, "users"),
-        items=Attributes.load(directory, "items"),
-        contexts={n: np.array(c, np.int32) for n, c in saved["contexts"].items()},
-        histories=tuple(
-            HistoryLookup(
-                name=h["name"],
-                wanted=np.array(h["wanted"], np.bool_),
-                codes=opened(directory / f"history{k}.npy"),
-                pad=h["pad"],
-                max_len=h["max_len"],
-            )
-            for k, h in enumerate(saved["histories"])
-        ),
-        recipes=Recipes.load(recipes) if recipes.exists() else None,
-        user_scale=_scale_of(saved["user_scale"]),
-        item_scale=_scale_of(saved["item_scale"]),
-        interest=_interest(directory, saved),
+    scale = (dict, type(None))
+    saved = read_json(
+        file,
+        sides=dict,
+        contexts=dict,
+        histories=list,
+        user_scale=scale,
+        item_scale=scale,
+        positive=list,
+        columns=list,
+        categories=list,
+        numbers=list,
     )
+    encoders = Encoders.load(directory)
+    recipes = directory / "statistics"
+    has_recipes = saved.get("statistics", recipes.exists())  # earlier releases lack the key
+    with reading(file):
+        fitted = Fitted(
+            encoders=encoders,
+            sides={name: Side(side) for name, side in saved["sides"].items()},
+            users=Attributes.load(directory, "users"),
+            items=Attributes.load(directory, "items"),
+            contexts={n: np.array(c, np.int32) for n, c in saved["contexts"].items()},
+            histories=tuple(
+                HistoryLookup(
+                    name=h["name"],
+                    wanted=np.array(h["wanted"], np.bool_),
+                    codes=opened(directory / f"history{k}.npy", np.int32, (None, None)),
+                    pad=int(h["pad"]),
+                    max_len=int(h["max_len"]),
+                )
+                for k, h in enumerate(saved["histories"])
+            ),
+            recipes=Recipes.load(recipes) if has_recipes else None,
+            user_scale=_scale_of(saved["user_scale"]),
+            item_scale=_scale_of(saved["item_scale"]),
+            interest=_interest(directory, saved),
+        )
+        _check_rows(fitted)
+    return fitted
+
+
+def _check_rows(fitted: Fitted) -> None:
+    """Raises ValueError unless every array of the items has a row per item and an unknown one's."""
+    rows = len(fitted.items.ids)
+    arrays = {
+        **{f"history {h.name}": h.codes for h in fitted.histories},
+        **{f"category {c.name}": c.codes for c in fitted.interest.categories},
+        **{f"number {n.name}": n.values for n in fitted.interest.numbers},
+    }
+    for name, array in arrays.items():
+        if len(array) != rows:
+            raise ValueError(f"{name} has {len(array)} rows, the items have {rows}")
+    for feature in fitted.encoders.features:
+        if feature.name not in fitted.sides:
+            raise ValueError(f"sides lacks the feature {feature.name!r}")
+    for side, table in ((Side.USER, fitted.users), (Side.ITEM, fitted.items)):
+        width, numbers = _widths(fitted, side)
+        if table.ids.shape[1] != width or table.dense.shape[1] != numbers:
+            raise ValueError(
+                f"the arrays of the {side.value}s have {table.ids.shape[1]} ids and "
+                f"{table.dense.shape[1]} numbers, the features need {width} and {numbers}"
+            )
+
+
+def _widths(fitted: Fitted, side: Side) -> tuple[int, int]:
+    """Number of id and of number columns of a side's stored attributes."""
+    own = [f for f in fitted.encoders.features if fitted.sides[f.name] is side]
+    stored = [f for f in own if not is_history(f)]
+    builder = LayoutBuilder()
+    fitted.encoders.add_tables(builder)
+    for feature in stored:
+        fitted.encoders.add_columns(builder, feature, side)
+    layout = builder.build()
+    return layout.id_width, layout.dense_width
 
 
 def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
     categories = [
         Category(
             name,
-            opened(directory / f"category{k}.npy"),
-            opened(directory / f"category{k}_base.npy"),
+            opened(directory / f"category{k}.npy", np.int32, (None, None)),
+            opened(directory / f"category{k}_base.npy", np.float32, (None,)),
         )
         for k, name in enumerate(saved["categories"])
     ]
     numbers = [
-        Number(name, opened(directory / f"number{k}.npy"))
+        Number(name, opened(directory / f"number{k}.npy", np.float32, (None,)))
         for k, name in enumerate(saved["numbers"])
     ]
     return Interest(

@@ -17,9 +17,21 @@ from tamis.features.encoders import DenseEncoder, VarLenEncoder, from_state, spl
 from tamis.features.layout import DenseColumn, IdColumn, Layout, TableRange
 from tamis.features.vocabulary import Vocabulary
 from tamis.runtime import Float32, Int32
-from tamis.schema import ConfigError, DataError, DenseFeat, Feature, Side, SparseFeat
+from tamis.schema import (
+    ConfigError,
+    DataError,
+    DenseFeat,
+    Feature,
+    Side,
+    SparseFeat,
+    VarLenSparseFeat,
+    known_options,
+    read_json,
+    reading,
+)
 
 _FEATURE: TypeAdapter[Feature] = TypeAdapter(Feature)
+_KINDS = {"sparse": SparseFeat, "dense": DenseFeat, "varlen": VarLenSparseFeat}
 
 
 def column_of(frame: pl.DataFrame, feature: Feature) -> pl.Series:
@@ -253,14 +265,21 @@ class Encoders:
 
     @classmethod
     def load(cls, directory: Path) -> Encoders:
-        """Reads what `save` wrote."""
-        saved = json.loads((directory / "encoders.json").read_text())
-        return cls(
-            [_FEATURE.validate_python(f) for f in saved["features"]],
-            {n: Vocabulary.load(directory, v) for n, v in saved["vocabularies"].items()},
-            {n: from_state(d) for n, d in saved["dense"].items()},
-            saved["present"],
-        )
+        """Reads what `save` wrote. Raises VersionError if a file is missing or damaged."""
+        file = directory / "encoders.json"
+        saved = read_json(file, features=list, vocabularies=dict, dense=dict, present=dict)
+        with reading(file):
+            return cls(
+                [_FEATURE.validate_python(_known(f)) for f in saved["features"]],
+                {n: Vocabulary.load(directory, v) for n, v in saved["vocabularies"].items()},
+                {n: from_state(d) for n, d in saved["dense"].items()},
+                saved["present"],
+            )
+
+
+def _known(saved: dict[str, Any]) -> dict[str, Any]:
+    """A stored feature without the fields that this release does not have; a warning names them."""
+    return known_options(_KINDS[saved["kind"]], saved)
 
 
 def _fit_vocabulary(feature: Feature, values: pl.Series) -> Vocabulary:

@@ -19,6 +19,7 @@ from tamis.features._gathering_kernels import (
 from tamis.features._lists import History
 from tamis.features.windows import opened
 from tamis.runtime import Bool, Float32, Int32, Int64
+from tamis.schema import ADVICE, VersionError, read_array, read_json
 
 _COLUMNS = ("item", "behaviour", "time", "arrival", "value")
 
@@ -199,11 +200,22 @@ class Histories:
 
     @classmethod
     def load(cls, directory: Path) -> Histories:
-        """Opens what `save` wrote, memory-mapped."""
-        names = ("indptr", *_COLUMNS)
-        indptr, *columns = [opened(directory / f"{n}.npy") for n in names]
-        end = json.loads((directory / "histories.json").read_text())["end"]
-        return cls(indptr, Columns(*columns), np.load(directory / "seen.npy"), end)
+        """Opens what `save` wrote, memory-mapped.
+
+        Raises VersionError if a file is missing or damaged.
+        """
+        end = read_json(directory / "histories.json", end=int)["end"]
+        indptr = opened(directory / "indptr.npy", np.int64, (None,))
+        item = opened(directory / "item.npy", np.int32, (None,))
+        if not len(indptr) or indptr[0] != 0 or indptr[-1] != len(item):
+            raise VersionError(
+                f"{directory / 'indptr.npy'} is damaged: it does not divide the {len(item)} "
+                f"events of {directory / 'item.npy'} among users. {ADVICE}"
+            )
+        types = {"behaviour": np.uint8, "time": np.int64, "arrival": np.int64, "value": np.float32}
+        rest = {n: opened(directory / f"{n}.npy", t, (len(item),)) for n, t in types.items()}
+        seen = read_array(directory / "seen.npy", np.bool_, (None,), mode=None)
+        return cls(indptr, Columns(item=item, **rest), seen, end)
 
     def _merged(self) -> Histories:
         """The same histories with all events in the base."""

@@ -25,6 +25,7 @@ from tamis.features.encoders import untupled
 from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
 from tamis.features.windows import WINDOWS, Counts, OfflineCounts, OnlineCounts, Rings
 from tamis.runtime import Bool, Float32, Float64, Int32, Int64
+from tamis.schema import read_array, read_json, reading
 
 _DAY = 86_400_000
 _CHUNK = 250_000
@@ -217,7 +218,8 @@ class Recipes:
     def save(self, directory: Path) -> None:
         """Writes `recipes.json` and, where there are publishing times, `published.npy`."""
         directory.mkdir(parents=True, exist_ok=True)
-        saved = {"user": asdict(self.user), "item": asdict(self.item)}
+        published = None if self.published is None else len(self.published)
+        saved = {"user": asdict(self.user), "item": asdict(self.item), "published": published}
         (directory / "recipes.json").write_text(json.dumps(saved, indent=1))
         if self.published is not None:
             np.save(directory / "published.npy", self.published)
@@ -225,10 +227,16 @@ class Recipes:
     @classmethod
     def load(cls, directory: Path) -> Recipes:
         """Reads what `save` wrote."""
-        saved = json.loads((directory / "recipes.json").read_text())
-        sides = Recipe.from_dict(saved["user"]), Recipe.from_dict(saved["item"])
-        file = directory / "published.npy"
-        return cls(*sides, np.load(file) if file.exists() else None)
+        file, times = directory / "recipes.json", directory / "published.npy"
+        saved = read_json(file, user=dict, item=dict)
+        with reading(file):
+            sides = Recipe.from_dict(saved["user"]), Recipe.from_dict(saved["item"])
+            Rings.of(sides[0].windows)
+        items = saved.get("published", -1 if times.exists() else None)  # absent in older files
+        if items is None:
+            return cls(*sides)
+        shape = (items if items >= 0 else None,)
+        return cls(*sides, read_array(times, np.int64, shape, mode=None))
 
 
 def _published(data: Dataset) -> Int64 | None:
@@ -363,6 +371,6 @@ class OnlineStatistics(_CountStatistics):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Opens what `save` wrote, memory-mapped; events added later stay in memory."""
-        end = json.loads((directory / "statistics.json").read_text())["end"]
+        end = read_json(directory / "statistics.json", end=int)["end"]
         counts = [OnlineCounts.load(directory / side) for side in ("users", "items")]
         return cls(Recipes.load(directory), counts[0], counts[1], end)

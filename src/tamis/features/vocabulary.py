@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamis.features._hashing_kernel import hash_codes
 from tamis.runtime import Int32
-from tamis.schema import ConfigError, DataError
+from tamis.schema import ConfigError, DataError, reading
 
 PADDING = 0
 """Code of a missing value; its vector stays zero."""
@@ -141,6 +141,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, directory: Path, saved: dict[str, Any]) -> Vocabulary:
+        """Opens what `save` wrote. Raises VersionError where the file is missing or damaged."""
         if "buckets" in saved:
             return cls.hashed(saved["buckets"])
-        return cls(pl.read_ipc(directory / saved["file"])["id"])
+        file = directory / saved["file"]
+        with reading(file):
+            ids = pl.read_ipc(file)["id"].cast(pl.String)
+        return cls(ids)

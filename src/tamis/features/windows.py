@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tamis.data import Events
 from tamis.features._counting_kernels import NEVER, add_events, read_counts, replay_counts
 from tamis.runtime import Float32, Float64, Int32, Int64
-from tamis.schema import ConfigError
+from tamis.schema import ConfigError, read_array, read_json_value, reading
 
 WINDOWS = ("1h", "1d", "7d", "30d", "all")
 """Ascending in length: the sum of a longer window starts from that of a shorter one with the same
@@ -155,17 +155,16 @@ class Counts(NamedTuple):
         )
 
 
-def opened(path: Path) -> NDArray[Any]:
+def opened(
+    path: Path, dtype: DTypeLike | None = None, shape: Sequence[int | None] | None = None
+) -> NDArray[Any]:
     """Opens an array of an npy file, memory-mapped copy-on-write.
 
     Pages are shared between processes as in read-only mode, writes stay in this process, and numba
     need not compile another variant of its kernels for read-only arrays. An array without elements
-    cannot be mapped and is read.
+    cannot be mapped and is read. Raises VersionError as `tamis.schema.read_array`.
     """
-    try:
-        return np.load(path, mmap_mode="c").view(np.ndarray)
-    except ValueError:
-        return np.load(path)
+    return read_array(path, dtype, shape, mode="c")
 
 
 class OfflineCounts:
@@ -249,7 +248,12 @@ class OnlineCounts:
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Opens what `save` wrote, memory-mapped; events added later stay in memory."""
-        windows = json.loads((directory / "windows.json").read_text())
-        saved = {name: opened(directory / f"{name}.npy") for name in _SAVED}
-        keys, behaviours = saved["total"].shape
-        return cls(windows, State.empty(keys, Rings.of(windows), behaviours)._replace(**saved))
+        file = directory / "windows.json"
+        windows = read_json_value(file, list)
+        with reading(file):
+            rings = Rings.of(windows)
+        total = opened(directory / "total.npy", np.int64, (None, None))
+        empty = State.empty(*total.shape[:1], rings, total.shape[1])
+        wanted = {name: getattr(empty, name) for name in _SAVED}
+        saved = {n: opened(directory / f"{n}.npy", a.dtype, a.shape) for n, a in wanted.items()}
+        return cls(windows, empty._replace(**saved))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +14,27 @@ from numpy.typing import NDArray
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged, Table
 from tamis.runtime import Bool
-from tamis.schema import Component, ConfigError, NotFittedError, StageError, VersionError, suggest
+from tamis.schema import (
+    ADVICE,
+    Component,
+    ConfigError,
+    NotFittedError,
+    StageError,
+    VersionError,
+    described,
+    read_described,
+    read_json,
+    suggest,
+)
+
+_LIST = "filter.json"
 
 
 class BaseFilter(Component, ABC):
-    """A filter whose fitted state is a dictionary of arrays, each saved as `NAME.npy`."""
+    """A filter whose fitted state is a dictionary of arrays, each saved as `NAME.npy`.
+
+    `filter.json` lists the arrays with their types and shapes.
+    """
 
     reason: str
 
@@ -54,23 +71,30 @@ class BaseFilter(Component, ABC):
         return self._arrays
 
     def save(self, directory: Path) -> None:
-        """Writes each array as `NAME.npy` into `directory` (made if absent)."""
+        """Writes each array as `NAME.npy`, and `filter.json`, into `directory` (made if absent)."""
         arrays = self.arrays
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             np.save(directory / f"{name}.npy", array)
+        (directory / _LIST).write_text(json.dumps({"arrays": described(arrays)}, indent=1), "utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self:
-        """Opens what `save` wrote, memory-mapped. Raises VersionError where there is nothing."""
+        """Opens what `save` wrote, memory-mapped.
+
+        Raises VersionError if a file is missing or damaged.
+        """
         loaded = cls(config)
-        files = sorted(Path(directory).glob("*.npy"))
-        if not files:
+        directory = Path(directory)
+        if (directory / _LIST).is_file():
+            listed = read_json(directory / _LIST, arrays=dict)["arrays"]
+        else:  # earlier releases wrote no list
+            listed = sorted(file.stem for file in directory.glob("*.npy"))
+        if not listed:
             raise VersionError(
-                f"{directory} holds no state of the filter `{loaded.name}`; train the version "
-                f"again or roll back to another"
+                f"{directory} holds no state of the filter `{loaded.name}`. {ADVICE}"
             )
-        loaded._arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
+        loaded._arrays = read_described(directory, listed)
         return loaded
 
     def _check_items(self, candidates: Candidates, n_items: int) -> None:

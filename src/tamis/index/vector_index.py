@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from tamis.index._codes import ShortCodes
 from tamis.index._inverted_lists import InvertedLists
@@ -16,7 +17,14 @@ from tamis.index._overlay import Overlay
 from tamis.index._search import Approximate, Base, Lists, Search
 from tamis.index._tuning import least_effort
 from tamis.runtime import Bool, Float32, Int32, in_blocks
-from tamis.schema import ConfigError, DataError, VersionError
+from tamis.schema import (
+    ConfigError,
+    DataError,
+    check_array,
+    read_array,
+    read_json,
+    reading,
+)
 
 EXACT_BELOW = 30_000
 """Number of vectors below which a full scan answers one query in well under a millisecond."""
@@ -263,20 +271,17 @@ class VectorIndex:
             VersionError: files are missing or damaged.
         """
         directory = Path(directory)
-        try:
-            about = json.loads((directory / "index.json").read_text("utf-8"))
+        about = read_json(directory / "index.json", kind=str, size=int, depths=list)
+        with reading(directory):
             depths = tuple((depth, effort) for depth, effort in about.pop("depths"))
-            report = IndexReport(**about)
-            vectors = np.asarray(np.load(directory / "vectors.npy", mmap_mode="r"))
+            report = TypeAdapter(IndexReport).validate_python(about)
+            vectors = read_array(directory / "vectors.npy", np.float32, (None, None))
+            if not 0 <= report.size <= len(vectors):
+                raise ValueError(f"size = {report.size}, there are {len(vectors)} vectors")
             overlay = _read_overlay(directory / "overlay.npz", len(vectors))
             near = _read_near(directory, report.kind)
             index = cls(Base(vectors, report.size, near, depths), report)
             index._overlay = overlay
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise VersionError(
-                f"{directory} does not hold a complete vector index ({error}); "
-                f"train the version again or roll back to another"
-            ) from error
         return index
 
 
@@ -286,17 +291,21 @@ def _read_near(directory: Path, kind: str) -> Approximate | None:
     import faiss
 
     flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
-    read = faiss.read_index(str(directory / "near.faiss"), flags)
+    with reading(directory / "near.faiss"):
+        read = faiss.read_index(str(directory / "near.faiss"), flags)
     if kind == "pq":
-        return ShortCodes(read, np.load(directory / "coded.npy"))
+        return ShortCodes(read, read_array(directory / "coded.npy", np.int64, (None,), mode=None))
     return InvertedLists(read, kind, np.zeros(0, np.int32))
 
 
 def _read_overlay(path: Path, base: int) -> Overlay:
-    with np.load(path) as saved:
+    with reading(path), np.load(path) as saved:
+        rows, vectors = saved["rows"], saved["vectors"]
+        check_array(path, rows, np.int32, (None,))
+        check_array(path, vectors, np.float32, (len(rows), None))
         gone = np.zeros(base if len(saved["gone"]) else 0, np.bool_)
         gone[saved["gone"]] = True
-        return Overlay(saved["rows"], saved["vectors"], gone, int(saved["buried"]))
+        return Overlay(rows, vectors, gone, int(saved["buried"]))
 
 
 def _tuned(

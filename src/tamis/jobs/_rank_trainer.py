@@ -1,8 +1,8 @@
-"""`tamis train --stage rank`: a new ranker in the published versions, all else as it is there.
+"""`tamis train --ranker-only`: refits the ranker in the published versions and keeps the rest.
 
-The ranker's rows are made as ever: of a log with impressions from them, of others by replaying the
-windows, whose channels are fitted again for that. What is saved is the fitting of the features, of
-the channels and of the pre-ranker for both versions.
+The ranker's rows are made as in a full training: from impressions where the log has them, otherwise
+by replaying the windows, for which channels are fitted again. Saved is the work of fitting the
+features, the channels and the pre-ranker of both versions.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.jobs._trainer import Trainer, settings_of
 from tamis.schema import ConfigError, ProjectConfig, VersionError
-from tamis.service import STORED_CONFIG, Parts
+from tamis.service import FORMATS, STORED_CONFIG, Parts
 from tamis.splitting import windows
 from tamis.train import Chosen
 
-ITS_OWN = ("rank", "fusion")
-"""Keys of [cascade] that a new ranker may come with."""
+RANKER_KEYS = ("rank", "fusion")
+"""Keys of [cascade] that may change together with the ranker."""
 
 
 class RankTrainer(Trainer):
-    """Refits the ranker; a version is the published one with the new ranker in it."""
+    """Refits the ranker; each new version is a copy of the published one with the new ranker."""
 
     def scorers(self) -> list[str]:
         return ["rank"]
@@ -39,31 +39,36 @@ class RankTrainer(Trainer):
         evaluation = kind is Kind.EVALUATION
         shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
         rows = self._rows(parts.space, shown)
-        with self.meter.stage("rank") as noted:
+        with self.meter.stage("rank") as record:
             self.steps.begin(f"fit rank for the {kind.value} version")
             ranker = self._fit_scorer("rank", chosen["rank"], rows, None, None)
-            noted["samples"] = len(rows) * len(ranker.history)
+            record["samples"] = len(rows) * len(ranker.history)
         with self.meter.stage("write"), versions.write(kind) as draft:
             self.steps.begin(f"write the {kind.value} version")
-            shutil.copytree(former.path, draft.path, ignore=_all_but_the_ranker, dirs_exist_ok=True)
+            shutil.copytree(former.path, draft.path, ignore=_ranker_files, dirs_exist_ok=True)
             config = _merged(parts.config, self.config)
             (draft.path / STORED_CONFIG).write_text(config.model_dump_json(indent=1), "utf-8")
-            ranker.save(draft.room("rank"))
-            told = former.manifest
-            draft.code, draft.data_from = __version__, told.data_from
-            draft.data_until = told.data_until
-            draft.settings = {**told.settings, **settings_of(chosen)}
+            ranker.save(draft.folder("rank"))
+            manifest = former.manifest
+            # The copied parts keep the formats in which they were written.
+            draft.formats = {
+                **manifest.formats,
+                **{part: FORMATS[part] for part in ("config", "rank")},
+            }
+            draft.code, draft.data_from = __version__, manifest.data_from
+            draft.data_until = manifest.data_until
+            draft.settings = {**manifest.settings, **settings_of(chosen)}
             draft.metrics = {
-                "training": {**told.metrics.get("training", {}), **self.meter.report()},
-                "validation": {**told.metrics.get("validation", {}), **validation},
-                "curves": {**told.metrics.get("curves", {}), **curves},
+                "training": {**manifest.metrics.get("training", {}), **self.meter.report()},
+                "validation": {**manifest.metrics.get("validation", {}), **validation},
+                "curves": {**manifest.metrics.get("curves", {}), **curves},
             }
         version = versions.open(draft.name)
         versions.publish(version)
         return version
 
     def _check(self, former: Version, parts: Parts) -> None:
-        """Raises where the log or another part of tamis.toml has changed since."""
+        """Raises VersionError or ConfigError if the log or the rest of tamis.toml has changed."""
         until = self.test_cut if former.manifest.kind is Kind.EVALUATION else self.data.end
         if former.manifest.data_until != until or not (
             parts.items.ids.equals(self.data.items.ids)
@@ -71,24 +76,26 @@ class RankTrainer(Trainer):
         ):
             raise VersionError(
                 f"the tables have changed since version {former.name} was trained: its features "
-                "do not fit the new rows; run `tamis train` without --stage"
+                "do not fit the new rows; run `tamis train` without --ranker-only"
             )
         changed = _changed(parts.config, self.config)
         if changed:
             raise ConfigError(
                 f"tamis.toml: {', '.join(changed)} changed since version {former.name} was "
-                "trained, and --stage rank refits the ranker alone ([cascade.rank], [tasks], "
-                "fusion); run `tamis train` without --stage"
+                "trained, and --ranker-only can change [cascade.rank], [tasks] and fusion alone; "
+                "run `tamis train` without --ranker-only"
             )
 
 
-def _all_but_the_ranker(folder: str, names: list[str]) -> list[str]:
+def _ranker_files(folder: str, names: list[str]) -> list[str]:
+    """The names that are not copied from the former version (`ignore` of `shutil.copytree`)."""
+    del folder
     return [name for name in names if name in ("rank", STORED_CONFIG, MANIFEST)]
 
 
 def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:
     """The former declaration with the new ranker, tasks and fusion."""
-    new = {key: getattr(now.cascade, key) for key in ITS_OWN}
+    new = {key: getattr(now.cascade, key) for key in RANKER_KEYS}
     cascade = former.cascade.model_copy(update=new)
     return former.model_copy(update={"cascade": cascade, "tasks": now.tasks})
 
@@ -98,6 +105,6 @@ def _changed(former: ProjectConfig, now: ProjectConfig) -> list[str]:
     keys = [key for key in type(now).model_fields if key not in ("cascade", "tasks", "name")]
     found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
     for key in type(now.cascade).model_fields:
-        if key not in ITS_OWN and getattr(former.cascade, key) != getattr(now.cascade, key):
+        if key not in RANKER_KEYS and getattr(former.cascade, key) != getattr(now.cascade, key):
             found.append(f"[cascade] {key}")
     return found

@@ -1,4 +1,4 @@
-"""One ranker among several on the same rows: fitted, judged, timed, weighed."""
+"""One ranker of a comparison: its metrics, training speed, latency and size."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from tamis.service import registry
 from tamis.train import FrameModel, auc, log_loss, mean_group_ndcg, torch_threads, xauc
 
 CANDIDATES = 300
-"""Rows of one request, whose scoring is timed."""
+"""Rows of the request whose scoring is timed."""
 REPEATS, WARM = 60, 10
+"""Timed requests, and untimed ones before them."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A ranker by name, with options of its own."""
+    """A ranker to compare: its name and its options."""
 
     use: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     label: str = ""
-    """What it is called in the table; "" = its name."""
+    """Its name in the table; "" for the ranker's own."""
 
     @property
     def name(self) -> str:
@@ -41,38 +42,38 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """What one ranker came to."""
+    """The result of one ranker."""
 
     name: str
     use: str
     options: dict[str, Any]
     error: str = ""
-    """Why it could not be fitted; everything below is then empty."""
+    """Why it could not be fitted; the fields below are then empty."""
     tasks: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    """Per task its figures on the validation rows."""
+    """{task: {metric: value}} on the validation rows."""
     epochs: int = 0
-    """The best one, which the figures are of."""
+    """The best epoch, which the metrics belong to."""
     samples_per_second: float = 0.0
     seconds: float = 0.0
-    """Of the whole fit, validation included."""
+    """Duration of the fit, including validation."""
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])
-    """p50 and p99 of scoring 300 candidates, one thread."""
+    """p50 and p99 of scoring 300 candidates on one thread."""
     mb: float = 0.0
-    """On disk."""
+    """Size on disk in MB."""
     gates: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Of a mixture of experts: each task's mean gate weights on the validation rows, and who is
-    dead (`GateReport`)."""
+    """Of mixtures of experts: mean gate weights per task on the validation rows, and dead experts
+    (`GateReport`)."""
 
     @property
     def quality(self) -> float:
-        """The mean over the tasks of AUC (XAUC of numbers); NaN where it could not be fitted."""
+        """Mean AUC over the tasks (XAUC for numbers); NaN if no task has one."""
         values = [m["auc"] if "auc" in m else m["xauc"] for m in self.tasks.values()]
         known = [value for value in values if isfinite(value)]
         return sum(known) / len(known) if known else float("nan")
 
     @property
-    def place(self) -> float:
-        """By what they are ordered: the quality; below 0 where there is none."""
+    def sort_key(self) -> float:
+        """Sort key: the quality; −1 if it is NaN, −2 if the ranker could not be fitted."""
         return -2.0 if self.error else self.quality if isfinite(self.quality) else -1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,9 +81,9 @@ class Standing:
 
 
 def entries(models: Sequence[str], options: Mapping[str, Any]) -> list[Entry]:
-    """The rankers of those names, each with those of the options that it has.
+    """The rankers of those names, each with the options that it has.
 
-    Raises ConfigError for a name that is no ranker, and for an option that none of them has.
+    Raises ConfigError for an unknown ranker, and for an option that none of them has.
     """
     fields = {use: set(_options_of(use)) for use in models}
     for key in options:
@@ -90,7 +91,7 @@ def entries(models: Sequence[str], options: Mapping[str, Any]) -> list[Entry]:
             every = sorted(set().union(*fields.values()))
             close = get_close_matches(key, every, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"they have {', '.join(every)}"
-            raise ConfigError(f"--set {key}: none of {', '.join(models)} has that option; {hint}")
+            raise ConfigError(f"--set {key}: none of {', '.join(models)} has this option; {hint}")
     return [
         Entry(use, {key: value for key, value in options.items() if key in fields[use]})
         for use in models
@@ -98,7 +99,10 @@ def entries(models: Sequence[str], options: Mapping[str, Any]) -> list[Entry]:
 
 
 def parsed_options(words: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words as options; values as in TOML, and plain words as text."""
+    """`key=value` texts as options; values are TOML, or plain text.
+
+    Raises ConfigError for a text without `=`.
+    """
     out: dict[str, Any] = {}
     for word in words:
         key, sign, value = word.partition("=")
@@ -116,21 +120,26 @@ def _options_of(use: str) -> Sequence[str]:
     return list(stage.Config.model_fields)
 
 
+def _ranker(use: str) -> Any:
+    """The class of a ranker: a `FrameModel` with `load`. Raises ConfigError."""
+    return registry.find("rank", use)
+
+
 def build(entry: Entry, **more: Any) -> FrameModel:
-    """The unfitted ranker of an entry. Raises ConfigError."""
-    return registry.find("rank", entry.use)(**entry.options, **more)
+    """The unfitted ranker of an entry. Raises ConfigError for a wrong option."""
+    return _ranker(entry.use)(**entry.options, **more)
 
 
 def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Standing:
-    """The figures of a fitted ranker."""
+    """The result of a fitted ranker; `began` is `perf_counter()` at the start of its fit."""
     assert model.result is not None
     seconds = perf_counter() - began
-    mb, latency = weighed(entry.use, model, valid)
+    mb, latency = size_and_latency(entry.use, model, valid)
     return Standing(
         name=entry.name,
         use=entry.use,
         options=dict(entry.options),
-        tasks=judged(model, valid),
+        tasks=task_metrics(model, valid),
         epochs=model.best_epoch,
         samples_per_second=model.result.samples_per_second,
         seconds=seconds,
@@ -141,19 +150,22 @@ def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Stan
 
 
 def gates_of(model: Any) -> dict[str, Any]:
-    """The gate report of a mixture's last fit as plain values; {} of other rankers."""
+    """The gate report of a mixture's last fit as plain values; {} for other rankers."""
     report = getattr(model, "gates", None)
     return {} if report is None else report.to_dict()
 
 
 def failed(entry: Entry, error: TamisError) -> Standing:
-    """Of a ranker that cannot be fitted on these rows (DIN without a history …)."""
+    """The result of a ranker that cannot be fitted on these rows (DIN without a history, …)."""
     return Standing(entry.name, entry.use, dict(entry.options), error=str(error))
 
 
-def judged(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
-    """Per task AUC, log loss and NDCG@10 within requests where rows have them; of tasks whose
-    labels are numbers XAUC and mean absolute error."""
+def task_metrics(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
+    """{task: metrics} of a fitted ranker on labelled rows.
+
+    AUC, log loss and, if rows have requests, NDCG@10 within them; XAUC and mean absolute error for
+    tasks whose labels are numbers.
+    """
     assert rows.labels is not None
     predicted = model.probabilities(rows)
     out: dict[str, dict[str, float]] = {}
@@ -174,17 +186,17 @@ def judged(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
     return out
 
 
-def weighed(use: str, model: FrameModel, rows: Rows) -> tuple[float, dict[str, float]]:
-    """(MB on disk; p50 and p99 in ms of scoring one request's candidates on one thread).
+def size_and_latency(use: str, model: FrameModel, rows: Rows) -> tuple[float, dict[str, float]]:
+    """(MB on disk, p50 and p99 in ms of scoring one request's candidates on one thread).
 
-    The model is saved and opened as a version's is: what is timed is what would serve.
+    The model is saved and opened again, so that the model that would serve is timed.
     """
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         mb = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / 1e6
         if not len(rows):
             return mb, {}
-        opened, request = registry.find("rank", use).load(Path(folder)), rows.select(_request(rows))
+        opened, request = _ranker(use).load(Path(folder)), rows.select(_request(rows))
         took: list[float] = []
         with torch_threads(1):
             for _ in range(WARM + REPEATS):
@@ -196,7 +208,7 @@ def weighed(use: str, model: FrameModel, rows: Rows) -> tuple[float, dict[str, f
 
 
 def _request(rows: Rows) -> NDArray[np.intp]:
-    """CANDIDATES rows of the largest request, or the first rows, repeated where they are fewer."""
+    """(CANDIDATES,) rows of the largest request, or the first rows; repeated if there are fewer."""
     first = np.arange(len(rows))
     if rows.groups is not None:
         groups, counts = np.unique(rows.groups, return_counts=True)

@@ -1,4 +1,4 @@
-"""A ranker of a labelled table, without a cascade: its folder, and what it says of other tables."""
+"""A ranker fitted on a table of labelled rows, without a cascade: saved, opened, scoring tables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Self
 import polars as pl
 
 from tamis.features import GuessOptions, guess_feature
-from tamis.schema import ConfigError, Feature, VersionError
+from tamis.schema import ConfigError, Feature, VersionError, read_json, reading
 from tamis.service import registry
 from tamis.train import FrameModel
 
 ABOUT = "rows.json"
-"""Beside the model's own files: which ranker it is, its labels, keys, and how it was chosen."""
+"""File beside the model's own: the ranker's name, its labels and keys, and how it was chosen."""
 _KEY = re.compile(r"(^|_)(user|item|request|time|timestamp|id|uid|iid)(_|$)", re.IGNORECASE)
 
 
@@ -32,13 +32,13 @@ class RowModel:
     """Short name or dotted path of the ranker."""
     model: FrameModel
     keys: tuple[str, ...]
-    """Columns that name a row; they are repeated beside its score."""
+    """Columns that identify a row; they are written beside its score."""
     about: dict[str, Any] = field(default_factory=dict[str, Any])
-    """How it was made and chosen, for the reader of the folder."""
+    """How it was made and chosen, for readers of the folder."""
 
     def score(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The keys and the score of every row, in order: `score`, or a column per prediction where
-        there are several tasks. Where the table has none of the keys, `row` counts from 0.
+        """The keys and scores of all rows, in order: a column `score`, or one per prediction of
+        several tasks. If the table has none of the keys, a column `row` counts from 0.
 
         Raises DataError where a feature's column is missing or of another type.
         """
@@ -46,10 +46,10 @@ class RowModel:
         scores = self.model.score_rows(self.model.space.rows(frame))
         keys = [name for name in self.keys if name in frame.columns]
         out = frame.select(keys) if keys else frame.select(row=pl.int_range(pl.len()))
-        return beside(out, scores, single=len(self.model.tasks) == 1)
+        return with_scores(out, scores, single=len(self.model.tasks) == 1)
 
     def save(self, folder: Path) -> None:
-        """Writes the model and what it is into `folder`."""
+        """Writes the model and its description into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save(folder)
         about = {"use": self.use, "keys": self.keys, **self.about}
@@ -57,26 +57,27 @@ class RowModel:
 
     @classmethod
     def is_in(cls, folder: Path) -> bool:
-        """Whether `folder` holds a model of rows: of `save`, or of a ranker's own `save`."""
+        """Whether `folder` holds such a model, written by `save` or by a ranker's own `save`."""
         return (folder / ABOUT).is_file() or (folder / "estimator.json").is_file()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Raises VersionError where files are missing or the model was not fitted on a table."""
-        about = json.loads((folder / ABOUT).read_text("utf-8")) if _has(folder, ABOUT) else {}
+        about = read_json(folder / ABOUT) if _has(folder, ABOUT) else {}
         use = about.get("use") or _named(folder)
         registry.look_in(folder)
-        model = registry.find("rank", use).load(folder)
+        with reading(folder):
+            model = registry.find("rank", use).load(folder)
         if model.space is None:
             raise VersionError(
-                f"{folder} holds a {use} that was fitted on a cascade's rows: score by its project"
+                f"{folder} holds a {use} that was fitted on a cascade's rows: give its project"
             )
         columns = [feature.source for feature in model.features]
         return cls(use, model, tuple(about.get("keys") or key_columns(columns)), about)
 
 
-def beside(keys: pl.DataFrame, scores: dict[str, Any], *, single: bool) -> pl.DataFrame:
-    """Predictions beside the rows' keys; one task's is called `score`."""
+def with_scores(keys: pl.DataFrame, scores: dict[str, Any], *, single: bool) -> pl.DataFrame:
+    """The rows' keys with columns of predictions; that of a single task is called `score`."""
     if single:
         return keys.with_columns(score=pl.Series(next(iter(scores.values()))))
     clash = {name: f"{name}_score" if name in keys.columns else name for name in scores}
@@ -84,7 +85,7 @@ def beside(keys: pl.DataFrame, scores: dict[str, Any], *, single: bool) -> pl.Da
 
 
 def key_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that look as if they named a row: user, item, request, time, id."""
+    """The columns whose names suggest that they identify a row: user, item, request, time, id."""
     return tuple(name for name in columns if _KEY.search(name))
 
 
@@ -94,7 +95,8 @@ def guess_features(frame: pl.DataFrame, leave: Sequence[str]) -> tuple[Feature, 
     Left out are the columns of `leave` (labels), dates, and columns named after a request or a
     time: other tables hold other values of those.
 
-    Raises ConfigError where no column is left.
+    Left out are the labels, and columns of requests and times, whose values do not recur in other
+    tables. Raises ConfigError if no column is left.
     """
     options = GuessOptions(log=True, dates=False)
     columns = (c for c in frame if c.name not in leave and not _MOMENT.search(c.name))
@@ -113,14 +115,15 @@ def _has(folder: Path, name: str) -> bool:
 
 
 def _named(folder: Path) -> str:
-    """The short name of the ranker whose class saved itself into `folder`."""
+    """The short name of the ranker whose `save` wrote `folder`."""
     saved = folder / "estimator.json"
     if not saved.is_file():
         raise VersionError(
-            f"{folder} holds no model ({ABOUT} is missing): run `tamis compare rank`"
+            f"{folder} holds no model ({ABOUT} is missing): "
+            "run `tamis compare --table TABLE --out FOLDER`"
         )
-    name = json.loads(saved.read_text("utf-8"))["model"]
+    name = read_json(saved, model=str)["model"]
     found = [use for use, stage in registry.available("rank").items() if stage.__name__ == name]
     if not found:
-        raise VersionError(f"{folder} holds a {name}, which is no ranker of this Tamis")
+        raise VersionError(f"{folder} holds a {name}, which is no ranker of this version of Tamis")
     return found[0]

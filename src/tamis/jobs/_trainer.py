@@ -1,9 +1,9 @@
-"""The trainer: settings chosen on validation, then two versions that are never confused.
+"""Trains the cascade: settings are chosen on validation, then two versions are refitted.
 
 cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
-choose    rows      rows     rows     stop the fits
-evaluation version: rows of w1 … validation, channels on all before the test cut
-serving version:    rows of w1 … test, channels on all
+choose:   rows      rows     rows     validation rows, which stop the fits
+evaluation version: rows of w1 … validation, channels fitted on all before the test cut
+serving version:    rows of w1 … test, channels fitted on all
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ from tamis.splitting import Window, test_cut, windows
 from tamis.train import Chosen
 
 IMPRESSIONS = 5_000_000
-"""Most impressions per window that the ranker learns from, the latest ones."""
+"""Most impressions per window that the ranker learns from: the latest ones."""
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What `train` did."""
+    """The result of `tamis train`."""
 
     versions: dict[str, str]
-    """Kind → name of the version now in use."""
+    """{kind: name of the version now in use}."""
     settings: dict[str, dict[str, Any]]
-    """What was chosen on the validation window."""
+    """{stage: options chosen on the validation window}."""
     validation: dict[str, dict[str, float]]
-    """Metrics there, per stage."""
+    """{stage: metrics on the validation window}."""
     training: dict[str, dict[str, float | None]]
     """{stage: {seconds, peak_mb, samples_per_second}}."""
     rejects: dict[str, int]
@@ -76,7 +76,7 @@ class TrainReport:
 
 @dataclass(frozen=True, eq=False)
 class ChoiceRows:
-    """What settings are chosen by: ranking rows before the validation window, and that window's."""
+    """The rows that settings are chosen by: those before the validation window, and its own."""
 
     rows: Rows
     valid: Rows
@@ -95,17 +95,17 @@ def choice_rows(project: ProjectFolder, device: str = "cpu") -> ChoiceRows:
 
 @dataclass
 class Trainer:
-    """One run: data, replays and channels are made once and shared by both versions."""
+    """One training run; data, replays and channels are made once and shared by both versions."""
 
     project: ProjectFolder
     device: str
     progress: bool
     meter: Meter = field(default_factory=Meter)
     notes: dict[str, None] = field(default_factory=dict[str, None])
-    """What the scorers say of their labels, each once, in order."""
+    """Notes of the scorers on their labels, each once, in order."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
-    _alone: dict[int, Any] = field(default_factory=dict[int, Any])
+    _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
     _vectors: Vectors | None = None
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
@@ -129,32 +129,32 @@ class Trainer:
         )
 
     def _left_out(self) -> Iterator[str]:
-        """What labels lack, and where a window had more than it may bring."""
+        """Notes on labels, and on windows that had more rows than are used."""
         yield from self.notes
         what, most = ("impressions", IMPRESSIONS) if self.impressions else ("users", REPLAY_USERS)
         for window, replay in self._replays.items():
             if replay.left_out:
                 begin = np.datetime64(window.start, "ms").astype("datetime64[s]")
                 yield (
-                    f"the ranker learnt from {most:,} {what} of the window from {begin}; "
+                    f"the ranker was trained on {most:,} {what} of the window from {begin}; "
                     f"{replay.left_out:,} more were left out"
                 )
 
     def read(self) -> None:
-        """The tables, and what is the same for all that follows."""
-        with self.meter.stage("read") as noted:
+        """Reads the tables, and makes what all later steps share: windows, cuts, histories."""
+        with self.meter.stage("read") as record:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
-            value_of(self.config, self.data.items)  # faults are told before the work
+            value_of(self.config, self.data.items)  # faults of fusion are reported before any work
             self._vectors = self._wanted_vectors()
-            noted["samples"] = len(self.data.events)
+            record["samples"] = len(self.data.events)
             self.windows = windows(self.config.split, self.data.events)
             self.test_cut = test_cut(self.config.split, self.data.events)
             self.histories = Histories.of(self.data)
             self.impressions = self.data.has_impressions
 
     def _wanted_vectors(self) -> Vectors | None:
-        """Of which channel the pre-ranker reads the vectors."""
+        """The channel whose vectors the pre-ranker reads; None if it reads none."""
         cascade = self.config.cascade
         if cascade.prerank is None:
             return None
@@ -162,12 +162,12 @@ class Trainer:
         return vectors_for(registry.build("prerank", "prerank", cascade.prerank), channels)
 
     def choice_rows(self) -> ChoiceRows:
-        """Rows of all windows but the last, and those of the last."""
+        """The rows of all windows but the last, and those of the last one."""
         *earlier, last = self.windows
         if not earlier:
             raise TrainingError(
-                "only one window of events lies before the test cut: the ranker needs rows to "
-                "learn from and rows to stop by; raise [split] windows, or give a longer log"
+                "only one window of events lies before the test cut: the ranker needs one to "
+                "learn from and one to validate on; raise [split] windows, or give a longer log"
             )
         space, _ = self._space(last.start, earlier)
         tasks = tasks_of(self.config)
@@ -187,10 +187,10 @@ class Trainer:
         for stage in self.scorers():
             rows = self._read_by(stage, made.rows, earlier, cut)
             valid = self._read_by(stage, made.valid, [last], cut)
-            with self.meter.stage(f"{stage}: choose") as noted:
+            with self.meter.stage(f"{stage}: choose") as record:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
                 scorer = self._fit_scorer(stage, None, rows, valid, teacher)
-                noted["samples"] = len(rows) * len(scorer.history)
+                record["samples"] = len(rows) * len(scorer.history)
             teacher = teacher or scorer
             chosen[stage] = scorer.chosen
             validation[stage] = _measured(scorer.best)
@@ -213,11 +213,11 @@ class Trainer:
         scorers: dict[str, Any] = {}
         for stage in self.scorers():
             inputs = self._read_by(stage, rows, shown, cut)
-            with self.meter.stage(stage) as noted:
+            with self.meter.stage(stage) as record:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
                 teacher = scorers.get("rank")
                 scorers[stage] = self._fit_scorer(stage, chosen[stage], inputs, None, teacher)
-                noted["samples"] = len(rows) * len(scorers[stage].history)
+                record["samples"] = len(rows) * len(scorers[stage].history)
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
             parts = Parts(
@@ -261,7 +261,7 @@ class Trainer:
         return version
 
     def scorers(self) -> list[str]:
-        """The ranker first: the pre-ranker may learn from it."""
+        """The stages to fit; the ranker first, as the pre-ranker may learn from it."""
         return ["rank", "prerank"] if self.config.cascade.prerank else ["rank"]
 
     def _fit_scorer(
@@ -276,7 +276,7 @@ class Trainer:
         return scorer
 
     def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
-        """Encoders fitted on what was known at `cut` and on the rows of `shown`; that knowledge."""
+        """(features fitted on the data known at `cut` and the rows of `shown`, that data)."""
         known = self.data.as_of(cut)
         replay = self._replays_of(shown)
         with self.meter.stage("features"):
@@ -288,11 +288,11 @@ class Trainer:
         return space, known
 
     def _rows(self, space: FeatureSpace, shown: Sequence[Window]) -> Rows:
-        """Labelled rows of those windows, each with inputs as of its own time."""
+        """The labelled rows of those windows, each with inputs as of its own time."""
         replay = self._replays_of(shown)
-        with self.meter.stage("rows") as noted:
+        with self.meter.stage("rows") as record:
             self.steps.begin("make the ranking rows")
-            noted["samples"] = len(replay.candidates)
+            record["samples"] = len(replay.candidates)
             statistics = OfflineStatistics(self.data, recipes=space.recipes)
             raw = raw_numbers(self.config, self.data.items)
             rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
@@ -303,7 +303,7 @@ class Trainer:
 
     def _replay(self, window: Window) -> Replay:
         if window not in self._replays:
-            # Known by the window's end: a label is not something that arrived later.
+            # Labels are events known by the window's end, not those that arrived later.
             known = self.data.as_of(max(window.end, self.test_cut))
             if self.impressions:
                 replay = impression_window(self.config, known, self.histories, window, IMPRESSIONS)
@@ -318,7 +318,7 @@ class Trainer:
         return self._replays[window]
 
     def _read_by(self, stage: str, rows: Rows, shown: Sequence[Window], cut: int) -> Rows:
-        """The rows as a stage reads them: with the vectors of a channel where it asks for them."""
+        """The rows as a stage reads them: the pre-ranker may read a channel's vectors, too."""
         name = self._vectors.name if self._vectors is not None and stage == "prerank" else None
         if name is None:
             return rows
@@ -326,22 +326,22 @@ class Trainer:
         return with_vectors(rows, name, replays, lambda time: self._channel(name, time), cut)
 
     def _channel(self, name: str, cut: int) -> Any:
-        """One channel as of `cut`; of a log with impressions it is fitted alone."""
+        """One channel fitted as of `cut`; with impressions, without the other channels."""
         if not self.impressions or cut in self._retrievals:
             return self._retrieval(cut).channels[name]
-        if cut not in self._alone:
+        if cut not in self._single_channels:
             declared = self.config.cascade.channels[name]
             with self.meter.stage(f"recall:{name}"):
                 self.steps.begin(f"fit recall channel {name} for the pre-ranker's rows")
                 channel = registry.build("recall", name, declared)
-                self._alone[cut] = channel.fit(self.data.as_of(cut), self._context())
-        return self._alone[cut]
+                self._single_channels[cut] = channel.fit(self.data.as_of(cut), self._context())
+        return self._single_channels[cut]
 
     def _retrieval(self, cut: int) -> Retrieval:
-        """Channels and filters fitted on what was known at `cut`; warm from the cut before.
+        """Channels and filters fitted on the data known at `cut`, started from the previous cut.
 
-        Warm only where the cuts before are always fitted, for replays: a version must not depend on
-        which others the same run makes.
+        They start from a previous fit only for logs without impressions, where the earlier cuts are
+        always fitted for replays: a version must not depend on which others the run makes.
         """
         if cut not in self._retrievals:
             known = self.data.as_of(cut)
@@ -349,18 +349,18 @@ class Trainer:
             former = self._retrievals[max(earlier)].channels if earlier else {}
             channels: dict[str, Any] = {}
             for name, declared in self.config.cascade.channels.items():
-                with self.meter.stage(f"recall:{name}") as noted:
+                with self.meter.stage(f"recall:{name}") as record:
                     self.steps.begin(f"fit recall channel {name}")
                     channel = registry.build("recall", name, declared)
                     channels[name] = channel.fit(known, self._context(former.get(name)))
-                    noted["samples"] = int(known.positive.sum())
+                    record["samples"] = int(known.positive.sum())
             filters = self._stages("filters", self.config.cascade.filters, known)
             self._retrievals[cut] = Retrieval(self.config.cascade, channels, filters)
         return self._retrievals[cut]
 
-    def _stages(self, room: str, declared: dict[str, StageConfig], known: Dataset) -> Any:
+    def _stages(self, kind: str, declared: dict[str, StageConfig], known: Dataset) -> Any:
         return {
-            name: registry.build(room, name, stage).fit(known, self._context())
+            name: registry.build(kind, name, stage).fit(known, self._context())
             for name, stage in declared.items()
         }
 
@@ -381,7 +381,7 @@ class Trainer:
 
 
 def _measured(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without those that validation rows of one label only leave undefined."""
+    """The metrics that are defined; validation rows of one class leave some NaN."""
     return {name: value for name, value in metrics.items() if isfinite(value)}
 
 

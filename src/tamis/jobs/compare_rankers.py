@@ -1,4 +1,4 @@
-"""Several rankers on one's own data: a table of quality, training speed, latency and size."""
+"""`tamis compare`: rankers on the same rows, by quality, training speed, latency and size."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from tamis.schema import ConfigError, DataError, Feature, TamisError
 from tamis.service import ProjectFolder
 
 HELD_OUT = 0.1
-"""Share of a table's rows that judge where there is no validation table."""
+"""Share of a table's rows that is held out if there is no validation table."""
 BASIC = ("lr", "deepfm", "dcnv2")
 PLOT = "compare-rank.png"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `tamis compare rank`."""
+    """The result of `tamis compare`."""
 
     standings: tuple[Standing, ...]
-    """Best first."""
+    """The rankers, best first."""
     protocol: str
     rows: int
     valid_rows: int
     plot: Path | None = None
     out: Path | None = None
-    """Folder of the best one, which `tamis score` opens."""
+    """Folder of the best ranker, which `tamis score` opens."""
 
     @property
     def best(self) -> Standing:
@@ -67,11 +67,20 @@ def compare_rank(
     device: str = "cpu",
     progress: bool = False,
 ) -> Comparison:
-    """Fits several rankers on a project's ranking rows before its validation window and judges them
-    on that window; nothing is published.
+    """Fits several rankers on a project's ranking rows and evaluates them on its validation window.
 
-    models: names; () = some that suit the tasks. options: for all of them, those that each has;
-    the ranker of tamis.toml also keeps its own. Raises ConfigError, DataError, TrainingError.
+    Nothing is published.
+
+    Args:
+        project: folder with a `tamis.toml`.
+        models: short names of rankers; empty for some that suit the rows and tasks.
+        options: for all of them, each taking those that it has; the ranker of `tamis.toml` also
+            keeps its declared options.
+        plot: file of the plot; None for `compare-rank.png` in the project.
+        device: where models train: "cpu", "cuda", …
+        progress: whether progress is shown on standard error.
+
+    Raises ConfigError, DataError or TrainingError if there are no rows or no ranker can be fitted.
     """
     opened = ProjectFolder(Path(project))
     with Progress("compare rank", progress) as steps:
@@ -89,11 +98,11 @@ def compare_rank(
             standings.append(_on_rows(entry, made, opened.config.seed, device))
     window = np.datetime64(made.window.start, "ms").astype("datetime64[s]")
     protocol = (
-        f"trained on the ranking rows before {window} (UTC), stopped by and judged on those of the "
-        "validation window after it; latency: 300 candidates, one thread"
+        f"trained on the ranking rows before {window} (UTC), stopped by and evaluated on those of "
+        "the validation window after it; latency: 300 candidates, one thread"
     )
     target = Path(plot) if plot else opened.root / PLOT
-    return _told(standings, protocol, len(made.rows), len(made.valid), target)
+    return _comparison(standings, protocol, len(made.rows), len(made.valid), target)
 
 
 def compare_tables(
@@ -112,18 +121,25 @@ def compare_tables(
     device: str = "cpu",
     progress: bool = False,
 ) -> Comparison:
-    """The same on a table of labelled rows, without a project; the best one is left in `out`.
+    """Fits several rankers on a table of labelled rows; the best one is saved in `out`.
 
     Args:
-        table, valid: files or frames; without `valid`, a tenth of the rows drawn by `seed` judges.
-        label: column(s) of 0 and 1: a task each.
-        models: names, or entries with options of their own; () = some that suit.
-        features: declared inputs; () = guessed (`guess_features`).
-        keys: columns that name a row in what `tamis score` writes; () = user, item, request, time.
-        group: column whose equal values are one request: NDCG within it is told.
-        options: for all models, those that each has.
+        table, valid: files or frames; without `valid`, a tenth of the rows, drawn with `seed`, is
+            held out.
+        label: column(s) of 0 and 1; each is a task.
+        models: names, or entries with options of their own; empty for some that suit.
+        features: declared inputs; empty to guess them (`guess_features`).
+        keys: columns that identify a row in the output of `tamis score`; empty for those that
+            name a user, item, request or time.
+        group: column whose equal values are one request, for NDCG@10 within it.
+        options: for all models, each taking those that it has.
+        out: folder for the best ranker; None to save none.
+        plot: file of the plot; None for `compare-rank.png` in `out`, if given.
+        seed: of the fits and of the held-out rows.
+        device: where models train.
+        progress: whether progress is shown on standard error.
 
-    Raises ConfigError, DataError; a model that cannot be fitted is told in its standing.
+    Raises ConfigError or DataError; a model that cannot be fitted has its error in its standing.
     """
     labels = [label] if isinstance(label, str) else list(label)
     with Progress("compare rank", progress) as steps:
@@ -139,17 +155,17 @@ def compare_tables(
         for entry in chosen:
             steps.begin(f"fit {entry.name}")
             one, model = _on_tables(entry, train, held, labels, declared, group, seed, device)
-            if model is not None and not any(s.place >= one.place for s in standings):
+            if model is not None and not any(s.sort_key >= one.sort_key for s in standings):
                 best = RowModel(entry.use, model, tuple(keys) or key_columns(train.columns))
             standings.append(one)
     folder = None if out is None else Path(out)
     target = Path(plot) if plot else folder / PLOT if folder else None
-    told = _told(standings, protocol, len(train), len(held), target)
+    comparison = _comparison(standings, protocol, len(train), len(held), target)
     if folder is None or best is None:
-        return told
-    about = {"label": labels, "comparison": told.to_dict()}
+        return comparison
+    about = {"label": labels, "comparison": comparison.to_dict()}
     replace(best, about=about).save(folder)
-    return replace(told, out=folder)
+    return replace(comparison, out=folder)
 
 
 def _on_rows(entry: Entry, made: ChoiceRows, seed: int, device: str) -> Standing:
@@ -173,7 +189,7 @@ def _on_tables(
     seed: int,
     device: str,
 ) -> tuple[Standing, Any]:
-    """The figures of an entry, and its fitted model; None where it cannot be fitted."""
+    """(the result of an entry, its fitted model; None if it cannot be fitted)."""
     began = perf_counter()
     try:
         model = build(entry, features=features)
@@ -184,25 +200,30 @@ def _on_tables(
             rows = replace(rows, groups=codes)
         return standing(entry, model, rows, began), model
     except DataError:
-        raise  # the tables' fault, the same for every model
+        raise  # a fault of the tables, the same for every model
     except TamisError as error:
         return failed(entry, error), None
 
 
 def _parts(table: Any, valid: Any, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, str]:
-    """(training rows, judging rows, how they were told apart)."""
+    """(training rows, evaluation rows, a description of the protocol)."""
     whole = _frame(table)
-    told = "stopped by and judged on the validation rows; latency: 300 candidates, one thread"
+    protocol = (
+        "stopped by and evaluated on the validation rows; latency: 300 candidates, one thread"
+    )
     if valid is not None:
-        return whole, _frame(valid), told
+        return whole, _frame(valid), protocol
     order = np.random.default_rng(seed).permutation(len(whole))
     n = max(1, round(HELD_OUT * len(whole)))
     if n >= len(whole):
-        raise DataError(f"the table has {len(whole)} rows: too few to hold some out; give --valid")
+        raise DataError(
+            f"the table has {len(whole)} rows: too few to hold some out; "
+            "give a validation table (--valid)"
+        )
     return (
         whole[np.sort(order[n:])],
         whole[np.sort(order[:n])],
-        (f"{told}, a random tenth of the table (seed {seed})"),
+        (f"{protocol}, a random tenth of the table (seed {seed})"),
     )
 
 
@@ -219,7 +240,7 @@ def _check_columns(frame: pl.DataFrame, wanted: Sequence[str]) -> None:
 
 
 def _suitable(rows: Rows, n_tasks: int) -> tuple[str, ...]:
-    """Rankers that suit the rows: those with histories where there are histories, and so on."""
+    """Rankers that suit the rows: DIN if there are histories, mixtures if several tasks."""
     singles = {c.table for c in rows.layout.ids if not c.ragged}
     past = any(c.ragged and c.table in singles for c in rows.layout.ids)
     return (*BASIC, *(["din"] if past else []), *(["mmoe", "ple"] if n_tasks > 1 else []))
@@ -229,10 +250,10 @@ def _basic(labels: Sequence[str]) -> tuple[str, ...]:
     return (*BASIC, *(["mmoe", "ple"] if len(labels) > 1 else []))
 
 
-def _told(
+def _comparison(
     standings: Sequence[Standing], protocol: str, rows: int, valid: int, plot: Path | None
 ) -> Comparison:
-    ordered = sorted(standings, key=lambda s: s.place, reverse=True)
+    ordered = sorted(standings, key=lambda s: s.sort_key, reverse=True)
     if ordered and ordered[0].error:
         texts = "\n".join(f"{one.name}: {one.error}" for one in ordered)
         raise ConfigError(f"none of the rankers could be fitted:\n{texts}")

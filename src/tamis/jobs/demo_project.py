@@ -1,10 +1,11 @@
-"""`tamis demo`: the whole cascade on MovieLens-1M, in a folder that is a project like any other."""
+"""`tamis demo`: fetches MovieLens-1M, trains, evaluates and recommends in an ordinary project."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from tamis.jobs._trainer import TrainReport
 from tamis.jobs.evaluate_cascade import Evaluation, evaluate
@@ -14,11 +15,13 @@ from tamis.jobs.training import train
 from tamis.service import CONFIG, Answer
 
 DATA = "movielens-1m"
+USER = "1"
+"""The user that the demo recommends to."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made."""
+    """The result of `tamis demo`."""
 
     project: Path
     terms: str
@@ -27,9 +30,21 @@ class Demo:
     evaluation: Evaluation
     answer: Answer
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `tamis demo --json` prints them."""
+        return {
+            "project": str(self.project),
+            "training": self.training.to_dict(),
+            "evaluation": self.evaluation.to_dict(),
+            "answer": self.answer.to_dict(),
+        }
+
 
 def demo(folder: Path | str = "tamis-demo", *, device: str = "cpu", progress: bool = False) -> Demo:
-    """Fetches the data (once: it is cached), trains, evaluates, and recommends to one user."""
+    """Fetches MovieLens-1M (cached), trains, evaluates, and recommends to one user.
+
+    Raises DataError if the data set cannot be fetched.
+    """
     folder = Path(folder)
     fetched = fetch(DATA, folder, progress=progress)
     if not (folder / CONFIG).exists():
@@ -39,7 +54,3 @@ def demo(folder: Path | str = "tamis-demo", *, device: str = "cpu", progress: bo
     evaluation = evaluate(folder, progress=progress)
     answer = Project(folder).recommend(USER, 10, explain=True)
     return Demo(folder, fetched.terms, fetched.citation, training, evaluation, answer)
-
-
-USER = "1"
-"""Whose slate the demo shows."""

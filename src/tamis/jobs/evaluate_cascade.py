@@ -1,4 +1,4 @@
-"""Judging the evaluation version on what came after its test cut."""
+"""`tamis evaluate`: the whole cascade evaluated on the events after the test cut."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from tamis._version import __version__
 from tamis.bundle import Kind, Versions
 from tamis.cascade import (
     Candidates,
+    Hydrate,
     Outcome,
     Queries,
     candidate_labels,
     impression_window,
+    raw_numbers,
     tasks_of,
 )
 from tamis.data import UNKNOWN, Dataset, Ragged, item_categories, read_dataset
@@ -41,7 +43,7 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.features import Histories
+from tamis.features import Histories, OfflineStatistics
 from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
 from tamis.service import Parts, ProjectFolder, Recommender
@@ -49,7 +51,7 @@ from tamis.service import Parts, ProjectFolder, Recommender
 SLATE = 10
 DEPTH = 50
 BATCH = 256
-"""Queries that run through the cascade at once."""
+"""Queries that run through the cascade in one batch."""
 EXPOSURE = (
     "This log records impressions, and users can only choose items that were shown to them. "
     "Metrics of slates therefore favour lists that resemble the policy that produced the log, and "
@@ -57,21 +59,21 @@ EXPOSURE = (
     "the whole cascade by an A/B test."
 )
 REQUESTS = 500
-"""Single requests that the latency is measured on, after a warm-up."""
-AGREED = 512
-"""Most requests in which the ranker values every candidate, to be compared with pre-rank's cut."""
-AT_ONCE = 32
-"""Of them, for all their candidates are ranked."""
+"""Single requests whose latency is measured, after a warm-up."""
+AGREEMENT_REQUESTS = 512
+"""Most requests in which the ranker scores all candidates, to be compared with pre-rank."""
+AGREEMENT_BATCH = 32
+"""Of these requests so many are ranked at once, as each has thousands of candidates."""
 IMPRESSIONS = 2_000_000
-"""Most impressions of the test window that the ranker is judged on."""
+"""Most impressions of the test window that the ranker is evaluated on."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `tamis evaluate`."""
+    """The result of `tamis evaluate cascade`."""
 
     result: dict[str, Any]
-    """The JSON of `tamis evaluate --json`; docs/evaluation.md says what each key means."""
+    """The JSON of `tamis evaluate --json`; docs/evaluation.md describes each key."""
     report: Path
     """The HTML report."""
 
@@ -86,22 +88,22 @@ _STAGES = {
     "ranked": ("ranked", SLATE),
     "slate": ("slate", SLATE),
 }
-"""What was left after each stage: the outcome's candidates, and how many of each query's."""
+"""{stage: (field of the outcome that holds its candidates, how many of each query count)}."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """What the cascade answered: of millions of candidates only what is judged."""
+class _Answers:
+    """The answers of the cascade: of millions of candidates only those that are evaluated."""
 
     slates: NDArray[np.int32]
-    """(Q, DEPTH)."""
+    """(Q, DEPTH) recommended items."""
     record: StageRecord
-    """The wanted items alone."""
+    """The held-out items that were left after each stage."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
-    """The held-out truth, in the version's rows."""
+class _HeldOut:
+    """The held-out positive items per user, in the version's row numbers."""
 
     users: NDArray[np.int32]
     positives: Ragged
@@ -111,49 +113,57 @@ class _Held:
 def evaluate(
     project: Path | str, *, report: Path | str | None = None, progress: bool = False
 ) -> Evaluation:
-    """Asks the evaluation version once per user at the test cut, and looks at what came after.
+    """Recommends to every user at the test cut and compares with the events after it.
 
-    Full catalogue, seen items masked, cold items count as misses. Writes an HTML report. Raises
-    VersionError where nothing was trained, DataError where nothing positive came after the cut.
+    Full catalogue, seen items masked, cold items count as misses. Writes an HTML report.
+
+    Args:
+        project: folder with a `tamis.toml` and an evaluation version.
+        report: file of the HTML report; None for `report.html` in the project.
+        progress: whether progress is shown on standard error.
+
+    Raises VersionError if nothing was trained, DataError if no positive event is after the cut.
     """
     found = ProjectFolder(Path(project))
     with Progress("evaluate", progress) as steps:
         steps.begin("open the evaluation version")
         recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
-        judge = _Judge(found, recommender, steps)
-        result = judge.run()
+        result = CascadeEvaluator(found, recommender, steps).run()
         steps.begin("write the report")
         path = Path(report) if report is not None else found.root / "report.html"
         write_report(result, path)
     return Evaluation(result, path)
 
 
-class _Judge:
+class CascadeEvaluator:
+    """Evaluates an opened evaluation version: slates, channels, stages, the ranker, latency."""
+
     def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Progress) -> None:
         self.recommender, self.parts = recommender, recommender.parts
         self.config = recommender.parts.config
-        # By the version's own declaration and rows: both may have changed since it was trained.
+        # By the version's own configuration and rows: tamis.toml and the tables may have changed.
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
-        self.shown = self.data.has_impressions
+        self.has_impressions = self.data.has_impressions
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until
         self.steps = steps
-        self.judge = TaskJudge(tasks_of(self.config))
-        """Of the ranker's predictions."""
+        self.ranker_metrics = TaskJudge(tasks_of(self.config))
 
     def run(self) -> dict[str, Any]:
         held = self._held_out()
         known = held.with_history
-        self.steps.begin("ask the cascade for every user")
-        asked = self._ask(held)
-        slates = asked.slates
-        self.steps.begin("ask every channel alone")
+        self.steps.begin("recommend to every user")
+        answers = self._recommend(held)
+        slates = answers.slates
+        self.steps.begin("recall from every channel alone")
         channels = self._channel_lists(held.users)
         positives = _pick(held.positives, known)
-        ours = ndcg(slates[known], positives, SLATE)
-        theirs = {name: ndcg(items[known], positives, SLATE) for name, items in channels.items()}
-        self.steps.begin("judge the ranker")
+        of_cascade = ndcg(slates[known], positives, SLATE)
+        of_channels = {
+            name: ndcg(items[known], positives, SLATE) for name, items in channels.items()
+        }
+        self.steps.begin("evaluate the ranker")
         return {
             "project": self.config.name,
             "version": self.manifest.name,
@@ -162,80 +172,84 @@ class _Judge:
                 "evaluated": int(known.sum()),
                 "without_history": int((~known).sum()),
             },
-            "cascade": _figures(slates[known], positives),
+            "cascade": _slate_metrics(slates[known], positives),
             "channels": {
-                name: _figures(items[known], positives) for name, items in channels.items()
+                name: _slate_metrics(items[known], positives) for name, items in channels.items()
             },
-            "without_history": _figures(slates[~known], _pick(held.positives, ~known)),
+            "without_history": _slate_metrics(slates[~known], _pick(held.positives, ~known)),
             "intervals": {
-                name: paired_bootstrap(ours, other, seed=self.config.seed).to_dict()
-                for name, other in theirs.items()
+                name: paired_bootstrap(of_cascade, other, seed=self.config.seed).to_dict()
+                for name, other in of_channels.items()
             },
-            "stage_loss": stage_loss(positives, _pick_record(asked.record, known)),
+            "stage_loss": stage_loss(positives, _pick_record(answers.record, known)),
             **self._agreement(held.users[known]),
-            **self._beyond({"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}),
-            **self._ranker(),
+            **self._list_metrics(
+                {"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}
+            ),
+            **self._ranker_result(),
             "latency_ms": self._latency(held.users[known]),
             "training": self.manifest.metrics["training"],
             "validation": self.manifest.metrics["validation"],
             "curves": self.manifest.metrics["curves"],
             "settings": self.manifest.settings,
-            "notes": [EXPOSURE] if self.shown else [],
+            "notes": [EXPOSURE] if self.has_impressions else [],
         }
 
-    def _held_out(self) -> _Held:
-        """Per user the items of the positive events that happened and arrived after the cut."""
+    def _held_out(self) -> _HeldOut:
+        """Per user the items of positive events that happened and arrived after the cut."""
         events = self.data.events
         after = self.data.positive & (events.time >= self.cut) & (events.arrival >= self.cut)
         users, query = np.unique(events.user[after], return_inverse=True)
         if not len(users):
             raise DataError(
-                "no positive event came after the test cut: there is nothing to judge by; "
-                "see [split] test_from in tamis.toml"
+                "no positive event is after the test cut, so there is nothing to evaluate on; "
+                "lower [split] test_from in tamis.toml"
             )
         positives = Ragged.from_pairs(query, events.item[after], len(users))
         queries = self._queries(users)
-        # What the user knows already cannot be recommended, so finding it is not asked.
+        # Items that the user has met are masked, so they are no targets.
         new = ~queries.exclude.contains(positives.query, positives.values)
         positives = Ragged.from_pairs(positives.query[new], positives.values[new], len(users))
-        asked = np.diff(positives.indptr) > 0
+        evaluated = np.diff(positives.indptr) > 0
         liked = np.array([b.positive for b in self.data.behaviours])[queries.history.behaviour]
         past = np.concatenate([[0], np.cumsum(liked)])
         has_past = np.diff(past[queries.history.indptr]) > 0
-        return _Held(users[asked], _pick(positives, asked), has_past[asked])
+        return _HeldOut(users[evaluated], _pick(positives, evaluated), has_past[evaluated])
 
     def _queries(self, users: NDArray[np.int32]) -> Queries:
         queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64))
         return self.cascade.retrieval.with_exclusions(queries)
 
-    def _ask(self, held: _Held) -> _Asked:
+    def _recommend(self, held: _HeldOut) -> _Answers:
         slates: list[NDArray[np.int32]] = []
-        wanted: dict[str, list[Any]] = {name: [] for name in _STAGES}
+        found: dict[str, list[Any]] = {name: [] for name in _STAGES}
         for start in range(0, len(held.users), BATCH):
             queries = self._queries(held.users[start : start + BATCH])
             outcome = self.cascade.run(queries, DEPTH)
             slates.append(outcome.slate.matrix(DEPTH))
             for name, (stage, most) in _STAGES.items():
                 candidates = getattr(outcome, stage)
-                wanted[name].append(_wanted(candidates, most, held.positives, start))
-            if not self.shown:
-                self._candidates(outcome, start)
+                found[name].append(_held_out_among(candidates, most, held.positives, start))
+            if not self.has_impressions:
+                self._add_candidates(outcome, start)
         record = {
             name: Ragged.from_pairs(
                 np.concatenate([query for query, _ in pairs]),
                 np.concatenate([item for _, item in pairs]),
                 len(held.users),
             )
-            for name, pairs in wanted.items()
+            for name, pairs in found.items()
         }
-        return _Asked(np.concatenate(slates), StageRecord(**record))
+        return _Answers(np.concatenate(slates), StageRecord(**record))
 
     def _agreement(self, users: NDArray[np.int32]) -> dict[str, Any]:
         if self.cascade.prerank is None or not len(users):
             return {}
-        self.steps.begin("ask the ranker about all that pre-rank cut")
-        spread = users[np.linspace(0, len(users) - 1, min(AGREED, len(users))).astype(np.int64)]
-        parts = (spread[at : at + AT_ONCE] for at in range(0, len(spread), AT_ONCE))
+        self.steps.begin("rank all candidates that pre-rank removed")
+        spread = users[
+            np.linspace(0, len(users) - 1, min(AGREEMENT_REQUESTS, len(users))).astype(np.int64)
+        ]
+        parts = (spread[at : at + AGREEMENT_BATCH] for at in range(0, len(spread), AGREEMENT_BATCH))
         return {"prerank": agreement(self.cascade, map(self._queries, parts))}
 
     def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
@@ -245,8 +259,8 @@ class _Judge:
             for name, channel in self.cascade.retrieval.channels.items()
         }
 
-    def _beyond(self, slates: dict[str, NDArray[np.int32]]) -> dict[str, dict[str, float]]:
-        """Coverage, diversity and popularity bias of the cascade and of each channel."""
+    def _list_metrics(self, slates: dict[str, NDArray[np.int32]]) -> dict[str, dict[str, float]]:
+        """Coverage, diversity and popularity bias of the lists of the cascade and each channel."""
         events = self.data.events
         known = events.take((events.arrival < self.cut) & self.data.seen)
         counts = np.bincount(known.item[known.item != UNKNOWN], minlength=len(self.parts.items))
@@ -259,45 +273,47 @@ class _Judge:
         variety = {n: mean(diversity(s, codes, SLATE)) for n, s in slates.items()}
         return {"coverage": spread, "diversity": variety, "popularity": bias}
 
-    def _ranker(self) -> dict[str, Any]:
-        """Each task's metrics, on impressions where the log has them; see `--stage rank`."""
-        if self.shown:
-            self._impressions()
-        each = self.judge.result()
+    def _ranker_result(self) -> dict[str, Any]:
+        """Each task's metrics, on impressions if the log has them; see `tamis evaluate rank`."""
+        if self.has_impressions:
+            self._add_impressions()
+        each = self.ranker_metrics.result()
         first, *_ = each
         return {
             "ranker": {key: each[first][key] for key in ("auc", "logloss") if key in each[first]}
             | {"rows": each[first]["rows"]},
             "ranker_tasks": each,
-            "calibration": [vars(b) for b in self.judge.curve(first)],
+            "calibration": [vars(b) for b in self.ranker_metrics.curve(first)],
         }
 
-    def _candidates(self, outcome: Outcome, start: int) -> None:
-        """Judges the ranked candidates of the queries from number `start` on."""
+    def _add_candidates(self, outcome: Outcome, start: int) -> None:
+        """Adds the ranked candidates of a batch, whose first query has number `start`."""
         ranked, queries = outcome.ranked, outcome.queries
         window = (self.cut, self.data.end)
         labels = candidate_labels(self.config, self.data, window, queries, ranked)
         scores = {
             name: ranked.predictions[name] for name in prediction_names(tasks_of(self.config))
         }
-        self.judge.add(labels, scores, queries.user[ranked.query], ranked.query + start)
+        self.ranker_metrics.add(labels, scores, queries.user[ranked.query], ranked.query + start)
 
-    def _impressions(self) -> None:
-        """Judges the impressions after the cut, each with inputs as of its own time."""
+    def _add_impressions(self) -> None:
+        """Adds the impressions after the cut, each with inputs as of its own time."""
         histories, window = Histories.of(self.data), (self.cut, self.data.end)
         rows = impression_window(self.config, self.data, histories, window, IMPRESSIONS)
-        for part in scored_blocks(rows, self.parts, self.data, {"rank": self.parts.rank}):
-            self.judge.add(part.labels, part.scores["rank"], part.users, part.requests)
+        for part in scored_blocks(
+            rows, hydrate_of(self.parts, self.data), {"rank": self.parts.rank}
+        ):
+            self.ranker_metrics.add(part.labels, part.scores["rank"], part.users, part.requests)
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
-        """Single requests in process, one after the other, one thread."""
+        """Latency of single requests in this process, one after the other, on one thread."""
         self.steps.begin("measure single requests")
-        asked = np.resize(users, REQUESTS + 30) if len(users) else np.full(60, UNKNOWN, np.int32)
+        rows = np.resize(users, REQUESTS + 30) if len(users) else np.full(60, UNKNOWN, np.int32)
         ids = self.parts.users.ids
         took: list[float] = []
         stages: list[dict[str, float]] = []
         with one_thread():
-            for row in asked:
+            for row in rows:
                 user = None if row == UNKNOWN else ids[int(row)]
                 start = perf_counter()
                 answer = self.recommender.recommend(user)
@@ -312,7 +328,7 @@ class _Judge:
             **_by_stage(stages[30:], float(measured.mean())),
         }
 
-    def _protocol(self, held: _Held) -> dict[str, Any]:
+    def _protocol(self, held: _HeldOut) -> dict[str, Any]:
         return {
             "split": "global time split by share of events",
             "test_from": self.config.split.test_from,
@@ -328,7 +344,7 @@ class _Judge:
             "settings": "chosen on the validation window before the test cut, then refitted on "
             "everything before it",
             "ranker_judged_on": "impressions after the cut, inputs as of each one's time"
-            if self.shown
+            if self.has_impressions
             else "the candidates that reached the ranker at the cut",
             "slate": SLATE,
             "positives_held_out": len(held.positives.values),
@@ -339,7 +355,7 @@ class _Judge:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread, as a service's worker runs it."""
+    """Runs torch on one thread, as a service's worker does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -349,17 +365,17 @@ def one_thread() -> Iterator[None]:
 
 
 def _by_stage(laps: list[dict[str, float]], total: float) -> dict[str, dict[str, float]]:
-    """Mean milliseconds per stage, and each stage's share of the whole request (`total` ms)."""
+    """Mean milliseconds per stage, and each stage's share of a request of `total` ms."""
     names = dict.fromkeys(name for lap in laps for name in lap)
     mean_ms = {n: 1000 * sum(lap.get(n, 0.0) for lap in laps) / len(laps) for n in names}
-    mean_ms["other"] = total - sum(mean_ms.values())  # ids, the history, the answer
+    mean_ms["other"] = total - sum(mean_ms.values())  # ids, the history and the answer
     return {
         "stages": {name: round(ms, 4) for name, ms in mean_ms.items()},
         "shares": {name: round(ms / total, 4) for name, ms in mean_ms.items()},
     }
 
 
-def _figures(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
+def _slate_metrics(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
     return {
         f"ndcg@{SLATE}": mean(ndcg(lists, positives, SLATE)),
         f"hit@{SLATE}": mean(hit(lists, positives, SLATE)),
@@ -367,7 +383,7 @@ def _figures(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
     }
 
 
-def _wanted(
+def _held_out_among(
     candidates: Candidates, most: int | None, positives: Ragged, start: int
 ) -> tuple[Any, Any]:
     """The held-out items among each query's first `most` candidates, as (query, item) pairs."""
@@ -390,12 +406,18 @@ def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
 
 
 def in_rows_of(parts: Parts, data: Dataset) -> Dataset:
-    """The data in a version's row numbers, without events of users and items it does not hold."""
+    """The data in a version's row numbers, without events of users and items unknown to it."""
     user, item = parts.users.rows(data.users.ids), parts.items.rows(data.items.ids)
     events = data.events
     events = replace(events, user=user[events.user], item=item[events.item])
     held = (events.user != UNKNOWN) & (events.item != UNKNOWN)
     return Dataset(parts.users, parts.items, events.take(held), data.behaviours)
+
+
+def hydrate_of(parts: Parts, data: Dataset) -> Hydrate:
+    """Makes a version's rows of a log, each with the statistics as of its own time."""
+    statistics = OfflineStatistics(data, parts.space.recipes)
+    return Hydrate(parts.space, statistics, raw_numbers(parts.config, parts.items))
 
 
 def _codes(lists: pl.Series) -> Ragged:

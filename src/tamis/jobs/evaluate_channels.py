@@ -1,4 +1,4 @@
-"""The recall channels judged one by one, together, and together without each, by a protocol."""
+"""`tamis evaluate channels`: each channel alone, all merged, and the merge without each."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ from tamis.splitting import Holdout, by_time, given, leave_one_out
 
 PROTOCOLS = ("time", "leave-one-out", "leave-one-out-refit", "given")
 KS = (10, 50)
-"""List lengths that are judged."""
+"""List lengths of the metrics."""
 DEPTH = max(KS)
 BLOCK = 1024
-"""Queries asked at once."""
+"""Queries recalled in one batch."""
 MOST_USERS = 50_000
-"""Users asked; of more, as many are drawn at random."""
+"""Most users evaluated; of more, so many are drawn at random."""
 STOP_USERS = 10_000
-"""Users whose validation items a fit may be stopped by."""
+"""Most users whose validation items stop a fit."""
 WARM = 32
-"""Queries asked before the clock runs."""
+"""Queries recalled before the time is measured."""
 MERGED = ""
-"""The name of all channels together, which no channel has."""
+"""Key of the merge of all channels; no channel has this name."""
 
 
 @dataclass(frozen=True)
 class ChannelEvaluation:
-    """The result of `tamis evaluate --channels`."""
+    """The result of `tamis evaluate channels`."""
 
     result: dict[str, Any]
-    """The JSON; docs/evaluation.md says what each key means."""
+    """The JSON; docs/evaluation.md describes each key."""
     report: Path
     """The HTML report."""
 
@@ -77,42 +77,49 @@ def evaluate_channels(
     device: str = "cpu",
     progress: bool = False,
 ) -> ChannelEvaluation:
-    """Fits every channel of `tamis.toml` on a protocol's train part and judges its lists.
+    """Fits every channel of `tamis.toml` on a protocol's training part and evaluates its lists.
 
-    protocol: time (the test cut of [split]), leave-one-out (strict: the validation item is not
-    trained on), leave-one-out-refit (it is), or given (`train` and `test`: event files with the
-    columns of [events], as text relative to the project). mask_seen: items that the user has seen
-    may not be recalled. Nothing that was trained before is used, no filter and no ranker.
+    No trained version, filter or ranker is used.
 
-    Raises ConfigError for an unknown protocol or missing files, DataError where nothing is
-    held out.
+    Args:
+        project: folder with a `tamis.toml`.
+        protocol: "time" (the test cut of [split]), "leave-one-out" (strict: the validation item is
+            not trained on), "leave-one-out-refit" (it is trained on), or "given".
+        train, test: with "given", event files with the columns of [events]; relative paths are
+            relative to the project.
+        mask_seen: whether items that the user has met are left out of the lists.
+        report: file of the HTML report; None for `channels.html` in the project.
+        device: where models train: "cpu", "cuda", …
+        progress: whether progress is shown on standard error.
+
+    Raises ConfigError for an unknown protocol or missing files, DataError if nothing is held out.
     """
     found = ProjectFolder(Path(project))
     with Progress("evaluate channels", progress) as steps:
         steps.begin("read the tables")
-        holdout, valid = _questions(found, protocol, train, test, mask_seen)
-        judge = _Judge(found.config, holdout, valid, steps, device)
-        result = judge.run(protocol, mask_seen)
+        holdout, valid = _split(found, protocol, train, test, mask_seen)
+        evaluator = ChannelEvaluator(found.config, holdout, valid, steps, device)
+        result = evaluator.run(protocol, mask_seen)
         steps.begin("write the report")
         path = Path(report) if report is not None else found.root / "channels.html"
         write_channel_report(result, path)
     return ChannelEvaluation(result, path)
 
 
-def _questions(
+def _split(
     found: ProjectFolder,
     protocol: str,
     train: Path | str | None,
     test: Path | str | None,
     mask_seen: bool,
 ) -> tuple[Holdout, Valid | None]:
-    """The protocol's questions; and those that fits stop by, where they are not trained on."""
+    """(the held-out users and items, those that stop the fits; None if the protocol has none)."""
     if protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol = {protocol!r}: it is one of {', '.join(PROTOCOLS)}")
+        raise ConfigError(f"protocol = {protocol!r}: give one of {', '.join(PROTOCOLS)}")
     if (protocol == "given") != (train is not None and test is not None):
         raise ConfigError(
             'protocol = "given" takes two event files, train and test; the others take none: '
-            "tamis evaluate DIR --channels --protocol given --train train.csv --test test.csv"
+            "tamis evaluate channels DIR --protocol given --train train.csv --test test.csv"
         )
     valid: Valid | None = None
     if protocol == "time":
@@ -128,7 +135,7 @@ def _questions(
 
 
 def _two_logs(found: ProjectFolder, train: str, test: str) -> tuple[Dataset, Dataset]:
-    """Both files in the same rows; users that only one of them knows are in both tables."""
+    """Both files as data sets with the same row numbers of users and items."""
 
     def read(path: str, former: Dataset | None = None) -> Dataset:
         events = found.config.events.model_copy(update={"path": path})
@@ -140,8 +147,8 @@ def _two_logs(found: ProjectFolder, train: str, test: str) -> tuple[Dataset, Dat
     return replace(first, users=second.users, items=second.items), second
 
 
-class _Judge:
-    """Fits the channels, then asks them block by block, alone and merged."""
+class ChannelEvaluator:
+    """Fits the channels, then recalls from them batch by batch, alone and merged."""
 
     def __init__(
         self,
@@ -165,20 +172,20 @@ class _Judge:
         self.seconds = dict.fromkeys(self.names, 0.0)
         n = len(holdout)
         self.lists = {name: np.full((n, DEPTH), -1, np.int32) for name in [*self.names, MERGED]}
-        """Each query's first DEPTH items, by channel and of all merged."""
-        self.share = {name: np.zeros(n) for name in [*self.names, MERGED]}
-        """The share of the query's targets in the merge without the channel, and in the whole."""
-        self.near = {name: np.zeros(n) for name in self.share}
-        """The same of its first DEPTH items."""
+        """{channel or MERGED: (Q, DEPTH) first items of each query}."""
+        self.recall_without = {name: np.zeros(n) for name in [*self.names, MERGED]}
+        """{channel: (Q,) recall of the merge without it}; MERGED: recall of the whole merge."""
+        self.recall_near = {name: np.zeros(n) for name in self.recall_without}
+        """The same for the first DEPTH items of the merge."""
         self.candidates = 0
 
     def run(self, protocol: str, mask_seen: bool) -> dict[str, Any]:
         channels = {name: self._fitted(name) for name in self.names}
         queries = holdout_queries(self.holdout, mask_seen)
-        self._ask(channels, queries)
-        self.steps.begin("judge the lists")
+        self._recall(channels, queries)
+        self.steps.begin("evaluate the lists")
         counts = event_counts(self.holdout.train)
-        figured = {
+        metrics = {
             name: figures(lists, self.holdout.targets, KS) | spread(lists, counts, KS)
             for name, lists in self.lists.items()
         }
@@ -186,8 +193,8 @@ class _Judge:
         return {
             "project": self.config.name,
             "protocol": self._protocol(protocol, mask_seen, counts),
-            "channels": {name: figured[name] | self._cost(name) for name in self.names},
-            "merged": figured[MERGED] | self._merged(),
+            "channels": {name: metrics[name] | self._cost(name) for name in self.names},
+            "merged": metrics[MERGED] | self._merged(),
             "overlap": {
                 "at": DEPTH,
                 "names": self.names,
@@ -196,18 +203,18 @@ class _Judge:
         }
 
     def _fitted(self, name: str) -> Channel:
-        """A new channel on the train part, its time and memory noted."""
+        """A channel fitted on the training part; its time and memory are recorded."""
         channel: Channel = registry.build("recall", name, self.cascade.channels[name])
         before = resident_mb()
-        with self.meter.stage(name) as noted:
+        with self.meter.stage(name) as record:
             self.steps.begin(f"fit recall channel {name}")
             channel.fit(self.holdout.train, self.context)
-            noted["samples"] = int(self.holdout.train.positive.sum())
+            record["samples"] = int(self.holdout.train.positive.sum())
         self.meter.stages[name]["peak_mb"] -= min(before, self.meter.stages[name]["peak_mb"])
         return channel
 
-    def _ask(self, channels: Mapping[str, Channel], queries: Queries) -> None:
-        """Fills lists, shares and seconds."""
+    def _recall(self, channels: Mapping[str, Channel], queries: Queries) -> None:
+        """Recalls for all queries: fills the lists, their recall, and the seconds."""
         depth = {name: max(c.quota, DEPTH) for name, c in self.cascade.channels.items()}
         for name, channel in channels.items():
             channel.recall(queries.part(0, min(WARM, len(queries))), depth[name])
@@ -225,25 +232,25 @@ class _Judge:
             self.steps.update(end, len(queries))
 
     def _merge(self, found: Mapping[str, Recalled], begin: int, end: int) -> None:
-        """All together, and all but each."""
-        for name in self.share:
+        """Merges a batch of all channels, and of all but each."""
+        for name in self.recall_without:
             others = {n: lists for n, lists in found.items() if n != name}
-            if not others:  # without the only channel there is nothing, and nothing is found
+            if not others:  # without the only channel, nothing is recalled
                 continue
             declared = {n: c for n, c in self.cascade.channels.items() if n != name}
             cascade = self.cascade.model_copy(update={"channels": declared})
             merged = Retrieval(cascade, {}, {}).merge(others)
-            self.share[name][begin:end], self.near[name][begin:end] = self._found(
-                merged, begin, end
+            self.recall_without[name][begin:end], self.recall_near[name][begin:end] = (
+                self._recall_of(merged, begin, end)
             )
             if name == MERGED:
                 self.lists[name][begin:end] = merged.matrix(DEPTH)
                 self.candidates += len(merged)
 
-    def _found(
+    def _recall_of(
         self, merged: Candidates, begin: int, end: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(queries,) the share of each one's targets among its candidates, and its first DEPTH."""
+        """((Q,) recall of each query's candidates, (Q,) recall of its first DEPTH candidates)."""
         targets = self.holdout.targets
         query, sizes = merged.query, np.diff(targets.indptr[begin : end + 1])
         hit = targets.contains(query + begin, merged.item)
@@ -252,14 +259,14 @@ class _Judge:
         return found, np.bincount(query[hit & first], minlength=end - begin) / sizes
 
     def _cost(self, name: str) -> dict[str, Any]:
-        """What a channel brings to the merge, and what it costs."""
+        """What a channel adds to the recall of the merge, and what it costs."""
         declared, spent = self.cascade.channels[name], self.meter.report().get(name, {})
         seed = self.config.seed
-        lost = paired_bootstrap(self.share[MERGED], self.share[name], seed=seed)
-        near = paired_bootstrap(self.near[MERGED], self.near[name], seed=seed)
+        whole = paired_bootstrap(self.recall_without[MERGED], self.recall_without[name], seed=seed)
+        near = paired_bootstrap(self.recall_near[MERGED], self.recall_near[name], seed=seed)
         return {
             "quota": declared.quota,
-            "marginal": lost.to_dict(),
+            "marginal": whole.to_dict(),
             f"marginal@{DEPTH}": near.to_dict(),
             "users_per_second": len(self.holdout) / max(self.seconds[name], 1e-9),
             "fit_seconds": spent.get("seconds"),
@@ -269,7 +276,7 @@ class _Judge:
     def _merged(self) -> dict[str, Any]:
         rule = self.cascade.merge
         return {
-            "recall@limit": float(self.share[MERGED].mean()),
+            "recall@limit": float(self.recall_without[MERGED].mean()),
             "limit": rule.limit,
             "candidates": self.candidates / len(self.holdout),
             "method": rule.method,
@@ -278,7 +285,7 @@ class _Judge:
     def _protocol(
         self, protocol: str, mask_seen: bool, counts: NDArray[np.int64]
     ) -> dict[str, Any]:
-        """What was done, in words and numbers."""
+        """A description of the protocol, for the report."""
         targets = self.holdout.targets.values
         valid = self.context.valid is not None
         return {
@@ -289,16 +296,16 @@ class _Judge:
             "with the options of tamis.toml",
             "stopped_by": "the validation items, which are not trained on"
             if valid
-            else "what each channel holds out of the train part by itself",
+            else "rows that each channel holds out of the training part",
             "candidates": f"full catalogue, {len(counts):,} items",
             "seen_masked": mask_seen,
             "targets": len(targets),
             "cold_targets": float((counts[targets] == 0).mean()),
             "cold": "targets without an event in the train part count as misses",
-            "lists": f"judged at {' and '.join(map(str, KS))}; no filter and no ranker",
-            "marginal": f"recall of the merge's whole list (and of its first {DEPTH}) with the "
-            "channel less that without it, 95 % interval over users",
-            "speed": f"{BLOCK} users at once, each channel's quota",
+            "lists": f"evaluated at {' and '.join(map(str, KS))}; no filter and no ranker",
+            "marginal": f"recall of the merged list (and of its first {DEPTH} items) with the "
+            "channel minus that without it, 95 % interval over users",
+            "speed": f"{BLOCK} users per batch, each channel's quota",
             "seed": self.config.seed,
             "tamis": __version__,
         }

@@ -1,4 +1,4 @@
-"""Judging the evaluation version's ranker, and its pre-ranker beside it, on the test window."""
+"""`tamis evaluate rank`: the ranker and the pre-ranker evaluated on the test window."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tamis.evaluate import (
 )
 from tamis.features import Histories
 from tamis.jobs._ranker_trial import gates_of
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.runtime import Progress
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender
 
 SEGMENT_SCORES = 1 << 16
-"""Distinct scores that are told apart within a segment; of all rows, four times as many."""
+"""Distinct scores that are kept apart in a segment; over all rows, four times as many."""
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class RankEvaluation:
-    """The result of `tamis evaluate --stage rank`."""
+    """The result of `tamis evaluate rank`."""
 
     result: dict[str, Any]
-    """The JSON; docs/evaluation.md says what each key means."""
+    """The JSON; docs/evaluation.md describes each key."""
     report: Path
     """The HTML report."""
 
@@ -50,33 +50,41 @@ class RankEvaluation:
 def evaluate_rank(
     project: Path | str, *, report: Path | str | None = None, progress: bool = False
 ) -> RankEvaluation:
-    """Holds the predictions of the evaluation version's scorers against the test window.
+    """Evaluates the predictions of the evaluation version's ranker and pre-ranker, and calibration.
 
-    Rows: the impressions after the test cut, each with inputs as of its own time; of a log without
-    impressions, the candidates that the version's channels recall at the cut for users who came
-    back. Per task and segment; streamed, in memory that does not grow with the rows beyond these
-    themselves. Writes an HTML report. Raises VersionError where nothing was trained, DataError
-    where the window holds no row.
+    Rows are the impressions after the test cut, each with inputs as of its own time; for a log
+    without impressions, the candidates that the channels recall at the cut for users with later
+    events. Metrics are per task and segment, and streamed: beyond the rows, memory is constant.
+    Writes an HTML report.
+
+    Args:
+        project: folder with a `tamis.toml` and an evaluation version.
+        report: file of the HTML report; None for `rank.html` in the project.
+        progress: whether progress is shown on standard error.
+
+    Raises VersionError if nothing was trained, DataError if the test window holds no row.
     """
     found = ProjectFolder(Path(project))
     with Progress("evaluate rank", progress) as steps:
         steps.begin("open the evaluation version")
         recommender = Recommender(Versions(found.root).current(Kind.EVALUATION))
-        result = _Judge(found, recommender, steps).run()
+        result = RankEvaluator(found, recommender, steps).run()
         steps.begin("write the report")
         path = Path(report) if report is not None else found.root / "rank.html"
         write_rank_report(result, path)
     return RankEvaluation(result, path)
 
 
-class _Judge:
+class RankEvaluator:
+    """Evaluates the scorers of an opened evaluation version on the rows of the test window."""
+
     def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Progress) -> None:
         self.recommender, self.steps = recommender, steps
         self.parts: Parts = recommender.parts
         self.config = self.parts.config
         steps.begin("read the tables")
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
-        self.shown = self.data.has_impressions
+        self.has_impressions = self.data.has_impressions
         self.cut = recommender.manifest.data_until
         self.tasks = tasks_of(self.config)
         self.models = {"rank": self.parts.rank}
@@ -88,11 +96,11 @@ class _Judge:
         rows = self._rows()
         known = Known.at(self.data, self.cut)
         buckets = bucketings(self.parts.space.features, self.parts.users, self.parts.items, known)
-        judges = self._judged(rows, known, buckets)
-        whole = {model: judges[model, ALL] for model in self.models}
+        metrics = self._metrics(rows, known, buckets)
+        whole = {model: metrics[model, ALL] for model in self.models}
         segments = {
-            segment: judge.result()
-            for (model, segment), judge in judges.items()
+            segment: one.result()
+            for (model, segment), one in metrics.items()
             if model == "rank" and segment != ALL
         }
         return {
@@ -100,7 +108,7 @@ class _Judge:
             "version": self.recommender.manifest.name,
             "protocol": self._protocol(rows),
             "kinds": {m.name: m.kind for m in whole["rank"].measured},
-            "models": {model: judge.result() for model, judge in whole.items()},
+            "models": {model: one.result() for model, one in whole.items()},
             "segments": segments,
             "calibration": self._calibration(whole["rank"], buckets),
             "gates": gates_of(self.parts.rank),
@@ -108,11 +116,11 @@ class _Judge:
         }
 
     def _rows(self) -> Replay:
-        """Labelled rows of the test window, by user, in ascending order."""
+        """The labelled rows of the test window, in ascending order of users."""
         end = self.data.end
         histories = Histories.of(self.data)
         try:
-            if self.shown:
+            if self.has_impressions:
                 window = (self.cut, end)
                 return impression_window(self.config, self.data, histories, window, IMPRESSIONS)
             return replay_window(
@@ -124,60 +132,60 @@ class _Judge:
                 self.config.seed,
             )
         except TrainingError as error:
-            raise DataError(f"nothing to judge the ranker by: {error}") from error
+            raise DataError(f"no rows to evaluate the ranker on: {error}") from error
 
-    def _judged(
+    def _metrics(
         self, rows: Replay, known: Known, buckets: list[Bucketing]
     ) -> dict[tuple[str, str], TaskJudge]:
-        """Per model and segment; segments of the ranker alone."""
+        """{(model, segment): metrics of all tasks}; segments other than ALL for the ranker only."""
         users = rows.queries.user[rows.candidates.query]
         segments = known.segments(users, rows.candidates.item)
         sizes = {b.feature: len(b.names) for b in buckets}
-        judges = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
+        metrics = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
         for segment in segments:
-            judges["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
+            metrics["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
         self.steps.begin(f"score {len(users):,} rows")
         done = 0
-        for part in scored_blocks(rows, self.parts, self.data, self.models):
+        for part in scored_blocks(rows, hydrate_of(self.parts, self.data), self.models):
             number = {b.feature: b.rows(part.users, part.items) for b in buckets}
             for model, scores in part.scores.items():
-                judges[model, ALL].add(part.labels, scores, part.users, part.requests, number)
+                metrics[model, ALL].add(part.labels, scores, part.users, part.requests, number)
             here = slice(done, done + len(part.labels))
-            for segment, of_it in segments.items():
-                its = of_it[here]
+            for segment, members in segments.items():
+                its = members[here]
                 scores = {name: values[its] for name, values in part.scores["rank"].items()}
-                judges["rank", segment].add(
+                metrics["rank", segment].add(
                     part.labels[its], scores, part.users[its], part.requests[its]
                 )
             done += len(part.labels)
             self.steps.update(done, len(users))
-        return judges
+        return metrics
 
-    def _calibration(self, judge: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
-        """Per rate: the reliability curve, and predicted and observed by buckets of features."""
-        names, measures = {b.feature: b.names for b in buckets}, judge.result()
+    def _calibration(self, metrics: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
+        """{task: reliability curve, and predicted and observed rates by buckets of features}."""
+        names, measures = {b.feature: b.names for b in buckets}, metrics.result()
         return {
             task: {
-                "curve": [vars(b) for b in judge.curve(task, _bins(measures[task]))],
+                "curve": [vars(b) for b in metrics.curve(task, _bins(measures[task]))],
                 "buckets": {
                     feature: [
-                        {"bucket": name, **_told(bucket)}
+                        {"bucket": name, **_bucket(bucket)}
                         for name, bucket in zip(names[feature], its, strict=True)
                         if bucket is not None
                     ]
                     for feature, its in features.items()
                 },
             }
-            for task, features in judge.by_bucket().items()
+            for task, features in metrics.by_bucket().items()
         }
 
     def _protocol(self, rows: Replay) -> dict[str, Any]:
         return {
             "rows_are": "impressions after the test cut, with inputs as of each one's time"
-            if self.shown
+            if self.has_impressions
             else "candidates recalled at the test cut, for users with history and later events",
             "labels": "what followed on the same user, item and request"
-            if self.shown
+            if self.has_impressions
             else "what the user did with the candidate between the cut and the log's end",
             "cut": str(np.datetime64(self.cut, "ms")),
             "until": str(np.datetime64(self.data.end, "ms")),
@@ -193,36 +201,38 @@ class _Judge:
             "gauc": "AUC of each user, weighted by rows; users of one class are left out",
             "ndcg": "of the first 10 of each request; requests without a positive are left out",
             "ece": "over 10 bins of equally many rows",
-            "segments": "by what was known at the cut: users without an event are new, items that "
-            "were never shown or chosen are new; users with history in thirds by activity",
+            "segments": "by what was known at the cut: users without an event are new, items "
+            "that were never shown or chosen are new; users with history in thirds by activity",
             "seed": self.config.seed,
             "tamis": __version__,
         }
 
     def _maps(self) -> dict[str, str]:
-        """How the ranker's log-odds become probabilities, per task; {} where it does not say."""
+        """{task: how log-odds become probabilities}; {} if the ranker has no such maps."""
         maps = getattr(self.parts.rank, "calibrations", ())
         return {t.name: str(m) for t, m in zip(self.tasks, maps, strict=False)}
 
     def _notes(self, rows: Replay) -> list[str]:
         notes: list[str] = []
         if rows.left_out:
-            what, most = ("impressions", IMPRESSIONS) if self.shown else ("users", REPLAY_USERS)
+            what, most = (
+                ("impressions", IMPRESSIONS) if self.has_impressions else ("users", REPLAY_USERS)
+            )
             notes.append(f"{rows.left_out:,} {what} beyond {most:,} were left out")
-        if not self.shown:
+        if not self.has_impressions:
             notes.append(
-                "The log does not record impressions: a candidate that nobody chose may never "
+                "The log does not record impressions: a candidate without an event may never "
                 "have been shown. Rates are those of recalled candidates, not of impressions."
             )
         return notes
 
 
 def _bins(values: Mapping[str, float]) -> int:
-    """Bins of the reliability curve: ten positives in each or more, if there are as many."""
+    """Number of bins of the reliability curve: at least ten positives in each, 2 to 12 bins."""
     return int(min(max(values["positives"] // 10, 2), 12))
 
 
-def _told(bucket: CalibrationBin) -> dict[str, float]:
-    """Rows, predicted, observed and their ratio."""
+def _bucket(bucket: CalibrationBin) -> dict[str, float]:
+    """Rows, predicted rate, observed rate and their ratio."""
     pcoc = bucket.predicted / bucket.observed if bucket.observed else float("nan")
     return {"rows": bucket.count, **vars(bucket), "pcoc": pcoc}

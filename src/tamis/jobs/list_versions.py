@@ -1,4 +1,4 @@
-"""What versions a project has, and the one that answers."""
+"""`tamis versions`: the versions of a project, and which are in use."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class VersionLine:
     name: str
     kind: str
     current: bool
-    """In use: judged by `evaluate` or answering in `recommend` and `serve`."""
+    """Whether it is in use: by `evaluate`, or by `recommend` and `serve`."""
     data_until: int
-    """ms; it knows nothing that arrived at or after it."""
+    """Milliseconds since 1970; events that arrived at or after it are unknown to the version."""
     created: str
     mb: float
     code: str
 
 
 def versions(project: Path | str, *, verify: bool = False) -> Sequence[VersionLine]:
-    """A project's versions, oldest first; with `verify`, every file is checked against its sum.
+    """Lists a project's versions, oldest first; `verify` checks every file's checksum.
 
-    Raises ConfigError where the folder is no project, VersionError naming a damaged file.
+    Raises ConfigError if the folder is no project, VersionError naming a damaged file.
     """
     found = Versions(ProjectFolder(Path(project)).root)
     current = {name for kind in Kind if (name := _current(found, kind))}
@@ -53,6 +53,7 @@ def versions(project: Path | str, *, verify: bool = False) -> Sequence[VersionLi
 
 
 def _current(found: Versions, kind: Kind) -> str | None:
+    """The name of the version of that kind in use; None if there is none."""
     try:
         return found.current(kind).name
     except VersionError:

@@ -1,4 +1,4 @@
-"""Recall for all users at once: lists and vectors written to a store under the version's name."""
+"""`tamis recall`: lists and vectors of all users, written to a store under the version's name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ BLOCK = 1024
 VECTOR_BLOCK = 65_536
 """Items whose vectors are written at once."""
 SPARE = 50
-"""Items beyond the quota, by default: what a request leaves out does not make its list short."""
+"""Items beyond the quota, by default: lists stay long enough when a request excludes some."""
 MERGED = "merged"
-"""The name of the list that all channels' lists are merged to."""
+"""Name of the list that is merged from the lists of all channels."""
 
 
 @dataclass
 class ChannelLists:
-    """What was written of one channel."""
+    """What was written for one channel."""
 
     k: int
     users: int = 0
@@ -38,26 +38,26 @@ class ChannelLists:
     items: int = 0
     """Items in all lists."""
     vectors: int = 0
-    """Width of its user and item vectors; 0 = it has none."""
+    """Dimension of its user and item vectors; 0 if it has none."""
     seconds: float = 0.0
-    """Spent in the channel itself."""
+    """Time spent in the channel itself."""
 
 
 @dataclass(frozen=True)
 class RecallReport:
-    """What `recall` did."""
+    """The result of `tamis recall`."""
 
     version: str
     store: str
     users: int
     seconds: float
     users_per_second: float
-    """All channels and the writing together."""
+    """Over the whole run: all channels and writing."""
     channels: dict[str, ChannelLists]
     dropped: tuple[str, ...] = ()
     """Versions whose lists were deleted."""
     notes: tuple[str, ...] = ()
-    """What may surprise: lists shorter than a quota, lists that nothing reads."""
+    """Warnings: lists shorter than a quota, lists that no channel reads."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +66,6 @@ class RecallReport:
 def recall(
     project: Path | str,
     *,
-    all_users: bool = False,
     k: int | None = None,
     store: str | None = None,
     channels: Sequence[str] = (),
@@ -74,26 +73,28 @@ def recall(
     keep: int = 2,
     progress: bool = False,
 ) -> RecallReport:
-    """Every user's best items by each channel, and the vectors behind them, written to a store.
+    """Computes every user's recall lists by each channel and writes them and vectors to a store.
 
-    Each user is asked for as at the end of the version's data, with the filters' exclusions as of
-    then, so the lists are what `recommend` would recall at that moment.
+    Lists are as of the end of the version's data, with the filters' exclusions at that time, so
+    they are what `recommend` would recall at that moment. With several channels a list `merged` is
+    written too.
 
-    all_users: must be True; single users are recalled when they ask. k: items per list, by default
-    the channel's quota and 50 more. store: "" = files in the project, `redis://host:port/db`,
-    `env:NAME`; by default where the channels read. channels: by their names in `tamis.toml`; by
-    default those declared offline, or all where none is. With several, a list `merged` is written
-    too. version: by default the serving one. keep: of how many versions lists are kept, the newest.
-    Raises ConfigError for what cannot be asked, VersionError where there is no such version,
-    StoreError where the store cannot be written; what was there before stays then.
+    Args:
+        project: folder with a `tamis.toml`.
+        k: items per list, at least 1; None for the channel's quota plus 50.
+        store: "" (files in the project), `redis://host:port/db` or `env:NAME`; None for the store
+            that the channels read.
+        channels: names of channels in `tamis.toml`; empty for those declared offline, or all if
+            none is.
+        version: name of a version; None for the serving version.
+        keep: number of newest versions whose lists are kept, at least 1.
+        progress: whether a progress bar is shown on standard error.
+
+    Raises ConfigError for a wrong argument, VersionError if there is no such version, StoreError if
+    the store cannot be written; the lists written before stay then.
     """
-    if not all_users:
-        raise ConfigError(
-            "recall is for everybody: give all_users=True (--all-users); single users are recalled "
-            "when they ask"
-        )
     if keep < 1:
-        raise ConfigError(f"keep is {keep}: the lists just written must be kept, so at least 1")
+        raise ConfigError(f"keep is {keep}: keep the lists just written, so give at least 1")
     root = ProjectFolder(Path(project)).root
     versions = Versions(root)
     opened = versions.current(Kind.SERVING) if version is None else versions.open(version)
@@ -177,7 +178,7 @@ class _Batch:
             self._put(draft, MERGED, first, item, score)
 
     def _merged(self, queries: Queries, found: Mapping[str, Recalled]) -> np.ndarray:
-        """(n, k) what merge and filters make of the lists; its score is 1 / place."""
+        """(n, k) items of the lists merged and filtered; the score is 1 ÷ place."""
         merged = self.retrieval.merge(found)
         return self.retrieval.filter(queries, merged)[1].matrix(self.lists[MERGED].k)
 
@@ -191,11 +192,11 @@ class _Batch:
 
 
 def _chosen(parts: Parts, names: Sequence[str]) -> dict[str, Channel]:
-    """The channels asked for, each as the one that computes."""
+    """The requested channels; of a channel that reads a store, the one that computes its lists."""
     if MERGED in parts.channels:
         raise ConfigError(
-            f"tamis.toml: [cascade.channels.{MERGED}]: that is the name of the list that all "
-            "channels are merged to; give the channel another"
+            f"tamis.toml: [cascade.channels.{MERGED}]: the name is taken by the list that is "
+            "merged from all channels; rename the channel"
         )
     computing = {
         name: channel.inner if isinstance(channel, Precomputed) else channel
@@ -205,14 +206,13 @@ def _chosen(parts: Parts, names: Sequence[str]) -> dict[str, Channel]:
     for name in names:
         if name not in computing:
             why = "computes nothing" if name in parts.channels else "is no channel of the version"
-            raise ConfigError(
-                f"channels: {name!r} {why}; those that can be recalled: {', '.join(computing)}"
-            )
+            raise ConfigError(f"channels: {name!r} {why}; give some of {', '.join(computing)}")
     wanted = names or [n for n, c in parts.channels.items() if isinstance(c, Precomputed)]
     return {name: computing[name] for name in wanted or computing}
 
 
 def _lengths(parts: Parts, chosen: Mapping[str, Channel], k: int | None) -> dict[str, int]:
+    """{channel: items per list}. Raises ConfigError for k < 1."""
     if k is not None and k < 1:
         raise ConfigError(f"k is {k}: a list must hold at least 1 item")
     declared = parts.config.cascade.channels
@@ -220,16 +220,17 @@ def _lengths(parts: Parts, chosen: Mapping[str, Channel], k: int | None) -> dict
 
 
 def _readers(parts: Parts, chosen: Mapping[str, Channel]) -> dict[str, Precomputed]:
-    """Of the chosen channels those that read lists when they serve."""
+    """The chosen channels that read their lists from a store when they serve."""
     return {n: c for n, c in parts.channels.items() if n in chosen and isinstance(c, Precomputed)}
 
 
 def _address(parts: Parts, chosen: Mapping[str, Channel]) -> str:
-    """Where the chosen channels read; beside the project where none does."""
+    """The store that the chosen channels read; "" (files in the project) if none reads one."""
     addresses = {name: c.address for name, c in _readers(parts, chosen).items()}
     if len(set(addresses.values())) > 1:
         raise ConfigError(
-            f"the channels read different stores ({addresses}): name channels of one, or a store"
+            f"the channels read different stores ({addresses}): give channels of one store, or "
+            "the store (--store)"
         )
     return next(iter(addresses.values()), "")
 
@@ -237,23 +238,24 @@ def _address(parts: Parts, chosen: Mapping[str, Channel]) -> str:
 def _notes(
     parts: Parts, chosen: Mapping[str, Channel], lists: Mapping[str, ChannelLists], address: str
 ) -> Iterator[str]:
+    """Warnings about lists that no channel reads, or that are shorter than a quota."""
     readers = _readers(parts, chosen)
     unread = [name for name in chosen if name not in readers]
     if unread:
         yield (
-            f"requests compute {', '.join(unread)} themselves: they read such lists of a channel "
-            'that tamis.toml declares by use = "offline", of = its name'
+            f"requests compute {', '.join(unread)} themselves; to read these lists, declare the "
+            'channel in tamis.toml with use = "offline" and of = its name'
         )
     for name, channel in readers.items():
         quota = parts.config.cascade.channels[name].quota
         if channel.address != address:
-            yield f"{name} reads store = {channel.address!r}, and these lists are elsewhere"
+            yield f"{name} reads store = {channel.address!r}, but these lists are in another store"
         elif lists[name].k < quota:
-            yield f"{name} may bring {quota} candidates (quota); its lists hold {lists[name].k}"
+            yield f"{name} has quota = {quota}, but its lists hold only {lists[name].k} items"
 
 
 def _drop_old(store: RecallStore, keep: int, needed: set[str]) -> Iterator[str]:
-    """Deletes the lists of all but the `keep` newest versions and those needed."""
+    """Deletes the lists of all versions except the `keep` newest and those needed."""
     for name in list(store.versions())[:-keep]:
         if name not in needed:
             store.drop(name)

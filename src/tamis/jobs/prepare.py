@@ -1,4 +1,4 @@
-"""Before training: fetch a data set, have a declaration written, have the data looked over."""
+"""`tamis fetch`, `init` and `doctor`: data sets, a configuration, and checks before training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TABLES = ("events", "items", "users", "rows", "train", "valid", "test")
 
 @dataclass(frozen=True)
 class Initialised:
-    """A project's new declaration."""
+    """The result of `tamis init`."""
 
     project: Path
     config: Path
     notes: tuple[str, ...]
-    """What was found and guessed, in words."""
+    """What was found and guessed, one sentence each."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"project": str(self.project), "config": str(self.config), "notes": self.notes}
@@ -32,35 +32,43 @@ class Initialised:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A data set, as plain tables."""
+    """The result of `tamis fetch`: a data set as plain tables."""
 
     folder: Path
     files: tuple[str, ...]
     terms: str
     citation: str
     rows: bool = False
-    """Labelled rows and no log: for `tamis compare rank --table`, not for `tamis init`."""
+    """Whether it is a table of labelled rows (for `tamis compare --table`) instead of a log."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "folder": str(self.folder)}
 
 
 def init(folder: Path | str, *, name: str | None = None, force: bool = False) -> Initialised:
-    """Looks at the tables of a folder and writes a commented `tamis.toml` beside them.
+    """Inspects the tables of a folder and writes a commented `tamis.toml` into it.
 
-    Raises ConfigError where there is one already (unless `force`), DataError where no table fits.
+    Args:
+        folder: holds tables (CSV, Parquet, JSON Lines).
+        name: name of the project; None for the folder's name.
+        force: whether an existing `tamis.toml` is replaced.
+
+    Raises ConfigError if there is a `tamis.toml` already, DataError if no table is an event log.
     """
     folder = Path(folder)
     target = folder / CONFIG
     if target.exists() and not force:
-        raise ConfigError(f"{target} exists already: edit it, or use --force to have it replaced")
+        raise ConfigError(f"{target} exists already: edit it, or use --force to replace it")
     guess = guess_config(folder, name or folder.resolve().name)
     write_guess(guess, target)
     return Initialised(folder, target, tuple(guess.notes))
 
 
 def doctor(project: Path | str) -> Sequence[Finding]:
-    """What is wrong or suspicious in a project's data, worst first."""
+    """Checks a project's data: errors and suspicious values, worst first.
+
+    Raises ConfigError if `tamis.toml` is missing or wrong.
+    """
     folder = ProjectFolder(Path(project))
     return examine(folder.config, folder.root)
 
@@ -72,11 +80,17 @@ def fetch(
     folder: Path | str | None = None,
     progress: bool = False,
 ) -> Fetched:
-    """Writes a public data set as plain tables into `out`: downloaded, or from a folder of yours.
+    """Writes a public data set as plain tables into `out`.
 
-    folder: for sets that are not downloaded (amazon-beauty, gowalla, foursquare, frappe, kuairand,
-    funnel), where their files lie. Raises ConfigError for an unknown name or a missing folder,
-    DataError where no source gives the expected checksum or the folder holds something else.
+    Args:
+        name: name in the catalogue (`tamis.datasets.CATALOGUE` and `FOLDERS`).
+        out: folder to write to.
+        folder: folder with the files of a data set that is not downloaded (amazon-beauty, gowalla,
+            foursquare, frappe, kuairand, funnel).
+        progress: whether progress is shown on standard error.
+
+    Raises ConfigError for an unknown name or a missing folder, DataError if no source has the
+    expected checksum or the folder holds other files.
     """
     source = find_source(name)
     with Progress("fetch", progress) as shown:

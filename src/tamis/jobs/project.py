@@ -1,4 +1,4 @@
-"""A project, with every command of the command line as a method."""
+"""A project as an object: each command of the command line is a method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamis.onboarding import Finding, examine
-from tamis.service import Answer, ProjectFolder
+from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
     from tamis.jobs._trainer import TrainReport
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.scoring import Scored
+    from tamis.service import Answer
 
 
 class Project(ProjectFolder):
-    """An open project: train, evaluate, recall, recommend, versions, doctor."""
+    """An open project: doctor, train, evaluate, recommend, and the other commands as methods."""
 
     def doctor(self) -> Sequence[Finding]:
-        """What is wrong or suspicious in the data, worst first."""
+        """Errors and suspicious values in the data, worst first; see `jobs.doctor`."""
         return examine(self.config, self.root)
 
     def train(self, **options: Any) -> TrainReport:
@@ -33,25 +34,25 @@ class Project(ProjectFolder):
         return train(self.root, **options)
 
     def evaluate(self, **options: Any) -> Evaluation:
-        """Judges the evaluation version on what came after its cut; see `jobs.evaluate`."""
+        """Evaluates the evaluation version on the events after its cut; see `jobs.evaluate`."""
         from tamis.jobs.evaluate_cascade import evaluate
 
         return evaluate(self.root, **options)
 
     def recall(self, **options: Any) -> RecallReport:
-        """Recalls for all users into a store; see `jobs.recall`."""
+        """Writes the recall lists of all users to a store; see `jobs.recall`."""
         from tamis.jobs.offline_recall import recall
 
-        return recall(self.root, **{"all_users": True, **options})
+        return recall(self.root, **options)
 
     def compare_rank(self, **options: Any) -> Comparison:
-        """Several rankers on the rows by which `train` chooses; see `jobs.compare_rank`."""
+        """Fits several rankers on the rows of `train`'s validation; see `jobs.compare_rank`."""
         from tamis.jobs.compare_rankers import compare_rank
 
         return compare_rank(self.root, **options)
 
     def score(self, table: Any, out: Path | str, **options: Any) -> Scored:
-        """The ranker's scores of a table's rows, written to `out`; see `jobs.score`."""
+        """Writes the ranker's scores of a table's rows to `out`; see `jobs.score`."""
         from tamis.jobs.scoring import score
 
         return score(self.root, table, out, **options)
@@ -63,13 +64,13 @@ class Project(ProjectFolder):
         return versions(self.root, **options)
 
     def recommend(self, user: object = None, n: int | None = None, **options: Any) -> Answer:
-        """A slate from the serving version; see `Recommender.recommend`."""
+        """Recommends items from the serving version; see `Recommender.recommend`."""
         return self.recommender.recommend(user, n, **options)
 
 
 def open(project: Path | str) -> Project:
-    """A project's folder as an object: train, evaluate, recall, recommend, versions, doctor.
+    """Opens a project's folder: `tamis.open("DIR").recommend("42")`.
 
-    Raises ConfigError where the folder has no `tamis.toml`.
+    Raises ConfigError if the folder has no `tamis.toml`.
     """
     return Project(Path(project))

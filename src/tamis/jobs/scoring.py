@@ -1,4 +1,4 @@
-"""`tamis score`: what a project's ranker says of the rows of a table."""
+"""`tamis score`: a ranker's scores of the rows of a table."""
 
 from __future__ import annotations
 
@@ -12,40 +12,32 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import (
-    Candidates,
-    Hydrate,
-    Queries,
-    StageTimer,
-    queries_at,
-    raw_numbers,
-    value_of,
-)
+from tamis.cascade import Candidates, Queries, StageTimer, queries_at, value_of
 from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, write_frame
-from tamis.features import Histories, OfflineStatistics
-from tamis.jobs._row_models import ABOUT, RowModel, beside
-from tamis.jobs.evaluate_cascade import in_rows_of
+from tamis.features import Histories
+from tamis.jobs._row_models import ABOUT, RowModel, with_scores
+from tamis.jobs.evaluate_cascade import hydrate_of, in_rows_of
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, suggest
 from tamis.service import CONFIG, Parts, ProjectFolder
 
 QUERIES = 2_000
-"""Users at their moments that are recalled for at once."""
+"""Queries (a user at a time) that are recalled in one batch."""
 Columns = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What `tamis score` wrote."""
+    """The result of `tamis score`."""
 
     out: Path
     rows: int
     columns: tuple[str, ...]
-    """Of the file: the rows' keys, then the scores."""
+    """Columns of the file: the rows' keys, then the scores."""
     model: str
-    """The version, or the ranker, that scored."""
+    """Name of the version, or of the ranker, that scored."""
     unknown: dict[str, int]
-    """Rows whose user or item it has never seen; they are scored as strangers are."""
+    """{"users", "items"}: rows whose user or item is unknown to the version."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "out": str(self.out)}
@@ -62,14 +54,14 @@ def score(
     """Scores every row of a table, in order, and writes the rows' keys and scores to `out`.
 
     Args:
-        folder: a trained project, or what `tamis compare rank --table … --out` left.
+        folder: a trained project, or the folder of `tamis compare --table … --out FOLDER`.
         table: of a project, rows of user, item and (if wanted) time, named as in [events], each
-            scored as of its time; of a ranker of rows, a table with the columns it learnt from.
+            scored as of its time; for a ranker of rows, a table with the columns it was trained on.
         out: .csv, .tsv, .parquet or .jsonl. One task: a column `score`; several: a column for each
-            prediction, and `value`, what fusion makes of them.
+            prediction, and `value`, the fusion of them.
         version: "serving" or "evaluation", of a project.
 
-    Raises ConfigError, DataError and VersionError with the place and the cure.
+    Raises ConfigError, DataError and VersionError with the place and how to fix it.
     """
     folder, out = Path(folder), Path(out)
     with Progress("score", progress) as steps:
@@ -81,15 +73,15 @@ def score(
             scored, unknown, name = ranker.score(frame), {}, ranker.use
         elif (folder / CONFIG).is_file():
             if version not in list(Kind):
-                raise ConfigError(f"--version {version}: it is 'serving' or 'evaluation'")
+                raise ConfigError(f"--version {version}: give 'serving' or 'evaluation'")
             steps.begin("read the log")
             scorer = _ProjectScorer(folder, Kind(version))
             steps.begin("score")
             scored, unknown, name = (*scorer.score(frame), scorer.name)
         else:
             raise ConfigError(
-                f"{folder} is no project (it holds neither {CONFIG} nor {ABOUT}): name a trained "
-                "project, or the folder that `tamis compare rank --table … --out FOLDER` left"
+                f"{folder} is no project (it holds neither {CONFIG} nor {ABOUT}): give a trained "
+                "project, or the folder that `tamis compare --table … --out FOLDER` wrote"
             )
         steps.begin("write")
         write_frame(scored, out)
@@ -97,7 +89,7 @@ def score(
 
 
 class _ProjectScorer:
-    """A project's ranker, with the log that features are read from, each as of a row's time."""
+    """A project's ranker with its log: features are computed as of each row's time."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         project = ProjectFolder(folder)
@@ -109,13 +101,11 @@ class _ProjectScorer:
         self.histories = Histories.of(self.data)
 
     def score(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-        """(keys and scores of every row, how many rows have an unknown user or item)."""
+        """(keys and scores of every row, numbers of rows with an unknown user or item)."""
         user, item, time = self._read(frame)
-        queries, candidates, order = self._asked(user, item, time)
+        queries, candidates, order = self._queries(user, item, time)
         made = replace(candidates, columns=self._recalled(queries, candidates))
-        statistics = OfflineStatistics(self.data, self.parts.space.recipes)
-        raw = raw_numbers(self.config, self.parts.items)
-        rows = Hydrate(self.parts.space, statistics, raw)(queries, made)
+        rows = hydrate_of(self.parts, self.data)(queries, made)
         scores = dict(self.parts.rank.score_rows(rows))
         if len(scores) > 1:
             scores["value"] = value_of(self.config, self.parts.items)(made, scores)
@@ -125,7 +115,7 @@ class _ProjectScorer:
         events = self.config.events
         keys = [c for c in (events.user, events.item, events.time) if c in frame.columns]
         unknown = {"users": int((user == UNKNOWN).sum()), "items": int((item == UNKNOWN).sum())}
-        return beside(frame.select(keys), in_order, single=len(scores) == 1), unknown
+        return with_scores(frame.select(keys), in_order, single=len(scores) == 1), unknown
 
     def _read(
         self, frame: pl.DataFrame
@@ -148,11 +138,11 @@ class _ProjectScorer:
             row = int(wrong[0])
             raise DataError(
                 f"the table's row {row + 1}: {events.time} = {frame[events.time][row]!r} is no "
-                "time; mend it, or leave the column out to score as of the version's end"
+                "time; correct it, or omit the column to score as of the version's end"
             )
         return user, item, times.ms
 
-    def _asked(
+    def _queries(
         self, user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64]
     ) -> tuple[Queries, Candidates, NDArray[np.intp]]:
         """(one query per user and time, their candidates, the table's row of each candidate)."""
@@ -165,9 +155,11 @@ class _ProjectScorer:
         queries = queries_at(self.histories, u[first], t[first])
         return queries, Candidates(indptr, item[order]), order
 
-    def _recalled(self, queries: Queries, asked: Candidates) -> Columns:
-        """What recall says of the asked candidates, where the ranker reads it: rank and score of
-        each channel, as it answers now; 0 and NaN where it does not find the item."""
+    def _recalled(self, queries: Queries, candidates: Candidates) -> Columns:
+        """The recall columns that the ranker reads: each channel's rank and score of candidates.
+
+        As the channels answer now; rank 0 and score NaN where a channel does not find the item.
+        """
         names = self.parts.space.recall_columns
         if not names:
             return {}
@@ -176,24 +168,24 @@ class _ProjectScorer:
         for begin in range(0, len(queries), QUERIES):
             end = min(begin + QUERIES, len(queries))
             found = retrieval.recall(queries.part(begin, end), None, StageTimer())
-            a, b = asked.indptr[begin], asked.indptr[end]
-            query = np.repeat(np.arange(end - begin), np.diff(asked.indptr[begin : end + 1]))
-            parts.append(_looked_up(found, query, asked.item[a:b], names))
+            a, b = candidates.indptr[begin], candidates.indptr[end]
+            query = np.repeat(np.arange(end - begin), np.diff(candidates.indptr[begin : end + 1]))
+            parts.append(_looked_up(found, query, candidates.item[a:b], names))
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _looked_up(
     found: Candidates, query: NDArray[np.int64], item: NDArray[np.int32], names: tuple[str, ...]
 ) -> dict[str, NDArray[np.generic]]:
-    """The recall columns of the (query, item) pairs asked for."""
-    there = pl.DataFrame(
+    """The recall columns of the given (query, item) pairs; 0 and NaN for pairs not found."""
+    recalled = pl.DataFrame(
         {"query": found.query, "item": found.item, "place": np.arange(len(found))},
         schema={"query": pl.Int64, "item": pl.Int32, "place": pl.Int64},
     )
-    asked = pl.DataFrame(
+    pairs = pl.DataFrame(
         {"query": query, "item": item}, schema={"query": pl.Int64, "item": pl.Int32}
     )
-    place = asked.join(there, on=["query", "item"], how="left", maintain_order="left")["place"]
+    place = pairs.join(recalled, on=["query", "item"], how="left", maintain_order="left")["place"]
     at = place.fill_null(-1).to_numpy()
     out: dict[str, NDArray[np.generic]] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""`tamis simulate`: a simulated world as a project like any other."""
+"""`tamis simulate`: a project whose tables come from a simulation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tamis.simulator import simulate as run
 
 @dataclass(frozen=True)
 class Simulated:
-    """The new project."""
+    """The result of `tamis simulate`."""
 
     project: Path
     report: SimulationReport
@@ -37,9 +37,9 @@ def simulate(
 ) -> Simulated:
     """Writes events, items and users, the true probabilities, and a `tamis.toml` into `out`.
 
-    eagerness: added to the log-odds of every action; see `SimulationConfig`. The same settings
-    give the same tables. Raises a TamisError where a setting is out of range or
-    `out` cannot be written.
+    The same arguments give the same tables. `eagerness` is added to the log-odds of every action
+    (see `SimulationConfig`). Raises a TamisError if an argument is out of range or `out` cannot be
+    written.
     """
     out = Path(out)
     config = SimulationConfig(items=items, users=users, days=days, seed=seed, eagerness=eagerness)

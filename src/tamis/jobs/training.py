@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tamis.bundle import Kind
-from tamis.jobs._rank_trainer import RankTrainer
-from tamis.jobs._trainer import Trainer, TrainReport
 from tamis.schema import ConfigError
 from tamis.service import ProjectFolder
+
+if TYPE_CHECKING:
+    from tamis.jobs._trainer import TrainReport
 
 
 def train(
     project: Path | str,
     *,
     only: str | None = None,
-    stage: str | None = None,
+    ranker_only: bool = False,
     device: str = "cpu",
     progress: bool = False,
 ) -> TrainReport:
     """Trains a project's evaluation and serving version and publishes them.
 
-    only: "evaluation" or "serving" for one of the two. stage: "rank" refits the ranker alone; all
-    else is taken from the published versions (`jobs.rank_training`). Raises ConfigError, DataError
-    and TrainingError with the place and the cure; what was published before stays whole.
+    Args:
+        project: folder with a `tamis.toml`.
+        only: "evaluation" or "serving" for one of the two versions; None for both.
+        ranker_only: refit the ranker alone and take the rest from the published versions.
+        device: where models train: "cpu", "cuda", "cuda:1", …
+        progress: whether progress is shown on standard error.
+
+    Raises ConfigError, DataError and TrainingError with the place and how to fix it; versions that
+    were published before stay in use then.
     """
     kinds = [Kind.EVALUATION, Kind.SERVING]
     if only is not None:
         if only not in list(Kind):
-            raise ConfigError(f"only = {only!r}: it is 'evaluation' or 'serving'")
+            raise ConfigError(f"only = {only!r}: give 'evaluation' or 'serving', or omit it")
         kinds = [Kind(only)]
-    if stage not in (None, "rank"):
-        raise ConfigError(f"stage = {stage!r}: it is 'rank', or none for the whole cascade")
-    if stage == "rank":
-        return RankTrainer(ProjectFolder(Path(project)), device, progress).run(kinds)
-    return Trainer(ProjectFolder(Path(project)), device, progress).run(kinds)
+    folder = ProjectFolder(Path(project))
+    _ = folder.config  # errors of tamis.toml are reported before the model libraries are imported
+    from tamis.jobs._rank_trainer import RankTrainer
+    from tamis.jobs._trainer import Trainer
+
+    trainer = RankTrainer if ranker_only else Trainer
+    return trainer(folder, device, progress).run(kinds)

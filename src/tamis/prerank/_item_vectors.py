@@ -12,6 +12,7 @@ import numpy as np
 
 from tamis.features import Block
 from tamis.runtime import Float32
+from tamis.schema import read_array, read_json
 
 VECTORS, METADATA = "item_vectors.npy", "item_vectors.json"
 MAX_HASHED_ROWS = 65_536
@@ -71,8 +72,8 @@ class ItemVectors:
         """Opens what `save` wrote, memory-mapped; None if nothing was saved."""
         if not (directory / METADATA).is_file():
             return None
-        metadata = json.loads((directory / METADATA).read_text("utf-8"))
-        return cls(np.load(directory / VECTORS, mmap_mode="r"), metadata["table"])
+        metadata = read_json(directory / METADATA, table=str)
+        return cls(read_array(directory / VECTORS, np.float32, (None, None)), metadata["table"])
 
 
 def digest(block: Block) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -11,9 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank._sides import TowerBlocks
+from tamis.prerank._sides import TowerBlocks, TowerKind, with_side
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    Frame = pl.DataFrame | pd.DataFrame
 
 
 class InnerProductConfig(TowerConfig):
@@ -64,6 +70,42 @@ class InnerProduct(TowerPreranker):
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return InnerProductNet(layout, self.config, n_tasks, generator)
+
+    def user_vectors(self, frame: Frame) -> Float32:
+        """(n, width) the user tower's output for each row of a frame; (n, T, width) of T labels.
+
+        Only the columns of user and context features are read. The inner product with an item's
+        vector orders items for a user as `predict` does (which adds the user's own rate, and
+        calibrates). Raises NotFittedError before a fit, DataError for a missing column.
+        """
+        vectors = self._vectors(frame, TowerKind.USER)
+        tasks = len(self.tasks)
+        own = vectors.reshape(len(vectors), tasks, vectors.shape[1] // tasks)[..., :-1]
+        return own[:, 0] if tasks == 1 else own
+
+    def item_vectors(self, frame: Frame) -> Float32:
+        """(n, width) the item tower's output for each row of a frame, shared by all labels.
+
+        Only the columns of item features are read. Raises as `user_vectors`.
+        """
+        return self._vectors(frame, TowerKind.ITEM)
+
+    def _vectors(self, frame: Frame, side: TowerKind) -> Float32:
+        """(n, outputs) of one tower; columns of the other side's features may be absent."""
+        space, towers = self._space(), self._towers()
+        rows = space.rows(with_side(frame, space, side))
+        tower, inputs = (
+            (towers.user, towers.user_inputs)
+            if side is TowerKind.USER
+            else (towers.item, towers.item_inputs)
+        )
+        parts: list[Float32] = []
+        with torch.inference_mode():
+            for each in chunks(len(rows)):
+                batch = rows.take(torch.arange(each.start, each.stop))
+                parts.append(tower(inputs(towers.table, batch)).numpy())
+        last = tower(torch.zeros(0, inputs.width)).detach().numpy()
+        return np.concatenate([*parts, last])
 
     def combine(
         self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks

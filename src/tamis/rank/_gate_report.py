@@ -16,7 +16,7 @@ from tamis.features import Rows
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields
 from tamis.rank._network import Network
-from tamis.schema import NotFittedError, TaskConfig
+from tamis.schema import NotFittedError, TaskConfig, read_json, reading
 from tamis.train import EstimatorConfig, Order, batches
 
 DEAD = 0.1
@@ -130,7 +130,10 @@ class MixtureBackbone(Backbone):
         """Opens what `save` wrote; see `Backbone.load`."""
         self = super().load(directory, config)
         if (Path(directory) / SAVED).is_file():
-            self.gates = GateReport.from_dict(json.loads((Path(directory) / SAVED).read_text()))
+            file = Path(directory) / SAVED
+            saved = read_json(file, weights=dict, experts=list)
+            with reading(file):
+                self.gates = GateReport.from_dict(saved)
         return self
 
     def gate_report(self, rows: Rows) -> GateReport:

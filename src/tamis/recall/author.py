@@ -129,6 +129,7 @@ class Author(BaseChannel):
         return best_of_lists(postings, chosen, queries, k, self._n_items, self._arrays["published"])
 
     def _chosen(self, queries: Queries) -> ListSelection:
+        """The weighted authors of each query, as posting lists."""
         arrays, history = self._arrays, queries.history
         query, at = counted_events(history, arrays["counted"], self._n_items)
         owner, author = spread(arrays["author_indptr"], arrays["author"], history.item[at])

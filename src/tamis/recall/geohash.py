@@ -50,6 +50,7 @@ class GeohashConfig(ComponentConfig):
 
     @model_validator(mode="after")
     def _outward(self) -> Self:
+        """Refuses a `coarsest` that is finer than `precision`."""
         if self.coarsest is not None and self.coarsest > self.precision:
             raise ValueError(
                 f"coarsest = {self.coarsest} is finer than precision = {self.precision}"

@@ -96,6 +96,7 @@ class Hot(BaseChannel):
         return self._by_users(data, context)
 
     def _by_category(self, data: Dataset, context: FitContext) -> Any:
+        """(list, item, key) of the items by category, and the number of categories."""
         column = role_of(self.name, context.items, "category", self.config.column)
         column_of(self.name, data.items, column)
         declared = context.items.category_separator if context.items else None
@@ -106,6 +107,7 @@ class Hot(BaseChannel):
         return labels.code[hot], labels.row[hot], overall[hot], len(labels.names)
 
     def _by_users(self, data: Dataset, context: FitContext) -> Any:
+        """(list, item, key) of the items by the city or audience of the users who like them."""
         if self.config.by == "city":
             how_to_fix = 'declare [users] city = "COLUMN", or set the channel\'s `column`'
         else:
@@ -135,6 +137,7 @@ class Hot(BaseChannel):
         return best_of_lists(Postings.within(self._arrays), chosen, queries, k, self._n_items)
 
     def _chosen(self, queries: Queries) -> ListSelection:
+        """The lists of each query; none if its category, city or audience is unknown."""
         if self.config.by == "":
             return ListSelection.one(np.full(len(queries), -1))
         if self.config.by == "category":

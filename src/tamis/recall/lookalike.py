@@ -90,7 +90,7 @@ class Lookalike(VectorChannel):
         return {"new": int(new.sum())}
 
     def _audiences(self, data: Dataset) -> tuple[Float32, NDArray[np.bool_]]:
-        """(I, d) unit mean of the vectors of each item's first users, and (I,) whether it is new."""
+        """(I, d) unit mean vector of each item's first users, and (I,) whether the item is new."""
         c, events, n = self.config, data.events, len(data.items)
         at = np.flatnonzero(data.positive)
         indptr, order = grouped(events.item[at], n)

@@ -30,6 +30,7 @@ class OfflineConfig(ComponentConfig):
     @field_validator("of")
     @classmethod
     def _another(cls, of: str) -> str:
+        """Refuses channels that read a store themselves."""
         if of in ("offline", "cached"):
             raise ValueError(f"{of} reads a store itself; name a channel that computes its lists")
         return of
@@ -41,7 +42,7 @@ class OfflineConfig(ComponentConfig):
 
 
 class Offline(BaseChannel):
-    """Lists of another channel, written by `tamis recall PROJECT --all-users` for each version.
+    """Lists of another channel, written by `tamis recall PROJECT` for each version.
 
     The score is that of the channel named by `of`, which is trained, evaluated and replayed in this
     channel's place and saved with the version. `tamis recall` computes its lists for every user;

@@ -1,13 +1,5 @@
 """Re-rank: diversity and rules over the ranked list. One file per rule, named as in tamis.toml."""
 
-from tamis.rerank._categories import ItemCategories
-from tamis.rerank.at_most import AtMost, AtMostConfig
-from tamis.rerank.mmr import MMR, MMRConfig
+import lazy_loader as lazy
 
-__all__ = [
-    "MMR",
-    "AtMost",
-    "AtMostConfig",
-    "ItemCategories",
-    "MMRConfig",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -11,7 +11,7 @@ import polars as pl
 
 from tamis.data import Ragged, Table, item_categories
 from tamis.runtime import Int32, Int64
-from tamis.schema import StageError
+from tamis.schema import ADVICE, StageError, VersionError, read_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,5 +76,12 @@ class ItemCategories:
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Opens what `save` wrote, memory-mapped."""
-        indptr = np.load(directory / "category_indptr.npy", mmap_mode="r")
-        return cls(Ragged(indptr, np.load(directory / "category_values.npy", mmap_mode="r")))
+        file = directory / "category_indptr.npy"
+        indptr = read_array(file, np.int64, (None,))
+        values = read_array(directory / "category_values.npy", np.int32, (None,))
+        if not len(indptr) or indptr[0] != 0 or indptr[-1] != len(values):
+            raise VersionError(
+                f"{file} is damaged: it does not divide {len(values)} categories among items. "
+                f"{ADVICE}"
+            )
+        return cls(Ragged(indptr, values))

@@ -12,12 +12,11 @@ from pydantic import Field, model_validator
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
-from tamis.rerank._plan import arrange
-from tamis.schema import Component, ComponentConfig, NotFittedError
+from tamis.schema import Component, ComponentConfig, NotFittedError, read_array
 
 
 class AtMostConfig(ComponentConfig):
-    """Options of the at-most rule."""
+    """Options of the re-rank rule `at_most`."""
 
     limit: Annotated[int, Field(ge=1)] | None = 2
     """Most items of one category in any `window` adjacent places. If omitted: 2."""
@@ -88,6 +87,8 @@ class AtMost(Component):
         0: none, 1: the slate's, 2: the window's, 3: both. Candidates behind the arranged places
         have 0.
         """
+        from tamis.rerank._plan import arrange  # heavy: numba
+
         del queries
         if self._categories is None or self._groups is None:
             raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
@@ -115,5 +116,6 @@ class AtMost(Component):
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
         loaded._categories = ItemCategories.load(directory)
-        loaded._groups = np.load(directory / "groups.npy", mmap_mode="r")
+        items = len(loaded._categories.of)
+        loaded._groups = read_array(directory / "groups.npy", np.int64, (items,))
         return loaded

@@ -19,11 +19,18 @@ from tamis.data import Dataset, Ragged, Table
 from tamis.index import jaccard
 from tamis.rerank._categories import ItemCategories
 from tamis.runtime import Float32, Int32, Int64
-from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError, StageError
+from tamis.schema import (
+    Component,
+    ComponentConfig,
+    ConfigError,
+    NotFittedError,
+    StageError,
+    read_array,
+)
 
 
 class MMRConfig(ComponentConfig):
-    """Options of MMR."""
+    """Options of MMR (maximal marginal relevance)."""
 
     theta: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the score against the similarity to the items placed before; 1 keeps the order."""
@@ -153,7 +160,7 @@ class MMR(Component):
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
         if loaded.config.similarity == "vector":
-            loaded._vectors = np.load(directory / "vectors.npy", mmap_mode="r")
+            loaded._vectors = read_array(directory / "vectors.npy", np.float32, (None, None))
         else:
             loaded._categories = ItemCategories.load(directory)
         return loaded

@@ -34,6 +34,17 @@ from tamis.schema.errors import (
 )
 from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
+from tamis.schema.stored import (
+    ADVICE,
+    check_array,
+    described,
+    read_array,
+    read_described,
+    read_json,
+    read_json_value,
+    reading,
+)
+from tamis.schema.stored_config import read_stored_config
 from tamis.schema.suggestions import suggest
 from tamis.schema.tasks import (
     chain,
@@ -46,6 +57,7 @@ from tamis.schema.tasks import (
 from tamis.schema.write import dump_config, write_config
 
 __all__ = [
+    "ADVICE",
     "FILE_NAME",
     "Behaviour",
     "CascadeConfig",
@@ -75,11 +87,13 @@ __all__ = [
     "VarLenSparseFeat",
     "VersionError",
     "chain",
+    "check_array",
     "check_tasks",
     "class_names",
     "class_values",
     "condition_of",
     "configured",
+    "described",
     "dump_config",
     "known_options",
     "load_config",
@@ -88,6 +102,12 @@ __all__ = [
     "parse_features",
     "prediction_names",
     "product",
+    "read_array",
+    "read_described",
+    "read_json",
+    "read_json_value",
+    "read_stored_config",
+    "reading",
     "suggest",
     "write_config",
 ]

@@ -1,22 +1,5 @@
 """From a version on disk to a recommender: stage registry, assembly, requests and answers."""
 
-from tamis.service.answer import Answer, Place, Reason, WhyNot
-from tamis.service.assembly import STORED_CONFIG, Parts
-from tamis.service.clock import Clock
-from tamis.service.project import CONFIG, ProjectFolder
-from tamis.service.recommender import Recommender
-from tamis.service.request import Request
+import lazy_loader as lazy
 
-__all__ = [
-    "CONFIG",
-    "STORED_CONFIG",
-    "Answer",
-    "Clock",
-    "Parts",
-    "Place",
-    "ProjectFolder",
-    "Reason",
-    "Recommender",
-    "Request",
-    "WhyNot",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

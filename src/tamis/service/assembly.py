@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,28 @@ from tamis.cascade import (
 )
 from tamis.data import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics
-from tamis.schema import ProjectConfig, StageConfig
+from tamis.schema import ProjectConfig, StageConfig, read_stored_config, reading
 from tamis.service import registry
 
+log = logging.getLogger("tamis.service")
+
 STORED_CONFIG = "config.json"
+FORMATS = {
+    "config": 1,
+    "tables": 1,
+    "features": 1,
+    "state": 1,
+    "channels": 1,
+    "filters": 1,
+    "prerank": 1,
+    "rank": 1,
+    "rerank": 1,
+}
+"""Part → the newest format of its files that this release reads, and the one that it writes.
+
+Raise a number when releases before the change cannot read the files of the part. Files and keys
+that may be absent, and keys that earlier releases ignore, need no new number.
+"""
 
 
 @dataclass(eq=False)
@@ -69,45 +89,113 @@ class Parts:
         return replace(queries_at(self.histories, user, time), context=context)
 
     def save(self, draft: Draft) -> None:
+        """Writes every part into `draft`, and their format numbers."""
+        draft.formats = dict(FORMATS)
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
-        self.users.write(draft.room("tables") / "users.parquet")
-        self.items.write(draft.room("tables") / "items.parquet")
-        self.space.save(draft.room("features"))
-        self.statistics.save(draft.room("state", "statistics"))
-        self.histories.save(draft.room("state", "histories"))
-        for room, stages in (
+        self.users.write(draft.folder("tables") / "users.parquet")
+        self.items.write(draft.folder("tables") / "items.parquet")
+        self.space.save(draft.folder("features"))
+        self.statistics.save(draft.folder("state", "statistics"))
+        self.histories.save(draft.folder("state", "histories"))
+        for part, stages in (
             ("channels", self.channels),
             ("filters", self.filters),
             ("rerank", self.rerank),
         ):
             for name, stage in stages.items():
-                stage.save(draft.room(room, name))
+                stage.save(draft.folder(part, name))
         if self.prerank is not None:
-            self.prerank.save(draft.room("prerank"))
-        self.rank.save(draft.room("rank"))
+            self.prerank.save(draft.folder("prerank"))
+        self.rank.save(draft.folder("rank"))
 
     @classmethod
     def open(cls, version: Version) -> Parts:
-        """Opens a version, large arrays memory-mapped. Raises VersionError where it is damaged."""
-        path = version.path
-        config = ProjectConfig.model_validate_json((path / STORED_CONFIG).read_text("utf-8"))
+        """Checks a version and opens it, large arrays memory-mapped.
+
+        Unknown keys of its configuration and unknown options of its stages, which another release
+        wrote, are ignored with one warning that names them.
+
+        Raises VersionError naming the file or the part that is missing, damaged or of a newer
+        format.
+        """
+        version.check(FORMATS)
+        config = read_config(version)
+        opened = {
+            part: read_part(version.path / part, open_it)
+            for part, open_it in part_readers(config).items()
+        }
         cascade = config.cascade
         return cls(
             config=config,
-            users=Table.read("users", path / "tables" / "users.parquet"),
-            items=Table.read("items", path / "tables" / "items.parquet"),
-            space=FeatureSpace.load(path / "features"),
-            statistics=OnlineStatistics.load(path / "state" / "statistics"),
-            histories=Histories.load(path / "state" / "histories"),
-            channels=_load_all("recall", cascade.channels, path / "channels"),
-            filters=_load_all("filters", cascade.filters, path / "filters"),
-            prerank=registry.load("prerank", "prerank", cascade.prerank, path / "prerank")
-            if cascade.prerank
-            else None,
-            rank=registry.load("rank", "rank", cascade.rank, path / "rank"),
-            rerank=_load_all("rerank", cascade.rerank, path / "rerank"),
+            users=opened[USERS],
+            items=opened[ITEMS],
+            space=opened[FEATURES],
+            statistics=opened[STATISTICS],
+            histories=opened[HISTORIES],
+            channels={name: opened[f"channels/{name}"] for name in cascade.channels},
+            filters={name: opened[f"filters/{name}"] for name in cascade.filters},
+            prerank=opened.get("prerank"),
+            rank=opened["rank"],
+            rerank={name: opened[f"rerank/{name}"] for name in cascade.rerank},
         )
 
 
-def _load_all(room: str, stages: Mapping[str, StageConfig], path: Path) -> dict[str, Any]:
-    return {name: registry.load(room, name, config, path / name) for name, config in stages.items()}
+def read_config(version: Version) -> ProjectConfig:
+    """The configuration that a version stores, without what this release does not know.
+
+    One warning names the unknown keys and options and the release that wrote them. Raises
+    VersionError where the file is missing or damaged, or lacks a key that has no default.
+    """
+    path = version.path / STORED_CONFIG
+    config, unknown = read_stored_config(path)
+    with reading(path):
+        cascade, options = registry.known_stage_options(config.cascade)
+    unknown += options
+    if unknown:
+        log.warning(
+            "%s, written by Tamis %s: ignoring keys that this release does not know: %s",
+            path,
+            version.manifest.code,
+            ", ".join(unknown),
+        )
+    return config.model_copy(update={"cascade": cascade})
+
+
+USERS, ITEMS, FEATURES = "tables/users.parquet", "tables/items.parquet", "features"
+STATISTICS, HISTORIES = "state/statistics", "state/histories"
+
+PartReader = Callable[[Path], Any]
+"""Opens a part from its file or folder."""
+
+
+def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
+    """Path of each part's file or folder in a version of this configuration → what opens it."""
+    readers: dict[str, PartReader] = {
+        USERS: partial(Table.read, "users"),
+        ITEMS: partial(Table.read, "items"),
+        FEATURES: FeatureSpace.load,
+        STATISTICS: OnlineStatistics.load,
+        HISTORIES: Histories.load,
+    }
+    cascade = config.cascade
+    staged: dict[str, tuple[str, Mapping[str, StageConfig]]] = {
+        "channels": ("recall", cascade.channels),
+        "filters": ("filters", cascade.filters),
+        "rerank": ("rerank", cascade.rerank),
+    }
+    for folder, (kind, stages) in staged.items():
+        for name, stage in stages.items():
+            readers[f"{folder}/{name}"] = partial(registry.load, kind, name, stage)
+    if cascade.prerank:
+        readers["prerank"] = partial(registry.load, "prerank", "prerank", cascade.prerank)
+    readers["rank"] = partial(registry.load, "rank", "rank", cascade.rank)
+    return readers
+
+
+def read_part(path: Path, open_it: PartReader) -> Any:
+    """Opens the part at `path`; whatever exception that raises becomes a VersionError.
+
+    The message names the file or folder, the fault and what to do. See `tamis.schema.reading`.
+    """
+    with reading(path):
+        return open_it(path)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tamis.cascade import value_of
 from tamis.data import Dataset, Rejects, read_dataset, read_items
 from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
 from tamis.service import registry
-from tamis.service.recommender import Recommender
+
+if TYPE_CHECKING:
+    from tamis.service.recommender import Recommender
 
 CONFIG = "tamis.toml"
 
@@ -65,4 +68,6 @@ class ProjectFolder:
     @cached_property
     def recommender(self) -> Recommender:
         """The serving version, opened. Raises VersionError where there is none."""
+        from tamis.service.recommender import Recommender  # heavy: torch, numba
+
         return Recommender.open(self.root)

@@ -19,9 +19,11 @@ from tamis.schema import (
     ConfigError,
     MissingExtraError,
     StageConfig,
+    known_options,
     option_problems,
     suggest,
 )
+from tamis.service import stage_options
 
 KINDS = ("recall", "filters", "prerank", "rank", "rerank")
 """Packages that hold stages. A stage's short name is the name of its module."""
@@ -119,8 +121,15 @@ def build(kind: str, name: str, config: StageConfig | None = None) -> Any:
 
 
 def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> Any:
-    """A fitted stage from what its `save` wrote, with the options of `tamis.toml`."""
-    stage, options = resolve(kind, name, config)
+    """A fitted stage from what its `save` wrote, with the options that the version declares.
+
+    Options that the stage does not have, which another release wrote, are ignored with a warning.
+    """
+    config = config or StageConfig()
+    where = _section(kind, name)
+    stage = find(kind, config.use or name, where)
+    known = known_options(stage.Config, config.options)
+    options = _checked(stage.Config, known, config, where)
     loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
     if isinstance(loaded, Wraps):
         loaded.wrap(load(kind, *loaded.wrapped(), directory / "inner"))
@@ -133,32 +142,75 @@ def resolve(
     """A declared stage's class and its typed config: `cls(config)` or `cls.load(path, config)`."""
     config = config or StageConfig()
     where = _section(kind, name)
-    use = config.use or name
-    stage = find(kind, use, where)
-    try:
-        options = stage.Config(**config.options)
-    except ValidationError as error:
-        known = {*stage.Config.model_fields, *type(config).model_fields}
-        problems = option_problems(error, known)
-        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
+    stage = find(kind, config.use or name, where)
+    options = _checked(stage.Config, config.options, config, where)
     if issubclass(stage, Wraps):
         resolve(kind, *stage(options).wrapped())
     return stage, options
 
 
+def known_stage_options(cascade: CascadeConfig) -> tuple[CascadeConfig, list[str]]:
+    """A stored cascade without options that its stages do not have, and the names of those.
+
+    For versions that another release wrote; `tamis.toml` is checked by `check`, which refuses
+    unknown options. A stage that cannot be found keeps its options; `load` reports it.
+    """
+    dropped: list[str] = []
+    sections: dict[str, Any] = {}
+    for kind, name, stage in _declared(cascade):
+        try:
+            fields = find(kind, stage.use or name).Config.model_fields
+        except (ConfigError, MissingExtraError):
+            fields = stage.options
+        unknown = sorted(set(stage.options) - set(fields))
+        dropped += [f"{_section(kind, name)}.{option}" for option in unknown]
+        known = {k: v for k, v in dict(stage).items() if k not in unknown}
+        known = type(stage).model_validate(known) if unknown else stage
+        if kind in ("prerank", "rank"):
+            sections[kind] = known
+        else:
+            sections.setdefault("channels" if kind == "recall" else kind, {})[name] = known
+    return cascade.model_copy(update=sections), dropped
+
+
 def check(cascade: CascadeConfig) -> None:
     """Finds every declared stage and checks its options, so that mistakes are reported at once.
+
+    Stages are imported only where the packaged option names and types (`stage_options`) do not
+    suffice: stages of the user's own, and options that are checked together.
 
     Raises ConfigError with every fault.
     """
     faults: list[str] = []
     for kind, name, stage in _declared(cascade):
         try:
-            resolve(kind, name, stage)
+            _check_stage(kind, name, stage)
         except ConfigError as error:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _check_stage(kind: str, name: str, config: StageConfig) -> None:
+    """Raises ConfigError where a declared stage does not exist or an option is wrong."""
+    use = config.use or name
+    options = stage_options.config_of(kind, use) if use in modules(kind) else None
+    if options is not None:
+        _checked(options, config.options, config, _section(kind, name))
+    if options is None or (stage_options.needs_import(kind, use) and config.options):
+        resolve(kind, name, config)
+
+
+def _checked(
+    kind: type[BaseModel], options: dict[str, Any], config: StageConfig, where: str
+) -> BaseModel:
+    """The options of a declared stage as an object of class `kind`; raises ConfigError."""
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        known = {*kind.model_fields, *type(config).model_fields}
+        problems = option_problems(error, known)
+        raise ConfigError("\n".join(f"tamis.toml: [{where}] {p}" for p in problems)) from error
 
 
 def _declared(cascade: CascadeConfig) -> Iterator[tuple[str, str, StageConfig]]:

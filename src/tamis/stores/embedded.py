@@ -121,8 +121,7 @@ def no_lists(version: str, address: str, channel: str | None = None) -> StoreErr
     """The error if nothing was written for a version, or nothing for a channel of it."""
     what = "nothing is recalled" if channel is None else f"channel {channel!r} is not recalled"
     return StoreError(
-        f"{what} for version {version} in {address}: run `tamis recall PROJECT --all-users` "
-        "after each training"
+        f"{what} for version {version} in {address}: run `tamis recall PROJECT` after each training"
     )
 
 

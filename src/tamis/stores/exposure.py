@@ -120,6 +120,8 @@ class BloomMonths:
             users = about.pop("users")
             shape = BloomShape(**about)
             words = np.load(directory / _BITS, mmap_mode="r+" if writable else "r")
+            if words.dtype != np.uint64:
+                raise ValueError(f"the array holds {words.dtype}, not uint64")
             if words.shape != (users, 1 + shape.bits // 64, shape.months):
                 raise ValueError(f"the array is {words.shape}")
         except (OSError, ValueError, KeyError, TypeError) as error:

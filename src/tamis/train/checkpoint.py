@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tamis.schema import VersionError
+from tamis.schema import VersionError, read_array, read_json_value, reading
 
 INDEX = "weights.json"
 
@@ -29,29 +29,20 @@ def load_weights(model: nn.Module, directory: Path) -> None:
     Raises VersionError where a file is missing, or where names or shapes differ from the model's.
     """
     index = directory / INDEX
-    if not index.is_file():
-        raise VersionError(f"{index} is missing: the saved model is incomplete; train it again")
-    saved, wanted = set(json.loads(index.read_text())), model.state_dict()
+    names = read_json_value(index, list)
+    with reading(index):
+        saved, wanted = set(names), model.state_dict()
     if saved != set(wanted):
         odd = ", ".join(sorted(saved ^ set(wanted)))
         raise VersionError(
             f"{directory} was saved by another model (only one of them has the weights {odd}); "
             "train it again"
         )
-    state = {
-        name: _mapped(directory / f"{name}.npy", value.shape) for name, value in wanted.items()
-    }
+    state = {name: _mapped(directory / f"{name}.npy", value) for name, value in wanted.items()}
     model.load_state_dict(state, assign=True)
 
 
-def _mapped(path: Path, shape: torch.Size) -> torch.Tensor:
-    """The array of a file. Raises VersionError where it is missing or of another shape."""
-    if not path.is_file():
-        raise VersionError(f"{path} is missing: the saved model is incomplete; train it again")
-    # The system refuses to map an empty file, so empty arrays are read.
-    array = np.load(path, mmap_mode="c" if shape.numel() else None)
-    if array.shape != tuple(shape):
-        raise VersionError(
-            f"{path} has shape {array.shape}, the model expects {tuple(shape)}; train it again"
-        )
-    return torch.from_numpy(np.asarray(array))
+def _mapped(path: Path, like: torch.Tensor) -> torch.Tensor:
+    """The tensor of a file. Raises VersionError unless it has the type and shape of `like`."""
+    dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
+    return torch.from_numpy(read_array(path, dtype, tuple(like.shape), mode="c"))

@@ -22,11 +22,13 @@ from tamis.schema import (
     TrainingError,
     VersionError,
     known_options,
+    read_json,
+    reading,
 )
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import FitOptions
-from tamis.train.frame_model import FitSettings, FrameModel, ScorerConfig
+from tamis.train.frame_model import LEARNT, FitSettings, FrameModel, ScorerConfig
 from tamis.train.loop import fit
 from tamis.train.metrics import mean_group_ndcg
 from tamis.train.objective import Metric, TaskObjective
@@ -159,16 +161,18 @@ class Estimator(FrameModel):
             raise VersionError(
                 f"{directory / SAVED} is missing: the directory holds no saved model; train it"
             )
-        about = json.loads((directory / SAVED).read_text())
+        file = directory / SAVED
+        about = read_json(file, model=str, config=dict, layout=dict, **LEARNT)
         if about["model"] != cls.__name__:
             raise VersionError(
                 f"{directory} holds a {about['model']}, not a {cls.__name__}; "
                 f"open it with {about['model']}.load"
             )
-        self = cls(**known_options(cls.Config, about["config"]))
-        self.layout = Layout.from_dict(about["layout"])
-        self.restore_learnt_values(about)
-        self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
+        with reading(file):
+            self = cls(**known_options(cls.Config, about["config"]))
+            self.layout = Layout.from_dict(about["layout"])
+            self.restore_learnt_values(about)
+            self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
         load_weights(self.model, directory / "weights")
         self.load_space(directory)
         return self

@@ -34,6 +34,8 @@ from tamis.train.tasks import Heads, completed
 if TYPE_CHECKING:
     from tamis.train._frames import Frame
 FEATURES = "features"
+LEARNT = {"heads": dict, "shifts": list, "negatives": list, "calibrations": list}
+"""Keys, and their types, that `FrameModel.restore_learnt_values` needs."""
 
 
 class FitSettings(Protocol):
@@ -360,12 +362,21 @@ class FrameModel(Component, ABC):
         }
 
     def restore_learnt_values(self, saved: dict[str, Any]) -> None:
-        """Takes over what `learnt_values` returned."""
+        """Takes over what `learnt_values` returned.
+
+        Raises ValueError if the number of values is not that of the tasks.
+        """
         self.heads = Heads.from_dict(saved["heads"])
         self.shifts = tuple(saved["shifts"])
         self.rates = tuple(saved["negatives"])
         self.calibrations = tuple(Calibration(**m) for m in saved["calibrations"])
         self.chosen = Chosen.from_dict(saved.get("chosen", {}))  # older files lack it
+        for name in ("shifts", "negatives", "calibrations"):
+            if saved[name] and len(saved[name]) != len(self.heads.tasks):
+                raise ValueError(
+                    f"{name} holds {len(saved[name])} values, there are {len(self.heads.tasks)} "
+                    "tasks"
+                )
 
     def save_space(self, directory: Path) -> None:
         """Writes the encoders of a fit on frames; nothing after a fit on rows."""

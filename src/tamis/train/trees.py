@@ -20,13 +20,14 @@ from tamis.schema import (
     NotFittedError,
     TaskConfig,
     TrainingError,
-    VersionError,
     class_values,
     known_options,
+    read_json,
+    reading,
 )
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
-from tamis.train.frame_model import FrameModel, ScorerConfig
+from tamis.train.frame_model import LEARNT, FrameModel, ScorerConfig
 from tamis.train.metrics import log_loss, mean_group_ndcg
 
 if TYPE_CHECKING:  # importing LightGBM takes a second, so only fit and load do it
@@ -187,19 +188,16 @@ class Trees(FrameModel):
         import lightgbm as lgb
 
         directory = Path(directory)
-        try:
-            about = json.loads((directory / SAVED).read_text("utf-8"))
+        file = directory / SAVED
+        about = read_json(file, config=dict, layout=dict, **LEARNT)
+        with reading(file):
             model = cls(**known_options(cls.Config, about["config"]))
             model.restore_learnt_values(about)
             model.layout = Layout.from_dict(about["layout"])
-            model.boosters = [
-                lgb.Booster(model_str=(directory / f"task{t}.txt").read_text("utf-8"))
-                for t in range(len(model.tasks))
-            ]
-        except FileNotFoundError as error:
-            raise VersionError(
-                f"{error.filename} is missing: the saved model is incomplete; train it again"
-            ) from None
+        for t in range(len(model.tasks)):
+            trees = directory / f"task{t}.txt"
+            with reading(trees):
+                model.boosters.append(lgb.Booster(model_str=trees.read_text("utf-8")))
         model.load_space(directory)
         return model
 

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, Queries, Recalled, at_end
 from tamis.data import Dataset, columns_of, dataset_from_frame
-from tamis.schema import Component, ConfigError, DataError, NotFittedError, VersionError
+from tamis.schema import (
+    Component,
+    ConfigError,
+    DataError,
+    NotFittedError,
+    described,
+    known_options,
+    read_described,
+    read_json,
+    reading,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,31 +152,26 @@ class BaseChannel(Component, ABC):
         about = {
             "name": self.name,
             "options": self.config.model_dump(mode="json"),
-            "arrays": list(self._arrays),
+            "arrays": described(self._arrays),
             "facts": self._facts,
         }
         (directory / "channel.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
-        """Opens a channel that `save` wrote, with its arrays memory-mapped.
+        """Opens what `save` wrote, arrays memory-mapped.
 
-        Options that `config` does not set are those of the fit, even if defaults have changed
-        since. Raises VersionError if the directory is incomplete.
+        Options that `config` does not set are those of the fit, whatever the defaults are now.
+        Raises VersionError if a file is missing or damaged.
         """
         directory = Path(directory)
+        file = directory / "channel.json"
         given = {} if config is None else config.model_dump(exclude_unset=True)
-        try:
-            about = json.loads((directory / "channel.json").read_text(encoding="utf-8"))
-            channel = cls(**about["options"] | given)
-            for name in about["arrays"]:
-                mapped = np.load(directory / f"{name}.npy", mmap_mode="r")
-                channel._arrays[name] = np.asarray(mapped)  # a plain array over the mapped file
-        except (OSError, ValueError, KeyError) as error:
-            raise VersionError(
-                f"{directory} does not hold a complete {cls.__name__} channel ({error}); "
-                f"train the version again or roll back to another"
-            ) from error
+        about = read_json(file, name=str, options=dict, arrays=(dict, list), facts=dict)
+        with reading(file):
+            channel = cls(**known_options(cls.Config, about["options"]) | given)
+            int(about["facts"]["items"])
+        channel._arrays = read_described(directory, about["arrays"])
         channel.name = about["name"]
         channel._facts = about["facts"]
         return channel

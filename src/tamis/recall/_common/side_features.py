@@ -110,12 +110,13 @@ def side_inputs(
 
 
 def _values(encoders: Encoders | None) -> dict[str, list[str]]:
+    """The ids of each vocabulary, in the order of their rows."""
     vocabularies = {} if encoders is None else encoders.vocabularies
     return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
 
 
 def infer_features(frame: pl.DataFrame) -> list[Feature]:
-    """Features inferred from a table's columns by `guess_feature`, without free text and vectors."""
+    """Features inferred from a table's columns by `guess_feature`; no free text, no vectors."""
     guesses = (guess_feature(column, options=_READABLE) for column in frame)
     return [feature for feature in guesses if feature is not None]
 
@@ -141,10 +142,12 @@ def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> lis
 
 
 def _side(feature: Feature) -> Side:
+    """The side of a feature; users if it declares none."""
     return feature.side or Side.USER
 
 
 def _column(frame: pl.DataFrame, feature: Feature) -> pl.Series:
+    """The feature's column of a table."""
     return frame[feature.source]
 
 
@@ -155,6 +158,7 @@ def _encoded(
     frame: pl.DataFrame,
     n: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """A table's ids int32 (n, w) and numbers float32 (n, d)."""
     if encoders is None or not features:
         return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32)
     return encoders.encode(layout, features, lambda f: _column(frame, f), n)

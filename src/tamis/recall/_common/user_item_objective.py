@@ -78,6 +78,7 @@ class UserItemObjective:
         return valid.measure(model, device)
 
     def loss(self, model: Any, batch: UserItemBatch) -> Tensor:
+        """The loss of a batch: a scalar."""
         users, own = _users(model, batch)  # (B, dim), (n, dim)
         self.negatives.observe(batch.target.cpu().numpy())
         kinds = {

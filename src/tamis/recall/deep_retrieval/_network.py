@@ -97,6 +97,7 @@ class PathModel(nn.Module):
 
 
 def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> nn.Parameter:
+    """A parameter with normally distributed initial values."""
     return nn.Parameter(torch.empty(shape).normal_(0.0, std, generator=generator))
 
 
@@ -118,6 +119,7 @@ class PathObjective:
         self.epoch = 0
 
     def loss(self, model: Any, batch: UserItemBatch) -> Tensor:
+        """The loss of a batch: a scalar."""
         users = model.users(batch.user, batch.history)  # (B, dim)
         seen = _WithUserVectors(model, users)
         loss = self.towers.loss(seen, batch)
@@ -126,6 +128,7 @@ class PathObjective:
     def _paths(
         self, model: PathModel, users: Tensor, batch: UserItemBatch, paths: NDArray[np.int64]
     ) -> Tensor:
+        """The path loss of a batch: a scalar."""
         owner, target, weight = batch.owner, batch.target, batch.weight
         if len(owner) > PATH_TARGETS:
             some = torch.randperm(len(owner), device=owner.device)[:PATH_TARGETS]
@@ -139,11 +142,12 @@ class PathObjective:
         return -(torch.where(real, log_p, 0.0) * weight).sum() / len(batch)
 
     def evaluate(self, model: Any, valid: Any, device: torch.device) -> dict[str, float]:
+        """Assigns paths after the epochs that ask for it; returns no metrics."""
         self.epoch += 1
-        first, *anew = self.reassignment.after
+        first, *later = self.reassignment.after
         if self.epoch == first:
             self.paths = self.reassignment.first(model, self.nodes**self.layers)
-        elif self.epoch in anew:
+        elif self.epoch in later:
             self.paths = self.reassignment.paths(model, self.layers, self.nodes)
         return {}
 

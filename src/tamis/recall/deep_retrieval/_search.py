@@ -153,8 +153,8 @@ def _search(users, net, tree, path, score):
 
     Args:
         users: (n, dim) float32. net: PathNet. tree: Tree.
-        path: (n, beam) int64, filled with -1: indices of complete paths in the tree, or path numbers
-            if it has no roots.
+        path: (n, beam) int64, filled with -1: tree indices of complete paths, or path
+            numbers if the tree has no roots.
         score: (n, beam) float32 log-probabilities, best first.
     """
     w_user, bias, w_node, w_out, out_bias = net.user, net.bias, net.node, net.out, net.out_bias

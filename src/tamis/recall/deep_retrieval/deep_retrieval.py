@@ -79,6 +79,7 @@ class DeepRetrievalConfig(ComponentConfig):
 
     @model_validator(mode="after")
     def _numbered(self) -> Self:
+        """Refuses more paths than an int64 can number."""
         if self.nodes is not None and self.nodes**self.layers >= 2**62:
             raise ValueError(
                 f"nodes = {self.nodes} with layers = {self.layers} makes more than 2^62 paths; "
@@ -149,6 +150,7 @@ class DeepRetrieval(BaseChannel):
         return {"nodes": nodes, "roots": tree.roots}
 
     def _scoring(self, likes: Likes, n_items: int, seed: int) -> UserItemObjective:
+        """The objective of the item scores."""
         c = self.config
         popularity = np.bincount(likes.item, minlength=n_items)
         shares = {"uniform": 0.5, "popular": 0.5}
@@ -156,6 +158,7 @@ class DeepRetrieval(BaseChannel):
         return UserItemObjective("full" if n_items <= c.full_below else "sampled", mixture)
 
     def _options(self, context: FitContext) -> FitOptions:
+        """The options of the training loop."""
         c = self.config
         return FitOptions(
             epochs=c.epochs,
@@ -170,10 +173,12 @@ class DeepRetrieval(BaseChannel):
 
     @property
     def _net(self) -> PathNet:
+        """The saved network."""
         return PathNet(**{name: self._arrays[f"net.{name}"] for name in PathNet._fields})
 
     @property
     def _tree(self) -> Tree:
+        """The saved tree."""
         assert self._facts is not None
         arrays = {name: self._arrays[f"tree.{name}"] for name in TREE_ARRAYS}
         return Tree(roots=self._facts["roots"], **arrays)

@@ -129,6 +129,7 @@ def restricted(trial: Trial, row: Int32, n: int) -> Trial:
     """
 
     def mapped(lists: Interests) -> Interests:
+        """The lists by the new rows, without items that have none."""
         gone = row[lists.other] < 0
         kept = _without(lists, gone)
         return Interests(kept.indptr, row[kept.other], kept.value)
@@ -162,6 +163,7 @@ def choose(
 
     @cache
     def gains(strength: float, near: float) -> dict[float, float]:
+        """The measure of each decay at one λ and closeness."""
         if l2 is not None:
             return _measured(trial, strength, near, decays)
         try:
@@ -170,6 +172,7 @@ def choose(
             return dict.fromkeys(decays, 0.0)
 
     def best(strength: float, near: float) -> float:
+        """The measure of the best decay."""
         return max(gains(strength, near).values())
 
     near = closeness or 1.0

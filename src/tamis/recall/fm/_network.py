@@ -137,6 +137,7 @@ class FMExamples:
         return len(self.at)
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> FMBatch:
+        """The batch of the examples `index` int64 (B,)."""
         at, users = self.at[index.numpy()], self.user[index.numpy()]
         likes = self.likes
         past = np.full((len(at), self.history), self._start, np.int32)
@@ -208,9 +209,11 @@ class SampledSoftmaxObjective:
         return cls(q, n, np.random.default_rng(seed))
 
     def evaluate(self, model: nn.Module, valid: object, device: torch.device) -> dict[str, float]:
+        """No metrics: the fit has no validation data."""
         return {}
 
     def loss(self, model: Any, batch: FMBatch) -> Tensor:
+        """The mean loss over the likes of a batch."""
         at = np.searchsorted(np.cumsum(self.q), self.random.random(self.negatives))
         drawn, times = np.unique(np.minimum(at, len(self.q) - 1), return_counts=True)
         device = batch.user.device
@@ -231,7 +234,7 @@ class SampledSoftmaxObjective:
 
 
 def _among(batch: FMBatch, column: Tensor) -> Tensor:
-    """bool (B, C): does the example's user like the item row `column` (C,) (ascending) at any time?"""
+    """bool (B, C): does the example's user like the item `column` (C,) (ascending) at any time?"""
     example, item = batch.liked
     at = torch.searchsorted(column, item).clamp(max=len(column) - 1)
     here = column[at] == item

@@ -111,6 +111,7 @@ class FM(VectorChannel):
         }
 
     def _options(self, context: FitContext, warm: bool) -> FitOptions:
+        """The options of the training loop."""
         c = self.config
         return FitOptions(
             epochs=c.warm_epochs if warm else c.epochs,

@@ -135,6 +135,7 @@ class MF(VectorChannel):
     def _fit_ials(
         self, by_user: Interests, items: Float32, warm: bool, random: np.random.Generator
     ) -> Float32:
+        """(I, d) item vectors after the sweeps of iALS from initial `items`."""
         by_item = by_user.transposed(len(items))
         for _ in range(self.config.warm_epochs if warm else self.config.epochs):
             users = self._solved(by_user, items, "liked")
@@ -144,6 +145,7 @@ class MF(VectorChannel):
     def _fit_bpr(
         self, by_user: Interests, items: Float32, warm: bool, random: np.random.Generator
     ) -> Float32:
+        """(I, d) item vectors after the passes of BPR from initial `items`."""
         c = self.config
         pairs = _liked_pairs(by_user)
         if warm:
@@ -209,7 +211,7 @@ class MF(VectorChannel):
         return out
 
     def user_vectors(self, queries: Queries) -> Float32:
-        """(Q, dim) vectors computed from the queries' histories; zero without a known liked item."""
+        """(Q, dim) vectors computed from the queries' histories; zero without a known like."""
         return self._folded(self._known_likes(queries), self.item_vectors(), self._arrays["system"])
 
     def _folded(self, likes: Interests, items: Float32, system: Float32) -> Float32:
@@ -218,7 +220,7 @@ class MF(VectorChannel):
         return self._solve(likes, items, system, ridge)
 
     def _known_likes(self, queries: Queries) -> Interests:
-        """Each query's `last` most recent distinct liked items, without items added after the fit."""
+        """Each query's `last` most recent distinct liked items that the fit knew."""
         history = queries.history
         value = self._arrays["interest"][history.behaviour]
         limit = self.config.last or max(len(value), 1)
@@ -226,7 +228,7 @@ class MF(VectorChannel):
         return Interests(*lists)
 
     def because(self, queries: Queries, item: int) -> int | None:
-        """The liked item h with the largest part `h_itemᵀ A⁻¹ r h` of the score (Hu et al. 2008)."""
+        """The liked item h with the largest part `h_itemᵀ A⁻¹ r h` of the score (Hu et al.)."""
         likes, items = self._known_likes(queries), self.item_vectors()
         if item >= len(items) or not len(likes.other):
             return None

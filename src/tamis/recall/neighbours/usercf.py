@@ -107,7 +107,7 @@ class UserCF(BaseChannel):
         `item`; None if none adds anything."""
         past, arrays = self._past(queries), self._arrays
         last = self._last(len(queries.history.item))
-        liked, near, alike = _nearest(
+        liked, near, similarity = _nearest(
             q=0,
             last=last,
             most=self.config.neighbours,
@@ -117,7 +117,7 @@ class UserCF(BaseChannel):
         )
         spans = [slice(arrays["items_at"][v], arrays["items_at"][v + 1]) for v in near]
         parts = [
-            float(alike[s] * arrays["value"][span][arrays["item"][span] == item].sum())
+            float(similarity[s] * arrays["value"][span][arrays["item"][span] == item].sum())
             for s, span in enumerate(spans)
         ]
         if not parts or max(parts) <= 0:
@@ -132,6 +132,7 @@ class UserCF(BaseChannel):
         return self._arrays["user"][at[item] : at[item + 1]]
 
     def _past(self, queries: Queries) -> _Histories:
+        """The queries' users and events."""
         history = queries.history
         return _Histories(
             user=queries.user,
@@ -145,6 +146,7 @@ class UserCF(BaseChannel):
         return min(self.config.last or longest, longest)
 
     def _model(self) -> _Model:
+        """The fitted arrays."""
         return _Model(**{name: self._arrays[name] for name in _Model._fields})
 
     def _scratch(self) -> _Scratch:
@@ -242,7 +244,7 @@ def _nearest(q, last, most, history, model, space):
     """
     user = history.user
     users_at, users_of, rarity, norm = model.users_at, model.user, model.rarity, model.norm
-    alike, slot, keys, touched = space.by_user, space.slot, space.keys, space.touched
+    by_user, slot, keys, touched = space.by_user, space.slot, space.keys, space.touched
     liked, value = np.empty(last, np.int32), np.empty(last, np.float32)
     begin, end = history.indptr[q], history.indptr[q + 1]
     count = distinct(history.item, history.value, begin, end, last, slot, liked, value)
@@ -251,17 +253,17 @@ def _nearest(q, last, most, history, model, space):
         i = liked[s]
         for e in range(users_at[i], users_at[i + 1]):
             v = users_of[e]
-            before = alike[v]
-            alike[v] = before + rarity[i]
+            before = by_user[v]
+            by_user[v] = before + rarity[i]
             touched[n] = v
             n += before == 0
     m = 0
     own = np.float32(np.sqrt(count))
     for t in range(n):
         v = touched[t]
-        keys[m] = packed(v, alike[v] / (own * norm[v]))
+        keys[m] = packed(v, by_user[v] / (own * norm[v]))
         m += v != user[q]
-        alike[v] = 0
+        by_user[v] = 0
     k = min(m, most)
     best_to_front(keys, m, k)
     near, similar = np.empty(k, np.int32), np.empty(k, np.float32)

@@ -28,7 +28,7 @@ from tamis.recall.sequence._examples import (
 )
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.runtime import Float32
-from tamis.schema import ComponentConfig, TrainingError
+from tamis.schema import ComponentConfig, TrainingError, reading
 from tamis.train import (
     FitOptions,
     FitResult,
@@ -289,6 +289,7 @@ class SequenceChannel(VectorChannel):
             )
 
     def _mixture(self, sequences: Sequences, n_items: int, seed: int) -> Mixture:
+        """The source of negatives for sampled losses."""
         c = self.config
         return Mixture(
             {"popular": c.popular, "uniform": 1.0 - c.popular},
@@ -332,6 +333,7 @@ class SequenceChannel(VectorChannel):
         return user_vectors(self.model, self._histories(queries, self.model))
 
     def _histories(self, queries: Queries, model: SequenceModel) -> QueryHistories:
+        """The histories of queries, as the model reads them."""
         counts = self._arrays["counts"]
         return QueryHistories.of(queries, counts, self.config.history, model.n_items)
 
@@ -355,7 +357,8 @@ class SequenceChannel(VectorChannel):
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
         assert channel._facts is not None
-        channel.model = channel._built(channel._facts, 0)
+        with reading(Path(directory) / "channel.json"):
+            channel.model = channel._built(channel._facts, 0)
         load_weights(channel.model, Path(directory) / WEIGHTS)
         channel.model.eval()
         return channel

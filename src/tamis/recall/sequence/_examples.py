@@ -179,7 +179,7 @@ class QueryHistories:
         return [rows[a:b] for a, b in pairwise(bounds)]
 
     def take(self, rows: Int64, device: torch.device | str = "cpu") -> SequenceBatch:
-        """The batch of queries `rows` (B,); the request time of the last position is the query's."""
+        """The batch of queries `rows` (B,); the last request time is the query's."""
         s = self.sequences
         begin, length = s.indptr[rows], s.sizes[rows]
         request_time = np.empty((len(rows), int(length.max(initial=0))), np.int64)

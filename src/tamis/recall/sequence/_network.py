@@ -152,6 +152,7 @@ class NextItem:
     by_group: bool = False
 
     def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
+        """The mean loss over the V targets of a batch."""
         states = model(batch)  # (V, dim)
         if self.loss_name == "full":
             return chunked_cross_entropy(
@@ -164,6 +165,7 @@ class NextItem:
         return self._against_negatives(model, states, batch.target)
 
     def _against_negatives(self, model: SequenceModel, states: Tensor, target: Tensor) -> Tensor:
+        """The mean of the sampled losses; states (V, dim), target int64 (V,)."""
         assert self.mixture is not None
         rows = target.cpu().numpy()
         self.mixture.observe(rows)
@@ -189,6 +191,7 @@ class NextItem:
         return gbce(positive, (states @ negatives.T).float(), counts, power=power)
 
     def evaluate(self, model: Any, valid: HeldOut, device: torch.device) -> dict[str, float]:
+        """NDCG and hit rate at TOP of the validation queries."""
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             users = user_vectors(model, valid.queries, device)
         items = model.vectors().detach().cpu().numpy()

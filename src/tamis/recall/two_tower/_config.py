@@ -197,12 +197,14 @@ def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOpti
 
 
 def _temperature(c: TwoTowerConfig, loss: Loss, orderless: bool) -> float:
+    """The default temperature."""
     if c.similarity == "inner":
         return 1.0
     return 0.05 if loss == "gbce" else 0.07 if orderless else 0.1
 
 
 def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
+    """The networks of the user and the item tower."""
     user: Network = c.user_network or c.network
     item: Network = c.item_network or ("sum" if c.network in SEQUENCES else c.network)
     if "sum" in (user, item) and c.output_dim not in (None, c.embedding_dim):
@@ -215,6 +217,7 @@ def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
 
 
 def _mix(c: TwoTowerConfig, plain: bool) -> dict[str, float]:
+    """The shares of the negatives' sources; `plain`: uniform by default."""
     if c.mix is not None:
         return {str(name): share for name, share in c.mix.items()}
     mix = {"uniform": 1.0} if plain else {"uniform": 0.5, "popular": 0.5}

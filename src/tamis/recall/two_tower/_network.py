@@ -123,7 +123,7 @@ class TwoTowers(nn.Module):
         )
 
     def profiles(self) -> Tensor:
-        """(U + 1, dim) sums of each user's fields without the history; an unknown user comes last."""
+        """(U + 1, dim) sums of each user's fields without the history; last, an unknown user."""
         return self.user_tower.combined(self.table, self.user_ids, self.user_dense, None)
 
     def items(self, item: Tensor | None = None) -> Tensor:

@@ -110,7 +110,7 @@ class _UninitialisedLSTM(nn.LSTM):
 
 
 class TransformerSequenceEncoder(nn.Module):
-    """Bidirectional transformer encoder with mean pooling; positions count from the most recent id."""
+    """Bidirectional transformer with mean pooling; positions count from the most recent id."""
 
     def __init__(self, shape: EncoderShape, generator: torch.Generator) -> None:
         super().__init__()

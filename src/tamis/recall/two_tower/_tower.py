@@ -201,6 +201,7 @@ def _mlp(
     generator: torch.Generator,
     batch_norm: bool = False,
 ) -> MLP:
+    """An MLP with the dropout of `shape`; `out` is the width of a last linear layer, if any."""
     return MLP(
         width, hidden, out, dropout=shape.dropout, batch_norm=batch_norm, generator=generator
     )

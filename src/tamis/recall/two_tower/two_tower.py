@@ -25,7 +25,7 @@ from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._online import UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
 from tamis.runtime import Float32
-from tamis.schema import TrainingError
+from tamis.schema import TrainingError, reading
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
 TUNING_USERS = 256
@@ -124,6 +124,7 @@ class TwoTower(VectorChannel):
         return valid, kept
 
     def _fit_options(self, context: FitContext, choice: ResolvedOptions, warm: bool) -> FitOptions:
+        """The options of the training loop."""
         c = self.config
         return FitOptions(
             epochs=c.warm_epochs if warm else choice.epochs,
@@ -220,7 +221,8 @@ class TwoTower(VectorChannel):
     @classmethod
     def load(cls, directory: Path, config: Any = None) -> Self:
         channel = super().load(directory, config)
-        channel._side = UserSide.of(channel._arrays, channel._facts or {})
+        with reading(Path(directory) / "channel.json"):
+            channel._side = UserSide.of(channel._arrays, channel._facts or {})
         return channel
 
 

@@ -1,0 +1,60 @@
+"""What all commands share: the console, JSON output, errors, and common arguments."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+ProjectDir = Annotated[Path, typer.Argument(help="Folder of the project (holds tamis.toml).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1 …")]
+
+console = Console()
+_errors = Console(stderr=True)
+
+
+def wants_progress(json_wanted: bool) -> bool:
+    """Whether to report progress on standard error: on a terminal, and in logs without --json."""
+    return sys.stderr.isatty() or not json_wanted
+
+
+def print_json(data: Any) -> None:
+    """Prints one JSON object on standard output; NaN becomes null."""
+    sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False, indent=1) + "\n")
+
+
+def print_error(problem: Exception) -> None:
+    """Prints an error's message on standard error, without a traceback."""
+    _errors.print(f"[bold red]error[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+
+
+def print_next(*commands: str) -> None:
+    """Prints the commands that usually follow."""
+    console.print("[dim]next:[/] " + "  ".join(f"[bold cyan]{escape(c)}[/]" for c in commands))
+
+
+def names(text: str | None) -> list[str]:
+    """The names of an option value that separates them by commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _plain(data: Any) -> Any:
+    """JSON values only: NaN and infinities become null, NumPy numbers become Python numbers."""
+    if isinstance(data, Mapping):
+        return {str(k): _plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(v) for v in data]
+    if hasattr(data, "item") and not isinstance(data, str):
+        data = data.item()
+    if isinstance(data, float) and data - data != 0:
+        return None
+    if isinstance(data, str | int | float | bool) or data is None:
+        return data
+    return str(data)

@@ -1,0 +1,127 @@
+"""`tamis init`, `fetch`, `doctor` and `simulate`: the tables and the declaration of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_next, wants_progress
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder with your tables (CSV, Parquet, JSONL).")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the project. If omitted: the folder's name.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing tamis.toml.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Inspect the tables of a folder and write a commented tamis.toml for them."""
+    from tamis.jobs import init as job
+
+    report = job(folder, name=name, force=force)
+    if as_json:
+        return print_json(report.to_dict())
+    console.print(f"Wrote [bold]{report.config}[/]. What was found:")
+    for note in report.notes:
+        console.print(f"  • {escape(note)}", highlight=False)
+    print_next(f"tamis doctor {report.project}", f"tamis train {report.project}")
+    return None
+
+
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="movielens-100k or movielens-1m; with --from: amazon-beauty, gowalla, foursquare, "
+            "frappe, kuairand, or funnel (any log of views, carts and purchases)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the files of a data set that is not downloaded."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a public data set (terms and citation shown) and write it as plain tables."""
+    from tamis.jobs import fetch as job
+
+    report = job(name, out, folder=folder, progress=wants_progress(as_json))
+    if as_json:
+        return print_json(report.to_dict())
+    console.print(f"Wrote {', '.join(report.files)} to [bold]{report.folder}[/].")
+    console.print(f"[dim]{escape(report.terms)}[/]\n[dim]{escape(report.citation)}[/]")
+    if report.rows:
+        train, valid = (report.folder / f"{stem}.csv" for stem in ("train", "valid"))
+        print_next(f"tamis compare --table {train} --valid {valid}")
+    else:
+        print_next(f"tamis init {report.folder}")
+    return None
+
+
+def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
+    """Report errors and suspicious values in a project's data before training.
+
+    Exit code 1 if there is an error.
+    """
+    from tamis.jobs import doctor as job
+
+    findings = job(project)
+    if as_json:
+        print_json({"findings": [vars(f) for f in findings]})
+    elif not findings:
+        console.print("[green]No problems found.[/]")
+    else:
+        table = Table("", "where", "what", "how to fix", title="tamis doctor", title_justify="left")
+        for f in findings:
+            severity = f"[{_COLOURS.get(f.severity, 'white')}]{f.severity}[/]"
+            table.add_row(severity, escape(f.where), escape(f.what), escape(f.cure))
+        console.print(table)
+    if any(f.severity == "error" for f in findings):
+        raise typer.Exit(1)
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder of the new project.")],
+    items: Annotated[int, typer.Option(min=1, help="Number of items.")] = 200_000,
+    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 50_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of traffic.")] = 30,
+    seed: Annotated[
+        int, typer.Option(help="Random seed; the same seed gives the same tables.")
+    ] = 0,
+    eagerness: Annotated[
+        float,
+        typer.Option(help="Added to the log-odds of every action; 2 gives many purchases."),
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project of a simulated shop and feed, including its true probabilities."""
+    from tamis.jobs import simulate as job
+
+    progress = wants_progress(as_json)
+    options = {"items": items, "users": users, "days": days, "seed": seed}
+    result = job(out, **options, eagerness=eagerness, progress=progress)
+    if as_json:
+        return print_json(result.to_dict())
+    report = result.report
+    console.print(
+        f"[bold]{report.users:,}[/] users and [bold]{report.items:,}[/] items in "
+        f"{report.requests:,} requests ({report.seconds:.0f} s): {result.project}",
+        highlight=False,
+    )
+    table = Table("behaviour")
+    table.add_column("events", justify="right")
+    table.add_column("rate", justify="right")
+    for name, count in report.events.items():
+        rate = report.rates.get(name)
+        table.add_row(name, f"{count:,}", f"{rate:.1%}" if rate is not None else "")
+    console.print(table)
+    print_next(f"tamis train {result.project}", f"tamis evaluate {result.project}")
+    return None

@@ -1,0 +1,230 @@
+"""`tamis recall`, `recommend`, `serve` and `demo`: answers of the serving version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tamis.cli._console import (
+    AsJson,
+    Device,
+    ProjectDir,
+    console,
+    names,
+    print_json,
+    print_next,
+    wants_progress,
+)
+from tamis.cli.evaluation_commands import print_evaluation
+from tamis.cli.training_commands import print_training
+
+if TYPE_CHECKING:
+    from tamis.service import Answer, Reason
+
+
+def recall(
+    project: ProjectDir,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", help="Items per list. If omitted: the channel's quota plus 50."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="redis://host:port/db or env:NAME. If omitted: the store that the channels read."
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Channels, separated by commas. If omitted: those declared offline, or all."
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version. If omitted: the serving version.")
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Number of versions whose lists are kept.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the recall lists and vectors of all users and write them to a store.
+
+    Requests then read the lists from the store instead of computing them.
+    """
+    from tamis.jobs import recall as job
+
+    report = job(
+        project,
+        k=k,
+        store=store,
+        channels=names(channels),
+        version=version,
+        keep=keep,
+        progress=wants_progress(as_json),
+    )
+    if as_json:
+        return print_json(report.to_dict())
+    table = Table("channel", title="tamis recall", title_justify="left")
+    for heading in ("k", "users", "items", "vectors", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, lists in report.channels.items():
+        width = str(lists.vectors) if lists.vectors else ""
+        seconds = f"{lists.seconds:.2f}" if lists.seconds else ""
+        counts = (f"{lists.k:,}", f"{lists.users:,}", f"{lists.items:,}")
+        table.add_row(escape(name), *counts, width, seconds)
+    console.print(table)
+    console.print(
+        f"Version [bold]{report.version}[/] → {escape(report.store)}: {report.users:,} users in "
+        f"{report.seconds:.1f} s, {report.users_per_second:,.0f} per second.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.dropped:
+        console.print(f"Deleted the lists of {', '.join(report.dropped)}.", highlight=False)
+    for note in report.notes:
+        console.print(f"  • {escape(note)}", highlight=False)
+    return None
+
+
+def recommend(
+    project: ProjectDir,
+    user: Annotated[
+        str | None,
+        typer.Option(help="User id. If omitted or unknown: non-personalised items."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Number of items to recommend.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Id of an item to leave out; may be repeated.")
+    ] = None,
+    interests: Annotated[
+        list[str] | None,
+        typer.Option(help="A declared interest (a category of the items); may be repeated."),
+    ] = None,
+    latitude: Annotated[
+        float | None, typer.Option(min=-90, max=90, help="Degrees north; needs --longitude.")
+    ] = None,
+    longitude: Annotated[
+        float | None, typer.Option(min=-180, max=180, help="Degrees east; needs --latitude.")
+    ] = None,
+    city: Annotated[str | None, typer.Option(help="City of the request.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show for each item why it is recommended.")
+    ] = False,
+    why_not: Annotated[
+        str | None, typer.Option(help="Id of an item: show the stage that removed it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items to a user from the serving version."""
+    from tamis.jobs import open as open_project
+
+    opened = open_project(project)
+    opened.recommender.recommend()  # warm-up: the time shown is that of a request, not of start-up
+    answer = opened.recommend(
+        user,
+        n,
+        exclude=exclude or (),
+        interests=interests or (),
+        latitude=latitude,
+        longitude=longitude,
+        city=city,
+        explain=explain,
+        why_not=why_not,
+    )
+    if as_json:
+        return print_json(answer.to_dict())
+    print_answer(answer)
+    return None
+
+
+def serve(
+    project: ProjectDir,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer POST /v1/recommend over HTTP from the serving version."""
+    from tamis.serve import serve as run
+
+    run(project, host=host, port=port)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path(
+        "tamis-demo"
+    ),
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole cascade on MovieLens-1M: fetch, train, evaluate, recommend, explain."""
+    from tamis.jobs import demo as job
+
+    made = job(folder, device=device, progress=wants_progress(as_json))
+    if as_json:
+        return print_json(made.to_dict())
+    console.print(f"[dim]{escape(made.terms)}\n{escape(made.citation)}[/]\n")
+    print_training(made.training)
+    console.print()
+    result = {k: v for k, v in made.evaluation.to_dict().items() if k != "training"}
+    print_evaluation(result, made.evaluation.report)
+    console.print()
+    print_answer(made.answer)
+    print_next(
+        f"tamis recommend {made.project} --user 42 --explain",
+        f"tamis recommend {made.project} --user 1 --why-not 260",
+        f"tamis serve {made.project}",
+    )
+    return None
+
+
+def print_answer(answer: Answer) -> None:
+    """The recommended items, with reasons if they were requested."""
+    if answer.user is None:
+        who = "no user: showing non-personalised items"
+    elif answer.known:
+        who = f"user {answer.user}"
+    else:
+        who = f"user {answer.user} is unknown to this version; showing non-personalised items"
+    console.print(
+        f"[bold]{escape(who)}[/] · version {answer.version} · {answer.took_ms:.1f} ms",
+        highlight=False,
+    )
+    for line in answer.degraded:
+        console.print(f"[yellow]degraded[/] {escape(line)}")
+    console.print(_items_table(answer))
+    if answer.why_not is not None:
+        lost = answer.why_not
+        console.print(
+            f"[bold]{escape(lost.title)}[/] ({escape(lost.item)}): "
+            f"{lost.stage or 'shown'} · {escape(lost.detail)}",
+            highlight=False,
+        )
+
+
+def _items_table(answer: Answer) -> Table:
+    """One row per item; the reasons stand below its title."""
+    table = Table(box=None, padding=(0, 1), show_header=False, pad_edge=False)
+    table.add_column(justify="right", style="bold")
+    table.add_column()
+    table.add_column(justify="right")
+    for place in answer.items:
+        title = f"[bold]{escape(place.title)}[/]"
+        if place.title != place.item:
+            title += f" [dim]{escape(place.item)}[/]"
+        lines = [title, *(_reason_lines(place.reasons) if place.reasons else ())]
+        table.add_row(str(place.place), "\n".join(lines), f"{place.score:.3f}")
+    return table
+
+
+def _reason_lines(reason: Reason) -> list[str]:
+    """The reason as a sentence for users, and the item's places in the stages for engineers."""
+    channels = " · ".join(f"{c['channel']} #{c['rank']}" for c in reason.channels)
+    stages = [f"recall {channels}"]
+    if reason.prerank["place"] is not None:
+        stages.append(f"pre-rank #{reason.prerank['place']}")
+    predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
+    stages.append(f"rank #{reason.value_place} ({predicted})")
+    stages += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items() if note]
+    return [f"[cyan]{escape(reason.text)}[/]", f"[dim]{escape(' → '.join(stages))}[/]"]

@@ -1,0 +1,98 @@
+from .bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from .cascade_report import render, write_report
+from .channel_metrics import Judged, event_counts, figures, judge_channel, overlap, spread
+from .channel_report import render_channels, write_channel_report
+from .comparison_plot import plot_comparison
+from .evaluation import evaluate
+from .evaluation_table import EvaluationTable, ModelResult
+from .full_rank import FullRank, full_rank
+from .metrics import (
+    average_precision,
+    coverage,
+    diversity,
+    gini,
+    hit,
+    hits,
+    mean,
+    mrr,
+    ndcg,
+    popularity,
+    precision,
+    recall,
+)
+from .prerank_agreement import agreement
+from .prerank_survival import TOPS, survival
+from .probability import CalibrationBin, calibration_curve, ece, gauc, group_auc, pcoc
+from .rank_report import render_rank, write_rank_report
+from .score_table import ScoreTable
+from .scored_rows import scored_blocks
+from .segments import Bucketing, Known, bucketings
+from .stage_loss import STAGES, StageRecord, lost_at, stage_loss
+from .streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
+from .task_evaluation import TaskJudge
+from .task_metrics import NumberMetrics, RateMetrics
+
+__all__ = [
+    "AUC",
+    "GAUC",
+    "NDCG",
+    "STAGES",
+    "TOPS",
+    "XAUC",
+    "Bucketing",
+    "Buckets",
+    "CalibrationBin",
+    "Errors",
+    "EvaluationTable",
+    "FullRank",
+    "Interval",
+    "Judged",
+    "Known",
+    "LogLoss",
+    "ModelResult",
+    "NumberMetrics",
+    "RateMetrics",
+    "Reliability",
+    "ScoreTable",
+    "StageRecord",
+    "TaskJudge",
+    "agreement",
+    "average_precision",
+    "bootstrap_mean",
+    "bucketings",
+    "calibration_curve",
+    "coverage",
+    "diversity",
+    "ece",
+    "evaluate",
+    "event_counts",
+    "figures",
+    "full_rank",
+    "gauc",
+    "gini",
+    "group_auc",
+    "hit",
+    "hits",
+    "judge_channel",
+    "lost_at",
+    "mean",
+    "mrr",
+    "ndcg",
+    "overlap",
+    "paired_bootstrap",
+    "pcoc",
+    "plot_comparison",
+    "popularity",
+    "precision",
+    "recall",
+    "render",
+    "render_channels",
+    "render_rank",
+    "scored_blocks",
+    "spread",
+    "stage_loss",
+    "survival",
+    "write_channel_report",
+    "write_rank_report",
+    "write_report",
+]

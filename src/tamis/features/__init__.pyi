@@ -1,0 +1,38 @@
+from ._lists import History
+from .encoders import DenseEncoder, VarLenEncoder
+from .encoding import Encoders, LayoutBuilder
+from .frame_space import FrameSpace
+from .guess import GuessOptions, default_features, guess_feature, list_separator
+from .histories import Histories
+from .layout import DenseColumn, IdColumn, Layout, TableRange
+from .project_space import FeatureSpace
+from .rows import Batch, Block, Rows
+from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "Batch",
+    "Block",
+    "DenseColumn",
+    "DenseEncoder",
+    "Encoders",
+    "FeatureSpace",
+    "FrameSpace",
+    "GuessOptions",
+    "Histories",
+    "History",
+    "IdColumn",
+    "Layout",
+    "LayoutBuilder",
+    "OfflineStatistics",
+    "OnlineStatistics",
+    "Recipes",
+    "Rows",
+    "Statistics",
+    "TableRange",
+    "VarLenEncoder",
+    "Vocabulary",
+    "default_features",
+    "guess_feature",
+    "list_separator",
+]

@@ -1,0 +1,45 @@
+"""Reads the configuration that a version stores, written by an earlier or a later release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tamis.schema.config import ProjectConfig
+from tamis.schema.stored import read_json_value, reading
+
+_FEATURE_TAGS = ("sparse", "dense", "varlen")
+
+
+def read_stored_config(path: Path) -> tuple[ProjectConfig, list[str]]:
+    """The configuration in `path`, and the dotted names of its unknown keys, which are left out.
+
+    Missing keys take their default. Options of stages are not checked here: their config classes
+    are known to the registry.
+
+    Raises VersionError if the file is missing or damaged, lacks a key that has no default, or holds
+    a value that this release does not accept.
+    """
+    saved = read_json_value(path, dict)
+    unknown: list[str] = []
+    with reading(path):
+        while True:
+            try:
+                return ProjectConfig.model_validate(saved), unknown
+            except ValidationError as error:
+                extra = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+                if not extra:
+                    raise
+                unknown += [_remove(saved, loc) for loc in extra]
+
+
+def _remove(saved: Any, loc: tuple[int | str, ...]) -> str:
+    """Deletes the key at a place that pydantic reported; returns its dotted name."""
+    if loc[0] == "features" and len(loc) > 3 and loc[2] in _FEATURE_TAGS:
+        loc = (*loc[:2], *loc[3:])  # pydantic adds the kind of the feature after its number
+    for part in loc[:-1]:
+        saved = saved[part]
+    del saved[loc[-1]]
+    return ".".join(map(str, loc))
