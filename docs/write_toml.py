@@ -29,8 +29,8 @@ from tamis.schema import (
 PAGE = Path(__file__).with_name("tamis-toml.md")
 HEAD = """# tamis.toml
 
-Generated from the config classes by `docs/write_toml.py`. `tamis init DIR` writes a first `tamis.toml`
-from the tables of a folder. Wrong keys, values and names are reported together, each with its line and
+Generated from the config classes by `docs/write_toml.py`. `tamis init DIR` writes a first file from
+the tables of a folder. Wrong keys, values and names are reported together, each with its line and
 what is allowed; `tamis doctor DIR` also compares the file with the data.
 
 ```toml

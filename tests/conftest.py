@@ -1,10 +1,11 @@
-"""Shared by all tests: one thread per process, small projects that are trained once, and the CLI."""
+"""Shared by all tests: one thread per process, small projects trained once, the command line."""
 
 import contextlib
 import fcntl
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,7 +183,9 @@ def numbered(made_once: Callable[..., Path]) -> Path:
         age = {line.split(",")[0]: line.rsplit(",", 1)[1] for line in users}
         head, *rows = (folder / "events.csv").read_text("utf-8").splitlines()
         aged = [f"{row},{age[row.split(',')[0]]}" for row in rows]
-        (folder.parent / "ratings.csv").write_text("\n".join([f"{head},age", *aged]) + "\n", "utf-8")
+        (folder.parent / "ratings.csv").write_text(
+            "\n".join([f"{head},age", *aged]) + "\n", "utf-8"
+        )
         assert call("init", folder).code == 0
         declared = (folder / "tamis.toml").read_text("utf-8").replace("= 300", "= 60")
         (folder / "tamis.toml").write_text(declared, "utf-8")

@@ -29,7 +29,7 @@ def listed() -> dict[str, str]:
 
 
 def existing() -> dict[str, str]:
-    """Path inside the package -> the first line of its docstring; a package's is that of its `__init__.py`."""
+    """Path inside the package -> the first line of its docstring (a package's `__init__.py`)."""
     found: dict[str, str] = {}
     for path in sorted(PACKAGE.rglob("*")):
         name = path.relative_to(PACKAGE).as_posix()

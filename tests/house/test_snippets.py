@@ -245,7 +245,9 @@ def test_blocks_that_are_not_run_have_a_reason() -> None:
 
 
 def test_a_mark_without_a_reason_is_found() -> None:
-    text = "<!-- not run: -->\n```python\n1 / 0\n```\n<!-- not run: it never ends -->\n\n```sh\n```\n"
+    text = (
+        "<!-- not run: -->\n```python\n1 / 0\n```\n<!-- not run: it never ends -->\n\n```sh\n```\n"
+    )
     assert [b.reason for b in blocks_of(text, "page.md")] == ["", "it never ends"]
     assert [b.line for b in blocks_of(text, "page.md")] == [2, 7]
 
