@@ -33,6 +33,7 @@ name = "snippet"
 [events]
 path = "events.csv"
 behaviour = "behaviour"
+value = "value"
 
 [items]
 path = "items.csv"
