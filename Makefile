@@ -1,17 +1,17 @@
-# The verbs of the house. `make` alone lists them. Nothing is installed outside .venv.
+# The commands of the project. `make` alone lists them. Nothing is installed outside .venv.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Python 3.11 first: it is what every figure of the project was measured with. Override: PYTHON=…
+# Python 3.11 first: all figures of the project were measured with it. Override: PYTHON=…
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tamis-setup
 DOCS_STAMP := $(VENV)/.tamis-docs
-# Extra words for pip, for instance an index of CPU builds of torch.
+# Extra arguments of pip, for instance an index of CPU builds of torch.
 PIP_FLAGS ?=
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 
@@ -38,7 +38,7 @@ demo: setup ## the whole cascade on MovieLens-1M, in ./tamis-demo
 test: setup ## all tests, one worker per core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-check: setup ## format, lint, types, import layers, dependencies
+check: setup docs ## format, lint, types, import layers, dependencies, the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -46,7 +46,7 @@ check: setup ## format, lint, types, import layers, dependencies
 	$(BIN)/python scripts/check_import_cycles.py
 	$(BIN)/deptry .
 
-docs: $(DOCS_STAMP) ## the site, in build/docs
+docs: $(DOCS_STAMP) ## the documentation as a site, in build/docs
 	@$(BIN)/python -m tamis.service._write_stage_options
 	@for page in docs/write_*.py; do $(BIN)/python $$page; done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -57,7 +57,7 @@ $(DOCS_STAMP): $(STAMP)
 	@$(PIP) -e '.[docs]'
 	@touch $@
 
-bench: setup ## every benchmark there is, one after the other
+bench: setup ## every benchmark, one after the other
 	@for file in benchmarks/bench_*.py; do \
 	    echo "bench: $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 

@@ -12,7 +12,7 @@ HEADLINE = {
     "recall": ("hit@10", "ndcg@10", "recall@20", "ndcg@20", "recall@50", "hit@50"),
     "rank": (),
 }
-"""What the first table shows of a suite's lines; a suite whose lines share no metric has none."""
+"""Metrics of the first table of a suite; empty if its lines have no metric in common."""
 BEGIN, END = "<!-- results: written by docs/write_benchmarks.py -->", "<!-- /results -->"
 
 
@@ -31,7 +31,7 @@ def page(suite: str) -> str:
 
 
 def tables(suite: str, results: dict[str, dict[str, Any]]) -> str:
-    """The headline table, then each line's protocol and all that it measured."""
+    """The overview table, then each line's protocol and all its metrics."""
     if not results:
         return f"No line has been run and kept yet: `make bench-{suite} KEEP=1`.\n"
     shown = [key for key in HEADLINE[suite] if any(key in r["metrics"] for r in results.values())]
@@ -47,9 +47,9 @@ def tables(suite: str, results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         rest = [key for key in result["metrics"] if key not in shown]
         rows = "".join(f"| {key} | {figure(result, key)} |\n" for key in rest)
-        measured = f"\n| measured beside | mean ± sd |\n|---|---|\n{rows}" if rest else ""
-        told = result["protocol"].rstrip(".")
-        parts.append(f"### {name}\n\n{told[:1].upper()}{told[1:]}.\n{measured}")
+        measured = f"\n| other metrics | mean ± sd |\n|---|---|\n{rows}" if rest else ""
+        protocol = result["protocol"].rstrip(".")
+        parts.append(f"### {name}\n\n{protocol[:1].upper()}{protocol[1:]}.\n{measured}")
     return "\n".join(parts)
 
 
@@ -59,10 +59,10 @@ def figure(result: dict[str, Any], key: str) -> str:
     if mean is None:
         return "–"
     many = abs(mean) >= 10
-    told = f"{mean:,.1f}" if many else f"{mean:.4f}"
+    text = f"{mean:,.1f}" if many else f"{mean:.4f}"
     if sd is None or result["seeds"] == 1:
-        return told
-    return told + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}")
+        return text
+    return text + (f" ± {sd:,.1f}" if many else f" ± {sd:.4f}")
 
 
 if __name__ == "__main__":

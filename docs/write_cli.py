@@ -13,8 +13,8 @@ from tamis.cli.app import app
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands
 
-Written by `make docs` from the commands. Each is also a function in Python: see `tamis.jobs` in
-the reference.
+Generated from the commands by `docs/write_cli.py`. Every command is also a function of Python: see
+`tamis.jobs` in the reference.
 """
 
 

@@ -29,9 +29,9 @@ from tamis.schema import (
 PAGE = Path(__file__).with_name("tamis-toml.md")
 HEAD = """# tamis.toml
 
-Written by `make docs` from the config classes. `tamis init DIR` writes a first one from the tables
-of a folder. A wrong key, value or name is told with its line and what is allowed, all faults at
-once; `tamis doctor DIR` then compares the file with the data.
+Generated from the config classes by `docs/write_toml.py`. `tamis init DIR` writes a first file from
+the tables of a folder. Wrong keys, values and names are reported together, each with its line and
+what is allowed; `tamis doctor DIR` also compares the file with the data.
 
 ```toml
 name = "my-shop"
@@ -87,9 +87,9 @@ def page() -> str:
 
 def section(title: str, model: type[BaseModel]) -> str:
     """One table of the file: what it is, then its keys."""
-    told = documented(model)
+    meanings = documented(model)
     rows = [
-        row(name, field, told.get(name, ""))
+        row(name, field, meanings.get(name, ""))
         for name, field in model.model_fields.items()
         if not (name == "name" and model in (Behaviour, TaskConfig))  # it is the table's key
     ]
@@ -105,7 +105,7 @@ def row(name: str, field: Any, text: str) -> str:
 
 
 def default(field: Any) -> str:
-    """As it would stand in the file; nothing where the default is "none"."""
+    """The default as written in the file; empty if there is none."""
     value = field.default
     if value is PydanticUndefined:
         return "required"
@@ -119,7 +119,7 @@ def default(field: Any) -> str:
 
 
 def kind(annotation: Any, metadata: Any = ()) -> str:
-    """A type in the words of the file: text, number, true or false, one of …, list, table."""
+    """A type in terms of the file: text, number, true or false, one of …, list, table."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         return kind(inner, [m for extra in metadata for m in getattr(extra, "metadata", [extra])])
@@ -151,15 +151,15 @@ def is_model(annotation: Any) -> bool:
 
 def documented(model: type[BaseModel]) -> dict[str, str]:
     """Each field's docstring, the nearest class first."""
-    told: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, BaseModel) and base is not BaseModel:
-            told |= docstrings(base)
-    return told
+            meanings |= docstrings(base)
+    return meanings
 
 
 def docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The texts that stand under a class's fields."""
+    """The docstrings below the fields of a class."""
     (body,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}

@@ -1,8 +1,14 @@
-"""What all tests have in common: one thread per process, and work that parallel workers share."""
+"""Shared by all tests: one thread per process, small projects trained once, the command line."""
 
+import contextlib
 import fcntl
+import io
+import json
 import os
+import re
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 # Set before numpy, torch and polars are loaded. `make test` runs one worker per core; threads of
@@ -10,12 +16,137 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(variable, "1")
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 # The first example may compile kernels, and machines are of different speeds.
 settings.register_profile("tamis", deadline=None)
 settings.load_profile("tamis")
+
+GENRES = ("Drama", "Comedy|Romance", "Horror|Thriller")
+"""One per group of taste."""
+MOODS = ("sad", "gay", "grim")
+
+
+@dataclass(frozen=True)
+class Said:
+    """Exit code and output of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def problems(self) -> str:
+        """Standard error without the lines of the progress, "job: stage … 1.2 s"."""
+        lines = self.err.splitlines()
+        return "\n".join(
+            line for line in lines if not re.fullmatch(r"[a-z ]+: .* … \d+\.\d s", line)
+        )
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def call(*words: object) -> Said:
+    """`tamis WORDS` in this process; an exception that is not a reported error is raised."""
+    from tamis.cli import main  # not at the top: tests of small packages need no command line
+
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["tamis", *map(str, words)]
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "240"
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code: int | str | None = 0
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.argv = before
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
+    return Said(int(code or 0), out.getvalue(), err.getvalue())
+
+
+def write_ratings(
+    folder: Path,
+    users: int = 300,
+    items: int = 200,
+    each: int = 24,
+    user: str = "u{}",
+    item: str = "m{}",
+) -> Path:
+    """Three groups of taste: users like the films of their group and rate some others badly.
+
+    `user` and `item` format the ids of user and item number 0, 1, …
+    """
+    random = np.random.default_rng(3)
+    folder.mkdir(parents=True, exist_ok=True)
+    films = [
+        f'{item.format(i)},"Film {i}, the {MOODS[i % 3]} one ({1990 + i % 20})",{GENRES[i % 3]}'
+        for i in range(items)
+    ]
+    (folder / "items.csv").write_text("item_id,title,genres\n" + "\n".join(films) + "\n", "utf-8")
+    people = [f"{user.format(u)},{'FM'[u % 2]},{18 + u % 50}" for u in range(users)]
+    (folder / "users.csv").write_text("user_id,gender,age\n" + "\n".join(people) + "\n", "utf-8")
+    lines: list[tuple[int, str]] = []
+    for u in range(users):
+        own = random.random(each) < 0.8
+        first = (items * random.beta(1, 2, size=each)).astype(int) // 3 * 3
+        shift = np.where(own, u % 3, random.integers(0, 3, each))
+        for film in np.unique(np.minimum(first + shift, items - 1)):
+            liked = film % 3 == u % 3
+            rating = random.integers(4, 6) if liked else random.integers(1, 4)
+            time = 1_600_000_000 + int(random.integers(0, 100 * 86_400))
+            ids = f"{user.format(u)},{item.format(film)}"
+            lines.append((time, f"{ids},{rating},{time}"))
+    text = "\n".join(line for _, line in sorted(lines))
+    (folder / "events.csv").write_text(f"user_id,item_id,rating,timestamp\n{text}\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tamis_cli() -> Callable[..., Said]:
+    return call
+
+
+@pytest.fixture(scope="session")
+def ratings_tables() -> Callable[..., Path]:
+    return write_ratings
+
+
+@pytest.fixture(scope="session")
+def ratings(made_once: Callable[..., Path]) -> Path:
+    """A trained project of ratings; tests read or copy it and do not change it."""
+
+    def make(folder: Path) -> None:
+        write_ratings(folder)
+        assert call("init", folder).code == 0
+        declared = (folder / "tamis.toml").read_text("utf-8").replace("= 300", "= 60")
+        (folder / "tamis.toml").write_text(declared, "utf-8")  # quotas for 200 films, not thousands
+        for words in (("doctor", folder), ("train", folder, "--json")):
+            said = call(*words)
+            assert said.code == 0, said
+
+    return made_once("films", make)
+
+
+@pytest.fixture(scope="session")
+def simulated(made_once: Callable[..., Path]) -> Path:
+    """A trained project of impressions and several tasks."""
+
+    def make(folder: Path) -> None:
+        words = ("simulate", "--items", 300, "--users", 400, "--days", 20, "--out", folder)
+        for command in (words, ("train", folder, "--json")):
+            said = call(*command)
+            assert said.code == 0, said
+
+    return made_once("shop", make)
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +168,28 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return parent / name
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def numbered(made_once: Callable[..., Path]) -> Path:
+    """A project of ratings whose ids are numbers, as on the pages (user 42, item 1193).
+
+    Only its serving version is trained. `ratings.csv` has the ratings with the ages of the users.
+    """
+
+    def make(folder: Path) -> None:
+        write_ratings(folder, user="{}", item="1{:03}")
+        users = (folder / "users.csv").read_text("utf-8").splitlines()[1:]
+        age = {line.split(",")[0]: line.rsplit(",", 1)[1] for line in users}
+        head, *rows = (folder / "events.csv").read_text("utf-8").splitlines()
+        aged = [f"{row},{age[row.split(',')[0]]}" for row in rows]
+        (folder.parent / "ratings.csv").write_text(
+            "\n".join([f"{head},age", *aged]) + "\n", "utf-8"
+        )
+        assert call("init", folder).code == 0
+        declared = (folder / "tamis.toml").read_text("utf-8").replace("= 300", "= 60")
+        (folder / "tamis.toml").write_text(declared, "utf-8")
+        said = call("train", folder, "--only", "serving", "--json")
+        assert said.code == 0, said
+
+    return made_once("numbered", make)

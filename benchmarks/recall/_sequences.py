@@ -12,7 +12,7 @@ from tamis.splitting import Holdout
 
 PROTOCOL = (
     "strict leave-one-out: trained on all but each user's last two events, stopped by NDCG@10 of "
-    "the last but one (of 20,000 users at most), the last is asked for with the last but one in "
+    "the last but one (of 20,000 users at most), the last is predicted with the last but one in "
     "the history, but not trained on; full ranking, seen items masked"
 )
 KS = (5, 10, 20)

@@ -1,7 +1,7 @@
 """EASE with recency on Amazon Beauty: what was liked before, nearer likes counting more.
 
 Strict leave-one-out. All options are chosen on the validation items; the matrix of the test is the
-one fitted without them, and the validation item joins the history when the test item is asked for.
+one fitted without them, and the validation item joins the history when the test item is predicted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tamis.recall import EASE
 
 PROTOCOL = (
     "strict leave-one-out: trained on all but each user's last two items, options chosen on the "
-    "last but one, the last is asked for with the last but one in the history; full ranking, seen "
+    "last but one, the last is predicted with the last but one in the history; full ranking, seen "
     "items masked"
 )
 KS = (5, 10, 20)

@@ -16,7 +16,7 @@ from tamis.splitting import Holdout
 
 PROTOCOL = (
     "leave-one-out, strict: the validation item is not trained on, but is part of the history when "
-    "the test item is asked for; epochs, and which tower and loss is reported without its name, "
+    "the test item is predicted; epochs, and which tower and loss is reported without its name, "
     "chosen by validation NDCG; full ranking, seen items masked"
 )
 KS = (5, 10, 20)

@@ -15,7 +15,7 @@ from tamis.recall import SASRec
 
 PROTOCOL = (
     _sequences.PROTOCOL + "; all ratings count, items with at least 5; time_aware_: the model is "
-    "also told the moment of the rating that is asked for"
+    "also given the time of the rating that is predicted"
 )
 
 

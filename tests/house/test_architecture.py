@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md draws every file of the package, and nothing that does not exist."""
+"""ARCHITECTURE.md lists every file of the package, and nothing that does not exist."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "tamis"
 INDENT = 2
 
 
-def drawn() -> dict[str, str]:
+def listed() -> dict[str, str]:
     """Path inside the package (folders end in /) -> its comment, from the page's tree."""
     tree = re.search(r"```text\n(src/tamis/\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert tree, "ARCHITECTURE.md holds no ```text block that begins with src/tamis/"
@@ -23,13 +23,13 @@ def drawn() -> dict[str, str]:
         path = folders[depth - 1] + name
         if name.endswith("/"):
             folders = [*folders[:depth], path]
-        assert path not in found, f"ARCHITECTURE.md draws {path} twice"
+        assert path not in found, f"ARCHITECTURE.md lists {path} twice"
         found[path] = comment.strip()
     return found
 
 
 def existing() -> dict[str, str]:
-    """Path inside the package -> the first line of its docstring; a room's is its page's."""
+    """Path inside the package -> the first line of its docstring (a package's `__init__.py`)."""
     found: dict[str, str] = {}
     for path in sorted(PACKAGE.rglob("*")):
         name = path.relative_to(PACKAGE).as_posix()
@@ -45,26 +45,26 @@ def summary(path: Path) -> str:
     return words.splitlines()[0].strip().rstrip(".")
 
 
-def test_every_file_is_drawn() -> None:
-    page = drawn()
+def test_every_file_is_listed() -> None:
+    page = listed()
     missing = [
         f"under {Path(name).parent}/:      {Path(name).name}  {text}"
         if not name.endswith("/") and "/" in name
-        else f"a room:      {name}  {text}"
+        else f"a package:      {name}  {text}"
         for name, text in existing().items()
         if name not in page
     ]
     assert not missing, "add to the tree in ARCHITECTURE.md\n" + "\n".join(missing)
 
 
-def test_everything_drawn_exists() -> None:
-    gone = sorted(set(drawn()) - set(existing()))
-    assert not gone, f"take out of the tree in ARCHITECTURE.md: {gone}"
+def test_everything_listed_exists() -> None:
+    gone = sorted(set(listed()) - set(existing()))
+    assert not gone, f"remove from the tree in ARCHITECTURE.md: {gone}"
 
 
-def test_every_line_says_why() -> None:
-    silent = [name for name, comment in drawn().items() if len(comment) < 8]
-    assert not silent, f"say in the tree in ARCHITECTURE.md what these are for: {silent}"
+def test_every_line_has_a_description() -> None:
+    silent = [name for name, comment in listed().items() if len(comment) < 8]
+    assert not silent, f"describe these in the tree in ARCHITECTURE.md: {silent}"
 
 
 def test_the_layers_on_the_page_are_the_layers_checked() -> None:
@@ -76,8 +76,8 @@ def test_the_layers_on_the_page_are_the_layers_checked() -> None:
     assert [line.strip() for line in page[1].splitlines()] == checked
 
 
-def test_every_room_is_in_a_layer() -> None:
+def test_every_package_is_in_a_layer() -> None:
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     layers = " ".join(contract["tool"]["importlinter"]["contracts"][0]["layers"])
-    rooms = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
-    assert rooms <= set(re.findall(r"\w+", layers))
+    packages = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"\w+", layers))

@@ -1,4 +1,4 @@
-"""The pages tell the truth: links lead somewhere, commands exist, the two READMEs agree."""
+"""Links of the pages lead somewhere, commands exist, the two READMEs agree."""
 
 import ast
 import importlib.util
@@ -121,5 +121,5 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 def test_the_stages_named_are_the_stages_there_are(page: str) -> None:
     rows = [r for r in text(page).splitlines() if r.startswith("| ") and r.count("|") == 4]
     named = [set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2])) for row in rows]
-    stages = [set(registry.available(room)) for room in registry.ROOMS]
+    stages = [set(registry.available(kind)) for kind in registry.KINDS]
     assert [n for n in named if n][-len(stages) :] == stages

@@ -1,4 +1,4 @@
-"""docs/adding-a-filter.md, followed: its file is written, checked, named in a config and asked."""
+"""docs/adding-a-filter.md: its file is written, checked, named in a config and used."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield tmp_path
-    for name in ("too_dear", "test_too_dear"):
+    for name in ("too_expensive", "test_too_expensive"):
         sys.modules.pop(name, None)
 
 
@@ -50,11 +50,11 @@ def declared():
 
 
 def test_the_pages_own_test_passes(project):
-    registry.find("filters", "test_too_dear:test_too_dear")()
+    registry.find("filters", "test_too_expensive:test_too_expensive")()
 
 
-def test_the_config_builds_it_and_it_judges(project):
-    """The clans' item i costs i: what is above 1.5 times the dearest of the past goes."""
+def test_the_config_builds_it_and_it_filters(project):
+    """Item i costs i: items above 1.5 times the highest price of the history are removed."""
     ((name, config),) = declared().items()
     data = two_clans()
     rule = registry.build("filters", name, config).fit(data, FitContext())
@@ -65,10 +65,10 @@ def test_the_config_builds_it_and_it_judges(project):
     asked = Candidates(np.array([0, 4, 8], np.int64), item)
     stays = [True, True, False, False, True, True, False, False]
     assert rule.keep(queries, asked).tolist() == stays
-    assert rule.reason == "too dear"
+    assert rule.reason == "too expensive"
 
 
-def test_wrong_options_are_told(project):
+def test_wrong_options_are_reported(project):
     ((name, config),) = declared().items()
     with pytest.raises(ConfigError, match="unknown key; did you mean 'times'"):
         registry.build("filters", name, StageConfig(use=config.use, time=3))
@@ -78,7 +78,7 @@ def test_wrong_options_are_told(project):
 
 
 def test_a_project_trains_it_and_why_not_names_it(folder, ratings_tables, tamis_cli):
-    """Film i costs i; u0 knows the cheap ones best: the dearest is refused, by name."""
+    """Film i costs i, the last one far more: it is removed, and why-not names the filter."""
     ratings_tables(folder, users=60, items=60, each=12)
     lines = (folder / "items.csv").read_text("utf-8").splitlines()
     priced = [lines[0] + ",price", *(f"{line},{i}" for i, line in enumerate(lines[1:], start=1))]
@@ -99,4 +99,4 @@ def test_a_project_trains_it_and_why_not_names_it(folder, ratings_tables, tamis_
     said = tamis_cli("recommend", folder, "--user", user, "--n", 5, "--why-not", "m59", "--json")
     assert said.code == 0, said
     assert said.json["why_not"]["stage"] == "filtered"
-    assert "too dear" in said.json["why_not"]["detail"]
+    assert "too expensive" in said.json["why_not"]["detail"]

@@ -82,7 +82,7 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
         table = Table("", "where", "what", "how to fix", title="tamis doctor", title_justify="left")
         for f in findings:
             severity = f"[{_COLOURS.get(f.severity, 'white')}]{f.severity}[/]"
-            table.add_row(severity, escape(f.where), escape(f.what), escape(f.cure))
+            table.add_row(severity, escape(f.where), escape(f.what), escape(f.fix))
         console.print(table)
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(1)
