@@ -8,7 +8,7 @@ On a project's folder, one method per command::
 
 On frames, without a project: declare features, fit a channel or a ranker, and compare several with
 `tamis.evaluate`. Names are imported on first use, so `import tamis` loads no model library. Models
-that exist for two stages are told apart by their package: `tamis.rank.FM`, `tamis.recall.FM`.
+that exist for two stages differ by their package: `tamis.rank.FM`, `tamis.recall.FM`.
 """
 
 import lazy_loader as lazy

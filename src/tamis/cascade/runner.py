@@ -215,18 +215,18 @@ class Cascade:
         if broken:
             degraded.append(f"{stage}: {broken} candidates have no finite score and rank last")
             value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
-        return scores, self._strangers(queries, candidates, value)
+        return scores, self._cold_start(queries, candidates, value)
 
-    def _strangers(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
+    def _cold_start(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
         """The score, or 1 ÷ the place in recall's list for queries without any history where the
         ranker has learnt nothing of such users (`cold_start = "recall"`)."""
         if self.config.cold_start == "rank":
             return score
-        stranger = (np.diff(queries.history.indptr) == 0)[candidates.query]
-        if not stranger.any():
+        unknown = (np.diff(queries.history.indptr) == 0)[candidates.query]
+        if not unknown.any():
             return score
         place = np.asarray(candidates.columns["recall"], dtype=np.float32)
-        return np.where(stranger, 1 / place, score).astype(np.float32)
+        return np.where(unknown, 1 / place, score).astype(np.float32)
 
     def _rerank(self, queries: Queries, ranked: Candidates, n: int) -> Candidates:
         slate = ranked

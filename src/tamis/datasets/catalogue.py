@@ -105,7 +105,7 @@ def fetch(name: str, cache: Path | None = None, progress: Progress | None = None
 
     Args:
         name: of a data set that is downloaded.
-        cache: folder of downloads; None = `cache_dir()`.
+        cache: folder of downloads; None: `cache_dir()`.
         progress: receives the terms and the citation, and the progress of the download.
 
     Raises:
@@ -146,7 +146,7 @@ def materialise(
     Args:
         name: of the data set.
         out: folder to write to; it is created if missing.
-        cache: folder of downloads; None = `cache_dir()`.
+        cache: folder of downloads; None: `cache_dir()`.
         progress: receives the terms, the citation, and a stage for each file.
         folder: folder of the files of a data set that is not downloaded (`FOLDERS`).
 

@@ -231,7 +231,7 @@ def overlap_plot(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str
         tilt = {"rotation": 35, "ha": "right"} if n > 6 else {}
         axes.set_xticks(range(n), list(names), color=INK, **tilt)
         axes.set_yticks(range(n), list(names), color=INK)
-        _plain(axes, None)
+        _plain(axes, "none")
 
     size = (9, 0.7 + 0.45 * n)
     label = "Similarity of the lists of every two channels"
@@ -251,9 +251,9 @@ def _square(axes: Axes, row: int, column: int, value: float) -> None:
     axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
 
 
-def _plain(axes: Axes, grid: Literal["x", "y", "both"] | None = "y") -> None:
+def _plain(axes: Axes, grid: Literal["x", "y", "both", "none"] = "y") -> None:
     """No frame, no background and no tick marks; grid lines along `grid`."""
-    if grid:
+    if grid != "none":
         axes.grid(axis=grid, color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

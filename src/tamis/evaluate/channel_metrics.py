@@ -119,7 +119,7 @@ def event_counts(data: Dataset) -> NDArray[np.int64]:
 
 
 def overlap(lists: Mapping[str, Int32], items: int) -> NDArray[np.float64]:
-    """(C, C) mean Jaccard likeness of the lists of every two channels over the queries.
+    """(C, C) mean Jaccard similarity of the lists of every two channels over the queries.
 
     |both| ÷ |either| of each query's two lists; queries where both are empty are left out, and two
     channels that never found anything have 0.

@@ -145,7 +145,7 @@ def popularity(slates: Int32, counts: NDArray[np.generic], k: int) -> Float64:
 
 
 def diversity(slates: Int32, categories: Ragged, k: int) -> Float64:
-    """(Q,) in [0, 1]: 1 − the mean Jaccard likeness of all pairs in the first k places.
+    """(Q,) in [0, 1]: 1 − the mean Jaccard similarity of all pairs in the first k places.
 
     `categories` holds every item's category codes (by item row). Two items without categories are
     not alike. NaN where a slate has fewer than two items (Ziegler et al. 2005).

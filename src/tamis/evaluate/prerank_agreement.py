@@ -1,4 +1,4 @@
-"""What of the ranker's best survives pre-rank's cut, when the ranker is asked about all of it."""
+"""Agreement of pre-rank with the ranker: share of the ranker's top items that pre-rank keeps."""
 
 from __future__ import annotations
 

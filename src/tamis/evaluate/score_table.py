@@ -14,7 +14,7 @@ from tamis.runtime import Float64, UInt32
 Array = NDArray[np.generic]
 
 MOST = 1 << 18
-"""Most distinct scores that are told apart: 262,144."""
+"""Largest number of distinct scores that are kept: 262,144."""
 
 
 class ScoreTable:
@@ -29,7 +29,7 @@ class ScoreTable:
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self.dropped_bits = 0
-        """Low bits of the scores that are not told apart; 0 = everything is exact."""
+        """Number of low bits of the scores that are dropped; 0: all scores are exact."""
         self._keys = np.zeros(0, np.uint32)
         self._sums = np.zeros((3, 0))  # rows, labels, scores
         self._waiting: list[tuple[UInt32, Float64]] = []

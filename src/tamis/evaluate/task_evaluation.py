@@ -68,7 +68,7 @@ class TaskJudge:
     Args:
         tasks: in the order of the labels' columns.
         buckets: {feature: number of its buckets} whose predictions and outcomes are compared.
-        most: distinct scores that are told apart, and pairs' rows (`RateMetrics`, `NumberMetrics`).
+        most: largest number of distinct scores, and of rows of pairs (`RateMetrics`, `NumberMetrics`).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""All that is told of one task's predictions, gathered batch by batch."""
+"""All metrics of one task's predictions, collected batch by batch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class RateMetrics:
     calibration (PCOC, ECE).
 
     Args:
-        binary: labels are 0 or 1. False = shares in between too: the order is told by XAUC, and
-            there is no GAUC.
+        binary: whether labels are 0 or 1; otherwise shares between them: order is then measured by
+            XAUC, and there is no GAUC.
         k: places of NDCG.
-        most: distinct scores that are told apart (`ScoreTable`).
+        most: largest number of distinct scores that are kept (`ScoreTable`).
     """
 
     def __init__(self, binary: bool = True, k: int = 10, most: int = MOST) -> None:

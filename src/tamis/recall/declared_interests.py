@@ -42,7 +42,7 @@ class DeclaredInterests(BaseChannel):
 
     `score(i) = p(i) / max_j p(j)` over the items j of the interest, with
     `p(i) = new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)` as in `city`;
-    items without events and publication time come last. The best item of each interest scores 1, so
+    items without events and publication time rank last. The best item of each interest scores 1, so
     no interest dominates because its items are more popular; an item of several interests counts
     once, with its largest score. The interests are those of the request (`interests`), else those
     in the users' `user_column`; values that no item has are ignored, upper and lower case are not

@@ -69,7 +69,7 @@ class Geohash(BaseChannel):
     `score(i) = (new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)) ·
     (1 + distance / near)^-falloff`: time-decayed popularity, weighted by distance. The place is
     that of the request; if it names none, that of the item of the user's last positive event;
-    queries without a place get nothing. Items without events and publication time come last; items
+    queries without a place get nothing. Items without events and publication time rank last; items
     without coordinates are never returned. Items of wider cells (`coarsest`) rank after all items
     of narrower ones.
 

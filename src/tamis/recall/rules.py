@@ -78,7 +78,7 @@ class Rules(BaseChannel):
     `where = [{column = "in_stock", op = "==", value = true}]`, `max_age = 7`,
     `time_column = "restocked"`; *same brand as the last purchase* is `same = "brand"`,
     `behaviours = ["purchase"]`. Statistics: popularity (time-decayed likes), likes, impressions,
-    like_rate (likes ÷ impressions). Items without a value of `sort` come last; items published at
+    like_rate (likes ÷ impressions). Items without a value of `sort` rank last; items published at
     or after the query's time are not returned.
 
     When to use: for business requirements that cannot be learnt from a log: campaigns, items back

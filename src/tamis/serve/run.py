@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop."""
+"""Runs the service until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
