@@ -1,5 +1,6 @@
 """docs/adding-a-filter.md: its file is written, checked, named in a config and used."""
 
+import importlib
 import re
 import sys
 import tomllib
@@ -50,7 +51,7 @@ def declared():
 
 
 def test_the_pages_own_test_passes(project):
-    registry.find("filters", "test_too_expensive:test_too_expensive")()
+    importlib.import_module("test_too_expensive").test_too_expensive()
 
 
 def test_the_config_builds_it_and_it_filters(project):
@@ -70,7 +71,7 @@ def test_the_config_builds_it_and_it_filters(project):
 
 def test_wrong_options_are_reported(project):
     ((name, config),) = declared().items()
-    with pytest.raises(ConfigError, match="unknown key; did you mean 'times'"):
+    with pytest.raises(ConfigError, match=r"unknown option\. Did you mean `times`"):
         registry.build("filters", name, StageConfig(use=config.use, time=3))
     lost = registry.build("filters", name, StageConfig(use=config.use, column="cost"))
     with pytest.raises(ConfigError, match="items have no column 'cost'"):
