@@ -96,8 +96,8 @@ def test_asked_it_walks_paths_with_items_and_scores_only_theirs(model, users, se
     item, score, scored = recall_items(model.net(), tree, users, vectors, exclude, 4, 20, 6)
     log_p = all_log_p(model, users)
     for q in range(len(users)):
-        walked = beam_by_hand(log_p[q], 4, prefixes)
-        on = [i for i in range(20) if set(paths[i]) & set(walked) and i not in (q, 15)]
+        found_paths = beam_by_hand(log_p[q], 4, prefixes)
+        on = [i for i in range(20) if set(paths[i]) & set(found_paths) and i not in (q, 15)]
         products = vectors @ users[q]
         best = sorted(on, key=lambda i: -products[i])[:6]
         assert scored[q] == len(on)

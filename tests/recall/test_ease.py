@@ -110,7 +110,7 @@ def test_neighbours_keep_the_largest_positive_weights():
         np.testing.assert_allclose(found.score[u][here], expected[found.item[u][here]], atol=2e-5)
 
 
-def walkers(users=80, items=30, seed=0):
+def sequential_users(users=80, items=30, seed=0):
     """Each user steps from item to item with occasional jumps: only the last item predicts."""
     random = np.random.default_rng(seed)
     pairs = []
@@ -123,17 +123,20 @@ def walkers(users=80, items=30, seed=0):
 
 
 def test_auto_detects_whether_the_order_matters():
-    walk = walkers()
-    chosen = EASE().chosen(walk)
+    data_in_order = sequential_users()
+    chosen = EASE().chosen(data_in_order)
     assert chosen.decay < 0.9
     assert isinstance(chosen.l2, float)
-    still = replace(walk, events=replace(walk.events, time=np.zeros_like(walk.events.time)))
+    still = replace(
+        data_in_order,
+        events=replace(data_in_order.events, time=np.zeros_like(data_in_order.events.time)),
+    )
     unordered = EASE().chosen(still)
     assert (unordered.decay, unordered.closeness) == (1.0, 1.0)
 
 
 def test_auto_chooses_the_simplest_of_the_best_options_on_the_validation_set():
-    data = walkers(40, 20, seed=1)
+    data = sequential_users(40, 20, seed=1)
     users = np.arange(40, dtype=np.int32)
     queries = at_end(data, users, exclude_seen=True)
     likes = likes_of(data)
@@ -164,7 +167,7 @@ def test_auto_chooses_the_simplest_of_the_best_options_on_the_validation_set():
 
 
 def test_auto_chooses_on_the_most_liked_items_only():
-    data = walkers()
+    data = sequential_users()
     few = EASE(tune_items=10).fit(data)
     assert few._arrays["weight"].shape == (30, 30)
     assert few._facts["l2"] > 0

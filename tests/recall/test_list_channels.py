@@ -146,8 +146,8 @@ def test_hot_by_category_weighs_the_user_s_categories_by_their_share():
     assert items(found, 2) == items(found, 3) == []
     assert channel.because(ask([(1, LIKE), (2, LIKE)]), 0) == 1
     assert channel.because(ask([(2, LIKE)]), 0) is None
-    everybody = fit(Hot(by="category", fall_back=True), data).recall(ask([]), 5)
-    assert items(everybody) == [0, 2, 1]
+    fallback = fit(Hot(by="category", fall_back=True), data).recall(ask([]), 5)
+    assert items(fallback) == [0, 2, 1]
 
 
 def test_hot_divides_a_like_among_the_item_s_categories():

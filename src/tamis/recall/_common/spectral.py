@@ -34,7 +34,7 @@ def truncated_svd(x: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
         x,
         n_components=dim,
         n_oversamples=OVERSAMPLES,
-        n_iter=POWER_ITERATIONS,
+        n_iter=POWER_ITERATIONS,  # pyright: ignore[reportArgumentType]  # inferred from "auto"
         power_iteration_normalizer="QR",
         random_state=seed,
     )

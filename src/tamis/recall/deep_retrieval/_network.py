@@ -186,7 +186,7 @@ class PathReassignment:
 
     @torch.inference_mode()
     def first(self, model: PathModel, total: int) -> NDArray[np.int64]:
-        """(I, J) initial paths, from the items' vectors; -1 for items that nobody likes.
+        """(I, J) initial paths, from the items' vectors; -1 for items without likes.
 
         total: number of paths.
         """
