@@ -29,7 +29,7 @@ BANNED = {
     r"gave way|gives? way": "is broken",
     r"has its say|have their say": "",
     r"as one likes": "",
-    r"None = ": "If omitted: …",
+    r"(?<![|] )None = (?!\")": "If omitted: …",
 }
 """Pattern -> the standard term to use instead."""
 EXEMPT = {"tests", "docs/decisions"}

@@ -174,7 +174,9 @@ def test_save_and_load_change_nothing(tmp_path) -> None:
 
 
 def test_errors_name_the_cure() -> None:
-    with pytest.raises(ConfigError, match=r"'genre' is not in the items' table \(its columns: cat"):
+    with pytest.raises(
+        ConfigError, match=r"'genre' is not in the table of items \(its columns: cat"
+    ):
         AtMost(column="genre").fit(dataset(category=["a"]))
     with pytest.raises(NotFittedError, match="call fit or load"):
         AtMost().arrange(*ranked([0]), 1)[0]

@@ -155,7 +155,7 @@ def test_save_and_load_change_nothing(rule, tmp_path) -> None:
 
 def test_errors_name_the_cure() -> None:
     data = dataset(category=["a"], v=[[1.0]])
-    with pytest.raises(ConfigError, match="'genres' is not in the items' table"):
+    with pytest.raises(ConfigError, match="'genres' is not in the table of items"):
         MMR(column="genres").fit(data)
     with pytest.raises(ConfigError, match="not lists of numbers"):
         MMR(similarity="vector", column="category").fit(data)

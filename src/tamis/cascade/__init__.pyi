@@ -1,23 +1,43 @@
-from .candidates import (Candidates)
-from .fusion import (Fusion)
-from .hydrate import (Hydrate, raw_numbers)
-from .online import (Home, Precomputed, Remembers, UsesStore)
-from .protocols import (Channel, Embeds, Explains, Filter, FitContext, ReadsContext, Reranker, Scorer, Valid, Wraps)
-from .query import (Context, Queries, Recalled)
-from .query_batches import (at_end, holdout_queries, queries_at, user_queries, valid_of)
-from .replay import (REPLAY_USERS, Replay, candidate_labels, impression_window, join, replay_window)
-from .replay_vectors import (with_vectors)
-from .runner import (Cascade, Outcome, Retrieval, StageTimer)
-from .tracing import (Found, Trace, trace)
-from .value import (DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of)
-from .vector_inputs import (Vectors, beside, block_of, item_column, rotation, user_column, vectors_for)
+from .candidates import Candidates
+from .fusion import Fusion
+from .hydrate import Hydrate, raw_numbers
+from .online import Home, Precomputed, Remembers, UsesStore
+from .protocols import (
+    Channel,
+    Embeds,
+    Explains,
+    Filter,
+    FitContext,
+    ReadsContext,
+    Reranker,
+    Scorer,
+    Valid,
+    Wraps,
+)
+from .query import Context, Queries, Recalled
+from .query_batches import at_end, holdout_queries, queries_at, user_queries, valid_of
+from .replay import REPLAY_USERS, Replay, candidate_labels, impression_window, join, replay_window
+from .replay_vectors import with_vectors
+from .runner import Cascade, Outcome, Retrieval, StageTimer
+from .tracing import Found, Trace, trace
+from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
+from .vector_inputs import (
+    Vectors,
+    beside,
+    block_of,
+    item_column,
+    rotation,
+    user_column,
+    vectors_for,
+)
 
 __all__ = [
+    "DEFAULT_TASK",
+    "REPLAY_USERS",
     "Candidates",
     "Cascade",
     "Channel",
     "Context",
-    "DEFAULT_TASK",
     "Embeds",
     "Explains",
     "Filter",
@@ -29,7 +49,6 @@ __all__ = [
     "Outcome",
     "Precomputed",
     "Queries",
-    "REPLAY_USERS",
     "ReadsContext",
     "Recalled",
     "Remembers",

@@ -1,49 +1,73 @@
-from .bootstrap import (Interval, bootstrap_mean, paired_bootstrap)
-from .cascade_report import (render, write_report)
-from .channel_metrics import (Judged, event_counts, figures, judge_channel, overlap, spread)
-from .channel_report import (render_channels, write_channel_report)
-from .comparison_plot import (plot_comparison)
-from .evaluation import (evaluate)
-from .evaluation_table import (EvaluationTable, ModelResult)
-from .full_rank import (FullRank, full_rank)
-from .metrics import (average_precision, coverage, diversity, gini, hit, hits, mean, mrr, ndcg, popularity, precision, recall)
-from .prerank_agreement import (agreement)
-from .prerank_survival import (TOPS, survival)
-from .probability import (CalibrationBin, calibration_curve, ece, gauc, group_auc, pcoc)
-from .rank_report import (render_rank, write_rank_report)
-from .score_table import (ScoreTable)
-from .scored_rows import (scored_blocks)
-from .segments import (Bucketing, Known, bucketings)
-from .stage_loss import (STAGES, StageRecord, lost_at, stage_loss)
-from .streams import (AUC, Buckets, Errors, GAUC, LogLoss, NDCG, Reliability, XAUC)
-from .task_evaluation import (TaskJudge)
-from .task_metrics import (NumberMetrics, RateMetrics)
+from .bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from .cascade_report import render, write_report
+from .channel_metrics import Judged, event_counts, figures, judge_channel, overlap, spread
+from .channel_report import render_channels, write_channel_report
+from .comparison_plot import plot_comparison
+from .evaluation import evaluate
+from .evaluation_table import EvaluationTable, ModelResult
+from .full_rank import FullRank, full_rank
+from .metrics import (
+    average_precision,
+    coverage,
+    diversity,
+    gini,
+    hit,
+    hits,
+    mean,
+    mrr,
+    ndcg,
+    popularity,
+    precision,
+    recall,
+)
+from .prerank_agreement import agreement
+from .prerank_survival import TOPS, survival
+from .probability import (
+    CalibrationBin,
+    auc,
+    calibration_curve,
+    ece,
+    gauc,
+    group_auc,
+    group_ndcg,
+    log_loss,
+    pcoc,
+)
+from .rank_report import render_rank, write_rank_report
+from .score_table import ScoreTable
+from .scored_rows import scored_blocks
+from .segments import Bucketing, Known, bucketings
+from .stage_loss import STAGES, StageRecord, lost_at, stage_loss
+from .streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
+from .task_evaluation import TaskJudge
+from .task_metrics import NumberMetrics, RateMetrics
 
 __all__ = [
     "AUC",
+    "GAUC",
+    "NDCG",
+    "STAGES",
+    "TOPS",
+    "XAUC",
     "Bucketing",
     "Buckets",
     "CalibrationBin",
     "Errors",
     "EvaluationTable",
     "FullRank",
-    "GAUC",
     "Interval",
     "Judged",
     "Known",
     "LogLoss",
     "ModelResult",
-    "NDCG",
     "NumberMetrics",
     "RateMetrics",
     "Reliability",
-    "STAGES",
     "ScoreTable",
     "StageRecord",
-    "TOPS",
     "TaskJudge",
-    "XAUC",
     "agreement",
+    "auc",
     "average_precision",
     "bootstrap_mean",
     "bucketings",
@@ -58,9 +82,11 @@ __all__ = [
     "gauc",
     "gini",
     "group_auc",
+    "group_ndcg",
     "hit",
     "hits",
     "judge_channel",
+    "log_loss",
     "lost_at",
     "mean",
     "mrr",

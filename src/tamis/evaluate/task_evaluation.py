@@ -68,7 +68,8 @@ class TaskJudge:
     Args:
         tasks: in the order of the labels' columns.
         buckets: {feature: number of its buckets} whose predictions and outcomes are compared.
-        most: largest number of distinct scores, and of rows of pairs (`RateMetrics`, `NumberMetrics`).
+        most: largest number of distinct scores and of rows of pairs, as in `RateMetrics` and
+            `NumberMetrics`.
     """
 
     def __init__(

@@ -1,14 +1,14 @@
-from ._lists import (History)
-from .encoders import (DenseEncoder, VarLenEncoder)
-from .encoding import (Encoders, LayoutBuilder)
-from .frame_space import (FrameSpace)
-from .guess import (GuessOptions, default_features, guess_feature, list_separator)
-from .histories import (Histories)
-from .layout import (DenseColumn, IdColumn, Layout, TableRange)
-from .project_space import (FeatureSpace)
-from .rows import (Batch, Block, Rows)
-from .statistics import (OfflineStatistics, OnlineStatistics, Recipes, Statistics)
-from .vocabulary import (Vocabulary)
+from ._lists import History
+from .encoders import DenseEncoder, VarLenEncoder
+from .encoding import Encoders, LayoutBuilder
+from .frame_space import FrameSpace
+from .guess import GuessOptions, default_features, guess_feature, list_separator
+from .histories import Histories
+from .layout import DenseColumn, IdColumn, Layout, TableRange
+from .project_space import FeatureSpace
+from .rows import Batch, Block, Rows
+from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
+from .vocabulary import Vocabulary
 
 __all__ = [
     "Batch",

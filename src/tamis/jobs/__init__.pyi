@@ -1,18 +1,18 @@
-from ._ranker_trial import (Entry, Standing, parsed_options)
-from ._row_models import (RowModel)
-from ._trainer import (TrainReport)
-from .compare_rankers import (Comparison, compare_rank, compare_tables)
-from .demo_project import (Demo, demo)
-from .evaluate_cascade import (Evaluation, evaluate)
-from .evaluate_channels import (ChannelEvaluation, evaluate_channels)
-from .evaluate_rank import (RankEvaluation, evaluate_rank)
-from .list_versions import (VersionLine, versions)
-from .offline_recall import (ChannelLists, RecallReport, recall)
-from .prepare import (Fetched, Initialised, doctor, fetch, init)
-from .project import (Project, open)
-from .scoring import (Scored, score)
-from .simulated_project import (Simulated, simulate)
-from .training import (train)
+from ._ranker_trial import Entry, Standing, parsed_options
+from ._row_models import RowModel
+from ._trainer import TrainReport
+from .compare_rankers import Comparison, compare_rank, compare_tables
+from .demo_project import Demo, demo
+from .evaluate_cascade import Evaluation, evaluate
+from .evaluate_channels import ChannelEvaluation, evaluate_channels
+from .evaluate_rank import RankEvaluation, evaluate_rank
+from .list_versions import VersionLine, versions
+from .offline_recall import ChannelLists, RecallReport, recall
+from .prepare import Fetched, Initialised, doctor, fetch, init
+from .project import Project
+from .scoring import Scored, score
+from .simulated_project import Simulated, simulate
+from .training import train
 
 __all__ = [
     "ChannelEvaluation",
@@ -41,7 +41,6 @@ __all__ = [
     "evaluate_rank",
     "fetch",
     "init",
-    "open",
     "parsed_options",
     "recall",
     "score",

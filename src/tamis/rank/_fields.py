@@ -15,7 +15,7 @@ class Shape:
     """Widths of `Fields`, and the fields' names in order."""
 
     names: tuple[str, ...]
-    """The F fields; histories that are compared with the candidate come last."""
+    """The F fields; histories that are compared with the candidate are last."""
     dim: int
     """Width of a field's vector."""
     dense: int

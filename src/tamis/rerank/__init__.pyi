@@ -1,11 +1,11 @@
-from ._categories import (ItemCategories)
-from .at_most import (AtMost, AtMostConfig)
-from .mmr import (MMR, MMRConfig)
+from ._categories import ItemCategories
+from .at_most import AtMost, AtMostConfig
+from .mmr import MMR, MMRConfig
 
 __all__ = [
+    "MMR",
     "AtMost",
     "AtMostConfig",
     "ItemCategories",
-    "MMR",
     "MMRConfig",
 ]

@@ -50,7 +50,7 @@ class MMRConfig(ComponentConfig):
 class MMR(Component):
     """Greedy MMR over the fused value, min-max scaled within the query.
 
-    Equal marginal values are taken in the given order; candidates without a finite value come
+    Equal marginal values are taken in the given order; candidates without a finite value rank
     last. The choice for a place does not depend on the places after it, so a slate of 10 is the
     head of a slate of 50.
 
@@ -212,7 +212,7 @@ def _scaled(value: NDArray[np.float64]) -> NDArray[np.float64]:
 def _best_place(
     score: NDArray[np.float64], like: NDArray[np.float64], taken: NDArray[np.bool_], theta: float
 ) -> tuple[int, float]:
-    """The first candidate with the largest marginal value; candidates without a score come last."""
+    """The first candidate with the largest marginal value; candidates without a score rank last."""
     best, most = -1, -np.inf
     for i in range(len(score)):
         if taken[i]:

@@ -26,7 +26,7 @@ class Split:
     user: tuple[int, ...]
     """Positions of the user's fields in `shape.names`."""
     candidate: tuple[int, ...]
-    """Positions of the candidates' fields; histories that are compared with them come last."""
+    """Positions of the candidates' fields; histories that are compared with them are last."""
     user_dense: tuple[int, ...]
     """The user's columns of the dense matrix."""
     candidate_dense: tuple[int, ...]
