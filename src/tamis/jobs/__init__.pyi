@@ -10,6 +10,7 @@ from .list_versions import VersionLine, versions
 from .offline_recall import ChannelLists, RecallReport, recall
 from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
+from .project import open as open
 from .scoring import Scored, score
 from .simulated_project import Simulated, simulate
 from .training import train
