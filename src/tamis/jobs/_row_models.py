@@ -67,7 +67,8 @@ class RowModel:
         use = about.get("use") or _named(folder)
         registry.look_in(folder)
         with reading(folder):
-            model = registry.find("rank", use).load(folder)
+            ranker: Any = registry.find("rank", use)
+            model = ranker.load(folder)
         if model.space is None:
             raise VersionError(
                 f"{folder} holds a {use} that was fitted on a cascade's rows: give its project"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ ADVICE = "Roll back to another version (`tamis versions`), or run `tamis train` 
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Generator[None]:
     """Turns every exception of the body into a VersionError that names `path` and the fault.
 
     VersionError passes through unchanged. So do MissingExtraError, which is about the installation,

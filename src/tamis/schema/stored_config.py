@@ -39,7 +39,8 @@ def _remove(saved: Any, loc: tuple[int | str, ...]) -> str:
     """Deletes the key at a place that pydantic reported; returns its dotted name."""
     if loc[0] == "features" and len(loc) > 3 and loc[2] in _FEATURE_TAGS:
         loc = (*loc[:2], *loc[3:])  # pydantic adds the kind of the feature after its number
-    for part in loc[:-1]:
+    *parents, last = loc
+    for part in parents:
         saved = saved[part]
-    del saved[loc[-1]]
+    del saved[last]
     return ".".join(map(str, loc))
