@@ -39,8 +39,9 @@ def _remove(saved: Any, loc: tuple[int | str, ...]) -> str:
     """Deletes the key at a place that pydantic reported; returns its dotted name."""
     if loc[0] == "features" and len(loc) > 3 and loc[2] in _FEATURE_TAGS:
         loc = (*loc[:2], *loc[3:])  # pydantic adds the kind of the feature after its number
-    *parents, last = loc
-    for part in parents:
+    keys = list(loc)
+    last = keys.pop()
+    for part in keys:
         saved = saved[part]
     del saved[last]
     return ".".join(map(str, loc))

@@ -121,7 +121,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def _plain(value: Any) -> Any:
     """numpy scalars, lists and other sequences as the plain Python values that JSON would hold."""
     if isinstance(value, np.generic):
-        return value.item()
+        return cast("Any", value.item())
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in cast("Iterable[Any]", value)]
     return value
