@@ -17,6 +17,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"
     os.environ.setdefault(variable, "1")
 
 import numpy as np  # noqa: E402
+
+os.environ["COLUMNS"] = "240"  # consoles read their width once; tests compare whole lines
+
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 

@@ -170,8 +170,8 @@ def test_option_words():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "name a project's folder, or a table"),
-        (("--table", "train.csv", "--models", "deepfn"), "did you mean 'deepfm'"),
+        ((), "give a project's folder, or a table"),
+        (("--table", "train.csv", "--models", "deepfn"), "Did you mean `deepfm`"),
         (("--table", "train.csv", "--set", "epoch=3"), "did you mean 'epochs'"),
         (("--table", "train.csv", "--set", "epochs=0"), "epochs = 0"),
         (("--table", "train.csv", "--label", "clicked"), "no column 'clicked'; it has label, user"),
