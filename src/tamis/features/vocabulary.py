@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.features._hashing_kernel import hash_codes
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, DataError, reading
 
@@ -126,6 +125,8 @@ class Vocabulary:
         ends = np.cumsum(filled.str.len_bytes().to_numpy().astype(np.int64))
         joined = str(filled.str.join("").item()) if len(filled) else ""
         codes = np.zeros(len(filled), np.int32)
+        from tamis.features._hashing_kernel import hash_codes  # imports numba
+
         hash_codes(np.frombuffer(joined.encode(), np.uint8), ends, self._buckets, codes)
         codes[unique.is_null().to_numpy()] = PADDING
         return codes[place]
