@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from math import isfinite
 from typing import Annotated, Any, cast
@@ -77,7 +78,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             request = msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
             field = _field_of(str(error))
-            value = f" = {fields[field]!r}" if field in fields else ""
+            value = f" = {reprlib.repr(fields[field])}" if field in fields else ""
             raise RequestError(f"{field}{value}: {error}", field) from error
         request.check()
         return request
