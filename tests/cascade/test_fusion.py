@@ -96,7 +96,7 @@ def test_the_five_forms():
 def test_the_pages_forms_are_expressions():
     text = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text("utf-8")
     forms = re.findall(
-        r"^\| [^|]+ \| `([^`]+)` \|$", text.partition("## The forms")[2], re.MULTILINE
+        r"^\| [^|]+ \| `([^`]+)` \|$", text.partition("## Common forms")[2], re.MULTILINE
     )
     assert len(forms) == 7
     names = ["click", "like", "collect", "share", "cart", "purchase", "watch"]
