@@ -195,7 +195,7 @@ def test_slips_of_scoring_are_told(compared, tables, tamis_cli):
         ((tables, new, out), "is no project"),
         ((tables / "best", tables / "less.csv", out), "column 'item' of feature 'item'"),
         ((tables / "best", tables / "words.csv", out), "'x'"),
-        ((tables / "best", new, tables / "s.xlsx"), "use one of .csv, .tsv, .parquet, .jsonl"),
+        ((tables / "best", new, tables / "s.xlsx"), "use one of the endings .csv, .tsv, .parquet, .jsonl"),
     ):
         folder, table, to = words
         said = tamis_cli("score", folder, table, "--out", to)
@@ -206,4 +206,4 @@ def test_slips_of_scoring_are_told(compared, tables, tamis_cli):
 
 def test_other_stages_are_not_compared(tables, tamis_cli):
     said = tamis_cli("compare", "recall", "--table", tables / "train.csv")
-    assert "only rankers are compared" in said.err
+    assert "give a project's folder, or a table of labelled rows with --table" in said.err

@@ -31,7 +31,7 @@ from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
 from tamis.data.tables import id_text, item_categories
 from tamis.data.times import parse_times
-from tamis.data.typed_frames import infer_types, read_frame, write_frame
+from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
 
 __all__ = [
     "COMPRESSED",
@@ -50,6 +50,7 @@ __all__ = [
     "Rejects",
     "Table",
     "bucketed",
+    "check_ending",
     "codes_of",
     "column_names",
     "columns_of",

@@ -48,6 +48,16 @@ def inferred(column: pl.Series) -> pl.Series:
     return column
 
 
+_WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")
+"""Endings of the formats that `write_frame` writes."""
+
+
+def check_ending(path: Path) -> None:
+    """Raises ConfigError unless `write_frame` can write a file with this ending."""
+    if path.suffix.lower() not in _WRITTEN:
+        raise ConfigError(f"{path}: unknown format: use one of the endings {', '.join(_WRITTEN)}")
+
+
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Writes a frame in the format of the file's ending: .csv, .tsv, .parquet or .jsonl.
 
@@ -63,9 +73,8 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
         ".parquet": frame.write_parquet,
         ".jsonl": frame.write_ndjson,
     }
-    write = writers.get(path.suffix.lower())
-    if write is None:
-        raise ConfigError(f"{path}: unknown format: use one of the endings {', '.join(writers)}")
+    check_ending(path)
+    write = writers[path.suffix.lower()]
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

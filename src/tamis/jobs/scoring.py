@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
 from tamis.cascade import Candidates, Queries, StageTimer, queries_at, value_of
-from tamis.data import UNKNOWN, id_text, parse_times, read_dataset, read_frame, write_frame
+from tamis.data import (
+    UNKNOWN,
+    check_ending,
+    id_text,
+    parse_times,
+    read_dataset,
+    read_frame,
+    write_frame,
+)
 from tamis.features import Histories
 from tamis.jobs._row_models import ABOUT, RowModel, with_scores
 from tamis.jobs.evaluate_cascade import hydrate_of, in_rows_of
@@ -64,6 +72,7 @@ def score(
     Raises ConfigError, DataError and VersionError with the place and how to fix it.
     """
     folder, out = Path(folder), Path(out)
+    check_ending(out)
     with Progress("score", progress) as steps:
         steps.begin("read the table")
         frame = table if isinstance(table, pl.DataFrame) else read_frame(Path(table))

@@ -79,7 +79,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         except msgspec.ValidationError as error:
             field = _field_of(str(error))
             value = f" = {reprlib.repr(fields[field])}" if field in fields else ""
-            raise RequestError(f"{field}{value}: {error}", field) from error
+            raise RequestError(f"{field}{value}: {_expectation(error)}", field) from error
         request.check()
         return request
 
@@ -132,6 +132,12 @@ def _field_of(message: str) -> str:
     """The field in msgspec's "… - at `$.n`" or "unknown field `m`"."""
     parts = message.split("`")
     return parts[-2].removeprefix("$.").split("[")[0] if len(parts) > 2 else ""
+
+
+def _expectation(error: msgspec.ValidationError) -> str:
+    """What msgspec expected, without the place: "expected `int` >= 1"."""
+    text = str(error).split(" - at ")[0]
+    return text[:1].lower() + text[1:]
 
 
 def _unit_hint(time: int) -> str:
