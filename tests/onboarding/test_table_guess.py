@@ -94,10 +94,16 @@ def test_without_a_log_the_error_lists_what_was_looked_for(tmp_path: Path) -> No
         guess_config(tmp_path, "x")
 
 
-def test_without_items_the_error_names_the_table_to_make(tmp_path: Path) -> None:
-    put(tmp_path, events="user_id,item_id,time\nu,i,1600000000\n")
-    with pytest.raises(DataError, match=r"Make an items\.csv with a column `item_id`"):
-        guess_config(tmp_path, "x")
+def test_without_a_table_of_items_they_are_those_of_the_events(tmp_path: Path) -> None:
+    log = "".join(f"u{k % 7},i{k % 5},{1600000000 + k}\n" for k in range(35))
+    put(tmp_path, events="user_id,item_id,time\n" + log)
+    guess = guess_config(tmp_path, "x")
+    write_guess(guess, tmp_path / "tamis.toml")
+    assert not {"items", "users", "features"} & set(guess.data)
+    assert any("no table of items: items are those of the events" in note for note in guess.notes)
+    data, rejects = read_dataset(load_config(tmp_path), tmp_path)
+    assert data.items.ids.to_list() == [f"i{k}" for k in range(5)]
+    assert (len(data.events), len(rejects)) == (35, 0)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

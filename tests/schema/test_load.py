@@ -113,16 +113,39 @@ def test_a_fault_is_reported(
 
 
 def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = GOOD.replace('path = "items.csv"\n', "").replace("quota", "quota = 0 #")
+    text = GOOD.replace('path = "events.csv"\n', "").replace("quota", "quota = 0 #")
     found = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
     assert "3 problems" in found
-    assert found.index("`sed`") < found.index("`items.path` is missing") < found.index("quota` = 0")
+    assert (
+        found.index("`sed`") < found.index("`events.path` is missing") < found.index("quota` = 0")
+    )
 
 
 def test_missing_sections_say_what_to_add(tmp_path: Path) -> None:
     found = message(tmp_path, 'name = "shop"\n')
-    for section in ("events", "items", "behaviours", "cascade"):
+    for section in ("events", "behaviours", "cascade"):
         assert f"`{section}` is missing" in found
+
+
+def test_without_a_table_of_items_the_section_may_be_absent(tmp_path: Path) -> None:
+    section = '[items]\npath = "items.csv"\nid = "item_id"\n'
+    assert section in GOOD
+    (tmp_path / "tamis.toml").write_text(GOOD.replace(section, ""), "utf-8")
+    items = load_config(tmp_path).items
+    assert (items.path, items.id) == (None, "item_id")
+
+
+def test_the_id_is_named_as_in_the_events_if_omitted(tmp_path: Path) -> None:
+    text = GOOD.replace('id = "item_id"\n', "").replace("[items]", 'item = "sku"\n[items]')
+    (tmp_path / "tamis.toml").write_text(text, "utf-8")
+    assert load_config(tmp_path).items.id == "sku"
+
+
+def test_roles_of_a_table_without_a_file_are_refused(tmp_path: Path) -> None:
+    text = GOOD.replace('path = "items.csv"', 'category = "genre"')
+    found = message(tmp_path, text.replace("[items]", '[users]\nid = "uid"\n[items]'))
+    assert "`users.path` is missing" in found
+    assert "`items.category` is given, but `items.path` names no table of items" in found
 
 
 def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tamis.data.tables import (
 )
 from tamis.data.times import Times, parse_times
 from tamis.runtime import Float32, Int32, Int64, Progress
-from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig
+from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig, TableConfig
 
 DAY_MS = 86_400_000
 _NO_BEHAVIOUR = 255
@@ -43,8 +43,8 @@ def read_dataset(
     Events are sorted by time; equal times keep the order of the file. Rejected are rows with an
     empty or overlong id, an unknown item or user (unless `events.unknown = "add"`), no usable time,
     a time in another unit than most or more than a day after `now`, a value that is not a number, a
-    behaviour that is not declared, and exact duplicates. Without a table of users, the users are
-    those of the events, in the order of the file.
+    behaviour that is not declared, and exact duplicates. Without a table of users or of items, they
+    are those of the events, in the order of the file.
 
     Args:
         config: the declaration of the project.
@@ -62,17 +62,15 @@ def read_dataset(
     """
     shown = progress or Progress("read", wanted=False)
     root, rejects, numeric = Path(root), Rejects(), _numeric(config)
-    shown.begin(f"read {config.items.path}")
-    items = read_table(
-        config.items, root, "items", rejects, numeric, former.items if former else None
-    )
-    users = (
-        former.users if former else Table("users", pl.Series("id", [], pl.String), pl.DataFrame())
-    )
-    if config.users:
-        shown.begin(f"read {config.users.path}")
-        old = former.users if former else None
-        users = read_table(config.users, root, "users", rejects, numeric, old)
+
+    def table(declared: TableConfig | None, name: str, old: Table | None) -> Table:
+        if declared is None or declared.path is None:
+            return old or _no_rows(name)
+        shown.begin(f"read {declared.path}")
+        return read_table(declared, root, name, rejects, numeric, old)
+
+    items = table(config.items, "items", former.items if former else None)
+    users = table(config.users, "users", former.users if former else None)
     shown.begin(f"read {config.events.path}")
     reader = _EventReader.open(config, root, rejects)
     shown.begin(f"check {reader.raw.frame.height:,} events")
@@ -80,8 +78,18 @@ def read_dataset(
 
 
 def read_items(config: ProjectConfig, root: Path | str) -> Table:
-    """Reads only the table of items, as `read_dataset` does. Raises DataError."""
+    """Reads only the table of items, as `read_dataset` does; empty if none is declared.
+
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    if config.items.path is None:
+        return _no_rows("items")
     return read_table(config.items, Path(root), "items", Rejects(), _numeric(config))
+
+
+def _no_rows(name: str) -> Table:
+    return Table(name, pl.Series("id", [], pl.String), pl.DataFrame())
 
 
 def _numeric(config: ProjectConfig) -> set[str]:
@@ -98,8 +106,9 @@ class _EventReader:
     raw: RawTable
     sieve: Sieve
     rejects: Rejects
-    known_users: bool
-    """Whether there is a table of users."""
+    has_items: bool
+    """Whether there is a table of items; otherwise the items are those of the events."""
+    has_users: bool
 
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
@@ -111,7 +120,8 @@ class _EventReader:
         raw.frame = raw.frame.select(list(dict.fromkeys(wanted.values())))
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
-        return cls(c, behaviours, raw, sieve, rejects, config.users is not None)
+        tables = (config.items.path is not None, config.users is not None)
+        return cls(c, behaviours, raw, sieve, rejects, *tables)
 
     def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
         user_ids, item_ids = self._ids(self.config.user), self._ids(self.config.item)
@@ -122,8 +132,8 @@ class _EventReader:
         arrival = self._arrival(time, limit)
         value = self._values()
         behaviour = self._behaviours(value)
-        items, item = self._rows(items, item_ids, "item", closed=True)
-        users, user = self._rows(users, user_ids, "user", closed=self.known_users)
+        items, item = self._rows(items, item_ids, "item", closed=self.has_items)
+        users, user = self._rows(users, user_ids, "user", closed=self.has_users)
         request, position = self._requests(), self._positions()
         columns = (user, item, behaviour, time, arrival, value, request, position)
         events = self._sorted(Events(*columns))

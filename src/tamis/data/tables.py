@@ -84,7 +84,7 @@ def read_table(
     Int64 milliseconds.
 
     Args:
-        config: the declaration of the table.
+        config: the declaration of a table that has a file.
         root: the project's folder.
         name: "items" or "users".
         rejects: receives the rows that cannot be used.
@@ -94,6 +94,8 @@ def read_table(
     Raises:
         DataError: the file cannot be read, lacks a declared column, or has no usable row.
     """
+    if config.path is None:
+        raise ValueError(f"[{name}] has no path: there is no file to read")
     raw = read_raw(root / config.path, config.path, config.separator)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}

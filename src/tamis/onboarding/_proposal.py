@@ -94,7 +94,9 @@ def _key(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", label.strip()).strip("_") or "behaviour"
 
 
-def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFrame | None) -> None:
+def describe_features(
+    declared: Declared, items: pl.DataFrame | None, users: pl.DataFrame | None
+) -> None:
     """Adds `features`: the attributes, by `tamis.features.guess_feature`.
 
     Where the log holds impressions, the two ids and the user's history are added as well: only
@@ -102,7 +104,8 @@ def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFra
     """
     data = declared.data
     user_id = data["users"]["id"] if users is not None else data["events"]["user"]
-    item_id = data["items"]["id"]
+    columns: dict[str, Any] = data.get("items", {})
+    item_id = columns.get("id", data["events"]["item"])
     shown = any(entry.get("impression") for entry in data["behaviours"].values())
     features: list[dict[str, Any]] = []
     if shown:
@@ -111,12 +114,12 @@ def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFra
             {"kind": "sparse", "name": item_id, "side": "item"},
         ]
     skipped: list[str] = []
-    taken = {user_id, item_id, data["items"].get("title"), data["items"].get("published")}
+    taken = {user_id, item_id, columns.get("title"), columns.get("published")}
     for side, frame in ((Side.USER, users), (Side.ITEM, items)):
         for column in frame if frame is not None else ():
             if column.name in taken:
                 continue
-            feature = _attribute(column, side, data["items"])
+            feature = _attribute(column, side, columns)
             if feature is None:
                 skipped.append(column.name)
                 continue
@@ -134,7 +137,8 @@ def describe_features(declared: Declared, items: pl.DataFrame, users: pl.DataFra
         history = {"kind": "varlen", "name": "history", "side": "user", "history": good}
         features.append({**history, "shares": item_id})
         declared.comments["features[history]"] = "The items of the user's last positive events."
-    data["features"] = features
+    if features:
+        data["features"] = features
     if skipped:
         declared.notes.append(
             f"no features made of {', '.join(skipped)} (free text, a single value, or values that "
@@ -216,14 +220,18 @@ _EASE_ITEMS = 12_000
 """Number of items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
 
 
-def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
-    """Adds the usual cascade, with diversity rules where the items have a category."""
-    data, columns = declared.data, declared.data["items"]
+def describe_cascade(declared: Declared, items: pl.DataFrame | None, count: int) -> None:
+    """Adds the usual cascade, with diversity rules where the items have a category.
+
+    items: their table, if there is one; count: the number of items.
+    """
+    data = declared.data
+    columns: dict[str, Any] = data.get("items", {})
     # Without impressions the ranker is trained on replayed queries, a few thousand at most.
     few = not any(entry.get("impression") for entry in data["behaviours"].values())
     rerank: dict[str, Any] = {}
     category = columns.get("category")
-    if category:
+    if category and items is not None:
         options: dict[str, Any] = {"column": category}
         if "category_separator" in columns:
             options["separator"] = columns["category_separator"]
@@ -236,7 +244,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         **({"cold_start": "recall"} if few else {}),
         "channels": {
             "itemcf": {"quota": 300},
-            **({"ease": {"quota": 300}} if len(items) <= _EASE_ITEMS else {}),
+            **({"ease": {"quota": 300}} if count <= _EASE_ITEMS else {}),
             "two_tower": {"quota": 300},
             "hot": {"quota": 300, "fallback": True},
         },
@@ -256,7 +264,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame) -> None:
         "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
         "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
     }
-    if len(items) <= _EASE_ITEMS:
+    if count <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
             "closed form; a strong and cheap channel for small catalogues"
         )

@@ -81,14 +81,15 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
     try:
         log = read_raw(root / config.events.path, config.events.path, config.events.separator)
         for table, column in tables:
-            if table is None or column not in log.frame.columns:
+            if table is None or table.path is None or column not in log.frame.columns:
                 continue
             raw = read_raw(root / table.path, table.path, table.separator)
             if table.id not in raw.frame.columns:
                 continue
             known = id_text(raw.frame[table.id], table.path).drop_nulls().unique()
             used = id_text(log.frame[column], log.file).drop_nulls().unique()
-            yield from _compare_ids(known, used, table, f"{log.file}, `{column}`")
+            there = f"`{table.id}` of {table.path}"
+            yield from _compare_ids(known, used, there, f"{log.file}, `{column}`")
     except DataError:
         return  # `examine` reports the same error when it reads the tables
 
@@ -104,9 +105,7 @@ _FORMS: dict[str, tuple[pl.Expr, str]] = {
 }
 
 
-def _compare_ids(
-    known: pl.Series, used: pl.Series, table: TableConfig, where: str
-) -> Iterator[Finding]:
+def _compare_ids(known: pl.Series, used: pl.Series, there: str, where: str) -> Iterator[Finding]:
     held = _overlap(used, known)
     if held > 0.99 or len(used) == 0:
         return
@@ -116,8 +115,8 @@ def _compare_ids(
             more = _overlap(*plain) - held
             lost = used.filter(~used.is_in(known.implode()))
             text = (
-                f"ids are written in two ways: {more:.1%} of the ids here match `{table.id}` of "
-                f'{table.path} only without {form} (here "{lost[0]}", there "{known[0]}")'
+                f"ids are written in two ways: {more:.1%} of the ids here match {there} "
+                f'only without {form} (here "{lost[0]}", there "{known[0]}")'
             )
             yield Finding(
                 "error" if more > 0.05 else "warning", text, where, f"{fix}.".capitalize()

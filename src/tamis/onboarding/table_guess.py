@@ -29,7 +29,7 @@ from tamis.onboarding._proposal import (
     describe_features,
     describe_tasks,
 )
-from tamis.schema import DataError, parse_config, write_config
+from tamis.schema import parse_config, write_config
 
 STATIC_AFTER = timedelta(days=90)
 """Age of the last event from which on a data set is taken for static."""
@@ -54,7 +54,7 @@ def guess_config(folder: Path | str, name: str) -> Guess:
     are found in the items' table), columns by their usual names, types and values.
 
     Raises:
-        DataError: no table looks like an event log, or none like its items.
+        DataError: no table looks like an event log.
     """
     folder = Path(folder)
     frames, notes = readable_tables(folder)
@@ -63,13 +63,17 @@ def guess_config(folder: Path | str, name: str) -> Guess:
     columns = event_columns(frames[events])
     found.notes.append(f"{events} is the event log: {_listed(columns)}")
     items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
-    if not items:
-        raise DataError(_no_items(folder, frames, events, columns["item"]))
     others = {file: frame for file, frame in frames.items() if file != items}
     users, user_id = _joined(others, events, columns["user"], words.USER, words.USER_TABLES)
     _propose_clock(frames[events][columns["time"]], found)
     found.data["events"] = {"path": events, **columns}
-    found.data["items"] = _item_columns(items, item_id, frames[items], found)
+    if items:
+        found.data["items"] = _item_columns(items, item_id, frames[items], found)
+    else:
+        found.notes.append(
+            "no table of items: items are those of the events, without attributes (looked for a "
+            f"unique column that holds the values of `{columns['item']}`)"
+        )
     if users:
         found.data["users"] = {"path": users, "id": user_id}
         found.notes.append(f"{users} holds the users, by `{user_id}`")
@@ -80,8 +84,12 @@ def guess_config(folder: Path | str, name: str) -> Guess:
         found.notes.append(f"not used: {', '.join(unused)}")
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, frames[events])
-    describe_features(declared, frames[items], frames[users] if users else None)
-    describe_cascade(declared, frames[items])
+    known_items = frames.get(items)
+    describe_features(declared, known_items, frames.get(users))
+    count = (
+        len(known_items) if known_items is not None else frames[events][columns["item"]].n_unique()
+    )
+    describe_cascade(declared, known_items, count)
     describe_tasks(declared, frames[events])
     parse_config(found.data)
     return found
@@ -163,13 +171,3 @@ def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dic
 
 def _listed(columns: dict[str, Any]) -> str:
     return ", ".join(f"{key} = `{column}`" for key, column in columns.items() if key != "path")
-
-
-def _no_items(folder: Path, frames: Frames, events: str, item: str) -> str:
-    others = [f for f in frames if f != events]
-    return (
-        f"{folder}: no table of items for {events}. Looked for a table with a unique column that "
-        f"holds the values of `{item}` (named {item}, item_id, product_id, id …); there "
-        f"{'are ' + ', '.join(others) if others else 'is no other table'}. Make an items.csv with "
-        f"a column `{item}` and the known attributes of each item (title, category, price …)."
-    )

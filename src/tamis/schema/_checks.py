@@ -23,10 +23,27 @@ class Problem:
 def cross_checks(config: ProjectConfig) -> list[Problem]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
-        _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares, _buckets,
-        _cascade,
+        _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
+        _buckets, _cascade,
     )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
+
+
+def _tables(config: ProjectConfig) -> Iterator[Problem]:
+    """Sections of tables that declare columns of a table without a file."""
+    if config.users is not None and config.users.path is None:
+        yield Problem(
+            ("users",),
+            '`users.path` is missing: the file of the table, such as path = "users.csv". Without a '
+            "table of users, remove the section: the users are then those of the events.",
+        )
+    if config.items.path is None:
+        for role in sorted(config.items.model_fields_set - {"path", "id"}):
+            yield Problem(
+                ("items", role),
+                f"`items.{role}` is given, but `items.path` names no table of items, and items of "
+                'the events have no attributes. Add path = "items.csv", or remove the key.',
+            )
 
 
 def _behaviours(config: ProjectConfig) -> Iterator[Problem]:

@@ -16,10 +16,11 @@ class _Section(BaseModel):
 class TableConfig(_Section):
     """A table of users or items: its file, and the columns that the cascade reads."""
 
-    path: str
-    """File, relative to the project's folder: CSV, TSV, Parquet or JSONL, also .gz and .zst."""
-    id: str
-    """Column of the external id, which is unique."""
+    path: str | None = None
+    """File, relative to the project's folder: CSV, TSV, Parquet or JSONL, also .gz and .zst. Items:
+    if omitted, the items are those of the events, without attributes."""
+    id: str = ""
+    """Column of the external id, which is unique. If omitted: named as in the events."""
     separator: str | None = None
     """Separator of a text file. If omitted: detected from the header line."""
     title: str | None = None
@@ -247,8 +248,8 @@ class ProjectConfig(_Section):
     """Random seed. The same seed, data and number of threads reproduce the same version."""
     events: EventsConfig
     """[events]."""
-    items: TableConfig
-    """[items]."""
+    items: TableConfig = TableConfig()
+    """[items]. If omitted: the items of the events, without attributes."""
     users: TableConfig | None = None
     """[users]. If omitted: the users of the events, without attributes."""
     behaviours: dict[str, Behaviour]
@@ -272,7 +273,7 @@ class ProjectConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, data: Any) -> Any:
-        """Sets `name` of each behaviour and task to the key of its table."""
+        """Sets `name` of each behaviour and task to the key of its table, and omitted ids."""
         if not isinstance(data, dict):
             return data
         named = dict(cast("dict[str, Any]", data))
@@ -283,4 +284,10 @@ class ProjectConfig(_Section):
                     key: {"name": key, **entry} if isinstance(entry, dict) else entry
                     for key, entry in cast("dict[str, Any]", entries).items()
                 }
+        events = named.get("events")
+        for section, key in (("items", "item"), ("users", "user")):
+            table = named.get(section, {} if section == "items" else None)
+            if isinstance(table, dict) and isinstance(events, dict):
+                column = cast("dict[str, Any]", events).get(key, f"{key}_id")
+                named[section] = {"id": column, **cast("dict[str, Any]", table)}
         return named

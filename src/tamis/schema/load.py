@@ -211,7 +211,6 @@ def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]
 
 _NEEDED: dict[tuple[str, ...], str] = {
     ("events",): 'the event log. Add [events] with path = "events.csv".',
-    ("items",): 'the table of items. Add [items] with path = "items.csv" and id = "item_id".',
     (
         "behaviours",
     ): "the kinds of events. Add for example [behaviours.click] with positive = true.",
