@@ -22,6 +22,7 @@ WORDS = ("drama", "comedy", "horror")
 
 HEAD = """
 name = "everything"
+clock = "data"
 [events]
 path = "events.csv"
 behaviour = "behaviour"

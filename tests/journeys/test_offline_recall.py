@@ -101,7 +101,7 @@ def test_recall_says_what_it_wrote(films, tamis_cli, server):
     assert report["store"] == server
     assert report["users_per_second"] > 0
     assert report["notes"] == [
-        f"{name} may bring 40 candidates (quota); its lists hold 25"
+        f"{name} has quota = 40, but its lists hold only 25 items"
         for name in ("two_tower", "itemcf")
     ]
     store = open_recall(server, films, tamis.open(films).config.name)
@@ -120,9 +120,14 @@ def test_recall_says_what_it_wrote(films, tamis_cli, server):
 def test_recall_prints_a_table(films, tamis_cli):
     said = tamis_cli("recall", films, "--store", "", "--channels", "two_tower,hot")
     assert said.code == 0, said
-    assert all(word in said.out for word in ("two_tower", "hot", "merged", "users in", "a second"))
+    assert all(
+        word in said.out for word in ("two_tower", "hot", "merged", "users in", "per second")
+    )
     assert "requests compute hot themselves" in said.out
-    assert "two_tower reads store = 'env:TAMIS_STORE', and these lists are elsewhere" in said.out
+    assert (
+        "two_tower reads store = 'env:TAMIS_STORE', but these lists are in another store"
+        in said.out
+    )
     version = Versions(films).current(Kind.SERVING).name
     store = open_recall("", films, "films")
     assert set(store.holds(version)) == {"two_tower", "hot", "merged"}

@@ -195,7 +195,10 @@ def test_slips_of_scoring_are_told(compared, tables, tamis_cli):
         ((tables, new, out), "is no project"),
         ((tables / "best", tables / "less.csv", out), "column 'item' of feature 'item'"),
         ((tables / "best", tables / "words.csv", out), "'x'"),
-        ((tables / "best", new, tables / "s.xlsx"), "use one of the endings .csv, .tsv, .parquet, .jsonl"),
+        (
+            (tables / "best", new, tables / "s.xlsx"),
+            "use one of the endings .csv, .tsv, .parquet, .jsonl",
+        ),
     ):
         folder, table, to = words
         said = tamis_cli("score", folder, table, "--out", to)

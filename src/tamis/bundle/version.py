@@ -190,7 +190,12 @@ class Versions:
                 yield Version(path, Manifest.read(path / MANIFEST))
 
     def open(self, name: str) -> Version:
-        """The version of that name. Raises VersionError if there is none."""
+        """The version of that name. Raises VersionError if there is none, or if it is damaged."""
+        if not (self.root / name).is_dir():
+            there = sorted(p.name for p in self.root.glob("*/") if not p.name.startswith("."))
+            raise VersionError(
+                f"{name} is not a version in {self.root}; versions: {', '.join(there) or 'none'}"
+            )
         return Version(self.root / name, Manifest.read(self.root / name / MANIFEST))
 
     def current(self, kind: Kind) -> Version:
