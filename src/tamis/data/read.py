@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable, read_raw
+from tamis.data.outcomes import Outcome, events_of_rows, read_outcomes, within
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
     id_text,
@@ -22,7 +24,7 @@ from tamis.data.tables import (
     with_ids,
 )
 from tamis.data.times import Times, parse_times
-from tamis.runtime import Float32, Int32, Int64, Progress
+from tamis.runtime import Bool, Float32, Index, Int32, Int64, Progress
 from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig, TableConfig
 
 DAY_MS = 86_400_000
@@ -117,7 +119,9 @@ class _EventReader:
         keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
         wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}
         require_columns(raw, wanted, "events")
-        raw.frame = raw.frame.select(list(dict.fromkeys(wanted.values())))
+        own = {f"{b.name}.column": b.column for b in config.behaviours.values() if b.column}
+        require_columns(raw, own, "behaviours")
+        raw.frame = raw.frame.select(list(dict.fromkeys([*wanted.values(), *own.values()])))
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
         tables = (config.items.path is not None, config.users is not None)
@@ -131,13 +135,19 @@ class _EventReader:
         time = self._times(limit)
         arrival = self._arrival(time, limit)
         value = self._values()
-        behaviour = self._behaviours(value)
+        outcomes = read_outcomes(self.raw.frame, self.behaviours, self.sieve)
+        behaviour = self._behaviours(value, outcomes)
         items, item = self._rows(items, item_ids, "item", closed=self.has_items)
         users, user = self._rows(users, user_ids, "user", closed=self.has_users)
         request, position = self._requests(), self._positions()
-        columns = (user, item, behaviour, time, arrival, value, request, position)
-        events = self._sorted(Events(*columns))
-        return Dataset(users, items, events, self.behaviours)
+        events = Events(user, item, behaviour, time, arrival, value, request, position)
+        row = np.arange(len(events))
+        if outcomes:
+            row, code, own = events_of_rows(behaviour, _NO_BEHAVIOUR, outcomes)
+            events = replace(events.take(row), behaviour=code)
+            if own is not None:
+                events = replace(events, value=np.where(np.isnan(own), events.value, own))
+        return Dataset(users, items, self._sorted(events, row), self.behaviours)
 
     def _ids(self, name: str) -> pl.Series:
         return id_text(self.raw.frame[name], self.raw.file)
@@ -185,33 +195,41 @@ class _EventReader:
         self.sieve.reject(np.isinf(number), "value is infinite", name, column)
         return number.astype(np.float32)
 
-    def _behaviours(self, value: Float32) -> NDArray[np.uint8]:
-        """(n,) code of the first declared behaviour whose label and bounds fit."""
+    def _behaviours(self, value: Float32, outcomes: Sequence[Outcome]) -> NDArray[np.uint8]:
+        """(n,) code of the first behaviour without a column of its own whose label and bounds fit.
+
+        Rows without one are rejected, unless they have an outcome.
+        """
         code = np.full(len(value), _NO_BEHAVIOUR, dtype=np.uint8)
         name = self.config.behaviour
         labels = self.raw.frame[name].cast(pl.String) if name else None
         named = np.zeros(len(value), dtype=np.bool_)
         for number in reversed(range(len(self.behaviours))):
             behaviour = self.behaviours[number]
-            fits = _within(value, behaviour)
+            if behaviour.column is not None:
+                continue
+            fits = within(value, behaviour)
             if labels is not None:
                 same = (labels == (behaviour.label or behaviour.name)).fill_null(False).to_numpy()
                 named |= same
                 fits = fits & same
             code[fits] = number
-        self._sieve_behaviours(code, value, labels, named)
+        none = code == _NO_BEHAVIOUR
+        for outcome in outcomes:
+            none &= ~outcome.holds
+        self._sieve_behaviours(none, value, labels, named)
         return code
 
     def _sieve_behaviours(
-        self,
-        code: NDArray[np.uint8],
-        value: Float32,
-        labels: pl.Series | None,
-        named: NDArray[np.bool_],
+        self, none: Bool, value: Float32, labels: pl.Series | None, named: Bool
     ) -> None:
-        none = code == _NO_BEHAVIOUR
+        own = [b.column for b in self.behaviours if b.column is not None]
+        if len(own) == len(self.behaviours):
+            text = "no outcome: the columns of all behaviours are false or empty"
+            self.sieve.reject(none, text, ", ".join(own))
+            return
         if labels is not None:
-            empty = labels.is_null().to_numpy()
+            empty = none & labels.is_null().to_numpy()
             self.sieve.reject(empty, "no behaviour is named", labels.name)
             text = "behaviour is not declared in tamis.toml"
             self.sieve.reject(none & ~named, text, labels.name, labels)
@@ -263,15 +281,19 @@ class _EventReader:
         usable = ~bad.fill_null(False) & number.is_not_null()
         return np.where(usable.to_numpy(), number.fill_null(0).to_numpy(), 0).astype(np.int16)
 
-    def _sorted(self, events: Events) -> Events:
-        """The accepted events without duplicates, sorted by time."""
-        alive = np.flatnonzero(self.sieve.alive)
+    def _sorted(self, events: Events, row: Index) -> Events:
+        """The accepted events without duplicates, sorted by time; `row` (E,) are their rows."""
+        alive = np.flatnonzero(self.sieve.alive[row])
         kept = events if len(alive) == len(events) else events.take(alive)
-        repeated = alive[_duplicates(kept, by_request=self.config.request is not None)]
-        bad = np.zeros(len(events), dtype=np.bool_)
-        bad[repeated] = True
-        self.sieve.reject(bad, "duplicate of an earlier row")
-        alive = np.flatnonzero(self.sieve.alive)
+        repeated = np.zeros(len(events), dtype=np.bool_)
+        repeated[alive] = _duplicates(kept, by_request=self.config.request is not None)
+        alive = alive[~repeated[alive]]
+        # A row may be an event that another row was before, and a further one that is new.
+        bad, new = (np.zeros(len(self.sieve.alive), dtype=np.bool_) for _ in range(2))
+        bad[row[repeated]] = True
+        new[row[alive]] = True
+        self.sieve.reject(bad & ~new, "duplicate of an earlier row")
+        self.sieve.blank(bad & new, "an earlier row has one of its events already")
         if len(alive) == 0:
             rows = [r for r in self.rejects.summary() if r[0] == self.raw.file][:4]
             reasons = [f"{reason}: {count:,} ({sample})" for _, reason, count, sample in rows]
@@ -285,15 +307,6 @@ class _EventReader:
         elif len(alive) == len(events):
             return events
         return events.take(alive)
-
-
-def _within(value: Float32, behaviour: Behaviour) -> NDArray[np.bool_]:
-    fits = np.ones(len(value), dtype=np.bool_)
-    if behaviour.min_value is not None:
-        fits &= value >= np.float32(behaviour.min_value)
-    if behaviour.max_value is not None:
-        fits &= value <= np.float32(behaviour.max_value)
-    return fits
 
 
 def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:

@@ -161,9 +161,15 @@ class Sieve:
             self._rejects.add(self.file, self._rows[hit], reason, column, found)
             self.alive[hit] = False
 
-    def blank(self, bad: NDArray[np.bool_], reason: str, column: str, values: pl.Series) -> None:
+    def blank(
+        self,
+        bad: NDArray[np.bool_],
+        reason: str,
+        column: str = "",
+        values: pl.Series | None = None,
+    ) -> None:
         """Reports unusable values where `bad` (n,) is True; their rows are kept."""
         hit = np.flatnonzero(self.alive & bad)
         if len(hit):
-            found = values.gather(hit)
+            found = values.gather(hit) if values is not None else None
             self._rejects.add(self.file, self._rows[hit], reason, column, found, action=VALUE)

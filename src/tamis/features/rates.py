@@ -104,11 +104,15 @@ def fit_beta(rate: Rate, totals: Int64) -> Rate:
 def value_groups(behaviours: Sequence[Behaviour], events: Events) -> list[MeanPrior]:
     """The groups of behaviours whose values are averaged together, with default priors.
 
-    Behaviours with bounds on their value (ratings) form one group; if just one other behaviour is
-    not an impression, it joins them. Every other behaviour forms a group of its own (seconds
-    watched, price of a purchase). Groups without values, or with equal ones only, are left out.
+    Behaviours with bounds on the value of the log (ratings) form one group; if just one other
+    behaviour is not an impression, it joins them. Every other behaviour forms a group of its own
+    (seconds watched, price of a purchase). Groups without values, or with equal ones only, are left
+    out.
     """
-    bounded = tuple(b.min_value is not None or b.max_value is not None for b in behaviours)
+    bounded = tuple(
+        b.column is None and (b.min_value is not None or b.max_value is not None)
+        for b in behaviours
+    )
     plain = tuple(not b.impression for b in behaviours)
     if any(bounded) and sum(p and not b for p, b in zip(plain, bounded, strict=True)) <= 1:
         bounded = plain

@@ -158,8 +158,10 @@ def _positives(case: _Case) -> Iterator[Finding]:
     for behaviour, count in zip(data.behaviours, counts, strict=True):
         where = f"tamis.toml, [behaviours.{behaviour.name}]"
         if count == 0:
-            label = behaviour.label or behaviour.name
-            fix = f'Check its label ("{label}") and its bounds, or remove it.'
+            by = f'label ("{behaviour.label or behaviour.name}")'
+            if behaviour.column is not None:
+                by = f'column ("{behaviour.column}")'
+            fix = f"Check its {by} and its bounds, or remove it."
             yield Finding("warning", "no event is of this behaviour", where, fix)
     if not data.positive.any():
         fix = "Set `positive = true` on a behaviour that has events."

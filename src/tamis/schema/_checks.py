@@ -74,7 +74,12 @@ def _bounds(config: ProjectConfig) -> Iterator[Problem]:
                 f"`{key}.min_value` = {b.min_value:g} is above its `max_value` = {b.max_value:g}: "
                 "no event can match.",
             )
-        if _bounded(b) and config.events.value is None:
+        if b.column is not None and b.label is not None:
+            yield Problem(
+                ("behaviours", name, "label"),
+                f"`{key}` has a column of its own and a label: remove one of the two.",
+            )
+        if _bounded(b) and config.events.value is None and b.column is None:
             yield Problem(
                 ("behaviours", name),
                 f"`{key}` has bounds on the value, but no column holds it: set `events.value`, "
@@ -90,6 +95,8 @@ def _reachable(config: ProjectConfig) -> Iterator[Problem]:
     """An event has the first behaviour that fits, so one without bounds hides those after it."""
     catch_all: dict[str | None, str] = {}
     for name, behaviour in config.behaviours.items():
+        if behaviour.column is not None:
+            continue
         label = (behaviour.label or name) if config.events.behaviour else None
         if label in catch_all:
             first = catch_all[label]

@@ -79,8 +79,12 @@ class Behaviour(_Section):
     """Set by the key of the table, [behaviours.like]."""
     label: str | None = None
     """The text in the column of behaviours. If omitted: the name."""
+    column: str | None = None
+    """Column of the events for a behaviour that stands beside others in one row, such as `is_like`:
+    the row is this event too where the column is true, yes or a number above 0 (with bounds: a
+    number within them, which is then the event's value)."""
     min_value: float | None = None
-    """Only events with at least this value have the behaviour."""
+    """Only events with at least this value (of `events.value` or `column`) have the behaviour."""
     max_value: float | None = None
     """Only events with at most this value have the behaviour."""
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -253,7 +257,8 @@ class ProjectConfig(_Section):
     users: TableConfig | None = None
     """[users]. If omitted: the users of the events, without attributes."""
     behaviours: dict[str, Behaviour]
-    """[behaviours.NAME]; an event has the first one that fits."""
+    """[behaviours.NAME]; a row of the log is the first one that fits, and each of those with a
+    `column` of their own that is true."""
     features: tuple[
         Annotated[SparseFeat | DenseFeat | VarLenSparseFeat, Field(discriminator="kind")], ...
     ] = ()
