@@ -197,7 +197,7 @@ def test_slips_of_scoring_are_told(compared, tables, tamis_cli):
         ((tables / "best", tables / "words.csv", out), "'x'"),
         (
             (tables / "best", new, tables / "s.xlsx"),
-            "use one of the endings .csv, .tsv, .parquet, .jsonl",
+            "the endings .csv, .tsv, .parquet, .jsonl",
         ),
     ):
         folder, table, to = words
