@@ -52,6 +52,9 @@ def run(*words: object) -> tuple[int, str, set[str]]:
         (("doctor", "SHOP"), 0),
         (("versions", "SHOP"), 0),
         (("doctor", "nowhere"), 1),
+        (("evaluate", "nowhere"), 1),
+        (("recommend", "nowhere"), 1),
+        (("serve", "nowhere"), 1),
     ],
 )
 def test_light_commands_import_no_model_library(shop: Path, words, code: int) -> None:
@@ -70,14 +73,14 @@ def test_light_commands_import_no_model_library(shop: Path, words, code: int) ->
         ("[behaviours.like]", "[behaviors.like]", "Did you mean `behaviours`"),
     ],
 )
-@pytest.mark.parametrize("command", ["doctor", "train"])
+@pytest.mark.parametrize("command", ["doctor", "train", "compare", "evaluate channels"])
 def test_errors_of_the_configuration_import_no_model_library(
     shop: Path, tmp_path: Path, command: str, old: str, new: str, message: str
 ) -> None:
     declared = (shop / "tamis.toml").read_text("utf-8")
     assert old in declared
     (tmp_path / "tamis.toml").write_text(declared.replace(old, new), "utf-8")
-    code, text, modules = run(command, tmp_path)
+    code, text, modules = run(*command.split(), tmp_path)
     assert code == 1
     assert message in " ".join(text.split())
     assert not modules & HEAVY

@@ -12,7 +12,34 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-ProjectDir = Annotated[Path, typer.Argument(help="Folder of the project (holds tamis.toml).")]
+
+def check_project(project: Path) -> Path:
+    """Reports a folder without tamis.toml before a command imports the model libraries."""
+    from tamis.service import ProjectFolder
+
+    return ProjectFolder(project).root
+
+
+ProjectDir = Annotated[
+    Path,
+    typer.Argument(help="Folder of the project (holds tamis.toml).", callback=check_project),
+]
+
+
+def check_declaration(project: Path | None) -> Path | None:
+    """Reports faults of tamis.toml before a command imports the model libraries (seconds)."""
+    from tamis.service import ProjectFolder
+
+    if project is not None:
+        _ = ProjectFolder(project).config
+    return project
+
+
+DeclaredDir = Annotated[
+    Path,
+    typer.Argument(help="Folder of the project (holds tamis.toml).", callback=check_declaration),
+]
+"""The project of a command that reads the declaration and uses models."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1 …")]
 

@@ -10,7 +10,15 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from tamis.cli._console import AsJson, Device, ProjectDir, console, print_json, wants_progress
+from tamis.cli._console import (
+    AsJson,
+    DeclaredDir,
+    Device,
+    ProjectDir,
+    console,
+    print_json,
+    wants_progress,
+)
 
 DEFAULT = "cascade"
 
@@ -63,7 +71,7 @@ def print_evaluation(result: dict[str, Any], report: Path) -> None:
 
 @evaluate.command()
 def channels(
-    project: ProjectDir,
+    project: DeclaredDir,
     protocol: Annotated[
         str,
         typer.Option(

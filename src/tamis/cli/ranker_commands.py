@@ -11,7 +11,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tamis.cli._console import AsJson, Device, console, names, print_json, wants_progress
+from tamis.cli._console import (
+    AsJson,
+    Device,
+    check_declaration,
+    console,
+    names,
+    print_json,
+    wants_progress,
+)
 from tamis.cli.evaluation_commands import print_gates
 from tamis.schema import ConfigError
 
@@ -30,7 +38,8 @@ _HEADINGS = {
 
 def compare(
     project: Annotated[
-        Path | None, typer.Argument(help="Folder of the project; not with --table.")
+        Path | None,
+        typer.Argument(help="Folder of the project; not with --table.", callback=check_declaration),
     ] = None,
     models: Annotated[
         str,
