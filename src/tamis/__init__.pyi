@@ -51,6 +51,7 @@ from .rank import (
 from .recall import (
     EASE,
     MF,
+    Again,
     Author,
     Cached,
     City,
@@ -86,6 +87,7 @@ __all__ = [
     "MF",
     "MMR",
     "PLE",
+    "Again",
     "AgeLimitFilter",
     "AtMost",
     "AttributeFilter",

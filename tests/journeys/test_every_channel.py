@@ -48,6 +48,7 @@ weight = 0
 [split]
 windows = 2
 [cascade.filters.seen]
+behaviours = ["like"]
 [cascade.rank]
 use = "gbdt"
 """
@@ -187,5 +188,6 @@ def test_every_channel_is_judged_alone_and_in_the_merge(everything, tamis_cli):
         assert lost["low"] <= lost["mean"] <= lost["high"], name
     assert said.json["merged"]["recall@50"] > 0.5
     silent = {name for name, channel in judged.items() if channel["recall@50"] == 0}
-    assert silent == {"cached", "declared_interests"}  # nobody has asked, nobody has declared
+    # nobody likes an item a second time, has asked, or has declared interests
+    assert silent == {"again", "cached", "declared_interests"}
     assert (everything / "channels.html").stat().st_size > 10_000

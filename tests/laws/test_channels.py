@@ -16,6 +16,7 @@ CHANNELS = registry.available("recall")
 QUICK = {"embedding_dim": 16, "learning_rate": 0.01, "epochs": 50, "dropout": 0.5}
 """Options of sequence models that are enough for two clans."""
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "again": ({}, {"by": "category"}, {"half_life": 5, "due": 1, "weights": {"like": 2}}),
     "author": (
         {},
         {"source": "followed", "behaviours": ["like"]},

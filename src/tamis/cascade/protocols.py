@@ -88,6 +88,15 @@ class Explains(Protocol):
 
 
 @runtime_checkable
+class GivesReasons(Protocol):
+    """A channel that can say in words why it recalls an item."""
+
+    def reason(self, queries: Queries, item: int) -> str | None:
+        """A phrase on `item` for the single query: "purchase 3 times; last 12 days ago"."""
+        ...
+
+
+@runtime_checkable
 class Embeds(Protocol):
     """A channel whose score is the inner product of a user's and an item's vector."""
 

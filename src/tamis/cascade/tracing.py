@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.protocols import Explains
+from tamis.cascade.protocols import Explains, GivesReasons
 from tamis.cascade.runner import Cascade, Outcome
 
 DEPTH = 5_000
@@ -25,6 +25,8 @@ class Found:
     score: float
     because: int | None = None
     """Item row in the user's history that contributed most, where the channel can name one."""
+    reason: str | None = None
+    """Why in words, where the channel has any."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ def _found(cascade: Cascade, outcome: Outcome, item: int, at: int) -> tuple[Foun
             because = (
                 channel.because(outcome.queries, item) if isinstance(channel, Explains) else None
             )
-            found.append(Found(name, rank, score, because))
+            reason = (
+                channel.reason(outcome.queries, item) if isinstance(channel, GivesReasons) else None
+            )
+            found.append(Found(name, rank, score, because, reason))
     return tuple(sorted(found, key=lambda f: f.rank))
 
 

@@ -29,6 +29,7 @@ from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
+from tamis.data.repeats import VISIT_HOURS, repeat_share
 from tamis.data.tables import id_text, item_categories
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
@@ -40,6 +41,7 @@ __all__ = [
     "SEPARATORS",
     "TEXT",
     "UNKNOWN",
+    "VISIT_HOURS",
     "Condition",
     "Dataset",
     "Events",
@@ -72,6 +74,7 @@ __all__ = [
     "read_items",
     "read_raw",
     "readable_tables",
+    "repeat_share",
     "spread",
     "table_stem",
     "text_lines",

@@ -6,6 +6,7 @@ from .guess import GuessOptions, default_features, guess_feature, list_separator
 from .histories import Histories
 from .layout import DenseColumn, IdColumn, Layout, TableRange
 from .project_space import FeatureSpace
+from .repeats import ItemRepeats, OwnItems
 from .rows import Batch, Block, Rows
 from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
 from .vocabulary import Vocabulary
@@ -22,10 +23,12 @@ __all__ = [
     "Histories",
     "History",
     "IdColumn",
+    "ItemRepeats",
     "Layout",
     "LayoutBuilder",
     "OfflineStatistics",
     "OnlineStatistics",
+    "OwnItems",
     "Recipes",
     "Rows",
     "Statistics",

@@ -1,4 +1,5 @@
 from ._common.channel import BaseChannel, need_positives, nothing
+from .again.again import Again, AgainConfig
 from .author import Author, AuthorConfig
 from .cached import Cached, CachedConfig
 from .city import City, CityConfig
@@ -27,6 +28,8 @@ __all__ = [
     "EASE",
     "FM",
     "MF",
+    "Again",
+    "AgainConfig",
     "Author",
     "AuthorConfig",
     "BaseChannel",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import field_validator
 
-from tamis.cascade import Channel, Explains, FitContext, Home, Queries, Recalled
+from tamis.cascade import Channel, Explains, FitContext, GivesReasons, Home, Queries, Recalled
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.schema import ComponentConfig, ConfigError, StageConfig
@@ -113,6 +113,10 @@ class Offline(BaseChannel):
     def because(self, queries: Queries, item: int) -> int | None:
         """The past item that the inner channel gives as the reason; None if it explains nothing."""
         return self.inner.because(queries, item) if isinstance(self.inner, Explains) else None
+
+    def reason(self, queries: Queries, item: int) -> str | None:
+        """The inner channel's own words; None if it has none."""
+        return self.inner.reason(queries, item) if isinstance(self.inner, GivesReasons) else None
 
     def save(self, directory: Path) -> None:
         super().save(directory)

@@ -13,8 +13,9 @@ class Reason:
     text: str
     """One sentence for a person."""
     channels: tuple[dict[str, Any], ...]
-    """The recall channels that found it: {channel, rank, score, because}; `because` is the title
-    of the item in the user's history that led to it, or None."""
+    """The recall channels that found it: {channel, rank, score, because, reason}; `because` is the
+    title of the item in the user's history that led to it, `reason` the channel's own words; None
+    where the channel has none."""
     prerank: dict[str, float | int | None]
     """{score, place} of pre-rank."""
     predictions: dict[str, float]

@@ -191,6 +191,7 @@ class Recommender:
                     "rank": f.rank,
                     "score": f.score,
                     "because": None if f.because is None else self.title(f.because),
+                    "reason": f.reason,
                 }
                 for f in found.found
             ),
@@ -202,7 +203,11 @@ class Recommender:
         )
 
     def _sentence(self, found: Sequence[Found]) -> str:
-        """ "because of" the history item that a channel names, or the channels that found it."""
+        """A channel's own words, or "because of" the history item that a channel names, or the
+        channels that found it."""
+        reason = next((f.reason for f in found if f.reason is not None), None)
+        if reason is not None:
+            return reason
         because = next((f.because for f in found if f.because is not None), None)
         if because is not None:
             return f"because of {self.title(because)}"

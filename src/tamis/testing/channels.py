@@ -12,7 +12,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Channel, Context, Explains, FitContext, Queries, Recalled
+from tamis.cascade import (
+    Channel,
+    Context,
+    Explains,
+    FitContext,
+    GivesReasons,
+    Queries,
+    Recalled,
+)
 from tamis.data import UNKNOWN, Dataset, Events, Ragged, Table
 from tamis.features import History
 from tamis.schema import Behaviour, TableConfig, TamisError
@@ -71,6 +79,8 @@ def check_channel(
         _check_clans(channel, data)
     if isinstance(channel, Explains):
         _check_because(channel, queries)
+    if isinstance(channel, GivesReasons):
+        _check_reason(channel, queries)
 
 
 def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
@@ -295,6 +305,18 @@ def _check_because(channel: Channel, queries: Queries) -> None:
             reason = channel.because(alone, item)
             assert reason is None or reason in alone.history.item, (
                 f"query {q}: item {item} is explained by {reason}, which the user never met"
+            )
+
+
+def _check_reason(channel: Channel, queries: Queries) -> None:
+    """A reason is a text, or None."""
+    assert isinstance(channel, GivesReasons)
+    found = channel.recall(queries, 2)
+    for q in range(len(queries)):
+        for item in found.item[q][found.item[q] >= 0].tolist():
+            reason = channel.reason(one_query(queries, q), item)
+            assert reason is None or (isinstance(reason, str) and reason), (
+                f"query {q}: the reason of item {item} must be a text or None, not {reason!r}"
             )
 
 

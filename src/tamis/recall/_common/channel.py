@@ -40,6 +40,8 @@ class BaseChannel(Component, ABC):
 
     reads: tuple[str, ...] = ()
     """Parts of a request's context that the channel reads: "interests", "place", "city"."""
+    exclude_seen: bool = True
+    """Whether `recommend` leaves out the items of the user's own log by default."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
@@ -108,7 +110,7 @@ class BaseChannel(Component, ABC):
         """Implements `recall`; called on a fitted channel with at least one query and k >= 1."""
 
     def recommend(
-        self, users: Sequence[object] | pl.Series, n: int = 10, exclude_seen: bool = True
+        self, users: Sequence[object] | pl.Series, n: int = 10, exclude_seen: bool | None = None
     ) -> pl.DataFrame:
         """The best n items for each of `users` (external ids) at the end of the fitted log.
 
@@ -119,7 +121,8 @@ class BaseChannel(Component, ABC):
         Args:
             users: external ids.
             n: items per user, at least 1.
-            exclude_seen: whether to leave out items of the user's own log.
+            exclude_seen: whether to leave out items of the user's own log; None: as the channel's
+                `exclude_seen` says, which is true except for channels of the user's own items.
         """
         if self._facts is None or self._data is None:
             raise NotFittedError(
@@ -127,7 +130,8 @@ class BaseChannel(Component, ABC):
                 f"or recall(queries, k) on a loaded channel"
             )
         data = self._data
-        found = self.recall(at_end(data, data.users.rows(pl.Series(users)), exclude_seen), n)
+        hidden = self.exclude_seen if exclude_seen is None else exclude_seen
+        found = self.recall(at_end(data, data.users.rows(pl.Series(users)), hidden), n)
         query, place = np.nonzero(found.item >= 0)
         return pl.DataFrame(
             {
