@@ -85,10 +85,11 @@ def test_features_fall_into_named_buckets() -> None:
     assert age.code.tolist() == [0, 1, 2, 4, 3, 4]
 
 
+WATCH = TaskConfig(name="watch", kind="watch_time", unit="ms")
 TASKS = [
     TaskConfig(name="click"),
     TaskConfig(name="like|click"),
-    TaskConfig(name="watch", kind="watch_time", unit="ms"),
+    WATCH,
     TaskConfig(name="rating", kind="multiclass", classes=(1, 2, 5)),
     TaskConfig(name="done", kind="completion", behaviour=("watch",)),
     TaskConfig(name="through", kind="completion", behaviour=("watch",), threshold=0.8),
@@ -151,3 +152,23 @@ def test_labels_are_in_the_terms_of_the_prediction() -> None:
     assert (first.count, first.observed, second.observed) == (2, 1.0, 0.0)
     assert sum(b.count for b in judge.curve("click")) == 4
     assert judge.curve("watch") == []
+
+
+def test_every_undefined_metric_has_its_reason() -> None:
+    tasks = [TaskConfig(name="click"), TaskConfig(name="like|click"), TaskConfig(name="share"), WATCH]
+    labels = np.array([[1, 0, 0, 3], [1, NAN, 1, 3], [1, NAN, 1, NAN]], np.float32)
+    names = ("click", "like|click", "like", "share", "watch", "watch_seconds")
+    scores = {name: np.array([0.5, 0.4, 0.3], np.float32) for name in names}
+    judge = TaskJudge(tasks)
+    judge.add(labels, scores, np.array([0, 1, 1]), np.array([0, 1, 1]))
+    undefined = judge.undefined()
+    found = judge.result()
+    for task, metrics in found.items():
+        missing = {metric for metric, value in metrics.items() if np.isnan(value)}
+        assert set(undefined.get(task, {})) == missing
+    assert undefined["click"] == dict.fromkeys(("auc", "gauc", "ne"), "all 3 labels are 1")
+    assert undefined["like|click"]["auc"] == "all 1 labels are 0"
+    assert undefined["share"] == {"gauc": "none of 2 users has labels of both classes"}
+    assert undefined["watch"] == {"xauc": "all 2 labels are equal"}
+    empty = TaskJudge([WATCH]).undefined()["watch"]
+    assert set(empty.values()) == {"no row has a label"}

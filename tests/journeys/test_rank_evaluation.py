@@ -45,6 +45,14 @@ def test_every_task_and_segment_has_its_figures(judged) -> None:
     assert {"known users", "known items"} <= set(result["segments"])
     for values in result["segments"].values():
         assert 0 < values[tasks[0]]["rows"] <= whole["rows"]
+    for model, told in result["models"].items():
+        for task, values in told.items():
+            missing = {metric for metric, value in values.items() if value is None}
+            assert set(result["undefined"][model].get(task, {})) == missing
+    for segment, told in result["segments"].items():
+        for task, values in told.items():
+            missing = {metric for metric, value in values.items() if value is None}
+            assert set(result["undefined"]["segments"][segment].get(task, {})) == missing
     halves = [values for name, values in result["segments"].items() if name.endswith("items")]
     assert sum(values[tasks[0]]["rows"] for values in halves) == whole["rows"]
     assert sum(b["count"] for b in result["calibration"][tasks[0]]["curve"]) == whole["rows"]

@@ -152,6 +152,20 @@ def test_validation_rows_of_one_label_choose_nothing(tmp_path):
     assert np.isnan(told.best.tasks["label"]["auc"])
     assert told.best.tasks["label"]["logloss"] > 0
     assert RowModel.open(tmp_path / "best").use == "lr"
+    assert told.notes == (
+        f"task 'label': all {len(ones)} labels are 1 in the validation rows; metrics of order "
+        "(AUC, XAUC) are undefined on them, so this task can neither stop the fit nor be "
+        "calibrated",
+        f"label: auc is undefined: all {len(ones)} labels are 1",
+    )
+
+
+def test_labels_that_no_ranker_can_learn_are_reported_once(tmp_path, tamis_cli):
+    labelled(50).drop("like").with_columns(label=pl.col("label") * 5).write_csv(tmp_path / "a.csv")
+    said = tamis_cli("compare", "--table", tmp_path / "a.csv", "--models", "lr,gbdt")
+    assert said.code == 1
+    assert said.problems.count("outside [0, 1]") == 1
+    assert "label = 0 where it is 0, 1 where 5" in said.problems
 
 
 def test_the_same_seed_gives_the_same_comparison():

@@ -267,10 +267,10 @@ def test_contradictory_tasks_are_refused(tasks: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("task", "labels", "message"),
     [
-        (CLICK, [[0], [NAN]], "'click' has no positive label in 2 rows"),
-        (WATCH, [[3], [-1]], "'watch' has the label -1, below 0,"),
-        (RATING, [[0], [3]], "'rating' has the label 3, not a class number from 0 to 2"),
-        (TaskConfig(name="r", kind="regression"), [[NAN], [NAN]], "'r' has no label in 2 rows"),
+        (CLICK, [[0], [NAN]], "'click' has no positive label in 2 training rows"),
+        (WATCH, [[3], [-1]], r"'watch': 1 of the 2 labels .* negative or infinite: -1 \(row 1\)"),
+        (RATING, [[0], [3]], r"'rating': .* no class numbers from 0 to 2: 3 \(row 1\)"),
+        (TaskConfig(name="r", kind="regression"), [[NAN], [NAN]], "'r' has no label in 2 training"),
     ],
 )
 def test_labels_that_cannot_be_learnt_are_named(task: Any, labels: Any, message: str) -> None:

@@ -20,6 +20,7 @@ from .query_batches import at_end, holdout_queries, queries_at, user_queries, va
 from .replay import REPLAY_USERS, Replay, candidate_labels, impression_window, join, replay_window
 from .replay_vectors import with_vectors
 from .runner import Cascade, Outcome, Retrieval, StageTimer
+from .task_values import check_task_values
 from .tracing import Found, Trace, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
 from .vector_inputs import (
@@ -69,6 +70,7 @@ __all__ = [
     "beside",
     "block_of",
     "candidate_labels",
+    "check_task_values",
     "holdout_queries",
     "impression_window",
     "item_column",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,6 +190,8 @@ def _print_comparison(comparison: Comparison) -> None:
     for one in comparison.standings:
         if one.error:
             console.print(f"[yellow]{escape(one.name)}[/]: {escape(one.error)}")
+    for note in comparison.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
     for one in comparison.standings:
         print_gates(one.gates, f"{one.name}: mean gate weights on the validation rows")
     console.print(
@@ -204,6 +207,11 @@ def _print_comparison(comparison: Comparison) -> None:
         )
 
 
+def _shown(value: float) -> str:
+    """A metric with four places; a dash where it is undefined."""
+    return "–" if isnan(value) else f"{value:.4f}"
+
+
 def _comparison_table(comparison: Comparison) -> Table:
     fitted = [one for one in comparison.standings if not one.error]
     table = Table("ranker", title="tamis compare", title_justify="left")
@@ -215,7 +223,7 @@ def _comparison_table(comparison: Comparison) -> Table:
     for heading in ("best epoch", "samples/s", "ms / 300", "MB"):
         table.add_column(heading, justify="right")
     for one in fitted:
-        cells = [f"{one.tasks[task][key]:.4f}" for task, key in columns]
+        cells = [_shown(one.tasks[task][key]) for task, key in columns]
         timing = f"{one.latency_ms['p50']:.2f}" if one.latency_ms else "–"
         rest = (str(one.epochs), f"{one.samples_per_second:,.0f}", timing, f"{one.mb:.1f}")
         table.add_row(escape(one.name), *cells, *rest)

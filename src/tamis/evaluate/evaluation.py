@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from tamis.evaluate.evaluation_table import EvaluationTable, ModelResult
 from tamis.evaluate.metrics import hit, mrr, ndcg, recall
 from tamis.evaluate.probability import group_auc
 from tamis.runtime import Float64, Int64
-from tamis.schema import ConfigError, DataError
+from tamis.schema import ConfigError, DataError, TamisWarning
 from tamis.splitting import Holdout
-from tamis.train import FrameModel, auc, log_loss, xauc
+from tamis.train import FrameModel, auc, log_loss, mean_absolute_error, undefined_metrics, xauc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,6 +164,8 @@ def _rankers(
         raise DataError("the test frame has no row: there is nothing to evaluate on")
     groups = None if user is None else _codes(test, user)
     results: dict[str, ModelResult] = {}
+    undefined: dict[str, dict[str, str]] = {}
+    notes: dict[str, Sequence[str]] = {}
     for name, model in models.items():
         if not isinstance(model, FrameModel):
             raise ConfigError(
@@ -171,9 +174,15 @@ def _rankers(
             )
         began = perf_counter()
         if train is not None:
-            model.fit(train, valid, label=label, context=context)
+            with warnings.catch_warnings():  # the table shows the notes
+                warnings.simplefilter("ignore", TamisWarning)
+                model.fit(train, valid, label=label, context=context)
+            if model.notes:
+                notes[name] = model.notes
         seconds = perf_counter() - began if train is not None else 0.0
-        intervals, samples = _of_ranker(model, test, groups, context.seed)
+        intervals, samples, reasons = _of_ranker(model, test, groups, context.seed)
+        if reasons:
+            undefined[name] = reasons
         results[name] = ModelResult(intervals, samples, {"fit_seconds": seconds})
     trained = "fitted before" if train is None else f"trained on {len(train):,} rows"
     stopped = "" if train is None or valid is None else f", stopped by {len(valid):,} rows"
@@ -183,34 +192,51 @@ def _rankers(
         f"± half of the 95 % bootstrap interval over {units}"
     )
     first = next(iter(results.values()))
-    return EvaluationTable(results, protocol, list(first.intervals), False, seed=context.seed)
+    return EvaluationTable(
+        results,
+        protocol,
+        list(first.intervals),
+        False,
+        seed=context.seed,
+        undefined=undefined,
+        notes=notes,
+    )
 
 
 def _of_ranker(
     model: FrameModel, test: Frame, groups: Int64 | None, seed: int
-) -> tuple[dict[str, Interval], dict[str, Float64]]:
-    """(values with intervals, bootstrap replicates) of a fitted model's tasks on labelled rows."""
+) -> tuple[dict[str, Interval], dict[str, Float64], dict[str, str]]:
+    """(values with intervals, bootstrap replicates, reasons why values are undefined) of a fitted
+    model's tasks on labelled rows."""
     rows = model.labelled(test)
     assert rows.labels is not None
     scores = model.probabilities(rows)
     intervals: dict[str, Interval] = {}
     samples: dict[str, Float64] = {}
+    undefined: dict[str, str] = {}
     for t, task in enumerate(model.heads.tasks):
         suffix = "" if len(model.tasks) == 1 else f":{task.name}"
         labels = model.heads.label(t, rows.labels[:, t])
         known = ~np.isnan(labels)
         label, score = labels[known].astype(np.float64), scores[known, t].astype(np.float64)
         if task.kind != "binary":
-            error = float(np.abs(label - score).mean()) if len(label) else np.nan
-            intervals[f"xauc{suffix}"] = _without_bounds(xauc(label, score))
-            intervals[f"mae{suffix}"] = _without_bounds(error)
+            values = {"xauc": xauc(label, score), "mae": mean_absolute_error(label, score)}
+            undefined |= _suffixed(undefined_metrics(values, labels), suffix)
+            intervals |= {name + suffix: _without_bounds(value) for name, value in values.items()}
             continue
-        found = _rate_metrics(label, score, None if groups is None else groups[known], seed)
+        its_groups = None if groups is None else groups[known]
+        found = _rate_metrics(label, score, its_groups, seed)
+        values = {metric: value for metric, (value, _) in found.items()}
+        undefined |= _suffixed(undefined_metrics(values, labels, its_groups), suffix)
         for metric, (value, replicates) in found.items():
             low, high = np.quantile(replicates, [0.025, 0.975])
             intervals[metric + suffix] = Interval(value, float(low), float(high))
             samples[metric + suffix] = replicates
-    return intervals, samples
+    return intervals, samples, undefined
+
+
+def _suffixed(reasons: dict[str, str], suffix: str) -> dict[str, str]:
+    return {metric + suffix: reason for metric, reason in reasons.items()}
 
 
 def _rate_metrics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from tamis.evaluate.bootstrap import Interval, paired_bootstrap
 from tamis.runtime import Float64
 from tamis.schema import ConfigError, suggest
+from tamis.train import reason_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,10 @@ class EvaluationTable:
     per_user: bool
     """Whether `samples` are values per user (channels) or bootstrap replicates (rankers)."""
     seed: int = 0
+    undefined: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """{model: {metric: why it is NaN}}; without the models that have none."""
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """{model: remarks on the labels of its fit}; without the models that have none."""
 
     def __getitem__(self, model: str) -> dict[str, float]:
         """The metrics of one model. Raises ConfigError for an unknown name."""
@@ -101,7 +106,21 @@ class EvaluationTable:
             )
             for row in rows
         ]
-        return "\n".join([*lines, "", self.protocol])
+        return "\n".join([*lines, "", *self._reasons(), self.protocol])
+
+    def _reasons(self) -> list[str]:
+        """A line per remark on the labels, and per reason why metrics are undefined.
+
+        A remark on several models names them all.
+        """
+        remarks: dict[str, list[str]] = {}
+        for model, notes in self.notes.items():
+            for note in notes:
+                remarks.setdefault(note, []).append(model)
+        for model, reasons in self.undefined.items():
+            for line in reason_lines(reasons):
+                remarks.setdefault(line, []).append(model)
+        return [f"{', '.join(models)}: {remark}" for remark, models in remarks.items()]
 
     def _result(self, model: str) -> ModelResult:
         if model not in self.results:

@@ -115,6 +115,12 @@ class TaskJudge:
         every = {**self._rates, **self._numbers}
         return {m.name: every[m.name].result() for m in self.measured}
 
+    def undefined(self) -> dict[str, dict[str, str]]:
+        """{task: {measure: why it is NaN}}; without the tasks whose measures are all defined."""
+        every = {**self._rates, **self._numbers}
+        found = {m.name: every[m.name].undefined() for m in self.measured}
+        return {task: reasons for task, reasons in found.items() if reasons}
+
     def curve(self, task: str, bins: int = 12) -> list[CalibrationBin]:
         """The reliability curve of a task; [] where it predicts no rate."""
         return self._rates[task].curve(bins) if task in self._rates else []

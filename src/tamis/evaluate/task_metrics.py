@@ -62,6 +62,23 @@ class RateMetrics:
             "ece": ece(table.curve()),
         }
 
+    def undefined(self) -> dict[str, str]:
+        """{metric of `result`: why it is NaN}."""
+        found = self.result()
+        rows, positives = found["rows"], found["positives"]
+        if not rows:
+            every = "no row has a label"
+        elif positives in (0, rows):
+            every = f"all {rows:,} labels are {positives / rows:g}"
+        else:
+            every = ""
+        groups = {
+            "gauc": f"none of {found.get('gauc_skipped', 0):,} users has labels of both classes",
+            f"ndcg@{self.k}": "no request has a positive label",
+        }
+        missing = [metric for metric, value in found.items() if np.isnan(value)]
+        return {m: every or groups.get(m, "all labels are equal") for m in missing}
+
     def curve(self, bins: int = 12) -> list[CalibrationBin]:
         """The reliability curve."""
         return self._table.curve(bins)
@@ -86,3 +103,14 @@ class NumberMetrics:
         """rows, xauc, mae, rmse, bias (mean predicted ÷ mean observed)."""
         errors = self._errors.result()
         return {"rows": self._xauc.rows, "xauc": self._xauc.result(), **errors}
+
+    def undefined(self) -> dict[str, str]:
+        """{metric of `result`: why it is NaN}."""
+        found = self.result()
+        rows = int(found["rows"])
+        every = f"all {rows:,} labels are equal" if rows else "no row has a label"
+        return {
+            metric: "the labels sum up to 0" if metric == "bias" and rows else every
+            for metric, value in found.items()
+            if np.isnan(value)
+        }

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from tamis.features import Rows
 from tamis.schema import ConfigError, TamisError
 from tamis.service import registry
-from tamis.train import FrameModel, auc, log_loss, mean_group_ndcg, torch_threads, xauc
+from tamis.train import (
+    FrameModel,
+    auc,
+    log_loss,
+    mean_absolute_error,
+    mean_group_ndcg,
+    torch_threads,
+    undefined_metrics,
+    xauc,
+)
 
 CANDIDATES = 300
 """Rows of the request whose scoring is timed."""
@@ -60,6 +69,10 @@ class Standing:
     """p50 and p99 of scoring 300 candidates on one thread."""
     mb: float = 0.0
     """Size on disk in MB."""
+    undefined: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """{task: {metric: why it is NaN}} on the validation rows."""
+    notes: tuple[str, ...] = ()
+    """Remarks on the labels of the fit."""
     gates: dict[str, Any] = field(default_factory=dict[str, Any])
     """Of mixtures of experts: mean gate weights per task on the validation rows, and dead experts
     (`GateReport`)."""
@@ -135,11 +148,14 @@ def standing(entry: Entry, model: FrameModel, valid: Rows, began: float) -> Stan
     assert model.result is not None
     seconds = perf_counter() - began
     mb, latency = size_and_latency(entry.use, model, valid)
+    metrics = task_metrics(model, valid)
     return Standing(
         name=entry.name,
         use=entry.use,
         options=dict(entry.options),
-        tasks=task_metrics(model, valid),
+        tasks=metrics,
+        undefined=_undefined(model, metrics, valid),
+        notes=model.notes,
         epochs=model.best_epoch,
         samples_per_second=model.result.samples_per_second,
         seconds=seconds,
@@ -160,6 +176,18 @@ def failed(entry: Entry, error: TamisError) -> Standing:
     return Standing(entry.name, entry.use, dict(entry.options), error=str(error))
 
 
+def _undefined(
+    model: FrameModel, metrics: Mapping[str, dict[str, float]], rows: Rows
+) -> dict[str, dict[str, str]]:
+    """{task: {metric: why it is NaN}} of what `task_metrics` returned."""
+    assert rows.labels is not None
+    found = {
+        task: undefined_metrics(its, rows.labels[:, t], rows.groups)
+        for t, (task, its) in enumerate(metrics.items())
+    }
+    return {task: reasons for task, reasons in found.items() if reasons}
+
+
 def task_metrics(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
     """{task: metrics} of a fitted ranker on labelled rows.
 
@@ -173,9 +201,8 @@ def task_metrics(model: FrameModel, rows: Rows) -> dict[str, dict[str, float]]:
         label, score = model.heads.label(t, rows.labels[:, t]), predicted[:, t]
         known = ~np.isnan(label)
         if task.kind != "binary":
-            error = np.abs(label[known] - score[known])
-            mae = float(error.mean()) if known.any() else float("nan")
-            out[task.name] = {"xauc": xauc(label, score), "mae": mae}
+            error = mean_absolute_error(label, score)
+            out[task.name] = {"xauc": xauc(label, score), "mae": error}
             continue
         out[task.name] = {
             "auc": auc(label[known], score[known]),

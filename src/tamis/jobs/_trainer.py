@@ -24,6 +24,7 @@ from tamis.cascade import (
     Replay,
     Retrieval,
     Vectors,
+    check_task_values,
     impression_window,
     join,
     raw_numbers,
@@ -146,6 +147,7 @@ class Trainer:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
             value_of(self.config, self.data.items)  # faults of fusion are reported before any work
+            self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
             self._vectors = self._wanted_vectors()
             record["samples"] = len(self.data.events)
             self.windows = windows(self.config.split, self.data.events)

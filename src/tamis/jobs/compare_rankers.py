@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from tamis.jobs._ranker_trial import Entry, Standing, build, entries, failed, st
 from tamis.jobs._row_models import RowModel, guess_features, key_columns
 from tamis.jobs._trainer import ChoiceRows, choice_rows
 from tamis.runtime import Progress
-from tamis.schema import ConfigError, DataError, Feature, TamisError
+from tamis.schema import ConfigError, DataError, Feature, TamisError, TamisWarning
 from tamis.service import ProjectFolder
+from tamis.train import reason_lines
 
 HELD_OUT = 0.1
 """Share of a table's rows that is held out if there is no validation table."""
@@ -45,6 +47,16 @@ class Comparison:
     def best(self) -> Standing:
         return self.standings[0]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on the labels, and reasons why metrics are undefined, each once."""
+        found: dict[str, None] = {}
+        for one in self.standings:
+            found.update(dict.fromkeys(one.notes))
+            for task, reasons in one.undefined.items():
+                found.update(dict.fromkeys(f"{task}: {line}" for line in reason_lines(reasons)))
+        return tuple(found)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -53,6 +65,7 @@ class Comparison:
             "protocol": self.protocol,
             "rows": self.rows,
             "valid_rows": self.valid_rows,
+            "notes": list(self.notes),
             "plot": str(self.plot) if self.plot else None,
             "out": str(self.out) if self.out else None,
         }
@@ -175,6 +188,8 @@ def _on_rows(entry: Entry, made: ChoiceRows, seed: int, device: str) -> Standing
         context = FitContext(seed=seed, device=device)
         model.fit(made.rows, made.valid, made.tasks, context)
         return standing(entry, model, made.valid, began)
+    except DataError:
+        raise  # a fault of the labels, the same for every model
     except TamisError as error:
         return failed(entry, error)
 
@@ -193,7 +208,9 @@ def _on_tables(
     began = perf_counter()
     try:
         model = build(entry, features=features)
-        model.fit(train, valid, labels, FitContext(seed=seed, device=device))
+        with warnings.catch_warnings():  # the comparison shows the notes
+            warnings.simplefilter("ignore", TamisWarning)
+            model.fit(train, valid, labels, FitContext(seed=seed, device=device))
         rows = model.labelled(valid)
         if group is not None:
             codes = valid[group].rank("dense").fill_null(0).to_numpy().astype(np.int64)

@@ -28,6 +28,7 @@ from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
 from tamis.runtime import Progress
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender
+from tamis.train import reason_lines
 
 SEGMENT_SCORES = 1 << 16
 """Distinct scores that are kept apart in a segment; over all rows, four times as many."""
@@ -110,9 +111,17 @@ class RankEvaluator:
             "kinds": {m.name: m.kind for m in whole["rank"].measured},
             "models": {model: one.result() for model, one in whole.items()},
             "segments": segments,
+            "undefined": {
+                **{model: one.undefined() for model, one in whole.items()},
+                "segments": {
+                    segment: one.undefined()
+                    for (model, segment), one in metrics.items()
+                    if model == "rank" and segment != ALL
+                },
+            },
             "calibration": self._calibration(whole["rank"], buckets),
             "gates": gates_of(self.parts.rank),
-            "notes": self._notes(rows),
+            "notes": [*self._notes(rows), *_undefined_notes(whole)],
         }
 
     def _rows(self) -> Replay:
@@ -225,6 +234,15 @@ class RankEvaluator:
                 "have been shown. Rates are those of recalled candidates, not of impressions."
             )
         return notes
+
+
+def _undefined_notes(metrics: Mapping[str, TaskJudge]) -> list[str]:
+    """A note per task and reason why metrics over all rows are undefined, each once."""
+    found: dict[str, None] = {}
+    for one in metrics.values():
+        for task, reasons in one.undefined().items():
+            found.update(dict.fromkeys(f"{task}: {line}." for line in reason_lines(reasons)))
+    return list(found)
 
 
 def _bins(values: Mapping[str, float]) -> int:

@@ -7,9 +7,12 @@ TamisError
 ├── RequestError         a field of a request is wrong
 ├── StageError           a stage broke one of the cascade's rules
 ├── TrainingError        a loss became NaN, a fit had no usable rows
+│   └── LabelError       labels or sample weights that a task cannot have (also a DataError)
 ├── VersionError         a version is missing, incomplete or damaged
 ├── StoreError           online state cannot be read or written: no server, no lists
 └── MissingExtraError    an optional dependency is not installed
+
+TamisWarning (a UserWarning) is what a call on data frames reports beside its result.
 """
 
 
@@ -46,6 +49,10 @@ class TrainingError(TamisError):
     """Training cannot go on: a NaN loss, no rows, no positive labels."""
 
 
+class LabelError(TrainingError, DataError):
+    """Labels or sample weights that a task cannot have; the message names values and rows."""
+
+
 class VersionError(TamisError):
     """A version directory is missing, incomplete or damaged."""
 
@@ -56,3 +63,8 @@ class StoreError(TamisError):
 
 class MissingExtraError(TamisError):
     """An optional dependency is needed; the message names the extra to install."""
+
+
+class TamisWarning(UserWarning):
+    """Something about the data that the caller should know, although the call succeeds: labels of
+    one class, an undefined metric, users who are unknown."""

@@ -14,16 +14,30 @@ from tamis.train.hardware import (
     torch_threads,
     use_bfloat16,
 )
+from tamis.train.label_checks import (
+    Metrics,
+    check_labels,
+    one_class_notes,
+    reason_lines,
+    undefined_metrics,
+)
 from tamis.train.linear import LinearConfig, LinearEstimator, LinearNet
 from tamis.train.loop import fit
-from tamis.train.metrics import auc, group_ndcg, log_loss, mean_group_ndcg, xauc
+from tamis.train.metrics import (
+    auc,
+    group_ndcg,
+    log_loss,
+    mean_absolute_error,
+    mean_group_ndcg,
+    xauc,
+)
 from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
 from tamis.train.prediction import predict
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
-from tamis.train.tasks import Heads, check_labels, task_configs
+from tamis.train.tasks import Heads, class_numbers, task_configs
 from tamis.train.trees import Trees, TreesConfig
 
 __all__ = [
@@ -46,6 +60,7 @@ __all__ = [
     "LinearEstimator",
     "LinearNet",
     "Metric",
+    "Metrics",
     "Mixture",
     "Monotone",
     "Objective",
@@ -63,6 +78,7 @@ __all__ = [
     "batches",
     "calibrated",
     "check_labels",
+    "class_numbers",
     "corrected",
     "fit",
     "fit_calibration",
@@ -71,16 +87,20 @@ __all__ = [
     "kept_memory",
     "load_weights",
     "log_loss",
+    "mean_absolute_error",
     "mean_group_ndcg",
     "monotone",
     "native_bfloat16",
+    "one_class_notes",
     "platt",
     "predict",
+    "reason_lines",
     "sample_negatives",
     "save_weights",
     "tables_of",
     "task_configs",
     "torch_threads",
+    "undefined_metrics",
     "use_bfloat16",
     "xauc",
 ]

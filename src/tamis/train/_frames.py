@@ -10,7 +10,8 @@ import polars as pl
 
 from tamis.data import columns_of
 from tamis.runtime import Float32
-from tamis.schema import TaskConfig, condition_of
+from tamis.schema import DataError, TaskConfig, condition_of, suggest
+from tamis.train.tasks import class_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +28,51 @@ def with_conditional_labels(frame: Frame, tasks: Sequence[TaskConfig]) -> Frame:
     absent = [t for t in tasks if t.given is not None and t.name not in frame.columns]
     if not absent:
         return frame
-    needed = [name for t in absent for name in (t.base, _condition_column(t, tasks))]
-    table = columns_of(frame, list(dict.fromkeys(needed)))
-    whole = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
+    whole = columns_of(frame, list(frame.columns))
+
+    def column(name: str) -> pl.Series:
+        return label_column(whole, name)
+
     return whole.with_columns(
-        pl.when(table[_condition_column(t, tasks)] == 1).then(table[t.base]).alias(t.name)
+        pl.when(column(_condition_column(t, tasks)) == 1).then(column(t.base)).alias(t.name)
         for t in absent
     )
+
+
+def label_column(table: pl.DataFrame, name: str) -> pl.Series:
+    """The label column of that name as Float64; null and NaN are missing labels (null).
+
+    Raises DataError, naming the value and its row, where a value is no number, and where the column
+    is absent.
+    """
+    if name not in table.columns:
+        raise DataError(
+            f"the frame has no label column {name!r}.{suggest(name, table.columns)} "
+            f"Its columns are {', '.join(table.columns)}"
+        )
+    values = table[name]
+    if values.dtype.is_temporal() or values.dtype.is_nested():
+        raise DataError(f"label column {name!r} is {values.dtype}; labels are numbers")
+    cast = values.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & values.is_not_null()
+    if values.dtype == pl.String:
+        wrong &= values.str.strip_chars() != ""
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(
+            f"label column {name!r} holds {values[row]!r} in row {row}; labels are numbers: "
+            f"make 0 and 1 of texts, for example label = {name} == {values[row]!r}"
+        )
+    return cast.fill_nan(None)
+
+
+def label_columns(table: pl.DataFrame, tasks: Sequence[TaskConfig]) -> Float32:
+    """(n, T) labels of the tasks' columns, NaN where missing; classes as their numbers."""
+    columns = [
+        class_numbers(task, label_column(table, task.name).fill_null(np.nan).to_numpy())
+        for task in tasks
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _condition_column(task: TaskConfig, tasks: Sequence[TaskConfig]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,23 +12,32 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 import numpy as np
 from pydantic import Field
 
+from tamis.data import columns_of
 from tamis.features import FrameSpace, Rows
 from tamis.runtime import Float32
 from tamis.schema import (
     Component,
     ComponentConfig,
     ConfigError,
+    DataError,
     DenseFeat,
     Feature,
     NotFittedError,
+    TamisWarning,
     TaskConfig,
     TrainingError,
 )
-from tamis.train._frames import raw_columns, with_conditional_labels
+from tamis.train._frames import label_columns, raw_columns, with_conditional_labels
 from tamis.train.calibration import Calibration, Method, fit_calibration
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
-from tamis.train.metrics import auc, log_loss, xauc
+from tamis.train.label_checks import (
+    Metrics,
+    check_labels,
+    one_class_notes,
+    undefined_metrics,
+)
+from tamis.train.metrics import auc, log_loss, mean_absolute_error, xauc
 from tamis.train.sampling import corrected, sample_negatives
 from tamis.train.tasks import Heads, completed
 
@@ -150,12 +160,19 @@ class FrameModel(Component, ABC):
             label: label column, or several: one binary task each. Ignored where `tasks` are given.
             weight: a frame's column of sample weights.
 
-        Raises TrainingError (no rows, no positive label, NaN), ConfigError and DataError.
+        Labels are checked before anything is fitted (`check_labels`): those of a binary task lie in
+        [0, 1], NaN and null are missing. Tasks whose training or validation labels are all equal
+        are reported in `notes`, and after a fit on frames also as a `TamisWarning`.
+
+        Raises LabelError (no rows, no positive label, labels or weights that the task cannot have;
+        the message names values and rows), TrainingError (a loss that is not finite), ConfigError
+        and DataError.
         """
         if tasks is None:
             rows_given = isinstance(data, Rows)
             tasks = ["label"] if rows_given else [label] if isinstance(label, str) else list(label)
         heads = Heads.of(tasks)
+        framed = not isinstance(data, Rows)
         if not isinstance(data, Rows):
             data, valid = self._rows_of(data, valid, heads.tasks, weight)
         if valid is not None and not isinstance(valid, Rows):
@@ -163,7 +180,10 @@ class FrameModel(Component, ABC):
                 f"`valid` is a {type(valid).__name__}, but the training rows are Rows; give Rows"
             )
         self.heads = heads.fitted(data)
-        self.notes = tuple(self.heads.notes(data))
+        self.notes = tuple(self._notes(data, valid))
+        if framed:
+            for note in self.notes:
+                warnings.warn(note, TamisWarning, stacklevel=2)
         self.rates = tuple(self._rate(task) for task in heads.tasks)
         given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
@@ -187,6 +207,14 @@ class FrameModel(Component, ABC):
         With `valid`, also sets `self.chosen` to the number of epochs or trees; without it, runs as
         many as `context.chosen` names. `self.heads` and `self.rates` are set before the call.
         """
+
+    def _notes(self, rows: Rows, valid: Rows | None) -> list[str]:
+        """Remarks on the labels. Raises LabelError for wrong validation labels."""
+        found = [*self.heads.notes(rows), *one_class_notes(rows, self.heads.tasks, "training")]
+        if valid is not None and valid.labels is not None:
+            check_labels(valid, self.heads.tasks, "validation")
+            found += one_class_notes(valid, self.heads.tasks, "validation")
+        return found
 
     def _rate(self, task: TaskConfig) -> float:
         """Share of a task's negatives to learn from, in (0, 1]; 1 for tasks that are not binary."""
@@ -308,24 +336,32 @@ class FrameModel(Component, ABC):
         scores = self.probabilities(self._space().rows(frame))
         return scores[:, 0] if len(self.tasks) == 1 else scores
 
-    def evaluate(self, frame: Frame) -> dict[str, float]:
+    def evaluate(self, frame: Frame) -> Metrics:
         """Metrics on a frame with labels: AUC and log loss of binary tasks, XAUC and mean absolute
-        error of others. With several tasks the keys are `auc:NAME` and so on."""
-        rows = self._space().rows(
-            with_conditional_labels(frame, self.heads.tasks), labels=self.tasks
-        )
+        error of others. With several tasks the keys are `auc:NAME` and so on.
+
+        A metric that is undefined (AUC where all labels are equal) is NaN; `undefined` of the
+        result says why, and so does a `TamisWarning`. Raises LabelError for labels that the
+        task cannot have, DataError for a frame without rows.
+        """
+        rows = self.labelled(frame)
         assert rows.labels is not None
+        if not len(rows):
+            raise DataError("the frame has no row: there is nothing to evaluate on")
         scores = self.probabilities(rows)
-        out: dict[str, float] = {}
+        out = Metrics()
         for t, task in enumerate(self.heads.tasks):
             suffix = "" if len(self.tasks) == 1 else f":{task.name}"
             label, score = self.heads.label(t, rows.labels[:, t]), scores[:, t]
             if task.kind == "binary":
-                out[f"auc{suffix}"] = auc(label, score)
-                out[f"logloss{suffix}"] = log_loss(label, score)
+                found = {"auc": auc(label, score), "logloss": log_loss(label, score)}
             else:
-                out[f"xauc{suffix}"] = xauc(label, score)
-                out[f"mae{suffix}"] = float(np.nanmean(np.abs(label - score)))
+                found = {"xauc": xauc(label, score), "mae": mean_absolute_error(label, score)}
+            reasons = undefined_metrics(found, label)
+            out.update({name + suffix: value for name, value in found.items()})
+            out.undefined |= {name + suffix: reason for name, reason in reasons.items()}
+        if out.undefined:
+            warnings.warn("; ".join(out.reasons()), TamisWarning, stacklevel=2)
         return out
 
     # ------------------------------------------------------------------ results of the last fit
@@ -393,8 +429,13 @@ class FrameModel(Component, ABC):
     # ------------------------------------------------------------------ frames
 
     def labelled(self, frame: Frame) -> Rows:
-        """The rows of a frame with the tasks' labels, as a fit on frames makes them."""
-        return self._labelled(frame, self.heads.tasks, None)
+        """The rows of a frame with the tasks' labels, as a fit on frames makes them.
+
+        Raises LabelError for labels that the task cannot have, DataError for an absent column.
+        """
+        rows = self._labelled(frame, self.heads.tasks, None)
+        check_labels(rows, self.heads.tasks, "test")
+        return rows
 
     def _rows_of(
         self, data: Frame, valid: Any, tasks: Sequence[TaskConfig], weight: str | None
@@ -422,8 +463,8 @@ class FrameModel(Component, ABC):
     def _labelled(self, frame: Frame, tasks: Sequence[TaskConfig], weight: str | None) -> Rows:
         """The frame's rows with the tasks' labels and the durations that tasks divide by."""
         full = with_conditional_labels(frame, tasks)
-        names = [task.name for task in tasks]
-        rows = self._space().rows(full, labels=names, weights=weight)
+        labels = label_columns(columns_of(full, [task.name for task in tasks]), tasks)
+        rows = replace(self._space().rows(full, weights=weight), labels=labels)
         lengths = [task.duration for task in tasks if task.duration is not None]
         return replace(rows, raw=raw_columns(full, lengths)) if lengths else rows
 

@@ -17,7 +17,7 @@ from tamis.schema import TrainingError
 from tamis.train.batches import Order, Source, batches
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
 from tamis.train.hardware import torch_threads, use_bfloat16
-from tamis.train.objective import Objective
+from tamis.train.objective import ChecksRows, Objective
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
 
@@ -46,6 +46,10 @@ def fit(
     options = options or FitOptions()
     if len(rows) == 0:
         raise TrainingError("there are no rows to train on; check the split and the labels")
+    if isinstance(objective, ChecksRows):
+        objective.check(rows, "training")
+        if valid is not None:
+            objective.check(valid, "validation")
     with torch_threads(options.threads), torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return _Fit(model, rows, objective, valid, options).run()

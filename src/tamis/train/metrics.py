@@ -96,6 +96,14 @@ def xauc(labels: Array, scores: Array) -> float:
     return right / pairs if pairs else float("nan")
 
 
+def mean_absolute_error(labels: Array, predicted: Array) -> float:
+    """Mean of |label − prediction|, in their unit; rows without a label are left out. NaN without
+    a label."""
+    labels, predicted = np.asarray(labels, np.float64), np.asarray(predicted, np.float64)
+    known = ~np.isnan(labels)
+    return float(np.abs(labels[known] - predicted[known]).mean()) if known.any() else float("nan")
+
+
 @njit(cache=True)
 def _concordant(place: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[float, float]:
     """(concordant pairs + half of the tied ones, all pairs) of rows with different labels.

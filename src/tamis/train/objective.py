@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from tamis.features import Batch, Rows
 from tamis.nn import group_softmax, log_odds_of_product
 from tamis.schema import ConfigError, TaskConfig, TrainingError
+from tamis.train.label_checks import check_labels
 from tamis.train.metrics import auc, xauc
 from tamis.train.prediction import predict
 from tamis.train.tasks import Heads
@@ -38,6 +39,16 @@ class Objective(Protocol):
 
     def evaluate(self, model: nn.Module, valid: Any, device: torch.device) -> dict[str, float]:
         """Validation metrics; the first one stops the fit (higher is better)."""
+        ...
+
+
+@runtime_checkable
+class ChecksRows(Protocol):
+    """An objective that checks rows before a fit."""
+
+    def check(self, rows: Any, of: str) -> None:
+        """Raises LabelError for rows that cannot be learnt from; `of`: "training" or
+        "validation"."""
         ...
 
 
@@ -175,6 +186,11 @@ class BinaryTasks(TaskObjective):
             for name, share in zip(names, shares, strict=True)
         )
         super().__init__(Heads(tasks), kind, metric, metric_name)
+
+    def check(self, rows: Any, of: str) -> None:
+        """Raises LabelError for labels outside [0, 1] of `Rows`; see `check_labels`."""
+        if isinstance(rows, Rows):
+            check_labels(rows, self.heads.tasks, of)
 
 
 def _absolute(z: Tensor, y: Tensor) -> Tensor:

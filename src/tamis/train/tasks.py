@@ -9,7 +9,7 @@ completion   cross entropy of the share watched on σ(z)        σ(z) / f(durati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -22,6 +22,7 @@ from tamis.features import Rows
 from tamis.runtime import Float32
 from tamis.schema import (
     ConfigError,
+    LabelError,
     StageError,
     TaskConfig,
     TrainingError,
@@ -32,6 +33,7 @@ from tamis.schema import (
     product,
 )
 from tamis.train.intercept import centre
+from tamis.train.label_checks import check_labels, examples
 from tamis.train.monotone import Monotone, monotone
 
 _T = TypeVar("_T")
@@ -178,7 +180,7 @@ class Heads:
     def fitted(self, rows: Rows) -> Self:
         """A copy with scales and f(duration) fitted on the training rows.
 
-        Raises TrainingError where a task has no label that it can learn from.
+        Raises LabelError as `check_labels`.
         """
         check_labels(rows, self.tasks)
         assert rows.labels is not None
@@ -360,49 +362,23 @@ def completed(task: TaskConfig, share: Float32) -> Float32:
     return np.where(np.isnan(share), np.float32(np.nan), done)
 
 
-def check_labels(rows: Rows, tasks: Sequence[str | TaskConfig]) -> None:
-    """Checks that every task has labels that it can learn from. Raises TrainingError."""
-    if len(rows) == 0:
-        raise TrainingError("there are no rows to train on; check the split and the labels")
-    if rows.labels is None or rows.labels.shape[1] != len(tasks):
-        shape = None if rows.labels is None else rows.labels.shape
-        raise TrainingError(f"labels have shape {shape}; {len(tasks)} tasks need (n, {len(tasks)})")
-    for t, task in enumerate(task_configs(tasks)):
-        label = rows.labels[:, t]
-        fault = _FAULTS[task.kind](label[~np.isnan(label)], task)
-        if fault:
-            raise TrainingError(
-                f"task {task.name!r} {fault} in {len(rows)} rows; "
-                "check its behaviours and the training windows"
-            )
+def class_numbers(task: TaskConfig, value: NDArray[np.floating[Any]]) -> Float32:
+    """Class numbers (n,) of the values (n,) of a multiclass task; NaN where the value is missing.
 
-
-def _binary_fault(label: Float32, task: TaskConfig) -> str:
-    return "" if label.max(initial=0.0) > 0 else "has no positive label"
-
-
-def _number_fault(label: Float32, task: TaskConfig) -> str:
-    return "" if len(label) else "has no label"
-
-
-def _length_fault(label: Float32, task: TaskConfig) -> str:
-    if len(label) and label.min() < 0:
-        return f"has the label {label.min():g}, below 0,"
-    return _binary_fault(label, task)
-
-
-def _class_fault(label: Float32, task: TaskConfig) -> str:
-    most = len(class_names(task)) - 1
-    wrong = (label < 0) | (label > most) | (label != np.floor(label))
+    Labels of other kinds of tasks, and behaviours (`value = "behaviour"`), which are numbers
+    already, are returned unchanged. Raises LabelError for a value that is not one of `classes`.
+    """
+    value = value.astype(np.float32)
+    if task.kind != "multiclass" or task.value == "behaviour":
+        return value
+    values = np.asarray(class_values(task), dtype=np.float32)
+    at = np.minimum(np.searchsorted(values, np.nan_to_num(value)), len(values) - 1)
+    wrong = (values[at] != value) & ~np.isnan(value)
     if wrong.any():
-        return f"has the label {label[wrong][0]:g}, not a class number from 0 to {most},"
-    return _number_fault(label, task)
-
-
-_FAULTS: dict[str, Callable[[Float32, TaskConfig], str]] = {
-    "binary": _binary_fault,
-    "multiclass": _class_fault,
-    "regression": _number_fault,
-    "watch_time": _length_fault,
-    "completion": _length_fault,
-}
+        known = int((~np.isnan(value)).sum())
+        raise LabelError(
+            f"task {task.name!r}: {int(wrong.sum()):,} of {known:,} labels are none of its classes "
+            f"{', '.join(f'{v:g}' for v in values)}: {examples(value, wrong)}. Declare every value "
+            "in `classes`, or remove these rows' labels (NaN = no label)"
+        )
+    return np.where(np.isnan(value), np.nan, at).astype(np.float32)

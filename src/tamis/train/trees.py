@@ -19,7 +19,6 @@ from tamis.schema import (
     ConfigError,
     NotFittedError,
     TaskConfig,
-    TrainingError,
     class_values,
     known_options,
     read_json,
@@ -28,7 +27,7 @@ from tamis.schema import (
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
 from tamis.train.frame_model import LEARNT, FrameModel, ScorerConfig
-from tamis.train.metrics import log_loss, mean_group_ndcg
+from tamis.train.metrics import auc, log_loss, mean_group_ndcg, xauc
 
 if TYPE_CHECKING:  # importing LightGBM takes a second, so only fit and load do it
     import lightgbm as lgb
@@ -82,7 +81,8 @@ class Trees(FrameModel):
         """Grows every task's trees.
 
         With `valid`, chooses the number of trees for the next fit by the first task's NDCG@10
-        within requests; this fit keeps all of its trees.
+        within requests (by its AUC or XAUC where the rows have no requests, as on frames); this
+        fit keeps all of its trees.
         """
         if self.heads.chains:
             names = ", ".join(tasks[t].name for t in self.heads.chains)
@@ -100,8 +100,8 @@ class Trees(FrameModel):
         if valid is not None:
             history = self._curve(self.boosters[0], valid, perf_counter() - start)
         seconds = perf_counter() - start
-        known = [e for e in history if not np.isnan(e.metrics["ndcg"])]
-        best = max(known, key=lambda e: e.metrics["ndcg"], default=None)
+        known = [e for e in history if not np.isnan(_metric_of(e))]
+        best = max(known, key=_metric_of, default=None)
         self.result = FitResult(
             best_epoch=n_trees if best is None else best.epoch,
             history=history,
@@ -219,14 +219,12 @@ class Trees(FrameModel):
         }
 
     def _curve(self, booster: lgb.Booster, valid: Rows, seconds: float) -> list[Epoch]:
-        """The first task's validation metric after every `STEP` trees, until `patience` ends."""
+        """The first task's validation metric after every `STEP` trees, until `patience` ends.
+
+        NDCG@10 within requests; AUC (XAUC for numbers) where the rows have no requests.
+        """
         assert valid.labels is not None
         inputs, _ = _inputs(valid, self.config.categories)
-        if valid.groups is None:
-            raise TrainingError(
-                "the number of trees is chosen by NDCG within requests, but the validation rows "
-                "have no `groups` (the request of each row); give them, or fit without `valid`"
-            )
         curve: list[Epoch] = []
         target = self.heads.targets(valid.labels)[:, 0]
         first, gain = self.heads.tasks[0], self.heads.label(0, valid.labels[:, 0])
@@ -237,13 +235,23 @@ class Trees(FrameModel):
             loss = log_loss(target, expit(score)) if rate else float("nan")
             if first.kind == "multiclass":
                 score = softmax(score, axis=1) @ np.asarray(class_values(first))
-            metric = mean_group_ndcg(gain, score, valid.groups)
-            curve.append(Epoch(trees, loss, {"ndcg": metric}, seconds))
+            if valid.groups is not None:
+                name, metric = "ndcg", mean_group_ndcg(gain, score, valid.groups)
+            elif first.kind == "binary":
+                name, metric = "auc", auc(gain, score)
+            else:
+                name, metric = "xauc", xauc(gain, score)
+            curve.append(Epoch(trees, loss, {name: metric}, seconds))
             if metric > best_metric:
                 best_trees, best_metric = trees, metric
             elif trees - best_trees >= self.config.patience:
                 break
         return curve
+
+
+def _metric_of(epoch: Epoch) -> float:
+    """The metric that the number of trees is chosen by."""
+    return next(iter(epoch.metrics.values()))
 
 
 def _inputs(rows: Rows, categories: int) -> tuple[Float32, list[int]]:
