@@ -155,7 +155,12 @@ def test_labels_are_in_the_terms_of_the_prediction() -> None:
 
 
 def test_every_undefined_metric_has_its_reason() -> None:
-    tasks = [TaskConfig(name="click"), TaskConfig(name="like|click"), TaskConfig(name="share"), WATCH]
+    tasks = [
+        TaskConfig(name="click"),
+        TaskConfig(name="like|click"),
+        TaskConfig(name="share"),
+        WATCH,
+    ]
     labels = np.array([[1, 0, 0, 3], [1, NAN, 1, 3], [1, NAN, 1, NAN]], np.float32)
     names = ("click", "like|click", "like", "share", "watch", "watch_seconds")
     scores = {name: np.array([0.5, 0.4, 0.3], np.float32) for name in names}

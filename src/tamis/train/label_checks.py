@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.features import Rows
-from tamis.runtime import Bool
+from tamis.runtime import Bool, Float32
 from tamis.schema import LabelError, TaskConfig, class_names
 
 Array = NDArray[np.generic]
@@ -146,19 +146,19 @@ def _all_equal(label: Array) -> str:
     return f"all {len(known):,} labels are {known[0]:g}"
 
 
-def _in_unit_interval(label: Array, task: TaskConfig) -> Bool:
+def _in_unit_interval(label: Float32, task: TaskConfig) -> Bool:
     return (label >= 0) & (label <= 1)
 
 
-def _is_class(label: Array, task: TaskConfig) -> Bool:
+def _is_class(label: Float32, task: TaskConfig) -> Bool:
     return (label >= 0) & (label < len(class_names(task))) & (label == np.floor(label))
 
 
-def _is_amount(label: Array, task: TaskConfig) -> Bool:
+def _is_amount(label: Float32, task: TaskConfig) -> Bool:
     return (label >= 0) & np.isfinite(label)
 
 
-def _is_number(label: Array, task: TaskConfig) -> Bool:
+def _is_number(label: Float32, task: TaskConfig) -> Bool:
     return np.isfinite(label)
 
 
@@ -171,7 +171,7 @@ _ALLOWED = {
 }
 
 
-def _wrong_labels(label: Array, wrong: Bool, task: TaskConfig, of: str) -> str:
+def _wrong_labels(label: Float32, wrong: Bool, task: TaskConfig, of: str) -> str:
     """The message for labels that the task cannot have."""
     known = int((~np.isnan(label)).sum())
     start = (
@@ -190,7 +190,7 @@ _OUTSIDE = {
 }
 
 
-def _fix(label: Array, task: TaskConfig) -> str:
+def _fix(label: Float32, task: TaskConfig) -> str:
     """How to fix wrong labels of a task."""
     if task.kind == "multiclass":
         return "Declare every value in `classes`, or remove these rows' labels (NaN = no label)"
@@ -215,7 +215,7 @@ def examples(values: Array, wrong: Bool) -> str:
     return shown + (", …" if len(first) > SHOWN else "")
 
 
-def _unlearnable(label: Array, task: TaskConfig) -> str:
+def _unlearnable(label: Float32, task: TaskConfig) -> str:
     """What is missing for a fit; "" where nothing is."""
     known = label[~np.isnan(label)]
     if not len(known):
