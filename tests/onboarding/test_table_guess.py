@@ -85,12 +85,12 @@ def test_the_table_of_simulated_truth_is_not_taken_for_the_log(tmp_path: Path) -
     assert guess.data["items"]["published"] == "published"
     dense = [f for f in guess.data["features"] if f["kind"] == "dense"]
     assert dense == [{"kind": "dense", "name": "content", "side": "item", "width": 2}]
-    assert "not used: truth.parquet" in guess.notes
+    assert any(note.startswith("not used: truth.parquet") for note in guess.notes)
 
 
 def test_without_a_log_the_error_lists_what_was_looked_for(tmp_path: Path) -> None:
     put(tmp_path, things="a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"event log\. Looked for .*Found things\.csv: a, b"):
+    with pytest.raises(DataError, match=r"event log, with (.|\n)*things\.csv: nothing found.*: a, b"):
         guess_config(tmp_path, "x")
 
 
@@ -107,7 +107,7 @@ def test_without_a_table_of_items_they_are_those_of_the_events(tmp_path: Path) -
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no CSV, TSV, Parquet or JSONL file"):
+    with pytest.raises(DataError, match="no table of events: the folder is empty"):
         guess_config(tmp_path, "x")
 
 
@@ -123,4 +123,4 @@ def test_frequent_behaviours_after_clicks_become_conditional_tasks(tmp_path: Pat
     config = load_config(tmp_path)
     assert list(config.tasks) == ["click", "like|click", "cart|click", "purchase|cart"]
     assert config.cascade.fusion == "click + 2 * like + 2 * cart + 3 * purchase"
-    assert any("where its condition holds" in note for note in guess.notes)
+    assert any("among the events of its condition" in note for note in guess.notes)

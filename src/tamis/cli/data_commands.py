@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.prompt import IntPrompt
 from rich.table import Table
 
 from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_next, wants_progress
 
+if TYPE_CHECKING:
+    from tamis.data import Choice
+
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def _column(what: str) -> Any:
+    return typer.Option(metavar="COL", help=f"Column of the events: {what}. If omitted: detected.")
+
+
+def _file(what: str) -> Any:
+    return typer.Option(metavar="FILE", help=f"File of the {what}. If omitted: detected.")
 
 
 def init(
@@ -19,13 +32,41 @@ def init(
     name: Annotated[
         str | None, typer.Option(help="Name of the project. If omitted: the folder's name.")
     ] = None,
+    events: Annotated[str | None, _file("event log")] = None,
+    items: Annotated[str | None, _file("table of items")] = None,
+    users: Annotated[str | None, _file("table of users")] = None,
+    user: Annotated[str | None, _column("the user's id")] = None,
+    item: Annotated[str | None, _column("the item's id")] = None,
+    time: Annotated[str | None, _column("the time")] = None,
+    behaviour: Annotated[str | None, _column("names of behaviours")] = None,
+    value: Annotated[str | None, _column("ratings, seconds or amounts")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask; take the likeliest reading.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing tamis.toml.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect the tables of a folder and write a commented tamis.toml for them."""
+    """Inspect the tables of a folder and write a commented tamis.toml for them.
+
+    Where two readings of the tables are near, a terminal is asked.
+    """
     from tamis.jobs import init as job
 
-    report = job(folder, name=name, force=force)
+    asks = not (yes or as_json) and sys.stdin.isatty() and console.is_terminal
+    report = job(
+        folder,
+        name=name,
+        force=force,
+        ask=_ask if asks else None,
+        events=events,
+        items=items,
+        users=users,
+        user=user,
+        item=item,
+        time=time,
+        behaviour=behaviour,
+        value=value,
+    )
     if as_json:
         return print_json(report.to_dict())
     console.print(f"Wrote [bold]{report.config}[/]. What was found:")
@@ -33,6 +74,20 @@ def init(
         console.print(f"  • {escape(note)}", highlight=False)
     print_next(f"tamis doctor {report.project}", f"tamis train {report.project}")
     return None
+
+
+def _ask(choice: Choice) -> str:
+    """Asks in the terminal which of the near readings is right; Enter takes the likeliest."""
+    kind = "file is the event log" if choice.key == "events" else f"column is the {choice.key}"
+    options = [choice.chosen, *choice.others]
+    console.print(f"Which {kind}?", highlight=False)
+    for number, option in enumerate(options, start=1):
+        why = f" [dim]({escape(choice.why)})[/]" if number == 1 and choice.why else ""
+        console.print(f"  {number}  {escape(option)}{why}", highlight=False)
+    answer = IntPrompt.ask(
+        "Number", console=console, default=1, choices=[str(n + 1) for n in range(len(options))]
+    )
+    return options[answer - 1]
 
 
 def fetch(

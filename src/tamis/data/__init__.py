@@ -2,14 +2,16 @@
 
 from tamis.data import column_names
 from tamis.data.categories import Labels, bucketed, codes_of, spread
+from tamis.data.column_profile import Column
 from tamis.data.column_roles import (
-    Frames,
+    Choice,
+    EventLog,
+    Given,
     event_columns,
     event_table,
+    find_log,
     is_time,
     named_column,
-    readable_tables,
-    table_stem,
 )
 from tamis.data.conditions import Condition
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
@@ -26,10 +28,13 @@ from tamis.data.files import (
 )
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
+from tamis.data.outcomes import truth_numbers
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
 from tamis.data.repeats import VISIT_HOURS, repeat_share
+from tamis.data.table_folder import Frames, readable_tables, table_stem
+from tamis.data.table_links import Link, TableSet
 from tamis.data.tables import id_text, item_categories
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
@@ -42,15 +47,21 @@ __all__ = [
     "TEXT",
     "UNKNOWN",
     "VISIT_HOURS",
+    "Choice",
+    "Column",
     "Condition",
     "Dataset",
+    "EventLog",
     "Events",
     "Frames",
+    "Given",
     "Labels",
+    "Link",
     "Ragged",
     "RawTable",
     "Rejects",
     "Table",
+    "TableSet",
     "bucketed",
     "check_ending",
     "codes_of",
@@ -59,6 +70,7 @@ __all__ = [
     "dataset_from_frame",
     "event_columns",
     "event_table",
+    "find_log",
     "format_of",
     "geohash_around",
     "geohash_cells",
@@ -78,5 +90,6 @@ __all__ = [
     "spread",
     "table_stem",
     "text_lines",
+    "truth_numbers",
     "write_frame",
 ]

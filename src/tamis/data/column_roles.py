@@ -2,96 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from tamis.data import column_names as words
-from tamis.data.files import COMPRESSED, RawTable, format_of, read_raw
+from tamis.data.column_profile import Column
+from tamis.data.table_folder import Frames, no_tables, table_stem
+from tamis.data.table_links import TableSet, dependent_columns
 from tamis.data.times import parse_times
-from tamis.data.typed_frames import infer_types
-from tamis.schema import DataError
+from tamis.schema import DataError, suggest
 
-Frames = dict[str, pl.DataFrame]
+MARGIN = 1.0
+"""Readings of a log whose points differ by less are near: the user should decide."""
+_TIME_MARGIN = 0.3
+_TABLE_MARGIN = 0.3
+_SURE = 3.0
+"""Points of a name that says plainly whose id a column is."""
+_LARGE = 20
+"""Rows from which the repetition of values is evidence."""
 
 
-def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
-    """Reads all tables of a folder.
+@dataclass(frozen=True)
+class Given:
+    """What the user settles: files and columns by name; None is detected."""
 
-    Returns:
-        The frames by file name, and a note for each file that could not be read.
+    events: str | None = None
+    items: str | None = None
+    users: str | None = None
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    behaviour: str | None = None
+    value: str | None = None
+
+    def column(self, key: str) -> str | None:
+        """The column that is given for a key of `[events]`."""
+        return getattr(self, key)
+
+
+_DETECT = Given()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A decision between near readings."""
+
+    key: str
+    """What was chosen: "events" (a file), "user", "item" or "time"."""
+    chosen: str
+    others: tuple[str, ...]
+    """The near alternatives, the best first."""
+    why: str
+    """What spoke for the chosen one."""
+
+
+def find_log(
+    tables: TableSet, folder: Path, given: Given = _DETECT, notes: Sequence[str] = ()
+) -> EventLog:
+    """Finds the event log: the table with a user, an item and a time in each row.
+
+    Names of columns, the repetition and the types of their values, their joins with the other
+    tables and their dependence on one another all count. Of several logs the one with more evidence
+    is taken.
+
+    Args:
+        given: what the user settles.
+        notes: about files that could not be read, for the message of the error.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: no table has these columns, or a given file or column does not exist; the message
+            says for each table what was found and what spoke against the rest.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; give the folder of the tables.")
-    frames, notes = Frames(), list[str]()
-    for path in sorted(folder.iterdir()):
-        if (
-            path.is_file()
-            and format_of(path)
-            and table_stem(path.name) not in ("rejects", "readme")
-        ):
-            try:
-                raw = read_raw(path, path.name)
-            except DataError as error:
-                if path.suffix != ".json":  # .json files are usually settings, not tables
-                    notes.append(f"not readable: {error}")
-                continue
-            frames[path.name] = _with_types(raw)
-    return frames, notes
-
-
-def _with_types(raw: RawTable) -> pl.DataFrame:
-    return infer_types(raw.frame) if raw.separator else raw.frame
-
-
-def table_stem(file: str) -> str:
-    """The file name without its endings, in snake case: `events` for `Events.csv.gz`."""
-    name = file.lower()
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    return words.plain(name.rsplit(".", 1)[0])
+    _check_given(tables, folder, given)
+    files = [given.events] if given.events else list(tables.frames)
+    read = [EventLog(tables, file, given) for file in files]
+    complete = [log for log in read if log.complete]
+    if not complete:
+        raise DataError(_no_log(read, folder, notes))
+    complete.sort(key=lambda log: -log.points)
+    best = complete[0]
+    near = [log.file for log in complete[1:] if log.points > best.points - _TABLE_MARGIN]
+    if near:
+        why = "its name, its columns and its length"
+        best.choices.insert(0, Choice("events", best.file, tuple(near), why))
+    return best
 
 
 def event_table(frames: Frames, folder: Path) -> str:
-    """The file name of the event log: the table with a user, an item and a time column.
-
-    Of several, one with a usual name, then the longest.
-
-    Raises:
-        DataError: no table has these columns.
-    """
-    fitting = [f for f in frames if {"user", "item", "time"} <= set(event_columns(frames[f]))]
-    if not fitting:
-        seen = "; ".join(f"{f}: {', '.join(frame.columns[:8])}" for f, frame in frames.items())
-        raise DataError(
-            f"{folder}: no table looks like an event log. Looked for one with a user (user_id, "
-            "customer_id …), an item (item_id, product_id …) and a time (timestamp, time, date …) "
-            f"column. Found {seen or 'no CSV, TSV, Parquet or JSONL file'}."
-        )
-    return max(fitting, key=lambda f: (table_stem(f) in words.EVENT_TABLES, frames[f].height))
+    """The file name of the event log. Raises DataError as `find_log`."""
+    return find_log(TableSet(frames), folder).file
 
 
 def event_columns(frame: pl.DataFrame) -> dict[str, str]:
     """Detected columns of an event log, by their key in `[events]`."""
-    users = [c for c in frame.columns if words.USER.match(words.plain(c))]
-    items = [c for c in frame.columns if words.ITEM.match(words.plain(c))]
-    found = {"user": _shortest_id(users), "item": _shortest_id(items)}
-    found["time"] = named_column(frame, words.TIME, is_time)
-    found["arrival"] = named_column(frame, words.ARRIVAL, is_time)
-    found["behaviour"] = named_column(frame, words.BEHAVIOUR, _is_label)
-    found["value"] = named_column(frame, words.VALUE, _is_number)
-    found["request"] = named_column(frame, words.REQUEST)
-    found["position"] = named_column(frame, words.POSITION, _is_number)
-    return {key: column for key, column in found.items() if column}
-
-
-def _shortest_id(columns: Sequence[str]) -> str | None:
-    """The column that names an id (`user_id` before `user`), the shortest of several."""
-    return min(columns, key=lambda c: ("id" not in words.plain(c), len(c)), default=None)
+    return EventLog(TableSet({"": frame}), "").found
 
 
 def named_column(
@@ -106,17 +115,454 @@ def named_column(
 
 
 def is_time(column: pl.Series) -> bool:
-    """Whether at least half of the first 10,000 values are times after 1973."""
-    if column.dtype.is_nested() or column.dtype == pl.Boolean:
+    """Whether at least half of the values are times after 1973."""
+    return Column(column).times.share >= 0.5
+
+
+class EventLog:
+    """A table read as an event log: the roles of its columns, and what speaks for them."""
+
+    def __init__(self, tables: TableSet, file: str, given: Given = _DETECT) -> None:
+        """Columns named in `given` are taken as they are; the others are detected."""
+        self.tables, self.file, self.given = tables, file, given
+        self.frame = tables.frames[file]
+        self.columns = tables.columns(file)
+        self.rejected: list[str] = []
+        """Sentences about columns whose values speak against what their names say."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether a user, an item and a time were found."""
+        return {"user", "item", "time"} <= set(self.found)
+
+    @cached_property
+    def points(self) -> float:
+        """How much speaks for this table as the log, and how long it is."""
+        stem = table_stem(self.file).split("_")
+        named = any(word in words.EVENT_TABLES for word in stem)
+        last = stem[-1] in words.EVENT_TABLES or stem[0] in words.EVENT_TABLES
+        (user, item), *_ = self.pairs
+        ids = min(self.id_points(user)[0] + self.id_points(item)[1], 2 * _SURE)
+        length = min(float(np.log10(max(self.frame.height, 1))), 6.0)
+        return ids + 0.5 * named + 1.5 * last + 0.3 * length + 0.5 * ("behaviour" in self.found)
+
+    @cached_property
+    def found(self) -> dict[str, str]:
+        """Columns by their key in `[events]`, those that were found."""
+        found: dict[str, str] = {}
+        times = self.times
+        if times:
+            found["time"] = times[0][0]
+        if self.pairs:
+            (found["user"], found["item"]), *_ = self.pairs
+        for key in ("user", "item", "time"):
+            if column := self.given.column(key):
+                found[key] = column
+        taken = set(found.values())
+        rest = [c for name, c in self.columns.items() if name not in taken]
+        fixed = ("user", "item", "time")
+        found = {key: found[key] for key in fixed if key in found}
+        found |= self._others(rest, taken)
+        return found
+
+    def _others(self, rest: list[Column], taken: set[str]) -> dict[str, str]:
+        """The columns of the optional keys."""
+        found: dict[str, str | None] = {}
+
+        def first(names: Sequence[str], fits: Callable[[Column], bool]) -> str | None:
+            frame = self.frame.drop(taken)
+            return named_column(frame, names, lambda values: fits(self.columns[values.name]))
+
+        found["arrival"] = first(words.ARRIVAL, lambda c: c.times.share >= 0.5)
+        found["behaviour"] = self.given.behaviour or self._behaviour(rest)
+        taken = taken | {c for c in found.values() if c}
+        found["value"] = self.given.value or self._value([c for c in rest if c.name not in taken])
+        taken = taken | {c for c in found.values() if c}
+        found["request"] = self._request([c for c in rest if c.name not in taken])
+        found["position"] = first(words.POSITION, lambda c: c.is_whole and c.distinct < 32_768)
+        return {key: column for key, column in found.items() if column}
+
+    # The columns of users and items
+
+    @cached_property
+    def candidates(self) -> list[str]:
+        """Columns that may be the id of a user or an item."""
+        given = (self.given.user, self.given.item)
+        rows = self.frame.height
+        return [n for n, c in self.columns.items() if n in given or _may_be_id(c, rows)]
+
+    @cached_property
+    def dependent(self) -> dict[str, set[str]]:
+        """Per candidate, the columns that have one value for each of its values."""
+        large = self.frame.height >= _LARGE
+        return {c: dependent_columns(self.frame, c) if large else set() for c in self.candidates}
+
+    def id_points(self, name: str) -> tuple[float, float]:
+        """How much speaks for a column as the user's id, and as the item's."""
+        return self._id_points[name]
+
+    @cached_property
+    def _id_points(self) -> dict[str, tuple[float, float]]:
+        return {name: self._points_of(name) for name in self.candidates}
+
+    def _points_of(self, name: str) -> tuple[float, float]:
+        column = self.columns[name]
+        user, item = (_SURE * f(name) for f in (words.user_strength, words.item_strength))
+        both = 0.5 + 0.25 * column.parts.is_id
+        if column.given >= _LARGE:
+            if column.unique > 0.999:
+                both -= 4.0  # the number of the row
+            elif column.unique > 0.8:
+                both -= 0.5
+            if column.distinct < 20 and column.given > 50 * column.distinct:
+                both -= 1.5  # a category or a flag
+        if not column.parts.words:  # `id`: of the row, unless it repeats
+            both -= 0.5
+        both -= column.missing
+        for link in self.tables.links(self.file, name)[:2]:
+            kind = self.tables.kind(link.file, link.key)
+            both += 0.5 * link.strength
+            item += 2.0 * link.strength * kind
+            user -= 2.0 * link.strength * kind
+        mine = self.dependent[name]
+        heads = [self.columns[c].head for c in mine]
+        item += 0.5 * min(sum(words.is_one_of(h, words.ITEM_ATTRIBUTES) for h in heads), 3)
+        user += 0.5 * min(sum(words.is_one_of(h, words.USER_ATTRIBUTES) for h in heads), 3)
+        for other, theirs in self.dependent.items():
+            if name in theirs and other not in mine:  # an attribute of the other
+                session = words.is_one_of(self.columns[other].head, words.REQUEST_WORDS)
+                item -= 1.5
+                user -= 0.0 if session else 1.5
+        return user + both, item + both
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Columns of the user and the item, the most likely pair first."""
+        return [pair for pair, _ in self._scored]
+
+    @cached_property
+    def _scored(self) -> list[tuple[tuple[str, str], float]]:
+        given_user, given_item = self.given.user, self.given.item
+        best = sorted(self.candidates, key=lambda c: -max(self.id_points(c)))[:8]
+        users = [given_user] if given_user else best
+        items = [given_item] if given_item else best
+        scored: list[tuple[tuple[str, str], float]] = []
+        for user in users:
+            for item in items:
+                if user == item:
+                    continue
+                own_user = self.id_points(user)[0] if user != given_user else 10.0
+                own_item = self.id_points(item)[1] if item != given_item else 10.0
+                if min(own_user, own_item) <= 0.0:
+                    continue
+                scored.append(((user, item), own_user + own_item + self._together(user, item)))
+        return sorted(scored, key=lambda entry: -entry[1])
+
+    def _together(self, user: str, item: str) -> float:
+        """How much speaks for one column as the user and another as the item, as a pair."""
+        points = 0.25 * (self.frame.columns.index(user) < self.frame.columns.index(item))
+        if item in self.dependent[user]:
+            points -= 2.0  # one item per user
+        if user in self.dependent[item]:
+            points -= 2.0  # one user per item: its author
+        return points + self._behaves(user, item)
+
+    def _behaves(self, user: str, item: str) -> float:
+        """Up to 1.5 for a user whose rows lie together: in the file, and in time.
+
+        Files are often sorted by user, and users act in sessions: many rows, then none for days.
+        """
+        if self.frame.height < _LARGE:
+            return 0.0
+        together = self._runs(user) - self._runs(item)
+        points = float(np.clip(together, -0.5, 0.5))
+        bursts = self._gap(user), self._gap(item)
+        if min(bursts) >= 0 and max(bursts) > 0:
+            points += float(np.clip(np.log10((bursts[1] + 1e-6) / (bursts[0] + 1e-6)), -1.0, 1.0))
+        return points
+
+    def _runs(self, name: str) -> float:
+        """Share of rows with the value of the row before, beyond what chance gives."""
+        values = self.frame[name].head(200_000)
+        counts = values.value_counts(name="__n__")["__n__"].to_numpy() / max(len(values), 1)
+        return float((values == values.shift()).mean() or 0.0) - float((counts**2).sum())  # pyright: ignore[reportArgumentType]
+
+    def _gap(self, name: str) -> float:
+        """Median / mean time between consecutive rows of one value; -1 where it is unknown."""
+        if name in self._gaps:
+            return self._gaps[name]
+        self._gaps[name] = -1.0
+        if self._ms is not None:
+            frame = pl.DataFrame({"id": self.frame[name].rank("dense"), "ms": self._ms})
+            some = (
+                frame.drop_nulls().sample(min(frame.drop_nulls().height, 200_000), seed=0)
+                if (frame.height > 200_000)
+                else frame.drop_nulls()
+            )
+            gaps = some.sort("id", "ms").select(
+                pl.col("ms").diff().filter(pl.col("id") == pl.col("id").shift())
+            )["ms"]
+            mean = float(gaps.mean() or 0.0)  # pyright: ignore[reportArgumentType]
+            if len(gaps) >= _LARGE and mean > 0:
+                self._gaps[name] = float(gaps.median() or 0.0) / mean  # pyright: ignore[reportArgumentType]
+        return self._gaps[name]
+
+    @cached_property
+    def _gaps(self) -> dict[str, float]:
+        return {}
+
+    @cached_property
+    def _ms(self) -> pl.Series | None:
+        """(n,) the times of the rows in ms, null where there is none."""
+        times = self.times
+        if not times:
+            return None
+        parsed = parse_times(self.frame[times[0][0]])
+        lost = pl.Series(parsed.bad | parsed.missing | parsed.other_unit)
+        ms = pl.DataFrame({"ms": parsed.ms}).select(pl.when(~lost).then("ms"))
+        return ms.to_series()
+
+    def is_attribute(self, name: str) -> str | None:
+        """ "item" or "user" if a column has one value per item or per user, else None."""
+        if not self.pairs:
+            return None
+        user, item = self.pairs[0]
+        if name in self.dependent.get(item, ()):
+            return "item"
+        return "user" if name in self.dependent.get(user, ()) else None
+
+    # The column of the time
+
+    @cached_property
+    def times(self) -> list[tuple[str, float]]:
+        """Columns of times with their points, the most likely first."""
+        if self.given.time:
+            return [(self.given.time, 10.0)]
+        found: list[tuple[str, float]] = []
+        for name, column in self.columns.items():
+            points = self._time_points(column)
+            if points is not None:
+                found.append((name, points))
+        return sorted(found, key=lambda entry: -entry[1])
+
+    def _time_points(self, column: Column) -> float | None:
+        """How much speaks for a column as the time of the event; None if it is not one.
+
+        A column whose values contradict its name is added to `rejected`.
+        """
+        plain, head = words.plain(column.name), column.head
+        listed = plain in words.TIME
+        named = listed or words.is_one_of(head, words.TIME_WORDS)
+        if not (named or column.values.dtype.is_temporal() or column.is_text or column.is_whole):
+            return None
+        if not named and (
+            words.user_strength(column.name) > 0 or words.item_strength(column.name) > 0
+        ):
+            return None
+        times = column.times
+        if times.share < 0.5:
+            lasting = any(word in words.DURATION_WORDS for word in column.parts.words[:-1])
+            if named and column.given and not lasting and not column.is_truth:
+                self.rejected.append(_not_times(column))
+            return None
+        numbers = column.is_number and times.unit in ("s", "ms", "us", "ns")
+        coarse = times.unit in ("year", "month")
+        if not named and (coarse or (numbers and times.plausible < 0.95)):
+            return None
+        if not named and column.is_number and not numbers and column.given < _LARGE:
+            return None
+        points = times.share + 0.3 * times.below_a_day
+        points += 1.0 - 0.02 * words.TIME.index(plain) if listed else 0.8 * named
+        points -= 1.5 * any(words.is_one_of(w, words.OTHER_TIME_WORDS) for w in column.parts.words)
+        points -= 1.0 * coarse
+        if column.distinct < 2 and column.given >= _LARGE:
+            points -= 1.0
+        return points
+
+    # The optional columns
+
+    def _behaviour(self, rest: Iterable[Column]) -> str | None:
+        """The column of the names of behaviours: labels with usual meanings, or by its name."""
+        best: tuple[float, str | None] = (0.0, None)
+        for column in rest:
+            labels = column.labels
+            if not labels or not (column.is_text or column.is_whole) or column.is_truth:
+                continue
+            known = [label for label in labels if words.plain(label) in words.USUAL]
+            plain = words.plain(column.name)
+            named = 1.0 - 0.02 * words.BEHAVIOUR.index(plain) if plain in words.BEHAVIOUR else 0.0
+            if not named and words.is_one_of(column.head, _BEHAVIOUR_HEADS):
+                named = 0.5
+            if column.is_whole and (not named or len(labels) > 12):
+                continue
+            points = named + (len(known) / len(labels) if known else 0.0)
+            if self.is_attribute(column.name) and len(known) < 2:
+                points -= 1.0
+            if points >= 0.5 and points > best[0]:
+                best = (points, column.name)
+        return best[1]
+
+    def _value(self, rest: Sequence[Column]) -> str | None:
+        """The column of a rating, of seconds or of an amount."""
+        numbers = [
+            c for c in rest if c.is_number and not c.is_truth and not c.parts.is_id and c.distinct
+        ]
+        frame = self.frame.select(c.name for c in numbers)
+        if name := named_column(frame, [*words.RATING, *words.VALUE]):
+            return name
+        for heads in (words.RATING_WORDS, words.WATCHED_WORDS, words.AMOUNT_WORDS):
+            for column in numbers:
+                if words.is_one_of(column.head, heads):
+                    return column.name
+        return next((c.name for c in numbers if self._is_scale(c)), None)
+
+    def _is_scale(self, column: Column) -> bool:
+        """Whether numbers without a telling name are ratings: all values of a usual scale occur."""
+        if words.is_one_of(column.head, words.ATTRIBUTE_WORDS) or column.given < _LARGE:
+            return False
+        if self.is_attribute(column.name):
+            return False
+        return tuple(column.numbers) in _SCALES
+
+    def _request(self, rest: Sequence[Column]) -> str | None:
+        """The column of the request, the basket or the session: it repeats, and is no number."""
+        frame = self.frame.select(c.name for c in rest if c.distinct and not c.is_truth)
+        fits = {c.name for c in rest if c.given < _LARGE or c.unique < 0.999}
+        if name := named_column(frame, words.REQUEST, lambda c: c.name in fits):
+            return name
+        for column in rest:
+            named = words.is_one_of(column.head, words.REQUEST_WORDS)
+            if named and column.parts.is_id and column.distinct and column.name in fits:
+                return column.name
+        return None
+
+    # Decisions
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """Decisions between near readings that the user may want to change."""
+        found: list[Choice] = []
+        scored = self._scored
+        if scored:
+            (user, item), best = scored[0]
+            near = [pair for pair, points in scored[1:] if points > best - MARGIN]
+            for key, chosen, at in (("user", user, 0), ("item", item, 1)):
+                others = tuple(dict.fromkeys(p[at] for p in near if p[at] != chosen))
+                if others and not self.given.column(key):
+                    found.append(Choice(key, chosen, others, self._why(chosen)))
+        times = self.times
+        others = [
+            name
+            for name, points in times[1:]
+            if points > times[0][1] - _TIME_MARGIN and not self._same_days(times[0][0], name)
+        ]
+        if others and not self.given.time:
+            found.append(Choice("time", times[0][0], tuple(others), "its name and its values"))
+        return found
+
+    def _same_days(self, one: str, other: str) -> bool:
+        """Whether two columns of times agree to a day nearly everywhere."""
+        first, second = (
+            parse_times(self.frame[name].head(10_000)).ms // 86_400_000 for name in (one, other)
+        )
+        return bool((np.abs(first - second) <= 1).mean() > 0.95)
+
+    def _why(self, name: str) -> str:
+        """What speaks for a column as an id, in a few words."""
+        column, why = self.columns[name], list[str]()
+        if max(words.user_strength(name), words.item_strength(name)) > 0:
+            why.append("its name")
+        for link in self.tables.links(self.file, name)[:1]:
+            why.append(f"{link.held:.0%} of its values are in {link.file}")
+        if column.given >= _LARGE:
+            why.append(f"{column.distinct:,} values in {column.given:,} rows")
+        return ", ".join(why)
+
+
+_BEHAVIOUR_HEADS = words.word_set(
+    "behaviour behavior event action interaction activity type kind 行为 操作 动作 事件"
+)
+_SCALES = frozenset(
+    {
+        tuple(float(v) for v in range(low, high + 1))
+        for low, high in ((1, 5), (0, 5), (1, 10), (0, 10))
+    }
+    | {
+        tuple(v / 2 for v in range(1, 11)),
+        tuple(v / 2 for v in range(11)),
+        (-1.0, 1.0),
+        (-1.0, 0.0, 1.0),
+    }
+)
+"""Usual scales of ratings, all of whose values occur."""
+
+
+def _may_be_id(column: Column, rows: int) -> bool:
+    """Whether a column of the log may be the id of a user or an item, by its type and values."""
+    dtype = column.values.dtype
+    if not column.distinct or dtype.is_temporal() or dtype == pl.Boolean:
         return False
-    times = parse_times(column.head(10_000))
-    lost = times.bad | times.missing | times.other_unit
-    return bool(lost.mean() < 0.5) and not times.small
+    if column.is_number:
+        if not column.is_whole:
+            return False
+    elif not column.is_text or column.length > 200 or column.words_per_value > 12:
+        return False
+    if column.is_truth and rows >= _LARGE:
+        return False
+    named = max(words.user_strength(column.name), words.item_strength(column.name)) > 0
+    if not named and column.times.share >= 0.95 and column.times.plausible >= 0.95:
+        return False
+    return named or column.distinct > 1
 
 
-def _is_label(column: pl.Series) -> bool:
-    return isinstance(column.dtype, pl.String | pl.Categorical) and column.n_unique() <= 50
+def _not_times(column: Column) -> str:
+    """The sentence about a column that is a time by its name only."""
+    times = column.times
+    what = f"column `{column.name}` looks like a time by its name, but "
+    if times.small:
+        return what + f'its numbers are too small for dates, e.g. "{times.example}"'
+    if times.share == 0:
+        return what + f'none of its values is one, e.g. "{times.example}"'
+    return what + f'{1 - times.share:.0%} of its values are not times, e.g. "{times.example}"'
 
 
-def _is_number(column: pl.Series) -> bool:
-    return column.dtype.is_numeric()
+def _check_given(tables: TableSet, folder: Path, given: Given) -> None:
+    """Checks that given files and columns exist."""
+    for key in ("events", "items", "users"):
+        file = getattr(given, key)
+        if file is not None and file not in tables.frames:
+            raise DataError(
+                f"--{key} {file}: no such table in {folder}.{suggest(file, tables.frames)} "
+                f"It holds {', '.join(tables.frames) or 'none'}."
+            )
+    for key in ("user", "item", "time", "behaviour", "value"):
+        name = given.column(key)
+        if name is None:
+            continue
+        files = [given.events] if given.events else list(tables.frames)
+        columns = list(dict.fromkeys(c for file in files for c in tables.frames[file].columns))
+        if name not in columns:
+            raise DataError(
+                f"--{key} {name}: no such column in {', '.join(files)}.{suggest(name, columns)} "
+                f"The columns are {', '.join(columns[:40])}."
+            )
+
+
+def _no_log(read: Sequence[EventLog], folder: Path, notes: Sequence[str]) -> str:
+    """The message that no table is an event log, with what was found in each."""
+    if not read:
+        listed = "".join(f"\n  {note}" for note in notes)
+        return f"{folder}: no table of events: {no_tables(folder)}.{listed}"
+    lines: list[str] = []
+    for log in read:
+        found, columns = log.found, ", ".join(log.frame.columns[:12])
+        have = [f"{k} = `{found[k]}`" for k in ("user", "item", "time") if k in found]
+        lack = [k for k in ("user", "item", "time") if k not in found]
+        text = f"{log.file}: {', '.join(have) or 'nothing'} found, no {', no '.join(lack)}"
+        lines += [f"{text}; its columns: {columns}", *(f"  {r}" for r in log.rejected)]
+    listed = "\n".join(f"  {line}" for line in [*lines, *notes])
+    return (
+        f"{folder}: no table looks like an event log, with a user, an item and a time per row.\n"
+        f"{listed}\n"
+        "  To settle a column: tamis init DIR --events FILE --user COL --item COL --time COL."
+    )

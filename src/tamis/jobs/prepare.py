@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tamis.data import Choice, Given
 from tamis.datasets import FolderSource, find_source, materialise
-from tamis.onboarding import Finding, examine, guess_config, write_guess
+from tamis.onboarding import Ask, Finding, examine, guess_config, write_guess
 from tamis.runtime import Progress
 from tamis.schema import ConfigError
 from tamis.service import CONFIG, ProjectFolder
@@ -25,9 +26,16 @@ class Initialised:
     config: Path
     notes: tuple[str, ...]
     """What was found and guessed, one sentence each."""
+    choices: tuple[Choice, ...] = ()
+    """Decisions between near readings of the tables."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"project": str(self.project), "config": str(self.config), "notes": self.notes}
+        return {
+            "project": str(self.project),
+            "config": str(self.config),
+            "notes": self.notes,
+            "choices": [vars(choice) for choice in self.choices],
+        }
 
 
 @dataclass(frozen=True)
@@ -45,23 +53,42 @@ class Fetched:
         return {**vars(self), "folder": str(self.folder)}
 
 
-def init(folder: Path | str, *, name: str | None = None, force: bool = False) -> Initialised:
+def init(
+    folder: Path | str,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    ask: Ask | None = None,
+    events: str | None = None,
+    items: str | None = None,
+    users: str | None = None,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    behaviour: str | None = None,
+    value: str | None = None,
+) -> Initialised:
     """Inspects the tables of a folder and writes a commented `tamis.toml` into it.
 
     Args:
         folder: holds tables (CSV, Parquet, JSON Lines).
         name: name of the project; None for the folder's name.
         force: whether an existing `tamis.toml` is replaced.
+        ask: decides between near readings; None takes the likeliest.
+        events, items, users: files of the tables; None: detected.
+        user, item, time, behaviour, value: columns of the event log; None: detected.
 
-    Raises ConfigError if there is a `tamis.toml` already, DataError if no table is an event log.
+    Raises ConfigError if there is a `tamis.toml` already, DataError if no table is an event log or
+    a given file or column does not exist.
     """
     folder = Path(folder)
     target = folder / CONFIG
     if target.exists() and not force:
         raise ConfigError(f"{target} exists already: edit it, or use --force to replace it")
-    guess = guess_config(folder, name or folder.resolve().name)
+    given = Given(events, items, users, user, item, time, behaviour, value)
+    guess = guess_config(folder, name or folder.resolve().name, given, ask)
     write_guess(guess, target)
-    return Initialised(folder, target, tuple(guess.notes))
+    return Initialised(folder, target, tuple(guess.notes), tuple(guess.choices))
 
 
 def doctor(project: Path | str) -> Sequence[Finding]:

@@ -1,97 +1,17 @@
-"""Proposes behaviours, features, tasks and a cascade for the tables that `tamis init` found."""
+"""Proposes features, tasks and a cascade for the tables that `tamis init` found."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from tamis.data import column_names as words
+from tamis.data import Dataset
 from tamis.features import guess_feature
+from tamis.onboarding._outcomes import Declared
+from tamis.onboarding._repeats import Repeats
 from tamis.schema import Feature, Side
-
-
-@dataclass
-class Declared:
-    """The declaration under construction, with its comments and notes (see `table_guess.Guess`)."""
-
-    data: dict[str, Any]
-    comments: dict[str, str]
-    notes: list[str]
-
-
-def describe_behaviours(declared: Declared, events: pl.DataFrame) -> None:
-    """Adds `behaviours`: of the labels in the behaviour column, or of ratings."""
-    columns = declared.data["events"]
-    if "behaviour" in columns:
-        _from_labels(declared, events[columns["behaviour"]])
-    elif "value" in columns and words.plain(columns["value"]) in words.RATING:
-        _from_ratings(declared, events[columns["value"]])
-    else:
-        declared.data["behaviours"] = {"interaction": {"positive": True}}
-        declared.comments["behaviours.interaction"] = "Every event counts as a success."
-        declared.notes.append("no behaviour column: every event is a positive `interaction`")
-
-
-def _from_labels(declared: Declared, labels: pl.Series) -> None:
-    """Adds a behaviour per label, most frequent first, with the usual meaning of its name."""
-    counts = labels.cast(pl.String).drop_nulls().value_counts(sort=True)
-    behaviours: dict[str, dict[str, Any]] = {}
-    shown = False
-    for label, count in counts.iter_rows():
-        name = _key(label)
-        usual = words.USUAL.get(words.plain(label))
-        entry: dict[str, Any] = {} if name == label else {"label": label}
-        if usual is None:
-            entry["weight"] = 0.0
-            meaning = "unknown name: set positive = true and a weight if it is a success"
-        else:
-            entry["weight"], meaning = usual.weight, usual.meaning
-            entry |= {"positive": True} if usual.positive else {}
-            entry |= {"impression": True} if usual.impression else {}
-        shown |= bool(entry.get("impression"))
-        behaviours[name] = entry
-        declared.comments[f"behaviours.{name}"] = f"{count:,} events: {meaning}."
-    if not any(entry.get("positive") for entry in behaviours.values()):
-        first = next(name for name, e in behaviours.items() if not e.get("impression"))
-        behaviours[first] |= {"positive": True, "weight": 1.0}
-        declared.notes.append(
-            f"no behaviour has a usual name of a success: the most frequent, `{first}`, is taken"
-        )
-    declared.data["behaviours"] = behaviours
-    good = [name for name, entry in behaviours.items() if entry.get("positive")]
-    declared.notes.append(
-        f"behaviours {', '.join(behaviours)}; positive: {', '.join(good)}"
-        + ("" if shown else "; no impressions, so the ranker trains on replayed recall")
-    )
-
-
-def _from_ratings(declared: Declared, values: pl.Series) -> None:
-    """Adds a positive `like` (at least 4 of 5; on other scales the upper 60 %) and a `rate`."""
-    numbers = values.cast(pl.Float64).drop_nulls()
-    low, high = (float(numbers.quantile(q) or 0.0) for q in (0.0, 1.0))
-    if low >= 0 and 4 < high <= 5:
-        bound = 4.0
-    else:
-        bound = float(numbers.quantile(0.4, interpolation="higher") or high)
-    share = (numbers >= bound).sum() / max(len(numbers), 1)
-    declared.data["behaviours"] = {
-        "like": {"min_value": bound, "positive": True},
-        "rate": {"weight": 0.0},
-    }
-    declared.comments["behaviours.like"] = f"A rating of at least {bound:g} is a success."
-    declared.comments["behaviours.rate"] = "A lower rating only shows that the user knows the item."
-    declared.notes.append(
-        f"ratings from {low:g} to {high:g}: {bound:g} and above are the positive `like` "
-        f"({share:.0%} of the events)"
-    )
-
-
-def _key(label: str) -> str:
-    """The label as a key of TOML."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", label.strip()).strip("_") or "behaviour"
 
 
 def describe_features(
@@ -159,37 +79,38 @@ def _attribute(column: pl.Series, side: Side, items: dict[str, Any]) -> Feature 
     )
 
 
+_CONDITIONED = 0.9
+"""Least share of a behaviour's events that follow a condition for a conditional task."""
 _LEARNABLE = 500
 """Least number of events of a behaviour for a task that predicts its rate."""
 
 
-def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
+def describe_tasks(declared: Declared, data: Dataset) -> None:
     """Adds `tasks` and a fusion where the log holds impressions and clicks.
 
-    The tasks are the click, each further behaviour given a click, and purchases given a cart.
+    The tasks are the click, each further behaviour (given a click, where it follows one), and
+    purchases given a cart.
     """
     behaviours: dict[str, dict[str, Any]] = declared.data["behaviours"]
-    column = declared.data["events"].get("behaviour")
-    shown = any(entry.get("impression") for entry in behaviours.values())
-    if column is None or not shown or "click" not in behaviours:
+    if not data.has_impressions or "click" not in behaviours:
         return
-    labels = events[column].cast(pl.String)
     weights = {
         name: entry.get("weight", 1.0)
         for name, entry in behaviours.items()
         if name != "click" and name.isidentifier() and not entry.get("impression")
     }
+    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
     later = {
         name: weight
         for name, weight in weights.items()
-        if weight > 0 and (labels == behaviours[name].get("label", name)).sum() >= _LEARNABLE
+        if weight > 0 and counts[data.code(name)] >= _LEARNABLE
     }
     if not later:
         return
-    given = dict.fromkeys(later, "click")
-    if {"cart", "purchase"} <= set(later):
+    given = {name: "click" for name in later if _follows(data, name, "click")}
+    if {"cart", "purchase"} <= set(given):
         given["purchase"] = "cart"
-    rates = [f"{name}|{condition}" for name, condition in given.items()]
+    rates = [f"{name}|{given[name]}" if name in given else name for name in later]
     declared.data["tasks"] = {name: {} for name in ("click", *rates)}
     parts = ["click", *(f"{weight:g} * {name}" for name, weight in later.items())]
     declared.data["cascade"]["fusion"] = " + ".join(parts)
@@ -197,8 +118,17 @@ def describe_tasks(declared: Declared, events: pl.DataFrame) -> None:
         "probabilities of the behaviours (rates times their conditions), weighted"
     )
     declared.notes.append(
-        f"tasks click, {', '.join(rates)}: each rate among the events where its condition holds"
+        f"tasks click, {', '.join(rates)}"
+        + (": a rate after | holds among the events of its condition" if given else "")
     )
+
+
+def _follows(data: Dataset, name: str, condition: str) -> bool:
+    """Whether nearly all events of a behaviour are of users who have the condition on the item."""
+    pair = data.events.user.astype(np.int64) << 32 | data.events.item
+    later = pair[data.events.behaviour == data.code(name)]
+    before = pair[data.events.behaviour == data.code(condition)]
+    return bool(np.isin(later, before).mean() >= _CONDITIONED)
 
 
 _ORDER = {"loss": "listwise", "metric": "ndcg", "epochs": 6, "batch_size": 4096}
@@ -220,10 +150,15 @@ _EASE_ITEMS = 12_000
 """Number of items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
 
 
-def describe_cascade(declared: Declared, items: pl.DataFrame | None, count: int) -> None:
+def describe_cascade(
+    declared: Declared, items: pl.DataFrame | None, count: int, repeats: Repeats
+) -> None:
     """Adds the usual cascade, with diversity rules where the items have a category.
 
-    items: their table, if there is one; count: the number of items.
+    Args:
+        items: their table, if there is one.
+        count: number of items.
+        repeats: how often users come back to items; where often, seen items are not filtered.
     """
     data = declared.data
     columns: dict[str, Any] = data.get("items", {})
@@ -248,7 +183,7 @@ def describe_cascade(declared: Declared, items: pl.DataFrame | None, count: int)
             "two_tower": {"quota": 300},
             "hot": {"quota": 300, "fallback": True},
         },
-        "filters": {"seen": {}},
+        **({} if repeats.often else {"filters": {"seen": {}}}),
         "prerank": {"use": "lr", **(_ORDER if few else {})},
         "rank": {"use": "deepfm", **(_SMALL_DEEPFM if few else {})},
         "rerank": rerank,
@@ -264,6 +199,20 @@ def describe_cascade(declared: Declared, items: pl.DataFrame | None, count: int)
         "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
         "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
     }
+    figures = (
+        f"{repeats.pairs:.1%} of the pairs of user and item repeat on a later day, "
+        f"{repeats.events:.1%} of later positive events are such repeats"
+    )
+    if repeats.often:
+        declared.comments["cascade"] = (
+            f"{figures}: items that the user has had before may be recommended again, so there is\n"
+            "no filter `seen`. Add [cascade.filters.seen] to recommend new ones only."
+        )
+        declared.notes.append(
+            f"repeat consumption: {figures}; items are recommended again (no filter `seen`)"
+        )
+    else:
+        declared.notes.append(f"{figures}; an item is not recommended again (filter `seen`)")
     if count <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
             "closed form; a strong and cheap channel for small catalogues"

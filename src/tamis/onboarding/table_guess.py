@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,37 @@ from typing import Any
 import polars as pl
 
 from tamis.data import (
-    Frames,
-    event_columns,
-    event_table,
+    Choice,
+    Dataset,
+    EventLog,
+    Given,
+    TableSet,
+    find_log,
     is_time,
     named_column,
-    parse_times,
+    read_dataset,
     readable_tables,
-    table_stem,
 )
 from tamis.data import column_names as words
 from tamis.features import list_separator
-from tamis.onboarding._proposal import (
+from tamis.onboarding._outcomes import (
     Declared,
     describe_behaviours,
+    unused_columns,
+)
+from tamis.onboarding._proposal import (
     describe_cascade,
     describe_features,
     describe_tasks,
 )
+from tamis.onboarding._repeats import measure_repeats
+from tamis.onboarding._tables import FoundTable, find_table, unused_tables
 from tamis.schema import parse_config, write_config
 
 STATIC_AFTER = timedelta(days=90)
 """Age of the last event from which on a data set is taken for static."""
+Ask = Callable[[Choice], str]
+"""Shows the user a decision between near readings; returns the reading to take."""
 
 
 @dataclass
@@ -45,69 +54,165 @@ class Guess:
     """Comments by key path, for `write_config`."""
     notes: list[str] = field(default_factory=list[str])
     """Findings and decisions, to be shown to the user."""
+    choices: list[Choice] = field(default_factory=list[Choice])
+    """Decisions between near readings."""
 
 
-def guess_config(folder: Path | str, name: str) -> Guess:
+def guess_config(
+    folder: Path | str, name: str, given: Given | None = None, ask: Ask | None = None
+) -> Guess:
     """Reads the tables in `folder` and proposes the declaration of a project called `name`.
 
-    Tables are recognised by their names and by columns whose values join (the items of the events
-    are found in the items' table), columns by their usual names, types and values.
+    Tables and columns are recognised by their values, their joins and their names together
+    (`tamis.data.find_log`). The proposal is read as `tamis train` will read it, and its figures
+    are among the notes.
+
+    Args:
+        given: files and columns that the user settles.
+        ask: decides between near readings; None takes the likeliest and notes the others.
 
     Raises:
-        DataError: no table looks like an event log.
+        DataError: no table looks like an event log, none of its events is usable, or a given file
+            or column does not exist.
     """
-    folder = Path(folder)
+    folder, given = Path(folder), given or Given()
     frames, notes = readable_tables(folder)
-    found = Guess({"name": name, "seed": 0}, _head(), notes)
-    events = event_table(frames, folder)
-    columns = event_columns(frames[events])
-    found.notes.append(f"{events} is the event log: {_listed(columns)}")
-    items, item_id = _joined(frames, events, columns["item"], words.ITEM, words.ITEM_TABLES)
-    others = {file: frame for file, frame in frames.items() if file != items}
-    users, user_id = _joined(others, events, columns["user"], words.USER, words.USER_TABLES)
-    _propose_clock(frames[events][columns["time"]], found)
-    found.data["events"] = {"path": events, **columns}
+    tables = TableSet(frames)
+    log = find_log(tables, folder, given, notes)
+    if ask is not None:
+        log = _asked(tables, folder, log, given, notes, ask)
+    found = Guess({"name": name, "seed": 0}, _head(), notes, log.choices)
+    columns = log.found
+    found.notes.append(f"{log.file} is the event log: {_listed(columns)}")
+    found.notes += log.rejected
+    found.notes += [_choice_note(choice) for choice in log.choices]
+    items = find_table(tables, log, "item", given.items, {log.file})
+    taken = {log.file, *([items.file] if items else ())}
+    users = find_table(tables, log, "user", given.users, taken)
+    found.data["events"] = {"path": log.file, **columns}
     if items:
-        found.data["items"] = _item_columns(items, item_id, frames[items], found)
+        found.data["items"] = _item_columns(items, frames[items.file], found)
     else:
         found.notes.append(
             "no table of items: items are those of the events, without attributes (looked for a "
-            f"unique column that holds the values of `{columns['item']}`)"
+            f"unique column that holds values of `{columns['item']}`)"
         )
     if users:
-        found.data["users"] = {"path": users, "id": user_id}
-        found.notes.append(f"{users} holds the users, by `{user_id}`")
+        found.data["users"] = {"path": users.file, "id": users.key}
+        found.notes.append(f"{users.file} holds the users, by `{users.key}`{_held(users, 'users')}")
     else:
         found.notes.append("no table of users: users are those of the events")
-    unused = [file for file in frames if file not in (events, items, users)]
-    if unused:
-        found.notes.append(f"not used: {', '.join(unused)}")
+    used = [log.file, *(t.file for t in (items, users) if t)]
+    found.notes += unused_tables(tables, log, used)
     declared = Declared(found.data, found.comments, found.notes)
-    describe_behaviours(declared, frames[events])
-    known_items = frames.get(items)
-    describe_features(declared, known_items, frames.get(users))
-    count = (
-        len(known_items) if known_items is not None else frames[events][columns["item"]].n_unique()
-    )
-    describe_cascade(declared, known_items, count)
-    describe_tasks(declared, frames[events])
+    describe_behaviours(declared, log)
+    _note_unused(log, declared)
+    data = _read(found, folder)
+    _propose_clock(data, found)
+    _note_funnel(data, found)
+    repeats = measure_repeats(data)
+    known_items = frames[items.file] if items else None
+    describe_features(declared, known_items, frames[users.file] if users else None)
+    describe_cascade(declared, known_items, len(data.items), repeats)
+    describe_tasks(declared, data)
     parse_config(found.data)
     return found
 
 
-def _propose_clock(times: pl.Series, found: Guess) -> None:
+def _asked(
+    tables: TableSet, folder: Path, log: EventLog, given: Given, notes: list[str], ask: Ask
+) -> EventLog:
+    """The log after the user has decided between near readings, one at a time."""
+    asked: set[str] = set()
+    while choice := next((c for c in log.choices if c.key not in asked), None):
+        asked.add(choice.key)
+        given = replace(given, **{choice.key: ask(choice)})
+        log = find_log(tables, folder, given, notes)
+    return log
+
+
+def _choice_note(choice: Choice) -> str:
+    others = ", ".join(f"`{other}`" for other in choice.others)
+    why = f" ({choice.why})" if choice.why else ""
+    kind = "event log" if choice.key == "events" else choice.key
+    return (
+        f"near: `{choice.chosen}` is taken as the {kind}{why}, but it could be {others}: to change "
+        f"it, tamis init DIR --force --{choice.key} {choice.others[0]}"
+    )
+
+
+def _note_unused(log: EventLog, declared: Declared) -> None:
+    """Notes the columns of the log that nothing reads."""
+    like, other = unused_columns(log, declared.outcomes)
+    if like:
+        shown = ", ".join(f"`{c}`" for c in like)
+        declared.notes.append(
+            f"not used, but like an outcome: {shown}; to make it a behaviour, add "
+            f'[behaviours.NAME] with column = "{like[0]}"'
+        )
+    of_items = [c for c in other if log.is_attribute(c) == "item"]
+    rest = [c for c in other if c not in of_items]
+    if of_items:
+        declared.notes.append(
+            f"not used: {', '.join(f'`{c}`' for c in of_items)} of {log.file}, with one value per "
+            "item; to use them, write them to a table with one row per item"
+        )
+    if rest:
+        declared.notes.append(f"not used: {', '.join(f'`{c}`' for c in rest)} of {log.file}")
+
+
+def _read(found: Guess, folder: Path) -> Dataset:
+    """Reads the tables by the proposal so far; notes how many rows are used. Raises DataError."""
+    cascade: dict[str, Any] = {"channels": {"hot": {}}, "rank": {"use": "lr"}}
+    data, rejects = read_dataset(parse_config({**found.data, "cascade": cascade}), folder)
+    file = found.data["events"]["path"]
+    rows, lost = rejects.rows_read.get(file, 0), rejects.count(file)
+    text = f"{rows - lost:,} of {rows:,} rows of {file} are used"
+    if lost:
+        reasons = [
+            f"{reason.rsplit(':', 1)[0]} {count:,} ({sample})"
+            for f, reason, count, sample in rejects.summary()
+            if f == file and reason.endswith("row left out")
+        ]
+        text += f"; left out: {'; '.join(reasons[:3])}"
+    found.notes.append(text)
+    return data
+
+
+def _propose_clock(data: Dataset, found: Guess) -> None:
     """`clock = "data"` where the last event is older than `STATIC_AFTER`."""
-    parsed = parse_times(times)
-    known = parsed.ms[~(parsed.missing | parsed.bad | parsed.other_unit)]
-    if not len(known):
-        return
-    last = datetime.fromtimestamp(int(known.max()) / 1000, UTC)
+    last = datetime.fromtimestamp(int(data.events.time[-1]) / 1000, UTC)
     if datetime.now(UTC) - last > STATIC_AFTER:
         found.data["clock"] = "data"
         found.comments["clock"] = (
             f'the events end on {last:%Y-%m-%d}, so "now" is the end of the data; remove this line '
             "when the project receives events"
         )
+
+
+_FUNNEL = (("view", "click"), ("cart",), ("purchase",))
+
+
+def _note_funnel(data: Dataset, found: Guess) -> None:
+    """Notes that views, carts and purchases without impressions form a funnel."""
+    if data.has_impressions:
+        return
+    counts = {
+        b.name: int((data.events.behaviour == k).sum()) for k, b in enumerate(data.behaviours)
+    }
+    steps: list[str] = []
+    for usual in _FUNNEL:
+        names = [
+            n for n in counts if (known := words.USUAL.get(words.plain(n))) and known.name in usual
+        ]
+        if not names:
+            return
+        step = max(names, key=lambda n: counts[n])
+        steps.append(f"{step} {counts[step]:,}")
+    found.notes.append(
+        f"the behaviours form a funnel: {' → '.join(steps)}; each step is positive, with a weight "
+        "that grows along the funnel"
+    )
 
 
 def write_guess(guess: Guess, path: Path | str) -> None:
@@ -122,47 +227,25 @@ def _head() -> dict[str, str]:
     }
 
 
-def _joined(
-    frames: Frames, events: str, key: str, pattern: Any, names: Sequence[str]
-) -> tuple[str, str]:
-    """The table and the column that hold the ids of the events; two empty texts if none does."""
-    ids = frames[events][key].cast(pl.String).drop_nulls().unique()
-    best = (0.0, "", "")
-    for file, frame in frames.items():
-        if file == events:
-            continue
-        for column in frame.columns:
-            score = _match(ids, frame[column], words.plain(column) == words.plain(key), pattern)
-            score += 0.25 * (table_stem(file) in names) if score else 0
-            best = max(best, (score, file, column), key=lambda entry: entry[0])
-    return best[1], best[2]
+def _held(table: FoundTable, what: str) -> str:
+    return "" if table.held > 0.9999 else f"; it has {table.held:.1%} of the {what} of the events"
 
 
-def _match(ids: pl.Series, column: pl.Series, same_name: bool, pattern: Any) -> float:
-    """Score of a column as the key of `ids`: has the name of an id, is unique, and holds them."""
-    name = words.plain(column.name)
-    if column.dtype.is_nested() or not (same_name or pattern.match(name) or name == "id"):
-        return 0.0
-    texts = column.cast(pl.String)
-    unique = texts.n_unique() / max(len(texts), 1)
-    held = int(ids.is_in(texts.unique().implode()).sum()) / max(len(ids), 1)
-    return held * unique + 0.5 * same_name if held > 0.2 and unique > 0.9 else 0.0
-
-
-def _item_columns(file: str, key: str, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
+def _item_columns(table: FoundTable, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
     """The `items` section of the declaration."""
-    rest = frame.drop(key)
+    rest = frame.drop(table.key)
     category = named_column(rest, words.CATEGORY)
     columns: dict[str, Any] = {
-        "path": file,
-        "id": key,
+        "path": table.file,
+        "id": table.key,
         "title": named_column(rest, words.TITLE, lambda c: c.dtype == pl.String),
         "category": category,
         "author": named_column(rest, words.AUTHOR),
         "published": named_column(rest, words.PUBLISHED, is_time),
     }
     found.notes.append(
-        f"{file} holds the items: {_listed({k: v for k, v in columns.items() if v})}"
+        f"{table.file} holds the items: {_listed({k: v for k, v in columns.items() if v})}"
+        f"{_held(table, 'items')}"
     )
     if category and (separator := list_separator(frame[category])):
         columns["category_separator"] = separator

@@ -1,0 +1,92 @@
+"""Reads all tables of a folder, and reports the files that could not be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from tamis.data import column_names as words
+from tamis.data.files import COMPRESSED, FORMATS, RawTable, format_of, read_raw
+from tamis.data.typed_frames import infer_types
+from tamis.schema import DataError
+
+Frames = dict[str, pl.DataFrame]
+_NOT_TABLES = ("rejects", "readme", "requirements", "license")
+"""Stems of text files that are no tables."""
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz")
+_DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb", ".sql", ".avro", ".orc", ".feather")
+_OTHER = (".dat", ".inter", ".item", ".user", ".data")
+
+
+def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
+    """Reads all tables of a folder.
+
+    Returns:
+        The frames by file name, and a note for each file that could not be read, or whose format
+        is not supported.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not folder.is_dir():
+        kind = "is a file" if folder.is_file() else "there is no such folder"
+        raise DataError(f"{folder}: {kind}; give the folder of the tables.")
+    frames, notes = Frames(), list[str]()
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or table_stem(path.name) in _NOT_TABLES:
+            continue
+        if format_of(path) is None:
+            if note := _unsupported(path):
+                notes.append(note)
+            continue
+        try:
+            raw = read_raw(path, path.name)
+        except DataError as error:
+            if path.suffix != ".json":  # .json files are usually settings, not tables
+                notes.append(f"not readable: {error}")
+            continue
+        frames[path.name] = _with_types(raw)
+    return frames, notes
+
+
+def no_tables(folder: Path) -> str:
+    """What to do about a folder without any table, for messages."""
+    below = [*folder.glob("*/*"), *folder.glob("*/*/*")]
+    inner = sorted({path.parent for path in below if path.is_file() and format_of(path)})
+    if inner:
+        names = ", ".join(str(path.relative_to(folder)) for path in inner[:4])
+        return f"its tables are in folders of it ({names}): give that folder, tamis init {inner[0]}"
+    if not any(folder.iterdir()):
+        return "the folder is empty: put the event log into it"
+    return f"no CSV, TSV, Parquet or JSONL file is there (endings: {', '.join(FORMATS)})"
+
+
+def _unsupported(path: Path) -> str:
+    """The note about a file that looks like data in another format; empty for other files."""
+    ending = path.suffix.lower()
+    if ending in _SPREADSHEETS:
+        return f"not read: {path.name} is a spreadsheet; save its sheet as CSV"
+    if ending in _ARCHIVES:
+        return f"not read: {path.name} is an archive; unpack it"
+    if ending in _DATABASES:
+        return f"not read: {path.name}; export its tables as CSV or Parquet"
+    if ending in _OTHER:
+        return (
+            f"not read: {path.name}; if it is a text table, rename it to end in .csv or .tsv, with "
+            "a first line that names the columns"
+        )
+    return ""
+
+
+def _with_types(raw: RawTable) -> pl.DataFrame:
+    return infer_types(raw.frame) if raw.separator else raw.frame
+
+
+def table_stem(file: str) -> str:
+    """The file name without its endings, in snake case: `events` for `Events.csv.gz`."""
+    name = file.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return words.plain(name.rsplit(".", 1)[0])
