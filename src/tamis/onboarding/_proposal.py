@@ -10,7 +10,6 @@ import polars as pl
 from tamis.data import Dataset
 from tamis.features import guess_feature
 from tamis.onboarding._outcomes import Declared
-from tamis.onboarding._repeats import Repeats
 from tamis.schema import Feature, Side
 
 
@@ -146,19 +145,22 @@ _SMALL_DEEPFM = {
 """Settings of rankers trained on replayed queries; see docs/decisions/0005."""
 
 
+REPEATS = 0.1
+"""Share of positive events on known items from which on they are recommended again."""
 _EASE_ITEMS = 12_000
 """Number of items up to which EASE's matrix (items², float32) stays below 0.6 GB."""
 
 
 def describe_cascade(
-    declared: Declared, items: pl.DataFrame | None, count: int, repeats: Repeats
+    declared: Declared, items: pl.DataFrame | None, count: int, repeats: float
 ) -> None:
     """Adds the usual cascade, with diversity rules where the items have a category.
 
     Args:
         items: their table, if there is one.
         count: number of items.
-        repeats: how often users come back to items; where often, seen items are not filtered.
+        repeats: share of the positive events on items that the user knew (`repeat_share`); from
+            `REPEATS` on, the channel `again` recalls them and no filter removes them.
     """
     data = declared.data
     columns: dict[str, Any] = data.get("items", {})
@@ -178,12 +180,13 @@ def describe_cascade(
         "slate": 20,
         **({"cold_start": "recall"} if few else {}),
         "channels": {
+            **({"again": {"quota": 100}} if repeats >= REPEATS else {}),
             "itemcf": {"quota": 300},
             **({"ease": {"quota": 300}} if count <= _EASE_ITEMS else {}),
             "two_tower": {"quota": 300},
             "hot": {"quota": 300, "fallback": True},
         },
-        **({} if repeats.often else {"filters": {"seen": {}}}),
+        **({} if repeats >= REPEATS else {"filters": {"seen": {}}}),
         "prerank": {"use": "lr", **(_ORDER if few else {})},
         "rank": {"use": "deepfm", **(_SMALL_DEEPFM if few else {})},
         "rerank": rerank,
@@ -199,20 +202,18 @@ def describe_cascade(
         "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
         "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
     }
-    figures = (
-        f"{repeats.pairs:.1%} of the pairs of user and item repeat on a later day, "
-        f"{repeats.events:.1%} of later positive events are such repeats"
-    )
-    if repeats.often:
-        declared.comments["cascade"] = (
-            f"{figures}: items that the user has had before may be recommended again, so there is\n"
-            "no filter `seen`. Add [cascade.filters.seen] to recommend new ones only."
+    figure = f"{repeats:.1%} of the positive events are on items that the user knew"
+    if repeats >= REPEATS:
+        declared.comments["cascade.channels.again"] = (
+            f"the items that a user comes back to: {figure},\nso there is no filter `seen`; add "
+            "[cascade.filters.seen] to recommend new items only"
         )
         declared.notes.append(
-            f"repeat consumption: {figures}; items are recommended again (no filter `seen`)"
+            f"repeat consumption: {figure}; the channel `again` recalls them, and there is no "
+            "filter `seen`"
         )
     else:
-        declared.notes.append(f"{figures}; an item is not recommended again (filter `seen`)")
+        declared.notes.append(f"{figure}; known items are not recommended again (filter `seen`)")
     if count <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
             "closed form; a strong and cheap channel for small catalogues"

@@ -21,6 +21,7 @@ from tamis.data import (
     named_column,
     read_dataset,
     readable_tables,
+    repeat_share,
 )
 from tamis.data import column_names as words
 from tamis.features import list_separator
@@ -34,7 +35,6 @@ from tamis.onboarding._proposal import (
     describe_features,
     describe_tasks,
 )
-from tamis.onboarding._repeats import measure_repeats
 from tamis.onboarding._tables import FoundTable, find_table, unused_tables
 from tamis.schema import parse_config, write_config
 
@@ -110,10 +110,9 @@ def guess_config(
     data = _read(found, folder)
     _propose_clock(data, found)
     _note_funnel(data, found)
-    repeats = measure_repeats(data)
     known_items = frames[items.file] if items else None
     describe_features(declared, known_items, frames[users.file] if users else None)
-    describe_cascade(declared, known_items, len(data.items), repeats)
+    describe_cascade(declared, known_items, len(data.items), repeat_share(data))
     describe_tasks(declared, data)
     parse_config(found.data)
     return found
