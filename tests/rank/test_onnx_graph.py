@@ -17,8 +17,8 @@ from tamis.rank._engine.export import export
 from tamis.rank._engine.operators import OPERATORS
 from tamis.rank._engine.trace import (
     DataDependentError,
+    OperatorTrace,
     Size,
-    Trace,
     UnknownSize,
     UnsupportedOperatorError,
     trace,
@@ -52,7 +52,7 @@ def example(n: int = 5, length: int = 4) -> dict[str, torch.Tensor]:
     }
 
 
-def recorded(function) -> Trace:
+def recorded(function) -> OperatorTrace:
     return trace(Function(function), example(), SYMBOLS)
 
 

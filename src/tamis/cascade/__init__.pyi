@@ -24,7 +24,7 @@ from .task_values import check_task_values
 from .tracing import Found, Trace, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
 from .vector_inputs import (
-    Vectors,
+    VectorInputs,
     beside,
     block_of,
     item_column,
@@ -64,7 +64,7 @@ __all__ = [
     "UsesStore",
     "Valid",
     "Value",
-    "Vectors",
+    "VectorInputs",
     "Wraps",
     "at_end",
     "beside",

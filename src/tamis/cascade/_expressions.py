@@ -34,7 +34,7 @@ class ExpressionError(Exception):
 
 
 @dataclass(frozen=True)
-class Number:
+class Constant:
     column: int
     value: float
 
@@ -64,13 +64,13 @@ class Binary:
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     column: int
     function: str
     args: tuple[Node, ...]
 
 
-Node = Number | Name | Negative | Binary | Call
+Node = Constant | Name | Negative | Binary | FunctionCall
 
 
 class _Token(NamedTuple):
@@ -173,7 +173,7 @@ class _Parser:
         token = self._next
         if token.kind == "number":
             self.at += 1
-            return Number(token.column, float(token.text))
+            return Constant(token.column, float(token.text))
         if token.kind in ("name", "quoted"):
             self.at += 1
             if token.kind == "name" and self._take("("):
@@ -192,7 +192,7 @@ class _Parser:
             while self._take(","):
                 args.append(self._sum())
             self._close()
-        return Call(function.column, function.text, tuple(args))
+        return FunctionCall(function.column, function.text, tuple(args))
 
     def _close(self) -> None:
         if not self._take(")"):

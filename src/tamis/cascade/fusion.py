@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from tamis.cascade import _ranges as ranges
 from tamis.cascade._expressions import (
     Binary,
-    Call,
+    Constant,
     ExpressionError,
+    FunctionCall,
     Name,
     Negative,
     Node,
-    Number,
     parse,
 )
 from tamis.cascade._ranges import Range
@@ -43,7 +43,7 @@ PLACE = "tamis.toml: [cascade] fusion"
 
 
 @dataclass(frozen=True, eq=False)
-class _Columns:
+class _Inputs:
     """The inputs of an evaluation."""
 
     values: Values
@@ -51,7 +51,7 @@ class _Columns:
     """(Q + 1,) query pointers of the candidates: ranks are computed within a request."""
 
 
-_Step = Callable[[_Columns], Any]
+_Step = Callable[[_Inputs], Any]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Fusion:
         n = len(next(iter(values.values()))) if values else 0
         whole = np.array([0, n], np.int64) if indptr is None else indptr
         with np.errstate(all="ignore"):
-            value = self._step(_Columns(values, whole))
+            value = self._step(_Inputs(values, whole))
             return np.ascontiguousarray(np.broadcast_to(value, (n,)), dtype=np.float32)
 
     def _checked(self) -> _Part:
@@ -171,7 +171,7 @@ class Fusion:
 
     def _compile(self, node: Node) -> _Part:
         match node:
-            case Number(value=value):
+            case Constant(value=value):
                 number = np.float64(value)
                 return self._finite(node, _Part(lambda _: number, (value, value), False))
             case Name(name=name):
@@ -183,7 +183,7 @@ class Fusion:
             case Binary(op=op, left=left, right=right):
                 sides = [self._compile(left), self._compile(right)]
                 return self._apply(node, OPERATORS[op], sides)
-            case Call():
+            case FunctionCall():
                 return self._call(node)
 
     def _named(self, node: Name, name: str) -> _Part:
@@ -206,7 +206,7 @@ class Fusion:
         self.columns.add(name)
         return _Part(_column(name), self._columns[name], True)
 
-    def _call(self, node: Call) -> _Part:
+    def _call(self, node: FunctionCall) -> _Part:
         known = {**{name: f.arguments for name, f in FUNCTIONS.items()}, **_SPECIAL}
         if node.function not in known:
             hint = _close(node.function, list(known), "Functions")
@@ -225,7 +225,9 @@ class Fusion:
             return self._rank(node, parts[0])
         return self._apply(node, FUNCTIONS[node.function], parts)
 
-    def _apply(self, node: Binary | Call, operation: _Operation, parts: Sequence[_Part]) -> _Part:
+    def _apply(
+        self, node: Binary | FunctionCall, operation: _Operation, parts: Sequence[_Part]
+    ) -> _Part:
         run, steps = operation.run, [part.step for part in parts]
         try:
             between = operation.range(*(part.range for part in parts))
@@ -236,7 +238,7 @@ class Fusion:
         varies = any(part.varies for part in parts)
         return self._finite(node, _Part(lambda on: run(*(s(on) for s in steps)), between, varies))
 
-    def _rank(self, node: Call, part: _Part) -> _Part:
+    def _rank(self, node: FunctionCall, part: _Part) -> _Part:
         if not part.varies:
             raise ExpressionError(
                 node.column, "rank of a number that is the same for all candidates"
@@ -244,13 +246,13 @@ class Fusion:
         step = part.step
         return _Part(lambda on: ranks(step(on), on.indptr), ranges.RANK, True)
 
-    def _default(self, node: Call) -> _Part:
+    def _default(self, node: FunctionCall) -> _Part:
         """`default(column, number)`: what an item without a value counts as, or one that a channel
         has not recalled."""
         name, number = node.args
         sign = -1.0 if isinstance(number, Negative) else 1.0
         inner = number.inner if isinstance(number, Negative) else number
-        if not isinstance(name, Name) or not isinstance(inner, Number):
+        if not isinstance(name, Name) or not isinstance(inner, Constant):
             raise ExpressionError(
                 node.column,
                 "default takes an item's column or a channel and a number, like default(price, 1)",
@@ -263,7 +265,7 @@ class Fusion:
             given = _Part(_column(name.name), self._columns[name.name], True)
         step, (low, high) = given.step, given.range
 
-        def filled(on: _Columns) -> Float64:
+        def filled(on: _Inputs) -> Float64:
             known = step(on)
             return np.where(np.isnan(known), value, known)
 
@@ -336,7 +338,7 @@ def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     return np.concatenate([[True], ordered[1:] != ordered[:-1]])
 
 
-def _column(name: str) -> Callable[[_Columns], Float64]:
+def _column(name: str) -> Callable[[_Inputs], Float64]:
     return lambda on: np.asarray(on.values[name], dtype=np.float64)
 
 

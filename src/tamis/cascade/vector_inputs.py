@@ -18,7 +18,7 @@ from tamis.schema import ConfigError, Side
 
 
 @dataclass(eq=False)
-class Vectors:
+class VectorInputs:
     """Adds the vectors of one channel to the rows of a batch of queries."""
 
     name: str
@@ -30,7 +30,7 @@ class Vectors:
         return beside(rows, self.name, user, item)
 
 
-def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> Vectors | None:
+def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> VectorInputs | None:
     """The vectors that a scorer reads: those of the channel that its `vectors_of` names, or None.
 
     Raises ConfigError where there is no such channel, or it has no vectors.
@@ -45,7 +45,7 @@ def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> Vectors | None:
             f"tamis.toml: [cascade.prerank] channel = {name!r} {what}; channels that have vectors "
             f"of users and items: {', '.join(embeds) or 'none; declare two_tower'}"
         )
-    return Vectors(name, channels[name])
+    return VectorInputs(name, channels[name])
 
 
 def user_column(name: str) -> str:

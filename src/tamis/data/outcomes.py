@@ -17,7 +17,7 @@ _FALSE = ("false", "f", "no", "n", "off", "否", "")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OutcomeRows:
     """The rows of the log that a behaviour with a column of its own has."""
 
     code: int
@@ -31,12 +31,12 @@ class Outcome:
 
 def read_outcomes(
     frame: pl.DataFrame, behaviours: Sequence[Behaviour], sieve: Sieve
-) -> list[Outcome]:
+) -> list[OutcomeRows]:
     """The outcomes of the behaviours that have a column of their own, in their order.
 
     A cell that is neither true or false nor a number is reported and counts as missing.
     """
-    found: list[Outcome] = []
+    found: list[OutcomeRows] = []
     for code, behaviour in enumerate(behaviours):
         if behaviour.column is None:
             continue
@@ -44,9 +44,9 @@ def read_outcomes(
         number, bad = truth_numbers(column)
         sieve.blank(bad, "neither true or false nor a number", column.name, column)
         if behaviour.min_value is None and behaviour.max_value is None:
-            found.append(Outcome(code, number > 0, None))
+            found.append(OutcomeRows(code, number > 0, None))
         else:
-            found.append(Outcome(code, within(number, behaviour), number))
+            found.append(OutcomeRows(code, within(number, behaviour), number))
     return found
 
 
@@ -87,7 +87,7 @@ def within(value: Float32, behaviour: Behaviour) -> Bool:
 
 
 def events_of_rows(
-    first: np.ndarray[tuple[int], np.dtype[np.uint8]], none: int, outcomes: Sequence[Outcome]
+    first: np.ndarray[tuple[int], np.dtype[np.uint8]], none: int, outcomes: Sequence[OutcomeRows]
 ) -> tuple[Index, np.ndarray[tuple[int], np.dtype[np.uint8]], Float32 | None]:
     """The events of all rows, in the order of the rows.
 

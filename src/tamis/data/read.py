@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable, read_raw
-from tamis.data.outcomes import Outcome, events_of_rows, read_outcomes, within
+from tamis.data.outcomes import OutcomeRows, events_of_rows, read_outcomes, within
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
     id_text,
@@ -195,7 +195,7 @@ class _EventReader:
         self.sieve.reject(np.isinf(number), "value is infinite", name, column)
         return number.astype(np.float32)
 
-    def _behaviours(self, value: Float32, outcomes: Sequence[Outcome]) -> NDArray[np.uint8]:
+    def _behaviours(self, value: Float32, outcomes: Sequence[OutcomeRows]) -> NDArray[np.uint8]:
         """(n,) code of the first behaviour without a column of its own whose label and bounds fit.
 
         Rows without one are rejected, unless they have an outcome.

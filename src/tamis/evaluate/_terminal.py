@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from tamis.evaluate._summary import Cell, Facts, Table
+from tamis.evaluate._summary import Cell, Facts, ReportTable
 
 
 def print_text(console: Console, *lines: str) -> None:
@@ -16,7 +16,7 @@ def print_text(console: Console, *lines: str) -> None:
             console.print(escape(line), highlight=False)
 
 
-def print_table(console: Console, table: Table | None) -> None:
+def print_table(console: Console, table: ReportTable | None) -> None:
     """Prints a table after an empty line; nothing for None."""
     if table is None:
         return

@@ -14,10 +14,10 @@ from tamis.evaluate._plots import overlap_plot
 from tamis.evaluate._summary import (
     Card,
     Cell,
-    Column,
     Facts,
+    ReportColumn,
+    ReportTable,
     Row,
-    Table,
     bar_cell,
     cells,
     facts,
@@ -55,10 +55,10 @@ class ChannelSummary:
     setting: str
     """The protocol in two sentences."""
     cards: tuple[Card, ...]
-    comparison: Table
-    contribution: Table
-    overlap: Table
-    cost: Table
+    comparison: ReportTable
+    contribution: ReportTable
+    overlap: ReportTable
+    cost: ReportTable
     protocol: Facts
 
 
@@ -148,7 +148,7 @@ def _lead(channels: Channels, merged: Mapping[str, Any]) -> str:
     return f"{lead} Removing {subject} causes no significant loss of recall."
 
 
-def _comparison(channels: Channels, merged: Mapping[str, Any]) -> Table:
+def _comparison(channels: Channels, merged: Mapping[str, Any]) -> ReportTable:
     everyone = {"merged": merged, **channels}
     longest = {key: max(values[key] for values in everyone.values()) for key in _METRICS}
     rows = tuple(
@@ -163,33 +163,35 @@ def _comparison(channels: Channels, merged: Mapping[str, Any]) -> Table:
         for name, v in everyone.items()
     )
     headings = (*_METRICS.values(), *(heading for heading, _ in _SPREAD.values()))
-    return Table("Each channel alone, and all channels merged", tuple(map(Column, headings)), rows)
+    return ReportTable(
+        "Each channel alone, and all channels merged", tuple(map(ReportColumn, headings)), rows
+    )
 
 
-def _contribution(channels: Channels) -> Table:
+def _contribution(channels: Channels) -> ReportTable:
     whole = interval_cells([values["marginal"] for values in channels.values()])
     first = [Cell(shown(values["marginal@50"]["mean"], "+.3f")) for values in channels.values()]
     rows = tuple(
         Row(name, pair) for name, pair in zip(channels, zip(whole, first, strict=True), strict=True)
     )
-    columns = (Column("Recall@limit [95% interval]"), Column("Recall@50"))
-    return Table("Recall lost without each channel", columns, rows)
+    columns = (ReportColumn("Recall@limit [95% interval]"), ReportColumn("Recall@50"))
+    return ReportTable("Recall lost without each channel", columns, rows)
 
 
-def _overlap(overlap: Mapping[str, Any]) -> Table:
+def _overlap(overlap: Mapping[str, Any]) -> ReportTable:
     names: Sequence[str] = overlap["names"]
     rows = tuple(
         Row(name, cells(line, [".2f"] * len(names)))
         for name, line in zip(names, overlap["matrix"], strict=True)
     )
     title = f"Overlap of the first {overlap['at']} items (mean Jaccard similarity)"
-    return Table(title, tuple(map(Column, names)), rows)
+    return ReportTable(title, tuple(map(ReportColumn, names)), rows)
 
 
-def _cost(channels: Channels) -> Table:
+def _cost(channels: Channels) -> ReportTable:
     forms = [form for _, form in _COSTS.values()]
     rows = tuple(
         Row(name, cells((values[key] for key in _COSTS), forms))
         for name, values in channels.items()
     )
-    return Table("Cost", tuple(Column(heading) for heading, _ in _COSTS.values()), rows)
+    return ReportTable("Cost", tuple(ReportColumn(heading) for heading, _ in _COSTS.values()), rows)

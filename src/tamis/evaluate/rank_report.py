@@ -14,10 +14,10 @@ from tamis.evaluate._plots import Point, calibration_plot, segments_plot
 from tamis.evaluate._summary import (
     Card,
     Cell,
-    Column,
     Facts,
+    ReportColumn,
+    ReportTable,
     Row,
-    Table,
     bar_cell,
     cells,
     facts,
@@ -86,12 +86,12 @@ class RankSummary:
     setting: str
     """The protocol in three sentences."""
     cards: tuple[Card, ...]
-    quality: tuple[Table, ...]
+    quality: tuple[ReportTable, ...]
     """A row per task and model; probabilities and numbers apart."""
-    segments: tuple[Table, ...]
+    segments: tuple[ReportTable, ...]
     """Per task, a row per segment."""
     segment_note: str
-    buckets: tuple[Table, ...]
+    buckets: tuple[ReportTable, ...]
     """Per task, a row per bucket of a feature."""
     deviations: tuple[str, ...]
     protocol: Facts
@@ -193,16 +193,16 @@ def _table(
     rows: Mapping[str, Mapping[str, Any]],
     keys: Sequence[str],
     metrics: Mapping[str, tuple[str, str]],
-) -> Table:
+) -> ReportTable:
     forms = [metrics[key][1] for key in keys]
-    return Table(
+    return ReportTable(
         title,
-        tuple(Column(metrics[key][0], page_only=key in _PAGE_ONLY) for key in keys),
+        tuple(ReportColumn(metrics[key][0], page_only=key in _PAGE_ONLY) for key in keys),
         tuple(Row(k, cells((v.get(key) for key in keys), forms)) for k, v in rows.items()),
     )
 
 
-def _quality(result: Result) -> Iterator[Table]:
+def _quality(result: Result) -> Iterator[ReportTable]:
     for title, metrics, _ in _GROUPS:
         rows = {
             task if model == "rank" else task + _PRERANK: found[task]
@@ -222,7 +222,7 @@ def _by_segment(result: Result, task: str) -> dict[str, Mapping[str, Any]]:
     return {"all rows": result["models"]["rank"][task], **known}
 
 
-def _segments(result: Result) -> Iterator[Table]:
+def _segments(result: Result) -> Iterator[ReportTable]:
     for task in result["kinds"]:
         rows, metrics = _by_segment(result, task), _metrics(result, task)
         keys = [k for k in metrics if any(number(v.get(k)) is not None for v in rows.values())]
@@ -304,7 +304,7 @@ def _deviating(
                 yield distance, feature, bucket
 
 
-def _buckets(result: Result) -> Iterator[Table]:
+def _buckets(result: Result) -> Iterator[ReportTable]:
     headings = ("value", "rows", "predicted", "observed", "PCOC")
     for task, found in result["calibration"].items():
         off = {(feature, bucket["bucket"]) for _, feature, bucket in _deviating(found["buckets"])}
@@ -315,7 +315,7 @@ def _buckets(result: Result) -> Iterator[Table]:
             for k, bucket in enumerate(its)
         )
         if rows:
-            yield Table(task, tuple(map(Column, headings)), rows, "feature")
+            yield ReportTable(task, tuple(map(ReportColumn, headings)), rows, "feature")
 
 
 def _bucket(label: str, bucket: Mapping[str, Any], longest: float, off: bool) -> Row:

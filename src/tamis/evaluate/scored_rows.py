@@ -17,7 +17,7 @@ BLOCK = 32_768
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredBlock:
     """Some requests' rows."""
 
     labels: Float32
@@ -30,7 +30,9 @@ class Scored:
     """(n,) each row's request, numbered through all blocks."""
 
 
-def scored_blocks(rows: Replay, hydrate: Hydrate, models: Mapping[str, Any]) -> Iterator[Scored]:
+def scored_blocks(
+    rows: Replay, hydrate: Hydrate, models: Mapping[str, Any]
+) -> Iterator[ScoredBlock]:
     """The rows in their order with the predictions of `models`, each as of its request's time."""
     bounds, begin = rows.candidates.indptr, 0
     while begin < len(rows.queries):
@@ -38,7 +40,7 @@ def scored_blocks(rows: Replay, hydrate: Hydrate, models: Mapping[str, Any]) -> 
         end = min(max(end, begin + 1), len(rows.queries))
         queries, candidates = _part(rows, begin, end)
         inputs = hydrate(queries, candidates)
-        yield Scored(
+        yield ScoredBlock(
             rows.labels[bounds[begin] : bounds[end]],
             {name: model.score_rows(inputs) for name, model in models.items()},
             queries.user[candidates.query],

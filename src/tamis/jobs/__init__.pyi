@@ -11,7 +11,7 @@ from .offline_recall import ChannelLists, RecallReport, recall
 from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
-from .scoring import Scored, score
+from .scoring import ScoreReport, score
 from .simulated_project import Simulated, simulate
 from .training import train
 
@@ -28,7 +28,7 @@ __all__ = [
     "RankEvaluation",
     "RecallReport",
     "RowModel",
-    "Scored",
+    "ScoreReport",
     "Simulated",
     "Standing",
     "TrainReport",

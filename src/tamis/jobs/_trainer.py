@@ -23,7 +23,7 @@ from tamis.cascade import (
     Hydrate,
     Replay,
     Retrieval,
-    Vectors,
+    VectorInputs,
     check_task_values,
     impression_window,
     join,
@@ -107,7 +107,7 @@ class Trainer:
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
     _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
-    _vectors: Vectors | None = None
+    _vectors: VectorInputs | None = None
 
     def run(self, kinds: Sequence[Kind]) -> TrainReport:
         self.steps = Progress("train", self.progress)
@@ -155,7 +155,7 @@ class Trainer:
             self.histories = Histories.of(self.data)
             self.impressions = self.data.has_impressions
 
-    def _wanted_vectors(self) -> Vectors | None:
+    def _wanted_vectors(self) -> VectorInputs | None:
         """The channel whose vectors the pre-ranker reads; None if it reads none."""
         cascade = self.config.cascade
         if cascade.prerank is None:

@@ -102,7 +102,7 @@ def recall(
     chosen = _chosen(parts, channels)
     address = _address(parts, chosen) if store is None else store
     target = open_recall(address, root, parts.config.name)
-    batch = _Batch(opened, parts, chosen, _lengths(parts, chosen, k))
+    batch = _AllUsers(opened, parts, chosen, _lengths(parts, chosen, k))
     began = perf_counter()
     with ExitStack() as stack:
         shown = stack.enter_context(Progress("recall", progress))
@@ -124,7 +124,7 @@ def recall(
 
 
 @dataclass
-class _Batch:
+class _AllUsers:
     """One run over all users, block by block."""
 
     version: Version

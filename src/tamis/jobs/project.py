@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.offline_recall import RecallReport
-    from tamis.jobs.scoring import Scored
+    from tamis.jobs.scoring import ScoreReport
     from tamis.service import Answer
 
 
@@ -51,7 +51,7 @@ class Project(ProjectFolder):
 
         return compare_rank(self.root, **options)
 
-    def score(self, table: Any, out: Path | str, **options: Any) -> Scored:
+    def score(self, table: Any, out: Path | str, **options: Any) -> ScoreReport:
         """Writes the ranker's scores of a table's rows to `out`; see `jobs.score`."""
         from tamis.jobs.scoring import score
 

@@ -35,7 +35,7 @@ Columns = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreReport:
     """The result of `tamis score`."""
 
     out: Path
@@ -58,7 +58,7 @@ def score(
     *,
     version: str = "serving",
     progress: bool = False,
-) -> Scored:
+) -> ScoreReport:
     """Scores every row of a table, in order, and writes the rows' keys and scores to `out`.
 
     Args:
@@ -94,7 +94,7 @@ def score(
             )
         steps.begin("write")
         write_frame(scored, out)
-    return Scored(out, len(scored), tuple(scored.columns), name, unknown)
+    return ScoreReport(out, len(scored), tuple(scored.columns), name, unknown)
 
 
 class _ProjectScorer:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn.layers import linear
-from tamis.nn.sequence import Block, TransformerEncoder
+from tamis.nn.sequence import TransformerBlock, TransformerEncoder
 
 
 class CandidateTransformer(nn.Module):
@@ -80,7 +80,7 @@ class CandidateTransformer(nn.Module):
             if self.both is not None:
                 return self._pooled(last(states, visible, None), visible)
             target, past = states[:, 0], states[:, 1:]
-        assert isinstance(last, Block)
+        assert isinstance(last, TransformerBlock)
         return encoder.norm(_state_of_one(last, target, past, real))
 
     def _pooled(self, states: Tensor, visible: Tensor) -> Tensor:
@@ -91,14 +91,16 @@ class CandidateTransformer(nn.Module):
         return self.both(torch.cat([states[:, 0], mean], 1))
 
 
-def _state_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
+def _state_of_one(block: TransformerBlock, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
     """(B, dim): a block's output at the candidate's position of [candidate; past]."""
     mixed = _attention_of_one(block, target, past, real)
     target = target + block.drop(block.attention.output(mixed))
     return target + block.drop(block.feed_forward(block.norms[1](target)))
 
 
-def _attention_of_one(block: Block, target: Tensor, past: Tensor, real: Tensor) -> Tensor:
+def _attention_of_one(
+    block: TransformerBlock, target: Tensor, past: Tensor, real: Tensor
+) -> Tensor:
     """(B, dim): the candidate's attention over itself and the past, before the output layer."""
     heads, dim = block.attention.heads, target.shape[1]
     each = dim // heads

@@ -37,7 +37,7 @@ class FeedForward(nn.Module):
         return self.outer(F.gelu(h))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm transformer block: x + attention(norm(x)), then x + feed-forward(norm(x)).
 
     With gated residuals each branch is multiplied by σ(g), with a learned g per dimension that
@@ -114,7 +114,7 @@ class TransformerEncoder(nn.Module):
                 dim, heads, causal=causal, time_bias=time_bias, generator=generator
             )
             forward = FeedForward(dim, hidden or 4 * dim, swiglu, generator)
-            self.blocks.append(Block(attention, forward, dim, dropout, gated))
+            self.blocks.append(TransformerBlock(attention, forward, dim, dropout, gated))
         self.norm = nn.LayerNorm(dim) if last_norm else nn.Identity()
 
     def forward(

@@ -38,7 +38,7 @@ class Experts(nn.Module):
 
     The first matrix product with the input is computed by the caller, for all experts at once, so
     that it can be `Fields.into`: `entry` numbers per expert come in, `out` go out. LHUC gates scale
-    every hidden layer as in a `Tower`.
+    every hidden layer as in a `MLPTower`.
 
     Args:
         count: E.

@@ -32,7 +32,7 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class HistoryTensors:
     """One history of B rows, and the candidates that it is compared with.
 
     A batch size of 1 in `items` and `real` means that all candidates share the history, as in a
@@ -68,7 +68,7 @@ class Fields:
     """Positions of the fields that the LHUC gates read."""
     gate_gradient: bool = False
     """Whether the gates train those fields' vectors."""
-    histories: tuple[History, ...] = ()
+    histories: tuple[HistoryTensors, ...] = ()
     """Histories that a sequence block has yet to turn into one vector each."""
 
     @property

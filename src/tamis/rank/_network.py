@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tamis.features import Batch, IdColumn, Layout
 from tamis.nn import CrossedColumns, FieldPooling, fused_table
-from tamis.rank._fields import Fields, History, Shape
+from tamis.rank._fields import Fields, HistoryTensors, Shape
 from tamis.rank._sequence import SequenceBlocks, SequenceConfig, trimmed
 from tamis.schema import ConfigError, Side
 from tamis.train import EstimatorConfig
@@ -103,14 +103,14 @@ class Inputs(nn.Module):
 
     def forward(self, batch: Batch) -> Fields:
         vectors, first = self.pooling.split(self.table, batch.ids)  # (B, F, dim), (B, F, T)
-        pending: list[History] = []
+        pending: list[HistoryTensors] = []
         for (history, target), pad in zip(self.pairs, self.pads, strict=True):
             ids = batch.ids[:, history.first : history.first + history.width]
             ids, real = trimmed(ids, pad)  # (B, L) each
             items = self.table(ids)  # (B, L, dim + T)
             items = items if self.table.dim == self.shape.dim else items[..., : self.shape.dim]
             candidate = vectors[:, self.shape.names.index(target.name)]  # (B, dim)
-            pending.append(History(candidate, items, real))
+            pending.append(HistoryTensors(candidate, items, real))
         if pending:  # these histories have no first-order weights
             first = torch.cat([first, first.new_zeros(len(first), len(pending), first.shape[2])], 1)
         if self.crossed is not None:

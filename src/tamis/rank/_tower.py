@@ -14,7 +14,7 @@ from tamis.rank._fields import Fields
 from tamis.rank._network import BackboneConfig
 
 
-class Tower(nn.Module):
+class MLPTower(nn.Module):
     """An MLP; with gates, each hidden layer is scaled by `2σ(W_l · gate + b_l)` (LHUC, PPNet).
 
     Args:

@@ -12,7 +12,7 @@ from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
 from tamis.rank._sequence import candidate_transformer
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class BSTConfig(BackboneConfig):
@@ -36,7 +36,7 @@ class BSTCore(nn.Module):
             candidate_transformer(config, shape.dim, length, config.dropout, generator)
             for length in shape.histories
         )
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:

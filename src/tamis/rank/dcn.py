@@ -12,7 +12,7 @@ from tamis.nn import VectorCross, linear, linear_of_two
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class DCNConfig(BackboneConfig):
@@ -30,7 +30,7 @@ class DCNCore(nn.Module):
     ) -> None:
         super().__init__()
         self.cross = VectorCross(shape.flat, config.cross_layers, generator=generator)
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         width = shape.flat + self.tower.out_features
         self.heads = linear(width, n_tasks, generator=generator)
 

@@ -12,7 +12,7 @@ from tamis.nn import MatrixCross, linear, linear_of_two
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class DCNv2Config(BackboneConfig):
@@ -35,7 +35,7 @@ class DCNv2Core(nn.Module):
         super().__init__()
         self.stacked = config.structure == "stacked"
         self.cross = MatrixCross(shape.flat, config.cross_layers, config.rank, generator=generator)
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         width = self.tower.out_features + (0 if self.stacked else shape.flat)
         self.heads = linear(width, n_tasks, generator=generator)
 

@@ -9,7 +9,7 @@ from tamis.nn import fm_second_order, linear, zero_linear
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class DeepFMConfig(BackboneConfig):
@@ -27,7 +27,7 @@ class DeepFMCore(nn.Module):
         self, shape: Shape, config: DeepFMConfig, n_tasks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         self.numbers = zero_linear(shape.dense, n_tasks, bias=False)
         self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 

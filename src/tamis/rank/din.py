@@ -12,7 +12,7 @@ from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
 from tamis.rank._sequence import target_attention
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class DINConfig(BackboneConfig):
@@ -37,7 +37,7 @@ class DINCore(nn.Module):
         self.attention = nn.ModuleList(
             target_attention(config, shape.dim, generator) for _ in shape.histories
         )
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:

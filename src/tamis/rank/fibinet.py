@@ -12,7 +12,7 @@ from tamis.nn import Bilinear, SENet, linear, zero_linear
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 
 
 class FiBiNETConfig(BackboneConfig):
@@ -33,7 +33,7 @@ class FiBiNETCore(nn.Module):
         super().__init__()
         fields, kind = len(shape.names), config.interaction
         width = fields * (fields - 1) * shape.dim + shape.dense  # two products per pair of fields
-        self.tower = Tower.of(config, width, shape.gate, generator)
+        self.tower = MLPTower.of(config, width, shape.gate, generator)
         self.senet = SENet(fields, config.reduction, generator=generator)
         self.plain = Bilinear(fields, shape.dim, kind, generator=generator)
         self.weighted = Bilinear(fields, shape.dim, kind, generator=generator)

@@ -12,7 +12,7 @@ from tamis.nn import linear
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import NO_HISTORY, BackboneConfig, histories
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 from tamis.schema import ConfigError
 
 
@@ -34,7 +34,7 @@ class LastNCore(nn.Module):
         self, shape: Shape, config: LastNConfig, n_tasks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 
     def forward(self, fields: Fields) -> Tensor:

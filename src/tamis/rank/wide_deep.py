@@ -13,7 +13,7 @@ from tamis.nn import CrossedColumns, linear, zero_linear
 from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig, Network
-from tamis.rank._tower import Tower
+from tamis.rank._tower import MLPTower
 from tamis.schema import ConfigError
 
 
@@ -33,7 +33,7 @@ class WideDeepCore(nn.Module):
         self, shape: Shape, config: WideDeepConfig, n_tasks: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.tower = Tower.of(config, shape.flat, shape.gate, generator)
+        self.tower = MLPTower.of(config, shape.flat, shape.gate, generator)
         self.numbers = zero_linear(shape.dense, n_tasks, bias=False)
         self.heads = linear(self.tower.out_features, n_tasks, generator=generator)
 

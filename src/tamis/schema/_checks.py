@@ -13,14 +13,14 @@ from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigFault:
     """A fault: the path of its key in the file, and a sentence with the value and how to fix it."""
 
     key: tuple[int | str, ...]
     text: str
 
 
-def cross_checks(config: ProjectConfig) -> list[Problem]:
+def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
@@ -29,58 +29,58 @@ def cross_checks(config: ProjectConfig) -> list[Problem]:
     return [problem for check in checks for problem in check(config)]
 
 
-def _tables(config: ProjectConfig) -> Iterator[Problem]:
+def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
     """Sections of tables that declare columns of a table without a file."""
     if config.users is not None and config.users.path is None:
-        yield Problem(
+        yield ConfigFault(
             ("users",),
             '`users.path` is missing: the file of the table, such as path = "users.csv". Without a '
             "table of users, remove the section: the users are then those of the events.",
         )
     if config.items.path is None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
-            yield Problem(
+            yield ConfigFault(
                 ("items", role),
                 f"`items.{role}` is given, but `items.path` names no table of items, and items of "
                 'the events have no attributes. Add path = "items.csv", or remove the key.',
             )
 
 
-def _behaviours(config: ProjectConfig) -> Iterator[Problem]:
+def _behaviours(config: ProjectConfig) -> Iterator[ConfigFault]:
     if not config.behaviours:
-        yield Problem(("behaviours",), "`behaviours` is empty: add [behaviours.click].")
+        yield ConfigFault(("behaviours",), "`behaviours` is empty: add [behaviours.click].")
     elif not any(b.positive for b in config.behaviours.values()):
         names = ", ".join(config.behaviours)
-        yield Problem(
+        yield ConfigFault(
             ("behaviours",),
             f"no behaviour is positive ({names}): set `positive = true` on those that show "
             "interest; they train recall and are the targets of `tamis evaluate`.",
         )
     for name, behaviour in config.behaviours.items():
         if behaviour.positive and behaviour.impression:
-            yield Problem(
+            yield ConfigFault(
                 ("behaviours", name),
                 f"`behaviours.{name}` is both positive and an impression, but an impression "
                 "does not show interest; remove one of the two.",
             )
 
 
-def _bounds(config: ProjectConfig) -> Iterator[Problem]:
+def _bounds(config: ProjectConfig) -> Iterator[ConfigFault]:
     for name, b in config.behaviours.items():
         key = f"behaviours.{name}"
         if b.min_value is not None and b.max_value is not None and b.min_value > b.max_value:
-            yield Problem(
+            yield ConfigFault(
                 ("behaviours", name, "min_value"),
                 f"`{key}.min_value` = {b.min_value:g} is above its `max_value` = {b.max_value:g}: "
                 "no event can match.",
             )
         if b.column is not None and b.label is not None:
-            yield Problem(
+            yield ConfigFault(
                 ("behaviours", name, "label"),
                 f"`{key}` has a column of its own and a label: remove one of the two.",
             )
         if _bounded(b) and config.events.value is None and b.column is None:
-            yield Problem(
+            yield ConfigFault(
                 ("behaviours", name),
                 f"`{key}` has bounds on the value, but no column holds it: set `events.value`, "
                 'like value = "rating".',
@@ -91,7 +91,7 @@ def _bounded(behaviour: Behaviour) -> bool:
     return behaviour.min_value is not None or behaviour.max_value is not None
 
 
-def _reachable(config: ProjectConfig) -> Iterator[Problem]:
+def _reachable(config: ProjectConfig) -> Iterator[ConfigFault]:
     """An event has the first behaviour that fits, so one without bounds hides those after it."""
     catch_all: dict[str | None, str] = {}
     for name, behaviour in config.behaviours.items():
@@ -101,7 +101,7 @@ def _reachable(config: ProjectConfig) -> Iterator[Problem]:
         if label in catch_all:
             first = catch_all[label]
             why = f'label "{label}"' if label else "no `events.behaviour` column"
-            yield Problem(
+            yield ConfigFault(
                 ("behaviours", name),
                 f"`behaviours.{name}` gets no event: `{first}` comes before it, has no bounds and "
                 f"matches all ({why}). Put `{first}` last, or give it min_value or max_value.",
@@ -110,36 +110,36 @@ def _reachable(config: ProjectConfig) -> Iterator[Problem]:
             catch_all[label] = name
 
 
-def _tasks(config: ProjectConfig) -> Iterator[Problem]:
+def _tasks(config: ProjectConfig) -> Iterator[ConfigFault]:
     known = ", ".join(config.behaviours)
     for name, task in config.tasks.items():
         for behaviour in task.behaviour:
             if behaviour not in config.behaviours:
-                yield Problem(
+                yield ConfigFault(
                     ("tasks", name, "behaviour"),
                     f'`tasks.{name}.behaviour`: "{behaviour}" is not declared; the behaviours are '
                     f"{known}.",
                 )
         for key, text in task_problems(task, list(config.tasks.values()), config):
-            yield Problem(("tasks", name, key), f"`tasks.{name}`: {text}")
+            yield ConfigFault(("tasks", name, key), f"`tasks.{name}`: {text}")
 
 
-def _histories(config: ProjectConfig) -> Iterator[Problem]:
+def _histories(config: ProjectConfig) -> Iterator[ConfigFault]:
     known = ", ".join(config.behaviours)
     for number, feature in enumerate(config.features):
         for behaviour in feature.history if isinstance(feature, VarLenSparseFeat) else ():
             if behaviour not in config.behaviours:
-                yield Problem(
+                yield ConfigFault(
                     ("features", number, "history"),
                     f'`features[{feature.name}].history`: "{behaviour}" is not declared; the '
                     f"behaviours are {known}.",
                 )
 
 
-def _split(config: ProjectConfig) -> Iterator[Problem]:
+def _split(config: ProjectConfig) -> Iterator[ConfigFault]:
     split = config.split
     if split.valid_from >= split.test_from:
-        yield Problem(
+        yield ConfigFault(
             ("split", "valid_from"),
             f"`split.valid_from` = {split.valid_from:g} must be less than `split.test_from` = "
             f"{split.test_from:g}: settings are chosen on data before the test window.",
@@ -149,25 +149,25 @@ def _split(config: ProjectConfig) -> Iterator[Problem]:
     if first <= 1e-9:
         width = split.test_from - split.valid_from
         most = int((split.test_from - 1e-9) / width)
-        yield Problem(
+        yield ConfigFault(
             ("split", "windows"),
             f"`split.windows` = {split.windows} windows of {width:.3g} each reach before the first "
             f"event: at most {most} fit before test_from = {split.test_from:g}.",
         )
 
 
-def _names(config: ProjectConfig) -> Iterator[Problem]:
+def _names(config: ProjectConfig) -> Iterator[ConfigFault]:
     counts = Counter(feature.name for feature in config.features)
     for number, feature in enumerate(config.features):
         if counts.pop(feature.name, 1) > 1:
-            yield Problem(
+            yield ConfigFault(
                 ("features", number, "name"),
                 f'the feature name "{feature.name}" is used more than once: names must differ; '
                 "`column` may be the same.",
             )
 
 
-def _shares(config: ProjectConfig) -> Iterator[Problem]:
+def _shares(config: ProjectConfig) -> Iterator[ConfigFault]:
     owners = {f.name: f for f in config.features if isinstance(f, SparseFeat | VarLenSparseFeat)}
     for number, feature in enumerate(config.features):
         shares = feature.shares if not isinstance(feature, DenseFeat) else None
@@ -175,20 +175,20 @@ def _shares(config: ProjectConfig) -> Iterator[Problem]:
             continue
         place = f"`features[{feature.name}].shares`"
         if shares == feature.name or shares not in owners:
-            yield Problem(
+            yield ConfigFault(
                 ("features", number, "shares"),
                 f'{place} = "{shares}": must be another sparse or varlen feature; there are '
                 f"{', '.join(n for n in owners if n != feature.name) or 'none'}.",
             )
         elif owners[shares].shares is not None:
-            yield Problem(
+            yield ConfigFault(
                 ("features", number, "shares"),
                 f'{place} = "{shares}", which itself shares `{owners[shares].shares}`: name that '
                 "one instead.",
             )
 
 
-def _buckets(config: ProjectConfig) -> Iterator[Problem]:
+def _buckets(config: ProjectConfig) -> Iterator[ConfigFault]:
     for number, feature in enumerate(config.features):
         if not isinstance(feature, DenseFeat):
             continue
@@ -202,12 +202,12 @@ def _buckets(config: ProjectConfig) -> Iterator[Problem]:
             text = f"{place} = {list(edges)}: must be strictly ascending."
         else:
             continue
-        yield Problem(("features", number, "boundaries"), text)
+        yield ConfigFault(("features", number, "boundaries"), text)
 
 
-def _cascade(config: ProjectConfig) -> Iterator[Problem]:
+def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
     if not config.cascade.channels:
-        yield Problem(
+        yield ConfigFault(
             ("cascade", "channels"),
             "`cascade.channels` is empty: recall needs at least one, like "
             "[cascade.channels.itemcf].",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from tamis.schema._checks import Problem, cross_checks
+from tamis.schema._checks import ConfigFault, cross_checks
 from tamis.schema._toml_lines import KeyLines
 from tamis.schema.config import (
     Behaviour,
@@ -137,7 +137,7 @@ def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
     )
 
 
-def _report(path: Path, problems: Sequence[Problem], lines: KeyLines | None) -> str:
+def _report(path: Path, problems: Sequence[ConfigFault], lines: KeyLines | None) -> str:
     """The message: one line per problem, in the order of the file."""
     placed = [(lines.find(p.key) if lines else None, p) for p in problems]
     placed.sort(key=lambda pair: pair[0] or 0)
@@ -146,19 +146,21 @@ def _report(path: Path, problems: Sequence[Problem], lines: KeyLines | None) -> 
     return "\n".join([f"{path}: {count}", *rows])
 
 
-def _problem(detail: ErrorDetails, data: Mapping[str, Any]) -> Problem:
+def _problem(detail: ErrorDetails, data: Mapping[str, Any]) -> ConfigFault:
     key = _key(detail["loc"])
     shown, kind, value = _shown(key, data), detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return Problem(key, _unknown_key(key, shown, data))
+        return ConfigFault(key, _unknown_key(key, shown, data))
     if kind == "missing":
-        return Problem(key, f"`{shown}` is missing: {_what_is_needed(key)}")
+        return ConfigFault(key, f"`{shown}` is missing: {_what_is_needed(key)}")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         given = _at(value, ("kind",)) if isinstance(value, Mapping) else value
         advice = suggest(given, _FEATURE_KINDS) if isinstance(given, str) else ""
         kinds = ", ".join(f'"{k}"' for k in _FEATURE_KINDS)
-        return Problem(key, f"`{shown}.kind` = {_quote(given)}: must be one of {kinds}.{advice}")
-    return Problem(key, f"`{shown}` = {_quote(value)}: {_allowed(detail)}")
+        return ConfigFault(
+            key, f"`{shown}.kind` = {_quote(given)}: must be one of {kinds}.{advice}"
+        )
+    return ConfigFault(key, f"`{shown}` = {_quote(value)}: {_allowed(detail)}")
 
 
 def _key(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:

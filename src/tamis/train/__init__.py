@@ -1,6 +1,6 @@
 """Training of models on rows: the loop, optimisers, tasks, negatives, calibration, tree models."""
 
-from tamis.train.batches import Order, Source, batches
+from tamis.train.batches import Order, RowSource, batches
 from tamis.train.calibration import Calibration, calibrated, fit_calibration, isotonic, platt
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.chosen import Chosen
@@ -67,8 +67,8 @@ __all__ = [
     "Order",
     "RowAdagrad",
     "RowOptimiser",
+    "RowSource",
     "ScorerConfig",
-    "Source",
     "TaskObjective",
     "Trees",
     "TreesConfig",

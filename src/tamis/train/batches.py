@@ -17,7 +17,7 @@ ROWS_PER_GATHER = 32_768
 """Maximum number of rows gathered at once; a few large gathers are cheaper than many small ones."""
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Training rows as the loop reads them; `tamis.features.Rows` is one.
 
     A source may also have `order(batch_size, generator) -> Order`, which then makes the batches of
@@ -75,7 +75,7 @@ class Order:
         return len(self.bounds) - 1
 
 
-def batches(source: Source, order: Order, device: torch.device | str = "cpu") -> Iterator[Any]:
+def batches(source: RowSource, order: Order, device: torch.device | str = "cpu") -> Iterator[Any]:
     """The batches of an epoch, on `device`. `Rows` are gathered `ROWS_PER_GATHER` at a time."""
     k, bounds = 0, order.bounds
     while k < len(order):

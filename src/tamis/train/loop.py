@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tamis.features import Batch, Rows
 from tamis.runtime import Progress, peak_mb
 from tamis.schema import TrainingError
-from tamis.train.batches import Order, Source, batches
+from tamis.train.batches import Order, RowSource, batches
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
 from tamis.train.hardware import torch_threads, use_bfloat16
 from tamis.train.objective import ChecksRows, Objective
@@ -23,7 +23,7 @@ from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, Whole
 
 def fit(
     model: nn.Module,
-    rows: Source,
+    rows: RowSource,
     objective: Objective,
     *,
     valid: Any = None,
@@ -59,7 +59,12 @@ class _Fit:
     """The state of one fit."""
 
     def __init__(
-        self, model: nn.Module, rows: Source, objective: Objective, valid: Any, options: FitOptions
+        self,
+        model: nn.Module,
+        rows: RowSource,
+        objective: Objective,
+        valid: Any,
+        options: FitOptions,
     ) -> None:
         self.model, self.rows, self.objective = model, rows, objective
         self.valid, self.options = valid, options

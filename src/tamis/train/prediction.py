@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tamis.train.batches import Order, Source, batches
+from tamis.train.batches import Order, RowSource, batches
 
 
 def predict(
     model: nn.Module,
-    rows: Source,
+    rows: RowSource,
     batch_size: int = 8192,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tamis.rank._engine.graph import Graph, element_type
 from tamis.rank._engine.operators import translation
-from tamis.rank._engine.trace import Call, Ref, Size, Trace, UnknownSize, leaves
+from tamis.rank._engine.trace import OperatorCall, OperatorTrace, Ref, Size, UnknownSize, leaves
 
 OPSET = 20
 IR_VERSION = 10
@@ -18,7 +18,7 @@ IR_VERSION = 10
 _UNINITIALISED = {"aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided"}
 
 
-def onnx_model(trace: Trace, output: str) -> onnx.ModelProto:
+def onnx_model(trace: OperatorTrace, output: str) -> onnx.ModelProto:
     """The model of a trace, with inputs of the trace's names and one output.
 
     Values that depend on no input are taken from the example run and stored as constants.
@@ -54,17 +54,17 @@ def onnx_model(trace: Trace, output: str) -> onnx.ModelProto:
     )
 
 
-def _needed_calls(trace: Trace) -> list[Call]:
+def _needed_calls(trace: OperatorTrace) -> list[OperatorCall]:
     """The calls that depend on the inputs and that the output depends on, in order."""
     varying = set(range(len(trace.names)))
-    calls: list[Call] = []
+    calls: list[OperatorCall] = []
     for call in trace.calls:
         sizes = any(isinstance(leaf, Size | UnknownSize) for leaf in leaves(call.arguments))
         if sizes or call.name in _UNINITIALISED or varying.intersection(call.inputs):
             varying.update(call.outputs)
             calls.append(call)
     needed: set[int] = {trace.output}
-    kept: list[Call] = []
+    kept: list[OperatorCall] = []
     for call in reversed(calls):
         if needed.intersection(call.outputs):
             needed.update(call.inputs)

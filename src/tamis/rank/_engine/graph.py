@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-from tamis.rank._engine.trace import Ref, Size, Trace, UnknownSize, UnsupportedOperatorError
+from tamis.rank._engine.trace import OperatorTrace, Ref, Size, UnknownSize, UnsupportedOperatorError
 
 
 class GraphParts(NamedTuple):
@@ -29,7 +29,7 @@ class Graph:
         trace: the recorded network; its inputs are the graph's.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: OperatorTrace) -> None:
         self._trace = trace
         self._nodes: list[onnx.NodeProto] = []
         self._stored: dict[str, onnx.TensorProto] = {}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tamis.features import IdColumn, Layout
 from tamis.rank._engine.request_fields import USER_SIDES, RequestFields, Split
-from tamis.rank._fields import History
+from tamis.rank._fields import HistoryTensors
 from tamis.rank._network import Network
 
 
@@ -117,11 +117,11 @@ class RequestNetwork(nn.Module):
         both = pooling(given["table"], given[side])
         return (both[..., :dim], both[..., dim:]) if self.first_order else (both, both[..., dim:])
 
-    def _history(self, given: Mapping[str, Tensor], k: int, candidate: Tensor) -> History:
+    def _history(self, given: Mapping[str, Tensor], k: int, candidate: Tensor) -> HistoryTensors:
         """History k (1, L, dim), shared by the candidates (n, C, dim)."""
         ids = given[f"past{k}"]
         items = F.embedding(ids, given["table"])[..., : self.split.shape.dim]  # (1, L, dim)
-        return History(candidate[:, self.targets[k]], items, ids != self.pads[k])
+        return HistoryTensors(candidate[:, self.targets[k]], items, ids != self.pads[k])
 
 
 def _pooled(vectors: Tensor, real: Tensor, pooling: str) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tamis.rank._engine.graph import Graph
-from tamis.rank._engine.trace import Call, Ref, Size, UnknownSize, UnsupportedOperatorError
+from tamis.rank._engine.trace import OperatorCall, Ref, Size, UnknownSize, UnsupportedOperatorError
 
 Translation = Callable[..., "str | list[str]"]
 T = TypeVar("T", bound=Translation)
@@ -36,7 +36,7 @@ def operator(*names: str) -> Callable[[T], T]:
     return register
 
 
-def translation(call: Call) -> Translation:
+def translation(call: OperatorCall) -> Translation:
     """The translation of a call; raises UnsupportedOperatorError if there is none."""
     full = str(call.operator).removeprefix("aten.")  # mean.dim
     found = OPERATORS.get(full) or OPERATORS.get(full.split(".")[0])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.features import Layout
-from tamis.rank._fields import Fields, History, Shape
+from tamis.rank._fields import Fields, HistoryTensors, Shape
 from tamis.rank._network import Inputs
 from tamis.schema import Side
 
@@ -85,7 +85,7 @@ class RequestFields(Fields):
         dense: tuple[Tensor, Tensor],
         first: tuple[Tensor, Tensor, Tensor],
         gates: Sequence[int],
-        histories: tuple[History, ...] = (),
+        histories: tuple[HistoryTensors, ...] = (),
     ) -> None:
         put = object.__setattr__  # the base class is a frozen dataclass
         put(self, "_split", split)

@@ -42,7 +42,7 @@ class Size:
 
     scale: int
     symbols: tuple[int, ...]
-    """Indices into `Trace.symbols`."""
+    """Indices into `OperatorTrace.symbols`."""
     offset: int = 0
 
 
@@ -52,7 +52,7 @@ class UnknownSize:
 
 
 @dataclass(frozen=True)
-class Call:
+class OperatorCall:
     """One call of an operator."""
 
     operator: Any
@@ -74,14 +74,14 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Trace:
+class OperatorTrace:
     """The operators that a network ran on its example inputs."""
 
     names: tuple[str, ...]
     """Names of the inputs, whose numbers are 0, 1, …"""
     symbols: tuple[tuple[Dimension, ...], ...]
     """For each dynamic size, the dimensions of inputs that have it."""
-    calls: tuple[Call, ...]
+    calls: tuple[OperatorCall, ...]
     values: tuple[Tensor, ...]
     """Every tensor by its number; one that is neither an input nor an output of a call is a
     constant."""
@@ -91,7 +91,7 @@ class Trace:
 
 def trace(
     network: nn.Module, example: Mapping[str, Tensor], symbols: Sequence[Sequence[Dimension]]
-) -> Trace:
+) -> OperatorTrace:
     """Records the operators of `network(*example.values())`.
 
     Args:
@@ -129,12 +129,12 @@ def _shortened(example: Mapping[str, Tensor], dims: Sequence[Dimension]) -> dict
     return out
 
 
-def _record(network: nn.Module, example: Mapping[str, Tensor]) -> Trace:
+def _record(network: nn.Module, example: Mapping[str, Tensor]) -> OperatorTrace:
     """One run, with sizes as plain integers."""
     with torch.no_grad(), _Recorder(example.values()) as recorder:
         output = network(*example.values())
     number = recorder.number(output)
-    return Trace(tuple(example), (), tuple(recorder.calls), tuple(recorder.values), number)
+    return OperatorTrace(tuple(example), (), tuple(recorder.calls), tuple(recorder.values), number)
 
 
 class _Recorder(TorchDispatchMode):
@@ -146,7 +146,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, inputs: Any) -> None:
         super().__init__()
         self.values: list[Tensor] = []
-        self.calls: list[Call] = []
+        self.calls: list[OperatorCall] = []
         self._numbers: dict[int, int] = {}
         for tensor in inputs:
             self.number(tensor)
@@ -172,7 +172,7 @@ class _Recorder(TorchDispatchMode):
             self._without_tensors(args[k] if k < len(args) else kwargs.get(a.name, a.default_value))
             for k, a in enumerate(schema.arguments)
         )
-        self.calls.append(Call(func, arguments, tuple(self.number(t) for t in leaves(out))))
+        self.calls.append(OperatorCall(func, arguments, tuple(self.number(t) for t in leaves(out))))
         return out
 
     def _without_tensors(self, argument: Any) -> Any:
@@ -181,7 +181,7 @@ class _Recorder(TorchDispatchMode):
         return Ref(self.number(argument)) if isinstance(argument, Tensor) else argument
 
 
-def _merged(calls: list[Call], sizes: list[int]) -> Call:
+def _merged(calls: list[OperatorCall], sizes: list[int]) -> OperatorCall:
     """The same call of all runs as one; the first run is the one with the sizes as given."""
     base = calls[0]
     if any((c.operator, c.outputs) != (base.operator, base.outputs) for c in calls):

@@ -20,7 +20,7 @@ MAX_SUMS = 64_000_000
 """Most float32 sums in memory at once; the items are processed in as many ranges as needed."""
 
 
-class Lists(NamedTuple):
+class MemberLists(NamedTuple):
     """A CSR: list x is `member[indptr[x]:indptr[x + 1]]`, ascending."""
 
     indptr: Int64
@@ -32,9 +32,9 @@ class Lists(NamedTuple):
 class Pairs(NamedTuple):
     """The user-item pairs that the similarity is computed from."""
 
-    by_user: Lists
+    by_user: MemberLists
     """Items of each user."""
-    by_item: Lists
+    by_item: MemberLists
     """Users of each item."""
     place: Int32
     """(n,) for each pair of `by_item`: the item's index in the user's list."""
@@ -179,11 +179,11 @@ def _capped_pairs(data: Dataset, fit_last: int, most_users: int) -> Pairs:
     at = order[from_end <= most_users]
     user, item = user[at], item[at]  # by item
     user_at, order = grouped(user, len(data.users))
-    by_user = Lists(user_at, item[order])
+    by_user = MemberLists(user_at, item[order])
     owner = np.repeat(np.arange(len(data.users), dtype=np.int32), np.diff(user_at))
     within = (np.arange(len(owner)) - user_at[owner]).astype(np.int32)
     item_at, order = grouped(by_user.member, len(data.items))
-    return Pairs(by_user, Lists(item_at, owner[order]), within[order])
+    return Pairs(by_user, MemberLists(item_at, owner[order]), within[order])
 
 
 @njit(cache=True, nogil=True)
@@ -214,7 +214,7 @@ def _share_block(begin, end, first, after, alpha, by_user, by_item, weight, sums
     `w_u · w_v / (alpha + common items)` over the users v > u who have both to `sums`.
 
     Args:
-        by_user, by_item: Lists. weight: (users,) float32 w. sums: Sums.
+        by_user, by_item: MemberLists. weight: (users,) float32 w. sums: Sums.
         shared: (users,) int32 scratch, zero before and after. place: (users,) int64 scratch.
     """
     user_at, user_item = by_user.indptr, by_user.member

@@ -149,10 +149,10 @@ class UserCF(BaseChannel):
         """The fitted arrays."""
         return _Model(**{name: self._arrays[name] for name in _Model._fields})
 
-    def _scratch(self) -> _Scratch:
+    def _scratch(self) -> _QueryScratch:
         """Scratch arrays of the calling thread."""
         n_users, n_items = len(self._arrays["norm"]), self._n_items
-        return _Scratch(
+        return _QueryScratch(
             by_user=scratch("alike", n_users, np.float32),
             by_item=scratch("sum", n_items, np.float32),
             slot=scratch("slot", n_items, np.int32),
@@ -193,7 +193,7 @@ class _Model(NamedTuple):
     """(users,) √|I_v|."""
 
 
-class _Scratch(NamedTuple):
+class _QueryScratch(NamedTuple):
     """Scratch arrays; all but `keys` and `touched` are zero before and after a query."""
 
     by_user: NDArray[np.float32]
