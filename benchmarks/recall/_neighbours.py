@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.recall import gowalla, peak_mb
 
 from tamis.data import Dataset
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.splitting import carve
 
 PROTOCOL = (
@@ -36,8 +36,8 @@ def chosen(
         for change in turn:
             options = {**best, **change}
             if str(options) not in tried:
-                judged = judge_channel(kind(**options).fit(part.train), part, (20,))
-                tried[str(options)] = judged.metrics["recall@20"]
+                evaluated = evaluate_channel(kind(**options).fit(part.train), part, (20,))
+                tried[str(options)] = evaluated.metrics["recall@20"]
                 say(f"validation recall@20 {tried[str(options)]:.4f} with {options}")
         best = max(({**best, **change} for change in turn), key=lambda o: tried[str(o)])
     return best
@@ -58,15 +58,15 @@ def line(
     ready = perf_counter()
     channel = kind(**options).fit(split.train)
     fitted = perf_counter()
-    judged = judge_channel(channel, split, KS)
-    say(f"chosen {options}; recall@20 {judged.metrics['recall@20']:.4f}")
-    plain = judge_channel(kind().fit(split.train), split, KS)
+    evaluated = evaluate_channel(channel, split, KS)
+    say(f"chosen {options}; recall@20 {evaluated.metrics['recall@20']:.4f}")
+    plain = evaluate_channel(kind().fit(split.train), split, KS)
     say(f"with the package's defaults {plain.metrics['recall@20']:.4f}")
     return {
-        **judged.metrics,
+        **evaluated.metrics,
         "defaults_recall@20": plain.metrics["recall@20"],
         "choose_seconds": ready - began,
         "fit_seconds": fitted - ready,
-        "users_per_second": judged.users_per_second,
+        "users_per_second": evaluated.users_per_second,
         "peak_mb": peak_mb(),
     }

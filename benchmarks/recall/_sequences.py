@@ -1,4 +1,4 @@
-"""What the lines of sequence channels share: a fit that stops by the validation items, judged."""
+"""A fit of a sequence channel that stops by the validation items, and its evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from tamis.cascade import FitContext, valid_of
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.splitting import Holdout
 
 PROTOCOL = (
@@ -18,7 +18,7 @@ PROTOCOL = (
 KS = (5, 10, 20)
 
 
-def judged(
+def evaluated(
     kind: type[Any],
     options: dict[str, Any],
     valid: Holdout,
@@ -36,7 +36,7 @@ def judged(
                 f"  epoch {epoch.epoch:3} loss {epoch.loss:.4f} {epoch.seconds:5.1f} s  "
                 + "  ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items())
             )
-    found = judge_channel(channel, test, KS)
+    found = evaluate_channel(channel, test, KS)
     say(
         f"{kind.__name__} {options or '(defaults)'}: hit@10 {found.metrics['hit@10']:.4f} "
         f"ndcg@10 {found.metrics['ndcg@10']:.4f}, best epoch {fit.best_epoch}, "

@@ -13,7 +13,7 @@ from time import perf_counter
 from benchmarks.recall import beauty, leave_out, peak_mb
 
 from tamis.cascade import FitContext, valid_of
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.recall import EASE
 
 PROTOCOL = (
@@ -40,12 +40,12 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     )
     channel = EASE(config).fit(test.train)
     fitted = perf_counter()
-    judged = judge_channel(channel, test, KS)
-    say(f"fit {fitted - chosen:.0f} s, recall {judged.users_per_second:,.0f} users/s")
+    evaluated = evaluate_channel(channel, test, KS)
+    say(f"fit {fitted - chosen:.0f} s, recall {evaluated.users_per_second:,.0f} users/s")
     return {
-        **judged.metrics,
+        **evaluated.metrics,
         "choose_seconds": chosen - began,
         "fit_seconds": fitted - chosen,
-        "users_per_second": judged.users_per_second,
+        "users_per_second": evaluated.users_per_second,
         "peak_mb": peak_mb(),
     }

@@ -17,8 +17,8 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     log = beauty(data)
     valid, test = leave_out(log)
     say(f"{len(log.users):,} users, {len(log.items):,} items, {len(log.events):,} events")
-    own = _sequences.judged(SASRec, {}, valid, test, seed, say)
+    own = _sequences.evaluated(SASRec, {}, valid, test, seed, say)
     peak = peak_mb()
-    gru = _sequences.judged(GRU4Rec, {}, valid, test, seed, say)
+    gru = _sequences.evaluated(GRU4Rec, {}, valid, test, seed, say)
     beside = {f"gru4rec_{name}": gru[name] for name in ("hit@10", "ndcg@10", "fit_seconds")}
     return {**own, **beside, "peak_mb": peak}

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.recall import beauty, leave_out
 
 from tamis.cascade import FitContext, valid_of
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.recall import TwoTower
 from tamis.splitting import Holdout
 
@@ -62,8 +62,8 @@ def _one(
     channel = TwoTower(epochs=MOST_EPOCHS, **{"loss": "full", **options})
     channel.fit(valid.train, FitContext(seed=seed, valid=valid_of(valid)))
     seconds = perf_counter() - began
-    by = judge_channel(channel, valid, (10,)).metrics["ndcg@10"]
-    metrics = judge_channel(channel, test, KS).metrics
+    by = evaluate_channel(channel, valid, (10,)).metrics["ndcg@10"]
+    metrics = evaluate_channel(channel, test, KS).metrics
     say(
         f"{name:16} validation NDCG@10 {by:.4f}  test HR@10 {metrics['hit@10']:.4f} "
         f"NDCG@10 {metrics['ndcg@10']:.4f}  fit {seconds:.0f} s"

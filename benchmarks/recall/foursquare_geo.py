@@ -17,7 +17,7 @@ from benchmarks.recall import foursquare, peak_mb
 
 from tamis.cascade import Channel, FitContext
 from tamis.data import Dataset
-from tamis.evaluate import Judged, judge_channel
+from tamis.evaluate import ChannelEvaluation, evaluate_channel
 from tamis.recall import Geohash, Hot
 from tamis.schema import TableConfig
 from tamis.splitting import Holdout, by_time
@@ -53,10 +53,10 @@ def run(seed: int, data: Path | None, say: Say) -> dict[str, float]:
     geo = _chosen(Geohash, _GEOHASH, split.train, say)
     hot = _chosen(Hot, [_HALF_LIVES], split.train, say)
     chosen = perf_counter() - began
-    found = {"geohash": _judged(Geohash(**geo), split), "hot": _judged(Hot(**hot), split)}
+    found = {"geohash": _evaluated(Geohash(**geo), split), "hot": _evaluated(Hot(**hot), split)}
     fresh = {
-        "geohash": _judged(Geohash(**geo), new, mask=True),
-        "hot": _judged(Hot(**hot), new, mask=True),
+        "geohash": _evaluated(Geohash(**geo), new, mask=True),
+        "hot": _evaluated(Hot(**hot), new, mask=True),
     }
     for name in found:
         say(
@@ -83,7 +83,7 @@ def _chosen(
     best, tried = 0.0, 0
     for step in steps:
         scored = [
-            (_judged(make(**settings, **each), inner).metrics["hit@50"], number)
+            (_evaluated(make(**settings, **each), inner).metrics["hit@50"], number)
             for number, each in enumerate(step)
         ]
         best, number = max(scored, key=lambda pair: (pair[0], -pair[1]))
@@ -93,9 +93,9 @@ def _chosen(
     return settings
 
 
-def _judged(channel: Any, split: Holdout, mask: bool = False) -> Judged:
+def _evaluated(channel: Any, split: Holdout, mask: bool = False) -> ChannelEvaluation:
     fitted = channel.fit(split.train, FitContext(items=_ROLES))
-    return judge_channel(fitted, split, KS, exclude_seen=mask)
+    return evaluate_channel(fitted, split, KS, exclude_seen=mask)
 
 
 def _revisits(split: Holdout) -> float:

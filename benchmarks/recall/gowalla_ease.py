@@ -14,7 +14,7 @@ from time import perf_counter
 from benchmarks.recall import gowalla, peak_mb
 
 from tamis.cascade import FitContext, valid_of
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.recall import EASE
 from tamis.splitting import carve
 
@@ -41,13 +41,13 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     channel = EASE(config).fit(test.train)
     fitted = perf_counter()
     say(f"fit {fitted - chosen:.0f} s; peak {peak_mb():,.0f} MB")
-    judged = judge_channel(channel, test, KS)
-    say(f"recall {judged.users_per_second:,.0f} users/s; peak {peak_mb():,.0f} MB")
+    evaluated = evaluate_channel(channel, test, KS)
+    say(f"recall {evaluated.users_per_second:,.0f} users/s; peak {peak_mb():,.0f} MB")
     return {
-        **judged.metrics,
+        **evaluated.metrics,
         "choose_seconds": chosen - began,
         "fit_seconds": fitted - chosen,
-        "users_per_second": judged.users_per_second,
+        "users_per_second": evaluated.users_per_second,
         "peak_mb": peak_mb(),
         "peak_mb_before_fit": before,
     }

@@ -9,7 +9,7 @@ from time import perf_counter
 from benchmarks.recall import gowalla
 
 from tamis.cascade import FitContext
-from tamis.evaluate import judge_channel
+from tamis.evaluate import evaluate_channel
 from tamis.recall import TwoTower
 
 PROTOCOL = (
@@ -27,12 +27,13 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     began = perf_counter()
     channel = TwoTower().fit(split.train, FitContext(seed=seed))
     fitted = perf_counter()
-    judged = judge_channel(channel, split, KS)
+    evaluated = evaluate_channel(channel, split, KS)
     assert channel.training is not None
     best = channel.training.best
     say(
         f"{channel.training.best_epoch} epochs, held-out NDCG@20 {best.get('ndcg', 0):.4f}, "
-        f"recall@20 {judged.metrics['recall@20']:.4f}, NDCG@20 {judged.metrics['ndcg@20']:.4f}; "
-        f"fit {fitted - began:.0f} s, judged in {perf_counter() - fitted:.0f} s"
+        f"recall@20 {evaluated.metrics['recall@20']:.4f}, "
+        f"NDCG@20 {evaluated.metrics['ndcg@20']:.4f}; "
+        f"fit {fitted - began:.0f} s, evaluated in {perf_counter() - fitted:.0f} s"
     )
-    return {**judged.metrics, "fit_seconds": fitted - began}
+    return {**evaluated.metrics, "fit_seconds": fitted - began}

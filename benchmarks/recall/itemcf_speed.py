@@ -19,7 +19,7 @@ from benchmarks.recall import ROOT, gowalla
 from benchmarks.recall._neighbours import chosen
 from benchmarks.recall.gowalla_itemcf import SIMILARITY
 
-from tamis.evaluate import figures
+from tamis.evaluate import accuracy
 from tamis.recall import ItemCF
 from tamis.splitting import Holdout
 
@@ -83,7 +83,7 @@ def _summary(
     runs: list[dict[str, float]], library: str, folder: Path, split: Holdout
 ) -> dict[str, float]:
     found = np.load(folder / f"{library}.npy")[split.users].astype(np.int32)
-    metrics = figures(found, split.targets, (20,))
+    metrics = accuracy(found, split.targets, (20,))
     return {
         "recall@20": metrics["recall@20"],
         "ndcg@20": metrics["ndcg@20"],

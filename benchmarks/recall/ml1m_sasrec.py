@@ -24,8 +24,8 @@ def run(seed: int, data: Path | None, say: Callable[[str], None]) -> dict[str, f
     log = movielens_1m(data)
     valid, test = leave_out(log)
     say(f"{len(log.users):,} users, {len(log.items):,} items, {len(log.events):,} events")
-    plain = _sequences.judged(SASRec, {}, valid, test, seed, say)
+    plain = _sequences.evaluated(SASRec, {}, valid, test, seed, say)
     peak = peak_mb()
-    aware = _sequences.judged(SASRec, {"time_aware": True}, valid, test, seed, say)
+    aware = _sequences.evaluated(SASRec, {"time_aware": True}, valid, test, seed, say)
     beside = {f"time_aware_{name}": aware[name] for name in ("hit@10", "ndcg@10", "fit_seconds")}
     return {**plain, **beside, "peak_mb": peak}

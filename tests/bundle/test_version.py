@@ -106,7 +106,7 @@ def test_a_version_of_a_newer_tamis_is_refused(tmp_path: Path) -> None:
         Versions(tmp_path).current(Kind.SERVING)
 
 
-def test_the_error_of_a_truncated_manifest_says_how_to_fix_it(tmp_path: Path) -> None:
+def test_the_error_of_a_truncated_manifest_explains_how_to_fix_it(tmp_path: Path) -> None:
     version = write(tmp_path)
     manifest = version.path / "version.json"
     manifest.write_text(manifest.read_text()[:40])

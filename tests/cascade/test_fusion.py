@@ -93,7 +93,7 @@ def test_the_five_forms():
     is_close("bid * click", bid * click)
 
 
-def test_the_pages_forms_are_expressions():
+def test_the_forms_on_the_page_are_expressions():
     text = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text("utf-8")
     forms = re.findall(
         r"^\| [^|]+ \| `([^`]+)` \|$", text.partition("## Common forms")[2], re.MULTILINE
@@ -106,7 +106,7 @@ def test_the_pages_forms_are_expressions():
         assert made.names <= set(names)
 
 
-def test_ranks_are_counted_inside_a_request_and_ties_share_theirs():
+def test_ranks_are_within_a_request_and_ties_share_a_rank():
     score = np.array([0.3, 0.9, 0.3, 0.1, 0.5, 0.5, 0.5])
     assert ranks(score, np.array([0, 4, 4, 7])).tolist() == [2.5, 1, 2.5, 4, 2, 2, 2]
     assert ranks(np.array([np.nan, 1.0]), np.array([0, 2])).tolist() == [2, 1]
@@ -124,7 +124,7 @@ def test_a_condition_is_part_of_its_name():
         Fusion("lik|click", names)
 
 
-def test_names_that_are_no_words_stand_between_backquotes():
+def test_names_that_are_not_words_are_written_in_backquotes():
     assert Fusion("", ["add-to-cart"])({"add-to-cart": np.ones(2)}).tolist() == [1, 1]
     value = Fusion("2 * `add-to-cart`", ["add-to-cart"])
     assert value({"add-to-cart": np.ones(2)}).tolist() == [2, 2]
@@ -142,7 +142,7 @@ def test_no_candidates():
     assert Fusion("rank(click)", TASKS)(none).shape == (0,)
 
 
-def test_what_cannot_be_computed_is_not_finite_and_does_not_warn():
+def test_undefined_results_are_not_finite_and_do_not_warn():
     zeros = {"click": np.zeros(2), "like": np.zeros(2)}
     assert not np.isfinite(Fusion("log(click)", TASKS)(zeros)).any()
     assert not np.isfinite(Fusion("click / like", TASKS)(zeros)).any()
@@ -191,7 +191,7 @@ def test_what_cannot_be_computed_is_not_finite_and_does_not_warn():
         ("default(click, 1)", "unknown name 'click'"),
     ],
 )
-def test_faults_name_place_and_cure(text, message):
+def test_errors_name_the_place_and_how_to_fix_it(text, message):
     with pytest.raises(ConfigError, match=message):
         Fusion(text, TASKS)
 
@@ -222,14 +222,14 @@ def items(**columns):
 SHOP = items(price=[4.0, 9.0, 16.0], bid=[1, None, 3], title=["a", "b", "c"])
 
 
-def test_items_columns_are_names():
+def test_columns_of_items_are_names():
     value = value_of(project("like|click * sqrt(price)"), SHOP)
     asked = Candidates(np.array([0, 2, 3]), np.array([2, 0, 1], np.int32))
     given = {"like|click": np.array([0.5, 1.0, 1.0], np.float32)}
     np.testing.assert_allclose(value(asked, given), [2.0, 2.0, 3.0])
 
 
-def test_a_column_with_gaps_asks_for_a_neutral_number():
+def test_a_column_with_missing_values_needs_a_default():
     with pytest.raises(ConfigError, match=r"1 of 3 items have no bid; give .* default\(bid, 1\)"):
         value_of(project("bid * click"), SHOP)
     value = value_of(project("default(bid, 2) * click"), SHOP)
@@ -255,12 +255,12 @@ def test_a_column_with_gaps_asks_for_a_neutral_number():
         ("rank(-hot)", "the channel hot scores only the items that it recalled"),
     ],
 )
-def test_faults_of_items_columns(text, message):
+def test_errors_of_item_columns(text, message):
     with pytest.raises(ConfigError, match=message):
         value_of(project(text), SHOP)
 
 
-def test_without_the_items_columns_are_unknown():
+def test_without_the_items_their_columns_are_unknown():
     assert value_of(project("click")).columns == {}
     with pytest.raises(ConfigError, match="unknown name 'price'"):
         value_of(project("click * price"))
@@ -281,7 +281,7 @@ def test_channels_are_names_in_rank_and_default():
     np.testing.assert_allclose(filled(failed, given), given["click"] - 1, rtol=1e-6)
 
 
-def test_a_prediction_goes_before_a_column_and_a_column_before_a_channel():
+def test_a_prediction_takes_precedence_over_a_column_and_a_column_over_a_channel():
     assert value_of(project("rank(hot)"), items(hot=[1.0, 2.0])).columns.keys() == {"hot"}
     assert value_of(project("hot", hot={"behaviour": ["click"]}), SHOP).fusion.names == {"hot"}
 

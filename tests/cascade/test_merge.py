@@ -21,7 +21,7 @@ def lists(*rows, scores=None, k=None):
     return Recalled(item, score)
 
 
-def test_snake_takes_turns_and_passes_over_taken_items():
+def test_snake_takes_turns_and_skips_items_already_taken():
     # a takes 1; b takes 2; a takes 2? taken, so 3; b takes 1? taken, 3? taken, so 5; a takes 4
     merged = merge({"a": lists([1, 2, 3, 4]), "b": lists([2, 1, 3, 5])}, {"a": 9, "b": 9})
     assert merged.item.tolist() == [1, 2, 3, 5, 4]
@@ -39,7 +39,7 @@ def test_weights_are_places_per_round_rounded_up():
     assert merged.item.tolist() == [1, 2, 11, 3, 4, 12, 5, 13]
 
 
-def test_quota_and_limit_cut_but_every_finder_is_kept():
+def test_quota_and_limit_cut_the_list_but_each_item_keeps_all_its_channels():
     found = {"a": lists([1, 2, 3], [4]), "b": lists([9, 3, 1], [])}
     merged = merge(found, {"a": 2, "b": 3}, limit=3)
     assert merged.indptr.tolist() == [0, 3, 4]
@@ -60,7 +60,7 @@ def test_a_failed_channel_leaves_empty_columns():
     assert set(nobody.columns) == {"rank:a", "score:a", "recall"}
 
 
-def test_fallback_answers_only_where_others_do_not():
+def test_fallback_channels_are_used_only_if_others_find_nothing():
     found = {"hot": lists([1, 2], [1, 2]), "cf": lists([7], [])}
     merged = merge(found, {"hot": 2, "cf": 2}, fallback={"hot"})
     assert merged.indptr.tolist() == [0, 1, 3]
@@ -125,7 +125,7 @@ channel = st.lists(st.integers(0, 15), unique=True, max_size=8)
     st.integers(1, 20),
     st.sampled_from(["snake", "score"]),
 )
-def test_merge_laws(queries, weights, limit, method):
+def test_properties_of_the_merge(queries, weights, limit, method):
     names = "abc"
     found = {n: lists(*[q[c] for q in queries], k=8) for c, n in enumerate(names)}
     quotas = dict.fromkeys(names, 8)

@@ -7,7 +7,7 @@ from tamis.splitting import leave_one_out
 from tamis.testing import two_clans
 
 
-def test_everybody_is_asked_with_all_of_the_past():
+def test_queries_at_the_end_have_complete_histories():
     data = two_clans()
     users = np.array([3, -1, 0], np.int32)
     queries = at_end(data, users)
@@ -20,7 +20,7 @@ def test_everybody_is_asked_with_all_of_the_past():
     assert len(at_end(data, users, exclude_seen=False).exclude.values) == 0
 
 
-def test_a_protocol_asks_by_what_is_known_then():
+def test_queries_of_a_protocol_have_the_events_known_at_evaluation():
     holdout = leave_one_out(two_clans())
     queries = holdout_queries(holdout)
     known = holdout.known.events
@@ -35,7 +35,7 @@ def test_a_protocol_asks_by_what_is_known_then():
     assert valid_of(holdout).targets is holdout.targets
 
 
-def test_a_part_is_its_queries():
+def test_a_part_equals_a_batch_of_its_queries():
     queries = holdout_queries(leave_one_out(two_clans()))
     part = queries.part(3, 7)
     assert part.user.tolist() == queries.user[3:7].tolist()

@@ -81,7 +81,7 @@ LOG = (
 )
 
 
-def test_a_replay_labels_what_recall_gave_by_what_followed_in_the_window() -> None:
+def test_recalled_candidates_are_labelled_by_the_events_of_the_window() -> None:
     data = dataset(*LOG)
     window = (100, 200)
     made = replay.replay_window(
@@ -98,7 +98,7 @@ def test_a_replay_labels_what_recall_gave_by_what_followed_in_the_window() -> No
     assert made.queries.history.item.tolist() == [0]
 
 
-def test_an_event_that_had_happened_but_not_arrived_is_neither_past_nor_label() -> None:
+def test_an_event_that_has_not_arrived_is_neither_history_nor_label() -> None:
     data = dataset(*LOG, (0, 3, CLICK, 90, 150))
     made = replay.replay_window(
         config(), data, Histories.of(data), retrieval(data, 100), (100, 200), seed=0
@@ -107,7 +107,7 @@ def test_an_event_that_had_happened_but_not_arrived_is_neither_past_nor_label() 
     assert rows_of(made.queries, made.candidates, made.labels) == {(0, 1, 1), (0, 2, 0)}
 
 
-def test_a_window_without_returning_users_says_what_to_do() -> None:
+def test_a_window_without_returning_users_is_an_error_with_how_to_fix_it() -> None:
     data = dataset(*LOG)
     with pytest.raises(TrainingError, match=r"no user with events before .* came back.*\[split\]"):
         replay.replay_window(
@@ -115,7 +115,7 @@ def test_a_window_without_returning_users_says_what_to_do() -> None:
         )
 
 
-def test_users_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "REPLAY_USERS", 1)
     data = dataset(*LOG, (1, 0, CLICK, 130), (2, 0, CLICK, 131))
     made = replay.replay_window(
@@ -125,7 +125,7 @@ def test_users_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert made.left_out == 2
 
 
-def test_an_act_belongs_to_the_last_impression_before_it_of_its_request() -> None:
+def test_an_action_belongs_to_the_last_impression_before_it_in_its_request() -> None:
     data = dataset(
         (0, 0, SHOWN, 10, 10, 7),
         (0, 1, SHOWN, 10, 10, 7),
@@ -148,7 +148,7 @@ def test_an_act_belongs_to_the_last_impression_before_it_of_its_request() -> Non
     assert np.diff(past.indptr).tolist() == [0, 2]
 
 
-def test_the_latest_impressions_are_kept_and_the_others_counted() -> None:
+def test_the_latest_impressions_are_kept_and_the_dropped_ones_counted() -> None:
     data = dataset(*((0, k % 5, SHOWN, k) for k in range(10)), (0, 4, CLICK, 9))
     made = replay.impression_window(config(), data, Histories.of(data), (0, 100), most=3)
     assert made.queries.time.tolist() == [7, 8, 9]
@@ -157,7 +157,7 @@ def test_the_latest_impressions_are_kept_and_the_others_counted() -> None:
         replay.impression_window(config(), data, Histories.of(data), (50, 60), most=3)
 
 
-def test_joined_windows_are_their_rows_one_after_the_other() -> None:
+def test_joined_windows_concatenate_their_rows() -> None:
     data = dataset(*LOG, (0, 3, CLICK, 205))
     parts = [
         replay.replay_window(

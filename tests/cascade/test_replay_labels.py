@@ -83,7 +83,7 @@ def test_values_are_the_last_watched_time_is_summed_and_events_are_counted() -> 
     )
 
 
-def test_completion_is_a_share_of_the_duration_and_none_where_that_is_0_or_missing() -> None:
+def test_completion_is_a_share_of_the_duration_and_missing_without_one() -> None:
     tasks = [TaskConfig(name="done", behaviour=("watch",), kind="completion", duration="length")]
     rows = [(item, WATCH, 25.0) for item in range(4)]
     np.testing.assert_array_equal(labels(tasks, *rows)[:, 0], [0.25, NAN, NAN, 0.5])
@@ -116,7 +116,7 @@ def config(**tasks: dict[str, Any]) -> ProjectConfig:
     )
 
 
-def test_impressions_get_the_answers_of_their_own_showing() -> None:
+def test_impressions_are_labelled_by_the_events_after_them() -> None:
     data = dataset(
         (0, SHOWN, NAN), (0, WATCH, 10), (0, SHOWN, NAN), (0, CLICK, NAN), (0, WATCH, 7),
         (3, SHOWN, NAN), (3, WATCH, NAN),
@@ -129,7 +129,7 @@ def test_impressions_get_the_answers_of_their_own_showing() -> None:
     np.testing.assert_array_equal(made.labels, [[0, 10], [1, 7], [0, NAN]])
 
 
-def test_durations_come_with_the_rows_or_the_column_is_named() -> None:
+def test_durations_come_with_the_rows_or_an_error_names_the_column() -> None:
     done = {"behaviour": ["watch"], "kind": "completion"}
     data = dataset((0, SHOWN, NAN))
     raw = raw_numbers(config(done={**done, "duration": "length"}), data.items)

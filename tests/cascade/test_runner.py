@@ -111,7 +111,7 @@ class Both:
         return {"like": number, "buy": -number}
 
 
-def test_prerank_orders_by_the_goal_that_rank_orders_by() -> None:
+def test_prerank_and_rank_order_by_the_same_fusion() -> None:
     sieve = cascade(
         {"a": Listed([1, 2, 3, 4, 5, 6])},
         prerank=Both(),
@@ -124,7 +124,7 @@ def test_prerank_orders_by_the_goal_that_rank_orders_by() -> None:
     assert "buy" not in out.kept.columns  # its predictions are not taken for the ranker's
 
 
-def test_what_prerank_cannot_value_is_put_last() -> None:
+def test_candidates_without_a_finite_prerank_value_rank_last() -> None:
     sieve = cascade(
         {"a": Listed([1, 2, 3, 4, 5, 6])},
         fusion=lambda candidates, scores: np.log(scores["like"] - 5).astype(np.float32),
@@ -136,7 +136,7 @@ def test_what_prerank_cannot_value_is_put_last() -> None:
     assert out.degraded[0] == "prerank: 5 candidates have no finite score and rank last"
 
 
-def test_a_request_meets_every_stage() -> None:
+def test_a_request_passes_every_stage() -> None:
     sieve = cascade(
         {"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4, 8, 10, 12])}, filters={"odd": Odd()}
     )
@@ -152,7 +152,7 @@ def test_a_request_meets_every_stage() -> None:
     assert out.recalled.columns["rank:b"][both] == 2
 
 
-def test_a_batch_is_its_requests() -> None:
+def test_a_batch_equals_its_requests() -> None:
     sieve = cascade({"a": Listed(range(30)), "b": Listed(range(29, 5, -1))})
     lists = [[1, 2], [], [28, 29, 7]]
     together = sieve.run(ask(3, lists), n=4).slate
@@ -162,7 +162,7 @@ def test_a_batch_is_its_requests() -> None:
         assert list(alone.item) == list(mine)
 
 
-def test_fusion_reads_channels_through_both_stages_and_does_without_one_that_fails() -> None:
+def test_fusion_reads_channel_scores_in_both_stages_and_works_without_a_failing_channel() -> None:
     fusion = Fusion("rank(like) + 10 / rank(a)", ["like"], channels=["a"])  # low likes, then a's
     sieve = cascade(
         {"a": Listed([3, 1]), "b": Listed([6, 5, 4, 2])},
@@ -195,14 +195,14 @@ def test_a_replay_refuses_a_degraded_recall() -> None:
         sieve.retrieval.candidates(ask())
 
 
-def test_when_every_channel_fails_the_answer_is_empty_and_says_so() -> None:
+def test_if_every_channel_fails_the_answer_is_empty_and_degraded() -> None:
     out = cascade({"a": Broken([])}).run(ask(2), n=5)
     assert len(out.slate) == 0
     assert len(out.slate.indptr) == 3
     assert out.degraded == ["recall:a: ConnectionError: index is gone"]
 
 
-def test_an_empty_list_is_legal_everywhere() -> None:
+def test_every_stage_accepts_an_empty_list() -> None:
     out = cascade({"a": Listed([])}, filters={"odd": Odd()}, rerank={"back": Backwards()}).run(
         ask(2), n=5
     )
@@ -210,7 +210,7 @@ def test_an_empty_list_is_legal_everywhere() -> None:
     assert out.degraded == []
 
 
-def test_scores_that_are_not_finite_sink_and_are_counted() -> None:
+def test_scores_that_are_not_finite_rank_last_and_are_counted() -> None:
     def fusion(candidates: Candidates, scores: Mapping[str, Any]) -> Any:
         return np.where(scores["like"] == -4, np.nan, scores["like"])
 
@@ -219,7 +219,7 @@ def test_scores_that_are_not_finite_sink_and_are_counted() -> None:
     assert out.degraded == ["rank: 1 candidates have no finite score and rank last"]
 
 
-def test_a_scorer_that_loses_candidates_is_named() -> None:
+def test_a_scorer_that_loses_candidates_raises() -> None:
     class Short(ByItem):
         def score_rows(self, rows: Rows) -> Mapping[str, Any]:
             return {"like": np.zeros(len(rows) - 1)}
@@ -228,7 +228,7 @@ def test_a_scorer_that_loses_candidates_is_named() -> None:
         cascade({"a": Listed([2, 4, 6])}, rank=Short()).run(ask(), n=3)
 
 
-def test_a_rule_that_is_no_permutation_is_named() -> None:
+def test_a_rule_that_returns_no_permutation_raises() -> None:
     class Twice:
         def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
             return np.zeros(len(candidates), dtype=np.int64), candidates.columns["value"]
@@ -248,7 +248,9 @@ def test_a_rule_that_is_no_permutation_is_named() -> None:
         (20, "filtered", "the request's exclusion list"),
     ],
 )
-def test_why_not_says_where_an_item_was_lost(item: int, stage: str | None, detail: str) -> None:
+def test_the_trace_names_the_stage_that_removed_an_item(
+    item: int, stage: str | None, detail: str
+) -> None:
     sieve = cascade(
         {"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4, 8, 10, 12, 20])}, filters={"odd": Odd()}
     )
@@ -257,14 +259,14 @@ def test_why_not_says_where_an_item_was_lost(item: int, stage: str | None, detai
     assert detail in found.detail
 
 
-def test_an_item_below_a_quota_is_told_its_rank() -> None:
+def test_the_trace_gives_the_rank_of_an_item_beyond_its_quota() -> None:
     sieve = cascade({"a": Listed(range(0, 40, 2))}, config=config(quota=5, a={}))
     found = trace(sieve, sieve.run(ask(), n=2), 12)
     assert found.lost == "not_recalled"
     assert "a: at rank 7, its quota is 5" in found.detail
 
 
-def test_a_displaced_item_is_told_from_a_low_one() -> None:
+def test_the_trace_distinguishes_displaced_items_from_low_ranked_ones() -> None:
     sieve = cascade({"a": Listed([2, 4, 6, 8])}, rerank={"back": Backwards()})
     out = sieve.run(ask(), n=2)
     assert list(out.slate.item) == [8, 6]
@@ -272,7 +274,7 @@ def test_a_displaced_item_is_told_from_a_low_one() -> None:
     assert trace(sieve, out, 8).rerank == {"back": 8.0}
 
 
-def test_a_trace_tells_the_whole_way() -> None:
+def test_a_trace_holds_what_each_stage_did() -> None:
     sieve = cascade({"a": Listed([1, 2, 3, 4]), "b": Listed([6, 4])})
     way = trace(sieve, sieve.run(ask(), n=3), 4)
     assert [(f.channel, f.rank, f.score) for f in way.found] == [("b", 2, -1.0), ("a", 4, -3.0)]
@@ -281,7 +283,7 @@ def test_a_trace_tells_the_whole_way() -> None:
     assert (way.value, way.value_place, way.place) == (-4.0, 3, 3)
 
 
-def test_strangers_keep_the_order_of_recall_where_it_is_asked_for() -> None:
+def test_cold_start_users_keep_the_order_of_recall_if_configured() -> None:
     settings = config(a={}).model_copy(update={"cold_start": "recall"})
     sieve = cascade({"a": Listed([8, 2, 6, 4])}, config=settings)
     assert list(sieve.run(ask(), n=4).slate.item) == [8, 2, 6, 4]

@@ -24,7 +24,7 @@ class Reader:
     vectors_of = "tower"
 
 
-def test_the_vectors_stand_behind_the_other_numbers():
+def test_vectors_are_appended_to_the_other_numbers():
     queries = Queries(
         np.array([7, 8], np.int32), np.zeros(2, np.int64), History.empty(2), Ragged.empty(2)
     )
@@ -41,7 +41,7 @@ def test_the_vectors_stand_behind_the_other_numbers():
     assert len(rows.blocks) == 1
 
 
-def test_a_scorer_that_reads_none_gets_none():
+def test_a_scorer_that_reads_no_vectors_gets_none():
     assert vectors_for(object(), {"tower": Embedding()}) is None
 
 
@@ -57,7 +57,7 @@ def test_a_channel_without_vectors_is_refused(channels, message):
         vectors_for(Reader(), channels)
 
 
-def test_rotation_finds_the_turn_and_keeps_products():
+def test_rotation_recovers_the_rotation_and_keeps_products():
     draw = np.random.default_rng(0)
     old = draw.normal(size=(200, 8)).astype(np.float32)
     turn, _ = np.linalg.qr(draw.normal(size=(8, 8)))
@@ -68,12 +68,12 @@ def test_rotation_finds_the_turn_and_keeps_products():
     np.testing.assert_allclose(found @ found.T, np.eye(8), atol=1e-6)
 
 
-def test_a_quarter_turn_by_hand():
+def test_a_rotation_by_90_degrees_by_hand():
     old = np.array([[1, 0], [0, 1]], np.float32)
     new = np.array([[0, 1], [-1, 0]], np.float32)
     np.testing.assert_allclose(rotation(old, new), [[0, 1], [-1, 0]], atol=1e-7)
 
 
-def test_two_widths_do_not_turn_into_each_other():
+def test_vectors_of_two_widths_are_not_rotated():
     with pytest.raises(ConfigError, match=r"shape \(6, 2\).*\(6, 3\)"):
         rotation(ITEMS, np.zeros((6, 3), np.float32))

@@ -111,7 +111,7 @@ def test_a_missing_file_is_an_error_with_the_files_of_its_folder(tmp_path):
         read_sequences(tmp_path / "beauty.txt")
 
 
-def test_binary_is_no_text(tmp_path):
+def test_binary_files_are_refused(tmp_path):
     path = tmp_path / "s.txt"
     path.write_bytes(b"\xff\xfe\x00\x01 2 3\n")
     with pytest.raises(DataError, match="not UTF-8"):

@@ -25,7 +25,7 @@ def test_agrees_with_scipy_and_the_normal_interval() -> None:
     assert interval.high == pytest.approx(theirs_way.high, abs=spread * 0.12)
 
 
-def test_pairing_sees_what_separate_intervals_hide() -> None:
+def test_paired_intervals_find_differences_that_separate_intervals_do_not() -> None:
     rng = np.random.default_rng(0)
     theirs = rng.random(400)
     interval = paired_bootstrap(theirs + rng.normal(0.01, 0.01, 400), theirs)
@@ -38,7 +38,7 @@ def test_equal_methods_differ_by_nothing() -> None:
     assert paired_bootstrap(values, values).to_dict() == {"mean": 0, "low": 0, "high": 0}
 
 
-def test_seed_decides() -> None:
+def test_the_seed_determines_the_interval() -> None:
     values = np.random.default_rng(0).random(50)
     assert bootstrap_mean(values, seed=4) == bootstrap_mean(values, seed=4)
     assert bootstrap_mean(values, seed=4) != bootstrap_mean(values, seed=5)

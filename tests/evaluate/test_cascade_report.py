@@ -96,13 +96,13 @@ def test_every_key_may_be_missing(missing, tmp_path) -> None:
     assert terminal(rest)
 
 
-def test_nothing_at_all_is_a_page_too(tmp_path) -> None:
+def test_an_empty_evaluation_has_a_page(tmp_path) -> None:
     _, page = written({}, tmp_path)
     assert "Hyper-parameters were chosen on windows before the cut." in page.text
     assert terminal({}) == ""
 
 
-def test_what_is_not_a_number_is_a_dash(tmp_path) -> None:
+def test_nan_is_shown_as_a_dash(tmp_path) -> None:
     nan = float("nan")
     evaluation = {
         **EVALUATION,
@@ -136,7 +136,7 @@ def test_the_terminal_holds_the_same_results() -> None:
     assert all(len(line) <= 80 for line in terminal(EVALUATION, 80).splitlines())
 
 
-def test_verdict_is_honest() -> None:
+def test_the_verdict_names_what_is_not_significant() -> None:
     unsure = {**EVALUATION, "intervals": {**EVALUATION["intervals"]}}
     unsure["intervals"]["itemcf"] = {"mean": 0.03, "low": -0.01, "high": 0.05}
     assert verdict(unsure).endswith(

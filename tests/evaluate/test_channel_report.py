@@ -56,7 +56,7 @@ def test_a_terminal_of_80_characters_cuts_no_text() -> None:
     assert "…" not in printed
 
 
-def test_channels_stand_in_order_of_their_contribution() -> None:
+def test_channels_are_ordered_by_their_contribution() -> None:
     summary = summarise(RESULT)
     assert [row.label for row in summary.contribution.rows] == ["itemcf", "two_tower", "hot"]
     assert summary.comparison.rows[0].label == "merged"

@@ -131,7 +131,7 @@ def test_weighted_auc_is_the_auc_of_repeated_rows() -> None:
     )
 
 
-def test_intervals_of_rankers_hold_as_often_as_they_say() -> None:
+def test_intervals_of_rankers_have_their_nominal_coverage() -> None:
     """The AUC of two normal scores one deviation apart is Φ(1/√2) = 0.760."""
     inside = 0
     for seed in range(40):
@@ -144,7 +144,7 @@ def test_intervals_of_rankers_hold_as_often_as_they_say() -> None:
     assert inside >= 33
 
 
-def test_wrong_arguments_say_what_to_give(split: tamis.Holdout) -> None:
+def test_errors_of_arguments_explain_what_to_give(split: tamis.Holdout) -> None:
     with pytest.raises(ConfigError, match="models is empty"):
         evaluate({}, split)
     with pytest.raises(ConfigError, match="'lr' is a LR, which is no recall channel"):

@@ -27,7 +27,7 @@ def naive(users, items, seen, k):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 7), st.integers(1, 9), st.integers(1, 12))
-def test_equals_a_sort_of_everything(seed, users, items, k):
+def test_equals_a_sort_of_all_items(seed, users, items, k):
     random = np.random.default_rng(seed)
     # whole numbers: many ties, no rounding
     u = random.integers(-2, 3, (users, 2)).astype(np.float32)
@@ -73,7 +73,7 @@ def test_a_known_answer():
     assert found.metrics["mrr@2"] == 0.25
 
 
-def test_nothing_to_ask_and_nothing_to_find():
+def test_no_users_no_items_and_no_targets():
     none = np.zeros((0, 4), np.float32)
     items = np.ones((3, 4), np.float32)
     assert np.isnan(full_rank(none, items, None, Ragged.empty(0)).metrics["hit@10"])
@@ -81,7 +81,7 @@ def test_nothing_to_ask_and_nothing_to_find():
     assert (found.lists == -1).all()
 
 
-def test_errors_name_the_cure():
+def test_errors_explain_how_to_fix_them():
     vectors, lists = np.ones((2, 3), np.float32), Ragged.empty(2)
     with pytest.raises(ConfigError, match=r"ks = \[\]: at least one list length"):
         full_rank(vectors, vectors, None, lists, ())

@@ -104,7 +104,7 @@ def test_duplicates_and_misfits_are_refused() -> None:
         metrics.hits(np.array([[1], [4]], np.int32), ragged([1]))
 
 
-def test_nothing_to_measure_is_nan_without_a_warning() -> None:
+def test_queries_without_positives_are_nan_without_a_warning() -> None:
     none = np.zeros((0, 10), np.int32)
     assert np.isnan(metrics.mean(metrics.ndcg(none, Ragged.empty(0), 10)))
     empty = np.full((2, 3), -1, np.int32)

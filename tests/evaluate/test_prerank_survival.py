@@ -23,12 +23,12 @@ def test_by_hand():
     }
 
 
-def test_equal_values_count_in_their_order():
+def test_ties_are_ordered_by_position():
     got = survival(np.zeros(4), np.array([True, False, True, True]), np.array([0, 4]), tops=(1, 2))
     assert got == {"survive@1": 1.0, "survive@2": 0.5}
 
 
-def test_nothing_is_not_a_number():
+def test_no_candidates_give_nan():
     got = survival(np.zeros(0), np.zeros(0, bool), np.array([0, 0, 0]), tops=(5,))
     assert np.isnan(got["survive@5"])
 

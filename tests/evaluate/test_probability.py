@@ -81,7 +81,7 @@ def test_calibration_by_hand() -> None:
     assert np.isnan(pcoc(np.zeros(2), np.ones(2)))
 
 
-def test_quantile_bins_hold_about_as_many_rows_and_all_of_them() -> None:
+def test_quantile_bins_hold_about_equally_many_rows_and_every_row() -> None:
     rng = np.random.default_rng(0)
     predicted = rng.random(1000) ** 4
     labels = (rng.random(1000) < predicted).astype(int)

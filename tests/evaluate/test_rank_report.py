@@ -25,7 +25,7 @@ def test_the_page_holds_every_metric(tmp_path) -> None:
     assert html.count("<svg") >= 4  # logo, reliability, AUC and XAUC by segment
 
 
-def test_a_terminal_of_80_columns_has_room_for_the_tables() -> None:
+def test_the_tables_fit_into_a_terminal_of_80_columns() -> None:
     out = io.StringIO()
     render_rank(RESULT, Console(file=out, width=80))
     printed = out.getvalue()

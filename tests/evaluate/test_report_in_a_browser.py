@@ -112,7 +112,7 @@ def of_the_page(asked: list[str]) -> list[str]:
     return [path for host, path in hosts if not MAKERS.fullmatch(host)]
 
 
-def test_it_is_drawn_and_nothing_is_asked_for(report: Path, proxy, tmp_path: Path) -> None:
+def test_the_report_is_drawn_without_network_requests(report: Path, proxy, tmp_path: Path) -> None:
     address, asked = proxy
     dom, console = browse(report, address, tmp_path, "--dump-dom")
     assert console == []
@@ -122,7 +122,7 @@ def test_it_is_drawn_and_nothing_is_asked_for(report: Path, proxy, tmp_path: Pat
     assert "ranked into the slate" in dom
 
 
-def test_both_themes_give_a_picture_of_their_own(report: Path, proxy, tmp_path: Path) -> None:
+def test_the_two_themes_give_different_pictures(report: Path, proxy, tmp_path: Path) -> None:
     pictures: list[bytes] = []
     for name, options in (("light", []), ("dark", ["--blink-settings=preferredColorScheme=0"])):
         file = tmp_path / f"{name}.png"
@@ -133,7 +133,7 @@ def test_both_themes_give_a_picture_of_their_own(report: Path, proxy, tmp_path: 
     assert pictures[0] != pictures[1]
 
 
-def test_the_instrument_hears_a_faulty_page(proxy, tmp_path: Path) -> None:
+def test_the_check_finds_a_faulty_page(proxy, tmp_path: Path) -> None:
     page = tmp_path / "faulty.html"
     page.write_text(
         '<script>throw new Error("loud")</script><img src="http://tamis.invalid/pixel.png">',

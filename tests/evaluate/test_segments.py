@@ -8,7 +8,7 @@ import pytest
 
 from tamis.data import Dataset, Events, Table
 from tamis.evaluate.segments import Known, bucketings
-from tamis.evaluate.task_evaluation import TaskJudge, measured
+from tamis.evaluate.task_evaluation import TaskEvaluation, measured
 from tamis.schema import Behaviour, DenseFeat, Side, SparseFeat, TaskConfig, VarLenSparseFeat
 
 BEHAVIOURS = (Behaviour(name="impression", impression=True), Behaviour(name="click"))
@@ -44,7 +44,7 @@ LOG = dataset(
 )  # fmt: skip
 
 
-def test_what_is_new_is_so_by_what_was_known_at_the_cut() -> None:
+def test_users_and_items_are_new_by_their_events_before_the_cut() -> None:
     known = Known.at(LOG, 10)
     assert known.user_events.tolist() == [3, 1, 0, 0, 0, 0]  # an impression is no history
     assert known.item_events.tolist() == [2, 2, 1, 0, 0, 0]  # but what was shown is not new
@@ -109,7 +109,7 @@ def test_each_task_is_measured_by_its_kind_and_products_too() -> None:
     }
 
 
-def test_labels_are_in_the_terms_of_the_prediction() -> None:
+def test_labels_have_the_unit_of_the_prediction() -> None:
     labels = np.array(
         [
             [1, 1, 4000, 2, 1.5, 1.5],
@@ -130,7 +130,7 @@ def test_labels_are_in_the_terms_of_the_prediction() -> None:
         "through_share": [0.9, 0.6, 0.5, 0.1],
     }
     scores = {name: np.array(values, np.float32) for name, values in each.items()}
-    judge = TaskJudge(TASKS, {"side": 2})
+    judge = TaskEvaluation(TASKS, {"side": 2})
     for part in (slice(0, 1), slice(1, 4)):
         number = np.array([0, 0, 1, 1])[part]
         some = {name: values[part] for name, values in scores.items()}

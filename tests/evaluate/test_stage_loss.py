@@ -51,7 +51,7 @@ def test_queries_do_not_mix() -> None:
     }
 
 
-def test_refused_before_recall_is_filtered() -> None:
+def test_positives_excluded_before_recall_count_as_filtered() -> None:
     fields = {**vars(RECORD), "excluded": ragged([0], [])}
     assert STAGES[lost_at(ragged([0], []), StageRecord(**fields))[0]] == "filtered"
 

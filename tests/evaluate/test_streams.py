@@ -57,7 +57,7 @@ CUTS = st.lists(st.integers(0, 400), max_size=6).map(sorted)
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), CUTS, st.sampled_from([None, 5, 40]))
-def test_auc_and_log_loss_are_scikit_learns(seed, cuts, distinct) -> None:
+def test_auc_and_log_loss_equal_scikit_learn(seed, cuts, distinct) -> None:
     labels, scores, _, _ = log(seed, distinct=distinct)
     found = fed(AUC(most=500), cuts, labels, scores)
     assert found.result() == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
@@ -71,7 +71,7 @@ def test_auc_and_log_loss_are_scikit_learns(seed, cuts, distinct) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), CUTS)
-def test_gauc_is_the_whole_logs(seed, cuts) -> None:
+def test_gauc_equals_that_of_the_complete_log(seed, cuts) -> None:
     labels, scores, users, _ = log(seed)
     found = fed(GAUC(), cuts, labels, scores, users)
     assert found.result() == pytest.approx(gauc(labels, scores, users))
@@ -81,7 +81,7 @@ def test_gauc_is_the_whole_logs(seed, cuts) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), CUTS, st.sampled_from([None, 4]), st.sampled_from([1, 3, 10]))
-def test_ndcg_is_scikit_learns_mean_over_requests(seed, cuts, distinct, k) -> None:
+def test_ndcg_equals_the_mean_of_scikit_learn_over_requests(seed, cuts, distinct, k) -> None:
     labels, scores, _, requests = log(seed, distinct=distinct)
     expected = []
     for request in np.unique(requests):
@@ -97,7 +97,7 @@ def test_ndcg_is_scikit_learns_mean_over_requests(seed, cuts, distinct, k) -> No
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), CUTS, st.sampled_from([None, 6]))
-def test_calibration_is_that_of_the_whole_log(seed, cuts, distinct) -> None:
+def test_calibration_equals_that_of_the_complete_log(seed, cuts, distinct) -> None:
     labels, scores, _, _ = log(seed, distinct=distinct)
     found = fed(Reliability(), cuts, labels, scores)
     curve = calibration_curve(labels, scores)
@@ -148,7 +148,7 @@ def test_xauc_counts_pairs(seed, cuts) -> None:
     assert found.error == 0
 
 
-def test_xauc_of_a_sample_is_near_and_says_how_near() -> None:
+def test_xauc_of_a_sample_is_within_its_stated_error() -> None:
     random = np.random.default_rng(0)
     labels = random.gamma(2.0, 10.0, 50_000)
     scores = labels + random.normal(0, 20, len(labels))
@@ -160,7 +160,7 @@ def test_xauc_of_a_sample_is_near_and_says_how_near() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), CUTS)
-def test_errors_are_scikit_learns(seed, cuts) -> None:
+def test_errors_equal_scikit_learn(seed, cuts) -> None:
     random = np.random.default_rng(seed)
     labels, predicted = random.gamma(2, 3, 400), random.gamma(2, 3, 400)
     found = fed(Errors(), cuts, labels, predicted).result()
@@ -183,7 +183,7 @@ def test_missing_labels_do_not_count() -> None:
     assert numbers.result()["rows"] == here.sum()
 
 
-def test_all_that_is_told_of_a_rate() -> None:
+def test_the_metrics_of_a_rate() -> None:
     labels, scores, users, requests = log(6)
     found = fed(RateMetrics(), [100], labels, scores, users, requests).result()
     assert found["rows"] == 400
@@ -197,7 +197,7 @@ def test_all_that_is_told_of_a_rate() -> None:
     assert shares["xauc"] == pytest.approx(found["auc"])
 
 
-def test_buckets_tell_predicted_and_observed_of_each_value() -> None:
+def test_buckets_hold_predicted_and_observed_rates_of_each_value() -> None:
     found = Buckets(3)
     found.add(np.array([1, 0, np.nan]), np.array([0.5, 0.1, 0.9]), np.array([0, 0, 2]))
     found.add(np.array([1.0]), np.array([0.25]), np.array([2]))
@@ -207,7 +207,7 @@ def test_buckets_tell_predicted_and_observed_of_each_value() -> None:
     assert (last.predicted, last.observed, last.count) == (0.25, 1.0, 1)
 
 
-def test_nothing_at_all_is_nan() -> None:
+def test_no_rows_give_nan() -> None:
     empty = np.zeros(0)
     metrics = RateMetrics()
     metrics.add(empty, empty, empty, empty)

@@ -49,7 +49,7 @@ def candidates(*lists: list[int]) -> Candidates:
     return Candidates(items.indptr, items.values)
 
 
-def test_seen_leaves_out_what_was_clicked_but_not_what_was_merely_shown() -> None:
+def test_seen_removes_clicked_items_but_not_shown_ones() -> None:
     rule = SeenFilter().fit(dataset(), FitContext())
     asked = queries([(3, 1), (1, 2), (3, 2), (4, 0)], [], [(0, 1)])
     excluded = rule.excluded(asked)
@@ -104,7 +104,7 @@ def test_request_removes_its_own_list() -> None:
         ["true", "false", None],
     ],
 )
-def test_available_reads_booleans_as_people_write_them(column) -> None:
+def test_available_reads_the_usual_spellings_of_booleans(column) -> None:
     rule = AvailableFilter().fit(dataset(available=column))
     asked = queries([])
     assert rule.excluded(asked) is None
@@ -152,7 +152,7 @@ FITTED = [
 
 
 @pytest.mark.parametrize("rule", FITTED, ids=lambda rule: type(rule).__name__)
-def test_laws(rule, tmp_path) -> None:
+def test_properties_of_every_filter(rule, tmp_path) -> None:
     """The Protocol is met, an empty list is legal, save and load change nothing."""
     rule.fit(dataset(ok=[True, False, True], price=[1, 2, 3]), FitContext())
     assert isinstance(rule, Filter)
@@ -167,7 +167,7 @@ def test_laws(rule, tmp_path) -> None:
     assert again.keep(asked, some).tolist() == keep.tolist()
 
 
-def test_errors_name_the_cure() -> None:
+def test_errors_explain_how_to_fix_them() -> None:
     with pytest.raises(ConfigError, match=r"'by' is not declared \(declared: view, click, buy\)"):
         SeenFilter(behaviours=("by",)).fit(dataset())
     with pytest.raises(ConfigError, match="holds 'perhaps', which is neither"):

@@ -192,7 +192,7 @@ def test_exposed_reads_the_impressions_of_the_last_months():
         ExposedFilter().fit(unshown)
 
 
-def test_exposed_plans_for_the_user_who_was_shown_most():
+def test_exposed_is_sized_for_the_user_with_the_most_impressions():
     shown = [(0, i, VIEW, 0) for i in range(5)] * 2 + [(1, i, VIEW, 30) for i in range(40)]
     data = dataset(shown, items={"x": [0] * 60})
     assert ExposedFilter().fit(data).shown.shape.per_month == 40
@@ -204,7 +204,7 @@ OPTIONS = {"attribute": {"column": "stock", "op": ">", "value": 1}, "available":
 
 
 @pytest.mark.parametrize("name", registry.available("filters"))
-def test_every_filter_keeps_the_contract(name):
+def test_every_filter_passes_the_contract(name):
     shown = [(0, 0, VIEW, 0), (1, 1, VIEW, 0)]
     data = dataset(shown, {**ITEMS, "ok": [True, True, True, True, False]})
     past = [(0, BLOCK, 1), (1, PURCHASE, 1), (2, DISLIKE, 1)]
@@ -251,7 +251,7 @@ class _Broken(BoughtFilter):
         ("reason", "what the trace says"),
     ],
 )
-def test_the_suite_catches_a_broken_law(law, said):
+def test_the_contract_finds_a_broken_filter(law, said):
     kind = type("Broken", (_Broken,), {"law": law})
     asked = queries([(1, PURCHASE, 1)], [], user=[0, 1])
     with pytest.raises(AssertionError, match=said):
@@ -262,7 +262,7 @@ def test_the_suite_catches_a_broken_law(law, said):
 @pytest.mark.parametrize(
     "rule", [BlockedFilter(), RegionFilter(), AgeLimitFilter(), ExposedFilter(), BoughtFilter()]
 )
-def test_a_filter_before_fit_says_so(rule):
+def test_a_filter_used_before_fit_raises(rule):
     with pytest.raises(NotFittedError, match="before fit"):
         rule.keep(queries([], user=[0]), candidates([0]))
 

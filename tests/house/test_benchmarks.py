@@ -44,14 +44,14 @@ def run(tmp_path):
     return it
 
 
-def test_every_line_says_its_protocol(suite):
+def test_every_line_has_a_protocol(suite):
     for name in suite.names():
         line = importlib.import_module(f"benchmarks.{suite.name}.{name.replace('-', '_')}")
         assert len(line.PROTOCOL) > 20, name
         assert callable(line.run)
 
 
-def test_every_promised_line_is_there(suite):
+def test_every_listed_line_exists(suite):
     assert tuple(suite.names()[: len(suite.promised)]) == suite.promised
 
 
@@ -68,7 +68,7 @@ def test_the_summary_is_the_mean_over_the_seeds(harness):
     assert harness.summary("x", runs[:1], 1)["sd"] == {"hit@10": 0.0, "users_per_second": 0.0}
 
 
-def test_what_the_first_seed_alone_measured_has_no_deviation(harness):
+def test_a_metric_of_the_first_seed_alone_has_no_deviation(harness):
     runs = [
         {"metrics": {"auc": 0.5, "auc_rechub": 0.4}, "protocol": "p", "peak_mb": 1},
         {"metrics": {"auc": 0.7}, "protocol": "p", "peak_mb": 1},
@@ -79,7 +79,7 @@ def test_what_the_first_seed_alone_measured_has_no_deviation(harness):
     assert harness.table([told]).row_count == 1
 
 
-def test_what_is_not_finite_is_null(harness):
+def test_values_that_are_not_finite_are_null(harness):
     runs = [{"metrics": {"s": value}, "protocol": "p", "peak_mb": 1} for value in (2.0, np.inf)]
     told = harness.summary("x", runs, 1)
     assert json.dumps(told["metrics"]) == '{"s": null}'
@@ -103,7 +103,7 @@ def test_a_line_on_another_file_ends_in_json(tmp_path, run):
     assert [json.loads(line)["name"] for line in written] == ["gowalla-itemcf"]
 
 
-def test_missing_data_is_told_and_fails(tmp_path, run):
+def test_missing_data_is_an_error(tmp_path, run):
     done = run("--only", "beauty-ease", "--seeds", "1", TAMIS_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert "not run: its data is missing" in done.stdout
@@ -119,7 +119,7 @@ def test_missing_data_is_told_and_fails(tmp_path, run):
         (("--only", "beauty-ease", "--data", "x.txt", "--keep"), "leave DATA= or KEEP= out"),
     ],
 )
-def test_a_slip_is_told(words, told, run):
+def test_wrong_arguments_are_errors(words, told, run):
     done = run(*words)
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())
@@ -135,7 +135,7 @@ def writer():
     return module
 
 
-def test_the_page_is_what_the_results_say(writer):
+def test_the_page_is_up_to_date(writer):
     for suite in writer.SUITES:
         text = writer.path(suite).read_text("utf-8")
         assert text == writer.page(suite), "run: .venv/bin/python docs/write_benchmarks.py"

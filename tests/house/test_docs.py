@@ -60,7 +60,7 @@ def test_the_readmes_link_to_the_same_places() -> None:
     assert english - {"README.zh-CN.md"} == chinese - {"README.md"}
 
 
-def test_no_page_holds_an_unfilled_place() -> None:
+def test_no_page_has_an_unfilled_placeholder() -> None:
     unfilled = [page for page in PAGES if "‹" in text(page)]
     assert not unfilled, f"fill what stands between ‹ and › in {unfilled}"
 
@@ -108,7 +108,7 @@ def test_python_snippets_compile_and_import_what_exists(page: str) -> None:
                 assert not missing, f"{page}: {node.module} has no {missing}"
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+def test_the_page_of_commands_is_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("write_cli", ROOT / "docs" / "write_cli.py")
     assert spec is not None
     assert spec.loader is not None
@@ -118,7 +118,7 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 
 
 @pytest.mark.parametrize("page", READMES)
-def test_the_stages_named_are_the_stages_there_are(page: str) -> None:
+def test_the_stages_named_on_a_page_exist(page: str) -> None:
     rows = [r for r in text(page).splitlines() if r.startswith("| ") and r.count("|") == 4]
     named = [set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2])) for row in rows]
     stages = [set(registry.available(kind)) for kind in registry.KINDS]

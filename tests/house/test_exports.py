@@ -110,13 +110,13 @@ def test_stages_with_a_name_of_their_own_are_exported_from_tamis() -> None:
         assert twins or getattr(tamis, stage.__name__) is stage
 
 
-def test_twins_are_told_apart_by_their_package() -> None:
+def test_stages_of_one_name_are_distinguished_by_their_package() -> None:
     assert tamis.rank.FM is not tamis.recall.FM
     assert tamis.rank.GBDT is not tamis.prerank.GBDT
     assert not hasattr(tamis, "FM")
 
 
-def test_open_is_at_hand() -> None:
+def test_open_is_importable() -> None:
     assert tamis.open is tamis.jobs.open
     assert list(inspect.signature(tamis.evaluate).parameters)[:2] == ["models", "split"]
 

@@ -65,7 +65,7 @@ def test_a_later_seed_replaces_only_by_a_better_one(line, rows):
     assert (line.OUT / "rows.json").read_text() == "{}"
 
 
-def test_which_tables_are_meant(line, rows, monkeypatch):
+def test_which_tables_are_used(line, rows, monkeypatch):
     train, valid = rows / "train.csv", rows / "valid.csv"
     assert line._tables(rows) == (train, valid)
     assert line._tables(train) == (train, valid)

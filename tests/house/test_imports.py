@@ -52,13 +52,13 @@ def test_no_package_below_service_imports_by_name() -> None:
     assert not found, f"only service may find stages by name: {found}"
 
 
-def test_the_check_sees_imports_by_name(tmp_path: Path) -> None:
+def test_the_check_finds_imports_by_name(tmp_path: Path) -> None:
     file = tmp_path / "up.py"
     file.write_text("import importlib\nx = importlib.import_module('tamis.service')\n", "utf-8")
     assert dynamic_imports(file) == [2]
 
 
-def test_the_check_finds_circles() -> None:
+def test_the_check_finds_import_cycles() -> None:
     imports = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"d"}}
     assert checker().cycles(imports) == [["a", "b", "c"]]
     assert checker().cycles({"a": {"b"}, "b": set()}) == []

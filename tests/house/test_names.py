@@ -1,4 +1,4 @@
-"""A class name means one thing: only the ranker and the pre-ranker or channel of a model share one."""
+"""Classes have different names, except the same model in two stages (`rank.FM`, `recall.FM`)."""
 
 import ast
 from collections import defaultdict

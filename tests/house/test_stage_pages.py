@@ -20,13 +20,13 @@ def writer():
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
-def test_the_page_is_what_the_stages_say(writer, kind):
+def test_the_page_is_up_to_date(writer, kind):
     written = (DOCS / writer.PAGES[kind]).read_text("utf-8")
     assert written == writer.page(kind), "run: .venv/bin/python docs/write_stages.py"
 
 
 @pytest.mark.parametrize(("kind", "name"), STAGES)
-def test_every_option_is_explained_or_plain(writer, kind, name):
+def test_every_option_has_an_explanation(writer, kind, name):
     config = registry.available(kind)[name].Config
     plain = {"batch_size", "learning_rate", "l2", "embedding_dim", "batch_norm", "seed"}
     plain |= {"activation", "dropout"}
@@ -34,7 +34,7 @@ def test_every_option_is_explained_or_plain(writer, kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), STAGES)
-def test_every_stage_says_when_what_it_costs_and_whose_it_is(writer, kind, name):
+def test_every_stage_documents_its_use_cost_and_source(writer, kind, name):
     for word in ("When to use", "Cost", "Source"):
         stage = registry.available(kind)[name]
         assert writer.line_of(stage, word), f"{name}: its docstring has no line `{word}: …`"

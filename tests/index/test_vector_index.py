@@ -28,7 +28,7 @@ def by_sorting(vectors, query, k, refused=()):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 30), st.integers(1, 40), st.integers(0, 99), st.data())
-def test_exact_search_is_a_sort(n, k, seed, data):
+def test_exact_search_equals_a_sort(n, k, seed, data):
     random = np.random.default_rng(seed)
     vectors = random.integers(-2, 3, (n, 3)).astype(np.float32)  # integers: ties are exact
     queries = random.integers(-2, 3, (3, 3)).astype(np.float32)

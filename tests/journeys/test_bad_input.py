@@ -53,7 +53,7 @@ def findings(folder: Path, severity: str = "error") -> list[Finding]:
     return [f for f in examine(load_config(folder), folder) if f.severity == severity]
 
 
-def test_a_sound_project_has_nothing_wrong(project: Path) -> None:
+def test_a_correct_project_has_no_findings(project: Path) -> None:
     data, rejects = read(project)
     assert (len(data.events), len(rejects)) == (200, 0)
     assert findings(project) == []
@@ -69,7 +69,7 @@ def test_csv_cut_in_the_middle_of_a_row(project: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv.gz", "csv.zst", "parquet"])
-def test_a_truncated_file_is_named_with_a_cure(project: Path, ending: str) -> None:
+def test_a_truncated_file_is_named_with_how_to_fix_it(project: Path, ending: str) -> None:
     whole, path = project / "events.csv", project / f"log.{ending}"
     if ending == "csv.gz":
         path.write_bytes(gzip.compress(whole.read_bytes()))
@@ -212,7 +212,7 @@ def test_no_positive_behaviour(project: Path, old: str, new: str, what: str | No
     assert (what in found) if what else (found == [])
 
 
-def test_features_that_tell_nothing(project: Path) -> None:
+def test_constant_and_empty_features(project: Path) -> None:
     (project / "users.csv").write_text(
         "user_id,gender\n" + "".join(f"u{u},{'f' if u == 0 else ''}\n" for u in range(20))
     )

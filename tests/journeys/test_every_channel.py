@@ -153,7 +153,7 @@ def channels_of(answer) -> set[str]:
     return {c["channel"] for place in answer["items"] for c in place["reasons"]["channels"]}
 
 
-def test_every_channel_brings_something_and_says_so(everything, tamis_cli):
+def test_every_channel_recalls_items_and_is_named_in_reasons(everything, tamis_cli):
     """First requests leave what was ranked and not shown behind for `cached`."""
     everyone = set(registry.available("recall"))
     here = ("--latitude", 48.86, "--longitude", 2.35, "--city", "Paris")
@@ -168,7 +168,7 @@ def test_every_channel_brings_something_and_says_so(everything, tamis_cli):
     assert named == everyone, f"nowhere in the reasons: {sorted(everyone - named)}"
 
 
-def test_newcomers_get_what_they_declare(everything, tamis_cli):
+def test_new_users_get_items_of_their_declared_interests(everything, tamis_cli):
     answer = ask(tamis_cli, everything, "--user", "nobody", "--n", 10, "--interests", "horror")
     assert "declared_interests" in channels_of(answer)
     near = ask(tamis_cli, everything, "--n", 10, "--latitude", -12.05, "--longitude", -77.04)
@@ -177,7 +177,7 @@ def test_newcomers_get_what_they_declare(everything, tamis_cli):
     assert "city" in channels_of(there)
 
 
-def test_every_channel_is_judged_alone_and_in_the_merge(everything, tamis_cli):
+def test_every_channel_is_evaluated_alone_and_in_the_merge(everything, tamis_cli):
     said = tamis_cli("evaluate", "channels", everything, "--json")
     assert said.code == 0, said
     judged = said.json["channels"]

@@ -77,7 +77,7 @@ def example(request, tmp_path_factory, tamis_cli):
     return name, project, others
 
 
-def test_the_channels_are_judged(example, tamis_cli):
+def test_the_channels_are_evaluated(example, tamis_cli):
     _, project, others = example
     words = next(line for line in others if "channels" in line)
     said = tamis_cli(*words, "--json")
@@ -107,7 +107,7 @@ def test_the_channels_are_judged(example, tamis_cli):
     assert protocol["words"] in page
 
 
-def test_the_protocol_is_told_in_the_table(example, tamis_cli):
+def test_the_table_states_the_protocol(example, tamis_cli):
     _, project, _ = example
     said = tamis_cli("evaluate", "channels", project, "--protocol", "leave-one-out-refit")
     assert said.code == 0, said.err
@@ -124,7 +124,7 @@ def test_the_cascade_is_trained_and_answers(example, tamis_cli):
             assert said.code == 0, (name, words, said.err)
 
 
-def test_slips_of_the_channels_evaluation_are_told(ratings, tamis_cli):
+def test_wrong_options_of_the_evaluation_of_channels_are_errors(ratings, tamis_cli):
     for words, told in (
         (["--protocol", "loo"], "give one of time, leave-one-out"),
         (["--protocol", "given"], "takes two event files"),

@@ -63,7 +63,7 @@ def test_the_examples_commands_run(films, tamis_cli):
     assert "because of Film" in said.out
 
 
-def test_without_recall_the_answer_is_made_without_the_channels_and_says_so(films, tamis_cli):
+def test_without_stored_lists_the_answer_is_degraded(films, tamis_cli):
     said = tamis_cli("recommend", films, "--user", "u3", "--json")
     assert [why.split(":")[1] for why in said.json["degraded"]] == ["two_tower", "itemcf"]
     for why in said.json["degraded"]:
@@ -72,7 +72,7 @@ def test_without_recall_the_answer_is_made_without_the_channels_and_says_so(film
     assert len(said.json["items"]) == 20
 
 
-def test_recalled_offline_is_recalled_online(films, tamis_cli):
+def test_stored_lists_equal_those_of_a_request(films, tamis_cli):
     """Slates and candidates, for every user: the law of the two ways, end to end."""
     said = tamis_cli("recall", films, "--json")
     assert said.code == 0, said
@@ -90,7 +90,7 @@ def test_recalled_offline_is_recalled_online(films, tamis_cli):
         np.testing.assert_allclose(ours.recalled.columns[name], column, rtol=1e-5)
 
 
-def test_recall_says_what_it_wrote(films, tamis_cli, server):
+def test_recall_reports_what_it_wrote(films, tamis_cli, server):
     said = tamis_cli("recall", films, "--k", "25", "--json")
     report = said.json
     assert list(report["channels"]) == ["two_tower", "itemcf", "merged"]
@@ -205,7 +205,7 @@ def channels_of(answer) -> set[str]:
     return {c["channel"] for item in answer["items"] for c in item["reasons"]["channels"]}
 
 
-def test_what_was_ranked_and_not_shown_is_recalled_at_the_next_request(films, tamis_cli):
+def test_items_ranked_but_not_shown_are_recalled_at_the_next_request(films, tamis_cli):
     assert tamis_cli("recall", films).code == 0
     recommender = Recommender.open(films)
     first = recommender.recommend("u7", 5, explain=True)
@@ -222,7 +222,7 @@ def test_what_was_ranked_and_not_shown_is_recalled_at_the_next_request(films, ta
     assert second.degraded == ()
 
 
-def test_strangers_are_answered_without_a_list(films):
+def test_unknown_users_are_answered_without_a_list(films):
     project = tamis.open(films)
     assert project.recall().users == 120
     answer = project.recommend("nobody", 10)
@@ -252,14 +252,14 @@ def test_an_exclusion_is_honoured(films, tamis_cli):
         (("--store", "mongo://x"), "redis://host:port/db"),
     ],
 )
-def test_what_cannot_be_recalled_is_told(films, tamis_cli, words, message):
+def test_recall_of_unsuitable_channels_is_an_error(films, tamis_cli, words, message):
     said = tamis_cli("recall", films, *words)
     assert said.code == 1
     assert said.out == ""
     assert re.search(message, said.err), said.err
 
 
-def test_an_unset_variable_is_told_when_the_version_is_opened(films, tamis_cli, monkeypatch):
+def test_an_unset_variable_is_an_error_when_the_version_is_opened(films, tamis_cli, monkeypatch):
     monkeypatch.delenv("TAMIS_STORE")
     said = tamis_cli("recommend", films, "--user", "u3")
     assert said.code == 1

@@ -49,7 +49,7 @@ def test_a_version_with_it_answers(ratings, tmp_path, lines, kept):
     assert np.isfinite(outcome.kept.columns["prerank"]).all()
 
 
-def test_a_channel_without_vectors_is_told_before_the_work(ratings, tmp_path):
+def test_a_channel_without_vectors_is_reported_before_training(ratings, tmp_path):
     lines = 'use = "stored"\nchannel = "hot"'
     project = with_prerank(ratings, tmp_path / "films", lines)
     with pytest.raises(ConfigError, match=r"'hot' has no vectors.*two_tower"):

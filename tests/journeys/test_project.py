@@ -54,7 +54,7 @@ def some_users(project: Path) -> list[str]:
     return tamis.open(project).data.users.ids.to_list()[::9]
 
 
-def test_evaluate_prints_what_it_promises(evaluated):
+def test_evaluate_returns_every_documented_key(evaluated):
     folder, result, report = evaluated
     assert set(result["cascade"]) == FIGURES
     assert set(result["channels"]) == set(tamis.open(folder).config.cascade.channels)
@@ -95,7 +95,7 @@ def cut_of(project: Path) -> int:
     return Versions(project).current(Kind.EVALUATION).manifest.data_until
 
 
-def test_python_says_what_the_command_line_says(evaluated, tmp_path):
+def test_python_and_the_command_line_give_the_same_evaluation(evaluated, tmp_path):
     folder, said, _ = evaluated
     called = tamis.open(folder).evaluate(report=tmp_path / "again.html").to_dict()
     timed = ("latency_ms",)  # all else is a function of the version and the data
@@ -123,7 +123,7 @@ def test_tables_may_grow_after_training(evaluated, tamis_cli, tmp_path):
         assert again[part] == said[part]
 
 
-def test_tastes_are_found(evaluated):
+def test_personalised_channels_beat_popularity(evaluated):
     """Three clans: everything personal beats the popular, for the popular is of all clans."""
     folder, result, _ = evaluated
     if folder.name == "films":
@@ -151,7 +151,7 @@ def test_recommend_explains(project, tamis_cli):
     assert answer["items"][0]["title"] in shown.out
 
 
-def test_nothing_seen_is_shown_again(ratings):
+def test_seen_items_are_not_recommended(ratings):
     data = tamis.open(ratings).data
     seen = pl.DataFrame({"user": data.events.user, "item": data.events.item})
     project = tamis.open(ratings)
@@ -177,7 +177,7 @@ def test_why_not_names_the_stage(ratings, tamis_cli):
     assert "filter seen: seen" in told.out
 
 
-def test_a_stranger_gets_a_slate(project, tamis_cli):
+def test_an_unknown_user_gets_a_slate(project, tamis_cli):
     answer = tamis_cli("recommend", project, "--user", "nobody", "--explain", "--json").json
     assert (answer["known"], len(answer["items"])) == (False, 20)
     found = {c["channel"] for p in answer["items"] for c in p["reasons"]["channels"]}
@@ -192,7 +192,7 @@ def test_a_stranger_gets_a_slate(project, tamis_cli):
         (("--n", 0), "n = 0: expected `int` >= 1"),
     ],
 )
-def test_a_wrong_question_is_told(ratings, tamis_cli, words, match):
+def test_wrong_options_of_recommend_are_errors(ratings, tamis_cli, words, match):
     said = tamis_cli("recommend", ratings, *words)
     assert (said.code, said.out) == (1, "")
     assert match in said.err
@@ -220,7 +220,7 @@ def test_damage_to_a_version_is_found(ratings, tamis_cli, tmp_path):
     assert f"{weights.name} is missing or differs" in said.err.replace("\n", "")
 
 
-def test_answering_and_judging_change_no_file(evaluated):
+def test_requests_and_evaluation_change_no_file(evaluated):
     folder, _, _ = evaluated
     tamis.open(folder).recommend(some_users(folder)[0], explain=True)
     for version in Versions(folder):
@@ -283,7 +283,9 @@ def test_an_evaluation_version_knows_nothing_of_the_test_window(ratings, tamis_c
     same_evaluation_version(ratings, other)
 
 
-def test_nor_of_impressions_and_late_arrivals(simulated, tamis_cli, tmp_path):
+def test_an_evaluation_version_does_not_know_later_impressions_and_arrivals(
+    simulated, tamis_cli, tmp_path
+):
     """Events that happened before the cut and arrived after it are not known at it either."""
     cut = cut_of(simulated)
     events = pl.read_parquet(simulated / "events.parquet")

@@ -30,7 +30,7 @@ def judged(request, tamis_cli, tmp_path_factory):
     return folder, said.json, page
 
 
-def test_every_task_and_segment_has_its_figures(judged) -> None:
+def test_every_task_and_segment_has_metrics(judged) -> None:
     folder, result, _ = judged
     tasks = list(tamis.open(folder).config.tasks) or ["positive"]
     assert set(tasks) <= set(result["kinds"])
@@ -60,7 +60,7 @@ def test_every_task_and_segment_has_its_figures(judged) -> None:
         assert sum(b["rows"] for b in buckets) == whole["rows"]
 
 
-def test_the_page_stands_alone_and_says_how_it_was_done(judged) -> None:
+def test_the_page_is_self_contained_and_states_the_protocol(judged) -> None:
     _, result, page = judged
     html = page.read_text("utf-8")
     assert "<svg" in html
@@ -72,7 +72,7 @@ def test_the_page_stands_alone_and_says_how_it_was_done(judged) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli) -> None:
+def test_metrics_equal_scikit_learn_on_the_same_rows(simulated, tamis_cli) -> None:
     recommender = Recommender(Versions(simulated).current(Kind.EVALUATION))
     parts, cut = recommender.parts, recommender.manifest.data_until
     data = in_rows_of(parts, tamis.open(simulated).data)
@@ -88,7 +88,7 @@ def test_figures_are_those_of_scikit_learn_on_the_same_rows(simulated, tamis_cli
     assert (simulated / "rank.html").is_file()
 
 
-def test_a_person_reads_tables(simulated, tamis_cli) -> None:
+def test_the_terminal_output_has_tables(simulated, tamis_cli) -> None:
     said = tamis_cli("evaluate", "rank", simulated)
     assert said.code == 0
     for words in ("Protocol: impressions after the test cut", "click, by segment", "known users"):

@@ -44,7 +44,7 @@ def compared(tables, tamis_cli):
     return said.json
 
 
-def test_every_ranker_has_its_figures(compared, tables):
+def test_every_ranker_has_metrics(compared, tables):
     by_name = {one["name"]: one for one in compared["models"]}
     assert set(by_name) == {"lr", "deepfm", "din"}
     assert compared["best"] == "deepfm"
@@ -82,7 +82,7 @@ def test_a_table_without_labels_is_scored_in_order(compared, tables, tamis_cli, 
     assert score[same].mean() > score[~same].mean() + 0.3
 
 
-def test_scores_are_those_of_the_rows_not_of_their_places(compared, tables):
+def test_scores_do_not_depend_on_the_order_of_the_rows(compared, tables):
     new = pl.read_csv(tables / "new.csv")
     ranker = RowModel.open(tables / "best")
     straight, back = ranker.score(new), ranker.score(new[::-1])
@@ -104,7 +104,7 @@ def test_several_tasks_have_a_column_each(tables, tamis_cli):
     assert pl.read_csv(out).columns == ["item", "label", "like"]
 
 
-def test_what_a_ranker_itself_has_saved_is_opened(tables, tamis_cli):
+def test_a_ranker_saved_from_python_is_opened(tables, tamis_cli):
     frame = pl.read_csv(tables / "train.csv")
     model = DeepFM(features=[SparseFeat("user"), SparseFeat("item")], epochs=1)
     model.fit(frame).save(tables / "own")
@@ -194,14 +194,14 @@ def test_option_words():
         (("--table", "train.csv", "--models", "din"), "none of the rankers could be fitted"),
     ],
 )
-def test_slips_are_told(tables, tamis_cli, words, told):
+def test_wrong_options_are_errors(tables, tamis_cli, words, told):
     files = {name: tables / name for name in ("train.csv", "gone.csv", "gone.toml")}
     said = tamis_cli("compare", *(files.get(word, word) for word in words))
     assert said.code == 1
     assert told in " ".join(said.err.split())
 
 
-def test_slips_of_scoring_are_told(compared, tables, tamis_cli):
+def test_wrong_options_of_scoring_are_errors(compared, tables, tamis_cli):
     new, out = tables / "new.csv", tables / "s.csv"
     (tables / "less.csv").write_text("user,x\n1,0.5\n")
     (tables / "words.csv").write_text("user,item,x\n1,2,much\n")

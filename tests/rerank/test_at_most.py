@@ -46,7 +46,7 @@ def violations(slate: list[set[str]], in_window: int, window: int, in_slate: int
     )
 
 
-def test_second_of_a_category_waits_for_its_turn() -> None:
+def test_the_second_item_of_a_category_is_placed_later() -> None:
     rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "a", "b", "c"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
     # a b a c a: the only kind of order that separates three a by two others.
@@ -59,14 +59,14 @@ def test_looks_ahead_where_taking_the_best_first_would_fail() -> None:
     assert rule.arrange(*ranked([0, 1, 2]), 3)[0].tolist() == [1, 0, 2]
 
 
-def test_slate_limit_gives_way_where_nothing_else_is_left() -> None:
+def test_the_slate_limit_is_broken_only_if_nothing_else_is_left() -> None:
     rule = AtMost(limit=None, slate=1).fit(dataset(category=["a", "a", "b"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
     assert order.tolist() == [0, 2, 1]
     assert gave_way.tolist() == [0, 1, 0]
 
 
-def test_the_slates_rule_gives_way_before_the_windows() -> None:
+def test_the_slate_limit_is_broken_before_that_of_the_window() -> None:
     data = dataset(category=["a", "a", "b", "b", "b"])
     rule = AtMost(limit=1, window=2, slate=2).fit(data)
     order, gave_way = rule.arrange(*ranked([0, 1, 2, 3, 4]), 5)
@@ -140,7 +140,7 @@ def test_first_plan_by_place_is_taken() -> None:
     assert order.tolist() == list(min(holding))
 
 
-def test_queries_of_a_batch_do_not_touch_one_another() -> None:
+def test_queries_of_a_batch_are_independent() -> None:
     rule = AtMost(limit=1, window=2).fit(dataset(category=["a", "a", "b", "c"]))
     lists = [[0, 1, 2], [], [1, 3, 0], [2]]
     together = rule.arrange(*ranked(*lists), 3)[0]
@@ -157,7 +157,7 @@ def test_empty_lists_are_legal() -> None:
     assert order.shape == gave_way.shape == (0,)
 
 
-def test_a_cut_search_still_answers() -> None:
+def test_a_limited_search_returns_the_best_plan_so_far() -> None:
     """Search 0: no stepping back, what is reached place by place counts."""
     rule = AtMost(limit=1, window=2, search=0).fit(dataset(category=["b", "a", "a"]))
     order, gave_way = rule.arrange(*ranked([0, 1, 2]), 3)
@@ -173,7 +173,7 @@ def test_save_and_load_change_nothing(tmp_path) -> None:
     assert again.arrange(*ask, 4)[0].tolist() == rule.arrange(*ask, 4)[0].tolist()
 
 
-def test_errors_name_the_cure() -> None:
+def test_errors_explain_how_to_fix_them() -> None:
     with pytest.raises(
         ConfigError, match=r"'genre' is not in the table of items \(its columns: cat"
     ):
@@ -184,7 +184,7 @@ def test_errors_name_the_cure() -> None:
         AtMost(limit=None)
 
 
-def test_behind_mmr_a_short_slate_is_still_the_head_of_a_long_one() -> None:
+def test_after_mmr_a_short_slate_is_a_prefix_of_a_long_one() -> None:
     """MMR arranges 50 places whatever n is, so the rule behind it sees the same list."""
     rng = np.random.default_rng(2)
     data = dataset(category=rng.integers(0, 6, 90))

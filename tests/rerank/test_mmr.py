@@ -62,7 +62,7 @@ def test_by_hand() -> None:
     assert marginal == pytest.approx([0.5, -0.1, 0.0])
 
 
-def test_window_forgets() -> None:
+def test_only_the_window_counts() -> None:
     data = dataset(category=["a", "b", "a", "c"])
     ask = ranked([1.0, 0.9, 0.8, 0.0])
     # In place 3 the whole slate still holds an a, so c goes first.
@@ -101,7 +101,7 @@ def test_vectors_equal_the_naive_version(window) -> None:
     assert rule.arrange(*ranked(values), 20)[0].tolist()[:20] == expected[:20]
 
 
-def test_missing_and_zero_vectors_are_like_nothing() -> None:
+def test_missing_and_zero_vectors_have_similarity_zero() -> None:
     data = dataset(v=[[1.0, 0.0], [1.0, 0.0], None, [0.0, 0.0], [float("nan"), 1.0]])
     rule = MMR(similarity="vector", column="v", theta=0.5).fit(data)
     assert rule.arrange(*ranked([1.0, 0.9, 0.3, 0.2, 0.0]), 5)[0].tolist() == [0, 2, 3, 4, 1]
@@ -119,7 +119,7 @@ def test_items_without_a_score_come_last() -> None:
     assert np.isneginf(marginal[2:]).all()
 
 
-def test_a_short_slate_is_the_head_of_a_long_one() -> None:
+def test_a_short_slate_is_a_prefix_of_a_long_one() -> None:
     rng = np.random.default_rng(5)
     data = dataset(category=rng.integers(0, 5, 80))
     rule = MMR(theta=0.6, depth=0).fit(data)
@@ -153,7 +153,7 @@ def test_save_and_load_change_nothing(rule, tmp_path) -> None:
     assert again.arrange(*ask, 3)[0].tolist() == rule.arrange(*ask, 3)[0].tolist() == [0, 2, 1]
 
 
-def test_errors_name_the_cure() -> None:
+def test_errors_explain_how_to_fix_them() -> None:
     data = dataset(category=["a"], v=[[1.0]])
     with pytest.raises(ConfigError, match="'genres' is not in the table of items"):
         MMR(column="genres").fit(data)

@@ -106,7 +106,7 @@ def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> 
     assert answer["request_id"] == "r"
 
 
-def test_an_empty_question_is_legal(client: TestClient, fake: Fake) -> None:
+def test_an_empty_request_is_legal(client: TestClient, fake: Fake) -> None:
     answer = ask(client)
     assert answer.status_code == 200
     assert (answer.json()["user"], answer.json()["known"]) == (None, False)
@@ -127,7 +127,7 @@ def test_why_not_names_the_stage(client: TestClient) -> None:
     assert (lost["title"], lost["stage"]) == ("Cube", "rank_cut")
 
 
-def test_a_degraded_answer_says_so(client: TestClient) -> None:
+def test_a_degraded_answer_lists_what_failed(client: TestClient) -> None:
     assert ask(client, user="half").json()["degraded"] == ["recall two_tower: ValueError"]
 
 
@@ -227,7 +227,7 @@ def test_not_ready_while_opening(fake: Fake) -> None:
         assert ask(client, user="ann").status_code == 200
 
 
-def test_not_ready_says_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_not_ready_gives_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     def failing() -> Fake:
         raise VersionError("no serving version in shop: run `tamis train shop`")
 

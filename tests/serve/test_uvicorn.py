@@ -63,7 +63,7 @@ def health_while_computing(url: str) -> float:
     return took
 
 
-def test_serves_over_http_until_told_to_stop(port: int, tmp_path: Path) -> None:
+def test_serves_over_http_until_it_is_stopped(port: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path), str(port)],
         stdout=subprocess.PIPE,
@@ -98,7 +98,7 @@ def run_to_its_end(script: str, project: Path, port: int) -> subprocess.Complete
     )
 
 
-def test_a_taken_port_is_said(port: int, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error(port: int, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

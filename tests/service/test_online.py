@@ -52,7 +52,7 @@ def outcome():
     return Outcome(queries, none, {}, none, none, some, none)
 
 
-def test_a_serving_versions_channels_learn_where_they_are():
+def test_channels_of_a_serving_version_are_bound_to_their_store():
     channel = Reads()
     found = parts(plain=object(), reads=channel)
     bind(found, version(Kind.SERVING))
@@ -61,13 +61,13 @@ def test_a_serving_versions_channels_learn_where_they_are():
     assert home.users is found.users
 
 
-def test_an_evaluation_versions_channels_are_left_alone():
+def test_channels_of_an_evaluation_version_are_not_bound():
     channel = Reads()
     bind(parts(reads=channel), version(Kind.EVALUATION))
     assert channel.homes == []
 
 
-def test_an_answer_is_told_and_a_failure_is_told_of(caplog: pytest.LogCaptureFixture):
+def test_answers_are_stored_and_failures_reported(caplog: pytest.LogCaptureFixture):
     answered = outcome()
     hears, away = Reads(), Reads(fails=True)
     failed = remember({"plain": object(), "away": away, "hears": hears}, answered)

@@ -26,7 +26,7 @@ def test_build_names_the_channel_and_types_its_options():
     assert (stage, settings) == (ItemCF, ItemCF.Config(neighbours=20))
 
 
-def test_a_wrong_name_is_answered_by_the_close_one():
+def test_a_wrong_name_suggests_the_nearest_one():
     with pytest.raises(ConfigError, match=r"\[cascade.channels.x\] use = 'itemfc'.*mean `itemcf`"):
         registry.build("recall", "x", StageConfig(use="itemfc"))
     with pytest.raises(ConfigError, match=r"In tamis.recall: .*hot, itemcf"):
@@ -37,7 +37,7 @@ def test_a_wrong_name_is_answered_by_the_close_one():
         registry.find("kitchen", "hot")
 
 
-def test_a_wrong_option_names_key_value_and_cure():
+def test_an_error_of_an_option_names_key_value_and_how_to_fix_it():
     typo = StageConfig.model_validate({"use": "itemcf", "neighbors": 20})
     with pytest.raises(ConfigError) as error:
         registry.build("recall", "cf", typo)
@@ -50,7 +50,7 @@ def test_a_wrong_option_names_key_value_and_cure():
         registry.build("recall", "cf", wrong)
 
 
-def test_a_wrong_path_says_what_is_missing(tmp_path, monkeypatch):
+def test_an_error_of_a_path_names_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_stages.py").write_text(
         "from tamis.recall import BaseChannel\n"

@@ -15,7 +15,7 @@ def test_a_request_without_place_city_or_interests_has_no_context() -> None:
     assert Request.of(city="").context is None
 
 
-def test_what_is_given_is_kept_and_the_rest_unknown() -> None:
+def test_given_context_is_kept_and_the_rest_unknown() -> None:
     context = Request.of(interests=["Drama", "War"], city="Paris").context
     assert context.interests == (("Drama", "War"),)
     assert context.city == ("Paris",)

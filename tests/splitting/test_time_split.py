@@ -28,7 +28,7 @@ def test_ten_events_are_cut_by_share() -> None:
     assert windows(SplitConfig(), events, serving=True)[-1] == Window(109, 110)
 
 
-def test_ties_lie_right_of_the_cut_together() -> None:
+def test_equal_times_are_all_after_the_cut() -> None:
     events = log([1, 2, 3, 4, 5, 5, 5, 5, 5, 6])
     assert cuts(events, [0.8]) == [5]
     assert events_in(events, Window(0, 5)).time.tolist() == [1, 2, 3, 4]
@@ -41,7 +41,7 @@ def test_one_moment_cannot_be_split() -> None:
         windows(SplitConfig(), log([7] * 20))
 
 
-def test_nothing_cannot_be_split() -> None:
+def test_an_empty_log_cannot_be_split() -> None:
     with pytest.raises(DataError, match="empty"):
         cuts(log([]), [0.5])
 

@@ -28,7 +28,7 @@ def add(filters, user, items, month):
     ("per_month", "months", "target"),
     [(1, 1, 0.5), (16, 2, 0.01), (1000, 2, 0.01), (1000, 2, 0.001), (300, 12, 0.05), (7, 3, 1e-6)],
 )
-def test_the_shape_keeps_the_target_by_its_formula_and_is_the_smallest(per_month, months, target):
+def test_the_shape_is_the_smallest_that_keeps_the_target(per_month, months, target):
     shape = BloomShape.of(per_month, months, target)
     m, k, n = shape.bits, shape.hashes, per_month
     each = (1 - math.exp(-k * n / m)) ** k
@@ -39,7 +39,7 @@ def test_the_shape_keeps_the_target_by_its_formula_and_is_the_smallest(per_month
     assert 1 - (1 - best) ** months > target
 
 
-def test_bits_per_item_are_those_of_the_books():
+def test_bits_per_item_equal_the_textbook_formula():
     """1 % takes 9.59 bits an item and 7 hashes (Broder and Mitzenmacher 2004)."""
     shape = BloomShape.of(100_000, 1, 0.01)
     assert shape.bits / 100_000 == pytest.approx(9.59, abs=0.02)
@@ -51,7 +51,7 @@ def test_bits_per_item_are_those_of_the_books():
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**6), st.integers(0, 4)), max_size=200),
     st.integers(1, 4),
 )
-def test_nothing_that_was_shown_is_ever_missed(shown, months):
+def test_no_false_negatives(shown, months):
     """Whatever is added in the order of its months, however much over the planned number."""
     filters = BloomMonths.create(BloomShape.of(16, months, 0.1), users=4)
     for user, item, month in sorted(shown, key=lambda event: event[2]):
@@ -62,7 +62,7 @@ def test_nothing_that_was_shown_is_ever_missed(shown, months):
             assert ask(filters, user, [item], JULY + now).all()
 
 
-def test_the_error_is_under_its_target_measured():
+def test_the_measured_error_is_below_its_target():
     users, n = 40, 500
     shape = BloomShape.of(n, 2, 0.01)
     filters = BloomMonths.create(shape, users)
@@ -81,7 +81,7 @@ def test_the_error_is_under_its_target_measured():
     assert one.mean() == pytest.approx(0.005, abs=0.0015)
 
 
-def test_users_do_not_share_their_false_hits():
+def test_false_positives_differ_between_users():
     filters = BloomMonths.create(BloomShape.of(50, 1, 0.2), 2)
     for user in (0, 1):
         add(filters, user, range(50), JULY)
@@ -104,7 +104,7 @@ def test_months_drop_out():
     assert filters.shown(0, JULY + 2) == 1
 
 
-def test_unknown_users_and_items_are_passed_over():
+def test_unknown_users_and_items_are_ignored():
     filters = BloomMonths.create(BloomShape.of(20), 2)
     filters.add(np.array([-1, 5, 0]), np.array([1, 1, -1]), np.array([JULY] * 3))
     lists = np.array([0, 1, 2, 3], np.int64)
@@ -114,7 +114,7 @@ def test_unknown_users_and_items_are_passed_over():
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_files_keep_everything(tmp_path, mapped):
+def test_saved_filters_are_equal(tmp_path, mapped):
     shape = BloomShape.of(30, 3, 0.02)
     filters = BloomMonths.create(shape, 5, tmp_path / "live" if mapped else None)
     add(filters, 4, range(10), JULY)
@@ -136,7 +136,7 @@ def test_files_keep_everything(tmp_path, mapped):
     assert ask(BloomMonths.open(folder), 4, [11], JULY).all()
 
 
-def test_no_users_is_legal(tmp_path):
+def test_zero_users_are_legal(tmp_path):
     BloomMonths.create(BloomShape.of(3), 0, tmp_path)
     assert len(BloomMonths.open(tmp_path)) == 0
 

@@ -42,15 +42,15 @@ def lists(k=2, users=3):
     return item, np.full((users, k), 0.5, np.float32)
 
 
-def test_recalled_lists_keep_the_contract(address, tmp_path):
+def test_recall_stores_pass_the_contract(address, tmp_path):
     check_recall_store(lambda: open_recall(address, tmp_path, "shop"))
 
 
-def test_leftovers_keep_the_contract(address, tmp_path):
+def test_leftover_stores_pass_the_contract(address, tmp_path):
     check_leftovers(lambda: open_leftovers(address, tmp_path, "shop", "cached"))
 
 
-def test_projects_and_queues_are_apart(address, tmp_path):
+def test_projects_and_queues_are_separate(address, tmp_path):
     one, other = (open_recall(address, tmp_path / name, name) for name in ("shop", "feed"))
     with one.write("v1", users=3, items=9) as draft:
         draft.lists("near", 0, *lists())
@@ -75,7 +75,7 @@ def test_many_users_are_read_from_many_buckets(server, tmp_path, monkeypatch):
     assert store.vectors("v1", "near", EntityKind.ITEMS, asked)[:, 0].tolist() == [99, 3, 0, 42, 3]
 
 
-def test_nothing_but_the_project_is_left_on_the_server(server, tmp_path):
+def test_only_keys_of_the_project_are_on_the_server(server, tmp_path):
     """Temporary keys are renamed or deleted, and drop leaves no key behind."""
     with redis.Redis.from_url(server) as client:
         client.flushall()
@@ -124,7 +124,7 @@ def test_a_server_that_stops_and_starts_again(tmp_path):
         assert store.lists("v1", "near", users)[0].tolist() == [[0, 1]]
 
 
-def test_a_server_that_refuses_says_why(server, tmp_path):
+def test_the_error_of_a_refused_connection_has_its_reason(server, tmp_path):
     with redis.Redis.from_url(server) as client:
         client.set("tamis:wrong:recall:v1:near:lists:0", "no hash")
     store = open_recall(server, tmp_path, "wrong")
@@ -141,12 +141,12 @@ def test_a_password_is_never_shown(tmp_path):
 
 
 @pytest.mark.parametrize("address", ["localhost:6379", "http://somewhere/0", "redis://", "mongo"])
-def test_an_address_that_is_none(address, tmp_path):
+def test_an_invalid_address(address, tmp_path):
     with pytest.raises(ConfigError, match=r"redis://host:port/db"):
         open_recall(address, tmp_path, "shop")
 
 
-def test_a_port_that_is_none(tmp_path):
+def test_an_invalid_port(tmp_path):
     with pytest.raises(ConfigError, match=r"store = 'redis://here:port/0'"):
         open_recall("redis://here:port/0", tmp_path, "shop")
 
@@ -162,7 +162,7 @@ def test_an_address_in_a_variable(tmp_path, monkeypatch):
         open_recall("env:SHOP_STORE", tmp_path, "shop")
 
 
-def test_without_the_extra_the_embedded_store_works_and_redis_says_what_to_install(tmp_path):
+def test_without_the_extra_redis_names_what_to_install_and_the_embedded_store_works(tmp_path):
     code = f"""
         import sys
         sys.modules["redis"] = None

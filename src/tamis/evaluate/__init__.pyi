@@ -1,6 +1,13 @@
 from .bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from .cascade_report import render, write_report
-from .channel_metrics import Judged, event_counts, figures, judge_channel, overlap, spread
+from .channel_metrics import (
+    ChannelEvaluation,
+    accuracy,
+    catalogue_metrics,
+    evaluate_channel,
+    event_counts,
+    overlap,
+)
 from .channel_report import render_channels, write_channel_report
 from .comparison_plot import plot_comparison
 from .evaluation import evaluate
@@ -39,7 +46,7 @@ from .scored_rows import scored_blocks
 from .segments import Bucketing, Known, bucketings
 from .stage_loss import STAGES, StageRecord, lost_at, stage_loss
 from .streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
-from .task_evaluation import TaskJudge
+from .task_evaluation import TaskEvaluation
 from .task_metrics import NumberMetrics, RateMetrics
 
 __all__ = [
@@ -52,11 +59,11 @@ __all__ = [
     "Bucketing",
     "Buckets",
     "CalibrationBin",
+    "ChannelEvaluation",
     "Errors",
     "EvaluationTable",
     "FullRank",
     "Interval",
-    "Judged",
     "Known",
     "LogLoss",
     "ModelResult",
@@ -65,19 +72,21 @@ __all__ = [
     "Reliability",
     "ScoreTable",
     "StageRecord",
-    "TaskJudge",
+    "TaskEvaluation",
+    "accuracy",
     "agreement",
     "auc",
     "average_precision",
     "bootstrap_mean",
     "bucketings",
     "calibration_curve",
+    "catalogue_metrics",
     "coverage",
     "diversity",
     "ece",
     "evaluate",
+    "evaluate_channel",
     "event_counts",
-    "figures",
     "full_rank",
     "gauc",
     "gini",
@@ -85,7 +94,6 @@ __all__ = [
     "group_ndcg",
     "hit",
     "hits",
-    "judge_channel",
     "log_loss",
     "lost_at",
     "mean",
@@ -102,7 +110,6 @@ __all__ = [
     "render_channels",
     "render_rank",
     "scored_blocks",
-    "spread",
     "stage_loss",
     "survival",
     "write_channel_report",

@@ -1,4 +1,4 @@
-"""Is one method better than another, or was it these users? A paired bootstrap over users."""
+"""Bootstrap intervals of a mean over users, and of the difference of two methods (paired)."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def paired_bootstrap(
 ) -> Interval:
     """The mean of ours − theirs over the same users, with its interval.
 
-    Both are (users,) of one metric; users without a value (NaN) in either are left out. Ours is
-    better than chance would make it where `low > 0`.
+    Both are (users,) values of one metric; users without a value (NaN) in either are left out. The
+    improvement is significant if `low > 0`.
     """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:

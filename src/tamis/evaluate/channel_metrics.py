@@ -1,4 +1,4 @@
-"""A recall channel judged alone: what it finds, how widely, how popular, how fast."""
+"""Metrics of one recall channel: accuracy, coverage, popularity and speed."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Channel, Queries, holdout_queries
 from tamis.data import UNKNOWN, Dataset, Ragged
-from tamis.evaluate.metrics import coverage, hits, mean, popularity
+from tamis.evaluate.metrics import coverage, hits, mean, mean_accuracy, popularity
 from tamis.runtime import Int32
 from tamis.schema import ConfigError
 from tamis.splitting import Holdout
 
 WARM = 32
-"""Queries asked before the clock runs: compiled kernels and mapped pages are then ready."""
+"""Queries of the warm-up, which is not timed: it compiles kernels and reads mapped pages."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """One channel (or one merge) under one protocol."""
+class ChannelEvaluation:
+    """The result of one channel, or of one merge, under one protocol."""
 
     metrics: dict[str, float]
     """Means over the queries: hit@k, recall@k, ndcg@k, mrr@k; coverage@k, popularity@k."""
     lists: Int32
-    """(Q, k) what was recalled, for the largest k."""
+    """(Q, k) the recalled item rows for the largest k, padded by -1."""
     seconds: float
-    """Of recall alone, for all queries."""
+    """Seconds of recall for all queries, without the metrics."""
 
     @property
     def users_per_second(self) -> float:
         return len(self.lists) / self.seconds if self.seconds else float("nan")
 
 
-def judge_channel(
+def evaluate_channel(
     channel: Channel,
     holdout: Holdout,
     ks: Sequence[int] = (10, 20, 50),
@@ -45,30 +45,38 @@ def judge_channel(
     exclude_seen: bool = True,
     queries: Queries | None = None,
     block: int = 2048,
-) -> Judged:
-    """Asks a fitted channel every question of a protocol and looks for the targets.
+) -> ChannelEvaluation:
+    """Evaluates a fitted channel on every query of a protocol.
 
-    The whole catalogue may be found; items that no event of the train part names are targets like
-    any other. exclude_seen: seen items are masked (and a target among them is a miss). queries:
-    where the questions say more than the protocol does (a place); they replace those made of it.
-    block: queries asked at once.
+    The whole catalogue can be recalled; items without an event in the train part are targets like
+    any other.
 
-    Raises ConfigError where `ks` is empty or holds a number below 1, or `queries` are not as many.
+    Args:
+        ks: list lengths.
+        exclude_seen: whether seen items are masked; a target among them is then a miss.
+        queries: replace the queries of the protocol, for instance to add a place.
+        block: number of queries per call of `recall`.
+
+    Raises ConfigError if `ks` is empty or holds a number below 1, or if `queries` has another
+    length than the protocol.
     """
     if not ks or min(ks) < 1:
         raise ConfigError(f"ks = {list(ks)}: at least one list length, each at least 1")
-    asked = holdout_queries(holdout, exclude_seen) if queries is None else queries
-    if len(asked) != len(holdout):
-        raise ConfigError(f"{len(asked)} queries for the {len(holdout)} users of the protocol")
-    lists, seconds = recall_lists(channel, asked, max(ks), block)
+    if queries is None:
+        queries = holdout_queries(holdout, exclude_seen)
+    if len(queries) != len(holdout):
+        raise ConfigError(f"{len(queries)} queries for the {len(holdout)} users of the protocol")
+    lists, seconds = recall_lists(channel, queries, max(ks), block)
     counts = event_counts(holdout.train)
-    return Judged(
-        {**figures(lists, holdout.targets, ks), **spread(lists, counts, ks)}, lists, seconds
+    return ChannelEvaluation(
+        {**accuracy(lists, holdout.targets, ks), **catalogue_metrics(lists, counts, ks)},
+        lists,
+        seconds,
     )
 
 
 def recall_lists(channel: Channel, queries: Queries, k: int, block: int) -> tuple[Int32, float]:
-    """((Q, k) what a channel recalls, the seconds it took), `block` queries at a time."""
+    """(Q, k) recalled item rows and the seconds of recall; `block` queries per call."""
     channel.recall(queries.part(0, min(WARM, len(queries))), k)
     lists = np.full((len(queries), k), -1, np.int32)
     seconds = 0.0
@@ -80,40 +88,22 @@ def recall_lists(channel: Channel, queries: Queries, k: int, block: int) -> tupl
     return lists, seconds
 
 
-def figures(lists: Int32, targets: Ragged, ks: Sequence[int]) -> dict[str, float]:
-    """Means over the queries that have a target; as `hit`, `recall`, `ndcg` and `mrr`, in one pass.
-
-    recall@k = hits ÷ targets; ndcg@k has min(k, targets) hits in front as its ideal.
-    """
-    found = hits(lists[:, : max(ks)], targets)
-    sizes = np.diff(targets.indptr)
-    asked = sizes > 0
-    discount = 1 / np.log2(np.arange(2, max(ks) + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    first = np.where(found.any(1), 1 / (found.argmax(1) + 1.0), 0.0)
-    result: dict[str, float] = {}
-    for k in ks:
-        near = found[:, :k]
-        each = {
-            "hit": near.any(1).astype(np.float64),
-            "recall": near.sum(1) / np.maximum(sizes, 1),
-            "ndcg": near @ discount[: near.shape[1]] / ideal[np.clip(sizes, 1, k)],
-            "mrr": np.where(near.any(1), first, 0.0),
-        }
-        result |= {f"{name}@{k}": float(v[asked].mean()) if asked.any() else np.nan
-                   for name, v in each.items()}  # fmt: skip
-    return result
+def accuracy(lists: Int32, targets: Ragged, ks: Sequence[int]) -> dict[str, float]:
+    """hit@k, recall@k, ndcg@k and mrr@k as in `mean_accuracy`, of lists (Q, k) of item rows."""
+    return mean_accuracy(hits(lists[:, : max(ks)], targets), np.diff(targets.indptr), ks)
 
 
-def spread(lists: Int32, counts: NDArray[np.int64], ks: Sequence[int]) -> dict[str, float]:
-    """coverage@k and popularity@k (the mean percentile of what is shown; a random list has .5)."""
+def catalogue_metrics(
+    lists: Int32, counts: NDArray[np.int64], ks: Sequence[int]
+) -> dict[str, float]:
+    """coverage@k, and popularity@k: the mean popularity percentile (.5 for a random list)."""
     return {f"coverage@{k}": coverage(lists, len(counts), k) for k in ks} | {
         f"popularity@{k}": mean(popularity(lists, counts, k)) for k in ks
     }
 
 
 def event_counts(data: Dataset) -> NDArray[np.int64]:
-    """(items,) events of each item, plain impressions apart: its popularity."""
+    """(items,) number of events of each item without impressions: its popularity."""
     item = data.events.item[data.seen]
     return np.bincount(item[item != UNKNOWN], minlength=len(data.items))
 

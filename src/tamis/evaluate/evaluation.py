@@ -12,7 +12,7 @@ import polars as pl
 
 from tamis.cascade import Channel, FitContext, valid_of
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean
-from tamis.evaluate.channel_metrics import judge_channel
+from tamis.evaluate.channel_metrics import evaluate_channel
 from tamis.evaluate.evaluation_table import EvaluationTable, ModelResult
 from tamis.evaluate.metrics import hit, mrr, ndcg, recall
 from tamis.evaluate.probability import group_auc
@@ -128,15 +128,15 @@ def _channels(
         began = perf_counter()
         channel.fit(split.train, context)
         seconds = perf_counter() - began
-        judged = judge_channel(channel, split, ks, exclude_seen=mask_seen)
+        evaluated = evaluate_channel(channel, split, ks, exclude_seen=mask_seen)
         samples = {
-            f"{metric}@{n}": of(judged.lists, split.targets, n)
+            f"{metric}@{n}": of(evaluated.lists, split.targets, n)
             for n in ks
             for metric, of in PER_USER.items()
         }
         intervals = {m: bootstrap_mean(v, seed=context.seed) for m, v in samples.items()}
-        known = {m: _without_bounds(v) for m, v in judged.metrics.items() if m not in samples}
-        costs = {"fit_seconds": seconds, "users_per_second": judged.users_per_second}
+        known = {m: _without_bounds(v) for m, v in evaluated.metrics.items() if m not in samples}
+        costs = {"fit_seconds": seconds, "users_per_second": evaluated.users_per_second}
         results[name] = ModelResult({**intervals, **known}, samples, costs)
     shown = [f"{metric}@{n}" for metric in ("ndcg", "recall") for n in ks]
     protocol = (

@@ -10,9 +10,9 @@ from time import perf_counter
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 
 from tamis.data import Ragged
+from tamis.evaluate.metrics import mean_accuracy
 from tamis.index import best_first, offer_row
 from tamis.runtime import Float32, Int32, threads
 from tamis.schema import ConfigError, DataError
@@ -26,7 +26,7 @@ ITEMS = 4096
 
 @dataclass(frozen=True, eq=False)
 class FullRank:
-    """What a full ranking of all items found."""
+    """The result of a full ranking of all items."""
 
     metrics: dict[str, float]
     """hit@k, recall@k, ndcg@k and mrr@k, means over the users who have a target; NaN for none."""
@@ -45,11 +45,16 @@ def full_rank(
     targets: Ragged,
     ks: Sequence[int] = (10, 20),
 ) -> FullRank:
-    """Ranks all items (I, d) by inner product for each user (U, d), and looks for the targets.
+    """Ranks all items (I, d) by inner product for each user (U, d), and evaluates the lists.
 
-    seen: per user the items that are masked; None = none. targets: per user what should be found,
-    each item once; a target that is seen, or no row of `item_vectors`, is a miss. Ties by lower
-    row. Exact in float32; per thread USERS × ITEMS products are held, whatever U and I are.
+    Exact in float32; equal products are ordered by row. Each thread holds USERS × ITEMS products,
+    whatever U and I are.
+
+    Args:
+        seen: per user the item rows that are masked; None masks nothing.
+        targets: per user the distinct item rows that should be found; a target that is masked, or
+            that is no row of `item_vectors`, is a miss.
+        ks: list lengths.
 
     Raises:
         ConfigError: `ks` is empty or holds a number below 1.
@@ -65,15 +70,15 @@ def full_rank(
     places = np.zeros(lists.shape, np.bool_)
     wanted = targets.values[np.lexsort((targets.values, targets.query))]
     _find(lists, targets.indptr, wanted, places)
-    metrics = _metrics(places, np.diff(targets.indptr), ks)
+    metrics = mean_accuracy(places, np.diff(targets.indptr), ks)
     return FullRank(metrics, lists, scores, perf_counter() - began)
 
 
 def best_of_all(users: Float32, items: Float32, k: int, seen: Ragged) -> tuple[Int32, Float32]:
-    """(U, k) rows of each user's largest inner products but the seen, best first; and these.
+    """(U, k) item rows of each user's largest inner products without the seen, and the products.
 
-    Users are split over threads, each of which multiplies one tile at a time by itself and keeps
-    the best of it: the products never leave the cache for long, and no thread waits for another.
+    Best first. Users are split over threads; each thread multiplies one tile at a time and keeps
+    the best of it, so that the products stay in the cache and threads do not wait for each other.
     """
     n = len(users)
     lists = np.full((n, k), -1, np.int32)
@@ -111,30 +116,9 @@ def _check(users: Float32, items: Float32, seen: Ragged, targets: Ragged) -> Non
             raise DataError(f"{name} has {len(lists)} lists for {len(users)} users: one each")
 
 
-def _metrics(places: NDArray[np.bool_], sizes: NDArray[np.int64], ks: Sequence[int]) -> dict:
-    """Means over the rows with a target of `places` (U, k): which places hold one."""
-    asked = sizes > 0
-    found, sizes = places[asked], sizes[asked]
-    discount = 1 / np.log2(np.arange(2, places.shape[1] + 2))
-    best = np.concatenate([[0.0], np.cumsum(discount)])
-    first = np.where(found.any(1), found.argmax(1), places.shape[1])
-    metrics: dict[str, float] = {}
-    for k in ks:
-        count = found[:, :k].sum(1)
-        values = {
-            "hit": count > 0,
-            "recall": count / sizes,
-            "ndcg": found[:, :k] @ discount[:k] / best[np.minimum(sizes, k)],
-            "mrr": np.where(first < k, 1 / (first + 1.0), 0.0),
-        }
-        for name, value in values.items():
-            metrics[f"{name}@{k}"] = float(value.mean()) if len(value) else float("nan")
-    return metrics
-
-
 @njit(cache=True, nogil=True)
 def _keep_best(products, first, bounds, seen, found, item, score):
-    """Offers row `first + j` with `products[u, j]` to the heap of each user u, less the seen.
+    """Offers row `first + j` with `products[u, j]` to the heap of each user u, except the seen.
 
     `found` (U,) is the size of each heap so far. NaN and -inf are never kept.
     """

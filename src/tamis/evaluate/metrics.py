@@ -1,12 +1,14 @@
 """Ranking metrics of slates: one number per query, over the whole batch at once.
 
 A slate matrix is int32 (Q, k): item rows, best first, padded at the end by −1. Positives are a
-`Ragged` of the item rows that each query's user turned to afterwards. Metrics are per query (Q,),
+`Ragged` of the item rows that each query's user chose afterwards. Metrics are per query (Q,),
 NaN where a query has no positives (there is nothing to find), so that means and paired intervals
 are taken over the same users; `mean` leaves the NaN out.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -19,7 +21,7 @@ from tamis.schema import StageError
 
 
 def hits(slates: Int32, positives: Ragged) -> Bool:
-    """(Q, k) which places hold one of the query's positives.
+    """(Q, k) whether the place holds one of the query's positives.
 
     Raises StageError where a slate holds an item twice: it would be counted twice.
     """
@@ -77,7 +79,7 @@ def hit(slates: Int32, positives: Ragged, k: int) -> Float64:
 
 
 def recall(slates: Int32, positives: Ragged, k: int) -> Float64:
-    """(Q,) in [0, 1]: the share of the positives that stand in the first k places."""
+    """(Q,) in [0, 1]: the share of the positives that are in the first k places."""
     return _divide(hits(slates[:, :k], positives).sum(1), _sizes(positives))
 
 
@@ -111,6 +113,35 @@ def mean(per_query: Float64) -> float:
     """The mean over the queries that have a value; NaN where none has."""
     valid = per_query[~np.isnan(per_query)]
     return float(valid.mean()) if len(valid) else float("nan")
+
+
+def mean_accuracy(found: Bool, targets: Int64, ks: Sequence[int]) -> dict[str, float]:
+    """hit@k, recall@k, ndcg@k and mrr@k in one pass: means over the queries that have a target.
+
+    Args:
+        found: (Q, K) whether the place holds a target, as `hits` returns it.
+        targets: (Q,) number of targets of each query.
+        ks: list lengths; places beyond K are empty.
+
+    recall@k = hits ÷ targets; the ideal of ndcg@k has min(k, targets) hits first. All are NaN if no
+    query has a target.
+    """
+    some = targets > 0
+    found, targets = found[some], targets[some]
+    discount = 1 / np.log2(np.arange(2, max(ks) + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+    reciprocal = np.where(found.any(1), 1 / (found.argmax(1) + 1.0), 0.0)
+    result: dict[str, float] = {}
+    for k in ks:
+        first = found[:, :k]
+        values = {
+            "hit": first.any(1),
+            "recall": first.sum(1) / targets,
+            "ndcg": first @ discount[: first.shape[1]] / ideal[np.minimum(targets, k)],
+            "mrr": np.where(first.any(1), reciprocal, 0.0),
+        }
+        result |= {f"{name}@{k}": mean(each.astype(float)) for name, each in values.items()}
+    return result
 
 
 def coverage(slates: Int32, items: int, k: int) -> float:
@@ -147,8 +178,8 @@ def popularity(slates: Int32, counts: NDArray[np.generic], k: int) -> Float64:
 def diversity(slates: Int32, categories: Ragged, k: int) -> Float64:
     """(Q,) in [0, 1]: 1 − the mean Jaccard similarity of all pairs in the first k places.
 
-    `categories` holds every item's category codes (by item row). Two items without categories are
-    not alike. NaN where a slate has fewer than two items (Ziegler et al. 2005).
+    `categories` holds every item's category codes (by item row). The similarity of two items
+    without categories is 0. NaN where a slate has fewer than two items (Ziegler et al. 2005).
     """
     row = np.repeat(np.arange(len(categories)), np.diff(categories.indptr))
     codes = categories.values[np.lexsort((categories.values, row))]

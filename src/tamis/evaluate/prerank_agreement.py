@@ -13,13 +13,17 @@ from tamis.data import Ragged
 from tamis.evaluate.prerank_survival import survival
 
 
-def agreement(cascade: Cascade, asked: Iterable[Queries]) -> dict[str, Any]:
-    """`survive@20` and `@50` (see `survival`), mean `candidates` before the cut, `keep` after it,
-    the share of requests that it `cut`, and the number of `requests`; {} where nobody asks."""
+def agreement(cascade: Cascade, batches: Iterable[Queries]) -> dict[str, Any]:
+    """How many of the ranker's top items pre-rank keeps, over batches of queries.
+
+    Returns `survive@20` and `survive@50` (see `survival`), mean `candidates` before the cut, `keep`
+    after it, the share of requests in which candidates were `cut`, and the number of `requests`;
+    {} without queries.
+    """
     values: list[NDArray[np.float32]] = []
     kept: list[NDArray[np.bool_]] = []
     sizes: list[NDArray[np.int64]] = []
-    for queries in asked:
+    for queries in batches:
         outcome = cascade.run(queries, 1)
         given, through = outcome.kept, outcome.preranked
         passed = Ragged.from_pairs(through.query, through.item, len(queries))

@@ -1,4 +1,4 @@
-"""How much of what the ranker would choose a cheaper stage before it lets through."""
+"""Share of the ranker's best candidates that the stage before it keeps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def survival(
     """Per k, the mean share of each request's k best candidates that were kept.
 
     Args:
-        value: (n,) the ranker's value of every candidate; equal values count in their order.
-        kept: (n,) whether the stage before let the candidate through.
-        indptr: (Q + 1,) where each request's candidates begin.
-        tops: a request with fewer candidates than k is judged on all of them.
+        value: (n,) the ranker's value of every candidate; ties are ordered by position.
+        kept: (n,) whether the stage before kept the candidate.
+        indptr: (Q + 1,) first candidate of each request.
+        tops: values of k; a request with fewer candidates than k is evaluated on all of them.
 
-    NaN where no request has a candidate.
+    NaN if no request has a candidate.
     """
     sizes = np.diff(indptr)
     query = np.repeat(np.arange(len(sizes)), sizes)

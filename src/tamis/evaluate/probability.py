@@ -1,4 +1,4 @@
-"""How good predicted probabilities are: order (AUC, GAUC), sharpness (log loss), calibration."""
+"""Metrics of predicted probabilities: AUC, GAUC, log loss and calibration."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Array = NDArray[np.generic]
 def gauc(labels: Array, scores: Array, groups: Array) -> float:
     """In [0, 1]: the mean of each group's AUC, weighted by its rows (Zhu et al. 2017).
 
-    groups (n,) is the user or request of each row; groups of one class only have no AUC and are
-    left out. NaN where none is left.
+    groups (n,) is the user or request of each row. Groups with one class only have no AUC and are
+    left out; NaN if no group is left.
     """
     per_group, weights = group_auc(labels, scores, groups)
     valid = ~np.isnan(per_group)
@@ -67,7 +67,7 @@ def group_auc(labels: Array, scores: Array, groups: Array) -> tuple[Float64, Flo
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Rows of nearby predictions: what was predicted on average and what happened."""
+    """Rows with similar predictions: mean prediction and observed rate."""
 
     predicted: float
     observed: float
@@ -111,13 +111,13 @@ def ece(curve: list[CalibrationBin]) -> float:
 
 
 def pcoc(labels: Array, predicted: Array) -> float:
-    """Predicted ÷ observed positives; 1 = right in sum, > 1 = promises too much."""
+    """Predicted ÷ observed positives; 1: calibrated on average, above 1: predictions too high."""
     labels, predicted = checked(labels, predicted)
     return float(predicted.sum() / labels.sum()) if labels.sum() else float("nan")
 
 
 def checked(labels: Array, scores: Array) -> tuple[Float64, Float64]:
-    """Both as float64. Raises DataError for labels but 0 and 1, NaN scores, unequal shapes."""
+    """Both as float64. Raises DataError for labels other than 0 and 1, NaN scores, wrong shapes."""
     labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise DataError(
@@ -127,7 +127,7 @@ def checked(labels: Array, scores: Array) -> tuple[Float64, Float64]:
     if np.isnan(scores).any():
         raise DataError(
             f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN; "
-            f"a metric over them would mean nothing: find the model that made them"
+            f"find the model that computed them"
         )
     wrong = labels[(labels != 0) & (labels != 1)]
     if len(wrong):

@@ -1,7 +1,4 @@
-"""Scores and their labels in bounded memory: one line per distinct score, in order of the scores.
-
-What an order or a calibration is judged by is in it: AUC, the reliability curve, quantiles.
-"""
+"""Scores and labels summed per distinct score, in bounded memory: AUC, reliability, quantiles."""
 
 from __future__ import annotations
 
@@ -18,12 +15,11 @@ MOST = 1 << 18
 
 
 class ScoreTable:
-    """Rows by score, each batch merged into the lines that are there.
+    """A sorted table with one line per distinct score, into which batches of rows are merged.
 
-    Scores count as float32. While no more than `most` of them are distinct nothing is lost; beyond
-    that the last bits of all scores are dropped, one after the other, and scores that only differ
-    in them count as tied. Memory: 32 bytes × `most` for the lines, and as much for rows not yet
-    merged.
+    Scores are rounded to float32. The table is exact for at most `most` distinct scores. Beyond
+    that the lowest bits of all scores are dropped one by one, and scores that differ only in them
+    count as tied. Memory: 32 bytes × `most` for the lines, and as much for rows not yet merged.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -61,9 +57,9 @@ class ScoreTable:
         return scores / rows
 
     def auc(self) -> float:
-        """In [0, 1]: the chance that a positive scores above a negative, ties counted half.
+        """In [0, 1]: the probability that a positive scores above a negative; ties count half.
 
-        NaN where a class is missing.
+        NaN if a class is missing.
         """
         rows, positives, _ = self._merged()
         negatives = rows - positives
@@ -74,9 +70,9 @@ class ScoreTable:
         return float((positives * (below + negatives / 2)).sum() / pairs)
 
     def auc_error(self) -> float:
-        """How far `auc` may be from the AUC of the scores themselves, at most; 0 while exact.
+        """Upper bound of the difference of `auc` from the exact AUC; 0 while the table is exact.
 
-        Half of the share of pairs that count as tied.
+        It is half of the share of pairs that count as tied.
         """
         rows, positives, _ = self._merged()
         negatives = rows - positives
@@ -91,7 +87,7 @@ class ScoreTable:
         return float(scores.sum() / labels.sum()) if labels.sum() > 0 else float("nan")
 
     def curve(self, bins: int = 10) -> list[CalibrationBin]:
-        """The reliability curve: at most `bins` bins of about as many rows, ascending.
+        """The reliability curve: at most `bins` bins of about equally many rows, ascending.
 
         Rows of equal score stay together, as in `calibration_curve`.
         """
@@ -107,7 +103,7 @@ class ScoreTable:
         ]
 
     def quantiles(self, q: Float64) -> Float64:
-        """Scores at the shares `q` of the rows, straight between two rows as NumPy's are."""
+        """Quantiles of the scores, with linear interpolation as in `numpy.quantile`."""
         rows, scores = self.rows, self.scores
         end = np.cumsum(rows)
         at = q * (end[-1] - 1)

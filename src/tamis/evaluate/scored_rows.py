@@ -1,4 +1,4 @@
-"""Labelled rows scored block by block: whole requests, in memory that does not grow with them."""
+"""Scores labelled rows in blocks of complete requests, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tamis.cascade import Candidates, Hydrate, Queries, Replay
 from tamis.runtime import Float32
 
 BLOCK = 32_768
-"""Rows that are hydrated and scored at once, about."""
+"""Approximate number of rows that are hydrated and scored at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredBlock:
-    """Some requests' rows."""
+    """The rows of some requests, with their labels and predictions."""
 
     labels: Float32
     """(n, T)."""

@@ -1,4 +1,4 @@
-"""Which rows are judged apart: new users, new items, how active; and buckets of features."""
+"""Segments of rows (new users, new items, activity) and buckets of features."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tamis.runtime import Bool, Int64
 from tamis.schema import Feature, Side
 
 VALUES = 8
-"""Values of an id feature with a bucket of their own, the most frequent ones; others share one."""
+"""Number of an id feature's most frequent values that have their own bucket; others share one."""
 PARTS = 4
-"""Buckets of a number, of about as many users or items."""
+"""Number of buckets of a numeric feature, with about equally many users or items."""
 FEATURES = 12
-"""Most features with buckets, in the order of their declaration."""
+"""Largest number of features with buckets, in the order of their declaration."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What was known at the cut of users and items: (N + 1) counts, the last of an unknown one."""
+    """Number of events of users and items before the cut: (N + 1,), the last for unknown ones."""
 
     user_events: Int64
     """Events of each user, impressions left out."""
@@ -33,7 +33,7 @@ class Known:
 
     @classmethod
     def at(cls, data: Dataset, cut: int) -> Known:
-        """Of what had happened and arrived before `cut` (ms)."""
+        """Counts of the events that had happened and arrived before `cut` (ms)."""
         events = data.events
         before = (events.time < cut) & (events.arrival < cut)
         users, items = events.user[before & data.seen], events.item[before]
@@ -43,7 +43,7 @@ class Known:
         )
 
     def segments(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> dict[str, Bool]:
-        """{segment: (n,) whether the row is of it} of rows' users and items; empty ones left out.
+        """{segment: (n,) whether the row belongs to it}, without empty segments.
 
         Users with a history fall into thirds by their number of events.
         """
@@ -54,10 +54,10 @@ class Known:
             "new items": ~old,
             "known items": old,
         }
-        asked = self.user_events[np.unique(users)]
-        asked = asked[asked > 0]
-        if len(asked):
-            low, high = (int(v) for v in np.quantile(asked, [1 / 3, 2 / 3]))
+        counts = self.user_events[np.unique(users)]
+        counts = counts[counts > 0]
+        if len(counts):
+            low, high = (int(v) for v in np.quantile(counts, [1 / 3, 2 / 3]))
             found[f"light users (1–{low} events)"] = (activity > 0) & (activity <= low)
             if high > low:
                 name = f"medium users ({low + 1}–{high} events)"
@@ -68,12 +68,12 @@ class Known:
 
 @dataclass(frozen=True, eq=False)
 class Bucketing:
-    """A feature of users or items cut into a few buckets."""
+    """The buckets of a feature of users or items."""
 
     feature: str
     of_user: bool
     code: NDArray[np.int64]
-    """(N + 1,) each user's or item's bucket; the last is an unknown one's."""
+    """(N + 1,) bucket of each user or item; the last is that of unknown ones."""
     names: tuple[str, ...]
 
     def rows(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -84,7 +84,7 @@ class Bucketing:
 def bucketings(
     features: Sequence[Feature], users: Table, items: Table, known: Known
 ) -> list[Bucketing]:
-    """Of the single-valued attributes among `features`, and of how active users and items are."""
+    """Bucketings of the single-valued attributes among `features`, and of the number of events."""
     found = [
         _numbers("user's events", True, known.user_events.astype(np.float64)[:-1]),
         _numbers("item's events", False, known.item_events.astype(np.float64)[:-1]),
@@ -113,12 +113,12 @@ def _attributes(features: Sequence[Feature], users: Table, items: Table) -> Iter
 
 
 def _numbers(feature: str, of_user: bool, values: NDArray[np.float64]) -> Bucketing:
-    """Buckets of about as many entities; one of those without a number."""
+    """Buckets of about equally many entities, and one for those without a number."""
     finite = values[np.isfinite(values)]
     edges = (
         np.unique(np.quantile(finite, np.linspace(0, 1, PARTS + 1)[1:-1])) if len(finite) else []
     )
-    code = np.searchsorted(edges, values, side="left")  # up to and with the edge
+    code = np.searchsorted(edges, values, side="left")  # a bucket includes its upper edge
     missing = ~np.isfinite(values)
     code[missing] = len(edges) + 1
     bounds = [f"{edge:.4g}" for edge in edges]
@@ -129,7 +129,7 @@ def _numbers(feature: str, of_user: bool, values: NDArray[np.float64]) -> Bucket
 
 
 def _values(feature: str, of_user: bool, column: pl.Series) -> Bucketing:
-    """A bucket for each of the most frequent values, one for all others, one for none."""
+    """A bucket for each of the most frequent values, one for all others, one for missing values."""
     text = column.cast(pl.String)
     counts = (
         text.drop_nulls().value_counts(name="n").sort(["n", text.name], descending=[True, False])

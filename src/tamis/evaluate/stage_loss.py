@@ -1,4 +1,4 @@
-"""Where the cascade lost what people wanted: every held-out positive at exactly one stage."""
+"""Stage loss: the stage at which each held-out positive was lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES: tuple[str, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class StageRecord:
-    """What was still there after each stage, Q lists of item rows each; order does not matter."""
+    """Item rows that remain after each stage, as Q lists; their order does not matter."""
 
     recalled: Ragged
     """After the merge of the channels."""
@@ -36,14 +36,14 @@ class StageRecord:
     slate: Ragged
     """The n that were shown after re-rank."""
     excluded: Ragged | None = None
-    """Refused before recall by a filter: a positive among these counts as filtered."""
+    """Item rows excluded by filters before recall; positives among them count as filtered."""
 
 
 def lost_at(positives: Ragged, record: StageRecord) -> np.ndarray:
-    """(positives,) uint8: the position in STAGES of the one stage at which each ended.
+    """(positives,) uint8: index into STAGES of the stage at which each positive was lost or shown.
 
-    A positive in the slate is shown, even where it was ranked below the top n; any other ended at
-    the first stage that does not have it any more.
+    A positive in the slate counts as shown, even if it was ranked below the top n. Every other one
+    was lost at the first stage after which it is missing.
     """
     stage = np.full(len(positives.values), STAGES.index("rerank_displaced"), np.uint8)
     undecided = np.ones(len(stage), np.bool_)
@@ -63,9 +63,9 @@ def lost_at(positives: Ragged, record: StageRecord) -> np.ndarray:
 
 
 def stage_loss(positives: Ragged, record: StageRecord) -> dict[str, float]:
-    """The share of the held-out positives that ended at each of STAGES; they sum to 1.
+    """The share of the held-out positives that were lost or shown at each of STAGES; the sum is 1.
 
-    All NaN where there are no positives.
+    All NaN without positives.
     """
     counts = np.bincount(lost_at(positives, record), minlength=len(STAGES))
     total = counts.sum()

@@ -1,7 +1,7 @@
-"""Metrics of predictions that come batch by batch, in bounded memory: `add` batches, ask `result`.
+"""Streaming metrics of predictions, in bounded memory: `add` batches, then read `result`.
 
-Each is what it would be over all rows at once, however these were cut into batches: sums are
-carried on, never averages of averages.
+Each result equals that of all rows at once, whatever the batches: sums are accumulated, not
+averages of averages.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tamis.train import group_ndcg, xauc
 
 Array = NDArray[np.generic]
 EPSILON = 1e-7
-"""Predictions are held this far from 0 and 1 in a log loss, as in `log_loss`."""
+"""Predictions are clipped to [EPSILON, 1 − EPSILON] in a log loss, as in `log_loss`."""
 NAN = float("nan")
 
 
 class AUC:
     """Area under the ROC curve, ties counted half; exact up to `most` distinct float32 scores.
 
-    Beyond that it is off by at most `error` (3e-6 with two million rows of a click rate).
+    Beyond that it differs by at most `error` (3e-6 with two million rows of a click rate).
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -65,7 +65,7 @@ class LogLoss:
         return self._loss / self._rows if self._rows else NAN
 
     def normalised(self) -> float:
-        """≥ 0: below 1 is better than the mean for everyone; NaN without both classes."""
+        """≥ 0; below 1: better than predicting the mean label. NaN without both classes."""
         rate = self._labels / self._rows if self._rows else 0.0
         if not 0 < rate < 1:
             return NAN
@@ -73,7 +73,7 @@ class LogLoss:
 
 
 class Reliability:
-    """Calibration: what is predicted against what happens, overall and by bins of predictions."""
+    """Calibration: predicted against observed rates, overall and by bins of predictions."""
 
     def __init__(self, most: int = MOST) -> None:
         self.table = ScoreTable(most)
@@ -83,11 +83,11 @@ class Reliability:
         self.table.add(*shares(*known(labels, predicted)))
 
     def ece(self, bins: int = 10) -> float:
-        """In [0, 1]: expected calibration error over bins of about as many rows."""
+        """In [0, 1]: expected calibration error over bins of about equally many rows."""
         return ece(self.curve(bins))
 
     def pcoc(self) -> float:
-        """Predicted ÷ observed positives, 1 is right; NaN without a positive."""
+        """Predicted ÷ observed positives; 1: calibrated on average. NaN without a positive."""
         return self.table.pcoc()
 
     def curve(self, bins: int = 10) -> list[CalibrationBin]:
@@ -96,15 +96,15 @@ class Reliability:
 
 
 class _ByGroup(ABC):
-    """Metrics within groups: rows come in ascending order of their group, a group at any length."""
+    """Metrics within groups of any length; rows must be in ascending order of their group."""
 
     def __init__(self) -> None:
         self._open = (np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
         self._sums = np.zeros(3)
 
     def add(self, labels: Array, scores: Array, groups: Array) -> None:
-        """labels (n,) (NaN: do not count), scores (n,), groups (n,) whole numbers that ascend, in
-        a batch and from batch to batch. Raises DataError where they do not.
+        """labels (n,), NaN is ignored; scores (n,); groups (n,) integers that ascend within and
+        between batches. Raises DataError if they do not.
         """
         here = ~np.isnan(np.asarray(labels, np.float64))
         batch = tuple(np.asarray(a)[here] for a in (labels, scores, groups))
@@ -113,8 +113,8 @@ class _ByGroup(ABC):
         )
         if (np.diff(groups.astype(np.int64)) < 0).any():
             raise DataError(
-                "metrics within groups want rows in ascending order of their group, from batch to "
-                "batch too; sort the rows by group"
+                "metrics within groups need rows in ascending order of their group, also from "
+                "batch to batch; sort the rows by group"
             )
         closed = int(np.searchsorted(groups, groups[-1])) if len(groups) else 0
         self._sums = self._sums + self._measure(labels[:closed], scores[:closed], groups[:closed])
@@ -122,7 +122,7 @@ class _ByGroup(ABC):
 
     @abstractmethod
     def _measure(self, labels: Array, scores: Array, groups: Array) -> Float64:
-        """(3,) sums over whole groups: of value × weight, of weights, of groups passed over."""
+        """(3,) sums over complete groups: value × weight, weights, number of skipped groups."""
 
     def _total(self) -> Float64:
         return self._sums + self._measure(*self._open)
@@ -164,7 +164,7 @@ class NDCG(_ByGroup):
 
 
 class Errors:
-    """Of numbers: `mae`, `rmse`, and `bias` = mean predicted ÷ mean observed."""
+    """Errors of numbers: `mae`, `rmse`, and `bias` = mean predicted ÷ mean observed."""
 
     def __init__(self) -> None:
         self._sums = np.zeros(5)
@@ -185,10 +185,10 @@ class Errors:
 
 
 class XAUC:
-    """The share of pairs of different labels that the scores put in the same order, ties half.
+    """The share of pairs with different labels that the scores order correctly; ties count half.
 
-    Exact up to `most` rows; of more, a uniform sample of `most` is kept, whose XAUC has a standard
-    error of at most 1 ÷ √most (Zhan et al. 2022; a U-statistic of values in [0, 1]).
+    Exact up to `most` rows. Of more rows a uniform sample of `most` is used, whose XAUC has a
+    standard error of at most 1 ÷ √most (Zhan et al. 2022; a U-statistic of values in [0, 1]).
     """
 
     def __init__(self, most: int = 1_000_000, seed: int = 0) -> None:
@@ -209,7 +209,7 @@ class XAUC:
 
     @property
     def error(self) -> float:
-        """Standard error of the sampling, at most; 0 = exact."""
+        """Upper bound of the standard error of the sampling; 0: exact."""
         return 0.0 if self.rows <= self.most else self.most**-0.5
 
     def result(self) -> float:
@@ -233,7 +233,7 @@ class Buckets:
             self._sums[line] += np.bincount(at, weights=np.asarray(values)[here], minlength=n)
 
     def result(self) -> list[CalibrationBin | None]:
-        """Per bucket its rows, mean prediction and mean label; None where there is no row."""
+        """Rows, mean prediction and mean label per bucket; None for a bucket without rows."""
         rows, predicted, observed = self._sums
         return [
             CalibrationBin(float(p / n), float(y / n), int(n)) if n else None
@@ -254,7 +254,7 @@ def known(labels: Array, scores: Array) -> tuple[Float64, Float64]:
     if np.isnan(scores).any():
         raise DataError(
             f"{int(np.isnan(scores).sum())} of {len(scores)} scores are NaN; "
-            f"a metric over them would mean nothing: find the model that made them"
+            f"find the model that computed them"
         )
     return labels, scores
 
@@ -263,5 +263,5 @@ def shares(labels: Float64, predicted: Float64) -> tuple[Float64, Float64]:
     """The same, if all labels are in [0, 1]. Raises DataError otherwise."""
     wrong = labels[(labels < 0) | (labels > 1)]
     if len(wrong):
-        raise DataError(f"label {wrong[0]} is not in [0, 1]; it is no rate")
+        raise DataError(f"label {wrong[0]} is not in [0, 1], so it is not a rate")
     return labels, predicted

@@ -1,4 +1,4 @@
-"""Predictions of all tasks against what happened: each task is measured by its kind."""
+"""Metrics of the predictions of all tasks, chosen by the kind of each task."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ Scores = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Measured:
-    """One thing that is predicted: a task, or the product of a rate with its conditions."""
+    """A prediction that is evaluated: a task, or the product of a rate with its conditions."""
 
     name: str
     kind: str
     """`binary`, `share` (in [0, 1]) or `number`."""
     tasks: tuple[int, ...]
-    """The columns of labels that it is made of; several = their product."""
+    """Columns of the labels; if there are several, the label is their product."""
     predicted: str
-    """The prediction in the terms of the label."""
+    """Name of the prediction, which has the unit of the label."""
     score: str
-    """The prediction that orders the rows."""
+    """Name of the prediction that orders the rows."""
 
     def label(self, heads: Heads, labels: Float32) -> Float32:
-        """(n,) of labels (n, T); NaN does not count."""
+        """(n,) label of each row from labels (n, T); NaN is ignored."""
         first, *rest = self.tasks
         label = heads.label(first, labels[:, first])
-        for t in rest:  # where the condition does not hold the product is 0, not unknown
+        for t in rest:  # the product is 0 if a condition does not hold
             label = np.where(label == 0, np.float32(0), label * labels[:, t])
         return label
 
 
 def measured(tasks: Sequence[TaskConfig]) -> list[Measured]:
-    """What of these tasks' predictions can be held against an outcome."""
+    """The predictions of these tasks that have a label."""
     found: list[Measured] = []
     for t, task in enumerate(tasks):
-        told = {
+        kinds = {
             "watch_time": ("number", f"{task.base}_seconds"),
             "completion": ("binary" if task.threshold else "share", f"{task.base}_share"),
             "binary": ("binary", task.name),
         }
-        kind, predicted = told.get(task.kind, ("number", task.name))
+        kind, predicted = kinds.get(task.kind, ("number", task.name))
         score = task.name if task.kind == "watch_time" else predicted
         found.append(Measured(task.name, kind, (t,), predicted, score))
     for task in tasks:
@@ -62,7 +62,7 @@ def measured(tasks: Sequence[TaskConfig]) -> list[Measured]:
     return found
 
 
-class TaskJudge:
+class TaskEvaluation:
     """Metrics of every task, batch by batch.
 
     Args:

@@ -13,12 +13,12 @@ Array = NDArray[np.generic]
 
 
 class RateMetrics:
-    """Of probabilities: order (AUC, GAUC, NDCG within requests), sharpness (log loss, NE) and
-    calibration (PCOC, ECE).
+    """Metrics of probabilities: ranking quality (AUC, GAUC, NDCG within requests), log loss, NE,
+    and calibration (PCOC, ECE).
 
     Args:
-        binary: whether labels are 0 or 1; otherwise shares between them: order is then measured by
-            XAUC, and there is no GAUC.
+        binary: whether labels are 0 or 1. Otherwise they are shares in [0, 1]; ranking quality is
+            then measured by XAUC, and there is no GAUC.
         k: places of NDCG.
         most: largest number of distinct scores that are kept (`ScoreTable`).
     """
@@ -29,7 +29,7 @@ class RateMetrics:
         self._gauc, self._ndcg, self._xauc = GAUC(), NDCG(k), XAUC(most)
 
     def add(self, labels: Array, predicted: Array, users: Array, requests: Array) -> None:
-        """labels (n,) or NaN (do not count); users and requests (n,) numbers that ascend."""
+        """labels (n,), NaN is ignored; users and requests (n,) ascending numbers."""
         y, p = known(labels, predicted)
         self._table.add(*(checked(y, p) if self.binary else shares(y, p)))
         self._loss.add(y, p)
@@ -40,8 +40,8 @@ class RateMetrics:
             self._xauc.add(y, p)
 
     def result(self) -> dict[str, float]:
-        """rows, positives, auc (xauc), gauc, ndcg@k, logloss, ne, pcoc, ece, and for the reader:
-        auc_error (a bound; 0 = exact) and gauc_skipped (users of one class only)."""
+        """rows, positives, auc (xauc), gauc, ndcg@k, logloss, ne, pcoc, ece, auc_error (a bound of
+        the error of auc; 0 = exact) and gauc_skipped (number of users with one class only)."""
         table = self._table
         order = {"xauc": self._xauc.result()}
         if self.binary:
@@ -85,17 +85,17 @@ class RateMetrics:
 
 
 class NumberMetrics:
-    """Of numbers (watch time, ratings): XAUC, mean absolute and squared error, bias.
+    """Metrics of numbers (watch time, ratings): XAUC, mean absolute and squared error, bias.
 
-    `scores` order the rows, where they are another number than what is predicted (`exp(z)` of watch
-    time beside its seconds). Of more than `most` rows, as many are drawn for XAUC.
+    `scores` order the rows where that is not the prediction itself (`exp(z)` of watch time, whose
+    prediction is in seconds). XAUC uses a sample of `most` rows if there are more.
     """
 
     def __init__(self, most: int = 1_000_000) -> None:
         self._errors, self._xauc = Errors(), XAUC(most)
 
     def add(self, labels: Array, predicted: Array, scores: Array | None = None) -> None:
-        """labels (n,) or NaN (do not count), predicted (n,) in their unit, scores (n,)."""
+        """labels (n,), NaN is ignored; predicted (n,) in their unit; scores (n,)."""
         self._errors.add(labels, predicted)
         self._xauc.add(labels, predicted if scores is None else scores)
 

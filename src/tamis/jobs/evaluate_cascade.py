@@ -29,7 +29,7 @@ from tamis.cascade import (
 from tamis.data import UNKNOWN, Dataset, Ragged, item_categories, read_dataset
 from tamis.evaluate import (
     StageRecord,
-    TaskJudge,
+    TaskEvaluation,
     agreement,
     coverage,
     diversity,
@@ -148,7 +148,7 @@ class CascadeEvaluator:
         self.manifest = recommender.manifest
         self.cut = self.manifest.data_until
         self.steps = steps
-        self.ranker_metrics = TaskJudge(tasks_of(self.config))
+        self.ranker_metrics = TaskEvaluation(tasks_of(self.config))
 
     def run(self) -> dict[str, Any]:
         held = self._held_out()

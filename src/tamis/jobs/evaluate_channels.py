@@ -25,11 +25,11 @@ from tamis.cascade import (
 )
 from tamis.data import Dataset, read_dataset
 from tamis.evaluate import (
+    accuracy,
+    catalogue_metrics,
     event_counts,
-    figures,
     overlap,
     paired_bootstrap,
-    spread,
     write_channel_report,
 )
 from tamis.runtime import Meter, Progress, resident_mb
@@ -186,7 +186,7 @@ class ChannelEvaluator:
         self.steps.begin("evaluate the lists")
         counts = event_counts(self.holdout.train)
         metrics = {
-            name: figures(lists, self.holdout.targets, KS) | spread(lists, counts, KS)
+            name: accuracy(lists, self.holdout.targets, KS) | catalogue_metrics(lists, counts, KS)
             for name, lists in self.lists.items()
         }
         alone = {name: self.lists[name] for name in self.names}

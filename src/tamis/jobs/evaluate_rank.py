@@ -17,7 +17,7 @@ from tamis.evaluate import (
     Bucketing,
     CalibrationBin,
     Known,
-    TaskJudge,
+    TaskEvaluation,
     bucketings,
     scored_blocks,
     write_rank_report,
@@ -145,14 +145,14 @@ class RankEvaluator:
 
     def _metrics(
         self, rows: Replay, known: Known, buckets: list[Bucketing]
-    ) -> dict[tuple[str, str], TaskJudge]:
+    ) -> dict[tuple[str, str], TaskEvaluation]:
         """{(model, segment): metrics of all tasks}; segments other than ALL for the ranker only."""
         users = rows.queries.user[rows.candidates.query]
         segments = known.segments(users, rows.candidates.item)
         sizes = {b.feature: len(b.names) for b in buckets}
-        metrics = {(model, ALL): TaskJudge(self.tasks, sizes) for model in self.models}
+        metrics = {(model, ALL): TaskEvaluation(self.tasks, sizes) for model in self.models}
         for segment in segments:
-            metrics["rank", segment] = TaskJudge(self.tasks, most=SEGMENT_SCORES)
+            metrics["rank", segment] = TaskEvaluation(self.tasks, most=SEGMENT_SCORES)
         self.steps.begin(f"score {len(users):,} rows")
         done = 0
         for part in scored_blocks(rows, hydrate_of(self.parts, self.data), self.models):
@@ -170,7 +170,7 @@ class RankEvaluator:
             self.steps.update(done, len(users))
         return metrics
 
-    def _calibration(self, metrics: TaskJudge, buckets: list[Bucketing]) -> dict[str, Any]:
+    def _calibration(self, metrics: TaskEvaluation, buckets: list[Bucketing]) -> dict[str, Any]:
         """{task: reliability curve, and predicted and observed rates by buckets of features}."""
         names, measures = {b.feature: b.names for b in buckets}, metrics.result()
         return {
