@@ -17,7 +17,7 @@ from benchmarks.recall import foursquare, peak_mb
 
 from tamis.cascade import Channel, FitContext
 from tamis.data import Dataset
-from tamis.evaluate import ChannelEvaluation, evaluate_channel
+from tamis.evaluate import ChannelMetrics, evaluate_channel
 from tamis.recall import Geohash, Hot
 from tamis.schema import TableConfig
 from tamis.splitting import Holdout, by_time
@@ -93,7 +93,7 @@ def _chosen(
     return settings
 
 
-def _evaluated(channel: Any, split: Holdout, mask: bool = False) -> ChannelEvaluation:
+def _evaluated(channel: Any, split: Holdout, mask: bool = False) -> ChannelMetrics:
     fitted = channel.fit(split.train, FitContext(items=_ROLES))
     return evaluate_channel(fitted, split, KS, exclude_seen=mask)
 

@@ -1,7 +1,7 @@
 from .bootstrap import Interval, bootstrap_mean, paired_bootstrap
 from .cascade_report import render, write_report
 from .channel_metrics import (
-    ChannelEvaluation,
+    ChannelMetrics,
     accuracy,
     catalogue_metrics,
     evaluate_channel,
@@ -59,7 +59,7 @@ __all__ = [
     "Bucketing",
     "Buckets",
     "CalibrationBin",
-    "ChannelEvaluation",
+    "ChannelMetrics",
     "Errors",
     "EvaluationTable",
     "FullRank",

@@ -22,7 +22,7 @@ WARM = 32
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelEvaluation:
+class ChannelMetrics:
     """The result of one channel, or of one merge, under one protocol."""
 
     metrics: dict[str, float]
@@ -45,7 +45,7 @@ def evaluate_channel(
     exclude_seen: bool = True,
     queries: Queries | None = None,
     block: int = 2048,
-) -> ChannelEvaluation:
+) -> ChannelMetrics:
     """Evaluates a fitted channel on every query of a protocol.
 
     The whole catalogue can be recalled; items without an event in the train part are targets like
@@ -68,7 +68,7 @@ def evaluate_channel(
         raise ConfigError(f"{len(queries)} queries for the {len(holdout)} users of the protocol")
     lists, seconds = recall_lists(channel, queries, max(ks), block)
     counts = event_counts(holdout.train)
-    return ChannelEvaluation(
+    return ChannelMetrics(
         {**accuracy(lists, holdout.targets, ks), **catalogue_metrics(lists, counts, ks)},
         lists,
         seconds,
