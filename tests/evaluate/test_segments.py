@@ -164,7 +164,7 @@ def test_every_undefined_metric_has_its_reason() -> None:
     labels = np.array([[1, 0, 0, 3], [1, NAN, 1, 3], [1, NAN, 1, NAN]], np.float32)
     names = ("click", "like|click", "like", "share", "watch", "watch_seconds")
     scores = {name: np.array([0.5, 0.4, 0.3], np.float32) for name in names}
-    judge = TaskJudge(tasks)
+    judge = TaskEvaluation(tasks)
     judge.add(labels, scores, np.array([0, 1, 1]), np.array([0, 1, 1]))
     undefined = judge.undefined()
     found = judge.result()
@@ -175,5 +175,5 @@ def test_every_undefined_metric_has_its_reason() -> None:
     assert undefined["like|click"]["auc"] == "all 1 labels are 0"
     assert undefined["share"] == {"gauc": "none of 2 users has labels of both classes"}
     assert undefined["watch"] == {"xauc": "all 2 labels are equal"}
-    empty = TaskJudge([WATCH]).undefined()["watch"]
+    empty = TaskEvaluation([WATCH]).undefined()["watch"]
     assert set(empty.values()) == {"no row has a label"}

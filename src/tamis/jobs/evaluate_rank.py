@@ -236,7 +236,7 @@ class RankEvaluator:
         return notes
 
 
-def _undefined_notes(metrics: Mapping[str, TaskJudge]) -> list[str]:
+def _undefined_notes(metrics: Mapping[str, TaskEvaluation]) -> list[str]:
     """A note per task and reason why metrics over all rows are undefined, each once."""
     found: dict[str, None] = {}
     for one in metrics.values():

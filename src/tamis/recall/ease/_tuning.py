@@ -56,7 +56,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ValidationSet:
     """Likes to fit on, and held-out likes (history, target) to measure settings with."""
 
     lists: Interests
@@ -70,7 +70,7 @@ class Trial:
     n: int
     """Rows of the matrix."""
 
-    def sample(self, seed: int) -> Trial:
+    def sample(self, seed: int) -> ValidationSet:
         """The trial with a random sample of held-out likes within MAX_PAIRS and MAX_WORK."""
         random = np.random.default_rng(seed)
         of = self.history
@@ -80,10 +80,10 @@ class Trial:
         place = np.arange(len(order)) - np.searchsorted(of[order], of[order])
         few = random.permutation(order[place < PER_USER])
         kept = np.sort(few[:most])
-        return Trial(self.lists, self.histories, of[kept], self.target[kept], self.n)
+        return ValidationSet(self.lists, self.histories, of[kept], self.target[kept], self.n)
 
 
-def trial_of(data: Dataset, valid: Valid | None, seed: int) -> Trial | None:
+def trial_of(data: Dataset, valid: Valid | None, seed: int) -> ValidationSet | None:
     """Likes to fit on and held-out likes, in rows of the items' table; None if nothing can be held
     out.
 
@@ -110,17 +110,17 @@ def trial_of(data: Dataset, valid: Valid | None, seed: int) -> Trial | None:
     return None if best is None else _trial(interests(best.train), valid_of(best), data)
 
 
-def _trial(lists: Interests, valid: Valid, data: Dataset) -> Trial:
+def _trial(lists: Interests, valid: Valid, data: Dataset) -> ValidationSet:
     """The trial that fits on `lists` and measures with the queries and targets of `valid`."""
     history, items = valid.queries.history, len(data.items)
     value = interest_of_behaviour(data.behaviours)[history.behaviour]
     past = distinct_lists(history.indptr, history.item, value, max(len(value), 1), items)
     known = valid.targets.values < items
     of = valid.targets.query[known].astype(np.int32)
-    return Trial(lists, Interests(*past), of, valid.targets.values[known], items)
+    return ValidationSet(lists, Interests(*past), of, valid.targets.values[known], items)
 
 
-def restricted(trial: Trial, row: Int32, n: int) -> Trial:
+def restricted(trial: ValidationSet, row: Int32, n: int) -> ValidationSet:
     """The trial without the items that have no row in a smaller matrix.
 
     Args:
@@ -136,7 +136,7 @@ def restricted(trial: Trial, row: Int32, n: int) -> Trial:
 
     histories = mapped(trial.histories)
     kept = (row[trial.target] >= 0) & (np.diff(histories.indptr)[trial.history] > 0)
-    return Trial(
+    return ValidationSet(
         lists=mapped(trial.lists),
         histories=histories,
         history=trial.history[kept],
@@ -146,7 +146,7 @@ def restricted(trial: Trial, row: Int32, n: int) -> Trial:
 
 
 def choose(
-    trial: Trial | None, l2: float | None, closeness: float | None, decay: float | None
+    trial: ValidationSet | None, l2: float | None, closeness: float | None, decay: float | None
 ) -> Choice:
     """The setting with the highest measure; options other than None are kept as given.
 
@@ -202,7 +202,7 @@ def _hill_climb(grid: tuple[float, ...], begin: float, measure: Callable[[float]
 
 
 def _measured(
-    trial: Trial, l2: float, closeness: float, decays: tuple[float, ...]
+    trial: ValidationSet, l2: float, closeness: float, decays: tuple[float, ...]
 ) -> dict[float, float]:
     """NDCG@CUT of each decay, with one inverse."""
     fades = np.array(decays, np.float32)
