@@ -70,6 +70,9 @@ class Manifest:
     data_from: int
     data_until: int
     """Event and arrival times [from, until) of its training data, ms since 1970 UTC."""
+    horizon: int = 0
+    """Time in ms after a replayed query within which events labelled its candidates; 0: the rows
+    are impressions, or a release before horizons wrote the version."""
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """Settings chosen on validation data, such as epochs, per stage."""
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -265,6 +268,7 @@ class Draft:
     code: str = ""
     data_from: int = 0
     data_until: int = 0
+    horizon: int = 0
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     formats: dict[str, int] = field(default_factory=dict[str, int])
@@ -287,6 +291,7 @@ class Draft:
             code=self.code,
             data_from=self.data_from,
             data_until=self.data_until,
+            horizon=self.horizon,
             settings=self.settings,
             metrics=self.metrics,
             files=files,

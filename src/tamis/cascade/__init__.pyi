@@ -17,7 +17,16 @@ from .protocols import (
 )
 from .query import Context, Queries, Recalled
 from .query_batches import at_end, holdout_queries, queries_at, user_queries, valid_of
-from .replay import REPLAY_USERS, Replay, candidate_labels, impression_window, join, replay_window
+from .replay import (
+    REPLAY_BLOCK,
+    REPLAY_USERS,
+    Replay,
+    candidate_labels,
+    impression_window,
+    join,
+    replay_window,
+    returning_users,
+)
 from .replay_vectors import with_vectors
 from .runner import Cascade, Outcome, Retrieval, StageTimer
 from .task_values import check_task_values
@@ -35,6 +44,7 @@ from .vector_inputs import (
 
 __all__ = [
     "DEFAULT_TASK",
+    "REPLAY_BLOCK",
     "REPLAY_USERS",
     "Candidates",
     "Cascade",
@@ -79,6 +89,7 @@ __all__ = [
     "queries_at",
     "raw_numbers",
     "replay_window",
+    "returning_users",
     "rotation",
     "tasks_of",
     "trace",

@@ -49,6 +49,9 @@ class FitContext:
     """[users]: roles of the users' columns; None: none."""
     chosen: Chosen | None = None
     """What an earlier fit of the same scorer chose on validation rows, for a fit without any."""
+    negatives: float = 1.0
+    """Share of the binary tasks' negative labels that the rows hold: a scorer's predicted odds must
+    be multiplied by it (`FrameModel` does so)."""
     valid: Valid | None = None
     """Validation data for early stopping, never trained on; None: the channel makes its own."""
 

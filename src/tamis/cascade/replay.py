@@ -9,7 +9,7 @@ needs no replay: its impressions are the rows, each at its own time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,9 @@ from tamis.runtime import Float32
 from tamis.schema import ProjectConfig, TrainingError
 
 REPLAY_USERS = 20_000
-"""Largest number of users replayed per window; bounds the training rows."""
+"""Largest number of users replayed per window."""
+REPLAY_BLOCK = 2_000
+"""Queries that are recalled at a time, which bounds the memory of a replay."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,19 @@ class Replay:
     """Number of users (of a replay) or impressions left out, beyond the limit of one window."""
 
 
+def returning_users(
+    data: Dataset, histories: Histories, window: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Rows of the users with a history before the window and an event (but impressions) in it."""
+    begin, end = window
+    events = data.events
+    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
+    users = np.unique(events.user[inside & data.seen])
+    users = users[users != UNKNOWN]
+    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
+    return users[np.diff(queries.history.indptr) > 0]
+
+
 def replay_window(
     config: ProjectConfig,
     data: Dataset,
@@ -49,33 +64,49 @@ def replay_window(
     retrieval: Retrieval,
     window: tuple[int, int],
     seed: int,
+    *,
+    most_users: int = REPLAY_USERS,
+    negatives: float = 1.0,
 ) -> Replay:
-    """Replays one query per user at window[0] with `retrieval`, which was fitted before it.
+    """Replays one query per returning user at window[0] with `retrieval`, fitted before it.
 
-    Users have a history before the window and an event in it; at most REPLAY_USERS of them, drawn
-    by `seed`. Raises TrainingError where there is no such user.
+    Args:
+        config, data, histories: of the project; `data` as known when the labels are made.
+        retrieval: the channels and filters as of window[0].
+        window: events in [begin, end) label the candidates.
+        seed: draws users and negatives.
+        most_users: of more returning users, so many are drawn.
+        negatives: share of the negative labels to keep, for binary tasks only. A label that is left
+            out becomes NaN; a candidate without any label is dropped. One random number per
+            candidate serves all tasks.
+
+    Raises TrainingError where no user returns.
     """
     begin, end = window
-    events = data.events
-    inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
-    users = np.unique(events.user[inside & data.seen])
-    users = users[users != UNKNOWN]
-    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
-    known = np.flatnonzero(np.diff(queries.history.indptr) > 0)
-    left_out = max(0, len(known) - REPLAY_USERS)
-    if left_out:
-        known = np.sort(np.random.default_rng(seed).choice(known, REPLAY_USERS, replace=False))
-    if not len(known):
+    users = returning_users(data, histories, window)
+    if not len(users):
         raise TrainingError(
             f"no user with events before {_moment(begin)} came back in the window up to "
             f"{_moment(end)}: the ranker has nothing to learn from; give more events, or move "
             "[split] valid_from and windows"
         )
-    users = users[known]
-    queries = queries_at(histories, users, np.full(len(users), begin, dtype=np.int64))
-    queries, candidates = retrieval.candidates(queries)
-    labels = candidate_labels(config, data, window, queries, candidates)
-    return Replay(queries, candidates, labels, left_out)
+    random = np.random.default_rng([seed, begin // 1000])
+    left_out = max(0, len(users) - most_users)
+    if left_out:
+        users = np.sort(random.choice(users, most_users, replace=False))
+    parts: list[Replay] = []
+    for at in range(0, len(users), REPLAY_BLOCK):
+        block = users[at : at + REPLAY_BLOCK]
+        queries = queries_at(histories, block, np.full(len(block), begin, dtype=np.int64))
+        queries, candidates = retrieval.candidates(queries)
+        labels = candidate_labels(config, data, window, queries, candidates)
+        if negatives < 1:
+            out = (labels == 0) & (random.random(len(labels))[:, None] >= negatives)
+            labels[out] = np.nan
+            kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
+            candidates, labels = candidates.take(kept), labels[kept]
+        parts.append(Replay(queries, candidates, labels))
+    return replace(join(parts), left_out=left_out)
 
 
 def candidate_labels(

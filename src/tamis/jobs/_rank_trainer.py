@@ -16,7 +16,6 @@ from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.jobs._trainer import Trainer, settings_of
 from tamis.schema import ConfigError, ProjectConfig, VersionError
 from tamis.service import FORMATS, STORED_CONFIG, Parts
-from tamis.splitting import windows
 from tamis.train import Chosen
 
 RANKER_KEYS = ("rank", "fusion")
@@ -36,9 +35,8 @@ class RankTrainer(Trainer):
         former = versions.current(kind)
         parts = Parts.open(former)
         self._check(former, parts)
-        evaluation = kind is Kind.EVALUATION
-        shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
-        rows = self._rows(parts.space, shown)
+        shown = self.replays.windows(serving=kind is Kind.SERVING)
+        rows = self._rows(parts.space, self.replays.of(shown))
         with self.meter.stage("rank") as record:
             self.steps.begin(f"fit rank for the {kind.value} version")
             ranker = self._fit_scorer("rank", chosen["rank"], rows, None, None)
@@ -56,7 +54,7 @@ class RankTrainer(Trainer):
                 **{part: FORMATS[part] for part in ("config", "rank")},
             }
             draft.code, draft.data_from = __version__, manifest.data_from
-            draft.data_until = manifest.data_until
+            draft.data_until, draft.horizon = manifest.data_until, self.replays.horizon
             draft.settings = {**manifest.settings, **settings_of(chosen)}
             draft.metrics = {
                 "training": {**manifest.metrics.get("training", {}), **self.meter.report()},

@@ -1,6 +1,6 @@
 """Trains the cascade: settings are chosen on validation, then two versions are refitted.
 
-cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|
+cuts     |-- w1 --|-- w2 --|-- w3 --|-- validation --|-- test --|   (see `_replays`)
 choose:   rows      rows     rows     validation rows, which stop the fits
 evaluation version: rows of w1 … validation, channels fitted on all before the test cut
 serving version:    rows of w1 … test, channels fitted on all
@@ -8,27 +8,21 @@ serving version:    rows of w1 … test, channels fitted on all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from tamis._version import __version__
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import (
-    REPLAY_USERS,
     FitContext,
     Hydrate,
     Replay,
     Retrieval,
     VectorInputs,
     check_task_values,
-    impression_window,
-    join,
     raw_numbers,
-    replay_window,
     tasks_of,
     value_of,
     vectors_for,
@@ -43,14 +37,12 @@ from tamis.features import (
     Rows,
     default_features,
 )
+from tamis.jobs._replays import Replays
 from tamis.runtime import Meter, Progress
 from tamis.schema import StageConfig, TaskConfig, TrainingError
 from tamis.service import Parts, ProjectFolder, registry
-from tamis.splitting import Window, test_cut, windows
+from tamis.splitting import Window
 from tamis.train import Chosen
-
-IMPRESSIONS = 5_000_000
-"""Most impressions per window that the ranker learns from: the latest ones."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,6 @@ class Trainer:
     notes: dict[str, None] = field(default_factory=dict[str, None])
     """Notes of the scorers on their labels, each once, in order."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
-    _replays: dict[Window, Replay] = field(default_factory=dict[Window, Replay])
     _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
     _vectors: VectorInputs | None = None
 
@@ -126,20 +117,8 @@ class Trainer:
             self.meter.report(),
             rejects.counts,
             sum(s["seconds"] for s in self.meter.stages.values()),
-            tuple(self._left_out()),
+            (*self.notes, *self.replays.notes()),
         )
-
-    def _left_out(self) -> Iterator[str]:
-        """Notes on labels, and on windows that had more rows than are used."""
-        yield from self.notes
-        what, most = ("impressions", IMPRESSIONS) if self.impressions else ("users", REPLAY_USERS)
-        for window, replay in self._replays.items():
-            if replay.left_out:
-                begin = np.datetime64(window.start, "ms").astype("datetime64[s]")
-                yield (
-                    f"the ranker was trained on {most:,} {what} of the window from {begin}; "
-                    f"{replay.left_out:,} more were left out"
-                )
 
     def read(self) -> None:
         """Reads the tables, and makes what all later steps share: windows, cuts, histories."""
@@ -150,10 +129,16 @@ class Trainer:
             self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
             self._vectors = self._wanted_vectors()
             record["samples"] = len(self.data.events)
-            self.windows = windows(self.config.split, self.data.events)
-            self.test_cut = test_cut(self.config.split, self.data.events)
-            self.histories = Histories.of(self.data)
-            self.impressions = self.data.has_impressions
+            self.replays = Replays(
+                self.config,
+                self.data,
+                Histories.of(self.data),
+                self._retrieval,
+                self.meter,
+                self.steps,
+            )
+            self.impressions = self.replays.impressions
+            self.test_cut, self.windows = self.replays.cut, self.replays.windows()
 
     def _wanted_vectors(self) -> VectorInputs | None:
         """The channel whose vectors the pre-ranker reads; None if it reads none."""
@@ -165,15 +150,17 @@ class Trainer:
 
     def choice_rows(self) -> ChoiceRows:
         """The rows of all windows but the last, and those of the last one."""
-        *earlier, last = self.windows
-        if not earlier:
+        if len(self.windows) < 2:
             raise TrainingError(
-                "only one window of events lies before the test cut: the ranker needs one to "
-                "learn from and one to validate on; raise [split] windows, or give a longer log"
+                f"{len(self.windows) or 'no'} window before the test cut has users who return: the "
+                "ranker needs one window to learn from and one to validate on; raise [split] "
+                "windows, give a [split] horizon, or give a longer log"
             )
+        *earlier, last = self.windows
         space, _ = self._space(last.start, earlier)
-        tasks = tasks_of(self.config)
-        return ChoiceRows(self._rows(space, earlier), self._rows(space, [last]), tasks, last)
+        rows = self._rows(space, self.replays.of(earlier))
+        valid = self._rows(space, self.replays.valid(last))
+        return ChoiceRows(rows, valid, tasks_of(self.config), last)
 
     def _choose(self) -> tuple[dict[str, Chosen], dict[str, Any], dict[str, Any]]:
         """Fits the scorers on all windows but the last, stopped by the last.
@@ -187,8 +174,8 @@ class Trainer:
         curves: dict[str, Any] = {}
         teacher: Any = None
         for stage in self.scorers():
-            rows = self._read_by(stage, made.rows, earlier, cut)
-            valid = self._read_by(stage, made.valid, [last], cut)
+            rows = self._read_by(stage, made.rows, self._trained(earlier), cut)
+            valid = self._read_by(stage, made.valid, [(last, self.replays.valid(last))], cut)
             with self.meter.stage(f"{stage}: choose") as record:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
                 scorer = self._fit_scorer(stage, None, rows, valid, teacher)
@@ -208,13 +195,13 @@ class Trainer:
         """Refits everything up to the version's end of data with what was chosen."""
         evaluation = kind is Kind.EVALUATION
         cut = self.test_cut if evaluation else self.data.end
-        shown = self.windows if evaluation else windows(self.config.split, self.data.events, True)
+        shown = self.replays.windows(serving=not evaluation)
         space, known = self._space(cut, shown)
         retrieval = self._retrieval(cut)
-        rows = self._rows(space, shown)
+        rows = self._rows(space, self.replays.of(shown))
         scorers: dict[str, Any] = {}
         for stage in self.scorers():
-            inputs = self._read_by(stage, rows, shown, cut)
+            inputs = self._read_by(stage, rows, self._trained(shown), cut)
             with self.meter.stage(stage) as record:
                 self.steps.begin(f"fit {stage} for the {kind.value} version")
                 teacher = scorers.get("rank")
@@ -251,6 +238,7 @@ class Trainer:
             draft.code = __version__
             draft.data_from = int(known.events.time.min()) if len(known.events) else 0
             draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
+            draft.horizon = self.replays.horizon
             draft.settings = settings_of(chosen)
             parts.save(draft)
             draft.metrics = {
@@ -272,7 +260,7 @@ class Trainer:
         """A fitted scorer: stopped by `valid`, or run for as long as `chosen` says."""
         declared: StageConfig = getattr(self.config.cascade, stage)
         scorer = registry.build(stage, stage, declared)
-        context = self._context(teacher=teacher, chosen=chosen)
+        context = self._context(teacher=teacher, chosen=chosen, negatives=self.replays.negatives)
         scorer.fit(rows, valid, tasks_of(self.config), context)
         self.notes.update(dict.fromkeys(getattr(scorer, "notes", ())))
         return scorer
@@ -280,7 +268,7 @@ class Trainer:
     def _space(self, cut: int, shown: Sequence[Window]) -> tuple[FeatureSpace, Dataset]:
         """(features fitted on the data known at `cut` and the rows of `shown`, that data)."""
         known = self.data.as_of(cut)
-        replay = self._replays_of(shown)
+        replay = self.replays.of(shown)
         with self.meter.stage("features"):
             self.steps.begin("fit the features")
             features = self.config.features or default_features(known, self.config)
@@ -289,9 +277,8 @@ class Trainer:
             )
         return space, known
 
-    def _rows(self, space: FeatureSpace, shown: Sequence[Window]) -> Rows:
-        """The labelled rows of those windows, each with inputs as of its own time."""
-        replay = self._replays_of(shown)
+    def _rows(self, space: FeatureSpace, replay: Replay) -> Rows:
+        """The labelled rows of a replay, each with inputs as of its own time."""
         with self.meter.stage("rows") as record:
             self.steps.begin("make the ranking rows")
             record["samples"] = len(replay.candidates)
@@ -300,31 +287,16 @@ class Trainer:
             rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
             return rows.labelled(replay.labels, replay.candidates.query)
 
-    def _replays_of(self, shown: Sequence[Window]) -> Replay:
-        return join([self._replay(window) for window in shown])
+    def _trained(self, shown: Sequence[Window]) -> list[tuple[Window, Replay]]:
+        return [(window, self.replays.training(window)) for window in shown]
 
-    def _replay(self, window: Window) -> Replay:
-        if window not in self._replays:
-            # Labels are events known by the window's end, not those that arrived later.
-            known = self.data.as_of(max(window.end, self.test_cut))
-            if self.impressions:
-                replay = impression_window(self.config, known, self.histories, window, IMPRESSIONS)
-            else:
-                retrieval = self._retrieval(window.start)
-                with self.meter.stage("replay"):
-                    self.steps.begin("replay past queries")
-                    replay = replay_window(
-                        self.config, known, self.histories, retrieval, window, self.config.seed
-                    )
-            self._replays[window] = replay
-        return self._replays[window]
-
-    def _read_by(self, stage: str, rows: Rows, shown: Sequence[Window], cut: int) -> Rows:
+    def _read_by(
+        self, stage: str, rows: Rows, replays: Sequence[tuple[Window, Replay]], cut: int
+    ) -> Rows:
         """The rows as a stage reads them: the pre-ranker may read a channel's vectors, too."""
         name = self._vectors.name if self._vectors is not None and stage == "prerank" else None
         if name is None:
             return rows
-        replays = [(window, self._replay(window)) for window in shown]
         return with_vectors(rows, name, replays, lambda time: self._channel(name, time), cut)
 
     def _channel(self, name: str, cut: int) -> Any:
@@ -367,7 +339,11 @@ class Trainer:
         }
 
     def _context(
-        self, former: Any = None, teacher: Any = None, chosen: Chosen | None = None
+        self,
+        former: Any = None,
+        teacher: Any = None,
+        chosen: Chosen | None = None,
+        negatives: float = 1.0,
     ) -> FitContext:
         return FitContext(
             seed=self.config.seed,
@@ -376,6 +352,7 @@ class Trainer:
             former=former,
             teacher=teacher,
             chosen=chosen,
+            negatives=negatives,
             features=self.config.features,
             items=self.config.items,
             users=self.config.users,

@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from tamis._version import __version__
-from tamis.bundle import Kind, Versions
+from tamis.bundle import Kind, Manifest, Versions
 from tamis.cascade import (
     Candidates,
     Hydrate,
-    Outcome,
     Queries,
     candidate_labels,
     impression_window,
     raw_numbers,
+    returning_users,
     tasks_of,
 )
 from tamis.data import UNKNOWN, Dataset, Ragged, item_categories, read_dataset
@@ -64,6 +64,8 @@ AGREEMENT_REQUESTS = 512
 """Most requests in which the ranker scores all candidates, to be compared with pre-rank."""
 AGREEMENT_BATCH = 32
 """Of these requests so many are ranked at once, as each has thousands of candidates."""
+RANKED_USERS = 5_000
+"""Most users whose ranked candidates the ranker is evaluated on, of logs without impressions."""
 IMPRESSIONS = 2_000_000
 """Most impressions of the test window that the ranker is evaluated on."""
 
@@ -230,8 +232,6 @@ class CascadeEvaluator:
             for name, (stage, most) in _STAGES.items():
                 candidates = getattr(outcome, stage)
                 found[name].append(_held_out_among(candidates, most, held.positives, start))
-            if not self.has_impressions:
-                self._add_candidates(outcome, start)
         record = {
             name: Ragged.from_pairs(
                 np.concatenate([query for query, _ in pairs]),
@@ -277,6 +277,8 @@ class CascadeEvaluator:
         """Each task's metrics, on impressions if the log has them; see `tamis evaluate rank`."""
         if self.has_impressions:
             self._add_impressions()
+        else:
+            self._add_candidates()
         each = self.ranker_metrics.result()
         first, *_ = each
         return {
@@ -286,15 +288,27 @@ class CascadeEvaluator:
             "calibration": [vars(b) for b in self.ranker_metrics.curve(first)],
         }
 
-    def _add_candidates(self, outcome: Outcome, start: int) -> None:
-        """Adds the ranked candidates of a batch, whose first query has number `start`."""
-        ranked, queries = outcome.ranked, outcome.queries
-        window = (self.cut, self.data.end)
-        labels = candidate_labels(self.config, self.data, window, queries, ranked)
-        scores = {
-            name: ranked.predictions[name] for name in prediction_names(tasks_of(self.config))
-        }
-        self.ranker_metrics.add(labels, scores, queries.user[ranked.query], ranked.query + start)
+    def _add_candidates(self) -> None:
+        """Adds the ranked candidates of the users who return within the horizon.
+
+        Users and labels are chosen as those of the training rows: events within one horizon of the
+        query count, and users need no positive event.
+        """
+        window = (self.cut, until(self.manifest, self.data))
+        users = returning_users(self.data, Histories.of(self.data), window)
+        if len(users) > RANKED_USERS:
+            random = np.random.default_rng(self.config.seed)
+            users = np.sort(random.choice(users, RANKED_USERS, replace=False))
+        for start in range(0, len(users), BATCH):
+            outcome = self.cascade.run(self._queries(users[start : start + BATCH]), DEPTH)
+            ranked, queries = outcome.ranked, outcome.queries
+            labels = candidate_labels(self.config, self.data, window, queries, ranked)
+            scores = {
+                name: ranked.predictions[name] for name in prediction_names(tasks_of(self.config))
+            }
+            self.ranker_metrics.add(
+                labels, scores, queries.user[ranked.query], ranked.query + start
+            )
 
     def _add_impressions(self) -> None:
         """Adds the impressions after the cut, each with inputs as of its own time."""
@@ -346,6 +360,9 @@ class CascadeEvaluator:
             "ranker_judged_on": "impressions after the cut, inputs as of each one's time"
             if self.has_impressions
             else "the candidates that reached the ranker at the cut",
+            "ranker_labels": labels_of(
+                self.cut, until(self.manifest, self.data), impressions=self.has_impressions
+            ),
             "slate": SLATE,
             "positives_held_out": len(held.positives.values),
             "seed": self.config.seed,
@@ -412,6 +429,23 @@ def in_rows_of(parts: Parts, data: Dataset) -> Dataset:
     events = replace(events, user=user[events.user], item=item[events.item])
     held = (events.user != UNKNOWN) & (events.item != UNKNOWN)
     return Dataset(parts.users, parts.items, events.take(held), data.behaviours)
+
+
+def until(manifest: Manifest, data: Dataset) -> int:
+    """The end of the period whose events label replayed queries at the cut, ms: one horizon of the
+    training later, or the end of the data."""
+    if not manifest.horizon:
+        return data.end
+    return min(manifest.data_until + manifest.horizon, data.end)
+
+
+def labels_of(cut: int, end: int, *, impressions: bool) -> str:
+    """What labels the rows that a ranker is evaluated on; the same as in training."""
+    if impressions:
+        return "events that followed on this impression (same user, item and request)"
+    days = (end - cut) / 86_400_000
+    length = f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours"
+    return f"events of the user with the item within {length} of the query, the horizon"
 
 
 def hydrate_of(parts: Parts, data: Dataset) -> Hydrate:

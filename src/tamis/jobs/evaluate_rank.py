@@ -24,7 +24,7 @@ from tamis.evaluate import (
 )
 from tamis.features import Histories
 from tamis.jobs._ranker_trial import gates_of
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of, labels_of, until
 from tamis.runtime import Progress
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender
@@ -87,6 +87,8 @@ class RankEvaluator:
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
         self.has_impressions = self.data.has_impressions
         self.cut = recommender.manifest.data_until
+        manifest = recommender.manifest
+        self.until = self.data.end if self.has_impressions else until(manifest, self.data)
         self.tasks = tasks_of(self.config)
         self.models = {"rank": self.parts.rank}
         if self.parts.prerank is not None:
@@ -126,18 +128,17 @@ class RankEvaluator:
 
     def _rows(self) -> Replay:
         """The labelled rows of the test window, in ascending order of users."""
-        end = self.data.end
         histories = Histories.of(self.data)
         try:
             if self.has_impressions:
-                window = (self.cut, end)
+                window = (self.cut, self.data.end)
                 return impression_window(self.config, self.data, histories, window, IMPRESSIONS)
             return replay_window(
                 self.config,
                 self.data,
                 histories,
                 self.recommender.cascade.retrieval,
-                (self.cut, end),
+                (self.cut, self.until),
                 self.config.seed,
             )
         except TrainingError as error:
@@ -192,12 +193,11 @@ class RankEvaluator:
         return {
             "rows_are": "impressions after the test cut, with inputs as of each one's time"
             if self.has_impressions
-            else "candidates recalled at the test cut, for users with history and later events",
-            "labels": "what followed on the same user, item and request"
-            if self.has_impressions
-            else "what the user did with the candidate between the cut and the log's end",
+            else "candidates recalled at the test cut, for users with history and an event in the "
+            "horizon",
+            "labels": labels_of(self.cut, self.until, impressions=self.has_impressions),
             "cut": str(np.datetime64(self.cut, "ms")),
-            "until": str(np.datetime64(self.data.end, "ms")),
+            "until": str(np.datetime64(self.until, "ms")),
             "rows": len(rows.labels),
             "requests": len(rows.queries),
             "users": len(np.unique(rows.queries.user)),

@@ -104,7 +104,16 @@ class SplitConfig(_Section):
     """Share of the events before the test cut. An evaluation version does not see later events."""
     windows: Annotated[int, Field(ge=1, le=20)] = 4
     """Rolling windows before the test cut from which ranking rows are made; the last one is the
-    validation window."""
+    validation window. Of impressions, each holds the same share of the events; of replayed queries,
+    each is one horizon long."""
+    horizon: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[mhd]$")] | None = None
+    """Without impressions: events within this time after a replayed query label its candidates, in
+    training, validation and test alike; "12h", "7d". If omitted: the length of the validation
+    period, at most that of the test period, and short enough for all windows."""
+    max_rows: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Without impressions: about how many ranking rows all replayed windows may have together. Of
+    more, negatives are sampled, and predictions are corrected for it; where a task is not binary,
+    users are sampled."""
 
 
 class TaskConfig(_Section):

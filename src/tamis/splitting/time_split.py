@@ -77,6 +77,52 @@ def windows(split: SplitConfig, events: Events, serving: bool = False) -> list[W
     return [Window(start, end) for start, end in pairwise(moments) if start < end]
 
 
+def horizon(split: SplitConfig, events: Events) -> int:
+    """Time in ms after a replayed query within which events label its candidates.
+
+    The same for training, validation and test, so that their rates can be compared. If `split`
+    declares none: the length of the validation period, at most that of the test period, and at most
+    what leaves room for all windows and as long a history before the first.
+
+    Raises:
+        DataError: as `test_cut`; or a declared horizon is longer than the log allows.
+    """
+    valid, _ = cuts(events, [split.valid_from, split.test_from])
+    test, first, last = test_cut(split, events), int(events.time[0]), int(events.time[-1]) + 1
+    room = (test - first) // (split.windows + 1)
+    if split.horizon is None:
+        return max(1, min(length for length in (test - valid, last - test, room) if length > 0))
+    declared = int(float(split.horizon[:-1]) * _UNIT_MS[split.horizon[-1]])
+    if declared < 1 or test - 2 * declared <= first:
+        days = (test - first) / _UNIT_MS["d"]
+        raise DataError(
+            f'[split] horizon = "{split.horizon}": the log has {days:.1f} days before the test '
+            "cut, and a training and a validation window of one horizon each must fit into them "
+            "after some history; give a shorter one, or omit it"
+        )
+    return declared
+
+
+_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def replay_windows(split: SplitConfig, events: Events, serving: bool = False) -> list[Window]:
+    """The windows whose start is the time of replayed queries, oldest first, one `horizon` each.
+
+    The last one ends at the test cut and is the validation window. With `serving`, the window that
+    starts at the test cut follows if the log covers it. Windows that start at the first event have
+    no history before them and are left out.
+
+    Raises:
+        DataError: as `horizon`.
+    """
+    length, cut = horizon(split, events), test_cut(split, events)
+    starts = [cut - length * back for back in range(split.windows, 0, -1)]
+    if serving and cut + length <= int(events.time[-1]) + 1:
+        starts.append(cut)
+    return [Window(s, s + length) for s in starts if s > int(events.time[0])]
+
+
 def events_in(events: Events, window: Window) -> Events:
     """The events whose time is in [start, end), in their order."""
     first, last = np.searchsorted(events.time, list(window))

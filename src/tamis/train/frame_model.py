@@ -67,6 +67,11 @@ class FitSettings(Protocol):
         ...
 
     @property
+    def negatives(self) -> float:
+        """Share of the binary tasks' negative labels that the rows hold, in (0, 1]."""
+        ...
+
+    @property
     def former(self) -> Any:
         """The same model fitted before, whose weights the fit starts from; None: from scratch."""
         ...
@@ -122,7 +127,7 @@ class FrameModel(Component, ABC):
         self.shifts: tuple[float, ...] = ()
         """(L,) intercept corrections, added to the logits; empty: none."""
         self.rates: tuple[float, ...] = ()
-        """(T,) share of each task's negatives that the fit learnt from; empty: all."""
+        """(T,) share of all negatives of each task that the fit learnt from; empty: all."""
         self.calibrations: tuple[Calibration, ...] = ()
         """(T,) calibration maps of the tasks' log-odds; empty: none."""
         self.chosen = Chosen()
@@ -184,10 +189,15 @@ class FrameModel(Component, ABC):
         if framed:
             for note in self.notes:
                 warnings.warn(note, TamisWarning, stacklevel=2)
-        self.rates = tuple(self._rate(task) for task in heads.tasks)
+        own = tuple(self._rate(task) for task in heads.tasks)
+        before = 1.0 if context is None else context.negatives
+        self.rates = tuple(
+            rate * before if task.kind == "binary" else rate
+            for rate, task in zip(own, heads.tasks, strict=True)
+        )
         given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
-        kept = sample_negatives(data, self.rates, seed)
+        kept = sample_negatives(data, own, seed)
         self.fit_rows(kept, valid, heads.tasks, context)
         self.shifts = self._intercepts(kept)
         if given is None:
