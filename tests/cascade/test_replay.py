@@ -36,7 +36,7 @@ def config(**tasks: tuple[str, ...]) -> ProjectConfig:
     )
 
 
-def dataset(*rows: tuple[Any, ...]) -> Dataset:
+def dataset(*rows: tuple[Any, ...], users: int = 5) -> Dataset:
     """Rows of (user, item, behaviour, time[, arrival[, request]])."""
     full = [(*r, r[3], -1)[:6] if len(r) == 4 else (*r, -1)[:6] for r in rows]
     user, item, behaviour, time, arrival, request = (np.array(c) for c in zip(*full, strict=True))
@@ -52,8 +52,8 @@ def dataset(*rows: tuple[Any, ...]) -> Dataset:
         np.zeros(n, np.int16),
     )
     tables = [
-        Table(name, pl.Series([f"{name}{k}" for k in range(5)]), pl.DataFrame())
-        for name in ("users", "items")
+        Table(name, pl.Series([f"{name}{k}" for k in range(n)]), pl.DataFrame())
+        for name, n in (("users", users), ("items", 5))
     ]
     return Dataset(tables[0], tables[1], events, BEHAVIOURS)
 
@@ -115,14 +115,47 @@ def test_a_window_without_returning_users_is_an_error_with_how_to_fix_it() -> No
         )
 
 
-def test_users_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "REPLAY_USERS", 1)
+def test_users_beyond_the_limit_are_counted() -> None:
     data = dataset(*LOG, (1, 0, CLICK, 130), (2, 0, CLICK, 131))
     made = replay.replay_window(
-        config(), data, Histories.of(data), retrieval(data, 100), (100, 200), seed=0
+        config(), data, Histories.of(data), retrieval(data, 100), (100, 200), seed=0, most_users=1
     )
     assert len(made.queries) == 1
     assert made.left_out == 2
+
+
+def test_returning_users_have_a_history_and_an_event_in_the_window() -> None:
+    data = dataset(*LOG, (2, 3, SHOWN, 130))
+    assert replay.returning_users(data, Histories.of(data), (100, 200)).tolist() == [0]
+    assert replay.returning_users(data, Histories.of(data), (100, 300)).tolist() == [0, 1]
+
+
+def test_sampled_negatives_keep_every_positive_label_and_their_share_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    past = [(u, i, CLICK, 10 + u) for u in range(400) for i in (u % 5,)]
+    later = [(u, int(rng.integers(5)), CLICK if u % 2 else LIKE, 500 + u) for u in range(400)]
+    data = dataset(*past, *later, users=400)
+    made = {
+        share: replay.replay_window(
+            config(click=("click",), like=("like",)),
+            data,
+            Histories.of(data),
+            retrieval(data, 500),
+            (500, 1000),
+            seed=3,
+            negatives=share,
+        )
+        for share in (1.0, 0.25)
+    }
+    whole, part = made[1.0], made[0.25]
+    for task in range(2):
+        positives = (part.labels[:, task] == 1).sum()
+        assert positives == (whole.labels[:, task] == 1).sum() > 50
+        negatives = (part.labels[:, task] == 0).sum() / (whole.labels[:, task] == 0).sum()
+        assert negatives == pytest.approx(0.25, abs=0.05)
+    assert not np.isnan(part.labels).all(axis=1).any()
+    assert len(part.labels) == len(part.candidates) < 0.5 * len(whole.labels)
+    assert len(part.queries) == len(whole.queries)
 
 
 def test_an_action_belongs_to_the_last_impression_before_it_in_its_request() -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from tamis.data import Events
 from tamis.schema import DataError, SplitConfig
-from tamis.splitting import Window, cuts, events_in, test_cut, windows
+from tamis.splitting import (
+    Window,
+    cuts,
+    events_in,
+    horizon,
+    replay_windows,
+    test_cut,
+    windows,
+)
 
 
 def log(times: Any) -> Events:
@@ -34,6 +42,37 @@ def test_equal_times_are_all_after_the_cut() -> None:
     assert events_in(events, Window(0, 5)).time.tolist() == [1, 2, 3, 4]
     assert events_in(events, Window(5, 7)).time.tolist() == [5, 5, 5, 5, 5, 6]
     assert windows(SplitConfig(), events) == [(5, 6)]
+
+
+DAY = 86_400_000
+
+
+def test_replay_windows_are_one_horizon_long() -> None:
+    events = log(np.arange(100) * DAY)  # an event a day: validation and test of 10 days each
+    split = SplitConfig()
+    assert horizon(split, events) == 9 * DAY + 1  # from day 90 to the last event, at day 99
+    span = horizon(split, events)
+    starts = [90 * DAY - span * k for k in (4, 3, 2, 1)]
+    assert replay_windows(split, events) == [(s, s + span) for s in starts]
+    assert replay_windows(split, events, serving=True)[-1] == (90 * DAY, 90 * DAY + span)
+
+
+def test_a_long_validation_period_leaves_room_for_all_windows() -> None:
+    events = log([*range(80), *range(1000, 1010), *range(2000, 3000, 100)])
+    assert cuts(events, [0.8, 0.9]) == [1000, 2000]
+    assert horizon(SplitConfig(), events) == 2000 // 5  # 1000 would leave room for one window
+    assert len(replay_windows(SplitConfig(), events)) == 4
+
+
+def test_a_declared_horizon_holds_and_one_that_does_not_fit_is_refused() -> None:
+    events = log(np.arange(100) * DAY)
+    assert horizon(SplitConfig(horizon="2.5d"), events) == 2.5 * DAY
+    assert horizon(SplitConfig(horizon="12h"), events) == DAY // 2
+    with pytest.raises(DataError, match=r'horizon = "45d": the log has 90.0 days before'):
+        horizon(SplitConfig(horizon="45d"), events)
+    # Longer than the test period: the serving version has no window after the cut.
+    split = SplitConfig(horizon="20d")
+    assert replay_windows(split, events, serving=True) == replay_windows(split, events)
 
 
 def test_one_moment_cannot_be_split() -> None:
