@@ -343,7 +343,10 @@ def _other_metrics(
     """Ranker, variety and latency in one line each, with the texts of the page's tables."""
     if ranker is not None:
         for k, column in enumerate(ranker.columns[:-1]):
-            of_task = [(row.label, row.cells[k].text) for row in ranker.rows if row.label != "PCOC"]
+            of_task = [
+                ("predicted ÷ observed" if row.label == "PCOC" else row.label, row.cells[k].text)
+                for row in ranker.rows
+            ]
             yield column.heading, " · ".join(f"{a} {b}" for a, b in of_task if b != MISSING)
     if variety is not None:
         for k, column in enumerate(variety.columns):
