@@ -90,7 +90,9 @@ def test_the_table_of_simulated_truth_is_not_taken_for_the_log(tmp_path: Path) -
 
 def test_without_a_log_the_error_lists_what_was_looked_for(tmp_path: Path) -> None:
     put(tmp_path, things="a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"event log, with (.|\n)*things\.csv: nothing found.*: a, b"):
+    with pytest.raises(
+        DataError, match=r"event log, with (.|\n)*things\.csv: nothing found.*: a, b"
+    ):
         guess_config(tmp_path, "x")
 
 

@@ -17,7 +17,7 @@ from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
-from tamis.features.pair_features import Category, Column, Interest, Number
+from tamis.features.pair_features import Category, Interest, Number, RecallColumn
 from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
 from tamis.runtime import Float32, Int32
@@ -199,13 +199,15 @@ def fit_space(
         fitted = _with_scales(fitted, data, recipes, seed)
     if isinstance(columns, Mapping):
         return with_columns(fitted, columns)
-    named = tuple(Column(name) for name in columns if _is_recall(name))
+    named = tuple(RecallColumn(name) for name in columns if _is_recall(name))
     return replace(fitted, interest=replace(fitted.interest, columns=named))
 
 
 def with_columns(fitted: Fitted, columns: Mapping[str, NDArray[Any]]) -> Fitted:
     """A copy of `fitted` with the scales of recall's columns fitted on `columns`."""
-    fits = tuple(Column.fit(name, values) for name, values in columns.items() if _is_recall(name))
+    fits = tuple(
+        RecallColumn.fit(name, values) for name, values in columns.items() if _is_recall(name)
+    )
     return replace(fitted, interest=replace(fitted.interest, columns=fits))
 
 

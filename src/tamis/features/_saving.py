@@ -12,7 +12,7 @@ import numpy as np
 from tamis.features._fitted import Fitted, Scale, is_history
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features.encoding import Encoders, LayoutBuilder
-from tamis.features.pair_features import Category, Column, Interest, Number
+from tamis.features.pair_features import Category, Interest, Number, RecallColumn
 from tamis.features.statistics import Recipes
 from tamis.features.windows import opened
 from tamis.schema import Side, VersionError, read_json, reading
@@ -154,7 +154,7 @@ def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
     ]
     return Interest(
         positive=np.array(saved["positive"], np.bool_),
-        columns=tuple(Column(**c) for c in saved["columns"]),
+        columns=tuple(RecallColumn(**c) for c in saved["columns"]),
         categories=tuple(categories),
         numbers=tuple(numbers),
     )

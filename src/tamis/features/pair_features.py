@@ -35,7 +35,7 @@ def items_of(history: History, wanted: Bool) -> tuple[Int64, Int32]:
 
 
 @dataclass(frozen=True)
-class Column:
+class RecallColumn:
     """A column of recall, `rank:CHANNEL` or `score:CHANNEL`, and its scale."""
 
     name: str
@@ -58,7 +58,7 @@ class Column:
         return [f"score:{channel}", f"score in query:{channel}"]
 
     @classmethod
-    def fit(cls, name: str, values: NDArray[Any]) -> Column:
+    def fit(cls, name: str, values: NDArray[Any]) -> RecallColumn:
         """Fits the scale on `values` (n,): ranks from 1, 0 = not found; or scores, NaN likewise."""
         if name.startswith("rank:"):
             return cls(name, limit=float(values.max(initial=0)) + 1.0)
@@ -122,7 +122,7 @@ class Interest:
 
     positive: Bool
     """(B,) the behaviours that are positive."""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[RecallColumn, ...] = ()
     categories: tuple[Category, ...] = ()
     numbers: tuple[Number, ...] = ()
 

@@ -45,8 +45,8 @@ MAX_WORK = 10_000_000_000
 PAIRS_PER_BLOCK = 64
 
 
-class Choice(NamedTuple):
-    """A setting and its measure."""
+class TunedOptions(NamedTuple):
+    """The chosen options and their validation metric."""
 
     l2: float
     closeness: float
@@ -147,7 +147,7 @@ def restricted(trial: ValidationSet, row: Int32, n: int) -> ValidationSet:
 
 def choose(
     trial: ValidationSet | None, l2: float | None, closeness: float | None, decay: float | None
-) -> Choice:
+) -> TunedOptions:
     """The setting with the highest measure; options other than None are kept as given.
 
     Searches the grid L2 from START_L2, then CLOSENESS from 1, moving to a neighbouring value while
@@ -158,7 +158,7 @@ def choose(
         TrainingError: the matrix is singular at the given λ.
     """
     if trial is None or not len(trial.target):
-        return Choice(l2 or START_L2, closeness or 1.0, decay or 1.0, float("nan"))
+        return TunedOptions(l2 or START_L2, closeness or 1.0, decay or 1.0, float("nan"))
     decays = DECAY if decay is None else (decay,)
 
     @cache
@@ -181,7 +181,7 @@ def choose(
         near = _hill_climb(CLOSENESS, 1.0, lambda x: best(strength, x))
     found = gains(strength, near)
     fade = _first_good(decays, found.__getitem__)
-    return Choice(strength, near, fade, found[fade])
+    return TunedOptions(strength, near, fade, found[fade])
 
 
 def _first_good(values: tuple[float, ...], measure: Callable[[float], float]) -> float:

@@ -19,7 +19,7 @@ from tamis.recall._common.interactions import (
     with_positive_behaviours,
 )
 from tamis.recall.ease._kernels import largest_weights, score_dense, score_sparse, weights
-from tamis.recall.ease._tuning import Choice, choose, restricted, trial_of
+from tamis.recall.ease._tuning import TunedOptions, choose, restricted, trial_of
 from tamis.runtime import Float32, Int32, in_blocks, scratch
 from tamis.schema import ComponentConfig, ConfigError
 
@@ -130,7 +130,7 @@ class EASE(BaseChannel):
 
     def _choice(
         self, data: Dataset, context: FitContext, lists: Interests, liked: Any, row: Int32
-    ) -> Choice:
+    ) -> TunedOptions:
         """The setting to fit with: given options, and "auto" ones chosen."""
         c = self.config
         given = [None if x == AUTO else float(x) for x in (c.l2, c.closeness, c.decay)]
@@ -139,7 +139,7 @@ class EASE(BaseChannel):
             given[1:] = [1.0 if x is None else x for x in given[1:]]
         l2, closeness, decay = given
         if l2 is not None and closeness is not None and decay is not None:
-            return Choice(l2, closeness, decay, float("nan"))
+            return TunedOptions(l2, closeness, decay, float("nan"))
         trial = trial_of(data, context.valid, context.seed)
         if trial is None:
             return choose(None, *given)
