@@ -34,8 +34,8 @@ _USER = (
     "用户 客户 会员 会员卡 买家 顾客 投资者 投保人 账户 账号 学员 读者 玩家 手机 ユーザー 顧客 会員"
 )
 _ITEM = (
-    "item product sku asin isbn video movie film song track article news book post doc document "
-    "ad advert adgroup poi place venue listing business goods photo note show game app recipe "
+    "item product prod sku asin isbn video movie film song track article news book post doc "
+    "document ad advert adgroup poi place venue listing business goods photo note show game app recipe "
     "restaurant hotel course job fund stock security episode podcast creative material "
     "merchandise iid aid gid nid stockcode fundcode policy program programme content property "
     "anime manga paper beer wine dish question exercise problem lesson spot attraction "
@@ -52,13 +52,11 @@ _REQUEST = (
     "request req purchase impression slate search query basket transaction invoice order receipt "
     "session visit trip bill checkout ticket 订单 会话 请求 小票 流水 交易编号 曝光"
 )
-_ID = set(
-    _list("id ids key no num number code idx index hash uuid guid ref pk sk nbr nr unique real")
-)
+_ID = set(_list("id ids key no number code idx index hash uuid guid ref pk sk nbr nr unique real"))
 _ID_ZH = ("编号", "代码", "编码", "号码", "标识", "主键", "id", "号", "码")
 _UNITS = ("ms", "us", "ns", "s", "sec", "utc", "gmt", "local")
 """Endings that only say in which unit or zone a column is."""
-_GLUED = ("id", "key", "code", "no", "num")
+_GLUED = ("id", "key", "code", "no")
 
 
 def word_set(text: str) -> frozenset[str]:

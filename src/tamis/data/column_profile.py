@@ -164,6 +164,25 @@ class Column:
         return float(self.sample.cast(pl.String).str.len_chars().mean() or 0.0)  # pyright: ignore[reportArgumentType]
 
     @cached_property
+    def holds_lists(self) -> bool:
+        """Whether the texts hold several ids each, such as `N1-0 N2-1`, or the values are lists."""
+        if isinstance(self.values.dtype, pl.List | pl.Array):
+            return True
+        if not self.is_text or self.times.share > 0.5:
+            return False
+        parts = self.sample.cast(pl.String).str.strip_chars("[](){} ").str.split(" ")
+        for separator in ("|", ";", ","):
+            if float((parts.list.len() > 1).mean() or 0.0) >= 0.3:  # pyright: ignore[reportArgumentType]
+                break
+            parts = self.sample.cast(pl.String).str.split(separator)
+        several = parts.filter(parts.list.len() > 1)
+        if len(several) < 0.3 * len(parts) or not len(several):
+            return False
+        words = several.explode().str.strip_chars().drop_nulls()
+        codes = float(words.str.contains(r"^\S*\d\S*$").mean() or 0.0)  # pyright: ignore[reportArgumentType]
+        return codes > 0.9
+
+    @cached_property
     def times(self) -> TimeEvidence:
         """How the values read as times."""
         none = TimeEvidence(0.0, 0.0, "", False, "", 0, False)

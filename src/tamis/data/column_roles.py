@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,7 +145,8 @@ class EventLog:
         (user, item), *_ = self.pairs
         ids = min(self.id_points(user)[0] + self.id_points(item)[1], 2 * _SURE)
         length = min(float(np.log10(max(self.frame.height, 1))), 6.0)
-        return ids + 0.5 * named + 1.5 * last + 0.3 * length + 0.5 * ("behaviour" in self.found)
+        told = "behaviour" in self.found or "value" in self.found
+        return ids + 0.5 * named + 1.5 * last + 0.3 * length + 0.5 * told
 
     @cached_property
     def found(self) -> dict[str, str]:
@@ -155,6 +157,8 @@ class EventLog:
             found["time"] = times[0][0]
         if self.pairs:
             (found["user"], found["item"]), *_ = self.pairs
+        else:
+            found |= self._alone()
         for key in ("user", "item", "time"):
             if column := self.given.column(key):
                 found[key] = column
@@ -163,6 +167,15 @@ class EventLog:
         fixed = ("user", "item", "time")
         found = {key: found[key] for key in fixed if key in found}
         found |= self._others(rest, taken)
+        return found
+
+    def _alone(self) -> dict[str, str]:
+        """The column of the user or the item, if there is only one of them."""
+        found: dict[str, str] = {}
+        for at, key in enumerate(("user", "item")):
+            best = max(self.candidates, key=lambda c: self.id_points(c)[at], default=None)
+            if best is not None and self.id_points(best)[at] >= 0.5 * _SURE:
+                found[key] = best
         return found
 
     def _others(self, rest: list[Column], taken: set[str]) -> dict[str, str]:
@@ -214,7 +227,7 @@ class EventLog:
                 both -= 4.0  # the number of the row
             elif column.unique > 0.8:
                 both -= 0.5
-            if column.distinct < 20 and column.given > 50 * column.distinct:
+            if column.distinct < 20 and column.given > 10 * column.distinct:
                 both -= 1.5  # a category or a flag
         if not column.parts.words:  # `id`: of the row, unless it repeats
             both -= 0.5
@@ -507,6 +520,8 @@ def _may_be_id(column: Column, rows: int) -> bool:
             return False
     elif not column.is_text or column.length > 200 or column.words_per_value > 12:
         return False
+    if column.holds_lists:
+        return False
     if column.is_truth and rows >= _LARGE:
         return False
     named = max(words.user_strength(column.name), words.item_strength(column.name)) > 0
@@ -555,14 +570,61 @@ def _no_log(read: Sequence[EventLog], folder: Path, notes: Sequence[str]) -> str
         return f"{folder}: no table of events: {no_tables(folder)}.{listed}"
     lines: list[str] = []
     for log in read:
-        found, columns = log.found, ", ".join(log.frame.columns[:12])
-        have = [f"{k} = `{found[k]}`" for k in ("user", "item", "time") if k in found]
-        lack = [k for k in ("user", "item", "time") if k not in found]
-        text = f"{log.file}: {', '.join(have) or 'nothing'} found, no {', no '.join(lack)}"
-        lines += [f"{text}; its columns: {columns}", *(f"  {r}" for r in log.rejected)]
+        found, columns = log.found, ", ".join(log.frame.columns)
+        columns = columns if len(columns) <= 200 else columns[:200] + " …"
+        have = [f"{k} = `{found[k]}`" for k in _NEEDED if k in found]
+        lack = [k for k in _NEEDED if k not in found]
+        lines.append(
+            f"{log.file}: {', '.join(have) or 'nothing'} found, no {', no '.join(lack)}; "
+            f"its columns: {columns}"
+        )
+        hints = [*log.rejected, *_lists(log), *_elsewhere(log, lack, read)]
+        lines += [f"  {hint}" for hint in hints]
     listed = "\n".join(f"  {line}" for line in [*lines, *notes])
     return (
         f"{folder}: no table looks like an event log, with a user, an item and a time per row.\n"
         f"{listed}\n"
         "  To settle a column: tamis init DIR --events FILE --user COL --item COL --time COL."
     )
+
+
+_NEEDED = ("user", "item", "time")
+
+
+def _lists(log: EventLog) -> list[str]:
+    """Sentences about columns and lines that hold several items each."""
+    found: list[str] = []
+    if len(log.columns) == 1 and re.fullmatch(r"[\d\s]+", next(iter(log.columns))):
+        found.append(
+            "its lines look like a user and then the items; write one row per user and item, with "
+            "a header and a time (tamis.datasets.read_sequences and read_pairs read such files)"
+        )
+        return found
+    for column in log.columns.values():
+        if column.holds_lists and column.given:
+            text = column.example if column.is_text else str(column.values.dtype)
+            found.append(
+                f'column `{column.name}` holds several values per row, e.g. "{text}"; an event log '
+                "has one row per user and item: split them into rows"
+            )
+    return found
+
+
+def _elsewhere(log: EventLog, lack: Sequence[str], read: Sequence[EventLog]) -> list[str]:
+    """Sentences about other tables that hold what a table lacks, and join with it."""
+    found: list[str] = []
+    if "item" in lack or not lack:
+        return found
+    for name in log.columns:
+        for link in log.tables.links(log.file, name):
+            if not link.named:
+                continue
+            other = next((o for o in read if o.file == link.file), None)
+            have = [k for k in lack if other is not None and k in other.found]
+            if other is not None and have:
+                roles = " and ".join(f"the {k} (`{other.found[k]}`)" for k in have)
+                found.append(
+                    f"{other.file} has {roles} of each `{link.key}`: join the two tables by it, "
+                    "into one row per user, item and time"
+                )
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -80,7 +80,8 @@ def outcome_columns(log: EventLog) -> list[str]:
     a rating or behaviours, those of other names. Attributes of users or items, and columns whose
     name says something else (`is_weekend`), are none.
     """
-    flags = [c for c in _unused(log) if c.is_truth and c.distinct == 2 and _may_be_outcome(log, c)]
+    rest = _rest(log, log.found.values())
+    flags = [c for c in rest if c.is_truth and c.distinct == 2 and _may_be_outcome(log, c)]
     flags = _without_opposites(flags)
     telling = [c.name for c in flags if _tells(c)]
     if telling:
@@ -92,26 +93,28 @@ def outcome_columns(log: EventLog) -> list[str]:
     return [c.name for c in flags]
 
 
-def unused_columns(log: EventLog, outcomes: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The columns of the log that no declaration reads: (like outcomes, the others)."""
-    rest = [c for c in _unused(log) if c.name not in set(outcomes)]
-    like = [c.name for c in rest if looks_like_outcome(log, c)]
+def unused_columns(log: EventLog, used: Collection[str]) -> tuple[list[str], list[str]]:
+    """The columns of the log that are not in `used`: (like outcomes, the others)."""
+    rest = _rest(log, used)
+    read = [log.columns[c] for c in used if c in log.columns and log.columns[c].is_truth]
+    like = [c.name for c in rest if looks_like_outcome(log, c) and not _is_opposite(c, read)]
     return like, [c.name for c in rest if c.name not in like]
 
 
 def looks_like_outcome(log: EventLog, column: Column) -> bool:
-    """Whether a column may say what became of the row: 0/1, true/false, or a rating."""
+    """Whether a column may say what became of the row: 0/1, true/false, ratings or behaviours."""
     if not _may_be_outcome(log, column):
         return False
     if column.is_truth:
         return column.distinct == 2
-    rating = words.is_one_of(column.head, words.RATING_WORDS) and column.is_number
-    return rating and column.distinct > 1
+    if column.is_number:
+        return column.distinct > 1 and words.is_one_of(column.head, words.RATING_WORDS)
+    return sum(words.plain(label) in words.USUAL for label in column.labels) > 1
 
 
-def _unused(log: EventLog) -> list[Column]:
-    used = set(log.found.values())
-    return [c for name, c in log.columns.items() if name not in used]
+def _rest(log: EventLog, used: Iterable[str]) -> list[Column]:
+    taken = set(used)
+    return [c for name, c in log.columns.items() if name not in taken]
 
 
 def _bare(name: str) -> str:
@@ -138,10 +141,17 @@ def _without_opposites(flags: list[Column]) -> list[Column]:
     """The columns without those that are 1 where an earlier or a better-named one is 0."""
     kept: list[Column] = []
     for column in sorted(flags, key=lambda c: not _tells(c)):
-        number = _truth(column)
-        if not any(np.array_equal(number + _truth(other), np.ones_like(number)) for other in kept):
+        if not _is_opposite(column, kept):
             kept.append(column)
     return [c for c in flags if c in kept]
+
+
+def _is_opposite(column: Column, others: Iterable[Column]) -> bool:
+    """Whether a column of 0 and 1 is 1 where one of the others is 0."""
+    if not column.is_truth:
+        return False
+    number = _truth(column)
+    return any(np.array_equal(number + _truth(other), np.ones_like(number)) for other in others)
 
 
 def _truth(column: Column) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

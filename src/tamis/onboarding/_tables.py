@@ -67,7 +67,7 @@ def _points(tables: TableSet, link: Link, side: Side) -> float:
     if not link.named and link.held < _HELD:
         return 0.0
     if link.named:
-        return 0.5 + 0.5 * link.held + 0.25 * kind
+        return 1.0 + 0.5 * link.held + 0.25 * kind
     return link.strength + 0.5 * kind
 
 

@@ -12,14 +12,19 @@ import polars as pl
 
 from tamis.data import (
     Dataset,
+    EventLog,
+    Given,
     Rejects,
     Table,
+    TableSet,
     format_of,
     id_text,
+    infer_types,
     parse_times,
     read_dataset,
     read_raw,
 )
+from tamis.onboarding._outcomes import unused_columns
 from tamis.runtime import Int32
 from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
 from tamis.splitting import Window, cuts, events_in
@@ -171,6 +176,29 @@ def _positives(case: _Case) -> Iterator[Finding]:
     ):
         text = "every event is positive: negatives of the ranker come only from replayed recall"
         yield Finding("note", text, "tamis.toml, [behaviours]", "Log impressions if possible.")
+
+
+def _unused_outcomes(case: _Case) -> Iterator[Finding]:
+    """Columns of the log that say what became of a row, and that no behaviour reads."""
+    events = case.config.events
+    raw = read_raw(case.root / events.path, events.path, events.separator)
+    frame = infer_types(raw.frame) if raw.separator else raw.frame
+    keys = ("user", "item", "time", "behaviour", "value")
+    given = Given(events.path, **{key: getattr(events, key) for key in keys})
+    log = EventLog(TableSet({events.path: frame}), events.path, given)
+    optional = (events.arrival, events.request, events.position)
+    read = {*(getattr(events, key) for key in keys), *optional}
+    read |= {b.column for b in case.config.behaviours.values()}
+    like, _ = unused_columns(log, {name for name in read if name})
+    if not like:
+        return
+    where = f"{events.path}, {', '.join(f'`{name}`' for name in like)}"
+    fix = f'Make it a behaviour: [behaviours.NAME] with column = "{like[0]}".'
+    if case.data.positive.all():
+        text = "every event is positive, but a column looks like an outcome and is not used"
+        yield Finding("warning", text, where, fix)
+    else:
+        yield Finding("note", "looks like an outcome and is not used", where, fix)
 
 
 def _labels(case: _Case) -> Iterator[Finding]:
@@ -369,6 +397,7 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _left_out,
     _mixed_units,
     _positives,
+    _unused_outcomes,
     _labels,
     _times,
     _arrivals,

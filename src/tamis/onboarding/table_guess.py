@@ -142,7 +142,7 @@ def _choice_note(choice: Choice) -> str:
 
 def _note_unused(log: EventLog, declared: Declared) -> None:
     """Notes the columns of the log that nothing reads."""
-    like, other = unused_columns(log, declared.outcomes)
+    like, other = unused_columns(log, {*log.found.values(), *declared.outcomes})
     if like:
         shown = ", ".join(f"`{c}`" for c in like)
         declared.notes.append(
