@@ -97,3 +97,29 @@ def test_behaviours_without_events_and_a_missing_fallback_are_found(tmp_path: Pa
     found = diagnose(tmp_path, mixed(), behaviours=behaviours, cascade=cascade)
     assert found["no event is of this behaviour"] == "warning"
     assert found["no channel answers for unknown users"] == "warning"
+
+
+def outcomes(folder: Path, behaviours: dict[str, Any], **events: str) -> dict[str, str]:
+    """The severity of each finding in a log with a column `clicked` of 0 and 1."""
+    log = [f"u{k % 13},i{k % 10},{int(k % 4 == 0)},{START + k * 3600}\n" for k in range(2000)]
+    (folder / "log.csv").write_text("user_id,item_id,clicked,time\n" + "".join(log))
+    data: dict[str, Any] = {
+        "name": "t",
+        "events": {"path": "log.csv", **events},
+        "behaviours": behaviours,
+        "cascade": {"channels": {"hot": {}}, "rank": {"use": "deepfm"}},
+    }
+    return {f.what: f.severity for f in examine(parse_config(data), folder)}
+
+
+def test_an_unused_outcome_beside_positives_only_is_a_warning(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, {"interaction": {"positive": True}})
+    what = "every event is positive, but a column looks like an outcome and is not used"
+    assert found[what] == "warning"
+
+
+def test_a_used_outcome_is_no_finding(tmp_path: Path) -> None:
+    shown = {"impression": {"impression": True}, "click": {"column": "clicked", "positive": True}}
+    assert not any("outcome" in what for what in outcomes(tmp_path, shown))
+    rated = {"click": {"min_value": 1, "positive": True}, "shown": {"impression": True}}
+    assert not any("outcome" in what for what in outcomes(tmp_path, rated, value="clicked"))

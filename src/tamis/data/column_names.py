@@ -35,8 +35,8 @@ _USER = (
 )
 _ITEM = (
     "item product prod sku asin isbn video movie film song track article news book post doc "
-    "document ad advert adgroup poi place venue listing business goods photo note show game app recipe "
-    "restaurant hotel course job fund stock security episode podcast creative material "
+    "document ad advert adgroup poi place venue listing business goods photo note show game app "
+    "recipe restaurant hotel course job fund stock security episode podcast creative material "
     "merchandise iid aid gid nid stockcode fundcode policy program programme content property "
     "anime manga paper beer wine dish question exercise problem lesson spot attraction "
     "offer coupon deal plan package artikel producto produit produkt articulo prodotto pelicula "
@@ -126,6 +126,9 @@ CATEGORY = _list(
     "section class tag tags product_category main_category primary_genre 类别 类目 分类 类型 "
     "基金类型 风格"
 )
+CATEGORY_WORDS = _list("category genre department commodity aisle topic section type group class")
+"""Words anywhere in the name of a column of the category, the likeliest first."""
+TITLE_WORDS = word_set("title name headline caption 标题 名称")
 AUTHOR = _list(
     "author author_id artist artist_id seller seller_id creator creator_id publisher channel "
     "director shop_id uploader brand manufacturer manufacturer_id brand_id book_author artist_name "

@@ -12,6 +12,7 @@ import polars as pl
 
 from tamis.data import (
     Choice,
+    Column,
     Dataset,
     EventLog,
     Given,
@@ -233,12 +234,11 @@ def _held(table: FoundTable, what: str) -> str:
 def _item_columns(table: FoundTable, frame: pl.DataFrame, found: Guess) -> dict[str, Any]:
     """The `items` section of the declaration."""
     rest = frame.drop(table.key)
-    category = named_column(rest, words.CATEGORY)
     columns: dict[str, Any] = {
         "path": table.file,
         "id": table.key,
-        "title": named_column(rest, words.TITLE, lambda c: c.dtype == pl.String),
-        "category": category,
+        "title": _title(rest),
+        "category": _category(rest),
         "author": named_column(rest, words.AUTHOR),
         "published": named_column(rest, words.PUBLISHED, is_time),
     }
@@ -246,9 +246,40 @@ def _item_columns(table: FoundTable, frame: pl.DataFrame, found: Guess) -> dict[
         f"{table.file} holds the items: {_listed({k: v for k, v in columns.items() if v})}"
         f"{_held(table, 'items')}"
     )
+    category = columns["category"]
     if category and (separator := list_separator(frame[category])):
         columns["category_separator"] = separator
     return {k: v for k, v in columns.items() if v}
+
+
+def _title(frame: pl.DataFrame) -> str | None:
+    """The items' column of the title: a text with a usual name, such as `prod_name`."""
+    if name := named_column(frame, words.TITLE, lambda c: c.dtype == pl.String):
+        return name
+    for column in (Column(values) for values in frame if values.dtype == pl.String):
+        others = column.parts.words[:-1]
+        if words.is_one_of(column.head, words.TITLE_WORDS) and (
+            not others or any(words.is_one_of(word, words.ITEM_WORDS) for word in others)
+        ):
+            return column.name
+    return None
+
+
+def _category(frame: pl.DataFrame) -> str | None:
+    """The items' column of the category: it has a usual name, and its values repeat."""
+
+    def repeats(values: pl.Series) -> bool:
+        own = Column(values)
+        return values.dtype.is_nested() or (own.distinct > 1 and own.unique < 0.9)
+
+    small = frame.height < 10
+    if name := named_column(frame, words.CATEGORY, lambda c: small or repeats(c)):
+        return name
+    for word in words.CATEGORY_WORDS:
+        for values in frame:
+            if word in words.plain(values.name).split("_") and repeats(values):
+                return values.name
+    return None
 
 
 def _listed(columns: dict[str, Any]) -> str:
