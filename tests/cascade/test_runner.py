@@ -266,6 +266,15 @@ def test_the_trace_gives_the_rank_of_an_item_beyond_its_quota() -> None:
     assert "a: at rank 7, its quota is 5" in found.detail
 
 
+def test_a_trace_names_a_channel_that_fails() -> None:
+    sieve = cascade({"a": Broken([]), "b": Listed([2, 4])})
+    out = sieve.run(ask(), n=5)
+    missing = trace(sieve, out, 99)
+    assert missing.lost == "not_recalled"
+    assert "a: failed (ConnectionError); b: not found" in missing.detail
+    assert [found.channel for found in trace(sieve, out, 4).found] == ["b"]
+
+
 def test_the_trace_distinguishes_displaced_items_from_low_ranked_ones() -> None:
     sieve = cascade({"a": Listed([2, 4, 6, 8])}, rerank={"back": Backwards()})
     out = sieve.run(ask(), n=2)

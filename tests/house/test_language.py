@@ -32,7 +32,6 @@ BANNED = {
     r"(?<![|] )None = (?!\")": "If omitted: …",
 }
 """Pattern -> the standard term to use instead."""
-EXEMPT = {"tests", "docs/decisions"}
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (

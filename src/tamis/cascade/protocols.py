@@ -32,7 +32,7 @@ class Valid:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Everything a fit receives beside the data and its own options."""
+    """Everything that a fit receives besides the data and its own options."""
 
     seed: int = 0
     device: str = "cpu"
@@ -189,22 +189,22 @@ class ReadsContext(Protocol):
 
 @runtime_checkable
 class ReportsDegraded(Protocol):
-    """A scorer that can work in a degraded way, and says so."""
+    """A scorer that can work in a degraded way and reports it."""
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """What is not as the version was written; empty when all is."""
+        """One sentence per part that does not work as the version was written; empty if all do."""
         ...
 
 
 @runtime_checkable
 class Wraps(Protocol):
-    """A stage that is built around another one of its kind, which the registry makes for it."""
+    """A stage that contains another stage of its kind, which the registry builds."""
 
     def wrapped(self) -> tuple[str, StageConfig]:
         """The inner stage's name and declaration, as if it stood in `tamis.toml` itself."""
         ...
 
     def wrap(self, inner: Any) -> None:
-        """Takes the inner stage."""
+        """Sets the inner stage."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Explains, GivesReasons
 from tamis.cascade.runner import Cascade, Outcome
+
+log = logging.getLogger("tamis.cascade")
 
 DEPTH = 5_000
 """Depth to which a why-not question searches a channel's list."""
@@ -130,7 +133,12 @@ def _not_recalled(cascade: Cascade, outcome: Outcome, item: int) -> str:
     notes: list[str] = []
     for name, channel in cascade.retrieval.channels.items():
         quota = cascade.config.channels[name].quota
-        where = np.flatnonzero(channel.recall(outcome.queries, DEPTH).item[0] == item)
+        try:
+            where = np.flatnonzero(channel.recall(outcome.queries, DEPTH).item[0] == item)
+        except Exception as error:  # a failing channel degrades an answer, also its trace
+            log.exception("recall channel %s failed in a trace", name)
+            notes.append(f"{name}: failed ({type(error).__name__})")
+            continue
         if not len(where):
             notes.append(f"{name}: not found")
         elif where[0] >= quota:

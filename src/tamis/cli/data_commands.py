@@ -98,7 +98,10 @@ def fetch(
             "frappe, kuairand, or funnel (any log of views, carts and purchases)."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write the tables to. If omitted: a folder named NAME."),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option("--from", help="Folder with the files of a data set that is not downloaded."),
@@ -108,7 +111,7 @@ def fetch(
     """Fetch a public data set (terms and citation shown) and write it as plain tables."""
     from tamis.jobs import fetch as job
 
-    report = job(name, out, folder=folder, progress=wants_progress(as_json))
+    report = job(name, out or Path(name), folder=folder, progress=wants_progress(as_json))
     if as_json:
         return print_json(report.to_dict())
     console.print(f"Wrote {', '.join(report.files)} to [bold]{report.folder}[/].")
@@ -144,7 +147,7 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder of the new project.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new project.")] = Path("simulated"),
     items: Annotated[int, typer.Option(min=1, help="Number of items.")] = 200_000,
     users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 50_000,
     days: Annotated[int, typer.Option(min=1, help="Days of traffic.")] = 30,

@@ -143,7 +143,9 @@ def score(
         Path, typer.Argument(help="A trained project, or the folder of `compare --out`.")
     ],
     table: Annotated[Path, typer.Argument(help="Rows to score (CSV, TSV, Parquet, JSONL).")],
-    out: Annotated[Path, typer.Option(help="File to write: .csv, .tsv, .parquet or .jsonl.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .csv, .tsv, .parquet or .jsonl.")
+    ] = Path("scores.csv"),
     version: Annotated[
         str, typer.Option(help="Version of a project: serving or evaluation.")
     ] = "serving",

@@ -1,4 +1,4 @@
-"""Outcomes in columns of their own: `is_click`, `is_like` … beside each other in a row."""
+"""Outcomes in columns of their own: `is_click`, `is_like` … several in one row."""
 
 from __future__ import annotations
 

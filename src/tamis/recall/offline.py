@@ -21,7 +21,7 @@ class OfflineConfig(ComponentConfig):
 
     of: str = "itemcf"
     """The channel that computes the lists: a short name, or `package.module:Class`."""
-    settings: dict[str, Any] = {}  # noqa: RUF012
+    settings: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies the default
     """Options of that channel."""
     store: str = ""
     """Address of the store: `redis://host:port/db`, or `env:NAME` for an environment variable with

@@ -1,4 +1,4 @@
-"""What a request gets: the slate, the reasons of each item, and what was left out."""
+"""The answer to a request: the slate, the reasons of each item, and what was left out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WhyNot:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets."""
+    """The answer to a request."""
 
     request_id: str
     """That of the request, or a new one."""
@@ -67,7 +67,7 @@ class Answer:
     time: int
     """The time that was answered for, in ms since 1970 UTC."""
     clock: Literal["request", "now", "data"]
-    """Where that time is from: the request, the clock, or the end of the data."""
+    """Source of that time: the request, the clock, or the end of the data."""
     items: tuple[Place, ...]
     took_ms: float
     degraded: tuple[str, ...] = ()

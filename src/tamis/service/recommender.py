@@ -58,7 +58,7 @@ class Recommender:
 
     @property
     def manifest(self) -> Manifest:
-        """What the version says of itself: kind, data range, settings, metrics."""
+        """The manifest of the version: kind, data range, settings, metrics."""
         return self._version.manifest
 
     def recommend(
@@ -76,7 +76,7 @@ class Recommender:
 
         Raises RequestError where a field is wrong, `why_not` names no item of this version, or
         `time` is before the end of the version's data: its models and statistics have learnt from
-        everything up to then, so an earlier moment cannot be answered truthfully.
+        everything up to then, so an answer for an earlier time would use later events.
         """
         start = perf_counter()
         if not isinstance(request, Request):

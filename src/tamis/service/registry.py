@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,7 +130,7 @@ def load(kind: str, name: str, config: StageConfig | None, directory: Path) -> A
     stage = find(kind, config.use or name, where)
     known = known_options(stage.Config, config.options)
     options = _checked(stage.Config, known, config, where)
-    loaded = _named(kind, name, stage.load(directory, options))  # pyright: ignore
+    loaded = _named(kind, name, cast("Any", stage).load(directory, options))
     if isinstance(loaded, Wraps):
         loaded.wrap(load(kind, *loaded.wrapped(), directory / "inner"))
     return loaded

@@ -1,4 +1,4 @@
-"""A request: everything that a caller may say, checked once where it enters (HTTP, CLI, Python)."""
+"""A request: all that a caller may give, checked once where it enters (HTTP, CLI, Python)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tamis.cascade import Context
 from tamis.schema import RequestError, suggest
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
-"""2000-01-01 and 2100-01-01 UTC in ms: times outside are taken for another unit."""
+"""2000-01-01 and 2100-01-01 UTC in ms: times outside are refused as having another unit."""
 _UNITS = {"seconds": 1000.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
 """Milliseconds of one unit."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=1024)] | int
-"""An external id; a number means its text: 42 and "42" are the same id."""
+"""An external id; numbers are taken as text: 42 and "42" are the same id."""
 
 
 class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

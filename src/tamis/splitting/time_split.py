@@ -82,16 +82,16 @@ def horizon(split: SplitConfig, events: Events) -> int:
 
     The same for training, validation and test, so that their rates can be compared. If `split`
     declares none: the length of the validation period, at most that of the test period, and at most
-    what leaves room for all windows and as long a history before the first.
+    the length that all windows and an equally long history before the first can have.
 
     Raises:
         DataError: as `test_cut`; or a declared horizon is longer than the log allows.
     """
     valid, _ = cuts(events, [split.valid_from, split.test_from])
     test, first, last = test_cut(split, events), int(events.time[0]), int(events.time[-1]) + 1
-    room = (test - first) // (split.windows + 1)
+    longest = (test - first) // (split.windows + 1)
     if split.horizon is None:
-        return max(1, min(length for length in (test - valid, last - test, room) if length > 0))
+        return max(1, min(length for length in (test - valid, last - test, longest) if length > 0))
     declared = int(float(split.horizon[:-1]) * _UNIT_MS[split.horizon[-1]])
     if declared < 1 or test - 2 * declared <= first:
         days = (test - first) / _UNIT_MS["d"]

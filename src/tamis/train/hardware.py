@@ -77,8 +77,8 @@ def torch_threads(n: int | None) -> Iterator[None]:
 def allow_kept_memory() -> None:
     """Allows `kept_memory` to change the memory allocator of this process, from now on.
 
-    Call it in a process that only trains, as the commands `train`, `evaluate --channels` and `demo`
-    do. Do not call it in a service: the settings of the allocator apply to all of its threads.
+    Call it in a process that only trains, as the commands `train`, `evaluate channels` and
+    `demo` do. Do not call it in a service: the settings of the allocator apply to all its threads.
     """
     global _kept_memory_allowed
     _kept_memory_allowed = True

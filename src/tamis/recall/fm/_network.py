@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tamis.features import Layout
 from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.user_item_examples import Likes
@@ -25,9 +26,9 @@ class FieldSum(nn.Module):
     side are the first order Σ w plus ½ [(Σv)² − Σv²], summed over the width (Rendle 2010).
     """
 
-    def __init__(self, layout: object, dense: int, dim: int, generator: torch.Generator) -> None:
+    def __init__(self, layout: Layout, dense: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.pool = FieldPooling(layout)  # type: ignore[arg-type]
+        self.pool = FieldPooling(layout)
         vectors = torch.randn((dense, dim), generator=generator) * INIT_STD
         self.numbers = nn.Parameter(vectors)
         self.first = nn.Parameter(torch.zeros(dense))
