@@ -14,7 +14,7 @@ from rich.table import Table
 from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_next, wants_progress
 
 if TYPE_CHECKING:
-    from tamis.data import Choice
+    from tamis.data import RoleChoice
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -76,7 +76,7 @@ def init(
     return None
 
 
-def _ask(choice: Choice) -> str:
+def _ask(choice: RoleChoice) -> str:
     """Asks in the terminal which of the near readings is right; Enter takes the likeliest."""
     kind = "file is the event log" if choice.key == "events" else f"column is the {choice.key}"
     options = [choice.chosen, *choice.others]

@@ -2,11 +2,11 @@
 
 from tamis.data import column_names
 from tamis.data.categories import Labels, bucketed, codes_of, spread
-from tamis.data.column_profile import Column
+from tamis.data.column_profile import ColumnProfile
 from tamis.data.column_roles import (
-    Choice,
     EventLog,
     Given,
+    RoleChoice,
     event_columns,
     event_table,
     find_log,
@@ -47,8 +47,7 @@ __all__ = [
     "TEXT",
     "UNKNOWN",
     "VISIT_HOURS",
-    "Choice",
-    "Column",
+    "ColumnProfile",
     "Condition",
     "Dataset",
     "EventLog",
@@ -60,6 +59,7 @@ __all__ = [
     "Ragged",
     "RawTable",
     "Rejects",
+    "RoleChoice",
     "Table",
     "TableSet",
     "bucketed",

@@ -44,7 +44,7 @@ class TimeEvidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class ColumnProfile:
     """A column of a table with the properties of its values, each computed on first use."""
 
     values: pl.Series = field(repr=False)
@@ -215,6 +215,6 @@ class Column:
         return str(self.sample[0])[:60] if self.given else ""
 
 
-def columns_of_table(frame: pl.DataFrame) -> dict[str, Column]:
+def columns_of_table(frame: pl.DataFrame) -> dict[str, ColumnProfile]:
     """The columns of a table by name, in their order."""
-    return {values.name: Column(values) for values in frame}
+    return {values.name: ColumnProfile(values) for values in frame}

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tamis.data import column_names as words
-from tamis.data.column_profile import Column
+from tamis.data.column_profile import ColumnProfile
 from tamis.data.table_folder import Frames, no_tables, table_stem
 from tamis.data.table_links import TableSet, dependent_columns
 from tamis.data.times import parse_times
@@ -50,7 +50,7 @@ _DETECT = Given()
 
 
 @dataclass(frozen=True)
-class Choice:
+class RoleChoice:
     """A decision between near readings."""
 
     key: str
@@ -90,7 +90,7 @@ def find_log(
     near = [log.file for log in complete[1:] if log.points > best.points - _TABLE_MARGIN]
     if near:
         why = "its name, its columns and its length"
-        best.choices.insert(0, Choice("events", best.file, tuple(near), why))
+        best.choices.insert(0, RoleChoice("events", best.file, tuple(near), why))
     return best
 
 
@@ -117,7 +117,7 @@ def named_column(
 
 def is_time(column: pl.Series) -> bool:
     """Whether at least half of the values are times after 1973."""
-    return Column(column).times.share >= 0.5
+    return ColumnProfile(column).times.share >= 0.5
 
 
 class EventLog:
@@ -178,11 +178,11 @@ class EventLog:
                 found[key] = best
         return found
 
-    def _others(self, rest: list[Column], taken: set[str]) -> dict[str, str]:
+    def _others(self, rest: list[ColumnProfile], taken: set[str]) -> dict[str, str]:
         """The columns of the optional keys."""
         found: dict[str, str | None] = {}
 
-        def first(names: Sequence[str], fits: Callable[[Column], bool]) -> str | None:
+        def first(names: Sequence[str], fits: Callable[[ColumnProfile], bool]) -> str | None:
             frame = self.frame.drop(taken)
             return named_column(frame, names, lambda values: fits(self.columns[values.name]))
 
@@ -358,7 +358,7 @@ class EventLog:
                 found.append((name, points))
         return sorted(found, key=lambda entry: -entry[1])
 
-    def _time_points(self, column: Column) -> float | None:
+    def _time_points(self, column: ColumnProfile) -> float | None:
         """How much speaks for a column as the time of the event; None if it is not one.
 
         A column whose values contradict its name is added to `rejected`.
@@ -394,7 +394,7 @@ class EventLog:
 
     # The optional columns
 
-    def _behaviour(self, rest: Iterable[Column]) -> str | None:
+    def _behaviour(self, rest: Iterable[ColumnProfile]) -> str | None:
         """The column of the names of behaviours: labels with usual meanings, or by its name."""
         best: tuple[float, str | None] = (0.0, None)
         for column in rest:
@@ -415,7 +415,7 @@ class EventLog:
                 best = (points, column.name)
         return best[1]
 
-    def _value(self, rest: Sequence[Column]) -> str | None:
+    def _value(self, rest: Sequence[ColumnProfile]) -> str | None:
         """The column of a rating, of seconds or of an amount."""
         numbers = [
             c for c in rest if c.is_number and not c.is_truth and not c.parts.is_id and c.distinct
@@ -429,7 +429,7 @@ class EventLog:
                     return column.name
         return next((c.name for c in numbers if self._is_scale(c)), None)
 
-    def _is_scale(self, column: Column) -> bool:
+    def _is_scale(self, column: ColumnProfile) -> bool:
         """Whether numbers without a telling name are ratings: all values of a usual scale occur."""
         if words.is_one_of(column.head, words.ATTRIBUTE_WORDS) or column.given < _LARGE:
             return False
@@ -437,7 +437,7 @@ class EventLog:
             return False
         return tuple(column.numbers) in _SCALES
 
-    def _request(self, rest: Sequence[Column]) -> str | None:
+    def _request(self, rest: Sequence[ColumnProfile]) -> str | None:
         """The column of the request, the basket or the session: it repeats, and is no number."""
         frame = self.frame.select(c.name for c in rest if c.distinct and not c.is_truth)
         fits = {c.name for c in rest if c.given < _LARGE or c.unique < 0.999}
@@ -452,9 +452,9 @@ class EventLog:
     # Decisions
 
     @cached_property
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[RoleChoice]:
         """Decisions between near readings that the user may want to change."""
-        found: list[Choice] = []
+        found: list[RoleChoice] = []
         scored = self._scored
         if scored:
             (user, item), best = scored[0]
@@ -462,7 +462,7 @@ class EventLog:
             for key, chosen, at in (("user", user, 0), ("item", item, 1)):
                 others = tuple(dict.fromkeys(p[at] for p in near if p[at] != chosen))
                 if others and not self.given.column(key):
-                    found.append(Choice(key, chosen, others, self._why(chosen)))
+                    found.append(RoleChoice(key, chosen, others, self._why(chosen)))
         times = self.times
         others = [
             name
@@ -470,7 +470,7 @@ class EventLog:
             if points > times[0][1] - _TIME_MARGIN and not self._same_days(times[0][0], name)
         ]
         if others and not self.given.time:
-            found.append(Choice("time", times[0][0], tuple(others), "its name and its values"))
+            found.append(RoleChoice("time", times[0][0], tuple(others), "its name and its values"))
         return found
 
     def _same_days(self, one: str, other: str) -> bool:
@@ -510,7 +510,7 @@ _SCALES = frozenset(
 """Usual scales of ratings, all of whose values occur."""
 
 
-def _may_be_id(column: Column, rows: int) -> bool:
+def _may_be_id(column: ColumnProfile, rows: int) -> bool:
     """Whether a column of the log may be the id of a user or an item, by its type and values."""
     dtype = column.values.dtype
     if not column.distinct or dtype.is_temporal() or dtype == pl.Boolean:
@@ -530,7 +530,7 @@ def _may_be_id(column: Column, rows: int) -> bool:
     return named or column.distinct > 1
 
 
-def _not_times(column: Column) -> str:
+def _not_times(column: ColumnProfile) -> str:
     """The sentence about a column that is a time by its name only."""
     times = column.times
     what = f"column `{column.name}` looks like a time by its name, but "

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tamis.data import column_names as words
-from tamis.data.column_profile import Column, columns_of_table
+from tamis.data.column_profile import ColumnProfile, columns_of_table
 from tamis.data.table_folder import Frames, table_stem
 from tamis.data.tables import id_text
 
@@ -54,10 +54,12 @@ class TableSet:
     """The tables of a folder with the properties of their columns and their joins."""
 
     frames: Frames
-    _columns: dict[str, dict[str, Column]] = field(default_factory=dict[str, dict[str, Column]])
+    _columns: dict[str, dict[str, ColumnProfile]] = field(
+        default_factory=dict[str, dict[str, ColumnProfile]]
+    )
     _ids: dict[tuple[str, str], pl.Series] = field(default_factory=dict[tuple[str, str], pl.Series])
 
-    def columns(self, file: str) -> dict[str, Column]:
+    def columns(self, file: str) -> dict[str, ColumnProfile]:
         """The columns of a table by name."""
         if file not in self._columns:
             self._columns[file] = columns_of_table(self.frames[file])
@@ -113,7 +115,7 @@ class TableSet:
         return float(np.clip(points, -1.0, 1.0))
 
 
-def _may_be_id(column: Column) -> bool:
+def _may_be_id(column: ColumnProfile) -> bool:
     """Whether the type and the length of the values allow an id."""
     dtype = column.values.dtype
     if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Boolean or dtype == pl.Binary:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tamis.data import Choice, Given
+from tamis.data import Given, RoleChoice
 from tamis.datasets import FolderSource, find_source, materialise
 from tamis.onboarding import Ask, Finding, examine, guess_config, write_guess
 from tamis.runtime import Progress
@@ -26,7 +26,7 @@ class Initialised:
     config: Path
     notes: tuple[str, ...]
     """What was found and guessed, one sentence each."""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[RoleChoice, ...] = ()
     """Decisions between near readings of the tables."""
 
     def to_dict(self) -> dict[str, Any]:

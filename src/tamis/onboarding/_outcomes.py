@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tamis.data import Column, EventLog, table_stem, truth_numbers
+from tamis.data import ColumnProfile, EventLog, table_stem, truth_numbers
 from tamis.data import column_names as words
 
 _PREFIXES = ("is_", "has_", "if_", "was_", "did_", "是否")
@@ -61,7 +61,7 @@ def describe_behaviours(declared: Declared, log: EventLog) -> None:
         )
 
 
-def value_kind(column: Column) -> Literal["rating", "watched", "amount"]:
+def value_kind(column: ColumnProfile) -> Literal["rating", "watched", "amount"]:
     """What the numbers in the value column are, by its name, or else by their range."""
     head = column.head
     if words.is_one_of(head, words.WATCHED_WORDS) or "play_time" in words.plain(column.name):
@@ -101,7 +101,7 @@ def unused_columns(log: EventLog, used: Collection[str]) -> tuple[list[str], lis
     return like, [c.name for c in rest if c.name not in like]
 
 
-def looks_like_outcome(log: EventLog, column: Column) -> bool:
+def looks_like_outcome(log: EventLog, column: ColumnProfile) -> bool:
     """Whether a column may say what became of the row: 0/1, true/false, ratings or behaviours."""
     if not _may_be_outcome(log, column):
         return False
@@ -112,7 +112,7 @@ def looks_like_outcome(log: EventLog, column: Column) -> bool:
     return sum(words.plain(label) in words.USUAL for label in column.labels) > 1
 
 
-def _rest(log: EventLog, used: Iterable[str]) -> list[Column]:
+def _rest(log: EventLog, used: Iterable[str]) -> list[ColumnProfile]:
     taken = set(used)
     return [c for name, c in log.columns.items() if name not in taken]
 
@@ -125,28 +125,28 @@ def _bare(name: str) -> str:
     return plain
 
 
-def _tells(column: Column) -> bool:
+def _tells(column: ColumnProfile) -> bool:
     bare = _bare(column.name)
     return bare in words.OUTCOME_WORDS or words.is_one_of(column.head, words.OUTCOME_WORDS)
 
 
-def _may_be_outcome(log: EventLog, column: Column) -> bool:
+def _may_be_outcome(log: EventLog, column: ColumnProfile) -> bool:
     parts = {*words.plain(column.name).split("_"), _bare(column.name), column.head}
     if any(words.is_one_of(part, words.CONTEXT_WORDS) for part in parts):
         return False
     return log.is_attribute(column.name) is None
 
 
-def _without_opposites(flags: list[Column]) -> list[Column]:
+def _without_opposites(flags: list[ColumnProfile]) -> list[ColumnProfile]:
     """The columns without those that are 1 where an earlier or a better-named one is 0."""
-    kept: list[Column] = []
+    kept: list[ColumnProfile] = []
     for column in sorted(flags, key=lambda c: not _tells(c)):
         if not _is_opposite(column, kept):
             kept.append(column)
     return [c for c in flags if c in kept]
 
 
-def _is_opposite(column: Column, others: Iterable[Column]) -> bool:
+def _is_opposite(column: ColumnProfile, others: Iterable[ColumnProfile]) -> bool:
     """Whether a column of 0 and 1 is 1 where one of the others is 0."""
     if not column.is_truth:
         return False
@@ -154,15 +154,15 @@ def _is_opposite(column: Column, others: Iterable[Column]) -> bool:
     return any(np.array_equal(number + _truth(other), np.ones_like(number)) for other in others)
 
 
-def _truth(column: Column) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _truth(column: ColumnProfile) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return truth_numbers(column.values)[0]
 
 
-def _varies(column: Column) -> bool:
+def _varies(column: ColumnProfile) -> bool:
     return column.distinct > 1
 
 
-def _from_labels(declared: Declared, column: Column) -> None:
+def _from_labels(declared: Declared, column: ColumnProfile) -> None:
     """Adds a behaviour per label, most frequent first, with the usual meaning of its name."""
     counts = column.values.cast(pl.String).drop_nulls().value_counts(sort=True)
     behaviours: dict[str, dict[str, Any]] = {}
@@ -215,7 +215,7 @@ def positive_bound(values: pl.Series) -> float | None:
     return max(usual, float(distinct[1]))
 
 
-def _from_ratings(declared: Declared, column: Column) -> None:
+def _from_ratings(declared: Declared, column: ColumnProfile) -> None:
     """Adds a positive `like`, a `rate`, and for zeros on a scale from 1 on an event without rating.
 
     Where all ratings are equal, every event is positive.
@@ -260,7 +260,7 @@ def _from_ratings(declared: Declared, column: Column) -> None:
     declared.notes.append(note)
 
 
-def _from_seconds(declared: Declared, column: Column) -> None:
+def _from_seconds(declared: Declared, column: ColumnProfile) -> None:
     """Adds a positive `watch` from a bound on, and a `skip` below."""
     numbers = column.values.cast(pl.Float64, strict=False).drop_nulls()
     distinct = numbers.unique().sort()
@@ -279,7 +279,7 @@ def _from_seconds(declared: Declared, column: Column) -> None:
     )
 
 
-def _from_amounts(declared: Declared, column: Column) -> None:
+def _from_amounts(declared: Declared, column: ColumnProfile) -> None:
     """Adds a positive `purchase` of amounts above 0, and a `return` of the others."""
     numbers = column.values.cast(pl.Float64, strict=False).drop_nulls()
     above = numbers.filter(numbers > 0)

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from tamis.data import (
-    Choice,
-    Column,
+    ColumnProfile,
     Dataset,
     EventLog,
     Given,
+    RoleChoice,
     TableSet,
     find_log,
     is_time,
@@ -41,7 +41,7 @@ from tamis.schema import parse_config, write_config
 
 STATIC_AFTER = timedelta(days=90)
 """Age of the last event from which on a data set is taken for static."""
-Ask = Callable[[Choice], str]
+Ask = Callable[[RoleChoice], str]
 """Shows the user a decision between near readings; returns the reading to take."""
 
 
@@ -55,7 +55,7 @@ class Guess:
     """Comments by key path, for `write_config`."""
     notes: list[str] = field(default_factory=list[str])
     """Findings and decisions, to be shown to the user."""
-    choices: list[Choice] = field(default_factory=list[Choice])
+    choices: list[RoleChoice] = field(default_factory=list[RoleChoice])
     """Decisions between near readings."""
 
 
@@ -131,7 +131,7 @@ def _asked(
     return log
 
 
-def _choice_note(choice: Choice) -> str:
+def _choice_note(choice: RoleChoice) -> str:
     others = ", ".join(f"`{other}`" for other in choice.others)
     why = f" ({choice.why})" if choice.why else ""
     kind = "event log" if choice.key == "events" else choice.key
@@ -256,7 +256,7 @@ def _title(frame: pl.DataFrame) -> str | None:
     """The items' column of the title: a text with a usual name, such as `prod_name`."""
     if name := named_column(frame, words.TITLE, lambda c: c.dtype == pl.String):
         return name
-    for column in (Column(values) for values in frame if values.dtype == pl.String):
+    for column in (ColumnProfile(values) for values in frame if values.dtype == pl.String):
         others = column.parts.words[:-1]
         if words.is_one_of(column.head, words.TITLE_WORDS) and (
             not others or any(words.is_one_of(word, words.ITEM_WORDS) for word in others)
@@ -269,7 +269,7 @@ def _category(frame: pl.DataFrame) -> str | None:
     """The items' column of the category: it has a usual name, and its values repeat."""
 
     def repeats(values: pl.Series) -> bool:
-        own = Column(values)
+        own = ColumnProfile(values)
         return values.dtype.is_nested() or (own.distinct > 1 and own.unique < 0.9)
 
     small = frame.height < 10
