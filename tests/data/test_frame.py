@@ -72,7 +72,11 @@ def test_no_rows():
             "'t' has 1 values that are not times.*such as 'x'",
         ),
         ({"t": [1.7e9, 1.7e12]}, {"time": "t"}, "in another unit than the rest, such as"),
-        ({"v": ["a", "b"]}, {"value": "v"}, "'v' must be numbers"),
+        (
+            {"v": ["5", "b"]},
+            {"value": "v"},
+            "'v' has 1 values that are not numbers, such as 'b' in",
+        ),
         ({}, {"min_value": 3}, "needs a value column"),
     ],
 )

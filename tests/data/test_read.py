@@ -49,6 +49,9 @@ def read(folder: Path, **changes: Any) -> tuple[Dataset, Rejects]:
     return read_dataset(config(**changes), folder, now=NOW)
 
 
+DROP = {"items": {"unknown": "drop"}, "users": {"unknown": "drop"}}
+
+
 def reasons(rejects: Rejects) -> list[tuple[str, int, str]]:
     return [(r["file"], r["row"], r["reason"]) for r in rejects.frame.iter_rows(named=True)]
 
@@ -126,7 +129,7 @@ BAD_ROWS = [
 @pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=[str(r)[:30] for _, r in BAD_ROWS])
 def test_a_bad_row_is_left_out_and_reported(tmp_path: Path, row: str, reason: str | None) -> None:
     write(tmp_path, EVENTS + row + "\n" + "u3,c,1,1600000400\n")
-    data, rejects = read(tmp_path)
+    data, rejects = read(tmp_path, **DROP)
     assert reasons(rejects) == ([("events.csv", 5, reason)] if reason else [])
     assert len(data.events) == (4 if reason else 5)
     assert data.events.user[-1] == 2
@@ -193,13 +196,19 @@ def test_without_a_users_table_users_come_from_the_events(folder: Path) -> None:
     assert data.events.user.tolist() == [1, 1, 0]
 
 
-def test_unknown_ids_can_be_added(tmp_path: Path) -> None:
-    write(tmp_path, EVENTS + "u9,z,5,1600000400\n")
-    data, rejects = read(tmp_path, events={"unknown": "add"})
+def test_unknown_ids_are_kept_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, EVENTS + "u9,z,5,1600000400\nu9,z,5,1600000500\n")
+    data, rejects = read(tmp_path)
     assert data.users.ids.to_list() == ["u1", "u2", "u3", "u9"]
     assert data.items.ids.to_list()[-1] == "z"
     assert data.items.frame["title"].to_list()[-1] is None
     assert len(rejects) == 0
+    assert [(n.file, n.column, n.what) for n in rejects.notes] == [
+        ("events.csv", "item_id", "1 items of 2 events are not in items.csv (such as \"z\"): they "
+         "are kept, with missing attributes"),
+        ("events.csv", "user_id", "1 users of 2 events are not in users.csv (such as \"u9\"): they "
+         "are kept, with missing attributes"),
+    ]  # fmt: skip
 
 
 def test_duplicate_ids_keep_the_first(tmp_path: Path) -> None:
@@ -232,7 +241,7 @@ def test_quotation_marks(tmp_path: Path, titles: list[str], expected: list[str])
         f"{i},{t}\n" for i, t in zip("abc", titles, strict=True)
     )
     write(tmp_path, EVENTS + "u1,c,5,1600000000\n", items=text)
-    data, rejects = read(tmp_path, items={"title": "ti,tle"})
+    data, rejects = read(tmp_path, items={"title": "ti,tle", "unknown": "drop"})
     assert data.items.frame["ti,tle"].to_list() == expected
     lost = 3 - len(expected)
     assert rejects.counts.get("a quotation mark is never closed", 0) == lost
@@ -295,7 +304,7 @@ def test_categories(folder: Path) -> None:
 
 def test_the_report_is_written(tmp_path: Path) -> None:
     write(tmp_path, EVENTS + "u9,a,5,1600000000\nu1,a,x,1600000000\n")
-    _, rejects = read(tmp_path)
+    _, rejects = read(tmp_path, **DROP)
     report = pl.read_csv(rejects.write(tmp_path / "out" / "rejects.csv"))
     assert report.columns == ["file", "row", "reason", "column", "value", "action"]
     assert report["row"].to_list() == [5, 6]
@@ -326,6 +335,17 @@ def test_unicode_ids(tmp_path: Path) -> None:
 
 
 def test_no_usable_event_says_why(tmp_path: Path) -> None:
-    write(tmp_path, "user_id,item_id,rating,time\nu9,a,5,1600000000\nu8,a,5,1600000000\n")
-    with pytest.raises(DataError, match=r"none of 2 events is usable.*unknown user.*row 2 \(u9\)"):
+    write(tmp_path, "user_id,item_id,rating,time\nu1,a,x,1600000000\nu1,a,y,1600000000\n")
+    with pytest.raises(DataError, match=r"none of 2 events is usable.*not a number.*row 2 \(x\)"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("unknown", ["keep", "drop"])
+def test_tables_that_share_no_id_are_refused(tmp_path: Path, unknown: str) -> None:
+    write(tmp_path, "user_id,item_id,rating,time\nu9,a,5,1600000000\nu8,a,5,1600000000\n")
+    with pytest.raises(
+        DataError,
+        match=r'none of the user ids in `user_id` is in `user_id` of users.csv \(here "u9", there '
+        r'"u1"\). Check `events.user` and `users.id`',
+    ):
+        read(tmp_path, users={"unknown": unknown})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tamis.cascade._ranges import ANY, POSITIVE, PROBABILITY, Range
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
-from tamis.data import Table
+from tamis.data import Table, is_number, number_array
 from tamis.runtime import Float64
 from tamis.schema import ProjectConfig, TaskConfig, prediction_names
 
@@ -71,8 +71,8 @@ def numeric_columns(items: Table) -> dict[str, Float64]:
     """The numeric columns of the items: (N,) each, NaN where missing."""
     found: dict[str, Float64] = {}
     for column in items.frame:
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        if is_number(column.dtype) or column.dtype == pl.Boolean:
+            values = number_array(column)
             found[column.name] = np.where(np.isfinite(values), values, np.nan)
     return found
 

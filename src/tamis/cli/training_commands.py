@@ -52,7 +52,7 @@ def print_training(report: TrainReport) -> None:
     if report.rejects:
         rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
         console.print(f"[yellow]rows left out[/]: {escape(rows)}; each is listed in rejects.csv")
-    for note in report.notes:
+    for note in (*report.readings, *report.notes):
         console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
     for kind, name in report.versions.items():
         console.print(f"[green]published[/] {kind} version [bold]{name}[/]", highlight=False)

@@ -28,6 +28,10 @@ from tamis.data.files import (
 )
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
+from tamis.data.ids import id_text, one_id
+from tamis.data.missing import MISSING
+from tamis.data.notes import Note
+from tamis.data.numbers import is_number, number_array, read_numbers
 from tamis.data.outcomes import truth_numbers
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
@@ -35,18 +39,22 @@ from tamis.data.rejects import Rejects
 from tamis.data.repeats import VISIT_HOURS, repeat_share
 from tamis.data.table_folder import Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
-from tamis.data.tables import id_text, item_categories
+from tamis.data.tables import form_of, item_categories
+from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
+from tamis.data.values import Attribute, plain_frame, plain_types, read_attribute
 
 __all__ = [
     "COMPRESSED",
     "JSONL",
+    "MISSING",
     "PARQUET",
     "SEPARATORS",
     "TEXT",
     "UNKNOWN",
     "VISIT_HOURS",
+    "Attribute",
     "ColumnProfile",
     "Condition",
     "Dataset",
@@ -56,12 +64,14 @@ __all__ = [
     "Given",
     "Labels",
     "Link",
+    "Note",
     "Ragged",
     "RawTable",
     "Rejects",
     "RoleChoice",
     "Table",
     "TableSet",
+    "TextForm",
     "bucketed",
     "check_ending",
     "codes_of",
@@ -71,19 +81,27 @@ __all__ = [
     "event_columns",
     "event_table",
     "find_log",
+    "form_of",
     "format_of",
     "geohash_around",
     "geohash_cells",
     "geohash_text",
     "id_text",
     "infer_types",
+    "is_number",
     "is_time",
     "item_categories",
     "named_column",
+    "number_array",
+    "one_id",
     "parse_times",
+    "plain_frame",
+    "plain_types",
+    "read_attribute",
     "read_dataset",
     "read_frame",
     "read_items",
+    "read_numbers",
     "read_raw",
     "readable_tables",
     "repeat_share",

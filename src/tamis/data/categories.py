@@ -10,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data.dataset import Table
+from tamis.data.ids import id_text
+from tamis.data.numbers import is_number, number_array
 from tamis.data.tables import item_categories
 from tamis.runtime import Int32, Int64
 
@@ -72,13 +74,12 @@ def bucketed(column: pl.Series, boundaries: tuple[float, ...]) -> Labels:
     boundaries: ascending bucket boundaries; a value equal to one belongs to the bucket above it.
     Empty: numbers are labels themselves.
     """
-    if boundaries and column.dtype.is_numeric():
-        values = column.cast(pl.Float64).fill_nan(None)
-        band = np.searchsorted(boundaries, values.fill_null(0).to_numpy(), side="right")
-        column = pl.Series(band).cast(pl.String).to_frame("b").select(
-            pl.when(values.is_not_null()).then(pl.col("b"))
-        )["b"]  # fmt: skip
-    return Labels.of(column.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String)))
+    if boundaries and is_number(column.dtype):
+        values = number_array(column)
+        band = pl.Series(np.searchsorted(boundaries, values, side="right")).cast(pl.String)
+        column = band.to_frame("b").select(pl.when(pl.Series(~np.isnan(values))).then("b"))["b"]
+    text = id_text(column, "the table", ())
+    return Labels.of(text.reshape((-1, 1)).cast(pl.List(pl.String)))
 
 
 def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tamis.data.column_names import NameParts, name_parts
+from tamis.data.numbers import is_number
 from tamis.data.outcomes import truth_numbers
 from tamis.data.times import parse_times
 
@@ -91,7 +92,7 @@ class ColumnProfile:
 
     @property
     def is_number(self) -> bool:
-        return self.values.dtype.is_numeric()
+        return is_number(self.values.dtype)
 
     @cached_property
     def sample(self) -> pl.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data.dataset import Dataset, Events, Table
+from tamis.data.ids import id_text
+from tamis.data.numbers import read_numbers
 from tamis.data.times import parse_times
+from tamis.data.values import plain_frame, plain_types
 from tamis.schema import Behaviour, DataError
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ def dataset_from_frame(
     table = columns_of(frame, columns)
     for name in columns:
         _check_column(table, name)
+    table = table.select(columns)
     if min_value is not None and value is None:
         raise DataError(
             f"min_value={min_value} needs a value column: pass value='rating' or the like"
@@ -82,13 +87,13 @@ def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl
         DataError: `frame` is not a data frame.
     """
     if isinstance(frame, pl.DataFrame):
-        return frame
+        return plain_frame(frame)
     table: Any = frame  # pandas comes without type stubs
     if not hasattr(table, "columns"):
         raise DataError(f"expected a Polars or pandas DataFrame, got {type(table).__name__}")
     all_there = set(columns) <= set(table.columns)
     wanted = [name for name in table.columns if not all_there or name in columns]
-    return pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted])
+    return plain_frame(pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted]))
 
 
 def _from_pandas(name: str, column: Any) -> pl.Series:
@@ -103,29 +108,48 @@ def _from_pandas(name: str, column: Any) -> pl.Series:
 def _check_column(table: pl.DataFrame, name: str) -> None:
     if name not in table.columns:
         raise DataError(f"the frame has no column {name!r}; its columns are {table.columns}")
-    missing = table[name].null_count()
+    missing = plain_types(table[name]).null_count()  # NaN is missing, too
     if missing:
         raise DataError(
-            f"column {name!r} has {missing} missing values; remove them: frame.drop_nulls({name!r})"
+            f"column {name!r} has {missing} missing values (null or NaN); remove these rows, "
+            f"in Polars by frame.fill_nan(None).drop_nulls({name!r})"
         )
 
 
 def _rows(name: str, ids: pl.Series) -> tuple[Table, NDArray[np.int32]]:
-    text = ids.cast(pl.String)
+    text = id_text(ids, "the frame", ())
+    if text.null_count():
+        raise DataError(
+            f"column {ids.name!r} has {text.null_count()} empty ids, such as in row "
+            f"{text.is_null().arg_max()}; correct or remove these rows"
+        )
     unique = text.unique(maintain_order=True).alias("id")
     table = Table(name, unique, pl.DataFrame())
     return table, table.rows(text)
 
 
 def _numbers(column: pl.Series) -> NDArray[np.float32]:
-    if not column.dtype.is_numeric():
-        raise DataError(f"column {column.name!r} must be numbers, not {column.dtype}")
-    return column.cast(pl.Float32).to_numpy()
+    read = read_numbers(column)
+    if read.bad.any():
+        place = int(np.flatnonzero(read.bad)[0])
+        raise DataError(
+            f"value column {column.name!r} has {int(read.bad.sum())} values that are not numbers, "
+            f"such as {column[place]!r} in row {place}; correct or remove these rows"
+        )
+    return read.values.fill_null(np.nan).to_numpy().astype(np.float32)
 
 
 def _milliseconds(column: pl.Series) -> NDArray[np.int64]:
     times = parse_times(column)
-    wrong = np.flatnonzero(times.bad | times.other_unit)
+    if times.excel:
+        raise DataError(
+            f"time column {column.name!r} holds numbers such as {column[0]!r}, which look like the "
+            "days of a spreadsheet; convert them: datetime(1899, 12, 30) + timedelta(days=…)"
+        )
+    for note in times.notes:
+        if note.doubtful:
+            warnings.warn(f"time column {column.name!r}: {note.what}", stacklevel=3)
+    wrong = np.flatnonzero(times.bad | times.other_unit | times.missing)
     if len(wrong):
         raise DataError(
             f"time column {column.name!r} has {len(wrong)} values that are not times, or are in "

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tamis.data.numbers import read_numbers
 from tamis.data.rejects import Sieve
+from tamis.data.text_form import PLAIN, TextForm
 from tamis.runtime import Bool, Float32, Index
 from tamis.schema import Behaviour
-
-_TRUE = ("true", "t", "yes", "y", "on", "是")
-_FALSE = ("false", "f", "no", "n", "off", "否", "")
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class OutcomeRows:
 
 
 def read_outcomes(
-    frame: pl.DataFrame, behaviours: Sequence[Behaviour], sieve: Sieve
+    frame: pl.DataFrame, behaviours: Sequence[Behaviour], sieve: Sieve, form: TextForm = PLAIN
 ) -> list[OutcomeRows]:
     """The outcomes of the behaviours that have a column of their own, in their order.
 
@@ -41,8 +40,10 @@ def read_outcomes(
         if behaviour.column is None:
             continue
         column = frame[behaviour.column]
-        number, bad = truth_numbers(column)
-        sieve.blank(bad, "neither true or false nor a number", column.name, column)
+        read = read_numbers(column, form)
+        sieve.blank(read.bad, "neither true or false nor a number", column.name, column)
+        sieve.note(read.notes, column.name)
+        number = read.values.fill_null(np.nan).to_numpy().astype(np.float32)
         if behaviour.min_value is None and behaviour.max_value is None:
             found.append(OutcomeRows(code, number > 0, None))
         else:
@@ -56,24 +57,8 @@ def truth_numbers(column: pl.Series) -> tuple[Float32, Bool]:
     Returns:
         The numbers, and (n,) which cells are none of these.
     """
-    if column.dtype == pl.String:
-        text = column.str.strip_chars().str.to_lowercase()
-        truth = (
-            text.to_frame("t")
-            .select(
-                pl.when(pl.col("t").is_in(_TRUE))
-                .then(1.0)
-                .when(pl.col("t").is_in(_FALSE))
-                .then(pl.when(pl.col("t") != "").then(0.0))
-                .otherwise(pl.col("t").cast(pl.Float64, strict=False))
-            )
-            .to_series()
-        )
-        bad = (truth.is_null() & (text != "").fill_null(False)).to_numpy()
-    else:
-        truth = column.cast(pl.Float64, strict=False)
-        bad = (truth.is_null() & column.is_not_null()).to_numpy()
-    return truth.fill_null(np.nan).to_numpy().astype(np.float32), bad
+    read = read_numbers(column)
+    return read.values.fill_null(np.nan).to_numpy().astype(np.float32), read.bad
 
 
 def within(value: Float32, behaviour: Behaviour) -> Bool:

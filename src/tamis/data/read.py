@@ -13,19 +13,35 @@ from numpy.typing import NDArray
 
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable, read_raw
+from tamis.data.ids import id_text, one_id
+from tamis.data.notes import Note
+from tamis.data.numbers import read_numbers
 from tamis.data.outcomes import OutcomeRows, events_of_rows, read_outcomes, within
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
-    id_text,
+    form_of,
+    missing_note,
+    read_ids,
     read_table,
     require_columns,
-    sieve_ids,
+    spreadsheet_days,
     start_sieve,
     with_ids,
 )
+from tamis.data.text_form import TextForm
 from tamis.data.times import Times, parse_times
+from tamis.data.values import Wanted
 from tamis.runtime import Bool, Float32, Index, Int32, Int64, Progress
-from tamis.schema import Behaviour, DataError, DenseFeat, EventsConfig, ProjectConfig, TableConfig
+from tamis.schema import (
+    Behaviour,
+    DataError,
+    DenseFeat,
+    EventsConfig,
+    ProjectConfig,
+    SparseFeat,
+    TableConfig,
+    VarLenSparseFeat,
+)
 
 DAY_MS = 86_400_000
 _NO_BEHAVIOUR = 255
@@ -43,10 +59,11 @@ def read_dataset(
     """Reads the tables of a project.
 
     Events are sorted by time; equal times keep the order of the file. Rejected are rows with an
-    empty or overlong id, an unknown item or user (unless `events.unknown = "add"`), no usable time,
-    a time in another unit than most or more than a day after `now`, a value that is not a number, a
-    behaviour that is not declared, and exact duplicates. Without a table of users or of items, they
-    are those of the events, in the order of the file.
+    empty or overlong id, no usable time, a time in another unit than most or more than a day after
+    `now`, a value that is not a number, a behaviour that is not declared, and exact duplicates.
+    Users and items that are not in their table are added to it, without attributes, and counted in
+    a note; where the table declares `unknown = "drop"`, their events are rejected. Without a table
+    of users or of items, they are those of the events, in the order of the file.
 
     Args:
         config: the declaration of the project.
@@ -59,17 +76,17 @@ def read_dataset(
         The data, and the rejected rows with file, row and reason.
 
     Raises:
-        DataError: a file is missing, damaged or empty, a declared column is missing, or no event
-            is usable.
+        DataError: a file is missing, damaged or empty, a declared column is missing, no event is
+            usable, or no id of the events is in the table of users or items.
     """
     shown = progress or Progress("read", wanted=False)
-    root, rejects, numeric = Path(root), Rejects(), _numeric(config)
+    root, rejects, wanted = Path(root), Rejects(), _wanted(config)
 
     def table(declared: TableConfig | None, name: str, old: Table | None) -> Table:
         if declared is None or declared.path is None:
             return old or _no_rows(name)
         shown.begin(f"read {declared.path}")
-        return read_table(declared, root, name, rejects, numeric, old)
+        return read_table(declared, root, name, rejects, wanted, old)
 
     items = table(config.items, "items", former.items if former else None)
     users = table(config.users, "users", former.users if former else None)
@@ -87,16 +104,25 @@ def read_items(config: ProjectConfig, root: Path | str) -> Table:
     """
     if config.items.path is None:
         return _no_rows("items")
-    return read_table(config.items, Path(root), "items", Rejects(), _numeric(config))
+    return read_table(config.items, Path(root), "items", Rejects(), _wanted(config))
 
 
 def _no_rows(name: str) -> Table:
     return Table(name, pl.Series("id", [], pl.String), pl.DataFrame())
 
 
-def _numeric(config: ProjectConfig) -> set[str]:
-    """Columns of declared dense features, which must hold numbers."""
-    return {f.source for f in config.features if isinstance(f, DenseFeat) and f.width == 1}
+def _wanted(config: ProjectConfig) -> dict[str, Wanted]:
+    """What the columns of declared features are read as."""
+    found: dict[str, Wanted] = {}
+    for feature in config.features:
+        if isinstance(feature, SparseFeat):
+            found.setdefault(feature.source, "lossless")
+        elif isinstance(feature, VarLenSparseFeat) and not feature.history:
+            found.setdefault(feature.source, "words")
+    for feature in config.features:
+        if isinstance(feature, DenseFeat) and feature.width == 1:
+            found[feature.source] = "number"
+    return found
 
 
 @dataclass
@@ -108,14 +134,16 @@ class _EventReader:
     raw: RawTable
     sieve: Sieve
     rejects: Rejects
-    has_items: bool
-    """Whether there is a table of items; otherwise the items are those of the events."""
-    has_users: bool
+    form: TextForm
+    items: TableConfig | None
+    """The table of items; None: the items are those of the events."""
+    users: TableConfig | None
 
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
         c = config.events
         raw = read_raw(root / c.path, c.path, c.separator)
+        form = form_of(c, raw)
         keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
         wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}
         require_columns(raw, wanted, "events")
@@ -124,21 +152,22 @@ class _EventReader:
         raw.frame = raw.frame.select(list(dict.fromkeys([*wanted.values(), *own.values()])))
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
-        tables = (config.items.path is not None, config.users is not None)
-        return cls(c, behaviours, raw, sieve, rejects, *tables)
+        items = config.items if config.items.path is not None else None
+        return cls(c, behaviours, raw, sieve, rejects, form, items, config.users)
 
     def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
-        user_ids, item_ids = self._ids(self.config.user), self._ids(self.config.item)
-        sieve_ids(self.sieve, user_ids, "user")
-        sieve_ids(self.sieve, item_ids, "item")
+        user_ids, item_ids = (
+            self._ids(self.config.user, "user"),
+            self._ids(self.config.item, "item"),
+        )
         limit = DAY_MS + (int(clock.time() * 1000) if now is None else now)
         time = self._times(limit)
         arrival = self._arrival(time, limit)
         value = self._values()
-        outcomes = read_outcomes(self.raw.frame, self.behaviours, self.sieve)
+        outcomes = read_outcomes(self.raw.frame, self.behaviours, self.sieve, self.form)
         behaviour = self._behaviours(value, outcomes)
-        items, item = self._rows(items, item_ids, "item", closed=self.has_items)
-        users, user = self._rows(users, user_ids, "user", closed=self.has_users)
+        items, item = self._rows(items, item_ids, "item", self.items)
+        users, user = self._rows(users, user_ids, "user", self.users)
         request, position = self._requests(), self._positions()
         events = Events(user, item, behaviour, time, arrival, value, request, position)
         row = np.arange(len(events))
@@ -149,13 +178,13 @@ class _EventReader:
                 events = replace(events, value=np.where(np.isnan(own), events.value, own))
         return Dataset(users, items, self._sorted(events, row), self.behaviours)
 
-    def _ids(self, name: str) -> pl.Series:
-        return id_text(self.raw.frame[name], self.raw.file)
+    def _ids(self, name: str, what: str) -> pl.Series:
+        return read_ids(self.sieve, self.raw.frame[name], what, self.form)
 
     def _times(self, limit: int) -> Int64:
         name = self.config.time
         column = self.raw.frame[name]
-        times = parse_times(column, self.config.time_unit)
+        times = parse_times(column, self.config.time_unit, self.form)
         self._sieve_times(times, column, "time")
         self.sieve.reject(times.missing, "no time (empty, or the row is cut short)", name)
         self.sieve.reject(times.ms > limit, "time in the future", name, column)
@@ -168,12 +197,15 @@ class _EventReader:
             return time
         column = self.raw.frame[name]
         unit = self.config.time_unit if self._unit in ("typed", "iso") else self._unit
-        times = parse_times(column, unit)
+        times = parse_times(column, unit, self.form)
         self._sieve_times(times, column, "arrival")
         self.sieve.reject(times.ms > limit, "arrival in the future", name, column)
         return np.where(times.missing, time, times.ms)
 
     def _sieve_times(self, times: Times, column: pl.Series, what: str) -> None:
+        if times.excel:
+            raise DataError(spreadsheet_days(self.raw.file, column, "events"))
+        self.sieve.note(times.notes, column.name)
         self.sieve.reject(times.bad, f"{what} is not a time", column.name, column)
         units = {"iso": "text", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}
         usual = units.get(times.unit, times.unit)
@@ -186,14 +218,15 @@ class _EventReader:
         if name is None:
             return np.full(self.raw.frame.height, np.nan, dtype=np.float32)
         column = self.raw.frame[name]
-        cast = column.cast(pl.Float64, strict=False)
-        text = column.is_not_null() & cast.is_null()
-        if column.dtype == pl.String:
-            text &= column.str.strip_chars() != ""
-        self.sieve.reject(text.to_numpy(), "value is not a number", name, column)
-        number = cast.fill_null(np.nan).to_numpy()
-        self.sieve.reject(np.isinf(number), "value is infinite", name, column)
-        return number.astype(np.float32)
+        read = read_numbers(column, self.form)
+        if read.bad.any():
+            infinite = (
+                column.cast(pl.Float64, strict=False).is_infinite().fill_null(False).to_numpy()
+            )
+            self.sieve.reject(read.bad & infinite, "value is infinite", name, column)
+            self.sieve.reject(read.bad, "value is not a number", name, column)
+        self.sieve.note([*read.notes, *missing_note(read.markers)], name)
+        return read.values.fill_null(np.nan).to_numpy().astype(np.float32)
 
     def _behaviours(self, value: Float32, outcomes: Sequence[OutcomeRows]) -> NDArray[np.uint8]:
         """(n,) code of the first behaviour without a column of its own whose label and bounds fit.
@@ -202,7 +235,7 @@ class _EventReader:
         """
         code = np.full(len(value), _NO_BEHAVIOUR, dtype=np.uint8)
         name = self.config.behaviour
-        labels = self.raw.frame[name].cast(pl.String) if name else None
+        labels = self._labels(name) if name else None
         named = np.zeros(len(value), dtype=np.bool_)
         for number in reversed(range(len(self.behaviours))):
             behaviour = self.behaviours[number]
@@ -210,7 +243,8 @@ class _EventReader:
                 continue
             fits = within(value, behaviour)
             if labels is not None:
-                same = (labels == (behaviour.label or behaviour.name)).fill_null(False).to_numpy()
+                label = one_id(behaviour.label or behaviour.name)
+                same = (labels == label).fill_null(False).to_numpy()
                 named |= same
                 fits = fits & same
             code[fits] = number
@@ -219,6 +253,16 @@ class _EventReader:
             none &= ~outcome.holds
         self._sieve_behaviours(none, value, labels, named)
         return code
+
+    def _labels(self, name: str) -> pl.Series:
+        """(n,) labels as texts, as ids are; a declared label is one even if it looks missing."""
+        column = self.raw.frame[name]
+        declared = {b.label or b.name for b in self.behaviours}
+        missing = tuple(text for text in self.form.missing if text not in declared)
+        labels = id_text(column, self.raw.file, missing)
+        if column.dtype == pl.Boolean and any(label.istitle() for label in declared):
+            return labels.str.to_titlecase()  # True and False, as Python writes them
+        return labels
 
     def _sieve_behaviours(
         self, none: Bool, value: Float32, labels: pl.Series | None, named: Bool
@@ -241,23 +285,44 @@ class _EventReader:
         text = "value is outside the bounds of every declared behaviour"
         self.sieve.reject(none, text, column.name, column)
 
-    def _rows(self, table: Table, ids: pl.Series, what: str, closed: bool) -> tuple[Table, Int32]:
-        """(n,) row numbers; a table that is not `closed` is first extended by unknown ids."""
-        if not closed or self.config.unknown == "add":
-            table = with_ids(
-                table, ids.filter(pl.Series(self.sieve.alive)).unique(maintain_order=True)
+    def _rows(
+        self, table: Table, ids: pl.Series, what: str, declared: TableConfig | None
+    ) -> tuple[Table, Int32]:
+        """(n,) row numbers, in the table extended by the ids that it lacks and that are kept."""
+        rows = table.rows(ids) if len(table) else np.full(len(ids), UNKNOWN, np.int32)
+        unknown = (rows == UNKNOWN) & self.sieve.alive
+        if not unknown.any():
+            return table, rows
+        if declared is not None:
+            self._check_overlap(table, ids, unknown, what, declared)
+            if declared.unknown == "drop":
+                text = f"unknown {what}: its id is not in the table of {what}s"
+                self.sieve.reject(unknown, text, ids.name, ids)
+                return table, rows
+        lost = ids.filter(pl.Series(unknown)).unique(maintain_order=True)
+        if declared is not None:
+            self.sieve.note([_kept(lost, int(unknown.sum()), what, declared)], ids.name)
+        table = with_ids(table, lost)
+        return table, table.rows(ids)
+
+    def _check_overlap(
+        self, table: Table, ids: pl.Series, unknown: Bool, what: str, declared: TableConfig
+    ) -> None:
+        """Raises DataError if the table holds no id of the usable events."""
+        if bool((unknown == self.sieve.alive).all()):
+            raise DataError(
+                f"{self.raw.file}: none of the {what} ids in `{ids.name}` is in `{declared.id}` of "
+                f'{declared.path} (here "{ids.filter(pl.Series(unknown))[0]}", there '
+                f'"{table.ids[0]}"). Check `events.{what}` and `{what}s.id`, and that both tables '
+                "write the ids alike."
             )
-        rows = table.rows(ids)
-        text = f"unknown {what}: its id is not in the table of {what}s"
-        self.sieve.reject(rows == UNKNOWN, text, ids.name, ids)
-        return table, rows
 
     def _requests(self) -> Int64:
         """(n,) request numbers; hashes if they are not all numbers; -1 for rows without one."""
         name = self.config.request
         if name is None:
             return np.full(self.raw.frame.height, -1, dtype=np.int64)
-        column = self.raw.frame[name]
+        column = id_text(self.raw.frame[name], self.raw.file, self.form.missing)
         number = column.cast(pl.Int64, strict=False)
         if number.null_count() > column.null_count():
             hashed = (column.cast(pl.String).hash().to_numpy() >> np.uint64(1)).astype(np.int64)
@@ -269,17 +334,12 @@ class _EventReader:
         if name is None:
             return np.zeros(self.raw.frame.height, dtype=np.int16)
         column = self.raw.frame[name]
-        number = column.cast(pl.Int64, strict=False)
-        beyond = (number < 1) | (number > 32_767)
-        bad = beyond.fill_null(column.is_not_null()) if len(beyond) else beyond
-        self.sieve.blank(
-            bad.fill_null(False).to_numpy(),
-            "position is not a whole number of at least 1",
-            name,
-            column,
-        )
-        usable = ~bad.fill_null(False) & number.is_not_null()
-        return np.where(usable.to_numpy(), number.fill_null(0).to_numpy(), 0).astype(np.int16)
+        read = read_numbers(column, self.form)
+        number = read.values.fill_null(np.nan).to_numpy()
+        fits = (number >= 1) & (number <= 32_767) & (number == np.floor(number))
+        bad = read.bad | (~fits & ~np.isnan(number))
+        self.sieve.blank(bad, "position is not a whole number of at least 1", name, column)
+        return np.where(fits, number, 0).astype(np.int16)
 
     def _sorted(self, events: Events, row: Index) -> Events:
         """The accepted events without duplicates, sorted by time; `row` (E,) are their rows."""
@@ -307,6 +367,15 @@ class _EventReader:
         elif len(alive) == len(events):
             return events
         return events.take(alive)
+
+
+def _kept(lost: pl.Series, events: int, what: str, declared: TableConfig) -> Note:
+    """The note on ids that were added to a table."""
+    return Note(
+        f"{len(lost):,} {what}s of {events:,} events are not in {declared.path} (such as "
+        f'"{lost[0]}"): they are kept, with missing attributes',
+        f'Complete the table, or set `unknown = "drop"` in [{what}s] to leave their events out.',
+    )
 
 
 def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:

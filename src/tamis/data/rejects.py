@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from tamis.data.notes import Note
 
 _SCHEMA = {
     "file": pl.String,
@@ -31,6 +33,8 @@ class Rejects:
     parts: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
     rows_read: dict[str, int] = field(default_factory=dict[str, int])
     """Number of rows of each file, good and bad."""
+    notes: list[Note] = field(default_factory=list[Note])
+    """How values were read, where it is not evident; nothing is lost by it."""
 
     def add(
         self,
@@ -69,6 +73,7 @@ class Rejects:
         """Adds the report of another table."""
         self.parts.extend(other.parts)
         self.rows_read.update(other.rows_read)
+        self.notes.extend(other.notes)
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -160,6 +165,10 @@ class Sieve:
             found = values.gather(hit) if values is not None else None
             self._rejects.add(self.file, self._rows[hit], reason, column, found)
             self.alive[hit] = False
+
+    def note(self, notes: Iterable[Note], column: str = "") -> None:
+        """Adds notes on how the file, or one of its columns, was read."""
+        self._rejects.notes += [replace(n, file=self.file, column=column) for n in notes]
 
     def blank(
         self,

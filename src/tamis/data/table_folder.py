@@ -81,7 +81,7 @@ def _unsupported(path: Path) -> str:
 
 
 def _with_types(raw: RawTable) -> pl.DataFrame:
-    return infer_types(raw.frame) if raw.separator else raw.frame
+    return infer_types(raw.frame, raw.separator, "any")
 
 
 def table_stem(file: str) -> str:

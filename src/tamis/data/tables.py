@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from tamis.data.dataset import Table
 from tamis.data.files import RawTable, read_raw, unseparated
+from tamis.data.ids import EXACT, id_text, shortened_ids
+from tamis.data.missing import MISSING, markers_text
+from tamis.data.notes import Note
+from tamis.data.numbers import decimal_mark
 from tamis.data.rejects import Rejects, Sieve
+from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
-from tamis.data.typed_frames import inferred
-from tamis.schema import ConfigError, DataError, TableConfig, suggest
+from tamis.data.values import Attribute, Wanted, read_attribute
+from tamis.schema import ConfigError, DataError, EventsConfig, TableConfig, suggest
 
 MAX_ID = 1024
 """Most characters of an external id; a longer one is rejected as damaged."""
@@ -41,33 +46,51 @@ def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None
     )
 
 
-def id_text(column: pl.Series, file: str) -> pl.Series:
-    """(n,) ids as text. Floats that are all whole (1.0, from a column with gaps) lose the ".0".
+def form_of(config: TableConfig | EventsConfig, raw: RawTable) -> TextForm:
+    """How the texts of a table are written: as declared, else as its values show."""
+    decimal = config.decimal
+    if decimal is None and raw.separator not in ("", ","):
+        decimal = decimal_mark(raw.frame)
+    missing = MISSING if config.missing is None else config.missing
+    return TextForm(raw.separator, decimal, missing, config.day_first)
 
-    Raises:
-        DataError: the column holds lists, structs or binary data.
+
+def read_ids(sieve: Sieve, column: pl.Series, what: str, form: TextForm) -> pl.Series:
+    """(n,) ids as text, null where missing.
+
+    Rejects rows whose id is missing or longer than `MAX_ID`; `what` is "user" or "item". Raises
+    DataError for a column that cannot hold ids.
     """
-    if column.dtype.is_nested() or column.dtype == pl.Binary:
-        raise DataError(
-            f"{file}: column `{column.name}` holds {column.dtype}; ids must be text or numbers."
-        )
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-        whole = column.cast(pl.Int64, strict=False)
-        if bool((whole.cast(pl.Float64) == column).all()):
-            column = whole
-    return column.cast(pl.String)
-
-
-def sieve_ids(sieve: Sieve, ids: pl.Series, what: str) -> None:
-    """Rejects rows whose id is empty or longer than `MAX_ID`; `what` is "user" or "item"."""
-    empty = ids.is_null() | (ids.str.strip_chars() == "")
-    sieve.reject(empty.fill_null(True).to_numpy(), f"empty {what} id", ids.name)
+    ids = id_text(column, sieve.file, form.missing)
+    empty = ids.is_null().to_numpy()
+    if empty.any():
+        blank = column.is_null()
+        if column.dtype == pl.String:
+            blank |= column.str.strip_chars() == ""
+        sieve.reject(empty & blank.fill_null(True).to_numpy(), f"empty {what} id", column.name)
+        text = f"{what} id is a text that means a missing value"
+        sieve.reject(empty, text, column.name, column)
+    _note_lost_digits(sieve, column, ids)
     long = (ids.str.len_bytes() > MAX_ID).fill_null(False)
     if long.any():
         long = (ids.str.len_chars() > MAX_ID).fill_null(False)
         text = f"{what} id longer than {MAX_ID:,} characters"
         sieve.reject(long.to_numpy(), text, ids.name, ids)
+    return ids
+
+
+def _note_lost_digits(sieve: Sieve, column: pl.Series, ids: pl.Series) -> None:
+    """A note where ids have lost digits, so that several may have become one."""
+    if column.dtype.is_float() and bool((column.abs() >= EXACT).any()):
+        large = column.filter(column.abs() >= EXACT)
+        text = f"{len(large):,} ids are floats beyond 2^53, which have lost their last digits"
+        fix = "Write the column as integers or text."
+    elif column.dtype == pl.String and len(short := shortened_ids(ids)):
+        text = f'{len(short):,} ids such as "{short[0]}" were shortened by a spreadsheet'
+        fix = "Export the column again as text: different ids may have become one."
+    else:
+        return
+    sieve.note([Note(text, fix, doubtful=True)], column.name)
 
 
 def read_table(
@@ -75,20 +98,21 @@ def read_table(
     root: Path,
     name: str,
     rejects: Rejects,
-    numeric: Collection[str] = (),
+    wanted: Mapping[str, Wanted] | None = None,
     former: Table | None = None,
 ) -> Table:
     """Reads a table of users or items.
 
-    Columns of text files get the type that all their values fit. The column `published` becomes
-    Int64 milliseconds.
+    Columns of text files get the type of their values (`read_attribute`); values that do not fit it
+    are left empty and reported. Titles, categories, authors and cities stay texts. The column
+    `published` becomes Int64 milliseconds.
 
     Args:
         config: the declaration of a table that has a file.
         root: the project's folder.
         name: "items" or "users".
         rejects: receives the rows that cannot be used.
-        numeric: columns of numbers; other values in them are left empty and reported.
+        wanted: what columns are read as, because a feature needs it; others by their values.
         former: an earlier state of the table; its rows keep their numbers, new ids follow.
 
     Raises:
@@ -97,18 +121,18 @@ def read_table(
     if config.path is None:
         raise ValueError(f"[{name}] has no path: there is no file to read")
     raw = read_raw(root / config.path, config.path, config.separator)
+    form = form_of(config, raw)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}
     require_columns(raw, declared, name)
     sieve = start_sieve(raw, rejects)
-    ids = id_text(raw.frame[config.id], raw.file)
-    sieve_ids(sieve, ids, name.removesuffix("s"))
+    ids = read_ids(sieve, raw.frame[config.id], name.removesuffix("s"), form)
     duplicate = ~ids.is_first_distinct().to_numpy()
     sieve.reject(duplicate, "duplicate id (the first one is kept)", config.id, ids)
     frame = raw.frame.drop(config.id)
-    frame = _typed(frame, sieve, set(numeric), text=bool(raw.separator))
+    frame = _typed(frame, sieve, {**_roles(config), **(wanted or {})}, form)
     if config.published:
-        frame = _published(frame, raw.frame[config.published], sieve)
+        frame = _published(frame, raw.frame[config.published], sieve, config.time_unit, form)
     alive = pl.Series(sieve.alive)
     table = Table(name, ids.filter(alive).alias("id"), frame.filter(alive))
     if len(table) == 0:
@@ -179,9 +203,9 @@ def item_categories(items: Table, column: str, separator: str | None = None) -> 
     if isinstance(values.dtype, pl.List | pl.Array):
         lists = values.cast(pl.List(pl.String))
     elif separator:
-        lists = values.cast(pl.String).str.split(separator)
+        lists = id_text(values, items.name, ()).str.split(separator)
     else:
-        lists = values.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
+        lists = id_text(values, items.name, ()).reshape((-1, 1)).cast(pl.List(pl.String))
     cleaned = pl.element().str.strip_chars()
     kept = lists.to_frame("c").select(
         pl.col("c")
@@ -191,35 +215,82 @@ def item_categories(items: Table, column: str, separator: str | None = None) -> 
     return kept.to_series()
 
 
-def _typed(frame: pl.DataFrame, sieve: Sieve, numeric: set[str], text: bool) -> pl.DataFrame:
+def _roles(config: TableConfig) -> dict[str, Wanted]:
+    """What the columns with a role are read as."""
+    roles: dict[str, Wanted] = {"published": "text", "title": "text"}
+    roles |= {"category": "words", "author": "words", "city": "words"}
+    roles |= {"latitude": "number", "longitude": "number"}
+    columns: dict[str, str | None] = {role: getattr(config, role) for role in roles}
+    return {name: roles[role] for role, name in columns.items() if name}
+
+
+def _typed(
+    frame: pl.DataFrame, sieve: Sieve, wanted: Mapping[str, Wanted], form: TextForm
+) -> pl.DataFrame:
+    """The columns in the types of their values; reports values that do not fit or are missing."""
     columns: list[pl.Series] = []
+    markers: list[str] = []
     for column in frame:
-        if column.dtype != pl.String:
-            columns.append(column.fill_nan(None) if column.dtype.is_float() else column)
-        elif column.name in numeric:
-            columns.append(_number(column, sieve))
-        else:
-            columns.append(inferred(column) if text else column)
+        name = column.name
+        asked = wanted.get(name, "any")
+        read = read_attribute(column, asked, form, infer=bool(form.separator))
+        columns.append(read.values)
+        sieve.note(read.notes, name)
+        if read.markers:
+            markers.append(f"`{name}` {markers_text(read.markers)}")
+        if read.bad.any():
+            _report_bad(sieve, column, read, asked)
+    if markers:
+        sieve.note([Note(f"texts that are read as missing: {'; '.join(markers)}", _KEEP_MARKERS)])
     return pl.DataFrame(columns) if columns else frame
 
 
-def _number(column: pl.Series, sieve: Sieve) -> pl.Series:
-    cast = column.cast(pl.Float64, strict=False)
-    finite = cast.is_finite().fill_null(False)
-    given = (
-        column.is_not_null() & (column.str.strip_chars() != "") & ~cast.is_nan().fill_null(False)
-    )
-    sieve.blank((given & ~finite).to_numpy(), "not a number", column.name, column)
-    return cast.to_frame().select(pl.when(finite).then(pl.first())).to_series().alias(column.name)
+_KEEP_MARKERS = "If they are values, set `missing` of the table to the texts that mean none."
 
 
-def _published(frame: pl.DataFrame, column: pl.Series, sieve: Sieve) -> pl.DataFrame:
-    times = parse_times(column)
+def missing_note(markers: dict[str, int]) -> list[Note]:
+    """The note on texts of one column that were read as missing; empty without any."""
+    text = f"texts that are read as missing: {markers_text(markers)}"
+    return [Note(text, _KEEP_MARKERS)] if markers else []
+
+
+def _report_bad(sieve: Sieve, column: pl.Series, read: Attribute, asked: Wanted) -> None:
+    lists = isinstance(read.values.dtype, pl.List)
+    sieve.blank(read.bad, "not a list" if lists else "not a number", column.name, column)
+    if asked == "number":
+        return
+    count, kind = int(read.bad.sum()), "lists" if lists else "numbers"
+    text = f"a column of {kind}: {count:,} other values are left empty"
+    fix = "If they are values, declare a sparse feature of the column: it then stays text."
+    sieve.note([Note(text, fix, doubtful=True)], column.name)
+
+
+def _published(
+    frame: pl.DataFrame, column: pl.Series, sieve: Sieve, unit: str, form: TextForm
+) -> pl.DataFrame:
+    times = parse_times(column, unit, form)
+    if times.excel:
+        raise DataError(spreadsheet_days(sieve.file, column, "items"))
+    notes = [*times.notes]
+    if times.small and unit == "auto":
+        text = "the numbers are too small for dates after 1973; they are taken as seconds"
+        notes.append(Note(text, "Set `time_unit` in [items], or write dates.", doubtful=True))
+    sieve.note(notes, column.name)
     unusable: NDArray[np.bool_] = times.bad | times.other_unit
     sieve.blank(unusable, "not a time", column.name, column)
     ms = pl.Series(column.name, times.ms)
     gaps = pl.Series(times.missing | unusable)
     return frame.with_columns(pl.when(~gaps).then(ms).alias(column.name))
+
+
+def spreadsheet_days(file: str, column: pl.Series, section: str) -> str:
+    """The message for a column of times that holds days since 1899-12-30."""
+    example = str(column.drop_nulls()[0])
+    return (
+        f"{file}: `{column.name}` holds numbers such as {example}, which look like the days of a "
+        f'spreadsheet. Set `time_unit = "excel"` in [{section}] if they are, "s" if they are '
+        "seconds, or export the column as dates."
+    )
 
 
 def _reasons(rejects: Rejects, file: str) -> str:

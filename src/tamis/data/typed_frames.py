@@ -8,6 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from tamis.data.files import read_raw
+from tamis.data.numbers import decimal_mark
+from tamis.data.text_form import TextForm
+from tamis.data.values import Wanted, read_attribute
 from tamis.schema import ConfigError, DataError
 
 
@@ -24,28 +27,24 @@ def read_frame(path: Path, separator: str | None = None) -> pl.DataFrame:
             f"{path.name}: line {int(numbers[0])}: {reason}. Rows are identified by their position "
             "here, so none can be skipped: correct the line, or delete it."
         )
-    return infer_types(raw.frame) if raw.separator else raw.frame
+    return infer_types(raw.frame, raw.separator)
 
 
-def infer_types(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with each text column converted to the type that all its values fit."""
-    return frame.select([inferred(column) for column in frame])
+def infer_types(
+    frame: pl.DataFrame, separator: str = "", wanted: Wanted = "lossless"
+) -> pl.DataFrame:
+    """The frame with each column in the type of its values (`read_attribute`).
 
-
-def inferred(column: pl.Series) -> pl.Series:
-    """The column as Int64 or Float64 if every value fits; texts with leading zeros stay texts."""
-    if column.null_count() == len(column):
-        return column
-    head = column.drop_nulls().head(100)
-    if head.cast(pl.Float64, strict=False).null_count():
-        return column
-    if bool(column.str.contains(r"^[-+]?0\d").any()):
-        return column
-    for dtype in (pl.Int64, pl.Float64):
-        cast = column.cast(dtype, strict=False)
-        if cast.null_count() == column.null_count():
-            return cast.fill_nan(None) if dtype == pl.Float64 else cast
-    return column
+    Args:
+        separator: of the text file that the frame comes from; empty: of another format, whose texts
+            stay texts.
+        wanted: "lossless": the type that all values of a column fit. "any": the type of nearly all
+            of them; others become null.
+    """
+    decimal = decimal_mark(frame) if separator not in ("", ",") else None
+    form = TextForm(separator, decimal)
+    read = [read_attribute(column, wanted, form, infer=bool(separator)) for column in frame]
+    return pl.DataFrame([found.values for found in read])
 
 
 _WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")

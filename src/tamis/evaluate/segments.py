@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import UNKNOWN, Dataset, Table
+from tamis.data import UNKNOWN, Dataset, Table, is_number, number_array
 from tamis.runtime import Bool, Int64
 from tamis.schema import Feature, Side
 
@@ -104,8 +104,8 @@ def _attributes(features: Sequence[Feature], users: Table, items: Table) -> Iter
             if column.dtype.is_nested():
                 continue
             of_user = side is Side.USER
-            if feature.kind == "dense" and column.dtype.is_numeric():
-                values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            if feature.kind == "dense" and is_number(column.dtype):
+                values = number_array(column)
                 yield _numbers(feature.name, of_user, values)
             else:
                 yield _values(feature.name, of_user, column)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from tamis.data import Dataset, column_names
+from tamis.data import Dataset, column_names, is_number, plain_types
 from tamis.features.encoders import split
 from tamis.schema import DenseFeat, Feature, ProjectConfig, Side, SparseFeat, VarLenSparseFeat
 
@@ -105,11 +105,8 @@ def guess_feature(
         is_id: the column is known to hold ids, of authors for example.
         separator: the column is known to hold several ids per row, separated by this text.
     """
-    known = column.drop_nulls()
-    if known.dtype.is_float():
-        known = known.drop_nans()
-    elif isinstance(known.dtype, pl.String | pl.Categorical | pl.Enum):
-        known = known.cast(pl.String)
+    known = plain_types(column).drop_nulls()
+    if known.dtype == pl.String:
         known = known.filter(known.str.strip_chars() != "")
     if not len(known):
         return None
@@ -125,7 +122,7 @@ def guess_feature(
         return SparseFeat(name=known.name, side=side)
     if isinstance(known.dtype, pl.Date | pl.Datetime):
         return DenseFeat(name=known.name, side=side) if options.dates else None
-    if known.dtype.is_numeric():
+    if is_number(known.dtype):
         return _guess_number(known, side, options)
     return _guess_text(known, side, options) if known.dtype == pl.String else None
 

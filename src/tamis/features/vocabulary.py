@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.data import is_number, plain_types
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, DataError, reading
 
@@ -26,8 +27,9 @@ def as_text(values: pl.Series) -> pl.Series:
     3.0 equals 3 because pandas turns a column of integers with missing values into floats.
     Raises DataError for lists.
     """
-    if isinstance(values.dtype, pl.Categorical | pl.Enum | pl.String):
-        text = values.cast(pl.String)
+    values = plain_types(values)
+    if values.dtype == pl.String:
+        text = values
         return text.set(text == "", None) if (text == "").any() else text
     if values.dtype.is_float():
         whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2**53)
@@ -72,7 +74,7 @@ class Vocabulary:
     @classmethod
     def fit(cls, values: pl.Series, min_count: int = 1) -> Vocabulary:
         """The dictionary of the ids in `values` that occur at least `min_count` times."""
-        if values.dtype.is_numeric():
+        if is_number(values.dtype):
             counts = values.value_counts(name="n")
             counts = counts.with_columns(as_text(counts[values.name]).alias("id"))
             counts = counts.group_by("id").agg(pl.col("n").sum())

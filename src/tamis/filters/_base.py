@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Ragged, Table
+from tamis.data import Dataset, Ragged, Table, is_number, number_array
 from tamis.runtime import Bool
 from tamis.schema import (
     ADVICE,
@@ -139,12 +139,12 @@ def column_of(table: Table, column: str, name: str, option: str = "column") -> p
 def numbers_of(table: Table, column: str, name: str, option: str = "column") -> NDArray[np.float64]:
     """(rows,) a numeric or boolean column, NaN where missing. Raises ConfigError for text."""
     values = column_of(table, column, name, option)
-    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+    if not (is_number(values.dtype) or values.dtype == pl.Boolean):
         raise ConfigError(
             f"filter `{name}`: column {column!r} of the {table.name} holds {values.dtype}, like "
             f"{values.drop_nulls().head(1).to_list()}; it must hold numbers"
         )
-    return values.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+    return number_array(values)
 
 
 def codes_named(data: Dataset, names: tuple[str, ...], name: str) -> Bool:

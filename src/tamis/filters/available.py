@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from tamis.data import Table
+from tamis.data import Table, read_numbers
 from tamis.filters._base import ItemMaskFilter, column_of
 from tamis.runtime import Bool
 from tamis.schema import ComponentConfig, ConfigError
-
-_TRUE = ("true", "t", "yes", "y", "1")
-_FALSE = ("false", "f", "no", "n", "0")
 
 
 class AvailableConfig(ComponentConfig):
@@ -44,12 +41,12 @@ class AvailableFilter(ItemMaskFilter):
 
 def _as_boolean(column: pl.Series) -> pl.Series:
     """Booleans from 0/1 or text. Raises ConfigError naming the first other value."""
-    text = column.cast(pl.Int64).cast(pl.String) if column.dtype.is_numeric() else column
-    text = text.cast(pl.String).str.strip_chars().str.to_lowercase()
-    wrong = column.filter(~text.is_in(list(_TRUE + _FALSE)) & text.is_not_null())
+    read = read_numbers(column)
+    other = (read.values != 0) & (read.values != 1)
+    wrong = column.filter(pl.Series(read.bad) | other.fill_null(False))
     if len(wrong):
         raise ConfigError(
             f"filter `available`: column {column.name!r} holds {wrong[0]!r}, which is neither true "
             f"nor false; give a boolean column, or use the filter `attribute` with an operator"
         )
-    return text.is_in(list(_TRUE))
+    return read.values == 1

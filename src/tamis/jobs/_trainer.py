@@ -62,6 +62,8 @@ class TrainReport:
     seconds: float
     notes: tuple[str, ...] = ()
     """What was left out of the ranker's rows and labels, and why."""
+    readings: tuple[str, ...] = ()
+    """How the events were read, and what may have been read wrongly."""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -118,6 +120,7 @@ class Trainer:
             rejects.counts,
             sum(s["seconds"] for s in self.meter.stages.values()),
             (*self.notes, *self.replays.notes()),
+            tuple(str(n) for n in rejects.notes if n.doubtful or n.file == self.config.events.path),
         )
 
     def read(self) -> None:

@@ -78,7 +78,7 @@ def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
 
 
 def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
-    """Ids written in two forms: `1` in one table; `1.0`, `001` or ` 1` in the other."""
+    """Ids written in two forms: `1` in one table and `001` in the other, `a1` and `A1`."""
     tables: list[tuple[TableConfig | None, str]] = [
         (config.items, config.events.item),
         (config.users, config.events.user),
@@ -100,8 +100,6 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
 
 
 _FORMS: dict[str, tuple[pl.Expr, str]] = {
-    "spaces around them": (pl.col("id").str.strip_chars(), "strip the spaces"),
-    "a trailing .0": (pl.col("id").str.replace(r"\.0+$", ""), "write ids without a fraction"),
     "leading zeros": (
         pl.col("id").str.replace(r"^0+(\d)", "$1"),
         "write leading zeros in both tables or in neither",
@@ -144,6 +142,14 @@ def _left_out(case: _Case) -> Iterator[Finding]:
             severity = "error" if share > 0.5 else "warning" if share > 0.01 else "note"
             what = f"{share:.2%} of {total:,} rows are left out: {'; '.join(reasons[:3])}"
             yield Finding(severity, what, file, "`tamis train` lists each in rejects.csv.")
+
+
+def _readings(case: _Case) -> Iterator[Finding]:
+    """How values were read, where it is not evident."""
+    for note in case.rejects.notes:
+        where = f"{note.file}, `{note.column}`" if note.column else note.file
+        severity: Severity = "warning" if note.doubtful else "note"
+        yield Finding(severity, note.what, where, note.fix or "Nothing, if that is right.")
 
 
 def _mixed_units(case: _Case) -> Iterator[Finding]:
@@ -395,6 +401,7 @@ def _fallback(case: _Case) -> Iterator[Finding]:
 
 _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _left_out,
+    _readings,
     _mixed_units,
     _positives,
     _unused_outcomes,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
-import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, geohash_around, geohash_cells
+from tamis.data import Dataset, geohash_around, geohash_cells, is_number, number_array
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
@@ -116,12 +115,12 @@ class Geohash(BaseChannel):
         """(items,) degrees in the column of a role, NaN where missing."""
         name = role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
         column = column_of(self.name, data.items, name)
-        if not column.dtype.is_numeric():
+        if not is_number(column.dtype):
             raise ConfigError(
                 f"channel {self.name!r}: {role} column {name!r} holds {column.dtype}, like "
                 f"{column.drop_nulls().head(1).to_list()}; it must hold degrees as numbers"
             )
-        return column.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+        return number_array(column)
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)

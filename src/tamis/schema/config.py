@@ -13,7 +13,25 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TableConfig(_Section):
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "excel"]
+
+
+class _FileConfig(_Section):
+    """How the file of a table is read."""
+
+    separator: str | None = None
+    """Separator of a text file. If omitted: detected from the first lines."""
+    decimal: Literal[".", ","] | None = None
+    """Decimal mark of the numbers of a text file. If omitted: as the values show; where they do
+    not, a comma if the separator is ";"."""
+    missing: tuple[str, ...] | None = None
+    """Texts that mean a missing value, beside the empty one. If omitted: NULL, NA, N/A, NaN, \\N,
+    dashes and the like; the page on data lists them."""
+    day_first: bool | None = None
+    """Whether 2/1/2024 is the second of January. If omitted: as the column's values show."""
+
+
+class TableConfig(_FileConfig):
     """A table of users or items: its file, and the columns that the cascade reads."""
 
     path: str | None = None
@@ -21,8 +39,9 @@ class TableConfig(_Section):
     if omitted, the items are those of the events, without attributes."""
     id: str = ""
     """Column of the external id, which is unique. If omitted: named as in the events."""
-    separator: str | None = None
-    """Separator of a text file. If omitted: detected from the header line."""
+    unknown: Literal["keep", "drop"] = "keep"
+    """Ids of the events that the table does not hold. keep: they are added to it, with missing
+    attributes, and counted. drop: their events are left out and reported."""
     title: str | None = None
     """Items: column of the title, which commands and reports show."""
     category: str | None = None
@@ -33,6 +52,8 @@ class TableConfig(_Section):
     """Items: column of the id of the creator or seller."""
     published: str | None = None
     """Items: column of the time of publication, in a format as for `events.time`."""
+    time_unit: TimeUnit = "auto"
+    """Items: unit of `published`, as `events.time_unit`."""
     latitude: str | None = None
     """Items: column of the latitude in degrees; needs `longitude`."""
     longitude: str | None = None
@@ -41,7 +62,7 @@ class TableConfig(_Section):
     """Column of the city of the item or user."""
 
 
-class EventsConfig(_Section):
+class EventsConfig(_FileConfig):
     """The event log: one row per user, item, behaviour and time."""
 
     path: str
@@ -51,9 +72,10 @@ class EventsConfig(_Section):
     item: str = "item_id"
     """Column of the item's id."""
     time: str = "time"
-    """Column of the time: numbers since 1970, ISO 8601 texts (UTC without a zone), or dates."""
-    time_unit: Literal["auto", "s", "ms", "us", "iso"] = "auto"
-    """Unit of `time`; auto: detected from the size of the numbers."""
+    """Column of the time: numbers since 1970 or written as YYYYMMDD, texts in a usual format (UTC
+    without a zone), or dates."""
+    time_unit: TimeUnit = "auto"
+    """Unit of `time`; auto: detected from the values. iso: texts. excel: days of a spreadsheet."""
     arrival: str | None = None
     """Column of the time when the event reached the log, in the unit of `time`. If omitted: the
     column `time`."""
@@ -65,11 +87,6 @@ class EventsConfig(_Section):
     """Column of the request that showed the item."""
     position: str | None = None
     """Column of the position in the slate, from 1."""
-    separator: str | None = None
-    """Separator of a text file. If omitted: detected from the header line."""
-    unknown: Literal["reject", "add"] = "reject"
-    """Events of users or items that are not in their table: reject and report the events, or add
-    the ids to the table without attributes."""
 
 
 class Behaviour(_Section):

@@ -192,7 +192,15 @@ def _at(data: Any, key: Sequence[int | str]) -> Any:
     return data
 
 
+_RENAMED: dict[tuple[str, ...], str] = {
+    ("events", "unknown"): 'set `unknown = "keep"` (the default) or "drop" in [items] and [users].',
+}
+"""Keys of earlier releases, and what to write instead."""
+
+
 def _unknown_key(key: tuple[int | str, ...], shown: str, data: Mapping[str, Any]) -> str:
+    if instead := _RENAMED.get(tuple(map(str, key))):
+        return f"`{shown}` is no longer a key: {instead}"
     name, model = str(key[-1]), _model(key[:-1], data)
     allowed = list(model.model_fields)
     sections = [s for s, other in _SECTIONS.items() if s and name in other.model_fields]

@@ -129,7 +129,7 @@ class Recommender:
         )
         if not exclude:
             return queries
-        rows = self.parts.items.rows([str(item) for item in exclude])
+        rows = self.parts.items.rows(exclude)
         return queries.excluding(Ragged.of([np.unique(rows[rows != UNKNOWN])]))
 
     def _unread(self, context: Context | None) -> Iterator[str]:
@@ -148,7 +148,7 @@ class Recommender:
                 yield f"{word}: no {stage} of this version reads {what}"
 
     def _item(self, external: object) -> int:
-        row = self.parts.items.row(str(external))
+        row = self.parts.items.row(external)
         if row == UNKNOWN:
             raise RequestError(
                 f"item {external!r} is not in the items' table of version {self.version}: "
@@ -214,8 +214,10 @@ class Recommender:
         return "found by " + ", ".join(f.channel for f in found)
 
     def title(self, item: int) -> str:
-        """The item's title, or its id where there is no title column."""
+        """The item's title, or its id where it has none."""
         column = self.parts.config.items.title
-        if column is None or column not in self.parts.items.frame.columns:
-            return str(self.parts.items.ids[item])
-        return str(self.parts.items.frame[column][item])
+        title = None
+        if column is not None and column in self.parts.items.frame.columns:
+            title = self.parts.items.frame[column][item]
+        text = "" if title is None else str(title).strip()
+        return text or str(self.parts.items.ids[item])

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from tamis.cascade import Context
+from tamis.data import one_id
 from tamis.schema import RequestError, suggest
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
@@ -74,6 +75,11 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                     f"{name} is the text {fields[name]!r}: give a list of texts", name
                 )
         plain = {key: _plain(value) for key, value in fields.items()}
+        for name in ("user", "why_not"):
+            if name in plain:
+                plain[name] = _plain_id(plain[name])
+        if isinstance(plain.get("exclude"), list):
+            plain["exclude"] = [_plain_id(item) for item in plain["exclude"]]
         try:
             request = msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
@@ -103,8 +109,8 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
     @property
     def user_id(self) -> str | None:
-        """The user id as text."""
-        return None if self.user is None else str(self.user)
+        """The user id as text, as the tables hold it: 1, 1.0 and "1" are one id."""
+        return one_id(self.user)
 
     @property
     def context(self) -> Context | None:
@@ -123,9 +129,17 @@ def _plain(value: Any) -> Any:
     """numpy scalars, lists and other sequences as the plain Python values that JSON would hold."""
     if isinstance(value, np.generic):
         return cast("Any", value.item())
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in cast("Iterable[Any]", value)]
     return value
+
+
+def _plain_id(value: Any) -> Any:
+    """Ids that JSON does not know (floats, decimals, dates, bytes) as texts; others unchanged."""
+    kept = isinstance(value, str | int | list | tuple | dict | None)
+    return cast("Any", value) if kept else one_id(value)
 
 
 def _field_of(message: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from tamis.data import is_number
 from tamis.recall._common.mean_vector import to_unit
 from tamis.runtime import Float32
 from tamis.schema import ConfigError, suggest
@@ -86,7 +87,7 @@ def _values(column: pl.Series, separator: str | None) -> pl.DataFrame:
         lists = column.cast(pl.List(pl.String))
     elif kind == pl.String and separator is not None:
         lists = column.str.split(separator).list.eval(pl.element().str.strip_chars())
-    elif kind.is_numeric():
+    elif is_number(kind):
         numbers = column.cast(pl.Float64).fill_nan(None)
         places = numbers.rank("min") / max(numbers.count(), 1) * BUCKETS
         lists = places.ceil().cast(pl.Int32).cast(pl.String).to_frame().select(
