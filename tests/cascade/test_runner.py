@@ -237,6 +237,17 @@ def test_a_rule_that_returns_no_permutation_raises() -> None:
         cascade({"a": Listed([2, 4, 6])}, rerank={"twice": Twice()}).run(ask(), n=3)
 
 
+def test_a_rule_that_moves_candidates_between_queries_is_named() -> None:
+    class Reversed:
+        def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+            return np.arange(len(candidates))[::-1], candidates.columns["value"]
+
+    one = cascade({"a": Listed([2, 4, 6])}, rerank={"reversed": Reversed()})
+    assert one.run(ask(), n=3).slate.item.tolist() == [6, 4, 2]
+    with pytest.raises(StageError, match="rule reversed moved candidates from one query"):
+        one.run(ask(2), n=3)
+
+
 @pytest.mark.parametrize(
     ("item", "stage", "detail"),
     [

@@ -12,6 +12,7 @@ from .protocols import (
     ReadsContext,
     Reranker,
     Scorer,
+    TrainableScorer,
     Valid,
     Wraps,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Scorer",
     "StageTimer",
     "Trace",
+    "TrainableScorer",
     "UsesStore",
     "Valid",
     "Value",

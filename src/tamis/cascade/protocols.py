@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.schema import Feature, StageConfig, TableConfig
+from tamis.schema import Feature, StageConfig, TableConfig, TaskConfig
 
 if TYPE_CHECKING:
     from tamis.cascade.candidates import Candidates
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tamis.data import Dataset, Ragged
     from tamis.features import Rows
     from tamis.runtime import Bool, Float32
-    from tamis.train import Chosen
+    from tamis.train import Chosen, Epoch
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +152,47 @@ class Scorer(Protocol):
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self: ...
+
+
+@runtime_checkable
+class TrainableScorer(Scorer, Protocol):
+    """A scorer that training fits; everything that derives from `tamis.train.FrameModel` is one.
+
+    Training fits it twice: with validation rows, on which it chooses its number of epochs and its
+    calibration, and then on all rows with that choice.
+    """
+
+    name: str
+    config: Any
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of the labels' columns."""
+        ...
+
+    @property
+    def chosen(self) -> Chosen:
+        """What the last fit chose on its validation rows; without them, what it was given."""
+        ...
+
+    @property
+    def best(self) -> Mapping[str, float]:
+        """Validation metrics of the last fit."""
+        ...
+
+    @property
+    def history(self) -> Sequence[Epoch]:
+        """Learning curve of the last fit; empty if there is none."""
+        ...
+
+    def fit(
+        self, data: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: FitContext, /
+    ) -> Self:
+        """Learns the tasks, the columns (n, T) of `data.labels`, NaN where missing. Returns self.
+
+        With `valid`, chooses its settings on these rows; without, uses those of `context.chosen`.
+        """
+        ...
 
 
 @runtime_checkable

@@ -234,6 +234,8 @@ class Cascade:
             order, note = rule.arrange(queries, slate, n)
             if not np.array_equal(np.sort(order), np.arange(len(slate))):
                 raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
+            if len(queries) > 1 and not np.array_equal(slate.query[order], slate.query):
+                raise StageError(f"re-rank rule {name} moved candidates from one query to another")
             slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
         place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
         return slate.take(np.flatnonzero(place < n))

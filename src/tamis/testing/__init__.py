@@ -1,17 +1,23 @@
-"""Public contract suites: checks for anyone's channel, filter or store."""
+"""Public contract suites: checks for anyone's channel, filter, scorer, re-rank rule or store."""
 
 from tamis.testing.channels import CONTEXT, check_channel, queries_of, two_clans
 from tamis.testing.filters import check_filter
+from tamis.testing.rerankers import check_reranker, ranked_lists
+from tamis.testing.scorers import candidate_rows, check_scorer
 from tamis.testing.servers import redis_server
 from tamis.testing.stores import check_leftovers, check_recall_store
 
 __all__ = [
     "CONTEXT",
+    "candidate_rows",
     "check_channel",
     "check_filter",
     "check_leftovers",
     "check_recall_store",
+    "check_reranker",
+    "check_scorer",
     "queries_of",
+    "ranked_lists",
     "redis_server",
     "two_clans",
 ]

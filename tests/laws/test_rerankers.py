@@ -1,0 +1,65 @@
+"""Every re-rank rule passes the contract suite of re-rank rules."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tamis.schema import StageConfig
+from tamis.service import registry
+from tamis.testing import check_reranker, queries_of, ranked_lists, two_clans
+
+RULES = registry.available("rerank")
+OPTIONS = {
+    "at_most": (
+        {},
+        {"limit": 1, "window": 2, "slate": 3, "depth": 4},
+        {"column": "author", "count": "primary"},
+    ),
+    "mmr": (
+        {},
+        {"theta": 0.2, "window": 2, "depth": 0},
+        {"similarity": "vector", "column": "vector"},
+    ),
+}
+"""Options with which a rule is tested; {} are the defaults, for rules not listed."""
+
+
+def data():
+    """Two clans whose items also have a vector of two numbers."""
+    made = two_clans()
+    angle = np.arange(len(made.items)) * 0.7
+    vectors = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+    frame = made.items.frame.with_columns(vector=pl.Series(vectors.tolist()))
+    return replace(made, items=replace(made.items, frame=frame))
+
+
+def cases():
+    """(name, options) of every rule under each of its options."""
+    for name in RULES:
+        for options in OPTIONS.get(name, ({},)):
+            text = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+            yield pytest.param(name, options, id=text)
+
+
+def test_the_documented_rules_exist():
+    assert {"at_most", "mmr"} <= set(RULES)
+
+
+@pytest.mark.parametrize(("name", "options"), list(cases()))
+def test_contract(name, options):
+    declared = StageConfig(**options)
+    check_reranker(lambda: registry.build("rerank", name, declared), data())
+    known = data()
+    queries = queries_of(known)
+    given = ranked_lists(len(queries), len(known.items))
+    order, _ = registry.build("rerank", name, declared).fit(known).arrange(queries, given, 9)
+    assert (order != np.arange(len(given))).any()  # it was given something to do
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_documented(name):
+    text = RULES[name].__doc__
+    assert all(word in text for word in ("When to use:", "Cost:", "Source:"))
+    assert RULES[name].Config.__doc__
