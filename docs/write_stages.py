@@ -60,6 +60,8 @@ theta = 0.7
 limit = 2
 window = 5
 ```
+
+A rule of your own is [one file](adding-a-rerank-rule.md).
 """,
     "prerank": """# Pre-rankers
 
@@ -70,6 +72,8 @@ Generated from the docstrings by `docs/write_stages.py`. A cascade has one pre-r
 [cascade.prerank]
 use = "three_tower"
 ```
+
+A pre-ranker of your own is [one file](adding-a-ranker.md), like a ranker.
 """,
     "rank": """# Rankers
 
@@ -81,6 +85,8 @@ one task or several; `tamis compare` evaluates them side by side on your data.
 use = "dcnv2"
 hidden_units = [400, 400, 400]
 ```
+
+A ranker of your own is [one file](adding-a-ranker.md).
 """,
 }
 PAGES = {
