@@ -20,6 +20,7 @@ from tamis.cascade import (
     Hydrate,
     Replay,
     Retrieval,
+    TrainableScorer,
     VectorInputs,
     check_task_values,
     raw_numbers,
@@ -259,7 +260,7 @@ class Trainer:
 
     def _fit_scorer(
         self, stage: str, chosen: Chosen | None, rows: Rows, valid: Rows | None, teacher: Any
-    ) -> Any:
+    ) -> TrainableScorer:
         """A fitted scorer: stopped by `valid`, or run for as long as `chosen` says."""
         declared: StageConfig = getattr(self.config.cascade, stage)
         scorer = registry.build(stage, stage, declared)
