@@ -43,6 +43,8 @@ class Least(FrameModel):
         self.weights = None
 
     def fit(self, data, valid=None, tasks=None, context=None, **options):
+        if self.violates == "share of negatives":
+            context = replace(context, negatives=1.0)
         super().fit(data, valid, tasks, context, **options)
         if self.violates == "chosen":
             self.chosen = None
@@ -216,6 +218,7 @@ def test_a_correct_scorer_passes():
         ("saved tasks", r"load changed tasks to \(\)"),
         ("missing", "like: predictions must be finite"),
         ("refit", "a second fit with the same rows and seed"),
+        ("share of negatives", "task 'click': the predicted odds must be multiplied"),
         ("nothing learnt", "task 'click' is not learnt: its AUC on other queries is 0.500"),
         ("not personalised", "task 'like' is not learnt"),
     ],

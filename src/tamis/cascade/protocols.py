@@ -191,6 +191,7 @@ class TrainableScorer(Scorer, Protocol):
         """Learns the tasks, the columns (n, T) of `data.labels`, NaN where missing. Returns self.
 
         With `valid`, chooses its settings on these rows; without, uses those of `context.chosen`.
+        Where the rows hold a share of the negatives, corrects its odds by `context.negatives`.
         """
         ...
 

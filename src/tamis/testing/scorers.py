@@ -24,6 +24,8 @@ LEARNT = 0.9
 _CLOSE = 1e-5
 """Largest difference of two predictions that must be equal: rounding of float32."""
 _SEED = 7
+_SHARE = 0.25
+"""Share of the negatives that the rows of a fit hold."""
 _USERS, _ITEMS, _EACH, _PAST, _DIM = 24, 16, 8, 3, 4
 _TABLES = (
     TableRange("user", 0, _USERS + 2),
@@ -63,8 +65,8 @@ def check_scorer(
 ) -> None:
     """Raises AssertionError naming the rule that a ranker or pre-ranker breaks.
 
-    It is fitted four times: on 2,000 rows with validation rows, as training chooses the number of
-    epochs, and three times on at most 240 rows without. If the labels are not learnt, one fit with
+    It is fitted five times: on 2,000 rows with validation rows, as training chooses the number of
+    epochs, and four times on at most 240 rows without. If the labels are not learnt, one fit with
     another seed is tried.
 
     Args:
@@ -280,17 +282,35 @@ def _check_refit(
 ) -> None:
     """A second fit, after other rows, equals a first fit; both as training refits what it chose.
 
-    Some labels are missing, as those of a task whose condition does not hold.
+    Some labels are missing, as those of a task whose condition does not hold. In a third fit, the
+    rows are said to hold a quarter of the negatives.
     """
     context = FitContext(seed=_SEED, chosen=chosen)
     rows, others = _with_missing(made(30, 4)), _with_missing(made(15, 5))
-    first = make().fit(rows, None, tasks, context)
-    second = make().fit(others, None, tasks, context).fit(rows, None, tasks, context)
+    first = _scores(make().fit(rows, None, tasks, context), asked, tasks)
+    again = make().fit(others, None, tasks, context).fit(rows, None, tasks, context)
     _same(
-        _scores(second, asked, tasks),
-        _scores(first, asked, tasks),
+        _scores(again, asked, tasks),
+        first,
         "a second fit with the same rows and seed is not the fit of a new scorer",
     )
+    sampled = make().fit(rows, None, tasks, replace(context, negatives=_SHARE))
+    _check_sampled(first, _scores(sampled, asked, tasks), tasks, chosen)
+
+
+def _check_sampled(
+    full: Float32, sampled: Float32, tasks: Sequence[TaskConfig], chosen: Chosen
+) -> None:
+    """Odds are multiplied by `FitContext.negatives`; a calibration map may change the factor."""
+    for t, task in enumerate(tasks):
+        mapped = bool(chosen.calibrations) and chosen.calibrations[t].kind != "none"
+        p, q = full[:, t].astype(np.float64), sampled[:, t].astype(np.float64)
+        expected = _SHARE * p / (1 - (1 - _SHARE) * p)
+        right = q.mean() < p.mean() if mapped else np.allclose(q, expected, rtol=0, atol=1e-4)
+        assert right, (
+            f"task {task.name!r}: the predicted odds must be multiplied by the context's "
+            "`negatives`, the share of the negatives that the rows hold"
+        )
 
 
 def _check_learns(
