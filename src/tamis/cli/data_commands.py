@@ -37,7 +37,7 @@ def init(
     users: Annotated[str | None, _file("table of users")] = None,
     user: Annotated[str | None, _column("the user's id")] = None,
     item: Annotated[str | None, _column("the item's id")] = None,
-    time: Annotated[str | None, _column("the time")] = None,
+    time: Annotated[str | None, _column("the time, or none")] = None,
     behaviour: Annotated[str | None, _column("names of behaviours")] = None,
     value: Annotated[str | None, _column("ratings, seconds or amounts")] = None,
     yes: Annotated[

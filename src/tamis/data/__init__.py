@@ -37,7 +37,7 @@ from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
 from tamis.data.repeats import VISIT_HOURS, repeat_share
-from tamis.data.table_folder import Frames, readable_tables, table_stem
+from tamis.data.table_folder import FolderTables, Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
 from tamis.data.tables import form_of, item_categories
 from tamis.data.text_form import TextForm
@@ -60,6 +60,7 @@ __all__ = [
     "Dataset",
     "EventLog",
     "Events",
+    "FolderTables",
     "Frames",
     "Given",
     "Labels",

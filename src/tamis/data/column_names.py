@@ -110,7 +110,8 @@ WATCHED_WORDS = word_set(
 )
 AMOUNT_WORDS = word_set(
     "price amount quantity qty sales spend revenue cost total paid units payment unit_price plays "
-    "playcount weight volume 金额 数量 份额 价格"
+    "playcount weight volume cantidad importe precio menge betrag preis prix quantite montant "
+    "quantita prezzo 金额 数量 份额 价格"
 )
 REQUEST = _list(
     "request_id request req_id impression_id slate_id search_id query_id basket_id transaction_id "
@@ -130,8 +131,8 @@ CATEGORY_WORDS = _list("category genre department commodity aisle topic section 
 """Words anywhere in the name of a column of the category, the likeliest first."""
 TITLE_WORDS = word_set("title name headline caption 标题 名称")
 AUTHOR = _list(
-    "author author_id artist artist_id seller seller_id creator creator_id publisher channel "
-    "director shop_id uploader brand manufacturer manufacturer_id brand_id book_author artist_name "
+    "author author_id book_author artist artist_id artist_name seller seller_id creator creator_id "
+    "channel director shop_id uploader publisher brand brand_id manufacturer manufacturer_id "
     "作者 卖家 品牌 店铺 基金公司 管理人"
 )
 PUBLISHED = _list(

@@ -42,6 +42,8 @@ class TimeEvidence:
     """Distinct times in the sample."""
     below_a_day: bool
     """Whether the times are finer than dates."""
+    excel: bool = False
+    """The numbers are days of a spreadsheet, if they are times at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +194,9 @@ class ColumnProfile:
             return none
         some = self.sample
         parsed = parse_times(some)
+        excel = parsed.excel
+        if excel:
+            parsed = parse_times(some, "excel")
         lost = parsed.bad | parsed.other_unit
         good = parsed.ms[~(lost | parsed.missing)]
         given = max(len(some) - int(parsed.missing.sum()), 1)
@@ -208,6 +213,7 @@ class ColumnProfile:
             example=example,
             distinct=len(np.unique(good)),
             below_a_day=bool((good % 86_400_000 != 0).any()),
+            excel=excel,
         )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,15 @@ from tamis.data.table_links import TableSet, dependent_columns
 from tamis.data.times import parse_times
 from tamis.schema import DataError, suggest
 
+_GROUPED = 0.5
+"""Share of rows with the user of the row before from which on a file is grouped by user."""
+_RELATIVE = {
+    "day": ("days", 31), "days": ("days", 31), "hour": ("hours", 24), "hours": ("hours", 24),
+    "time": ("s", 2400), "timestamp": ("s", 2400), "ts": ("s", 2400), "seconds": ("s", 2400),
+    "天": ("days", 31),
+}  # fmt: skip
+"""Last words of the names of columns of times since a start: their unit, and the largest number
+that would be part of a date or a clock."""
 MARGIN = 1.0
 """Readings of a log whose points differ by less are near: the user should decide."""
 _TIME_MARGIN = 0.3
@@ -82,7 +92,7 @@ def find_log(
     _check_given(tables, folder, given)
     files = [given.events] if given.events else list(tables.frames)
     read = [EventLog(tables, file, given) for file in files]
-    complete = [log for log in read if log.complete]
+    complete = [log for log in read if log.complete] or _without_times(read)
     if not complete:
         raise DataError(_no_log(read, folder, notes))
     complete.sort(key=lambda log: -log.points)
@@ -92,6 +102,25 @@ def find_log(
         why = "its name, its columns and its length"
         best.choices.insert(0, RoleChoice("events", best.file, tuple(near), why))
     return best
+
+
+def _without_times(read: Sequence[EventLog]) -> list[EventLog]:
+    """The tables that are logs without times; none if a time may have been missed.
+
+    The user and the item must be evident, no column may look like a time by its name, and no other
+    table may have the time of an order or a session.
+    """
+    found: list[EventLog] = []
+    for log in read:
+        ids = {"user", "item"} <= set(log.found) and bool(log.pairs)
+        if not ids or "time" in log.found or log.rejected:
+            continue
+        user, item = log.pairs[0]
+        sure = min(log.id_points(user)[0], log.id_points(item)[1])
+        if sure >= 1.0 and not _elsewhere(log, ("time",), read, but=(user, item)):
+            log.untimed = "random" if log.runs(user) > _GROUPED else "rows"
+            found.append(log)
+    return found
 
 
 def event_table(frames: Frames, folder: Path) -> str:
@@ -130,11 +159,15 @@ class EventLog:
         self.columns = tables.columns(file)
         self.rejected: list[str] = []
         """Sentences about columns whose values speak against what their names say."""
+        self.untimed: Literal["rows", "random"] | None = None
+        """For a log without times: the order of its events, as `[events] untimed`."""
+        if given.time == "none" and "none" not in self.columns and self.pairs:
+            self.untimed = "random" if self.runs(self.pairs[0][0]) > _GROUPED else "rows"
 
     @property
     def complete(self) -> bool:
         """Whether a user, an item and a time were found."""
-        return {"user", "item", "time"} <= set(self.found)
+        return {"user", "item"} <= set(self.found) and ("time" in self.found or bool(self.untimed))
 
     @cached_property
     def points(self) -> float:
@@ -160,7 +193,8 @@ class EventLog:
         else:
             found |= self._alone()
         for key in ("user", "item", "time"):
-            if column := self.given.column(key):
+            column = self.given.column(key)
+            if column and column in self.columns:
                 found[key] = column
         taken = set(found.values())
         rest = [c for name, c in self.columns.items() if name not in taken]
@@ -287,14 +321,14 @@ class EventLog:
         """
         if self.frame.height < _LARGE:
             return 0.0
-        together = self._runs(user) - self._runs(item)
+        together = self.runs(user) - self.runs(item)
         points = float(np.clip(together, -0.5, 0.5))
         bursts = self._gap(user), self._gap(item)
         if min(bursts) >= 0 and max(bursts) > 0:
             points += float(np.clip(np.log10((bursts[1] + 1e-6) / (bursts[0] + 1e-6)), -1.0, 1.0))
         return points
 
-    def _runs(self, name: str) -> float:
+    def runs(self, name: str) -> float:
         """Share of rows with the value of the row before, beyond what chance gives."""
         values = self.frame[name].head(200_000)
         counts = values.value_counts(name="__n__")["__n__"].to_numpy() / max(len(values), 1)
@@ -350,13 +384,40 @@ class EventLog:
     def times(self) -> list[tuple[str, float]]:
         """Columns of times with their points, the most likely first."""
         if self.given.time:
-            return [(self.given.time, 10.0)]
+            return [(self.given.time, 10.0)] if self.given.time in self.columns else []
         found: list[tuple[str, float]] = []
         for name, column in self.columns.items():
             points = self._time_points(column)
             if points is not None:
                 found.append((name, points))
+        if not found:
+            units = ((name, self._relative_unit(c)) for name, c in self.columns.items())
+            order = ("s", "hours", "days")
+            relative = sorted((order.index(unit), name) for name, unit in units if unit)
+            found = [(name, 1.0 - 0.5 * at) for at, name in relative]
+            if found:
+                self.rejected.clear()
         return sorted(found, key=lambda entry: -entry[1])
+
+    @property
+    def time_unit(self) -> str | None:
+        """The unit of the time, where it is not evident from the values: as `events.time_unit`."""
+        name = self.found.get("time")
+        if name is None:
+            return None
+        column = self.columns[name]
+        return "excel" if column.times.excel else self._relative_unit(column)
+
+    def _relative_unit(self, column: ColumnProfile) -> str | None:
+        """The unit of small numbers that count time since the start of the log, or None.
+
+        `DAY` from 1 to 711 counts days; from 1 to 31 it would be the day of a month.
+        """
+        unit = _RELATIVE.get(column.head)
+        if unit is None or not column.is_whole or not column.times.small or column.lowest < 0:
+            return None
+        name, least = unit
+        return name if column.highest > least and column.distinct >= 8 else None
 
     def _time_points(self, column: ColumnProfile) -> float | None:
         """How much speaks for a column as the time of the event; None if it is not one.
@@ -406,6 +467,8 @@ class EventLog:
             named = 1.0 - 0.02 * words.BEHAVIOUR.index(plain) if plain in words.BEHAVIOUR else 0.0
             if not named and words.is_one_of(column.head, _BEHAVIOUR_HEADS):
                 named = 0.5
+            if column.head in ("type", "kind", "interaction") and column.is_text and not known:
+                named = 0.0  # of the item, of the device
             if column.is_whole and (not named or len(labels) > 12):
                 continue
             points = named + (len(known) / len(labels) if known else 0.0)
@@ -552,7 +615,7 @@ def _check_given(tables: TableSet, folder: Path, given: Given) -> None:
             )
     for key in ("user", "item", "time", "behaviour", "value"):
         name = given.column(key)
-        if name is None:
+        if name is None or (key == "time" and name == "none"):
             continue
         files = [given.events] if given.events else list(tables.frames)
         columns = list(dict.fromkeys(c for file in files for c in tables.frames[file].columns))
@@ -584,7 +647,8 @@ def _no_log(read: Sequence[EventLog], folder: Path, notes: Sequence[str]) -> str
     return (
         f"{folder}: no table looks like an event log, with a user, an item and a time per row.\n"
         f"{listed}\n"
-        "  To settle a column: tamis init DIR --events FILE --user COL --item COL --time COL."
+        "  To settle a column: tamis init DIR --events FILE --user COL --item COL --time COL "
+        "(--time none if there are no times)."
     )
 
 
@@ -610,13 +674,18 @@ def _lists(log: EventLog) -> list[str]:
     return found
 
 
-def _elsewhere(log: EventLog, lack: Sequence[str], read: Sequence[EventLog]) -> list[str]:
-    """Sentences about other tables that hold what a table lacks, and join with it."""
+def _elsewhere(
+    log: EventLog, lack: Sequence[str], read: Sequence[EventLog], but: Sequence[str] = ()
+) -> list[str]:
+    """Sentences about other tables that hold what a table lacks, and join with it.
+
+    but: columns of the table that are not joined by.
+    """
     found: list[str] = []
     if "item" in lack or not lack:
         return found
     for name in log.columns:
-        for link in log.tables.links(log.file, name):
+        for link in log.tables.links(log.file, name) if name not in but else ():
             if not link.named:
                 continue
             other = next((o for o in read if o.file == link.file), None)

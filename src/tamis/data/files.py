@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,11 @@ def format_of(path: Path) -> str | None:
 
 
 def read_raw(
-    path: Path, file: str, separator: str | None = None, kind: str | None = None
+    path: Path,
+    file: str,
+    separator: str | None = None,
+    kind: str | None = None,
+    columns: Sequence[str] = (),
 ) -> RawTable:
     """Reads a table file.
 
@@ -63,9 +68,12 @@ def read_raw(
         file: its name in messages.
         separator: of a text file; None = detected from the header line.
         kind: its format (`TEXT`, `PARQUET`, `JSONL`); None = detected from the ending.
+        columns: names of the columns of a text file whose first line holds values; empty = the
+            first line names the columns.
 
     Raises:
-        DataError: the file is missing, of an unknown format, damaged, truncated, or empty.
+        DataError: the file is missing, of an unknown format, damaged, truncated, or empty, or
+            `columns` are not as many as its first line has fields.
     """
     _must_exist(path, file)
     kind = kind or format_of(path)
@@ -76,6 +84,8 @@ def read_raw(
     try:
         if kind == TEXT:
             table = _read_text(path, file, separator)
+            if columns:
+                table = _first_line_as_row(table, path, columns)
         elif kind == JSONL:
             table = _read_jsonl(path, file)
         else:
@@ -85,6 +95,29 @@ def read_raw(
     if table.frame.width == 0 or (table.frame.height == 0 and not table.broken):
         raise DataError(f"{file}: the table is empty (no rows after the header).")
     return table
+
+
+def _first_line_as_row(table: RawTable, path: Path, columns: Sequence[str]) -> RawTable:
+    """The table with its first line, which was read as the header, as its first row."""
+    first = pl.read_csv(
+        f"{_header(path)}\n".encode(),
+        has_header=False,
+        separator=table.separator,
+        infer_schema=False,
+    )
+    if len(columns) != first.width:
+        raise DataError(
+            f"{table.file}: `columns` names {len(columns)} columns ({', '.join(columns)}), but its "
+            f"first line has {first.width} fields: {', '.join(map(str, first.row(0)))[:200]}. Name "
+            "all of them, in their order."
+        )
+    frame = pl.concat(
+        [
+            first.rename(dict(zip(first.columns, columns, strict=True))),
+            table.frame.rename(dict(zip(table.frame.columns, columns, strict=True))),
+        ]
+    )
+    return replace(table, frame=frame, row_numbers=np.r_[1, table.row_numbers])
 
 
 def text_lines(path: Path, file: str) -> pl.Series:

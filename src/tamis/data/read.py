@@ -138,14 +138,18 @@ class _EventReader:
     items: TableConfig | None
     """The table of items; None: the items are those of the events."""
     users: TableConfig | None
+    seed: int
+    """Of the order of an untimed log."""
 
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
         c = config.events
-        raw = read_raw(root / c.path, c.path, c.separator)
+        raw = read_raw(root / c.path, c.path, c.separator, columns=c.columns)
         form = form_of(c, raw)
         keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
         wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}
+        if c.untimed is not None:
+            del wanted["time"]
         require_columns(raw, wanted, "events")
         own = {f"{b.name}.column": b.column for b in config.behaviours.values() if b.column}
         require_columns(raw, own, "behaviours")
@@ -153,7 +157,7 @@ class _EventReader:
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
         items = config.items if config.items.path is not None else None
-        return cls(c, behaviours, raw, sieve, rejects, form, items, config.users)
+        return cls(c, behaviours, raw, sieve, rejects, form, items, config.users, config.seed)
 
     def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
         user_ids, item_ids = (
@@ -182,6 +186,11 @@ class _EventReader:
         return read_ids(self.sieve, self.raw.frame[name], what, self.form)
 
     def _times(self, limit: int) -> Int64:
+        if self.config.untimed is not None:
+            self._unit = "ms"
+            order = np.arange(self.raw.frame.height)
+            shuffled = self.config.untimed == "random"
+            return np.random.default_rng(self.seed).permutation(order) if shuffled else order
         name = self.config.time
         column = self.raw.frame[name]
         times = parse_times(column, self.config.time_unit, self.form)

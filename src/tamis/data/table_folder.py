@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -20,12 +22,20 @@ _DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb", ".sql", ".avro", ".orc", 
 _OTHER = (".dat", ".inter", ".item", ".user", ".data")
 
 
-def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
-    """Reads all tables of a folder.
+@dataclass(frozen=True)
+class FolderTables:
+    """The tables of a folder."""
 
-    Returns:
-        The frames by file name, and a note for each file that could not be read, or whose format
-        is not supported.
+    frames: Frames
+    """Tables by file name, each column in the type that nearly all of its values fit."""
+    columns: dict[str, tuple[str, ...]]
+    """Names that were given to the columns of files whose first line holds values."""
+    notes: list[str]
+    """About files that could not be read, or whose format is not supported."""
+
+
+def readable_tables(folder: Path) -> FolderTables:
+    """Reads all tables of a folder.
 
     Raises:
         DataError: there is no such folder.
@@ -33,22 +43,53 @@ def readable_tables(folder: Path) -> tuple[Frames, list[str]]:
     if not folder.is_dir():
         kind = "is a file" if folder.is_file() else "there is no such folder"
         raise DataError(f"{folder}: {kind}; give the folder of the tables.")
-    frames, notes = Frames(), list[str]()
+    found = FolderTables({}, {}, [])
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or table_stem(path.name) in _NOT_TABLES:
             continue
         if format_of(path) is None:
             if note := _unsupported(path):
-                notes.append(note)
+                found.notes.append(note)
             continue
         try:
             raw = read_raw(path, path.name)
+            if without_header(raw):
+                names = tuple(f"column_{k + 1}" for k in range(raw.frame.width))
+                raw = read_raw(path, path.name, raw.separator, columns=names)
+                found.columns[path.name] = names
         except DataError as error:
             if path.suffix != ".json":  # .json files are usually settings, not tables
-                notes.append(f"not readable: {error}")
+                found.notes.append(f"not readable: {error}")
             continue
-        frames[path.name] = _with_types(raw)
-    return frames, notes
+        found.frames[path.name] = _with_types(raw)
+    return found
+
+
+def without_header(raw: RawTable) -> bool:
+    """Whether the first line of a text file holds values instead of the names of the columns.
+
+    At least half of its fields are numbers or times in columns of such, or occur again in their
+    column, and at least one of them is a number or a time.
+    """
+    if not raw.separator or raw.frame.width < 2 or not raw.frame.height:
+        return False
+    like, certain = 0, 0
+    for column in raw.frame.head(10_000):
+        name = re.sub(r"_duplicated_\d+$", "", column.name).strip()
+        if _is_value(name) and _is_value(str(column.drop_nulls().head(1).to_list()[:1])[2:-2]):
+            like += 1
+            certain += 1
+        elif name and bool((column == name).any()):
+            like += 1
+    return certain > 0 and like >= max(raw.frame.width / 2, 1)
+
+
+def _is_value(text: str) -> bool:
+    """Whether a field is a number or a time, and so hardly the name of a column."""
+    return (
+        re.fullmatch(r"-?\d+([.,]\d+)*|\d{4}-\d\d-\d\d.*|\d\d?[/.]\d\d?[/.]\d{4}.*", text)
+        is not None
+    )
 
 
 def no_tables(folder: Path) -> str:

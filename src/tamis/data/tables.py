@@ -120,7 +120,7 @@ def read_table(
     """
     if config.path is None:
         raise ValueError(f"[{name}] has no path: there is no file to read")
-    raw = read_raw(root / config.path, config.path, config.separator)
+    raw = read_raw(root / config.path, config.path, config.separator, columns=config.columns)
     form = form_of(config, raw)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}

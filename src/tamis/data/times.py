@@ -14,7 +14,7 @@ from tamis.data.notes import Note
 from tamis.data.numbers import is_number
 from tamis.data.text_form import PLAIN, TextForm
 
-PER_UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+PER_UNIT_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "hours": 3.6e6, "days": 8.64e7}
 _FROM = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}
 """Smallest number that counts as a time of the unit (1973 to 5138); smaller ones fit no unit."""
 _SMALL = "small"
@@ -51,12 +51,12 @@ class Times:
 def parse_times(column: pl.Series, unit: str = "auto", form: TextForm = PLAIN) -> Times:
     """Parses a column (n,) of times.
 
-    Date columns are converted. Numbers have the given `unit` (s, ms, us, ns, or excel: days since
-    1899-12-30); with "auto" it is detected: YYYYMMDD and the like (`_calendar`) where they are
-    dates of 1900 to 2100, else from the magnitude that most of them have (s from 1e8, ms from 1e11,
-    us from 1e14, ns from 1e17), and numbers of another magnitude are flagged as `other_unit`.
-    Texts, and all texts with unit "iso", are dates in any usual format (`_time_texts`), UTC where
-    they name no time zone.
+    Date columns are converted. Numbers have the given `unit` (s, ms, us, ns, hours or days, or
+    excel: days since 1899-12-30); with "auto" it is detected: YYYYMMDD and the like (`_calendar`)
+    where they are dates of 1900 to 2100, else from the magnitude that most of them have (s from
+    1e8, ms from 1e11, us from 1e14, ns from 1e17), and numbers of another magnitude are flagged as
+    `other_unit`. Texts, and all texts with unit "iso", are dates in any usual format
+    (`_time_texts`), UTC where they name no time zone.
 
     Args:
         form: texts that mean a missing value, and the order of day and month.

@@ -120,7 +120,7 @@ def funnel(folder: Path) -> Tables:
     Raises:
         DataError: no table is a log, or it has no column with at least two of the steps.
     """
-    frames, _ = readable_tables(folder)
+    frames = readable_tables(folder).frames
     file = event_table(frames, folder)
     frame = frames[file]
     columns = event_columns(frame)

@@ -139,7 +139,7 @@ class _ProjectScorer:
                 )
         user = self.parts.users.rows(id_text(frame[events.user], "the table"))
         item = self.parts.items.rows(id_text(frame[events.item], "the table"))
-        if events.time not in frame.columns:
+        if events.time not in frame.columns or events.untimed is not None:
             return user, item, np.full(len(frame), self.until, np.int64)
         times = parse_times(frame[events.time], events.time_unit)
         wrong = np.flatnonzero(times.bad | times.missing)

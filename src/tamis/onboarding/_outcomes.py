@@ -169,7 +169,8 @@ def _from_labels(declared: Declared, column: ColumnProfile) -> None:
     shown = False
     for label, count in counts.iter_rows():
         usual = words.USUAL.get(words.plain(label))
-        name = _free(_key(label, usual.name if usual else ""), behaviours)
+        name = _key(label, usual.name if usual and usual.name not in behaviours else "")
+        name = _free(name, behaviours)
         entry: dict[str, Any] = {} if name == label else {"label": label}
         if usual is None:
             entry["weight"] = 0.0

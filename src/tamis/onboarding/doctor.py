@@ -14,6 +14,7 @@ from tamis.data import (
     Dataset,
     EventLog,
     Given,
+    RawTable,
     Rejects,
     Table,
     TableSet,
@@ -26,7 +27,7 @@ from tamis.data import (
 )
 from tamis.onboarding._outcomes import unused_columns
 from tamis.runtime import Int32
-from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
+from tamis.schema import DataError, EventsConfig, ProjectConfig, TableConfig, condition_of
 from tamis.splitting import Window, cuts, events_in
 
 Severity = Literal["error", "warning", "note"]
@@ -84,11 +85,11 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
         (config.users, config.events.user),
     ]
     try:
-        log = read_raw(root / config.events.path, config.events.path, config.events.separator)
+        log = _raw(config.events, root)
         for table, column in tables:
             if table is None or table.path is None or column not in log.frame.columns:
                 continue
-            raw = read_raw(root / table.path, table.path, table.separator)
+            raw = _raw(table, root)
             if table.id not in raw.frame.columns:
                 continue
             known = id_text(raw.frame[table.id], table.path).drop_nulls().unique()
@@ -97,6 +98,12 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
             yield from _compare_ids(known, used, there, f"{log.file}, `{column}`")
     except DataError:
         return  # `examine` reports the same error when it reads the tables
+
+
+def _raw(table: TableConfig | EventsConfig, root: Path) -> RawTable:
+    """The file of a table, which is declared with a path."""
+    path = table.path or ""
+    return read_raw(root / path, path, table.separator, columns=table.columns)
 
 
 _FORMS: dict[str, tuple[pl.Expr, str]] = {
@@ -187,7 +194,7 @@ def _positives(case: _Case) -> Iterator[Finding]:
 def _unused_outcomes(case: _Case) -> Iterator[Finding]:
     """Columns of the log that say what became of a row, and that no behaviour reads."""
     events = case.config.events
-    raw = read_raw(case.root / events.path, events.path, events.separator)
+    raw = _raw(events, case.root)
     frame = infer_types(raw.frame) if raw.separator else raw.frame
     keys = ("user", "item", "time", "behaviour", "value")
     given = Given(events.path, **{key: getattr(events, key) for key in keys})
@@ -238,13 +245,19 @@ def _labels(case: _Case) -> Iterator[Finding]:
 
 
 def _times(case: _Case) -> Iterator[Finding]:
-    time = case.data.events.time
+    time, untimed = case.data.events.time, case.config.events.untimed
     where = f"{case.config.events.path}, `{case.config.events.time}`"
+    if untimed is not None:
+        text = "the log is read without times: events have an order, but no age"
+        how = "the rows are oldest first" if untimed == "rows" else "the test window is random"
+        fix = f"Nothing, if {how}; otherwise set events.time and remove `untimed`."
+        yield Finding("note", text, "tamis.toml, [events]", fix)
+        return
     if time[0] == time[-1]:
         fix = "Set events.time to the column with the times: data are split by time."
         yield Finding("error", "all events have the same time", where, fix)
         return
-    raw = read_raw(case.root / case.config.events.path, where, case.config.events.separator)
+    raw = _raw(case.config.events, case.root)
     parsed = parse_times(raw.frame[case.config.events.time], case.config.events.time_unit)
     if parsed.small:
         text = "the numbers are too small for dates after 1973; they are taken as seconds"

@@ -14,6 +14,7 @@ from tamis.data import (
     ColumnProfile,
     Dataset,
     EventLog,
+    FolderTables,
     Given,
     RoleChoice,
     TableSet,
@@ -77,7 +78,8 @@ def guess_config(
             or column does not exist.
     """
     folder, given = Path(folder), given or Given()
-    frames, notes = readable_tables(folder)
+    read = readable_tables(folder)
+    frames, notes = read.frames, list(read.notes)
     tables = TableSet(frames)
     log = find_log(tables, folder, given, notes)
     if ask is not None:
@@ -90,20 +92,33 @@ def guess_config(
     items = find_table(tables, log, "item", given.items, {log.file})
     taken = {log.file, *([items.file] if items else ())}
     users = find_table(tables, log, "user", given.users, taken)
-    found.data["events"] = {"path": log.file, **columns}
+    found.data["events"] = {"path": log.file, **_reading(read, log.file), **columns}
+    if log.time_unit is not None:
+        found.data["events"]["time_unit"] = log.time_unit
+        found.notes.append(_unit_note(log, log.time_unit))
+    if log.untimed is not None:
+        found.data["events"]["untimed"] = log.untimed
+        found.notes.append(_untimed_note(log.untimed))
     if items:
         found.data["items"] = _item_columns(items, frames[items.file], found)
+        found.data["items"] |= _reading(read, items.file)
     else:
         found.notes.append(
             "no table of items: items are those of the events, without attributes (looked for a "
             f"unique column that holds values of `{columns['item']}`)"
         )
     if users:
-        found.data["users"] = {"path": users.file, "id": users.key}
+        found.data["users"] = {"path": users.file, "id": users.key, **_reading(read, users.file)}
         found.notes.append(f"{users.file} holds the users, by `{users.key}`{_held(users, 'users')}")
     else:
         found.notes.append("no table of users: users are those of the events")
     used = [log.file, *(t.file for t in (items, users) if t)]
+    found.notes += [
+        f"{file} has no header line: its columns are called {', '.join(read.columns[file])}; give "
+        "them better names in `columns`"
+        for file in used
+        if file in read.columns
+    ]
     found.notes += unused_tables(tables, log, used)
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, log)
@@ -117,6 +132,37 @@ def guess_config(
     describe_tasks(declared, data)
     parse_config(found.data)
     return found
+
+
+def _reading(read: FolderTables, file: str) -> dict[str, Any]:
+    """The keys of a table's section that say how its file is read."""
+    return {"columns": list(read.columns[file])} if file in read.columns else {}
+
+
+def _unit_note(log: EventLog, unit: str) -> str:
+    column = log.columns[log.found["time"]]
+    what = f"`{column.name}` holds numbers from {column.lowest:g} to {column.highest:g}"
+    if unit == "excel":
+        return f'{what}: read as the days of a spreadsheet (time_unit = "excel")'
+    return f'{what}: read as {_UNITS[unit]} since the start of the log (time_unit = "{unit}")'
+
+
+_UNITS = {"s": "seconds", "hours": "hours", "days": "days"}
+
+
+def _untimed_note(order: str) -> str:
+    """What is decided for a log without times."""
+    if order == "rows":
+        how = (
+            'the rows are taken as oldest first (untimed = "rows"); if they are in no order, write '
+            '"random"'
+        )
+    else:
+        how = (
+            "the rows lie together by user, so evaluation holds out random events (untimed = "
+            '"random")'
+        )
+    return f"no column of times: {how}. With `--time COL` a column is taken as the time"
 
 
 def _asked(

@@ -37,6 +37,12 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             '`users.path` is missing: the file of the table, such as path = "users.csv". Without a '
             "table of users, remove the section: the users are then those of the events.",
         )
+    if config.events.untimed and config.events.arrival:
+        yield ConfigFault(
+            ("events", "arrival"),
+            f'`events.arrival` = "{config.events.arrival}" is given, but the log is `untimed`: '
+            "remove one of the two.",
+        )
     if config.items.path is None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
             yield ConfigFault(

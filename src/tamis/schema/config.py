@@ -13,7 +13,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso", "excel"]
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "hours", "days", "iso", "excel"]
 
 
 class _FileConfig(_Section):
@@ -21,6 +21,9 @@ class _FileConfig(_Section):
 
     separator: str | None = None
     """Separator of a text file. If omitted: detected from the first lines."""
+    columns: tuple[str, ...] = ()
+    """Names of all columns of a text file whose first line holds values already, in their order. If
+    omitted: the first line names the columns."""
     decimal: Literal[".", ","] | None = None
     """Decimal mark of the numbers of a text file. If omitted: as the values show; where they do
     not, a comma if the separator is ";"."""
@@ -75,7 +78,12 @@ class EventsConfig(_FileConfig):
     """Column of the time: numbers since 1970 or written as YYYYMMDD, texts in a usual format (UTC
     without a zone), or dates."""
     time_unit: TimeUnit = "auto"
-    """Unit of `time`; auto: detected from the values. iso: texts. excel: days of a spreadsheet."""
+    """Unit of `time`; auto: detected from the values. hours, days: since the start of the log.
+    iso: texts. excel: days of a spreadsheet."""
+    untimed: Literal["rows", "random"] | None = None
+    """For a log without times: the order of its events. `time` is not read. rows: as the rows of
+    the file, the oldest first. random: an order drawn by `seed`, so that evaluation holds out
+    random events."""
     arrival: str | None = None
     """Column of the time when the event reached the log, in the unit of `time`. If omitted: the
     column `time`."""
