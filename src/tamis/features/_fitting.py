@@ -47,8 +47,7 @@ class _Sources:
         self.item_ids = {"item_id"}
         if config is not None:
             self.item_ids.add(config.items.id)
-            if config.users is not None:
-                self.user_ids.add(config.users.id)
+            self.user_ids.add(config.users.id if config.users else config.events.user)
         self.user_ids -= set(data.users.frame.columns)
         self.item_ids -= set(data.items.frame.columns)
         self.sides = {f.name: self._side(f) for f in features}
