@@ -270,7 +270,8 @@ CONTEXT_WORDS = word_set(
 
 def plain(name: str) -> str:
     """A name in snake case without accents: `user_id` for `UserID`, `user-id` and `user id`."""
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    bare = re.sub(r":(token|float)(_seq)?$", "", name.strip())  # RecBole writes types into names
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare)
     bare = "".join(
         c for c in unicodedata.normalize("NFKD", snake.lower()) if not unicodedata.combining(c)
     )

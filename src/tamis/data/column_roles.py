@@ -207,8 +207,11 @@ class EventLog:
         """The column of the user or the item, if there is only one of them."""
         found: dict[str, str] = {}
         for at, key in enumerate(("user", "item")):
+            strength = (words.user_strength, words.item_strength)[at]
             best = max(self.candidates, key=lambda c: self.id_points(c)[at], default=None)
-            if best is not None and self.id_points(best)[at] >= 0.5 * _SURE:
+            if best is not None and (
+                self.id_points(best)[at] >= 0.5 * _SURE or strength(best) == 1.0
+            ):
                 found[key] = best
         return found
 
