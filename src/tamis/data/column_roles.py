@@ -112,8 +112,7 @@ def _without_times(read: Sequence[EventLog]) -> list[EventLog]:
     """
     found: list[EventLog] = []
     for log in read:
-        ids = {"user", "item"} <= set(log.found) and bool(log.pairs)
-        if not ids or "time" in log.found or log.rejected:
+        if not log.pairs or "time" in log.found or log.rejected:
             continue
         user, item = log.pairs[0]
         sure = min(log.id_points(user)[0], log.id_points(item)[1])
@@ -167,7 +166,7 @@ class EventLog:
     @property
     def complete(self) -> bool:
         """Whether a user, an item and a time were found."""
-        return {"user", "item"} <= set(self.found) and ("time" in self.found or bool(self.untimed))
+        return bool(self.pairs) and ("time" in self.found or self.untimed is not None)
 
     @cached_property
     def points(self) -> float:
