@@ -136,6 +136,10 @@ def test_a_time_split_leaves_out_seen_items_unless_repeats_are_wanted():
     data = dataset(rows)
     assert asked(by_time(data, 0.5)) == {0: [1, 2]}  # 1 was merely shown before
     assert asked(by_time(data, 0.5, repeats=True)) == {0: [0, 1, 2]}
+    again = dataset([(0, 0, 1, 0), (0, 1, 1, 0), (0, 0, 5, 0), (0, 1, 6, 0)])
+    assert asked(by_time(again, 0.5, repeats=True)) == {0: [0, 1]}
+    with pytest.raises(DataError, match=r"on an item that its user has not seen.*--keep-seen"):
+        by_time(again, 0.5)
     with pytest.raises(DataError, match="they have the same time"):
         by_time(dataset([(0, 0, 1, 0), (0, 1, 1, 0)]), 0.5)
 

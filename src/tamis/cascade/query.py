@@ -75,20 +75,11 @@ class Queries:
 
     def part(self, begin: int, end: int) -> Queries:
         """The queries [begin, end), without a copy of their histories."""
-        whole, (first, last) = self.history, self.history.indptr[[begin, end]]
-        history = replace(
-            whole,
-            indptr=whole.indptr[begin : end + 1] - first,
-            item=whole.item[first:last],
-            behaviour=whole.behaviour[first:last],
-            time=whole.time[first:last],
-            value=whole.value[first:last],
-        )
         lists, (low, high) = self.exclude, self.exclude.indptr[[begin, end]]
         return Queries(
             self.user[begin:end],
             self.time[begin:end],
-            history,
+            self.history.part(begin, end),
             Ragged(lists.indptr[begin : end + 1] - low, lists.values[low:high]),
             None if self.context is None else self.context.take(range(begin, end)),
         )

@@ -85,7 +85,14 @@ def channels(
     test: Annotated[
         Path | None, typer.Option(help="With --protocol given: held-out events.")
     ] = None,
-    keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Do not mask seen items.")] = False,
+    mask_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--mask-seen/--keep-seen",
+            help="Leave items that the user knows out of the lists, or keep them. If omitted: as "
+            "the project's filters say.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="HTML report. If omitted: channels.html in the project.")
     ] = None,
@@ -104,7 +111,7 @@ def channels(
         protocol=protocol,
         train=train,
         test=test,
-        mask_seen=not keep_seen,
+        mask_seen=mask_seen,
         report=report,
         device=device,
         progress=wants_progress(as_json),

@@ -123,9 +123,9 @@ Channels = Mapping[str, Mapping[str, Any]]
 
 
 def _setting(protocol: Mapping[str, Any]) -> str:
-    masked = "seen items masked" if protocol["seen_masked"] else "seen items not masked"
     return (
-        f"Protocol: {protocol['words']}; {protocol['candidates']}; {masked}; "
+        f"Protocol: {protocol['words']}; {protocol['candidates']}; masked: {protocol['masked']}; "
+        f"{protocol['known_targets']:.1%} of the targets are known to their user; "
         f"{protocol['cold_targets']:.1%} of the targets are cold and count as misses. "
         f"Trained on {protocol['trained_on']}; early stopping by {protocol['stopped_by']}."
     )

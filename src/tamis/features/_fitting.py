@@ -17,6 +17,7 @@ from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
+from tamis.features.own_items import OwnItemFeatures, wanted
 from tamis.features.pair_features import Category, Interest, Number, RecallColumn
 from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
@@ -315,7 +316,8 @@ def _interest(
         codes = own.codes(feature, pl.concat([lists, unknown]))
         categories.append(_category(column, codes, popular))
     positive = np.array([b.positive for b in data.behaviours], np.bool_)
-    return Interest(positive, (), tuple(categories), tuple(numeric))
+    own = OwnItemFeatures.fit(data) if wanted(data, config) else None
+    return Interest(positive, (), tuple(categories), tuple(numeric), own)
 
 
 def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float32:

@@ -31,6 +31,17 @@ class History:
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
+    def part(self, begin: int, end: int) -> History:
+        """The histories [begin, end), without a copy of their events."""
+        first, last = self.indptr[[begin, end]]
+        return History(
+            indptr=self.indptr[begin : end + 1] - first,
+            item=self.item[first:last],
+            behaviour=self.behaviour[first:last],
+            time=self.time[first:last],
+            value=self.value[first:last],
+        )
+
     @classmethod
     def empty(cls, q: int) -> History:
         """Q histories without events."""

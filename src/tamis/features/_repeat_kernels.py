@@ -110,3 +110,80 @@ def log_chances(late: Any, least: Any, out: Any) -> None:
             out[p] = 0.0
         else:
             out[p] = np.log2(max(0.5 * erfc(-late[p] / np.sqrt(2.0)), floor))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _find(values: Any, low: Any, high: Any, wanted: Any) -> Any:
+    """Index of `wanted` in the ascending int32 `values[low:high]`; -1 if it is not there."""
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and values[low] == wanted else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def own_inputs(
+    bounds: Any,
+    item: Any,
+    own: Any,
+    pairs: Any,
+    event: Any,
+    behaviour: Any,
+    time: Any,
+    now: Any,
+    log_gap: Any,
+    rate: Any,
+    usual: Any,
+    place: Any,
+    half_lives: Any,
+    out: Any,
+) -> None:
+    """Inputs of candidates that their user has acted on; zeros for others.
+
+    In: bounds int64 (Q + 1,) of the candidates item int32 (n,); own int64 (Q + 1,) bounds of
+    `OwnColumns` pairs (P,), ascending items within a query, whose events are event int64; behaviour
+    uint8 and time int64 (ms) of all events; now int64 (Q,) ms; log_gap and rate float32 (items,);
+    usual, an `Usual`; place int64 (B,), the number of each counted behaviour, -1 for others;
+    half_lives float64 (H,) days.
+    Out: out float32 (n, 9 + H + 2 A) with A counted behaviours, in the order of
+    `own_items.OwnItemFeatures.names`.
+    """
+    n_half, acts = len(half_lives), 0
+    for number in place:
+        acts += number >= 0
+    first = 9 + n_half
+    for q in range(len(bounds) - 1):
+        total = pairs.start[own[q + 1]] - pairs.start[own[q]]
+        for k in range(bounds[q], bounds[q + 1]):
+            row = out[k]
+            row[:] = 0.0
+            p = _find(pairs.item, own[q], own[q + 1], item[k])
+            if p < 0:
+                continue
+            events = pairs.start[p + 1] - pairs.start[p]
+            elapsed = max(now[q] - pairs.last[p], 0) / DAY_MS
+            row[0] = 1.0
+            row[1] = np.log1p(events)
+            row[2] = np.log1p(pairs.visits[p])
+            row[3] = events / total
+            row[4] = np.log1p(elapsed)
+            gap = pairs.log_gaps[p] + usual.gaps_of_pair * log_gap[item[k]]
+            gap /= pairs.visits[p] - 1 + usual.gaps_of_pair
+            if not np.isnan(gap):
+                late = -np.inf if elapsed == 0 else (np.log(elapsed) - gap) / usual.spread
+                row[5] = np.log1p(np.exp(gap))
+                row[6] = min(max(late, -usual.latest), usual.latest)
+                row[7] = max(0.5 * erfc(-late / np.sqrt(2.0)), usual.least_due)
+            row[8] = rate[item[k]]
+            for e in event[pairs.start[p] : pairs.start[p + 1]]:
+                age = max(now[q] - time[e], 0) / DAY_MS
+                for h in range(n_half):
+                    row[9 + h] += 2.0 ** (-age / half_lives[h])
+                row[first + place[behaviour[e]]] += 1.0
+            for at in range(9, first + acts):
+                row[at] = np.log1p(row[at])
+            row[first + acts + place[pairs.behaviour[p]]] = 1.0

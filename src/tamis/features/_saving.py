@@ -12,7 +12,9 @@ import numpy as np
 from tamis.features._fitted import Fitted, Scale, is_history
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features.encoding import Encoders, LayoutBuilder
+from tamis.features.own_items import OwnItemFeatures
 from tamis.features.pair_features import Category, Interest, Number, RecallColumn
+from tamis.features.repeats import ItemRepeats
 from tamis.features.statistics import Recipes
 from tamis.features.windows import opened
 from tamis.schema import Side, VersionError, read_json, reading
@@ -50,6 +52,7 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "categories": [c.name for c in interest.categories],
         "numbers": [n.name for n in interest.numbers],
         "statistics": fitted.recipes is not None,
+        "own": _saved_own(interest.own, directory),
     }
     (directory / _FILE).write_text(json.dumps(saved, indent=1))
 
@@ -115,6 +118,12 @@ def _check_rows(fitted: Fitted) -> None:
     for name, array in arrays.items():
         if len(array) != rows:
             raise ValueError(f"{name} has {len(array)} rows, the items have {rows}")
+    own = fitted.interest.own
+    if own is not None and not len(own.repeats.rate) == len(own.repeats.log_gap) == rows - 1:
+        raise ValueError(
+            f"the repeat rates and usual gaps have {len(own.repeats.rate)} and "
+            f"{len(own.repeats.log_gap)} rows, the items have {rows - 1}"
+        )
     for feature in fitted.encoders.features:
         if feature.name not in fitted.sides:
             raise ValueError(f"sides lacks the feature {feature.name!r}")
@@ -157,6 +166,34 @@ def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
         columns=tuple(RecallColumn(**c) for c in saved["columns"]),
         categories=tuple(categories),
         numbers=tuple(numbers),
+        own=_own(directory, saved.get("own")),  # earlier releases lack the key
+    )
+
+
+def _saved_own(own: OwnItemFeatures | None, directory: Path) -> dict[str, Any] | None:
+    """Writes the arrays of the features of known items; their plain values for the JSON."""
+    if own is None:
+        return None
+    np.save(directory / "own_log_gap.npy", own.repeats.log_gap)
+    np.save(directory / "own_rate.npy", own.repeats.rate)
+    return {
+        "behaviours": list(own.behaviours),
+        "counted": own.counted.tolist(),
+        "spread": own.repeats.spread,
+    }
+
+
+def _own(directory: Path, saved: dict[str, Any] | None) -> OwnItemFeatures | None:
+    """What `_saved_own` wrote."""
+    if saved is None:
+        return None
+    repeats = ItemRepeats(
+        log_gap=opened(directory / "own_log_gap.npy", np.float32, (None,)),
+        rate=opened(directory / "own_rate.npy", np.float32, (None,)),
+        spread=float(saved["spread"]),
+    )
+    return OwnItemFeatures(
+        tuple(saved["behaviours"]), np.array(saved["counted"], np.bool_), repeats
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tamis.features._gathering_kernels import select_behaviours
 from tamis.features._lists import History
 from tamis.features._pair_kernels import affinity, distance, standardise_within
+from tamis.features.own_items import OwnItemFeatures
 from tamis.runtime import Bool, Float32, Int32, Int64
 
 
@@ -125,11 +126,14 @@ class Interest:
     columns: tuple[RecallColumn, ...] = ()
     categories: tuple[Category, ...] = ()
     numbers: tuple[Number, ...] = ()
+    own: OwnItemFeatures | None = None
+    """Features of items that the user has acted on; None: rankers get none."""
 
     @property
     def names(self) -> list[str]:
         """Names of the X inputs; `found by` is the share of channels that found the candidate."""
         parts = [*self.columns, *self.categories, *self.numbers]
+        parts += [self.own] if self.own is not None else []
         ranked = ["found by"] if any(c.is_rank for c in self.columns) else []
         return ranked + [name for part in parts for name in part.names]
 
@@ -138,12 +142,14 @@ class Interest:
         bounds: Int64,
         item: Int32,
         history: History,
+        time: Int64,
         columns: Mapping[str, NDArray[Any]],
         out: Float32,
     ) -> None:
         """Fills `out` (n, X) for the candidates `item` (n,), rows of the per-item arrays.
 
-        Candidates of query q are [bounds[q], bounds[q + 1]). `columns` (n,) are those of recall.
+        Candidates of query q are [bounds[q], bounds[q + 1]); `time` (Q,) is in ms. `columns` (n,)
+        are those of recall.
         """
         at = 0
         ranks = [columns[c.name] for c in self.columns if c.is_rank and c.name in columns]
@@ -177,3 +183,5 @@ class Interest:
                 out=out[:, at : at + 3],
             )
             at += 3
+        if self.own is not None:
+            self.own.write(bounds, item, history, time, out[:, at:])

@@ -152,7 +152,7 @@ class FeatureSpace:
         ]
         if self._fitted.item_scale is not None:
             blocks.append(self._item_statistics(time, query, item, statistics))
-        pair = self._pair(history, query, item, columns or {})
+        pair = self._pair(history, time, query, item, columns or {})
         blocks.append(Block(np.empty((len(item), 0), np.int32), pair))
         return Rows(layout=self.layout, blocks=blocks, n=len(item))
 
@@ -209,6 +209,7 @@ class FeatureSpace:
     def _pair(
         self,
         history: History,
+        time: Int64,
         query: NDArray[np.integer],
         item: Int32,
         columns: Mapping[str, NDArray[Any]],
@@ -220,12 +221,12 @@ class FeatureSpace:
         counts = np.bincount(query, minlength=len(history))
         bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(query) == 0 or (query[1:] >= query[:-1]).all():
-            interest.write(bounds, place, history, columns, out)
+            interest.write(bounds, place, history, time, columns, out)
             return out
         order = np.argsort(query, kind="stable")
         grouped = {name: values[order] for name, values in columns.items()}
         part = np.empty_like(out)
-        interest.write(bounds, place[order], history, grouped, part)
+        interest.write(bounds, place[order], history, time, grouped, part)
         out[order] = part
         return out
 

@@ -95,6 +95,17 @@ class OwnItems:
         """Number of queries."""
         return len(self.bounds) - 1
 
+    def take(self, index: Int64) -> OwnItems:
+        """The pairs `index` (p,), ascending, of the same queries."""
+        bounds = np.searchsorted(index, self.bounds).astype(np.int64)
+        sizes = np.diff(self.pairs.start)[index]
+        start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        offset: Int64 = self.pairs.start[index] - start[:-1]
+        at: Int64 = np.repeat(offset, sizes) + np.arange(int(start[-1]))
+        columns = self.pairs._asdict()
+        used: dict[str, Any] = {name: columns[name][index] for name in columns if name != "start"}
+        return OwnItems(bounds, OwnColumns(**used, start=start), self.event[at], self.history)
+
     @property
     def query(self) -> Int64:
         """(P,) the query of each pair."""
@@ -179,17 +190,18 @@ class ItemRepeats:
         prior = self.log_gap[pairs.item].astype(np.float64)
         return (pairs.log_gaps + GAPS_OF_PAIR * prior) / (pairs.visits - 1 + GAPS_OF_PAIR)
 
-    def log_due(self, own: OwnItems, now: Int64) -> Float64:
-        """(P,) log2 of the probability that the user would have come back by now.
+    def lateness(self, own: OwnItems, now: Int64) -> tuple[Float64, Float64]:
+        """((P,) ln(elapsed / usual gap) / spread, (P,) log2 of its distribution function).
 
-        That is `Φ(ln(elapsed / usual gap) / spread)`: near 0 just after a visit, 1/2 at the usual
-        gap, 1 long after it; at least 2^LEAST_DUE. 0 (a probability of 1) where no gap is known.
+        The second is the probability that the user would have come back by `now` (Q,) in ms: near
+        0 just after a visit, 1/2 at the usual gap, 1 long after it; at least 2^LEAST_DUE. NaN, and
+        a probability of 1, where no gap is known.
         """
         with np.errstate(divide="ignore"):
             late = (np.log(own.elapsed(now)) - self.pair_log_gaps(own)) / self.spread
         out = np.empty(len(late), np.float64)
         log_chances(late=late, least=LEAST_DUE, out=out)
-        return out
+        return late, out
 
 
 def _histories(data: Dataset) -> History:

@@ -44,6 +44,7 @@ from tamis.evaluate import (
     write_report,
 )
 from tamis.features import Histories, OfflineStatistics
+from tamis.jobs._known_items import known_items, known_share, listing, masking
 from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
 from tamis.service import Parts, ProjectFolder, Recommender
@@ -58,6 +59,8 @@ EXPOSURE = (
     "understate a ranker trained on impressions. Judge the ranker by its AUC on impressions, and "
     "the whole cascade by an A/B test."
 )
+MANY_MASKED = 0.2
+"""Share of the positives after the cut that filters remove from which on a note says so."""
 REQUESTS = 500
 """Single requests whose latency is measured, after a warm-up."""
 AGREEMENT_REQUESTS = 512
@@ -110,6 +113,9 @@ class _HeldOut:
     users: NDArray[np.int32]
     positives: Ragged
     with_history: NDArray[np.bool_]
+    masked: float
+    """Share of the positive items after the cut that filters remove, so that these are no
+    targets."""
 
 
 def evaluate(
@@ -117,7 +123,8 @@ def evaluate(
 ) -> Evaluation:
     """Recommends to every user at the test cut and compares with the events after it.
 
-    Full catalogue, seen items masked, cold items count as misses. Writes an HTML report.
+    Full catalogue; what filters list in advance (seen items) is masked and no target; cold items
+    count as misses. Writes an HTML report.
 
     Args:
         project: folder with a `tamis.toml` and an evaluation version.
@@ -194,7 +201,7 @@ class CascadeEvaluator:
             "validation": self.manifest.metrics["validation"],
             "curves": self.manifest.metrics["curves"],
             "settings": self.manifest.settings,
-            "notes": [EXPOSURE] if self.has_impressions else [],
+            "notes": [*([EXPOSURE] if self.has_impressions else []), *_masked_note(held)],
         }
 
     def _held_out(self) -> _HeldOut:
@@ -209,14 +216,15 @@ class CascadeEvaluator:
             )
         positives = Ragged.from_pairs(query, events.item[after], len(users))
         queries = self._queries(users)
-        # Items that the user has met are masked, so they are no targets.
+        # Items that a filter lists (seen, bought) cannot be recommended, so they are no targets.
         new = ~queries.exclude.contains(positives.query, positives.values)
+        masked = 1 - float(new.mean())
         positives = Ragged.from_pairs(positives.query[new], positives.values[new], len(users))
         evaluated = np.diff(positives.indptr) > 0
         liked = np.array([b.positive for b in self.data.behaviours])[queries.history.behaviour]
         past = np.concatenate([[0], np.cumsum(liked)])
         has_past = np.diff(past[queries.history.indptr]) > 0
-        return _HeldOut(users[evaluated], _pick(positives, evaluated), has_past[evaluated])
+        return _HeldOut(users[evaluated], _pick(positives, evaluated), has_past[evaluated], masked)
 
     def _queries(self, users: NDArray[np.int32]) -> Queries:
         queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64))
@@ -343,15 +351,22 @@ class CascadeEvaluator:
         }
 
     def _protocol(self, held: _HeldOut) -> dict[str, Any]:
+        queries = self._queries(held.users)
+        known = known_items(queries, self.data)
+        names = listing(self.cascade.retrieval.filters, queries.part(0, min(1, len(queries))))
+        masked = masking(known, queries.exclude, names)
         return {
             "split": "global time split by share of events",
             "test_from": self.config.split.test_from,
             "cut": str(np.datetime64(self.cut, "ms")),
             "queries": "one per user at the cut; users with a positive event after it",
-            "positives": "items of the user's positive behaviours after the cut, unseen before it",
+            "positives": "items of the user's positive behaviours after the cut"
+            + (f", without {masked['masked']}" if names else ", those known before included"),
             "positive_behaviours": [b.name for b in self.data.behaviours if b.positive],
             "candidates": f"full catalogue, {len(self.parts.items)} items",
-            "seen_masked": True,
+            **masked,
+            "known_targets": known_share(known, held.positives),
+            "masked_targets": held.masked,
             "cold_targets": "counted as misses",
             "ties": "by place in the candidate list",
             "users": "with a positive event before the cut; others are reported separately",
@@ -368,6 +383,17 @@ class CascadeEvaluator:
             "seed": self.config.seed,
             "tamis": __version__,
         }
+
+
+def _masked_note(held: _HeldOut) -> list[str]:
+    """A note where filters remove many of the items that users came back to."""
+    if held.masked < MANY_MASKED:
+        return []
+    return [
+        f"{held.masked:.0%} of the positive items after the cut are removed by filters of known "
+        "items, so they are no targets. If users come back to items, leave `seen` out of "
+        "[cascade.filters] or name its `behaviours`, and add the recall channel `again`."
+    ]
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from tamis._version import __version__
 from tamis.cascade import (
     Candidates,
     Channel,
+    Filter,
     FitContext,
     Queries,
     Recalled,
     Retrieval,
     Valid,
     holdout_queries,
-    valid_of,
 )
 from tamis.data import Dataset, read_dataset
 from tamis.evaluate import (
@@ -32,8 +32,15 @@ from tamis.evaluate import (
     paired_bootstrap,
     write_channel_report,
 )
+from tamis.jobs._known_items import (
+    known_items,
+    known_share,
+    listing,
+    masking,
+    without_masked,
+)
 from tamis.runtime import Meter, Progress, resident_mb
-from tamis.schema import ConfigError, ProjectConfig
+from tamis.schema import ConfigError, DataError, ProjectConfig
 from tamis.service import ProjectFolder, registry
 from tamis.splitting import Holdout, by_time, given, leave_one_out
 
@@ -72,14 +79,14 @@ def evaluate_channels(
     protocol: str = "time",
     train: Path | str | None = None,
     test: Path | str | None = None,
-    mask_seen: bool = True,
+    mask_seen: bool | None = None,
     report: Path | str | None = None,
     device: str = "cpu",
     progress: bool = False,
 ) -> ChannelEvaluation:
     """Fits every channel of `tamis.toml` on a protocol's training part and evaluates its lists.
 
-    No trained version, filter or ranker is used.
+    No trained version and no ranker is used.
 
     Args:
         project: folder with a `tamis.toml`.
@@ -87,7 +94,8 @@ def evaluate_channels(
             not trained on), "leave-one-out-refit" (it is trained on), or "given".
         train, test: with "given", event files with the columns of [events]; relative paths are
             relative to the project.
-        mask_seen: whether items that the user has met are left out of the lists.
+        mask_seen: whether items that the user knows are left out of the lists; None: those that
+            the project's filters list in advance (`seen`, `bought`, `hidden`).
         report: file of the HTML report; None for `channels.html` in the project.
         device: where models train: "cpu", "cuda", …
         progress: whether progress is shown on standard error.
@@ -98,8 +106,10 @@ def evaluate_channels(
     with Progress("evaluate channels", progress) as steps:
         steps.begin("read the tables")
         holdout, valid = _split(found, protocol, train, test, mask_seen)
-        evaluator = ChannelEvaluator(found.config, holdout, valid, steps, device)
-        result = evaluator.run(protocol, mask_seen)
+        evaluator = ChannelEvaluator(
+            found.config, protocol, holdout, valid, steps, device, mask_seen
+        )
+        result = evaluator.run()
         steps.begin("write the report")
         path = Path(report) if report is not None else found.root / "channels.html"
         write_channel_report(result, path)
@@ -111,8 +121,8 @@ def _split(
     protocol: str,
     train: Path | str | None,
     test: Path | str | None,
-    mask_seen: bool,
-) -> tuple[Holdout, Valid | None]:
+    mask_seen: bool | None,
+) -> tuple[Holdout, Holdout | None]:
     """(the held-out users and items, those that stop the fits; None if the protocol has none)."""
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol = {protocol!r}: give one of {', '.join(PROTOCOLS)}")
@@ -121,16 +131,15 @@ def _split(
             'protocol = "given" takes two event files, train and test; the others take none: '
             "tamis evaluate channels DIR --protocol given --train train.csv --test test.csv"
         )
-    valid: Valid | None = None
+    valid: Holdout | None = None
     if protocol == "time":
-        holdout = by_time(found.data, found.config.split.test_from, repeats=not mask_seen)
+        holdout = by_time(found.data, found.config.split.test_from, repeats=mask_seen is not True)
     elif protocol == "given":
         holdout = given(*_two_logs(found, str(train), str(test)))
     else:
         holdout = leave_one_out(found.data, refit=protocol == "leave-one-out-refit")
         if protocol == "leave-one-out":
-            stops = leave_one_out(found.data, "valid").sample(STOP_USERS, found.config.seed)
-            valid = valid_of(stops, mask_seen)
+            valid = leave_one_out(found.data, "valid").sample(STOP_USERS, found.config.seed)
     return holdout.sample(MOST_USERS, found.config.seed), valid
 
 
@@ -153,24 +162,31 @@ class ChannelEvaluator:
     def __init__(
         self,
         config: ProjectConfig,
+        protocol: str,
         holdout: Holdout,
-        valid: Valid | None,
+        valid: Holdout | None,
         steps: Progress,
         device: str,
+        mask_seen: bool | None,
     ) -> None:
-        self.config, self.cascade, self.holdout, self.steps = config, config.cascade, holdout, steps
+        self.config, self.cascade, self.steps = config, config.cascade, steps
+        self.protocol, self.mask_seen = protocol, mask_seen
         self.context = FitContext(
             seed=config.seed,
             device=device,
             features=config.features,
             items=config.items,
             users=config.users,
-            valid=valid,
         )
+        self.filters = self._fitted_filters(holdout.train)
+        self.masked_by = listing(self.filters, holdout_queries(holdout, False, slice(0, 1)))
+        if valid is not None:
+            self.context = replace(self.context, valid=Valid(self._queries(valid), valid.targets))
+        self.holdout, self.queries = self._held_out(holdout)
         self.names = list(self.cascade.channels)
         self.meter = Meter()
         self.seconds = dict.fromkeys(self.names, 0.0)
-        n = len(holdout)
+        n = len(self.holdout)
         self.lists = {name: np.full((n, DEPTH), -1, np.int32) for name in [*self.names, MERGED]}
         """{channel or MERGED: (Q, DEPTH) first items of each query}."""
         self.recall_without = {name: np.zeros(n) for name in [*self.names, MERGED]}
@@ -179,10 +195,40 @@ class ChannelEvaluator:
         """The same for the first DEPTH items of the merge."""
         self.candidates = 0
 
-    def run(self, protocol: str, mask_seen: bool) -> dict[str, Any]:
+    def _fitted_filters(self, train: Dataset) -> dict[str, Filter]:
+        """The project's filters; none where `mask_seen` says what is masked."""
+        if self.mask_seen is not None:
+            return {}
+        return {
+            name: registry.build("filters", name, stage).fit(train, self.context)
+            for name, stage in self.cascade.filters.items()
+        }
+
+    def _queries(self, holdout: Holdout) -> Queries:
+        """The queries of a holdout with the items that may not be recalled."""
+        queries = holdout_queries(holdout, self.mask_seen is True)
+        return Retrieval(self.cascade, {}, self.filters).with_exclusions(queries)
+
+    def _held_out(self, holdout: Holdout) -> tuple[Holdout, Queries]:
+        """The holdout and its queries; of a split by time, without targets that are masked.
+
+        In the other protocols these are misses, as in publications. Raises DataError where no
+        target is left.
+        """
+        queries = self._queries(holdout)
+        if not self.masked_by or self.protocol != "time":
+            return holdout, queries
+        part = without_masked(holdout, queries.exclude)
+        if not len(part):
+            raise DataError(
+                f"the filters {', '.join(self.masked_by)} remove every held-out item: nothing is "
+                "left to evaluate. Name their `behaviours`, or give mask_seen=False (--keep-seen)"
+            )
+        return part, self._queries(part)
+
+    def run(self) -> dict[str, Any]:
         channels = {name: self._fitted(name) for name in self.names}
-        queries = holdout_queries(self.holdout, mask_seen)
-        self._recall(channels, queries)
+        self._recall(channels, self.queries)
         self.steps.begin("evaluate the lists")
         counts = event_counts(self.holdout.train)
         metrics = {
@@ -192,7 +238,7 @@ class ChannelEvaluator:
         alone = {name: self.lists[name] for name in self.names}
         return {
             "project": self.config.name,
-            "protocol": self._protocol(protocol, mask_seen, counts),
+            "protocol": self._protocol(counts),
             "channels": {name: metrics[name] | self._cost(name) for name in self.names},
             "merged": metrics[MERGED] | self._merged(),
             "overlap": {
@@ -282,14 +328,17 @@ class ChannelEvaluator:
             "method": rule.method,
         }
 
-    def _protocol(
-        self, protocol: str, mask_seen: bool, counts: NDArray[np.int64]
-    ) -> dict[str, Any]:
+    def _protocol(self, counts: NDArray[np.int64]) -> dict[str, Any]:
         """A description of the protocol, for the report."""
         targets = self.holdout.targets.values
+        known = known_items(self.queries, self.holdout.known)
+        masked = masking(known, self.queries.exclude, self.masked_by)
+        if self.mask_seen is not None:
+            what = "seen items" if self.mask_seen else "nothing"
+            masked = {"masked": what, "seen_masked": self.mask_seen}
         valid = self.context.valid is not None
         return {
-            "name": protocol,
+            "name": self.protocol,
             "words": self.holdout.protocol,
             "users": len(self.holdout),
             "trained_on": f"{len(self.holdout.train.events):,} events; every channel fitted anew, "
@@ -298,7 +347,8 @@ class ChannelEvaluator:
             if valid
             else "rows that each channel holds out of the training part",
             "candidates": f"full catalogue, {len(counts):,} items",
-            "seen_masked": mask_seen,
+            **masked,
+            "known_targets": known_share(known, self.holdout.targets),
             "targets": len(targets),
             "cold_targets": float((counts[targets] == 0).mean()),
             "cold": "targets without an event in the train part count as misses",

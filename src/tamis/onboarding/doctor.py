@@ -24,6 +24,7 @@ from tamis.data import (
     parse_times,
     read_dataset,
     read_raw,
+    repeat_share,
 )
 from tamis.onboarding._outcomes import unused_columns
 from tamis.runtime import Int32
@@ -33,6 +34,8 @@ from tamis.splitting import Window, cuts, events_in
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 DAY_MS = 86_400_000
+_MANY_REPEATS = 0.2
+"""Share of repeated positives from which on a filter of all known items is questioned."""
 
 
 @dataclass(frozen=True)
@@ -404,6 +407,24 @@ def _ending(case: _Case) -> Iterator[Finding]:
             yield Finding("note", text, case.config.events.path, fix)
 
 
+def _known_items(case: _Case) -> Iterator[Finding]:
+    """A filter of all known items although users come back to them."""
+    for name, stage in case.config.cascade.filters.items():
+        if (stage.use or name) != "seen" or stage.options.get("behaviours"):
+            continue
+        share = repeat_share(case.data)
+        if share >= _MANY_REPEATS:
+            text = (
+                f"{share:.0%} of the positive events are on items that the user knew before: the "
+                f"filter `{name}` removes these, in training as in answers"
+            )
+            fix = (
+                'Remove the filter or name its behaviours (behaviours = ["purchase"]), and add '
+                "[cascade.channels.again]."
+            )
+            yield Finding("warning", text, f"tamis.toml, [cascade.filters.{name}]", fix)
+
+
 def _fallback(case: _Case) -> Iterator[Finding]:
     channels = case.config.cascade.channels
     if not any(c.fallback or (c.use or name) == "hot" for name, c in channels.items()):
@@ -427,5 +448,6 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _columns,
     _windows,
     _ending,
+    _known_items,
     _fallback,
 )

@@ -299,6 +299,10 @@ class ProjectConfig(_Section):
     """[[features]]. Empty: chosen by the columns of the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Time windows of the statistics of users and items."""
+    repeats: bool | Literal["auto"] = "auto"
+    """Whether rankers get features of a candidate that the user has acted on: how often, how long
+    ago, by which behaviour, share of the user's events, usual gap. auto: if at least 2 % of the
+    positive events are on items that the user knew, and no filter removes all of these."""
     clock: Literal["now", "data"] = "now"
     """The default time of a request. "now": the time of the clock, for a project that receives
     events. "data": the end of the data, for a static data set whose events ended long ago."""

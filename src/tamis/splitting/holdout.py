@@ -214,6 +214,12 @@ def by_time(
         after &= np.bincount(train.events.user, minlength=len(data.users))[events.user] > 0
     if first is not None:
         after = _first(data, after, first)
+    if not repeats and not after.any():
+        raise DataError(
+            "no positive event after the cut is on an item that its user has not seen before, so "
+            "there are no targets. Let known items be targets (repeats=True; --keep-seen), or "
+            "check which behaviours are positive."
+        )
     users, targets = _targets(data, after)
     return Holdout(
         train=train,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tamis.cascade import Queries, Valid, valid_of
+from tamis.cascade import Valid, valid_of
 from tamis.data import Dataset, Labels
 from tamis.features import ItemRepeats, OwnItems
 from tamis.recall._common.popularity import DAY_MS
@@ -59,7 +59,7 @@ def log_scores(
     if key is None:
         key = own.log_frequencies(now, settings.weight, settings.half_life)
     if settings.due > 0:
-        key = key + settings.due * repeats.log_due(own, now)
+        key = key + settings.due * repeats.lateness(own, now)[1]
     if settings.repeat_rate > 0:
         rate = np.maximum(repeats.rate[own.pairs.item].astype(np.float64), 1e-6)
         key = key + settings.repeat_rate * np.log2(rate)
@@ -122,22 +122,8 @@ def trial_of(
     if len(some) > MAX_QUERIES:
         some = np.sort(np.random.default_rng(seed).choice(some, MAX_QUERIES, replace=False))
     repeats = ItemRepeats.fit(known, counted, visit_hours, categories)
-    return _restricted(Trial(own, repeats, queries.time, wanted, refused), queries, counted, some)
-
-
-def _restricted(trial: Trial, queries: Queries, counted: Bool, some: Any) -> Trial:
-    """The trial of the queries numbered `some` alone."""
-    own, bounds = trial.own, trial.own.bounds
-    sizes = np.diff(bounds)[some]
-    ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    at = np.repeat(bounds[some] - ends[:-1], sizes) + np.arange(ends[-1])
-    spans = np.diff(own.pairs.start)[at]
-    starts = np.concatenate([[0], np.cumsum(spans)]).astype(np.int64)
-    event = own.event[np.repeat(own.pairs.start[at] - starts[:-1], spans) + np.arange(starts[-1])]
-    columns = own.pairs._asdict()
-    pairs = type(own.pairs)(**{k: c[at] for k, c in columns.items() if k != "start"}, start=starts)
-    part = OwnItems(ends, pairs, event, own.history)
-    return Trial(part, trial.repeats, queries.time[some], trial.wanted[at], trial.refused[at])
+    at = np.flatnonzero(np.isin(owner, some))
+    return Trial(own.take(at), repeats, queries.time, wanted[at], refused[at])
 
 
 def choose(
