@@ -147,7 +147,7 @@ def own_inputs(
     In: bounds int64 (Q + 1,) of the candidates item int32 (n,); own int64 (Q + 1,) bounds of
     `OwnColumns` pairs (P,), ascending items within a query, whose events are event int64; behaviour
     uint8 and time int64 (ms) of all events; now int64 (Q,) ms; log_gap and rate float32 (items,);
-    usual, an `Usual`; place int64 (B,), the number of each counted behaviour, -1 for others;
+    usual, `GapConstants`; place int64 (B,), the number of each counted behaviour, -1 for others;
     half_lives float64 (H,) days.
     Out: out float32 (n, 9 + H + 2 A) with A counted behaviours, in the order of
     `own_items.OwnItemFeatures.names`.

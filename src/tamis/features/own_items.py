@@ -115,14 +115,14 @@ class OwnItemFeatures:
             now=time,
             log_gap=repeats.log_gap,
             rate=repeats.rate,
-            usual=Usual(repeats.spread, GAPS_OF_PAIR, 2.0**LEAST_DUE, LATEST),
+            usual=GapConstants(repeats.spread, GAPS_OF_PAIR, 2.0**LEAST_DUE, LATEST),
             place=np.where(self.counted, np.cumsum(self.counted) - 1, -1),
             half_lives=np.array(HALF_LIVES),
             out=out,
         )
 
 
-class Usual(NamedTuple):
+class GapConstants(NamedTuple):
     """Constants of the usual gap, as an argument of compiled code."""
 
     spread: float
