@@ -20,6 +20,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET
 
 from tamis._version import __version__
+from tamis.schema import RequestError
+from tamis.serve.body import MAX_BYTES, BodyRequest
 from tamis.serve.errors import HANDLERS, NotReadyError
 from tamis.serve.messages import (
     ErrorAnswer,
@@ -32,7 +34,13 @@ from tamis.serve.opened import OpenService, Recommends
 from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
-BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="A field is wrong")
+BAD = ResponseSpec(
+    ErrorAnswer, generate_examples=False, description="The body or a field is wrong"
+)
+LARGE = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body is too large")
+NOT_JSON = ResponseSpec(
+    ErrorAnswer, generate_examples=False, description="The body is compressed, or is not JSON"
+)
 NOT_READY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No version is open yet")
 
 
@@ -46,6 +54,7 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
     service = OpenService(recommender)
     return Litestar(
         [recommend, live, ready],
+        request_class=BodyRequest,
         state=State({"service": service}),
         lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
@@ -56,7 +65,7 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
             description="The ten items that matter, and why.",
             render_plugins=[SwaggerRenderPlugin()],
         ),
-        request_max_body_size=1_000_000,
+        request_max_body_size=MAX_BYTES,
         logging_config=None,
     )
 
@@ -78,14 +87,15 @@ def _ready_service(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Re
     return service, service.recommender
 
 
-@post("/v1/recommend", status_code=200, responses={400: BAD, 503: NOT_READY})
+@post("/v1/recommend", status_code=200, responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY})
 async def recommend(
     data: JSONBody[Request], request: HTTPRequest[Any, Any, Any]
 ) -> RecommendAnswer:
     """The slate for one user. Unknown users are answered too; `degraded` lists what failed."""
     began = perf_counter()
+    for name in request.query_params:
+        raise RequestError(f"{name}: fields belong into the JSON body, not into the address", name)
     service, recommender = _ready_service(request)
-    data.check()
     answer = await service.run(partial(recommender.recommend, data))
     request.scope["state"]["log"] = (
         f" request_id={answer.request_id!r} user={answer.user!r} known={answer.known}"

@@ -11,12 +11,11 @@ from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
     NotFoundException,
-    ValidationException,
 )
 
 from tamis.schema import RequestError, TamisError
+from tamis.serve.body import MAX_BYTES, UnsupportedBodyError
 from tamis.serve.messages import ErrorAnswer, Problem
-from tamis.service import Request
 
 log = logging.getLogger("tamis.serve")
 AnyRequest = HTTPRequest[Any, Any, Any]
@@ -31,25 +30,8 @@ def _answer(status: int, problem: Problem) -> Response[ErrorAnswer]:
     return Response(ErrorAnswer(problem), status_code=status, headers=headers)
 
 
-def on_validation(request: AnyRequest, error: ValidationException) -> Response[ErrorAnswer]:
-    """400: the body is not what the endpoint takes; names the field and what it expects."""
-    details = error.extra if isinstance(error.extra, list) else []
-    first = details[0] if details and isinstance(details[0], dict) else {}
-    message = str(first.get("message") or error.detail)
-    field = _named_field(message) or first.get("key")
-    fields = ", ".join(Request.__struct_fields__)
-    place = f"{field}: " if field else ""
-    text = f"{place}{message}. Fields of this endpoint: {fields}; see /schema"
-    return _answer(400, Problem("bad_request", text, field))
-
-
-def _named_field(message: str) -> str | None:
-    """The field in "Object contains unknown field `m`", where Litestar's key is the whole body."""
-    return message.split("`")[1] if "unknown field `" in message else None
-
-
 def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
-    """Unknown paths, wrong methods, bodies that are no JSON, bodies too large."""
+    """Unknown paths, wrong methods, bodies that are too large."""
     path = request.url.path
     if isinstance(error, NotFoundException):
         text = f"There is nothing at {path}; /schema lists the endpoints"
@@ -57,6 +39,9 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
     if isinstance(error, MethodNotAllowedException):
         text = f"{request.method} is not a method of {path}; /schema lists the endpoints"
         return _answer(405, Problem("method_not_allowed", text))
+    if error.status_code == 413:
+        text = f"The body is larger than {MAX_BYTES:,} bytes; send fewer ids in `exclude`"
+        return _answer(413, Problem("too_large", text, "exclude"))
     code = "bad_request" if error.status_code < 500 else "internal"
     return _answer(error.status_code, Problem(code, f"{error.detail}; see /schema"))
 
@@ -65,6 +50,8 @@ def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:
     """Errors raised on purpose: their text is fit to show."""
     if isinstance(error, NotReadyError):
         return _answer(503, Problem("not_ready", str(error)))
+    if isinstance(error, UnsupportedBodyError):
+        return _answer(415, Problem("unsupported_media_type", str(error)))
     if isinstance(error, RequestError):
         return _answer(400, Problem("bad_request", str(error), error.field or None))
     log.error("%s %s failed: %s", request.method, request.url.path, error, exc_info=error)
@@ -79,7 +66,6 @@ def on_anything(request: AnyRequest, error: Exception) -> Response[ErrorAnswer]:
 
 
 HANDLERS: dict[Any, Any] = {
-    ValidationException: on_validation,
     HTTPException: on_http,
     TamisError: on_tamis,
     Exception: on_anything,

@@ -50,7 +50,8 @@ class Problem(Struct, frozen=True):
     """What is wrong and how to fix it."""
 
     code: str
-    """Stable word for programs: bad_request, not_ready, not_found, method_not_allowed, internal."""
+    """Stable word for programs: bad_request, too_large, unsupported_media_type, not_ready,
+    not_found, method_not_allowed, internal."""
     message: str
     field: str | None = None
     """The request's field at fault."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Annotated, Any, cast
 
@@ -61,6 +61,17 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
         Raises RequestError naming the field, the value and how to fix it.
         """
+        return cls.parse(fields)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], strict: bool = True) -> Request:
+        """A checked request of {field: value}.
+
+        Args:
+            strict: False also takes numbers and booleans that are written as texts.
+
+        Raises RequestError naming the field, the value and how to fix it.
+        """
         unknown = set(fields) - set(cls.__struct_fields__)
         if unknown:
             name = sorted(unknown)[0]
@@ -81,7 +92,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         if isinstance(plain.get("exclude"), list):
             plain["exclude"] = [_plain_id(item) for item in plain["exclude"]]
         try:
-            request = msgspec.convert(plain, cls)
+            request = msgspec.convert(plain, cls, strict=strict)
         except msgspec.ValidationError as error:
             field = _field_of(str(error))
             value = f" = {reprlib.repr(fields[field])}" if field in fields else ""

@@ -1,0 +1,128 @@
+"""Decodes the body of a request: JSON text in UTF-8, one object, no name twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from litestar import Request as HTTPRequest
+
+from tamis.schema import RequestError
+from tamis.service import Request
+
+EXAMPLE = '{"user": "u1", "n": 10}'
+MAX_BYTES = 1_000_000
+"""Largest body; a longer one is refused unread."""
+_NAMES = {list: "an array", str: "a text", int: "a number", float: "a number", bool: "a boolean"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SHOWN = 20
+"""Characters of a malformed body that a message shows to each side of the fault."""
+
+
+class UnsupportedBodyError(RequestError):
+    """The body is not plain JSON text: compressed, or of another content type."""
+
+
+class BodyRequest(HTTPRequest[Any, Any, Any]):
+    """An HTTP request whose JSON body is a `tamis.service.Request`."""
+
+    async def body(self) -> bytes:
+        """The bytes of the body; raises RequestError where there are none."""
+        found = await super().body()
+        if not found.strip():
+            raise RequestError(f"the body is empty; send a JSON object, such as {EXAMPLE}")
+        return found
+
+    async def json(self) -> Any:
+        """The checked request in the body; raises RequestError naming the place at fault."""
+        check_headers(self.headers.get("content-type", ""), self.headers.get("content-encoding", ""))
+        return decode_request(await self.body())
+
+
+def check_headers(content_type: str, content_encoding: str) -> None:
+    """Raises UnsupportedBodyError for a body that is not JSON, or compressed.
+
+    A missing content type, and text/plain, are taken for JSON, which they usually are.
+    """
+    if content_encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedBodyError(
+            f"content-encoding: {content_encoding}: this endpoint reads uncompressed bodies; "
+            "send the JSON as it is"
+        )
+    kind, _, parameters = content_type.partition(";")
+    kind = kind.strip().lower()
+    json_like = kind in ("", "application/json", "text/json", "text/plain") or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    if not json_like:
+        raise UnsupportedBodyError(
+            f"content-type: {content_type}: send JSON, with the header "
+            "`content-type: application/json`"
+        )
+    _, _, charset = parameters.partition("charset=")
+    charset = charset.partition(";")[0].strip().strip('"').lower()
+    if charset not in ("", "utf-8", "utf8", "us-ascii", "ascii"):
+        raise UnsupportedBodyError(f"charset={charset}: JSON is sent in UTF-8")
+
+
+def decode_request(body: bytes) -> Request:
+    """The checked request of a body; raises RequestError naming the place and how to fix it."""
+    value = _decoded(_text(body))
+    if not isinstance(value, dict):
+        name = "null" if value is None else _NAMES[type(value)]
+        raise RequestError(f"the body is {name}; send one JSON object, such as {EXAMPLE}")
+    return Request.parse(value, strict=False)
+
+
+def _text(body: bytes) -> str:
+    if body.startswith(_UTF16):
+        raise RequestError("the body looks like UTF-16; send JSON in UTF-8")
+    try:
+        return body.decode("utf-8-sig")  # JSON has no byte-order mark, but some clients write one
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"the body is not UTF-8 text: byte {error.start} is 0x{body[error.start]:02x}; "
+            "send JSON in UTF-8"
+        ) from None
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+        )
+    except json.JSONDecodeError as error:
+        shown = text[max(error.pos - _SHOWN, 0) : error.pos + _SHOWN]
+        raise RequestError(
+            f"the body is not JSON: {error.msg} at character {error.pos}, near {shown!r}"
+        ) from None
+    except RecursionError:
+        raise RequestError(
+            f"the body is nested too deeply; a request is one flat object, such as {EXAMPLE}"
+        ) from None
+    except ValueError:  # more digits than Python converts
+        raise RequestError(
+            "the body holds a whole number of thousands of digits; send ids of that length as texts"
+        ) from None
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise RequestError(f"{twice!r} is given twice in one object; give it once", twice)
+    return found
+
+
+def _constant(name: str) -> float:
+    raise RequestError(f"the body holds {name}, which is no JSON number; leave the field out")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise RequestError(f"the number {text} is out of range; send a smaller one")
+    return value
