@@ -15,7 +15,7 @@ from tamis.runtime.arrays import (
 from tamis.runtime.memory import peak_mb, reset_peak, resident_mb
 from tamis.runtime.progress import Progress
 from tamis.runtime.stage_meter import Meter
-from tamis.runtime.threads import in_blocks, scratch, threads
+from tamis.runtime.threads import in_blocks, one_blas_thread, scratch, threads
 
 __all__ = [
     "Bool",
@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "UInt32",
     "in_blocks",
+    "one_blas_thread",
     "peak_mb",
     "read_only",
     "reset_peak",

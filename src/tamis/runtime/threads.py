@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,20 @@ def threads() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(allowed or 1, int(limit) if limit.isdigit() and int(limit) else 1024))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within the block, NumPy's and SciPy's linear algebra runs on one thread, in all threads.
+
+    OpenBLAS rounds products, factorisations and sums differently for each number of threads. Fits
+    run in such a block, so that they give the same arrays for any number of threads; what needs
+    several threads to be fast is split by `in_blocks`, or multiplied by torch.
+    """
+    from threadpoolctl import threadpool_limits  # not needed by commands that fit nothing
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def in_blocks(work: Callable[[int, int], Any], n: int, size: int) -> list[Any]:

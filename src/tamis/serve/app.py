@@ -34,9 +34,7 @@ from tamis.serve.opened import OpenService, Recommends
 from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
-BAD = ResponseSpec(
-    ErrorAnswer, generate_examples=False, description="The body or a field is wrong"
-)
+BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body or a field is wrong")
 LARGE = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body is too large")
 NOT_JSON = ResponseSpec(
     ErrorAnswer, generate_examples=False, description="The body is compressed, or is not JSON"
@@ -87,7 +85,11 @@ def _ready_service(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Re
     return service, service.recommender
 
 
-@post("/v1/recommend", status_code=200, responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY})
+@post(
+    "/v1/recommend",
+    status_code=200,
+    responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
+)
 async def recommend(
     data: JSONBody[Request], request: HTTPRequest[Any, Any, Any]
 ) -> RecommendAnswer:

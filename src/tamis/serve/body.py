@@ -38,7 +38,9 @@ class BodyRequest(HTTPRequest[Any, Any, Any]):
 
     async def json(self) -> Any:
         """The checked request in the body; raises RequestError naming the place at fault."""
-        check_headers(self.headers.get("content-type", ""), self.headers.get("content-encoding", ""))
+        check_headers(
+            self.headers.get("content-type", ""), self.headers.get("content-encoding", "")
+        )
         return decode_request(await self.body())
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+TIE = 1e-6
+"""Validation metrics that differ by no more are equal, and the earlier epoch (fewer trees) is kept:
+such differences come from rounding, which depends on the number of threads."""
+
 
 @dataclass(frozen=True)
 class FitOptions:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tamis.data import columns_of
 from tamis.features import FrameSpace, Rows
-from tamis.runtime import Float32
+from tamis.runtime import Float32, one_blas_thread
 from tamis.schema import (
     Component,
     ComponentConfig,
@@ -198,12 +198,13 @@ class FrameModel(Component, ABC):
         given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
         kept = sample_negatives(data, own, seed)
-        self.fit_rows(kept, valid, heads.tasks, context)
-        self.shifts = self._intercepts(kept)
-        if given is None:
-            assert valid is not None
-            self._calibrate(valid)
-        else:
+        with one_blas_thread():
+            self.fit_rows(kept, valid, heads.tasks, context)
+            self.shifts = self._intercepts(kept)
+            if given is None:
+                assert valid is not None
+                self._calibrate(valid)
+        if given is not None:
             self.chosen, self.calibrations = given, given.calibrations
             self.heads = self.heads.with_seconds(given.seconds)
         return self

@@ -15,7 +15,7 @@ from tamis.features import Batch, Rows
 from tamis.runtime import Progress, peak_mb
 from tamis.schema import TrainingError
 from tamis.train.batches import Order, RowSource, batches
-from tamis.train.fit_options import Epoch, FitOptions, FitResult
+from tamis.train.fit_options import TIE, Epoch, FitOptions, FitResult
 from tamis.train.hardware import torch_threads, use_bfloat16
 from tamis.train.objective import ChecksRows, Objective
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
@@ -92,7 +92,7 @@ class _Fit:
                 if math.isnan(value):  # no metric to compare: the last epoch counts as the best
                     best_epoch = epoch
                     self._decay(epoch, epoch in self.options.decay_after)
-                elif value > best_value:
+                elif value > best_value + TIE:
                     best_epoch, best_value = epoch, value
                     best_weights = _copy(self.model)
                 elif epoch - best_epoch >= self.options.patience:

@@ -25,7 +25,7 @@ from tamis.schema import (
     reading,
 )
 from tamis.train.chosen import Chosen
-from tamis.train.fit_options import Epoch, FitResult
+from tamis.train.fit_options import TIE, Epoch, FitResult
 from tamis.train.frame_model import LEARNT, FrameModel, ScorerConfig
 from tamis.train.metrics import auc, log_loss, mean_group_ndcg, xauc
 
@@ -101,7 +101,8 @@ class Trees(FrameModel):
             history = self._curve(self.boosters[0], valid, perf_counter() - start)
         seconds = perf_counter() - start
         known = [e for e in history if not np.isnan(_metric_of(e))]
-        best = max(known, key=_metric_of, default=None)
+        most = max(map(_metric_of, known), default=0.0)
+        best = next((e for e in known if _metric_of(e) >= most - TIE), None)
         self.result = FitResult(
             best_epoch=n_trees if best is None else best.epoch,
             history=history,
@@ -242,7 +243,7 @@ class Trees(FrameModel):
             else:
                 name, metric = "xauc", xauc(gain, score)
             curve.append(Epoch(trees, loss, {name: metric}, seconds))
-            if metric > best_metric:
+            if metric > best_metric + TIE:
                 best_trees, best_metric = trees, metric
             elif trees - best_trees >= self.config.patience:
                 break

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, Queries, Recalled, at_end
 from tamis.data import Dataset, columns_of, dataset_from_frame
+from tamis.runtime import one_blas_thread
 from tamis.schema import (
     Component,
     ConfigError,
@@ -81,7 +82,8 @@ class BaseChannel(Component, ABC):
             )
             self._id_types = (frame.schema[user], frame.schema[item])
         self._facts, self._arrays = None, {}
-        facts = self._fit(data, context or FitContext())
+        with one_blas_thread():
+            facts = self._fit(data, context or FitContext())
         self._facts = {**facts, "items": len(data.items)}
         self._data = data
         for array in self._arrays.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numba import njit
 from scipy.linalg import lapack
 
@@ -70,7 +71,7 @@ def sweep(matrix: Float32, block: int = BLOCK) -> bool:
     is undefined. Returns False if the matrix is not positive definite.
     """
     n = len(matrix)
-    product = np.empty((block, n), np.float32)
+    memory = np.empty(block * n, np.float32)
     for begin in range(0, n, block):
         own = slice(begin, min(begin + block, n))
         factor, failed = _lapack.spotrf(np.triu(matrix[own, own]), lower=0)
@@ -79,16 +80,21 @@ def sweep(matrix: Float32, block: int = BLOCK) -> bool:
         inverse, _ = _lapack.spotri(factor, lower=0)
         inverse = np.triu(inverse) + np.triu(inverse, 1).T
         panel = np.concatenate([matrix[:begin, own], matrix[own, begin:].T])  # (n, own)
-        swept = panel @ inverse
+        swept = _product(panel, inverse, np.empty_like(panel))
         for top in range(0, n, block):
             rows = slice(top, min(top + block, n))
-            out = product[: rows.stop - top, : n - top]
-            np.matmul(swept[rows], panel[top:].T, out=out)
-            matrix[rows, top:] -= out
+            out = memory[: (rows.stop - top) * (n - top)].reshape(rows.stop - top, n - top)
+            matrix[rows, top:] -= _product(swept[rows], panel[top:].T, out)
         matrix[:begin, own] = swept[:begin]
         matrix[own, own.stop :] = swept[own.stop :].T
         matrix[own, own] = -inverse
     return True
+
+
+def _product(left: Float32, right: Float32, out: Float32) -> Float32:
+    """`left @ right` in `out`, by torch: on all threads, in a block of `one_blas_thread` too."""
+    torch.mm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))  # pyright: ignore[reportUnknownMemberType]
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -22,6 +22,7 @@ from tamis.recall.ease._kernels import TargetPairs, rank_targets, weights
 from tamis.runtime import Int32, in_blocks
 from tamis.schema import DataError, TrainingError
 from tamis.splitting import Holdout, by_time, carve, leave_one_out
+from tamis.train import torch_threads
 
 L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 CLOSENESS = (1.0, 0.9, 0.7, 0.5)
@@ -152,7 +153,9 @@ def choose(
 
     Searches the grid L2 from START_L2, then CLOSENESS from 1, moving to a neighbouring value while
     it improves the measure by MIN_GAIN. Every setting inverts one matrix and measures all decays,
-    of which the first in DECAY is taken that no other improves on by MIN_GAIN.
+    of which the first in DECAY is taken that no other improves on by MIN_GAIN. Matrices are
+    inverted on one thread, so that rounding, which depends on the number of threads, decides
+    nothing.
 
     Raises:
         TrainingError: the matrix is singular at the given λ.
@@ -191,14 +194,15 @@ def _first_good(values: tuple[float, ...], measure: Callable[[float], float]) ->
 
 
 def _hill_climb(grid: tuple[float, ...], begin: float, measure: Callable[[float], float]) -> float:
-    """From `begin`, moves to the better neighbour in the grid while it improves by MIN_GAIN."""
+    """From `begin`, moves to a neighbour in the grid while one improves the measure by MIN_GAIN; of
+    two that do, to the larger one, unless the other is better by MIN_GAIN."""
     place = grid.index(begin)
     while True:
-        steps = [p for p in (place + 1, place - 1) if 0 <= p < len(grid)]
-        best = max(steps, key=lambda p: measure(grid[p]))
-        if measure(grid[best]) <= measure(grid[place]) * MIN_GAIN:
+        near = [grid[p] for p in (place + 1, place - 1) if 0 <= p < len(grid)]
+        better = [x for x in near if measure(x) > measure(grid[place]) * MIN_GAIN]
+        if not better:
             return grid[place]
-        place = best
+        place = grid.index(_first_good(tuple(better), measure))
 
 
 def _measured(
@@ -206,7 +210,8 @@ def _measured(
 ) -> dict[float, float]:
     """NDCG@CUT of each decay, with one inverse."""
     fades = np.array(decays, np.float32)
-    weight = weights(trial.lists.compiled(), trial.n, l2, closeness)
+    with torch_threads(1):
+        weight = weights(trial.lists.compiled(), trial.n, l2, closeness)
     ranks = np.empty((len(decays), len(trial.target)), np.int64)
 
     def block(begin: int, end: int) -> None:
