@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -25,14 +25,14 @@ def threads() -> int:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Generator[None]:
     """Within the block, NumPy's and SciPy's linear algebra runs on one thread, in all threads.
 
     OpenBLAS rounds products, factorisations and sums differently for each number of threads. Fits
     run in such a block, so that they give the same arrays for any number of threads; what needs
     several threads to be fast is split by `in_blocks`, or multiplied by torch.
     """
-    from threadpoolctl import threadpool_limits  # not needed by commands that fit nothing
+    from threadpoolctl import threadpool_limits  # pyright: ignore[reportMissingTypeStubs]
 
     with threadpool_limits(1, user_api="blas"):
         yield

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from math import isfinite
 from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
+import polars as pl
 from msgspec import Meta, Struct
 
 from tamis.cascade import Context
-from tamis.data import one_id
+from tamis.data import MAX_ID, one_id, parse_times
 from tamis.schema import RequestError, suggest
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
 """2000-01-01 and 2100-01-01 UTC in ms: times outside are refused as having another unit."""
+LATEST = 2**63
+"""Largest number that can be a time in any unit; larger ones have no unit to suggest."""
 _UNITS = {"seconds": 1000.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
 """Milliseconds of one unit."""
 
-Id = Annotated[str, Meta(min_length=1, max_length=1024)] | int
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | int
 """An external id; numbers are taken as text: 42 and "42" are the same id."""
 
 
@@ -88,21 +92,30 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         plain = {key: _plain(value) for key, value in fields.items()}
         for name in ("user", "why_not"):
             if name in plain:
-                plain[name] = _plain_id(plain[name])
+                plain[name] = _plain_id(plain[name], name)
         if isinstance(plain.get("exclude"), list):
-            plain["exclude"] = [_plain_id(item) for item in plain["exclude"]]
+            plain["exclude"] = [
+                _plain_id(item, f"exclude[{k}]") for k, item in enumerate(plain["exclude"])
+            ]
         try:
             request = msgspec.convert(plain, cls, strict=strict)
         except msgspec.ValidationError as error:
-            field = _field_of(str(error))
-            value = f" = {reprlib.repr(fields[field])}" if field in fields else ""
-            raise RequestError(f"{field}{value}: {_expectation(error)}", field) from error
+            raise _refused(error, plain) from error
         request.check()
         return request
 
     def check(self) -> None:
         """Raises RequestError for what the field types cannot express: half a place, a time in
-        another unit, a number that is not finite."""
+        another unit, a number that is not finite, a blank id, text that is not Unicode."""
+        for name in ("user", "why_not"):
+            if getattr(self, name) is not None:
+                _check_id(getattr(self, name), name)
+        for k, item in enumerate(self.exclude):
+            _check_id(item, f"exclude[{k}]")
+        for k, word in enumerate(self.interests):
+            _check_unicode(word, f"interests[{k}]")
+        _check_unicode(self.city or "", "city")
+        _check_unicode(self.request_id, "request_id")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
             if value is not None and getattr(self, other) is None:
@@ -142,21 +155,78 @@ def _plain(value: Any) -> Any:
         return cast("Any", value.item())
     if isinstance(value, np.ndarray):
         return value.tolist()
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in cast("Iterable[Any]", value)]
-    return value
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return cast("Any", value)
+    return [_plain(each) for each in cast("Iterable[Any]", value)]
 
 
-def _plain_id(value: Any) -> Any:
-    """Ids that JSON does not know (floats, decimals, dates, bytes) as texts; others unchanged."""
-    kept = isinstance(value, str | int | list | tuple | dict | None)
-    return cast("Any", value) if kept else one_id(value)
+def _plain_id(value: Any, place: str) -> Any:
+    """Ids that JSON does not know (floats, decimals, dates, bytes) as texts; others unchanged.
+
+    Raises RequestError for values that stand for a missing one (NaN, pandas.NA) and infinities.
+    """
+    if isinstance(value, str | int | list | tuple | dict | None):
+        return cast("Any", value)
+    known = one_id(value)
+    if known is None or (isinstance(value, float) and not isfinite(value)):
+        raise RequestError(f"{place} = {value}: not an id; leave it out", place.split("[")[0])
+    return known
 
 
-def _field_of(message: str) -> str:
-    """The field in msgspec's "… - at `$.n`" or "unknown field `m`"."""
+def _check_id(value: str | int, place: str) -> None:
+    """Raises RequestError for a blank or very long id, or one that is not Unicode text."""
+    text = str(value)
+    field = place.split("[")[0]
+    if not text.strip():
+        raise RequestError(f"{place} = {value!r}: an id is not blank; leave it out", field)
+    if len(text) > MAX_ID:
+        raise RequestError(
+            f"{place} = {reprlib.repr(text)}: an id has at most {MAX_ID:,} characters", field
+        )
+    _check_unicode(text, place)
+
+
+def _check_unicode(text: str, place: str) -> None:
+    """Raises RequestError for a text that holds half of a surrogate pair, such as "\\ud800"."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"{place} = {reprlib.repr(text)}: character {error.start} is half of a surrogate pair, "
+            "not Unicode text; send both halves, or the character itself",
+            place.split("[")[0],
+        ) from error
+
+
+def _refused(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> RequestError:
+    """What msgspec refused: the place, the value there, what was expected, and for a time what to
+    send instead."""
+    place = _place_of(str(error))
+    field, _, index = place.partition("[")
+    value = fields.get(field)
+    if index and isinstance(value, list):
+        value = cast("list[Any]", value)[int(index.partition("]")[0])]
+    shown = f" = {reprlib.repr(value)}" if field in fields else ""
+    hint = _time_hint(value) if field == "time" else ""
+    return RequestError(f"{place}{shown}: {_expectation(error)}{hint}", field)
+
+
+def _place_of(message: str) -> str:
+    """The place in msgspec's "… - at `$.exclude[3]`"."""
     parts = message.split("`")
-    return parts[-2].removeprefix("$.").split("[")[0] if len(parts) > 2 else ""
+    return parts[-2].removeprefix("$.").replace("[...]", "") if len(parts) > 2 else ""
+
+
+def _time_hint(value: Any) -> str:
+    """How to send a time that was given as text, as a date or as a fraction of seconds."""
+    how = "; times are sent in ms since 1970 UTC, as a whole number"
+    if isinstance(value, float):
+        return _unit_hint(value) or how
+    if not isinstance(value, str | date):
+        return how
+    times = parse_times(pl.Series([value]))
+    usable = not (times.bad | times.missing).any()
+    return f"{how}: {int(times.ms[0])}" if usable else how
 
 
 def _expectation(error: msgspec.ValidationError) -> str:
@@ -165,8 +235,10 @@ def _expectation(error: msgspec.ValidationError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _unit_hint(time: int) -> str:
+def _unit_hint(time: float) -> str:
     """How to fix a time that was probably given in another unit."""
+    if abs(time) > LATEST:
+        return ""
     for unit, ms in _UNITS.items():
         if FIRST_MS <= time * ms < LAST_MS:
             return f"; it looks like {unit}: send {int(time * ms)}"

@@ -93,7 +93,7 @@ def sweep(matrix: Float32, block: int = BLOCK) -> bool:
 
 def _product(left: Float32, right: Float32, out: Float32) -> Float32:
     """`left @ right` in `out`, by torch: on all threads, in a block of `one_blas_thread` too."""
-    torch.mm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))  # pyright: ignore[reportUnknownMemberType]
+    torch.mm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))
     return out
 
 

@@ -1,0 +1,74 @@
+"""A real version behind HTTP: no answer is a 500, and a known user stays known."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from litestar.testing import TestClient
+
+from tamis.serve import create_app
+from tamis.service import Recommender, Request
+
+JSON = {"content-type": "application/json"}
+ODD = [
+    None, True, 0, -1, 1.5, 2**31, 2**63, 2**64 + 1, -(2**65), 1e300, "", " ", "NaN", "\x00", "é",
+    "\U0001f600", "a" * 1025, [], {}, [[]], {"a": [1]}, 1_700_000_000, 1_700_000_000_000,
+    "2024-05-01", 4_102_444_799_999,
+]  # fmt: skip
+VALUES = st.one_of(
+    st.sampled_from(ODD),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+    st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=5)), max_size=4),
+)
+FIELDS = st.dictionaries(
+    st.one_of(st.sampled_from(Request.__struct_fields__), st.text(max_size=8)), VALUES, max_size=6
+)
+
+
+@pytest.fixture(scope="module")
+def client(numbered):
+    """A service whose ids are numbers; in the file of events they are a column of integers."""
+    app = create_app(Recommender.open(numbered))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def refused_or_answered(answer):
+    assert answer.status_code in (200, 400, 413), answer.text
+    if answer.status_code == 200:
+        items = [item["item"] for item in answer.json()["items"]]
+        assert len(set(items)) == len(items) > 0
+    else:
+        assert len(answer.json()["error"]["message"]) > 10
+
+
+@settings(max_examples=120)
+@given(FIELDS)
+def test_no_field_is_answered_by_a_500(client, fields):
+    refused_or_answered(client.post("/v1/recommend", content=json.dumps(fields), headers=JSON))
+
+
+@settings(max_examples=60)
+@given(FIELDS, st.integers(0, 200), st.binary(max_size=6), st.integers(0, 200))
+def test_no_damaged_body_is_answered_by_a_500(client, fields, at, inserted, dropped):
+    body = json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+    body = body[:at] + inserted + body[at + dropped % 7 :]
+    refused_or_answered(client.post("/v1/recommend", content=body, headers=JSON))
+
+
+@pytest.mark.parametrize("spelling", ["{}", '"{}"', "{}.0", '"{}.0"', '" {} "', "{}e0", "{}00e-2"])
+def test_a_known_user_is_known_in_every_spelling(client, spelling):
+    expected = client.post("/v1/recommend", json={"user": "12"}).json()
+    assert expected["known"]
+    body = '{"user": ' + spelling.format(12) + "}"
+    answer = client.post("/v1/recommend", content=body, headers=JSON).json()
+    assert (answer["user"], answer["known"]) == ("12", True)
+    assert answer["items"] == expected["items"]
+    items = [item["item"] for item in expected["items"][:2]]
+    spelt = ", ".join(spelling.format(item) for item in items)
+    body = '{"user": 12, "exclude": [' + spelt + "]}"
+    left = client.post("/v1/recommend", content=body, headers=JSON).json()["items"]
+    assert not {item["item"] for item in left} & set(items)
