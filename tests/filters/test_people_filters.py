@@ -222,8 +222,38 @@ class _Broken(BoughtFilter):
 
     law = ""
 
+    def __init__(self, config=None, **options):
+        super().__init__(config, **options)
+        self.fits = 0
+
+    def fit(self, data, context=None):
+        self.fits += 1
+        return super().fit(data, context)
+
+    def excluded(self, queries):
+        lists = super().excluded(queries)
+        if self.law == "lists":
+            return Ragged.of([*lists, np.zeros(0, np.int32)])
+        return Ragged.of([x[::-1] for x in lists]) if self.law == "order of lists" else lists
+
+    @classmethod
+    def load(cls, directory, config):
+        loaded = super().load(directory, config)
+        loaded.fits = 1
+        if cls.law == "saved":
+            loaded.fits = 2
+        if cls.law == "saved reason":
+            loaded.law = "reason"
+        return loaded
+
     def keep(self, queries, candidates):
+        if self.law == "unfitted" and not self.fits:
+            return np.ones(len(candidates), np.bool_)
         kept = super().keep(queries, candidates)
+        if self.law in ("saved", "refit") and self.fits == 2:
+            return ~kept
+        if self.law == "type":
+            return kept.astype(np.uint8)
         if self.law == "batch":
             return kept & (len(queries) > 1)
         if self.law == "others":
@@ -249,11 +279,18 @@ class _Broken(BoughtFilter):
         ("shape", "verdicts for"),
         ("excluded", "not what `keep` removes"),
         ("reason", "what the trace says"),
+        ("type", "keep returns booleans, not uint8"),
+        ("lists", "3 lists for 2 queries"),
+        ("order of lists", "excluded items must ascend, each once"),
+        ("saved", "save and load changed verdicts"),
+        ("saved reason", "load changed the reason to ''"),
+        ("refit", "a second fit is not the fit of a new filter"),
+        ("unfitted", "keep before fit must raise NotFittedError"),
     ],
 )
 def test_the_contract_finds_a_broken_filter(law, said):
     kind = type("Broken", (_Broken,), {"law": law})
-    asked = queries([(1, PURCHASE, 1)], [], user=[0, 1])
+    asked = queries([(1, PURCHASE, 1), (3, PURCHASE, 1)], [], user=[0, 1])
     with pytest.raises(AssertionError, match=said):
         check_filter(kind, dataset(), asked, ROLES)
     check_filter(_Broken, dataset(), asked, ROLES)

@@ -24,6 +24,7 @@ from tamis.cascade import (
 from tamis.data import UNKNOWN, Dataset, Events, Ragged, Table
 from tamis.features import History
 from tamis.schema import Behaviour, TableConfig, TamisError
+from tamis.testing._components import check_component, refuses_unfitted
 
 DAY_MS = 86_400_000
 _START = 1_700_000_000_000
@@ -65,6 +66,7 @@ def check_channel(
         load: opens a saved channel; None: `load` of its class. Needed for a channel that wraps
             another one, which the stage registry loads.
     """
+    check_component(make)
     data = two_clans()
     channel = make().fit(data, CONTEXT)
     queries = queries_of(data)
@@ -268,12 +270,7 @@ def _check_refit(
 
 def _check_unfitted_and_empty(make: Callable[[], Channel], data: Dataset) -> None:
     """Recall before fit raises NotFittedError; a log without events is refused or finds nothing."""
-    try:
-        make().recall(queries_of(data), 3)
-    except TamisError:
-        pass
-    else:
-        raise AssertionError("recall before fit must raise NotFittedError")
+    refuses_unfitted(lambda: make().recall(queries_of(data), 3), "recall")
     empty = replace(data, events=data.events.take(slice(0, 0)))
     try:
         found = make().fit(empty, CONTEXT).recall(queries_of(empty), 3)

@@ -12,6 +12,8 @@ import numpy as np
 from tamis.cascade import Candidates, Filter, FitContext, Queries
 from tamis.data import Dataset
 from tamis.runtime import Bool
+from tamis.schema import NotFittedError
+from tamis.testing._components import check_component
 from tamis.testing.channels import CONTEXT, one_query, queries_of, two_clans
 
 
@@ -30,6 +32,7 @@ def check_filter(
         queries: the queries it filters, by default those of `two_clans`.
         context: the column roles that a project of that data declares.
     """
+    check_component(make)
     data = two_clans() if data is None else data
     queries = queries_of(data) if queries is None else queries
     rule = make().fit(data, context)
@@ -37,6 +40,10 @@ def check_filter(
     assert rule.reason, "a filter's `reason` is what the trace says: one or two words"
     everything = _everything(len(queries), len(data.items))
     keep = _kept(rule, queries, everything)
+    unfitted = _unfitted(make, queries, everything)
+    assert unfitted is None or np.array_equal(unfitted, keep), (
+        "keep before fit must raise NotFittedError, unless fit is unused"
+    )
     _check_excluded(rule, queries, everything, keep)
     for q in range(len(queries)):
         alone = _kept(rule, one_query(queries, q), _everything(1, len(data.items)))
@@ -57,6 +64,14 @@ def check_filter(
     assert (_kept(again, queries, everything) == keep).all(), (
         "a second fit is not the fit of a new filter"
     )
+
+
+def _unfitted(make: Callable[[], Filter], queries: Queries, candidates: Candidates) -> Bool | None:
+    """The verdicts before a fit; None where they are refused, as a filter that reads data must."""
+    try:
+        return make().keep(queries, candidates)
+    except NotFittedError:
+        return None
 
 
 def _everything(queries: int, items: int) -> Candidates:
