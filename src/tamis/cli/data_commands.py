@@ -158,6 +158,18 @@ def simulate(
         float,
         typer.Option(help="Added to the log-odds of every action; 2 gives many purchases."),
     ] = 0.0,
+    repeat_rate: Annotated[
+        float,
+        typer.Option(
+            help="Probability that a user who has bought a consumable comes back for it; 0: nobody."
+        ),
+    ] = 0.0,
+    repeat_gap_days: Annotated[
+        float,
+        typer.Option(
+            "--repeat-gap", help="Median days after which users come back for a consumable."
+        ),
+    ] = 7.0,
     as_json: AsJson = False,
 ) -> None:
     """Make a project of a simulated shop and feed, including its true probabilities."""
@@ -165,7 +177,14 @@ def simulate(
 
     progress = wants_progress(as_json)
     options = {"items": items, "users": users, "days": days, "seed": seed}
-    result = job(out, **options, eagerness=eagerness, progress=progress)
+    result = job(
+        out,
+        **options,
+        eagerness=eagerness,
+        repeat_rate=repeat_rate,
+        repeat_gap_days=repeat_gap_days,
+        progress=progress,
+    )
     if as_json:
         return print_json(result.to_dict())
     report = result.report
@@ -174,6 +193,10 @@ def simulate(
         f"{report.requests:,} requests ({report.seconds:.0f} s): {result.project}",
         highlight=False,
     )
+    if report.returns:
+        console.print(
+            f"{report.returns:,} of the requests are returns for an item", highlight=False
+        )
     table = Table("behaviour")
     table.add_column("events", justify="right")
     table.add_column("rate", justify="right")

@@ -12,6 +12,12 @@ from tamis.service import CONFIG
 from tamis.simulator import SimulationConfig, SimulationReport
 from tamis.simulator import simulate as run
 
+_SEEN = """[cascade.filters.seen]
+"""
+_AGAIN = """[cascade.channels.again]
+quota = 200                  # no filter of seen items: users come back to what they bought
+"""
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -33,19 +39,34 @@ def simulate(
     days: int = 30,
     seed: int = 0,
     eagerness: float = 0.0,
+    repeat_rate: float = 0.0,
+    repeat_gap_days: float = 7.0,
     progress: bool = False,
 ) -> Simulated:
     """Writes events, items and users, the true probabilities, and a `tamis.toml` into `out`.
 
-    The same arguments give the same tables. `eagerness` is added to the log-odds of every action
-    (see `SimulationConfig`). Raises a TamisError if an argument is out of range or `out` cannot be
+    The same arguments give the same tables. `eagerness` is added to the log-odds of every action;
+    with a `repeat_rate` above 0, users come back for consumables after about `repeat_gap_days` (see
+    `SimulationConfig`), and the `tamis.toml` has the channel `again` and no filter of seen items.
+    Raises a TamisError if an argument is out of range or `out` cannot be
     written.
     """
     out = Path(out)
-    config = SimulationConfig(items=items, users=users, days=days, seed=seed, eagerness=eagerness)
+    config = SimulationConfig(
+        items=items,
+        users=users,
+        days=days,
+        seed=seed,
+        eagerness=eagerness,
+        repeat_rate=repeat_rate,
+        repeat_gap_days=repeat_gap_days,
+    )
     with Progress("simulate", progress) as shown:
         shown.begin(f"simulate {days} days")
         report = run(config, out, shown.update)
     template = files("tamis.jobs") / "templates" / "simulated.toml"
-    (out / CONFIG).write_text(template.read_text("utf-8"), "utf-8")
+    declared = template.read_text("utf-8")
+    if repeat_rate > 0:
+        declared = declared.replace(_SEEN, _AGAIN)
+    (out / CONFIG).write_text(declared, "utf-8")
     return Simulated(out, report)

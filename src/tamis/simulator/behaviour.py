@@ -14,7 +14,7 @@ from tamis.simulator.clock import DAY_MS, HOUR_MS
 CLICK_FORMULA = (
     "sigmoid(intercept + affinity weight * (user . item) + quality + position * ln(position) "
     "+ interest if the category is declared + same city + freshness * exp(-age in days / 3) "
-    "+ evening * cos(2 pi (UTC hour - 21) / 24))"
+    "+ evening * cos(2 pi (UTC hour - 21) / 24) + wanted if the user has come back for the item)"
 )
 FORMULAS: dict[str, str] = {
     "affinity": "user . item: inner product of two unit vectors, in [-1, 1]",
@@ -22,7 +22,10 @@ FORMULAS: dict[str, str] = {
     "p_like_given_click": "sigmoid(intercept + weights on affinity (strong) and quality (weak))",
     "p_collect_given_click": "sigmoid(intercept + weights on affinity (middling) and quality)",
     "p_share_given_click": "sigmoid(intercept + weights on affinity (weak) and quality (strong))",
-    "p_cart_given_click": "sigmoid(intercept + affinity + quality + price * ln(price / spending))",
+    "p_cart_given_click": (
+        "sigmoid(intercept + affinity + quality + price * ln(price / spending) + wanted if the "
+        "user has come back for the item)"
+    ),
     "p_purchase_given_cart": "as p_cart_given_click, with weaker weights",
     "watch_given_click": (
         "mean seconds = duration * sigmoid(intercept + affinity + quality + length * "
@@ -66,6 +69,8 @@ class Coefficients:
     """Amplitude of the click score over the day, highest at 21 h UTC."""
     watch_sigma: float = 0.6
     """Standard deviation of the natural logarithm of watch seconds."""
+    wanted: float = 6.0
+    """Added to the click, cart and purchase scores of an item that the user has come back for."""
 
     def eager(self, eagerness: float) -> "Coefficients":
         """A copy with `eagerness` added to the log-odds of all actions; watch times stay equal."""
@@ -174,8 +179,11 @@ def response_probabilities(
     position: Ints,
     time: Ints,
     coefficients: Coefficients = DEFAULT_COEFFICIENTS,
+    wanted: Bool | None = None,
 ) -> Responses:
     """The probabilities of all behaviours of each shown item.
+
+    ``wanted`` says which items their user has come back for; None: none.
 
     ``position`` counts from 1 and ``time`` is in ms; both broadcast with the traits' leading
     shapes: one user (shape ``(1,)``) may be paired with a slate (``(n,)``), and users ``(r, 1)``
@@ -185,11 +193,12 @@ def response_probabilities(
     relative_price = items.log_price - users.log_spending
     length = np.log(items.duration / 60.0)
     c = coefficients
+    sought: Floats | float = 0.0 if wanted is None else np.float32(c.wanted) * wanted
 
-    def chance(weights: Weights, signal: Floats) -> Floats:
-        return _sigmoid(_score(weights, liking, items.quality) + weights.context * signal)
+    def chance(weights: Weights, signal: Floats, extra: Floats | float = 0.0) -> Floats:
+        return _sigmoid(_score(weights, liking, items.quality) + weights.context * signal + extra)
 
-    situation = _click_situation(users, items, position, time, c)
+    situation = _click_situation(users, items, position, time, c) + sought
     shape = np.broadcast_shapes(liking.shape, situation.shape)
     click = _sigmoid(_score(c.click, liking, items.quality) + situation)
     parts = (
@@ -197,8 +206,8 @@ def response_probabilities(
         chance(c.like, relative_price),
         chance(c.collect, relative_price),
         chance(c.share, relative_price),
-        chance(c.cart, relative_price),
-        chance(c.purchase, relative_price),
+        chance(c.cart, relative_price, sought),
+        chance(c.purchase, relative_price, sought),
         items.duration * chance(c.watch, length),
     )
     arrays = (np.broadcast_to(part, shape).astype(np.float32) for part in parts)

@@ -23,6 +23,8 @@ class Stream(IntEnum):
     ANSWERS = 5
     ARRIVALS = 6
     WORLD = 7
+    REPEATS = 8
+    RETURNS = 9
 
 
 def stream(seed: int, part: Stream, *key: int) -> np.random.Generator:

@@ -48,7 +48,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "user_id": "the user to whom it was shown",
         "position": "position in the slate, from 1",
         "time": "time of the impression, ms since 1970 UTC",
-        "source": "why it was shown: taste, hot or random (uniform over published items)",
+        "source": "why it was shown: taste, hot, random (uniform over published items), or repeat "
+        "(the user has come back for it)",
         "p_click": "true probability of a click",
         "p_like_given_click": "true probability of a like once clicked",
         "p_collect_given_click": "true probability of a collect once clicked",

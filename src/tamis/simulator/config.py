@@ -35,6 +35,8 @@ _REAL: Mapping[str, tuple[float, float]] = {
     "taste_noise": (0.0, 100.0),
     "eagerness": (-10.0, 10.0),
     "content_noise": (0.0, 100.0),
+    "repeat_rate": (0.0, 1.0),
+    "repeat_gap_days": (0.25, 365.0),
 }
 
 
@@ -94,6 +96,14 @@ class SimulationConfig:
     """Added to the log-odds of click, like, collect, share, cart and purchase. At 0, as in a feed
     with a shop, one impression in a few thousand leads to a purchase; 2 gives many purchases in a
     short log."""
+    repeat_rate: float = 0.0
+    """Probability that a user who has bought a consumable comes back for it; half of the categories
+    are consumables. A return is a request of its own, whose slate has the item at position 1. At 0,
+    nobody comes back, and the tables are those of a run without repeats."""
+    repeat_gap_days: float = 7.0
+    """Median of the usual gaps, in days, after which users come back for a consumable. Gaps are
+    log-normal: of categories around this, of items around the category's, of visits around the
+    item's."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _WHOLE.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tamis.runtime import Floats, Ints
+from tamis.runtime import Bool, Floats, Ints
 from tamis.simulator.behaviour import Outcomes, Responses
 from tamis.simulator.clock import DAY_MS, HOUR_MS, SECOND_MS
 from tamis.simulator.policy import Impressions, Source
@@ -38,6 +38,7 @@ class Shown:
     request_id: Ints  # (n,)
     position: Ints  # (n,), from 1
     source: Ints  # (n,), Source
+    wanted: Bool  # (n,), whether the user has come back for the item
 
     @classmethod
     def of(cls, requests: Requests, first_id: int, impressions: Impressions) -> "Shown":
@@ -50,6 +51,7 @@ class Shown:
             request_id=first_id + at,
             position=impressions.position,
             source=impressions.source,
+            wanted=requests.wanted[at] == impressions.item,
         )
 
 

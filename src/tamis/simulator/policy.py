@@ -23,7 +23,7 @@ _OUTSIDE_QUOTA = 1.0
 
 
 class Source(IntEnum):
-    """Why an item was shown, in the order of the candidate columns.
+    """Why an item was shown; the first three in the order of the candidate columns.
 
     An item that was drawn twice counts for the first source, which keeps *random* exactly uniform.
     """
@@ -31,6 +31,11 @@ class Source(IntEnum):
     RANDOM = 0
     HOT = 1
     TASTE = 2
+    REPEAT = 3
+    """The user has come back for it (`returns.py`)."""
+
+
+_DRAWN = (Source.RANDOM, Source.HOT, Source.TASTE)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def fill_slates(
 
 
 def _source_shares(config: SimulationConfig) -> list[float]:
-    """Shares of the slate's positions, in the order of ``Source``."""
+    """Shares of the slate's positions, in the order of ``_DRAWN``."""
     taste = max(0.0, 1.0 - config.random_share - config.hot_share)
     return [config.random_share, config.hot_share, taste]
 
@@ -152,7 +157,7 @@ def _draw_candidates(
         _draw_published(catalogue, requests, n_anywhere, rng),
         _draw_liked(population, catalogue, requests, n_taste - n_anywhere, rng),
     ]
-    source = np.repeat(np.array(list(Source), dtype=np.int8), [n_random, n_hot, n_taste])
+    source = np.repeat(np.array(_DRAWN, dtype=np.int8), [n_random, n_hot, n_taste])
     return np.concatenate(columns, axis=1), source
 
 

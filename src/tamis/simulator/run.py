@@ -21,6 +21,7 @@ from tamis.simulator.config import SimulationConfig
 from tamis.simulator.event_stream import BEHAVIOURS, Shown, arrivals, event_rows, truth_rows
 from tamis.simulator.policy import DayCatalogue, fill_slates, weigh_catalogue
 from tamis.simulator.population import Population, build_population
+from tamis.simulator.returns import Returns, Visits, usual_gaps, with_returns, with_wanted
 from tamis.simulator.traffic import Requests, day_requests
 from tamis.simulator.writer import TableWriter
 
@@ -44,6 +45,8 @@ class SimulationReport:
     """Rows per behaviour."""
     late_events: int
     """Events that arrived an hour or more after they happened."""
+    returns: int
+    """Requests of users who came back for an item."""
     seconds: float
     """Wall time of the run."""
 
@@ -83,12 +86,15 @@ def simulate(
     """
     began = perf_counter()
     population = build_population(config)
+    returns = Returns(config, usual_gaps(config, population.items.traits.category))
     tally = _Tally()
     with TableWriter(Path(out), population) as writer:
         for day in range(config.days):
             catalogue = weigh_catalogue(config, population, day)
-            for batch in _batches(config, population, day, tally.requests):
+            requests = with_returns(day_requests(config, population.users, day), returns.due(day))
+            for batch in _batches(config, requests, day, tally.requests):
                 events, truth = _simulate_batch(config, population, catalogue, batch)
+                returns.plan(_purchases(events), day, _rng(config, Stream.RETURNS, batch))
                 tally.count(batch, events)
                 writer.add(events, truth, batch.horizon)
             if progress is not None:
@@ -101,6 +107,7 @@ def simulate(
         requests=tally.requests,
         events=tally.by_behaviour(),
         late_events=tally.late,
+        returns=tally.returns,
         seconds=perf_counter() - began,
     )
 
@@ -110,11 +117,13 @@ class _Tally:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.returns = 0
         self.late = 0
         self._events = np.zeros(len(BEHAVIOURS), dtype=np.int64)
 
     def count(self, batch: _Batch, events: pl.DataFrame) -> None:
         self.requests += len(batch.requests)
+        self.returns += int((batch.requests.wanted >= 0).sum())
         self.late += int((events["arrival"] - events["time"] >= HOUR_MS).sum())
         self._events += np.bincount(events["behaviour"].to_numpy(), minlength=len(BEHAVIOURS))
 
@@ -123,10 +132,9 @@ class _Tally:
 
 
 def _batches(
-    config: SimulationConfig, population: Population, day: int, first_id: int
+    config: SimulationConfig, requests: Requests, day: int, first_id: int
 ) -> Iterator[_Batch]:
     """The requests of a day in batches; a day without requests gives one empty batch."""
-    requests = day_requests(config, population.users, day)
     for number, start in enumerate(range(0, max(len(requests), 1), _BATCH_REQUESTS)):
         stop = start + _BATCH_REQUESTS
         ends_day = stop >= len(requests)
@@ -138,12 +146,10 @@ def _simulate_batch(
     config: SimulationConfig, population: Population, catalogue: DayCatalogue, batch: _Batch
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The events of a batch, with arrivals, and its true probabilities."""
-
-    def rng(part: Stream) -> np.random.Generator:
-        return stream(config.seed, part, batch.day, batch.number)
-
     items = population.items.traits
-    slates = fill_slates(config, population, catalogue, batch.requests, rng(Stream.SLATES))
+    drawn = _rng(config, Stream.SLATES, batch)
+    slates = fill_slates(config, population, catalogue, batch.requests, drawn)
+    slates = with_wanted(slates, batch.requests)
     shown = Shown.of(batch.requests, batch.first_id, slates)
     responses = response_probabilities(
         population.users.traits.take(shown.user),
@@ -151,13 +157,27 @@ def _simulate_batch(
         shown.position,
         shown.time,
         DEFAULT_COEFFICIENTS.eager(config.eagerness),
+        shown.wanted,
     )
-    answers = rng(Stream.ANSWERS)
+    answers = _rng(config, Stream.ANSWERS, batch)
     outcomes = draw_outcomes(responses, answers)
     price = population.items.table["price"].to_numpy()[shown.item]
     events = event_rows(shown, outcomes, price, answers)
-    arrival = arrivals(events["time"].to_numpy(), config.late_share, rng(Stream.ARRIVALS))
+    arrival = arrivals(
+        events["time"].to_numpy(), config.late_share, _rng(config, Stream.ARRIVALS, batch)
+    )
     return events.with_columns(arrival=pl.Series(arrival)), truth_rows(shown, responses)
+
+
+def _rng(config: SimulationConfig, part: Stream, batch: _Batch) -> np.random.Generator:
+    """The generator of one part of a batch."""
+    return stream(config.seed, part, batch.day, batch.number)
+
+
+def _purchases(events: pl.DataFrame) -> Visits:
+    """Users, items and times of the purchases among events."""
+    bought = events.filter(pl.col("behaviour") == BEHAVIOURS.index("purchase"))
+    return Visits(*(bought[name].to_numpy() for name in ("user", "item", "time")))
 
 
 def _description(config: SimulationConfig, tally: _Tally) -> dict[str, Any]:
@@ -172,6 +192,7 @@ def _description(config: SimulationConfig, tally: _Tally) -> dict[str, Any]:
             "items": config.items,
             "requests": tally.requests,
             "late_events": tally.late,
+            "returns": tally.returns,
             "events": sum(events.values()),
             **events,
         },

@@ -22,13 +22,14 @@ class Requests:
 
     user: Ints  # (r,), user row
     time: Ints  # (r,), ms
+    wanted: Ints  # (r,), row of the item that the user has come back for; -1 = none
 
     def __len__(self) -> int:
         return len(self.time)
 
     def part(self, start: int, stop: int) -> "Requests":
         """The requests from ``start`` up to ``stop``."""
-        return Requests(self.user[start:stop], self.time[start:stop])
+        return Requests(self.user[start:stop], self.time[start:stop], self.wanted[start:stop])
 
 
 def day_requests(config: SimulationConfig, users: Audience, day: int) -> Requests:
@@ -44,4 +45,4 @@ def day_requests(config: SimulationConfig, users: Audience, day: int) -> Request
     known = time >= users.signup[user]
     user, time = user[known], time[known]
     order = np.argsort(time, kind="stable")
-    return Requests(user[order], time[order])
+    return Requests(user[order], time[order], np.full(len(user), -1, dtype=np.int64))
