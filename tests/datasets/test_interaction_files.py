@@ -114,7 +114,7 @@ def test_a_missing_file_is_an_error_with_the_files_of_its_folder(tmp_path):
 def test_binary_files_are_refused(tmp_path):
     path = tmp_path / "s.txt"
     path.write_bytes(b"\xff\xfe\x00\x01 2 3\n")
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(DataError, match='not in the encoding "utf-16"'):
         read_sequences(path)
 
 

@@ -95,7 +95,7 @@ def change(project: Path, old: str, new: str) -> None:
     ("edit", "match"),
     [
         (lambda t: t.replace(",", ";"), None),
-        (lambda t: t.replace(",", "::"), r'separator is "::", which is not supported'),
+        (lambda t: t.replace(",", "::"), None),
         (lambda t: t.replace("item_id", "itemid"), "`item_id`|Did you mean `itemid`"),
         (lambda t: t.removeprefix(HEAD), "add a header line|is not a column"),
         (lambda _: HEAD, "the table is empty"),

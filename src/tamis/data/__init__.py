@@ -39,7 +39,7 @@ from tamis.data.rejects import Rejects
 from tamis.data.repeats import VISIT_HOURS, repeat_share
 from tamis.data.table_folder import FolderTables, Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
-from tamis.data.tables import MAX_ID, form_of, item_categories
+from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared
 from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
@@ -101,6 +101,7 @@ __all__ = [
     "plain_types",
     "read_attribute",
     "read_dataset",
+    "read_declared",
     "read_frame",
     "read_items",
     "read_numbers",

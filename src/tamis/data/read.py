@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
-from tamis.data.files import RawTable, read_raw
+from tamis.data.files import RawTable
 from tamis.data.ids import id_text, one_id
 from tamis.data.notes import Note
 from tamis.data.numbers import read_numbers
@@ -21,6 +21,7 @@ from tamis.data.rejects import Rejects, Sieve
 from tamis.data.tables import (
     form_of,
     missing_note,
+    read_declared,
     read_ids,
     read_table,
     require_columns,
@@ -144,7 +145,7 @@ class _EventReader:
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
         c = config.events
-        raw = read_raw(root / c.path, c.path, c.separator, columns=c.columns)
+        raw = read_declared(c, root)
         form = form_of(c, raw)
         keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
         wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}

@@ -46,6 +46,19 @@ def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None
     )
 
 
+def read_declared(config: TableConfig | EventsConfig, root: Path) -> RawTable:
+    """Reads the file of a declared table in the project's folder. Raises DataError."""
+    if config.path is None:
+        raise ValueError("the table has no path: there is no file to read")
+    return read_raw(
+        root / config.path,
+        config.path,
+        config.separator,
+        encoding=config.encoding,
+        columns=config.columns,
+    )
+
+
 def form_of(config: TableConfig | EventsConfig, raw: RawTable) -> TextForm:
     """How the texts of a table are written: as declared, else as its values show."""
     decimal = config.decimal
@@ -117,10 +130,9 @@ def read_table(
 
     Raises:
         DataError: the file cannot be read, lacks a declared column, or has no usable row.
+        ValueError: the table has no file.
     """
-    if config.path is None:
-        raise ValueError(f"[{name}] has no path: there is no file to read")
-    raw = read_raw(root / config.path, config.path, config.separator, columns=config.columns)
+    raw = read_declared(config, root)
     form = form_of(config, raw)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}
@@ -148,6 +160,7 @@ def start_sieve(raw: RawTable, rejects: Rejects) -> Sieve:
         rejects.add(raw.file, rows, reason, values=lines)
     broken = sum(len(rows) for rows, _, _ in raw.broken)
     rejects.rows_read[raw.file] = raw.frame.height + broken
+    rejects.notes += raw.notes
     sieve = Sieve(raw.file, raw.row_numbers, rejects)
     blank = raw.frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     if blank.any():

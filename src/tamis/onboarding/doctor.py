@@ -14,21 +14,21 @@ from tamis.data import (
     Dataset,
     EventLog,
     Given,
-    RawTable,
     Rejects,
     Table,
     TableSet,
+    form_of,
     format_of,
     id_text,
     infer_types,
     parse_times,
     read_dataset,
-    read_raw,
+    read_declared,
     repeat_share,
 )
 from tamis.onboarding._outcomes import unused_columns
 from tamis.runtime import Int32
-from tamis.schema import DataError, EventsConfig, ProjectConfig, TableConfig, condition_of
+from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
 from tamis.splitting import Window, cuts, events_in
 
 Severity = Literal["error", "warning", "note"]
@@ -88,25 +88,20 @@ def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
         (config.users, config.events.user),
     ]
     try:
-        log = _raw(config.events, root)
+        log = read_declared(config.events, root)
         for table, column in tables:
             if table is None or table.path is None or column not in log.frame.columns:
                 continue
-            raw = _raw(table, root)
+            raw = read_declared(table, root)
             if table.id not in raw.frame.columns:
                 continue
-            known = id_text(raw.frame[table.id], table.path).drop_nulls().unique()
-            used = id_text(log.frame[column], log.file).drop_nulls().unique()
+            texts = [form_of(of, file).missing for of, file in ((table, raw), (config.events, log))]
+            known = id_text(raw.frame[table.id], table.path, texts[0]).drop_nulls().unique()
+            used = id_text(log.frame[column], log.file, texts[1]).drop_nulls().unique()
             there = f"`{table.id}` of {table.path}"
             yield from _compare_ids(known, used, there, f"{log.file}, `{column}`")
     except DataError:
         return  # `examine` reports the same error when it reads the tables
-
-
-def _raw(table: TableConfig | EventsConfig, root: Path) -> RawTable:
-    """The file of a table, which is declared with a path."""
-    path = table.path or ""
-    return read_raw(root / path, path, table.separator, columns=table.columns)
 
 
 _FORMS: dict[str, tuple[pl.Expr, str]] = {
@@ -197,8 +192,8 @@ def _positives(case: _Case) -> Iterator[Finding]:
 def _unused_outcomes(case: _Case) -> Iterator[Finding]:
     """Columns of the log that say what became of a row, and that no behaviour reads."""
     events = case.config.events
-    raw = _raw(events, case.root)
-    frame = infer_types(raw.frame) if raw.separator else raw.frame
+    raw = read_declared(events, case.root)
+    frame = infer_types(raw.frame, raw.separator, "any")
     keys = ("user", "item", "time", "behaviour", "value")
     given = Given(events.path, **{key: getattr(events, key) for key in keys})
     log = EventLog(TableSet({events.path: frame}), events.path, given)
@@ -260,8 +255,9 @@ def _times(case: _Case) -> Iterator[Finding]:
         fix = "Set events.time to the column with the times: data are split by time."
         yield Finding("error", "all events have the same time", where, fix)
         return
-    raw = _raw(case.config.events, case.root)
-    parsed = parse_times(raw.frame[case.config.events.time], case.config.events.time_unit)
+    events = case.config.events
+    raw = read_declared(events, case.root)
+    parsed = parse_times(raw.frame[events.time], events.time_unit, form_of(events, raw))
     if parsed.small:
         text = "the numbers are too small for dates after 1973; they are taken as seconds"
         fix = "Set events.time_unit if they are not seconds, or write absolute times."

@@ -24,6 +24,9 @@ class _FileConfig(_Section):
     columns: tuple[str, ...] = ()
     """Names of all columns of a text file whose first line holds values already, in their order. If
     omitted: the first line names the columns."""
+    encoding: str | None = None
+    """Encoding of a text file, such as "gb18030", "cp1252" or "utf-16". If omitted: UTF-8, or as
+    the byte-order mark says; a file in another one is refused with the likely name."""
     decimal: Literal[".", ","] | None = None
     """Decimal mark of the numbers of a text file. If omitted: as the values show; where they do
     not, a comma if the separator is ";"."""
