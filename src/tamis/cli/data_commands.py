@@ -52,7 +52,7 @@ def init(
     """
     from tamis.jobs import init as job
 
-    asks = not (yes or as_json) and sys.stdin.isatty() and console.is_terminal
+    asks = not (yes or as_json) and _is_terminal()
     report = job(
         folder,
         name=name,
@@ -74,6 +74,11 @@ def init(
         console.print(f"  • {escape(note)}", highlight=False)
     print_next(f"tamis doctor {report.project}", f"tamis train {report.project}")
     return None
+
+
+def _is_terminal() -> bool:
+    """Whether somebody can answer questions."""
+    return sys.stdin.isatty() and console.is_terminal
 
 
 def _ask(choice: RoleChoice) -> str:

@@ -526,6 +526,8 @@ class EventLog:
             near = [pair for pair, points in scored[1:] if points > best - MARGIN]
             for key, chosen, at in (("user", user, 0), ("item", item, 1)):
                 others = tuple(dict.fromkeys(p[at] for p in near if p[at] != chosen))
+                if key == "item" and others == (user,):
+                    continue  # the two exchanged: one question is enough
                 if others and not self.given.column(key):
                     found.append(RoleChoice(key, chosen, others, self._why(chosen)))
         times = self.times

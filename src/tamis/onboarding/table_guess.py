@@ -222,6 +222,7 @@ def _read(found: Guess, folder: Path) -> Dataset:
         ]
         text += f"; left out: {'; '.join(reasons[:3])}"
     found.notes.append(text)
+    found.notes += [str(note) for note in rejects.notes]
     return data
 
 
