@@ -57,11 +57,18 @@ def test_replay_windows_are_one_horizon_long() -> None:
     assert replay_windows(split, events, serving=True)[-1] == (90 * DAY, 90 * DAY + span)
 
 
-def test_a_long_validation_period_leaves_room_for_all_windows() -> None:
-    events = log([*range(80), *range(1000, 1010), *range(2000, 3000, 100)])
-    assert cuts(events, [0.8, 0.9]) == [1000, 2000]
-    assert horizon(SplitConfig(), events) == 2000 // 5  # 1000 would leave room for one window
-    assert len(replay_windows(SplitConfig(), events)) == 4
+def test_the_horizon_is_the_usual_length_of_a_window_and_leaves_room_for_all() -> None:
+    starts = [0, 10, 20, 30, 40, 100, 400, 450, 600, 1600]  # of ten events each
+    events = log([start + k for start in starts for k in range(10)])
+    lengths = [end - start for start, end in windows(SplitConfig(), events)]
+    assert lengths == [300, 50, 150, 1000]
+    # The median is 225; the test period of 10 is shorter.
+    assert horizon(SplitConfig(), events) == 10
+    late = log([*events.time.tolist()[:-1], 4000])
+    assert horizon(SplitConfig(), late) == 225
+    assert len(replay_windows(SplitConfig(), late)) == 4
+    # Of seven windows, lengths 10, 10, 60, 300, 50, 150 and 1000.
+    assert horizon(SplitConfig(windows=7, valid_from=0.8), late) == 60
 
 
 def test_a_declared_horizon_holds_and_one_that_does_not_fit_is_refused() -> None:

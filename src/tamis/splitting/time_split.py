@@ -81,17 +81,18 @@ def horizon(split: SplitConfig, events: Events) -> int:
     """Time in ms after a replayed query within which events label its candidates.
 
     The same for training, validation and test, so that their rates can be compared. If `split`
-    declares none: the length of the validation period, at most that of the test period, and at most
-    the length that all windows and an equally long history before the first can have.
+    declares none: the median length of the `windows` of equal shares of events, so that a window
+    usually holds that share; at most the test period, and at most the length that all windows and
+    an equally long history before the first can have.
 
     Raises:
         DataError: as `test_cut`; or a declared horizon is longer than the log allows.
     """
-    valid, _ = cuts(events, [split.valid_from, split.test_from])
     test, first, last = test_cut(split, events), int(events.time[0]), int(events.time[-1]) + 1
-    longest = (test - first) // (split.windows + 1)
     if split.horizon is None:
-        return max(1, min(length for length in (test - valid, last - test, longest) if length > 0))
+        usual = int(np.median([end - start for start, end in windows(split, events)]))
+        longest = (test - first) // (split.windows + 1)
+        return max(1, min(usual, last - test, longest))
     declared = int(float(split.horizon[:-1]) * _UNIT_MS[split.horizon[-1]])
     if declared < 1 or test - 2 * declared <= first:
         days = (test - first) / _UNIT_MS["d"]
