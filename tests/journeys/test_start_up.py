@@ -107,7 +107,7 @@ COMMANDS = list(commands(typer.main.get_command(app)))
 def test_help_prints_what_the_page_holds(tamis_cli, words, command) -> None:
     result = tamis_cli(*words, "--help")
     assert result.code == 0
-    shown = re.sub(r"\s+", " ", result.out)
-    assert re.sub(r"\s+", " ", command.help).strip() in shown
+    shown = re.sub(r"\s+", "", result.out)  # lines are also broken at hyphens
+    assert re.sub(r"\s+", "", command.help) in shown
     for parameter in command.params:
-        assert re.sub(r"\s+", " ", parameter.help or "") in shown
+        assert re.sub(r"\s+", "", parameter.help or "") in shown

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Channel, Queries, holdout_queries
 from tamis.data import UNKNOWN, Dataset, Ragged
 from tamis.evaluate.metrics import coverage, hits, mean, mean_accuracy, popularity
 from tamis.runtime import Int32
+from tamis.runtime.compiled import njit
 from tamis.schema import ConfigError
 from tamis.splitting import Holdout
 

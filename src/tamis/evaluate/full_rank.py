@@ -9,12 +9,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from numba import njit
 
 from tamis.data import Ragged
 from tamis.evaluate.metrics import mean_accuracy
 from tamis.index import best_first, offer_row
 from tamis.runtime import Float32, Int32, threads
+from tamis.runtime.compiled import njit
 from tamis.schema import ConfigError, DataError
 from tamis.train import torch_threads
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.data import Ragged
 from tamis.index import jaccard
 from tamis.runtime import Bool, Float64, Int32, Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import StageError
 
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from tamis.runtime.compiled import njit
 
 NEVER = np.iinfo(np.int64).min // 2
 """Time of an event that a key does not have."""
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _clear(state: Any, k: Any) -> None:
     """Resets the counters of key k."""
     state.ring[k] = 0
@@ -34,7 +35,7 @@ def _clear(state: Any, k: Any) -> None:
     state.latest[k] = NEVER
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _add(
     state: Any, k: Any, rings: Any, behaviour: Any, time: Any, arrival: Any, value: Any
 ) -> None:
@@ -66,7 +67,7 @@ def _add(
     state.latest[k] = max(state.latest[k], moment)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _sum_slots(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
     """Sum of the slots [start, stop) of `ring` int32 (K, B, S), of one key and behaviour."""
     total = 0
@@ -75,7 +76,7 @@ def _sum_slots(ring: Any, k: Any, behaviour: Any, start: Any, stop: Any) -> Any:
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
     """Sums the windows of ring r of key k as of bucket `now`.
 
@@ -106,7 +107,7 @@ def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
     state.summed_at[k, r] = now
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _read(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
     """Writes the counters of key k as of `time` into row `row` of `out`."""
     behaviours = state.total.shape[1]
@@ -125,7 +126,7 @@ def _read(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None
     out.latest[row] = state.latest[k]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def add_events(
     state: Any, rings: Any, key: Any, behaviour: Any, time: Any, arrival: Any, value: Any
 ) -> None:
@@ -138,7 +139,7 @@ def add_events(
             _add(state, key[e], rings, behaviour[e], time[e], arrival[e], value[e])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def read_counts(state: Any, rings: Any, key: Any, time: Any, out: Any) -> None:
     """Reads n rows: key int32 (n,), time int64 (n,). Rows of other keys are left as they are."""
     for row in range(len(key)):
@@ -146,7 +147,7 @@ def read_counts(state: Any, rings: Any, key: Any, time: Any, out: Any) -> None:
             _read(state, key[row], rings, time[row], row, out)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def replay_counts(
     state: Any, rings: Any, indptr: Any, events: Any, order: Any, key: Any, time: Any, out: Any
 ) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
+from tamis.runtime.compiled import njit
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _first_at_or_after(arrival: Any, low: Any, high: Any, time: Any) -> Any:
     """First index in [low, high) of `arrival` int64, ascending there, that is not before `time`."""
     while low < high:
@@ -27,7 +27,7 @@ def _first_at_or_after(arrival: Any, low: Any, high: Any, time: Any) -> Any:
     return low
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def find_histories(
     user: Any,
     time: Any,
@@ -65,7 +65,7 @@ def find_histories(
         bounds[q + 1] = bounds[q] + n
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def gather_histories(
     bounds: Any,
     ends: Any,
@@ -98,7 +98,7 @@ def gather_histories(
             value[place] = source.value[row]
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def chain_events(user: Any, first: Any, head: Any, previous: Any, arrival: Any) -> None:
     """Chains the events of rows first … first + n to their users, each chain by arrival.
 
@@ -117,7 +117,7 @@ def chain_events(user: Any, first: Any, head: Any, previous: Any, arrival: Any) 
             previous[after] = row
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def sorted_unique(
     indptr: Any, item: Any, behaviour: Any, wanted: Any, out: Any, bounds: Any
 ) -> int:
@@ -145,7 +145,7 @@ def sorted_unique(
     return n
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def last_codes(
     bounds: Any, item: Any, behaviour: Any, wanted: Any, codes: Any, pad: Any, out: Any
 ) -> None:
@@ -174,7 +174,7 @@ def last_codes(
             out[q, place] = pad
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def select_behaviours(
     bounds: Any, item: Any, behaviour: Any, wanted: Any, out_item: Any, out_bounds: Any
 ) -> int:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from tamis.runtime.compiled import njit
 
-@numba.njit(cache=True)
+
+@njit(cache=True)
 def hash_codes(text: Any, ends: Any, buckets: Any, codes: Any) -> None:
     """FNV-1a of each id's UTF-8 bytes, mixed by MurmurHash3's finaliser, modulo buckets.
 

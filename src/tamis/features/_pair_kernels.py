@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from tamis.runtime.compiled import njit
 
 RECENT = 10
 """Number of the last positives that the `recent` features read."""
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def affinity(
     bounds: Any, item: Any, liked: Any, liked_item: Any, codes: Any, base: Any, out: Any
 ) -> None:
@@ -60,7 +61,7 @@ def affinity(
                 counts[c] = 0.0
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def distance(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, out: Any) -> None:
     """Distance of the candidate's value from the mean value of the positives.
 
@@ -85,7 +86,7 @@ def distance(bounds: Any, item: Any, liked: Any, liked_item: Any, values: Any, o
             out[k, 2] = abs(v - late / m) if known and m > 0 else abs(difference)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def standardise_within(bounds: Any, score: Any, out: Any) -> None:
     """z-score among the query's finite scores; 0 for other scores and where all are equal.
 

@@ -6,29 +6,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tamis.features._counting_kernels import NEVER
+from tamis.runtime.compiled import njit
 
 _DAY = 86_400_000.0
 _LOG1P = np.log1p(np.arange(4096))
 """log(1 + n) of small counts, which are most."""
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _log1p(n: Any) -> Any:
     """log(1 + n) of an integer n >= 0."""
     return _LOG1P[n] if n < 4096 else np.log1p(n)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def _days(now: Any, then: Any, usual: Any) -> Any:
     """log(1 + days from `then` to `now`), both int64 ms; `usual` where `then` is NEVER."""
     return usual if then == NEVER else np.log1p(max(now - then, 0) / _DAY)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def render(counts: Any, time: Any, published: Any, recipe: Any, out: Any) -> None:
     """Writes per window counts then rates; then means, the number of events and ages.
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 from math import erfc
 from typing import Any
 
-import numba
 import numpy as np
+
+from tamis.runtime.compiled import njit
 
 DAY_MS = 86_400_000.0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def group_by_item(
     indptr: Any,
     item: Any,
@@ -68,7 +69,7 @@ def group_by_item(
     return pairs
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def log_frequencies(
     bounds: Any, start: Any, event: Any, behaviour: Any, time: Any, now: Any, weight: Any,
     half_life: Any, out: Any,
@@ -98,7 +99,7 @@ def log_frequencies(
             out[p] = top + np.log2(total) if total > 0 else -np.inf
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def log_chances(late: Any, least: Any, out: Any) -> None:
     """log2 of the standard normal distribution function, at least `least`; 0 where it is NaN.
 
@@ -112,7 +113,7 @@ def log_chances(late: Any, least: Any, out: Any) -> None:
             out[p] = np.log2(max(0.5 * erfc(-late[p] / np.sqrt(2.0)), floor))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, inline="always")
 def _find(values: Any, low: Any, high: Any, wanted: Any) -> Any:
     """Index of `wanted` in the ascending int32 `values[low:high]`; -1 if it is not there."""
     end = high
@@ -125,7 +126,7 @@ def _find(values: Any, low: Any, high: Any, wanted: Any) -> Any:
     return low if low < end and values[low] == wanted else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def own_inputs(
     bounds: Any,
     item: Any,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from tamis.cascade import Candidates
 from tamis.data import Ragged
 from tamis.runtime import Bool, Int32, Int64
+from tamis.runtime.compiled import njit
 
 
 def outside(candidates: Candidates, lists: Ragged) -> Bool:

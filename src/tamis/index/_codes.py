@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from tamis.index._tuning import NOT_FOUND
 from tamis.runtime import Bool, Float32, Int32, Int64
+from tamis.runtime.compiled import njit
 
 TRAINING_VECTORS = 60_000
 """Most vectors that the codebooks are trained on."""

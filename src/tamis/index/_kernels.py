@@ -13,9 +13,9 @@ Arguments that several kernels share:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from tamis.index.topk import best_first, offer
+from tamis.runtime.compiled import njit
 
 
 @njit(cache=True, nogil=True, inline="always")

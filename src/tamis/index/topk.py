@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tamis.runtime.compiled import njit
 
 GROUP = 64
 """Scores that `offer_row` compares with the worst kept score at once."""

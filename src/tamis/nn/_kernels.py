@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from tamis.runtime.compiled import njit
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
@@ -24,6 +23,7 @@ from tamis.recall._common.item_columns import (
 )
 from tamis.recall._common.popularity import DAY_MS, log_popularity, missing_last
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig
 
 _AUTHORS_PER_BLOCK = 1024

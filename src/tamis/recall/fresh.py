@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from tamis.recall._common.item_columns import UNKNOWN_TIME, role_of, times_of
 from tamis.recall._common.popularity import DAY_MS
 from tamis.recall._common.postings import in_sorted
 from tamis.runtime import in_blocks
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig
 
 _QUERIES_PER_BLOCK = 256

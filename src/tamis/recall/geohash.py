@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -19,6 +18,7 @@ from tamis.recall._common.item_columns import column_of, publication_times, role
 from tamis.recall._common.popularity import log_popularity, missing_last
 from tamis.recall._common.postings import Postings, in_sorted
 from tamis.runtime import in_blocks, scratch
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError
 
 _QUERIES_PER_BLOCK = 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_it
 from tamis.recall._common.spectral import co_liked_vectors
 from tamis.recall._common.vector_channel import VectorChannel
 from tamis.runtime import Float32
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig
 
 DAY_MS = 86_400_000

@@ -6,7 +6,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -25,6 +24,7 @@ from tamis.recall._common.item_columns import (
 from tamis.recall._common.popularity import DAY_MS, log_popularity
 from tamis.recall._common.postings import Postings, in_sorted
 from tamis.runtime import in_blocks, scratch
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, suggest
 
 _QUERIES_PER_BLOCK = 256

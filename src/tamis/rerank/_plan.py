@@ -7,11 +7,11 @@ the first unused candidate of each group is tried: the search stays small, bette
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.data import Ragged
 from tamis.runtime import Int32, Int64
+from tamis.runtime.compiled import njit
 
 
 def arrange(

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -19,6 +18,7 @@ from tamis.data import Dataset, Ragged, Table
 from tamis.index import jaccard
 from tamis.rerank._categories import ItemCategories
 from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import (
     Component,
     ComponentConfig,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.runtime import Bool, Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import ConfigError, VersionError
 
 Words = NDArray[np.uint64]

@@ -16,7 +16,8 @@ Arguments that all kernels share (R rows of the table, dim its width, S ≥ n sc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tamis.runtime.compiled import njit
 
 FROZEN = -2
 """The slot of a row that is not trained."""

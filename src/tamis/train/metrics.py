@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tamis.runtime import Float64
+from tamis.runtime.compiled import njit
 from tamis.schema import DataError
 
 Array = NDArray[np.generic]

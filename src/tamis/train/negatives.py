@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.runtime import Float64, Int32, Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import ConfigError
 
 SAMPLERS = ("uniform", "popular", "in_batch", "hard")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 
 from tamis.data import Dataset
 from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import Behaviour, ConfigError
 
 NOT_POSITIVE = np.float32(-1)

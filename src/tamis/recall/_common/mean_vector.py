@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from tamis.cascade import Queries
 from tamis.recall._common.interactions import distinct
 from tamis.runtime import Float32, scratch
+from tamis.runtime.compiled import njit
 
 
 def mean_liked_vector(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tamis.data import Dataset
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import UNKNOWN_TIME
 from tamis.runtime import Float64, Int32, Int64
+from tamis.runtime.compiled import njit
 
 DAY_MS = 86_400_000.0
 

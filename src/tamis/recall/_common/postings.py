@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.runtime import Float64, Int32, Int64, in_blocks, scratch
+from tamis.runtime.compiled import njit
 
 NO_TIMES = np.zeros(0, np.int64)
 """Publication times of a channel that knows none: every item is always available."""

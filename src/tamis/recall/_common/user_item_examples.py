@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from tamis.data import Dataset
 from tamis.recall._common.interactions import grouped
 from tamis.recall._common.side_features import FIRST
 from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime.compiled import njit
 
 Kind = Literal["moments", "pairs", "splits", "whole"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from tamis.cascade import Valid, valid_of
 from tamis.data import Dataset, Labels
 from tamis.features import ItemRepeats, OwnItems
 from tamis.recall._common.popularity import DAY_MS
 from tamis.runtime import Bool, Float64
+from tamis.runtime.compiled import njit
 from tamis.schema import DataError
 from tamis.splitting import by_time
 

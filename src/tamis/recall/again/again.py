@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
@@ -29,6 +28,7 @@ from tamis.recall.again._choice import (
     trial_of,
 )
 from tamis.runtime import Float64, in_blocks
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, suggest
 
 AUTO = "auto"

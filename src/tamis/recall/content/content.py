@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
@@ -18,6 +17,7 @@ from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_it
 from tamis.recall._common.vector_channel import IndexedChannel
 from tamis.recall.content._vectors import content_vectors, usable_columns
 from tamis.runtime import Int64
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, DenseFeat, Side, VarLenSparseFeat
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.interactions import grouped
 from tamis.runtime import Float32, Int64, in_blocks
+from tamis.runtime.compiled import njit
 
 ITEMS_PER_BLOCK, BLOCKS = 1024, 16
 """Fewest items per block, and about the number of blocks: each needs a sum per path."""

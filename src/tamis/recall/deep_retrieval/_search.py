@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tamis.index import best_first, offer
 from tamis.runtime import Float32, Int32, Int64, in_blocks
+from tamis.runtime.compiled import njit
 
 QUERIES_PER_BLOCK = 64
 

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from scipy.linalg import lapack
 
 from tamis.index import best_first, offer
 from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.recall._common.interactions import distinct
 from tamis.runtime import Float32, Int32, in_blocks
+from tamis.runtime.compiled import njit
 from tamis.schema import TrainingError
 
 TILE = 64

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from tamis.features import Layout
 from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.user_item_examples import Likes
+from tamis.runtime.compiled import njit
 
 INIT_STD = 0.05
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tamis.runtime import Int32, Int64
+from tamis.runtime.compiled import njit
 
 
 class LikedPairs(NamedTuple):

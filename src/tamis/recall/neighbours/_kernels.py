@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from tamis.runtime import Float32, Int32, Int64
+from tamis.runtime.compiled import njit
 
 _LOW = 0xFFFFFFFF
 """Mask of the lower half of a key."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from tamis.data import Dataset
@@ -13,6 +12,7 @@ from tamis.recall._common.interactions import Interests, interests
 from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
 from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Int64, in_blocks, scratch
+from tamis.runtime.compiled import njit
 
 ITEMS_PER_BLOCK = 512
 

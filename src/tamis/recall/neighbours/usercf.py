@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -22,6 +21,7 @@ from tamis.recall.neighbours._kernels import (
     write_best,
 )
 from tamis.runtime import in_blocks, scratch
+from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig
 
 QUERIES_PER_BLOCK = 64

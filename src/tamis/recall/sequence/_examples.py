@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from tamis.cascade import Queries
 from tamis.data import Dataset
 from tamis.recall._common.interactions import grouped
 from tamis.runtime import Bool, Int32, Int64
+from tamis.runtime.compiled import njit
 from tamis.train import Order
 
 POSITIONS = 2**13

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from tamis.features import Layout
@@ -17,6 +16,7 @@ from tamis.recall._common.interactions import distinct
 from tamis.recall._common.side_features import FIRST
 from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape
 from tamis.runtime import Float32, Int32, Int64, scratch
+from tamis.runtime.compiled import njit
 
 QUERIES_PER_BLOCK = 4096
 
