@@ -26,8 +26,14 @@ class _TolerantIndex(IndexDataCacheFile):
 
 def njit(*args: Any, **options: Any) -> Any:
     """`numba.njit`, with the same arguments, on a tolerant cache index."""
-    made = numba.njit(*args, **options)
-    return _tolerant(made) if args else lambda function: _tolerant(made(function))
+    made: Any = numba.njit(*args, **options)
+    if args:
+        return _tolerant(made)
+
+    def compiled(function: Any) -> Any:
+        return _tolerant(made(function))
+
+    return compiled
 
 
 def _tolerant(kernel: Any) -> Any:
