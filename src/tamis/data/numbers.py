@@ -60,6 +60,8 @@ class Numbers:
     """Texts that were read as missing, and how often."""
     notes: list[Note] = field(default_factory=list[Note])
     """How the texts were read, where it is not evident."""
+    fractions: bool = False
+    """Whether texts were written with a decimal mark, or as percent."""
 
 
 def is_number(dtype: pl.DataType) -> bool:
@@ -146,7 +148,7 @@ def _open_dots(column: pl.Series) -> bool:
 
 def _from_text(column: pl.Series, form: TextForm) -> Numbers:
     clean = cleaned(column, form.missing)
-    unique = clean.values.unique().drop_nulls()
+    unique = clean.values.drop_nulls().unique(maintain_order=True)
     found = Numbers(clean.values, np.zeros(len(column), np.bool_), clean.markers)
     parts = _parts(unique)
     amount = _amounts(parts["digits"], form, found)
@@ -198,6 +200,8 @@ def _amounts(digits: pl.Series, form: TextForm, found: Numbers) -> pl.Series:
         if by_comma is not None:
             comma, dot = comma | (either & by_comma), dot | (either & ~by_comma)
     with_comma = digits.str.contains(",", literal=True)
+    with_dot = digits.str.contains(".", literal=True)
+    found.fractions = bool(((comma & with_comma) | (dot & with_dot)).any())
     if (comma & with_comma).any():
         found.notes.append(Note("numbers have a decimal comma"))
     if (comma & ~with_comma).any():
@@ -278,6 +282,7 @@ def _note_units(frame: pl.DataFrame, found: Numbers) -> None:
     elif signs:
         found.notes.append(Note(f"the currency {signs[0]} is left out"))
     if percent.any():
+        found.fractions = True
         found.notes.append(Note("12 % is read as 0.12"))
         plain = frame["amount"].is_not_null() & frame["unit"].is_null()
         if plain.any():

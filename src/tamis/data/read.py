@@ -208,6 +208,8 @@ class _EventReader:
         column = self.raw.frame[name]
         unit = self.config.time_unit if self._unit in ("typed", "iso") else self._unit
         times = parse_times(column, unit, self.form)
+        if times.bad.mean() > 0.5 and self.config.time_unit == "auto":
+            times = parse_times(column, "auto", self.form)  # in another format than `time`
         self._sieve_times(times, column, "arrival")
         self.sieve.reject(times.ms > limit, "arrival in the future", name, column)
         return np.where(times.missing, time, times.ms)

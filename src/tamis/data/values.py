@@ -168,12 +168,9 @@ def _numbers_or_text(text: Attribute, wanted: Wanted, form: TextForm) -> Attribu
         return text
     values = found.values
     bad = column.filter(pl.Series(found.bad))
-    plain_floats = (
-        column.str.contains(".", literal=True) & column.cast(pl.Float64, strict=False).is_not_null()
-    )
-    if not bool(plain_floats.any()) and bool((values == values.round()).all()):
-        if bad.str.contains(r"^\d+(?:\s*[,;|/ ]\s*\d+)+$").any():
-            return text  # lists of codes such as 3,7 and 3,7,12
+    if bad.str.contains(r"^\d+(?:\s*[,;|/ ]\s*\d+)+$").any():
+        return text  # lists of codes such as 3,7 and 3,7,12
+    if not found.fractions and bool((values == values.round()).all()):
         code = bad.str.contains(r"^[A-Za-z0-9_-]*$") & bad.str.contains(r"\d")
         if count and bool(code.all()):
             text.notes.append(
