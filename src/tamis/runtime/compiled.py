@@ -19,9 +19,10 @@ class _TolerantIndex(IndexDataCacheFile):
 
     def _load_index(self) -> dict[Any, Any]:
         try:
-            return super()._load_index()
+            found: dict[Any, Any] = super()._load_index()
         except (AttributeError, ImportError):
             return {}
+        return found
 
 
 def njit(*args: Any, **options: Any) -> Any:
