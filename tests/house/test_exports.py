@@ -151,6 +151,7 @@ PUBLIC_MODULES = {
     "tamis.service.registry",
     "tamis.data.column_names",
     "tamis._version.__version__",
+    "tamis.runtime.compiled",
 }
 """What other packages import directly: finding stages, usual column names, the version."""
 

@@ -48,13 +48,12 @@ def declare(folder: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda t: t.replace(",", "::"), ("events.csv", "separator", "::")),
         (lambda t: t.replace("item_id", "itemid"), ("events.csv", '"item_id"', "`itemid`")),
         (lambda t: t.split("\n")[0] + "\n", ("events.csv", "the table is empty")),
         (lambda _: "", ("events.csv", "the file is empty")),
         (lambda t: t.partition("\n")[2], ("events.csv", "column")),
     ],
-    ids=["separator", "missing column", "no rows", "no bytes", "no header"],
+    ids=["missing column", "no rows", "no bytes", "no header"],
 )
 @pytest.mark.parametrize("command", ["doctor", "train"])
 def test_a_malformed_log(shop, tamis_cli, command, change, parts):

@@ -21,10 +21,12 @@ from tamis.service.assembly import part_readers, read_config, read_part
 
 PROJECTS = ("ratings", "simulated")
 DEFAULTED: dict[str, set[str]] = {
-    "config.json": {"seed", "features", "windows", "clock", "split", "tasks", "users"},
+    "config.json": {
+        *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
+    },
     "estimator.json": {"chosen"},
     "recipes.json": {"published"},
-    "space.json": {"statistics"},
+    "space.json": {"statistics", "own"},
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
 """File name → top-level keys that may be absent: with a default, or not in earlier releases."""

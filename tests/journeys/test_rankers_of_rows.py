@@ -223,4 +223,4 @@ def test_wrong_options_of_scoring_are_errors(compared, tables, tamis_cli):
 
 def test_other_stages_are_not_compared(tables, tamis_cli):
     said = tamis_cli("compare", "recall", "--table", tables / "train.csv")
-    assert "give a project's folder, or a table of labelled rows with --table" in said.err
+    assert "recall has no tamis.toml" in said.err

@@ -197,7 +197,8 @@ class Versions:
         if not (self.root / name).is_dir():
             there = sorted(p.name for p in self.root.glob("*/") if not p.name.startswith("."))
             raise VersionError(
-                f"{name} is not a version in {self.root}; versions: {', '.join(there) or 'none'}"
+                f"{name} is not a version in {self.root}; versions: {', '.join(there) or 'none'}. "
+                f"{ADVICE}"
             )
         return Version(self.root / name, Manifest.read(self.root / name / MANIFEST))
 

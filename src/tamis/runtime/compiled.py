@@ -17,12 +17,11 @@ from numba.core.caching import IndexDataCacheFile
 class _TolerantIndex(IndexDataCacheFile):
     """A cache index that counts as empty if its types no longer exist."""
 
-    def _load_index(self) -> dict[Any, Any]:
+    def _load_index(self) -> Any:
         try:
-            found: dict[Any, Any] = super()._load_index()
+            return super()._load_index()  # pyright: ignore[reportUnknownVariableType]
         except (AttributeError, ImportError):
             return {}
-        return found
 
 
 def njit(*args: Any, **options: Any) -> Any:
