@@ -369,7 +369,7 @@ def kuairand() -> Tables:
             "play_time_ms duration_ms is_rand tab",
             [(u, i * 37, date(t, "%Y%m%d"), date(t, "%H00"), t * 1000 + 7, int(k % 5 < 2),
               int(k % 20 == 0), int(k % 50 == 7), int(k % 90 == 3), int(k % 10 < 3),
-              k * 97 % 60_000, 20_000 + i * 100, int(k % 3 == 0), u % 3)
+              k * 97 % 60_000, 20_000 + i * 100, int(k % 3 == 0), k % 7)
              for k, (u, i, t) in enumerate(log(items=60))],
         ),
         "video_features_basic.csv": text(
@@ -644,7 +644,7 @@ CASES = {
         ["like"], ["rate"], bounds={"like": 4},
         items={"path": "movies.csv", "id": "movieId", "title": "title", "category": "genres",
                "category_separator": "|"},
-        notes=["not used: tags.csv (its `movieId` repeats", "(37% of the events)"],
+        notes=["not used: tags.csv (it looks like an event log too", "(37% of the events)"],
     ),
     "movielens-100k, no header": Case(
         movielens_100k,
@@ -672,7 +672,8 @@ CASES = {
         {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "value": "overall"},
         ["like"], ["rate"], bounds={"like": 4},
         items={"path": "meta_Beauty.json", "id": "asin", "title": "title", "author": "brand"},
-        notes=["not used: `reviewerName`, `helpful`, `reviewText`"],
+        notes=["not used: `reviewerName` of reviews_Beauty.json, with one value per user",
+               "not used: `helpful`, `reviewText`"],
     ),
     "last.fm 1k": Case(
         lastfm_1k,

@@ -29,7 +29,9 @@ USER_TABLES = _list(
 _USER = (
     "user customer member visitor account client person buyer reviewer household player "
     "subscriber shopper guest student learner borrower investor policyholder cust usr listener "
-    "viewer reader passenger patron consumer rater voter owner uid msno hh userid mid "
+    "candidate applicant employee worker driver rider patient doctor donor backer trader steam "
+    "steamid msisdn imsi cookie viewer reader passenger patron consumer rater voter owner uid msno "
+    "hh userid mid "
     "usuario cliente utilisateur benutzer kunde nutzer utente kupac "
     "用户 客户 会员 会员卡 买家 顾客 投资者 投保人 账户 账号 学员 读者 玩家 手机 ユーザー 顧客 会員"
 )
@@ -39,7 +41,9 @@ _ITEM = (
     "recipe restaurant hotel course job fund stock security episode podcast creative material "
     "merchandise iid aid gid nid stockcode fundcode policy program programme content property "
     "anime manga paper beer wine dish question exercise problem lesson spot attraction "
-    "offer coupon deal plan package artikel producto produit produkt articulo prodotto pelicula "
+    "offer coupon deal plan package bookmark joke isin ticker symbol instrument variant meal "
+    "menu module lecture tutorial vacancy tour flight "
+    " artikel producto produit produkt articulo prodotto pelicula "
     "libro livre buch livro musica "
     "商品 产品 物品 基金 视频 电影 歌曲 文章 新闻 图书 书籍 险种 保险 股票 课程 游戏 应用 "
     "商户 酒店 景点 广告 笔记 作品 理财 券 款式 単品 アイテム 映画 曲"
@@ -196,7 +200,8 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
         Usual(1.0, True, meaning="opened", name="view"),
     ),
     (
-        "like likes liked upvote heart thumbs_up recommend recommended recommends 点赞 喜欢",
+        "like likes liked upvote up heart thumbs_up thumbsup love loved good positive recommend "
+        "recommended recommends 点赞 喜欢",
         Usual(2.0, True, meaning="liked", name="like"),
     ),
     (
@@ -229,8 +234,8 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
     ),
     (
         "purchase purchases purchased buy bought order ordered orders transaction checkout pay "
-        "paid conversion converted convert subscription 购买 下单 支付 申购 认购 定投 投保 成交 "
-        "买入",
+        "paid conversion converted convert subscription booking booked reserve reservation "
+        "购买 下单 支付 申购 认购 定投 投保 成交 买入",
         Usual(3.0, True, meaning="bought", name="purchase"),
     ),
     (
@@ -242,21 +247,21 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
         ),
     ),
     (
-        "dislike dislikes disliked hate hated block report hide not_interested downvote "
-        "thumbs_down unlike skip skipped negative 不感兴趣 点踩",
+        "dislike dislikes disliked hate hated block report hide not_interested downvote down "
+        "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended 不感兴趣 点踩",
         Usual(0.0, meaning="unwanted", name="dislike"),
     ),
     (
         "remove_from_cart remove removefromcart return returned refund unfollow uncollect "
-        "cancelled canceled cancel 退货 退款 赎回 卖出 取消",
+        "cancelled canceled cancel sell sold withdraw redeem redemption 退货 退款 赎回 卖出 取消",
         Usual(0.0, meaning="taken back", name="return"),
     ),
 )
 USUAL = {word: usual for words, usual in _USUAL for word in words.split()}
 
 OUTCOME_WORDS = frozenset(USUAL) | word_set(
-    "label target outcome response clicked reward success positive y is_positive feedback 标签 "
-    "是否点击 是否购买"
+    "label target outcome response correct clicked reward success positive y is_positive feedback "
+    "标签 是否点击 是否购买"
 )
 """Names of columns of true and false that say what became of the row."""
 CONTEXT_WORDS = word_set(

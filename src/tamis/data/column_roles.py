@@ -473,6 +473,8 @@ class EventLog:
                 named = 0.0  # of the item, of the device
             if column.is_whole and (not named or len(labels) > 12):
                 continue
+            if not named and column.is_text and words.is_one_of(column.head, words.RATING_WORDS):
+                named = 0.5  # ratings in words
             points = named + (len(known) / len(labels) if known else 0.0)
             if self.is_attribute(column.name) and len(known) < 2:
                 points -= 1.0
@@ -668,6 +670,12 @@ def _lists(log: EventLog) -> list[str]:
             "a header and a time (tamis.datasets.read_sequences and read_pairs read such files)"
         )
         return found
+    numbers = [c for c in log.columns.values() if c.is_number and not c.parts.is_id]
+    if len(numbers) > 30 and len(numbers) > 0.9 * len(log.columns):
+        found.append(
+            f"its {len(numbers)} columns of numbers look like a matrix of users and items; an "
+            "event log has one row per user and item: write its cells as rows (polars: unpivot)"
+        )
     for column in log.columns.values():
         if column.holds_lists and column.given:
             text = column.example if column.is_text else str(column.values.dtype)

@@ -19,7 +19,6 @@ _NOT_TABLES = ("rejects", "readme", "requirements", "license")
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz")
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb", ".sql", ".avro", ".orc", ".feather")
-_OTHER = (".dat", ".inter", ".item", ".user", ".data")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class FolderTables:
     """Names that were given to the columns of files whose first line holds values."""
     notes: list[str]
     """About files that could not be read, or whose format is not supported."""
+    minor: list[str]
+    """The same about files that are probably no tables."""
 
 
 def readable_tables(folder: Path) -> FolderTables:
@@ -43,7 +44,7 @@ def readable_tables(folder: Path) -> FolderTables:
     if not folder.is_dir():
         kind = "is a file" if folder.is_file() else "there is no such folder"
         raise DataError(f"{folder}: {kind}; give the folder of the tables.")
-    found = FolderTables({}, {}, [])
+    found = FolderTables({}, {}, [], [])
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or table_stem(path.name) in _NOT_TABLES:
             continue
@@ -58,8 +59,11 @@ def readable_tables(folder: Path) -> FolderTables:
                 raw = read_raw(path, path.name, raw.separator, columns=names)
                 found.columns[path.name] = names
         except DataError as error:
-            if path.suffix != ".json":  # .json files are usually settings, not tables
-                found.notes.append(f"not readable: {error}")
+            note = f"not readable: {error}"
+            if path.suffix == ".json":  # usually settings, not a table
+                found.minor.append(note)
+            else:
+                found.notes.append(note)
             continue
         found.frames[path.name] = _with_types(raw)
     return found
@@ -113,11 +117,6 @@ def _unsupported(path: Path) -> str:
         return f"not read: {path.name} is an archive; unpack it"
     if ending in _DATABASES:
         return f"not read: {path.name}; export its tables as CSV or Parquet"
-    if ending in _OTHER:
-        return (
-            f"not read: {path.name}; if it is a text table, rename it to end in .csv or .tsv, with "
-            "a first line that names the columns"
-        )
     return ""
 
 

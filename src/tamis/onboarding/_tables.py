@@ -83,6 +83,12 @@ def unused_tables(tables: TableSet, log: EventLog, used: Collection[str]) -> lis
                 f"it has the same columns as {log.file}; if it is a part of the same log, put both "
                 "into one file"
             )
+        elif (other := EventLog(tables, file)).complete:
+            roles = ", ".join(f"{key} `{other.found[key]}`" for key in ("user", "item", "time"))
+            reason = (
+                f"it looks like an event log too: {roles}; to use both, put them into one file, "
+                "with a column of behaviours"
+            )
         else:
             for side in ("item", "user"):
                 reason = reason or _why_not(tables, log, side, file)

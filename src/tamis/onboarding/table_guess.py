@@ -81,7 +81,7 @@ def guess_config(
     read = readable_tables(folder)
     frames, notes = read.frames, list(read.notes)
     tables = TableSet(frames)
-    log = find_log(tables, folder, given, notes)
+    log = find_log(tables, folder, given, [*notes, *read.minor])
     if ask is not None:
         log = _asked(tables, folder, log, given, notes, ask)
     found = Guess({"name": name, "seed": 0}, _head(), notes, log.choices)
@@ -196,13 +196,14 @@ def _note_unused(log: EventLog, declared: Declared) -> None:
             f"not used, but like an outcome: {shown}; to make it a behaviour, add "
             f'[behaviours.NAME] with column = "{like[0]}"'
         )
-    of_items = [c for c in other if log.is_attribute(c) == "item"]
-    rest = [c for c in other if c not in of_items]
-    if of_items:
-        declared.notes.append(
-            f"not used: {', '.join(f'`{c}`' for c in of_items)} of {log.file}, with one value per "
-            "item; to use them, write them to a table with one row per item"
-        )
+    for side in ("item", "user"):
+        attributes = [c for c in other if log.is_attribute(c) == side]
+        if attributes:
+            declared.notes.append(
+                f"not used: {', '.join(f'`{c}`' for c in attributes)} of {log.file}, with one "
+                f"value per {side}; to use them, write them to a table with one row per {side}"
+            )
+    rest = [c for c in other if log.is_attribute(c) is None]
     if rest:
         declared.notes.append(f"not used: {', '.join(f'`{c}`' for c in rest)} of {log.file}")
 
