@@ -206,6 +206,10 @@ VALUES: dict[str, Case] = {
         items=price("1.234", "2.500", mark=";"), declare={"items": {"decimal": ","}},
         columns={"price": [1234, 2500]}, notes=["dots between thousands"],
     ),
+    "a comma with two readings beside others, settled by the declaration": Case(
+        items=price("1.5", '"1,234"'), declare={"items": {"decimal": ","}},
+        columns={"price": [1.5, 1.234]}, notes=["have a decimal comma"],
+    ),
     "dots and commas with two readings": Case(
         items=price(*(["1,5", "1.5"] * 10), "1.234", mark=";"),
         columns={"price": [1.5] * 20 + [None]},

@@ -332,9 +332,14 @@ def _read_plain(source: Path | bytes, layout: _Layout) -> RawTable | None:
     begin = layout.header + 2
     numbers = np.arange(begin, frame.height + begin)
     last = frame.to_series(-1)
+    kept = None
+    if frame.to_series(0).null_count():  # a blank line is no row
+        kept = ~frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     notes: list[Note] = []
     if layout.names[-1] and frame.width > 1 and last.null_count():
         notes = _short(_short_lines(source, layout, last), frame.width)
+    if kept is not None and not kept.all():
+        frame, numbers = frame.filter(kept), numbers[kept.to_numpy()]
     return RawTable("", frame, numbers, [], layout.separator, notes)
 
 

@@ -86,9 +86,9 @@ def read_numbers(column: pl.Series, form: TextForm = PLAIN) -> Numbers:
     `1'234`), a currency (`$5`, `5 EUR`), a percent sign (`12 %` is 0.12) or brackets (`(5)` is -5).
     Booleans are 1 and 0, and so are their texts (`true`, `no`) where no other number occurs.
 
-    `1,234` and `1.234` have two readings. They follow the other values of the column, else
-    `form.decimal`, else the separator of the file: with `;` a comma is the decimal mark. If the
-    column holds other values of both kinds, they are bad.
+    `1,234` and `1.234` have two readings. They follow the declared decimal mark, else the other
+    values of the column, else the other columns, else the separator of the file: with `;` a comma
+    is the decimal mark. If the column holds other values of both kinds, they are bad.
     """
     dtype = column.dtype
     if is_number(dtype) or dtype == pl.Boolean or dtype == pl.Null:
@@ -100,7 +100,8 @@ def read_numbers(column: pl.Series, form: TextForm = PLAIN) -> Numbers:
         return Numbers(nothing, column.is_not_null().to_numpy())
     cast = column.cast(pl.Float64, strict=False)
     clean = cast.null_count() == column.null_count()
-    unsure = form.decimal == "," or (form.decimal is None and form.separator == ";")
+    mark = form.decimal or form.usual
+    unsure = mark == "," or (mark is None and form.separator == ";")
     if clean and not (unsure and _open_dots(column)):
         return _typed(cast)
     return _from_text(column, form)
@@ -230,7 +231,7 @@ def _decide(
 ) -> pl.Series | None:
     """(n,) whether the comma is the decimal mark of each open value; None: it cannot be said."""
     some_dot, some_comma = bool(dot.any()), bool(comma.any())
-    if some_dot and some_comma:
+    if form.decimal is None and some_dot and some_comma:
         example = digits.filter(open_dot | open_comma)[0]
         found.notes.append(
             Note(
@@ -241,7 +242,8 @@ def _decide(
             )
         )
         return None
-    mark: Mark | None = "," if some_comma else "." if some_dot else form.decimal
+    shown: Mark | None = "," if some_comma else "." if some_dot else form.usual
+    mark = form.decimal or shown
     if mark is None:
         if open_dot.any() and open_comma.any():
             found.notes.append(

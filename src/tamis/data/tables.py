@@ -61,11 +61,9 @@ def read_declared(config: TableConfig | EventsConfig, root: Path) -> RawTable:
 
 def form_of(config: TableConfig | EventsConfig, raw: RawTable) -> TextForm:
     """How the texts of a table are written: as declared, else as its values show."""
-    decimal = config.decimal
-    if decimal is None and raw.separator not in ("", ","):
-        decimal = decimal_mark(raw.frame)
+    usual = decimal_mark(raw.frame) if raw.separator not in ("", ",") else None
     missing = MISSING if config.missing is None else config.missing
-    return TextForm(raw.separator, decimal, missing, config.day_first)
+    return TextForm(raw.separator, config.decimal, usual, missing, config.day_first)
 
 
 def read_ids(sieve: Sieve, column: pl.Series, what: str, form: TextForm) -> pl.Series:

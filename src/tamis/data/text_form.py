@@ -18,7 +18,9 @@ class TextForm:
     separator: str = ""
     """Of a text file; with `;` a comma is rather a decimal mark."""
     decimal: Mark | None = None
-    """The decimal mark; None: as the values of each column show."""
+    """The declared decimal mark; None: as the values of each column show."""
+    usual: Mark | None = None
+    """The decimal mark of the other columns, for columns whose values do not show it."""
     missing: tuple[str, ...] = MISSING
     """Texts that mean a missing value, beside the empty one."""
     day_first: bool | None = None

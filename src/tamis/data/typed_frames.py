@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +14,12 @@ from tamis.data.values import Wanted, read_attribute
 from tamis.schema import ConfigError, DataError
 
 
-def read_frame(path: Path, separator: str | None = None) -> pl.DataFrame:
+def read_frame(
+    path: Path, separator: str | None = None, texts: Collection[str] = ()
+) -> pl.DataFrame:
     """Reads all rows of a table file in order; each column has the type that all its values fit.
+
+    texts: columns of a text file that stay texts, because they hold ids.
 
     Raises:
         DataError: as `read_raw`; or a line cannot be parsed as a row.
@@ -27,11 +31,14 @@ def read_frame(path: Path, separator: str | None = None) -> pl.DataFrame:
             f"{path.name}: line {int(numbers[0])}: {reason}. Rows are identified by their position "
             "here, so none can be skipped: correct the line, or delete it."
         )
-    return infer_types(raw.frame, raw.separator)
+    return infer_types(raw.frame, raw.separator, texts=texts)
 
 
 def infer_types(
-    frame: pl.DataFrame, separator: str = "", wanted: Wanted = "lossless"
+    frame: pl.DataFrame,
+    separator: str = "",
+    wanted: Wanted = "lossless",
+    texts: Collection[str] = (),
 ) -> pl.DataFrame:
     """The frame with each column in the type of its values (`read_attribute`).
 
@@ -40,11 +47,16 @@ def infer_types(
             stay texts.
         wanted: "lossless": the type that all values of a column fit. "any": the type of nearly all
             of them; others become null.
+        texts: columns of texts that are left as they are.
     """
-    decimal = decimal_mark(frame) if separator not in ("", ",") else None
-    form = TextForm(separator, decimal)
-    read = [read_attribute(column, wanted, form, infer=bool(separator)) for column in frame]
-    return pl.DataFrame([found.values for found in read])
+    usual = decimal_mark(frame) if separator not in ("", ",") else None
+    form = TextForm(separator, usual=usual)
+    inferred = bool(separator)
+    read = [
+        column if column.name in texts else read_attribute(column, wanted, form, inferred).values
+        for column in frame
+    ]
+    return pl.DataFrame(read)
 
 
 _WRITTEN = (".csv", ".tsv", ".parquet", ".jsonl")

@@ -175,13 +175,13 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
                 continue
             if name in (declared.published, *taken):
                 continue
+            separator = declared.category_separator
+            separator = separator if of_item and name == declared.category else None
             feature = guess_feature(
                 column,
                 side=side,
-                is_id=of_item and name == declared.author,
-                separator=declared.category_separator
-                if of_item and name == declared.category
-                else None,
+                is_id=of_item and name in (declared.author, declared.category) and not separator,
+                separator=separator,
             )
             if feature is not None:
                 features.append(feature)

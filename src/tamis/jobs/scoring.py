@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tamis.bundle import Kind, Versions
 from tamis.cascade import Candidates, Queries, StageTimer, queries_at, value_of
 from tamis.data import (
     UNKNOWN,
+    TextForm,
     check_ending,
     id_text,
     parse_times,
@@ -26,7 +28,7 @@ from tamis.features import Histories
 from tamis.jobs._row_models import ABOUT, RowModel, with_scores
 from tamis.jobs.evaluate_cascade import hydrate_of, in_rows_of
 from tamis.runtime import Progress
-from tamis.schema import ConfigError, DataError, suggest
+from tamis.schema import ConfigError, DataError, load_config, suggest
 from tamis.service import CONFIG, Parts, ProjectFolder
 
 QUERIES = 2_000
@@ -75,14 +77,19 @@ def score(
     check_ending(out)
     with Progress("score", progress) as steps:
         steps.begin("read the table")
-        frame = table if isinstance(table, pl.DataFrame) else read_frame(Path(table))
         if RowModel.is_in(folder):
+            frame = table if isinstance(table, pl.DataFrame) else read_frame(Path(table))
             steps.begin("score")
             ranker = RowModel.open(folder)
             scored, unknown, name = ranker.score(frame), {}, ranker.use
         elif (folder / CONFIG).is_file():
             if version not in list(Kind):
                 raise ConfigError(f"--version {version}: give 'serving' or 'evaluation'")
+            events = load_config(folder).events
+            ids = (events.user, events.item)
+            frame = table
+            if not isinstance(frame, pl.DataFrame):
+                frame = read_frame(Path(frame), texts=ids)
             steps.begin("read the log")
             scorer = _ProjectScorer(folder, Kind(version))
             steps.begin("score")
@@ -141,8 +148,12 @@ class _ProjectScorer:
         item = self.parts.items.rows(id_text(frame[events.item], "the table"))
         if events.time not in frame.columns or events.untimed is not None:
             return user, item, np.full(len(frame), self.until, np.int64)
-        times = parse_times(frame[events.time], events.time_unit)
-        wrong = np.flatnonzero(times.bad | times.missing)
+        form = TextForm(day_first=events.day_first)
+        times = parse_times(frame[events.time], events.time_unit, form)
+        for note in times.notes:
+            if note.doubtful:
+                warnings.warn(f"the table's column {events.time!r}: {note.what}", stacklevel=2)
+        wrong = np.flatnonzero(times.bad | times.missing | times.other_unit | times.excel)
         if len(wrong):
             row = int(wrong[0])
             raise DataError(

@@ -67,15 +67,11 @@ def describe_features(
 
 def _attribute(column: pl.Series, side: Side, items: dict[str, Any]) -> Feature | None:
     """The feature of a column; the items' author and category are read as declared."""
-    of_item = side is Side.ITEM
-    return guess_feature(
-        column,
-        side=side,
-        is_id=of_item and column.name == items.get("author"),
-        separator=items.get("category_separator")
-        if of_item and column.name == items.get("category")
-        else None,
-    )
+    name = column.name if side is Side.ITEM else None
+    is_category = name is not None and name == items.get("category")
+    separator = items.get("category_separator") if is_category else None
+    is_id = name is not None and name in (items.get("author"), items.get("category"))
+    return guess_feature(column, side=side, is_id=is_id and not separator, separator=separator)
 
 
 _CONDITIONED = 0.9
