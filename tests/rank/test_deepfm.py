@@ -172,7 +172,7 @@ def test_a_second_fit_gives_the_same_model():
 
 
 class Context:
-    seed, device, progress, chosen = 3, "cpu", False, None
+    seed, device, progress, chosen, negatives = 3, "cpu", False, None, 1.0
 
     def __init__(self, former=None):
         self.former = former

@@ -71,6 +71,17 @@ def test_the_horizon_is_the_usual_length_of_a_window_and_leaves_room_for_all() -
     assert horizon(SplitConfig(windows=7, valid_from=0.8), late) == 60
 
 
+def test_test_events_of_one_time_do_not_bound_the_horizon() -> None:
+    # The test pairs of a data set without times share one moment: the length of their period says
+    # nothing about how long after a query an event counts.
+    events = log([*range(80), *([100] * 20)])
+    split = SplitConfig(valid_from=0.7, test_from=0.8)
+    assert horizon(split, events) == 10
+    assert replay_windows(split, events, serving=True) == [
+        (60, 70), (70, 80), (80, 90), (90, 100), (100, 110)
+    ]  # fmt: skip
+
+
 def test_a_declared_horizon_holds_and_one_that_does_not_fit_is_refused() -> None:
     events = log(np.arange(100) * DAY)
     assert horizon(SplitConfig(horizon="2.5d"), events) == 2.5 * DAY

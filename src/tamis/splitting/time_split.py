@@ -82,8 +82,9 @@ def horizon(split: SplitConfig, events: Events) -> int:
 
     The same for training, validation and test, so that their rates can be compared. If `split`
     declares none: the median length of the `windows` of equal shares of events, so that a window
-    usually holds that share; at most the test period, and at most the length that all windows and
-    an equally long history before the first can have.
+    usually holds that share; at most the test period (no bound if the test events share one time,
+    as in logs of dates), and at most the length that all windows and an equally long history before
+    the first can have.
 
     Raises:
         DataError: as `test_cut`; or a declared horizon is longer than the log allows.
@@ -92,7 +93,8 @@ def horizon(split: SplitConfig, events: Events) -> int:
     if split.horizon is None:
         usual = int(np.median([end - start for start, end in windows(split, events)]))
         longest = (test - first) // (split.windows + 1)
-        return max(1, min(usual, last - test, longest))
+        period = last - test if _has_length(events, test) else usual
+        return max(1, min(usual, period, longest))
     declared = int(float(split.horizon[:-1]) * _UNIT_MS[split.horizon[-1]])
     if declared < 1 or test - 2 * declared <= first:
         days = (test - first) / _UNIT_MS["d"]
@@ -119,9 +121,15 @@ def replay_windows(split: SplitConfig, events: Events, serving: bool = False) ->
     """
     length, cut = horizon(split, events), test_cut(split, events)
     starts = [cut - length * back for back in range(split.windows, 0, -1)]
-    if serving and cut + length <= int(events.time[-1]) + 1:
+    covered = cut + length <= int(events.time[-1]) + 1 or not _has_length(events, cut)
+    if serving and covered:
         starts.append(cut)
     return [Window(s, s + length) for s in starts if s > int(events.time[0])]
+
+
+def _has_length(events: Events, cut: int) -> bool:
+    """Whether the events from the cut on have more than one time."""
+    return cut < int(events.time[-1])
 
 
 def events_in(events: Events, window: Window) -> Events:
