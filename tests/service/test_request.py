@@ -11,19 +11,38 @@ from tamis.service import Recommender, Request
 
 
 def test_a_request_without_place_city_or_interests_has_no_context() -> None:
-    assert Request.of().context is None
-    assert Request.of(city="").context is None
+    assert Request.of().context_for(()) is None
+    assert Request.of(city="").context_for(()) is None
 
 
 def test_given_context_is_kept_and_the_rest_unknown() -> None:
-    context = Request.of(interests=["Drama", "War"], city="Paris").context
+    context = Request.of(interests=["Drama", "War"], city="Paris").context_for(())
     assert context.interests == (("Drama", "War"),)
     assert context.city == ("Paris",)
     assert np.isnan(context.latitude).all()
     assert np.isnan(context.longitude).all()
-    place = Request.of(latitude=48.85, longitude=2.35).context
+    place = Request.of(latitude=48.85, longitude=2.35).context_for(())
     assert (place.latitude.tolist(), place.longitude.tolist()) == ([48.85], [2.35])
     assert (place.city, place.interests) == ((None,), ((),))
+
+
+def test_declared_columns_of_context_are_texts() -> None:
+    request = Request.of(context={"device": "ios", "version": np.int64(14), "app": None})
+    context = request.context_for(("device", "version", "app", "os"))
+    assert {name: texts.values.to_list() for name, texts in context.columns.items()} == {
+        "device": ["ios"],
+        "version": ["14"],
+        "app": [None],
+    }
+    assert Request.of(context={"app": None}).context_for(("app",)) is None
+    with pytest.raises(
+        RequestError, match=r"no column 'devise'.*device, os.*Did you mean `device`"
+    ):
+        Request.of(context={"devise": "ios"}).context_for(("device", "os"))
+    with pytest.raises(RequestError, match="declares none"):
+        Request.of(context={"device": "ios"}).context_for(())
+    with pytest.raises(RequestError, match=r"context = .*: expected .*got `array`"):
+        Request.of(context={"device": ["ios"]})
 
 
 def test_ids_of_any_type_are_their_text() -> None:
@@ -57,7 +76,9 @@ def test_a_wrong_field_is_refused_by_name(fields, message, field) -> None:
 
 def test_fields_that_no_stage_reads_are_reported() -> None:
     recommender = object.__new__(Recommender)
-    context = Request.of(interests=["Drama"], latitude=1.0, longitude=2.0, city="Paris").context
+    context = Request.of(
+        interests=["Drama"], latitude=1.0, longitude=2.0, city="Paris"
+    ).context_for(())
 
     def unread(*channels: tuple[str, ...], filters: tuple[str, ...] = ()) -> list[str]:
         recommender.parts = SimpleNamespace(

@@ -17,7 +17,14 @@ from .protocols import (
     Wraps,
 )
 from .query import Context, Queries, Recalled
-from .query_batches import at_end, holdout_queries, queries_at, user_queries, valid_of
+from .query_batches import (
+    at_end,
+    context_before,
+    holdout_queries,
+    queries_at,
+    user_queries,
+    valid_of,
+)
 from .replay import (
     REPLAY_BLOCK,
     REPLAY_USERS,
@@ -83,6 +90,7 @@ __all__ = [
     "block_of",
     "candidate_labels",
     "check_task_values",
+    "context_before",
     "holdout_queries",
     "impression_window",
     "item_column",

@@ -35,6 +35,7 @@ class Hydrate:
             item=candidates.item,
             columns=candidates.columns,
             statistics=self.statistics,
+            context=queries.context,
         )
         if not self.raw:
             return rows

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from tamis.cascade.protocols import Valid
 from tamis.cascade.query import Queries
-from tamis.data import Dataset, Ragged
+from tamis.data import Context, Dataset, Ragged
 from tamis.features import Histories, History
 from tamis.runtime import Int32, Int64
 from tamis.splitting import Holdout
@@ -39,7 +40,8 @@ def valid_of(holdout: Holdout, exclude_seen: bool = True) -> Valid:
 def user_queries(data: Dataset, users: Int32, time: Int64, exclude_seen: bool = True) -> Queries:
     """Queries of `users` (Q,) at `time` (Q,) in ms, with all events of the user in `data`.
 
-    The caller makes sure that `data` holds no later event of the user.
+    Their context is that of each user's last event before the time. The caller makes sure that
+    `data` holds no later event of the user.
     """
     events, n_users = data.events, len(data.users)
     counts = np.bincount(events.user, minlength=n_users)
@@ -58,7 +60,8 @@ def user_queries(data: Dataset, users: Int32, time: Int64, exclude_seen: bool = 
     if exclude_seen:
         owner, seen = np.repeat(np.arange(len(users)), sizes), data.seen[at]
         exclude = Ragged.from_pairs(owner[seen], history.item[seen], len(users))
-    return Queries(users.astype(np.int32), time, history, exclude)
+    context = context_before(data, users, time)
+    return Queries(users.astype(np.int32), time, history, exclude, context)
 
 
 def queries_at(
@@ -66,6 +69,41 @@ def queries_at(
     user: NDArray[np.int32],
     time: NDArray[np.int64],
     exclude: Ragged | None = None,
+    context: Context | None = None,
 ) -> Queries:
     """Queries of `user` (Q,) at `time` (Q,) in ms, each with the history as of its time."""
-    return Queries(user, time, histories.at(user, time), exclude or Ragged.empty(len(user)))
+    exclude = exclude or Ragged.empty(len(user))
+    return Queries(user, time, histories.at(user, time), exclude, context)
+
+
+def context_before(
+    data: Dataset, user: NDArray[np.int32], time: NDArray[np.int64]
+) -> Context | None:
+    """The context of each user's last event that arrived strictly before the time in ms (Q,).
+
+    Of equal arrivals the last in the log counts; events of which no context is known do not count.
+    None where the log has no columns of context.
+    """
+    events = data.events
+    if events.context is None:
+        return None
+    wanted = np.zeros(len(data.users) + 1, np.bool_)
+    wanted[user] = True
+    wanted[-1] = False  # users that are not in the table
+    rows = np.flatnonzero(wanted[events.user] & events.context.known())
+    asked = {"user": user, "time": time, "query": np.arange(len(user))}
+    given = {"user": events.user[rows], "time": events.arrival[rows], "event": rows}
+    found = (
+        pl.DataFrame(asked)
+        .sort("time", maintain_order=True)
+        .join_asof(
+            pl.DataFrame(given).sort("time", maintain_order=True),
+            on="time",
+            by="user",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .sort("query")
+    )
+    return events.context.at(found["event"].fill_null(-1).to_numpy())

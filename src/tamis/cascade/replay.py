@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Queries
-from tamis.cascade.query_batches import queries_at
+from tamis.cascade.query_batches import context_before, queries_at
 from tamis.cascade.replay_labels import answers, needed, task_labels
 from tamis.cascade.runner import Retrieval
 from tamis.cascade.value import tasks_of
-from tamis.data import UNKNOWN, Dataset, Ragged
+from tamis.data import UNKNOWN, Context, Dataset, Ragged
 from tamis.features import Histories, History
 from tamis.runtime import Float32
 from tamis.schema import ProjectConfig, TrainingError
@@ -94,10 +94,13 @@ def replay_window(
     left_out = max(0, len(users) - most_users)
     if left_out:
         users = np.sort(random.choice(users, most_users, replace=False))
+    time = np.full(len(users), begin, dtype=np.int64)
+    every = context_before(data, users, time)
     parts: list[Replay] = []
     for at in range(0, len(users), REPLAY_BLOCK):
-        block = users[at : at + REPLAY_BLOCK]
-        queries = queries_at(histories, block, np.full(len(block), begin, dtype=np.int64))
+        here = slice(at, at + REPLAY_BLOCK)
+        context = None if every is None else every.take(here)
+        queries = queries_at(histories, users[here], time[here], context=context)
         queries, candidates = retrieval.candidates(queries)
         labels = candidate_labels(config, data, window, queries, candidates)
         if negatives < 1:
@@ -146,13 +149,17 @@ def impression_window(
             f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
             "the ranker has nothing to learn from; see [split] in tamis.toml"
         )
-    # The items of one request share its time, so they share one query and one history.
+    # The items of one request share its time and context, so they share one query and one history.
     order = np.lexsort((events.request[inside], events.time[inside], events.user[inside]))
     rows = inside[order]
     keys = np.stack([events.user[rows], events.time[rows], events.request[rows]])
-    new = np.r_[True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)]
+    differs = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    if events.context is not None:
+        differs |= events.context.changes(rows)
+    new = np.r_[True, differs]
     first = rows[new]
-    queries = queries_at(histories, events.user[first], events.time[first])
+    context = None if events.context is None else events.context.at(first)
+    queries = queries_at(histories, events.user[first], events.time[first], context=context)
     indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
     tasks = tasks_of(config)
     labels = task_labels(tasks, data, events.item[rows], *answers(data, rows, needed(tasks)))
@@ -204,7 +211,13 @@ def _join_queries(parts: Sequence[Queries]) -> Queries:
             _join_indptr([p.exclude.indptr for p in parts]),
             np.concatenate([p.exclude.values for p in parts]),
         ),
+        _join_contexts(parts),
     )
+
+
+def _join_contexts(parts: Sequence[Queries]) -> Context | None:
+    contexts = [p.context for p in parts if p.context is not None]
+    return Context.join(contexts) if contexts and len(contexts) == len(parts) else None
 
 
 def _join_candidates(parts: Sequence[Candidates]) -> Candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from tamis.cli._console import (
 )
 from tamis.cli.evaluation_commands import print_evaluation
 from tamis.cli.training_commands import print_training
+from tamis.schema import RequestError
 
 if TYPE_CHECKING:
     from tamis.service import Answer, Reason
@@ -110,6 +112,12 @@ def recommend(
         float | None, typer.Option(min=-180, max=180, help="Degrees east; needs --latitude.")
     ] = None,
     city: Annotated[str | None, typer.Option(help="City of the request.")] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A declared column of context and its value, such as device=ios; may be repeated."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show for each item why it is recommended.")
     ] = False,
@@ -131,6 +139,7 @@ def recommend(
         latitude=latitude,
         longitude=longitude,
         city=city,
+        context=_pairs(context or ()),
         explain=explain,
         why_not=why_not,
     )
@@ -138,6 +147,19 @@ def recommend(
         return print_json(answer.to_dict())
     print_answer(answer)
     return None
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    """{column: value} of texts `column=value`. Raises RequestError for other texts."""
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise RequestError(f"--context {text}: give COLUMN=VALUE, such as device=ios")
+        if name.strip() in pairs:
+            raise RequestError(f"--context {text}: {name.strip()} is given twice; give it once")
+        pairs[name.strip()] = value
+    return pairs
 
 
 def serve(

@@ -14,6 +14,7 @@ from tamis.data.column_roles import (
     named_column,
 )
 from tamis.data.conditions import Condition
+from tamis.data.context import CITY, Context, EventContext, Texts
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import (
     COMPRESSED,
@@ -46,6 +47,7 @@ from tamis.data.typed_frames import check_ending, infer_types, read_frame, write
 from tamis.data.values import Attribute, plain_frame, plain_types, read_attribute
 
 __all__ = [
+    "CITY",
     "COMPRESSED",
     "JSONL",
     "MAX_ID",
@@ -58,7 +60,9 @@ __all__ = [
     "Attribute",
     "ColumnProfile",
     "Condition",
+    "Context",
     "Dataset",
+    "EventContext",
     "EventLog",
     "Events",
     "FolderTables",
@@ -74,6 +78,7 @@ __all__ = [
     "Table",
     "TableSet",
     "TextForm",
+    "Texts",
     "bucketed",
     "check_ending",
     "codes_of",

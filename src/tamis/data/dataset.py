@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.data.context import EventContext
 from tamis.data.ids import id_text, ids_of, one_id
 from tamis.data.values import plain_frame
 from tamis.runtime import Bool, Float32, Int32, Int64
@@ -106,13 +107,16 @@ class Events:
     """Number of the request that showed the item; -1 if unknown."""
     position: NDArray[np.int16]
     """Place in the slate, from 1; 0 if unknown."""
+    context: EventContext | None = None
+    """The device, city, place … of the request; None where the project declares no such column."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, where: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Events:
         """The events selected by a mask, positions or a slice."""
-        return Events(**{name: column[where] for name, column in vars(self).items()})
+        columns = {name: column[where] for name, column in vars(self).items() if name != "context"}
+        return Events(**columns, context=None if self.context is None else self.context.take(where))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.data.context import EventContext, Texts
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable
 from tamis.data.ids import id_text, one_id
@@ -154,7 +155,10 @@ class _EventReader:
         require_columns(raw, wanted, "events")
         own = {f"{b.name}.column": b.column for b in config.behaviours.values() if b.column}
         require_columns(raw, own, "behaviours")
-        raw.frame = raw.frame.select(list(dict.fromkeys([*wanted.values(), *own.values()])))
+        said = {f"events.context[{k}]": name for k, name in enumerate(c.context)}
+        require_columns(raw, said, "events")
+        named = [*wanted.values(), *own.values(), *said.values()]
+        raw.frame = raw.frame.select(list(dict.fromkeys(named)))
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
         items = config.items if config.items.path is not None else None
@@ -174,7 +178,9 @@ class _EventReader:
         items, item = self._rows(items, item_ids, "item", self.items)
         users, user = self._rows(users, user_ids, "user", self.users)
         request, position = self._requests(), self._positions()
-        events = Events(user, item, behaviour, time, arrival, value, request, position)
+        events = Events(
+            user, item, behaviour, time, arrival, value, request, position, self._context()
+        )
         row = np.arange(len(events))
         if outcomes:
             row, code, own = events_of_rows(behaviour, _NO_BEHAVIOUR, outcomes)
@@ -352,6 +358,18 @@ class _EventReader:
         bad = read.bad | (~fits & ~np.isnan(number))
         self.sieve.blank(bad, "position is not a whole number of at least 1", name, column)
         return np.where(fits, number, 0).astype(np.int16)
+
+    def _context(self) -> EventContext | None:
+        """What the rows say about their requests."""
+        if not self.config.context:
+            return None
+        missing = self.form.missing
+        return EventContext(
+            {
+                name: Texts.of(id_text(self.raw.frame[name], self.raw.file, missing))
+                for name in self.config.context
+            }
+        )
 
     def _sorted(self, events: Events, row: Index) -> Events:
         """The accepted events without duplicates, sorted by time; `row` (E,) are their rows."""

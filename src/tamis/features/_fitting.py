@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Dataset, item_categories
+from tamis.data import Dataset, Texts, item_categories
 from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
 from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
 from tamis.features.encoders import numbers
@@ -49,6 +49,8 @@ class _Sources:
         if config is not None:
             self.item_ids.add(config.items.id)
             self.user_ids.add(config.users.id if config.users else config.events.user)
+        context = data.events.context
+        self.context: Mapping[str, Texts] = {} if context is None else context.columns
         self.user_ids -= set(data.users.frame.columns)
         self.item_ids -= set(data.items.frame.columns)
         self.sides = {f.name: self._side(f) for f in features}
@@ -69,28 +71,32 @@ class _Sources:
         found = {
             Side.USER: source in self.user_ids or source in self.data.users.frame.columns,
             Side.ITEM: source in self.item_ids or source in self.data.items.frame.columns,
+            Side.CONTEXT: source in self.context,
         }
-        if feature.side is not None and found.get(feature.side):
-            return feature.side
-        if feature.side is None and all(found.values()):
+        sides = [side for side, there in found.items() if there]
+        if feature.side is None and len(sides) > 1:
+            places = {Side.USER: "the users' table", Side.ITEM: "the items' table"}
+            where = " and in ".join(places.get(side, "`events.context`") for side in sides)
+            choices = " or ".join(f'side = "{side}"' for side in sides)
             raise ConfigError(
-                f"feature {feature.name!r}: column {source!r} is in the users' and in the items' "
-                'table; choose one with side = "user" or side = "item"'
+                f"feature {feature.name!r}: column {source!r} is in {where}; choose one with "
+                f"{choices}"
             )
-        if feature.side is None and any(found.values()):
-            return Side.USER if found[Side.USER] else Side.ITEM
-        if feature.side in (None, Side.CONTEXT) and source in CONTEXTS:
-            if not isinstance(feature, SparseFeat):
-                raise ConfigError(
-                    f"feature {feature.name!r}: {source!r} of the request's time is an id; "
-                    "declare it as a SparseFeat"
-                )
-            return Side.CONTEXT
-        raise ConfigError(self._unknown(feature))
+        if source in CONTEXTS and (not sides or feature.side is Side.CONTEXT):
+            sides = [Side.CONTEXT]
+        side = feature.side or (sides[0] if sides else None)
+        if side is None or side not in sides:
+            raise ConfigError(self._unknown(feature))
+        if side is Side.CONTEXT and not isinstance(feature, SparseFeat):
+            of = "the request's time" if source in CONTEXTS else "the request"
+            raise ConfigError(
+                f"feature {feature.name!r}: {source!r} of {of} is an id; declare it as a SparseFeat"
+            )
+        return side
 
     def _unknown(self, feature: Feature) -> str:
         names = [*self.user_ids, *self.data.users.frame.columns, *self.item_ids]
-        names += [*self.data.items.frame.columns, *CONTEXTS]
+        names += [*self.data.items.frame.columns, *self.context, *CONTEXTS]
         close = difflib.get_close_matches(feature.source, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
         side = f" on the {feature.side} side" if feature.side else ""
@@ -123,6 +129,8 @@ class _Sources:
                 return None
             return self.as_lists(feature, self._seen_ids(self.item_column(feature)))
         if self.sides[feature.name] is Side.CONTEXT:
+            if feature.source in self.context:
+                return self.context[feature.source].values
             return pl.Series(feature.source, np.arange(CONTEXTS[feature.source]))
         if self.sides[feature.name] is Side.USER:
             if feature.source in self.user_ids:
@@ -235,7 +243,7 @@ def _attributes(sources: _Sources, encoders: Encoders, layout: Layout, side: Sid
 def _contexts(sources: _Sources, encoders: Encoders, layout: Layout) -> dict[str, Int32]:
     out: dict[str, Int32] = {}
     for f in encoders.features:
-        if sources.sides[f.name] is Side.CONTEXT:
+        if sources.sides[f.name] is Side.CONTEXT and f.source not in sources.context:
             values = pl.Series(f.source, np.arange(CONTEXTS[f.source]))
             start = layout.table[encoders.table_of(f)].start
             out[f.source] = encoders.codes(f, values)[:, 0] + np.int32(start)

@@ -72,7 +72,7 @@ CONTEXTS = {"hour": 24, "weekday": 7, "weekend": 2}
 """Features of a request's time (UTC) and the number of their values; weekday 0 is Monday."""
 
 
-def context(name: str, time: Int64) -> Int64:
+def context_of_time(name: str, time: Int64) -> Int64:
     """(Q,) the value of the context feature `name` at times (Q,) in ms."""
     if name == "hour":
         return time // 3_600_000 % 24

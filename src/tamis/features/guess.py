@@ -157,9 +157,10 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     """The features of a project that declares none.
 
     The ids of users and items; every column of their tables by `guess_feature`, except titles and
-    publishing times; the user's last 50 positives, which share the embeddings of the item ids; and
-    the hour of the request where impressions span at least two days (a ranker that is trained on
-    replays at a few cuts would only learn the hours of those cuts).
+    publishing times; the user's last 50 positives, which share the embeddings of the item ids; the
+    hour of the request where impressions span at least two days (a ranker that is trained on
+    replays at a few cuts would only learn the hours of those cuts); and the declared columns of
+    context that have two values or more.
     """
     taken = {"item_id", "user_id"}
     features: list[Feature] = [
@@ -193,6 +194,12 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     shown = data.events.time[~data.seen]
     if "hour" not in taken and len(shown) and np.ptp(shown) >= _TWO_DAYS_MS:
         features.append(SparseFeat(name="hour", side=Side.CONTEXT))
+        taken.add("hour")
+    context = data.events.context
+    for column, texts in () if context is None else context.columns.items():
+        if np.unique(texts.code[texts.code > 0]).size > 1:
+            name = column if column not in taken else f"{column} of the request"
+            features.append(SparseFeat(name=name, column=column, side=Side.CONTEXT))
     return features
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Dataset
+from tamis.data import Context, Dataset
+from tamis.features._context import ContextInputs
 from tamis.features._fitted import Fitted, item_order, user_order
 from tamis.features._fitting import fit_space, with_columns
 from tamis.features._lists import History
-from tamis.features._lookup import context
 from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
@@ -41,6 +41,7 @@ class FeatureSpace:
         """Layout of `user_rows`; same tables, so that both towers share one fused embedding."""
         self.item_layout: Layout = _lay_out(fitted, item=True)
         """Layout of `item_rows`; same tables."""
+        self._context = ContextInputs(fitted, self.layout)
 
     @classmethod
     def fit(
@@ -88,6 +89,11 @@ class FeatureSpace:
         """The declared features."""
         return self._fitted.encoders.features
 
+    @property
+    def context_columns(self) -> tuple[str, ...]:
+        """The declared columns of context that are among the inputs."""
+        return self._context.columns
+
     def coverage(self) -> pl.DataFrame:
         """One row per feature: kind, share of training values present, codes, infinite numbers."""
         return self._fitted.encoders.coverage()
@@ -98,12 +104,14 @@ class FeatureSpace:
         time: Int64,
         history: History,
         statistics: Statistics | None = None,
+        context: Context | None = None,
     ) -> Rows:
         """Rows of Q users as of Q times (ms): attributes, context, histories, statistics.
 
-        `history` holds one history per user. Raises ConfigError where statistics are missing.
+        `history` holds one history per user, `context` one request's context; None: all its columns
+        are missing. Raises ConfigError where statistics are missing.
         """
-        block = self._user_block(user, time, history, statistics)
+        block = self._user_block(user, time, history, statistics, context)
         return Rows(layout=self.user_layout, blocks=[block], n=len(user))
 
     def item_rows(
@@ -135,6 +143,7 @@ class FeatureSpace:
         item: Int32,
         columns: Mapping[str, NDArray[Any]] | None = None,
         statistics: Statistics | None = None,
+        context: Context | None = None,
     ) -> Rows:
         """Rows of n candidates of Q queries.
 
@@ -144,8 +153,9 @@ class FeatureSpace:
             item: (n,) item rows.
             columns: recall's, each (n,); one that is missing counts as "not found".
             statistics: needed where the space has statistics; else ConfigError.
+            context: of each query (Q,): device, city … None: all its columns are missing.
         """
-        users = self._user_block(user, time, history, statistics)
+        users = self._user_block(user, time, history, statistics, context)
         blocks = [
             Block(users.ids, users.dense, query.astype(np.int32)),
             self._item_block(item),
@@ -157,7 +167,12 @@ class FeatureSpace:
         return Rows(layout=self.layout, blocks=blocks, n=len(item))
 
     def _user_block(
-        self, user: Int32, time: Int64, history: History, statistics: Statistics | None
+        self,
+        user: Int32,
+        time: Int64,
+        history: History,
+        statistics: Statistics | None,
+        context: Context | None,
     ) -> Block:
         fitted = self._fitted
         place = fitted.users.place(user)
@@ -165,9 +180,8 @@ class FeatureSpace:
         dense = np.empty((len(user), self.user_layout.dense_width), np.float32)
         at = fitted.users.ids.shape[1]
         ids[:, :at] = fitted.users.ids[place]
-        for name, codes in fitted.contexts.items():
-            ids[:, at] = codes[context(name, time)]
-            at += 1
+        self._context.write(time, context, ids[:, at : at + self._context.width])
+        at += self._context.width
         for lookup in fitted.histories:
             lookup.write(history, ids[:, at : at + lookup.max_len])
             at += lookup.max_len

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,12 +22,13 @@ from tamis.cascade import (
     Hydrate,
     Queries,
     candidate_labels,
+    context_before,
     impression_window,
     raw_numbers,
     returning_users,
     tasks_of,
 )
-from tamis.data import UNKNOWN, Dataset, Ragged, item_categories, read_dataset
+from tamis.data import UNKNOWN, Context, Dataset, Ragged, item_categories, read_dataset
 from tamis.evaluate import (
     StageRecord,
     TaskEvaluation,
@@ -226,8 +228,15 @@ class CascadeEvaluator:
         has_past = np.diff(past[queries.history.indptr]) > 0
         return _HeldOut(users[evaluated], _pick(positives, evaluated), has_past[evaluated], masked)
 
+    @cached_property
+    def _contexts(self) -> Context | None:
+        """Every user's last context known at the cut."""
+        users = np.arange(len(self.parts.users), dtype=np.int32)
+        return context_before(self.data, users, np.full(len(users), self.cut, dtype=np.int64))
+
     def _queries(self, users: NDArray[np.int32]) -> Queries:
-        queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64))
+        context = None if self._contexts is None else self._contexts.take(users.tolist())
+        queries = self.parts.queries(users, np.full(len(users), self.cut, dtype=np.int64), context)
         return self.cascade.retrieval.with_exclusions(queries)
 
     def _recommend(self, held: _HeldOut) -> _Answers:

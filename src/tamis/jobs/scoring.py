@@ -13,10 +13,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Candidates, Queries, StageTimer, queries_at, value_of
+from tamis.cascade import (
+    Candidates,
+    Queries,
+    StageTimer,
+    context_before,
+    queries_at,
+    value_of,
+)
 from tamis.data import (
     UNKNOWN,
+    EventContext,
     TextForm,
+    Texts,
     check_ending,
     id_text,
     parse_times,
@@ -119,7 +128,7 @@ class _ProjectScorer:
     def score(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         """(keys and scores of every row, numbers of rows with an unknown user or item)."""
         user, item, time = self._read(frame)
-        queries, candidates, order = self._queries(user, item, time)
+        queries, candidates, order = self._queries(user, item, time, self._context(frame))
         made = replace(candidates, columns=self._recalled(queries, candidates))
         rows = hydrate_of(self.parts, self.data)(queries, made)
         scores = dict(self.parts.rank.score_rows(rows))
@@ -162,17 +171,41 @@ class _ProjectScorer:
             )
         return user, item, times.ms
 
+    def _context(self, frame: pl.DataFrame) -> EventContext | None:
+        """The context of every row; None where the table has no declared column of it."""
+        names = [name for name in self.config.events.context if name in frame.columns]
+        if not names:
+            return None
+        missing = TextForm().missing
+        return EventContext(
+            {name: Texts.of(id_text(frame[name], "the table", missing)) for name in names}
+        )
+
     def _queries(
-        self, user: NDArray[np.int32], item: NDArray[np.int32], time: NDArray[np.int64]
+        self,
+        user: NDArray[np.int32],
+        item: NDArray[np.int32],
+        time: NDArray[np.int64],
+        context: EventContext | None,
     ) -> tuple[Queries, Candidates, NDArray[np.intp]]:
-        """(one query per user and time, their candidates, the table's row of each candidate)."""
+        """(one query per user, time and context, their candidates, each one's row of the table).
+
+        Without columns of context in the table, it is that of the user's last event.
+        """
         order = np.lexsort((time, user))
         new = np.ones(len(order), np.bool_)
         u, t = user[order], time[order]
         new[1:] = (u[1:] != u[:-1]) | (t[1:] != t[:-1])
+        if context is not None:
+            new[1:] |= context.changes(order)
         first = np.flatnonzero(new)
         indptr = np.append(first, len(order)).astype(np.int64)
-        queries = queries_at(self.histories, u[first], t[first])
+        given = (
+            context_before(self.data, u[first], t[first])
+            if context is None
+            else context.at(order[first])
+        )
+        queries = queries_at(self.histories, u[first], t[first], context=given)
         return queries, Candidates(indptr, item[order]), order
 
     def _recalled(self, queries: Queries, candidates: Candidates) -> Columns:

@@ -24,7 +24,7 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
-        _buckets, _cascade,
+        _buckets, _cascade, _context,
     )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
 
@@ -218,3 +218,29 @@ def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
             "`cascade.channels` is empty: recall needs at least one, like "
             "[cascade.channels.itemcf].",
         )
+
+
+TIME_FEATURES = ("hour", "weekday", "weekend")
+"""Context features of a request's time, whose names no declared column of context may have."""
+
+
+def _context(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """Columns of context that are given twice, have another role or the name of a time feature."""
+    events = config.events
+    roles = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
+    taken = {getattr(events, role): f"`events.{role}`" for role in roles if getattr(events, role)}
+    taken |= {b.column: f"`behaviours.{b.name}`" for b in config.behaviours.values() if b.column}
+    for number, column in enumerate(events.context):
+        place = f'`events.context[{number}]` = "{column}"'
+        if column in events.context[:number]:
+            text = f"{place} is given twice: remove one of the two."
+        elif column in taken:
+            text = f"{place} is the column of {taken[column]} already: remove it from `context`."
+        elif column in TIME_FEATURES:
+            text = (
+                f"{place} has the name of a feature of the request's time; rename the column in "
+                "the table, or leave it out and use that feature."
+            )
+        else:
+            continue
+        yield ConfigFault(("events", "context", number), text)

@@ -98,6 +98,9 @@ class EventsConfig(_FileConfig):
     """Column of the request that showed the item."""
     position: str | None = None
     """Column of the position in the slate, from 1."""
+    context: tuple[str, ...] = ()
+    """Columns that describe the request, not the user or the item, such as ["device", "os"]. They
+    can be features with side = "context"; a request gives them in its `context`."""
 
 
 class Behaviour(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ STORED_CONFIG = "config.json"
 FORMATS = {
     "config": 1,
     "tables": 1,
-    "features": 1,
+    "features": 2,  # written as 1 unless a feature is a declared column of context
     "state": 1,
     "channels": 1,
     "filters": 1,
@@ -86,11 +86,11 @@ class Parts:
         self, user: NDArray[np.int32], time: NDArray[np.int64], context: Context | None = None
     ) -> Queries:
         """Queries of user rows (Q,) at times (Q,) in ms, each with its history before that time."""
-        return replace(queries_at(self.histories, user, time), context=context)
+        return queries_at(self.histories, user, time, context=context)
 
     def save(self, draft: Draft) -> None:
         """Writes every part into `draft`, and their format numbers."""
-        draft.formats = dict(FORMATS)
+        draft.formats = FORMATS | {"features": 2 if self.space.context_columns else 1}
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
         self.users.write(draft.folder("tables") / "users.parquet")
         self.items.write(draft.folder("tables") / "items.parquet")

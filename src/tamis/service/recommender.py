@@ -84,7 +84,7 @@ class Recommender:
         row = UNKNOWN if request.user is None else self.parts.users.row(request.user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
-        context = request.context
+        context = request.context_for(self.parts.config.events.context)
         outcome = self.cascade.run(
             self._query(row, request.exclude, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
@@ -146,6 +146,9 @@ class Recommender:
         for word, (present, stage, what) in given.items():
             if present and word not in read:
                 yield f"{word}: no {stage} of this version reads {what}"
+        for name, texts in context.columns.items():
+            if texts.code.any() and name not in self.parts.space.context_columns:
+                yield f"context: no feature of this version reads the column {name!r}"
 
     def _item(self, external: object) -> int:
         row = self.parts.items.row(external)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from math import isfinite
 from typing import Annotated, Any, cast
@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 from msgspec import Meta, Struct
 
-from tamis.cascade import Context
-from tamis.data import MAX_ID, one_id, parse_times
+from tamis.data import MAX_ID, Context, Texts, one_id, parse_times
 from tamis.schema import RequestError, suggest
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
@@ -52,6 +51,9 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Degrees east of the request's place; goes with `latitude`."""
     city: Annotated[str, Meta(max_length=1024)] | None = None
     """The request's city, as the items' (or users') column spells it."""
+    context: dict[str, Annotated[str, Meta(max_length=MAX_ID)] | int | float | bool | None] = {}
+    """Values of the columns that the project declares in `[events] context`, such as
+    {"device": "ios"}. A column that is left out is missing."""
     explain: bool = False
     """Whether each item comes with its reasons."""
     why_not: Id | None = None
@@ -115,6 +117,10 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         for k, word in enumerate(self.interests):
             _check_unicode(word, f"interests[{k}]")
         _check_unicode(self.city or "", "city")
+        for name, value in self.context.items():
+            _check_unicode(name, "context")
+            if isinstance(value, str):
+                _check_unicode(value, f"context[{name}]")
         _check_unicode(self.request_id, "request_id")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
@@ -136,16 +142,31 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         """The user id as text, as the tables hold it: 1, 1.0 and "1" are one id."""
         return one_id(self.user)
 
-    @property
-    def context(self) -> Context | None:
-        """Place, city and interests for the stages that read them; None where none is given."""
-        if self.latitude is None and not self.city and not self.interests:
+    def context_for(self, columns: Sequence[str]) -> Context | None:
+        """The request's context for the stages that read it; None where none is given.
+
+        Args:
+            columns: those that the project declares as columns of context.
+
+        Raises RequestError for a value of a column that is not declared.
+        """
+        for name in self.context:
+            if name not in columns:
+                declared = f"the project declares {', '.join(columns) or 'none'}"
+                raise RequestError(
+                    f"context: there is no column {name!r}; {declared} ([events] context in "
+                    f"tamis.toml).{suggest(name, columns)}",
+                    "context",
+                )
+        given = {name: one_id(value) for name, value in self.context.items()}
+        if self.latitude is None and not (self.city or self.interests or any(given.values())):
             return None
         return Context(
             np.array([np.nan if self.latitude is None else self.latitude], dtype=np.float64),
             np.array([np.nan if self.longitude is None else self.longitude], dtype=np.float64),
             (self.city or None,),
             (tuple(self.interests),),
+            {name: Texts.of(pl.Series(name, [text], pl.String)) for name, text in given.items()},
         )
 
 
@@ -155,7 +176,10 @@ def _plain(value: Any) -> Any:
         return cast("Any", value.item())
     if isinstance(value, np.ndarray):
         return value.tolist()
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return {_plain(key): _plain(each) for key, each in pairs}
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return cast("Any", value)
     return [_plain(each) for each in cast("Iterable[Any]", value)]
 

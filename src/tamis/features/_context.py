@@ -1,0 +1,56 @@
+"""Inputs of a request's context: of its time, and of the columns that the project declares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis.data import Context
+from tamis.features._fitted import Fitted, user_order
+from tamis.features._lookup import context_of_time
+from tamis.features.layout import Layout
+from tamis.runtime import Int32, Int64
+from tamis.schema import Side
+
+
+class ContextInputs:
+    """Encodes the context of requests, for training rows and requests alike."""
+
+    def __init__(self, fitted: Fitted, layout: Layout) -> None:
+        self._encoders = fitted.encoders
+        self._of_time = fitted.contexts
+        self._features = [
+            f
+            for f in user_order(fitted.encoders.features, fitted.sides)
+            if fitted.sides[f.name] is Side.CONTEXT
+        ]
+        self._starts = {
+            f.name: layout.table[fitted.encoders.table_of(f)].start for f in self._features
+        }
+
+    @property
+    def width(self) -> int:
+        """Number of id columns."""
+        return len(self._features)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The declared columns of context that are among the inputs."""
+        sources = dict.fromkeys(f.source for f in self._features)
+        return tuple(source for source in sources if source not in self._of_time)
+
+    def write(self, time: Int64, context: Context | None, out: Int32) -> None:
+        """Writes the fused-table rows of requests at `time` (Q,) in ms into `out` (Q, width).
+
+        A column that a request does not give is missing.
+        """
+        for k, feature in enumerate(self._features):
+            table = self._of_time.get(feature.source)
+            if table is not None:
+                out[:, k] = table[context_of_time(feature.source, time)]
+                continue
+            texts = None if context is None else context.columns.get(feature.source)
+            start = np.int32(self._starts[feature.name])
+            if texts is None:
+                out[:, k] = start
+            else:
+                out[:, k] = self._encoders.codes(feature, texts.choices)[texts.code, 0] + start
