@@ -26,7 +26,7 @@ DEFAULTED: dict[str, set[str]] = {
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published"},
-    "space.json": {"statistics", "own"},
+    "space.json": {"statistics", "own", "distance"},
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
 """File name → top-level keys that may be absent: with a default, or not in earlier releases."""

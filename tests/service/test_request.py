@@ -45,6 +45,19 @@ def test_declared_columns_of_context_are_texts() -> None:
         Request.of(context={"device": ["ios"]})
 
 
+def test_the_city_is_a_field_and_a_column() -> None:
+    one, other = ({"city": "Paris"}, {"context": {"city": "Paris"}})
+    for given in (one, other, {**one, **other}):
+        context = Request.of(**given).context_for(("city",))
+        assert context.city == ("Paris",)
+        assert context.columns["city"].values.to_list() == ["Paris"]
+    assert Request.of(**one).context_for(()).columns == {}
+    with pytest.raises(RequestError, match="context: city is a field of its own"):
+        Request.of(**other).context_for(())
+    with pytest.raises(RequestError, match="city = 'Rome', but context holds city = 'Paris'"):
+        Request.of(city="Rome", **other).context_for(("city",))
+
+
 def test_ids_of_any_type_are_their_text() -> None:
     assert Request.of(user=np.int64(7)).user_id == Request.of(user="7").user_id == "7"
     assert Request.of(exclude=[np.int32(1), "b"]).exclude == (1, "b")
@@ -76,12 +89,14 @@ def test_a_wrong_field_is_refused_by_name(fields, message, field) -> None:
 
 def test_fields_that_no_stage_reads_are_reported() -> None:
     recommender = object.__new__(Recommender)
+    space = SimpleNamespace(context_columns=(), reads_place=False)
     context = Request.of(
         interests=["Drama"], latitude=1.0, longitude=2.0, city="Paris"
     ).context_for(())
 
     def unread(*channels: tuple[str, ...], filters: tuple[str, ...] = ()) -> list[str]:
         recommender.parts = SimpleNamespace(
+            space=space,
             channels={str(n): SimpleNamespace(reads=reads) for n, reads in enumerate(channels)},
             filters={"region": SimpleNamespace(reads=filters), "own": SimpleNamespace()},
         )
@@ -96,4 +111,6 @@ def test_fields_that_no_stage_reads_are_reported() -> None:
         "city: no channel or filter of this version reads the request's city"
     ]
     assert unread(("interests",), ("place",), filters=("city",)) == []
+    space.context_columns, space.reads_place = ("city",), True
+    assert unread(("interests",)) == []
     assert list(recommender._unread(None)) == []

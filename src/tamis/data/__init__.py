@@ -28,7 +28,7 @@ from tamis.data.files import (
     text_lines,
 )
 from tamis.data.frame import columns_of, dataset_from_frame
-from tamis.data.geohash import geohash_around, geohash_cells, geohash_text
+from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
 from tamis.data.ids import id_text, one_id
 from tamis.data.missing import MISSING
 from tamis.data.notes import Note
@@ -98,6 +98,7 @@ __all__ = [
     "is_number",
     "is_time",
     "item_categories",
+    "kilometres",
     "named_column",
     "number_array",
     "one_id",

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from tamis.runtime import Int64
+from tamis.runtime import Float64, Int64
 from tamis.schema import ConfigError
 
 _ALPHABET = np.array(list("0123456789bcdefghjkmnpqrstuvwxyz"))
@@ -14,6 +14,8 @@ FINEST = 12
 """Most characters of a geohash; such a cell is 4 cm wide."""
 NOWHERE = -1
 """The cell of an unknown place."""
+EARTH_KM = 6371.0
+"""Mean radius of the earth."""
 _LONGITUDES = 2**30
 """A cell is the integer `row * 2^30 + column`, which fits int64 for every precision."""
 
@@ -73,6 +75,17 @@ def geohash_text(cells: Int64, precision: int) -> pl.Series:
     return pl.DataFrame({"geohash": joined, "known": cells >= 0}).select(
         pl.when(pl.col("known")).then(pl.col("geohash")).alias("geohash")
     )["geohash"]
+
+
+def kilometres(
+    latitude: ArrayLike, longitude: ArrayLike, other_latitude: ArrayLike, other_longitude: ArrayLike
+) -> Float64:
+    """(n,) great-circle distances of places given in degrees, by the haversine formula."""
+    south, north = np.radians(latitude), np.radians(other_latitude)
+    up = np.sin((north - south) / 2)
+    across = np.sin((np.radians(other_longitude) - np.radians(longitude)) / 2)
+    root = np.sqrt(np.minimum(1.0, up * up + np.cos(south) * np.cos(north) * across * across))
+    return np.asarray(2 * EARTH_KM * np.arcsin(root), np.float64)
 
 
 def _row_column(latitude: ArrayLike, longitude: ArrayLike, precision: int) -> tuple[Int64, Int64]:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.context import EventContext, Texts
+from tamis.data.context import CITY, EventContext, Texts
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable
 from tamis.data.ids import id_text, one_id
@@ -155,7 +155,9 @@ class _EventReader:
         require_columns(raw, wanted, "events")
         own = {f"{b.name}.column": b.column for b in config.behaviours.values() if b.column}
         require_columns(raw, own, "behaviours")
-        said = {f"events.context[{k}]": name for k, name in enumerate(c.context)}
+        said = {f"context[{k}]": name for k, name in enumerate(c.context)}
+        place = ("city", "latitude", "longitude")
+        said |= {key: getattr(c, key) for key in place if getattr(c, key)}
         require_columns(raw, said, "events")
         named = [*wanted.values(), *own.values(), *said.values()]
         raw.frame = raw.frame.select(list(dict.fromkeys(named)))
@@ -360,16 +362,34 @@ class _EventReader:
         return np.where(fits, number, 0).astype(np.int16)
 
     def _context(self) -> EventContext | None:
-        """What the rows say about their requests."""
-        if not self.config.context:
-            return None
-        missing = self.form.missing
-        return EventContext(
-            {
-                name: Texts.of(id_text(self.raw.frame[name], self.raw.file, missing))
-                for name in self.config.context
-            }
+        """What the rows say about their requests; None where no such column is declared."""
+        config = self.config
+        named = {name: name for name in config.context} | (
+            {CITY: config.city} if config.city else {}
         )
+        columns = {
+            name: Texts.of(id_text(self.raw.frame[column], self.raw.file, self.form.missing))
+            for name, column in named.items()
+        }
+        if config.latitude is None or config.longitude is None:
+            return EventContext(columns) if columns else None
+        latitude = self._degrees(config.latitude, "latitude", 90)
+        longitude = self._degrees(config.longitude, "longitude", 180)
+        both = np.isfinite(latitude) & np.isfinite(longitude)
+        return EventContext(
+            columns, *(np.where(both, d, np.float32(np.nan)) for d in (latitude, longitude))
+        )
+
+    def _degrees(self, name: str, what: str, most: int) -> Float32:
+        """(n,) degrees within [-most, most]; NaN for missing and unusable ones."""
+        column = self.raw.frame[name]
+        read = read_numbers(column, self.form)
+        degrees = read.values.fill_null(np.nan).to_numpy().astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            outside = np.abs(degrees) > most
+        self.sieve.blank(read.bad, f"{what} is not a number", name, column)
+        self.sieve.blank(outside, f"{what} is not within -{most} to {most}", name, column)
+        return np.where(outside, np.float32(np.nan), degrees)
 
     def _sorted(self, events: Events, row: Index) -> Events:
         """The accepted events without duplicates, sorted by time; `row` (E,) are their rows."""

@@ -1,15 +1,16 @@
-"""Inputs of a request's context: of its time, and of the columns that the project declares."""
+"""Inputs of a request's context: of its time, its place and its declared columns."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tamis.data import Context
+from tamis.data import Context, Texts
 from tamis.features._fitted import Fitted, user_order
 from tamis.features._lookup import context_of_time
+from tamis.features._place import GEOHASH, cells_of
 from tamis.features.layout import Layout
 from tamis.runtime import Int32, Int64
-from tamis.schema import Side
+from tamis.schema import Feature, Side, SparseFeat
 
 
 class ContextInputs:
@@ -36,7 +37,12 @@ class ContextInputs:
     def columns(self) -> tuple[str, ...]:
         """The declared columns of context that are among the inputs."""
         sources = dict.fromkeys(f.source for f in self._features)
-        return tuple(source for source in sources if source not in self._of_time)
+        return tuple(s for s in sources if s not in self._of_time and s != GEOHASH)
+
+    @property
+    def reads_place(self) -> bool:
+        """Whether the place of the request is among the inputs."""
+        return any(f.source == GEOHASH for f in self._features)
 
     def write(self, time: Int64, context: Context | None, out: Int32) -> None:
         """Writes the fused-table rows of requests at `time` (Q,) in ms into `out` (Q, width).
@@ -48,9 +54,17 @@ class ContextInputs:
             if table is not None:
                 out[:, k] = table[context_of_time(feature.source, time)]
                 continue
-            texts = None if context is None else context.columns.get(feature.source)
+            texts = None if context is None else _texts(feature, context)
             start = np.int32(self._starts[feature.name])
             if texts is None:
                 out[:, k] = start
             else:
                 out[:, k] = self._encoders.codes(feature, texts.choices)[texts.code, 0] + start
+
+
+def _texts(feature: Feature, context: Context) -> Texts | None:
+    """(Q,) the values of a column of context, or the cells of the places."""
+    if feature.source == GEOHASH:
+        precision = feature.precision if isinstance(feature, SparseFeat) else None
+        return cells_of(context.latitude, context.longitude, precision)
+    return context.columns.get(feature.source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.features._lookup import Attributes, HistoryLookup
+from tamis.features._place import Distance
 from tamis.features.encoding import Encoders
 from tamis.features.pair_features import Interest
 from tamis.features.statistics import Recipes
@@ -57,6 +58,8 @@ class Fitted:
     user_scale: Scale | None
     item_scale: Scale | None
     interest: Interest
+    distance: Distance | None = None
+    """Distance of request and candidate; None where requests or items have no places."""
 
 
 def is_history(feature: Feature) -> bool:

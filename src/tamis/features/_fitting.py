@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tamis.data import Dataset, Texts, item_categories
 from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
 from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
+from tamis.features._place import GEOHASH, Distance, cell_values
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
@@ -51,6 +52,7 @@ class _Sources:
             self.user_ids.add(config.users.id if config.users else config.events.user)
         context = data.events.context
         self.context: Mapping[str, Texts] = {} if context is None else context.columns
+        self.has_place = context is not None and context.latitude is not None
         self.user_ids -= set(data.users.frame.columns)
         self.item_ids -= set(data.items.frame.columns)
         self.sides = {f.name: self._side(f) for f in features}
@@ -71,12 +73,12 @@ class _Sources:
         found = {
             Side.USER: source in self.user_ids or source in self.data.users.frame.columns,
             Side.ITEM: source in self.item_ids or source in self.data.items.frame.columns,
-            Side.CONTEXT: source in self.context,
+            Side.CONTEXT: source in self.context or (source == GEOHASH and self.has_place),
         }
         sides = [side for side, there in found.items() if there]
         if feature.side is None and len(sides) > 1:
             places = {Side.USER: "the users' table", Side.ITEM: "the items' table"}
-            where = " and in ".join(places.get(side, "`events.context`") for side in sides)
+            where = " and in ".join(places.get(side, "the request's context") for side in sides)
             choices = " or ".join(f'side = "{side}"' for side in sides)
             raise ConfigError(
                 f"feature {feature.name!r}: column {source!r} is in {where}; choose one with "
@@ -97,6 +99,7 @@ class _Sources:
     def _unknown(self, feature: Feature) -> str:
         names = [*self.user_ids, *self.data.users.frame.columns, *self.item_ids]
         names += [*self.data.items.frame.columns, *self.context, *CONTEXTS]
+        names += [GEOHASH] if self.has_place else []
         close = difflib.get_close_matches(feature.source, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
         side = f" on the {feature.side} side" if feature.side else ""
@@ -131,6 +134,8 @@ class _Sources:
         if self.sides[feature.name] is Side.CONTEXT:
             if feature.source in self.context:
                 return self.context[feature.source].values
+            if feature.source == GEOHASH:
+                return cell_values(self.data, getattr(feature, "precision", None))
             return pl.Series(feature.source, np.arange(CONTEXTS[feature.source]))
         if self.sides[feature.name] is Side.USER:
             if feature.source in self.user_ids:
@@ -202,6 +207,7 @@ def fit_space(
         user_scale=None,
         item_scale=None,
         interest=_interest(sources, encoders, config, item_category),
+        distance=Distance.fit(data, config),
     )
     if recipes is not None:
         fitted = _with_scales(fitted, data, recipes, seed)
@@ -243,7 +249,7 @@ def _attributes(sources: _Sources, encoders: Encoders, layout: Layout, side: Sid
 def _contexts(sources: _Sources, encoders: Encoders, layout: Layout) -> dict[str, Int32]:
     out: dict[str, Int32] = {}
     for f in encoders.features:
-        if sources.sides[f.name] is Side.CONTEXT and f.source not in sources.context:
+        if sources.sides[f.name] is Side.CONTEXT and f.source in CONTEXTS:
             values = pl.Series(f.source, np.arange(CONTEXTS[f.source]))
             start = layout.table[encoders.table_of(f)].start
             out[f.source] = encoders.codes(f, values)[:, 0] + np.int32(start)

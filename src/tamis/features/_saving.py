@@ -11,6 +11,7 @@ import numpy as np
 
 from tamis.features._fitted import Fitted, Scale, is_history
 from tamis.features._lookup import Attributes, HistoryLookup
+from tamis.features._place import Distance
 from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.own_items import OwnItemFeatures
 from tamis.features.pair_features import Category, Interest, Number, RecallColumn
@@ -53,6 +54,7 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "numbers": [n.name for n in interest.numbers],
         "statistics": fitted.recipes is not None,
         "own": _saved_own(interest.own, directory),
+        "distance": _saved_distance(fitted.distance, directory),
     }
     (directory / _FILE).write_text(json.dumps(saved, indent=1))
 
@@ -102,6 +104,7 @@ def load_fitted(directory: Path) -> Fitted:
             user_scale=_scale_of(saved["user_scale"]),
             item_scale=_scale_of(saved["item_scale"]),
             interest=_interest(directory, saved),
+            distance=_distance(directory, saved.get("distance")),
         )
         _check_rows(fitted)
     return fitted
@@ -195,6 +198,22 @@ def _own(directory: Path, saved: dict[str, Any] | None) -> OwnItemFeatures | Non
     return OwnItemFeatures(
         tuple(saved["behaviours"]), np.array(saved["counted"], np.bool_), repeats
     )
+
+
+def _saved_distance(distance: Distance | None, directory: Path) -> dict[str, float] | None:
+    """Writes the places of the items; the scale for the JSON."""
+    if distance is None:
+        return None
+    np.save(directory / "item_places.npy", distance.places)
+    return {"mean": distance.mean, "std": distance.std}
+
+
+def _distance(directory: Path, saved: dict[str, float] | None) -> Distance | None:
+    """What `_saved_distance` wrote."""
+    if saved is None:
+        return None
+    places = opened(directory / "item_places.npy", np.float32, (None, 2))
+    return Distance(places, float(saved["mean"]), float(saved["std"]))
 
 
 def _scale(scale: Scale | None) -> dict[str, list[float]] | None:

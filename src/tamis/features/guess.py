@@ -159,8 +159,9 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     The ids of users and items; every column of their tables by `guess_feature`, except titles and
     publishing times; the user's last 50 positives, which share the embeddings of the item ids; the
     hour of the request where impressions span at least two days (a ranker that is trained on
-    replays at a few cuts would only learn the hours of those cuts); and the declared columns of
-    context that have two values or more.
+    replays at a few cuts would only learn the hours of those cuts); the declared columns of
+    context that have two values or more; and the geohash cell of the request, where places are
+    declared.
     """
     taken = {"item_id", "user_id"}
     features: list[Feature] = [
@@ -200,6 +201,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
         if np.unique(texts.code[texts.code > 0]).size > 1:
             name = column if column not in taken else f"{column} of the request"
             features.append(SparseFeat(name=name, column=column, side=Side.CONTEXT))
+    if context is not None and context.latitude is not None and "geohash" not in taken:
+        features.append(SparseFeat(name="geohash", side=Side.CONTEXT, min_count=2))
     return features
 
 

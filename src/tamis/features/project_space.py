@@ -15,6 +15,7 @@ from tamis.features._context import ContextInputs
 from tamis.features._fitted import Fitted, item_order, user_order
 from tamis.features._fitting import fit_space, with_columns
 from tamis.features._lists import History
+from tamis.features._place import DISTANCE
 from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
@@ -94,6 +95,11 @@ class FeatureSpace:
         """The declared columns of context that are among the inputs."""
         return self._context.columns
 
+    @property
+    def reads_place(self) -> bool:
+        """Whether the place of the request is among the inputs."""
+        return self._context.reads_place or self._fitted.distance is not None
+
     def coverage(self) -> pl.DataFrame:
         """One row per feature: kind, share of training values present, codes, infinite numbers."""
         return self._fitted.encoders.coverage()
@@ -164,6 +170,9 @@ class FeatureSpace:
             blocks.append(self._item_statistics(time, query, item, statistics))
         pair = self._pair(history, time, query, item, columns or {})
         blocks.append(Block(np.empty((len(item), 0), np.int32), pair))
+        if self._fitted.distance is not None:
+            far = self._fitted.distance(context, query, self._fitted.items.place(item))
+            blocks.append(Block(np.empty((len(item), 0), np.int32), far))
         return Rows(layout=self.layout, blocks=blocks, n=len(item))
 
     def _user_block(
@@ -283,4 +292,6 @@ def _lay_out(
     if pair:
         for name in fitted.interest.names:
             builder.add_dense(name, Side.CROSS)
+        if fitted.distance is not None:
+            builder.add_dense(DISTANCE, Side.CROSS, 2)
     return builder.build()

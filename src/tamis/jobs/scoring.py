@@ -22,12 +22,14 @@ from tamis.cascade import (
     value_of,
 )
 from tamis.data import (
+    CITY,
     UNKNOWN,
     EventContext,
     TextForm,
     Texts,
     check_ending,
     id_text,
+    number_array,
     parse_times,
     read_dataset,
     read_frame,
@@ -172,14 +174,21 @@ class _ProjectScorer:
         return user, item, times.ms
 
     def _context(self, frame: pl.DataFrame) -> EventContext | None:
-        """The context of every row; None where the table has no declared column of it."""
-        names = [name for name in self.config.events.context if name in frame.columns]
-        if not names:
-            return None
-        missing = TextForm().missing
-        return EventContext(
-            {name: Texts.of(id_text(frame[name], "the table", missing)) for name in names}
-        )
+        """The context of every row; None where the table has none of its columns."""
+        events = self.config.events
+        named = {name: name for name in events.context} | {CITY: events.city or CITY}
+        columns = {
+            name: Texts.of(id_text(frame[column], "the table", TextForm().missing))
+            for name, column in named.items()
+            if name in events.request_columns and column in frame.columns
+        }
+        degrees: list[Any] = [
+            number_array(frame[name]).astype(np.float32)
+            for name in (events.latitude, events.longitude)
+            if name in frame.columns
+        ]
+        place = degrees if len(degrees) == 2 else [None, None]
+        return EventContext(columns, *place) if columns or len(degrees) == 2 else None
 
     def _queries(
         self,

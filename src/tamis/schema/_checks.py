@@ -220,14 +220,15 @@ def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
         )
 
 
-TIME_FEATURES = ("hour", "weekday", "weekend")
-"""Context features of a request's time, whose names no declared column of context may have."""
+REQUEST_FEATURES = ("hour", "weekday", "weekend", "geohash")
+"""Features of a request's time and place, whose names no declared column of context may have."""
 
 
 def _context(config: ProjectConfig) -> Iterator[ConfigFault]:
-    """Columns of context that are given twice, have another role or the name of a time feature."""
+    """Columns of context that are given twice, that have another role, or another's name."""
     events = config.events
     roles = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
+    roles += ("city", "latitude", "longitude")
     taken = {getattr(events, role): f"`events.{role}`" for role in roles if getattr(events, role)}
     taken |= {b.column: f"`behaviours.{b.name}`" for b in config.behaviours.values() if b.column}
     for number, column in enumerate(events.context):
@@ -236,11 +237,28 @@ def _context(config: ProjectConfig) -> Iterator[ConfigFault]:
             text = f"{place} is given twice: remove one of the two."
         elif column in taken:
             text = f"{place} is the column of {taken[column]} already: remove it from `context`."
-        elif column in TIME_FEATURES:
+        elif column in REQUEST_FEATURES:
             text = (
-                f"{place} has the name of a feature of the request's time; rename the column in "
-                "the table, or leave it out and use that feature."
+                f"{place} has the name of a feature of the request's time or place; rename the "
+                "column in the table, or leave it out and use that feature."
+            )
+        elif column == "city" and events.city:
+            text = (
+                f'{place}, but the city of the request is `events.city` = "{events.city}": remove '
+                "one of the two."
             )
         else:
             continue
         yield ConfigFault(("events", "context", number), text)
+    for one, other in (("latitude", "longitude"), ("longitude", "latitude")):
+        if getattr(events, one) and not getattr(events, other):
+            text = f"`events.{one}` is given without `events.{other}`: a place needs both."
+            yield ConfigFault(("events", one), text)
+    for number, feature in enumerate(config.features):
+        wide = isinstance(feature, SparseFeat) and feature.precision is not None
+        if wide and feature.source != "geohash":
+            yield ConfigFault(
+                ("features", number, "precision"),
+                f"`features[{feature.name}].precision` is given, but only the context feature "
+                '`geohash` has a precision: set column = "geohash", or remove the key.',
+            )

@@ -101,6 +101,19 @@ class EventsConfig(_FileConfig):
     context: tuple[str, ...] = ()
     """Columns that describe the request, not the user or the item, such as ["device", "os"]. They
     can be features with side = "context"; a request gives them in its `context`."""
+    city: str | None = None
+    """Column of the city from which the request came: the context feature `city`, and `city` of a
+    request. If omitted: the column `city` where `context` names it."""
+    latitude: str | None = None
+    """Column of the latitude of the request's place in degrees; needs `longitude`. Makes the
+    context feature `geohash`, and the distance to items that have places."""
+    longitude: str | None = None
+    """Column of the longitude of the request's place in degrees."""
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """Names of the columns of context that a request can give, `city` among them."""
+        return tuple(dict.fromkeys([*self.context, *(["city"] if self.city else [])]))
 
 
 class Behaviour(_Section):

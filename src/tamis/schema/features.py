@@ -55,6 +55,9 @@ class SparseFeat(_Declared):
     """Ids that occur less often in the training data count as unseen."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
+    precision: Annotated[int, Field(ge=1, le=12)] | None = None
+    """Context feature `geohash`: number of characters of the cells; 4 are about 30 km, 5 about 5
+    km, 6 about 1 km. If omitted: 5."""
 
     if TYPE_CHECKING:  # a checker takes the fields for keywords only
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import Context, Found, Outcome, Queries, ReadsContext, Trace, trace
-from tamis.data import UNKNOWN, Ragged
+from tamis.data import CITY, UNKNOWN, Ragged
 from tamis.schema import RequestError
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot
@@ -84,7 +84,7 @@ class Recommender:
         row = UNKNOWN if request.user is None else self.parts.users.row(request.user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
-        context = request.context_for(self.parts.config.events.context)
+        context = request.context_for(self.parts.config.events.request_columns)
         outcome = self.cascade.run(
             self._query(row, request.exclude, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
@@ -138,6 +138,9 @@ class Recommender:
             return
         stages = [*self.parts.channels.values(), *self.parts.filters.values()]
         read = {word for stage in stages if isinstance(stage, ReadsContext) for word in stage.reads}
+        space = self.parts.space
+        read |= {"place"} if space.reads_place else set()
+        read |= {CITY} & set(space.context_columns)
         given = {
             "interests": (any(context.interests), "channel", "declared interests"),
             "place": (bool(np.isfinite(context.latitude).any()), "channel", "latitude, longitude"),
@@ -147,7 +150,7 @@ class Recommender:
             if present and word not in read:
                 yield f"{word}: no {stage} of this version reads {what}"
         for name, texts in context.columns.items():
-            if texts.code.any() and name not in self.parts.space.context_columns:
+            if texts.code.any() and name not in space.context_columns and name != CITY:
                 yield f"context: no feature of this version reads the column {name!r}"
 
     def _item(self, external: object) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from msgspec import Meta, Struct
 
-from tamis.data import MAX_ID, Context, Texts, one_id, parse_times
+from tamis.data import CITY, MAX_ID, Context, Texts, one_id, parse_times
 from tamis.schema import RequestError, suggest
 
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
@@ -152,6 +152,8 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         """
         for name in self.context:
             if name not in columns:
+                if name in ("city", "latitude", "longitude", "time", "user"):
+                    raise RequestError(f"context: {name} is a field of its own, not in it", name)
                 declared = f"the project declares {', '.join(columns) or 'none'}"
                 raise RequestError(
                     f"context: there is no column {name!r}; {declared} ([events] context in "
@@ -159,15 +161,27 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                     "context",
                 )
         given = {name: one_id(value) for name, value in self.context.items()}
-        if self.latitude is None and not (self.city or self.interests or any(given.values())):
+        city = self._city(given.get(CITY))
+        if self.latitude is None and not (city or self.interests or any(given.values())):
             return None
+        if city and CITY in columns:
+            given[CITY] = one_id(city)
         return Context(
             np.array([np.nan if self.latitude is None else self.latitude], dtype=np.float64),
             np.array([np.nan if self.longitude is None else self.longitude], dtype=np.float64),
-            (self.city or None,),
+            (city or None,),
             (tuple(self.interests),),
             {name: Texts.of(pl.Series(name, [text], pl.String)) for name, text in given.items()},
         )
+
+    def _city(self, of_context: str | None) -> str | None:
+        """The city, given as a field or as a column of context."""
+        if self.city and of_context and one_id(self.city) != of_context:
+            raise RequestError(
+                f"city = {self.city!r}, but context holds city = {of_context!r}: give it once",
+                CITY,
+            )
+        return self.city or of_context
 
 
 def _plain(value: Any) -> Any:
