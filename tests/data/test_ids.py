@@ -102,7 +102,7 @@ def test_missing_values_of_frames_are_refused() -> None:
         frame = whole.with_columns(pl.Series(name, value))
         with pytest.raises(DataError, match=f"column '{name}' has 1 missing values"):
             dataset_from_frame(frame, value="v", min_value=2)
-    with pytest.raises(DataError, match="'item_id' has 1 empty ids, such as in row 1"):
+    with pytest.raises(DataError, match="'item_id' has 1 missing ids, such as ' ' in row 1"):
         dataset_from_frame(whole.with_columns(item_id=pl.Series(["a", " "])))
 
 

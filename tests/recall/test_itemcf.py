@@ -14,7 +14,14 @@ from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.data import Dataset, Events, Table
 from tamis.recall import ItemCF
-from tamis.schema import Behaviour, ConfigError, DataError, NotFittedError, VersionError
+from tamis.schema import (
+    Behaviour,
+    ConfigError,
+    DataError,
+    NotFittedError,
+    TamisWarning,
+    VersionError,
+)
 
 BEHAVIOURS = (
     Behaviour(name="click", weight=1, positive=True),
@@ -191,9 +198,11 @@ def test_three_users_by_hand():
 def test_recommend_keeps_the_types_of_ids_and_accepts_unknown_users():
     frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 20, 10, 30]})
     channel = ItemCF(neighbours=5, **PLAIN).fit(pd.DataFrame(frame.to_dict()))
-    found = channel.recommend(users=[1, 99], n=3)
+    with pytest.warns(TamisWarning, match="1 of 2 users are not in the fitted log, such as 99"):
+        found = channel.recommend(users=[1, 99], n=3)
     assert found.schema["item"] == pl.Int64
-    assert found.rows() == [(1, 30, 1, pytest.approx(1 / math.log(4) / math.sqrt(2)))]
+    assert found.rows()[0] == (1, 30, 1, pytest.approx(1 / math.log(4) / math.sqrt(2)))
+    assert found.rows()[1:] == [(99, 10, 1, 2), (99, 20, 2, 1), (99, 30, 3, 1)]  # the most liked
     again = channel.recommend([1], exclude_seen=False)["item"].to_list()
     assert set(again) == {10, 20, 30}
 

@@ -29,7 +29,7 @@ from tamis.data.files import (
 )
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
-from tamis.data.ids import id_text, one_id
+from tamis.data.ids import id_column, id_text, one_id
 from tamis.data.missing import MISSING
 from tamis.data.notes import Note
 from tamis.data.numbers import is_number, number_array, read_numbers
@@ -93,6 +93,7 @@ __all__ = [
     "geohash_around",
     "geohash_cells",
     "geohash_text",
+    "id_column",
     "id_text",
     "infer_types",
     "is_number",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Number, Real
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data.dataset import Dataset, Events, Table
-from tamis.data.ids import id_text
+from tamis.data.ids import EXACT, id_text
 from tamis.data.numbers import read_numbers
 from tamis.data.times import parse_times
 from tamis.data.values import plain_frame, plain_types
-from tamis.schema import Behaviour, DataError
+from tamis.schema import Behaviour, DataError, TamisWarning, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,15 +47,18 @@ def dataset_from_frame(
     Raises:
         DataError: a column is missing, or an id, time or value is missing or unusable.
     """
-    columns = [name for name in (user, item, time, value) if name is not None]
+    columns = _column_names(user=user, item=item, time=time, value=value)
     table = columns_of(frame, columns)
     for name in columns:
         _check_column(table, name)
     table = table.select(columns)
-    if min_value is not None and value is None:
-        raise DataError(
-            f"min_value={min_value} needs a value column: pass value='rating' or the like"
-        )
+    if min_value is not None:
+        if value is None:
+            raise DataError(
+                f"min_value={min_value} needs a value column: pass value='rating' or the like"
+            )
+        if not isinstance(min_value, Real) or np.isnan(float(min_value)):
+            raise DataError(f"min_value = {min_value!r}: give a number")
     times = np.arange(len(table), dtype=np.int64) if time is None else _milliseconds(table[time])
     order = np.argsort(times, kind="stable")
     table, times = table[order], times[order]
@@ -80,20 +84,42 @@ def dataset_from_frame(
 def columns_of(frame: pl.DataFrame | pd.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """A Polars frame of a Polars or pandas frame; pyarrow is not needed.
 
-    A pandas frame is reduced to `columns`; if one of them is missing, all columns are kept, so that
-    an error message can suggest the nearest one.
+    A pandas frame is reduced to `columns`, without its index; if one of them is missing, all
+    columns are kept, so that an error message can suggest the nearest one. Columns of Python
+    objects become texts, numbers or lists where their values are.
 
     Raises:
-        DataError: `frame` is not a data frame.
+        DataError: `frame` is not a data frame, or has one of `columns` twice or as its index.
     """
     if isinstance(frame, pl.DataFrame):
+        objects = [c for c in columns if frame.schema.get(c) == pl.Object]
+        if objects:
+            frame = frame.with_columns(_of_objects(c, frame[c].to_list()) for c in objects)
         return plain_frame(frame)
     table: Any = frame  # pandas comes without type stubs
-    if not hasattr(table, "columns"):
-        raise DataError(f"expected a Polars or pandas DataFrame, got {type(table).__name__}")
-    all_there = set(columns) <= set(table.columns)
-    wanted = [name for name in table.columns if not all_there or name in columns]
-    return plain_frame(pl.DataFrame([_from_pandas(str(name), table[name]) for name in wanted]))
+    if isinstance(table, pl.LazyFrame) or not (
+        hasattr(table, "columns") and hasattr(table, "iloc")
+    ):
+        make = "make one of rows or columns by polars.DataFrame(…)"
+        if isinstance(table, pl.LazyFrame):
+            make = "call .collect() on it"
+        raise DataError(
+            f"expected a Polars or pandas DataFrame, got {type(table).__name__}; {make}"
+        )
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1} & set(columns))
+    if twice:
+        raise DataError(f"the frame has {names.count(twice[0])} columns {twice[0]!r}; keep one")
+    lost = set(columns) - set(names)
+    index = sorted(lost & {str(name) for name in table.index.names})
+    if index:
+        raise DataError(
+            f"{index[0]!r} is the index of the frame, not a column: call frame.reset_index()"
+        )
+    wanted = [
+        k for k, name in enumerate(names) if name in columns or (lost and names.count(name) == 1)
+    ]
+    return plain_frame(pl.DataFrame([_from_pandas(names[k], table.iloc[:, k]) for k in wanted]))
 
 
 def _from_pandas(name: str, column: Any) -> pl.Series:
@@ -102,12 +128,65 @@ def _from_pandas(name: str, column: Any) -> pl.Series:
         return pl.Series(name, values, nan_to_null=True)  # in pandas, NaN is a missing value
     # Texts or lists: a missing value may be None, NaN or pandas.NA.
     present = zip(values, column.isna(), strict=True)
-    return pl.Series(name, [None if gone else value for value, gone in present], strict=False)
+    return _of_objects(name, [None if gone else value for value, gone in present])
+
+
+def _of_objects(name: str, values: Sequence[object]) -> pl.Series:
+    """A column of Python objects in the type of its values.
+
+    If some are lists, a bare value counts as a list of one. What has no other type stays Object.
+    """
+    listed = [
+        isinstance(v, list | tuple | set | frozenset | np.ndarray | pl.Series) for v in values
+    ]
+    if any(listed):
+        values = [
+            v if v is None else _list(v) if is_list else [v]
+            for v, is_list in zip(values, listed, strict=True)
+        ]
+    elif all(v is None or isinstance(v, Number | np.bool_) for v in values):
+        values = _numbers_of_one_type(values)
+    try:
+        return pl.Series(name, values, strict=False)
+    except (TypeError, ValueError, pl.exceptions.PolarsError):
+        return pl.Series(name, values, dtype=pl.Object)
+
+
+def _numbers_of_one_type(values: Sequence[Any]) -> Sequence[object]:
+    """The same numbers, of booleans, decimals and others as floats where the types differ."""
+    types: set[type] = {type(value) for value in values if value is not None}
+    if len(types) < 2 or all(issubclass(each, Integral) for each in types - {bool, np.bool_}):
+        return values
+    return [None if value is None else float(value) for value in values]
+
+
+def _list(value: Any) -> list[object]:
+    if isinstance(value, set | frozenset):  # whose order differs from process to process
+        return sorted(cast("set[object]", value), key=repr)
+    return list(value)
+
+
+def _column_names(**columns: object) -> list[str]:
+    """The names of the given columns. Raises DataError for one that is no text or used twice."""
+    for role, name in columns.items():
+        if name is None and role in ("user", "item"):
+            raise DataError(f"{role} = None: name the frame's column of {role}s")
+        if name is not None and not isinstance(name, str):
+            raise DataError(f"{role} = {name!r}: give the name of a column")
+    names = [name for name in columns.values() if isinstance(name, str)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        roles = " and ".join(role for role, name in columns.items() if name == twice[0])
+        raise DataError(f"column {twice[0]!r} is given as {roles}; name a column of its own each")
+    return names
 
 
 def _check_column(table: pl.DataFrame, name: str) -> None:
     if name not in table.columns:
-        raise DataError(f"the frame has no column {name!r}; its columns are {table.columns}")
+        raise DataError(
+            f"the frame has no column {name!r}; its columns are {table.columns}."
+            f"{suggest(name, table.columns)}"
+        )
     missing = plain_types(table[name]).null_count()  # NaN is missing, too
     if missing:
         raise DataError(
@@ -117,11 +196,19 @@ def _check_column(table: pl.DataFrame, name: str) -> None:
 
 
 def _rows(name: str, ids: pl.Series) -> tuple[Table, NDArray[np.int32]]:
-    text = id_text(ids, "the frame", ())
+    text = id_text(ids, "the frame")
     if text.null_count():
+        row = int(text.is_null().to_numpy().argmax())
         raise DataError(
-            f"column {ids.name!r} has {text.null_count()} empty ids, such as in row "
-            f"{text.is_null().arg_max()}; correct or remove these rows"
+            f"column {ids.name!r} has {text.null_count()} missing ids, such as {ids[row]!r} in row "
+            f"{row}; correct or remove these rows"
+        )
+    if ids.dtype.is_float() and (large := int((ids.abs() >= EXACT).sum())):
+        warnings.warn(
+            f"column {ids.name!r}: {large:,} ids are floats beyond 2^53, which have lost their "
+            "last digits, so that several may have become one; give integers or texts",
+            TamisWarning,
+            stacklevel=3,
         )
     unique = text.unique(maintain_order=True).alias("id")
     table = Table(name, unique, pl.DataFrame())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -58,7 +58,10 @@ def id_text(column: pl.Series, file: str, missing: Sequence[str] = MISSING) -> p
 
 
 def one_id(external: object) -> str | None:
-    """A single id as text, as `id_text` reads it; None where there is none (None, NaN)."""
+    """A single id as text, as `id_text` reads it; None where there is none (None, NaN).
+
+    Raises DataError for lists, arrays and mappings.
+    """
     if isinstance(external, str):
         text = external.strip()
         whole, point, zeros = text.partition(".")
@@ -81,6 +84,9 @@ def one_id(external: object) -> str | None:
         return one_id(external.decode("utf-8", "replace"))
     if isinstance(external, decimal.Decimal | datetime.date):
         return id_text(pl.Series([external]), "")[0]
+    if isinstance(external, list | tuple | set | frozenset | Mapping | np.ndarray | pl.Series):
+        kind = type(cast("object", external)).__name__
+        raise DataError(f"an id is a text or a number, not a {kind}: {external!r}")
     return str(external).strip() or None
 
 
@@ -159,15 +165,34 @@ def _decoded(column: pl.Series, file: str) -> pl.Series:
 
 
 def ids_of(external: object) -> pl.Series:
-    """(n,) ids of a sequence, an array or a series; a bare id counts as a sequence of one."""
+    """(n,) ids of a sequence, an array or a series as text; a bare id is a sequence of one.
+
+    Raises DataError for tables, mappings and nested lists.
+    """
+    return id_text(id_column(external), "ids", missing=())
+
+
+def id_column(external: object) -> pl.Series:
+    """(n,) the same ids in their own type, as text where they have several types."""
     if isinstance(external, pl.Series):
-        return id_text(external, "ids", missing=())
+        return external
     if isinstance(external, np.ndarray):
         array = cast("NDArray[Any]", external)
         if array.dtype.kind in "iufbM":
-            return id_text(pl.Series("id", np.atleast_1d(array)), "ids", missing=())
+            return pl.Series("id", np.atleast_1d(array))
         external = array.ravel().tolist()
+    if isinstance(external, Mapping) or hasattr(external, "columns"):
+        raise DataError(
+            f"ids: expected an id or a list of ids, got {type(cast('object', external)).__name__}"
+        )
     if isinstance(external, str | bytes) or not isinstance(external, Iterable):
-        return pl.Series("id", [one_id(external)], dtype=pl.String)
-    external = cast("Iterable[object]", external)
-    return pl.Series("id", [one_id(value) for value in external], dtype=pl.String)
+        values = [external]
+    else:
+        values = list(cast("Iterable[object]", external))
+    try:
+        column = pl.Series("id", values)
+        if column.dtype != pl.Object and not any(isinstance(v, np.datetime64) for v in values):
+            return column  # of numpy's dates, polars keeps the number
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        pass  # ids of several types
+    return pl.Series("id", [one_id(value) for value in values], dtype=pl.String)

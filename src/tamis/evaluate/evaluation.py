@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from tamis.cascade import Channel, FitContext, valid_of
+from tamis.data import columns_of, id_text
 from tamis.evaluate.bootstrap import Interval, bootstrap_mean
 from tamis.evaluate.channel_metrics import evaluate_channel
 from tamis.evaluate.evaluation_table import EvaluationTable, ModelResult
 from tamis.evaluate.metrics import hit, mrr, ndcg, recall
 from tamis.evaluate.probability import group_auc
 from tamis.runtime import Float64, Int64
-from tamis.schema import ConfigError, DataError, TamisWarning
+from tamis.schema import ConfigError, DataError, TamisWarning, whole_number
 from tamis.splitting import Holdout
 from tamis.train import FrameModel, auc, log_loss, mean_absolute_error, undefined_metrics, xauc
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
     Frame = pl.DataFrame | pd.DataFrame
 
@@ -83,9 +84,22 @@ def evaluate(
     Raises ConfigError where the arguments do not fit each other or a model, DataError where a
     frame lacks a column or has no row.
     """
+    if not isinstance(models, Mapping):
+        raise ConfigError(
+            f"models is a {type(models).__name__}: give {{name: model}}, for example "
+            "{'itemcf': ItemCF()}"
+        )
+    for name, model in models.items():
+        if isinstance(model, type):
+            raise ConfigError(f"{name!r} is the class {model.__name__}: give {model.__name__}()")
     if not models:
         raise ConfigError("models is empty: give {name: model}, for example {'itemcf': ItemCF()}")
     context = FitContext(seed=seed, device=device, progress=progress)
+    if split is not None and not isinstance(split, Holdout):
+        raise ConfigError(
+            f"split is a {type(split).__name__}: give a split of a data set, such as "
+            "tamis.leave_one_out(data)"
+        )
     if split is not None:
         if train is not None or test is not None:
             raise ConfigError("give either a split (channels) or train and test frames (rankers)")
@@ -108,7 +122,8 @@ def _channels(
     mask_seen: bool,
     context: FitContext,
 ) -> EvaluationTable:
-    ks = (k,) if isinstance(k, int) else tuple(k)
+    lengths: Sequence[Any] = [k] if isinstance(k, str) or not isinstance(k, Iterable) else [*k]
+    ks = tuple(dict.fromkeys(whole_number("k", length) for length in lengths))
     if valid is not None and not isinstance(valid, Holdout):
         raise ConfigError("valid is a frame, and channels stop by a split: leave_one_out(…)")
     if valid is not None:
@@ -160,9 +175,12 @@ def _rankers(
     user: str | None,
     context: FitContext,
 ) -> EvaluationTable:
+    groups, users = None, ""
+    columns_of(test, [])  # raises for what is no frame
     if not len(test):
         raise DataError("the test frame has no row: there is nothing to evaluate on")
-    groups = None if user is None else _codes(test, user)
+    if user is not None:
+        groups, users = _groups(test, user)
     results: dict[str, ModelResult] = {}
     undefined: dict[str, dict[str, str]] = {}
     notes: dict[str, Sequence[str]] = {}
@@ -186,7 +204,7 @@ def _rankers(
         results[name] = ModelResult(intervals, samples, {"fit_seconds": seconds})
     trained = "fitted before" if train is None else f"trained on {len(train):,} rows"
     stopped = "" if train is None or valid is None else f", stopped by {len(valid):,} rows"
-    units = "rows" if groups is None else f"{int(groups.max()) + 1:,} users ({user})"
+    units = users or "rows"
     protocol = (
         f"{len(test):,} test rows; {trained}{stopped}\n"
         f"± half of the 95 % bootstrap interval over {units}"
@@ -290,14 +308,23 @@ def _losses(label: Float64, score: Float64, epsilon: float = 1e-7) -> Float64:
     return -(label * np.log(p) + (1 - label) * np.log1p(-p))
 
 
-def _codes(frame: Frame, column: str) -> Int64:
-    """(n,) a number from 0 for each distinct value of a column; missing values share one."""
-    if column not in frame.columns:
+def _groups(frame: Frame, column: str) -> tuple[Int64, str]:
+    """(n,) a number from 0 for each user of a column of ids, and how many users there are.
+
+    Rows without a user id are a group of their own each.
+    """
+    table = columns_of(frame, [column])
+    if column not in table.columns:
         raise DataError(
-            f"the test frame has no column {column!r} (user); its columns are {list(frame.columns)}"
+            f"the test frame has no column {column!r} (user); its columns are {table.columns}"
         )
-    values = pl.Series(column, frame[column].to_list(), strict=False).cast(pl.String)
-    return values.fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+    ids = id_text(table[column], "the test frame")
+    missing = ids.is_null().to_numpy()
+    codes = ids.rank("dense").fill_null(0).to_numpy().astype(np.int64) - 1
+    users = int(codes.max(initial=-1)) + 1
+    codes[missing] = users + np.arange(int(missing.sum()))
+    without = f", {int(missing.sum()):,} rows without one" if missing.any() else ""
+    return codes, f"{users:,} users ({column}{without})"
 
 
 def _without_bounds(value: float) -> Interval:

@@ -22,6 +22,11 @@ def numbers(values: pl.Series, width: int = 1) -> Float64:
     """
     if width > 1 or values.dtype.is_nested():
         return _vectors(values, width)
+    if isinstance(values.dtype, pl.Object | pl.Duration | pl.Time):
+        raise DataError(
+            f"column {values.name!r} holds {values.dtype}, not numbers; convert it, for example "
+            "durations by .dt.total_seconds()"
+        )
     if values.dtype.is_temporal():
         values = values.cast(pl.Datetime("ms")).cast(pl.Int64)
     cast = values.cast(pl.Float64, strict=False)
@@ -209,7 +214,7 @@ class VarLenEncoder:
 
 
 def split(values: pl.Series, separator: str | None) -> pl.Series:
-    """The column as lists of ids; nulls and empty texts within the lists are dropped.
+    """The column as lists of ids; nulls, NaN and empty texts within the lists are dropped.
 
     Raises DataError for text without a separator.
     """
@@ -224,6 +229,8 @@ def split(values: pl.Series, separator: str | None) -> pl.Series:
             f"column {values.name!r} is {values.dtype}, not lists; give the VarLenSparseFeat a "
             'separator (separator="|") or a list column'
         )
+    if lists.dtype in (pl.List(pl.Float64), pl.List(pl.Float32)):
+        lists = lists.list.eval(pl.element().fill_nan(None))
     if lists.dtype == pl.List(pl.String):
         lists = lists.list.eval(pl.element().str.strip_chars())
         lists = lists.list.eval(pl.element().filter(pl.element() != ""))

@@ -17,7 +17,7 @@ from tamis.features.encoding import Encoders, LayoutBuilder, column_of
 from tamis.features.layout import Layout
 from tamis.features.rows import Block, Rows
 from tamis.runtime import Float32
-from tamis.schema import DataError, DenseFeat, Feature, Side, SparseFeat
+from tamis.schema import DataError, DenseFeat, Feature, Side, SparseFeat, feature_tuple
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,7 @@ class FrameSpace:
         Raises DataError for an empty frame, a missing column or one of the wrong type, and
         ConfigError for features that contradict each other.
         """
+        features = feature_tuple(features)
         table = columns_of(frame, [f.source for f in features])
         if not len(table):
             raise DataError("the training frame is empty; features are fitted on at least one row")

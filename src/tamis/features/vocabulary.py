@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import is_number, plain_types
+from tamis.data import id_text, is_number, plain_types
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, DataError, reading
 
@@ -22,30 +22,23 @@ FIRST = 2
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """Ids as text, whatever their type: 3, 3.0 and "3" are the same id; NaN and "" are null.
+    """Ids as text, as `tamis.data.id_text` reads them: 3, 3.0, "3" and "3.0" are one id.
 
-    3.0 equals 3 because pandas turns a column of integers with missing values into floats.
-    Raises DataError for lists.
+    Missing values, NaN and blanks are null. Raises DataError for lists and Python objects.
     """
     values = plain_types(values)
-    if values.dtype == pl.String:
-        text = values
-        return text.set(text == "", None) if (text == "").any() else text
-    if values.dtype.is_float():
-        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2**53)
-        frame = pl.select(
-            pl.when(whole)
-            .then(values.cast(pl.Int64, strict=False).cast(pl.String))
-            .when(values.is_not_nan())
-            .then(values.cast(pl.String))
-        )
-        return frame.to_series()
+    _check_type(values)
+    return id_text(values, "the frame", missing=())
+
+
+def _check_type(values: pl.Series) -> None:
     if values.dtype.is_nested():
         raise DataError(
             f"column {values.name!r} holds lists, but one id per row is wanted; "
             "declare it as a VarLenSparseFeat"
         )
-    return values.cast(pl.String)
+    if values.dtype == pl.Object:
+        raise DataError(f"column {values.name!r} holds Python objects; ids must be text or numbers")
 
 
 def distinct(values: pl.Series) -> tuple[pl.Series, NDArray[np.int32]]:
@@ -102,8 +95,7 @@ class Vocabulary:
 
     def encode(self, values: pl.Series) -> Int32:
         """(N,) codes; unknown ids become 1. Raises DataError for a column of lists."""
-        if values.dtype == pl.String:
-            return self._encode_text(as_text(values))
+        _check_type(values)
         unique, place = distinct(values)
         return self._encode_text(as_text(unique))[place]
 

@@ -1,6 +1,7 @@
 """The declaration of a project (`tamis.toml`): tables, behaviours, features, tasks, cascade."""
 
 from tamis.schema._task_checks import check_tasks
+from tamis.schema.arguments import one_of, share, whole_number
 from tamis.schema.component import (
     Component,
     ComponentConfig,
@@ -34,7 +35,14 @@ from tamis.schema.errors import (
     TrainingError,
     VersionError,
 )
-from tamis.schema.features import DenseFeat, Feature, Side, SparseFeat, VarLenSparseFeat
+from tamis.schema.features import (
+    DenseFeat,
+    Feature,
+    Side,
+    SparseFeat,
+    VarLenSparseFeat,
+    feature_tuple,
+)
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
 from tamis.schema.stored import (
     ADVICE,
@@ -99,8 +107,10 @@ __all__ = [
     "configured",
     "described",
     "dump_config",
+    "feature_tuple",
     "known_options",
     "load_config",
+    "one_of",
     "option_problems",
     "parse_config",
     "parse_features",
@@ -112,6 +122,8 @@ __all__ = [
     "read_json_value",
     "read_stored_config",
     "reading",
+    "share",
     "suggest",
+    "whole_number",
     "write_config",
 ]

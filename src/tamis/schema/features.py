@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from tamis.schema.errors import ConfigError
 
 
 class Side(StrEnum):
@@ -118,3 +121,19 @@ class VarLenSparseFeat(_Declared):
 
 
 Feature = SparseFeat | DenseFeat | VarLenSparseFeat
+
+
+def feature_tuple(features: Any) -> tuple[Feature, ...]:
+    """The given features; a bare one is one feature. Raises ConfigError for other values."""
+    if isinstance(features, SparseFeat | DenseFeat | VarLenSparseFeat):
+        return (features,)
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise ConfigError(f"features = {features!r}: {_EXAMPLE}")
+    given = tuple(cast("Iterable[Any]", features))
+    for feature in given:
+        if not isinstance(feature, SparseFeat | DenseFeat | VarLenSparseFeat):
+            raise ConfigError(f"feature {feature!r}: {_EXAMPLE}")
+    return given
+
+
+_EXAMPLE = "give declared features, such as [SparseFeat('user_id'), DenseFeat('price')]"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tamis.data import UNKNOWN, Dataset, Ragged
 from tamis.runtime import Bool, Int32, Int64
-from tamis.schema import ConfigError, DataError
+from tamis.schema import ConfigError, DataError, one_of, whole_number
+from tamis.schema import share as check_share
 from tamis.splitting.time_split import cuts
 
 
@@ -70,6 +71,8 @@ def leave_one_out(
         ConfigError: stage="valid" with refit=True.
         DataError: no user has 3 positive events.
     """
+    _check_data(data)
+    one_of("stage", stage, "valid", "test")
     if stage == "valid" and refit:
         raise ConfigError(
             "refit=True needs stage='test': settings are chosen on validation items before it"
@@ -112,6 +115,8 @@ def given(train: Dataset, test: Dataset) -> Holdout:
     Raises:
         DataError: the tables differ, or `test` has no positive event.
     """
+    _check_data(train)
+    _check_data(test)
     for name in ("users", "items"):
         ours, theirs = getattr(train, name).ids, getattr(test, name).ids
         if not ours.equals(theirs):
@@ -140,8 +145,8 @@ def carve(data: Dataset, share: float = 0.1, *, seed: int = 0) -> Holdout:
         ConfigError: share is not in (0, 1).
         DataError: no user has two positive items.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"share = {share}: the held-out share must be in (0, 1), such as 0.1")
+    _check_data(data)
+    share = check_share("share", share, 0.1)
     events = data.events
     base = max(len(data.items), 1)
     key = events.user.astype(np.int64) * base + events.item
@@ -193,10 +198,10 @@ def by_time(
         ConfigError: share is not in (0, 1).
         DataError: no event is before the cut, or no positive event after it.
     """
-    if not 0 < share < 1:
-        raise ConfigError(
-            f"share = {share}: the share before the cut must be in (0, 1), such as 0.9"
-        )
+    _check_data(data)
+    share = check_share("share", share, 0.9)
+    if first is not None:
+        first = whole_number("first", first)
     events = data.events
     (cut,) = cuts(events, [share])
     train = data.as_of(cut)
@@ -229,6 +234,15 @@ def by_time(
         targets=targets,
         protocol=_time_description(share, cut, len(users), first, repeats, new_users),
     )
+
+
+def _check_data(data: Any) -> None:
+    """Raises DataError for what is no data set, such as a frame."""
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"expected a Dataset, got {type(data).__name__}; make one of a frame by "
+            "tamis.dataset_from_frame(frame)"
+        )
 
 
 def _time_description(

@@ -25,10 +25,13 @@ def with_conditional_labels(frame: Frame, tasks: Sequence[TaskConfig]) -> Frame:
     The column of `like|click` is `like` where `click` is 1 and missing elsewhere. Raises DataError
     where one of these two columns is absent.
     """
-    absent = [t for t in tasks if t.given is not None and t.name not in frame.columns]
+    conditional = [t for t in tasks if t.given is not None]
+    if not conditional:
+        return frame
+    whole = columns_of(frame, [str(name) for name in getattr(frame, "columns", ())])
+    absent = [t for t in conditional if t.name not in whole.columns]
     if not absent:
         return frame
-    whole = columns_of(frame, list(frame.columns))
 
     def column(name: str) -> pl.Series:
         return label_column(whole, name)
@@ -45,25 +48,7 @@ def label_column(table: pl.DataFrame, name: str) -> pl.Series:
     Raises DataError, naming the value and its row, where a value is no number, and where the column
     is absent.
     """
-    if name not in table.columns:
-        raise DataError(
-            f"the frame has no label column {name!r}.{suggest(name, table.columns)} "
-            f"Its columns are {', '.join(table.columns)}"
-        )
-    values = table[name]
-    if values.dtype.is_temporal() or values.dtype.is_nested():
-        raise DataError(f"label column {name!r} is {values.dtype}; labels are numbers")
-    cast = values.cast(pl.Float64, strict=False)
-    wrong = cast.is_null() & values.is_not_null()
-    if values.dtype == pl.String:
-        wrong &= values.str.strip_chars() != ""
-    if wrong.any():
-        row = int(wrong.arg_true()[0])
-        raise DataError(
-            f"label column {name!r} holds {values[row]!r} in row {row}; labels are numbers: "
-            f"make 0 and 1 of texts, for example label = {name} == {values[row]!r}"
-        )
-    return cast.fill_nan(None)
+    return _numbers(table, name, "label")
 
 
 def label_columns(table: pl.DataFrame, tasks: Sequence[TaskConfig]) -> Float32:
@@ -82,6 +67,35 @@ def _condition_column(task: TaskConfig, tasks: Sequence[TaskConfig]) -> str:
 
 
 def raw_columns(frame: Frame, names: Sequence[str]) -> dict[str, Float32]:
-    """{name: (n,)} columns as they are, NaN where missing. Raises DataError for an absent one."""
+    """{name: (n,)} columns as they are, NaN where missing.
+
+    Raises DataError where a value is no number, and for an absent column.
+    """
     table = columns_of(frame, list(names))
-    return {name: table[name].cast(pl.Float32).fill_null(np.nan).to_numpy() for name in names}
+    return {
+        name: _numbers(table, name, "duration").fill_null(np.nan).to_numpy().astype(np.float32)
+        for name in names
+    }
+
+
+def _numbers(table: pl.DataFrame, name: str, role: str) -> pl.Series:
+    if name not in table.columns:
+        raise DataError(
+            f"the frame has no {role} column {name!r}.{suggest(name, table.columns)} "
+            f"Its columns are {', '.join(table.columns)}"
+        )
+    values = table[name]
+    if values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Object:
+        raise DataError(f"{role} column {name!r} is {values.dtype}; {role}s are numbers")
+    cast = values.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & values.is_not_null()
+    if values.dtype == pl.String:
+        wrong &= values.str.strip_chars() != ""
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        make = f": make 0 and 1 of texts, for example label = {name} == {values[row]!r}"
+        raise DataError(
+            f"{role} column {name!r} holds {values[row]!r} in row {row}; {role}s are numbers"
+            + (make if role == "label" else "")
+        )
+    return cast.fill_nan(None)

@@ -26,6 +26,7 @@ from tamis.schema import (
     TamisWarning,
     TaskConfig,
     TrainingError,
+    feature_tuple,
 )
 from tamis.train._frames import label_columns, raw_columns, with_conditional_labels
 from tamis.train.calibration import Calibration, Method, fit_calibration
@@ -116,7 +117,7 @@ class FrameModel(Component, ABC):
         self, config: Any = None, *, features: Sequence[Feature] = (), **options: Any
     ) -> None:
         super().__init__(config, **options)
-        self.features = tuple(features)
+        self.features = feature_tuple(features)
         self.space: FrameSpace | None = None
         """Encoders of a fit on frames; None after a fit on rows."""
         self.heads = Heads(())
@@ -175,7 +176,7 @@ class FrameModel(Component, ABC):
         """
         if tasks is None:
             rows_given = isinstance(data, Rows)
-            tasks = ["label"] if rows_given else [label] if isinstance(label, str) else list(label)
+            tasks = ["label"] if rows_given else label
         heads = Heads.of(tasks)
         framed = not isinstance(data, Rows)
         if not isinstance(data, Rows):

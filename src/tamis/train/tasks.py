@@ -9,7 +9,7 @@ completion   cross entropy of the share watched on σ(z)        σ(z) / f(durati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -44,8 +44,16 @@ LEAST_SHARE = 0.01
 def task_configs(tasks: Sequence[str | TaskConfig]) -> tuple[TaskConfig, ...]:
     """Task declarations, made of names (binary tasks; `like|click` is conditional) where needed.
 
-    Raises ConfigError for declarations that do not fit together.
+    A bare name or declaration is one task. Raises ConfigError for declarations that do not fit
+    together, and for what is neither.
     """
+    if isinstance(tasks, str | TaskConfig):
+        tasks = [tasks]
+    if not isinstance(tasks, Iterable):
+        raise ConfigError(f"tasks = {tasks!r}: give names of label columns, or TaskConfigs")
+    for task in tasks:
+        if not isinstance(task, str | TaskConfig):
+            raise ConfigError(f"task {task!r}: give the name of a label column, or a TaskConfig")
     full = tuple(TaskConfig(name=t) if isinstance(t, str) else t for t in tasks)
     check_tasks(full)
     return full

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,18 +13,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, Queries, Recalled, at_end
-from tamis.data import Dataset, columns_of, dataset_from_frame
-from tamis.runtime import one_blas_thread
+from tamis.data import Dataset, columns_of, dataset_from_frame, id_column
+from tamis.recall._common.popularity import log_popularity
+from tamis.runtime import Int32, one_blas_thread
 from tamis.schema import (
     Component,
     ConfigError,
     DataError,
     NotFittedError,
+    TamisWarning,
     described,
     known_options,
     read_described,
     read_json,
     reading,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ class BaseChannel(Component, ABC):
         self._arrays: dict[str, NDArray[Any]] = {}
         self._facts: dict[str, Any] | None = None
         self._data: Dataset | None = None
-        self._id_types: tuple[pl.DataType, pl.DataType] = (pl.String(), pl.String())
+        self._item_type: pl.DataType = pl.String()
 
     def fit(
         self,
@@ -75,12 +78,13 @@ class BaseChannel(Component, ABC):
         A second fit replaces the first.
         """
         if not isinstance(data, Dataset):
-            names = [name for name in (user, item, time, value) if name is not None]
-            frame = columns_of(data, names)
+            frame = data
             data = dataset_from_frame(
                 frame, user=user, item=item, time=time, value=value, min_value=min_value
             )
-            self._id_types = (frame.schema[user], frame.schema[item])
+            self._item_type = columns_of(frame, [item]).schema[item]
+        else:
+            self._item_type = pl.String()
         self._facts, self._arrays = None, {}
         with one_blas_thread():
             facts = self._fit(data, context or FitContext())
@@ -112,16 +116,20 @@ class BaseChannel(Component, ABC):
         """Implements `recall`; called on a fitted channel with at least one query and k >= 1."""
 
     def recommend(
-        self, users: Sequence[object] | pl.Series, n: int = 10, exclude_seen: bool | None = None
+        self, users: object, n: int = 10, exclude_seen: bool | None = None
     ) -> pl.DataFrame:
         """The best n items for each of `users` (external ids) at the end of the fitted log.
 
         Returns a frame of (user, item, rank, score), ranks from 1; a user may get fewer than n.
-        Unknown users get the items that the channel has for users without a history, if any.
+        Users who are not in the log and for whom the channel has nothing get the items with most
+        likes, with their interest values as scores. A TamisWarning reports these users, and known
+        users without an item.
+
         Raises NotFittedError before `fit`, and after `load`: the log is not saved with a channel.
+        Raises ConfigError for a wrong n, DataError for users that are no ids.
 
         Args:
-            users: external ids.
+            users: external ids, or one id.
             n: items per user, at least 1.
             exclude_seen: whether to leave out items of the user's own log; None: as the channel's
                 `exclude_seen` says, which is true except for channels of the user's own items.
@@ -131,18 +139,51 @@ class BaseChannel(Component, ABC):
                 f"channel {self.name!r} has no log to recommend from: call fit(data) first, "
                 f"or recall(queries, k) on a loaded channel"
             )
-        data = self._data
+        data, given = self._data, id_column(users)
+        rows = data.users.rows(given)
         hidden = self.exclude_seen if exclude_seen is None else exclude_seen
-        found = self.recall(at_end(data, data.users.rows(pl.Series(users)), hidden), n)
+        found = self.recall(at_end(data, rows, hidden), whole_number("n", n))
+        found = self._or_popular(found, data, given, rows)
         query, place = np.nonzero(found.item >= 0)
+        item = data.items.ids.gather(found.item[query, place])
         return pl.DataFrame(
             {
-                "user": pl.Series(users).gather(query),
-                "item": data.items.ids.gather(found.item[query, place]).cast(self._id_types[1]),
+                "user": given.gather(query),
+                "item": item.cast(self._item_type) if self._item_type.is_numeric() else item,
                 "rank": (place + 1).astype(np.int32),
                 "score": found.score[query, place],
             }
         )
+
+    def _or_popular(
+        self, found: Recalled, data: Dataset, given: pl.Series, rows: Int32
+    ) -> Recalled:
+        """The items with most likes instead of empty lists of unknown users, with a warning."""
+        empty = ~(found.item >= 0).any(axis=1)
+        known = empty & (rows >= 0)
+        if known.any():
+            warnings.warn(
+                f"channel {self.name!r} found no item for {int(known.sum()):,} of {len(rows):,} "
+                f"users, such as {given[int(known.argmax())]!r}",
+                TamisWarning,
+                stacklevel=3,
+            )
+        unknown = empty & (rows < 0)
+        if not unknown.any():
+            return found
+        worth = np.exp2(log_popularity(data, np.inf))
+        best = np.argsort(-worth, kind="stable")[: found.item.shape[1]]
+        best = best[worth[best] > 0]
+        item, score = found.item.copy(), found.score.copy()
+        item[unknown, : len(best)], score[unknown, : len(best)] = best, worth[best]
+        warnings.warn(
+            f"channel {self.name!r}: {int(unknown.sum()):,} of {len(rows):,} users are not in the "
+            f"fitted log, such as {given[int(unknown.argmax())]!r}; they get the items with most "
+            "likes",
+            TamisWarning,
+            stacklevel=3,
+        )
+        return Recalled(item, score)
 
     def save(self, directory: Path) -> None:
         """Writes the fitted state into `directory`, which is created if it does not exist.
