@@ -218,7 +218,7 @@ def test_many_rows_are_computed_in_chunks(monkeypatch):
     statistics = OfflineStatistics(data)
     key, time = np.tile(np.arange(3, dtype=np.int32), 7), np.arange(21) * DAY // 3 + NOW - 4 * DAY
     whole = statistics.items(key, time)
-    monkeypatch.setattr("tamis.features.statistics._CHUNK", 4)
+    monkeypatch.setattr("tamis.features.recipe._CHUNK", 4)
     np.testing.assert_array_equal(statistics.items(key, time), whole)
 
 

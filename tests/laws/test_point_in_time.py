@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tamis.data import Dataset, Events, Table
 from tamis.features import Histories, OfflineStatistics, OnlineStatistics, Recipes
 from tamis.features._counting_kernels import NEVER
+from tamis.features._groups import Groups
+from tamis.features.group_statistics import GroupPlan
 from tamis.features.windows import BUCKETS, WINDOWS, OfflineCounts, OnlineCounts
 from tamis.schema import Behaviour
 
@@ -55,9 +57,23 @@ def dataset(stream):
         position=np.zeros(len(time), np.int16),
     )
     ids = [pl.Series("id", [str(i) for i in range(n)]) for n in (USERS, ITEMS)]
-    born = pl.DataFrame({"published": [START, None, START + 10 * DAY, START + 50 * DAY]})
+    born = pl.DataFrame(
+        {
+            "published": [START, None, START + 10 * DAY, None],
+            "author": ["ann", "ann", "bob", None],
+            "tags": [["new", "red"], ["red"], None, ["red", "new"]],
+        }
+    )
     tables = Table("users", ids[0], pl.DataFrame()), Table("items", ids[1], born)
     return Dataset(*tables, events, BEHAVIOURS)
+
+
+def groups_of(data):
+    """By author, with items and fans, and by tags, of which an item has several."""
+    authors = data.items.frame.select(pl.concat_list("author"))["author"]
+    return GroupPlan(Groups.of("author", authors), author=True), GroupPlan(
+        Groups.of("tags", data.items.frame["tags"])
+    )
 
 
 def arrived(data, t):
@@ -93,7 +109,7 @@ def by_definition(data, key, keys, t):
 def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
     data = dataset(stream)
     cut, t = min(cut, t), max(cut, t)
-    recipes = Recipes.fit(data, WINDOWS)
+    recipes = Recipes.fit(data, WINDOWS, groups_of(data))
     offline = OfflineStatistics(data, recipes=recipes)
     # A snapshot at an earlier cut, then one call per event, then the read.
     online = OnlineStatistics.of(data.as_of(cut), recipes=recipes)
@@ -104,6 +120,48 @@ def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
     user, item, user_time, item_time = everybody(t)
     np.testing.assert_array_equal(offline.users(user, user_time), online.users(user, user_time))
     np.testing.assert_array_equal(offline.items(item, item_time), online.items(item, item_time))
+    for number, group in enumerate(recipes.groups):
+        sets = group.groups.set_of(item)
+        left = offline.group(number, sets, item_time)
+        np.testing.assert_array_equal(left, online.group(number, sets, item_time))
+        np.testing.assert_array_equal(left, group_by_definition(data, group, item, t))
+
+
+def group_by_definition(data, group, item, t):
+    """The columns of items: those of each of their values, of the events on its items, averaged."""
+    values = [{"ann"}, {"ann"}, {"bob"}, set()]
+    if group.groups.name == "tags":
+        values = [{"new", "red"}, {"red"}, set(), {"new", "red"}]
+    events = arrived(data, t)
+
+    def columns(value):
+        mine = events.take(np.array([value in values[i] for i in events.item], np.bool_))
+        key = np.zeros(len(mine), np.int32)
+        counts = OfflineCounts(key, mine, 1, len(BEHAVIOURS), WINDOWS)
+        time = np.array([t])
+        row = group.recipe.columns(counts.read(np.zeros(1, np.int32), time), time, None)[0]
+        if not group.author:
+            return row
+        born = data.items.frame["published"].to_list()
+        items = sum(
+            value in v and (born[i] < t if born[i] is not None else i in events.item)
+            for i, v in enumerate(values)
+        )
+        fans = len(set(mine.user[mine.behaviour == 2]))
+        return np.append(row, np.log1p(np.array([items, fans]))).astype(np.float32)
+
+    return np.stack(
+        [
+            np.mean(
+                [columns(v) for v in sorted(values[i])]
+                if i >= 0 and values[i]
+                else [columns(None)],
+                axis=0,
+                dtype=np.float64,
+            ).astype(np.float32)
+            for i in item
+        ]
+    )
 
 
 @given(streams, moment)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.features._groups import Groups
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
 from tamis.features.encoding import Encoders
+from tamis.features.group_statistics import GroupRecipe
 from tamis.features.pair_features import Interest
 from tamis.features.statistics import Recipes
 from tamis.runtime import Float32, Int32
@@ -57,9 +59,22 @@ class Fitted:
     recipes: Recipes | None
     user_scale: Scale | None
     item_scale: Scale | None
+    group_scales: tuple[Scale, ...]
+    """Of the statistics of each attribute in `recipes.groups`; () = these are not among the
+    inputs."""
     interest: Interest
     distance: Distance | None = None
     """Distance of request and candidate; None where requests or items have no places."""
+
+    @property
+    def group_recipes(self) -> tuple[GroupRecipe, ...]:
+        """The recipes of the attributes of items whose statistics are among the inputs."""
+        return self.recipes.groups if self.recipes is not None and self.group_scales else ()
+
+    @property
+    def groups(self) -> list[tuple[Groups, Scale]]:
+        """The values and the scale of each of these attributes."""
+        return [(r.groups, s) for r, s in zip(self.group_recipes, self.group_scales, strict=False)]
 
 
 def is_history(feature: Feature) -> bool:

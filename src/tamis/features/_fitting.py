@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tamis.data import Dataset, Texts, item_categories
 from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
+from tamis.features._group_choice import plan_groups
 from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
 from tamis.features._place import GEOHASH, Distance, cell_values
 from tamis.features.encoders import numbers
@@ -174,17 +175,25 @@ class _Sources:
         return column in self.user_ids | self.item_ids
 
 
+class SpaceOptions(NamedTuple):
+    """Arguments of `FeatureSpace.fit`, which describes them."""
+
+    config: ProjectConfig | None
+    windows: Sequence[str] | None
+    item_category: str | None
+    groups: Sequence[str] | Literal["auto"] | None
+    seed: int
+
+
 def fit_space(
     data: Dataset,
     features: Sequence[Feature],
-    config: ProjectConfig | None,
-    windows: Sequence[str] | None,
     columns: Mapping[str, NDArray[Any]] | Sequence[str],
-    item_category: str | None,
-    seed: int,
+    options: SpaceOptions,
 ) -> Fitted:
     """The fitted state of a space; for the arguments see `FeatureSpace.fit`."""
     check_features(features)
+    config, windows, item_category, groups, seed = options
     sources = _Sources(data, features, config)
     encoders = Encoders.fit(features, sources.training_values)
     builder = LayoutBuilder()
@@ -195,7 +204,8 @@ def fit_space(
     items = _attributes(sources, encoders, layout, Side.ITEM)
     if windows is None:
         windows = config.windows if config is not None else ()
-    recipes = Recipes.fit(data, windows) if windows else None
+    plan = plan_groups(data, features, config, groups) if windows else []
+    recipes = Recipes.fit(data, windows, plan) if windows else None
     fitted = Fitted(
         encoders=encoders,
         sides=sources.sides,
@@ -206,6 +216,7 @@ def fit_space(
         recipes=recipes,
         user_scale=None,
         item_scale=None,
+        group_scales=(),
         interest=_interest(sources, encoders, config, item_category),
         distance=Distance.fit(data, config),
     )
@@ -294,8 +305,17 @@ def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> 
     statistics = OfflineStatistics(data, recipes)
     time = np.concatenate([events.time[known], np.full(len(known), data.end)])
     users = statistics.users(np.tile(events.user[known], 2), time)
-    items = statistics.items(np.tile(events.item[known], 2), time)
-    return replace(fitted, user_scale=Scale.fit(users), item_scale=Scale.fit(items))
+    item = np.tile(events.item[known], 2)
+    scales = (
+        Scale.fit(statistics.group(k, g.groups.set_of(item), time))
+        for k, g in enumerate(recipes.groups)
+    )
+    return replace(
+        fitted,
+        user_scale=Scale.fit(users),
+        item_scale=Scale.fit(statistics.items(item, time)),
+        group_scales=tuple(scales),
+    )
 
 
 def _interest(

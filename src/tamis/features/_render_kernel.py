@@ -30,7 +30,8 @@ def _days(now: Any, then: Any, usual: Any) -> Any:
 
 @njit(cache=True, error_model="numpy")
 def render(counts: Any, time: Any, published: Any, recipe: Any, out: Any) -> None:
-    """Writes per window counts then rates; then means, the number of events and ages.
+    """Writes per window counts then rates; then means, the number of events and, unless
+    `recipe.ages` is empty, ages.
 
     In: counts, a `windows.Counts` of n rows; time int64 (n,) ms; published int64 (n,) ms, NEVER
     where unknown, or (0,) where the columns have no such age; recipe, `statistics.RecipeArrays`.
@@ -73,7 +74,8 @@ def render(counts: Any, time: Any, published: Any, recipe: Any, out: Any) -> Non
             events += counts.total[row, b] if recipe.plain[b] else 0
         out[row, at] = _log1p(events)
         at += 1
-        out[row, at] = _days(time[row], counts.first[row], recipe.ages[0])
-        out[row, at + 1] = _days(time[row], counts.latest[row], recipe.ages[1])
+        if len(recipe.ages):
+            out[row, at] = _days(time[row], counts.first[row], recipe.ages[0])
+            out[row, at + 1] = _days(time[row], counts.latest[row], recipe.ages[1])
         if len(published):
             out[row, at + 2] = _days(time[row], published[row], recipe.ages[2])

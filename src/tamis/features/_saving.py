@@ -48,6 +48,7 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         ],
         "user_scale": _scale(fitted.user_scale),
         "item_scale": _scale(fitted.item_scale),
+        "group_scales": [_scale(s) for s in fitted.group_scales],
         "positive": interest.positive.tolist(),
         "columns": [asdict(c) for c in interest.columns],
         "categories": [c.name for c in interest.categories],
@@ -103,6 +104,7 @@ def load_fitted(directory: Path) -> Fitted:
             recipes=Recipes.load(recipes) if has_recipes else None,
             user_scale=_scale_of(saved["user_scale"]),
             item_scale=_scale_of(saved["item_scale"]),
+            group_scales=tuple(_scale_of_groups(s) for s in saved.get("group_scales", [])),
             interest=_interest(directory, saved),
             distance=_distance(directory, saved.get("distance")),
         )
@@ -218,6 +220,12 @@ def _distance(directory: Path, saved: dict[str, float] | None) -> Distance | Non
 
 def _scale(scale: Scale | None) -> dict[str, list[float]] | None:
     return None if scale is None else {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
+
+
+def _scale_of_groups(saved: dict[str, list[float]]) -> Scale:
+    scale = _scale_of(saved)
+    assert scale is not None
+    return scale
 
 
 def _scale_of(saved: dict[str, list[float]] | None) -> Scale | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tamis.data import Context, Dataset
 from tamis.features._context import ContextInputs
 from tamis.features._fitted import Fitted, item_order, user_order
-from tamis.features._fitting import fit_space, with_columns
+from tamis.features._fitting import SpaceOptions, fit_space, with_columns
 from tamis.features._lists import History
 from tamis.features._place import DISTANCE
 from tamis.features._saving import load_fitted, save_fitted
@@ -28,9 +28,10 @@ from tamis.schema import ConfigError, Feature, ProjectConfig, Side
 class FeatureSpace:
     """Encodes the declared features over a project's tables, histories, statistics and recall.
 
-    The dense inputs of a row are in the order user, item, item statistics, pair; its ids in the
-    order user, context, histories, item. Rows share blocks: the user's side is computed once per
-    query, the items' attributes once per space, and item statistics once per distinct (item, time)
+    The dense inputs of a row are in the order user, item, item statistics, statistics of the item's
+    groups, pair; its ids in the order user, context, histories, item. Rows share blocks: the user's
+    side is computed once per query, the items' attributes once per space, and item statistics once
+    per distinct (item, time)
     where that is fewer than the rows.
     """
 
@@ -54,6 +55,7 @@ class FeatureSpace:
         windows: Sequence[str] | None = None,
         columns: Mapping[str, NDArray[Any]] | Sequence[str] = (),
         item_category: str | None = None,
+        groups: Sequence[str] | Literal["auto"] | None = None,
         seed: int = 0,
     ) -> FeatureSpace:
         """Fits on all of `data`; cut it with `as_of` before.
@@ -64,12 +66,15 @@ class FeatureSpace:
                 fit their scales on, or names whose scales `fit_columns` fits later.
             item_category: column of the items whose share in the user's positives becomes an
                 input. None = that of `config`.
+            groups: attributes whose statistics are inputs, as `groups` of tamis.toml. None = those
+                of `config`; without statistics there are none.
             seed: of the sample of events on which the scales of statistics are fitted.
 
         Raises ConfigError where features or windows contradict the tables, DataError for columns
         of a wrong type.
         """
-        return cls(fit_space(data, features, config, windows, columns, item_category, seed))
+        options = SpaceOptions(config, windows, item_category, groups, seed)
+        return cls(fit_space(data, features, columns, options))
 
     def fit_columns(self, columns: Mapping[str, NDArray[Any]]) -> FeatureSpace:
         """The same space, with the scales of recall's columns fitted on those of n candidates."""
@@ -138,6 +143,7 @@ class FeatureSpace:
                 raise ConfigError("this space has item statistics; give `time` (ms) to item_rows")
             times = np.broadcast_to(np.asarray(time, np.int64), len(items))
             blocks.append(self._statistics_block(items, np.ascontiguousarray(times), statistics))
+            blocks += self._group_blocks(times[:1], np.zeros(len(items), int), items, statistics)
         return Rows(layout=self.item_layout, blocks=blocks, n=len(items))
 
     def rows(
@@ -168,6 +174,7 @@ class FeatureSpace:
         ]
         if self._fitted.item_scale is not None:
             blocks.append(self._item_statistics(time, query, item, statistics))
+            blocks += self._group_blocks(time, query, item, statistics)
         pair = self._pair(history, time, query, item, columns or {})
         blocks.append(Block(np.empty((len(item), 0), np.int32), pair))
         if self._fitted.distance is not None:
@@ -223,6 +230,27 @@ class FeatureSpace:
         )
         pointer = number[query] * items + self._fitted.items.place(item)
         return Block(block.ids, block.dense, pointer.astype(np.int32))
+
+    def _group_blocks(
+        self,
+        time: Int64,
+        query: NDArray[np.integer],
+        item: Int32,
+        statistics: Statistics | None,
+    ) -> list[Block]:
+        """Statistics of the items' groups: per candidate, or per distinct (set of values, time)
+        where that is fewer. One block per attribute."""
+        blocks: list[Block] = []
+        times, number = np.unique(time, return_inverse=True)
+        for k, (groups, scale) in enumerate(self._fitted.groups):
+            sets, pointer, moment = groups.set_of(item), None, time[query]
+            if len(groups) * len(times) < len(item):
+                pointer = (sets * len(times) + number[query]).astype(np.int32)
+                sets = np.repeat(np.arange(len(groups), dtype=np.int32), len(times))
+                moment = np.tile(times, len(groups))
+            dense = scale(_required(statistics).group(k, sets, moment))
+            blocks.append(Block(np.empty((len(dense), 0), np.int32), dense, pointer))
+        return blocks
 
     def _statistics_block(self, item: Int32, time: Int64, statistics: Statistics | None) -> Block:
         assert self._fitted.item_scale is not None
@@ -289,6 +317,9 @@ def _lay_out(
             encoders.add_columns(builder, f, Side.ITEM)
         for name in recipes.item.names if recipes else ():
             builder.add_dense(f"item {name}", Side.ITEM, moving=True)
+        for group in fitted.group_recipes:
+            for name in group.names:
+                builder.add_dense(f"{group.groups.name} {name}", Side.ITEM, moving=True)
     if pair:
         for name in fitted.interest.names:
             builder.add_dense(name, Side.CROSS)

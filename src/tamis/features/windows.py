@@ -216,6 +216,10 @@ class OnlineCounts:
     def empty(cls, keys: int, behaviours: int, windows: Sequence[str]) -> OnlineCounts:
         return cls(windows, State.empty(keys, Rings.of(windows), behaviours))
 
+    def __len__(self) -> int:
+        """Number of keys."""
+        return len(self._state.first)
+
     def add(self, key: Int32, events: Events) -> None:
         """Counts n events; `key` (n,) is their user or item column.
 

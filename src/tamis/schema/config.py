@@ -318,6 +318,10 @@ class ProjectConfig(_Section):
     """[[features]]. Empty: chosen by the columns of the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Time windows of the statistics of users and items."""
+    groups: Literal["auto"] | tuple[str, ...] = "auto"
+    """Columns of the items whose statistics are inputs, too: each item gets the counts and rates of
+    all items with its value (its author, its categories). auto: `items.author` and
+    `items.category`, if their values have at least two items on average. []: none."""
     repeats: bool | Literal["auto"] = "auto"
     """Whether rankers get features of a candidate that the user has acted on: how often, how long
     ago, by which behaviour, share of the user's events, usual gap. auto: if at least 2 % of the
