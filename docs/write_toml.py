@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -134,6 +135,7 @@ def kind(annotation: Any, metadata: Any = ()) -> str:
         kinds = list(dict.fromkeys(kind(option, metadata) for option in options))
         return " or ".join("tables" if k == "table" and len(options) > 1 else k for k in kinds)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    names[date] = "date"
     if annotation not in names:  # an enum
         return " or ".join(f'`"{member.value}"`' for member in annotation)
     limits = [

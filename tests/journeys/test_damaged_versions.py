@@ -23,11 +23,11 @@ PROJECTS = ("ratings", "simulated")
 DEFAULTED: dict[str, set[str]] = {
     "config.json": {
         *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
-        "groups",
+        *("time_zone", "holidays", "groups"),
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published", "groups"},
-    "space.json": {"statistics", "own", "distance", "group_scales"},
+    "space.json": {"statistics", "own", "distance", "calendar", "group_scales"},
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
 """File name → top-level keys that may be absent: with a default, or not in earlier releases."""

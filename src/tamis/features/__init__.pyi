@@ -1,3 +1,4 @@
+from ._calendar import LocalCalendar
 from ._lists import History
 from .encoders import DenseEncoder, VarLenEncoder
 from .encoding import Encoders, LayoutBuilder
@@ -26,6 +27,7 @@ __all__ = [
     "ItemRepeats",
     "Layout",
     "LayoutBuilder",
+    "LocalCalendar",
     "OfflineStatistics",
     "OnlineStatistics",
     "OwnItems",

@@ -6,7 +6,6 @@ import numpy as np
 
 from tamis.data import Context, Texts
 from tamis.features._fitted import Fitted, user_order
-from tamis.features._lookup import context_of_time
 from tamis.features._place import GEOHASH, cells_of
 from tamis.features.layout import Layout
 from tamis.runtime import Int32, Int64
@@ -19,6 +18,7 @@ class ContextInputs:
     def __init__(self, fitted: Fitted, layout: Layout) -> None:
         self._encoders = fitted.encoders
         self._of_time = fitted.contexts
+        self._calendar = fitted.calendar
         self._features = [
             f
             for f in user_order(fitted.encoders.features, fitted.sides)
@@ -52,7 +52,7 @@ class ContextInputs:
         for k, feature in enumerate(self._features):
             table = self._of_time.get(feature.source)
             if table is not None:
-                out[:, k] = table[context_of_time(feature.source, time)]
+                out[:, k] = table[self._calendar.value(feature.source, time)]
                 continue
             texts = None if context is None else _texts(feature, context)
             start = np.int32(self._starts[feature.name])

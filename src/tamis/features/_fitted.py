@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from tamis.features._calendar import LocalCalendar
 from tamis.features._groups import Groups
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
@@ -63,6 +64,8 @@ class Fitted:
     """Of the statistics of each attribute in `recipes.groups`; () = these are not among the
     inputs."""
     interest: Interest
+    calendar: LocalCalendar = field(default_factory=LocalCalendar)
+    """Time zone and holidays that features of the request's time follow."""
     distance: Distance | None = None
     """Distance of request and candidate; None where requests or items have no places."""
 

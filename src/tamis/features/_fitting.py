@@ -12,9 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data import Dataset, Texts, item_categories
+from tamis.features._calendar import CONTEXTS, LocalCalendar
 from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
 from tamis.features._group_choice import plan_groups
-from tamis.features._lookup import CONTEXTS, Attributes, HistoryLookup
+from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import GEOHASH, Distance, cell_values
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
@@ -53,6 +54,7 @@ class _Sources:
             self.user_ids.add(config.users.id if config.users else config.events.user)
         context = data.events.context
         self.context: Mapping[str, Texts] = {} if context is None else context.columns
+        self.has_holidays = config is not None and config.holidays is not None
         self.has_place = context is not None and context.latitude is not None
         self.user_ids -= set(data.users.frame.columns)
         self.item_ids -= set(data.items.frame.columns)
@@ -90,6 +92,11 @@ class _Sources:
         side = feature.side or (sides[0] if sides else None)
         if side is None or side not in sides:
             raise ConfigError(self._unknown(feature))
+        if side is Side.CONTEXT and source == "holiday" and not self.has_holidays:
+            raise ConfigError(
+                f"feature {feature.name!r}: no holidays are declared; write holidays = "
+                '"CN" (a country) or holidays = ["2026-10-01"] (dates) at the top of tamis.toml'
+            )
         if side is Side.CONTEXT and not isinstance(feature, SparseFeat):
             of = "the request's time" if source in CONTEXTS else "the request"
             raise ConfigError(
@@ -218,6 +225,7 @@ def fit_space(
         item_scale=None,
         group_scales=(),
         interest=_interest(sources, encoders, config, item_category),
+        calendar=LocalCalendar.of(config, data),
         distance=Distance.fit(data, config),
     )
     if recipes is not None:

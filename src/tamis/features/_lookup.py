@@ -1,4 +1,4 @@
-"""Inputs that are looked up: attributes of users and items, histories and the time of a request."""
+"""Inputs that are looked up: attributes of users and items, and histories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tamis.features._gathering_kernels import last_codes
 from tamis.features._lists import History
 from tamis.features.windows import opened
-from tamis.runtime import Bool, Float32, Int32, Int64
+from tamis.runtime import Bool, Float32, Int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +66,3 @@ class HistoryLookup:
             pad=self.pad,
             out=out,
         )
-
-
-CONTEXTS = {"hour": 24, "weekday": 7, "weekend": 2}
-"""Features of a request's time (UTC) and the number of their values; weekday 0 is Monday."""
-
-
-def context_of_time(name: str, time: Int64) -> Int64:
-    """(Q,) the value of the context feature `name` at times (Q,) in ms."""
-    if name == "hour":
-        return time // 3_600_000 % 24
-    weekday = (time // 86_400_000 + 3) % 7  # 1970-01-01 was a Thursday
-    return weekday if name == "weekday" else (weekday >= 5).astype(np.int64)

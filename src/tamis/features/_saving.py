@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tamis.features._calendar import LocalCalendar
 from tamis.features._fitted import Fitted, Scale, is_history
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
@@ -55,6 +56,10 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "numbers": [n.name for n in interest.numbers],
         "statistics": fitted.recipes is not None,
         "own": _saved_own(interest.own, directory),
+        "calendar": {
+            "time_zone": fitted.calendar.time_zone,
+            "holidays": fitted.calendar.holidays.tolist(),
+        },
         "distance": _saved_distance(fitted.distance, directory),
     }
     (directory / _FILE).write_text(json.dumps(saved, indent=1))
@@ -106,6 +111,7 @@ def load_fitted(directory: Path) -> Fitted:
             item_scale=_scale_of(saved["item_scale"]),
             group_scales=tuple(_scale_of_groups(s) for s in saved.get("group_scales", [])),
             interest=_interest(directory, saved),
+            calendar=_calendar(saved.get("calendar")),
             distance=_distance(directory, saved.get("distance")),
         )
         _check_rows(fitted)
@@ -200,6 +206,13 @@ def _own(directory: Path, saved: dict[str, Any] | None) -> OwnItemFeatures | Non
     return OwnItemFeatures(
         tuple(saved["behaviours"]), np.array(saved["counted"], np.bool_), repeats
     )
+
+
+def _calendar(saved: dict[str, Any] | None) -> LocalCalendar:
+    """The stored calendar; UTC without holidays where an earlier release wrote the version."""
+    if saved is None:
+        return LocalCalendar()
+    return LocalCalendar(str(saved["time_zone"]), np.array(saved["holidays"], np.int32))
 
 
 def _saved_distance(distance: Distance | None, directory: Path) -> dict[str, float] | None:

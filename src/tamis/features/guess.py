@@ -159,7 +159,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     The ids of users and items; every column of their tables by `guess_feature`, except titles and
     publishing times; the user's last 50 positives, which share the embeddings of the item ids; the
     hour of the request where impressions span at least two days (a ranker that is trained on
-    replays at a few cuts would only learn the hours of those cuts); the declared columns of
+    replays at a few cuts would only learn the hours of those cuts); whether it is a holiday, where
+    holidays are declared; the declared columns of
     context that have two values or more; and the geohash cell of the request, where places are
     declared.
     """
@@ -196,6 +197,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     if "hour" not in taken and len(shown) and np.ptp(shown) >= _TWO_DAYS_MS:
         features.append(SparseFeat(name="hour", side=Side.CONTEXT))
         taken.add("hour")
+    if "holiday" not in taken and config.holidays is not None:
+        features.append(SparseFeat(name="holiday", side=Side.CONTEXT))
     context = data.events.context
     for column, texts in () if context is None else context.columns.items():
         if np.unique(texts.code[texts.code > 0]).size > 1:

@@ -101,6 +101,12 @@ class FeatureSpace:
         return self._context.columns
 
     @property
+    def format(self) -> int:
+        """Format of the stored files: 2 for inputs that releases before 2 do not know."""
+        known = self._fitted.calendar.is_default and not self.context_columns
+        return 1 if known and not self.reads_place else 2
+
+    @property
     def reads_place(self) -> bool:
         """Whether the place of the request is among the inputs."""
         return self._context.reads_place or self._fitted.distance is not None

@@ -33,6 +33,7 @@ from tamis.data import Dataset
 from tamis.features import (
     FeatureSpace,
     Histories,
+    LocalCalendar,
     OfflineStatistics,
     OnlineStatistics,
     Rows,
@@ -129,7 +130,9 @@ class Trainer:
         with self.meter.stage("read") as record:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
-            value_of(self.config, self.data.items)  # faults of fusion are reported before any work
+            # Faults of the fusion and of the holidays are reported before any work.
+            value_of(self.config, self.data.items)
+            LocalCalendar.of(self.config, self.data)
             self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
             self._vectors = self._wanted_vectors()
             record["samples"] = len(self.data.events)

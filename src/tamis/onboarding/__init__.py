@@ -1,6 +1,7 @@
 """`tamis init` and `tamis doctor`: propose a `tamis.toml`, report problems of the data."""
 
-from tamis.onboarding.doctor import Finding, examine
+from tamis.onboarding._findings import Finding
+from tamis.onboarding.doctor import examine
 from tamis.onboarding.table_guess import Ask, Guess, guess_config, write_guess
 
 __all__ = [

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from tamis.data import (
-    Dataset,
     EventLog,
     Given,
-    Rejects,
     Table,
     TableSet,
     form_of,
@@ -26,41 +22,17 @@ from tamis.data import (
     read_declared,
     repeat_share,
 )
+from tamis.onboarding._feature_checks import calendar_faults, constant_features
+from tamis.onboarding._findings import Case, Finding, Severity
 from tamis.onboarding._outcomes import unused_columns
 from tamis.runtime import Int32
 from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
 from tamis.splitting import Window, cuts, events_in
 
-Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 DAY_MS = 86_400_000
 _MANY_REPEATS = 0.2
 """Share of repeated positives from which on a filter of all known items is questioned."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem or a remark."""
-
-    severity: Severity
-    """error: training fails or its result is meaningless; warning: probably a mistake; note: a
-    remark."""
-    what: str
-    """The problem, with its values."""
-    where: str
-    """File, column or key."""
-    fix: str
-    """How to fix it."""
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The input of the checks."""
-
-    config: ProjectConfig
-    root: Path
-    data: Dataset
-    rejects: Rejects
 
 
 def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
@@ -76,7 +48,7 @@ def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
         fix = "Correct the file or its section in tamis.toml as the message says."
         found.append(Finding("error", str(error), config.events.path, fix))
     else:
-        case = _Case(config, root, data, rejects)
+        case = Case(config, root, data, rejects)
         found += [finding for check in _CHECKS for finding in check(case)]
     return sorted(found, key=lambda f: _ORDER[f.severity])
 
@@ -135,7 +107,7 @@ def _overlap(used: pl.Series, known: pl.Series) -> float:
     return int(used.is_in(known.implode()).sum()) / max(len(used), 1)
 
 
-def _left_out(case: _Case) -> Iterator[Finding]:
+def _left_out(case: Case) -> Iterator[Finding]:
     for file, total in case.rejects.rows_read.items():
         share = case.rejects.share(file)
         if share > 0:
@@ -149,7 +121,7 @@ def _left_out(case: _Case) -> Iterator[Finding]:
             yield Finding(severity, what, file, "`tamis train` lists each in rejects.csv.")
 
 
-def _readings(case: _Case) -> Iterator[Finding]:
+def _readings(case: Case) -> Iterator[Finding]:
     """How values were read, where it is not evident."""
     for note in case.rejects.notes:
         where = f"{note.file}, `{note.column}`" if note.column else note.file
@@ -157,7 +129,7 @@ def _readings(case: _Case) -> Iterator[Finding]:
         yield Finding(severity, note.what, where, note.fix or "Nothing, if that is right.")
 
 
-def _mixed_units(case: _Case) -> Iterator[Finding]:
+def _mixed_units(case: Case) -> Iterator[Finding]:
     count = case.rejects.count(case.config.events.path, "time in another unit")
     if count:
         yield Finding(
@@ -168,7 +140,7 @@ def _mixed_units(case: _Case) -> Iterator[Finding]:
         )
 
 
-def _positives(case: _Case) -> Iterator[Finding]:
+def _positives(case: Case) -> Iterator[Finding]:
     data = case.data
     counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
     for behaviour, count in zip(data.behaviours, counts, strict=True):
@@ -189,7 +161,7 @@ def _positives(case: _Case) -> Iterator[Finding]:
         yield Finding("note", text, "tamis.toml, [behaviours]", "Log impressions if possible.")
 
 
-def _unused_outcomes(case: _Case) -> Iterator[Finding]:
+def _unused_outcomes(case: Case) -> Iterator[Finding]:
     """Columns of the log that say what became of a row, and that no behaviour reads."""
     events = case.config.events
     raw = read_declared(events, case.root)
@@ -200,6 +172,7 @@ def _unused_outcomes(case: _Case) -> Iterator[Finding]:
     optional = (events.arrival, events.request, events.position)
     read = {*(getattr(events, key) for key in keys), *optional}
     read |= {b.column for b in case.config.behaviours.values()}
+    read |= {*events.context, events.city, events.latitude, events.longitude}
     like, _ = unused_columns(log, {name for name in read if name})
     if not like:
         return
@@ -212,7 +185,7 @@ def _unused_outcomes(case: _Case) -> Iterator[Finding]:
         yield Finding("note", "looks like an outcome and is not used", where, fix)
 
 
-def _labels(case: _Case) -> Iterator[Finding]:
+def _labels(case: Case) -> Iterator[Finding]:
     """Binary tasks whose label is hardly ever or nearly always 1.
 
     The share is taken among impressions, or among the events of the task's condition.
@@ -242,7 +215,7 @@ def _labels(case: _Case) -> Iterator[Finding]:
             yield Finding("warning", text, f"tamis.toml, [tasks.{name}]", fix)
 
 
-def _times(case: _Case) -> Iterator[Finding]:
+def _times(case: Case) -> Iterator[Finding]:
     time, untimed = case.data.events.time, case.config.events.untimed
     where = f"{case.config.events.path}, `{case.config.events.time}`"
     if untimed is not None:
@@ -274,7 +247,7 @@ def _times(case: _Case) -> Iterator[Finding]:
         yield Finding("warning", text, where, "Use exact times instead of dates.")
 
 
-def _arrivals(case: _Case) -> Iterator[Finding]:
+def _arrivals(case: Case) -> Iterator[Finding]:
     early = float(np.mean(case.data.events.arrival < case.data.events.time))
     if early:
         where = f"{case.config.events.path}, `{case.config.events.arrival}`"
@@ -287,7 +260,7 @@ def _arrivals(case: _Case) -> Iterator[Finding]:
         )
 
 
-def _audience(case: _Case) -> Iterator[Finding]:
+def _audience(case: Case) -> Iterator[Finding]:
     for what, rows, table, column in (
         ("user", case.data.events.user, case.data.users, case.config.events.user),
         ("item", case.data.events.item, case.data.items, case.config.events.item),
@@ -321,7 +294,7 @@ def _unused(items: Table, rows: Int32, config: TableConfig) -> Iterator[Finding]
         yield Finding(severity, text, f"{config.path}, `{config.id}`", fix)
 
 
-def _robots(case: _Case) -> Iterator[Finding]:
+def _robots(case: Case) -> Iterator[Finding]:
     """Users with over 5,000 events on one day and over 50 times the 99th percentile."""
     events = case.data.events
     frame = pl.DataFrame({"user": events.user, "day": events.time // DAY_MS})
@@ -338,7 +311,7 @@ def _robots(case: _Case) -> Iterator[Finding]:
         yield Finding("warning", text, where, "Leave their events out; they distort similarities.")
 
 
-def _repeats(case: _Case) -> Iterator[Finding]:
+def _repeats(case: Case) -> Iterator[Finding]:
     repeated = case.rejects.count(case.config.events.path, "duplicate")
     share = repeated / max(case.rejects.rows_read.get(case.config.events.path, 0), 1)
     if share > 0.05:
@@ -347,29 +320,7 @@ def _repeats(case: _Case) -> Iterator[Finding]:
         yield Finding("warning", text, case.config.events.path, fix)
 
 
-def _columns(case: _Case) -> Iterator[Finding]:
-    """Declared features that are nearly always missing, or constant."""
-    sides = {"items": case.data.items.frame, "users": case.data.users.frame}
-    tables = {"items": case.config.items, "users": case.config.users}
-    for feature in case.config.features:
-        for name, frame in sides.items():
-            table = tables[name]
-            if table is None or feature.source not in frame.columns:
-                continue
-            column = frame[feature.source]
-            missing = column.null_count() / max(len(column), 1)
-            where = f"{table.path}, `{feature.source}`"
-            if missing > 0.9:
-                text = f"the feature is missing in {missing:.1%} of the rows"
-                yield Finding("warning", text, where, "Remove the feature, or correct the column.")
-            elif not column.dtype.is_nested() and column.drop_nulls().n_unique() < 2:
-                text = "the feature has the same value in all rows"
-                yield Finding(
-                    "warning", text, where, "Remove the feature: it carries no information."
-                )
-
-
-def _windows(case: _Case) -> Iterator[Finding]:
+def _windows(case: Case) -> Iterator[Finding]:
     """Validation and test windows with few positive events, and an empty training part."""
     data, split = case.data, case.config.split
     moments = [
@@ -391,7 +342,7 @@ def _windows(case: _Case) -> Iterator[Finding]:
         yield Finding("error", text, "tamis.toml, [split]", "Give exact times.")
 
 
-def _ending(case: _Case) -> Iterator[Finding]:
+def _ending(case: Case) -> Iterator[Finding]:
     path = case.root / case.config.events.path
     if format_of(path) != "text" or path.suffix in (".gz", ".zst", ".zstd"):
         return
@@ -403,7 +354,7 @@ def _ending(case: _Case) -> Iterator[Finding]:
             yield Finding("note", text, case.config.events.path, fix)
 
 
-def _known_items(case: _Case) -> Iterator[Finding]:
+def _known_items(case: Case) -> Iterator[Finding]:
     """A filter of all known items although users come back to them."""
     for name, stage in case.config.cascade.filters.items():
         if (stage.use or name) != "seen" or stage.options.get("behaviours"):
@@ -421,7 +372,7 @@ def _known_items(case: _Case) -> Iterator[Finding]:
             yield Finding("warning", text, f"tamis.toml, [cascade.filters.{name}]", fix)
 
 
-def _fallback(case: _Case) -> Iterator[Finding]:
+def _fallback(case: Case) -> Iterator[Finding]:
     channels = case.config.cascade.channels
     if not any(c.fallback or (c.use or name) == "hot" for name, c in channels.items()):
         text = "no channel answers for unknown users"
@@ -429,7 +380,7 @@ def _fallback(case: _Case) -> Iterator[Finding]:
         yield Finding("warning", text, "tamis.toml, [cascade.channels]", fix)
 
 
-_CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _left_out,
     _readings,
     _mixed_units,
@@ -441,7 +392,8 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _audience,
     _robots,
     _repeats,
-    _columns,
+    constant_features,
+    calendar_faults,
     _windows,
     _ending,
     _known_items,

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tamis.schema._task_checks import task_problems
 from tamis.schema.config import Behaviour, ProjectConfig
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.suggestions import suggest
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
-        _buckets, _cascade, _context,
+        _buckets, _cascade, _context, _time_zone,
     )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
 
@@ -220,7 +222,7 @@ def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
         )
 
 
-REQUEST_FEATURES = ("hour", "weekday", "weekend", "geohash")
+REQUEST_FEATURES = ("hour", "weekday", "weekend", "holiday", "geohash")
 """Features of a request's time and place, whose names no declared column of context may have."""
 
 
@@ -262,3 +264,17 @@ def _context(config: ProjectConfig) -> Iterator[ConfigFault]:
                 f"`features[{feature.name}].precision` is given, but only the context feature "
                 '`geohash` has a precision: set column = "geohash", or remove the key.',
             )
+
+
+def _time_zone(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """A time zone that the IANA database does not have."""
+    if config.time_zone == "UTC":
+        return
+    try:
+        ZoneInfo(config.time_zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        yield ConfigFault(
+            ("time_zone",),
+            f'`time_zone` = "{config.time_zone}" is not a zone of the IANA database, such as '
+            f'"Asia/Shanghai".{suggest(config.time_zone, available_timezones())}',
+        )

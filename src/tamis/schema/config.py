@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -326,6 +327,12 @@ class ProjectConfig(_Section):
     """Whether rankers get features of a candidate that the user has acted on: how often, how long
     ago, by which behaviour, share of the user's events, usual gap. auto: if at least 2 % of the
     positive events are on items that the user knew, and no filter removes all of these."""
+    time_zone: str = "UTC"
+    """Time zone of the context features `hour`, `weekday`, `weekend` and `holiday`, such as
+    "Asia/Shanghai". Times of the tables that name no zone are UTC all the same."""
+    holidays: str | tuple[date, ...] | None = None
+    """Days of the context feature `holiday`: those of a country ("CN") or a part of it ("DE-BY"),
+    which needs `tamis[holidays]`, or dates, such as ["2026-10-01"]."""
     clock: Literal["now", "data"] = "now"
     """The default time of a request. "now": the time of the clock, for a project that receives
     events. "data": the end of the data, for a static data set whose events ended long ago."""

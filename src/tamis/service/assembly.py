@@ -39,7 +39,7 @@ STORED_CONFIG = "config.json"
 FORMATS = {
     "config": 1,
     "tables": 1,
-    "features": 2,  # written as 1 unless the request's columns or place are among the inputs
+    "features": 2,  # written as 1 where that is enough: see `FeatureSpace.format`
     "state": 1,
     "channels": 1,
     "filters": 1,
@@ -90,8 +90,7 @@ class Parts:
 
     def save(self, draft: Draft) -> None:
         """Writes every part into `draft`, and their format numbers."""
-        new = self.space.context_columns or self.space.reads_place
-        draft.formats = FORMATS | {"features": 2 if new else 1}
+        draft.formats = FORMATS | {"features": self.space.format}
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
         self.users.write(draft.folder("tables") / "users.parquet")
         self.items.write(draft.folder("tables") / "items.parquet")
