@@ -146,6 +146,13 @@ PUBLISHED = _list(
 LATITUDE = _list("latitude lat")
 LONGITUDE = _list("longitude lon lng long")
 CITY = _list("city town 城市")
+REQUEST_CONTEXT_WORDS = word_set(
+    "device devices os platform browser app client ua useragent agent network carrier isp wifi "
+    "connection city town country region province locale language lang referrer referer source "
+    "channel scene surface placement screen tab orientation "
+    "设备 机型 系统 平台 浏览器 客户端 网络 运营商 城市 国家 省份 地区 语言 渠道 来源 场景"
+)
+"""Words in the names of columns that describe the request of an event."""
 ITEM_ATTRIBUTES = word_set(
     "title name category categories genre genres brand price author artist album description "
     "department colour color size manufacturer seller publisher topic tag tags year duration "

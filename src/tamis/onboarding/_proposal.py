@@ -10,6 +10,7 @@ import polars as pl
 from tamis.data import Dataset
 from tamis.features import guess_feature
 from tamis.onboarding._outcomes import Declared
+from tamis.onboarding._request_columns import context_features
 from tamis.schema import Feature, Side
 
 
@@ -57,6 +58,7 @@ def describe_features(
         features.append({**history, "shares": item_id})
         declared.comments["features[history]"] = "The items of the user's last positive events."
     if features:
+        features += context_features(declared, {f["name"] for f in features})
         data["features"] = features
     if skipped:
         declared.notes.append(

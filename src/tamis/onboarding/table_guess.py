@@ -37,6 +37,7 @@ from tamis.onboarding._proposal import (
     describe_features,
     describe_tasks,
 )
+from tamis.onboarding._request_columns import describe_context, request_columns
 from tamis.onboarding._tables import FoundTable, find_table, unused_tables
 from tamis.schema import parse_config, write_config
 
@@ -122,6 +123,7 @@ def guess_config(
     found.notes += unused_tables(tables, log, used)
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, log)
+    describe_context(declared, log)
     _note_unused(log, declared)
     data = _read(found, folder)
     _propose_clock(data, found)
@@ -189,7 +191,9 @@ def _choice_note(choice: RoleChoice) -> str:
 
 def _note_unused(log: EventLog, declared: Declared) -> None:
     """Notes the columns of the log that nothing reads."""
-    like, other = unused_columns(log, {*log.found.values(), *declared.outcomes})
+    like, other = unused_columns(
+        log, {*log.found.values(), *declared.outcomes, *request_columns(declared)}
+    )
     if like:
         shown = ", ".join(f"`{c}`" for c in like)
         declared.notes.append(
