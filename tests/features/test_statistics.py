@@ -213,13 +213,24 @@ def test_no_rows_and_no_events():
     assert empty.read(one(0), one(NOW, np.int64)).first[0] == NEVER
 
 
-def test_many_rows_are_computed_in_chunks(monkeypatch):
-    data = dataset([(u, i, "click", NOW - DAY * (u + i)) for u in range(3) for i in range(3)])
-    statistics = OfflineStatistics(data)
-    key, time = np.tile(np.arange(3, dtype=np.int32), 7), np.arange(21) * DAY // 3 + NOW - 4 * DAY
-    whole = statistics.items(key, time)
-    monkeypatch.setattr("tamis.features.recipe._CHUNK", 4)
-    np.testing.assert_array_equal(statistics.items(key, time), whole)
+@pytest.mark.parametrize("published", [None, [NOW - 9 * DAY, None, NOW]])
+def test_columns_equal_those_of_the_counts(published):
+    rows = [(u, i, "click", NOW - DAY * (u + i), 1.0 + i) for u in range(3) for i in range(3)]
+    data = dataset(rows, published=published)
+    recipe, events = Recipes.fit(data, ["7d", "all"]).item, data.events
+    born = Recipes.fit(data, ["7d", "all"]).published
+    offline = OfflineCounts(events.item, events, 3, 6, ["7d", "all"])
+    online = OnlineCounts.empty(3, 6, ["7d", "all"])
+    online.add(events.item, events)
+    key = np.array([2, 0, -1, 1, 3, 0], np.int32)
+    time = NOW + np.array([9, 1, 4, 2, 1, 30]) * DAY
+    each = None if born is None else np.append(born, [NEVER, NEVER])[key]  # of 3 and of -1
+    expected = recipe.columns(offline.read(key, time), time, each)
+    for counts in (offline, online):
+        out = np.empty((len(key), len(recipe.names)), np.float32)
+        times = np.zeros(0, np.int64) if born is None else born
+        counts.columns(recipe.arrays, key, time, times, out)
+        np.testing.assert_array_equal(out, expected)
 
 
 def test_reading_again_later_and_earlier_gives_what_a_first_reading_gives():

@@ -2,7 +2,7 @@
 # numba compiles these functions for the types they are called with; pyright cannot follow that.
 """Kernels that count events per key in time windows, live and as of any time of a log.
 
-Both share `_add` and `_read`. Arguments that several kernels take:
+Both share `_add` and `read_key`. Arguments that several kernels take:
 
 state: `windows.State`, the counters of K keys (its fields document their shapes and dtypes).
 rings: `windows.Rings`, R ring counters with S slots in all, read by W windows.
@@ -23,7 +23,7 @@ NEVER = np.iinfo(np.int64).min // 2
 
 
 @njit(cache=True)
-def _clear(state: Any, k: Any) -> None:
+def clear_key(state: Any, k: Any) -> None:
     """Resets the counters of key k."""
     state.ring[k] = 0
     state.newest[k] = NEVER
@@ -108,8 +108,8 @@ def _sum_windows(state: Any, k: Any, rings: Any, r: Any, now: Any) -> None:
 
 
 @njit(cache=True)
-def _read(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
-    """Writes the counters of key k as of `time` into row `row` of `out`."""
+def read_windows(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
+    """Writes the window and total counts of key k as of `time` into row `row` of `out`."""
     behaviours = state.total.shape[1]
     for r in range(len(rings.width)):
         if state.summed_at[k, r] != time // rings.width[r]:
@@ -120,10 +120,29 @@ def _read(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None
             out.windowed[row, w, b] = state.total[k, b] if everything else state.summed[k, w, b]
     for b in range(behaviours):  # a slice assignment would build views, which is slower
         out.total[row, b] = state.total[k, b]
+
+
+@njit(cache=True)
+def read_values(state: Any, k: Any, row: Any, out: Any) -> None:
+    """Writes the number and the sum of the values of key k into row `row` of `out`."""
+    for b in range(state.total.shape[1]):
         out.valued[row, b] = state.valued[k, b]
         out.value[row, b] = state.value[k, b]
+
+
+@njit(cache=True)
+def read_moments(state: Any, k: Any, row: Any, out: Any) -> None:
+    """Writes the times of the first and the last event of key k into row `row` of `out`."""
     out.first[row] = state.first[k]
     out.latest[row] = state.latest[k]
+
+
+@njit(cache=True)
+def read_key(state: Any, k: Any, rings: Any, time: Any, row: Any, out: Any) -> None:
+    """Writes all counters of key k as of `time` into row `row` of `out`."""
+    read_windows(state, k, rings, time, row, out)
+    read_values(state, k, row, out)
+    read_moments(state, k, row, out)
 
 
 @njit(cache=True)
@@ -144,7 +163,18 @@ def read_counts(state: Any, rings: Any, key: Any, time: Any, out: Any) -> None:
     """Reads n rows: key int32 (n,), time int64 (n,). Rows of other keys are left as they are."""
     for row in range(len(key)):
         if 0 <= key[row] < len(state.first):
-            _read(state, key[row], rings, time[row], row, out)
+            read_key(state, key[row], rings, time[row], row, out)
+
+
+@njit(cache=True)
+def replay_until(state: Any, rings: Any, events: Any, e: Any, end: Any, time: Any) -> Any:
+    """Counts the events [e, end) that arrived before `time` for key 0; returns the first that did
+    not."""
+    while e < end and events.arrival[e] < time:
+        behaviour, value = events.behaviour[e], events.value[e]
+        _add(state, 0, rings, behaviour, events.time[e], events.arrival[e], value)
+        e += 1
+    return e
 
 
 @njit(cache=True)
@@ -165,17 +195,7 @@ def replay_counts(
         if not 0 <= k < len(indptr) - 1:
             continue
         if k != current:
-            _clear(state, 0)
+            clear_key(state, 0)
             current, e = k, indptr[k]
-        while e < indptr[k + 1] and events.arrival[e] < time[row]:
-            _add(
-                state,
-                0,
-                rings,
-                events.behaviour[e],
-                events.time[e],
-                events.arrival[e],
-                events.value[e],
-            )
-            e += 1
-        _read(state, 0, rings, time[row], row, out)
+        e = replay_until(state, rings, events, e, indptr[k + 1], time[row])
+        read_key(state, 0, rings, time[row], row, out)

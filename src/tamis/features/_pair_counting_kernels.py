@@ -46,12 +46,16 @@ def mean_rows(table: Any, bounds: Any, index: Any, out: Any) -> None:
     In: table float32 (T, S), bounds int64 (n + 1,), index int64 (p,). Out: out float32 (n, S).
     """
     for row in range(len(out)):
-        size = bounds[row + 1] - bounds[row]
+        first, last = bounds[row], bounds[row + 1]
         for column in range(out.shape[1]):
-            total = 0.0
-            for p in range(bounds[row], bounds[row + 1]):
-                total += table[index[p], column]
-            out[row, column] = total / size
+            out[row, column] = table[index[first], column]
+        for p in range(first + 1, last):
+            for column in range(out.shape[1]):
+                out[row, column] += table[index[p], column]
+        if last - first > 1:
+            share = np.float32(1.0) / np.float32(last - first)
+            for column in range(out.shape[1]):
+                out[row, column] *= share
 
 
 @njit(cache=True)

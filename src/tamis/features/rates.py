@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data import Events
-from tamis.runtime import Int32, Int64
+from tamis.runtime import Bool, Float64, Int32, Int64
 from tamis.schema import Behaviour
 
 _AFTER_CLICK = ("like", "collect", "share", "follow", "cart", "watch", "dislike")
@@ -38,6 +39,25 @@ class MeanPrior:
     mean: float = 0.0
     strength: float = 10.0
     """Number of events that the prior mean counts as."""
+
+
+class RecipeArrays(NamedTuple):
+    """A recipe as the kernel `render` reads it: R rates, G means, B behaviours."""
+
+    successes: Int64
+    """(R, B) codes of the behaviours that are successes of each rate, filled up with -1."""
+    trials: Int64
+    """(R, B) likewise, of its trials."""
+    priors: Float64
+    """(R, 2) α and β."""
+    groups: Bool
+    """(G, B) behaviours whose values each mean averages."""
+    means: Float64
+    """(G, 2) prior mean and strength."""
+    plain: Bool
+    """(B,) behaviours that are not impressions."""
+    ages: Float64
+    """(3,) or (0,), see `recipe.Recipe.ages`."""
 
 
 def rates_of(behaviours: Sequence[Behaviour]) -> list[Rate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,32 +14,19 @@ from tamis.data import Dataset
 from tamis.features._counting_kernels import NEVER
 from tamis.features._render_kernel import render
 from tamis.features.encoders import untupled
-from tamis.features.rates import MeanPrior, Rate, fit_beta, fit_mean, rates_of, value_groups
+from tamis.features.rates import (
+    MeanPrior,
+    Rate,
+    RecipeArrays,
+    fit_beta,
+    fit_mean,
+    rates_of,
+    value_groups,
+)
 from tamis.features.windows import Counts
-from tamis.runtime import Bool, Float32, Float64, Int32, Int64
+from tamis.runtime import Float32, Int32, Int64
 
 _DAY = 86_400_000
-_CHUNK = 250_000
-"""Rows computed at once; bounds the memory of the counts (W × B × 8 bytes per row)."""
-
-
-class RecipeArrays(NamedTuple):
-    """A recipe as the kernel `render` reads it: R rates, G means, B behaviours."""
-
-    successes: Int64
-    """(R, B) codes of the behaviours that are successes of each rate, filled up with -1."""
-    trials: Int64
-    """(R, B) likewise, of its trials."""
-    priors: Float64
-    """(R, 2) α and β."""
-    groups: Bool
-    """(G, B) behaviours whose values each mean averages."""
-    means: Float64
-    """(G, 2) prior mean and strength."""
-    plain: Bool
-    """(B,) behaviours that are not impressions."""
-    ages: Float64
-    """(3,) or (0,), see `Recipe.ages`."""
 
 
 @dataclass(frozen=True)
@@ -167,20 +154,16 @@ def _usual_ages(
 class Reads(Protocol):
     """Counters that are read as of given times: `OfflineCounts` or `OnlineCounts`."""
 
-    def read(self, key: Int32, time: Int64) -> Counts: ...
+    def columns(
+        self, recipe: RecipeArrays, key: Int32, time: Int64, published: Int64, out: Float32
+    ) -> None: ...
 
 
 def columns_of(
     recipe: Recipe, counts: Reads, key: Int32, time: Int64, published: Int64 | None
 ) -> Float32:
-    """(n, S) of n keys as of n times, computed in chunks of `_CHUNK` rows."""
-    if len(key) > _CHUNK:
-        parts = [slice(at, at + _CHUNK) for at in range(0, len(key), _CHUNK)]
-        done = [columns_of(recipe, counts, key[p], time[p], published) for p in parts]
-        return np.concatenate(done)
-    dated = None
-    if published is not None:
-        known = np.flatnonzero((key >= 0) & (key < len(published)))
-        dated = np.full(len(key), NEVER)
-        dated[known] = published[key[known]]
-    return recipe.columns(counts.read(key, time), time, dated)
+    """(n, S) of n keys as of n times; `published` (K,) are the keys' publishing times (ms)."""
+    out = np.empty((len(key), len(recipe.names)), np.float32)
+    used = published if recipe.published and published is not None else np.zeros(0, np.int64)
+    counts.columns(recipe.arrays, key, time, used, out)
+    return out

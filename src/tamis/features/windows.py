@@ -19,6 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from tamis.data import Events
 from tamis.features._counting_kernels import NEVER, add_events, read_counts, replay_counts
+from tamis.features._render_kernel import read_columns, replay_columns
+from tamis.features.rates import RecipeArrays
 from tamis.runtime import Float32, Float64, Int32, Int64
 from tamis.schema import ConfigError, read_array, read_json_value, reading
 
@@ -203,6 +205,28 @@ class OfflineCounts:
         )
         return out
 
+    def columns(
+        self, recipe: RecipeArrays, key: Int32, time: Int64, published: Int64, out: Float32
+    ) -> None:
+        """Fills `out` (n, S) with the columns of keys (n,) as of times (n,) in ms.
+
+        `published` (K,) are the keys' publishing times, or (0,) without such a column. A key
+        outside the table has the columns of one without events.
+        """
+        replay_columns(
+            state=State.empty(1, self._rings, self._behaviours),
+            rings=self._rings,
+            indptr=self._indptr,
+            events=self._events,
+            order=np.lexsort((time, key)),
+            key=key,
+            time=time,
+            published=published,
+            recipe=recipe,
+            row=Counts.zeros(2, len(self.windows), self._behaviours),
+            out=out,
+        )
+
 
 class OnlineCounts:
     """Counts of a live log: events are added in order of arrival, counts are read as of now."""
@@ -241,6 +265,21 @@ class OnlineCounts:
         out = Counts.zeros(len(key), len(self.windows), self._state.total.shape[1])
         read_counts(state=self._state, rings=self._rings, key=key, time=time, out=out)
         return out
+
+    def columns(
+        self, recipe: RecipeArrays, key: Int32, time: Int64, published: Int64, out: Float32
+    ) -> None:
+        """As `OfflineCounts.columns`, at times later than the arrivals added so far."""
+        read_columns(
+            state=self._state,
+            rings=self._rings,
+            key=key,
+            time=time,
+            published=published,
+            recipe=recipe,
+            row=Counts.zeros(2, len(self.windows), self._state.total.shape[1]),
+            out=out,
+        )
 
     def save(self, directory: Path) -> None:
         """Writes one npy file per counter and `windows.json`."""
