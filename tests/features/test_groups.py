@@ -1,4 +1,6 @@
-"""Statistics of the items' authors and categories: by hand, in a space, saved and loaded."""
+"""Statistics by attributes of items and users: by hand, in a space, saved and loaded."""
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,14 @@ from tamis.features import FeatureSpace, Histories, OfflineStatistics, OnlineSta
 from tamis.features._groups import Groups
 from tamis.features._pair_counts import PairCounts, pair_keys
 from tamis.features.group_statistics import GroupPlan
-from tamis.schema import Behaviour, ConfigError, ProjectConfig, SparseFeat, VarLenSparseFeat
+from tamis.schema import (
+    Behaviour,
+    ConfigError,
+    DenseFeat,
+    ProjectConfig,
+    SparseFeat,
+    VarLenSparseFeat,
+)
 
 DAY = 86_400_000
 START = 19_000 * DAY
@@ -218,7 +227,7 @@ def test_rows_hold_the_statistics_of_each_candidate():
 def test_saving_keeps_the_live_groups(tmp_path):
     data = dataset()
     cut = START + 2 * DAY
-    space = space_of(data, groups=["maker", "kinds"])
+    space = space_of(data, groups=["maker", "kinds", "user:gender", "own:kinds"])
     online = OnlineStatistics.of(data.as_of(cut), space.recipes)
     online.save(tmp_path / "state")
     space.save(tmp_path / "space")
@@ -238,6 +247,11 @@ def test_saving_keeps_the_live_groups(tmp_path):
         expected = offline.group(number, sets, time)
         for other in (online, again, later):
             np.testing.assert_array_equal(other.group(number, sets, time), expected)
+    user, query = np.arange(-1, 3, dtype=np.int32), np.repeat(np.arange(4), len(item))
+    for number in range(len(loaded.recipes.pairs)):
+        arguments = number, user, time[:4], query, np.tile(item, 4)
+        for other in (online, again, later):
+            np.testing.assert_array_equal(other.pair(*arguments), offline.pair(*arguments))
 
 
 def names(space):
@@ -261,9 +275,124 @@ def test_a_feature_gives_the_separator():
     assert space.recipes.groups[0].groups.size == 2
 
 
-def test_an_unknown_column_is_refused():
-    with pytest.raises(ConfigError, match=r"groups: the items have no column 'makr'; did you mean"):
-        space_of(dataset(), groups=["makr"])
+def pair_names(space):
+    found = (c.name.partition(" ")[0] for c in space.layout.dense)
+    return list(dict.fromkeys(name for name in found if ":" in name and name != "found:hot"))
+
+
+def test_auto_takes_attributes_of_users_with_few_values():
+    data = dataset()
+    assert "own:kinds" in pair_names(space_of(data))
+    assert "user:gender" not in pair_names(space_of(data))  # no feature
+    space = FeatureSpace.fit(data, [*FEATURES, SparseFeat("gender")], config=config())
+    assert [p.name for p in space.recipes.pairs] == ["user:gender", "own:kinds"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("makr", "the tables have no column for 'makr'; did you mean 'maker'"),
+        ("user:gendr", "did you mean 'user:gender'"),
+        ("own:kind", "did you mean 'own:kinds'"),
+        ("user:tags", "'user:tags' has several values per user"),
+        ("user:zip", "'user:zip' has 40 values, at most 32"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(name, message):
+    data = dataset()
+    users = pl.DataFrame(
+        {
+            "gender": ["F", "M", *[None] * 38],
+            "tags": [["a"]] * 40,
+            "zip": [f"z{k}" for k in range(40)],
+        }
+    )
+    many = Table("users", pl.Series("id", [f"u{k}" for k in range(40)]), users)
+    with pytest.raises(ConfigError, match=message):
+        space_of(replace(data, users=many), groups=[name])
+
+
+def test_numbers_of_users_are_divided_into_bands():
+    users = pl.DataFrame({"age": [*range(99), None], "size": [float("nan"), *[1.0, 2.0] * 49, 3.0]})
+    data = replace(dataset(), users=Table("users", pl.Series("id", [*map(str, range(100))]), users))
+    space = space_of(data, groups=["user:age", "user:size"])
+    ages, sizes = (p.groups for p in space.recipes.pairs)
+    assert ages.size == 5
+    assert np.bincount(ages.expand(ages.sets[:99])[1]).tolist() == [20, 20, 19, 20, 20]
+    assert ages.expand(ages.sets[99:])[1].tolist() == [-1, -1]
+    assert sizes.size == 3  # few values are counted as they are
+    cut = DenseFeat("age", transform="bucket", boundaries=(18.0, 50.0))
+    space = FeatureSpace.fit(data, [*FEATURES, cut], windows=["all"], groups=["user:age"])
+    (ages,) = (p.groups for p in space.recipes.pairs)
+    assert np.bincount(ages.expand(ages.sets[:99])[1]).tolist() == [18, 32, 49]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_statistics_of_pairs_by_hand(live):
+    data, day = dataset(), 9
+    space = space_of(data, groups=["user:gender", "own:kinds"])
+    recipes, now = space.recipes, START + day * DAY
+    statistics = (
+        OnlineStatistics.of(data.as_of(now), recipes) if live else OfflineStatistics(data, recipes)
+    )
+    user, time = np.array([0, 1, 2, -1], np.int32), np.full(4, now)
+    query, item = np.repeat(np.arange(4), 4), np.tile(np.array([0, 1, 3, -1], np.int32), 4)
+
+    def columns_of_pair(number):
+        found = statistics.pair(number, user, time, query, item).T.reshape(-1, 4, 4)
+        return dict(zip(recipes.pairs[number].names, found, strict=True))
+
+    gender = columns_of_pair(0)
+    # u (F) saw and clicked a and followed b; v (M) saw b; the follows of day 9 do not count.
+    np.testing.assert_allclose(
+        gender["count:follow:all"], [[0, np.log(2), 0, 0], [0] * 4, [0] * 4, [0] * 4], rtol=1e-6
+    )
+    expected = np.zeros((4, 4))
+    expected[0, 0] = expected[1, 1] = np.log(2)
+    np.testing.assert_allclose(gender["count:impression:all"], expected, rtol=1e-6)
+    rate = recipes.pairs[0].recipe.rates[0]
+    assert rate.name == "click/impression"
+    a, b = rate.alpha, rate.beta
+    expected = np.full((4, 4), a / (a + b))
+    expected[0, 0], expected[1, 1] = (1 + a) / (1 + a + b), a / (1 + a + b)
+    np.testing.assert_allclose(gender["rate:click/impression:all"], expected, rtol=1e-6)
+    kinds = columns_of_pair(1)
+    # u: a is x and y, b is x. v: b is x, c is y. The kinds of a are averaged; d has none.
+    shown = np.zeros((4, 4))
+    shown[0] = [np.log(2), np.log(2), 0, 0]
+    shown[1] = [np.log(2), np.log(2), 0, 0]
+    np.testing.assert_allclose(kinds["count:impression:all"], shown, rtol=1e-6)
+    followed = np.zeros((4, 4))
+    followed[0] = [np.log(2) / 2, np.log(2), 0, 0]
+    np.testing.assert_allclose(kinds["count:follow:all"], followed, rtol=1e-6)
+
+
+def test_rows_hold_the_statistics_of_pairs():
+    data = dataset()
+    features = [*FEATURES, SparseFeat("gender")]
+    space = FeatureSpace.fit(data, features, config=config())
+    statistics = OfflineStatistics(data, space.recipes)
+    rng = np.random.default_rng(0)
+    user, time = np.array([0, 1, -1], np.int32), START + np.array([4, 4, 12]) * DAY
+    history = Histories.of(data).at(user, time)
+    names = [c.name for c in space.layout.dense]
+    at = names.index("user:gender count:impression:all")
+    for n in (3, 400):
+        query, item = rng.integers(0, 3, n), rng.integers(-1, 6, n).astype(np.int32)
+        rows = space.rows(user, time, history, query, item, {}, statistics)
+        first = space.layout.dense[at].first
+        for number, pair in enumerate(space.recipes.pairs):
+            direct = statistics.pair(number, user, time, query, item)
+            assert direct.shape == (n, len(pair.names))
+            found = dense(rows)[:, first : first + direct.shape[1]].numpy()
+            np.testing.assert_array_equal(found, space._fitted.pair_scales[number](direct))
+            each = [
+                statistics.pair(number, user[q : q + 1], time[q : q + 1], np.zeros(1, int), i)
+                for q, i in zip(query, item[:, None], strict=True)
+            ]
+            np.testing.assert_array_equal(direct, np.concatenate(each))
+            first += direct.shape[1]
+        assert first == space.layout.dense_width
 
 
 def test_pairs_by_hand(tmp_path):

@@ -26,8 +26,10 @@ DEFAULTED: dict[str, set[str]] = {
         *("time_zone", "holidays", "groups"),
     },
     "estimator.json": {"chosen"},
-    "recipes.json": {"published", "groups"},
-    "space.json": {"statistics", "own", "distance", "calendar", "group_scales"},
+    "recipes.json": {"published", "groups", "pairs"},
+    "space.json": {
+        *("statistics", "own", "distance", "calendar", "group_scales", "pair_scales"),
+    },
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
 """File name → top-level keys that may be absent: with a default, or not in earlier releases."""

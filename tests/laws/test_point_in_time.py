@@ -11,6 +11,7 @@ from tamis.features import Histories, OfflineStatistics, OnlineStatistics, Recip
 from tamis.features._counting_kernels import NEVER
 from tamis.features._groups import Groups
 from tamis.features.group_statistics import GroupPlan
+from tamis.features.pair_statistics import PairPlan
 from tamis.features.windows import BUCKETS, WINDOWS, OfflineCounts, OnlineCounts
 from tamis.schema import Behaviour
 
@@ -57,6 +58,7 @@ def dataset(stream):
         position=np.zeros(len(time), np.int16),
     )
     ids = [pl.Series("id", [str(i) for i in range(n)]) for n in (USERS, ITEMS)]
+    people = pl.DataFrame({"gender": ["f", None, "m"]})
     born = pl.DataFrame(
         {
             "published": [START, None, START + 10 * DAY, None],
@@ -64,7 +66,7 @@ def dataset(stream):
             "tags": [["new", "red"], ["red"], None, ["red", "new"]],
         }
     )
-    tables = Table("users", ids[0], pl.DataFrame()), Table("items", ids[1], born)
+    tables = Table("users", ids[0], people), Table("items", ids[1], born)
     return Dataset(*tables, events, BEHAVIOURS)
 
 
@@ -73,6 +75,14 @@ def groups_of(data):
     authors = data.items.frame.select(pl.concat_list("author"))["author"]
     return GroupPlan(Groups.of("author", authors), author=True), GroupPlan(
         Groups.of("tags", data.items.frame["tags"])
+    )
+
+
+def pairs_of(data):
+    """An item among users of a gender; a user with items of a tag."""
+    genders = data.users.frame.select(pl.concat_list("gender"))["gender"]
+    return PairPlan("user", Groups.of("gender", genders)), PairPlan(
+        "own", Groups.of("tags", data.items.frame["tags"])
     )
 
 
@@ -109,7 +119,7 @@ def by_definition(data, key, keys, t):
 def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
     data = dataset(stream)
     cut, t = min(cut, t), max(cut, t)
-    recipes = Recipes.fit(data, WINDOWS, groups_of(data))
+    recipes = Recipes.fit(data, WINDOWS, groups_of(data), pairs_of(data))
     offline = OfflineStatistics(data, recipes=recipes)
     # A snapshot at an earlier cut, then one call per event, then the read.
     online = OnlineStatistics.of(data.as_of(cut), recipes=recipes)
@@ -126,6 +136,42 @@ def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
         np.testing.assert_array_equal(left, online.group(number, sets, item_time))
         expected = group_by_definition(data, group, item, t)
         np.testing.assert_allclose(left, expected, rtol=1e-6)
+    # Every user with every item, as one query each; twice, to read more rows than pairs.
+    query = np.tile(np.repeat(np.arange(len(user)), len(item)), 2)
+    candidate = np.tile(item, 2 * len(user))
+    for number, pair in enumerate(recipes.pairs):
+        arguments = number, user, user_time, query, candidate
+        left = offline.pair(*arguments)
+        np.testing.assert_array_equal(left, online.pair(*arguments))
+        expected = pair_by_definition(data, pair, user[query], candidate, t)
+        np.testing.assert_allclose(left, expected, rtol=1e-6)
+
+
+def pair_by_definition(data, pair, user, item, t):
+    """The columns of candidates: counts of the events of each of their pairs, averaged."""
+    genders, events = [*data.users.frame["gender"], None], arrived(data, t)
+    tags = [*(data.items.frame["tags"].to_list()), None]
+
+    def columns(mine):
+        key = np.zeros(int(mine.sum()), np.int32)
+        counts = OfflineCounts(key, events.take(mine), 1, len(BEHAVIOURS), ("all",))
+        time = np.array([t])
+        return pair.recipe.columns(counts.read(np.zeros(1, np.int32), time), time, None)[0]
+
+    out = []
+    for u, i in zip(user, item, strict=True):
+        if pair.kind == "user":
+            same = np.array(
+                [genders[u] is not None and genders[v] == genders[u] for v in events.user], np.bool_
+            )
+            masks = [same & (events.item == i)]
+        else:
+            masks = [
+                (events.user == u) & np.array([tag in (tags[j] or []) for j in events.item], bool)
+                for tag in tags[i] or [None]
+            ]
+        out.append(np.mean([columns(m) for m in masks], axis=0))
+    return np.array(out)
 
 
 def group_by_definition(data, group, item, t):

@@ -14,6 +14,7 @@ from tamis.features._place import Distance
 from tamis.features.encoding import Encoders
 from tamis.features.group_statistics import GroupRecipe
 from tamis.features.pair_features import Interest
+from tamis.features.pair_statistics import PairRecipe
 from tamis.features.statistics import Recipes
 from tamis.runtime import Float32, Int32
 from tamis.schema import Feature, Side
@@ -63,11 +64,18 @@ class Fitted:
     group_scales: tuple[Scale, ...]
     """Of the statistics of each attribute in `recipes.groups`; () = these are not among the
     inputs."""
+    pair_scales: tuple[Scale, ...]
+    """Of the statistics of each attribute in `recipes.pairs`; () as for `group_scales`."""
     interest: Interest
     calendar: LocalCalendar = field(default_factory=LocalCalendar)
     """Time zone and holidays that features of the request's time follow."""
     distance: Distance | None = None
     """Distance of request and candidate; None where requests or items have no places."""
+
+    @property
+    def pair_recipes(self) -> tuple[PairRecipe, ...]:
+        """The recipes of the pairs whose statistics are among the inputs."""
+        return self.recipes.pairs if self.recipes is not None and self.pair_scales else ()
 
     @property
     def group_recipes(self) -> tuple[GroupRecipe, ...]:

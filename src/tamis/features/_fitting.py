@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tamis.data import Dataset, Texts, item_categories
 from tamis.features._calendar import CONTEXTS, LocalCalendar
 from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
-from tamis.features._group_choice import plan_groups
+from tamis.features._group_choice import StatisticsPlan, plan_groups
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import GEOHASH, Distance, cell_values
 from tamis.features.encoders import numbers
@@ -211,8 +211,8 @@ def fit_space(
     items = _attributes(sources, encoders, layout, Side.ITEM)
     if windows is None:
         windows = config.windows if config is not None else ()
-    plan = plan_groups(data, features, config, groups) if windows else []
-    recipes = Recipes.fit(data, windows, plan) if windows else None
+    plan = plan_groups(data, encoders, config, groups) if windows else StatisticsPlan()
+    recipes = Recipes.fit(data, windows, *plan) if windows else None
     fitted = Fitted(
         encoders=encoders,
         sides=sources.sides,
@@ -224,6 +224,7 @@ def fit_space(
         user_scale=None,
         item_scale=None,
         group_scales=(),
+        pair_scales=(),
         interest=_interest(sources, encoders, config, item_category),
         calendar=LocalCalendar.of(config, data),
         distance=Distance.fit(data, config),
@@ -312,7 +313,7 @@ def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> 
         known = np.random.default_rng(seed).choice(known, _SAMPLE, replace=False)
     statistics = OfflineStatistics(data, recipes)
     time = np.concatenate([events.time[known], np.full(len(known), data.end)])
-    users = statistics.users(np.tile(events.user[known], 2), time)
+    user, rows = np.tile(events.user[known], 2), np.arange(len(time))
     item = np.tile(events.item[known], 2)
     scales = (
         Scale.fit(statistics.group(k, g.groups.set_of(item), time))
@@ -320,9 +321,12 @@ def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> 
     )
     return replace(
         fitted,
-        user_scale=Scale.fit(users),
+        user_scale=Scale.fit(statistics.users(user, time)),
         item_scale=Scale.fit(statistics.items(item, time)),
         group_scales=tuple(scales),
+        pair_scales=tuple(
+            Scale.fit(statistics.pair(k, user, time, rows, item)) for k in range(len(recipes.pairs))
+        ),
     )
 
 

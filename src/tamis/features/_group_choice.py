@@ -4,36 +4,151 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from tamis.data import Dataset, item_categories
+import numpy as np
+import polars as pl
+
+from tamis.data import Dataset, is_number, item_categories
 from tamis.features._groups import Groups
+from tamis.features.encoders import numbers
+from tamis.features.encoding import Encoders
 from tamis.features.group_statistics import GroupPlan
-from tamis.schema import ConfigError, Feature, ProjectConfig, Side
+from tamis.features.pair_statistics import PairPlan
+from tamis.schema import ConfigError, DenseFeat, Feature, ProjectConfig, Side, SparseFeat
 
+USER, OWN = "user:", "own:"
+"""Prefixes of names in `groups`: an attribute of the users; a user's own events by an attribute."""
+FEW = 10
+"""Most values of an attribute of the users that "auto" counts by."""
+MOST = 32
+"""Most values of any attribute of the users: each item has counters for each value."""
+AUTO_USERS = 3
+"""Most attributes of the users that "auto" counts by."""
+BANDS = 5
+"""Bands of equal numbers of users that a column of numbers is divided into."""
 _LEAST_ITEMS = 2.0
 """Items per value on average from which on "auto" counts by an attribute of the items: below, its
 statistics repeat those of the items."""
 
 
+class StatisticsPlan(NamedTuple):
+    """The attributes by which events are counted."""
+
+    groups: Sequence[GroupPlan] = ()
+    pairs: Sequence[PairPlan] = ()
+
+
 def plan_groups(
     data: Dataset,
-    features: Sequence[Feature],
+    encoders: Encoders,
     config: ProjectConfig | None,
     groups: Sequence[str] | Literal["auto"] | None,
-) -> list[GroupPlan]:
+) -> StatisticsPlan:
     """The attributes that `groups`, or else `config`, declares or leaves to be chosen.
 
-    Raises ConfigError for a column that the items do not have.
+    Raises ConfigError for a column that the tables do not have, or one of the users that has
+    several values per user or more than MOST.
     """
     if groups is None:
         groups = config.groups if config is not None else ()
-    if groups != "auto":
-        return [_plan(data, features, config, name) for name in groups]
-    columns = [config.items.author, config.items.category] if config is not None else []
-    found = [c for c in columns if c is not None and c in data.items.frame.columns]
-    plans = [_plan(data, features, config, name) for name in dict.fromkeys(found)]
-    return [p for p in plans if _repeats(p.groups)]
+    choice = _Choice(data, encoders, config)
+    if groups == "auto":
+        return choice.auto()
+    plan = [choice.declared(name) for name in dict.fromkeys(groups)]
+    return StatisticsPlan(
+        [p for p in plan if isinstance(p, GroupPlan)], [p for p in plan if isinstance(p, PairPlan)]
+    )
+
+
+class _Choice:
+    """The tables and features among which attributes are chosen."""
+
+    def __init__(self, data: Dataset, encoders: Encoders, config: ProjectConfig | None) -> None:
+        self.items = data.items
+        self.users = data.users
+        self.encoders = encoders
+        self.config = config
+
+    def auto(self) -> StatisticsPlan:
+        """Author and category of the items, the user's own events by category, and the first
+        attributes of the users with few values."""
+        declared = self.config.items if self.config is not None else None
+        columns = [declared.author, declared.category] if declared is not None else []
+        found = [c for c in dict.fromkeys(columns) if c is not None and c in self.items.frame]
+        groups = [p for p in (self._group(c) for c in found) if _repeats(p.groups)]
+        own = [p.groups for p in groups if declared and p.groups.name == declared.category]
+        pairs = [PairPlan("user", g) for g in self._audiences()] + [PairPlan("own", g) for g in own]
+        return StatisticsPlan(groups, pairs)
+
+    def declared(self, name: str) -> GroupPlan | PairPlan:
+        """One name of `groups`."""
+        if name in self.items.frame.columns:
+            return self._group(name)
+        column = name.removeprefix(OWN)
+        if name.startswith(OWN) and column in self.items.frame.columns:
+            return PairPlan("own", self._group(column).groups)
+        column = name.removeprefix(USER)
+        if name.startswith(USER) and column in self.users.frame.columns:
+            return PairPlan("user", self._audience(name, column))
+        items = self.items.frame.columns
+        known = [*items, *(f"{OWN}{c}" for c in items)]
+        known += [f"{USER}{c}" for c in self.users.frame.columns]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(known) or '-'}"
+        raise ConfigError(f"groups: the tables have no column for {name!r}; {hint}")
+
+    def _group(self, column: str) -> GroupPlan:
+        lists = item_categories(self.items, column, self._separator(column))
+        author = self.config is not None and column == self.config.items.author
+        return GroupPlan(Groups.of(column, lists), author)
+
+    def _separator(self, column: str) -> str | None:
+        """The separator of a column of the items, as the items or a feature declare it."""
+        declared = self.config.items if self.config is not None else None
+        if declared is not None and column == declared.category and declared.category_separator:
+            return declared.category_separator
+        return getattr(self._feature(column, Side.ITEM), "separator", None)
+
+    def _feature(self, column: str, side: Side) -> Feature | None:
+        """The declared feature of a column of one side's table."""
+        found = (f for f in self.encoders.features if f.source == column)
+        return next((f for f in found if f.side in (None, side)), None)
+
+    def _audiences(self) -> list[Groups]:
+        """The first attributes of the users that are ids of few values."""
+        found: list[Groups] = []
+        for feature in self.encoders.features:
+            column = feature.source
+            of_user = feature.side in (None, Side.USER) and column in self.users.frame.columns
+            if not isinstance(feature, SparseFeat) or not of_user or len(found) == AUTO_USERS:
+                continue
+            if 2 <= self.users.frame[column].drop_nulls().n_unique() <= FEW:
+                found.append(self._audience(f"{USER}{column}", column))
+        return found
+
+    def _audience(self, name: str, column: str) -> Groups:
+        """An attribute of the users: its values, or bands of its numbers."""
+        values, feature = self.users.frame[column], self._feature(column, Side.USER)
+        if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
+            raise ConfigError(
+                f"groups: {name!r} has several values per user; name a column with one value"
+            )
+        many = is_number(values.dtype) and values.drop_nulls().n_unique() > MOST
+        if isinstance(feature, DenseFeat) and self.encoders.is_id(feature):
+            codes = self.encoders.codes(feature, values)[:, 0]
+            lists = _lists(codes, codes > 0)
+        elif isinstance(feature, DenseFeat) or (feature is None and many):
+            lists = _bands(values)
+        else:
+            lists = item_categories(self.users, column)
+        groups = Groups.of(column, lists)
+        if groups.size > MOST:
+            raise ConfigError(
+                f"groups: {name!r} has {groups.size} values, at most {MOST} are counted; name a "
+                "column with fewer values, or a dense feature, of which bands are counted"
+            )
+        return groups
 
 
 def _repeats(groups: Groups) -> bool:
@@ -42,24 +157,18 @@ def _repeats(groups: Groups) -> bool:
     return groups.size > 1 and valued >= _LEAST_ITEMS * groups.size
 
 
-def _plan(
-    data: Dataset, features: Sequence[Feature], config: ProjectConfig | None, name: str
-) -> GroupPlan:
-    columns = data.items.frame.columns
-    if name not in columns:
-        close = difflib.get_close_matches(name, columns, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"they have {', '.join(columns) or '-'}"
-        raise ConfigError(f"groups: the items have no column {name!r}; {hint}")
-    lists = item_categories(data.items, name, _separator(features, config, name))
-    author = config is not None and name == config.items.author
-    return GroupPlan(Groups.of(name, lists), author)
+def _bands(values: pl.Series) -> pl.Series:
+    """(U,) lists of the band of each number: BANDS bands of equal numbers of users."""
+    number = numbers(values)[:, 0].astype(np.float64)
+    known = np.isfinite(number)
+    if not known.any():
+        return _lists(np.zeros(len(number), np.int64), known)
+    inner = np.quantile(number[known], np.arange(1, BANDS) / BANDS)
+    return _lists(np.searchsorted(inner, number, side="right"), known)
 
 
-def _separator(
-    features: Sequence[Feature], config: ProjectConfig | None, column: str
-) -> str | None:
-    """The separator of a column of the items, as the items or a feature declare it."""
-    if config is not None and column == config.items.category and config.items.category_separator:
-        return config.items.category_separator
-    of_items = (f for f in features if f.source == column and f.side is not Side.USER)
-    return next((s for f in of_items if (s := getattr(f, "separator", None))), None)
+def _lists(codes: np.ndarray, known: np.ndarray) -> pl.Series:
+    """(n,) lists of one code as text, empty where `known` is false."""
+    frame = pl.DataFrame({"code": codes, "known": known})
+    text = pl.when("known").then(pl.col("code").cast(pl.String).str.zfill(6))
+    return frame.select(code=pl.concat_list(text))["code"]

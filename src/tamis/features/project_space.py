@@ -186,6 +186,7 @@ class FeatureSpace:
         if self._fitted.distance is not None:
             far = self._fitted.distance(context, query, self._fitted.items.place(item))
             blocks.append(Block(np.empty((len(item), 0), np.int32), far))
+        blocks += self._pair_blocks(user, time, query, item, statistics)
         return Rows(layout=self.layout, blocks=blocks, n=len(item))
 
     def _user_block(
@@ -256,6 +257,21 @@ class FeatureSpace:
                 moment = np.tile(times, len(groups))
             dense = scale(_required(statistics).group(k, sets, moment))
             blocks.append(Block(np.empty((len(dense), 0), np.int32), dense, pointer))
+        return blocks
+
+    def _pair_blocks(
+        self,
+        user: Int32,
+        time: Int64,
+        query: NDArray[np.integer],
+        item: Int32,
+        statistics: Statistics | None,
+    ) -> list[Block]:
+        """Statistics of pairs of user and candidate; one block per attribute."""
+        blocks: list[Block] = []
+        for k, scale in enumerate(self._fitted.pair_scales[: len(self._fitted.pair_recipes)]):
+            found = _required(statistics).pair(k, user, time, query, item)
+            blocks.append(Block(np.empty((len(item), 0), np.int32), scale(found)))
         return blocks
 
     def _statistics_block(self, item: Int32, time: Int64, statistics: Statistics | None) -> Block:
@@ -331,4 +347,7 @@ def _lay_out(
             builder.add_dense(name, Side.CROSS)
         if fitted.distance is not None:
             builder.add_dense(DISTANCE, Side.CROSS, 2)
+        for recipe in fitted.pair_recipes:
+            for name in recipe.names:
+                builder.add_dense(f"{recipe.name} {name}", Side.CROSS)
     return builder.build()

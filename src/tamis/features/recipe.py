@@ -99,7 +99,7 @@ class Recipe:
         behaviours = data.behaviours
         cells = key[known].astype(np.int64) * len(behaviours) + data.events.behaviour[known]
         size = keys * len(behaviours)
-        totals = np.bincount(cells, minlength=size).reshape(keys, -1)
+        totals = np.bincount(cells, minlength=size).reshape(keys, len(behaviours))
         rates = tuple(fit_beta(r, totals) for r in rates_of(behaviours))
         means = tuple(fit_mean(g, key, data.events) for g in value_groups(behaviours, data.events))
         return cls(

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tamis.data import Dataset, Events
 from tamis.features._counting_kernels import NEVER
@@ -26,6 +27,15 @@ from tamis.features.group_statistics import (
     OnlineGroup,
     load_groups,
     save_groups,
+)
+from tamis.features.pair_statistics import (
+    OfflinePairs,
+    OnlinePairs,
+    PairColumns,
+    PairPlan,
+    PairRecipe,
+    load_pairs,
+    save_pairs,
 )
 from tamis.features.recipe import Reads, Recipe, columns_of
 from tamis.features.windows import WINDOWS, OfflineCounts, OnlineCounts, Rings
@@ -58,6 +68,15 @@ class Statistics(Protocol):
         """(n, S_g) of n sets of values of the attribute `Recipes.groups[number]`, likewise."""
         ...
 
+    def pair(
+        self, number: int, user: Int32, time: Int64, query: NDArray[np.integer], item: Int32
+    ) -> Float32:
+        """(n, S_p) of n candidates `item` of the attribute `Recipes.pairs[number]`.
+
+        `query` (n,) is each candidate's place in `user` and `time` (Q,).
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Recipes:
@@ -69,10 +88,16 @@ class Recipes:
     """(N,) ms, NEVER where unknown; None = the items' table has no publishing times."""
     groups: tuple[GroupRecipe, ...] = ()
     """The recipes of attributes of the items."""
+    pairs: tuple[PairRecipe, ...] = ()
+    """The recipes of attributes of users or items by which pairs are counted."""
 
     @classmethod
     def fit(
-        cls, data: Dataset, windows: Sequence[str], groups: Sequence[GroupPlan] = ()
+        cls,
+        data: Dataset,
+        windows: Sequence[str],
+        groups: Sequence[GroupPlan] = (),
+        pairs: Sequence[PairPlan] = (),
     ) -> Recipes:
         """Fits on all of `data`. Raises ConfigError for an unknown window."""
         Rings.of(windows)
@@ -83,6 +108,7 @@ class Recipes:
             Recipe.fit(data, events.item, len(data.items), windows, published),
             published,
             tuple(GroupRecipe.fit(data, g.groups, tuple(windows), g.author) for g in groups),
+            tuple(PairRecipe.fit(data, plan) for plan in pairs),
         )
 
     def save(self, directory: Path) -> None:
@@ -94,6 +120,7 @@ class Recipes:
             "item": asdict(self.item),
             "published": published,
             "groups": save_groups(self.groups, directory),
+            "pairs": save_pairs(self.pairs, directory),
         }
         (directory / "recipes.json").write_text(json.dumps(saved, indent=1))
         if self.published is not None:
@@ -116,7 +143,8 @@ class Recipes:
                 dated = read_array(times, np.int64, (items,), mode=None)
         with reading(file):
             groups = load_groups(saved.get("groups", []), directory)
-        return cls(*sides, dated, groups)
+            pairs = load_pairs(saved.get("pairs", []), directory)
+        return cls(*sides, dated, groups, pairs)
 
 
 def _published(data: Dataset) -> Int64 | None:
@@ -130,12 +158,18 @@ class _CountStatistics:
     """Statistics over the counters of users and items: the code shared by offline and online."""
 
     def __init__(
-        self, recipes: Recipes, users: Reads, items: Reads, groups: Sequence[GroupColumns]
+        self,
+        recipes: Recipes,
+        users: Reads,
+        items: Reads,
+        groups: Sequence[GroupColumns],
+        pairs: Sequence[PairColumns],
     ) -> None:
         self.recipes = recipes
         self._users = users
         self._items = items
         self._groups = groups
+        self._pairs = pairs
 
     @property
     def user_names(self) -> tuple[str, ...]:
@@ -153,6 +187,11 @@ class _CountStatistics:
 
     def group(self, number: int, sets: Int32, time: Int64) -> Float32:
         return self._groups[number].columns(sets, time)
+
+    def pair(
+        self, number: int, user: Int32, time: Int64, query: NDArray[np.integer], item: Int32
+    ) -> Float32:
+        return self._pairs[number].columns(user, time, query, item)
 
 
 class OfflineStatistics(_CountStatistics):
@@ -177,6 +216,7 @@ class OfflineStatistics(_CountStatistics):
             OfflineCounts(events.user, events, len(data.users), behaviours, windows),
             OfflineCounts(events.item, events, len(data.items), behaviours, windows),
             [OfflineGroup(group, data, recipes.published) for group in recipes.groups],
+            [OfflinePairs(pair, data) for pair in recipes.pairs],
         )
 
 
@@ -190,10 +230,12 @@ class OnlineStatistics(_CountStatistics):
         items: OnlineCounts,
         end: int,
         groups: Sequence[OnlineGroup] = (),
+        pairs: Sequence[OnlinePairs] = (),
     ) -> None:
-        super().__init__(recipes, users, items, groups)
+        super().__init__(recipes, users, items, groups, pairs)
         self._live = (users, items)
         self._live_groups = groups
+        self._live_pairs = pairs
         self.end = end
         """The snapshot holds the events that arrived before this time (ms)."""
         self._known = end
@@ -214,7 +256,10 @@ class OnlineStatistics(_CountStatistics):
             OnlineGroup.empty(group, len(data.behaviours), recipes.published)
             for group in recipes.groups
         ]
-        online = cls(recipes, counts[0], counts[1], NEVER, groups)
+        pairs = [
+            OnlinePairs.empty(pair, len(data.behaviours), len(data.items)) for pair in recipes.pairs
+        ]
+        online = cls(recipes, counts[0], counts[1], NEVER, groups, pairs)
         online.add(data.events)
         online.end = data.end
         return online
@@ -234,8 +279,8 @@ class OnlineStatistics(_CountStatistics):
         fresh = events.take(order)
         self._live[0].add(fresh.user, fresh)
         self._live[1].add(fresh.item, fresh)
-        for group in self._live_groups:
-            group.add(fresh)
+        for part in (*self._live_groups, *self._live_pairs):
+            part.add(fresh)
         self._known = max(self._known, int(fresh.arrival[-1]) + 1)
         return len(fresh)
 
@@ -246,6 +291,8 @@ class OnlineStatistics(_CountStatistics):
         self._live[1].save(directory / "items")
         for number, group in enumerate(self._live_groups):
             group.save(directory / f"group{number}")
+        for number, pair in enumerate(self._live_pairs):
+            pair.save(directory / f"pair{number}")
         (directory / "statistics.json").write_text(json.dumps({"end": max(self.end, self._known)}))
 
     @classmethod
@@ -259,4 +306,9 @@ class OnlineStatistics(_CountStatistics):
             folder = directory / f"group{number}"
             with reading(folder):
                 groups.append(OnlineGroup.load(folder, recipe, recipes.published))
-        return cls(recipes, counts[0], counts[1], end, groups)
+        pairs: list[OnlinePairs] = []
+        for number, pair in enumerate(recipes.pairs):
+            folder = directory / f"pair{number}"
+            with reading(folder):
+                pairs.append(OnlinePairs.load(folder, pair, len(counts[1])))
+        return cls(recipes, counts[0], counts[1], end, groups, pairs)

@@ -320,9 +320,12 @@ class ProjectConfig(_Section):
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Time windows of the statistics of users and items."""
     groups: Literal["auto"] | tuple[str, ...] = "auto"
-    """Columns of the items whose statistics are inputs, too: each item gets the counts and rates of
-    all items with its value (its author, its categories). auto: `items.author` and
-    `items.category`, if their values have at least two items on average. []: none."""
+    """Attributes whose statistics are inputs. "author", a column of the items: counts and rates of
+    all items with the candidate's value. "user:gender", of the users: of the candidate among users
+    with the requesting user's value. "own:category", of the items: of the requesting user on items
+    with the candidate's value. auto: `items.author` and `items.category`, if their values have at
+    least two items on average; own: of the category; user: of the first 3 sparse features of the
+    users with 2 to 10 values. []: none."""
     repeats: bool | Literal["auto"] = "auto"
     """Whether rankers get features of a candidate that the user has acted on: how often, how long
     ago, by which behaviour, share of the user's events, usual gap. auto: if at least 2 % of the
