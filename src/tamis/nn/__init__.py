@@ -12,7 +12,6 @@ from tamis.nn.interaction import Bilinear, SENet, pair_products
 from tamis.nn.layers import (
     ACTIVATIONS,
     MLP,
-    BatchNorm,
     ByteDropout,
     Dice,
     fm_second_order,
@@ -36,6 +35,7 @@ from tamis.nn.losses import (
     pointwise,
     sampled_softmax,
 )
+from tamis.nn.reproducible import BatchNorm, LayerNorm, row_softmax
 from tamis.nn.sequence import (
     GRUEncoder,
     LearnedPositions,
@@ -60,6 +60,7 @@ __all__ = [
     "FusedEmbedding",
     "GRUEncoder",
     "GroupedLinear",
+    "LayerNorm",
     "LearnedPositions",
     "MatrixCross",
     "PoolPlan",
@@ -96,6 +97,7 @@ __all__ = [
     "pointwise",
     "pool_forward",
     "real_positions",
+    "row_softmax",
     "sampled_softmax",
     "shared_softmax",
     "time_buckets",

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.nn.layers import linear
+from tamis.nn.reproducible import softmax_backward
 
-_softmax_backward = torch.ops.aten._softmax_backward_data.default
 TIME_BUCKETS = 64
 TIME_RATIO = 0.301
 """Bucket of a gap of s seconds: ⌊ln(1 + s) / TIME_RATIO⌋; the last one is open (above 5 years)."""
@@ -114,7 +114,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad):
         q, k, v, weights = ctx.saved_tensors
         by_weight = torch.bmm(grad, v.transpose(1, 2))
-        by_score = _softmax_backward(by_weight, weights, -1, weights.dtype)
+        by_score = softmax_backward(by_weight, weights)
         by_q = torch.bmm(by_score, k).mul_(ctx.scale)
         by_k = torch.bmm(by_score.transpose(1, 2), q).mul_(ctx.scale)
         by_bias = None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tamis.nn.layers import linear
+from tamis.nn.reproducible import row_softmax
 from tamis.nn.sequence import TransformerBlock, TransformerEncoder
 
 
@@ -113,7 +114,7 @@ def _attention_of_one(
     k, v = split.permute(2, 0, 3, 1, 4)  # each (B or 1, heads, L, dim / heads)
     scores = _per_head(q, k.transpose(2, 3)).masked_fill(~real.unsqueeze(1), -torch.inf)
     scores = torch.cat([(q * own_k).sum(2, keepdim=True), scores], 2)  # (B, heads, 1 + L)
-    share = torch.softmax(scores, 2)
+    share = row_softmax(scores)
     mixed = share[:, :, :1] * own_v + _per_head(share[:, :, 1:], v)
     return mixed.flatten(1)
 

@@ -8,20 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over all axes but the last.
-
-    A batch of a single row has no variance: it is normalised by the running statistics even in
-    training.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:  # (…, units) -> (…, units)
-        rows = x.reshape(-1, x.shape[-1])
-        if self.training and len(rows) > 1:
-            return super().forward(rows).view(x.shape)
-        mean, var = self.running_mean, self.running_var
-        return F.batch_norm(rows, mean, var, self.weight, self.bias, eps=self.eps).view(x.shape)
+from tamis.nn.reproducible import BatchNorm
 
 
 class Dice(nn.Module):

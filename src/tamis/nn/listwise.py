@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tamis.nn.reproducible import total as total_of
+
 CHUNK = 2**21
 """Logits computed at once; few enough to stay in the CPU's caches."""
 SAFE = 60.0
@@ -70,7 +72,7 @@ class _SharedSoftmax(torch.autograd.Function):
         safe = bound <= SAFE and pair_shift is None
         wanted = [x.requires_grad for x in (queries, items)]
         to_queries, to_items = torch.zeros_like(queries), torch.zeros_like(items)
-        weights = weights / weights.sum()
+        weights = weights / total_of(weights)
         rest, slope = torch.empty_like(other_log_sum), torch.empty_like(positive)
         size = max(1, CHUNK // max(len(b), 1))
         memory = b.new_empty(min(size, len(a)), len(b))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tamis.nn.reproducible import total as sum_of
+
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Weighted mean cross entropy of logits.
@@ -25,7 +27,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None 
     weight = known.to(loss.dtype)
     if weights is not None:
         weight = weight * (weights if weights.dim() == labels.dim() else weights.unsqueeze(-1))
-    return (loss * weight).sum() / weight.sum().clamp(min=1e-12)
+    return sum_of(loss * weight) / sum_of(weight).clamp(min=1e-12)
 
 
 def log_odds_of_product(logits: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     log_softmax = logits - top[groups] - total.log()[groups]
     mass = labels.new_zeros(n).index_add(0, groups, labels)
     share = labels / mass[groups].clamp(min=1e-12)
-    return -(share * log_softmax).sum() / (mass > 0).sum().clamp(min=1)
+    return -sum_of(share * log_softmax) / (mass > 0).sum().clamp(min=1)
 
 
 def masked_logsumexp(
@@ -262,11 +264,11 @@ class _MaskedLogSumExp(torch.autograd.Function):
 def _masked_mean(loss: Tensor, mask: Tensor | None, weights: Tensor | None = None) -> Tensor:
     """Mean of (B, N) losses, weighted by `mask` (B, N) and `weights` (B,)."""
     if mask is None and weights is None:
-        return loss.mean()
+        return sum_of(loss) / loss.numel()
     counts = torch.ones_like(loss) if mask is None else mask.to(loss.dtype)
     if weights is not None:
         counts = counts * weights.unsqueeze(1)
-    total = counts.sum()
-    return (loss * counts).sum() / (total if weights is not None else total.clamp(min=1)).clamp(
+    total = sum_of(counts)
+    return sum_of(loss * counts) / (total if weights is not None else total.clamp(min=1)).clamp(
         min=1e-12
     )

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tamis.nn.attention import TIME_BUCKETS, SelfAttention, time_buckets
 from tamis.nn.layers import ByteDropout, linear
+from tamis.nn.reproducible import LayerNorm
 
 Padding = Literal["right", "left"]
 
@@ -54,7 +55,7 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.attention, self.feed_forward = attention, feed_forward
-        self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
+        self.norms = nn.ModuleList([LayerNorm(dim), LayerNorm(dim)])
         self.gates = nn.Parameter(torch.zeros(2, dim)) if gated else None
         self.drop = ByteDropout(dropout)
 
@@ -115,7 +116,7 @@ class TransformerEncoder(nn.Module):
             )
             forward = FeedForward(dim, hidden or 4 * dim, swiglu, generator)
             self.blocks.append(TransformerBlock(attention, forward, dim, dropout, gated))
-        self.norm = nn.LayerNorm(dim) if last_norm else nn.Identity()
+        self.norm = LayerNorm(dim) if last_norm else nn.Identity()
 
     def forward(
         self,

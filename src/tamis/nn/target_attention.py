@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.nn.layers import ACTIVATIONS, linear
+from tamis.nn.reproducible import row_softmax, total
 
 _threshold = torch.ops.aten.threshold_backward.grad_input
 SPARSE = 0.6
@@ -151,7 +152,7 @@ def masked_weights(scores: Tensor, real: Tensor, softmax: bool) -> Tensor:
     if not scores.shape[1]:
         return scores
     shifted = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
-    return torch.softmax(shifted, 1).masked_fill(~real, 0.0)
+    return row_softmax(shifted).masked_fill(~real, 0.0)
 
 
 def weighted_sum(weight: Tensor, past: Tensor) -> Tensor:
@@ -283,7 +284,7 @@ def _hidden_backward(
     Adds the gradients of the weights to `totals`; the next chunk reuses `buffers`.
     """
     by_low = by_score.to(hidden[0].dtype)
-    totals[-1] += by_score.sum()
+    totals[-1] += total(by_score)
     totals[-2] += torch.mm(by_low.T, hidden[-1])
     grad = torch.mul(by_low, low[-2], out=_sized(buffers[-1], hidden[-1].shape))
     for k in range(len(hidden) - 1, 0, -1):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tamis.nn import GroupedLinear, linear
+from tamis.nn import GroupedLinear, linear, row_softmax
 from tamis.rank._network import BackboneConfig
 from tamis.rank._tower import activation_layer
 
@@ -123,7 +123,7 @@ def gate_weights(logits: Tensor, dropout: float, training: bool) -> Tensor:
         out = torch.rand(logits.shape, device=logits.device) < dropout
         out = out & ~out.all(-1, keepdim=True)
         logits = logits.masked_fill(out, -torch.inf)
-    return torch.softmax(logits, -1)
+    return row_softmax(logits)
 
 
 def entry_layer(width: int, experts: Experts, gates: int, generator: torch.Generator) -> nn.Linear:

@@ -303,7 +303,7 @@ class ProjectConfig(_Section):
     name: str
     """Name of the project, for reports."""
     seed: int = 0
-    """Random seed. The same seed, data and number of threads reproduce the same version."""
+    """Random seed. The same seed and data reproduce the same version, for any number of threads."""
     events: EventsConfig
     """[events]."""
     items: TableConfig = TableConfig()

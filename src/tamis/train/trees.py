@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -174,7 +175,10 @@ class Trees(FrameModel):
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         for t, booster in enumerate(self.boosters):
-            (directory / f"task{t}.txt").write_text(booster.model_to_string(), "utf-8")
+            text = re.sub(r"\[num_threads: \d+\]", "[num_threads: 0]", booster.model_to_string())
+            (directory / f"task{t}.txt").write_text(
+                text, "utf-8"
+            )  # equal for any number of threads
         self.save_space(directory)
         about = {
             "config": self.config.model_dump(mode="json"),

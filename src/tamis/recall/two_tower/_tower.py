@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.features import IdColumn, Layout
-from tamis.nn import MLP, FieldPooling, FusedEmbedding, PoolPlan, VectorCross, linear, unit_rows
+from tamis.nn import (
+    MLP,
+    FieldPooling,
+    FusedEmbedding,
+    LayerNorm,
+    PoolPlan,
+    VectorCross,
+    linear,
+    unit_rows,
+)
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES, sequence_encoder
 
 Network = Literal["sum", "mlp", "mlp_bn", "dcn", "cnn", "gru", "lstm", "transformer"]
@@ -93,7 +102,7 @@ class Tower(nn.Module):
             self.encoder = sequence_encoder(network, shape, generator)
             self.mlp = _mlp(fields * dim, hidden, dim, shape, generator) if fields else None
             parts = 1 + (fields > 0) + (dense > 0)
-            self.norm = nn.LayerNorm(parts * dim)
+            self.norm = LayerNorm(parts * dim)
             self.out = linear(parts * dim, shape.output_dim, generator=generator)
         else:
             width = dim * (fields + (sequence is not None) + (dense > 0))
