@@ -49,11 +49,12 @@ side = "item"
 separator = "|"
 [cascade.prerank]
 use = "gbdt"
+trees = 20
 [cascade.rank]
 use = "deepfm"
-epochs = 2
+epochs = 1
 """
-SMALL = {"epochs": 2, "embedding_dim": 8}
+SMALL = {"epochs": 1, "embedding_dim": 8}
 CHANNELS = {
     "again": {},
     "content": {},
@@ -91,6 +92,7 @@ def trained(folder: Path, threads: int, hash_seed: int) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": count,
         "NUMBA_NUM_THREADS": count,
         "POLARS_MAX_THREADS": count,
+        "OMP_WAIT_POLICY": "passive",  # threads that wait would take the time of others
     }
     subprocess.run(
         [
@@ -106,7 +108,6 @@ def trained(folder: Path, threads: int, hash_seed: int) -> dict[str, str]:
         env=environment,
         check=True,
         capture_output=True,
-        timeout=300,
     )
     version = folder / "versions" / (folder / "versions" / "serving").read_text("utf-8").strip()
     return {
