@@ -612,6 +612,53 @@ def bad_times() -> Tables:
     }  # fmt: skip
 
 
+def skipped_plays() -> Tables:
+    return {
+        "plays.csv": text(
+            "ts listener track_uri ms_played skipped shuffle",
+            [(date(t, "%Y-%m-%dT%H:%M:%SZ"), f"u{u}", f"spotify:track:{i}",
+              1_200 if k % 4 == 0 else 60_000 + 1_000 * (k % 90), k % 4 == 0, k % 3 == 0)
+             for k, (u, i, t) in enumerate(log())],
+        )
+    }  # fmt: skip
+
+
+def with_labels(column: str, *labels: str) -> Tables:
+    """A log with a column of labels that tell what became of a row."""
+    rows = [(f"c{u}", f"o{i}", date(t), labels[k * 7 % len(labels)])
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"events.csv": text(f"customer offer sent {column}", rows)}
+
+
+def german_ratings() -> Tables:
+    rows = [(f"M{u}", f"F{i}", f"{(k * 7 % 19 + 1) / 2:.1f}".replace(".", ","),
+             date(t, "%d.%m.%Y %H:%M")) for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"daten.csv": text("Mitglied Film Bewertung Datum", rows, ";")}
+
+
+def hours_of_games() -> Tables:
+    rows = [(76561197960265728 + 17 * u, 10 * (i + 1), k * 53 % 900, 0)
+            for k, (u, i, _) in enumerate(log(by_user=True))]  # fmt: skip
+    return {"library.csv": text("steamid appid playtime_forever playtime_2weeks", rows)}
+
+
+def prices_of_listings() -> Tables:
+    rows = [(date(t), f"L{i}", f"v{u}", 20_000 * i, k * 29 % 300, "tf"[k % 5 > 0])
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"visits.csv": text("visit_ts listing visitor price seconds_on_page contacted", rows)}
+
+
+def free_items() -> Tables:
+    rows = [(u, i, t, 0 if k % 9 == 0 else 3 + k % 7) for k, (u, i, t) in enumerate(log())]
+    return {"sales.csv": text("user_id item_id ts price", rows)}
+
+
+def returned_pieces() -> Tables:
+    rows = [(f"user{u}@mail.com", f"S{i}", date(t), 9.5 + k % 4, -1 if k % 20 == 0 else 1 + k % 3)
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"sales.csv": text("email article_number date price pieces", rows)}
+
+
 @dataclass
 class Case:
     """Tables and their right reading."""
@@ -880,6 +927,71 @@ CASES = {
     "bad times": Case(
         bad_times, {"user": "user_id", "item": "item_id", "time": "date"}, ["interaction"],
         used=0.6, notes=["time is not a time", "(n/a-2021)"],
+    ),
+    "plays that were skipped": Case(
+        skipped_plays,
+        {"user": "listener", "item": "track_uri", "time": "ts", "value": "ms_played"},
+        ["watch"], ["skip"],
+        notes=["not used, but like an outcome: `skipped`", 'column = "skipped" and weight = 0'],
+    ),
+    "answers to offers": Case(
+        lambda: with_labels("status", "accepted", "declined", "no response"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "status"},
+        ["accepted"], ["declined", "no_response"],
+    ),
+    "states of orders": Case(
+        lambda: with_labels("status", "Delivered", "Cancelled", "Refunded", "Pending"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "status"},
+        ["Delivered"], ["Cancelled", "Refunded", "Pending"],
+    ),
+    "Chinese states of orders": Case(
+        lambda: with_labels("订单状态", "已完成", "已取消", "已退款"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "订单状态"},
+        ["success"], ["return", "已退款"],
+    ),
+    "unknown states": Case(
+        lambda: with_labels("status", "S1", "S2", "S3"),
+        {"user": "customer", "item": "offer", "time": "sent"}, ["interaction"],
+        notes=["not used, but like an outcome: `status`", '--behaviour "status"'],
+    ),
+    "emoji": Case(
+        lambda: with_labels("reaction", "👍", "👎", "❤️"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "reaction"},
+        ["like", "like_2"], ["dislike"],
+    ),
+    "stars as characters": Case(
+        lambda: with_labels("stars", "★★★★★", "★★★★☆", "★★", "★"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "stars"},
+        ["rating_100", "rating_80"], ["rating_40", "rating_20"],
+    ),
+    "ratings as fractions": Case(
+        lambda: with_labels("overall", "18/20", "15/20", "9/20"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "overall"},
+        ["18_20", "15_20"], ["9_20"],
+    ),
+    "German ratings": Case(
+        german_ratings,
+        {"user": "Mitglied", "item": "Film", "time": "Datum", "value": "Bewertung"},
+        ["like"], ["rate"], notes=["ratings in `Bewertung` from 0.5 to 9.5"],
+    ),
+    "hours of games": Case(
+        hours_of_games,
+        {"user": "steamid", "item": "appid", "value": "playtime_forever", "untimed": "random"},
+        ["watch"], ["skip"], notes=["`playtime_forever` from 0 to"],
+    ),
+    "a price of the item": Case(
+        prices_of_listings,
+        {"user": "visitor", "item": "listing", "time": "visit_ts", "value": "seconds_on_page"},
+        ["contacted"], ["impression!"],
+    ),
+    "free items": Case(
+        free_items,
+        {"user": "user_id", "item": "item_id", "time": "ts", "value": "price"}, ["interaction"],
+    ),
+    "returned pieces beside a price": Case(
+        returned_pieces,
+        {"user": "email", "item": "article_number", "time": "date", "value": "pieces"},
+        ["purchase"], ["return"],
     ),
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ from tamis.data.files import (
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
 from tamis.data.ids import id_column, id_text, one_id
+from tamis.data.label_meanings import usual_meaning
 from tamis.data.missing import MISSING
 from tamis.data.notes import Note
 from tamis.data.numbers import is_number, number_array, read_numbers
@@ -119,5 +120,6 @@ __all__ = [
     "table_stem",
     "text_lines",
     "truth_numbers",
+    "usual_meaning",
     "write_frame",
 ]

@@ -56,7 +56,12 @@ _REQUEST = (
     "request req purchase impression slate search query basket transaction invoice order receipt "
     "session visit trip bill checkout ticket 订单 会话 请求 小票 流水 交易编号 曝光"
 )
-_ID = set(_list("id ids key no number code idx index hash uuid guid ref pk sk nbr nr unique real"))
+_ID = set(
+    _list(
+        "id ids key no number code idx index hash uuid guid ref pk sk nbr nr unique real pseudo "
+        "anonymous"
+    )
+)
 _ID_ZH = ("编号", "代码", "编码", "号码", "标识", "主键", "id", "号", "码")
 _UNITS = ("ms", "us", "ns", "s", "sec", "utc", "gmt", "local")
 """Endings that only say in which unit or zone a column is."""
@@ -106,7 +111,10 @@ VALUE = _list(
 )
 RATING = _list("rating score stars value overall grade vote 评分 打分 星级")
 RATING_WORDS = word_set(
-    "rating ratings score stars star overall grade vote rate 评分 打分 星级 分数"
+    "rating ratings score stars star overall grade vote rate 评分 打分 星级 分数 "
+    "bewertung bewertungen punktzahl sterne calificacion puntuacion valoracion estrellas "
+    "valutazione voto voti avaliacao beoordeling waardering ocena betyg рейтинг оценка 評価 評点 "
+    "평점 별점"
 )
 WATCHED_WORDS = word_set(
     "seconds sec secs watch dwell listen hours hour minutes played watched duration playtime "
@@ -115,8 +123,17 @@ WATCHED_WORDS = word_set(
 AMOUNT_WORDS = word_set(
     "price amount quantity qty sales spend revenue cost total paid units payment unit_price plays "
     "playcount weight volume cantidad importe precio menge betrag preis prix quantite montant "
-    "quantita prezzo 金额 数量 份额 价格"
+    "quantita prezzo unidades anzahl stuck pieces pcs 金额 数量 份额 价格 個数 購入数"
 )
+QUANTITY_WORDS = word_set(
+    "quantity qty units pieces pcs cantidad unidades menge anzahl stuck quantite quantita 数量 "
+    "份额 個数 購入数"
+)
+"""Words of numbers of pieces, where those below 0 are returns."""
+PRICE_WORDS = word_set("price unit_price precio preis prix prezzo cost 价格")
+"""Words of prices: one of 0 is of a free item, not of a return."""
+SPENT_WORDS = word_set("playtime watchtime played watched listened dwell seconds minutes")
+"""Words anywhere in the names of columns of the time that a user spent on an item."""
 REQUEST = _list(
     "request_id request req_id impression_id slate_id search_id query_id basket_id transaction_id "
     "order_id invoice_no invoice session_id user_session"
@@ -208,7 +225,7 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
     ),
     (
         "like likes liked upvote up heart thumbs_up thumbsup love loved good positive recommend "
-        "recommended recommends 点赞 喜欢",
+        "recommended recommends superlike 点赞 喜欢 赞 满意 推荐",
         Usual(2.0, True, meaning="liked", name="like"),
     ),
     (
@@ -242,8 +259,13 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
     (
         "purchase purchases purchased buy bought order ordered orders transaction checkout pay "
         "paid conversion converted convert subscription booking booked reserve reservation "
-        "购买 下单 支付 申购 认购 定投 投保 成交 买入",
+        "购买 下单 支付 付款 申购 认购 定投 投保 成交 买入",
         Usual(3.0, True, meaning="bought", name="purchase"),
+    ),
+    (
+        "accept accepted approved won win hired enrolled applied redeemed interested matched "
+        "contacted enquired inquired 接受",
+        Usual(2.0, True, meaning="it came about", name="success"),
     ),
     (
         "watch play listen read stream watched played 播放 观看",
@@ -255,15 +277,21 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
     ),
     (
         "dislike dislikes disliked hate hated block report hide not_interested downvote down "
-        "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended 不感兴趣 点踩",
+        "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended decline declined "
+        "reject rejected refuse refused dismiss dismissed ignore ignored no_response expired lost "
+        "unsubscribe unsubscribed reported uninstall uninstalled no_show 不感兴趣 点踩 踩 "
+        "不喜欢 差评 拒绝",
         Usual(0.0, meaning="unwanted", name="dislike"),
     ),
     (
         "remove_from_cart remove removefromcart return returned refund unfollow uncollect "
-        "cancelled canceled cancel sell sold withdraw redeem redemption 退货 退款 赎回 卖出 取消",
+        "cancelled canceled cancel refunded cancellation sell sold withdraw withdrawn redeem "
+        "redemption 退货 退款 赎回 卖出 取消",
         Usual(0.0, meaning="taken back", name="return"),
     ),
 )
+UNWANTED = ("dislike", "return")
+"""Names of the usual behaviours that are never a success."""
 USUAL = {word: usual for words, usual in _USUAL for word in words.split()}
 
 OUTCOME_WORDS = frozenset(USUAL) | word_set(
@@ -271,10 +299,17 @@ OUTCOME_WORDS = frozenset(USUAL) | word_set(
     "标签 是否点击 是否购买"
 )
 """Names of columns of true and false that say what became of the row."""
+OUTCOME_LABEL_WORDS = word_set(
+    "status result outcome response reaction feedback decision verdict sentiment swipe "
+    "direction disposition grade completed progress 状态 结果 反馈 评价 ergebnis resultado "
+    "statut resultat risultato"
+)
+"""Words of the names of columns of a few texts that may say what became of the row."""
 CONTEXT_WORDS = word_set(
     "weekend holiday mobile verified member premium train test valid bot new discount promo "
     "promotion active vip free paid_user logged_in login guest first online vine app isweekend "
-    "weekday homework cost sample random rand rookie lowactive streamer public visible deleted "
+    "weekday homework shuffle offline incognito autoplay cost sample random rand "
+    "rookie lowactive streamer public visible deleted "
     "周末 节假日"
 )
 """Names of columns of true and false that describe the row, the user or the item instead."""
@@ -352,13 +387,21 @@ def is_one_of(head: str, words: frozenset[str]) -> bool:
     return any(head.endswith(word) for word in words if not word.isascii())
 
 
+_ADDRESS_WORDS = word_set("e email mail phone address number")
+
+
 def user_strength(name: str) -> float:
     """How much a name speaks for the id of a user, in [-1, 1]."""
     parts = name_parts(name)
     if is_one_of(parts.head, USER_WORDS):
         return 1.0
+    if parts.head in ("email", "mail", "phone") and set(parts.words) <= _ADDRESS_WORDS:
+        return 0.6
     if parts.head in ("name", "nickname", "email", "mail", "phone"):
-        return 0.6 if any(is_one_of(w, USER_WORDS) for w in parts.words[:-1]) else -0.5
+        whose = USER_WORDS | {"profile", "login", "screen"}
+        return 0.6 if any(is_one_of(w, whose) for w in parts.words[:-1]) else -0.5
+    if parts.head == "device" and parts.is_id:
+        return 0.5
     if parts.head == "session":
         return 0.25
     return -_other_strength(parts.head, USER_WORDS)

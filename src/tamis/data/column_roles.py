@@ -14,6 +14,7 @@ import polars as pl
 
 from tamis.data import column_names as words
 from tamis.data.column_profile import ColumnProfile
+from tamis.data.label_meanings import usual_meaning
 from tamis.data.table_folder import Frames, no_tables, table_stem
 from tamis.data.table_links import TableSet, dependent_columns
 from tamis.data.times import parse_times
@@ -464,7 +465,7 @@ class EventLog:
             labels = column.labels
             if not labels or not (column.is_text or column.is_whole) or column.is_truth:
                 continue
-            known = [label for label in labels if words.plain(label) in words.USUAL]
+            known = [label for label in labels if usual_meaning(label) is not None]
             plain = words.plain(column.name)
             named = 1.0 - 0.02 * words.BEHAVIOUR.index(plain) if plain in words.BEHAVIOUR else 0.0
             if not named and words.is_one_of(column.head, _BEHAVIOUR_HEADS):
@@ -487,13 +488,13 @@ class EventLog:
         numbers = [
             c for c in rest if c.is_number and not c.is_truth and not c.parts.is_id and c.distinct
         ]
-        frame = self.frame.select(c.name for c in numbers)
-        if name := named_column(frame, [*words.RATING, *words.VALUE]):
-            return name
-        for heads in (words.RATING_WORDS, words.WATCHED_WORDS, words.AMOUNT_WORDS):
-            for column in numbers:
-                if words.is_one_of(column.head, heads):
-                    return column.name
+        for column in numbers:  # returns are in the number of pieces, not in the price
+            if column.lowest < 0 and words.is_one_of(column.head, words.QUANTITY_WORDS):
+                return column.name
+        own = [c for c in numbers if not self.is_attribute(c.name)]
+        for some in (own, numbers):  # a price of the item says nothing of the event
+            if name := _named_value(some):
+                return name
         return next((c.name for c in numbers if self._is_scale(c)), None)
 
     def _is_scale(self, column: ColumnProfile) -> bool:
@@ -559,6 +560,22 @@ class EventLog:
         if column.given >= _LARGE:
             why.append(f"{column.distinct:,} values in {column.given:,} rows")
         return ", ".join(why)
+
+
+def _named_value(numbers: Sequence[ColumnProfile]) -> str | None:
+    """The first column whose name says that it holds a rating, seconds or an amount."""
+    by_name = {words.plain(c.name): c.name for c in reversed(numbers)}
+    for name in (*words.RATING, *words.VALUE):
+        if name in by_name:
+            return by_name[name]
+    for heads in (words.RATING_WORDS, words.WATCHED_WORDS):
+        for column in numbers:
+            if words.is_one_of(column.head, heads):
+                return column.name
+    for column in numbers:
+        if words.SPENT_WORDS & set(column.parts.words):
+            return column.name
+    return next((c.name for c in numbers if words.is_one_of(c.head, words.AMOUNT_WORDS)), None)
 
 
 _BEHAVIOUR_HEADS = words.word_set(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tamis.data import ColumnProfile, EventLog, table_stem, truth_numbers
+from tamis.data import ColumnProfile, EventLog, table_stem, truth_numbers, usual_meaning
 from tamis.data import column_names as words
 
 _PREFIXES = ("is_", "has_", "if_", "was_", "did_", "是否")
@@ -23,6 +23,10 @@ _IMPLICIT = 0.2
 """Least share of zeros that are taken for events without a rating, where ratings begin at 1."""
 _FEW_POSITIVE = 0.05
 """Ratings of 4 and 5 stars are the bound unless they are a smaller share than this."""
+
+
+_FEW_OUTCOMES = 20
+"""Most distinct texts of a column that may say what became of the row."""
 
 
 @dataclass
@@ -51,7 +55,7 @@ def describe_behaviours(declared: Declared, log: EventLog) -> None:
         pass
     elif value and kind == "watched" and _varies(log.columns[value]):
         _from_seconds(declared, log.columns[value])
-    elif value and log.columns[value].lowest <= 0:
+    elif value and _has_returns(log.columns[value]):
         _from_amounts(declared, log.columns[value])
     else:
         declared.data["behaviours"] = {"interaction": {"positive": True}}
@@ -61,6 +65,13 @@ def describe_behaviours(declared: Declared, log: EventLog) -> None:
         )
 
 
+def _has_returns(column: ColumnProfile) -> bool:
+    """Whether an amount below 0 occurs, or a quantity of 0."""
+    if words.is_one_of(column.head, words.PRICE_WORDS):
+        return column.lowest < 0
+    return column.lowest <= 0
+
+
 def value_kind(column: ColumnProfile) -> Literal["rating", "watched", "amount"]:
     """What the numbers in the value column are, by its name, or else by their range."""
     head = column.head
@@ -68,6 +79,10 @@ def value_kind(column: ColumnProfile) -> Literal["rating", "watched", "amount"]:
         return "watched"
     if words.is_one_of(head, words.AMOUNT_WORDS):
         return "amount"
+    if words.is_one_of(head, words.RATING_WORDS):
+        return "rating"
+    if words.SPENT_WORDS & set(column.parts.words):
+        return "watched"
     if head == "value" and column.highest > 100:
         return "amount"
     return "rating"
@@ -85,7 +100,8 @@ def outcome_columns(log: EventLog) -> list[str]:
     flags = _without_opposites(flags)
     telling = [c.name for c in flags if _tells(c)]
     if telling:
-        return telling
+        # The other rows of an outcome that is unwanted (`skipped`) are no successes by that alone.
+        return [] if all(_unwanted(log.columns[name]) for name in telling) else telling
     value = log.found.get("value")
     rated = value is not None and value_kind(log.columns[value]) in ("rating", "watched")
     if "behaviour" in log.found or rated or _PURCHASES & set(table_stem(log.file).split("_")):
@@ -109,12 +125,39 @@ def looks_like_outcome(log: EventLog, column: ColumnProfile) -> bool:
         return column.distinct == 2
     if column.is_number:
         return column.distinct > 1 and words.is_one_of(column.head, words.RATING_WORDS)
-    return sum(words.plain(label) in words.USUAL for label in column.labels) > 1
+    if not 1 < len(column.labels) <= _FEW_OUTCOMES:
+        return False
+    named = words.is_one_of(column.head, words.OUTCOME_LABEL_WORDS | words.RATING_WORDS)
+    return named or sum(usual_meaning(label) is not None for label in column.labels) > 1
+
+
+def outcome_advice(log: EventLog, name: str) -> str:
+    """How to use a column that looks like an outcome, by the type of its values."""
+    column = log.columns[name]
+    if column.is_truth and _unwanted(column):
+        return (
+            f'to learn from it, add [behaviours.NAME] with column = "{name}" and weight = 0; where '
+            "it is true, the event of the row itself stays positive"
+        )
+    if column.is_truth:
+        return f'to make it a behaviour, add [behaviours.NAME] with column = "{name}"'
+    option = "value" if column.is_number else "behaviour"
+    return f'to read it, tamis init DIR --force --{option} "{name}"'
 
 
 def _rest(log: EventLog, used: Iterable[str]) -> list[ColumnProfile]:
     taken = set(used)
     return [c for name, c in log.columns.items() if name not in taken]
+
+
+def _unwanted(column: ColumnProfile) -> bool:
+    """Whether a column of true and false says that the item was unwanted or given back."""
+    usual = _usual_outcome(column)
+    return usual is not None and usual.name in words.UNWANTED
+
+
+def _usual_outcome(column: ColumnProfile) -> words.Usual | None:
+    return words.USUAL.get(_bare(column.name)) or words.USUAL.get(column.head)
 
 
 def _bare(name: str) -> str:
@@ -168,8 +211,10 @@ def _from_labels(declared: Declared, column: ColumnProfile) -> None:
     behaviours: dict[str, dict[str, Any]] = {}
     shown = False
     for label, count in counts.iter_rows():
-        usual = words.USUAL.get(words.plain(label))
+        usual = usual_meaning(label)
         name = _key(label, usual.name if usual and usual.name not in behaviours else "")
+        if usual and name == "behaviour":  # an emoji
+            name = usual.name
         name = _free(name, behaviours)
         entry: dict[str, Any] = {} if name == label else {"label": label}
         if usual is None:
@@ -309,7 +354,7 @@ def _from_outcomes(declared: Declared, log: EventLog, columns: list[str]) -> Non
     rates: list[str] = []
     for column in columns:
         bare = _bare(column)
-        usual = words.USUAL.get(bare) or words.USUAL.get(log.columns[column].head)
+        usual = _usual_outcome(log.columns[column])
         if usual is None:
             usual = words.Usual(2.0, True, meaning="taken for the success")
         name = _free(_key(bare, usual.name), {**behaviours, "impression": {}, "rate": {}})
@@ -323,7 +368,8 @@ def _from_outcomes(declared: Declared, log: EventLog, columns: list[str]) -> Non
         )
         added.append(name)
     if not any(entry.get("positive") for entry in behaviours.values()):
-        behaviours[added[0]] |= {"positive": True, "weight": 1.0}
+        wanted = [n for n, c in zip(added, columns, strict=True) if not _unwanted(log.columns[c])]
+        behaviours[wanted[0]] |= {"positive": True, "weight": 1.0}
     declared.outcomes |= set(columns)
     if lone:
         self_ = _row_behaviour(log, columns)

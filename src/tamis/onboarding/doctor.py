@@ -24,7 +24,7 @@ from tamis.data import (
 )
 from tamis.onboarding._feature_checks import calendar_faults, constant_features
 from tamis.onboarding._findings import Case, Finding, Severity
-from tamis.onboarding._outcomes import unused_columns
+from tamis.onboarding._outcomes import outcome_advice, unused_columns
 from tamis.runtime import Int32
 from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
 from tamis.splitting import Window, cuts, events_in
@@ -177,7 +177,8 @@ def _unused_outcomes(case: Case) -> Iterator[Finding]:
     if not like:
         return
     where = f"{events.path}, {', '.join(f'`{name}`' for name in like)}"
-    fix = f'Make it a behaviour: [behaviours.NAME] with column = "{like[0]}".'
+    advice = outcome_advice(log, like[0])
+    fix = f"{advice[0].upper()}{advice[1:]}."
     if case.data.positive.all():
         text = "every event is positive, but a column looks like an outcome and is not used"
         yield Finding("warning", text, where, fix)

@@ -24,12 +24,14 @@ from tamis.data import (
     read_dataset,
     readable_tables,
     repeat_share,
+    usual_meaning,
 )
 from tamis.data import column_names as words
 from tamis.features import list_separator
 from tamis.onboarding._outcomes import (
     Declared,
     describe_behaviours,
+    outcome_advice,
     unused_columns,
 )
 from tamis.onboarding._proposal import (
@@ -197,8 +199,7 @@ def _note_unused(log: EventLog, declared: Declared) -> None:
     if like:
         shown = ", ".join(f"`{c}`" for c in like)
         declared.notes.append(
-            f"not used, but like an outcome: {shown}; to make it a behaviour, add "
-            f'[behaviours.NAME] with column = "{like[0]}"'
+            f"not used, but like an outcome: {shown}; {outcome_advice(log, like[0])}"
         )
     for side in ("item", "user"):
         attributes = [c for c in other if log.is_attribute(c) == side]
@@ -254,9 +255,7 @@ def _note_funnel(data: Dataset, found: Guess) -> None:
     }
     steps: list[str] = []
     for usual in _FUNNEL:
-        names = [
-            n for n in counts if (known := words.USUAL.get(words.plain(n))) and known.name in usual
-        ]
+        names = [n for n in counts if (known := usual_meaning(n)) and known.name in usual]
         if not names:
             return
         step = max(names, key=lambda n: counts[n])
