@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tamis.rank._network import BackboneConfig
+from tamis.schema import ComponentConfig
 from tamis.service import registry
 from tamis.train import EstimatorConfig
 
@@ -161,6 +162,7 @@ def line_of(channel: Any, word: str) -> str:
 def options(config: type[BaseModel], shared: type[BaseModel] | None = None) -> str:
     """A table of a config's keys, their defaults and meanings; without those that are `shared`."""
     words = meanings(config)
+    conditions = config.conditions() if issubclass(config, ComponentConfig) else {}
     listed = {}
     if shared is not None and issubclass(config, shared):
         listed = {name: field.default for name, field in shared.model_fields.items()}
@@ -168,7 +170,11 @@ def options(config: type[BaseModel], shared: type[BaseModel] | None = None) -> s
     for name, field in config.model_fields.items():
         if name in listed and listed[name] == field.default:
             continue
-        meaning = words.get(name, "").replace("|", "\\|")
+        meaning = words.get(name, "")
+        needs = [n for n in conditions.get(name, ()) if not any(o in meaning for o in n.names)]
+        if needs:
+            meaning += f" Needs {' and '.join(f'`{need}`' for need in needs)}."
+        meaning = meaning.replace("|", "\\|")
         lines.append(f"| `{name}` | {default(field.default)} | {meaning} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 

@@ -22,7 +22,7 @@ FRAME = pl.DataFrame(
 )
 FEATURES = [
     SparseFeat("user_id"),
-    SparseFeat("item_id", embedding_dim=8),
+    SparseFeat("item_id"),
     DenseFeat("age", side=Side.USER),
     DenseFeat("age_band", column="age", transform="bucket", boundaries=(30,)),
     VarLenSparseFeat("genres", separator="|", max_len=2),
@@ -36,12 +36,12 @@ def space():
 
 
 def test_tables_lie_end_to_end(space):
-    found = [(t.name, t.start, t.size, t.embedding_dim) for t in space.layout.tables]
+    found = [(t.name, t.start, t.size) for t in space.layout.tables]
     assert found == [
-        ("user_id", 0, 4, None),
-        ("item_id", 4, 4, 8),
-        ("age_band", 8, 4, None),
-        ("genres", 12, 4, None),
+        ("user_id", 0, 4),
+        ("item_id", 4, 4),
+        ("age_band", 8, 4),
+        ("genres", 12, 4),
     ]
     assert space.layout.n_rows == 16
 

@@ -108,11 +108,12 @@ def expert_by_hand(
     """One expert on one input, given its first product."""
     if experts.crosses:
         h = x * entered + x
-        for inner in experts.layers[:-1]:
+        for inner in experts.layers[: experts.crosses - 1]:
             h = x * layer(h, inner, e) + h
-        return torch.relu(layer(h, experts.layers[-1], e))
-    h = torch.relu(entered)
-    for inner in experts.layers:
+        hidden = experts.layers[experts.crosses - 1 :]
+    else:
+        h, hidden = torch.relu(entered), experts.layers
+    for inner in hidden:
         h = torch.relu(layer(h, inner, e))
     return h
 

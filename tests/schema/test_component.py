@@ -1,11 +1,20 @@
 """Construction of components: config and options, their checks, and the repr."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from tamis.schema import Component, ComponentConfig, ConfigError, configured, option_problems
+from tamis.schema import (
+    Component,
+    ComponentConfig,
+    Conditions,
+    ConfigError,
+    Needs,
+    configured,
+    known_options,
+    option_problems,
+)
 
 
 class Decay(ComponentConfig):
@@ -163,3 +172,57 @@ def test_any_pydantic_model_may_hold_the_options() -> None:
 
     assert configured("Plain", Plain, None, {"k": 2}) == Plain(k=2)
     assert configured("Plain", Plain, Plain(k=3), {}) == Plain(k=3)
+
+
+class Losses(ComponentConfig):
+    """Options of which some need others."""
+
+    only_with: ClassVar[Conditions] = {
+        "margin": (Needs("loss", ("hinge",)),),
+        "units": (Needs("loss", none_of=("full",)), Needs(("user", "item"), ("mlp",))),
+    }
+    loss: Literal["full", "sampled", "hinge"] = "full"
+    margin: float = 1.0
+    units: tuple[int, ...] = ()
+    user: str = "sum"
+    item: str = "sum"
+
+
+class WithLosses(Losses):
+    """A config with options and conditions of its own."""
+
+    only_with: ClassVar[Conditions] = {"decay": (Needs("margin", none_of=(0,)),)}
+    decay: float = 0.5
+
+
+def test_an_option_without_effect_is_an_error_that_names_what_it_needs() -> None:
+    faults = {
+        'margin = 2.0 has no effect: it needs loss = "hinge". Set that, or remove margin': {
+            "margin": 2.0
+        },
+        'units = (8,) has no effect: it needs loss other than "full". Set that, or remove units': {
+            "units": (8,),
+            "item": "mlp",
+        },
+        'units = (8,) has no effect: it needs user or item = "mlp". Set that, or remove units': {
+            "units": (8,),
+            "loss": "sampled",
+        },
+    }
+    for text, options in faults.items():
+        with pytest.raises(ValidationError) as caught:
+            WithLosses.model_validate(options)
+        assert option_problems(caught.value, WithLosses.model_fields) == [text]
+    assert WithLosses(loss="hinge", margin=0.0, units=(4,), user="mlp").units == (4,)
+    assert WithLosses(margin=1.0).margin == 1.0  # the default may be repeated
+
+
+def test_a_class_adds_to_the_conditions_of_its_base() -> None:
+    assert set(WithLosses.conditions()) == {"margin", "units", "decay"}
+    with pytest.raises(ValidationError, match=r"decay = 0\.1 has no effect"):
+        WithLosses(loss="hinge", margin=0.0, decay=0.1)
+
+
+def test_saved_options_without_effect_are_left_out() -> None:
+    saved = {"loss": "full", "margin": 3.0, "user": "mlp", "gone": 1}
+    assert known_options(Losses, saved) == {"loss": "full", "user": "mlp"}

@@ -1,5 +1,6 @@
 """tamis.toml: every fault is reported with its line, key, value and how to fix it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tamis.schema import (
     dump_config,
     load_config,
     parse_config,
+    read_stored_config,
     suggest,
     write_config,
 )
@@ -146,6 +148,38 @@ def test_roles_of_a_table_without_a_file_are_refused(tmp_path: Path) -> None:
     found = message(tmp_path, text.replace("[items]", '[users]\nid = "uid"\n[items]'))
     assert "`users.path` is missing" in found
     assert "`items.category` is given, but `items.path` names no table of items" in found
+
+
+def test_keys_without_effect_are_refused(tmp_path: Path) -> None:
+    head, stages = GOOD.split("[cascade.channels.itemcf]")
+    cases = {
+        head + '[users]\npath = "users.csv"\ntitle = "name"\n[cascade.channels.itemcf]' + stages: (
+            "`users.title` has no effect: only items have it"
+        ),
+        GOOD + '[cascade.merge]\nnormalise = "zscore"\n': (
+            '`cascade.merge.normalise` = "zscore" has no effect: a snake merge reads no scores'
+        ),
+        head + "[cascade]\nprerank_keep = 50\n[cascade.channels.itemcf]" + stages: (
+            "`cascade.prerank_keep` = 50 has no effect without a pre-ranker"
+        ),
+        GOOD.replace('name = "user_id"', 'name = "user_id"\nbuckets = 50'): (
+            'buckets = 50 has no effect: it needs vocabulary = "hash"'
+        ),
+        GOOD.replace("[tasks.like]", '[tasks.like]\nkind = "regression"\nnegatives = 0.5'): (
+            "negatives does not apply to a regression task (only binary): remove it"
+        ),
+    }
+    for text, expected in cases.items():
+        assert expected in message(tmp_path, text)
+
+
+def test_a_stored_configuration_loses_keys_without_effect(tmp_path: Path) -> None:
+    saved = good()
+    saved["features"][0] |= {"buckets": 50, "embedding_dim": 8}  # as an earlier release wrote them
+    (tmp_path / "config.json").write_text(json.dumps(saved), "utf-8")
+    config, dropped = read_stored_config(tmp_path / "config.json")
+    assert sorted(dropped) == ["features.0.buckets", "features.0.embedding_dim"]
+    assert config.features[0].name == "user_id"
 
 
 def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:

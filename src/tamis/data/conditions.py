@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from tamis.schema import ConfigError, suggest
+from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs, suggest
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in", "contains", "not contains"]
 Scalar = bool | int | float | str
 
 
-class Condition(BaseModel):
+class Condition(ComponentConfig):
     """A condition `column op value` on the rows of a table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    only_with: ClassVar[Conditions] = {"separator": (Needs("op", ("contains", "not contains")),)}
 
     column: str
     """Column of the table of items."""

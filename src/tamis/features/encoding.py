@@ -75,10 +75,10 @@ class LayoutBuilder:
     ids: list[IdColumn] = field(default_factory=list[IdColumn])
     dense: list[DenseColumn] = field(default_factory=list[DenseColumn])
 
-    def add_table(self, name: str, size: int, embedding_dim: int | None = None) -> None:
+    def add_table(self, name: str, size: int) -> None:
         """Adds an embedding table of `size` rows."""
         start = self.tables[-1].start + self.tables[-1].size if self.tables else 0
-        self.tables.append(TableRange(name, start, size, embedding_dim))
+        self.tables.append(TableRange(name, start, size))
 
     def add_ids(
         self, name: str, side: Side, table: str, *, width: int = 1, pooling: str = ""
@@ -162,7 +162,7 @@ class Encoders:
             if not self.is_id(feature) or self.table_of(feature) != feature.name:
                 continue
             owner = self._dense if isinstance(feature, DenseFeat) else self._vocabularies
-            builder.add_table(feature.name, owner[feature.name].size, feature.embedding_dim)
+            builder.add_table(feature.name, owner[feature.name].size)
 
     def add_columns(self, builder: LayoutBuilder, feature: Feature, side: Side) -> None:
         """Adds the columns of a feature."""

@@ -19,8 +19,6 @@ class TableRange:
     name: str
     start: int
     size: int
-    embedding_dim: int | None = None
-    """Embedding width declared for this feature; None = that of the model."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Layout:
     def from_dict(cls, data: dict[str, Any]) -> Layout:
         """The layout that `to_dict` described."""
         return cls(
-            tables=tuple(TableRange(**t) for t in data["tables"]),
+            tables=tuple(TableRange(t["name"], t["start"], t["size"]) for t in data["tables"]),
             ids=tuple(IdColumn(**_sided(c)) for c in data["ids"]),
             dense=tuple(DenseColumn(**_sided(c)) for c in data["dense"]),
         )

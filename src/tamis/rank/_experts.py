@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,16 +11,19 @@ from torch import Tensor, nn
 from tamis.nn import GroupedLinear, linear, row_softmax
 from tamis.rank._network import BackboneConfig
 from tamis.rank._tower import activation_layer
+from tamis.schema import Conditions, Needs
 
 
 class ExpertsConfig(BackboneConfig):
     """Options of networks with shared layers below a tower per task."""
 
+    only_with: ClassVar[Conditions] = {"cross_layers": (Needs("network", ("cross",)),)}
+
     network: Literal["mlp", "cross"] = "mlp"
-    """Inside an expert (or the shared bottom): hidden layers, or the crosses of DCNv2 followed by
-    one hidden layer of the last width."""
+    """Inside an expert (or the shared bottom): the hidden layers alone, or after the crosses of
+    DCNv2."""
     cross_layers: Annotated[int, Field(ge=1, le=16)] = 2
-    """Number of crosses; read only with network = "cross"."""
+    """With network = "cross": number of crosses."""
     tower_units: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     """Widths of each task's own hidden layers, on top of the shared ones. Empty: none."""
 
@@ -34,7 +37,7 @@ class MixtureConfig(ExpertsConfig):
 
 
 class Experts(nn.Module):
-    """E networks of one shape side by side: hidden layers, or crosses and one hidden layer.
+    """E networks of one shape side by side: hidden layers, alone or after crosses.
 
     The first matrix product with the input is computed by the caller, for all experts at once, so
     that it can be `Fields.into`: `entry` numbers per expert come in, `out` go out. LHUC gates scale
@@ -61,22 +64,19 @@ class Experts(nn.Module):
         keep_scale: bool = False,
     ) -> None:
         super().__init__()
-        self.count, self.crosses = count, config.network == "cross"
-        if self.crosses:
-            units, self.entry = (config.hidden_units[-1],), width
-            before = [width] * config.cross_layers
-        else:
-            units, self.entry = config.hidden_units, config.hidden_units[0]
-            before = list(units[:-1])
-        after = [*before[1:], units[-1]] if self.crosses else list(units[1:])
-        self.out = units[-1]
+        units = config.hidden_units
+        crosses = config.cross_layers if config.network == "cross" else 0
+        widths = [*[width] * crosses, *units]
+        """What comes out of each layer; a cross's is as wide as the input."""
+        self.count, self.crosses = count, crosses
+        self.entry, self.out = widths[0], units[-1]
         scaled = config.activation if keep_scale else None
-        self.activation = None if self.crosses else scaled
+        self.activation = None if crosses else scaled
         """What follows the first product, for its initial weights (`fill_weights`)."""
-        follow = [*[self.activation] * (len(after) - 1), scaled]
+        follow = [*[None] * crosses, *[scaled] * len(units)]
         self.layers = nn.ModuleList(
             GroupedLinear(count, i, o, activation=name, generator=generator)
-            for i, o, name in zip(before, after, follow[: len(after)], strict=True)
+            for i, o, name in zip(widths, widths[1:], follow[1:], strict=False)
         )
         self.after = nn.ModuleList(
             activation_layer(count * w, config.activation, config.batch_norm, config.dropout)
@@ -98,11 +98,13 @@ class Experts(nn.Module):
         if self.crosses:
             assert x is not None
             h = torch.addcmul(x, x, entered.to(x.dtype))
-            for layer in self.layers[:-1]:
+            for layer in self.layers[: self.crosses - 1]:
                 h = torch.addcmul(h, x, layer(h).to(x.dtype))
-            return self._activated(self.layers[-1](h), 0, gate)
-        h = self._activated(entered, 0, gate)
-        for k, layer in enumerate(self.layers, start=1):
+            hidden, first = self.layers[self.crosses - 1 :], 0
+        else:
+            h = self._activated(entered, 0, gate)
+            hidden, first = self.layers, 1
+        for k, layer in enumerate(hidden, start=first):
             h = self._activated(layer(h), k, gate)
         return h
 

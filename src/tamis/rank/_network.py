@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from tamis.features import Batch, IdColumn, Layout
 from tamis.nn import CrossedColumns, FieldPooling, fused_table
 from tamis.rank._fields import Fields, HistoryTensors, Shape
 from tamis.rank._sequence import SequenceBlocks, SequenceConfig, trimmed
-from tamis.schema import ConfigError, Side
+from tamis.schema import Conditions, ConfigError, Needs, Side
 from tamis.train import EstimatorConfig
 
 NO_HISTORY = (
@@ -40,6 +40,8 @@ class InputsConfig(SequenceConfig, EstimatorConfig):
 
 class BackboneConfig(InputsConfig):
     """Options that all rankers with hidden layers have in common."""
+
+    only_with: ClassVar[Conditions] = {"lhuc_gradient": (Needs("lhuc", none_of=(False,)),)}
 
     hidden_units: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (
         256,

@@ -7,7 +7,7 @@ the history. An empty history gives finite numbers, and padded places do not cha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,13 +15,23 @@ from torch import Tensor, nn
 
 from tamis.nn import CandidateTransformer, TargetAttention, dot_scores, masked_weights, weighted_sum
 from tamis.rank._fields import Fields, Shape
-from tamis.schema import ComponentConfig, ConfigError
+from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 
 Units = Annotated[int, Field(ge=1)]
 
 
 class SequenceConfig(ComponentConfig):
     """How histories of items are compared with the candidate."""
+
+    only_with: ClassVar[Conditions] = {
+        "attention": (Needs("sequence", ("din",)),),
+        "attention_units": (Needs("sequence", ("din",)), Needs("attention", ("mlp",))),
+        "attention_activation": (Needs("sequence", ("din",)), Needs("attention", ("mlp",))),
+        "attention_softmax": (Needs("sequence", ("din",)),),
+        "blocks": (Needs("sequence", ("bst",)),),
+        "heads": (Needs("sequence", ("bst",)),),
+        "pooled": (Needs("sequence", ("bst",)),),
+    }
 
     sequence: Literal["mean", "din", "bst"] = "mean"
     """Mean of each history's last `max_len` items, target attention (DIN), or a transformer over

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -14,11 +14,13 @@ from tamis.rank._backbone import Backbone
 from tamis.rank._fields import Fields, Shape
 from tamis.rank._network import BackboneConfig, Network
 from tamis.rank._tower import MLPTower
-from tamis.schema import ConfigError
+from tamis.schema import Conditions, ConfigError, Needs
 
 
 class WideDeepConfig(BackboneConfig):
     """Options of a Wide & Deep: hidden layers and crossed columns."""
+
+    only_with: ClassVar[Conditions] = {"cross_buckets": (Needs("crosses", none_of=((),)),)}
 
     crosses: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
     """Crossed columns of the wide part: each is a list of the id features that it combines."""

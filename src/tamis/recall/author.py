@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,19 @@ from tamis.recall._common.item_columns import (
 from tamis.recall._common.popularity import DAY_MS, log_popularity, missing_last
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.runtime.compiled import njit
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Conditions, Needs
 
 _AUTHORS_PER_BLOCK = 1024
 
 
 class AuthorConfig(ComponentConfig):
     """Options of the author channel."""
+
+    only_with: ClassVar[Conditions] = {
+        "neighbours": (Needs("source", ("similar",)),),
+        "fit_last": (Needs("source", ("similar",)),),
+        "new_item_weight": (Needs("order", none_of=("newest",)),),
+    }
 
     source: Literal["followed", "liked", "similar"] = "liked"
     """followed = authors of the items on which the user has an event of a follow behaviour; liked =

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,13 @@ from tamis.recall._common.channel import BaseChannel
 from tamis.recall._common.item_columns import column_of, publication_times, role_of
 from tamis.recall._common.popularity import log_popularity, missing_last
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Conditions, Needs
 
 
 class DeclaredInterestsConfig(ComponentConfig):
     """Options of the declared interests channel."""
+
+    only_with: ClassVar[Conditions] = {"user_separator": (Needs("user_column", none_of=("",)),)}
 
     columns: tuple[str, ...] = ()
     """Columns of the items whose values can be interests: category, brand, keywords. Empty: the

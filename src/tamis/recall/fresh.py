@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,15 @@ from tamis.recall._common.popularity import DAY_MS
 from tamis.recall._common.postings import in_sorted
 from tamis.runtime import in_blocks
 from tamis.runtime.compiled import njit
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Conditions, Needs
 
 _QUERIES_PER_BLOCK = 256
 
 
 class FreshConfig(ComponentConfig):
     """Options of the fresh channel."""
+
+    only_with: ClassVar[Conditions] = {"prior": (Needs("order", ("best",)),)}
 
     max_age: Annotated[float, Field(gt=0)] = 30.0
     """Days since publication after which an item is no longer recalled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from tamis.recall._common.popularity import log_popularity, missing_last
 from tamis.recall._common.postings import Postings, in_sorted
 from tamis.runtime import in_blocks, scratch
 from tamis.runtime.compiled import njit
-from tamis.schema import ComponentConfig, ConfigError
+from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 
 _QUERIES_PER_BLOCK = 64
 _EARTH_KM = 6371.0
@@ -27,6 +27,8 @@ _EARTH_KM = 6371.0
 
 class GeohashConfig(ComponentConfig):
     """Options of the geohash channel."""
+
+    only_with: ClassVar[Conditions] = {"falloff": (Needs("near", none_of=(0,)),)}
 
     precision: Annotated[int, Field(ge=1, le=12)] = 4
     """Characters of a geohash cell: 4 = 39 km wide at the equator, 5 = 4.9 km, 6 = 1.2 km, 7 =

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,18 @@ from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import column_of, role_of
 from tamis.recall._common.popularity import log_decayed_sums, log_popularity, positive_events
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Conditions, Needs
 
 
 class HotConfig(ComponentConfig):
     """Options of the hot channel."""
+
+    only_with: ClassVar[Conditions] = {
+        "column": (Needs("by", none_of=("",)),),
+        "separator": (Needs("by", ("category",)),),
+        "boundaries": (Needs("by", none_of=("", "city")),),
+        "fall_back": (Needs("by", none_of=("",)),),
+    }
 
     half_life: Annotated[float, Field(gt=0)] = 30.0
     """Days after which an event counts half; inf: all events count the same."""

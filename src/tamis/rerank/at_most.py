@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,13 @@ from pydantic import Field, model_validator
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset
 from tamis.rerank._categories import ItemCategories
-from tamis.schema import Component, ComponentConfig, NotFittedError, read_array
+from tamis.schema import Component, ComponentConfig, Conditions, Needs, NotFittedError, read_array
 
 
 class AtMostConfig(ComponentConfig):
     """Options of the re-rank rule `at_most`."""
+
+    only_with: ClassVar[Conditions] = {"window": (Needs("limit", none_of=(None,)),)}
 
     limit: Annotated[int, Field(ge=1)] | None = 2
     """Most items of one category in any `window` adjacent places. If omitted: 2."""

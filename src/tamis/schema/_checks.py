@@ -31,6 +31,13 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     return [problem for check in checks for problem in check(config)]
 
 
+_ITEM_ROLES = (
+    "title", "category", "category_separator", "author", "published", "time_unit", "latitude",
+    "longitude",
+)  # fmt: skip
+"""Keys of [items] that [users], which has the same type, does not use."""
+
+
 def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
     """Sections of tables that declare columns of a table without a file."""
     if config.users is not None and config.users.path is None:
@@ -39,6 +46,13 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             '`users.path` is missing: the file of the table, such as path = "users.csv". Without a '
             "table of users, remove the section: the users are then those of the events.",
         )
+    for role in _ITEM_ROLES if config.users is not None else ():
+        if role in config.users.model_fields_set:
+            yield ConfigFault(
+                ("users", role),
+                f"`users.{role}` has no effect: only items have it. Remove the key; a column of "
+                "the users is an input of models by [[features]].",
+            )
     if config.events.untimed and config.events.arrival:
         yield ConfigFault(
             ("events", "arrival"),
@@ -214,6 +228,19 @@ def _buckets(config: ProjectConfig) -> Iterator[ConfigFault]:
 
 
 def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
+    cascade = config.cascade
+    if cascade.merge.method == "snake" and "normalise" in cascade.merge.model_fields_set:
+        yield ConfigFault(
+            ("cascade", "merge", "normalise"),
+            f'`cascade.merge.normalise` = "{cascade.merge.normalise}" has no effect: a snake merge '
+            'reads no scores. Set method = "score", or remove it.',
+        )
+    if cascade.prerank is None and "prerank_keep" in cascade.model_fields_set:
+        yield ConfigFault(
+            ("cascade", "prerank_keep"),
+            f"`cascade.prerank_keep` = {cascade.prerank_keep} has no effect without a pre-ranker: "
+            "add [cascade.prerank], or remove it.",
+        )
     if not config.cascade.channels:
         yield ConfigFault(
             ("cascade", "channels"),

@@ -20,6 +20,7 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "scale": ("watch_time",),
     "duration": ("completion",),
     "threshold": ("completion",),
+    "negatives": ("binary",),
     "absent": ("multiclass", "regression", "watch_time", "completion"),
 }
 """Keys that only some kinds of task have."""

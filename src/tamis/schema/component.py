@@ -2,22 +2,96 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from tamis.schema.errors import ConfigError
 from tamis.schema.suggestions import suggest
 
 log = logging.getLogger("tamis.schema")
+NO_EFFECT = "no_effect"
+"""Type of pydantic's error about options without effect; its context lists the `options`."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A condition on other options, without which an option has no effect."""
+
+    options: tuple[str, ...] | str
+    """The other option; of several, one that fulfils the condition is enough."""
+    one_of: tuple[Any, ...] = ()
+    """Values with which the condition holds. Empty: all but `none_of`."""
+    none_of: tuple[Any, ...] = ()
+    """Values with which it does not hold."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The other options."""
+        return (self.options,) if isinstance(self.options, str) else self.options
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether the condition holds for these values of all options."""
+        return any(
+            values[name] in self.one_of if self.one_of else values[name] not in self.none_of
+            for name in self.names
+        )
+
+    def __str__(self) -> str:
+        """As in `tamis.toml`: `loss = "sampled" or "gbce"`, `held_out other than 0`."""
+        listed = " or ".join(map(json.dumps, self.one_of or self.none_of))
+        name = " or ".join(self.names)
+        if self.one_of == (None,):
+            return f"no {name}"
+        return f"{name} = {listed}" if self.one_of else f"{name} other than {listed}"
+
+
+Conditions = Mapping[str, tuple[Needs, ...]]
+"""Option -> its conditions, all of which must hold."""
 
 
 class ComponentConfig(BaseModel):
-    """Base of all options: immutable, and an unknown option is an error."""
+    """Base of all options: immutable; an unknown option, or one without effect, is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    only_with: ClassVar[Conditions] = {}
+    """Options that have an effect only with certain values of other options. A class adds to those
+    of its base classes."""
+
+    @classmethod
+    def conditions(cls) -> dict[str, tuple[Needs, ...]]:
+        """`only_with` of this class and its base classes."""
+        found: dict[str, tuple[Needs, ...]] = {}
+        for base in reversed(cls.__mro__):
+            found |= vars(base).get("only_with", {})
+        return {option: needs for option, needs in found.items() if option in cls.model_fields}
+
+    def without_effect(self) -> Iterator[tuple[str, Needs]]:
+        """The options that differ from their defaults in vain, and the condition that fails."""
+        values = {name: getattr(self, name, None) for name in type(self).model_fields}
+        for option, needs in self.conditions().items():
+            default = type(self).model_fields[option].get_default(call_default_factory=True)
+            if values[option] != default:
+                yield from ((option, need) for need in needs if not need.holds(values))
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> Self:
+        found = list(self.without_effect())
+        if found:
+            text = "; ".join(
+                f"{option} = {getattr(self, option)!r} has no effect: it needs {need}. Set that, "
+                f"or remove {option}"
+                for option, need in found
+            )
+            options = sorted({option for option, _ in found})
+            raise PydanticCustomError(NO_EFFECT, "{text}", {"text": text, "options": options})
+        return self
 
 
 class Component:
@@ -87,7 +161,7 @@ def configured(
 
 
 def known_options(kind: type[BaseModel], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The saved options that the config class `kind` has; a warning names the others.
+    """The saved options that the config class `kind` has and uses; a warning names the others.
 
     For opening files that an earlier Tamis wrote, whose config classes had other options. Options
     that a user declares are checked by `configured`, which refuses unknown ones.
@@ -97,7 +171,11 @@ def known_options(kind: type[BaseModel], saved: Mapping[str, Any]) -> dict[str, 
         log.warning(
             "ignoring saved options that %s no longer has: %s", kind.__name__, ", ".join(unknown)
         )
-    return {name: value for name, value in saved.items() if name in kind.model_fields}
+    known = {name: value for name, value in saved.items() if name in kind.model_fields}
+    if issubclass(kind, ComponentConfig):
+        idle = {option for option, _ in kind.model_construct(**known).without_effect()}
+        known = {name: value for name, value in known.items() if name not in idle}
+    return known
 
 
 def option_problems(error: ValidationError, known: Iterable[str]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tamis.schema.component import ComponentConfig, Conditions, Needs
 from tamis.schema.errors import ConfigError
 
 
@@ -20,9 +21,7 @@ class Side(StrEnum):
     CROSS = "cross"  # of a user-item pair: channel scores, statistics
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Declared(ComponentConfig):
     name: str
     """Unique name, used in reports and models."""
     side: Side | None = None
@@ -47,9 +46,13 @@ class SparseFeat(_Declared):
     maps ids to `buckets` codes without a dictionary.
     """
 
+    only_with: ClassVar[Conditions] = {
+        "vocabulary": (Needs("shares", (None,)),),
+        "buckets": (Needs("vocabulary", ("hash",)),),
+        "min_count": (Needs("vocabulary", ("dictionary",)), Needs("shares", (None,))),
+    }
+
     kind: Literal["sparse"] = "sparse"
-    embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width of the embedding. If omitted: the model's `embedding_dim`."""
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
     """A dictionary of the ids, or a hash of them."""
     buckets: Annotated[int, Field(ge=2)] = 100_000
@@ -74,6 +77,8 @@ class DenseFeat(_Declared):
     `bucket`, which embed the number of a bucket instead of the value.
     """
 
+    only_with: ClassVar[Conditions] = {"buckets": (Needs("transform", ("quantile",)),)}
+
     kind: Literal["dense"] = "dense"
     transform: Literal["standard", "minmax", "log1p", "none", "quantile", "bucket"] = "standard"
     """How a number becomes the input of a model."""
@@ -83,9 +88,6 @@ class DenseFeat(_Declared):
     """Bucket boundaries of the transform `bucket`, ascending."""
     width: Annotated[int, Field(ge=1)] = 1
     """Numbers per row; above 1 for a column of vectors."""
-    embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width of the embedded bucket, for `quantile` and `bucket`. If omitted: the model's
-    `embedding_dim`."""
 
     if TYPE_CHECKING:  # a checker takes the fields for keywords only
 
@@ -99,9 +101,9 @@ class VarLenSparseFeat(_Declared):
     user's last `max_len` events of those behaviours before the moment of the row.
     """
 
+    only_with: ClassVar[Conditions] = {"min_count": (Needs("shares", (None,)),)}
+
     kind: Literal["varlen"] = "varlen"
-    embedding_dim: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Width of the embedding. If omitted: the model's `embedding_dim`."""
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Most ids per row; a history keeps the latest ones."""
     pooling: Literal["mean", "sum", "max"] = "mean"

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tamis.schema.component import NO_EFFECT
 from tamis.schema.config import ProjectConfig
 from tamis.schema.stored import read_json_value, reading
 
@@ -14,10 +15,11 @@ _FEATURE_TAGS = ("sparse", "dense", "varlen")
 
 
 def read_stored_config(path: Path) -> tuple[ProjectConfig, list[str]]:
-    """The configuration in `path`, and the dotted names of its unknown keys, which are left out.
+    """The configuration in `path`, and the dotted names of the keys that are left out.
 
-    Missing keys take their default. Options of stages are not checked here: their config classes
-    are known to the registry.
+    Those are keys that this release does not know, or that have no effect in it. Missing keys take
+    their default. Options of stages are not checked here: their config classes are known to the
+    registry.
 
     Raises VersionError if the file is missing or damaged, lacks a key that has no default, or holds
     a value that this release does not accept.
@@ -29,7 +31,10 @@ def read_stored_config(path: Path) -> tuple[ProjectConfig, list[str]]:
             try:
                 return ProjectConfig.model_validate(saved), unknown
             except ValidationError as error:
-                extra = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+                faults = error.errors()
+                extra = [e["loc"] for e in faults if e["type"] == "extra_forbidden"]
+                idle = [e for e in faults if e["type"] == NO_EFFECT]
+                extra += [(*e["loc"], o) for e in idle for o in e.get("ctx", {})["options"]]
                 if not extra:
                     raise
                 unknown += [_remove(saved, loc) for loc in extra]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
 
 from tamis.cascade import Wraps
+from tamis.schema import ComponentConfig
 from tamis.service import registry
 from tamis.service.stage_options import FILE
 
@@ -27,7 +29,10 @@ def collect() -> dict[str, dict[str, Any]]:
             found[kind][use] = {
                 "needs_import": issubclass(stage, Wraps) or _has_validators(stage.Config),
                 "required": schema.get("required", []),
-                "options": {k: _stripped(s) for k, s in schema.get("properties", {}).items()},
+                "options": {
+                    name: _stripped(option) | _conditions(stage.Config, name)
+                    for name, option in schema.get("properties", {}).items()
+                },
             }
     return found
 
@@ -46,9 +51,25 @@ def dump(options: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(kinds) + "}\n"
 
 
+def _conditions(config: type[BaseModel], option: str) -> dict[str, Any]:
+    """An option's conditions (`ComponentConfig.only_with`), and its default if they read it."""
+    conditions = config.conditions() if issubclass(config, ComponentConfig) else {}
+    named = {name for needs in conditions.values() for need in needs for name in need.names}
+    found: dict[str, Any] = {}
+    if option in conditions:
+        found["needs"] = [asdict(need) for need in conditions[option]]
+    if option in named.union(conditions) and not config.model_fields[option].is_required():
+        found["default"] = config.model_fields[option].get_default(call_default_factory=True)
+    return json.loads(json.dumps(found))  # lists for tuples, as the file holds them
+
+
 def _has_validators(config: type[BaseModel]) -> bool:
+    """Whether a config has validators beside that of `ComponentConfig`."""
     rules = config.__pydantic_decorators__
-    return bool(rules.field_validators or rules.model_validators or rules.validators)
+    own = set(rules.model_validators) - set(
+        ComponentConfig.__pydantic_decorators__.model_validators
+    )
+    return bool(rules.field_validators or own or rules.validators)
 
 
 def _stripped(schema: Any) -> Any:

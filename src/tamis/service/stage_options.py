@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, cast
 
 from pydantic import BaseModel, Field, create_model
 
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Needs
 
 FILE = "stage_options.json"
 _BOUNDS = {
@@ -51,18 +51,36 @@ def needs_import(kind: str, use: str) -> bool:
 
 @cache
 def config_of(kind: str, use: str) -> type[BaseModel] | None:
-    """A class that checks names, types and ranges of a stage's options without importing the stage.
+    """A class that checks names, types, ranges and effects of a stage's options, not importing it.
 
     None where the packaged file does not hold the stage. Raises nothing.
     """
     entry: Schema | None = _packaged().get(kind, {}).get(use)
     if entry is None:
         return None
+    options: Mapping[str, Schema] = entry["options"]
     fields: dict[str, Any] = {
-        name: (_type_of(schema), ... if name in entry["required"] else None)
-        for name, schema in entry["options"].items()
+        name: (
+            _type_of(schema),
+            ... if name in entry["required"] else _tuples(schema.get("default")),
+        )
+        for name, schema in options.items()
     }
-    return create_model(f"{use}_options", __base__=ComponentConfig, **fields)
+    made = create_model(f"{use}_options", __base__=ComponentConfig, **fields)
+    made.only_with = {
+        name: tuple(
+            Needs(**{key: _tuples(value) for key, value in need.items()})
+            for need in schema["needs"]
+        )
+        for name, schema in options.items()
+        if "needs" in schema
+    }
+    return made
+
+
+def _tuples(value: Any) -> Any:
+    """The value, with tuples instead of the lists of JSON."""
+    return tuple(map(_tuples, cast("list[Any]", value))) if isinstance(value, list) else value
 
 
 @cache

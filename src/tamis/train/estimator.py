@@ -15,8 +15,10 @@ from torch import nn
 from tamis.features import Layout, Rows
 from tamis.runtime import Float32
 from tamis.schema import (
+    Conditions,
     ConfigError,
     Feature,
+    Needs,
     NotFittedError,
     TaskConfig,
     TrainingError,
@@ -39,6 +41,11 @@ SAVED = "estimator.json"
 
 class EstimatorConfig(ScorerConfig):
     """Hyper-parameters that every trained scorer has."""
+
+    only_with: ClassVar[Conditions] = {
+        "decay_on_plateau": (Needs("patience", none_of=(1,)),),
+        "l2_rows": (Needs("l2", none_of=(0,)),),
+    }
 
     epochs: Annotated[int, Field(ge=1)] = 20
     """Maximum number of passes over the rows."""

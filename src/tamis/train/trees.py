@@ -81,9 +81,9 @@ class Trees(FrameModel):
     ) -> Self:
         """Grows every task's trees.
 
-        With `valid`, chooses the number of trees for the next fit by the first task's NDCG@10
-        within requests (by its AUC or XAUC where the rows have no requests, as on frames); this
-        fit keeps all of its trees.
+        With `valid`, chooses the number of trees, which this fit keeps and the next one grows, by
+        the first task's NDCG@10 within requests (by its AUC or XAUC where the rows have no
+        requests, as on frames).
         """
         if self.heads.chains:
             names = ", ".join(tasks[t].name for t in self.heads.chains)
@@ -114,7 +114,17 @@ class Trees(FrameModel):
         )
         if valid is not None:
             self.chosen = Chosen(trees=self.result.best_epoch)
+            self._keep(self.result.best_epoch)
         return self
+
+    def _keep(self, trees: int) -> None:
+        """Removes the trees after the first `trees` of every task."""
+        import lightgbm as lgb
+
+        self.boosters = [
+            lgb.Booster(model_str=booster.model_to_string(num_iteration=trees))
+            for booster in self.boosters
+        ]
 
     def _grown(
         self, rows: Rows, tasks: Sequence[TaskConfig], n_trees: int, seed: int

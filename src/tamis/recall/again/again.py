@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -29,7 +29,7 @@ from tamis.recall.again._choice import (
 )
 from tamis.runtime import Float64, in_blocks
 from tamis.runtime.compiled import njit
-from tamis.schema import ComponentConfig, ConfigError, suggest
+from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs, suggest
 
 AUTO = "auto"
 _QUERIES_PER_BLOCK = 256
@@ -37,6 +37,8 @@ _QUERIES_PER_BLOCK = 256
 
 class AgainConfig(ComponentConfig):
     """Options of the again channel."""
+
+    only_with: ClassVar[Conditions] = {"popularity_half_life": (Needs("by", ("category",)),)}
 
     by: Literal["item", "category"] = "item"
     """item: only items that the user has acted on. category: after these, the most popular other

@@ -66,10 +66,12 @@ class DeepRetrievalConfig(ComponentConfig):
     """Dropout rate of the user's vector in training."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Temperature of the item scores: logit = cosine / temperature."""
-    negatives: Annotated[int, Field(ge=1)] = 2000
-    """Negatives per batch of the sampled softmax, half uniform, half by popularity^0.75."""
+    negatives: Annotated[int, Field(ge=1)] | None = None
+    """Negatives per batch of the sampled softmax, half uniform, half by popularity^0.75. If
+    omitted: 2000."""
     full_below: Annotated[int, Field(ge=0)] = 20_000
-    """Number of items up to which the softmax over items is a full one."""
+    """Number of items up to which the softmax over items is a full one, unless `negatives` is
+    given."""
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the users, each at a newly drawn moment of his history."""
     batch_size: Annotated[int, Field(ge=2)] = 256
@@ -154,8 +156,9 @@ class DeepRetrieval(BaseChannel):
         c = self.config
         popularity = np.bincount(likes.item, minlength=n_items)
         shares = {"uniform": 0.5, "popular": 0.5}
-        mixture = Mixture(shares, c.negatives, np.random.default_rng(seed), popularity)
-        return UserItemObjective("full" if n_items <= c.full_below else "sampled", mixture)
+        mixture = Mixture(shares, c.negatives or 2000, np.random.default_rng(seed), popularity)
+        full = n_items <= c.full_below and c.negatives is None
+        return UserItemObjective("full" if full else "sampled", mixture)
 
     def _options(self, context: FitContext) -> FitOptions:
         """The options of the training loop."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from tamis.recall._common.interactions import (
 from tamis.recall._common.vector_channel import VectorChannel, digest
 from tamis.recall.mf._kernels import LikedPairs, bpr_epoch, solve_rows
 from tamis.runtime import Float32, in_blocks
-from tamis.schema import ComponentConfig, TrainingError
+from tamis.schema import ComponentConfig, Conditions, Needs, TrainingError
 
 TUNING_USERS = 1000
 """Users whose vectors the index is tuned with."""
@@ -31,6 +31,13 @@ TRIES = 8
 
 class MFConfig(ComponentConfig):
     """Options of matrix factorisation."""
+
+    only_with: ClassVar[Conditions] = {
+        "epochs": (Needs("method", ("ials",)),),
+        "pair_epochs": (Needs("method", ("bpr",)),),
+        "pair_l2": (Needs("method", ("bpr",)),),
+        "learning_rate": (Needs("method", ("bpr",)),),
+    }
 
     method: Literal["ials", "bpr"] = "ials"
     """ials: weighted least squares over all pairs. bpr: ranks liked above not liked items."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,13 +25,15 @@ from tamis.recall.neighbours._kernels import (
     vote_weights,
 )
 from tamis.runtime import Float32, in_blocks, scratch
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Conditions, Needs
 
 QUERIES_PER_BLOCK = 256
 
 
 class NeighbourSettings(ComponentConfig):
     """Options of every channel that recalls by similar items."""
+
+    only_with: ClassVar[Conditions] = {"longest": (Needs("prune", ("candidate",)),)}
 
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Number of most similar items kept per item."""

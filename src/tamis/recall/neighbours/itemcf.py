@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -13,12 +13,18 @@ from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
 from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Int64, in_blocks, scratch
 from tamis.runtime.compiled import njit
+from tamis.schema import Conditions, Needs
 
 ITEMS_PER_BLOCK = 512
 
 
 class ItemCFConfig(NeighbourSettings):
     """Options of ItemCF."""
+
+    only_with: ClassVar[Conditions] = {
+        "asymmetry": (Needs("similarity", ("cosine",)),),
+        "shrinkage": (Needs("similarity", ("cosine",)),),
+    }
 
     similarity: Literal["cosine", "count"] = "cosine"
     """cosine: co-occurrence divided by the items' norms. count: (discounted) co-occurrence, not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from tamis.recall.sequence._examples import (
 )
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
 from tamis.runtime import Float32
-from tamis.schema import ComponentConfig, TrainingError, reading
+from tamis.schema import ComponentConfig, Conditions, Needs, TrainingError, reading
 from tamis.train import (
     FitOptions,
     FitResult,
@@ -59,6 +59,17 @@ HELD_OUT_SHARE = 0.2
 class SequenceSettings(ComponentConfig):
     """Options that all sequence channels share."""
 
+    only_with: ClassVar[Conditions] = {
+        "temperature": (Needs("cosine", (True,)),),
+        "full_below": (Needs("loss", ("auto",)),),
+        "negatives": (Needs("loss", none_of=("full",)),),
+        "popular": (Needs("loss", none_of=("full",)),),
+        "label_smoothing": (Needs("loss", ("full",)),),
+        "patience": (Needs("held_out", none_of=(0,)),),
+        "evaluate_every": (Needs("held_out", none_of=(0,)),),
+        "refit": (Needs("held_out", none_of=(0,)),),
+    }
+
     embedding_dim: Annotated[int, Field(ge=2, le=1024)] = 128
     """Width of the items' vectors and of the states."""
     history: Annotated[int, Field(ge=1, le=2000)] = 200
@@ -83,14 +94,14 @@ class SequenceSettings(ComponentConfig):
     normally distributed."""
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
     """full: softmax over all items. sampled: softmax over shared negatives with logQ correction.
-    gbce, bce: binary cross-entropy with shared negatives. auto: full up to `full_below` items, else
-    sampled."""
+    gbce, bce: binary cross-entropy with shared negatives. auto: full up to `full_below` items
+    unless `negatives` or `popular` is given, else sampled."""
     full_below: Annotated[int, Field(ge=0)] = 50_000
     """Number of items up to which `auto` is the full softmax."""
-    negatives: Annotated[int, Field(ge=1)] = 4000
-    """Negatives per batch, shared by its positions; unused by the full softmax."""
-    popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the negatives drawn by popularity^0.75; the others are uniform."""
+    negatives: Annotated[int, Field(ge=1)] | None = None
+    """Negatives per batch, shared by its positions. If omitted: 4000."""
+    popular: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the negatives drawn by popularity^0.75; the others are uniform. If omitted: 0.5."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a target's probability spread over all items; full softmax only."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -167,7 +178,9 @@ class SequenceChannel(VectorChannel):
         mean = float(sizes[sizes > 0].mean())
         dropout = c.dropout if c.dropout is not None else (0.2 if mean >= LONG else 0.5)
         n = len(data.items)
-        loss = c.loss if c.loss != "auto" else ("full" if n <= c.full_below else "sampled")
+        sampling = c.negatives is not None or c.popular is not None
+        automatic = "full" if n <= c.full_below and not sampling else "sampled"
+        loss = automatic if c.loss == "auto" else c.loss
         return {
             "items": n,
             "rows": digest(data.items.ids),
@@ -291,9 +304,10 @@ class SequenceChannel(VectorChannel):
     def _mixture(self, sequences: Sequences, n_items: int, seed: int) -> Mixture:
         """The source of negatives for sampled losses."""
         c = self.config
+        popular = 0.5 if c.popular is None else c.popular
         return Mixture(
-            {"popular": c.popular, "uniform": 1.0 - c.popular},
-            min(c.negatives, max(n_items - 1, 1)),
+            {"popular": popular, "uniform": 1.0 - popular},
+            min(c.negatives or 4000, max(n_items - 1, 1)),
             np.random.default_rng(seed),
             np.bincount(sequences.item, minlength=n_items),
         )

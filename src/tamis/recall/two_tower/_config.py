@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,10 @@ from tamis.recall._common.user_item_examples import Kind, Likes
 from tamis.recall._common.user_item_objective import Loss
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, TowerShape
-from tamis.schema import ComponentConfig, ConfigError
+from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
+
+NETWORKS = ("network", "user_network", "item_network")
+"""Options that name the network of a tower."""
 
 
 class TwoTowerConfig(ComponentConfig):
@@ -20,6 +23,21 @@ class TwoTowerConfig(ComponentConfig):
     The defaults of several options depend on `examples`: "without order" below means splits or
     whole, the defaults for logs in which most users' likes share one time.
     """
+
+    only_with: ClassVar[Conditions] = {
+        "blocks": (Needs(NETWORKS, ("cnn", "transformer", "dcn")),),
+        "heads": (Needs(NETWORKS, ("transformer",)),),
+        "share_history": (Needs("history", none_of=(0,)),),
+        "targets": (Needs("examples", none_of=("pairs",)),),
+        "temperature": (Needs("loss", none_of=("hinge",)),),
+        "learn_temperature": (Needs("loss", none_of=("hinge",)),),
+        "bias": (Needs("loss", ("pointwise", "gbce")),),
+        "margin": (Needs("loss", ("hinge",)),),
+        "negatives": (Needs("loss", none_of=("full", "in_batch")),),
+        "mix": (Needs("loss", none_of=("full", "in_batch")),),
+        "hard_negatives": (Needs("loss", none_of=("full", "in_batch")),),
+        "full_below": (Needs("loss", ("listwise",)),),
+    }
 
     network: Network = "sum"
     """Network of both towers: sum, mlp, mlp_bn, dcn, or an encoder of the sequence: cnn, gru, lstm,
@@ -62,8 +80,8 @@ class TwoTowerConfig(ComponentConfig):
     """Maximum number of targets of an example; pairs always has one. If omitted: 100; without order
     1000."""
     loss: Literal["listwise"] | Loss = "listwise"
-    """listwise (full up to `full_below` items, else sampled), full, sampled, in_batch, gbce,
-    pointwise, hinge or logistic."""
+    """listwise (full up to `full_below` items unless `negatives`, `mix` or `hard_negatives` is
+    given, else sampled), full, sampled, in_batch, gbce, pointwise, hinge or logistic."""
     similarity: Literal["cosine", "inner"] = "cosine"
     """Similarity of a user and an item vector. cosine: of vectors of length 1. inner: the inner
     product of vectors of any length."""
@@ -160,7 +178,9 @@ def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOpti
     split = kind in ("splits", "whole")
     history = (1000 if split else 100) if c.history is None else c.history
     below = (100_000 if split else 20_000) if c.full_below is None else c.full_below
-    loss: Loss = c.loss if c.loss != "listwise" else "full" if n_items <= below else "sampled"
+    sampling = any(x is not None for x in (c.negatives, c.mix, c.hard_negatives))
+    listwise: Loss = "full" if n_items <= below and not sampling else "sampled"
+    loss: Loss = listwise if c.loss == "listwise" else c.loss
     learn = {"temperature"} if c.learn_temperature else set[str]()
     if loss in ("pointwise", "gbce") if c.bias is None else c.bias:
         learn.add("bias")
