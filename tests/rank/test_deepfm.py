@@ -214,8 +214,6 @@ def test_errors_say_how_to_fix_them():
         DeepFM().predict(taste(10, 0))
     with pytest.raises(NotFittedError, match="score_rows"):
         DeepFM(epochs=1).fit(random_rows(20)).predict(taste(10, 0))
-    with pytest.raises(ConfigError, match="share one width"):
-        DeepFM(features=[SparseFeat("user_id", embedding_dim=3)]).fit(taste(9, 0), label="click")
     negative = random_rows(20).labelled(np.zeros((20, 1), np.float32), np.zeros(20, np.int64))
     with pytest.raises(TrainingError, match="'like' has no positive label"):
         DeepFM().fit(negative, tasks=["like"])

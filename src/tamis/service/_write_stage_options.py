@@ -64,7 +64,7 @@ def _conditions(config: type[BaseModel], option: str) -> dict[str, Any]:
 
 
 def _has_validators(config: type[BaseModel]) -> bool:
-    """Whether a config has validators beside that of `ComponentConfig`."""
+    """Whether a config has validators other than that of `ComponentConfig`."""
     rules = config.__pydantic_decorators__
     own = set(rules.model_validators) - set(
         ComponentConfig.__pydantic_decorators__.model_validators

@@ -20,7 +20,6 @@ from tamis.schema import (
     ComponentConfig,
     ConfigError,
     DataError,
-    DenseFeat,
     Feature,
     NotFittedError,
     TamisWarning,
@@ -458,14 +457,6 @@ class FrameModel(Component, ABC):
             raise ConfigError(
                 f"{name} has no features: {name}(features=[SparseFeat('user_id'), …])"
             )
-        width = getattr(self.config, "embedding_dim", None)
-        for feature in self.features:
-            wanted = feature.embedding_dim
-            if wanted not in (None, width) and not isinstance(feature, DenseFeat):
-                raise ConfigError(
-                    f"feature {feature.name!r} has embedding_dim = {wanted}, but the model's is "
-                    f"{width}: all id features of {name} share one width; remove one of the two"
-                )
         self.space = FrameSpace.fit(data, self.features)
         return (
             self._labelled(data, tasks, weight),
