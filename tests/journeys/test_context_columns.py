@@ -98,7 +98,14 @@ def test_over_http(project):
 def test_evaluation_uses_the_impressions_own_context(project, tamis_cli):
     said = tamis_cli("evaluate", project, "--json")
     assert said.code == 0, said
-    assert json.loads(said.out)["ranker"]["auc"] > 0.8
+    result = json.loads(said.out)
+    assert result["ranker"]["auc"] > 0.8
+    device = result["features"]["device"]
+    assert device == device | {"train": 1.0, "test": 1.0, "unseen": 0.0, "codes": 2}
+    assert not any(feature["differs"] for feature in result["features"].values())
+    shown = tamis_cli("evaluate", project)
+    assert "Features with a value" in shown.out
+    assert "Features with a value" in (project / "report.html").read_text("utf-8")
 
 
 def test_scoring_a_table_reads_its_context(project, tamis_cli, tmp_path):

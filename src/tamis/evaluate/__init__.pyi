@@ -12,6 +12,7 @@ from .channel_report import render_channels, write_channel_report
 from .comparison_plot import plot_comparison
 from .evaluation import evaluate
 from .evaluation_table import EvaluationTable, ModelResult
+from .feature_coverage import compare_coverage
 from .full_rank import FullRank, full_rank
 from .metrics import (
     average_precision,
@@ -81,6 +82,7 @@ __all__ = [
     "bucketings",
     "calibration_curve",
     "catalogue_metrics",
+    "compare_coverage",
     "coverage",
     "diversity",
     "ece",

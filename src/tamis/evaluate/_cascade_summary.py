@@ -23,6 +23,7 @@ from tamis.evaluate._summary import (
     number,
     shown,
 )
+from tamis.evaluate.feature_coverage import coverage_notes, coverage_table
 from tamis.evaluate.prerank_survival import TOPS
 from tamis.evaluate.stage_loss import STAGES
 
@@ -104,6 +105,7 @@ class CascadeSummary:
     latency: str
     latency_stages: ReportTable | None
     training: ReportTable | None
+    features: ReportTable | None
     users: str
     without_history: str
     protocol: Facts
@@ -115,6 +117,7 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
     users, protocol = evaluation.get("users") or {}, evaluation.get("protocol") or {}
     settings = evaluation.get("settings") or {}
     ranker, variety = _ranker(evaluation), _beyond_accuracy(evaluation)
+    features = evaluation.get("features") or {}
     head = {
         "version": evaluation.get("version"),
         "made": evaluation.get("created"),
@@ -137,10 +140,11 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
         latency=_latency(evaluation),
         latency_stages=_latency_stages(evaluation),
         training=_training(evaluation),
+        features=coverage_table(features),
         users=_users(evaluation),
         without_history=_without_history(evaluation),
         protocol=facts({**protocol, **{f"settings of {k}": v for k, v in settings.items()}}),
-        notes=tuple(map(str, evaluation.get("notes") or [])),
+        notes=(*map(str, evaluation.get("notes") or []), *coverage_notes(features)),
     )
 
 

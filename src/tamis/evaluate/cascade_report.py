@@ -53,6 +53,7 @@ def render(evaluation: Mapping[str, Any], console: Console) -> None:
     _print_steps(console, summary.steps)
     print_text(console, summary.largest_loss)
     print_facts(console, "Other metrics", summary.other_metrics)
+    print_table(console, summary.features)
     print_table(console, summary.training)
     print_text(console, summary.users, *summary.notes)
 

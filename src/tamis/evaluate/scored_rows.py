@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, Hydrate, Queries, Replay
+from tamis.features import Rows
 from tamis.runtime import Float32
 
 BLOCK = 32_768
@@ -28,6 +29,8 @@ class ScoredBlock:
     items: NDArray[np.int32]
     requests: NDArray[np.int64]
     """(n,) each row's request, numbered through all blocks."""
+    inputs: Rows
+    """The model inputs of the rows."""
 
 
 def scored_blocks(
@@ -46,6 +49,7 @@ def scored_blocks(
             queries.user[candidates.query],
             candidates.item,
             candidates.query + begin,
+            inputs,
         )
         begin = end
 

@@ -8,6 +8,7 @@ from .histories import Histories
 from .layout import DenseColumn, IdColumn, Layout, TableRange
 from .project_space import FeatureSpace
 from .repeats import ItemRepeats, OwnItems
+from .row_coverage import RowCoverage
 from .rows import Batch, Block, Rows
 from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
 from .vocabulary import Vocabulary
@@ -32,6 +33,7 @@ __all__ = [
     "OnlineStatistics",
     "OwnItems",
     "Recipes",
+    "RowCoverage",
     "Rows",
     "Statistics",
     "TableRange",

@@ -13,6 +13,7 @@ from typing import Any
 
 from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
+from tamis.features import RowCoverage
 from tamis.jobs._trainer import Trainer, settings_of
 from tamis.schema import ConfigError, ProjectConfig, VersionError
 from tamis.service import FORMATS, STORED_CONFIG, Parts
@@ -59,6 +60,7 @@ class RankTrainer(Trainer):
             draft.metrics = {
                 "training": {**manifest.metrics.get("training", {}), **self.meter.report()},
                 "validation": {**manifest.metrics.get("validation", {}), **validation},
+                "coverage": RowCoverage.of(parts.space.features, rows),
                 "curves": {**manifest.metrics.get("curves", {}), **curves},
             }
         version = versions.open(draft.name)

@@ -36,6 +36,7 @@ from tamis.features import (
     LocalCalendar,
     OfflineStatistics,
     OnlineStatistics,
+    RowCoverage,
     Rows,
     default_features,
 )
@@ -229,7 +230,13 @@ class Trainer:
                 rank=scorers["rank"],
                 rerank=self._stages("rerank", self.config.cascade.rerank, known),
             )
-            return self._write(kind, parts, known, chosen, validation, curves)
+            metrics = {
+                "training": self.meter.report(),
+                "validation": validation,
+                "curves": curves,
+                "coverage": RowCoverage.of(space.features, rows),
+            }
+            return self._write(kind, parts, known, chosen, metrics)
 
     def _write(
         self,
@@ -237,8 +244,7 @@ class Trainer:
         parts: Parts,
         known: Dataset,
         chosen: Mapping[str, Chosen],
-        validation: dict[str, Any],
-        curves: Any,
+        metrics: dict[str, Any],
     ) -> Version:
         versions = Versions(self.project.root)
         with versions.write(kind) as draft:
@@ -248,11 +254,7 @@ class Trainer:
             draft.horizon = self.replays.horizon
             draft.settings = settings_of(chosen)
             parts.save(draft)
-            draft.metrics = {
-                "training": self.meter.report(),
-                "validation": validation,
-                "curves": curves,
-            }
+            draft.metrics = metrics
         version = versions.open(draft.name)
         versions.publish(version)
         return version

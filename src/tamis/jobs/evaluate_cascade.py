@@ -33,6 +33,7 @@ from tamis.evaluate import (
     StageRecord,
     TaskEvaluation,
     agreement,
+    compare_coverage,
     coverage,
     diversity,
     hit,
@@ -45,7 +46,7 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.features import Histories, OfflineStatistics
+from tamis.features import Histories, OfflineStatistics, RowCoverage
 from tamis.jobs._known_items import known_items, known_share, listing, masking
 from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
@@ -73,6 +74,8 @@ RANKED_USERS = 5_000
 """Most users whose ranked candidates the ranker is evaluated on, of logs without impressions."""
 IMPRESSIONS = 2_000_000
 """Most impressions of the test window that the ranker is evaluated on."""
+COVERAGE_ROWS = 200_000
+"""Recalled candidates, about, among which the values of features are counted."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class CascadeEvaluator:
         self.cut = self.manifest.data_until
         self.steps = steps
         self.ranker_metrics = TaskEvaluation(tasks_of(self.config))
+        self.coverage = RowCoverage(self.parts.space.features)
 
     def run(self) -> dict[str, Any]:
         held = self._held_out()
@@ -198,6 +202,7 @@ class CascadeEvaluator:
                 {"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}
             ),
             **self._ranker_result(),
+            **self._feature_coverage(),
             "latency_ms": self._latency(held.users[known]),
             "training": self.manifest.metrics["training"],
             "validation": self.manifest.metrics["validation"],
@@ -326,6 +331,8 @@ class CascadeEvaluator:
             self.ranker_metrics.add(
                 labels, scores, queries.user[ranked.query], ranked.query + start
             )
+            if self.coverage.rows < COVERAGE_ROWS:  # of the rows that training had: all recalled
+                self.coverage.add(self.cascade.hydrate(queries, outcome.kept))
 
     def _add_impressions(self) -> None:
         """Adds the impressions after the cut, each with inputs as of its own time."""
@@ -335,6 +342,13 @@ class CascadeEvaluator:
             rows, hydrate_of(self.parts, self.data), {"rank": self.parts.rank}
         ):
             self.ranker_metrics.add(part.labels, part.scores["rank"], part.users, part.requests)
+            self.coverage.add(part.inputs)
+
+    def _feature_coverage(self) -> dict[str, Any]:
+        """Shares of the training and of the test rows that have a value of each feature."""
+        trained = self.manifest.metrics.get("coverage", {})  # earlier releases lack it
+        fitted = self.parts.space.coverage()
+        return {"features": compare_coverage(fitted, trained, self.coverage.result())}
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
         """Latency of single requests in this process, one after the other, on one thread."""
