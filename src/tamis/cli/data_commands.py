@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_ne
 
 if TYPE_CHECKING:
     from tamis.data import RoleChoice
+    from tamis.features import TableCoverage
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -130,7 +132,7 @@ def fetch(
 
 
 def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
-    """Report errors and suspicious values in a project's data before training.
+    """Report errors and suspicious values in a project's data, and the coverage of its features.
 
     Exit code 1 if there is an error.
     """
@@ -138,7 +140,8 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
 
     findings = job(project)
     if as_json:
-        print_json({"findings": [vars(f) for f in findings]})
+        features = [vars(feature) for feature in findings.features]
+        print_json({"findings": [vars(f) for f in findings], "features": features})
     elif not findings:
         console.print("[green]No problems found.[/]")
     else:
@@ -147,8 +150,21 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
             severity = f"[{_COLOURS.get(f.severity, 'white')}]{f.severity}[/]"
             table.add_row(severity, escape(f.where), escape(f.what), escape(f.fix))
         console.print(table)
+    if findings.features and not as_json:
+        console.print(_coverage_table(findings.features))
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(1)
+
+
+def _coverage_table(features: Sequence[TableCoverage]) -> Table:
+    """One row per feature: who has a value, how many there are, and how many are new."""
+    table = Table("feature", title="Coverage of the features", title_justify="left")
+    for heading in ("of", "rows", "events", "values", "unseen later"):
+        table.add_column(heading, justify="left" if heading == "of" else "right")
+    for f in features:
+        shares = ["" if s is None else f"{s:.1%}" for s in (f.rows, f.events, f.unseen)]
+        table.add_row(escape(f.feature), f.side, *shares[:2], f"{f.distinct:,}", shares[2])
+    return table
 
 
 def simulate(

@@ -11,6 +11,7 @@ from .repeats import ItemRepeats, OwnItems
 from .row_coverage import RowCoverage
 from .rows import Batch, Block, Rows
 from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
+from .table_coverage import TableCoverage, table_coverage
 from .vocabulary import Vocabulary
 
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "RowCoverage",
     "Rows",
     "Statistics",
+    "TableCoverage",
     "TableRange",
     "VarLenEncoder",
     "Vocabulary",
     "default_features",
     "guess_feature",
     "list_separator",
+    "table_coverage",
 ]

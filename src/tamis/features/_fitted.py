@@ -11,6 +11,7 @@ from tamis.features._calendar import LocalCalendar
 from tamis.features._groups import Groups
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
+from tamis.features._sources import is_history
 from tamis.features.encoding import Encoders
 from tamis.features.group_statistics import GroupRecipe
 from tamis.features.pair_features import Interest
@@ -86,11 +87,6 @@ class Fitted:
     def groups(self) -> list[tuple[Groups, Scale]]:
         """The values and the scale of each of these attributes."""
         return [(r.groups, s) for r, s in zip(self.group_recipes, self.group_scales, strict=False)]
-
-
-def is_history(feature: Feature) -> bool:
-    """Whether the feature's ids are those of the user's events."""
-    return feature.kind == "varlen" and bool(feature.history)
 
 
 def user_order(features: Sequence[Feature], sides: Mapping[str, Side]) -> list[Feature]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -11,12 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Dataset, Texts, item_categories
+from tamis.data import Dataset, item_categories
 from tamis.features._calendar import CONTEXTS, LocalCalendar
-from tamis.features._fitted import Fitted, Scale, is_history, item_order, user_order
+from tamis.features._fitted import Fitted, Scale, item_order, user_order
 from tamis.features._group_choice import StatisticsPlan, plan_groups
 from tamis.features._lookup import Attributes, HistoryLookup
-from tamis.features._place import GEOHASH, Distance, cell_values
+from tamis.features._place import Distance
+from tamis.features._sources import Sources, is_history
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
@@ -26,160 +26,15 @@ from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
 from tamis.runtime import Float32, Int32
 from tamis.schema import (
-    ConfigError,
     DenseFeat,
     Feature,
     ProjectConfig,
     Side,
-    SparseFeat,
     VarLenSparseFeat,
 )
 
 _SAMPLE = 25_000
 """Number of events at whose times the scales of the statistics are fitted."""
-
-
-class _Sources:
-    """The source of each feature's values: the users' table, the items', or the request's time."""
-
-    def __init__(
-        self, data: Dataset, features: Sequence[Feature], config: ProjectConfig | None
-    ) -> None:
-        self.data = data
-        self.features = {f.name: f for f in features}
-        self.user_ids = {"user_id"}
-        self.item_ids = {"item_id"}
-        if config is not None:
-            self.item_ids.add(config.items.id)
-            self.user_ids.add(config.users.id if config.users else config.events.user)
-        context = data.events.context
-        self.context: Mapping[str, Texts] = {} if context is None else context.columns
-        self.has_holidays = config is not None and config.holidays is not None
-        self.has_place = context is not None and context.latitude is not None
-        self.user_ids -= set(data.users.frame.columns)
-        self.item_ids -= set(data.items.frame.columns)
-        self.sides = {f.name: self._side(f) for f in features}
-
-    def item_column(self, feature: Feature) -> str:
-        """The items' column that a history feature reads."""
-        if feature.column is not None:
-            return feature.column
-        owner = self.features.get(getattr(feature, "shares", None) or "")
-        return owner.source if owner is not None else "item_id"
-
-    def _side(self, feature: Feature) -> Side:
-        """The side of a feature. Raises ConfigError where no table, or both, hold its column."""
-        if is_history(feature):
-            self._check_history(feature)
-            return Side.USER
-        source = feature.source
-        found = {
-            Side.USER: source in self.user_ids or source in self.data.users.frame.columns,
-            Side.ITEM: source in self.item_ids or source in self.data.items.frame.columns,
-            Side.CONTEXT: source in self.context or (source == GEOHASH and self.has_place),
-        }
-        sides = [side for side, there in found.items() if there]
-        if feature.side is None and len(sides) > 1:
-            places = {Side.USER: "the users' table", Side.ITEM: "the items' table"}
-            where = " and in ".join(places.get(side, "the request's context") for side in sides)
-            choices = " or ".join(f'side = "{side}"' for side in sides)
-            raise ConfigError(
-                f"feature {feature.name!r}: column {source!r} is in {where}; choose one with "
-                f"{choices}"
-            )
-        if source in CONTEXTS and (not sides or feature.side is Side.CONTEXT):
-            sides = [Side.CONTEXT]
-        side = feature.side or (sides[0] if sides else None)
-        if side is None or side not in sides:
-            raise ConfigError(self._unknown(feature))
-        if side is Side.CONTEXT and source == "holiday" and not self.has_holidays:
-            raise ConfigError(
-                f"feature {feature.name!r}: no holidays are declared; write holidays = "
-                '"CN" (a country) or holidays = ["2026-10-01"] (dates) at the top of tamis.toml'
-            )
-        if side is Side.CONTEXT and not isinstance(feature, SparseFeat):
-            of = "the request's time" if source in CONTEXTS else "the request"
-            raise ConfigError(
-                f"feature {feature.name!r}: {source!r} of {of} is an id; declare it as a SparseFeat"
-            )
-        return side
-
-    def _unknown(self, feature: Feature) -> str:
-        names = [*self.user_ids, *self.data.users.frame.columns, *self.item_ids]
-        names += [*self.data.items.frame.columns, *self.context, *CONTEXTS]
-        names += [GEOHASH] if self.has_place else []
-        close = difflib.get_close_matches(feature.source, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-        side = f" on the {feature.side} side" if feature.side else ""
-        return f"feature {feature.name!r}: no column {feature.source!r}{side}; {hint}"
-
-    def _check_history(self, feature: Feature) -> None:
-        assert isinstance(feature, VarLenSparseFeat)
-        names = [b.name for b in self.data.behaviours]
-        for behaviour in feature.history:
-            if behaviour not in names:
-                raise ConfigError(
-                    f"feature {feature.name!r}: history of {behaviour!r}, but the behaviours are "
-                    f"{', '.join(names)}"
-                )
-        column = self.item_column(feature)
-        if column not in self.item_ids and column not in self.data.items.frame.columns:
-            raise ConfigError(
-                f"feature {feature.name!r}: the items have no column {column!r}; they have "
-                f"{', '.join(['item_id', *self.data.items.frame.columns])}"
-            )
-
-    def training_values(self, feature: Feature) -> pl.Series | None:
-        """The values on which a feature is fitted, or None where it shares another's table.
-
-        Ids of users and items occur once per event, so that `min_count` counts events.
-        """
-        events = self.data.events
-        if is_history(feature):
-            if getattr(feature, "shares", None):
-                return None
-            return self.as_lists(feature, self._seen_ids(self.item_column(feature)))
-        if self.sides[feature.name] is Side.CONTEXT:
-            if feature.source in self.context:
-                return self.context[feature.source].values
-            if feature.source == GEOHASH:
-                return cell_values(self.data, getattr(feature, "precision", None))
-            return pl.Series(feature.source, np.arange(CONTEXTS[feature.source]))
-        if self.sides[feature.name] is Side.USER:
-            if feature.source in self.user_ids:
-                return self.data.users.ids.gather(events.user[events.user >= 0])
-            return self.data.users.frame[feature.source]
-        return self._seen_ids(feature.source)
-
-    def _seen_ids(self, column: str) -> pl.Series:
-        """The item ids of the events, or a column of the items' table."""
-        events = self.data.events
-        if column in self.item_ids:
-            return self.data.items.ids.gather(events.item[events.item >= 0])
-        return self.data.items.frame[column]
-
-    def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
-        """Values as a VarLenSparseFeat reads them, of a column that may hold one id per row."""
-        if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
-            return values
-        return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
-
-    def row_values(self, feature: Feature) -> pl.Series:
-        """The table's column, and a last null row for an unknown user or item."""
-        is_user = not is_history(feature) and self.sides[feature.name] is Side.USER
-        table = self.data.users if is_user else self.data.items
-        column = self.item_column(feature) if is_history(feature) else feature.source
-        ids = self.user_ids if is_user else self.item_ids
-        values = table.ids if column in ids else table.frame[column]
-        return pl.concat([values, pl.Series(values.name, [None], dtype=values.dtype)])
-
-    def is_row_id(self, feature: Feature) -> bool:
-        """Whether the feature is the id of the user or item itself.
-
-        An unknown user or item is then "unseen" rather than missing.
-        """
-        column = self.item_column(feature) if is_history(feature) else feature.source
-        return column in self.user_ids | self.item_ids
 
 
 class SpaceOptions(NamedTuple):
@@ -201,7 +56,7 @@ def fit_space(
     """The fitted state of a space; for the arguments see `FeatureSpace.fit`."""
     check_features(features)
     config, windows, item_category, groups, seed = options
-    sources = _Sources(data, features, config)
+    sources = Sources(data, features, config)
     encoders = Encoders.fit(features, sources.training_values)
     builder = LayoutBuilder()
     encoders.add_tables(builder)
@@ -249,7 +104,7 @@ def _is_recall(name: str) -> bool:
     return name.startswith(("rank:", "score:"))
 
 
-def _attributes(sources: _Sources, encoders: Encoders, layout: Layout, side: Side) -> Attributes:
+def _attributes(sources: Sources, encoders: Encoders, layout: Layout, side: Side) -> Attributes:
     order = user_order if side is Side.USER else item_order
     chosen = [
         f
@@ -266,7 +121,7 @@ def _attributes(sources: _Sources, encoders: Encoders, layout: Layout, side: Sid
     return Attributes(ids, dense)
 
 
-def _contexts(sources: _Sources, encoders: Encoders, layout: Layout) -> dict[str, Int32]:
+def _contexts(sources: Sources, encoders: Encoders, layout: Layout) -> dict[str, Int32]:
     out: dict[str, Int32] = {}
     for f in encoders.features:
         if sources.sides[f.name] is Side.CONTEXT and f.source in CONTEXTS:
@@ -276,7 +131,7 @@ def _contexts(sources: _Sources, encoders: Encoders, layout: Layout) -> dict[str
     return out
 
 
-def _histories(sources: _Sources, encoders: Encoders, layout: Layout) -> tuple[HistoryLookup, ...]:
+def _histories(sources: Sources, encoders: Encoders, layout: Layout) -> tuple[HistoryLookup, ...]:
     out: list[HistoryLookup] = []
     for f in encoders.features:
         if not isinstance(f, VarLenSparseFeat) or not is_history(f):
@@ -331,7 +186,7 @@ def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> 
 
 
 def _interest(
-    sources: _Sources,
+    sources: Sources,
     encoders: Encoders,
     config: ProjectConfig | None,
     item_category: str | None,
@@ -366,7 +221,7 @@ def _interest(
     return Interest(positive, (), tuple(categories), tuple(numeric), own)
 
 
-def _scaled(sources: _Sources, encoders: Encoders, feature: DenseFeat) -> Float32:
+def _scaled(sources: Sources, encoders: Encoders, feature: DenseFeat) -> Float32:
     """(N + 1,) the scaled numbers of the feature, NaN where missing."""
     values = sources.row_values(feature)
     scaled = encoders.numbers(feature, values)[:, 0]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tamis.features._calendar import LocalCalendar
-from tamis.features._fitted import Fitted, Scale, is_history
+from tamis.features._fitted import Fitted, Scale
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
+from tamis.features._sources import is_history
 from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.own_items import OwnItemFeatures
 from tamis.features.pair_features import Category, Interest, Number, RecallColumn

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tamis.data import Given, RoleChoice
 from tamis.datasets import FolderSource, find_source, materialise
-from tamis.onboarding import Ask, Finding, examine, guess_config, write_guess
+from tamis.onboarding import Ask, Examination, examine, guess_config, write_guess
 from tamis.runtime import Progress
 from tamis.schema import ConfigError
 from tamis.service import CONFIG, ProjectFolder
@@ -91,8 +90,10 @@ def init(
     return Initialised(folder, target, tuple(guess.notes), tuple(guess.choices))
 
 
-def doctor(project: Path | str) -> Sequence[Finding]:
+def doctor(project: Path | str) -> Examination:
     """Checks a project's data: errors and suspicious values, worst first.
+
+    The result is the list of findings; its `features` is the coverage of the features.
 
     Raises ConfigError if `tamis.toml` is missing or wrong.
     """

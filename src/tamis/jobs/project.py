@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.onboarding import Finding, examine
+from tamis.onboarding import Examination, examine
 from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Project(ProjectFolder):
     """An open project: doctor, train, evaluate, recommend, and the other commands as methods."""
 
-    def doctor(self) -> Sequence[Finding]:
+    def doctor(self) -> Examination:
         """Errors and suspicious values in the data, worst first; see `jobs.doctor`."""
         return examine(self.config, self.root)
 

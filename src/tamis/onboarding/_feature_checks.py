@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from tamis.features import LocalCalendar
 from tamis.onboarding._findings import Case, Finding
-from tamis.schema import ConfigError, MissingExtraError
+from tamis.splitting import cuts
+
+if TYPE_CHECKING:
+    from tamis.features import TableCoverage
 
 
 def constant_features(case: Case) -> Iterator[Finding]:
@@ -31,10 +34,13 @@ def constant_features(case: Case) -> Iterator[Finding]:
                 )
 
 
-def calendar_faults(case: Case) -> Iterator[Finding]:
-    """A time zone or holidays that cannot be used."""
-    try:
-        LocalCalendar.of(case.config, case.data)
-    except (ConfigError, MissingExtraError) as error:
-        fix = "Correct the key in tamis.toml, or install the package, as the message says."
-        yield Finding("error", str(error), "tamis.toml", fix)
+def feature_coverage(case: Case) -> list[TableCoverage]:
+    """The coverage of the features, those that are chosen by default if none are declared.
+
+    Raises ConfigError, DataError or MissingExtraError for features that cannot be made.
+    """
+    from tamis.features import default_features, table_coverage  # heavy: numba
+
+    features = case.config.features or default_features(case.data, case.config)
+    (cut,) = cuts(case.data.events, [case.config.split.test_from])
+    return table_coverage(case.data, features, case.config, cut)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tamis.data import Dataset, Rejects
 from tamis.schema import ProjectConfig
+
+if TYPE_CHECKING:
+    from tamis.features import TableCoverage
 
 Severity = Literal["error", "warning", "note"]
 
@@ -25,6 +29,13 @@ class Finding:
     """File, column or key."""
     fix: str
     """How to fix it."""
+
+
+class Examination(list[Finding]):
+    """The findings, worst first, and the coverage of the features in the tables."""
+
+    features: Sequence[TableCoverage] = ()
+    """In the order of the features; empty where the data or the features cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,18 @@ from tamis.data import (
     read_declared,
     repeat_share,
 )
-from tamis.onboarding._feature_checks import calendar_faults, constant_features
-from tamis.onboarding._findings import Case, Finding, Severity
+from tamis.onboarding._feature_checks import constant_features, feature_coverage
+from tamis.onboarding._findings import Case, Examination, Finding, Severity
 from tamis.onboarding._outcomes import outcome_advice, unused_columns
 from tamis.runtime import Int32
-from tamis.schema import DataError, ProjectConfig, TableConfig, condition_of
+from tamis.schema import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    ProjectConfig,
+    TableConfig,
+    condition_of,
+)
 from tamis.splitting import Window, cuts, events_in
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
@@ -35,13 +42,15 @@ _MANY_REPEATS = 0.2
 """Share of repeated positives from which on a filter of all known items is questioned."""
 
 
-def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
+def examine(config: ProjectConfig, root: Path | str) -> Examination:
     """Reads the tables of the project and lists the findings, errors first.
+
+    Their `features` is the coverage of the features in the tables.
 
     A table that cannot be read is a finding as well: bad data raise no error here.
     """
     root = Path(root)
-    found = list(_ids_match(config, root))
+    found, features = list(_ids_match(config, root)), []
     try:
         data, rejects = read_dataset(config, root)
     except DataError as error:
@@ -50,7 +59,14 @@ def examine(config: ProjectConfig, root: Path | str) -> list[Finding]:
     else:
         case = Case(config, root, data, rejects)
         found += [finding for check in _CHECKS for finding in check(case)]
-    return sorted(found, key=lambda f: _ORDER[f.severity])
+        try:
+            features = feature_coverage(case)
+        except (ConfigError, DataError, MissingExtraError) as error:
+            fix = "Correct the feature or its column as the message says."
+            found.append(Finding("error", str(error), "tamis.toml, [[features]]", fix))
+    examination = Examination(sorted(found, key=lambda f: _ORDER[f.severity]))
+    examination.features = features
+    return examination
 
 
 def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:
@@ -394,7 +410,6 @@ _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _robots,
     _repeats,
     constant_features,
-    calendar_faults,
     _windows,
     _ending,
     _known_items,
