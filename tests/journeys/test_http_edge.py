@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
 
+from tamis.data import one_id
 from tamis.serve import create_app
 from tamis.service import Recommender, Request
 
@@ -34,6 +35,12 @@ def client(numbered):
     app = create_app(Recommender.open(numbered))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def users_of_the_table(numbered):
+    lines = (numbered / "users.csv").read_text("utf-8").splitlines()[1:]
+    return {line.split(",")[0] for line in lines}
 
 
 def refused_or_answered(answer):
@@ -72,3 +79,38 @@ def test_a_known_user_is_known_in_every_spelling(client, spelling):
     body = '{"user": 12, "exclude": [' + spelt + "]}"
     left = client.post("/v1/recommend", content=body, headers=JSON).json()["items"]
     assert not {item["item"] for item in left} & set(items)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"]),
+    st.one_of(
+        st.sampled_from(
+            [
+                "/",
+                "/v1",
+                "/v1/recommend",
+                "/v1/recommend/",
+                "/health/live",
+                "/health/ready",
+                "/schema",
+            ]
+        ),
+        st.text("abc/%.?&=é 0", max_size=12).map("/{}".format),
+    ),
+    st.binary(max_size=20),
+)
+def test_no_path_and_method_is_answered_by_a_500(client, method, path, body):
+    answer = client.request(method, path, content=body, headers=JSON)
+    assert answer.status_code < 500, (method, path, answer.text)
+
+
+@settings(max_examples=80)
+@given(st.one_of(VALUES, st.integers(0, 400).map(str), st.integers(0, 400), st.floats(0, 400)))
+def test_a_user_is_known_only_if_the_table_has_him(client, users_of_the_table, user):
+    answer = client.post("/v1/recommend", content=json.dumps({"user": user}), headers=JSON)
+    refused_or_answered(answer)
+    if answer.status_code == 200:
+        found = answer.json()
+        assert found["known"] == (one_id(user) in users_of_the_table)
+        assert found["user"] == one_id(user)
