@@ -36,6 +36,13 @@ class Texts:
         )
         return cls(names, joined["code"].fill_null(0).to_numpy().astype(kind))
 
+    @classmethod
+    def one(cls, name: str, text: str | None) -> Texts:
+        """The column `name` of a single request."""
+        if text is None:
+            return cls(pl.Series(name, [], pl.String), np.zeros(1, np.uint8))
+        return cls(pl.Series(name, [text], pl.String), np.ones(1, np.uint8))
+
     def __len__(self) -> int:
         return len(self.code)
 

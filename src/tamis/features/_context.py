@@ -11,6 +11,9 @@ from tamis.features.layout import Layout
 from tamis.runtime import Int32, Int64
 from tamis.schema import Feature, Side, SparseFeat
 
+MOST_KEPT = 10_000
+"""Most texts of requests whose codes are kept."""
+
 
 class ContextInputs:
     """Encodes the context of requests, for training rows and requests alike."""
@@ -18,6 +21,7 @@ class ContextInputs:
     def __init__(self, fitted: Fitted, layout: Layout) -> None:
         self._encoders = fitted.encoders
         self._of_time = fitted.contexts
+        self._kept: dict[tuple[str, ...], Int32] = {}
         self._calendar = fitted.calendar
         self._features = [
             f
@@ -59,7 +63,19 @@ class ContextInputs:
             if texts is None:
                 out[:, k] = start
             else:
-                out[:, k] = self._encoders.codes(feature, texts.choices)[texts.code, 0] + start
+                out[:, k] = self._codes(feature, texts)[texts.code] + start
+
+    def _codes(self, feature: Feature, texts: Texts) -> Int32:
+        """(L + 1,) the code of each choice. Those of single requests are kept, as their texts
+        repeat."""
+        if len(texts.names) > 1:
+            return self._encoders.codes(feature, texts.choices)[:, 0]
+        key = (feature.name, *texts.names.to_list())
+        if key not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = self._encoders.codes(feature, texts.choices)[:, 0]
+        return self._kept[key]
 
 
 def _texts(feature: Feature, context: Context) -> Texts | None:

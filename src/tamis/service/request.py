@@ -171,7 +171,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             np.array([np.nan if self.longitude is None else self.longitude], dtype=np.float64),
             (city or None,),
             (tuple(self.interests),),
-            {name: Texts.of(pl.Series(name, [text], pl.String)) for name, text in given.items()},
+            {name: Texts.one(name, text) for name, text in given.items()},
         )
 
     def _city(self, of_context: str | None) -> str | None:
