@@ -158,6 +158,25 @@ def test_an_author_by_hand(statistics_at):
     np.testing.assert_allclose(found["fans"], np.log1p([1, 1, 0, 0, 0]), rtol=1e-6)
 
 
+def test_live_columns_follow_events_and_the_time():
+    data = dataset()
+    recipes = Recipes.fit(data, ("1d", "7d", "all"), plans(data))
+    online = OnlineStatistics.of(data.as_of(START), recipes)
+    offline = OfflineStatistics(data, recipes)
+    read: list[list[float]] = []
+    arrival, before = data.events.arrival, START
+    for day in (1, 2, 3, 3, 4, 9, 10, 12, 40):
+        now = START + day * DAY
+        online.add(data.events.take((arrival >= before) & (arrival < now)))
+        before = now
+        for item in ([0, 2], [2, 1, 0, 3]):
+            for number in range(2):
+                found = columns(online, number, item, day)
+                assert found == columns(offline, number, item, day)
+        read.append(found["count:impression:7d"])
+    assert len({tuple(r) for r in read}) > 3
+
+
 def test_an_author_later(statistics_at):
     found = columns(statistics_at(30), 0, [0, 2], 30)
     np.testing.assert_allclose(found["items"], np.log1p([2, 1]), rtol=1e-6)

@@ -32,7 +32,9 @@ class Scale:
 
     def __call__(self, values: Float32) -> Float32:
         """(n, S) statistics as z-scores."""
-        return (values - self.mean) / self.std
+        scaled = values - self.mean
+        scaled /= self.std
+        return scaled
 
     @classmethod
     def fit(cls, values: Float32) -> Scale:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import spread
+from tamis.features._pair_counting_kernels import expand_sets, mean_of_sets, set_sizes
 from tamis.features.windows import opened
-from tamis.runtime import Int32, Int64
+from tamis.runtime import Float32, Int32, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,38 @@ class Groups:
 
     def expand(self, sets: NDArray[np.integer]) -> tuple[NDArray[np.intp], Int32]:
         """The codes of n sets: (p,) positions in `sets`, ascending, and (p,) codes."""
-        return spread(self.indptr, self.code, sets)
+        bounds = self.bounds(sets)
+        owner, code = np.empty(bounds[-1], np.int64), np.empty(bounds[-1], np.int32)
+        expand_sets(
+            indptr=self.indptr, code=self.code, sets=sets, bounds=bounds, owner=owner, out=code
+        )
+        return owner, code
+
+    def bounds(self, sets: NDArray[np.integer]) -> Int64:
+        """(n + 1,) bounds of the codes of n sets, laid end to end as by `expand`."""
+        bounds = np.empty(len(sets) + 1, np.int64)
+        set_sizes(indptr=self.indptr, sets=sets, bounds=bounds)
+        return bounds
+
+    def averaged(
+        self, table: Float32, stride: int, first: NDArray[np.integer], sets: NDArray[np.integer]
+    ) -> Float32:
+        """(n, S) the mean of the rows of each set's values, of a table of all values.
+
+        The row of value c for set r is `first[r] + stride * c`, with c = V for none.
+        """
+        out = np.empty((len(sets), table.shape[1]), np.float32)
+        mean_of_sets(
+            table=table,
+            stride=stride,
+            none=self.size,
+            first=first.astype(np.int64),
+            sets=sets,
+            indptr=self.indptr,
+            code=self.code,
+            out=out,
+        )
+        return out
 
     def save(self, directory: Path, stem: str) -> None:
         """Writes three npy files whose names begin with `stem`."""

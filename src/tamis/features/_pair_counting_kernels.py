@@ -40,22 +40,77 @@ def count_before(indptr: Any, moments: Any, key: Any, time: Any, out: Any) -> No
 
 
 @njit(cache=True)
-def mean_rows(table: Any, bounds: Any, index: Any, out: Any) -> None:
-    """Means of rows of a table: row r of `out` is that of the rows index[bounds[r]:bounds[r + 1]].
+def mean_rows(table: Any, bounds: Any, out: Any) -> None:
+    """Means of rows of a table: row r of `out` is that of the rows bounds[r] to bounds[r + 1].
 
-    In: table float32 (T, S), bounds int64 (n + 1,), index int64 (p,). Out: out float32 (n, S).
+    In: table float32 (T, S), bounds int64 (n + 1,). Out: out float32 (n, S).
     """
     for row in range(len(out)):
         first, last = bounds[row], bounds[row + 1]
         for column in range(out.shape[1]):
-            out[row, column] = table[index[first], column]
+            out[row, column] = table[first, column]
         for p in range(first + 1, last):
             for column in range(out.shape[1]):
-                out[row, column] += table[index[p], column]
+                out[row, column] += table[p, column]
         if last - first > 1:
             share = np.float32(1.0) / np.float32(last - first)
             for column in range(out.shape[1]):
                 out[row, column] *= share
+
+
+@njit(cache=True)
+def mean_of_sets(
+    table: Any,
+    stride: Any,
+    none: Any,
+    first: Any,
+    sets: Any,
+    indptr: Any,
+    code: Any,
+    out: Any,
+) -> None:
+    """Means of the rows of the codes of sets: that of code c is row first[r] + stride * c.
+
+    In: table float32 (T, S); stride and none, ints; first int64 (n,); sets int32 (n,); indptr int64
+    (M + 1,), bounds of the sets' codes; code int32, -1 for the code `none`.
+    Out: out float32 (n, S).
+    """
+    for row in range(len(out)):
+        begin, end = indptr[sets[row]], indptr[sets[row] + 1]
+        for p in range(begin, end):
+            c = code[p] if code[p] >= 0 else none
+            at = first[row] + stride * c
+            if p == begin:
+                for column in range(out.shape[1]):
+                    out[row, column] = table[at, column]
+            else:
+                for column in range(out.shape[1]):
+                    out[row, column] += table[at, column]
+        if end - begin > 1:
+            share = np.float32(1.0) / np.float32(end - begin)
+            for column in range(out.shape[1]):
+                out[row, column] *= share
+
+
+@njit(cache=True)
+def set_sizes(indptr: Any, sets: Any, bounds: Any) -> None:
+    """Bounds of the codes of sets int32 (n,) laid end to end. Out: bounds int64 (n + 1,)."""
+    bounds[0] = 0
+    for row in range(len(sets)):
+        bounds[row + 1] = bounds[row] + indptr[sets[row] + 1] - indptr[sets[row]]
+
+
+@njit(cache=True)
+def expand_sets(indptr: Any, code: Any, sets: Any, bounds: Any, owner: Any, out: Any) -> None:
+    """The codes of sets laid end to end, and the position of the set of each.
+
+    In: as `set_sizes`, which wrote bounds. Out: owner int64 (p,), out int32 (p,).
+    """
+    for row in range(len(sets)):
+        begin = indptr[sets[row]]
+        for at in range(bounds[row], bounds[row + 1]):
+            owner[at] = row
+            out[at] = code[begin + at - bounds[row]]
 
 
 @njit(cache=True)
@@ -134,3 +189,15 @@ def read_pairs(keys: Any, total: Any, slot: Any, added: Any, more: Any, key: Any
         if found >= 0:
             for b in range(out.shape[1]):
                 out[row, b] = more[found, b]
+
+
+@njit(cache=True)
+def read_dense(total: Any, key: Any, out: Any) -> None:
+    """The counts of n pairs in total int32 (N, V, B): key int64 (n,), -1 for none; the first code
+    in the upper 32 bits. Out: out int32 (n, B)."""
+    for row in range(len(key)):
+        known = key[row] >= 0
+        first = key[row] >> 32 if known else 0
+        second = key[row] & 0xFFFFFFFF if known else 0
+        for b in range(out.shape[1]):
+            out[row, b] = total[first, second, b] if known else 0

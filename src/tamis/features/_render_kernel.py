@@ -119,6 +119,42 @@ def read_columns(
 
 
 @njit(cache=True, error_model="numpy")
+def cached_columns(
+    state: Any,
+    rings: Any,
+    key: Any,
+    time: Any,
+    recipe: Any,
+    row: Any,
+    cached: Any,
+    cached_at: Any,
+    out: Any,
+) -> None:
+    """As `read_columns`, of a recipe without ages: columns change only with buckets and events.
+
+    In and out: cached float32 (K, S), the columns as last made; cached_at int64 (K, R + 1), the
+    bucket of each ring then, and 1 until an event is added.
+    """
+    rings_n = len(rings.width)
+    for n in range(len(key)):
+        k = key[n]
+        if not 0 <= k < len(state.first):
+            _render_row(row, 1, time[n], NEVER, recipe, out[n])
+            continue
+        valid = cached_at[k, rings_n] == 1
+        for r in range(rings_n):
+            valid = valid and cached_at[k, r] == time[n] // rings.width[r]
+        if not valid:
+            _read_for(recipe, state, k, rings, time[n], row)
+            _render_row(row, 0, time[n], NEVER, recipe, cached[k])
+            for r in range(rings_n):
+                cached_at[k, r] = time[n] // rings.width[r]
+            cached_at[k, rings_n] = 1
+        for column in range(out.shape[1]):
+            out[n, column] = cached[k, column]
+
+
+@njit(cache=True, error_model="numpy")
 def replay_columns(
     state: Any,
     rings: Any,

@@ -124,21 +124,17 @@ class GroupColumns:
         Computed once per value and distinct time where that is fewer than the values of the sets.
         """
         groups = self.recipe.groups
-        owner, code = groups.expand(sets)
         times, number = np.unique(time, return_inverse=True)
-        if (groups.size + 1) * len(times) < len(code):
+        if (groups.size + 1) * len(times) < len(sets):
             every = np.append(np.arange(groups.size, dtype=np.int32), np.int32(-1))
             table = self._of(np.repeat(every, len(times)), np.tile(times, len(every)))
-            index = np.where(code < 0, groups.size, code) * len(times) + number[owner]
-        else:
-            table = self._of(code, time[owner])
-            index = np.arange(len(code))
+            return groups.averaged(table, len(times), number, sets)
+        owner, code = groups.expand(sets)
+        table = self._of(code, time[owner])
         if len(code) == len(sets):
-            return table[index] if len(table) != len(index) else table
+            return table
         out = np.empty((len(sets), table.shape[1]), np.float32)
-        sizes = np.diff(groups.indptr)[sets]
-        bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        mean_rows(table=table, bounds=bounds, index=index.astype(np.int64), out=out)
+        mean_rows(table=table, bounds=groups.bounds(sets), out=out)
         return out
 
     def _of(self, code: Int32, time: Int64) -> Float32:

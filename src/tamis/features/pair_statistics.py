@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tamis.data import Dataset, Events
 from tamis.features._groups import Groups
-from tamis.features._pair_counting_kernels import mean_rows
+from tamis.features._pair_counting_kernels import mean_rows, read_dense
 from tamis.features._pair_counts import Moments, PairCounts, pair_keys
 from tamis.features.recipe import Recipe
 from tamis.features.windows import Counts, opened
@@ -108,18 +108,15 @@ class PairColumns:
             known = np.where((item >= 0) & (item < self.items), item, -1)
             return self._of(pair_keys(known, code[query]), time[query])
         sets = groups.set_of(item)
-        owner, code = groups.expand(sets)
-        if (groups.size + 1) * len(user) < len(code):
+        if (groups.size + 1) * len(user) < len(item):
             every = np.append(np.arange(groups.size, dtype=np.int32), np.int32(-1))
             key = pair_keys(np.repeat(user, len(every)), np.tile(every, len(user)))
             table = self._of(key, np.repeat(time, len(every)))
-            index = query[owner] * len(every) + np.where(code < 0, groups.size, code)
-        else:
-            table = self._of(pair_keys(user[query[owner]], code), time[query[owner]])
-            index = np.arange(len(code))
+            return groups.averaged(table, 1, query * len(every), sets)
+        owner, code = groups.expand(sets)
+        table = self._of(pair_keys(user[query[owner]], code), time[query[owner]])
         out = np.empty((len(item), table.shape[1]), np.float32)
-        bounds = np.concatenate([[0], np.cumsum(np.diff(groups.indptr)[sets])]).astype(np.int64)
-        mean_rows(table=table, bounds=bounds, index=index.astype(np.int64), out=out)
+        mean_rows(table=table, bounds=groups.bounds(sets), out=out)
         return out
 
     def _of(self, key: Int64, time: Int64) -> Float32:
@@ -206,14 +203,13 @@ class DenseCounts:
 
     def add(self, key: Int64, column: NDArray[np.integer]) -> None:
         """Counts n events of pairs (n,) and behaviours (n,)."""
-        np.add.at(self._total, (*np.divmod(key, 1 << 32), column), 1)
+        first, second = key >> 32, key & 0xFFFFFFFF
+        np.add.at(self._total, (first, second, column), 1)
 
     def read(self, key: Int64, time: Int64) -> Int32:
         """(n, B)."""
-        out = np.zeros((len(key), self._total.shape[2]), np.int32)
-        known = np.flatnonzero(key >= 0)
-        item, code = np.divmod(key[known], 1 << 32)
-        out[known] = self._total[item, code]
+        out = np.empty((len(key), self._total.shape[2]), np.int32)
+        read_dense(total=self._total, key=key, out=out)
         return out
 
     def save(self, directory: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from tamis.data import Events
 from tamis.features._counting_kernels import NEVER, add_events, read_counts, replay_counts
-from tamis.features._render_kernel import read_columns, replay_columns
+from tamis.features._render_kernel import cached_columns, read_columns, replay_columns
 from tamis.features.rates import RecipeArrays
 from tamis.runtime import Float32, Float64, Int32, Int64
 from tamis.schema import ConfigError, read_array, read_json_value, reading
@@ -235,6 +235,7 @@ class OnlineCounts:
         self.windows = tuple(windows)
         self._rings = Rings.of(windows)
         self._state = state
+        self._cache: tuple[RecipeArrays, Float32, Int64] | None = None
 
     @classmethod
     def empty(cls, keys: int, behaviours: int, windows: Sequence[str]) -> OnlineCounts:
@@ -259,6 +260,8 @@ class OnlineCounts:
             arrival=events.arrival,
             value=events.value,
         )
+        if self._cache is not None:
+            self._cache[2][key[(key >= 0) & (key < len(self))], -1] = 0
 
     def read(self, key: Int32, time: Int64) -> Counts:
         """The counts of keys (n,) at times (n,) in ms, all later than the arrivals added so far."""
@@ -269,7 +272,25 @@ class OnlineCounts:
     def columns(
         self, recipe: RecipeArrays, key: Int32, time: Int64, published: Int64, out: Float32
     ) -> None:
-        """As `OfflineCounts.columns`, at times later than the arrivals added so far."""
+        """As `OfflineCounts.columns`, at times later than the arrivals added so far.
+
+        Columns without ages are kept for later reads: 4 S bytes per key that is read.
+        """
+        row = Counts.zeros(2, len(self.windows), self._state.total.shape[1])
+        if not len(recipe.ages):
+            cached, cached_at = self._kept(recipe, out.shape[1])
+            cached_columns(
+                state=self._state,
+                rings=self._rings,
+                key=key,
+                time=time,
+                recipe=recipe,
+                row=row,
+                cached=cached,
+                cached_at=cached_at,
+                out=out,
+            )
+            return
         read_columns(
             state=self._state,
             rings=self._rings,
@@ -277,9 +298,17 @@ class OnlineCounts:
             time=time,
             published=published,
             recipe=recipe,
-            row=Counts.zeros(2, len(self.windows), self._state.total.shape[1]),
+            row=row,
             out=out,
         )
+
+    def _kept(self, recipe: RecipeArrays, columns: int) -> tuple[Float32, Int64]:
+        """The columns (K, S) as last read by `recipe`, and when (K, R + 1)."""
+        if self._cache is None or self._cache[0] is not recipe:
+            keys, rings = len(self), len(self._rings.width)
+            kept = np.zeros((keys, columns), np.float32), np.zeros((keys, rings + 1), np.int64)
+            self._cache = recipe, *kept
+        return self._cache[1:]
 
     def save(self, directory: Path) -> None:
         """Writes one npy file per counter and `windows.json`."""
