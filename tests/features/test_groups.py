@@ -279,11 +279,11 @@ def names(space):
 
 def test_auto_takes_author_and_category_with_two_items_per_value():
     data = dataset()
-    assert names(space_of(data)) == {"user", "item", "maker", "kinds"}
-    assert names(space_of(data, groups=[])) == {"user", "item"}
+    assert names(space_of(data, groups="auto")) == {"user", "item", "maker", "kinds"}
+    assert names(space_of(data)) == {"user", "item"}
     alone = dict(CONFIG["items"], author="published")  # three items with three values
-    assert names(space_of(data, items=alone)) == {"user", "item", "kinds"}
-    assert names(space_of(data, items={})) == {"user", "item"}
+    assert names(space_of(data, items=alone, groups="auto")) == {"user", "item", "kinds"}
+    assert names(space_of(data, items={}, groups="auto")) == {"user", "item"}
     assert names(FeatureSpace.fit(data, FEATURES, windows=["all"])) == {"user", "item"}
 
 
@@ -301,9 +301,9 @@ def pair_names(space):
 
 def test_auto_takes_attributes_of_users_with_few_values():
     data = dataset()
-    assert "own:kinds" in pair_names(space_of(data))
-    assert "user:gender" not in pair_names(space_of(data))  # no feature
-    space = FeatureSpace.fit(data, [*FEATURES, SparseFeat("gender")], config=config())
+    assert "own:kinds" in pair_names(space_of(data, groups="auto"))
+    assert "user:gender" not in pair_names(space_of(data, groups="auto"))  # no feature
+    space = FeatureSpace.fit(data, [*FEATURES, SparseFeat("gender")], config=config(groups="auto"))
     assert [p.name for p in space.recipes.pairs] == ["user:gender", "own:kinds"]
 
 
@@ -389,7 +389,7 @@ def test_statistics_of_pairs_by_hand(live):
 def test_rows_hold_the_statistics_of_pairs():
     data = dataset()
     features = [*FEATURES, SparseFeat("gender")]
-    space = FeatureSpace.fit(data, features, config=config())
+    space = FeatureSpace.fit(data, features, config=config(groups="auto"))
     statistics = OfflineStatistics(data, space.recipes)
     rng = np.random.default_rng(0)
     user, time = np.array([0, 1, -1], np.int32), START + np.array([4, 4, 12]) * DAY

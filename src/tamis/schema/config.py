@@ -319,13 +319,13 @@ class ProjectConfig(_Section):
     """[[features]]. Empty: chosen by the columns of the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
     """Time windows of the statistics of users and items."""
-    groups: Literal["auto"] | tuple[str, ...] = "auto"
+    groups: Literal["auto"] | tuple[str, ...] = ()
     """Attributes whose statistics are inputs. "author", a column of the items: counts and rates of
     all items with the candidate's value. "user:gender", of the users: of the candidate among users
     with the requesting user's value. "own:category", of the items: of the requesting user on items
     with the candidate's value. auto: `items.author` and `items.category`, if their values have at
     least two items on average; own: of the category; user: of the first 3 sparse features of the
-    users with 2 to 10 values. []: none."""
+    users with 2 to 10 values. Empty: none."""
     repeats: bool | Literal["auto"] = "auto"
     """Whether rankers get features of a candidate that the user has acted on: how often, how long
     ago, by which behaviour, share of the user's events, usual gap. auto: if at least 2 % of the
