@@ -224,7 +224,7 @@ class Histories:
         users = len(self._indptr) - 1
         user = np.repeat(np.arange(users, dtype=np.int32), np.diff(self._indptr))
         user = np.concatenate([user, self._new_user[: self._added]])
-        columns: dict[str, NDArray[Any]] = {
+        columns: dict[str, Any] = {
             name: np.concatenate([old, new[: self._added]])
             for name, old, new in zip(_COLUMNS, self._base, self._new, strict=True)
         }

@@ -46,8 +46,9 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             '`users.path` is missing: the file of the table, such as path = "users.csv". Without a '
             "table of users, remove the section: the users are then those of the events.",
         )
-    for role in _ITEM_ROLES if config.users is not None else ():
-        if role in config.users.model_fields_set:
+    given = set[str]() if config.users is None else config.users.model_fields_set
+    for role in _ITEM_ROLES:
+        if role in given:
             yield ConfigFault(
                 ("users", role),
                 f"`users.{role}` has no effect: only items have it. Remove the key; a column of "
