@@ -659,6 +659,49 @@ def returned_pieces() -> Tables:
     return {"sales.csv": text("email article_number date price pieces", rows)}
 
 
+def spreadsheet_days() -> Tables:
+    rows = [(f"K{u}", f"A{i}", f"{25_569 + t / 86_400:.5f}".replace(".", ","), 1 + k % 4)
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"export.csv": text("Kunde Artikel Datum Menge", rows, ";")}
+
+
+def korean() -> Tables:
+    rows = [(t // 86_400 * 50 + u, f"M{u}", f"P{i}", date(t, "%Y-%m-%d %H:%M"), 1 + k % 5)
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"주문.csv": text("주문번호 회원번호 상품코드 주문일시 평점", rows)}
+
+
+def russian() -> Tables:
+    rows = [(f"К{u}", f"Т{i}", date(t, "%d.%m.%Y %H:%M"), 1 + k % 3)
+            for k, (u, i, t) in enumerate(log())]  # fmt: skip
+    return {"заказы.csv": text("Клиент Товар Дата Количество", rows, ";")}
+
+
+def churned() -> Tables:
+    rows = [(u, i, t, int(k % 4 == 0)) for k, (u, i, t) in enumerate(log())]
+    return {"plans.csv": text("user_id product_id start churned", rows)}
+
+
+def counted_clicks() -> Tables:
+    rows = [(u, i, t, 1 + k % 9, max(0, k % 5 - 2)) for k, (u, i, t) in enumerate(log())]
+    return {"daily.csv": text("user_id item_id time impressions clicks", rows)}
+
+
+def date_and_clock() -> Tables:
+    rows = [(u, i, date(t, "%Y-%m-%d"), date(t, "%I:%M %p").replace(" ", "")) for u, i, t in log()]
+    return {"log.csv": text("user_id item_id date time", rows)}
+
+
+def nested_events() -> Tables:
+    return {
+        "events.jsonl": jsonl(
+            {"event_timestamp": str(t * 1_000_000), "event_name": pick(k, *TASTES),
+             "user_pseudo_id": f"{1000 + u}.{u}", "items": [{"item_id": f"S{i}", "price": 9.9}]}
+            for k, (u, i, t) in enumerate(log())
+        )
+    }  # fmt: skip
+
+
 @dataclass
 class Case:
     """Tables and their right reading."""
@@ -988,6 +1031,34 @@ CASES = {
         free_items,
         {"user": "user_id", "item": "item_id", "time": "ts", "value": "price"}, ["interaction"],
     ),
+    "days of a spreadsheet with a decimal comma": Case(
+        spreadsheet_days,
+        {"user": "Kunde", "item": "Artikel", "time": "Datum", "value": "Menge",
+         "time_unit": "excel"},
+        ["interaction"], notes=["read as the days of a spreadsheet"],
+    ),
+    "Korean": Case(
+        korean,
+        {"user": "회원번호", "item": "상품코드", "time": "주문일시", "value": "평점",
+         "request": "주문번호"},
+        ["like"], ["rate"], bounds={"like": 4},
+    ),
+    "Russian": Case(
+        russian, {"user": "Клиент", "item": "Товар", "time": "Дата", "value": "Количество"},
+        ["interaction"],
+    ),
+    "users who left": Case(
+        churned, {"user": "user_id", "item": "product_id", "time": "start"}, ["interaction"],
+        notes=["not used, but like an outcome: `churned`"],
+    ),
+    "counted clicks": Case(
+        counted_clicks, {"user": "user_id", "item": "item_id", "time": "time"}, ["interaction"],
+        notes=["not used, but like an outcome: `clicks`", 'with column = "clicks"'],
+    ),
+    "a date and a time of the day": Case(
+        date_and_clock, {"user": "user_id", "item": "item_id", "time": "date"}, ["interaction"],
+        notes=["column `time` holds times of the day", "into one column"],
+    ),
     "returned pieces beside a price": Case(
         returned_pieces,
         {"user": "email", "item": "article_number", "time": "date", "value": "pieces"},
@@ -1048,6 +1119,16 @@ FAILURES: dict[str, tuple[Callable[[], Tables], list[str]]] = {
     "sequences": (
         lambda: {"train.txt": "".join(f"{u} {u} {u + 1} {u + 2}\n" for u in range(30))},
         ["its lines look like a user and then the items"],
+    ),
+    "nested events": (
+        nested_events,
+        ["user = `user_pseudo_id`", "no item", "e.g. \"[{'item_id': 'S",
+         "`items` holds objects: write their fields as columns (`items_item_id`, `items_price`)"],
+    ),
+    "a matrix": (
+        lambda: {"m.csv": text("user " + " ".join(f"film_{i}" for i in range(12)),
+                               [(f"u{u}", *[(u * i) % 6 for i in range(12)]) for u in range(30)])},
+        ["look like a matrix of users and items"],
     ),
     "an items' table alone": (
         lambda: {"items.csv": text("item_id title price", [(i, f"T{i}", i) for i in range(30)])},

@@ -163,6 +163,7 @@ def _decodes(part: bytes, encoding: str) -> bool:
 
 
 def _kana(part: bytes) -> bool:
-    """Whether the text in Shift JIS has many Japanese letters."""
-    text = part.decode("shift_jis")
-    return sum("\u3040" <= letter <= "\u30ff" for letter in text) > 0.05 * len(text)
+    """Whether many of the letters beyond ASCII of the text in Shift JIS are Japanese."""
+    letters = [letter for letter in part.decode("shift_jis") if letter > "\u007f"]
+    kana = sum("\u3040" <= letter <= "\u30ff" for letter in letters)
+    return len(letters) >= 4 and kana > 0.1 * len(letters)

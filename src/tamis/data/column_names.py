@@ -33,6 +33,7 @@ _USER = (
     "steamid msisdn imsi cookie viewer reader passenger patron consumer rater voter owner uid msno "
     "hh userid mid "
     "usuario cliente utilisateur benutzer kunde nutzer utente kupac "
+    "клиент пользователь покупатель 회원 고객 사용자 유저 이용자 구매자 "
     "用户 客户 会员 会员卡 买家 顾客 投资者 投保人 账户 账号 学员 读者 玩家 手机 ユーザー 顧客 会員"
 )
 _ITEM = (
@@ -44,7 +45,7 @@ _ITEM = (
     "offer coupon deal plan package bookmark joke isin ticker symbol instrument variant meal "
     "menu module lecture tutorial vacancy tour flight "
     " artikel producto produit produkt articulo prodotto pelicula "
-    "libro livre buch livro musica "
+    "libro livre buch livro musica товар продукт фильм книга статья 상품 제품 영화 도서 콘텐츠 "
     "商品 产品 物品 基金 视频 电影 歌曲 文章 新闻 图书 书籍 险种 保险 股票 课程 游戏 应用 "
     "商户 酒店 景点 广告 笔记 作品 理财 券 款式 単品 アイテム 映画 曲"
 )
@@ -54,7 +55,8 @@ _ITEM_WEAK = (
 )
 _REQUEST = (
     "request req purchase impression slate search query basket transaction invoice order receipt "
-    "session visit trip bill checkout ticket 订单 会话 请求 小票 流水 交易编号 曝光"
+    "session visit trip bill checkout ticket заказ чек сессия 주문 세션 "
+    "订单 会话 请求 小票 流水 交易编号 曝光"
 )
 _ID = set(
     _list(
@@ -62,7 +64,20 @@ _ID = set(
         "anonymous"
     )
 )
-_ID_ZH = ("编号", "代码", "编码", "号码", "标识", "主键", "id", "号", "码")
+_ID_ZH = (
+    "번호",
+    "코드",
+    "아이디",
+    "编号",
+    "代码",
+    "编码",
+    "号码",
+    "标识",
+    "主键",
+    "id",
+    "号",
+    "码",
+)
 _UNITS = ("ms", "us", "ns", "s", "sec", "utc", "gmt", "local")
 """Endings that only say in which unit or zone a column is."""
 _GLUED = ("id", "key", "code", "no")
@@ -83,7 +98,8 @@ TIME = _list(
 )
 TIME_WORDS = word_set(
     "time timestamp ts datetime date day dt when unixtime unixreviewtime at epoch utc dat created "
-    "occurred logged clock fecha datum zeit hora heure 时间 日期 时刻 日 時間 日時"
+    "occurred logged clock fecha datum zeit hora heure data дата время "
+    "일시 날짜 시간 时间 日期 时刻 日 時間 日時"
 )
 """Last words of the names of columns of times."""
 OTHER_TIME_WORDS = word_set(
@@ -123,11 +139,12 @@ WATCHED_WORDS = word_set(
 AMOUNT_WORDS = word_set(
     "price amount quantity qty sales spend revenue cost total paid units payment unit_price plays "
     "playcount weight volume cantidad importe precio menge betrag preis prix quantite montant "
-    "quantita prezzo unidades anzahl stuck pieces pcs 金额 数量 份额 价格 個数 購入数"
+    "quantita prezzo unidades anzahl stuck pieces pcs "
+    "количество сумма цена 수량 금액 가격 金额 数量 份额 价格 個数 購入数"
 )
 QUANTITY_WORDS = word_set(
-    "quantity qty units pieces pcs cantidad unidades menge anzahl stuck quantite quantita 数量 "
-    "份额 個数 購入数"
+    "quantity qty units pieces pcs cantidad unidades menge anzahl stuck quantite quantita "
+    "количество 수량 数量 份额 個数 購入数"
 )
 """Words of numbers of pieces, where those below 0 are returns."""
 PRICE_WORDS = word_set("price unit_price precio preis prix prezzo cost 价格")
@@ -279,7 +296,8 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
         "dislike dislikes disliked hate hated block report hide not_interested downvote down "
         "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended decline declined "
         "reject rejected refuse refused dismiss dismissed ignore ignored no_response expired lost "
-        "unsubscribe unsubscribed reported uninstall uninstalled no_show 不感兴趣 点踩 踩 "
+        "unsubscribe unsubscribed reported uninstall uninstalled no_show churn churned attrition "
+        "complaint complained fraud bounce bounced overdue 不感兴趣 点踩 踩 "
         "不喜欢 差评 拒绝",
         Usual(0.0, meaning="unwanted", name="dislike"),
     ),
@@ -409,6 +427,8 @@ def user_strength(name: str) -> float:
 
 def item_strength(name: str) -> float:
     """How much a name speaks for the id of an item, in [-1, 1]."""
+    if plain(name) in BEHAVIOUR and plain(name) != "type":
+        return -1.0  # `event_name`
     parts = name_parts(name)
     if is_one_of(parts.head, ITEM_WORDS):
         return 1.0

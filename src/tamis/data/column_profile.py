@@ -219,7 +219,10 @@ class ColumnProfile:
     @property
     def example(self) -> str:
         """The first given value, for messages."""
-        return str(self.sample[0])[:60] if self.given else ""
+        if not self.given:
+            return ""
+        value = self.sample[0]
+        return str(value.to_list() if isinstance(value, pl.Series) else value)[:60]
 
 
 def columns_of_table(frame: pl.DataFrame) -> dict[str, ColumnProfile]:

@@ -35,6 +35,8 @@ _TIME_MARGIN = 0.3
 _TABLE_MARGIN = 0.3
 _SURE = 3.0
 """Points of a name that says plainly whose id a column is."""
+_MATRIX = 10
+"""Columns of numbers from which on a table with hardly any others is taken for a matrix."""
 _LARGE = 20
 """Rows from which the repetition of values is evidence."""
 
@@ -581,6 +583,8 @@ def _named_value(numbers: Sequence[ColumnProfile]) -> str | None:
 _BEHAVIOUR_HEADS = words.word_set(
     "behaviour behavior event action interaction activity type kind 行为 操作 动作 事件"
 )
+_CLOCK = r"^\s*\d{1,2}[:.hH]\d{2}(:\d{2})?(\.\d+)?\s*([aApP]\.?[mM]\.?)?\s*$"
+"""A time of the day without a date."""
 _SCALES = frozenset(
     {
         tuple(float(v) for v in range(low, high + 1))
@@ -619,6 +623,11 @@ def _may_be_id(column: ColumnProfile, rows: int) -> bool:
 def _not_times(column: ColumnProfile) -> str:
     """The sentence about a column that is a time by its name only."""
     times = column.times
+    if column.is_text and column.sample.cast(pl.String).str.contains(_CLOCK).mean() == 1.0:
+        return (
+            f'column `{column.name}` holds times of the day, e.g. "{column.example}": to use them, '
+            "write them and the date into one column; without them, events of one day have one time"
+        )
     what = f"column `{column.name}` looks like a time by its name, but "
     if times.small:
         return what + f'its numbers are too small for dates, e.g. "{times.example}"'
@@ -653,6 +662,8 @@ def _no_log(read: Sequence[EventLog], folder: Path, notes: Sequence[str]) -> str
     """The message that no table is an event log, with what was found in each."""
     if not read:
         listed = "".join(f"\n  {note}" for note in notes)
+        if any(note.startswith("not readable") for note in notes):
+            return f"{folder}: no table of events: none of its tables can be read.{listed}"
         return f"{folder}: no table of events: {no_tables(folder)}.{listed}"
     lines: list[str] = []
     for log in read:
@@ -688,19 +699,31 @@ def _lists(log: EventLog) -> list[str]:
         )
         return found
     numbers = [c for c in log.columns.values() if c.is_number and not c.parts.is_id]
-    if len(numbers) > 30 and len(numbers) > 0.9 * len(log.columns):
+    if len(numbers) > _MATRIX and len(numbers) > 0.9 * len(log.columns):
         found.append(
             f"its {len(numbers)} columns of numbers look like a matrix of users and items; an "
             "event log has one row per user and item: write its cells as rows (polars: unpivot)"
         )
     for column in log.columns.values():
         if column.holds_lists and column.given:
-            text = column.example if column.is_text else str(column.values.dtype)
             found.append(
-                f'column `{column.name}` holds several values per row, e.g. "{text}"; an event log '
-                "has one row per user and item: split them into rows"
+                f'column `{column.name}` holds several values per row, e.g. "{column.example}"; an '
+                "event log has one row per user and item: split them into rows"
+            )
+        fields = _fields(column.values.dtype)
+        if fields:
+            names = ", ".join(f"`{column.name}_{field}`" for field in fields[:4])
+            found.append(
+                f"column `{column.name}` holds objects: write their fields as columns ({names}"
+                f"{' …' if len(fields) > 4 else ''})"
             )
     return found
+
+
+def _fields(dtype: pl.DataType) -> list[str]:
+    """The names of the fields of a column of objects, or of lists of objects; else none."""
+    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+    return [field.name for field in inner.fields] if isinstance(inner, pl.Struct) else []
 
 
 def _elsewhere(

@@ -89,7 +89,8 @@ def _texts(column: pl.Series, unit: str, form: TextForm) -> Times:
     gap = (text.is_in([*form.missing, *ZERO_DATES]) | (text == "")).fill_null(True)
     gone = gap.to_numpy()
     text = text.to_frame().select(pl.when(~gap).then(pl.first())).to_series()
-    number = text.cast(pl.Float64, strict=False)
+    dotted = text.str.replace(r"^(\d{4,}),(\d+)$", "${1}.${2}")  # a decimal comma
+    number = dotted.cast(pl.Float64, strict=False)
     given = np.isfinite(number.fill_null(np.nan).to_numpy())
     if unit == "iso" or (unit == "auto" and given.sum() * 2 < len(text) - gone.sum()):
         return _dates(text, gone, form.day_first)

@@ -124,7 +124,8 @@ def looks_like_outcome(log: EventLog, column: ColumnProfile) -> bool:
     if column.is_truth:
         return column.distinct == 2
     if column.is_number:
-        return column.distinct > 1 and words.is_one_of(column.head, words.RATING_WORDS)
+        rated = words.is_one_of(column.head, words.RATING_WORDS)
+        return column.distinct > 1 and (rated or _counts(column))
     if not 1 < len(column.labels) <= _FEW_OUTCOMES:
         return False
     named = words.is_one_of(column.head, words.OUTCOME_LABEL_WORDS | words.RATING_WORDS)
@@ -139,7 +140,7 @@ def outcome_advice(log: EventLog, name: str) -> str:
             f'to learn from it, add [behaviours.NAME] with column = "{name}" and weight = 0; where '
             "it is true, the event of the row itself stays positive"
         )
-    if column.is_truth:
+    if column.is_truth or _counts(column):
         return f'to make it a behaviour, add [behaviours.NAME] with column = "{name}"'
     option = "value" if column.is_number else "behaviour"
     return f'to read it, tamis init DIR --force --{option} "{name}"'
@@ -148,6 +149,14 @@ def outcome_advice(log: EventLog, name: str) -> str:
 def _rest(log: EventLog, used: Iterable[str]) -> list[ColumnProfile]:
     taken = set(used)
     return [c for name, c in log.columns.items() if name not in taken]
+
+
+def _counts(column: ColumnProfile) -> bool:
+    """Whether whole numbers from 0 on count what came of a row: `clicks` of 0, 1 and 2."""
+    usual = words.USUAL.get(_bare(column.name))
+    if usual is None or usual.impression or not column.is_whole or column.parts.is_id:
+        return False
+    return column.lowest == 0
 
 
 def _unwanted(column: ColumnProfile) -> bool:
