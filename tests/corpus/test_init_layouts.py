@@ -1012,6 +1012,11 @@ CASES = {
         {"user": "customer", "item": "offer", "time": "sent", "behaviour": "overall"},
         ["18_20", "15_20"], ["9_20"],
     ),
+    "grades": Case(
+        lambda: with_labels("grade", "A", "B", "C", "F"),
+        {"user": "customer", "item": "offer", "time": "sent", "behaviour": "grade"},
+        ["A", "B"], ["C", "F"],
+    ),
     "German ratings": Case(
         german_ratings,
         {"user": "Mitglied", "item": "Film", "time": "Datum", "value": "Bewertung"},

@@ -657,6 +657,12 @@ FILES: dict[str, Case] = {
     "UTF-16 without a mark": Case(
         log=TEXT.encode("utf-16-le"), error='set `encoding = "utf-16-le"`'
     ),
+    "Shift JIS with few kana": Case(
+        items="\n".join(
+            ["item_id,title,商品コード", *(f"A-{i:08},article {i:05},お茶" for i in range(30)), ""]
+        ).encode("shift_jis"),
+        error='set `encoding = "shift_jis"`',
+    ),
     "GBK": Case(items=CHINESE.encode("gbk"), error='set `encoding = "gb18030"`'),
     "GBK, declared": Case(
         items=CHINESE.encode("gbk"), declare={"items": {"encoding": "gbk"}},

@@ -127,7 +127,8 @@ VALUE = _list(
 )
 RATING = _list("rating score stars value overall grade vote 评分 打分 星级")
 RATING_WORDS = word_set(
-    "rating ratings score stars star overall grade vote rate 评分 打分 星级 分数 "
+    "rating ratings score stars star overall grade vote rate preference affinity "
+    "评分 打分 星级 分数 "
     "bewertung bewertungen punktzahl sterne calificacion puntuacion valoracion estrellas "
     "valutazione voto voti avaliacao beoordeling waardering ocena betyg рейтинг оценка 評価 評点 "
     "평점 별점"
@@ -297,7 +298,7 @@ _USUAL: tuple[tuple[str, Usual], ...] = (
         "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended decline declined "
         "reject rejected refuse refused dismiss dismissed ignore ignored no_response expired lost "
         "unsubscribe unsubscribed reported uninstall uninstalled no_show churn churned attrition "
-        "complaint complained fraud bounce bounced overdue 不感兴趣 点踩 踩 "
+        "complaint complained fraud bounce bounced overdue defaulted 不感兴趣 点踩 踩 "
         "不喜欢 差评 拒绝",
         Usual(0.0, meaning="unwanted", name="dislike"),
     ),

@@ -25,6 +25,7 @@ _FEW_POSITIVE = 0.05
 """Ratings of 4 and 5 stars are the bound unless they are a smaller share than this."""
 
 
+_GRADE = re.compile(r"[A-F][+-]?")
 _FEW_OUTCOMES = 20
 """Most distinct texts of a column that may say what became of the row."""
 
@@ -219,8 +220,9 @@ def _from_labels(declared: Declared, column: ColumnProfile) -> None:
     counts = column.values.cast(pl.String).drop_nulls().value_counts(sort=True)
     behaviours: dict[str, dict[str, Any]] = {}
     shown = False
+    grades = len(counts) > 2 and all(map(_GRADE.fullmatch, counts[column.name]))
     for label, count in counts.iter_rows():
-        usual = usual_meaning(label)
+        usual = _meaning_of_grade(label) if grades else usual_meaning(label)
         name = _key(label, usual.name if usual and usual.name not in behaviours else "")
         if usual and name == "behaviour":  # an emoji
             name = usual.name
@@ -250,6 +252,12 @@ def _from_labels(declared: Declared, column: ColumnProfile) -> None:
         f"behaviours {', '.join(behaviours)} by `{column.name}`; positive: {', '.join(good)}"
         + ("" if shown else "; no impressions, so the ranker trains on replayed recall")
     )
+
+
+def _meaning_of_grade(label: str) -> words.Usual:
+    """A and B of the grades A to F are a success."""
+    good = label[0] in "AB"
+    return words.Usual(2.0 if good else 0.0, positive=good, meaning="a grade")
 
 
 def positive_bound(values: pl.Series) -> float | None:
