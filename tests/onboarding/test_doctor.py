@@ -49,6 +49,12 @@ def test_a_log_without_problems(tmp_path: Path) -> None:
                           "the validation window holds 40 positive events of 200"}  # fmt: skip
 
 
+def test_groups_of_columns_that_there_are_not_are_an_error(tmp_path: Path) -> None:
+    found = diagnose(tmp_path, mixed(), groups=["own:autor"])
+    assert "error" in found.values()
+    assert any("groups: the tables have no column for 'own:autor'" in what for what in found)
+
+
 @pytest.mark.parametrize(
     ("log", "what", "severity"),
     [

@@ -3,6 +3,7 @@ from ._lists import History
 from .encoders import DenseEncoder, VarLenEncoder
 from .encoding import Encoders, LayoutBuilder
 from .frame_space import FrameSpace
+from .group_names import check_groups
 from .guess import GuessOptions, default_features, guess_feature, list_separator
 from .histories import Histories
 from .layout import DenseColumn, IdColumn, Layout, TableRange
@@ -41,6 +42,7 @@ __all__ = [
     "TableRange",
     "VarLenEncoder",
     "Vocabulary",
+    "check_groups",
     "default_features",
     "guess_feature",
     "list_separator",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -13,12 +12,11 @@ from tamis.data import Dataset, is_number, item_categories
 from tamis.features._groups import Groups
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders
+from tamis.features.group_names import USER, group_name
 from tamis.features.group_statistics import GroupPlan
 from tamis.features.pair_statistics import PairPlan
 from tamis.schema import ConfigError, DenseFeat, Feature, ProjectConfig, Side, SparseFeat
 
-USER, OWN = "user:", "own:"
-"""Prefixes of names in `groups`: an attribute of the users; a user's own events by an attribute."""
 FEW = 10
 """Most values of an attribute of the users that "auto" counts by."""
 MOST = 32
@@ -65,6 +63,7 @@ class _Choice:
     """The tables and features among which attributes are chosen."""
 
     def __init__(self, data: Dataset, encoders: Encoders, config: ProjectConfig | None) -> None:
+        self.data = data
         self.items = data.items
         self.users = data.users
         self.encoders = encoders
@@ -83,20 +82,12 @@ class _Choice:
 
     def declared(self, name: str) -> GroupPlan | PairPlan:
         """One name of `groups`."""
-        if name in self.items.frame.columns:
-            return self._group(name)
-        column = name.removeprefix(OWN)
-        if name.startswith(OWN) and column in self.items.frame.columns:
+        kind, column = group_name(self.data, name)
+        if kind == "item":
+            return self._group(column)
+        if kind == "own":
             return PairPlan("own", self._group(column).groups)
-        column = name.removeprefix(USER)
-        if name.startswith(USER) and column in self.users.frame.columns:
-            return PairPlan("user", self._audience(name, column))
-        items = self.items.frame.columns
-        known = [*items, *(f"{OWN}{c}" for c in items)]
-        known += [f"{USER}{c}" for c in self.users.frame.columns]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(known) or '-'}"
-        raise ConfigError(f"groups: the tables have no column for {name!r}; {hint}")
+        return PairPlan("user", self._audience(name, column))
 
     def _group(self, column: str) -> GroupPlan:
         lists = item_categories(self.items, column, self._separator(column))

@@ -37,10 +37,11 @@ def constant_features(case: Case) -> Iterator[Finding]:
 def feature_coverage(case: Case) -> list[TableCoverage]:
     """The coverage of the features, those that are chosen by default if none are declared.
 
-    Raises ConfigError, DataError or MissingExtraError for features that cannot be made.
+    Raises ConfigError, DataError or MissingExtraError for features or `groups` that cannot be made.
     """
-    from tamis.features import default_features, table_coverage  # heavy: numba
+    from tamis.features import check_groups, default_features, table_coverage  # takes .3 s
 
+    check_groups(case.data, case.config.groups)
     features = case.config.features or default_features(case.data, case.config)
     (cut,) = cuts(case.data.events, [case.config.split.test_from])
     return table_coverage(case.data, features, case.config, cut)
