@@ -81,6 +81,7 @@ def shop(ratings_tables, tamis_cli, tmp_path_factory):
     for role in ("author", "published", "latitude", "longitude", "city"):
         if f"\n{role} = " not in head.split("[users]")[0].split("[items]")[1]:
             head = head.replace("[items]\n", f'[items]\n{role} = "{role}"\n', 1)
+    head = head.replace("prerank_keep = 300\n", "")  # no pre-ranker here
     head = head.replace("[users]\n", '[users]\ncity = "city"\n', 1)
     (folder / "tamis.toml").write_text(head + CHANNELS, "utf-8")
     said = tamis_cli("train", folder, "--only", "serving", "--json")

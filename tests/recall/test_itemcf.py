@@ -133,13 +133,9 @@ events = st.lists(
 )
 def test_equals_the_definition(log, similarity, user_discount, last, recency, divisor):
     data = log_of([(0, 0, 0), *log])
+    divided = {"asymmetry": divisor[0], "shrinkage": divisor[1]} if similarity == "cosine" else {}
     channel = ItemCF(
-        similarity=similarity,
-        user_discount=user_discount,
-        last=last,
-        recency=recency,
-        asymmetry=divisor[0],
-        shrinkage=divisor[1],
+        similarity=similarity, user_discount=user_discount, last=last, recency=recency, **divided
     ).fit(data)
     check_against_definition(data, channel)
 
@@ -159,7 +155,8 @@ def log_without_ties(seed, n=60):
 @pytest.mark.parametrize("prune", ["seen", "candidate"])
 def test_pruned_lists_equal_the_definition(seed, prune):
     data = log_without_ties(seed)
-    check_against_definition(data, ItemCF(prune=prune, neighbours=2, longest=3).fit(data))
+    longest = {"longest": 3} if prune == "candidate" else {}
+    check_against_definition(data, ItemCF(prune=prune, neighbours=2, **longest).fit(data))
 
 
 def test_ties_go_to_the_lower_row():
