@@ -36,7 +36,7 @@ demo: setup ## the whole cascade on MovieLens-1M, in ./tamis-demo
 	$(BIN)/tamis demo
 
 test: setup ## all tests, one worker per core
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup docs ## format, lint, types, import layers, dependencies, the documentation
 	$(BIN)/ruff format --check .

@@ -101,7 +101,8 @@ def test_a_known_user_is_known_in_every_spelling(client, spelling):
     st.binary(max_size=20),
 )
 def test_no_path_and_method_is_answered_by_a_500(client, method, path, body):
-    answer = client.request(method, path, content=body, headers=JSON)
+    url = f"http://testserver{path}"  # a path that begins with // would be read as a host
+    answer = client.request(method, url, content=body, headers=JSON)
     assert answer.status_code < 500, (method, path, answer.text)
 
 

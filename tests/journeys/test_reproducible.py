@@ -61,15 +61,12 @@ CHANNELS = {
     "deep_retrieval": {**SMALL, "layers": 2, "nodes": 6, "beam": 20, "training_beam": 10},
     "ease": {},
     "fm": SMALL,
-    "gru4rec": SMALL,
     "hot": {},
     "itemcf": {},
-    "lookalike": {"embedding_dim": 8},
     "mf": SMALL,
     "sasrec": SMALL,
     "swing": {},
     "two_tower": SMALL,
-    "usercf": {},
 }
 
 

@@ -115,7 +115,7 @@ def by_definition(data, key, keys, t):
 
 
 @given(streams, moment, moment)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_statistics_as_of_t_equal_a_replay_to_t(stream, cut, t):
     data = dataset(stream)
     cut, t = min(cut, t), max(cut, t)
@@ -212,7 +212,7 @@ def group_by_definition(data, group, item, t):
 
 
 @given(streams, moment)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_counts_follow_the_definition(stream, t):
     data = dataset(stream)
     keys = np.arange(ITEMS, dtype=np.int32)
@@ -234,7 +234,7 @@ def test_counts_follow_the_definition(stream, t):
 
 
 @given(streams, st.lists(moment, min_size=1, max_size=5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_moments_asked_together_equal_moments_asked_alone(stream, times):
     data = dataset(stream)
     offline = OfflineStatistics(data, windows=WINDOWS)
@@ -246,7 +246,7 @@ def test_moments_asked_together_equal_moments_asked_alone(stream, times):
 
 
 @given(streams, moment, moment, st.sampled_from([None, 1, 3]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_histories_as_of_t_equal_a_replay_to_t(stream, cut, t, last):
     data = dataset(stream)
     cut, t = min(cut, t), max(cut, t)
