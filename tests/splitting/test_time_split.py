@@ -57,18 +57,16 @@ def test_replay_windows_are_one_horizon_long() -> None:
     assert replay_windows(split, events, serving=True)[-1] == (90 * DAY, 90 * DAY + span)
 
 
-def test_the_horizon_is_the_usual_length_of_a_window_and_leaves_room_for_all() -> None:
-    starts = [0, 10, 20, 30, 40, 100, 400, 450, 600, 1600]  # of ten events each
-    events = log([start + k for start in starts for k in range(10)])
-    lengths = [end - start for start, end in windows(SplitConfig(), events)]
-    assert lengths == [300, 50, 150, 1000]
-    # The median is 225; the test period of 10 is shorter.
-    assert horizon(SplitConfig(), events) == 10
-    late = log([*events.time.tolist()[:-1], 4000])
-    assert horizon(SplitConfig(), late) == 225
-    assert len(replay_windows(SplitConfig(), late)) == 4
-    # Of seven windows, lengths 10, 10, 60, 300, 50, 150 and 1000.
-    assert horizon(SplitConfig(windows=7, valid_from=0.8), late) == 60
+def test_the_horizon_is_the_validation_period_and_leaves_room_for_all_windows() -> None:
+    events = log([*range(80), *range(80, 180, 10), *range(180, 1180, 100)])
+    assert cuts(events, [0.8, 0.9]) == [80, 180]
+    assert horizon(SplitConfig(windows=1), events) == 90  # half of what is before the test
+    assert horizon(SplitConfig(), events) == 180 // 5  # 100 would leave room for one window
+    assert len(replay_windows(SplitConfig(), events)) == 4
+    early = log([*range(800), *range(800, 810), *range(900, 1800, 10)])
+    split = SplitConfig(valid_from=0.8, test_from=0.88)
+    test, valid = cuts(early, [0.88, 0.8])
+    assert horizon(split, early) == min(test - valid, test // 5)
 
 
 def test_test_events_of_one_time_do_not_bound_the_horizon() -> None:
@@ -76,9 +74,9 @@ def test_test_events_of_one_time_do_not_bound_the_horizon() -> None:
     # nothing about how long after a query an event counts.
     events = log([*range(80), *([100] * 20)])
     split = SplitConfig(valid_from=0.7, test_from=0.8)
-    assert horizon(split, events) == 10
+    assert horizon(split, events) == 100 // 5
     assert replay_windows(split, events, serving=True) == [
-        (60, 70), (70, 80), (80, 90), (90, 100), (100, 110)
+        (20, 40), (40, 60), (60, 80), (80, 100), (100, 120)
     ]  # fmt: skip
 
 

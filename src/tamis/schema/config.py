@@ -153,8 +153,8 @@ class SplitConfig(_Section):
     each is one horizon long."""
     horizon: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[mhd]$")] | None = None
     """Without impressions: events within this time after a replayed query label its candidates, in
-    training, validation and test alike; "12h", "7d". If omitted: the median length of the
-    windows of equal shares, at most the test period, and short enough for all windows."""
+    training, validation and test alike; "12h", "7d". If omitted: the length of the validation
+    period, at most that of the test period, and short enough for all windows."""
     max_rows: Annotated[int, Field(ge=1000)] = 1_000_000
     """Without impressions: about how many ranking rows all replayed windows may have together. Of
     more, negatives are sampled, and predictions are corrected for it; where a task is not binary,

@@ -81,20 +81,21 @@ def horizon(split: SplitConfig, events: Events) -> int:
     """Time in ms after a replayed query within which events label its candidates.
 
     The same for training, validation and test, so that their rates can be compared. If `split`
-    declares none: the median length of the `windows` of equal shares of events, so that a window
-    usually holds that share; at most the test period (no bound if the test events share one time,
-    as in logs of dates), and at most the length that all windows and an equally long history before
-    the first can have.
+    declares none: the length of the validation period, the share of the events from `valid_from` to
+    `test_from`, which is the latest before the test; at most the test period (no bound if the test
+    events share one time, as in logs of dates), and at most the length that all windows and an
+    equally long history before the first can have.
 
     Raises:
         DataError: as `test_cut`; or a declared horizon is longer than the log allows.
     """
     test, first, last = test_cut(split, events), int(events.time[0]), int(events.time[-1]) + 1
     if split.horizon is None:
-        usual = int(np.median([end - start for start, end in windows(split, events)]))
-        longest = (test - first) // (split.windows + 1)
-        period = last - test if _has_length(events, test) else usual
-        return max(1, min(usual, period, longest))
+        valid, _ = cuts(events, [split.valid_from, split.test_from])
+        lengths = [test - valid, (test - first) // (split.windows + 1)]
+        if _has_length(events, test):
+            lengths.append(last - test)
+        return min((length for length in lengths if length > 0), default=1)
     declared = int(float(split.horizon[:-1]) * _UNIT_MS[split.horizon[-1]])
     if declared < 1 or test - 2 * declared <= first:
         days = (test - first) / _UNIT_MS["d"]
