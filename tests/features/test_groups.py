@@ -310,9 +310,9 @@ def test_auto_takes_attributes_of_users_with_few_values():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("makr", "the tables have no column for 'makr'; did you mean 'maker'"),
-        ("user:gendr", "did you mean 'user:gender'"),
-        ("own:kind", "did you mean 'own:kinds'"),
+        ("makr", "the tables have no column for 'makr'. Did you mean `maker`"),
+        ("user:gendr", "Did you mean `user:gender`"),
+        ("own:kind", "Did you mean `own:kinds`"),
         ("user:tags", "'user:tags' has several values per user"),
         ("user:zip", "'user:zip' has 40 values, at most 32"),
     ],

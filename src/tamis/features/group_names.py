@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tamis.data import Dataset
-from tamis.schema import ConfigError
+from tamis.schema import ConfigError, suggest
 
 USER, OWN = "user:", "own:"
 """Prefixes of names: an attribute of the users; a user's own events by an attribute of the items.
@@ -33,9 +32,10 @@ def group_name(data: Dataset, name: str) -> GroupName:
     if name.startswith(USER) and name.removeprefix(USER) in users:
         return GroupName("user", name.removeprefix(USER))
     known = [*items, *(f"{OWN}{c}" for c in items), *(f"{USER}{c}" for c in users)]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(known) or '-'}"
-    raise ConfigError(f"groups: the tables have no column for {name!r}; {hint}")
+    raise ConfigError(
+        f"groups: the tables have no column for {name!r}.{suggest(name, known)} There are "
+        f"{', '.join(known) or 'none'}"
+    )
 
 
 def check_groups(data: Dataset, groups: Sequence[str] | Literal["auto"]) -> None:
