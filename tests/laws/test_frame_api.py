@@ -22,6 +22,7 @@ from tamis.schema import (
     SparseFeat,
     TamisWarning,
     TaskConfig,
+    TrainingError,
     VarLenSparseFeat,
 )
 
@@ -409,6 +410,31 @@ def test_labels_of_objects_are_read_and_missing_ones_are_no_label():
         np.testing.assert_array_equal(
             model.labelled(frame).labels[:6, 0], [np.nan, np.nan, 1, 0, 1, 0]
         )
+
+
+@pytest.mark.parametrize("text", ["NULL", "NA", "\\N", " – ", " ", "NaN"])
+@pytest.mark.parametrize("kind", [pl.DataFrame, pd.DataFrame])
+def test_texts_for_a_missing_value_are_missing(text, kind):
+    """As numbers they raised, as ids they were an id of their own."""
+    third = pl.Series([k % 3 == 0 for k in range(N)])
+
+    def written(gap):
+        columns = ("user_id", "x", "label", "weight")
+        frame = ROWS.with_columns(weight=pl.lit(2.0)).with_columns(
+            pl.when(third).then(pl.lit(gap)).otherwise(pl.col(c).cast(pl.String)).alias(c)
+            for c in columns
+        )
+        return frame if kind is pl.DataFrame else pd.DataFrame(frame.to_dict(as_series=False))
+
+    expected, found = (
+        LR(features=FEATURES, epochs=1).fit(frame).labelled(frame)
+        for frame in (written(None), written(text))
+    )
+    np.testing.assert_array_equal(found.blocks[0].ids, expected.blocks[0].ids)
+    np.testing.assert_array_equal(found.blocks[0].dense, expected.blocks[0].dense)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    with pytest.raises(TrainingError, match="20 of 60 sample weights are negative, infinite or mi"):
+        LR(features=FEATURES).fit(written(text), weight="weight")
 
 
 def test_durations_are_numbers():

@@ -252,3 +252,32 @@ def test_every_neural_scorer_is_an_estimator_or_trees():
         owner = next(base for base in cls.__mro__ if "fit" in vars(base))
         assert owner.__name__ == "FrameModel", name
     assert any(issubclass(cls, Estimator) for cls in SCORERS.values())
+
+
+KINDS = [
+    TaskConfig(name="click"),
+    TaskConfig(name="stars", kind="multiclass", classes=(1, 3, 5)),
+    TaskConfig(name="price", kind="regression"),
+    TaskConfig(name="seconds", kind="watch_time"),
+    TaskConfig(name="share", kind="completion"),
+]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(SCORERS.keys() - {"prerank:stored"})
+)  # needs stored vectors
+def test_models_of_tasks_of_every_kind_are_opened_as_they_were_saved(name, tmp_path):
+    """A saved model with a multiclass task, whose logits are more than the tasks, did not open."""
+    n = 60
+    frame = frame_of([0] * n).with_columns(
+        click=pl.Series([k % 2 for k in range(n)]),
+        stars=pl.Series([(1, 3, 5)[k % 3] for k in range(n)]),
+        price=pl.Series(np.linspace(10, 20, n)),
+        seconds=pl.Series([k % 7 * 1.0 for k in range(n)]),
+        share=pl.Series(np.linspace(0, 1, n)),
+    )
+    kind = SCORERS[name]
+    short = {"epochs": 1} if "epochs" in kind.Config.model_fields else {}
+    model = kind(features=FEATURES, **short).fit(frame, tasks=KINDS)
+    model.save(tmp_path)
+    np.testing.assert_array_equal(kind.load(tmp_path).predict(frame), model.predict(frame))

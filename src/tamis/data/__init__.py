@@ -31,7 +31,7 @@ from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
 from tamis.data.ids import id_column, id_text, one_id
 from tamis.data.label_meanings import usual_meaning
-from tamis.data.missing import MISSING
+from tamis.data.missing import MISSING, cleaned
 from tamis.data.notes import Note
 from tamis.data.numbers import is_number, number_array, read_numbers
 from tamis.data.outcomes import truth_numbers
@@ -82,6 +82,7 @@ __all__ = [
     "Texts",
     "bucketed",
     "check_ending",
+    "cleaned",
     "codes_of",
     "column_names",
     "columns_of",

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import columns_of
+from tamis.data import cleaned, columns_of
 from tamis.features.encoders import numbers, split
 from tamis.features.encoding import Encoders, LayoutBuilder, column_of
 from tamis.features.layout import Layout
@@ -49,7 +49,7 @@ class FrameSpace:
         table = columns_of(frame, [f.source for f in features])
         if not len(table):
             raise DataError("the training frame is empty; features are fitted on at least one row")
-        return cls(Encoders.fit(features, lambda f: column_of(table, f)))
+        return cls(Encoders.fit(features, lambda f: _cleaned(table, f)))
 
     def rows(
         self,
@@ -105,9 +105,15 @@ def _side(name: str) -> Side:
     return Side.ITEM if name.startswith("item") else Side.CONTEXT
 
 
+def _cleaned(table: pl.DataFrame, feature: Feature) -> pl.Series:
+    """The feature's column; texts for a missing value (`NULL`, `NA`, blanks) are null."""
+    values = column_of(table, feature)
+    return cleaned(values).values if values.dtype == pl.String else values
+
+
 def _values(table: pl.DataFrame, feature: Feature) -> pl.Series:
     """The feature's column; of a history longer than `max_len` its last ids, as in a project."""
-    values = column_of(table, feature)
+    values = _cleaned(table, feature)
     if isinstance(feature, DenseFeat | SparseFeat) or not feature.history:
         return values
     return split(values, feature.separator).list.tail(feature.max_len)
@@ -115,7 +121,7 @@ def _values(table: pl.DataFrame, feature: Feature) -> pl.Series:
 
 def _columns(table: pl.DataFrame, names: Sequence[str]) -> Float32:
     features = [DenseFeat(name=name) for name in names]
-    parts = [numbers(column_of(table, f)) for f in features]
+    parts = [numbers(_cleaned(table, f)) for f in features]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

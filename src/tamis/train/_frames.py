@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from tamis.data import columns_of
+from tamis.data import cleaned, columns_of
 from tamis.runtime import Float32
 from tamis.schema import DataError, TaskConfig, condition_of, suggest
 from tamis.train.tasks import class_numbers
@@ -43,7 +43,7 @@ def with_conditional_labels(frame: Frame, tasks: Sequence[TaskConfig]) -> Frame:
 
 
 def label_column(table: pl.DataFrame, name: str) -> pl.Series:
-    """The label column of that name as Float64; null and NaN are missing labels (null).
+    """The label column of that name as Float64, null where missing (null, NaN, `NULL`, `NA` …).
 
     Raises DataError, naming the value and its row, where a value is no number, and where the column
     is absent.
@@ -87,10 +87,10 @@ def _numbers(table: pl.DataFrame, name: str, role: str) -> pl.Series:
     values = table[name]
     if values.dtype.is_temporal() or values.dtype.is_nested() or values.dtype == pl.Object:
         raise DataError(f"{role} column {name!r} is {values.dtype}; {role}s are numbers")
-    cast = values.cast(pl.Float64, strict=False)
-    wrong = cast.is_null() & values.is_not_null()
-    if values.dtype == pl.String:
-        wrong &= values.str.strip_chars() != ""
+    # `NULL`, `NA` and blanks are missing.
+    given = cleaned(values).values if values.dtype == pl.String else values
+    cast = given.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & given.is_not_null()
     if wrong.any():
         row = int(wrong.arg_true()[0])
         make = f": make 0 and 1 of texts, for example label = {name} == {values[row]!r}"

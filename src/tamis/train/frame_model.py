@@ -418,11 +418,12 @@ class FrameModel(Component, ABC):
         self.rates = tuple(saved["negatives"])
         self.calibrations = tuple(Calibration(**m) for m in saved["calibrations"])
         self.chosen = Chosen.from_dict(saved.get("chosen", {}))  # older files lack it
-        for name in ("shifts", "negatives", "calibrations"):
-            if saved[name] and len(saved[name]) != len(self.heads.tasks):
+        n_tasks = len(self.heads.tasks)
+        counts = {"shifts": self.heads.n_logits, "negatives": n_tasks, "calibrations": n_tasks}
+        for name, count in counts.items():
+            if saved[name] and len(saved[name]) != count:
                 raise ValueError(
-                    f"{name} holds {len(saved[name])} values, there are {len(self.heads.tasks)} "
-                    "tasks"
+                    f"{name} holds {len(saved[name])} values, but the {n_tasks} tasks need {count}"
                 )
 
     def save_space(self, directory: Path) -> None:
