@@ -66,7 +66,7 @@ MIXED = Layout(
     dense=(DenseColumn("price", Side.ITEM, 0), DenseColumn("activity", Side.USER, 1, 2)),
 )
 """Columns of all sides mixed, as a data frame declares them."""
-NEED_IDS = ("bst", "din", "last_n", "ppnet")
+NEED_IDS = ("bst", "din", "last_n")
 """Rankers that refuse a layout without ids."""
 SMALL = {"embedding_dim": 4}
 RANKERS = {
@@ -180,13 +180,20 @@ SEQUENCES = [
 HIDDEN = [
     {"lhuc": True, "batch_norm": True},
     {"lhuc": ("item", "user"), "activation": "dice"},
+    {"lhuc": ("user", "activity"), "gate_units": 3},
+    {"lhuc": ("rate", "hour")},
     {"activation": "prelu"},
+    {"senet": "relu", "reduction": 2},
+    {"senet": "sigmoid", "lhuc": True},
+    {"senet": "sigmoid"},
+    {"senet": "sigmoid", "sequence": "din"},
 ]
 OWN = {
     "dcnv2": [{"rank": 2}, {"structure": "stacked"}],
     "fibinet": [{"interaction": kind} for kind in ("all", "each", "interaction")],
     "mmoe": [{"network": "cross"}, {"tower_units": ()}],
     "ple": [{"levels": 1}, {"levels": 3}, {"network": "cross"}],
+    "ppnet": [{"reads": "all"}, {"gate_units": 0}, {"senet": "relu", "sequence": "din"}],
     "shared_bottom": [{"network": "cross"}],
     "wide_deep": [{"crosses": (("user", "item"), ("tags", "clicked"))}],
 }
@@ -196,7 +203,8 @@ def accepted(name: str, options: dict) -> bool:
     """Whether a ranker has these options with these values."""
     fields = RANKERS[name].Config.model_fields
     return all(
-        key in fields and (key != "sequence" or value in get_args(fields[key].annotation))
+        key in fields
+        and (key not in ("sequence", "senet") or value in get_args(fields[key].annotation))
         for key, value in options.items()
     )
 
@@ -221,6 +229,8 @@ def test_the_request_form_equals_the_network(name: str):
         ("wide_deep", {"crosses": (("user", "item"), ("tags", "clicked"))}),
         ("bst", {"blocks": 2}),
         ("mmoe", {"sequence": "din", "attention_activation": "dice", "lhuc": True}),
+        ("din", {"senet": "sigmoid", "lhuc": ("user", "activity"), "gate_units": 3}),
+        ("ppnet", {"reads": "all", "senet": "relu"}),
     ],
 )
 def test_the_engine_equals_pytorch_with_options(tmp_path: Path, name: str, options: dict):

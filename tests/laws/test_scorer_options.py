@@ -57,10 +57,12 @@ WITH: dict[str, dict[str, Any]] = {
     "interaction": {},
     "l2_rows": {"l2": 0.01},
     "metric": {**STOPS, "patience": 1},
-    "reduction": {},
+    "reduction": {"senet": "sigmoid", "init_std": 0.3},
+    "senet": {"init_std": 0.3},
     "structure": {},
     "cross_buckets": {"crosses": (("taste", "kind"), ("user", "item"))},
-    "lhuc_gradient": {"lhuc": True},
+    "lhuc_gradient": {"lhuc": True, "reads": "all"},
+    "gate_units": {"lhuc": True},
 }
 """Other options with which the option is tried."""
 SPEED = "changes how fast the scorer is, not what it predicts"

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from tamis.features import Block, IdColumn, Layout, Rows, TableRange
+from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
 from tamis.rank import BST, DIN, DNN, DeepFM, LastN, PPNet
 from tamis.schema import ConfigError, Side, SparseFeat, VarLenSparseFeat
 
@@ -20,6 +20,11 @@ LAYOUT = Layout(
         IdColumn("category", Side.ITEM, "category", 2 + 2 * LENGTH),
     ),
     dense=(),
+)
+NUMBERED = Layout(
+    tables=LAYOUT.tables,
+    ids=LAYOUT.ids,
+    dense=(DenseColumn("activity", Side.USER, 0, 2), DenseColumn("price", Side.ITEM, 2)),
 )
 SMALL = {"embedding_dim": 4, "hidden_units": (8,), "epochs": 1, "batch_size": 32}
 
@@ -43,9 +48,15 @@ def rows(n: int, seed: int = 0, longest: int = LENGTH) -> Rows:
     return Rows(LAYOUT, [Block(ids, np.empty((n, 0), np.float32))], n, labels)
 
 
-def module(model, seed: int = 0):
+def numbered(n: int) -> Rows:
+    """`rows` with two numbers of the user and one of the item."""
+    dense = np.random.default_rng(1).normal(size=(n, 3)).astype(np.float32)
+    return Rows(NUMBERED, [Block(rows(n).blocks[0].ids, dense)], n)
+
+
+def module(model, layout: Layout = LAYOUT, seed: int = 0):
     """A new network with embeddings large enough that each input matters."""
-    net = model.build(LAYOUT, 1, torch.Generator().manual_seed(seed)).eval()
+    net = model.build(layout, 1, torch.Generator().manual_seed(seed)).eval()
     with torch.no_grad():
         pads = net.inputs.table.weight == 0
         net.inputs.table.weight.normal_(generator=torch.Generator().manual_seed(seed))
@@ -111,7 +122,10 @@ OPTIONS = [
     (BST, {"blocks": 2, "heads": 4, "pooled": True, "dropout": 0.2}),
     (LastN, {}),
     (PPNet, {}),
-    (PPNet, {"lhuc": ("user", "clicked"), "lhuc_gradient": True, "sequence": "din"}),
+    (PPNet, {"lhuc": ("user", "clicked"), "sequence": "din"}),
+    (PPNet, {"lhuc_gradient": False, "reads": "all", "gate_units": 0}),
+    (DIN, {"senet": "sigmoid", "lhuc": True, "gate_units": 3}),
+    (BST, {"senet": "relu"}),
     (DeepFM, {"sequence": "din", "lhuc": True}),
     (DeepFM, {"sequence": "bst"}),
 ]
@@ -171,33 +185,107 @@ def test_a_history_of_a_frame_is_cut_to_its_newest_items():
     assert (ids[0, 1:] == ids[1, 0]).all()  # the last two are item 2
 
 
-def test_gates_by_hand():
-    """Two gated layers, each `hidden ⊙ 2σ(W · user + b)`."""
-    net = module(PPNet(**{**SMALL, "hidden_units": (8, 5)}))
-    batch = rows(6).take(torch.arange(6))
-    core, table = net.core, net.inputs.table.weight.detach()
+def dense_layer(layer, x):
+    return x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+EVERY = ["user", "clicked", "clicked categories", "item", "category", "activity", "price"]
+
+
+def gate_by_hand(gate, g, hidden):
+    """2σ of one linear layer, or of two with a ReLU between them."""
+    logits = dense_layer(gate[2], relu(dense_layer(gate[0], g))) if hidden else dense_layer(gate, g)
+    return 2 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize(
+    ("options", "gating", "read"),
+    [
+        ({}, ["user", "clicked", "clicked categories", "activity"], ["item", "category", "price"]),
+        (
+            {"gate_units": 0},
+            ["user", "clicked", "clicked categories", "activity"],
+            ["item", "category", "price"],
+        ),
+        ({"reads": "all"}, ["user", "clicked", "clicked categories", "activity"], EVERY),
+        (
+            {"lhuc": ("item", "user")},
+            ["item", "user"],
+            [name for name in EVERY if name != "user"],
+        ),
+    ],
+)
+def test_ppnet_by_hand(options, gating, read):
+    """`h ← relu(W h) ⊙ 2σ(V relu(U g))`: the layers read the item's side, the gates the user's."""
+    net = module(PPNet(**{**SMALL, "hidden_units": (8, 5), **options}), NUMBERED)
+    batch = numbered(6).take(torch.arange(6))
+    table, core = net.inputs.table.weight.detach().numpy(), net.core
+    values = {}
+    for c in NUMBERED.ids:
+        ids = batch.ids[:, c.first : c.first + c.width].numpy()
+        real = (ids != NUMBERED.table[c.table].start)[..., None]
+        values[c.name] = (table[ids] * real).sum(1) / np.maximum(real.sum(1), 1)
+    for c in NUMBERED.dense:
+        values[c.name] = batch.dense[:, c.first : c.first + c.width].numpy()
+
+    def beside(names):
+        return np.concatenate([values[name] for name in names], 1)
+
+    h, g = beside(read), beside(gating)
+    for layer, gate in zip((core.entry, *core.layers), core.gates, strict=True):
+        h = relu(dense_layer(layer, h)) * gate_by_hand(gate, g, options.get("gate_units", 64))
     with torch.no_grad():
-        user = table[batch.ids[:, 0].long()]
-        names, own = net.inputs.shape.names, [0, 1, 2]
-        assert [names[k] for k in net.inputs.gates] == ["user", "clicked", "clicked categories"]
-        fields = net.inputs(batch)
-        torch.testing.assert_close(fields.vectors[:, 0], user)
-        gate = fields.vectors[:, own].flatten(1)
-        h = fields.vectors.flatten(1)
-        for layer, scale in zip((core.entry, *core.layers), core.gates, strict=True):
-            h = torch.relu(layer(h)) * 2 / (1 + torch.exp(-scale(gate)))
-        torch.testing.assert_close(net(batch), core.heads(h))
+        np.testing.assert_allclose(net(batch), dense_layer(core.heads, h), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("train", [False, True])
 def test_gates_train_embeddings_only_with_lhuc_gradient(train):
-    net = module(PPNet(**SMALL, lhuc=("user",), lhuc_gradient=train))
+    net = module(PPNet(**SMALL, lhuc=("user",), lhuc_gradient=train, reads="all"))
     with torch.no_grad():
         net.core.entry.weight[:, :4] = 0.0  # the user reaches the output through gates only
     net(rows(8).take(torch.arange(8))).sum().backward()
     (gradient,) = net.inputs.table.take_row_gradients()
     field = gradient.grad[:, 0]
     assert bool(field.any()) == train
+
+
+def test_the_user_of_a_ppnet_is_learned_through_the_gates_unless_the_layers_read_him():
+    net = module(PPNet(**SMALL))
+    net(rows(8).take(torch.arange(8))).sum().backward()
+    (gradient,) = net.inputs.table.take_row_gradients()
+    assert gradient.grad[:, 0].any()
+    with pytest.raises(ConfigError, match=r"lhuc_gradient = False has no effect.*reads = \"all\""):
+        PPNet(lhuc_gradient=False)
+
+
+@pytest.mark.parametrize("kind", ["relu", "sigmoid"])
+@pytest.mark.parametrize("sequence", ["mean", "din"])
+def test_senet_weights_the_fields_of_any_backbone(kind, sequence):
+    """`v_f ← v_f · f(W₂ relu(W₁ z))_f` with z_f the mean of v_f, histories included."""
+    net = module(DNN(**SMALL, sequence=sequence, senet=kind, reduction=2))
+    plain = module(DNN(**SMALL, sequence=sequence))
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if "senet" not in k})
+    batch = full(7).take(torch.arange(7))
+    with torch.no_grad():
+        before, after = plain.fields(batch), net.fields(batch)
+        v = before.vectors.numpy()
+        assert net.senet.squeeze.weight.shape == (3, 5)  # ⌈5 fields / 2⌉
+        squeezed = relu(v.mean(2) @ net.senet.squeeze.weight.numpy().T)
+        excited = squeezed @ net.senet.excite.weight.numpy().T
+        weights = relu(excited) if kind == "relu" else 1 / (1 + np.exp(-excited))
+        np.testing.assert_allclose(after.vectors, v * weights[:, :, None], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(net(batch), plain.core(after))
+
+
+def test_gates_read_the_vectors_as_they_were_before_senet():
+    net = module(DNN(**SMALL, senet="sigmoid", lhuc=("user",)))
+    batch = rows(5).take(torch.arange(5))
+    with torch.no_grad():
+        torch.testing.assert_close(net.fields(batch).gate, net.inputs(batch).vectors[:, 0])
 
 
 def test_a_history_that_is_compared_with_the_candidate_does_not_gate():
@@ -214,8 +302,18 @@ def test_errors_say_how_to_fix_them():
             ranker(**SMALL).fit(one)
     with pytest.raises(ConfigError, match=r"heads = 3 does not divide embedding_dim = 4"):
         BST(**SMALL, heads=3).fit(rows(4))
-    with pytest.raises(ConfigError, match="the user has no id feature"):
+    with pytest.raises(ConfigError, match="the user has no feature"):
         PPNet(**SMALL).fit(one)
+    with pytest.raises(ConfigError, match="the user has no id feature"):
+        DNN(**SMALL, lhuc=True).fit(one)
+    users = Layout(LAYOUT.tables, LAYOUT.ids[:1], ())
+    alone = Rows(users, [Block(np.full((4, 1), 3, np.int32), np.empty((4, 0), np.float32))], 4)
+    with pytest.raises(ConfigError, match=r"all features gate.*reads = \"all\""):
+        PPNet(**SMALL).fit(alone.labelled(np.ones((4, 1), np.float32), np.arange(4)))
+    with pytest.raises(ConfigError, match=r"senet = 'relu' weights fields, and there are 1"):
+        DNN(**SMALL, senet="relu").fit(one)
+    with pytest.raises(ConfigError, match="reduction = 2 has no effect"):
+        DNN(reduction=2)
     with pytest.raises(ConfigError, match="sequence"):
         DIN(sequence="mean")
     with pytest.raises(ConfigError, match="lhuc"):

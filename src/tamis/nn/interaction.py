@@ -16,18 +16,26 @@ Interaction = Literal["all", "each", "interaction"]
 class SENet(nn.Module):
     """Field weights by squeeze and excitation (Huang et al. 2019, FiBiNET).
 
-    `a = relu(W₂ relu(W₁ z))` with z_f the mean of field f's vector; field f becomes `a_f v_f`.
+    `a = f(W₂ relu(W₁ z))` with z_f the mean of field f's vector; field f becomes `a_f v_f`.
 
     Args:
         fields: number of fields F.
         reduction: the hidden layer has ⌈F / reduction⌉ units, at least one.
+        activation: f, relu as in FiBiNET or sigmoid as in the original network for images (Hu et
+            al. 2018).
         generator: source of the initial weights.
     """
 
     def __init__(
-        self, fields: int, reduction: int = 3, *, generator: torch.Generator | None = None
+        self,
+        fields: int,
+        reduction: int = 3,
+        *,
+        activation: Literal["relu", "sigmoid"] = "relu",
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.activation = activation
         hidden = max(1, -(-fields // reduction))
         self.squeeze = linear(fields, hidden, bias=False, generator=generator)
         self.excite = linear(hidden, fields, bias=False, generator=generator)
@@ -38,7 +46,9 @@ class SENet(nn.Module):
     def weights(self, vectors: Tensor) -> Tensor:
         """Field weights (B, F) of vectors (B, F, dim)."""
         mean = vectors.mean(-1)  # (B, F)
-        return torch.relu(self.excite(torch.relu(self.squeeze(mean)))).to(vectors.dtype)
+        excited = self.excite(torch.relu(self.squeeze(mean)))  # (B, F)
+        weights = torch.relu(excited) if self.activation == "relu" else torch.sigmoid(excited)
+        return weights.to(vectors.dtype)
 
 
 class Bilinear(nn.Module):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from tamis.features import Layout, Rows
+from tamis.nn import SENet
 from tamis.rank._engine.engine import Engine
 from tamis.rank._engine.export import discard, export
 from tamis.rank._engine.session import FOLDER
@@ -19,7 +20,7 @@ from tamis.rank._fields import Shape
 from tamis.rank._network import Inputs, InputsConfig, Network
 from tamis.rank._sequence import SequenceBlocks
 from tamis.runtime import Float32
-from tamis.schema import MissingExtraError, TrainingError, VersionError
+from tamis.schema import ConfigError, MissingExtraError, TrainingError, VersionError
 from tamis.train import Estimator, EstimatorConfig
 
 log = logging.getLogger("tamis.rank")
@@ -38,6 +39,8 @@ class Backbone(Estimator):
     core_reads_histories: ClassVar[bool] = False
     """Whether the core turns `Fields.histories` into vectors itself; otherwise the sequence blocks
     of the option `sequence` do it before the core."""
+    core_weights_fields: ClassVar[bool] = False
+    """Whether the core has a SENet of its own; otherwise the option `senet` adds one before it."""
     degraded: tuple[str, ...] = ()
     """Reasons why scoring differs from what the version was written for; shown in the trace of
     every answer."""
@@ -60,7 +63,23 @@ class Backbone(Estimator):
         shape, sequence = inputs.shape, None
         if shape.histories and not self.core_reads_histories:
             sequence = SequenceBlocks(shape, self.config, self.config.dropout, generator)
-        return Network(inputs, self.core(shape, n_tasks, generator), sequence)
+        core = self.core(shape, n_tasks, generator)
+        return Network(inputs, core, sequence, self._senet(shape, generator))
+
+    def _senet(self, shape: Shape, generator: torch.Generator) -> SENet | None:
+        """The weights of the option `senet`."""
+        config = self.config
+        assert isinstance(config, InputsConfig)
+        if config.senet == "none" or self.core_weights_fields:
+            return None
+        if len(shape.names) < 2:
+            raise ConfigError(
+                f"senet = {config.senet!r} weights fields, and there are {len(shape.names)}: "
+                "declare at least two id features, or remove senet"
+            )
+        return SENet(
+            len(shape.names), config.reduction, activation=config.senet, generator=generator
+        )
 
     def logits(self, rows: Rows) -> Float32:
         """float32 (n, L) in the rows' order, before correction and calibration.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tamis.nn import GroupedLinear, linear, row_softmax
 from tamis.rank._network import BackboneConfig
-from tamis.rank._tower import activation_layer
+from tamis.rank._tower import activation_layer, gate_network
 from tamis.schema import Conditions, Needs
 
 
@@ -83,7 +83,7 @@ class Experts(nn.Module):
             for w in units
         )
         self.gates = nn.ModuleList(
-            linear(gate_features, count * w, generator=generator)
+            gate_network(gate_features, config.gate_units, count * w, generator)
             for w in (units if gate_features else ())
         )
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a network's fields and numbers."""
+
+    fields: tuple[int, ...]
+    """Positions in `Shape.names`."""
+    numbers: tuple[int, ...]
+    """Columns of `Fields.dense`."""
+
+    def width(self, dim: int) -> int:
+        """Width of its vectors and numbers side by side."""
+        return len(self.fields) * dim + len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,8 @@ class Shape:
     """G, the width of the LHUC gates' input; 0 = no gates."""
     histories: tuple[int, ...] = ()
     """Longest length of each history that is compared with the candidate."""
+    beside_gates: Part | None = None
+    """All inputs except the gates' of the user and the context; None without gates."""
 
     @property
     def flat(self) -> int:
@@ -54,7 +70,8 @@ class Fields:
     A core that reads all of it calls `into(layer)` instead of concatenating the inputs itself: the
     scoring engine then computes the user's part of the sum once per request.
 
-    Where `histories` are pending, `vectors` lacks their fields until `with_histories` is called.
+    Where `histories` are pending, `vectors` lacks their fields until `with_histories` is called,
+    which also weights the fields where the ranker has SENet.
     """
 
     vectors: Tensor
@@ -70,29 +87,47 @@ class Fields:
     """Whether the gates train those fields' vectors."""
     histories: tuple[HistoryTensors, ...] = ()
     """Histories that a sequence block has yet to turn into one vector each."""
+    gate_numbers: Sequence[int] = ()
+    """Columns of `dense` that the gates read."""
+    weighting: Callable[[Tensor], Tensor] | None = None
+    """Weights complete vectors (B, F, dim): SENet. None: without weights, or weighted already."""
+    unweighted_gate: Tensor | None = None
+    """The input of the gates, kept from before the vectors were weighted."""
 
     @property
     def gate(self) -> Tensor | None:
-        """float32 (B, G): the input of the LHUC gates; None without gates."""
-        if not self.gates:
+        """float32 (B, G), or (1, G) if all rows share it: the input of the LHUC gates, the vectors
+        of their fields without SENet's weights and their numbers; None without gates."""
+        if self.unweighted_gate is not None:
+            return self.unweighted_gate
+        if not self.gates and not self.gate_numbers:
             return None
-        gate = self.vectors[:, list(self.gates)].flatten(1)  # (B, G)
-        return gate if self.gate_gradient else gate.detach()
+        gate = self.vectors[:, list(self.gates)].flatten(1)  # (B, gates · dim)
+        gate = gate if self.gate_gradient else gate.detach()
+        return torch.cat([gate, self.dense[:, list(self.gate_numbers)]], 1)
 
     def with_histories(self, summaries: Sequence[Tensor]) -> Fields:
-        """The fields completed by one vector (B, dim) for each history, as the last fields."""
-        if not summaries:
-            return self
+        """The fields completed by one vector (B, dim) for each history, as the last fields, and
+        weighted where the ranker has SENet."""
         last = [summary.unsqueeze(1) for summary in summaries]  # (B, 1, dim) each
-        return replace(self, vectors=torch.cat([self.vectors, *last], 1), histories=())
+        whole = torch.cat([self.vectors, *last], 1) if last else self.vectors
+        complete = replace(self, vectors=whole, histories=(), weighting=None)
+        if self.weighting is None:
+            return complete
+        return replace(complete, vectors=self.weighting(whole), unweighted_gate=complete.gate)
 
     def flat(self) -> Tensor:
         """float32 (B, F · dim + D)."""
         return self._flat
 
-    def into(self, layer: nn.Linear) -> Tensor:
-        """(B, out): a linear layer on `flat()`."""
-        return layer(self.flat())
+    def part(self, part: Part) -> Tensor:
+        """float32 (B, width): the vectors and numbers of a part, side by side."""
+        vectors = self.vectors[:, list(part.fields)].flatten(1)
+        return torch.cat([vectors, self.dense[:, list(part.numbers)]], 1)
+
+    def into(self, layer: nn.Linear, part: Part | None = None) -> Tensor:
+        """(B, out): a linear layer on `flat()`, or on `part(part)`."""
+        return layer(self.flat() if part is None else self.part(part))
 
     @cached_property
     def _flat(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -9,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, IdColumn, Layout
-from tamis.nn import CrossedColumns, FieldPooling, fused_table
-from tamis.rank._fields import Fields, HistoryTensors, Shape
+from tamis.nn import CrossedColumns, FieldPooling, SENet, fused_table
+from tamis.rank._fields import Fields, HistoryTensors, Part, Shape
 from tamis.rank._sequence import SequenceBlocks, SequenceConfig, trimmed
 from tamis.schema import Conditions, ConfigError, Needs, Side
 from tamis.train import EstimatorConfig
@@ -24,12 +25,20 @@ NO_HISTORY = (
 class InputsConfig(SequenceConfig, EstimatorConfig):
     """Options of the inputs that all neural rankers have in common."""
 
+    only_with: ClassVar[Conditions] = {"reduction": (Needs("senet", ("relu", "sigmoid")),)}
+
     embedding_dim: Annotated[int, Field(ge=1, le=4096)] = 16
     """Width of the id features' vectors."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of hidden values dropped in training."""
     init_std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of the initial embeddings."""
+    senet: Literal["none", "relu", "sigmoid"] = "none"
+    """Weights every field's vector by squeeze and excitation before the backbone reads it (SENet):
+    `f(W₂ relu(W₁ z))` of the means z of all fields' vectors. f = relu can turn a field off, and
+    learns more slowly; f = sigmoid starts with the same weight for all fields."""
+    reduction: Annotated[int, Field(ge=1)] = 3
+    """The squeeze layer of SENet has ⌈fields / reduction⌉ units."""
     engine: Literal["auto", "onnx", "torch"] = "auto"
     """What scores requests. "auto": ONNX Runtime if the version holds an export of the ranker,
     otherwise PyTorch, which the answer reports as degraded. "onnx": ONNX Runtime, or an error.
@@ -41,7 +50,10 @@ class InputsConfig(SequenceConfig, EstimatorConfig):
 class BackboneConfig(InputsConfig):
     """Options that all rankers with hidden layers have in common."""
 
-    only_with: ClassVar[Conditions] = {"lhuc_gradient": (Needs("lhuc", none_of=(False,)),)}
+    only_with: ClassVar[Conditions] = {
+        "lhuc_gradient": (Needs("lhuc", none_of=(False,)),),
+        "gate_units": (Needs("lhuc", none_of=(False,)),),
+    }
 
     hidden_units: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (
         256,
@@ -54,11 +66,15 @@ class BackboneConfig(InputsConfig):
     batch_norm: bool = False
     """Batch normalisation before each activation."""
     lhuc: bool | tuple[str, ...] = False
-    """Features whose vectors gate every hidden layer (LHUC, PPNet); true = all of the user's id
-    features, except histories that are compared with the candidate."""
+    """Features whose vectors and numbers gate every hidden layer, `h ⊙ 2σ(gate)` (LHUC); true = all
+    of the user's id features, except histories that are compared with the candidate."""
     lhuc_gradient: bool = False
-    """Whether the gates train those vectors. In PPNet they do not, so that the vectors are learned
-    from the main network only."""
+    """Whether the gates train those vectors; if not, the vectors are learned from the other layers
+    only."""
+    gate_units: Annotated[int, Field(ge=0)] = 0
+    """Width of the hidden layer of each gate's network; 0 = a gate is one linear layer."""
+    gates_read_numbers: ClassVar[bool] = False
+    """Whether `lhuc = true` includes the user's numbers."""
 
 
 class Inputs(nn.Module):
@@ -96,10 +112,13 @@ class Inputs(nn.Module):
         self.pooling = FieldPooling(layout, pooled if compared else None)
         self.pads = [layout.table[history.table].start for history, _ in self.pairs]
         names = (*pooled, *compared)
-        self.gates = _gate_positions(layout, names, len(pooled), gated.lhuc) if gated else []
+        gates = gate_inputs(layout, names, len(pooled), gated) if gated else Part((), ())
+        self.gates, self.gate_numbers = gates.fields, gates.numbers
+        """Positions of the fields, and columns of the numbers, that the LHUC gates read."""
         self._gate_gradient = gated is not None and gated.lhuc_gradient
         lengths = tuple(history.width for history, _ in self.pairs)
-        self.shape = Shape(names, dim, layout.dense_width, len(self.gates) * dim, lengths)
+        beside = beside_gates(layout, names, gates)
+        self.shape = Shape(names, dim, layout.dense_width, gates.width(dim), lengths, beside)
         self.crossed: CrossedColumns | None = None
         """First-order weights of crossed columns; set by a backbone that has them."""
 
@@ -117,7 +136,15 @@ class Inputs(nn.Module):
             first = torch.cat([first, first.new_zeros(len(first), len(pending), first.shape[2])], 1)
         if self.crossed is not None:
             first = torch.cat([first, self.crossed(batch.ids)], 1)
-        return Fields(vectors, batch.dense, first, self.gates, self._gate_gradient, tuple(pending))
+        return Fields(
+            vectors,
+            batch.dense,
+            first,
+            self.gates,
+            self._gate_gradient,
+            tuple(pending),
+            self.gate_numbers,
+        )
 
 
 class Network(nn.Module):
@@ -128,21 +155,32 @@ class Network(nn.Module):
         core: `forward(fields)` gives logits (B, L).
         sequence: completes the fields of pending histories; None where there are none, or where
             the core does it itself (`din`, `bst`).
+        senet: weights the complete fields; None without the option `senet`.
     """
 
     def __init__(
-        self, inputs: Inputs, core: nn.Module, sequence: SequenceBlocks | None = None
+        self,
+        inputs: Inputs,
+        core: nn.Module,
+        sequence: SequenceBlocks | None = None,
+        senet: SENet | None = None,
     ) -> None:
         super().__init__()
-        self.inputs, self.core, self.sequence = inputs, core, sequence
+        self.inputs, self.core, self.sequence, self.senet = inputs, core, sequence, senet
 
     def fields(self, batch: Batch) -> Fields:
         """The core's input."""
-        fields = self.inputs(batch)
-        return fields if self.sequence is None else self.sequence(fields)
+        return completed(replace(self.inputs(batch), weighting=self.senet), self.sequence)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.core(self.fields(batch))
+
+
+def completed(fields: Fields, sequence: SequenceBlocks | None) -> Fields:
+    """Fields with their histories, unless the core adds these, and with SENet's weights."""
+    if sequence is not None:
+        return sequence(fields)
+    return fields if fields.histories else fields.with_histories(())
 
 
 def histories(layout: Layout) -> list[tuple[IdColumn, IdColumn]]:
@@ -157,23 +195,60 @@ def histories(layout: Layout) -> list[tuple[IdColumn, IdColumn]]:
     return [(c, singles[c.table]) for c in lists if c.table in singles]
 
 
-def _gate_positions(
-    layout: Layout, names: tuple[str, ...], pooled: int, lhuc: bool | tuple[str, ...]
-) -> list[int]:
-    """Positions of the fields that gate. Only the first `pooled` names are pooled features; the
-    rest are histories that are compared with the candidate."""
+def gate_inputs(
+    layout: Layout, names: tuple[str, ...], pooled: int, config: BackboneConfig
+) -> Part:
+    """The inputs of the LHUC gates.
+
+    Args:
+        layout: columns of ids and numbers.
+        names: the fields.
+        pooled: how many of them, from the first, are pooled features; the rest are histories that
+            are compared with the candidate.
+        config: the ranker's options.
+
+    Raises ConfigError if `lhuc` names an unknown feature, or is true and the user has none.
+    """
+    lhuc = config.lhuc
     if lhuc is False:
-        return []
-    side = {c.name: c.side for c in layout.ids}
+        return Part((), ())
+    numbers = {c.name: tuple(range(c.first, c.first + c.width)) for c in layout.dense}
     if lhuc is True:
-        own = [k for k, name in enumerate(names[:pooled]) if side[name] is Side.USER]
-        if not own:
+        side = {c.name: c.side for c in (*layout.ids, *layout.dense)}
+        own = tuple(k for k, name in enumerate(names[:pooled]) if side[name] is Side.USER)
+        read = [name for name in numbers if side[name] is Side.USER and config.gates_read_numbers]
+        if not own and not read:
+            kind = "feature" if config.gates_read_numbers else "id feature"
             raise ConfigError(
-                "lhuc = true: the user has no id feature, so there is no input for the gates; name "
-                f"features in lhuc ({', '.join(names)}), or declare an id feature of the user"
+                f"lhuc = true: the user has no {kind}, so there is no input for the gates; name "
+                f"features in lhuc ({', '.join([*names, *numbers])}), or declare {_article(kind)} "
+                "of the user"
             )
-        return own
+        return Part(own, tuple(k for name in read for k in numbers[name]))
     for name in lhuc:
-        if name not in names:
-            raise ConfigError(f"lhuc names {name!r}: id features are {', '.join(names)}")
-    return [names.index(name) for name in lhuc]
+        if name not in names and name not in numbers:
+            known = ", ".join([*names, *numbers])
+            raise ConfigError(f"lhuc names {name!r}: features are {known}")
+    return Part(
+        tuple(names.index(name) for name in lhuc if name in names),
+        tuple(k for name in lhuc if name not in names for k in numbers[name]),
+    )
+
+
+def beside_gates(layout: Layout, names: tuple[str, ...], gates: Part) -> Part | None:
+    """All inputs but those of the user and the context that gate; None without gates."""
+    if not gates.fields and not gates.numbers:
+        return None
+    of_user = (Side.USER, Side.CONTEXT)
+    side = {c.name: c.side for c in layout.ids}
+    taken = {k for k in gates.fields if side[names[k]] in of_user}
+    spans = [range(c.first, c.first + c.width) for c in layout.dense if c.side in of_user]
+    taken_numbers = {k for span in spans for k in span} & set(gates.numbers)
+    return Part(
+        tuple(k for k in range(len(names)) if k not in taken),
+        tuple(k for k in range(layout.dense_width) if k not in taken_numbers),
+    )
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind.startswith("id") else f"a {kind}"

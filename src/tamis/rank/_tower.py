@@ -15,12 +15,14 @@ from tamis.rank._network import BackboneConfig
 
 
 class MLPTower(nn.Module):
-    """An MLP; with gates, each hidden layer is scaled by `2σ(W_l · gate + b_l)` (LHUC, PPNet).
+    """An MLP; with gates, each hidden layer is scaled by `2σ(gate_l)`, with gate_l a network
+    of the gates' input (LHUC).
 
     Args:
         in_features: width of the input.
         hidden_units: widths of the hidden layers, at least one.
         gate_features: width of the gates' input; 0 = no gates.
+        gate_units: width of the hidden layer of each gate; 0 = one linear layer.
         dropout: share of hidden values dropped in training, [0, 1).
         activation: a key of `tamis.nn.ACTIVATIONS`.
         batch_norm: batch normalisation before each activation.
@@ -33,6 +35,7 @@ class MLPTower(nn.Module):
         hidden_units: Sequence[int],
         *,
         gate_features: int = 0,
+        gate_units: int = 0,
         dropout: float = 0.0,
         activation: str = "relu",
         batch_norm: bool = False,
@@ -47,7 +50,7 @@ class MLPTower(nn.Module):
             activation_layer(units, activation, batch_norm, dropout) for units in hidden_units
         )
         self.gates = nn.ModuleList(
-            linear(gate_features, units, generator=generator)
+            gate_network(gate_features, gate_units, units, generator)
             for units in (hidden_units if gate_features else ())
         )
         self.out_features = widths[-1]
@@ -65,6 +68,7 @@ class MLPTower(nn.Module):
             in_features,
             config.hidden_units,
             gate_features=gate_features,
+            gate_units=config.gate_units,
             dropout=config.dropout,
             activation=config.activation,
             batch_norm=config.batch_norm,
@@ -87,6 +91,17 @@ class MLPTower(nn.Module):
         layer = self.linears[k]
         assert isinstance(layer, nn.Linear)
         return layer
+
+
+def gate_network(
+    width: int, hidden: int, units: int, generator: torch.Generator | None
+) -> nn.Module:
+    """The logits of a gate: a linear layer of its input (B, width) to `units` numbers, or with a
+    hidden layer and a ReLU between two of them."""
+    if not hidden:
+        return linear(width, units, generator=generator)
+    first = linear(width, hidden, generator=generator)
+    return nn.Sequential(first, nn.ReLU(), linear(hidden, units, generator=generator))
 
 
 def activation_layer(units: int, activation: str, batch_norm: bool, dropout: float) -> nn.Module:

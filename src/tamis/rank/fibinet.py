@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.nn import Bilinear, SENet, linear, zero_linear
@@ -20,8 +19,8 @@ class FiBiNETConfig(BackboneConfig):
 
     interaction: Literal["all", "each", "interaction"] = "interaction"
     """Matrices of the bilinear products: one for all pairs, one per field, or one per pair."""
-    reduction: Annotated[int, Field(ge=1)] = 3
-    """The squeeze layer of SENet has ⌈fields / reduction⌉ units."""
+    senet: Literal["relu", "sigmoid"] = "relu"
+    """What gives SENet's weights their range: relu, as in the paper, or sigmoid, at most 1."""
 
 
 class FiBiNETCore(nn.Module):
@@ -34,7 +33,7 @@ class FiBiNETCore(nn.Module):
         fields, kind = len(shape.names), config.interaction
         width = fields * (fields - 1) * shape.dim + shape.dense  # two products per pair of fields
         self.tower = MLPTower.of(config, width, shape.gate, generator)
-        self.senet = SENet(fields, config.reduction, generator=generator)
+        self.senet = SENet(fields, config.reduction, activation=config.senet, generator=generator)
         self.plain = Bilinear(fields, shape.dim, kind, generator=generator)
         self.weighted = Bilinear(fields, shape.dim, kind, generator=generator)
         self.numbers = zero_linear(shape.dense, n_tasks, bias=False)
@@ -72,6 +71,7 @@ class FiBiNET(Backbone):
     Config = FiBiNETConfig
     config: FiBiNETConfig
     first_order = True
+    core_weights_fields = True
 
     def core(self, shape: Shape, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return FiBiNETCore(shape, self.config, n_tasks, generator)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tamis.features import IdColumn, Layout
 from tamis.rank._engine.request_fields import USER_SIDES, RequestFields, Split
 from tamis.rank._fields import HistoryTensors
-from tamis.rank._network import Network
+from tamis.rank._network import Network, completed
 
 
 class PackedPooling:
@@ -67,8 +67,9 @@ class RequestNetwork(nn.Module):
         super().__init__()
         inputs = network.inputs
         self.core, self.sequence = network.core, network.sequence
+        self.senet = network.senet
         self.split = split = Split.of(layout, inputs)
-        self.gates, self.pads = inputs.gates, inputs.pads
+        self.gates, self.gate_numbers, self.pads = inputs.gates, inputs.gate_numbers, inputs.pads
         self.targets = [
             split.candidate.index(split.shape.names.index(target.name))
             for _, target in inputs.pairs
@@ -105,8 +106,10 @@ class RequestNetwork(nn.Module):
             (user_first, candidate_first, crossed),
             self.gates,
             tuple(self._history(given, k, candidate) for k in range(len(self.targets))),
+            self.gate_numbers,
+            self.senet,
         )
-        return self.core(fields if self.sequence is None else self.sequence(fields))
+        return self.core(completed(fields, self.sequence))
 
     def _vectors(self, given: Mapping[str, Tensor], side: str, n: int) -> tuple[Tensor, Tensor]:
         """A side's vectors (n, F, dim) and first-order weights (n, F, T)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tamis.features import Layout
-from tamis.rank._fields import Fields, HistoryTensors, Shape
+from tamis.rank._fields import Fields, HistoryTensors, Part, Shape
 from tamis.rank._network import Inputs
 from tamis.schema import Side
 
@@ -50,11 +50,16 @@ class Split:
             tuple(k for k in range(layout.dense_width) if k not in dense),
         )
 
-    def columns(self, fields: Sequence[int], dense: Sequence[int]) -> list[int]:
-        """Columns of `Fields.flat()` that hold some fields and numbers."""
-        dim, after = self.shape.dim, len(self.shape.names) * self.shape.dim
-        columns = [k for f in fields for k in _span(f * dim, dim)]
-        return [*columns, *(after + k for k in dense)]
+    @property
+    def whole(self) -> Part:
+        """All fields and numbers."""
+        return Part(tuple(range(len(self.shape.names))), tuple(range(self.shape.dense)))
+
+    def columns(self, fields: Sequence[int], dense: Sequence[int], part: Part) -> list[int]:
+        """Columns of `Fields.part(part)` that hold some of its fields and numbers."""
+        dim, after = self.shape.dim, len(part.fields) * self.shape.dim
+        columns = [k for f in fields for k in _span(part.fields.index(f) * dim, dim)]
+        return [*columns, *(after + part.numbers.index(k) for k in dense)]
 
 
 class RequestFields(Fields):
@@ -69,6 +74,8 @@ class RequestFields(Fields):
             columns (n, X, T).
         gates: positions of the fields that LHUC gates read.
         histories: histories that a sequence block has yet to complete.
+        gate_numbers: columns of the numbers that the gates read.
+        weighting: SENet, if the ranker has it.
     """
 
     _split: Split
@@ -86,6 +93,8 @@ class RequestFields(Fields):
         first: tuple[Tensor, Tensor, Tensor],
         gates: Sequence[int],
         histories: tuple[HistoryTensors, ...] = (),
+        gate_numbers: Sequence[int] = (),
+        weighting: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         put = object.__setattr__  # the base class is a frozen dataclass
         put(self, "_split", split)
@@ -95,6 +104,8 @@ class RequestFields(Fields):
         put(self, "_first", first)
         put(self, "gates", gates)
         put(self, "histories", histories)
+        put(self, "gate_numbers", gate_numbers)
+        put(self, "weighting", weighting)
 
     @property
     def vectors(self) -> Tensor:
@@ -117,37 +128,90 @@ class RequestFields(Fields):
 
     @property
     def gate(self) -> Tensor | None:
-        """float32 (1, G) if only the user's fields gate, otherwise (n, G); None without gates."""
-        if not self.gates:
+        """float32 (1, G) if only the user's inputs gate, otherwise (n, G); None without gates."""
+        if not self.gates and not self.gate_numbers:
             return None
         split = self._split
-        if set(self.gates) <= set(split.user):
+        if set(self.gates) <= set(split.user) and set(self.gate_numbers) <= set(split.user_dense):
             at = [split.user.index(k) for k in self.gates]
-            return _columns(self._user, at).flatten(1)
-        return _columns(self.vectors, self.gates).flatten(1)
+            numbers = [split.user_dense.index(k) for k in self.gate_numbers]
+            return _side_by_side(self._user, at, self._dense[0], numbers)
+        return _side_by_side(self.vectors, self.gates, self.dense, self.gate_numbers)
 
-    def with_histories(self, summaries: Sequence[Tensor]) -> RequestFields:
-        """The fields completed by one vector (n, dim) for each history."""
-        candidate = torch.cat([self._candidate, *(s.unsqueeze(1) for s in summaries)], 1)
-        return RequestFields(
-            self._split, self._user, candidate, self._dense, self._first, self.gates
+    def with_histories(self, summaries: Sequence[Tensor]) -> Fields:
+        """The fields completed by one vector (n, dim) for each history; weighted by SENet, whose
+        weights differ from candidate to candidate, they are no longer the user's alone."""
+        candidate = self._candidate
+        if summaries:
+            candidate = torch.cat([candidate, *(s.unsqueeze(1) for s in summaries)], 1)
+        complete = RequestFields(
+            self._split,
+            self._user,
+            candidate,
+            self._dense,
+            self._first,
+            self.gates,
+            gate_numbers=self.gate_numbers,
+        )
+        if self.weighting is None:
+            return complete
+        return Fields(
+            self.weighting(complete.vectors),
+            complete.dense,
+            complete.first,
+            self.gates,
+            gate_numbers=self.gate_numbers,
+            unweighted_gate=complete.gate,
         )
 
     def flat(self) -> Tensor:
         """float32 (n, F · dim + D)."""
         return _concatenate(self.vectors.flatten(1), self.dense)
 
-    def into(self, layer: nn.Linear) -> Tensor:
-        """(n, out): the layer on `flat()`, as `W_u x_u + b` once plus `W_c x_c` per candidate."""
+    def part(self, part: Part) -> Tensor:
+        """float32 (n, width) of a part."""
+        return _side_by_side(self.vectors, part.fields, self.dense, part.numbers)
+
+    def into(self, layer: nn.Linear, part: Part | None = None) -> Tensor:
+        """(n, out): the layer on `flat()` or `part(part)`, as `W_u x_u + b` once plus `W_c x_c` per
+        candidate."""
         split = self._split
-        user_columns = split.columns(split.user, split.user_dense)
-        candidate_columns = split.columns(split.candidate, split.candidate_dense)
-        candidate = _concatenate(self._candidate.flatten(1), self._dense[1])
+        part = part or split.whole
+        user_fields, user_dense = _shared(split.user, split.user_dense, part)
+        fields, dense = _shared(split.candidate, split.candidate_dense, part)
+        candidate = _side_by_side(
+            self._candidate,
+            [split.candidate.index(k) for k in fields],
+            self._dense[1],
+            [split.candidate_dense.index(k) for k in dense],
+        )
+        of_candidate = _columns(layer.weight, split.columns(fields, dense, part))
+        user_columns = split.columns(user_fields, user_dense, part)
         if not user_columns:
-            return F.linear(candidate, _columns(layer.weight, candidate_columns), layer.bias)
-        user = _concatenate(self._user.flatten(1), self._dense[0])
+            return F.linear(candidate, of_candidate, layer.bias)
+        user = _side_by_side(
+            self._user,
+            [split.user.index(k) for k in user_fields],
+            self._dense[0],
+            [split.user_dense.index(k) for k in user_dense],
+        )
         once = F.linear(user, _columns(layer.weight, user_columns), layer.bias)
-        return once + candidate @ _columns(layer.weight, candidate_columns).T
+        return once + candidate @ of_candidate.T
+
+
+def _shared(fields: Sequence[int], dense: Sequence[int], part: Part) -> tuple[list[int], list[int]]:
+    """The fields and numbers of a side that a part holds."""
+    return [k for k in fields if k in part.fields], [k for k in dense if k in part.numbers]
+
+
+def _side_by_side(
+    vectors: Tensor, fields: Sequence[int], dense: Tensor, numbers: Sequence[int]
+) -> Tensor:
+    """(n, width): some of the vectors (n, F, dim), then some of the numbers (n, D)."""
+    if not fields:
+        return _columns(dense, numbers)
+    left = _columns(vectors, fields).flatten(1)
+    return _concatenate(left, _columns(dense, numbers)) if numbers else left
 
 
 def _concatenate(left: Tensor, right: Tensor) -> Tensor:
@@ -166,6 +230,8 @@ def _columns(tensor: Tensor, positions: Sequence[int]) -> Tensor:
 
     Slices instead of an index, as ONNX Runtime folds slices of weights into constants.
     """
+    if not positions:
+        return tensor[:, :0]
     runs: list[list[int]] = []
     for position in positions:
         if runs and position == runs[-1][1]:
