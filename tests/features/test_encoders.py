@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.features import DenseEncoder, VarLenEncoder
-from tamis.schema import ConfigError, DataError, DenseFeat, VarLenSparseFeat
+from tamis.features import DenseEncoder, FrameSpace, VarLenEncoder, Vocabulary
+from tamis.schema import ConfigError, DataError, DenseFeat, SparseFeat, VarLenSparseFeat
 
 
 def fitted(values, **options):
@@ -102,6 +102,43 @@ def test_lists_of_any_type():
     assert encoder.encode(pl.Series([[2, None, 1], [9], None, []])).tolist() == [
         [3, 2, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0],
     ]  # fmt: skip
+
+
+def test_hashed_lists_have_the_codes_of_their_hashed_ids():
+    encoder = lists(["a|b"], separator="|", max_len=3, vocabulary="hash", buckets=50)
+    assert encoder.vocabulary.size == 52
+    codes = Vocabulary.hashed(50).encode(pl.Series(["b", "new", "é"])).tolist()
+    values = pl.Series(["b| new|é|b", "", None, "new"])
+    nothing = [0, 0, 0]
+    assert encoder.encode(values).tolist() == [codes, nothing, nothing, [codes[1], 0, 0]]
+
+
+def test_a_list_that_shares_a_hashed_table_has_its_codes():
+    features = [
+        VarLenSparseFeat("tags", separator="|", max_len=2, vocabulary="hash", buckets=9),
+        SparseFeat("tag", shares="tags"),
+    ]
+    frame = pl.DataFrame({"tags": ["a|b", "c"], "tag": ["b", "new"]})
+    space = FrameSpace.fit(frame, features)
+    (table,) = space.layout.tables
+    assert (table.name, table.size) == ("tags", 11)
+    ids = space.rows(frame).blocks[0].ids
+    assert ids[0, 2] == ids[0, 1]
+    assert 2 <= ids[1, 2] < 11  # no id is unseen
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        ({"buckets": 9}, 'vocabulary = "hash"'),
+        ({"vocabulary": "hash", "min_count": 2}, 'vocabulary = "dictionary"'),
+        ({"vocabulary": "hash", "shares": "x"}, "no shares"),
+    ],
+)
+def test_options_of_a_vocabulary_that_have_no_effect_are_refused(options, needs):
+    for kind in (SparseFeat, VarLenSparseFeat):
+        with pytest.raises(ValueError, match=f"needs {needs}"):
+            kind("x", **options)
 
 
 def test_text_without_a_separator_is_refused():

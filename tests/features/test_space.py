@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from tamis.data import Dataset, Events, Table
-from tamis.features import FeatureSpace, Histories, History, OfflineStatistics, OnlineStatistics
+from tamis.features import (
+    FeatureSpace,
+    Histories,
+    History,
+    OfflineStatistics,
+    OnlineStatistics,
+    Vocabulary,
+)
 from tamis.schema import Behaviour, ConfigError, DenseFeat, Side, SparseFeat, VarLenSparseFeat
 
 DAY = 86_400_000
@@ -319,6 +326,19 @@ def test_a_history_with_a_table_of_its_own(data):
     rows = space.user_rows(users, time, Histories.of(data).at(users, time))
     assert ids(rows, "disliked") == [[5, 0, 0]]
     assert ids(rows, "kinds")[0][:5] == [2, 3, 2, 4, 0]
+
+
+def test_hashed_lists_and_their_history(data):
+    """Of a project: the history has the codes of the items' lists, and no id is unseen."""
+    hashed = VarLenSparseFeat("genres", separator="|", max_len=2, vocabulary="hash", buckets=40)
+    liked = VarLenSparseFeat("liked_genres", history=("like",), shares="genres", max_len=4)
+    space = FeatureSpace.fit(data, [hashed, liked])
+    assert space.layout.table["genres"].size == 42
+    x, y, z = Vocabulary.hashed(40).encode(pl.Series(["x", "y", "z"])).tolist()
+    assert ids(space.item_rows(), "genres") == [[x, y], [x, 0], [y, 0], [z, 0], [0, 0]]
+    users, time = np.array([0], np.int32), np.array([START + 5 * DAY])
+    rows = space.user_rows(users, time, Histories.of(data).at(users, time))
+    assert ids(rows, "liked_genres") == [[x, y, x, z]]
 
 
 @pytest.mark.parametrize(

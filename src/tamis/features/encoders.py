@@ -192,7 +192,13 @@ class VarLenEncoder:
     def fit(cls, feature: VarLenSparseFeat, values: pl.Series) -> Self:
         """Fits the vocabulary. Raises DataError for text without a separator."""
         flat = split(values, feature.separator).explode()
-        return cls(feature.max_len, feature.separator, Vocabulary.fit(flat, feature.min_count))
+        hashed = feature.vocabulary == "hash"
+        vocabulary = (
+            Vocabulary.hashed(feature.buckets)
+            if hashed
+            else Vocabulary.fit(flat, feature.min_count)
+        )
+        return cls(feature.max_len, feature.separator, vocabulary)
 
     def encode(self, values: pl.Series) -> Int32:
         """(N, max_len) codes. Raises DataError for text without a separator."""

@@ -139,7 +139,7 @@ def _coded(sources: Sources, feature: Feature, values: pl.Series) -> _Coded:
         codes = vocabulary.encode(values)[:, None]
     else:
         lists = sources.as_lists(feature, values)
-        plain = feature.model_copy(update={"min_count": 1})
+        plain = feature.model_copy(update={"min_count": 1, "vocabulary": "dictionary"})
         encoder = VarLenEncoder.fit(plain, lists)
         vocabulary, codes = encoder.vocabulary, encoder.encode(lists)
     return _Coded(codes.max(axis=1) > 0, codes, vocabulary.size - FIRST)

@@ -39,6 +39,14 @@ class _Declared(ComponentConfig):
         return self.column or self.name
 
 
+_VOCABULARY: Conditions = {
+    "vocabulary": (Needs("shares", (None,)),),
+    "buckets": (Needs("vocabulary", ("hash",)),),
+    "min_count": (Needs("vocabulary", ("dictionary",)), Needs("shares", (None,))),
+}
+"""What the options of a vocabulary need; a feature that `shares` a table has none of its own."""
+
+
 class SparseFeat(_Declared):
     """One id per row, embedded. Code 0 is padding (a missing value), code 1 an unseen id.
 
@@ -46,11 +54,7 @@ class SparseFeat(_Declared):
     maps ids to `buckets` codes without a dictionary.
     """
 
-    only_with: ClassVar[Conditions] = {
-        "vocabulary": (Needs("shares", (None,)),),
-        "buckets": (Needs("vocabulary", ("hash",)),),
-        "min_count": (Needs("vocabulary", ("dictionary",)), Needs("shares", (None,))),
-    }
+    only_with: ClassVar[Conditions] = _VOCABULARY
 
     kind: Literal["sparse"] = "sparse"
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
@@ -99,9 +103,11 @@ class VarLenSparseFeat(_Declared):
 
     With `history` set, the ids are the items (or, with `column`, an attribute of the items) of the
     user's last `max_len` events of those behaviours before the moment of the row.
+
+    The vocabulary is a dictionary or a hash of the ids, as of a `SparseFeat`.
     """
 
-    only_with: ClassVar[Conditions] = {"min_count": (Needs("shares", (None,)),)}
+    only_with: ClassVar[Conditions] = _VOCABULARY
 
     kind: Literal["varlen"] = "varlen"
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -114,6 +120,10 @@ class VarLenSparseFeat(_Declared):
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
     history: tuple[str, ...] = ()
     """Behaviours whose events make up the history. Empty: the feature is not a history."""
+    vocabulary: Literal["dictionary", "hash"] = "dictionary"
+    """A dictionary of the ids, or a hash of them."""
+    buckets: Annotated[int, Field(ge=2)] = 100_000
+    """Number of codes of a hashed vocabulary."""
     min_count: Annotated[int, Field(ge=1)] = 1
     """Ids that occur less often in the training data count as unseen."""
 
