@@ -49,6 +49,7 @@ from .rank import (
     WideDeep,
 )
 from .recall import (
+    DSSM,
     EASE,
     MF,
     Again,
@@ -83,6 +84,7 @@ __all__ = [
     "DCN",
     "DIN",
     "DNN",
+    "DSSM",
     "EASE",
     "MF",
     "MMR",

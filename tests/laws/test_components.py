@@ -1,7 +1,8 @@
-"""Every registered stage of every kind follows the one construction rule."""
+"""Every registered stage of every kind, and DSSM, follow the one construction rule."""
 
 import pytest
 
+from tamis.recall import DSSM
 from tamis.schema import Component, ComponentConfig, ConfigError
 from tamis.service import registry
 
@@ -14,11 +15,17 @@ REQUIRED = {
 }
 """Options without a default."""
 STAGES = [(kind, name) for kind in registry.KINDS for name in registry.modules(kind)]
+COMPONENTS = [*STAGES, ("recall", DSSM.name)]
+"""The stages, and a model of labelled rows, which no `tamis.toml` names."""
+
+
+def class_of(kind: str, name: str) -> type[Component]:
+    return DSSM if name == DSSM.name else registry.find(kind, name)
 
 
 def stage_and_options(kind: str, name: str):
     """The class, its required options, and one option with a value that is not its default."""
-    stage = registry.find(kind, name)
+    stage = class_of(kind, name)
     required = REQUIRED.get(name, {})
     default = stage(**required).config
     return stage, required, other_value(default)
@@ -46,7 +53,7 @@ def other_value(config) -> dict[str, object]:
     raise AssertionError(f"{type(config).__name__} has no option that the test can change")
 
 
-@pytest.mark.parametrize(("kind", "name"), STAGES)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_options_and_config_build_the_same_component(kind: str, name: str) -> None:
     stage, required, changed = stage_and_options(kind, name)
     assert issubclass(stage, Component)
@@ -68,7 +75,7 @@ def test_the_declared_name_is_the_name_in_tamis_toml(kind: str, name: str) -> No
     assert registry.modules(kind)[name].endswith(f".{name}")
 
 
-@pytest.mark.parametrize(("kind", "name"), STAGES)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_repr_shows_the_options_that_differ(kind: str, name: str) -> None:
     stage, required, changed = stage_and_options(kind, name)
     (option, value), *_ = changed.items()
@@ -78,7 +85,7 @@ def test_repr_shows_the_options_that_differ(kind: str, name: str) -> None:
     assert f"{option}=" not in repr(stage(**required))
 
 
-@pytest.mark.parametrize(("kind", "name"), STAGES)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_an_unknown_option_is_refused_with_the_nearest_name(kind: str, name: str) -> None:
     stage, required, changed = stage_and_options(kind, name)
     (option, value), *_ = changed.items()
@@ -89,11 +96,11 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(kind: str, name: str
         stage(**required, **{misspelt: value})
 
 
-@pytest.mark.parametrize(("kind", "name"), STAGES)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_a_config_of_another_class_is_refused(kind: str, name: str) -> None:
     class OtherConfig(ComponentConfig):
         """Not the options of any stage."""
 
-    stage = registry.find(kind, name)
+    stage = class_of(kind, name)
     with pytest.raises(ConfigError, match=f"{stage.__name__} takes a .*got a OtherConfig"):
         stage(OtherConfig())

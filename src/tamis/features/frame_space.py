@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,28 @@ class FrameSpace:
             n=len(table),
             labels=_columns(table, labels) if labels else None,
             weights=_weights(table, weights),
+        )
+
+    def side_rows(self, frame: pl.DataFrame | pd.DataFrame, sides: Collection[Side]) -> Rows:
+        """The rows of a frame of one side, such as a table of users or of items.
+
+        Only the columns of features of these sides are read; all other features are missing.
+        Raises DataError where one of these columns is missing.
+        """
+        of = {c.name: c.side for c in (*self.layout.ids, *self.layout.dense)}
+        wanted = {f.source for f in self.features if of[f.name] in sides}
+        table = columns_of(frame, sorted(wanted))
+        for name in sorted(wanted - set(table.columns)):
+            raise DataError(
+                f"the frame has no column {name!r}, which a feature of this side reads; it has "
+                f"{', '.join(table.columns)}"
+            )
+        others = {f.source: f for f in self.features if f.source not in wanted}
+        return self.rows(
+            table.select(sorted(wanted)).with_columns(
+                pl.lit(None, pl.Float64 if isinstance(f, DenseFeat) else pl.String).alias(source)
+                for source, f in others.items()
+            )
         )
 
     def coverage(self) -> pl.DataFrame:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tamis.data import columns_of
-from tamis.features import Batch, Block, FrameSpace, IdColumn, Layout, Rows
+from tamis.features import Batch, Block, IdColumn, Layout, Rows
 from tamis.nn import FieldPooling, FusedEmbedding
-from tamis.schema import DataError, DenseFeat, Side
+from tamis.schema import Side
 
 
 class TowerKind(IntEnum):
@@ -134,24 +132,9 @@ def _kinds_of_numbers(layout: Layout) -> NDArray[np.int8]:
     return np.array(kinds, dtype=np.int8)
 
 
-def with_side(frame: Any, space: FrameSpace, side: TowerKind) -> pl.DataFrame:
-    """The columns of a frame that one side's features read, and empty ones for the other sides.
-
-    Raises DataError where a column of the side is missing.
-    """
-    sides = {c.name: _KIND_OF_SIDE[c.side] for c in (*space.layout.ids, *space.layout.dense)}
-    wanted = {f.source for f in space.features if sides.get(f.name) == side}
-    table = columns_of(frame, sorted(wanted))
-    for name in sorted(wanted - set(table.columns)):
-        raise DataError(
-            f"the frame has no column {name!r}, which a feature of this side reads; it has "
-            f"{', '.join(table.columns)}"
-        )
-    others = {f.source: f for f in space.features if f.source not in wanted}
-    return table.select(sorted(wanted)).with_columns(
-        pl.lit(None, pl.Float64 if isinstance(f, DenseFeat) else pl.String).alias(source)
-        for source, f in others.items()
-    )
+def sides_of(kind: TowerKind) -> list[Side]:
+    """The sides whose features a tower reads."""
+    return [side for side, tower in _KIND_OF_SIDE.items() if tower == kind]
 
 
 def _as_slice(columns: list[int]) -> slice | None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank._sides import TowerBlocks, TowerKind, with_side
+from tamis.prerank._sides import TowerBlocks, TowerKind, sides_of
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 
@@ -93,7 +93,7 @@ class InnerProduct(TowerPreranker):
     def _vectors(self, frame: Frame, side: TowerKind) -> Float32:
         """(n, outputs) of one tower; columns of the other side's features may be absent."""
         space, towers = self._space(), self._towers()
-        rows = space.rows(with_side(frame, space, side))
+        rows = space.side_rows(frame, sides_of(side))
         tower, inputs = (
             (towers.user, towers.user_inputs)
             if side is TowerKind.USER

@@ -22,9 +22,11 @@ from .rules import Rule, Rules, RulesConfig
 from .sequence.gru4rec import GRU4Rec, GRU4RecConfig
 from .sequence.sasrec import SASRec, SASRecConfig
 from .two_tower._config import TwoTowerConfig
+from .two_tower._dssm import DSSM, DSSMConfig
 from .two_tower.two_tower import TwoTower
 
 __all__ = [
+    "DSSM",
     "EASE",
     "FM",
     "MF",
@@ -39,6 +41,7 @@ __all__ = [
     "CityConfig",
     "Content",
     "ContentConfig",
+    "DSSMConfig",
     "DeclaredInterests",
     "DeclaredInterestsConfig",
     "DeepRetrieval",

@@ -1,5 +1,6 @@
 """Training of models on rows: the loop, optimisers, tasks, negatives, calibration, tree models."""
 
+from tamis.train._frames import task_of_label
 from tamis.train.batches import Order, RowSource, batches
 from tamis.train.calibration import Calibration, calibrated, fit_calibration, isotonic, platt
 from tamis.train.checkpoint import load_weights, save_weights
@@ -99,6 +100,7 @@ __all__ = [
     "save_weights",
     "tables_of",
     "task_configs",
+    "task_of_label",
     "torch_threads",
     "undefined_metrics",
     "use_bfloat16",

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 
 from tamis.data import cleaned, columns_of
 from tamis.runtime import Float32
-from tamis.schema import DataError, TaskConfig, condition_of, suggest
+from tamis.schema import DataError, LabelError, TaskConfig, condition_of, suggest
 from tamis.train.tasks import class_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
     Frame = pl.DataFrame | pd.DataFrame
+
+MOST_CLASSES = 1000
+"""Distinct labels up to which a column's values can be classes."""
+
+
+def task_of_label(
+    frame: Frame, name: str, kind: Literal["binary", "multiclass", "regression"]
+) -> TaskConfig:
+    """The task of that kind of a label column; the classes are the column's distinct labels.
+
+    Raises DataError as `label_column`; LabelError for fewer than two classes or more than 1,000.
+    """
+    if kind != "multiclass":
+        return TaskConfig(name=name, kind=kind)
+    labels = label_column(columns_of(frame, [name]), name).drop_nulls().unique().sort().to_list()
+    if not 2 <= len(labels) <= MOST_CLASSES:
+        raise LabelError(
+            f"label column {name!r} has {len(labels):,} distinct values; multiclass needs 2 to "
+            f"{MOST_CLASSES:,} classes. For a number use task = 'regression'"
+        )
+    return TaskConfig(name=name, kind=kind, classes=tuple(labels))
 
 
 def with_conditional_labels(frame: Frame, tasks: Sequence[TaskConfig]) -> Frame:
