@@ -124,7 +124,7 @@ def test_batch_norm_normalises_hidden_values_and_a_row_scores_alone_as_in_a_batc
 
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
-def test_ratings_are_numbers_or_ordered_classes(frame, task):
+def test_ratings_are_numbers_or_ordered_classes(frame, task, tmp_path):
     train, test = frame[:2_400], frame[2_400:]
     model = dssm(task=task).fit(train, label="stars")
     found = model.evaluate(test)
@@ -136,6 +136,8 @@ def test_ratings_are_numbers_or_ordered_classes(frame, task):
         assert model.heads.tasks[0].classes == (1, 2, 3, 4, 5)
         assert predicted.min() >= 1
         assert predicted.max() <= 5
+    model.save(tmp_path)
+    np.testing.assert_array_equal(DSSM.load(tmp_path).predict(test), predicted)
     user, items = model.user_embeddings(test[:1]), model.item_embeddings(test)
     same_user = test.with_columns(pl.lit(test[name][0]).alias(name) for name in
                                   ("user_id", "hour", "age", "liked"))  # fmt: skip
