@@ -1,6 +1,7 @@
 """The hot channel against its definition."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from tamis.data import Ragged
 from tamis.data.frame import dataset_from_frame
 from tamis.features import History
 from tamis.recall import Hot
+from tamis.schema import Behaviour
 
 DAY = 86_400
 
@@ -71,3 +73,21 @@ def test_rows_below_min_value_do_not_count():
     found = Hot().fit(frame, value="stars", min_value=4).recommend([9], n=5)
     assert found["item"].to_list() == ["y"]
     assert found["score"].to_list() == [pytest.approx(1)]
+
+
+def test_behaviours_count_by_their_declared_weights():
+    # x: a like of weight 2; y: a long view of weight 0.5, which is not positive; z: a view, whose
+    # weight is not declared; w: a dislike of weight 0. Nothing decays.
+    behaviours = (
+        Behaviour(name="like", positive=True, weight=2),
+        Behaviour(name="long_view", weight=0.5),
+        Behaviour(name="view"),
+        Behaviour(name="dislike", weight=0),
+    )
+    data = dataset_from_frame(pl.DataFrame({"user_id": [1, 2, 3, 4], "item_id": list("xyzw")}))
+    events = replace(data.events, behaviour=np.arange(4, dtype=np.uint8))
+    data = replace(data, events=events, behaviours=behaviours)
+    found = Hot(half_life=math.inf).fit(data).recall(unknown_users([[]]), 4)
+    assert data.items.ids.gather(found.item[0][:2]).to_list() == ["x", "y"]
+    np.testing.assert_allclose(found.score[0, :2], [2, 0.5], rtol=1e-6)
+    assert found.item[0, 2:].tolist() == [-1, -1]

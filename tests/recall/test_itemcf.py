@@ -1,5 +1,6 @@
 """ItemCF against its definition, on small random logs."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.cascade import FitContext
+from tamis.cascade import FitContext, Valid
 from tamis.cascade.query_batches import at_end
-from tamis.data import Dataset, Events, Table
+from tamis.data import Dataset, Events, Ragged, Table
 from tamis.recall import ItemCF
 from tamis.schema import (
     Behaviour,
@@ -26,7 +27,9 @@ from tamis.schema import (
 BEHAVIOURS = (
     Behaviour(name="click", weight=1, positive=True),
     Behaviour(name="share", weight=3, positive=True),
-    Behaviour(name="skip", weight=0.5),
+    Behaviour(name="long_view", weight=0.5),  # not positive, but its weight is declared
+    Behaviour(name="skip"),
+    Behaviour(name="dislike", weight=0),
 )
 
 
@@ -52,20 +55,24 @@ def log_of(events, n_users=5, n_items=6, behaviours=BEHAVIOURS):
     )
 
 
-def interest_of(data):
+def interest_of(data, combine):
     """r of every user and item, and each user's liked items, the latest last."""
-    R = np.zeros((len(data.users), len(data.items)))
+    weights = {}
     recent = {u: [] for u in range(len(data.users))}
     for u, i, b in zip(data.events.user, data.events.item, data.events.behaviour, strict=True):
-        if data.behaviours[b].positive:
-            R[u, i] = max(R[u, i], data.behaviours[b].weight)
+        weight = data.behaviours[b].weight
+        if data.behaviours[b].positive or weight:
+            weights.setdefault((u, i), {})[b] = weight
             recent[u] = [j for j in recent[u] if j != i] + [i]
+    R = np.zeros((len(data.users), len(data.items)))
+    for pair, of_behaviour in weights.items():
+        R[pair] = {"max": max, "sum": sum}[combine](of_behaviour.values())
     return R, recent
 
 
 def naive(data, config, user, exclude):
     """Scores by definition: dense similarities, then a sum over the user's last liked items."""
-    R, recent = interest_of(data)
+    R, recent = interest_of(data, config.combine)
     n_items = R.shape[1]
     discount = {
         "log": lambda n: 1 / math.log(2 + n),
@@ -118,7 +125,7 @@ PLAIN = {"asymmetry": 0.5, "shrinkage": 0, "recency": 0}
 
 
 events = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=40
+    st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=40
 )
 
 
@@ -130,12 +137,18 @@ events = st.lists(
     st.sampled_from([None, 1, 2]),
     st.sampled_from([0.0, 0.5, 2.0]),
     st.sampled_from([(0.5, 0.0), (0.8, 30.0), (1.0, 0.5)]),
+    st.sampled_from(["max", "sum"]),
 )
-def test_equals_the_definition(log, similarity, user_discount, last, recency, divisor):
+def test_equals_the_definition(log, similarity, user_discount, last, recency, divisor, combine):
     data = log_of([(0, 0, 0), *log])
     divided = {"asymmetry": divisor[0], "shrinkage": divisor[1]} if similarity == "cosine" else {}
     channel = ItemCF(
-        similarity=similarity, user_discount=user_discount, last=last, recency=recency, **divided
+        similarity=similarity,
+        user_discount=user_discount,
+        last=last,
+        recency=recency,
+        combine=combine,
+        **divided,
     ).fit(data)
     check_against_definition(data, channel)
 
@@ -192,6 +205,49 @@ def test_three_users_by_hand():
     np.testing.assert_allclose(found["score"].to_numpy(), [xz, xz, 2 * xz], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("combine", "r"), [("max", 3.0), ("sum", 4.5)])
+def test_interest_value_of_several_behaviours_by_hand(combine, r):
+    # user 0 clicks item 0 twice, views it for long, shares it and skips it, and clicks item 1;
+    # user 1 clicks both: r of item 0 is max(1, 0.5, 3) or 1 + 0.5 + 3.
+    log = [(0, 0, 0), (0, 0, 2), (0, 0, 0), (0, 0, 1), (0, 0, 3), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
+    data = log_of([*log, (2, 0, 2)])
+    channel = ItemCF(combine=combine, similarity="count", user_discount="none", recency=0).fit(data)
+    found = channel.recall(at_end(data, np.array([2, 0], np.int32), False), 2)
+    assert found.item[0].tolist() == [1, -1]
+    assert found.score[0, 0] == pytest.approx(0.5 * (r + 1))  # its long view counts 0.5
+    assert dict(zip(found.item[1].tolist(), found.score[1], strict=True)) == {
+        1: pytest.approx(r * (r + 1)),
+        0: pytest.approx(r + 1),
+    }
+
+
+def test_prune_is_chosen_by_held_out_likes():
+    data = log_without_ties(1, n=200)
+    targets = {}
+    for prune in ("seen", "candidate"):  # targets that only one of the two recalls first
+        queries = at_end(data, np.arange(12, dtype=np.int32), False)
+        targets[prune] = ItemCF(neighbours=1, prune=prune).fit(data).recall(queries, 1).item[:, 0]
+    assert (targets["seen"] != targets["candidate"]).any()
+    for prune, item in targets.items():
+        valid = Valid(queries, Ragged(np.arange(13), item))
+        channel = ItemCF(neighbours=1, prune="auto")
+        assert channel.chosen(data, FitContext(valid=valid)).prune == prune
+        auto = channel.fit(data, FitContext(valid=valid))
+        given = ItemCF(neighbours=1, prune=prune).fit(data)
+        for name in ("indptr", "neighbour", "similarity"):
+            np.testing.assert_array_equal(auto._arrays[name], given._arrays[name])
+
+
+def test_prune_is_chosen_on_the_log_where_there_is_no_validation_data(tmp_path):
+    channel = ItemCF(prune="auto").fit(log_without_ties(2, n=200))
+    channel.save(tmp_path)
+    assert json.loads((tmp_path / "channel.json").read_text())["facts"]["prune"] in (
+        "seen",
+        "candidate",
+    )
+    assert ItemCF(prune="auto").fit(log_of([(0, 0, 0), (0, 1, 0)]))._facts["prune"] == "candidate"
+
+
 def test_recommend_keeps_the_types_of_ids_and_accepts_unknown_users():
     frame = pl.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 20, 10, 30]})
     channel = ItemCF(neighbours=5, **PLAIN).fit(pd.DataFrame(frame.to_dict()))
@@ -237,7 +293,7 @@ def test_blocks_of_items_and_queries_change_nothing(monkeypatch):
 
 
 def test_errors_name_the_value_and_how_to_fix_it(tmp_path):
-    data = log_of([(0, 0, 2)])
+    data = log_of([(0, 0, 3)])
     with pytest.raises(DataError, match=r"none is of \['click', 'share'\]"):
         ItemCF().fit(data)
     with pytest.raises(NotFittedError, match=r"'itemcf' is not fitted yet: call fit"):

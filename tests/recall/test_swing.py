@@ -17,6 +17,7 @@ BEHAVIOURS = (
     Behaviour(name="like", weight=1, positive=True),
     Behaviour(name="share", weight=3, positive=True),
     Behaviour(name="skip"),
+    Behaviour(name="long_view", weight=0.5),  # not positive, but its weight is declared
 )
 
 
@@ -46,7 +47,7 @@ def latest_pairs(data, fit_last, most_users):
     """The (user, item) pairs left after the two caps, by definition."""
     pairs = []
     for u, i, b in zip(data.events.user, data.events.item, data.events.behaviour, strict=True):
-        if data.behaviours[b].positive:
+        if data.behaviours[b].positive or data.behaviours[b].weight:
             pairs = [p for p in pairs if p != (u, i)] + [(u, i)]
     of_user = {u: [p for p in pairs if p[0] == u][-fit_last:] for u in range(len(data.users))}
     pairs = [p for p in pairs if p in of_user[p[0]]]
@@ -81,7 +82,7 @@ def kept(channel):
 
 
 rows = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=60
+    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=60
 )
 
 
@@ -106,21 +107,22 @@ def test_equals_the_definition(log, alpha, fit_last, most_users, prune):
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows, st.sampled_from([0.0, 1.0]))
-def test_recall_sums_the_similarities(log, recency):
+@given(rows, st.sampled_from([0.0, 1.0]), st.sampled_from(["max", "sum"]))
+def test_recall_sums_the_similarities(log, recency, combine):
     data = log_of([(0, 0, 0), *log])
     found = (
-        Swing(**{**PLAIN, "recency": recency})
+        Swing(**{**PLAIN, "recency": recency}, combine=combine)
         .fit(data)
         .recall(at_end(data, np.arange(6, dtype=np.int32), exclude_seen=False), 6)
     )
     sim = similarities(data, 1.0)
     for u in range(6):
-        value, recent = {}, []
+        weights, recent = {}, []
         for v, i, b in zip(*(x.tolist() for x in columns(data)), strict=True):
-            if v == u and b < 2:
-                value[i] = max(value.get(i, 0), data.behaviours[b].weight)
+            if v == u and b != 2:
+                weights.setdefault(i, {})[b] = data.behaviours[b].weight
                 recent = [i] + [j for j in recent if j != i]
+        value = {i: {"max": max, "sum": sum}[combine](w.values()) for i, w in weights.items()}
         expected = sum(
             (value[j] * (1 + age) ** -recency * sim[j] for age, j in enumerate(recent)),
             np.zeros(6),

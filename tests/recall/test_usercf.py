@@ -14,11 +14,11 @@ from tamis.data import Dataset, Events, Table
 from tamis.recall import UserCF
 from tamis.schema import Behaviour, ConfigError, DataError
 
-WEIGHTS = (1.0, 3.0, 0.0)
 BEHAVIOURS = (
     Behaviour(name="like", weight=1, positive=True),
     Behaviour(name="share", weight=3, positive=True),
     Behaviour(name="skip"),
+    Behaviour(name="long_view", weight=0.5),  # not positive, but its weight is declared
 )
 USERS, ITEMS = 7, 6
 
@@ -45,19 +45,20 @@ def log_of(rows, n_users=USERS, n_items=ITEMS):
     )
 
 
-def liked(rows):
+def liked(rows, combine):
     """Each user's liked items, the latest first, and their values."""
-    recent, value = {u: [] for u in range(USERS)}, {}
+    recent, weights = {u: [] for u in range(USERS)}, {}
     for u, i, b in rows:
-        if b < 2:
+        if b != 2:
             recent[u] = [i] + [j for j in recent[u] if j != i]
-            value[u, i] = max(value.get((u, i), 0.0), WEIGHTS[b])
-    return recent, value
+            weights.setdefault((u, i), {})[b] = BEHAVIOURS[b].weight
+    of = {"max": max, "sum": sum}[combine]
+    return recent, {pair: of(w.values()) for pair, w in weights.items()}
 
 
 def naive(rows, config, user):
     """Scores by definition."""
-    recent, value = liked(rows)
+    recent, value = liked(rows, config.combine)
     holders = {i: [u for u in recent if i in recent[u]] for i in range(ITEMS)}
     mine = recent[user][: config.last or ITEMS]
     sims = {}
@@ -75,7 +76,7 @@ def naive(rows, config, user):
 
 
 rows = st.lists(
-    st.tuples(st.integers(0, USERS - 1), st.integers(0, ITEMS - 1), st.integers(0, 2)), max_size=50
+    st.tuples(st.integers(0, USERS - 1), st.integers(0, ITEMS - 1), st.integers(0, 3)), max_size=50
 )
 
 
@@ -87,11 +88,16 @@ def scores_of(found, u):
 
 
 @settings(max_examples=80, deadline=None)
-@given(rows, st.sampled_from([None, 1, 3]), st.sampled_from([None, 1, 2]))
-def test_equals_the_definition(log, last, last_of_neighbour):
+@given(
+    rows,
+    st.sampled_from([None, 1, 3]),
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from(["max", "sum"]),
+)
+def test_equals_the_definition(log, last, last_of_neighbour, combine):
     log = [(0, 0, 0), *log]
     data = log_of(log)
-    channel = UserCF(last=last, last_of_neighbour=last_of_neighbour).fit(data)
+    channel = UserCF(last=last, last_of_neighbour=last_of_neighbour, combine=combine).fit(data)
     found = channel.recall(at_end(data, np.arange(USERS, dtype=np.int32), False), ITEMS)
     for u in range(USERS):
         np.testing.assert_allclose(scores_of(found, u), naive(log, channel.config, u), rtol=1e-5)
@@ -167,6 +173,6 @@ def test_errors_name_the_value_and_how_to_fix_it():
     with pytest.raises(DataError, match=r"'usercf' found no positive event"):
         UserCF().fit(log_of([(0, 0, 2)]))
     with pytest.raises(
-        ConfigError, match=r"neighbors = 3.*Did you mean `neighbours`. Options: last, "
+        ConfigError, match=r"neighbors = 3.*Did you mean `neighbours`. Options: combine, last, "
     ):
         UserCF(neighbors=3)

@@ -138,12 +138,6 @@ class Dataset:
         return np.array([b.positive for b in self.behaviours])[self.events.behaviour]
 
     @cached_property
-    def weight(self) -> Float32:
-        """(n,) float32: the interest value r of each event, the weight of its behaviour."""
-        weights = np.array([b.weight for b in self.behaviours], dtype=np.float32)
-        return weights[self.events.behaviour]
-
-    @cached_property
     def seen(self) -> Bool:
         """(n,) bool: events after which the user has seen the item (all but impressions)."""
         return np.array([not b.impression for b in self.behaviours])[self.events.behaviour]

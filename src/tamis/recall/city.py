@@ -38,8 +38,8 @@ class City(BaseChannel):
     """Items of the same city, by time-decayed popularity.
 
     `score(i) = new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)`: the sum
-    is over the positive events of all users, age is the item's age in days at the end of the log;
-    items without events and publication time rank last. The city is that of the request; if it
+    is over the likes of all users, as in `hot`; age is the item's age in days at the end of the
+    log; items without likes and publication time rank last. The city is that of the request; if it
     names none, that of the user; if that is unknown, that of the item of the user's last positive
     event. Upper and lower case are not distinguished; without a known city, nothing is returned.
 

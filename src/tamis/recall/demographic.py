@@ -13,7 +13,7 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Table, bucketed
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.item_columns import column_of
-from tamis.recall._common.popularity import log_decayed_sums, positive_events
+from tamis.recall._common.popularity import liked_events, log_decayed_sums
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import ComponentConfig, ConfigError
 
@@ -31,7 +31,7 @@ class DemographicConfig(ComponentConfig):
     boundaries: dict[str, tuple[float, ...]] = Field(default={})
     """Ascending numbers that divide a numeric column into bands: {age = [18, 25, 35, 50]}."""
     min_users: Annotated[int, Field(ge=1)] = 30
-    """Minimum number of users with a positive event in a group."""
+    """Minimum number of users with a like in a group."""
     half_life: Annotated[float, Field(gt=0)] = 90.0
     """Days after which an event counts half; inf: all events count the same."""
 
@@ -39,10 +39,10 @@ class DemographicConfig(ComponentConfig):
 class Demographic(BaseChannel):
     """Popular items among the users with the same values of `columns`.
 
-    `score(i) = Σ r · 2^(-(end - t) / half_life)` over the positive events of the group's users. If
-    a group has fewer than `min_users` users, the group without the last column is used instead, and
-    so on. Users whose value of the first column is shared by too few others get nothing; neither do
-    unknown users.
+    `score(i) = Σ r · 2^(-(end - t) / half_life)` over the likes of the group's users, as in `hot`.
+    If a group has fewer than `min_users` users, the group without the last column is used instead,
+    and so on. Users whose value of the first column is shared by too few others get nothing;
+    neither do unknown users.
 
     When to use: for registered users with a short history or none.
     Cost: fit: one pass over the events per column. Recall: reads about k items. Memory: 12 bytes
@@ -63,8 +63,7 @@ class Demographic(BaseChannel):
                 f"channel {self.name!r}: boundaries names {name!r}, which is not one of its "
                 f"columns ({', '.join(columns)}); add it to `columns`"
             )
-        item, value, age = positive_events(data)
-        user = data.events.user[data.positive]
+        user, item, value, age = liked_events(data)
         active = np.bincount(user, minlength=len(data.users)) > 0
         group = np.zeros(len(data.users), np.int64)
         of_user = np.full(len(data.users), -1, np.int32)

@@ -12,9 +12,9 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, bucketed, codes_of, spread
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.history_events import counted_events
-from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall._common.interactions import declared_interest
 from tamis.recall._common.item_columns import column_of, role_of
-from tamis.recall._common.popularity import log_decayed_sums, log_popularity, positive_events
+from tamis.recall._common.popularity import liked_events, log_decayed_sums, log_popularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
 from tamis.schema import ComponentConfig, Conditions, Needs
 
@@ -52,11 +52,12 @@ class HotConfig(ComponentConfig):
 class Hot(BaseChannel):
     """Time-decayed popularity: `score(i) = Σ r · 2^(-(end - t) / half_life)`.
 
-    The sum is over the positive events of item i (by city and audience: of the group's users);
-    `end` is the end of the log, t the event's time in days, r the behaviour's weight. By category,
+    The sum is over the likes of item i (by city and audience: of the group's users): the events of
+    positive behaviours, and of others that declare a weight above 0. `end` is the end of the log, t
+    the event's time in days, r the behaviour's weight. By category,
     the score is multiplied by the category's share of the user's interest; an item of several
     categories counts once, with its largest score. The city of the request takes precedence over
-    that of the user. Items without a positive event are not returned. Excluded items are skipped,
+    that of the user. Items without a like are not returned. Excluded items are skipped,
     so a list has fewer than k items only if the catalogue (or the group) has.
 
     When to use: always, as the fallback for cold-start users; by category, city or audience if
@@ -88,7 +89,7 @@ class Hot(BaseChannel):
             lists + 1,
         )
         self._arrays |= postings.arrays()
-        self._arrays["interest"] = interest_of_behaviour(data.behaviours)
+        self._arrays["interest"] = declared_interest(data.behaviours)
         return {"end": data.end, "lists": lists}
 
     def _grouped(
@@ -124,8 +125,8 @@ class Hot(BaseChannel):
         labels = bucketed(column_of(self.name, data.users, column), self.config.boundaries)
         group = labels.single()
         self._arrays |= {"group": group, "names": labels.names}
-        item, value, age = positive_events(data)
-        of_event = group[data.events.user[data.positive]]
+        user, item, value, age = liked_events(data)
+        of_event = group[user]
         known = of_event >= 0
         pairs, at = np.unique(
             of_event[known].astype(np.int64) * len(data.items) + item[known], return_inverse=True

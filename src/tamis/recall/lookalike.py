@@ -12,7 +12,7 @@ from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
-from tamis.recall._common.interactions import grouped, interest_of_behaviour, interests
+from tamis.recall._common.interactions import declared_interest, grouped, interests, places_of_likes
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item, to_unit
 from tamis.recall._common.spectral import co_liked_vectors
 from tamis.recall._common.vector_channel import VectorChannel
@@ -72,7 +72,7 @@ class Lookalike(VectorChannel):
         need_positives(data, self.name)
         c = self.config
         liked = interests(data)
-        self._arrays = {"interest": interest_of_behaviour(data.behaviours)}
+        self._arrays = {"interest": declared_interest(data.behaviours)}
         self._arrays["items"] = co_liked_vectors(
             liked.indptr, liked.other, len(data.items), c.embedding_dim, context.seed
         )
@@ -92,7 +92,7 @@ class Lookalike(VectorChannel):
     def _audiences(self, data: Dataset) -> tuple[Float32, NDArray[np.bool_]]:
         """(I, d) unit mean vector of each item's first users, and (I,) whether the item is new."""
         c, events, n = self.config, data.events, len(data.items)
-        at = np.flatnonzero(data.positive)
+        at = places_of_likes(data)
         indptr, order = grouped(events.item[at], n)
         mean = np.zeros((n, self._arrays["users"].shape[1]), np.float32)
         users = np.zeros(n, np.int64)

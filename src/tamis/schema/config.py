@@ -132,12 +132,19 @@ class Behaviour(_Section):
     """Only events with at least this value (of `events.value` or `column`) have the behaviour."""
     max_value: float | None = None
     """Only events with at most this value have the behaviour."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """The interest value r that collaborative channels sum (click 1, like 2, share 3 …)."""
+    weight: Annotated[float, Field(ge=0)] | None = None
+    """The interest value r of an event (click 1, like 2, share 3 …), which collaborative channels
+    and lists of popular items sum. A behaviour that is not positive counts for them only if its
+    weight is declared and above 0. If omitted: 1 for a positive behaviour, else 0."""
     positive: bool = False
     """Whether it shows interest. Positive events train recall and are the targets of `evaluate`."""
     impression: bool = False
     """Whether it means that the item was shown."""
+
+    @property
+    def interest(self) -> float:
+        """The interest value r of an event: the declared weight, else 1 if positive, else 0."""
+        return float(self.positive) if self.weight is None else self.weight
 
 
 class SplitConfig(_Section):

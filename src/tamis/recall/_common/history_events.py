@@ -6,7 +6,8 @@ import numpy as np
 
 from tamis.data import Dataset
 from tamis.features import History
-from tamis.runtime import Bool, Int64
+from tamis.recall._common.interactions import Combine, once_per_behaviour
+from tamis.runtime import Bool, Float32, Int64
 from tamis.schema import ConfigError, suggest
 
 
@@ -23,6 +24,21 @@ def behaviour_mask(channel: str, data: Dataset, names: tuple[str, ...]) -> Bool:
                 f"{suggest(name, known)} Declared: {', '.join(known)}"
             )
     return np.array([b.name in names if names else b.positive for b in data.behaviours])
+
+
+def interest_values(history: History, interest: Float32, combine: Combine) -> Float32:
+    """(n,) interest value of each event, which compiled code adds or takes the largest of.
+
+    For a sum, all but the last event of each behaviour of a query with an item have the value 0.
+
+    Args:
+        interest: (behaviours,) interest value by behaviour code, negative if it does not count.
+    """
+    value = interest[history.behaviour]
+    if combine == "max" or not len(value):
+        return value
+    query = np.repeat(np.arange(len(history)), np.diff(history.indptr))
+    return once_per_behaviour(query, history.item, history.behaviour, value)
 
 
 def last_event(history: History, counted: Bool, n_items: int) -> Int64:

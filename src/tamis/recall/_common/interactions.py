@@ -1,9 +1,10 @@
-"""Positive interactions of a log: user-item pairs with their interest value, most recent first."""
+"""Liked items of a log: user-item pairs with their interest value, most recent first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,13 +14,15 @@ from tamis.runtime import Float32, Int32, Int64
 from tamis.runtime.compiled import njit
 from tamis.schema import Behaviour, ConfigError
 
-NOT_POSITIVE = np.float32(-1)
-"""Interest value of behaviours that are not positive."""
+NOT_COUNTED = np.float32(-1)
+"""Interest value of behaviours that do not count as a like."""
+Combine = Literal["max", "sum"]
+"""How the weights of a user's events with one item make the interest value r of the pair."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interests:
-    """The interest value r of every user-item pair with a positive event, by user or by item.
+    """The interest value r of every user-item pair with a like, by user or by item.
 
     List x is `[indptr[x], indptr[x + 1])` of the two columns.
     """
@@ -29,7 +32,7 @@ class Interests:
     other: Int32
     """(n,) the item of each pair, if grouped by user; else the user."""
     value: Float32
-    """(n,) r: the largest weight among the pair's positive events."""
+    """(n,) r: the largest weight among the pair's likes, or the sum over their behaviours."""
 
     def transposed(self, n: int) -> Interests:
         """The same pairs grouped by `other`, whose rows are in [0, n); owners ascending."""
@@ -41,14 +44,61 @@ class Interests:
 
 
 def interest_of_behaviour(behaviours: Sequence[Behaviour]) -> Float32:
-    """(behaviours,) r of an event by its behaviour code: the weight, or NOT_POSITIVE."""
-    return np.array([b.weight if b.positive else NOT_POSITIVE for b in behaviours], np.float32)
+    """(behaviours,) r of an event of a positive behaviour by its code, else NOT_COUNTED.
+
+    For channels whose training targets are the positive events. `declared_interest` also has the
+    other behaviours that declare a weight.
+    """
+    return np.array([b.interest if b.positive else NOT_COUNTED for b in behaviours], np.float32)
+
+
+def declared_interest(behaviours: Sequence[Behaviour]) -> Float32:
+    """(behaviours,) r of an event by its behaviour code, NOT_COUNTED where it is not a like.
+
+    A like is an event of a positive behaviour, or of one that declares a weight above 0.
+    """
+    return np.array(
+        [b.interest if b.positive or b.interest > 0 else NOT_COUNTED for b in behaviours],
+        np.float32,
+    )
+
+
+def places_of_likes(data: Dataset) -> Int64:
+    """Places in the log of the events that are likes, see `declared_interest`."""
+    counts = declared_interest(data.behaviours) >= 0
+    return np.flatnonzero(counts[data.events.behaviour])
+
+
+def once_per_behaviour(
+    owner: Int32 | Int64, item: Int32, behaviour: Any, value: Float32
+) -> Float32:
+    """(n,) `value` with 0 for all but the last event of each owner, item and behaviour.
+
+    The sums of the result are those of the owner's different behaviours with an item. Negative
+    values stay.
+
+    Args:
+        owner: (n,) user rows or query numbers. item: (n,) item rows. behaviour: (n,) codes.
+        value: (n,) interest values.
+    """
+    counted = np.flatnonzero(value > 0)
+    place = np.lexsort((behaviour[counted], item[counted], owner[counted]))  # stable: last is last
+    at = counted[place]
+    same = (
+        (owner[at[1:]] == owner[at[:-1]])
+        & (item[at[1:]] == item[at[:-1]])
+        & (behaviour[at[1:]] == behaviour[at[:-1]])
+    )
+    once = value.copy()
+    once[at[:-1][same]] = 0
+    return once
 
 
 def with_positive_behaviours(data: Dataset, names: Sequence[str], channel: str) -> Dataset:
-    """The same log with exactly the behaviours `names` declared positive; if empty, unchanged.
+    """The same log in which exactly the behaviours `names` are likes; if empty, unchanged.
 
-    A behaviour of weight 0 gets weight 1. Raises ConfigError if the log lacks one of them.
+    They are positive, with weight 1 if theirs is 0 or omitted; the others have no weight. Raises
+    ConfigError if the log lacks one of them.
     """
     known = [b.name for b in data.behaviours]
     for name in names:
@@ -59,20 +109,30 @@ def with_positive_behaviours(data: Dataset, names: Sequence[str], channel: str) 
             )
     if not names:
         return data
-    positive = tuple(
-        b.model_copy(update={"positive": b.name in names, "weight": b.weight or 1.0})
+    chosen = tuple(
+        b.model_copy(
+            update={
+                "positive": b.name in names,
+                "weight": (b.weight or 1.0) if b.name in names else None,
+            }
+        )
         for b in data.behaviours
     )
-    return replace(data, behaviours=positive)
+    return replace(data, behaviours=chosen)
 
 
-def interests(data: Dataset, last: int | None = None) -> Interests:
-    """Each user's distinct positive items, most recent first; at most `last`, None: all."""
+def interests(data: Dataset, last: int | None = None, combine: Combine = "max") -> Interests:
+    """Each user's distinct liked items, most recent first; at most `last`, None: all."""
     events = data.events
     indptr, order = grouped(events.user, len(data.users))
-    value = interest_of_behaviour(data.behaviours)[events.behaviour]
+    value = declared_interest(data.behaviours)[events.behaviour]
+    if combine == "sum":
+        value = once_per_behaviour(events.user, events.item, events.behaviour, value)
     limit = len(order) + 1 if last is None else last
-    return Interests(*_latest_lists(indptr, order, events.item, value, limit, len(data.items)))
+    lists = _latest_lists(
+        indptr, order, events.item, value, limit, len(data.items), combine == "sum"
+    )
+    return Interests(*lists)
 
 
 @njit(cache=True, nogil=True)
@@ -98,15 +158,15 @@ def grouped(key: Int32, n: int) -> tuple[Int64, Int64]:
 
 
 @njit(cache=True, nogil=True)
-def distinct(item, value, begin, end, limit, slot, out_item, out_value):
+def distinct(item, value, begin, end, limit, slot, out_item, out_value, add=False):
     """The `limit` most recent distinct items of events [begin, end), most recent first.
 
     Args:
         item, value: int32 and float32 columns of the events in order of time. Events with a
             negative value, or an item outside `slot`, are skipped.
         slot: (items,) int32 scratch, zero before and after.
-        out_item, out_value: int32 and float32 of at least `limit` (or end - begin) places. An
-            item's value is the largest of its events'.
+        out_item, out_value: int32 and float32 of at least `limit` (or end - begin) places.
+        add: whether an item's value is the sum of its events' values, else the largest of them.
 
     Returns the number of items found.
     """
@@ -117,7 +177,7 @@ def distinct(item, value, begin, end, limit, slot, out_item, out_value):
             continue
         if slot[i]:
             at = slot[i] - 1
-            out_value[at] = max(out_value[at], value[e])
+            out_value[at] = out_value[at] + value[e] if add else max(out_value[at], value[e])
         elif found < limit:
             out_item[found] = i
             out_value[found] = value[e]
@@ -148,10 +208,11 @@ def distinct_lists(indptr, item, value, limit, n_items):
 
 
 @njit(cache=True, nogil=True)
-def _latest_lists(indptr, order, item, value, limit, n_items):
+def _latest_lists(indptr, order, item, value, limit, n_items, add):
     """`distinct_lists` of the events `order[indptr[u]:indptr[u + 1]]`, without copying them.
 
-    indptr int64 (U + 1,), order int64 (m,); item int32 and value float32 of all events.
+    indptr int64 (U + 1,), order int64 (m,); item int32 and value float32 of all events; add: as in
+    `distinct`.
     """
     slot = np.zeros(n_items, np.int32)
     out_indptr = np.zeros(len(indptr), np.int64)
@@ -167,7 +228,8 @@ def _latest_lists(indptr, order, item, value, limit, n_items):
                 continue
             if slot[i]:
                 place = begin + slot[i] - 1
-                out_value[place] = max(out_value[place], value[e])
+                more = out_value[place] + value[e]
+                out_value[place] = more if add else max(out_value[place], value[e])
             elif at - begin < limit:
                 out_item[at], out_value[at] = i, value[e]
                 at += 1

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tamis.data import Dataset
-from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall._common.interactions import declared_interest, places_of_likes
 from tamis.recall._common.item_columns import UNKNOWN_TIME
 from tamis.runtime import Float64, Int32, Int64
 from tamis.runtime.compiled import njit
@@ -15,24 +15,25 @@ from tamis.runtime.compiled import njit
 DAY_MS = 86_400_000.0
 
 
-class PositiveEvents(NamedTuple):
-    """The positive events of a log."""
+class LikedEvents(NamedTuple):
+    """The likes of a log: events of positive behaviours, and of others that declare a weight."""
 
+    user: Int32
+    """(n,) user rows."""
     item: Int32
     """(n,) item rows."""
     value: Float64
-    """(n,) weight r of the event's behaviour."""
+    """(n,) interest value r of the event's behaviour."""
     age: Float64
     """(n,) days before the end of the log."""
 
 
-def positive_events(data: Dataset) -> PositiveEvents:
-    """The positive events of a log, in its order."""
-    positive = np.flatnonzero(data.positive)
-    events = data.events
-    value = interest_of_behaviour(data.behaviours)[events.behaviour[positive]]
-    age = (data.end - events.time[positive]) / DAY_MS
-    return PositiveEvents(events.item[positive], value.astype(np.float64), age)
+def liked_events(data: Dataset) -> LikedEvents:
+    """The likes of a log, in its order."""
+    at, events = places_of_likes(data), data.events
+    value = declared_interest(data.behaviours)[events.behaviour[at]]
+    age = (data.end - events.time[at]) / DAY_MS
+    return LikedEvents(events.user[at], events.item[at], value.astype(np.float64), age)
 
 
 def log_popularity(
@@ -41,9 +42,9 @@ def log_popularity(
     published: Int64 | None = None,
     new_item_weight: float = 0.0,
 ) -> Float64:
-    """(items,) log2 of `Σ r · 2^(-age / half_life)` over positive events; -inf without any.
+    """(items,) log2 of `Σ r · 2^(-age / half_life)` over the likes; -inf without any.
 
-    r is the behaviour's weight; ages are in days before the end of the log.
+    r is the interest value of the behaviour; ages are in days before the end of the log.
 
     Args:
         half_life: days after which an event counts half.
@@ -51,7 +52,7 @@ def log_popularity(
         new_item_weight: if positive, being published counts as one event of this weight, so that
             new items rank among those with a few likes.
     """
-    item, value, age = positive_events(data)
+    _, item, value, age = liked_events(data)
     if new_item_weight > 0 and published is not None and len(published):
         known = np.flatnonzero(published != UNKNOWN_TIME)
         item = np.concatenate([item, known.astype(np.int32)])

@@ -44,11 +44,11 @@ class AgainConfig(ComponentConfig):
     """item: only items that the user has acted on. category: after these, the most popular other
     items of their categories."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours whose events count. Empty: all with a weight above 0 but impressions."""
+    """Behaviours whose events count. Empty: all but impressions and those of weight 0."""
     weights: dict[str, Annotated[float, Field(ge=0)]] | Literal["auto", "declared"] = AUTO
     """Weight of an event by its behaviour: {purchase = 1, view = 0.1}; behaviours that are not
-    named have their declared weight. declared: those of [behaviours]. auto: these, times 0 to 10
-    each, by how well the items that users came back to are ranked."""
+    named have their declared weight, or 1. declared: those of [behaviours]. auto: these, times 0 to
+    10 each, by how well the items that users came back to are ranked."""
     half_life: Annotated[float, Field(gt=0)] | Literal["auto"] = AUTO
     """Days after which an event counts half; inf: all events count the same. auto: chosen as for
     `weights`."""
@@ -157,7 +157,9 @@ class Again(BaseChannel):
         named = behaviour_mask(self.name, data, config.behaviours) if config.behaviours else None
         weight = np.zeros(len(known), np.float64)
         for code, b in enumerate(data.behaviours):
-            declared = b.weight if named is None else (b.weight or 1.0) * bool(named[code])
+            declared = 1.0 if b.weight is None else b.weight
+            if named is not None:
+                declared = (declared or 1.0) * bool(named[code])
             weight[code] = 0.0 if b.impression else given.get(b.name, declared)
         if named is not None:
             weight[~named] = 0.0

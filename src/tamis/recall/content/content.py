@@ -11,7 +11,7 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Ragged
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.channel import nothing
-from tamis.recall._common.interactions import distinct_lists, interest_of_behaviour
+from tamis.recall._common.interactions import declared_interest, distinct_lists
 from tamis.recall._common.item_columns import publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.vector_channel import IndexedChannel
@@ -81,7 +81,7 @@ class Content(IndexedChannel):
             seed=context.seed,
         )
         self._arrays = {
-            "interest": interest_of_behaviour(data.behaviours),
+            "interest": declared_interest(data.behaviours),
             "published": publication_times(self.name, data, context),
         }
         return {"columns": list(columns)}

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Valid, valid_of
 from tamis.data import Dataset
+from tamis.recall._common.held_out import held_out
 from tamis.recall._common.interactions import (
     Interests,
+    declared_interest,
     distinct_lists,
-    interest_of_behaviour,
     interests,
 )
 from tamis.recall.ease._kernels import TargetPairs, rank_targets, weights
 from tamis.runtime import Int32, in_blocks
-from tamis.schema import DataError, TrainingError
-from tamis.splitting import Holdout, by_time, carve, leave_one_out
+from tamis.schema import TrainingError
 from tamis.train import torch_threads
 
 L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
@@ -29,10 +29,6 @@ CLOSENESS = (1.0, 0.9, 0.7, 0.5)
 DECAY = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 START_L2 = 300.0
 """Initial λ of the search; also used if there are no held-out likes."""
-TRAIN_SHARE = 0.9
-"""Share of the log, or of a user's likes, that is not held out."""
-MIN_USERS = 50
-"""Fewest users with held-out likes at the end of a log for a split by time."""
 PER_USER = 10
 """Most held-out likes per user, so that very active users do not dominate."""
 CUT = 20
@@ -88,33 +84,18 @@ def trial_of(data: Dataset, valid: Valid | None, seed: int) -> ValidationSet | N
     """Likes to fit on and held-out likes, in rows of the items' table; None if nothing can be held
     out.
 
-    `valid` is used if given. Otherwise the likes of known users in the last tenth of the log are
-    held out; if they are of fewer than MIN_USERS users, every user's last like; if all events have
-    the same time, a random tenth of every user's likes.
+    `valid` is used if given, otherwise likes of the log, see `held_out`.
     """
     if valid is not None:
         return _trial(interests(data), valid, data)
-    holdouts: list[Callable[[], Holdout]] = [lambda: carve(data, 1 - TRAIN_SHARE, seed=seed)]
-    if bool((data.events.time != data.events.time[0]).any()):
-        holdouts = [
-            lambda: by_time(data, TRAIN_SHARE),
-            lambda: leave_one_out(data, "test", refit=True),
-        ]
-    best: Holdout | None = None
-    for make in holdouts:
-        try:
-            found = make()
-        except DataError:  # this split holds nothing out; try the next one
-            continue
-        if best is None or len(best) < MIN_USERS:
-            best = found
-    return None if best is None else _trial(interests(best.train), valid_of(best), data)
+    found = held_out(data, seed)
+    return None if found is None else _trial(interests(found.train), valid_of(found), data)
 
 
 def _trial(lists: Interests, valid: Valid, data: Dataset) -> ValidationSet:
     """The trial that fits on `lists` and measures with the queries and targets of `valid`."""
     history, items = valid.queries.history, len(data.items)
-    value = interest_of_behaviour(data.behaviours)[history.behaviour]
+    value = declared_interest(data.behaviours)[history.behaviour]
     past = distinct_lists(history.indptr, history.item, value, max(len(value), 1), items)
     known = valid.targets.values < items
     of = valid.targets.query[known].astype(np.int32)

@@ -14,7 +14,7 @@ from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.compiled_arguments import ValuedLists
 from tamis.recall._common.interactions import (
     Interests,
-    interest_of_behaviour,
+    declared_interest,
     interests,
     with_positive_behaviours,
 )
@@ -40,8 +40,9 @@ class EASEConfig(ComponentConfig):
     """At a request, weight of a liked item relative to the one liked after it; 1: order does not
     matter. auto: chosen as for `l2`."""
     behaviours: tuple[str, ...] = ()
-    """Behaviours whose events count as likes. Empty: the positive ones. With all behaviours, the
-    score estimates what a user interacts with at all, which can be an input of a ranker."""
+    """Behaviours whose events count as likes. Empty: the positive ones, and others that declare a
+    weight above 0. With all behaviours, the score estimates what a user interacts with at all,
+    which can be an input of a ranker."""
     last: Annotated[int, Field(ge=1)] | None = None
     """Number of the user's most recent liked items that are read at a request. If omitted: all."""
     neighbours: Annotated[int, Field(ge=1)] | None = None
@@ -58,8 +59,9 @@ class EASE(BaseChannel):
     """Embarrassingly shallow autoencoder, optionally weighted by time.
 
     `B = I − P / diag(P)` by columns, `P = (XᵀKX + λI)⁻¹`, where X holds the users' interest values
-    r and K weighs two likes of one user that are a places apart by closeness^a. The score of i is
-    the sum of `r_uj · decay^age(j) · B[j, i]` over the user's liked items j, age 0 for the latest.
+    r, the largest weights of their likes of an item, and K weighs two likes of one user that are a
+    places apart by closeness^a. The score of i is the sum of `r_uj · decay^age(j) · B[j, i]` over
+    the user's liked items j, age 0 for the latest.
     With closeness = decay = 1 this is Steck's EASE. Options set to "auto" are chosen by the NDCG of
     held-out likes: those of `FitContext.valid` if given, else of the last tenth of the log (if all
     events have the same time: a random tenth of each user's likes, with closeness = decay = 1).
@@ -88,7 +90,7 @@ class EASE(BaseChannel):
         self._arrays = {
             "item": liked.astype(np.int32),
             "row": row,
-            "interest": interest_of_behaviour(data.behaviours),
+            "interest": declared_interest(data.behaviours),
         }
         if self.config.neighbours is None:
             self._arrays["weight"] = weight

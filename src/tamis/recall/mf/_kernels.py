@@ -11,7 +11,7 @@ from tamis.runtime.compiled import njit
 
 
 class LikedPairs(NamedTuple):
-    """All user-item pairs with a positive event, by user, items ascending within a user."""
+    """All user-item pairs with a like, by user, items ascending within a user."""
 
     user: Int32
     """(n,) user row of each pair."""

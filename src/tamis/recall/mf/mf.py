@@ -13,8 +13,8 @@ from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import (
     Interests,
+    declared_interest,
     distinct_lists,
-    interest_of_behaviour,
     interests,
 )
 from tamis.recall._common.vector_channel import VectorChannel, digest
@@ -77,10 +77,11 @@ class MF(VectorChannel):
     """Matrix factorisation: the score is the inner product of a user's and an item's vector.
 
     iALS minimises `Σ_liked r (1 − w·h)² + α₀ Σ_all (w·h)² + Σ_rows λ (n + α₀ m)^ν |·|²` by solving
-    each side exactly in turn. BPR maximises `log σ(w·h_i − w·h_j)`, where j is drawn uniformly from
-    the items that the user does not like. User vectors are not stored: at a request they are
-    computed from the history in the query, as the least-squares solution of iALS against the item
-    vectors (also for BPR, where only their direction is meaningful), so new likes count at once.
+    each side exactly in turn; r is the largest weight of a user's likes of an item. BPR maximises
+    `log σ(w·h_i − w·h_j)`, where j is drawn uniformly from the items that the user does not like.
+    User vectors are not stored: at a request they are computed from the history in the query, as
+    the least-squares solution of iALS against the item vectors (also for BPR, where only their
+    direction is meaningful), so new likes count at once.
 
     When to use: many users with at least ten likes; a small model that is refitted in seconds.
     Cost: fit: a sweep takes likes × dim² + rows × dim³ / 3 operations. Recall: one linear system of
@@ -114,7 +115,7 @@ class MF(VectorChannel):
             )
         self._arrays = {
             "system": _gram(items, pair),
-            "interest": interest_of_behaviour(data.behaviours),
+            "interest": declared_interest(data.behaviours),
         }
         self.index = self._built_index(data, items, liked, context.seed)
         return {**self._facts, "rows": digest(data.items.ids), "warm": warm}

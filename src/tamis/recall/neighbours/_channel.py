@@ -8,11 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from tamis.cascade import FitContext, Queries, Recalled
+from tamis.cascade import FitContext, Queries, Recalled, valid_of
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.compiled_arguments import ValuedLists, excluded
-from tamis.recall._common.interactions import interest_of_behaviour
+from tamis.recall._common.held_out import held_out, mean_ndcg
+from tamis.recall._common.history_events import interest_values
+from tamis.recall._common.interactions import Combine, declared_interest
 from tamis.recall.neighbours._kernels import (
     SimilarItems,
     TimedEvents,
@@ -28,25 +30,36 @@ from tamis.runtime import Float32, in_blocks, scratch
 from tamis.schema import ComponentConfig, Conditions, Needs
 
 QUERIES_PER_BLOCK = 256
+CUT = 20
+"""Length of the lists whose NDCG chooses `prune`."""
+MIN_GAIN = 1.005
+"""Smallest relative improvement of the NDCG that is not taken for noise."""
+MOST_QUERIES = 10_000
+"""Most users of the log whose lists are measured."""
+Prune = Literal["candidate", "seen"]
 
 
 class NeighbourSettings(ComponentConfig):
     """Options of every channel that recalls by similar items."""
 
-    only_with: ClassVar[Conditions] = {"longest": (Needs("prune", ("candidate",)),)}
+    only_with: ClassVar[Conditions] = {"longest": (Needs("prune", none_of=("seen",)),)}
 
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Number of most similar items kept per item."""
-    prune: Literal["candidate", "seen"] = "candidate"
+    prune: Literal["candidate", "seen", "auto"] = "candidate"
     """Whose most similar items are kept. candidate: those of the item that may be recalled. seen:
-    those of the item that the user liked."""
+    those of the item that the user liked. auto: chosen by how well held-out likes are ranked, which
+    takes two more fits."""
     longest: Annotated[int, Field(ge=1)] = 1000
-    """With prune = "candidate": maximum number of candidates per liked item."""
+    """If those of the candidate are kept: maximum number of candidates per liked item."""
     last: Annotated[int, Field(ge=1)] | None = None
     """Number of the user's most recent liked items that are read at a request. If omitted: all."""
     recency: Annotated[float, Field(ge=0)] = 0.5
     """A liked item has the weight (1 + age)^-recency, where age is the number of liked items with a
     later time (items with the same time have the same age); 0: order does not matter."""
+    combine: Combine = "max"
+    """How the weights of a user's events with one item make the interest value r. max: the largest.
+    sum: the sum of the weights of the different behaviours (click 1 and like 2 make 3)."""
     fit_last: Annotated[int, Field(ge=2)] = 5000
     """Number of a user's most recent items read by the fit, whose cost grows with the square of it.
     """
@@ -60,8 +73,9 @@ class Neighbourhood(BaseChannel):
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
-        size, item, value = self._similar(data)
-        if self.config.prune == "seen":
+        prune = self._prune(data, context)
+        size, item, value = self._similar(data, prune)
+        if prune == "seen":
             lists = lists_by_liked_item(size, item, value)
         else:  # values, then items: at most three of the four large arrays are in memory at once
             indptr = candidate_starts(size, item)
@@ -69,18 +83,54 @@ class Neighbourhood(BaseChannel):
             item = candidate_items(indptr, size, item)
             lists = truncate_lists(indptr, item, value, self.config.longest)
         self._arrays = dict(zip(("indptr", "neighbour", "similarity"), lists, strict=True))
-        self._arrays["interest"] = interest_of_behaviour(data.behaviours)
-        return {}
+        self._arrays["interest"] = declared_interest(data.behaviours)
+        return {"prune": prune}
+
+    def chosen(self, data: Dataset, context: FitContext | None = None) -> NeighbourSettings:
+        """The config with a value for `prune`, as a fit on `data` would choose it.
+
+        To choose on one data set and fit on another:
+        `ItemCF(ItemCF(prune="auto").chosen(part, FitContext(valid=…)))`.
+        """
+        need_positives(data, self.name)
+        prune = self._prune(data, context or FitContext())
+        return self.config.model_copy(update={"prune": prune})
+
+    def _prune(self, data: Dataset, context: FitContext) -> Prune:
+        """Whose most similar items to keep: as given, or by the NDCG of held-out likes.
+
+        Those of `context.valid` if it is given, else likes of the log. "candidate" unless the lists
+        of "seen" have an NDCG that is higher by the factor MIN_GAIN.
+        """
+        if self.config.prune != "auto":
+            return self.config.prune
+        known, valid = data, context.valid
+        if valid is None:
+            holdout = held_out(data, context.seed)
+            if holdout is None:
+                return "candidate"
+            holdout = holdout.sample(MOST_QUERIES, context.seed)
+            known, valid = holdout.train, valid_of(holdout)
+        if not len(valid.queries):
+            return "candidate"
+        ndcg: dict[Prune, float] = {}
+        for prune in ("candidate", "seen"):
+            trial = type(self)(self.config.model_copy(update={"prune": prune}))
+            found = trial.fit(known, FitContext()).recall(valid.queries, CUT)
+            ndcg[prune] = mean_ndcg(found, valid.targets)
+        return "seen" if ndcg["seen"] > ndcg["candidate"] * MIN_GAIN else "candidate"
 
     @abstractmethod
-    def _similar(self, data: Dataset) -> SimilarItems:
-        """Each item's `neighbours` most similar others, unordered; similarities above 0."""
+    def _similar(self, data: Dataset, prune: Prune) -> SimilarItems:
+        """Each item's `neighbours` most similar others, unordered; similarities above 0.
+
+        prune: whether a row's item is the candidate or the liked item.
+        """
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)
         history, exclude, n = queries.history, queries.exclude, self._n_items
-        value = self._arrays["interest"][history.behaviour]
-        past = TimedEvents(history.item, value, history.time)
+        past = self._past(queries)
         fade = self._fade(int(np.diff(history.indptr).max()))
 
         def block(begin: int, end: int) -> None:
@@ -92,6 +142,7 @@ class Neighbourhood(BaseChannel):
                 history=past,
                 exclude=excluded(exclude),
                 fade=fade,
+                add=self.config.combine == "sum",
                 total=scratch("sum", n, np.float32),
                 refused=scratch("refused", n, np.bool_),
                 slot=scratch("slot", n, np.int32),
@@ -108,14 +159,14 @@ class Neighbourhood(BaseChannel):
         history = queries.history
         n = len(history.item)
         liked, vote, age = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int32)
-        value = self._arrays["interest"][history.behaviour]
-        past = TimedEvents(history.item, value, history.time)
+        past = self._past(queries)
         slot = scratch("slot", self._n_items, np.int32)
         count = vote_weights(
             history=past,
             begin=0,
             end=n,
             fade=self._fade(n),
+            add=self.config.combine == "sum",
             slot=slot,
             item=liked,
             vote=vote,
@@ -129,6 +180,12 @@ class Neighbourhood(BaseChannel):
             if part > most:
                 best, most = j, part
         return best
+
+    def _past(self, queries: Queries) -> TimedEvents:
+        """The events of the queries' histories, with their interest values."""
+        history = queries.history
+        value = interest_values(history, self._arrays["interest"], self.config.combine)
+        return TimedEvents(history.item, value, history.time)
 
     @property
     def _lists(self) -> ValuedLists:

@@ -41,7 +41,7 @@ class TimedEvents(NamedTuple):
 
     item: Int32
     value: Float32
-    """Interest value; negative for behaviours that are not positive."""
+    """Interest value; negative for behaviours that do not count as a like."""
     time: Int64
     """ms"""
 
@@ -177,7 +177,7 @@ def truncate_lists(indptr, item, value, longest):
 
 
 @njit(cache=True, nogil=True)
-def vote_weights(history, begin, end, fade, slot, item, vote, age):
+def vote_weights(history, begin, end, fade, add, slot, item, vote, age):
     """The most recent distinct liked items of one query and their weights; returns how many.
 
     A weight is r · fade[age], where age is the number of liked items with a later time, so items
@@ -186,6 +186,7 @@ def vote_weights(history, begin, end, fade, slot, item, vote, age):
     Args:
         history: TimedEvents, of which [begin, end) are the query's, in order of time.
         fade: (L,) float32 weight by age.
+        add: whether an item's r is the sum of its events' values, else the largest of them.
         slot: (I,) int32 scratch, zero before and after.
         item, vote, age: int32, float32 and int32 of at least L places, the result.
     """
@@ -197,7 +198,7 @@ def vote_weights(history, begin, end, fade, slot, item, vote, age):
             continue
         if slot[i]:
             at = slot[i] - 1
-            vote[at] = max(vote[at], r)
+            vote[at] = vote[at] + r if add else max(vote[at], r)
         elif found < len(fade):
             same = found > 0 and history_time[e] == newest
             age[found] = age[found - 1] if same else found
@@ -243,7 +244,7 @@ def write_best(total, touched, n, refused, keys, out_item, out_score):
 
 @njit(cache=True, nogil=True)
 def recall_block(
-    begin, end, similar, indptr, history, exclude, fade, total, refused, slot, keys,
+    begin, end, similar, indptr, history, exclude, fade, add, total, refused, slot, keys,
     out_item, out_score,
 ):  # fmt: skip
     """Queries [begin, end): sums the similarities of the liked items, keeps the best candidates.
@@ -251,7 +252,7 @@ def recall_block(
     Args:
         similar: ValuedLists, the candidates and similarities of each liked item.
         indptr: (Q + 1,) int64 bounds of the queries' events. history: TimedEvents.
-        exclude: Excluded. fade: (L,) float32, see `vote_weights`.
+        exclude: Excluded. fade: (L,) float32 and add: see `vote_weights`.
         total: (I,) float32, refused: (I,) bool and slot: (I,) int32 scratch, zero before and after.
         keys: (I,) uint64 scratch.
         out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
@@ -262,7 +263,7 @@ def recall_block(
     age = np.empty(len(fade), np.int32)
     touched = np.empty(len(total) + 1, np.int32)
     for q in range(begin, end):
-        count = vote_weights(history, indptr[q], indptr[q + 1], fade, slot, liked, vote, age)
+        count = vote_weights(history, indptr[q], indptr[q + 1], fade, add, slot, liked, vote, age)
         n = 0
         for s in range(count):
             j, r = liked[s], vote[s]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tamis.data import Dataset
 from tamis.recall._common.interactions import Interests, interests
-from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
+from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings, Prune
 from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Int64, in_blocks, scratch
 from tamis.runtime.compiled import njit
@@ -44,9 +44,11 @@ class ItemCF(Neighbourhood):
     """Item-based collaborative filtering with an asymmetric, shrunk cosine.
 
     `sim(j,i) = Σ_u f(|I_u|) r_ui r_uj / (‖j‖^2a · ‖i‖^2(1−a) + shrinkage)` of a liked item j and a
-    candidate i, with `‖i‖² = Σ_u r_ui²`, `f(n) = 1/log(2 + n)`, a = asymmetry, and r the largest
-    behaviour weight of a user's positive events with an item. With asymmetry = 0.5 and shrinkage =
-    0 this is the cosine `Σ_u f r_ui r_uj / √(Σ_u r_ui² · Σ_u r_uj²)`. The score of i is the sum of
+    candidate i, with `‖i‖² = Σ_u r_ui²`, `f(n) = 1/log(2 + n)` and a = asymmetry. The interest
+    value r of a user and an item is made of the weights of his likes of it: the largest, or the sum
+    over their behaviours (`combine`). A like is an event of a positive behaviour, or of one that
+    declares a weight above 0. With asymmetry = 0.5 and shrinkage = 0 this is the cosine
+    `Σ_u f r_ui r_uj / √(Σ_u r_ui² · Σ_u r_uj²)`. The score of i is the sum of
     `r_uj · (1 + age(j))^-recency · sim(j,i)` over the user's liked items j, where age(j) is the
     number of liked items with a later time.
 
@@ -62,11 +64,11 @@ class ItemCF(Neighbourhood):
     Config = ItemCFConfig
     config: ItemCFConfig
 
-    def _similar(self, data: Dataset) -> SimilarItems:
+    def _similar(self, data: Dataset, prune: Prune) -> SimilarItems:
         config, n = self.config, len(data.items)
-        by_user = interests(data, config.fit_last)
+        by_user = interests(data, config.fit_last, config.combine)
         by_item = by_user.transposed(n)
-        divisors = self._divisors(by_item)
+        divisors = self._divisors(by_item, prune)
         shrinkage = config.shrinkage if config.similarity == "cosine" else 0.0
         discount = _discounts(np.diff(by_user.indptr), config.user_discount)
         keep = min(config.neighbours, max(n - 1, 1))
@@ -89,7 +91,7 @@ class ItemCF(Neighbourhood):
         in_blocks(block, n, ITEMS_PER_BLOCK)
         return out
 
-    def _divisors(self, by_item: Interests) -> _Divisors:
+    def _divisors(self, by_item: Interests, prune: Prune) -> _Divisors:
         """The two factors of the divisor; which one is the liked item's depends on `prune`."""
         n = len(by_item.indptr) - 1
         if self.config.similarity == "count":
@@ -97,7 +99,7 @@ class ItemCF(Neighbourhood):
         norm = _squares(by_item.indptr, by_item.value)
         liked = (norm**self.config.asymmetry).astype(np.float32)
         recalled = (norm ** (1 - self.config.asymmetry)).astype(np.float32)
-        if self.config.prune == "candidate":
+        if prune == "candidate":
             return _Divisors(own=recalled, other=liked)
         return _Divisors(own=liked, other=recalled)
 

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from tamis.data import Dataset
-from tamis.recall._common.interactions import grouped
-from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings
+from tamis.recall._common.interactions import grouped, places_of_likes
+from tamis.recall.neighbours._channel import Neighbourhood, NeighbourSettings, Prune
 from tamis.recall.neighbours._kernels import SimilarItems, keep_row, packed
 from tamis.runtime import Float32, Float64, Int32, Int64, in_blocks, scratch
 from tamis.runtime.compiled import njit
@@ -86,8 +86,8 @@ class Swing(Neighbourhood):
     the latest `fit_last` items of each user, then the latest `most_users` users of each item. The
     score of i is the sum of
     `r_uj · (1 + age(j))^-recency · sim(j,i)^power / |U_j|^popularity` over the user's liked items
-    j, where age(j) is the number of liked items with a later time; power = 1, popularity = 0 and
-    recency = 0 give the plain sum of similarities.
+    j, where r is as in `itemcf` and age(j) the number of liked items with a later time; power = 1,
+    popularity = 0 and recency = 0 give the plain sum of similarities.
 
     When to use: together with ItemCF, if groups of users with the same items make co-occurrence
     noisy.
@@ -101,7 +101,7 @@ class Swing(Neighbourhood):
     Config = SwingConfig
     config: SwingConfig
 
-    def _similar(self, data: Dataset) -> SimilarItems:
+    def _similar(self, data: Dataset, prune: Prune) -> SimilarItems:
         n = len(data.items)
         pairs = _capped_pairs(data, self.config.fit_last, self.config.most_users)
         out = SimilarItems.empty(n, min(self.config.neighbours, max(n - 1, 1)))
@@ -112,17 +112,19 @@ class Swing(Neighbourhood):
         while begin < n:
             end = int(np.searchsorted(need, need[begin] + MAX_SUMS, side="right")) - 1
             end = min(max(end, begin + 1), n)
-            self._fill_range(begin, end, pairs, out)
+            self._fill_range(begin, end, pairs, prune, out)
             begin = end
         return out
 
-    def _fill_range(self, first: int, after: int, pairs: Pairs, out: SimilarItems) -> None:
+    def _fill_range(
+        self, first: int, after: int, pairs: Pairs, prune: Prune, out: SimilarItems
+    ) -> None:
         """Fills rows [first, after) of `out`: sums by user and his items, then by item."""
         by_user, by_item = pairs.by_user, pairs.by_item
         n_users, n_items = len(by_user.indptr) - 1, len(by_item.indptr) - 1
         liked = np.maximum(np.diff(by_item.indptr), 1) ** -self.config.popularity
         ones = np.ones(n_items)
-        if self.config.prune == "candidate":  # a row's item is the candidate, the similar one liked
+        if prune == "candidate":  # a row's item is the candidate, the similar one liked
             scales = Scales(own=ones, other=liked, power=self.config.power)
         else:
             scales = Scales(own=liked, other=ones, power=self.config.power)
@@ -168,8 +170,8 @@ class Swing(Neighbourhood):
 def _capped_pairs(data: Dataset, fit_last: int, most_users: int) -> Pairs:
     """The pairs of user and liked item within the caps: the latest `fit_last` items of each user,
     then the latest `most_users` users of each item."""
-    positive = np.flatnonzero(data.positive)
-    user, item = data.events.user[positive], data.events.item[positive]
+    liked = places_of_likes(data)
+    user, item = data.events.user[liked], data.events.item[liked]
     indptr, order = grouped(user, len(data.users))
     at = np.sort(_latest(indptr, order, item, fit_last, len(data.items)))
     user, item = user[at], item[at]

@@ -12,7 +12,14 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset
 from tamis.recall._common.channel import BaseChannel, need_positives, nothing
 from tamis.recall._common.compiled_arguments import excluded
-from tamis.recall._common.interactions import distinct, grouped, interest_of_behaviour, interests
+from tamis.recall._common.interactions import (
+    Combine,
+    declared_interest,
+    distinct,
+    grouped,
+    interests,
+    places_of_likes,
+)
 from tamis.recall.neighbours._kernels import (
     best_to_front,
     mark_excluded,
@@ -37,6 +44,9 @@ class UserCFConfig(ComponentConfig):
     omitted: all."""
     last_of_neighbour: Annotated[int, Field(ge=1)] | None = None
     """Number of each similar user's most recent liked items that are recalled. If omitted: all."""
+    combine: Combine = "max"
+    """How the weights of a similar user's events with one item make the interest value r. max: the
+    largest. sum: the sum of the weights of the different behaviours (click 1 and like 2 make 3)."""
     most_users: Annotated[int, Field(ge=1)] = 5000
     """Number of an item's latest users that are compared with a user who likes it."""
 
@@ -46,7 +56,9 @@ class UserCF(BaseChannel):
 
     `sim(u,v) = Σ_{l ∈ I_u∩I_v} 1/log(1+n_l) / √(|I_u||I_v|)`, where n_l is the number of users who
     liked l. The score of i is the sum of `sim(u,v) · r_vi` over the K most similar users v other
-    than u. Users who are not in the log get an answer from the history in their query.
+    than u, with r the interest value of v's likes of i: the largest of their weights, or the sum
+    over their behaviours. A like is an event of a positive behaviour, or of one that declares a
+    weight above 0. Users who are not in the log get an answer from the history in their query.
 
     When to use: if there are fewer users than items, or if tastes change within days (news).
     Cost: fit: one sort of the log. Recall: reads at most `most_users` users per liked item, and the
@@ -65,7 +77,7 @@ class UserCF(BaseChannel):
         by_user = interests(data)
         lengths = np.diff(by_user.indptr)
         users = np.bincount(by_user.other, minlength=n_items)  # n_l
-        short = interests(data, self.config.last_of_neighbour)
+        short = interests(data, self.config.last_of_neighbour, self.config.combine)
         users_at, users_of = _latest_users(data, self.config.most_users)
         self._arrays = {
             "items_at": short.indptr,
@@ -75,7 +87,7 @@ class UserCF(BaseChannel):
             "user": users_of,
             "rarity": (1 / np.log1p(np.maximum(users, 1))).astype(np.float32),
             "norm": np.sqrt(lengths).astype(np.float32),
-            "interest": interest_of_behaviour(data.behaviours),
+            "interest": declared_interest(data.behaviours),
         }
         return {}
 
@@ -171,7 +183,7 @@ class _Histories(NamedTuple):
     item: NDArray[np.int32]
     """(n,)"""
     value: NDArray[np.float32]
-    """(n,) interest value, negative if not positive."""
+    """(n,) interest value, negative if not a like."""
 
 
 class _Model(NamedTuple):
@@ -209,9 +221,9 @@ class _QueryScratch(NamedTuple):
 
 
 def _latest_users(data: Dataset, most: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Each item's distinct users with a positive event, latest first, at most `most`, as a CSR."""
-    positive = np.flatnonzero(data.positive)
-    users, items = data.events.user[positive], data.events.item[positive]
+    """Each item's distinct users who like it, latest first, at most `most`, as a CSR."""
+    liked = places_of_likes(data)
+    users, items = data.events.user[liked], data.events.item[liked]
     indptr, order = grouped(items, len(data.items))
     return _distinct_users(indptr, users[order], most, len(data.users))
 
