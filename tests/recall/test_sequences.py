@@ -162,18 +162,23 @@ class Drawn(Mixture):
         return np.array([0, 3, 3, 6, 2])
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("loss", ["sampled", "gbce", "bce"])
-def test_losses_with_shared_negatives_equal_their_definitions(loss):
+def test_losses_with_shared_negatives_equal_their_definitions(loss, masked):
+    """masked: the other items of a target's user are no negatives, nor those before his window."""
+    past = ([2, 1, 2, 3, 4], [5, 6])
     popularity = np.arange(1, ITEMS + 1)
     mixture = Drawn({"uniform": 0.5, "popular": 0.5}, 5, np.random.default_rng(0), popularity)
     q = 0.5 / ITEMS + 0.5 * popularity**0.75 / (popularity**0.75).sum()
-    batch = Windows(sequences([1, 2, 3, 4], [5, 6]), 9).take(torch.arange(2))
+    batch = Windows(sequences(*past), 3, positives=masked).take(torch.arange(2))
+    assert batch.target.tolist() == [2, 3, 4, 6]
+    own_items = [past[0]] * 3 + [past[1]]
     net = model(sparse=True)
     states, vectors = net(batch).detach(), net.vectors().detach()
     logits = (states @ vectors.T).double().numpy()
     each, count = [], []
-    for row, target in zip(logits, batch.target.tolist(), strict=True):
-        drawn = [j for j in (0, 3, 3, 6, 2) if j != target]
+    for row, target, known in zip(logits, batch.target.tolist(), own_items, strict=True):
+        drawn = [j for j in (0, 3, 3, 6, 2) if j not in (known if masked else [target])]
         if loss == "sampled":
             own = np.exp(row[target]) / q[target]
             each.append(-np.log(own / (own + sum(np.exp(row[j]) / q[j] for j in drawn))))
@@ -187,6 +192,31 @@ def test_losses_with_shared_negatives_equal_their_definitions(loss):
     assert float(found.detach()) == pytest.approx(sum(each) / sum(count), rel=1e-4)
     found.backward()
     assert net.table.take_row_gradients()
+
+
+def test_a_target_whose_negatives_are_all_masked_has_no_loss():
+    batch = Windows(sequences([0, 2, 3, 6]), 9, positives=True).take(torch.arange(1))
+    net, popularity = model(sparse=True), np.ones(ITEMS)
+    mixture = Drawn({"uniform": 1.0}, 5, np.random.default_rng(0), popularity)
+    loss = NextItem("sampled", mixture).loss(net, batch)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(torch.isfinite(p.grad).all() for p in net.encoder.parameters())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    past=st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=1, max_size=4),
+    drawn=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+)
+def test_masked_pairs_are_those_of_a_loop(past, drawn):
+    windows = Windows(sequences(*past), 2, positives=True)
+    batch = windows.take(torch.arange(len(windows)))
+    column = np.unique(drawn)
+    row = (batch.place // batch.item.shape[1]).numpy()
+    v, c = batch.positives.among(column, row)
+    wanted = [(t, k) for t, b in enumerate(row) for k, i in enumerate(column) if i in past[b]]
+    assert sorted(zip(v.tolist(), c.tolist(), strict=True)) == wanted
 
 
 def test_the_sampled_softmax_estimates_the_full_one():

@@ -64,6 +64,7 @@ class SequenceSettings(ComponentConfig):
         "full_below": (Needs("loss", ("auto",)),),
         "negatives": (Needs("loss", none_of=("full",)),),
         "popular": (Needs("loss", none_of=("full",)),),
+        "mask_positives": (Needs("loss", none_of=("full",)),),
         "label_smoothing": (Needs("loss", ("full",)),),
         "patience": (Needs("held_out", none_of=(0,)),),
         "evaluate_every": (Needs("held_out", none_of=(0,)),),
@@ -95,13 +96,18 @@ class SequenceSettings(ComponentConfig):
     loss: Literal["auto", "full", "sampled", "gbce", "bce"] = "auto"
     """full: softmax over all items. sampled: softmax over shared negatives with logQ correction.
     gbce, bce: binary cross-entropy with shared negatives. auto: full up to `full_below` items
-    unless `negatives` or `popular` is given, else sampled."""
+    unless `negatives`, `popular` or `mask_positives` is given, else sampled."""
     full_below: Annotated[int, Field(ge=0)] = 50_000
     """Number of items up to which `auto` is the full softmax."""
     negatives: Annotated[int, Field(ge=1)] | None = None
     """Negatives per batch, shared by its positions. If omitted: 4000."""
     popular: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of the negatives drawn by popularity^0.75; the others are uniform. If omitted: 0.5."""
+    mask_positives: bool = False
+    """Sampled losses: whether the other items of a user's events are left out of the negatives of
+    his targets. As published, only the target itself is. The model then does not learn the order
+    among a user's own items, only to tell them from others; a log of few events per user and
+    filters of seen items suit it."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a target's probability spread over all items; full softmax only."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -178,7 +184,7 @@ class SequenceChannel(VectorChannel):
         mean = float(sizes[sizes > 0].mean())
         dropout = c.dropout if c.dropout is not None else (0.2 if mean >= LONG else 0.5)
         n = len(data.items)
-        sampling = c.negatives is not None or c.popular is not None
+        sampling = c.negatives is not None or c.popular is not None or c.mask_positives
         automatic = "full" if n <= c.full_below and not sampling else "sampled"
         loss = automatic if c.loss == "auto" else c.loss
         return {
@@ -271,7 +277,9 @@ class SequenceChannel(VectorChannel):
             c.label_smoothing,
             use_bfloat16(c.bfloat16, torch.device(context.device).type),
         )
-        windows = Windows(sequences, c.history, c.windows)
+        windows = Windows(
+            sequences, c.history, c.windows, positives=c.mask_positives and model.sparse
+        )
         steps = -(-len(windows) // c.batch_size)
         every = max(c.evaluate_every, -(-EVALUATION_STEPS // steps))
         most = c.epochs or max(EPOCHS, -(-STEPS // steps))

@@ -22,6 +22,31 @@ histories smaller batches, so that an epoch has enough steps."""
 
 
 @dataclass(frozen=True, eq=False)
+class Positives:
+    """All items of the users of B rows: those of row b are `item[indptr[b] : indptr[b + 1]]`."""
+
+    indptr: Int64
+    """(B + 1,)"""
+    item: Int32
+    """Item rows, an item once per event."""
+
+    def among(self, drawn: Int64, row: Int64) -> tuple[Int64, Int64]:
+        """Pairs (v, c) of int64, each once: `drawn[c]` is an item of the user of target v.
+
+        Args:
+            drawn: (C,) distinct item rows, ascending.
+            row: (V,) the row of each target.
+        """
+        at = np.searchsorted(drawn, self.item).clip(max=len(drawn) - 1)
+        known = np.flatnonzero(drawn[at] == self.item)
+        owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))[known]
+        owner, column = np.divmod(np.unique(owner * len(drawn) + at[known]), len(drawn))
+        indptr = np.searchsorted(owner, np.arange(len(self.indptr)))
+        bounds, places = _lists(indptr, row)
+        return np.repeat(np.arange(len(row)), np.diff(bounds)), column[places]
+
+
+@dataclass(frozen=True, eq=False)
 class SequenceBatch:
     """B windows of events, oldest first, padded at the end; V positions are not padding."""
 
@@ -37,6 +62,8 @@ class SequenceBatch:
     """int64 (V,) the positions without padding, as indices into B · L, ascending."""
     target: Tensor
     """int64 (V,) the next item at each of them; empty when serving."""
+    positives: Positives | None = None
+    """All items of the rows' users; None unless `Windows` was asked for them."""
 
     def __len__(self) -> int:
         return len(self.length)
@@ -85,11 +112,13 @@ class Windows:
 
     A user has at most `windows` windows, the newest first. The newest one ends with his second to
     last event; the last target of each earlier one is the first event of the next, so that every
-    event is a target at most once.
+    event is a target at most once. With `positives`, a batch holds all items of its users.
     """
 
-    def __init__(self, sequences: Sequences, history: int, windows: int = 1) -> None:
-        self.sequences, self.history = sequences, history
+    def __init__(
+        self, sequences: Sequences, history: int, windows: int = 1, *, positives: bool = False
+    ) -> None:
+        self.sequences, self.history, self.positives = sequences, history, positives
         sizes = sequences.sizes
         many = np.minimum(-(-np.maximum(sizes - 1, 0) // history), windows)
         user = np.repeat(np.arange(len(sizes)), many)
@@ -98,6 +127,7 @@ class Windows:
         end = sequences.indptr[user + 1] - 1 - number * history  # the last target
         self.begin = np.maximum(first, end - history).astype(np.int64)
         self.length = (end - self.begin).astype(np.int64)
+        self.user = user
 
     def __len__(self) -> int:
         return len(self.begin)
@@ -139,7 +169,11 @@ class Windows:
             out_request_time=request_time,
         )
         _fill_targets(s.item, begin, length, target)
-        return _batch(item, length, time, request_time, target, device)
+        positives = None
+        if self.positives:
+            bounds, at = _lists(s.indptr, self.user[rows])
+            positives = Positives(bounds, s.item[at])
+        return _batch(item, length, time, request_time, target, device, positives)
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,6 +314,7 @@ def _batch(
     request_time: Int64,
     target: Int64,
     device: torch.device | str,
+    positives: Positives | None = None,
 ) -> SequenceBatch:
     """A batch of numpy arrays on `device`."""
     real = np.arange(item.shape[1]) < length[:, None]
@@ -294,6 +329,7 @@ def _batch(
         request_time=tensor(request_time),
         place=tensor(np.flatnonzero(real)),
         target=tensor(target),
+        positives=positives,
     )
 
 

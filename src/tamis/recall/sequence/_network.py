@@ -137,7 +137,8 @@ class NextItem:
     full: softmax over all items (Klenitskiy & Vasilev 2023). sampled: softmax over negatives that
     the batch shares, with every logit corrected by −log of the item's sampling probability. gbce
     and bce: binary cross-entropy of each target and the shared negatives (Petrov & Macdonald 2023;
-    Kang & McAuley 2018).
+    Kang & McAuley 2018). Negatives that are the target, or another item of its user where batches
+    have `positives`, are left out.
     """
 
     loss_name: Loss
@@ -162,11 +163,14 @@ class NextItem:
                 label_smoothing=self.label_smoothing,
                 workspace=self.workspace,
             )
-        return self._against_negatives(model, states, batch.target)
+        return self._against_negatives(model, states, batch)
 
-    def _against_negatives(self, model: SequenceModel, states: Tensor, target: Tensor) -> Tensor:
-        """The mean of the sampled losses; states (V, dim), target int64 (V,)."""
+    def _against_negatives(
+        self, model: SequenceModel, states: Tensor, batch: SequenceBatch
+    ) -> Tensor:
+        """The mean of the sampled losses; states (V, dim)."""
         assert self.mixture is not None
+        target = batch.target
         rows = target.cpu().numpy()
         self.mixture.observe(rows)
         drawn, times = np.unique(self.mixture.shared(rows), return_counts=True)
@@ -176,16 +180,15 @@ class NextItem:
         vectors = model.vectors(torch.cat([target, column]))
         own, negatives = vectors[: len(target)], vectors[len(target) :]
         positive = (states * own).sum(1)
-        at = torch.searchsorted(column, target).clamp(max=len(column) - 1)
-        clash = torch.nonzero(column[at] == target).squeeze(1)  # a target is not its own negative
+        left_out = _left_out(batch, column)
         if self.loss_name == "sampled":
             log_q = torch.from_numpy(np.log(np.maximum(q, 1e-30))).to(device, torch.float32)
             shift = torch.from_numpy(np.log(times)).to(device, torch.float32) - log_q[column]
             positive = positive - log_q[target]
-            rest = masked_logsumexp(states, negatives, (clash, at[clash]), shift)
+            rest = masked_logsumexp(states, negatives, left_out, shift)
             return (torch.logaddexp(positive, rest) - positive).mean()
         counts = torch.from_numpy(times).to(device, torch.float32).repeat(len(target), 1)
-        counts[clash, at[clash]] = 0.0
+        counts[left_out] = 0.0
         calibration = 0.75 if self.loss_name == "gbce" else 0.0
         power = gbce_power(self.mixture.negatives, model.n_items, calibration)
         return gbce(positive, (states @ negatives.T).float(), counts, power=power)
@@ -197,6 +200,19 @@ class NextItem:
         items = model.vectors().detach().cpu().numpy()
         hit, ndcg = _hit_and_ndcg(users, items, valid)
         return {f"ndcg@{TOP}": ndcg, f"hit@{TOP}": hit}
+
+
+def _left_out(batch: SequenceBatch, column: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 pairs (target v, column c) of drawn items (C,), ascending, that are not negatives of
+    the target: the target itself, and the other items of its user where the batch has them."""
+    target = batch.target
+    if batch.positives is not None:
+        row = (batch.place // batch.item.shape[1]).cpu().numpy()
+        v, c = batch.positives.among(column.cpu().numpy(), row)
+        return torch.from_numpy(v).to(target.device), torch.from_numpy(c).to(target.device)
+    at = torch.searchsorted(column, target).clamp(max=len(column) - 1)
+    clash = torch.nonzero(column[at] == target).squeeze(1)
+    return clash, at[clash]
 
 
 def _hit_and_ndcg(users: Float32, items: Float32, valid: HeldOut) -> tuple[float, float]:
