@@ -1,17 +1,50 @@
-"""The DSSM example runs, learns, and gives the vectors of both towers."""
+"""The MovieLens walk of DSSM: on a small log and a real Redis, in at most 40 lines of code."""
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "dssm" / "dssm.py"
+import numpy as np
+import pytest
+import redis
+
+from tamis.testing import redis_server
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "dssm_movielens.py"
 
 
-def test_the_dssm_example_runs() -> None:
-    run = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    (auc,) = re.findall(r"^dssm +(\d\.\d+) ±", run.stdout, re.MULTILINE)
-    assert float(auc) > 0.7  # the data's own chances give 0.79
-    (city, genre) = re.findall(r"user: (\d) - genre of the best item: (\d)", run.stdout)[0]
-    assert city == genre
+def test_the_walk_learns_and_finds_neighbours(ratings_tables, tmp_path):
+    if shutil.which("redis-server") is None and not os.environ.get("CI"):
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    folder = ratings_tables(tmp_path / "films", users=150, items=60, each=40)
+    with redis_server() as address, redis.Redis.from_url(address) as client:
+        run = subprocess.run(
+            [sys.executable, EXAMPLE, folder, address], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        ids = {key.decode() for key in client.hkeys("dssm:users")}
+        assert ids == {f"u{u}" for u in range(150)}
+        items = {key.decode(): np.frombuffer(value, np.float32)
+                 for key, value in client.hgetall("dssm:items").items()}  # fmt: skip
+    assert set(items) == {f"m{i}" for i in range(60)}
+    assert np.linalg.norm(items["m3"]) == pytest.approx(1, abs=1e-5)
+    (auc,) = re.findall(r"'auc': (\d\.\d+)", run.stdout)
+    assert float(auc) > 0.8  # users like exactly the films of their group
+    for line in run.stdout.splitlines()[1:]:
+        side, key, found = line.split(maxsplit=2)
+        titles = ast.literal_eval(found)
+        group = int(key[1:]) % 3  # of the user u…, or of the film m…
+        moods = [("sad", "gay", "grim")[group] in title for title, _ in titles]
+        assert sum(moods) >= 4, line
+        if side == "items":
+            assert titles[0][0].startswith(f"Film {key[1:]},")  # nearest to a film is itself
+
+
+def test_it_has_at_most_forty_lines():
+    code = EXAMPLE.read_text("utf-8")
+    documentation = ast.parse(code).body[0]
+    assert len(code.splitlines()) - documentation.end_lineno <= 40

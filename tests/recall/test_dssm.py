@@ -95,6 +95,27 @@ def test_each_tower_reads_its_own_columns_only(model, frame):
         model.item_embeddings(frame.drop("genres"))
 
 
+def test_columns_of_lists_and_of_vectors_are_read_by_their_side_only(frame):
+    lists = frame[:600].with_columns(
+        pl.col("liked").str.split("|"),
+        pl.col("genres").str.split("|"),
+        look=pl.concat_list("price", "price"),
+        mood=pl.concat_list("age", "age"),
+    )
+    model = DSSM(
+        user_features=[VarLenSparseFeat("liked", shares="item_id"), DenseFeat("mood", width=2)],
+        item_features=[
+            SparseFeat("item_id"), VarLenSparseFeat("genres"), DenseFeat("look", width=2)
+        ],
+        **(QUICK | {"epochs": 1}),
+    ).fit(lists, label="click")  # fmt: skip
+    users = model.user_embeddings(lists.select("liked", "mood"))
+    np.testing.assert_array_equal(users, model.user_embeddings(lists))
+    items = model.item_embeddings(lists.select("item_id", "genres", "look"))
+    np.testing.assert_array_equal(items, model.item_embeddings(lists))
+    assert len(np.unique(users.round(4), axis=0)) == USERS
+
+
 def test_both_towers_share_the_vectors_of_items(model, frame):
     tables = {column.name: column.table for column in model.layout.ids}
     assert tables["liked"] == tables["item_id"] == "item_id"

@@ -2,6 +2,7 @@ from ._calendar import LocalCalendar
 from ._lists import History
 from .encoders import DenseEncoder, VarLenEncoder
 from .encoding import Encoders, LayoutBuilder
+from .frame_histories import history_column
 from .frame_space import FrameSpace
 from .group_names import check_groups
 from .guess import GuessOptions, default_features, guess_feature, list_separator
@@ -45,6 +46,7 @@ __all__ = [
     "check_groups",
     "default_features",
     "guess_feature",
+    "history_column",
     "list_separator",
     "table_coverage",
 ]

@@ -94,8 +94,7 @@ class FrameSpace:
         others = {f.source: f for f in self.features if f.source not in wanted}
         return self.rows(
             table.select(sorted(wanted)).with_columns(
-                pl.lit(None, pl.Float64 if isinstance(f, DenseFeat) else pl.String).alias(source)
-                for source, f in others.items()
+                pl.lit(None, _type_of(f)).alias(source) for source, f in others.items()
             )
         )
 
@@ -119,6 +118,15 @@ class FrameSpace:
         for feature in self.features:
             self._encoders.add_columns(builder, feature, feature.side or _side(feature.name))
         return builder.build()
+
+
+def _type_of(feature: Feature) -> pl.DataType:
+    """The type of a column that the feature can read."""
+    if isinstance(feature, DenseFeat):
+        return pl.Float64() if feature.width == 1 else pl.List(pl.Float64)
+    if isinstance(feature, SparseFeat) or feature.separator is not None:
+        return pl.String()
+    return pl.List(pl.String)
 
 
 def _side(name: str) -> Side:
