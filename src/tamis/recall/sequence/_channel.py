@@ -106,8 +106,7 @@ class SequenceSettings(ComponentConfig):
     mask_positives: bool = False
     """Sampled losses: whether the other items of a user's events are left out of the negatives of
     his targets. As published, only the target itself is. The model then does not learn the order
-    among a user's own items, only to tell them from others; a log of few events per user and
-    filters of seen items suit it."""
+    among a user's own items, only to tell them from others."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a target's probability spread over all items; full softmax only."""
     epochs: Annotated[int, Field(ge=1)] | None = None

@@ -63,7 +63,7 @@ class SequenceBatch:
     target: Tensor
     """int64 (V,) the next item at each of them; empty when serving."""
     positives: Positives | None = None
-    """All items of the rows' users; None unless `Windows` was asked for them."""
+    """All items of the rows' users; None unless `Windows` has `positives`."""
 
     def __len__(self) -> int:
         return len(self.length)
