@@ -281,6 +281,8 @@ def test_auto_takes_author_and_category_with_two_items_per_value():
     data = dataset()
     assert names(space_of(data, groups="auto")) == {"user", "item", "maker", "kinds"}
     assert names(space_of(data)) == {"user", "item"}
+    # Releases before statistics by attributes refuse them when they open a version.
+    assert (space_of(data, groups="auto").format, space_of(data).format) == (2, 1)
     alone = dict(CONFIG["items"], author="published")  # three items with three values
     assert names(space_of(data, items=alone, groups="auto")) == {"user", "item", "kinds"}
     assert names(space_of(data, items={}, groups="auto")) == {"user", "item"}

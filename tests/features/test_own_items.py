@@ -221,6 +221,7 @@ def test_a_space_has_them_and_keeps_them(tmp_path):
     assert inputs(FeatureSpace.load(tmp_path)) == found
     without = FeatureSpace.fit(dataset(ONCE), [SparseFeat("item_id")], windows=())
     assert not any(c.name.startswith("own ") for c in without.layout.dense)
+    assert (space.format, without.format) == (2, 1)  # releases before these inputs refuse them
 
 
 def test_a_log_without_a_gap_has_no_lateness():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tamis.bundle import MANIFEST, Kind, Manifest, Version, Versions, files_of
@@ -241,8 +242,10 @@ def test_a_newer_format_of_a_part_is_refused(version):
         found = rf"part {part} is in format {number + 1}.*upgrade tamis"
         with pytest.raises(VersionError, match=found):
             Parts.open(newer)
-    # Without a feature of the request's context, earlier releases can read the features.
-    assert version.manifest.formats == {**FORMATS, "features": 1}
+    # Earlier releases can read the features where there are no statistics by attributes, features
+    # of own items or features of the request's context.
+    features = 2 if read_config(version).groups else 1
+    assert version.manifest.formats == {**FORMATS, "features": features}
     unknown = replace(version.manifest, formats={**FORMATS, "journal": 9}, files={})
     Parts.open(Version(version.path, unknown))
 
@@ -308,6 +311,25 @@ def test_added_and_removed_keys_of_the_configuration_open(copied, caplog):
         assert place in warnings[0]
     assert [p.item for p in recommender.recommend(None).items] == expected
     assert recommender.recommend(recommender.parts.users.ids[3], n=5).items
+
+
+def test_parts_that_do_not_fit_together_are_found(copied):
+    """Where every file is whole, but one is that of another version."""
+    for table in ("users", "items"):
+        file = copied.path / "tables" / f"{table}.parquet"
+        whole = file.read_bytes()
+        pl.read_parquet(file).head(7).write_parquet(file)
+        with pytest.raises(
+            VersionError, match=rf"{table}.parquet is damaged: it has 7 rows, .* ha"
+        ):
+            Recommender(rewritten(copied))
+        file.write_bytes(whole)
+    file = copied.path / STORED_CONFIG
+    saved = json.loads(file.read_text())
+    saved["cascade"]["fusion"] = "nosuch * 2"
+    file.write_text(json.dumps(saved))
+    with pytest.raises(VersionError, match=r"config.json is .* unknown name 'nosuch'"):
+        Recommender(rewritten(copied))
 
 
 def test_unknown_keys_and_a_missing_checksum_of_the_manifest(copied, caplog):

@@ -88,6 +88,11 @@ class Histories:
         """Number of events, the appended ones included."""
         return len(self._base.item) + self._added
 
+    @property
+    def n_users(self) -> int:
+        """Number of users, those without events included."""
+        return len(self._indptr) - 1
+
     def at(self, user: Int32, time: Int64, last: int | None = None) -> History:
         """The histories of Q users at Q times (ms), or only their `last` events.
 

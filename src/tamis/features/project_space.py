@@ -101,10 +101,22 @@ class FeatureSpace:
         return self._context.columns
 
     @property
+    def n_users(self) -> int:
+        """Number of users whose attributes it holds."""
+        return len(self._fitted.users.ids) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items whose attributes it holds."""
+        return len(self._fitted.items.ids) - 1
+
+    @property
     def format(self) -> int:
         """Format of the stored files: 2 for inputs that releases before 2 do not know."""
-        known = self._fitted.calendar.is_default and not self.context_columns
-        return 1 if known and not self.reads_place else 2
+        fitted = self._fitted
+        new = self.context_columns or self.reads_place or not fitted.calendar.is_default
+        new = new or fitted.group_recipes or fitted.pair_recipes or fitted.interest.own
+        return 2 if new else 1
 
     @property
     def reads_place(self) -> bool:
@@ -142,7 +154,7 @@ class FeatureSpace:
         Raises ConfigError where statistics or their time are missing.
         """
         if items is None:
-            items = np.arange(len(self._fitted.items.ids) - 1, dtype=np.int32)
+            items = np.arange(self.n_items, dtype=np.int32)
         blocks = [self._item_block(items)]
         if self._fitted.item_scale is not None:
             if time is None:

@@ -30,7 +30,14 @@ from tamis.cascade import (
 )
 from tamis.data import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics
-from tamis.schema import ProjectConfig, StageConfig, read_stored_config, reading
+from tamis.schema import (
+    ADVICE,
+    ProjectConfig,
+    StageConfig,
+    VersionError,
+    read_stored_config,
+    reading,
+)
 from tamis.service import registry
 
 log = logging.getLogger("tamis.service")
@@ -124,6 +131,7 @@ class Parts:
             part: read_part(version.path / part, open_it)
             for part, open_it in part_readers(config).items()
         }
+        _check_sizes(version.path, opened)
         cascade = config.cascade
         return cls(
             config=config,
@@ -190,6 +198,22 @@ def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
         readers["prerank"] = partial(registry.load, "prerank", "prerank", cascade.prerank)
     readers["rank"] = partial(registry.load, "rank", "rank", cascade.rank)
     return readers
+
+
+def _check_sizes(folder: Path, opened: Mapping[str, Any]) -> None:
+    """Raises VersionError unless the features and histories are of the users and items of the
+    tables."""
+    space, histories = opened[FEATURES], opened[HISTORIES]
+    for part, rows, table in (
+        (FEATURES, space.n_users, USERS),
+        (FEATURES, space.n_items, ITEMS),
+        (HISTORIES, histories.n_users, USERS),
+    ):
+        if rows != len(opened[table]):
+            raise VersionError(
+                f"{folder / table} is damaged: it has {len(opened[table])} rows, {folder / part} "
+                f"has {rows}. {ADVICE}"
+            )
 
 
 def read_part(path: Path, open_it: PartReader) -> Any:

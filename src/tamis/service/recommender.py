@@ -13,10 +13,10 @@ import numpy as np
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import Context, Found, Outcome, Queries, ReadsContext, Trace, trace
 from tamis.data import CITY, UNKNOWN, Ragged
-from tamis.schema import RequestError
+from tamis.schema import RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot
-from tamis.service.assembly import Parts
+from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
 from tamis.service.request import Request
@@ -41,7 +41,8 @@ class Recommender:
         self._clock = clock
         self.parts = Parts.open(version)
         bind(self.parts, version)
-        self.cascade = self.parts.cascade()
+        with reading(version.path / STORED_CONFIG):
+            self.cascade = self.parts.cascade()
 
     @classmethod
     def open(
