@@ -1,5 +1,7 @@
 """Every registered stage of every kind, and DSSM, follow the one construction rule."""
 
+import inspect
+
 import pytest
 
 from tamis.recall import DSSM
@@ -66,6 +68,24 @@ def test_options_and_config_build_the_same_component(kind: str, name: str) -> No
     assert by_name.config == by_config.config == merged.config
     assert getattr(by_name.config, option) == value
     assert getattr(stage(**required).config, option) != value
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_the_signature_lists_the_options(kind: str, name: str) -> None:
+    """`help(ItemCF)` and notebooks showed `(config: Any = None, **options: Any)`."""
+    stage = class_of(kind, name)
+    parameters = inspect.signature(stage).parameters
+    options = stage.Config.model_fields
+    own = ("config", "features", "user_features", "item_features")
+    assert [p for p in parameters if p not in own] == list(options)
+    for option, field in options.items():
+        shown = parameters[option]
+        assert shown.kind is inspect.Parameter.KEYWORD_ONLY
+        assert (shown.default is inspect.Parameter.empty) == field.is_required()
+        assert "Annotated" not in inspect.formatannotation(shown.annotation)
+    required = REQUIRED.get(name, {})
+    defaults = {n: parameters[n].default for n in options if n not in required}
+    assert stage(**required, **defaults).config == stage(**required).config
 
 
 @pytest.mark.parametrize(("kind", "name"), STAGES)

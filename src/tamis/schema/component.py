@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from functools import reduce
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -94,6 +97,51 @@ class ComponentConfig(BaseModel):
         return self
 
 
+class _OptionsSignature:
+    """The signature of a component's class: its constructor, with `**options` written out.
+
+    `help(ItemCF)` and the completion of notebooks then list the options and their defaults.
+    """
+
+    def __get__(self, component: object, kind: type[Component]) -> inspect.Signature:
+        written = inspect.signature(kind.__init__)
+        options = getattr(kind, "Config", None)
+        first, *rest = written.parameters.values()  # without `self`
+        del first
+        if options is None or not any(p.kind is p.VAR_KEYWORD for p in rest):
+            return written.replace(parameters=rest)
+        shown = [p for p in rest if p.kind is not p.VAR_KEYWORD]
+        shown = [p.replace(annotation=options | None) if p.name == "config" else p for p in shown]
+        return inspect.Signature([*shown, *_option_parameters(options)], return_annotation=None)
+
+
+def _option_parameters(kind: type[BaseModel]) -> Iterator[inspect.Parameter]:
+    """A keyword argument for each option, with its default and type."""
+    for name, option in kind.model_fields.items():
+        default = inspect.Parameter.empty
+        if not option.is_required():
+            default = option.get_default(call_default_factory=True)
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=_without_bounds(option.annotation),
+        )
+
+
+def _without_bounds(annotation: Any) -> Any:
+    """`int | None` of `Annotated[int, Field(ge=1)] | None`: a type that reads well."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _without_bounds(parts[0])
+    if origin is None or origin is Literal:
+        return annotation
+    plain = tuple(map(_without_bounds, parts))
+    if origin in (Union, UnionType):
+        return reduce(lambda one, other: one | other, plain)
+    return origin[plain]
+
+
 class Component:
     """A stage of the cascade, constructed by `Thing(config=None, **options)`.
 
@@ -114,6 +162,7 @@ class Component:
     name: str
     Config: ClassVar[type[BaseModel]]
     config: Any
+    __signature__: ClassVar[Any] = _OptionsSignature()
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         self.config = configured(type(self).__name__, self.Config, config, options)
