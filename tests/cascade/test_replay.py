@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,23 @@ def test_an_action_belongs_to_the_last_impression_before_it_in_its_request() -> 
     past = made.queries.history
     # At 10 nothing had arrived; at 20 the two clicks had (impressions are no history).
     assert np.diff(past.indptr).tolist() == [0, 2]
+
+
+def test_rows_to_learn_from_have_the_positions_of_impressions() -> None:
+    data = dataset((0, 0, SHOWN, 10), (0, 1, SHOWN, 10), (0, 1, CLICK, 11), (1, 1, SHOWN, 5))
+    data = replace(data, events=replace(data.events, position=np.array([2, 1, 0, 7], np.int16)))
+    declared = config()
+    declared = declared.model_copy(
+        update={"events": declared.events.model_copy(update={"position": "place"})}
+    )
+    window = (Histories.of(data), (0, 100))
+    rows = replay.impression_window(declared, data, *window, most=9, positions=True)
+    got = zip(rows.queries.user[rows.candidates.query], rows.candidates.item, strict=True)
+    place = dict(zip(got, rows.candidates.columns["position"].tolist(), strict=True))
+    assert place == {(0, 0): 2, (0, 1): 1, (1, 1): 7}
+    assert not replay.impression_window(declared, data, *window, most=9).candidates.columns
+    undeclared = replay.impression_window(config(), data, *window, most=9, positions=True)
+    assert not undeclared.candidates.columns
 
 
 def test_the_latest_impressions_are_kept_and_the_dropped_ones_counted() -> None:

@@ -156,6 +156,28 @@ def test_missing_columns_equal_those_of_a_channel_without_results(space, data):
     assert torch.equal(left.dense, right.dense)
 
 
+def test_position_is_the_mean_of_training_where_it_is_unknown(space, data, tmp_path):
+    place = np.array([1, 0, 4, 2], np.int16)  # 0 = unknown: logs 0, log 4, log 2
+    fitted = space.fit_columns({"position": place})
+    where = [START + 9 * DAY], [0, 0, 0, 0], [0, 1, 2, 3]
+    logs = np.log([1, 4, 2])
+    expected = (np.log([1, 1, 4, 2]) - logs.mean()) / logs.std() * [1, 0, 1, 1]
+    for opened in (fitted, _saved(fitted, tmp_path)):
+        rows = candidate_rows(opened, data, [0], *where, {"position": place})
+        np.testing.assert_allclose(dense(rows, "log position"), expected, rtol=1e-6)
+        request = candidate_rows(opened, data, [0], *where, {})
+        assert dense(request, "log position") == [0, 0, 0, 0]
+        assert request.layout == rows.layout
+    for unknown in (np.zeros(4, np.int16), np.full(4, 3, np.int16)):  # nothing to learn from
+        names = [c.name for c in space.fit_columns({"position": unknown}).layout.dense]
+        assert "log position" not in names
+
+
+def _saved(space, directory):
+    space.save(directory)
+    return FeatureSpace.load(directory)
+
+
 def test_interest_by_hand(space, data):
     # At day 9 ann liked a (x y, 1990), b (x, 2000), d (z, no year).
     rows = candidate_rows(space, data, [0], [START + 9 * DAY], [0] * 5, [0, 1, 2, 3, 4])

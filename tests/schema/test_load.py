@@ -162,6 +162,10 @@ def test_keys_without_effect_are_refused(tmp_path: Path) -> None:
         head + "[cascade]\nprerank_keep = 50\n[cascade.channels.itemcf]" + stages: (
             "`cascade.prerank_keep` = 50 has no effect without a pre-ranker"
         ),
+        GOOD.replace("[events]", '[events]\nposition = "place"'): (
+            '`events.position` = "place" has no effect: it is the place of an impression, and no '
+            "behaviour is one"
+        ),
         GOOD.replace('name = "user_id"', 'name = "user_id"\nbuckets = 50'): (
             'buckets = 50 has no effect: it needs vocabulary = "hash"'
         ),

@@ -21,7 +21,7 @@ from tamis.cascade.replay_labels import answers, needed, task_labels
 from tamis.cascade.runner import Retrieval
 from tamis.cascade.value import tasks_of
 from tamis.data import UNKNOWN, Context, Dataset, Ragged
-from tamis.features import Histories, History
+from tamis.features import POSITION, Histories, History
 from tamis.runtime import Float32
 from tamis.schema import ProjectConfig, TrainingError
 
@@ -130,13 +130,22 @@ def candidate_labels(
 
 
 def impression_window(
-    config: ProjectConfig, data: Dataset, histories: Histories, window: tuple[int, int], most: int
+    config: ProjectConfig,
+    data: Dataset,
+    histories: Histories,
+    window: tuple[int, int],
+    most: int,
+    *,
+    positions: bool = False,
 ) -> Replay:
     """The impressions of [begin, end) as rows at their own times; the latest `most` of them.
 
     A label is 1 (or that event's value) when, at or after the impression, one of the task's
     behaviours followed on the same user, item and request (without request ids: before the item's
     next impression).
+
+    positions: whether the candidates have the column `POSITION`, as rows to learn from. Requests
+    do not know it, and rows to measure by are as requests.
     """
     events = data.events
     shown_codes = [k for k, b in enumerate(data.behaviours) if b.impression]
@@ -163,7 +172,10 @@ def impression_window(
     indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
     tasks = tasks_of(config)
     labels = task_labels(tasks, data, events.item[rows], *answers(data, rows, needed(tasks)))
-    return Replay(queries, Candidates(indptr, events.item[rows]), labels, left_out)
+    columns: dict[str, NDArray[np.generic]] = {}
+    if positions and config.events.position:
+        columns[POSITION] = events.position[rows]
+    return Replay(queries, Candidates(indptr, events.item[rows], columns), labels, left_out)
 
 
 def join(replays: Sequence[Replay]) -> Replay:

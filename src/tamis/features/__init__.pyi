@@ -8,6 +8,7 @@ from .group_names import check_groups
 from .guess import GuessOptions, default_features, guess_feature, list_separator
 from .histories import Histories
 from .layout import DenseColumn, IdColumn, Layout, TableRange
+from .pair_features import POSITION
 from .project_space import FeatureSpace
 from .repeats import ItemRepeats, OwnItems
 from .row_coverage import RowCoverage
@@ -17,6 +18,7 @@ from .table_coverage import TableCoverage, table_coverage
 from .vocabulary import Vocabulary
 
 __all__ = [
+    "POSITION",
     "Batch",
     "Block",
     "DenseColumn",

@@ -21,7 +21,14 @@ from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
 from tamis.features.own_items import OwnItemFeatures, wanted
-from tamis.features.pair_features import Category, Interest, Number, RecallColumn
+from tamis.features.pair_features import (
+    POSITION,
+    Category,
+    Interest,
+    Number,
+    PositionInput,
+    RecallColumn,
+)
 from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
 from tamis.runtime import Float32, Int32
@@ -93,11 +100,13 @@ def fit_space(
 
 
 def with_columns(fitted: Fitted, columns: Mapping[str, NDArray[Any]]) -> Fitted:
-    """A copy of `fitted` with the scales of recall's columns fitted on `columns`."""
+    """A copy of `fitted` with the scales of recall's columns, and of the position, fitted on
+    `columns`."""
     fits = tuple(
         RecallColumn.fit(name, values) for name, values in columns.items() if _is_recall(name)
     )
-    return replace(fitted, interest=replace(fitted.interest, columns=fits))
+    position = PositionInput.fit(columns[POSITION]) if POSITION in columns else None
+    return replace(fitted, interest=replace(fitted.interest, columns=fits, position=position))
 
 
 def _is_recall(name: str) -> bool:

@@ -16,7 +16,7 @@ from tamis.features._place import Distance
 from tamis.features._sources import is_history
 from tamis.features.encoding import Encoders, LayoutBuilder
 from tamis.features.own_items import OwnItemFeatures
-from tamis.features.pair_features import Category, Interest, Number, RecallColumn
+from tamis.features.pair_features import Category, Interest, Number, PositionInput, RecallColumn
 from tamis.features.repeats import ItemRepeats
 from tamis.features.statistics import Recipes
 from tamis.features.windows import opened
@@ -54,6 +54,7 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "pair_scales": [_scale(s) for s in fitted.pair_scales],
         "positive": interest.positive.tolist(),
         "columns": [asdict(c) for c in interest.columns],
+        "position": None if interest.position is None else asdict(interest.position),
         "categories": [c.name for c in interest.categories],
         "numbers": [n.name for n in interest.numbers],
         "statistics": fitted.recipes is not None,
@@ -180,7 +181,8 @@ def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
         columns=tuple(RecallColumn(**c) for c in saved["columns"]),
         categories=tuple(categories),
         numbers=tuple(numbers),
-        own=_own(directory, saved.get("own")),  # earlier releases lack the key
+        own=_own(directory, saved.get("own")),  # earlier releases lack these keys
+        position=PositionInput(**position) if (position := saved.get("position")) else None,
     )
 
 

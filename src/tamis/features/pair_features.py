@@ -1,4 +1,4 @@
-"""Features of a pair of user and candidate: the user's positives and recall's ranks and scores.
+"""Features of a pair of user and candidate: the user's positives, recall's ranks, the position.
 
 Candidates are grouped by query (`bounds`). The kernels visit the queries in turn: the positives of
 each are counted once into an array that all its candidates read.
@@ -87,6 +87,43 @@ class RecallColumn:
         )
 
 
+POSITION = "position"
+"""Column of candidates that were shown: the place in the slate, from 1; 0 = unknown."""
+
+
+@dataclass(frozen=True)
+class PositionInput:
+    """The place at which an item was shown, as an input of training alone.
+
+    Items at the top are clicked more often because they are at the top. A model that knows the
+    place in training does not attribute this to the items. Requests do not know it: there, and
+    wherever it is unknown, the input is 0, the mean of training.
+    """
+
+    mean: float
+    std: float
+
+    @property
+    def names(self) -> list[str]:
+        """The name of the input."""
+        return ["log position"]
+
+    @classmethod
+    def fit(cls, position: NDArray[Any]) -> PositionInput | None:
+        """Fits the scale on positions (n,) from 1, 0 = unknown; None if they do not differ."""
+        known = np.log(position[position > 0].astype(np.float64))
+        std = float(known.std()) if len(known) else 0.0
+        return cls(float(known.mean()), std) if std > 0 else None
+
+    def write(self, position: NDArray[Any] | None, out: Float32) -> None:
+        """Fills `out` (n, 1) from positions (n,); None = all are unknown."""
+        out[:, 0] = 0
+        if position is not None:
+            known = position > 0
+            logs = np.log(position[known].astype(np.float64))
+            out[known, 0] = (logs - self.mean) / self.std
+
+
 @dataclass(frozen=True, eq=False)
 class Category:
     """An attribute of items that holds ids, such as genres, brand or author."""
@@ -128,12 +165,14 @@ class Interest:
     numbers: tuple[Number, ...] = ()
     own: OwnItemFeatures | None = None
     """Features of items that the user has acted on; None: rankers get none."""
+    position: PositionInput | None = None
+    """The place of shown items; None: the log does not have it."""
 
     @property
     def names(self) -> list[str]:
         """Names of the X inputs; `found by` is the share of channels that found the candidate."""
         parts = [*self.columns, *self.categories, *self.numbers]
-        parts += [self.own] if self.own is not None else []
+        parts += [part for part in (self.position, self.own) if part is not None]
         ranked = ["found by"] if any(c.is_rank for c in self.columns) else []
         return ranked + [name for part in parts for name in part.names]
 
@@ -149,7 +188,7 @@ class Interest:
         """Fills `out` (n, X) for the candidates `item` (n,), rows of the per-item arrays.
 
         Candidates of query q are [bounds[q], bounds[q + 1]); `time` (Q,) is in ms. `columns` (n,)
-        are those of recall.
+        are those of recall, and the position of shown items.
         """
         at = 0
         ranks = [columns[c.name] for c in self.columns if c.is_rank and c.name in columns]
@@ -183,5 +222,8 @@ class Interest:
                 out=out[:, at : at + 3],
             )
             at += 3
+        if self.position is not None:
+            self.position.write(columns.get(POSITION), out[:, at : at + 1])
+            at += 1
         if self.own is not None:
             self.own.write(bounds, item, history, time, out[:, at:])

@@ -8,7 +8,7 @@ that was kept. The rows that fits are validated on are complete lists, of fewer 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from numpy import datetime64
 
@@ -23,7 +23,7 @@ from tamis.cascade import (
     tasks_of,
 )
 from tamis.data import Dataset
-from tamis.features import Histories
+from tamis.features import POSITION, Histories
 from tamis.runtime import Meter, Progress
 from tamis.schema import ProjectConfig
 from tamis.splitting import Window, horizon, replay_windows, test_cut, windows
@@ -84,9 +84,9 @@ class Replays:
         return self._replay(window, valid=False)
 
     def valid(self, window: Window) -> Replay:
-        """The validation rows of a window: complete lists."""
+        """The validation rows of a window: complete lists, without positions, as in requests."""
         if self.impressions:
-            return self._impressions(window)
+            return _as_served(self._impressions(window))
         self._plan()
         return self._replay(window, valid=True)
 
@@ -114,7 +114,12 @@ class Replays:
     def _impressions(self, window: Window) -> Replay:
         if (window, False) not in self._made:
             self._made[window, False] = impression_window(
-                self.config, self._known(window), self.histories, window, IMPRESSIONS
+                self.config,
+                self._known(window),
+                self.histories,
+                window,
+                IMPRESSIONS,
+                positions=True,
             )
         return self._made[window, False]
 
@@ -176,3 +181,10 @@ class Replays:
             self.most_users = self.valid_users
 
     _planned: bool = False
+
+
+def _as_served(replay: Replay) -> Replay:
+    """The same rows without what a request does not know: the positions of shown items."""
+    candidates = replay.candidates
+    columns = {name: c for name, c in candidates.columns.items() if name != POSITION}
+    return replace(replay, candidates=replace(candidates, columns=columns))

@@ -125,6 +125,7 @@ def guess_config(
     found.notes += unused_tables(tables, log, used)
     declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, log)
+    _leave_out_position(declared)
     describe_context(declared, log)
     _note_unused(log, declared)
     data = _read(found, folder)
@@ -230,6 +231,15 @@ def _read(found: Guess, folder: Path) -> Dataset:
     found.notes.append(text)
     found.notes += [str(note) for note in rejects.notes]
     return data
+
+
+def _leave_out_position(declared: Declared) -> None:
+    """Leaves out the column of positions where no behaviour is an impression."""
+    events = declared.data["events"]
+    if any(b.get("impression") for b in declared.data["behaviours"].values()):
+        return
+    if column := events.pop("position", None):
+        declared.notes.append(f"not used: `{column}`, a position, as the log has no impressions")
 
 
 def _propose_clock(data: Dataset, found: Guess) -> None:

@@ -60,6 +60,13 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             f'`events.arrival` = "{config.events.arrival}" is given, but the log is `untimed`: '
             "remove one of the two.",
         )
+    if config.events.position and not any(b.impression for b in config.behaviours.values()):
+        yield ConfigFault(
+            ("events", "position"),
+            f'`events.position` = "{config.events.position}" has no effect: it is the place of an '
+            "impression, and no behaviour is one. Set `impression = true` on the behaviour of "
+            "items that were shown, or remove the key.",
+        )
     if config.items.path is None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
             yield ConfigFault(

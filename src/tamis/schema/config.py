@@ -98,7 +98,9 @@ class EventsConfig(_FileConfig):
     request: str | None = None
     """Column of the request that showed the item."""
     position: str | None = None
-    """Column of the position in the slate, from 1."""
+    """Column of the position in the slate, from 1. Where the log has impressions, an input of the
+    ranker and the pre-ranker in training, so that they do not take the clicks of a place at the top
+    for interest in the item; it is the mean in validation, evaluation and requests."""
     context: tuple[str, ...] = ()
     """Columns that describe the request, not the user or the item, such as ["device", "os"]. They
     can be features with side = "context"; a request gives them in its `context`."""
