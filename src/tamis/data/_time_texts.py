@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data._calendar import parts_ms
+from tamis.data._dates import parts_ms
 from tamis.data.notes import Note
 
 _MONTHS = (

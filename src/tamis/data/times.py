@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data._calendar import CALENDAR, calendar_ms, calendar_unit
+from tamis.data._dates import CALENDAR, calendar_ms, calendar_unit
 from tamis.data._time_texts import read_texts
 from tamis.data.notes import Note
 from tamis.data.numbers import is_number

@@ -18,7 +18,7 @@ from tamis.nn import MLP, fused_table
 from tamis.prerank._base import PrerankConfig, Preranker
 from tamis.prerank._item_vectors import ItemVectors
 from tamis.prerank._numpy_layers import NumpyMLP
-from tamis.prerank._sides import ColumnKinds, TowerBlocks, TowerInputs, TowerKind
+from tamis.prerank._tower_inputs import ColumnKinds, TowerBlocks, TowerInputs, TowerKind
 from tamis.runtime import Float32
 from tamis.schema import TaskConfig
 from tamis.train import predict

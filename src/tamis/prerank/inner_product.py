@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank._sides import TowerBlocks, TowerKind, sides_of
+from tamis.prerank._tower_inputs import TowerBlocks, TowerKind, sides_of
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tamis.features import Batch, Layout
 from tamis.nn import MLP
 from tamis.prerank._numpy_layers import BlockLinear, NumpyMLP
-from tamis.prerank._sides import TowerBlocks, TowerInputs, TowerKind
+from tamis.prerank._tower_inputs import TowerBlocks, TowerInputs, TowerKind
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 

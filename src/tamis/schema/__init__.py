@@ -46,7 +46,8 @@ from tamis.schema.features import (
     feature_tuple,
 )
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
-from tamis.schema.stored import (
+from tamis.schema.stored_config import read_stored_config
+from tamis.schema.stored_files import (
     ADVICE,
     check_array,
     described,
@@ -56,7 +57,6 @@ from tamis.schema.stored import (
     read_json_value,
     reading,
 )
-from tamis.schema.stored_config import read_stored_config
 from tamis.schema.suggestions import suggest
 from tamis.schema.tasks import (
     chain,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tamis.schema.component import NO_EFFECT
 from tamis.schema.config import ProjectConfig
-from tamis.schema.stored import read_json_value, reading
+from tamis.schema.stored_files import read_json_value, reading
 
 _FEATURE_TAGS = ("sparse", "dense", "varlen")
 

@@ -30,7 +30,7 @@ from tamis.serve.messages import (
     RecommendAnswer,
     RecommendedItem,
 )
-from tamis.serve.opened import OpenService, Recommends
+from tamis.serve.open_service import OpenService, Recommends
 from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")

@@ -1,7 +1,7 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, STORED_CONFIG, Parts
 from .clock import Clock
-from .project import CONFIG, ProjectFolder
+from .project_folder import CONFIG, ProjectFolder
 from .recommender import Recommender
 from .request import Request
 

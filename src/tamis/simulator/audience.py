@@ -9,8 +9,8 @@ from tamis.runtime import Floats, Ints
 from tamis.simulator.behaviour import UserTraits
 from tamis.simulator.clock import DAY_MS, Stream, stream
 from tamis.simulator.config import SimulationConfig
+from tamis.simulator.external_ids import named, padded_ids
 from tamis.simulator.names import ACTIVITY_LEVELS, AGE_BANDS, CITIES, GENDERS, category_names
-from tamis.simulator.tables import named, padded_ids
 from tamis.simulator.world import World, draw_places, scatter, unit
 
 TASTES = 3

@@ -13,8 +13,8 @@ import polars as pl
 from tamis.simulator.columns import COLUMNS
 from tamis.simulator.errors import SimulationOutputError
 from tamis.simulator.event_stream import BEHAVIOURS, source_names
+from tamis.simulator.external_ids import named
 from tamis.simulator.population import Population
-from tamis.simulator.tables import named
 
 _PART_ROWS = 500_000
 

@@ -22,7 +22,7 @@ histories smaller batches, so that an epoch has enough steps."""
 
 
 @dataclass(frozen=True, eq=False)
-class Positives:
+class KnownItems:
     """All items of the users of B rows: those of row b are `item[indptr[b] : indptr[b + 1]]`."""
 
     indptr: Int64
@@ -62,7 +62,7 @@ class SequenceBatch:
     """int64 (V,) the positions without padding, as indices into B · L, ascending."""
     target: Tensor
     """int64 (V,) the next item at each of them; empty when serving."""
-    positives: Positives | None = None
+    positives: KnownItems | None = None
     """All items of the rows' users; None unless `Windows` has `positives`."""
 
     def __len__(self) -> int:
@@ -172,7 +172,7 @@ class Windows:
         positives = None
         if self.positives:
             bounds, at = _lists(s.indptr, self.user[rows])
-            positives = Positives(bounds, s.item[at])
+            positives = KnownItems(bounds, s.item[at])
         return _batch(item, length, time, request_time, target, device, positives)
 
 
@@ -314,7 +314,7 @@ def _batch(
     request_time: Int64,
     target: Int64,
     device: torch.device | str,
-    positives: Positives | None = None,
+    positives: KnownItems | None = None,
 ) -> SequenceBatch:
     """A batch of numpy arrays on `device`."""
     real = np.arange(item.shape[1]) < length[:, None]
