@@ -116,6 +116,7 @@ class FeatureSpace:
         fitted = self._fitted
         new = self.context_columns or self.reads_place or not fitted.calendar.is_default
         new = new or fitted.group_recipes or fitted.pair_recipes or fitted.interest.own
+        new = new or fitted.interest.position
         return 2 if new else 1
 
     @property
