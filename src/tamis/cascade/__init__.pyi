@@ -2,6 +2,7 @@ from .candidates import Candidates
 from .fusion import Fusion
 from .hydrate import Hydrate, raw_numbers
 from .online import Home, Precomputed, Remembers, UsesStore
+from .order import CandidateOrder
 from .protocols import (
     Channel,
     Embeds,
@@ -36,7 +37,7 @@ from .replay import (
     returning_users,
 )
 from .replay_vectors import with_vectors
-from .runner import Cascade, Outcome, Retrieval, StageTimer
+from .runner import Cascade, Outcome, Retrieval, StageTimer, arrange
 from .task_values import check_task_values
 from .tracing import Found, Trace, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
@@ -54,6 +55,7 @@ __all__ = [
     "DEFAULT_TASK",
     "REPLAY_BLOCK",
     "REPLAY_USERS",
+    "CandidateOrder",
     "Candidates",
     "Cascade",
     "Channel",
@@ -85,6 +87,7 @@ __all__ = [
     "Value",
     "VectorInputs",
     "Wraps",
+    "arrange",
     "at_end",
     "beside",
     "block_of",

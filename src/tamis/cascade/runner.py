@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.merge import merge
+from tamis.cascade.order import CandidateOrder
 from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
 from tamis.cascade.query import Queries, Recalled
 from tamis.data import Ragged
@@ -52,7 +53,8 @@ class Outcome:
     """After the filters; with the column `prerank` where the cascade has a pre-ranker."""
     preranked: Candidates
     ranked: Candidates
-    """Best first by `value`, with the predictions of the tasks."""
+    """Best first by `value`, with the predictions of the tasks; with the column `fused` where the
+    value is combined with channels."""
     slate: Candidates
     degraded: list[str] = field(default_factory=list[str])
     """What failed and was left out."""
@@ -146,6 +148,8 @@ class Cascade:
     rerank: Mapping[str, Reranker]
     widen: Widen | None = None
     """Adds the vectors of a recall channel for a pre-ranker that reads them."""
+    order: CandidateOrder = field(default_factory=CandidateOrder)
+    """What the fused value is combined with, in pre-rank and rank."""
 
     @property
     def config(self) -> CascadeConfig:
@@ -165,7 +169,7 @@ class Cascade:
         clock.lap("prerank")
         ranked = self._rank(queries, preranked, rows, degraded)
         clock.lap("rank")
-        slate = self._rerank(queries, ranked, n)
+        slate = arrange(self.rerank, queries, ranked, n)
         clock.lap("rerank")
         return Outcome(
             queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
@@ -174,7 +178,7 @@ class Cascade:
     def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:
         """(n,) the ranker's fused value of any candidates, such as those that pre-rank removed."""
         rows = self.hydrate(queries, candidates)
-        return self._valued("rank", self.rank, queries, candidates, rows, [])[1]
+        return self._valued("rank", self.rank, queries, candidates, rows, []).value
 
     def _prerank(
         self, queries: Queries, kept: Candidates, rows: Rows, degraded: list[str]
@@ -182,16 +186,18 @@ class Cascade:
         if self.prerank is None:
             return kept, kept, rows
         inputs = rows if self.widen is None else self.widen(queries, kept, rows)
-        _, value = self._valued("prerank", self.prerank, queries, kept, inputs, degraded)
-        kept = kept.with_columns(prerank=value)
+        valued = self._valued("prerank", self.prerank, queries, kept, inputs, degraded)
+        kept = kept.with_columns(prerank=valued.value)
         index = kept.best("prerank", self.config.prerank_keep)
         return kept.take(index), kept, rows.select(index)
 
     def _rank(
         self, queries: Queries, candidates: Candidates, rows: Rows, degraded: list[str]
     ) -> Candidates:
-        scores, value = self._valued("rank", self.rank, queries, candidates, rows, degraded)
-        ranked = candidates.with_predictions(scores).with_columns(value=value)
+        valued = self._valued("rank", self.rank, queries, candidates, rows, degraded)
+        ranked = candidates.with_predictions(valued.predictions).with_columns(value=valued.value)
+        if self.order.channels:
+            ranked = ranked.with_columns(fused=valued.fused)
         return ranked.take(ranked.best("value", len(ranked)))
 
     def _valued(
@@ -202,8 +208,8 @@ class Cascade:
         candidates: Candidates,
         rows: Rows,
         degraded: list[str],
-    ) -> tuple[dict[str, Float32], Float32]:
-        """A scorer's predictions and their fused value; pre-rank and rank share one fusion."""
+    ) -> _Valued:
+        """A scorer's predictions and values; pre-rank and rank share one fusion and one order."""
         scores = {
             task: _checked(f"{stage} task {task}", score, len(candidates))
             for task, score in scorer.score_rows(rows).items()
@@ -215,7 +221,8 @@ class Cascade:
         if broken:
             degraded.append(f"{stage}: {broken} candidates have no finite score and rank last")
             value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
-        return scores, self._cold_start(queries, candidates, value)
+        order = self._cold_start(queries, candidates, self.order(candidates, value))
+        return _Valued(scores, value, order)
 
     def _cold_start(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
         """The score, or 1 ÷ the place in recall's list for queries without any history where the
@@ -228,17 +235,35 @@ class Cascade:
         place = np.asarray(candidates.columns["recall"], dtype=np.float32)
         return np.where(unknown, 1 / place, score).astype(np.float32)
 
-    def _rerank(self, queries: Queries, ranked: Candidates, n: int) -> Candidates:
-        slate = ranked
-        for name, rule in self.rerank.items():
-            order, note = rule.arrange(queries, slate, n)
-            if not np.array_equal(np.sort(order), np.arange(len(slate))):
-                raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
-            if len(queries) > 1 and not np.array_equal(slate.query[order], slate.query):
-                raise StageError(f"re-rank rule {name} moved candidates from one query to another")
-            slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
-        place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
-        return slate.take(np.flatnonzero(place < n))
+
+class _Valued(NamedTuple):
+    """What a scorer says of the candidates, each (n,)."""
+
+    predictions: dict[str, Float32]
+    fused: Float32
+    """The fusion of the predictions."""
+    value: Float32
+    """What orders them: the fused value, combined with channels where the order says so."""
+
+
+def arrange(
+    rules: Mapping[str, Reranker], queries: Queries, ranked: Candidates, n: int
+) -> Candidates:
+    """The slates: the first `n` candidates of each query after the re-rank rules, in their order.
+
+    `ranked` holds the candidates best first, with the column `value`. Raises StageError where a
+    rule adds, drops or repeats candidates.
+    """
+    slate = ranked
+    for name, rule in rules.items():
+        order, note = rule.arrange(queries, slate, n)
+        if not np.array_equal(np.sort(order), np.arange(len(slate))):
+            raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
+        if len(queries) > 1 and not np.array_equal(slate.query[order], slate.query):
+            raise StageError(f"re-rank rule {name} moved candidates from one query to another")
+        slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
+    place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
+    return slate.take(np.flatnonzero(place < n))
 
 
 class StageTimer:

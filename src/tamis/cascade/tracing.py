@@ -49,7 +49,12 @@ class Trace:
     predictions: dict[str, float] = field(default_factory=dict[str, float])
     """Each task's prediction."""
     value: float | None = None
+    """What orders the candidates: the fused value of the predictions, or its combination with
+    recall channels."""
+    fused: float | None = None
     """The fused value of the predictions."""
+    order: str = ""
+    """What the value is made of, in words."""
     value_place: int | None = None
     """Place by that value from 1, before re-rank."""
     rerank: dict[str, float] = field(default_factory=dict[str, float])
@@ -76,6 +81,8 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
             if ranked is not None
         },
         value=_cell(outcome.ranked, "value", ranked),
+        fused=_cell(outcome.ranked, "fused" if cascade.order.channels else "value", ranked),
+        order=cascade.order.text,
         value_place=None if ranked is None else ranked + 1,
         rerank=_rerank_notes(outcome.slate, place),
     )

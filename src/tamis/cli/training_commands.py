@@ -46,6 +46,11 @@ def print_training(report: TrainReport) -> None:
     """Time and memory per stage, what was chosen on the validation window, and the versions."""
     console.print(_stages_table(report.training))
     for stage, chosen in report.settings.items():
+        if stage == "order":
+            tried = "; ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
+            text = f"order: {chosen['by']} ({chosen['protocol']}: {tried})"
+            console.print(escape(text), highlight=False)
+            continue
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
         options = escape(", ".join(f"{k} {_short(v)}" for k, v in chosen.items()))
         console.print(f"{stage}: chosen on validation: {options} ({metrics})", highlight=False)

@@ -14,12 +14,12 @@ from typing import Any
 from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.features import RowCoverage
-from tamis.jobs._trainer import Trainer, settings_of
+from tamis.jobs._trainer import Trainer
 from tamis.schema import ConfigError, ProjectConfig, VersionError
-from tamis.service import FORMATS, STORED_CONFIG, Parts
+from tamis.service import FORMATS, ORDER, STORED_CONFIG, Parts
 from tamis.train import Chosen
 
-RANKER_KEYS = ("rank", "fusion")
+RANKER_KEYS = ("rank", "fusion", "order")
 """Keys of [cascade] that may change together with the ranker."""
 
 
@@ -48,6 +48,8 @@ class RankTrainer(Trainer):
             config = _merged(parts.config, self.config)
             (draft.path / STORED_CONFIG).write_text(config.model_dump_json(indent=1), "utf-8")
             ranker.save(draft.folder("rank"))
+            if config.cascade.order == "auto":
+                self.order.order.save(draft.path / ORDER)
             manifest = former.manifest
             # The copied parts keep the formats in which they were written.
             draft.formats = {
@@ -56,7 +58,8 @@ class RankTrainer(Trainer):
             }
             draft.code, draft.data_from = __version__, manifest.data_from
             draft.data_until, draft.horizon = manifest.data_until, self.replays.horizon
-            draft.settings = {**manifest.settings, **settings_of(chosen)}
+            kept = {k: v for k, v in manifest.settings.items() if k != "order"}
+            draft.settings = {**kept, **self._settings(chosen)}
             draft.metrics = {
                 "training": {**manifest.metrics.get("training", {}), **self.meter.report()},
                 "validation": {**manifest.metrics.get("validation", {}), **validation},
@@ -90,7 +93,7 @@ class RankTrainer(Trainer):
 def _ranker_files(folder: str, names: list[str]) -> list[str]:
     """The names that are not copied from the former version (`ignore` of `shutil.copytree`)."""
     del folder
-    return [name for name in names if name in ("rank", STORED_CONFIG, MANIFEST)]
+    return [name for name in names if name in ("rank", ORDER, STORED_CONFIG, MANIFEST)]
 
 
 def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:

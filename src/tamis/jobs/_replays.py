@@ -90,6 +90,28 @@ class Replays:
         self._plan()
         return self._replay(window, valid=True)
 
+    def complete(self, window: Window, most_users: int) -> Replay:
+        """Complete lists of candidates of at least `most_users` of a window's users, or of all.
+
+        Of logs with impressions, these are replayed queries as well, at the start of the window.
+        """
+        if not self.impressions:
+            self._plan()
+            if self.valid_users >= most_users:
+                return self._replay(window, valid=True)
+        retrieval = self.retrieval(window.start)
+        with self.meter.stage("replay"):
+            self.steps.begin("replay past queries")
+            return replay_window(
+                self.config,
+                self._known(window),
+                self.histories,
+                retrieval,
+                window,
+                self.config.seed,
+                most_users=most_users,
+            )
+
     def notes(self) -> Iterator[str]:
         """What was left out to bound the rows."""
         if self.negatives < 1:

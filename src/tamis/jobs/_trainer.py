@@ -40,6 +40,9 @@ from tamis.features import (
     Rows,
     default_features,
 )
+from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
+from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
+from tamis.jobs._order_choice import choose as choose_order
 from tamis.jobs._replays import Replays
 from tamis.runtime import Meter, Progress
 from tamis.schema import StageConfig, TaskConfig, TrainingError
@@ -81,6 +84,8 @@ class ChoiceRows:
     tasks: Sequence[TaskConfig]
     window: Window
     """The validation window."""
+    space: FeatureSpace
+    """The features, fitted on what was known before it."""
 
 
 def choice_rows(project: ProjectFolder, device: str = "cpu") -> ChoiceRows:
@@ -101,6 +106,8 @@ class Trainer:
     meter: Meter = field(default_factory=Meter)
     notes: dict[str, None] = field(default_factory=dict[str, None])
     """Notes of the scorers on their labels, each once, in order."""
+    order: OrderChoice = field(default_factory=OrderChoice)
+    """What orders the candidates; the ranker, unless `[cascade] order` is "auto"."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
     _vectors: VectorInputs | None = None
@@ -117,7 +124,7 @@ class Trainer:
         rejects.write(self.project.root / "rejects.csv")
         return TrainReport(
             published,
-            settings_of(chosen),
+            self._settings(chosen),
             validation,
             self.meter.report(),
             rejects.counts,
@@ -156,7 +163,7 @@ class Trainer:
         channels = {n: registry.build("recall", n, c) for n, c in cascade.channels.items()}
         return vectors_for(registry.build("prerank", "prerank", cascade.prerank), channels)
 
-    def choice_rows(self) -> ChoiceRows:
+    def choice_rows(self, windows: Sequence[Window] | None = None) -> ChoiceRows:
         """The rows of all windows but the last, and those of the last one."""
         if len(self.windows) < 2:
             raise TrainingError(
@@ -164,38 +171,87 @@ class Trainer:
                 "ranker needs one window to learn from and one to validate on; raise [split] "
                 "windows, give a [split] horizon, or give a longer log"
             )
-        *earlier, last = self.windows
+        *earlier, last = self.windows if windows is None else windows
         space, _ = self._space(last.start, earlier)
         rows = self._rows(space, self.replays.of(earlier))
         valid = self._rows(space, self.replays.valid(last))
-        return ChoiceRows(rows, valid, tasks_of(self.config), last)
+        return ChoiceRows(rows, valid, tasks_of(self.config), last, space)
 
     def _choose(self) -> tuple[dict[str, Chosen], dict[str, Any], dict[str, Any]]:
         """Fits the scorers on all windows but the last, stopped by the last.
 
-        Returns per stage what was chosen, its validation metrics and its learning curve.
+        Returns per stage what was chosen, its validation metrics and its learning curve. Where
+        `[cascade] order` is "auto", the order of the candidates is chosen with these scorers.
         """
         made = self.choice_rows()
-        cut, (*earlier, last) = made.window.start, self.windows
-        chosen: dict[str, Chosen] = {}
-        validation: dict[str, Any] = {}
-        curves: dict[str, Any] = {}
-        teacher: Any = None
+        fitted = self._fit_choices(made, self.windows)
+        validation: dict[str, Any] = {n: _measured(s.best) for n, s in fitted.items()}
+        curves = {
+            stage: [
+                {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}
+                for e in scorer.history
+            ]
+            for stage, scorer in fitted.items()
+        }
+        if self.config.cascade.order == "auto":
+            self._choose_order(made, fitted)
+            validation["order"] = dict(self.order.metrics)
+        return {stage: scorer.chosen for stage, scorer in fitted.items()}, validation, curves
+
+    def _fit_choices(
+        self, made: ChoiceRows, windows: Sequence[Window]
+    ) -> dict[str, TrainableScorer]:
+        """{stage: scorer}, fitted on the rows of all windows but the last, stopped by the last."""
+        *earlier, last = windows
+        cut = made.window.start
+        fitted: dict[str, TrainableScorer] = {}
         for stage in self.scorers():
             rows = self._read_by(stage, made.rows, self._trained(earlier), cut)
             valid = self._read_by(stage, made.valid, [(last, self.replays.valid(last))], cut)
             with self.meter.stage(f"{stage}: choose") as record:
                 self.steps.begin(f"choose {stage}'s epochs on the validation window")
-                scorer = self._fit_scorer(stage, None, rows, valid, teacher)
-                record["samples"] = len(rows) * len(scorer.history)
-            teacher = teacher or scorer
-            chosen[stage] = scorer.chosen
-            validation[stage] = _measured(scorer.best)
-            curves[stage] = [
-                {"epoch": e.epoch, "train_loss": e.loss, **_measured(e.metrics)}
-                for e in scorer.history
-            ]
-        return chosen, validation, curves
+                fitted[stage] = self._fit_scorer(stage, None, rows, valid, fitted.get("rank"))
+                record["samples"] = len(rows) * len(fitted[stage].history)
+        return fitted
+
+    def _choose_order(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> None:
+        """Chooses the order of the candidates on the validation window.
+
+        Replayed windows hold few queries, so the window before it is a second one, with scorers
+        fitted on the windows before that.
+        """
+        judged = [self._judged(made, fitted)]
+        if not self.impressions and len(self.windows) > 2:
+            before = self.windows[:-1]
+            earlier = self.choice_rows(before)
+            judged.insert(0, self._judged(earlier, self._fit_choices(earlier, before)))
+        with self.meter.stage("order: choose"):
+            self.steps.begin("choose the order of the candidates")
+            self.order = choose_order(judged, list(self.config.cascade.channels))
+        self.notes.update(dict.fromkeys(self.order.notes))
+
+    def _judged(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> Judged:
+        """The candidates of the queries at the start of the validation window, with the values of
+        scorers that have not been fitted on it."""
+        window = made.window
+        replay = self.replays.complete(window, ORDER_QUERIES)
+        rows = self._rows(made.space, replay)
+        fusion = value_of(self.config, self.data.items)
+        values: dict[str, Any] = {}
+        with self.meter.stage("order: choose"):
+            for stage, scorer in fitted.items():
+                inputs = self._read_by(stage, rows, [(window, replay)], window.start)
+                values[stage] = fusion(replay.candidates, scorer.score_rows(inputs))
+        known = self.data.as_of(window.start)
+        return Judged(
+            queries=replay.queries,
+            candidates=replay.candidates,
+            prerank=values.get("prerank"),
+            value=values["rank"],
+            positives=window_positives(self.data, window, replay.queries),
+            rules=self._stages("rerank", self.config.cascade.rerank, known),
+            keep=self.config.cascade.prerank_keep,
+        )
 
     def _version(
         self, kind: Kind, chosen: Mapping[str, Chosen], validation: dict[str, Any], curves: Any
@@ -229,6 +285,7 @@ class Trainer:
                 prerank=scorers.get("prerank"),
                 rank=scorers["rank"],
                 rerank=self._stages("rerank", self.config.cascade.rerank, known),
+                order=self.order.order,
             )
             metrics = {
                 "training": self.meter.report(),
@@ -252,12 +309,19 @@ class Trainer:
             draft.data_from = int(known.events.time.min()) if len(known.events) else 0
             draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
             draft.horizon = self.replays.horizon
-            draft.settings = settings_of(chosen)
+            draft.settings = self._settings(chosen)
             parts.save(draft)
             draft.metrics = metrics
         version = versions.open(draft.name)
         versions.publish(version)
         return version
+
+    def _settings(self, chosen: Mapping[str, Chosen]) -> dict[str, dict[str, Any]]:
+        """What was chosen on the validation windows, per stage, as the manifest's JSON values."""
+        settings = {stage: values.to_dict() for stage, values in chosen.items()}
+        if self.config.cascade.order == "auto":
+            settings["order"] = self.order.settings()
+        return settings
 
     def scorers(self) -> list[str]:
         """The stages to fit; the ranker first, as the pre-ranker may learn from it."""
@@ -371,8 +435,3 @@ class Trainer:
 def _measured(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that are defined; validation rows of one class leave some NaN."""
     return {name: value for name, value in metrics.items() if isfinite(value)}
-
-
-def settings_of(chosen: Mapping[str, Chosen]) -> dict[str, dict[str, Any]]:
-    """What was chosen on the validation window, per stage, as the manifest's JSON values."""
-    return {stage: values.to_dict() for stage, values in chosen.items()}

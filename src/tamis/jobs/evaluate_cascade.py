@@ -208,7 +208,11 @@ class CascadeEvaluator:
             "validation": self.manifest.metrics["validation"],
             "curves": self.manifest.metrics["curves"],
             "settings": self.manifest.settings,
-            "notes": [*([EXPOSURE] if self.has_impressions else []), *_masked_note(held)],
+            "notes": [
+                *([EXPOSURE] if self.has_impressions else []),
+                *_order_note(self.manifest),
+                *_masked_note(held),
+            ],
         }
 
     def _held_out(self) -> _HeldOut:
@@ -406,6 +410,12 @@ class CascadeEvaluator:
             "seed": self.config.seed,
             "tamis": __version__,
         }
+
+
+def _order_note(manifest: Manifest) -> list[str]:
+    """What orders the candidates and why, where training has chosen it."""
+    why = str((manifest.settings.get("order") or {}).get("why") or "")
+    return [f"{why[0].upper()}{why[1:]}."] if why else []
 
 
 def _masked_note(held: _HeldOut) -> list[str]:

@@ -176,13 +176,14 @@ def describe_cascade(
     data["cascade"] = {
         "prerank_keep": 300,
         "slate": 20,
+        "order": "auto",
         **({"cold_start": "recall"} if few else {}),
         "channels": {
             **({"again": {"quota": 100}} if repeats >= REPEATS else {}),
             "itemcf": {"quota": 300},
             **({"ease": {"quota": 300}} if count <= _EASE_ITEMS else {}),
             "two_tower": {"quota": 300},
-            "hot": {"quota": 300, "fallback": True},
+            "hot": {"quota": 200},
         },
         **({} if repeats >= REPEATS else {"filters": {"seen": {}}}),
         "prerank": {"use": "lr", **(_ORDER if few else {})},
@@ -192,10 +193,11 @@ def describe_cascade(
     declared.comments |= {
         "cascade.prerank_keep": "candidates that pre-rank lets through",
         "cascade.slate": "longest answer, where the request gives no length",
+        "cascade.order": "the ranker, a channel or a fusion of both, by the validation windows",
         "cascade.cold_start": "users without history get recall's order, not the ranker's",
         "cascade.channels.itemcf": "items of users with the same interests",
         "cascade.channels.two_tower": "learned vectors of users and items",
-        "cascade.channels.hot": "recently popular items; answers where no other channel can",
+        "cascade.channels.hot": "recently popular items; answers for unknown users as well",
         "cascade.filters.seen": "an item is not recommended again once acted upon",
         "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
         "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",

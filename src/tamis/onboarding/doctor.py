@@ -393,7 +393,7 @@ def _fallback(case: Case) -> Iterator[Finding]:
     channels = case.config.cascade.channels
     if not any(c.fallback or (c.use or name) == "hot" for name, c in channels.items()):
         text = "no channel answers for unknown users"
-        fix = "Add [cascade.channels.hot] with fallback = true."
+        fix = "Add [cascade.channels.hot]."
         yield Finding("warning", text, "tamis.toml, [cascade.channels]", fix)
 
 

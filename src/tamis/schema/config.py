@@ -297,6 +297,10 @@ class CascadeConfig(_Section):
     """The model that predicts the tasks."""
     fusion: str = ""
     """Expression over predictions, numbers of items and channels. Empty: the first task."""
+    order: Literal["rank", "auto"] = "rank"
+    """How candidates are ordered before re-rank. rank: by the fused value. auto: training chooses
+    by NDCG@10 on the validation windows among the fused value, the order of a recall channel, and
+    reciprocal rank fusions of both; the choice is stored in the version and reported."""
     cold_start: Literal["rank", "recall"] = "rank"
     """How the candidates of users without any history are ordered: by the rankers, or by recall if
     the rankers have not been trained on such users, as is the case with replayed queries."""

@@ -1,5 +1,5 @@
 from .answer import Answer, Place, Reason, WhyNot
-from .assembly import FORMATS, STORED_CONFIG, Parts
+from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
 from .clock import Clock
 from .project_folder import CONFIG, ProjectFolder
 from .recommender import Recommender
@@ -8,6 +8,7 @@ from .request import Request
 __all__ = [
     "CONFIG",
     "FORMATS",
+    "ORDER",
     "STORED_CONFIG",
     "Answer",
     "Clock",

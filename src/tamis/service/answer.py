@@ -21,11 +21,15 @@ class Reason:
     predictions: dict[str, float]
     """The ranker's prediction of each task."""
     value: float | None
-    """The fused value, which orders the list before re-rank."""
+    """What orders the list before re-rank: the fused value, or its combination with channels."""
     value_place: int | None
     """Its place by that value, from 1."""
     rerank: dict[str, float]
     """The note of each re-rank rule."""
+    fused: float | None = None
+    """The fused value of the predictions."""
+    order: str = ""
+    """What `value` is made of: the ranker, a channel, or a fusion of both."""
 
 
 @dataclass(frozen=True)

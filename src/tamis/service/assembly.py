@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.bundle import Draft, Version
 from tamis.cascade import (
+    CandidateOrder,
     Cascade,
     Channel,
     Context,
@@ -76,6 +77,8 @@ class Parts:
     prerank: Scorer | None
     rank: Scorer
     rerank: Mapping[str, Reranker]
+    order: CandidateOrder = field(default_factory=CandidateOrder)
+    """Chosen in training; see `CandidateOrder`."""
 
     def cascade(self) -> Cascade:
         """The assembled cascade."""
@@ -87,6 +90,7 @@ class Parts:
             fusion=value_of(self.config, self.items),
             rerank=self.rerank,
             widen=vectors_for(self.prerank, self.channels),
+            order=self.order,
         )
 
     def queries(
@@ -114,6 +118,8 @@ class Parts:
         if self.prerank is not None:
             self.prerank.save(draft.folder("prerank"))
         self.rank.save(draft.folder("rank"))
+        if self.config.cascade.order == "auto":
+            self.order.save(draft.path / ORDER)
 
     @classmethod
     def open(cls, version: Version) -> Parts:
@@ -145,6 +151,7 @@ class Parts:
             prerank=opened.get("prerank"),
             rank=opened["rank"],
             rerank={name: opened[f"rerank/{name}"] for name in cascade.rerank},
+            order=opened.get(ORDER, CandidateOrder()),
         )
 
 
@@ -171,6 +178,7 @@ def read_config(version: Version) -> ProjectConfig:
 
 USERS, ITEMS, FEATURES = "tables/users.parquet", "tables/items.parquet", "features"
 STATISTICS, HISTORIES = "state/statistics", "state/histories"
+ORDER = "order.json"
 
 PartReader = Callable[[Path], Any]
 """Opens a part from its file or folder."""
@@ -197,6 +205,8 @@ def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
     if cascade.prerank:
         readers["prerank"] = partial(registry.load, "prerank", "prerank", cascade.prerank)
     readers["rank"] = partial(registry.load, "rank", "rank", cascade.rank)
+    if cascade.order == "auto":
+        readers[ORDER] = CandidateOrder.load
     return readers
 
 

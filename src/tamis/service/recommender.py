@@ -207,6 +207,8 @@ class Recommender:
             value=found.value,
             value_place=found.value_place,
             rerank=found.rerank,
+            fused=found.fused,
+            order=found.order,
         )
 
     def _sentence(self, found: Sequence[Found]) -> str:
