@@ -554,7 +554,8 @@ def test_features_are_inferred_from_columns():
         }
     )
     found = {f.name: f for f in infer_features(frame)}
-    assert set(found) == {"genre", "tags", "colour", "price", "size"}
+    assert set(found) == {"genre", "tags", "colour", "price", "size", "vector"}
+    assert found["vector"].width == 2
     assert found["genre"] == VarLenSparseFeat("genre", separator=" ", max_len=8)
     assert found["price"] == DenseFeat("price", transform="quantile")
     assert found["size"] == SparseFeat("size")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.schema import Feature, StageConfig, TableConfig, TaskConfig
+from tamis.schema import Feature, ProjectConfig, StageConfig, TableConfig, TaskConfig
 
 if TYPE_CHECKING:
     from tamis.cascade.candidates import Candidates
     from tamis.cascade.query import Queries, Recalled
     from tamis.data import Dataset, Ragged
-    from tamis.features import Rows
+    from tamis.features import OnlineStatistics, Rows
     from tamis.runtime import Bool, Float32
     from tamis.train import Chosen, Epoch
 
@@ -52,6 +52,8 @@ class FitContext:
     negatives: float = 1.0
     """Share of the binary tasks' negative labels that the rows hold: a scorer's predicted odds must
     be multiplied by it (`FrameModel` does so)."""
+    config: ProjectConfig | None = None
+    """The whole declaration: names of id columns, windows of statistics, holidays; None: none."""
     valid: Valid | None = None
     """Validation data for early stopping, never trained on; None: the channel makes its own."""
 
@@ -226,6 +228,28 @@ class ReadsContext(Protocol):
     @property
     def reads(self) -> tuple[str, ...]:
         """Which parts it reads: "interests", "place", "city"."""
+        ...
+
+
+@runtime_checkable
+class ReadsStatistics(Protocol):
+    """A channel that reads statistics of users while it answers requests."""
+
+    def use_statistics(self, statistics: OnlineStatistics) -> None:
+        """Called when a version is assembled, with its counters, which a service keeps up to date.
+
+        Without this call a loaded channel reads the statistics as of the end of its fit."""
+        ...
+
+
+@runtime_checkable
+class HasFormat(Protocol):
+    """A channel whose stored files not every earlier release can read."""
+
+    @property
+    def format(self) -> int:
+        """Format of the part `channels` that a release must know: 1, or 2 where the channel reads
+        context, further histories or statistics."""
         ...
 
 

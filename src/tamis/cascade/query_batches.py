@@ -84,9 +84,17 @@ def context_before(
     Of equal arrivals the last in the log counts; events of which no context is known do not count.
     None where the log has no columns of context.
     """
+    context = data.events.context
+    return None if context is None else context.at(event_before(data, user, time))
+
+
+def event_before(
+    data: Dataset, user: NDArray[np.int32], time: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(Q,) rows of the events whose context `context_before` returns; -1 where there is none."""
     events = data.events
     if events.context is None:
-        return None
+        return np.full(len(user), -1, np.int64)
     wanted = np.zeros(len(data.users) + 1, np.bool_)
     wanted[user] = True
     wanted[-1] = False  # users that are not in the table
@@ -106,4 +114,4 @@ def context_before(
         )
         .sort("query")
     )
-    return events.context.at(found["event"].fill_null(-1).to_numpy())
+    return found["event"].fill_null(-1).to_numpy()

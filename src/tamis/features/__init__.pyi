@@ -10,11 +10,13 @@ from .histories import Histories
 from .layout import DenseColumn, IdColumn, Layout, TableRange
 from .pair_features import POSITION
 from .project_space import FeatureSpace
+from .recipe import Recipe
 from .repeats import ItemRepeats, OwnItems
 from .row_coverage import RowCoverage
 from .rows import Batch, Block, Rows
-from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics
+from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics, UserStatistics
 from .table_coverage import TableCoverage, table_coverage
+from .tower_features import IdHistory, TowerFeatures, histories_per_behaviour, tower_features
 from .vocabulary import Vocabulary
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Histories",
     "History",
     "IdColumn",
+    "IdHistory",
     "ItemRepeats",
     "Layout",
     "LayoutBuilder",
@@ -37,18 +40,23 @@ __all__ = [
     "OfflineStatistics",
     "OnlineStatistics",
     "OwnItems",
+    "Recipe",
     "Recipes",
     "RowCoverage",
     "Rows",
     "Statistics",
     "TableCoverage",
     "TableRange",
+    "TowerFeatures",
+    "UserStatistics",
     "VarLenEncoder",
     "Vocabulary",
     "check_groups",
     "default_features",
     "guess_feature",
+    "histories_per_behaviour",
     "history_column",
     "list_separator",
     "table_coverage",
+    "tower_features",
 ]

@@ -52,6 +52,7 @@ class SpaceOptions(NamedTuple):
     item_category: str | None
     groups: Sequence[str] | Literal["auto"] | None
     seed: int
+    towers: bool = False
 
 
 def fit_space(
@@ -61,10 +62,13 @@ def fit_space(
     options: SpaceOptions,
 ) -> Fitted:
     """The fitted state of a space; for the arguments see `FeatureSpace.fit`."""
-    check_features(features)
-    config, windows, item_category, groups, seed = options
+    config, windows, item_category, groups, seed, towers = options
+    if features or not towers:
+        check_features(features)
     sources = Sources(data, features, config)
-    encoders = Encoders.fit(features, sources.training_values)
+    encoders = Encoders((), {}, {}, {})
+    if features:
+        encoders = Encoders.fit(features, sources.training_values)
     builder = LayoutBuilder()
     encoders.add_tables(builder)
     for f in features:
@@ -87,9 +91,11 @@ def fit_space(
         item_scale=None,
         group_scales=(),
         pair_scales=(),
-        interest=_interest(sources, encoders, config, item_category),
+        interest=_nothing_of_pairs(data)
+        if towers
+        else _interest(sources, encoders, config, item_category),
         calendar=LocalCalendar.of(config, data),
-        distance=Distance.fit(data, config),
+        distance=None if towers else Distance.fit(data, config),
     )
     if recipes is not None:
         fitted = _with_scales(fitted, data, recipes, seed)
@@ -192,6 +198,12 @@ def _with_scales(fitted: Fitted, data: Dataset, recipes: Recipes, seed: int) -> 
             Scale.fit(statistics.pair(k, user, time, rows, item)) for k in range(len(recipes.pairs))
         ),
     )
+
+
+def _nothing_of_pairs(data: Dataset) -> Interest:
+    """No features of user and candidate, which a model with two separate sides cannot read."""
+    positive = np.array([b.positive for b in data.behaviours], np.bool_)
+    return Interest(positive, (), (), (), None)
 
 
 def _interest(

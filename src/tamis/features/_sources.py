@@ -22,11 +22,7 @@ class Sources:
     ) -> None:
         self.data = data
         self.features = {f.name: f for f in features}
-        self.user_ids = {"user_id"}
-        self.item_ids = {"item_id"}
-        if config is not None:
-            self.item_ids.add(config.items.id)
-            self.user_ids.add(config.users.id if config.users else config.events.user)
+        self.user_ids, self.item_ids = id_columns(config)
         context = data.events.context
         self.context: Mapping[str, Texts] = {} if context is None else context.columns
         self.has_holidays = config is not None and config.holidays is not None
@@ -155,6 +151,15 @@ class Sources:
         """
         column = self.item_column(feature) if is_history(feature) else feature.source
         return column in self.user_ids | self.item_ids
+
+
+def id_columns(config: ProjectConfig | None) -> tuple[set[str], set[str]]:
+    """Names by which features read the ids of the users, and those of the items."""
+    users, items = {"user_id"}, {"item_id"}
+    if config is not None:
+        items.add(config.items.id)
+        users.add(config.users.id if config.users else config.events.user)
+    return users, items
 
 
 def is_history(feature: Feature) -> bool:

@@ -20,7 +20,8 @@ from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
 from tamis.features.rows import Block, Rows
-from tamis.features.statistics import Recipes, Statistics
+from tamis.features.statistics import Recipes, Statistics, UserStatistics
+from tamis.features.vocabulary import Vocabulary
 from tamis.runtime import Float32, Int32, Int64
 from tamis.schema import ConfigError, Feature, ProjectConfig, Side
 
@@ -57,6 +58,7 @@ class FeatureSpace:
         item_category: str | None = None,
         groups: Sequence[str] | Literal["auto"] | None = None,
         seed: int = 0,
+        towers: bool = False,
     ) -> FeatureSpace:
         """Fits on all of `data`; cut it with `as_of` before.
 
@@ -69,11 +71,13 @@ class FeatureSpace:
             groups: attributes whose statistics are inputs, as `groups` of tamis.toml. None = those
                 of `config`; without statistics there are none.
             seed: of the sample of events on which the scales of statistics are fitted.
+            towers: whether the model has separate user and item sides: there are then no features
+                of user and candidate, and `features` may be empty.
 
         Raises ConfigError where features or windows contradict the tables, DataError for columns
         of a wrong type.
         """
-        options = SpaceOptions(config, windows, item_category, groups, seed)
+        options = SpaceOptions(config, windows, item_category, groups, seed, towers)
         return cls(fit_space(data, features, columns, options))
 
     def fit_columns(self, columns: Mapping[str, NDArray[Any]]) -> FeatureSpace:
@@ -96,6 +100,11 @@ class FeatureSpace:
         return self._fitted.encoders.features
 
     @property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The vocabulary of each embedding table."""
+        return self._fitted.encoders.vocabularies
+
+    @property
     def context_columns(self) -> tuple[str, ...]:
         """The declared columns of context that are among the inputs."""
         return self._context.columns
@@ -109,6 +118,11 @@ class FeatureSpace:
     def n_items(self) -> int:
         """Number of items whose attributes it holds."""
         return len(self._fitted.items.ids) - 1
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether the request's place or columns are among the inputs; its time is not meant."""
+        return bool(self.context_columns) or self.reads_place
 
     @property
     def format(self) -> int:
@@ -127,6 +141,37 @@ class FeatureSpace:
     def coverage(self) -> pl.DataFrame:
         """One row per feature: kind, share of training values present, codes, infinite numbers."""
         return self._fitted.encoders.coverage()
+
+    def attributes(self, side: Side) -> Block:
+        """The attributes of all users, or of all items; a last row is of an unknown one.
+
+        They are the first columns of `user_layout` and of `item_layout`.
+        """
+        table = self._fitted.users if side is Side.USER else self._fitted.items
+        return Block(table.ids, table.dense)
+
+    def moving_user_inputs(
+        self,
+        user: Int32,
+        time: Int64,
+        history: History,
+        statistics: UserStatistics | None = None,
+        context: Context | None = None,
+    ) -> Block:
+        """`user_rows` without the attributes: context and histories; statistics, if given."""
+        users = self._fitted.users
+        ids = np.empty((len(user), self.user_layout.id_width - users.ids.shape[1]), np.int32)
+        self._context.write(time, context, ids[:, : self._context.width])
+        self._write_histories(history, ids[:, self._context.width :])
+        if statistics is None or self._fitted.user_scale is None:
+            return Block(ids, np.zeros((len(user), 0), np.float32))
+        return Block(ids, self._fitted.user_scale(statistics.users(user, time)))
+
+    def item_statistics(self, statistics: Statistics, time: int) -> Float32:
+        """(N, S) the scaled statistics of all items as of one time (ms)."""
+        items = np.arange(len(self._fitted.items.ids) - 1, dtype=np.int32)
+        times = np.full(len(items), time, np.int64)
+        return self._statistics_block(items, times, statistics).dense
 
     def user_rows(
         self,
@@ -217,15 +262,19 @@ class FeatureSpace:
         at = fitted.users.ids.shape[1]
         ids[:, :at] = fitted.users.ids[place]
         self._context.write(time, context, ids[:, at : at + self._context.width])
-        at += self._context.width
-        for lookup in fitted.histories:
-            lookup.write(history, ids[:, at : at + lookup.max_len])
-            at += lookup.max_len
+        self._write_histories(history, ids[:, at + self._context.width :])
         width = fitted.users.dense.shape[1]
         dense[:, :width] = fitted.users.dense[place]
         if fitted.user_scale is not None:
             dense[:, width:] = fitted.user_scale(_required(statistics).users(user, time))
         return Block(ids, dense)
+
+    def _write_histories(self, history: History, out: Int32) -> None:
+        """Writes the ids of all histories, one after another, into `out` (Q, W)."""
+        at = 0
+        for lookup in self._fitted.histories:
+            lookup.write(history, out[:, at : at + lookup.max_len])
+            at += lookup.max_len
 
     def _item_block(self, item: Int32) -> Block:
         items = self._fitted.items

@@ -78,6 +78,14 @@ class Statistics(Protocol):
         ...
 
 
+class UserStatistics(Protocol):
+    """The part of `Statistics` that concerns users."""
+
+    def users(self, user: Int32, time: Int64) -> Float32:
+        """(n, S_u) of n users as of n times (ms); only events that arrived before count."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Recipes:
     """The recipes of users and of items, and the publishing times of the items."""
@@ -174,6 +182,10 @@ class _CountStatistics:
     @property
     def user_names(self) -> tuple[str, ...]:
         return self.recipes.user.names
+
+    def users_by(self, recipe: Recipe, user: Int32, time: Int64) -> Float32:
+        """`users` by another recipe of the same windows and behaviours, with its own priors."""
+        return columns_of(recipe, self._users, user, time, None)
 
     @property
     def item_names(self) -> tuple[str, ...]:

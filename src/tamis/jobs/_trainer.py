@@ -429,6 +429,7 @@ class Trainer:
             features=self.config.features,
             items=self.config.items,
             users=self.config.users,
+            config=self.config,
         )
 
 

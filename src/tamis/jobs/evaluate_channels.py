@@ -177,6 +177,7 @@ class ChannelEvaluator:
             features=config.features,
             items=config.items,
             users=config.users,
+            config=config,
         )
         self.filters = self._fitted_filters(holdout.train)
         self.masked_by = listing(self.filters, holdout_queries(holdout, False, slice(0, 1)))

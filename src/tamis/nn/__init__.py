@@ -6,7 +6,7 @@ from tamis.nn.candidate_transformer import CandidateTransformer
 from tamis.nn.cross import MatrixCross, VectorCross
 from tamis.nn.crossed import CrossedColumns
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
-from tamis.nn.fields import FieldPooling, fused_table, pad_rows
+from tamis.nn.fields import FieldPooling, fused_table, mapped_table, pad_rows
 from tamis.nn.grouped import GroupedLinear, TaskTowers
 from tamis.nn.interaction import Bilinear, SENet, pair_products
 from tamis.nn.layers import (
@@ -87,6 +87,7 @@ __all__ = [
     "linear",
     "linear_of_two",
     "log_odds_of_product",
+    "mapped_table",
     "masked_logsumexp",
     "masked_mean",
     "masked_weights",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.nn.embedding import FusedEmbedding, PoolPlan
@@ -62,6 +65,17 @@ def fused_table(
     """An embedding with a row for every id of the layout; see `FusedEmbedding`."""
     n_rows = max((t.start + t.size for t in layout.tables), default=0)
     return FusedEmbedding(n_rows, dim, pad_rows(layout), init_std, zero_columns, generator)
+
+
+def mapped_table(weight: NDArray[np.float32], zero_columns: int = 0) -> FusedEmbedding:
+    """A fused table over saved weights (rows, dim), which are not copied and never written."""
+    table = FusedEmbedding(0, weight.shape[1], zero_columns=zero_columns)
+    with warnings.catch_warnings():
+        # torch has no read-only tensors; nothing writes to this one
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        table.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
+    table.n_rows = len(weight)
+    return table
 
 
 class FieldPooling(nn.Module):

@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 from pydantic import field_validator
 
-from tamis.cascade import Channel, Explains, FitContext, GivesReasons, Home, Queries, Recalled
+from tamis.cascade import (
+    Channel,
+    Explains,
+    FitContext,
+    GivesReasons,
+    HasFormat,
+    Home,
+    Queries,
+    ReadsStatistics,
+    Recalled,
+)
 from tamis.data import Dataset
+from tamis.features import OnlineStatistics
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.schema import ComponentConfig, ConfigError, StageConfig
 from tamis.stores import RecallLists, open_recall
@@ -97,6 +108,16 @@ class Offline(BaseChannel):
         """Makes `recall` read the lists of `home.version` from now on instead of computing them."""
         self._lists = open_recall(self.config.store, home.folder, home.project)
         self._version = home.version
+
+    @property
+    def format(self) -> int:
+        """Format of the inner channel's stored files."""
+        return self.inner.format if isinstance(self.inner, HasFormat) else 1
+
+    def use_statistics(self, statistics: OnlineStatistics) -> None:
+        """Passes a service's counters to the inner channel."""
+        if isinstance(self.inner, ReadsStatistics):
+            self.inner.use_statistics(statistics)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         former = context.former

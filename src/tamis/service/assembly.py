@@ -19,8 +19,10 @@ from tamis.cascade import (
     Channel,
     Context,
     Filter,
+    HasFormat,
     Hydrate,
     Queries,
+    ReadsStatistics,
     Reranker,
     Retrieval,
     Scorer,
@@ -49,7 +51,7 @@ FORMATS = {
     "tables": 1,
     "features": 2,  # written as 1 where that is enough: see `FeatureSpace.format`
     "state": 1,
-    "channels": 1,
+    "channels": 2,  # written as 1 where that is enough: see `HasFormat`
     "filters": 1,
     "prerank": 1,
     "rank": 1,
@@ -80,6 +82,11 @@ class Parts:
     order: CandidateOrder = field(default_factory=CandidateOrder)
     """Chosen in training; see `CandidateOrder`."""
 
+    def __post_init__(self) -> None:
+        for channel in self.channels.values():
+            if isinstance(channel, ReadsStatistics):
+                channel.use_statistics(self.statistics)
+
     def cascade(self) -> Cascade:
         """The assembled cascade."""
         return Cascade(
@@ -101,7 +108,8 @@ class Parts:
 
     def save(self, draft: Draft) -> None:
         """Writes every part into `draft`, and their format numbers."""
-        draft.formats = FORMATS | {"features": self.space.format}
+        own = [c.format for c in self.channels.values() if isinstance(c, HasFormat)]
+        draft.formats = FORMATS | {"features": self.space.format, "channels": max(own, default=1)}
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
         self.users.write(draft.folder("tables") / "users.parquet")
         self.items.write(draft.folder("tables") / "items.parquet")

@@ -151,7 +151,8 @@ class Recommender:
             if present and word not in read:
                 yield f"{word}: no {stage} of this version reads {what}"
         for name, texts in context.columns.items():
-            if texts.code.any() and name not in space.context_columns and name != CITY:
+            known = name in space.context_columns or name in read
+            if texts.code.any() and not known and name != CITY:
                 yield f"context: no feature of this version reads the column {name!r}"
 
     def _item(self, external: object) -> int:

@@ -1,25 +1,49 @@
-"""Users' and items' attributes as inputs of a model with a user side and an item side."""
+"""Users and items as inputs of a model with a user side and an item side."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data import Dataset
-from tamis.features import Encoders, GuessOptions, Layout, LayoutBuilder, guess_feature
-from tamis.schema import Feature, Side, SparseFeat, VarLenSparseFeat
+from tamis.features import (
+    FeatureSpace,
+    GuessOptions,
+    IdHistory,
+    Layout,
+    LayoutBuilder,
+    OfflineStatistics,
+    TowerFeatures,
+    guess_feature,
+    histories_per_behaviour,
+    tower_features,
+)
+from tamis.recall._common.moving_inputs import ItemMoments, MovingInputs
+from tamis.schema import (
+    ConfigError,
+    Feature,
+    ProjectConfig,
+    Side,
+    TableConfig,
+    TamisWarning,
+    VarLenSparseFeat,
+)
 
 PAD, FIRST = 0, 2
 """Within a table: the padding row, and the first row of a known id; row 1 is for unseen ids."""
-_READABLE = GuessOptions(
-    vectors=False, dates=False, transform="quantile", max_len=8, max_values=1000
-)
-"""Towers embed ids: free text, vectors and dates are left out; numbers become quantiles."""
+_READABLE = GuessOptions(dates=False, transform="quantile", max_len=8, max_values=1000)
+"""Towers embed ids: free text and dates are left out; numbers become quantiles, vectors stay."""
+_WINDOWS = ("7d", "30d", "all")
+"""Windows of statistics where no project declares any."""
+
+ReadStatistics = Literal["none", "user", "item", "both"]
+"""The sides whose statistics are inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +51,9 @@ class SideInputs:
     """Encoded inputs of all users and items, without histories, which are gathered per batch."""
 
     user: Layout
-    """Columns of the user side: user id and attributes."""
+    """Columns of the user side: user id, attributes, and moving inputs."""
     item: Layout
-    """Columns of the item side: item id and attributes."""
+    """Columns of the item side: item id, attributes, statistics."""
     history: str
     """Name of the embedding table of the history's items."""
     user_ids: NDArray[np.int32]
@@ -42,9 +66,18 @@ class SideInputs:
     """(I, d) numbers."""
     values: dict[str, list[str]]
     """By the table of a feature: the ids of its rows, from `FIRST` on."""
+    space: FeatureSpace
+    """Encodes the attributes, the context, histories of attributes, and statistics."""
+    moving: MovingInputs | None = None
+    """The user side's inputs that change with time; their columns follow those of `user_ids` and
+    `user_dense`. None: there are none."""
+    moments: ItemMoments | None = None
+    """The items' statistics, whose columns follow those of `item_dense`; None: no inputs."""
+    liked: int | None = None
+    """Length of the declared history of the liked items; None: it is not declared."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The four arrays of inputs by name."""
+        """The arrays of inputs by name."""
         return {
             "user_ids": self.user_ids,
             "user_dense": self.user_dense,
@@ -53,112 +86,217 @@ class SideInputs:
         }
 
 
+def divided(layout: Layout, ids: int, dense: int) -> tuple[Layout, Layout]:
+    """A layout's fixed columns, the first `ids` and `dense`, and its other ones, both from 0."""
+    parts: list[Layout] = []
+    for later in (False, True):
+        builder = LayoutBuilder(list(layout.tables))
+        for c in layout.ids:
+            if (c.first >= ids) == later:
+                pooling = c.pooling if c.ragged else ""
+                builder.add_ids(c.name, c.side, c.table, width=c.width, pooling=pooling)
+        for d in layout.dense:
+            if (d.first >= dense) == later:
+                builder.add_dense(d.name, d.side, d.width, moving=d.moving)
+        parts.append(builder.build())
+    return parts[0], parts[1]
+
+
+class _Chosen(NamedTuple):
+    """What the two sides read."""
+
+    user_id: bool
+    history: str
+    """Name of the table of the histories' items."""
+    liked: int | None
+    histories: Sequence[VarLenSparseFeat]
+    """Histories of the items' ids besides that of the liked ones."""
+    statistics: ReadStatistics
+
+
 def side_inputs(
-    data: Dataset, declared: Sequence[Feature], use_user_id: bool, shared: bool
+    data: Dataset,
+    declared: Sequence[Feature],
+    use_user_id: bool | None,
+    shared: bool,
+    *,
+    config: ProjectConfig | None = None,
+    roles: TableConfig | None = None,
+    statistics: ReadStatistics = "none",
+    per_behaviour: bool = False,
+    ordered: bool = True,
 ) -> SideInputs:
-    """Encodes the users' and the items' table.
+    """Encodes the users' and the items' table, and prepares what changes with time.
 
     Args:
-        declared: features of the project; those that are columns of the tables are used. If empty:
-            all columns from which `infer_features` makes a feature.
-        use_user_id: whether the user side has an embedding per user.
-        shared: whether the history's items use the embeddings of the item side.
+        declared: features of the project. If empty: all columns from which `infer_features` makes a
+            feature.
+        use_user_id: whether the user side has an embedding per user; None: if it is declared.
+        shared: whether the histories' items use the embeddings of the item side.
+        config: of the project; None: without one.
+        roles: of the items' columns: category and author; None: none.
+        statistics: whose statistics are inputs.
+        per_behaviour: whether every behaviour gets histories, as `histories_per_behaviour` says.
+        ordered: whether the log has an order; without one, nothing that changes with time is read.
+
+    Raises ConfigError where histories or statistics are requested of a log without an order. A
+    TamisWarning reports declared features that are not read for that reason.
     """
-    sides = {Side.USER: data.users.frame, Side.ITEM: data.items.frame}
-    chosen = {side: _chosen(frame, side, declared) for side, frame in sides.items()}
-    features = [f for side in sides for f in chosen[side]]
+    found = _declared(data, declared, config)
+    if not ordered:
+        _check_without_order(found, statistics, per_behaviour)
+    features = [*found.attributes, *(found.moving if ordered else ())]
+    histories = list(found.histories) if ordered else []
+    if per_behaviour and ordered:
+        names = () if roles is None else (roles.category, roles.author)
+        for f in histories_per_behaviour(data, found.attributes, names):
+            (histories if f.source == "item_id" else features).append(f)
+    read: ReadStatistics = statistics if ordered else "none"
+    windows = () if read == "none" else (_WINDOWS if config is None else config.windows)
+    space = FeatureSpace.fit(data, features, config=config, windows=windows, groups=(), towers=True)
+    chosen = _Chosen(
+        user_id=found.user_id if use_user_id is None else use_user_id,
+        history="item" if shared else "history",
+        liked=None if found.liked is None else found.liked.max_len,
+        histories=histories,
+        statistics=read,
+    )
+    return _encoded(data, space, chosen)
+
+
+def _check_without_order(
+    found: TowerFeatures, statistics: ReadStatistics, per_behaviour: bool
+) -> None:
+    """Refuses and reports what only means something as of a moment."""
+    options = {"statistics": statistics != "none", "histories": per_behaviour}
+    for name, wanted in options.items():
+        if wanted:
+            raise ConfigError(
+                f"{name}: the examples of this log have no order (most users' likes share one "
+                f"time), so nothing is known before a moment; leave {name} out, or give the "
+                "events' times"
+            )
+    unread = [f.name for f in (*found.histories, *found.moving)]
+    if unread:
+        warnings.warn(
+            f"the features {', '.join(unread)} are not read by the towers: the examples of this "
+            "log have no order, so nothing is known before a moment; give the events' times",
+            TamisWarning,
+            stacklevel=2,
+        )
+
+
+def _encoded(data: Dataset, space: FeatureSpace, chosen: _Chosen) -> SideInputs:
+    """The inputs of both sides, over the model's own tables of ids and those of `space`."""
     n_users, n_items = len(data.users), len(data.items)
     users, items = LayoutBuilder(), LayoutBuilder()
-    users.add_table("item", n_items + FIRST)
-    if not shared:
-        users.add_table("history", n_items + FIRST)
-    if use_user_id:
-        users.add_table("user", n_users + FIRST)
-        users.add_ids("user", Side.USER, "user")
-    encoders = None
-    if features:
-        encoders = Encoders.fit(features, lambda f: _column(sides[_side(f)], f))
-        encoders.add_tables(users)
+    sizes = {"item": n_items, chosen.history: n_items, "user": n_users if chosen.user_id else 0}
+    for name, size in sizes.items():
+        if size or name != "user":
+            users.add_table(name, size + FIRST)
+    offset = users.build().n_rows
+    for table in space.layout.tables:
+        users.add_table(_named(table.name), table.size)
     items.tables = users.tables
+    tables = users.build().table
+    if chosen.user_id:
+        users.add_ids("user", Side.USER, "user")
     items.add_ids("item", Side.ITEM, "item")
-    for builder, side in ((users, Side.USER), (items, Side.ITEM)):
-        for feature in chosen[side] if encoders is not None else ():
-            assert encoders is not None
-            encoders.add_columns(builder, feature, side)
-    layouts = {Side.USER: users.build(), Side.ITEM: items.build()}
-    encoded = {
-        side: _encoded(encoders, layouts[side], chosen[side], sides[side], n)
-        for side, n in ((Side.USER, n_users), (Side.ITEM, n_items))
-    }
-    user_ids, user_dense = encoded[Side.USER]
-    item_ids, item_dense = encoded[Side.ITEM]
-    if use_user_id:
-        start = layouts[Side.USER].table["user"].start
-        user_ids = np.column_stack([start + FIRST + np.arange(n_users), user_ids])
-    tables = [c.table for c in layouts[Side.USER].ids for _ in range(c.width)]
-    pads = [layouts[Side.USER].table[table].start for table in tables]
+    _append(users, space.user_layout, chosen.statistics in ("user", "both"))
+    _append(items, space.item_layout, chosen.statistics in ("item", "both"))
+    for f in chosen.histories:
+        users.add_ids(_named(f.name), Side.USER, chosen.history, width=f.max_len, pooling=f.pooling)
+    start = tables[chosen.history].start
+    lookups = tuple(IdHistory.of(f, data, start, FIRST) for f in chosen.histories)
+    moving, moments = _over_time(data, space, offset, lookups, chosen.statistics)
+    user_ids, user_dense = _attributes(space, Side.USER, offset)
+    item_ids, item_dense = _attributes(space, Side.ITEM, offset)
+    user_dense[-1] = 0
+    if chosen.user_id:
+        rows = tables["user"].start + FIRST + np.arange(n_users + 1)
+        rows[-1] = tables["user"].start + PAD
+        user_ids = np.column_stack([rows, user_ids])
     return SideInputs(
-        user=layouts[Side.USER],
-        item=layouts[Side.ITEM],
-        history="item" if shared else "history",
-        user_ids=np.vstack([user_ids, np.array([pads])]).astype(np.int32),
-        user_dense=np.vstack([user_dense, np.zeros((1, user_dense.shape[1]), np.float32)]),
-        item_ids=np.column_stack([FIRST + np.arange(n_items), item_ids]).astype(np.int32),
-        item_dense=item_dense,
-        values=_values(encoders),
+        user=users.build(),
+        item=items.build(),
+        history=chosen.history,
+        user_ids=user_ids.astype(np.int32),
+        user_dense=user_dense,
+        item_ids=np.column_stack([FIRST + np.arange(n_items), item_ids[:-1]]).astype(np.int32),
+        item_dense=item_dense[:-1],
+        values=_values(space),
+        space=space,
+        moving=moving,
+        moments=moments,
+        liked=chosen.liked,
     )
 
 
-def _values(encoders: Encoders | None) -> dict[str, list[str]]:
+def _over_time(
+    data: Dataset,
+    space: FeatureSpace,
+    offset: int,
+    histories: tuple[IdHistory, ...],
+    read: ReadStatistics,
+) -> tuple[MovingInputs | None, ItemMoments | None]:
+    """The inputs that change with time of the user side and of the item side, if there are any."""
+    recipes = space.recipes
+    statistics = None if recipes is None else OfflineStatistics(data, recipes)
+    of_users = statistics if read in ("user", "both") else None
+    moments = None
+    if statistics is not None and read in ("item", "both"):
+        times = data.events.time[data.positive]
+        moments = ItemMoments.of(space, statistics, times, data.end)
+    width = space.user_layout.id_width - space.attributes(Side.USER).ids.shape[1]
+    if not width and not histories and of_users is None:
+        return None, moments
+    return MovingInputs(space, offset, histories, of_users), moments
+
+
+def _append(builder: LayoutBuilder, layout: Layout, statistics: bool) -> None:
+    """Appends the columns of a space's layout; of numbers that change with time if `statistics`."""
+    for c in layout.ids:
+        pooling = c.pooling if c.ragged else ""
+        builder.add_ids(_named(c.name), c.side, _named(c.table), width=c.width, pooling=pooling)
+    for d in layout.dense:
+        if statistics or not d.moving:
+            builder.add_dense(_named(d.name), d.side, d.width, moving=d.moving)
+
+
+def _named(name: str) -> str:
+    """The name of a feature's table or columns beside those of the model itself."""
+    return f"feature:{name}" if name in ("item", "history", "user") else name
+
+
+def _attributes(
+    space: FeatureSpace, side: Side, offset: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """A table's ids int32 (n + 1, w) and numbers float32 (n + 1, d), last of an unknown row."""
+    block = space.attributes(side)
+    return block.ids + np.int32(offset), np.array(block.dense)
+
+
+def _values(space: FeatureSpace) -> dict[str, list[str]]:
     """The ids of each vocabulary, in the order of their rows."""
-    vocabularies = {} if encoders is None else encoders.vocabularies
-    return {name: v.ids.to_list() for name, v in vocabularies.items() if v.ids is not None}
+    found = space.vocabularies.items()
+    return {_named(name): v.ids.to_list() for name, v in found if v.ids is not None}
 
 
 def infer_features(frame: pl.DataFrame) -> list[Feature]:
-    """Features inferred from a table's columns by `guess_feature`; no free text, no vectors."""
+    """Features inferred from a table's columns by `guess_feature`; no free text, no dates."""
     guesses = (guess_feature(column, options=_READABLE) for column in frame)
     return [feature for feature in guesses if feature is not None]
 
 
-def _chosen(frame: pl.DataFrame, side: Side, declared: Sequence[Feature]) -> list[Feature]:
-    """The side's features, renamed to `side:name`: both tables may have a column `category`."""
-    usable = [
-        f
-        for f in declared
-        if f.source in frame.columns
-        and f.side in (None, side)
-        and not (isinstance(f, VarLenSparseFeat) and f.history)
-    ]
-    features = usable if declared else infer_features(frame)
-    names = {f.name for f in features}
-    renamed: list[Feature] = []
-    for f in features:
-        update: dict[str, object] = {"name": f"{side}:{f.name}", "column": f.source, "side": side}
-        if isinstance(f, SparseFeat | VarLenSparseFeat) and f.shares is not None:
-            update["shares"] = f"{side}:{f.shares}" if f.shares in names else None
-        renamed.append(f.model_copy(update=update))
-    return renamed
-
-
-def _side(feature: Feature) -> Side:
-    """The side of a feature; users if it declares none."""
-    return feature.side or Side.USER
-
-
-def _column(frame: pl.DataFrame, feature: Feature) -> pl.Series:
-    """The feature's column of a table."""
-    return frame[feature.source]
-
-
-def _encoded(
-    encoders: Encoders | None,
-    layout: Layout,
-    features: list[Feature],
-    frame: pl.DataFrame,
-    n: int,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """A table's ids int32 (n, w) and numbers float32 (n, d)."""
-    if encoders is None or not features:
-        return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32)
-    return encoders.encode(layout, features, lambda f: _column(frame, f), n)
+def _declared(
+    data: Dataset, declared: Sequence[Feature], config: ProjectConfig | None
+) -> TowerFeatures:
+    """The declared features, or those of both tables, which may have columns of one name."""
+    if declared:
+        return tower_features(data, declared, config)
+    found: list[Feature] = []
+    for side, table in ((Side.USER, data.users), (Side.ITEM, data.items)):
+        for f in infer_features(table.frame):
+            update = {"name": f"{side}:{f.name}", "column": f.source, "side": side}
+            found.append(f.model_copy(update=update))
+    return TowerFeatures(False, None, (), tuple(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from tamis.data import Dataset
 from tamis.recall._common.interactions import grouped
+from tamis.recall._common.moving_inputs import ItemMoments, MomentInputs, batches_by_period
 from tamis.recall._common.side_features import FIRST
 from tamis.runtime import Float32, Int32, Int64
 from tamis.runtime.compiled import njit
+from tamis.train import Order
 
 Kind = Literal["moments", "pairs", "splits", "whole"]
 
@@ -38,6 +41,11 @@ class UserItemBatch:
     in_history: Tensor | None = None
     """bool (n,) whether the target is also in its example's history, from which the model must
     remove it; None if no target is."""
+    moving: tuple[Tensor, Tensor] | None = None
+    """int32 (B, w) and float32 (B, d): inputs of the users as of the examples' moments; None: the
+    model has none."""
+    period: int | None = None
+    """The period (`ItemMoments`) in which the examples' moments lie; None: the model has none."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -86,6 +94,8 @@ class Likes:
     """(n,) ms when the event happened."""
     arrival: Int64
     """(n,) ms when the event reached the log."""
+    event: Int64
+    """(n,) rows of the events."""
     strength: Float32
     """(n,) 1; less for a weak positive (an item that was shown and not liked), which is used as a
     target and never as history."""
@@ -113,6 +123,7 @@ class Likes:
             events.item[at],
             events.time[at],
             events.arrival[at],
+            at,
             np.where(data.positive[at], 1.0, weak).astype(np.float32),
         )
 
@@ -163,6 +174,9 @@ class UserItemExamples:
         history_start: padding row of the history's table in the fused table.
         seed: seed of the random moments and splits.
         kind: one of the four above.
+        moments: makes the users' moving inputs; None: the model has none. For `moments`, `pairs`.
+        periods: divides the moments into periods; a batch then lies in one period. For `moments`
+            and `pairs`.
     """
 
     def __init__(
@@ -173,7 +187,10 @@ class UserItemExamples:
         history_start: int,
         seed: int,
         kind: Kind = "moments",
+        moments: MomentInputs | None = None,
+        periods: ItemMoments | None = None,
     ) -> None:
+        self._moment_inputs, self._periods = moments, periods
         self.likes, self.history, self.kind = likes, history, kind
         self.targets = 1 if kind == "pairs" else targets
         self.positives = likes.positives()
@@ -188,6 +205,9 @@ class UserItemExamples:
         else:
             self._cut = None
             self.users = np.flatnonzero(sizes >= 2)
+        self.order = None if periods is None else self._order_by_period
+        """Makes the batches of an epoch (see `RowSource`); None: batches are drawn at random."""
+        self._drawn: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -205,7 +225,7 @@ class UserItemExamples:
         columns = _LikeColumns(likes.indptr, likes.item, likes.time, likes.arrival, likes.strength)
         out = _Output(history, owner, target, weight)
         first_row = self._start + FIRST
-        in_history = None
+        in_history = cut = None
         if self.kind == "splits":
             draws = self._random.random(total + 2 * n)
             found, length = _split(
@@ -227,7 +247,7 @@ class UserItemExamples:
                 in_history=in_history,
             )
         else:
-            cut = self._moments(users, sizes) if self._cut is None else self._cut[rows]
+            cut = self._cuts(rows)
             found, length = _cut(
                 likes=columns,
                 users=users,
@@ -248,12 +268,43 @@ class UserItemExamples:
             weight=tensor(weight[:found]),
             positives=self.positives,
             in_history=None if in_history is None else tensor(in_history[:found]),
+            moving=None if cut is None else self._moving(cut, tensor),
+            period=None if cut is None else self._period(cut),
         )
 
-    def _moments(self, users: Int64, sizes: Int64) -> Int64:
+    def _cuts(self, rows: Int64) -> Int64:
+        """(B,) the like at whose time each example lies: drawn before the epoch, or now."""
+        if self._drawn is not None:
+            return self._drawn[rows]
+        return self._moments(self.users[rows]) if self._cut is None else self._cut[rows]
+
+    def _moments(self, users: Int64) -> Int64:
         """(B,) index of one like of each user, drawn among all but his first."""
+        begin, sizes = self.likes.indptr[users], np.diff(self.likes.indptr)[users]
         draw = self._random.random(len(users))
-        return self.likes.indptr[users] + 1 + (draw * (sizes - 1)).astype(np.int64)
+        return begin + 1 + (draw * (sizes - 1)).astype(np.int64)
+
+    def _moving(
+        self, cut: Int64, tensor: Callable[[NDArray[Any]], Tensor]
+    ) -> tuple[Tensor, Tensor] | None:
+        """The moving inputs of examples at the likes `cut` (B,)."""
+        if self._moment_inputs is None:
+            return None
+        found = self._moment_inputs(cut)
+        return tensor(found.ids), tensor(found.dense)
+
+    def _period(self, cut: Int64) -> int | None:
+        """The earliest period of the likes `cut` (B,)."""
+        if self._periods is None or not len(cut):
+            return None
+        return int(self._periods.period(self.likes.time[cut]).min())
+
+    def _order_by_period(self, batch_size: int, generator: torch.Generator) -> Order:
+        """Draws the epoch's moments, and batches of examples of one period in random order."""
+        assert self._periods is not None
+        self._drawn = self._moments(self.users) if self._cut is None else self._cut
+        period = self._periods.period(self.likes.time[self._drawn])
+        return batches_by_period(period, batch_size, generator)
 
 
 class _LikeColumns(NamedTuple):

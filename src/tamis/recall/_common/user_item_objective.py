@@ -33,8 +33,11 @@ class UserItemModel(Protocol):
         """Scalar scale of the logits."""
         ...
 
-    def users(self, user: Tensor, history: Tensor) -> Tensor:
-        """(B, dim) of user rows int64 (B,) and histories int32 (B, L)."""
+    def users(
+        self, user: Tensor, history: Tensor, moving: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(B, dim) of user rows int64 (B,), histories int32 (B, L), and, for batches that have
+        them, inputs as of moments."""
         ...
 
     def users_without(
@@ -46,8 +49,9 @@ class UserItemModel(Protocol):
         """
         ...
 
-    def items(self, item: Tensor | None = None) -> Tensor:
-        """(n, dim) of item rows int64 (n,); all items if None."""
+    def items(self, item: Tensor | None = None, period: int | None = None) -> Tensor:
+        """(n, dim) of item rows int64 (n,), all items if None; for batches that lie in a period,
+        with the items' statistics as of its start."""
         ...
 
 
@@ -93,7 +97,7 @@ class UserItemObjective:
         self, users: Tensor, own: Tensor, model: UserItemModel, batch: UserItemBatch
     ) -> Tensor:
         """Softmax over all items."""
-        users, items = users * model.gamma, model.items()
+        users, items = users * model.gamma, _items(model, None, batch.period)
         positive = _products(own * model.gamma, items.index_select(0, batch.target))
         return shared_softmax(users, items, positive, batch.owner, batch.weight, batch.liked)
 
@@ -104,7 +108,7 @@ class UserItemObjective:
         column, place = torch.unique(batch.target, return_inverse=True)
         self.stream.update(column.cpu().numpy())
         log_q = _log(self.stream.frequency(column.cpu().numpy()), column)
-        users, items = users * model.gamma, model.items(column)
+        users, items = users * model.gamma, _items(model, column, batch.period)
         positive = _products(own * model.gamma, items.index_select(0, place)) - log_q[place]
         liked = _columns(column, batch.liked)
         return shared_softmax(
@@ -119,7 +123,7 @@ class UserItemObjective:
         mixture, device = self.negatives, users.device
         drawn = mixture.shared(batch.target.cpu().numpy())
         column, times = torch.unique(torch.from_numpy(drawn).to(device), return_counts=True)
-        items, (at, place) = _vectors(model, batch.target, column)
+        items, (at, place) = _vectors(model, batch.period, batch.target, column)
         # corrected by the expected number of draws; a row drawn twice counts twice
         expected = mixture.negatives * mixture.q(column.cpu().numpy())
         shift = times.log() - _log(expected, column)
@@ -160,7 +164,7 @@ class UserItemObjective:
         expected = mixture.negatives * mixture.q(rows.reshape(-1)).reshape(rows.shape)
         expected += n / np.maximum(mixture.hard.counts(who), 1)[:, None]
         flat = torch.from_numpy(rows.reshape(-1)).to(users.device)
-        items, (at,) = _vectors(model, flat)
+        items, (at,) = _vectors(model, batch.period, flat)
         logits = (users.unsqueeze(1) * items.index_select(0, at).view(*drawn.shape, -1)).sum(
             2
         )  # (B, n)
@@ -174,7 +178,7 @@ class UserItemObjective:
         users = users * model.gamma
         drawn = torch.from_numpy(self.negatives.shared(batch.target.cpu().numpy()))
         column, times = torch.unique(drawn.to(users.device), return_counts=True)
-        items, (at, place) = _vectors(model, batch.target, column)
+        items, (at, place) = _vectors(model, batch.period, batch.target, column)
         logits = (users @ items.index_select(0, place).T).float() + model.bias  # (B, distinct)
         counts = times.float().repeat(len(batch), 1)
         counts[_columns(column, batch.liked)] = 0.0
@@ -189,7 +193,7 @@ class UserItemObjective:
         who = batch.user[batch.owner].cpu().numpy()
         drawn = self.negatives.each(who, batch.target.cpu().numpy())  # (n, N)
         rows = torch.from_numpy(drawn).to(users.device)
-        items, (at, place) = _vectors(model, batch.target, rows.reshape(-1))
+        items, (at, place) = _vectors(model, batch.period, batch.target, rows.reshape(-1))
         negative = (own.unsqueeze(1) * items.index_select(0, place).view(*drawn.shape, -1)).sum(
             2
         )  # (n, N)
@@ -209,8 +213,14 @@ def _users(model: UserItemModel, batch: UserItemBatch) -> tuple[Tensor, Tensor]:
         return model.users_without(
             batch.user, batch.history, batch.owner, batch.target, batch.in_history
         )
-    users = model.users(batch.user, batch.history)
+    given = (batch.user, batch.history)
+    users = model.users(*given) if batch.moving is None else model.users(*given, batch.moving)
     return users, users.index_select(0, batch.owner)
+
+
+def _items(model: UserItemModel, item: Tensor | None, period: int | None) -> Tensor:
+    """`model.items`, as of the batch's period if the batches have one."""
+    return model.items(item) if period is None else model.items(item, period)
 
 
 def _products(users: Tensor, targets: Tensor) -> Tensor:
@@ -223,13 +233,15 @@ def _log(q: Any, like: Tensor) -> Tensor:
     return torch.from_numpy(np.log(q)).to(like.device, torch.float32)
 
 
-def _vectors(model: UserItemModel, *wanted: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _vectors(
+    model: UserItemModel, period: int | None, *wanted: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     """Vectors of the distinct item rows in `wanted`, and each list's indices into them."""
     total = sum(len(rows) for rows in wanted)
     if total >= len(model.item_ids):
-        return model.items(), list(wanted)
+        return _items(model, None, period), list(wanted)
     rows, place = torch.unique(torch.cat(wanted), return_inverse=True)
-    return model.items(rows), list(place.split([len(w) for w in wanted]))
+    return _items(model, rows, period), list(place.split([len(w) for w in wanted]))
 
 
 def _columns(column: Tensor, liked: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

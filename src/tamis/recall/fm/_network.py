@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.features import Layout
-from tamis.nn import FieldPooling, FusedEmbedding, fused_table, sampled_softmax
-from tamis.recall._common.side_features import FIRST, SideInputs
+from tamis.nn import FieldPooling, FusedEmbedding, fused_table, mapped_table, sampled_softmax
+from tamis.recall._common.moving_inputs import (
+    ItemMoments,
+    MomentInputs,
+    Moving,
+    batches_by_period,
+)
+from tamis.recall._common.side_features import FIRST, SideInputs, divided
 from tamis.recall._common.user_item_examples import Likes
+from tamis.runtime import Float32
 from tamis.runtime.compiled import njit
+from tamis.train import Order
 
 INIT_STD = 0.05
 
@@ -49,6 +58,7 @@ class FactorisationMachine(nn.Module):
     user_dense: Tensor
     item_ids: Tensor
     item_dense: Tensor
+    item_moments: Tensor
 
     def __init__(
         self, inputs: SideInputs, embedding_dim: int, dropout: float, generator: torch.Generator
@@ -63,9 +73,20 @@ class FactorisationMachine(nn.Module):
         )
         self.history_start = inputs.user.table[inputs.history].start
         self.drop = nn.Dropout(dropout)
-        self.user = FieldSum(inputs.user, inputs.user_dense.shape[1], embedding_dim, generator)
-        self.item = FieldSum(inputs.item, inputs.item_dense.shape[1], embedding_dim, generator)
-        for name, array in inputs.arrays().items():
+        fixed, self.moving_layout = divided(
+            inputs.user, inputs.user_ids.shape[1], inputs.user_dense.shape[1]
+        )
+        self.user = FieldSum(fixed, fixed.dense_width, embedding_dim, generator)
+        self.item = FieldSum(inputs.item, inputs.item.dense_width, embedding_dim, generator)
+        self.moving = None
+        if inputs.moving is not None:
+            width = self.moving_layout.dense_width
+            self.moving = FieldSum(self.moving_layout, width, embedding_dim, generator)
+        arrays = inputs.arrays()
+        self.has_moments = inputs.moments is not None
+        if inputs.moments is not None:
+            arrays["item_moments"] = inputs.moments.values
+        for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def past(self, history: Tensor) -> Tensor:
@@ -83,15 +104,54 @@ class FactorisationMachine(nn.Module):
             return self.user(self.table, self.user_ids, self.user_dense)[0]
         return self.user(self.table, self.user_ids[user], self.user_dense[user])[0]
 
-    def users(self, user: Tensor, history: Tensor) -> Tensor:
-        """(B, dim) S_u of user rows int64 (B,) and histories int32 (B, L)."""
-        return self.drop(self.profiles(user) + self.past(history))
+    def users(
+        self, user: Tensor, history: Tensor, moving: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(B, dim) S_u of user rows int64 (B,), histories int32 (B, L), and, if the model has such
+        inputs, `Moving` ids and numbers."""
+        total = self.profiles(user) + self.past(history)
+        if moving is not None and self.moving is not None:
+            total = total + self.moving(self.table, *moving)[0]
+        return self.drop(total)
 
-    def items(self, item: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """S_i (n, dim) and rest_i (n,) of item rows int64 (n,); all items if None."""
-        if item is None:
-            return self.item(self.table, self.item_ids, self.item_dense)
-        return self.item(self.table, self.item_ids[item], self.item_dense[item])
+    def items(self, item: Tensor | None = None, period: int | None = None) -> tuple[Tensor, Tensor]:
+        """S_i (n, dim) and rest_i (n,) of item rows int64 (n,); all items if None.
+
+        period: whose start the items' statistics are of, if they are inputs; None: the log's end.
+        """
+        ids = self.item_ids if item is None else self.item_ids[item]
+        dense = self.item_dense if item is None else self.item_dense[item]
+        if self.has_moments:
+            now = self.item_moments[-1 if period is None else period]
+            dense = torch.cat([dense, now if item is None else now[item]], 1)
+        return self.item(self.table, ids, dense)
+
+
+class MovingSum:
+    """The sum of a request's moving fields, from the saved state: S_u's part that is not fixed.
+
+    Args:
+        table: of the saved embeddings.
+        fields: the fitted fields.
+    """
+
+    def __init__(self, table: FusedEmbedding, fields: FieldSum) -> None:
+        self._table, self._fields = table, fields
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], layout: dict[str, Any]) -> MovingSum:
+        """From the channel's saved arrays, and the layout of the moving fields as JSON values."""
+        found, weight = Layout.from_dict(layout), arrays["table"]
+        fields = FieldSum(found, found.dense_width, weight.shape[1] - 1, torch.Generator())
+        with torch.no_grad():
+            fields.numbers.copy_(torch.from_numpy(np.array(arrays["moving.numbers"])))
+        return cls(mapped_table(weight, zero_columns=1), fields.eval())
+
+    def __call__(self, moving: Moving) -> Float32:
+        """(Q, dim) of the inputs of Q users."""
+        with torch.inference_mode():
+            ids, dense = torch.from_numpy(moving.ids), torch.from_numpy(moving.dense)
+            return self._fields(self._table, ids, dense)[0].numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +166,10 @@ class FMBatch:
     """int64 (B,) item rows."""
     liked: tuple[Tensor, Tensor]
     """int64 (row of the batch, item row) pairs (m,) of all items that the users like."""
+    moving: tuple[Tensor, Tensor] | None = None
+    """int32 (B, w) and float32 (B, d): inputs of the users as of the likes; None: none."""
+    period: int | None = None
+    """The period (`ItemMoments`) in which the likes lie; None: the model has none."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -121,9 +185,21 @@ class FMExamples:
         likes: the likes of the log.
         history: most items of a history.
         start: padding row of the history's table in the fused table.
+        moments: makes the users' moving inputs; None: the model has none.
+        periods: divides the likes into periods; a batch then lies in one period.
     """
 
-    def __init__(self, likes: Likes, history: int, start: int) -> None:
+    def __init__(
+        self,
+        likes: Likes,
+        history: int,
+        start: int,
+        moments: MomentInputs | None = None,
+        periods: ItemMoments | None = None,
+    ) -> None:
+        self._moments, self._periods = moments, periods
+        self.order = None if periods is None else self._order_by_period
+        """Makes the batches of an epoch (see `RowSource`); None: batches are drawn at random."""
         self.likes, self.history, self._start = likes, history, start
         self._positives = likes.positives()
         sizes = np.diff(likes.indptr)
@@ -156,7 +232,23 @@ class FMExamples:
         example, item = self._positives.pairs(users)
         arrays = (users, past, likes.item[at].astype(np.int64), example, item)
         user, history, target, row, liked = (torch.from_numpy(x).to(device) for x in arrays)
-        return FMBatch(user, history, target, (row, liked))
+        moving = None
+        if self._moments is not None:
+            found = self._moments(at)
+            moving = (
+                torch.from_numpy(found.ids).to(device),
+                torch.from_numpy(found.dense).to(device),
+            )
+        period = None
+        if self._periods is not None and len(at):
+            period = int(self._periods.period(likes.time[at]).min())
+        return FMBatch(user, history, target, (row, liked), moving, period)
+
+    def _order_by_period(self, batch_size: int, generator: torch.Generator) -> Order:
+        """Batches of likes of one period, in random order."""
+        assert self._periods is not None
+        period = self._periods.period(self.likes.time[self.at])
+        return batches_by_period(period, batch_size, generator)
 
 
 @njit(cache=True, nogil=True)
@@ -222,9 +314,9 @@ class SampledSoftmaxObjective:
         log_q = torch.from_numpy(np.log(self.q)).to(device, torch.float32)
         # an item drawn twice counts twice
         drawn_log_q = log_q[column] - torch.from_numpy(np.log(times)).to(device, torch.float32)
-        users = model.users(batch.user, batch.history)  # (B, dim)
-        own, own_rest = model.items(batch.target)
-        others, others_rest = model.items(column)
+        users = model.users(batch.user, batch.history, batch.moving)  # (B, dim)
+        own, own_rest = model.items(batch.target, batch.period)
+        others, others_rest = model.items(column, batch.period)
         return sampled_softmax(
             ((users * own).sum(1) + own_rest).float(),
             ((users @ others.T) + others_rest).float(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,14 +15,23 @@ from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
+from tamis.recall._common.moving_inputs import MomentInputs
 from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
+from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.user_item_examples import Likes
-from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.fm._network import FactorisationMachine, FMExamples, SampledSoftmaxObjective
+from tamis.recall._common.vector_channel import digest
+from tamis.recall.fm._network import (
+    FactorisationMachine,
+    FMExamples,
+    MovingSum,
+    SampledSoftmaxObjective,
+)
 from tamis.runtime import Float32
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, fit
 
+HISTORY = 50
+"""Liked items of a history where neither an option nor a feature gives a number."""
 TUNING_USERS = 1000
 """Users whose vectors the index is tuned with."""
 
@@ -34,13 +43,25 @@ class FMConfig(ComponentConfig):
     """Width of every field's vector."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Dropout rate of the user's vector in training."""
-    history: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Number of most recent distinct liked items whose mean is one of the user's fields."""
-    user_id: bool = False
+    history: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Number of most recent distinct liked items whose mean is one of the user's fields. If
+    omitted: the `max_len` of a declared history of the items' ids over exactly the positive
+    behaviours; else 50."""
+    user_id: bool | None = None
     """Whether each user has a vector of his own. It helps for users of the log, but not for new
-    users, and goes out of date with new likes until the next fit."""
+    users, and goes out of date with new likes until the next fit. If omitted: if `[[features]]`
+    declare the user's id."""
     share_history: bool = False
-    """Whether the history's items use the vectors of the item field instead of separate ones."""
+    """Whether the items of histories use the vectors of the item field instead of separate ones.
+    Declared histories follow this option, whatever their `shares` says."""
+    histories: Literal["declared", "behaviours"] = "declared"
+    """Which histories are fields of the user besides that of the liked items. declared: those of
+    `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
+    50 events, as the items' ids, categories and authors."""
+    statistics: Literal["none", "user", "item", "both"] = "none"
+    """Whose statistics (counts and rates in the project's `windows`) are fields: a user's as of the
+    like or the request, an item's as of the fit. In training, the items' statistics are those at
+    the start of one of eight periods of the log."""
     negatives: Annotated[int, Field(ge=1)] = 1000
     """Negatives of the sampled softmax per batch, shared by its examples."""
     popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -61,14 +82,15 @@ class FMConfig(ComponentConfig):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class FM(VectorChannel):
+class FM(SidedChannel):
     """Factorisation machine over the user's and the item's fields, recalled by inner product.
 
     `score(u, i) = S_u · S_i + w_i + ½ [(Σv)² − Σv²]_i`, where S is the sum of a side's field
     vectors v and w_i the item's first-order terms; terms that depend on the user only do not change
     the order and are left out. The terms of the item are stored as one more dimension of its
-    vector, which meets a 1 in the user's. Fields of the user: attributes and the mean of the liked
-    items; fields of the item: id and attributes. Training predicts each like from the likes before
+    vector, which meets a 1 in the user's. Fields of the user: attributes, the mean of the liked
+    items and, if declared, id, context and other histories; fields of the item: id, attributes and
+    vectors; of both, statistics. Training predicts each like from the likes before
     it, by a softmax among sampled negatives.
 
     When to use: if attributes matter, if items are new or rare, and if a fit must take about a
@@ -82,15 +104,33 @@ class FM(VectorChannel):
     Config = FMConfig
     config: FMConfig
 
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self._later: MovingSum | None = None
+
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
         c = self.config
-        inputs = side_inputs(data, context.features, c.user_id, c.share_history)
+        likes = Likes.of(data)
+        inputs = side_inputs(
+            data,
+            context.features,
+            c.user_id,
+            c.share_history,
+            config=context.config,
+            roles=context.items,
+            statistics=c.statistics,
+            per_behaviour=c.histories == "behaviours",
+            ordered=not likes.lacks_order(),
+        )
         generator = torch.Generator().manual_seed(context.seed)
         model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator)
         warm = self._start_from(context.former, model, inputs, data)
-        likes = Likes.of(data)
-        examples = FMExamples(likes, c.history, model.history_start)
+        moments = None
+        if inputs.moving is not None:
+            moments = MomentInputs(inputs.moving, data, likes.event)
+        last = c.history or inputs.liked or HISTORY
+        examples = FMExamples(likes, last, model.history_start, moments, inputs.moments)
         if not len(examples):
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
@@ -102,13 +142,25 @@ class FM(VectorChannel):
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
-        self.index = self._built_index(data, model, popularity > 0, context.seed)
-        return {
+        self._facts = {
+            "history": last,
+            "moving_layout": model.moving_layout.to_dict(),
             "tables": {t.name: (t.start, t.size) for t in inputs.user.tables},
             "rows": {"item": digest(data.items.ids), "user": digest(data.users.ids)},
             "values": inputs.values,
             "warm": warm,
-        }
+        } | self._facts_of(inputs.moving, model.history_start, data.end)
+        self._open()
+        self.index = self._built_index(data, model, popularity > 0, context.seed)
+        return self._facts
+
+    def _open(self) -> None:
+        self._later = None
+        if self._moving is not None and self._facts is not None:
+            self._later = MovingSum.of(self._arrays, self._facts["moving_layout"])
+
+    def _n_users(self) -> int:
+        return len(self._arrays["profile"]) - 1
 
     def _options(self, context: FitContext, warm: bool) -> FitOptions:
         """The options of the training loop."""
@@ -184,9 +236,13 @@ class FM(VectorChannel):
         known = len(arrays["profile"]) - 1
         rows = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
+        assert self._facts is not None
+        last = self._facts.get("history") or self.config.history or HISTORY
         vectors[:, :-1] = arrays["profile"][rows] + mean_liked_vector(
-            queries, arrays["interest"], self.config.history, arrays["history"], unit=False
+            queries, arrays["interest"], last, arrays["history"], unit=False
         )
+        if self._later is not None and self._moving is not None:
+            vectors[:, :-1] += self._later(self._moving.of(queries))
         return vectors
 
     def because(self, queries: Queries, item: int) -> int | None:

@@ -28,6 +28,8 @@ class TwoTowerConfig(ComponentConfig):
         "blocks": (Needs(NETWORKS, ("cnn", "transformer", "dcn")),),
         "heads": (Needs(NETWORKS, ("transformer",)),),
         "share_history": (Needs("history", none_of=(0,)),),
+        "histories": (Needs("examples", none_of=("splits", "whole")),),
+        "statistics": (Needs("examples", none_of=("splits", "whole")),),
         "targets": (Needs("examples", none_of=("pairs",)),),
         "temperature": (Needs("loss", none_of=("hinge",)),),
         "learn_temperature": (Needs("loss", none_of=("hinge",)),),
@@ -63,12 +65,27 @@ class TwoTowerConfig(ComponentConfig):
     """Dropout rate of the user side's embedded values. If omitted: 0.5; without order 0.2."""
     history: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Number of most recent distinct liked items that the user tower reads; 0: none. If omitted:
+    the `max_len` of a declared history of the items' ids over exactly the positive behaviours; else
     100; without order 1000."""
     share_history: bool = False
-    """Whether the history's items use the embeddings of the item tower instead of separate ones."""
-    user_id: bool = False
+    """Whether the items of histories use the embeddings of the item tower instead of separate
+    ones. Declared histories follow this option, whatever their `shares` says."""
+    histories: Literal["declared", "behaviours"] = "declared"
+    """Which histories the user tower reads besides that of the liked items. declared: those of
+    `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
+    50 events, as the items' ids, categories and authors."""
+    statistics: Literal["none", "user", "item", "both"] = "none"
+    """Whose statistics (counts and rates in the project's `windows`) a tower reads: a user's as of
+    the example's moment or the request, an item's as of the fit. In training, the items' statistics
+    are those at the start of one of eight periods of the log."""
+    user_id: bool | None = None
     """Whether each user has an embedding of his own. It helps for users of the log, but not for new
-    users, and goes out of date with new likes until the next fit."""
+    users, and goes out of date with new likes until the next fit. If omitted: if `[[features]]`
+    declare the user's id."""
+    item_id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the items whose own embedding is hidden in a training step, so that their attributes
+    must suffice. If it is not 0, all items without likes share one embedding, which is trained in
+    place of the hidden ones: a new item is then found by its attributes."""
     examples: Kind | None = None
     """Training examples. moments: each user once per epoch, at a random moment, with the likes
     before it as history and the likes from it on as targets. pairs: every like at its own time,
@@ -159,8 +176,21 @@ class ResolvedOptions:
     """Whether the fit holds out likes to stop by if no validation data are given."""
 
 
-def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOptions:
+def has_order(config: TwoTowerConfig, likes: Likes) -> bool:
+    """Whether the examples are moments of users' histories, as of which inputs can be made."""
+    if config.examples is not None:
+        return config.examples in ("moments", "pairs")
+    return not likes.lacks_order()
+
+
+def resolved(
+    config: TwoTowerConfig, ordered: bool, n_items: int, liked: int | None = None
+) -> ResolvedOptions:
     """The options with defaults that depend on other options and on the log.
+
+    Args:
+        ordered: `has_order` of the log.
+        liked: length of the declared history of the liked items; None: it is not declared.
 
     Raises ConfigError for options that contradict one another.
     """
@@ -168,7 +198,7 @@ def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOpti
     networks = _networks(c)
     plain = networks[0] == "sum" and not c.hidden_units
     orderless: Kind = "whole" if plain else "splits"
-    kind: Kind = c.examples or (orderless if likes.lacks_order() else "moments")
+    kind: Kind = c.examples or ("moments" if ordered else orderless)
     if kind == "whole" and (not plain or c.history == 0):
         raise ConfigError(
             "two_tower: examples = 'whole' needs the network 'sum' without hidden units and with a "
@@ -176,7 +206,7 @@ def resolved(config: TwoTowerConfig, likes: Likes, n_items: int) -> ResolvedOpti
             f"history = {c.history}; use examples = 'splits'"
         )
     split = kind in ("splits", "whole")
-    history = (1000 if split else 100) if c.history is None else c.history
+    history = (liked or (1000 if split else 100)) if c.history is None else c.history
     below = (100_000 if split else 20_000) if c.full_below is None else c.full_below
     sampling = any(x is not None for x in (c.negatives, c.mix, c.hard_negatives))
     listwise: Loss = "full" if n_items <= below and not sampling else "sampled"

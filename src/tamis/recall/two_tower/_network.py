@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.nn import fused_table
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
+
+UNSEEN = 1
+"""Row of the item table, which is the first one, for items of which no like is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cold:
+    """How items without likes are embedded."""
+
+    dropout: float
+    """Share of the items whose id is hidden in a training step. If it is not 0, an item without
+    likes has the id of an unseen item, in training and when its vector is served."""
+    known: NDArray[np.bool_]
+    """(I,) whether the item has a like."""
 
 
 class TwoTowers(nn.Module):
@@ -28,12 +44,15 @@ class TwoTowers(nn.Module):
         learn: which of `temperature`, `bias` and `item_bias` are trained. The item bias is stored
             as the last coordinate of the item vectors, which meets a 1 in the user vectors.
         generator: source of the initial weights.
+        cold: how items without likes are embedded; None: by their own ids.
     """
 
     user_ids: Tensor
     user_dense: Tensor
     item_ids: Tensor
     item_dense: Tensor
+    item_known: Tensor
+    item_moments: Tensor
 
     def __init__(
         self,
@@ -43,6 +62,7 @@ class TwoTowers(nn.Module):
         temperature: float,
         learn: frozenset[str],
         generator: torch.Generator,
+        cold: Cold | None = None,
     ) -> None:
         super().__init__()
         dim = shape.embedding_dim
@@ -56,9 +76,10 @@ class TwoTowers(nn.Module):
             inputs.user,
             names,
             SequencePart(history.start) if shape.length else None,
-            inputs.user_dense.shape[1],
+            inputs.user.dense_width,
             shape,
             generator,
+            fixed=inputs.user_dense.shape[1],
         )
         self.text = text_column(inputs.item) if item in SEQUENCES else None
         names = [c.name for c in inputs.item.ids if c is not self.text]
@@ -70,7 +91,7 @@ class TwoTowers(nn.Module):
             inputs.item,
             names,
             part,
-            inputs.item_dense.shape[1],
+            inputs.item.dense_width,
             _item_shape(shape, self.text.width if self.text else 0),
             generator,
         )
@@ -80,17 +101,32 @@ class TwoTowers(nn.Module):
         self.item_bias = None
         if "item_bias" in learn:
             self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
-        for name, array in inputs.arrays().items():
+        self.cold = cold or Cold(0.0, np.ones(len(inputs.item_ids), np.bool_))
+        arrays = inputs.arrays()
+        if self.cold.dropout:
+            known = self.cold.known
+            arrays["item_ids"] = arrays["item_ids"].copy()
+            arrays["item_ids"][~known, 0] = UNSEEN
+            arrays["item_known"] = known.astype(np.float32)
+        if inputs.moments is not None:
+            arrays["item_moments"] = inputs.moments.values
+        for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.has_moments = inputs.moments is not None
 
     @property
     def gamma(self) -> Tensor:
         """γ, the scale of the logits: a positive scalar."""
         return self.log_gamma.exp()
 
-    def users(self, user: Tensor, history: Tensor) -> Tensor:
-        """(B, out) of user rows int64 (B,), -1 for unknown users, and histories int32 (B, L)."""
+    def users(
+        self, user: Tensor, history: Tensor, moving: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(B, out) of user rows int64 (B,), -1 for unknown users, histories int32 (B, L), and, if
+        the model has such inputs, `Moving` ids and numbers."""
         ids, dense = self.user_ids[user], self.user_dense[user]
+        if moving is not None:
+            ids, dense = torch.cat([ids, moving[0]], 1), torch.cat([dense, moving[1]], 1)
         return self._widened(self.user_tower(self.table, ids, dense, history))
 
     def users_without(
@@ -126,10 +162,18 @@ class TwoTowers(nn.Module):
         """(U + 1, dim) sums of each user's fields without the history; last, an unknown user."""
         return self.user_tower.combined(self.table, self.user_ids, self.user_dense, None)
 
-    def items(self, item: Tensor | None = None) -> Tensor:
-        """(n, out) of item rows int64 (n,); all items if None."""
+    def items(self, item: Tensor | None = None, period: int | None = None) -> Tensor:
+        """(n, out) of item rows int64 (n,), all items if None.
+
+        period: whose start the items' statistics are of, if they are inputs; None: the log's end.
+        """
         ids = self.item_ids if item is None else self.item_ids[item]
         dense = self.item_dense if item is None else self.item_dense[item]
+        if self.has_moments:
+            now = self.item_moments[-1 if period is None else period]
+            dense = torch.cat([dense, now if item is None else now[item]], 1)
+        if self.training and self.cold.dropout:
+            ids = self._without_some_ids(ids)
         text = None
         if self.text is not None:
             text = ids[:, self.text.first : self.text.first + self.text.width]
@@ -137,7 +181,15 @@ class TwoTowers(nn.Module):
         if self.item_bias is None:
             return vectors
         bias = self.item_bias if item is None else self.item_bias.index_select(0, item)
+        if self.cold.dropout:
+            bias = bias * (self.item_known if item is None else self.item_known[item])
         return torch.cat([vectors, (bias / self.gamma).unsqueeze(1)], 1)
+
+    def _without_some_ids(self, ids: Tensor) -> Tensor:
+        """The ids (n, w) of items, of which a random share is replaced by that of a new item."""
+        gone = torch.rand(len(ids), device=ids.device) < self.cold.dropout
+        first = torch.where(gone, UNSEEN, ids[:, 0])
+        return torch.cat([first.unsqueeze(1), ids[:, 1:]], 1)
 
     def _widened(self, users: Tensor) -> Tensor:
         """User vectors with an additional 1 for the items' bias; a zero vector stays zero."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tamis.cascade import Queries
 from tamis.features import Layout
-from tamis.nn import FusedEmbedding
+from tamis.nn import FusedEmbedding, mapped_table
 from tamis.recall._common.interactions import distinct
+from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.side_features import FIRST
 from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape
 from tamis.runtime import Float32, Int32, Int64, scratch
@@ -47,25 +48,31 @@ class UserSide:
         self._cosine, self._last, self._item_bias = True, 1, False
         self._tower: Tower | None = None
         self._weights: FusedEmbedding | None = None
+        self.moving: MovingInputs | None = None
+        """Makes the inputs that change with time; None: the model has none."""
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> UserSide:
-        """The user tower of a channel's saved arrays and facts."""
+    def of(
+        cls, arrays: Mapping[str, Any], facts: Mapping[str, Any], moving: MovingInputs | None
+    ) -> UserSide:
+        """The user tower of a channel's saved arrays and facts, and its moving inputs."""
         layout = Layout.from_dict(facts["layout"])
         side = cls(arrays["table"], layout, facts["history"], arrays)
         shape = TowerShape(**facts["shape"])
         side._cosine, side._last = shape.cosine, shape.length
         side._item_bias = facts["item_bias"]
-        if facts["network"] == "sum" and not shape.hidden_units:
+        side.moving = moving
+        if facts["network"] == "sum" and not shape.hidden_units and moving is None:
             return side
         tower = Tower(
             facts["network"],
             layout,
             [c.name for c in layout.ids],
             SequencePart(side.pad) if shape.length else None,
-            arrays["user_dense"].shape[1],
+            layout.dense_width,
             shape,
             torch.Generator().manual_seed(0),
+            fixed=arrays["user_dense"].shape[1],
         )
         prefix = "dense.user_tower."
         state = {
@@ -75,28 +82,33 @@ class UserSide:
         }
         tower.load_state_dict(state)
         side._tower = tower.eval()
-        side._weights = _mapped(arrays["table"])
+        side._weights = mapped_table(arrays["table"])
         return side
 
     def embedded(self, items: Int32) -> Float32:
         """(n, dim) embeddings of items (n,) as parts of a history."""
         return self.history[items]
 
-    def vectors(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
-        """(Q, out) vectors of users and their events.
+    def vectors(self, users: NDArray[Any], queries: Queries, value: Float32) -> Float32:
+        """(Q, out) vectors of the users of queries.
 
         Args:
             users: (Q,) rows of the saved inputs; the last row is for unknown users.
-            indptr, item, value: CSR of the users' events; `value` is the interest value, negative
-                if the behaviour is not positive. The most recent distinct likes are read.
+            queries: their times, histories and context. The most recent distinct likes are read,
+                and, if the model has them, the moving inputs.
+            value: interest value of the histories' events, negative if the behaviour is not
+                positive.
         """
-        vectors = self._towards(users, indptr, item, value)
+        history = queries.history
+        vectors = self._towards(users, history.indptr, history.item, value, queries)
         if not self._item_bias:
             return vectors
         known = vectors.any(axis=1, keepdims=True)
         return np.concatenate([vectors, known.astype(np.float32)], axis=1)
 
-    def _towards(self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32) -> Float32:
+    def _towards(
+        self, users: NDArray[Any], indptr: Int64, item: Int32, value: Float32, queries: Queries
+    ) -> Float32:
         """`vectors` without the coordinate for the items' bias."""
         last = self._last
         if self._tower is None:
@@ -111,14 +123,25 @@ class UserSide:
         history = recent_liked_rows(indptr, item, value, longest, self.n_items, self.pad)
         blocks = range(0, max(len(users), 1), QUERIES_PER_BLOCK)
         return np.concatenate(
-            [self._block(users[b : b + QUERIES_PER_BLOCK], history[b:]) for b in blocks]
+            [
+                self._block(
+                    users[b : b + QUERIES_PER_BLOCK],
+                    history[b:],
+                    queries.part(b, min(b + QUERIES_PER_BLOCK, len(queries))),
+                )
+                for b in blocks
+            ]
         )
 
-    def _block(self, users: NDArray[Any], history: Int32) -> Float32:
+    def _block(self, users: NDArray[Any], history: Int32, queries: Queries) -> Float32:
         assert self._tower is not None
         assert self._weights is not None
         ids = torch.from_numpy(np.array(self._arrays["user_ids"][users]))
         dense = torch.from_numpy(np.array(self._arrays["user_dense"][users]))
+        if self.moving is not None:
+            found = self.moving.of(queries)
+            ids = torch.cat([ids, torch.from_numpy(found.ids)], 1)
+            dense = torch.cat([dense, torch.from_numpy(found.dense)], 1)
         past = torch.from_numpy(history[: len(users)])
         with torch.inference_mode():
             return self._tower(self._weights, ids, dense, past).numpy()
@@ -137,17 +160,6 @@ def recent_liked_rows(
     out = np.full((len(indptr) - 1, last), pad, np.int32)
     _recent(indptr, item, value, pad + FIRST, scratch("slot", n_items, np.int32), out)
     return out
-
-
-def _mapped(weight: Float32) -> FusedEmbedding:
-    """A fused table that uses the saved array without copying it."""
-    table = FusedEmbedding(0, weight.shape[1])
-    with warnings.catch_warnings():
-        # torch has no read-only tensors; nothing writes to this one
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        table.weight = torch.nn.Parameter(torch.from_numpy(weight), requires_grad=False)
-    table.n_rows = len(weight)
-    return table
 
 
 @njit(cache=True, nogil=True)

@@ -72,6 +72,8 @@ class Tower(nn.Module):
         dense: numbers per row.
         shape: sizes of the tower.
         generator: source of the initial weights.
+        fixed: how many of the numbers, the first ones, say something about the row itself; the
+            others are statistics, which an unknown row has too. None: all.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class Tower(nn.Module):
         dense: int,
         shape: TowerShape,
         generator: torch.Generator,
+        fixed: int | None = None,
     ) -> None:
         super().__init__()
+        self.fixed = dense if fixed is None else fixed
         self.network, self.shape, self.sequence = network, shape, sequence
         self.pool = FieldPooling(layout, columns) if columns else None
         starts = layout.table
@@ -120,7 +124,9 @@ class Tower(nn.Module):
     ) -> Tensor:
         """(B, out) of `ids` int32 (B, W), `dense` (B, D) and `sequence` int32 (B, L)."""
         x = self.raw(table, ids, dense, sequence).float()
-        if self.network != "sum" or self.mlp is not None:  # a plain sum of nothing is already zero
+        statistics = self.fixed < dense.shape[1]
+        # a plain sum of nothing is already zero
+        if self.network != "sum" or self.mlp is not None or statistics:
             x = x * self.known(ids, dense, sequence).unsqueeze(1)
         return self.scaled(x)
 
@@ -159,7 +165,7 @@ class Tower(nn.Module):
 
     def known(self, ids: Tensor, dense: Tensor, sequence: Tensor | None) -> Tensor:
         """bool (B,) whether the row has any known input."""
-        found = (ids != self.pads.to(ids.device)).any(1) | (dense != 0).any(1)
+        found = (ids != self.pads.to(ids.device)).any(1) | (dense[:, : self.fixed] != 0).any(1)
         if sequence is not None and self.sequence is not None:
             found = found | (sequence != self.sequence.pad).any(1)
         return found

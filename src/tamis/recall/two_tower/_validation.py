@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tamis.cascade import Valid
 from tamis.data import Ragged
+from tamis.recall._common.moving_inputs import Moving, MovingInputs
 from tamis.recall._common.side_features import FIRST
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall.two_tower._network import TwoTowers
@@ -39,6 +40,8 @@ class ValidationQueries:
     """Items that must not be returned."""
     targets: Ragged
     """Items that should be returned."""
+    moving: Moving | None = None
+    """Inputs as of the queries' times; None: the model has none."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -70,7 +73,11 @@ class ValidationQueries:
         """(len(rows), PLACES) which of the best items are targets, for the queries `rows`."""
         users = torch.from_numpy(self.user[rows]).to(device)
         past = torch.from_numpy(self.history[rows]).to(device)
-        scores = model.users(users, past).float() @ items.T.float()
+        moving = None
+        if self.moving is not None:
+            ids, dense = (torch.from_numpy(x[rows]).to(device) for x in self.moving)
+            moving = (ids, dense)
+        scores = model.users(users, past, moving).float() @ items.T.float()
         owner, item = _pairs(self.exclude, rows)
         scores[owner.to(device), item.to(device)] = -torch.inf
         best = scores.topk(min(PLACES, scores.shape[1]), 1).indices.cpu().numpy()
@@ -87,18 +94,30 @@ def _pairs(lists: Ragged, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 
 def given_validation(
-    given: Valid, interest: Float32, last: int, n_items: int, pad: int
+    given: Valid,
+    interest: Float32,
+    last: int,
+    n_items: int,
+    pad: int,
+    moving: MovingInputs | None = None,
 ) -> ValidationQueries:
     """The validation data of a FitContext as inputs of the model.
 
     Args:
         interest: (behaviours,) interest values, see `UserSide.vectors`.
         last: most items of a history. pad: padding row of the history's table.
+        moving: makes the users' moving inputs; None: the model has none.
     """
     queries, past = given.queries, given.queries.history
     value = interest[past.behaviour]
     history = recent_liked_rows(past.indptr, past.item, value, last, n_items, pad)
-    return ValidationQueries(queries.user.astype(np.int64), history, queries.exclude, given.targets)
+    return ValidationQueries(
+        queries.user.astype(np.int64),
+        history,
+        queries.exclude,
+        given.targets,
+        None if moving is None else moving.of(queries),
+    )
 
 
 def hold_out_likes(likes: Likes, last: int, pad: int, seed: int) -> tuple[Likes, ValidationQueries]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +13,25 @@ from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.moving_inputs import MomentInputs, MovingInputs
 from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
+from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.spectral import co_liked_vectors, scaled_to_unit_rms
 from tamis.recall._common.user_item_examples import Likes, UserItemExamples
 from tamis.recall._common.user_item_objective import UserItemObjective
-from tamis.recall._common.vector_channel import VectorChannel, digest
-from tamis.recall.two_tower._config import ResolvedOptions, TwoTowerConfig, resolved
+from tamis.recall._common.vector_channel import digest
+from tamis.recall.two_tower._config import (
+    ResolvedOptions,
+    TwoTowerConfig,
+    has_order,
+    resolved,
+)
 from tamis.recall.two_tower._hard_negatives import hard_negatives
-from tamis.recall.two_tower._network import TwoTowers
+from tamis.recall.two_tower._network import Cold, TwoTowers
 from tamis.recall.two_tower._online import UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
 from tamis.runtime import Float32
-from tamis.schema import TrainingError, reading
+from tamis.schema import TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
 TUNING_USERS = 256
@@ -34,19 +40,24 @@ PATIENCE = 3
 """Epochs without a better validation NDCG after which the fit stops."""
 
 
-class TwoTower(VectorChannel):
+class TwoTower(SidedChannel):
     """Two-tower model (DSSM): two networks encode users and items as vectors.
 
     `score(u, i) = cos(f(u), g(i))`, optionally plus a bias of the item. The user tower f reads the
-    user's id (optional), attributes and liked items; the item tower g the item's id, attributes and
-    text tokens (a `VarLenSparseFeat`). Networks: the sum of all embeddings, an MLP, an MLP with
-    batch norm, DCN, or an encoder of the history (CNN, GRU, LSTM, transformer). Losses: pointwise,
-    pairwise (hinge, logistic) and listwise (full softmax, sampled, in-batch with logQ correction,
-    gBCE). Negatives: uniform, by popularity^0.75, of the batch, hard ones from the serving log, or
-    any mixture; items that were shown and not clicked are refused. If the log has an order, the
-    examples are moments drawn from each user's history, with the likes that had arrived before as
-    input and those from then on as targets; otherwise all of a user's likes at once (see
-    `examples`). Users without any known input get nothing.
+    user's attributes and liked items and, if declared, his id, the request's context and other
+    histories (of items, of their categories or authors); the item tower g the item's id,
+    attributes, vectors and text tokens (a `VarLenSparseFeat`). Both read statistics if the option
+    `statistics` says so. All inputs are as of the moment of a training example, and as of a
+    request.
+
+    Networks: the sum of all embeddings, an MLP, an MLP with batch norm, DCN, or an encoder of the
+    history (CNN, GRU, LSTM, transformer). Losses: pointwise, pairwise (hinge, logistic) and
+    listwise (full softmax, sampled, in-batch with logQ correction, gBCE). Negatives: uniform, by
+    popularity^0.75, of the batch, hard ones that later stages rejected, or any mixture; items that
+    were shown and not clicked are refused. If the log has an order, the examples are moments drawn
+    from each user's history, with the likes that had arrived before as input and those from then on
+    as targets; otherwise all of a user's likes at once (see `examples`). Users without any known
+    input get nothing.
 
     When to use: as the main channel if items or users have attributes, if the histories of new
     users must count at once, or if there are too many items for item-to-item matrices.
@@ -74,27 +85,54 @@ class TwoTower(VectorChannel):
         need_positives(data, self.name)
         c = self.config
         likes = Likes.of(data, c.weak_positives)
-        choice = resolved(c, likes, len(data.items))
+        ordered = has_order(c, likes)
+        inputs = side_inputs(
+            data,
+            context.features,
+            c.user_id,
+            c.share_history,
+            config=context.config,
+            roles=context.items,
+            statistics=c.statistics,
+            per_behaviour=c.histories == "behaviours",
+            ordered=ordered,
+        )
+        choice = resolved(c, ordered, len(data.items), inputs.liked)
         hard = hard_negatives(c.hard_negatives, data)
-        inputs = side_inputs(data, context.features, c.user_id, c.share_history)
         generator = torch.Generator().manual_seed(context.seed)
+        popularity = np.bincount(likes.item, minlength=len(data.items))
         model = TwoTowers(
-            inputs, choice.networks, choice.shape, choice.temperature, choice.learn, generator
+            inputs,
+            choice.networks,
+            choice.shape,
+            choice.temperature,
+            choice.learn,
+            generator,
+            Cold(c.item_id_dropout, popularity > 0),
         )
         warm = self._start_from(context.former, model, inputs, data)
         start = inputs.user.table[inputs.history].start
-        valid, train = self._validation(context, likes, choice, data, start)
+        valid, train = self._validation(context, likes, choice, data, start, inputs.moving)
         if not warm and c.start == "spectral":
             _spectral_start(model, inputs, train, context.seed)
+        moments = None
+        if inputs.moving is not None:
+            moments = MomentInputs(inputs.moving, data, train.event)
         examples = UserItemExamples(
-            train, choice.history, choice.targets, start, context.seed, choice.examples
+            train,
+            choice.history,
+            choice.targets,
+            start,
+            context.seed,
+            choice.examples,
+            moments,
+            inputs.moments,
         )
         if not len(examples):
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
             )
-        popularity = np.bincount(likes.item, minlength=len(data.items))
         random = np.random.default_rng(context.seed)
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = UserItemObjective(choice.loss, mixture, c.margin)
@@ -105,19 +143,29 @@ class TwoTower(VectorChannel):
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
         self._facts = _facts(inputs, choice, model, warm)
+        self._facts |= self._facts_of(inputs.moving, start, data.end)
         self._facts["rows"] = {name: digest(t.ids) for name, t in _id_tables(data).items()}
-        self._side = UserSide.of(self._arrays, self._facts)
+        self._open()
         self.index = self._built_index(data, model, context.seed)
         return self._facts
 
     def _validation(
-        self, context: FitContext, likes: Likes, choice: ResolvedOptions, data: Dataset, start: int
+        self,
+        context: FitContext,
+        likes: Likes,
+        choice: ResolvedOptions,
+        data: Dataset,
+        start: int,
+        moving: MovingInputs | None,
     ) -> tuple[ValidationQueries | None, Likes]:
         """Validation data to stop by (None if there are none), and the likes to train on."""
         if context.valid is not None and len(context.valid.targets.values):
             interest = interest_of_behaviour(data.behaviours)
             n_items = len(data.items)
-            return given_validation(context.valid, interest, choice.history, n_items, start), likes
+            given = given_validation(
+                context.valid, interest, choice.history, n_items, start, moving
+            )
+            return given, likes
         if not choice.stops or not (np.diff(likes.indptr) >= 3).any():
             return None, likes
         kept, valid = hold_out_likes(likes, choice.history, start, context.seed)
@@ -199,7 +247,7 @@ class TwoTower(VectorChannel):
         known = len(arrays["user_ids"]) - 1
         users = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         value = arrays["interest"][history.behaviour]
-        return self._side.vectors(users, history.indptr, history.item, value)
+        return self._side.vectors(users, queries, value)
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose embedding has the largest inner product with the vector of `item`.
@@ -218,12 +266,11 @@ class TwoTower(VectorChannel):
         product = embedded @ target
         return int(past[product.argmax()]) if product.max() > 0 else None
 
-    @classmethod
-    def load(cls, directory: Path, config: Any = None) -> Self:
-        channel = super().load(directory, config)
-        with reading(Path(directory) / "channel.json"):
-            channel._side = UserSide.of(channel._arrays, channel._facts or {})
-        return channel
+    def _open(self) -> None:
+        self._side = UserSide.of(self._arrays, self._facts or {}, self._moving)
+
+    def _n_users(self) -> int:
+        return len(self._arrays["user_ids"]) - 1
 
 
 def _id_tables(data: Dataset) -> dict[str, Table]:
@@ -237,7 +284,7 @@ def _served(model: TwoTowers, inputs: SideInputs) -> dict[str, Any]:
     table = model.table.weight.detach().numpy()
     arrays = {"table": table, "user_ids": inputs.user_ids, "user_dense": inputs.user_dense}
     dense = {f"dense.{name}": value.numpy() for name, value in _dense_state(model).items()}
-    if model.user_tower.network == "sum":
+    if model.user_tower.network == "sum" and inputs.moving is None:
         with torch.inference_mode():
             arrays["profile"] = model.profiles().numpy()
     return arrays | dense
