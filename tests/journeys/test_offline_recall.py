@@ -1,5 +1,6 @@
 """Recall offline into Redis, sort online: through the command line and HTTP, on a real server."""
 
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,12 @@ def films(trained, server, monkeypatch):
     with redis.Redis.from_url(server) as client:
         client.flushall()
     return trained
+
+
+def opened(address, project):
+    """The store of the serving version, and the version's parts."""
+    parts = Parts.open(Versions(project).current(Kind.SERVING))
+    return open_recall(address, project, parts.config.name, parts.users, parts.items), parts
 
 
 def test_the_examples_commands_run(films, tamis_cli):
@@ -104,8 +111,7 @@ def test_recall_reports_what_it_wrote(films, tamis_cli, server):
         f"{name} has quota = 40, but its lists hold only 25 items"
         for name in ("two_tower", "itemcf")
     ]
-    store = open_recall(server, films, tamis.open(films).config.name)
-    parts = Parts.open(Versions(films).current(Kind.SERVING))
+    store, parts = opened(server, films)
     rows = np.array([5, 0], np.int32)
     users = store.vectors(report["version"], "two_tower", EntityKind.USERS, rows)
     items = store.vectors(
@@ -115,6 +121,17 @@ def test_recall_reports_what_it_wrote(films, tamis_cli, server):
     item, score = store.lists(report["version"], "two_tower", rows)
     np.testing.assert_allclose((users[:, None] * items[item]).sum(axis=2), score, rtol=1e-4)
     assert len(parts.items) == 90
+    root = f"tamis:{parts.config.name}:recall:{report['version']}:two_tower"
+    with redis.Redis.from_url(server) as client:  # as a service in another language reads it
+        user = parts.users.ids[5]
+        listed = json.loads(client.hget(f"{root}:lists", user))
+        assert listed["items"] == parts.items.ids.gather(item[0]).to_list()
+        assert set(listed["items"]) <= {f"m{i}" for i in range(90)}
+        np.testing.assert_array_equal(np.float32(listed["scores"]), score[0])
+        np.testing.assert_array_equal(
+            np.frombuffer(client.hget(f"{root}:users", user), "<f4"), users[0]
+        )
+        assert client.hlen(f"{root}:items") == 90
 
 
 def test_recall_prints_a_table(films, tamis_cli):
@@ -129,7 +146,7 @@ def test_recall_prints_a_table(films, tamis_cli):
         in said.out
     )
     version = Versions(films).current(Kind.SERVING).name
-    store = open_recall("", films, "films")
+    store, _ = opened("", films)
     assert set(store.holds(version)) == {"two_tower", "hot", "merged"}
     everybody = np.arange(120, dtype=np.int32)
     merged, score = store.lists(version, "merged", everybody)
@@ -143,9 +160,9 @@ def test_recall_prints_a_table(films, tamis_cli):
 
 
 def test_old_versions_lists_are_dropped(films, tamis_cli, server):
-    store = open_recall(server, films, tamis.open(films).config.name)
+    store, _ = opened(server, films)
     for old in ("2020-01-01T00-00-00-serving", "2020-01-02T00-00-00-serving"):
-        with store.write(old, users=1, items=1) as draft:
+        with store.write(old) as draft:
             draft.lists("two_tower", 0, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.float32))
     report = tamis_cli("recall", films, "--json").json
     assert report["dropped"] == ["2020-01-01T00-00-00-serving"]

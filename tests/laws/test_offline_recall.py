@@ -45,9 +45,9 @@ def fitted(of):
 def folder(tmp_path_factory):
     """Lists of every channel at the end of the log, of every length."""
     place = tmp_path_factory.mktemp("stores")
-    store = open_recall("", place, "laws")
+    store = open_recall("", place, "laws", DATA.users, DATA.items)
     for k in range(1, len(DATA.items) + 1):
-        with store.write(f"k{k}", users=USERS, items=len(DATA.items)) as draft:
+        with store.write(f"k{k}") as draft:
             for of in CHANNELS:
                 found = fitted(of).recall(known_users(), k)
                 draft.lists(of, 0, found.item, found.score)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,6 +70,13 @@ class Table:
             lost = np.flatnonzero(rows == UNKNOWN)
             rows[lost] = self._joined(id_text(series.gather(lost), self.name, ()))
         return rows
+
+    def rows_of_texts(self, ids: Sequence[str]) -> Int32:
+        """(n,) rows of ids as the table writes them; UNKNOWN (-1) for others.
+
+        For lists of some hundred ids, of which `rows` would make a join.
+        """
+        return np.fromiter(map(self._index.get, ids, repeat(UNKNOWN)), np.int32, len(ids))
 
     def _joined(self, ids: pl.Series) -> Int32:
         left = pl.DataFrame({"id": ids}, schema={"id": pl.String})

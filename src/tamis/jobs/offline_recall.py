@@ -101,14 +101,12 @@ def recall(
     parts = Parts.open(opened)
     chosen = _chosen(parts, channels)
     address = _address(parts, chosen) if store is None else store
-    target = open_recall(address, root, parts.config.name)
+    target = open_recall(address, root, parts.config.name, parts.users, parts.items)
     batch = _AllUsers(opened, parts, chosen, _lengths(parts, chosen, k))
     began = perf_counter()
     with ExitStack() as stack:
         shown = stack.enter_context(Progress("recall", progress))
-        draft = stack.enter_context(
-            target.write(opened.name, users=len(parts.users), items=len(parts.items))
-        )
+        draft = stack.enter_context(target.write(opened.name))
         batch.write(draft, shown)
     seconds = perf_counter() - began
     return RecallReport(

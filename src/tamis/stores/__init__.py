@@ -8,6 +8,7 @@ from tamis.stores.protocols import (
     RecallDraft,
     RecallLists,
     RecallStore,
+    RowIds,
     Vectors,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "RecallDraft",
     "RecallLists",
     "RecallStore",
+    "RowIds",
     "Vectors",
     "month_of",
     "open_leftovers",

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tamis.schema import ConfigError, MissingExtraError
 from tamis.stores.embedded import EmbeddedLeftovers, EmbeddedRecall
-from tamis.stores.protocols import Leftovers, RecallStore
+from tamis.stores.protocols import Leftovers, RecallStore, RowIds
 
 if TYPE_CHECKING:
     from tamis.stores.redis import Server
@@ -21,13 +21,17 @@ _FORMS = (
 )
 
 
-def open_recall(address: str, folder: Path, project: str) -> RecallStore:
+def open_recall(
+    address: str, folder: Path, project: str, users: RowIds, items: RowIds
+) -> RecallStore:
     """Opens the store of recalled lists and vectors of a project.
 
     Args:
         address: "" for files in the project's folder, `redis://host:port/db`, or `env:NAME`.
         folder: the project's folder.
         project: the project's name, the prefix of all keys on a shared server.
+        users: the users of the version whose lists are read or written.
+        items: its items.
 
     A server is contacted at the first read or write only.
 
@@ -37,11 +41,11 @@ def open_recall(address: str, folder: Path, project: str) -> RecallStore:
     """
     url = _resolved(address)
     if not url:
-        return EmbeddedRecall(folder / "stores" / "recall")
+        return EmbeddedRecall(folder / "stores" / "recall", len(users), len(items))
     server = _server(url, address)
     from tamis.stores.redis import RedisRecall
 
-    return RedisRecall(server, project)
+    return RedisRecall(server, project, users, items)
 
 
 def open_leftovers(address: str, folder: Path, project: str, queue: str) -> Leftovers:

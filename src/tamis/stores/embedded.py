@@ -36,8 +36,9 @@ ABOUT = "recall.json"
 class EmbeddedRecall:
     """Recalled lists and vectors as memory-mapped arrays; only one process may write at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users: int, items: int) -> None:
         self._folder = folder
+        self._rows = {EntityKind.USERS: users, EntityKind.ITEMS: items}
         self._open: dict[str, _OpenArrays] = {}
 
     @property
@@ -76,12 +77,12 @@ class EmbeddedRecall:
         shutil.rmtree(self._folder / version, ignore_errors=True)
 
     @contextmanager
-    def write(self, version: str, *, users: int, items: int) -> Generator[RecallDraft]:
+    def write(self, version: str) -> Generator[RecallDraft]:
         path = self._folder / f".{version}.{os.getpid()}"
         try:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
-            draft = _ArrayDraft(path, {EntityKind.USERS: users, EntityKind.ITEMS: items})
+            draft = _ArrayDraft(path, self._rows)
             yield draft
             draft.finish()
             self._replace(path, self._folder / version)

@@ -7,7 +7,24 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Protocol
 
+import polars as pl
+
 from tamis.runtime import Float32, Int32
+
+
+class RowIds(Protocol):
+    """The external ids of a version's users or items, by row; `tamis.data.Table` is one."""
+
+    @property
+    def ids(self) -> pl.Series:
+        """(N,) unique text ids, in row order."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def rows_of_texts(self, ids: Sequence[str]) -> Int32:
+        """(n,) rows of ids (n,); -1 for unknown ones."""
+        ...
 
 
 class EntityKind(StrEnum):
@@ -60,15 +77,19 @@ class RecallDraft(Protocol):
 
 
 class RecallStore(RecallLists, Vectors, Protocol):
-    """A store that batch recall writes and requests read."""
+    """A store that batch recall writes and requests read.
+
+    It is opened with the users and items of one version, whose rows its methods take and return. A
+    store that other services read (Redis) holds external ids.
+    """
 
     @property
     def address(self) -> str:
         """The address without a password, for messages."""
         ...
 
-    def write(self, version: str, *, users: int, items: int) -> AbstractContextManager[RecallDraft]:
-        """A draft of all lists and vectors of `version`, for `users` and `items` rows.
+    def write(self, version: str) -> AbstractContextManager[RecallDraft]:
+        """A draft of all lists and vectors of `version`.
 
         At the end of the block it replaces earlier ones atomically; on any error it is discarded
         and the earlier ones stay. Rows that were not written have no list and a zero vector.

@@ -1,13 +1,14 @@
 """Stores on a Redis server, shared by several machines, with one round trip per read.
 
-    tamis:PROJECT:recall                          set of the versions written
-    tamis:PROJECT:recall:VERSION                  JSON: lists (channel → k), vectors, keys
-    tamis:PROJECT:recall:VERSION:CHANNEL:lists:B  hash of user row → n int32 items, n float32 scores
-    tamis:PROJECT:recall:VERSION:CHANNEL:users:B  hash of user row → d float32; `items` likewise
-    tamis:PROJECT:leftovers:QUEUE:USER            sorted set of item ids by the time of adding
+    tamis:PROJECT:recall                         set of the versions written
+    tamis:PROJECT:recall:VERSION                 JSON: lists (channel → k), vectors, keys, format
+    tamis:PROJECT:recall:VERSION:CHANNEL:lists   hash: user id → JSON {"items": […], "scores": […]}
+    tamis:PROJECT:recall:VERSION:CHANNEL:users   hash: user id → d float32, little-endian
+    tamis:PROJECT:recall:VERSION:CHANNEL:items   hash: item id → d float32, little-endian
+    tamis:PROJECT:leftovers:QUEUE:USER           sorted set of item ids by the time of adding
 
-Numbers are little-endian. B is the row divided by 65,536, so that a hash has at most that many
-fields, and a version is put in place or deleted by a few commands.
+Ids are external ids in UTF-8, so that services in any language read the store. There is one hash
+per channel, so that a version is put in place or deleted by a few commands.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from secrets import token_hex
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
+import polars as pl
 import redis
 from numpy.typing import NDArray
 from redis.backoff import NoBackoff
@@ -29,9 +32,10 @@ from redis.retry import Retry
 from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, StoreError
 from tamis.stores.embedded import entry_times, no_lists
-from tamis.stores.protocols import EntityKind, RecallDraft
+from tamis.stores.protocols import EntityKind, RecallDraft, RowIds
 
-BUCKET = 65_536
+FORMAT = 2
+"""Number of the layout above; lists of another layout count as not written."""
 WRITE_ROWS = 2_000
 """Rows per pipeline when writing: a few megabytes."""
 TIMEOUT = 0.25
@@ -89,35 +93,40 @@ class Server:
 
 
 class RedisRecall:
-    """Recalled lists and vectors on a server."""
+    """Recalled lists and vectors on a server, by external ids.
 
-    def __init__(self, server: Server, project: str) -> None:
+    users, items: of the version whose rows the methods take and return.
+    """
+
+    def __init__(self, server: Server, project: str, users: RowIds, items: RowIds) -> None:
         self._server = server
         self._root = f"tamis:{project}:recall"
+        self._ids = {EntityKind.USERS: users, EntityKind.ITEMS: items}
 
     @property
     def address(self) -> str:
         return self._server.address
 
     def lists(self, version: str, channel: str, users: Int32) -> tuple[Int32, Float32]:
-        packed = self._rows(f"{self._root}:{version}:{channel}:lists", users)
+        packed = self._values(f"{self._root}:{version}:{channel}:lists", EntityKind.USERS, users)
         missing = any(
             value is None and user >= 0 for value, user in zip(packed, users, strict=True)
         )
         if missing and channel not in self.holds(version):
             raise self._nothing(version, channel)
-        sizes = np.array([0 if value is None else len(value) // 8 for value in packed], np.int64)
-        shape = (len(users), int(sizes.max(initial=0)))
+        found = [None if value is None else self._decoded(value, channel) for value in packed]
+        sizes = [0 if each is None else len(each.items) for each in found]
+        shape = (len(users), max(sizes, default=0))
         item = np.full(shape, -1, np.int32)
         score = np.full(shape, -np.inf, np.float32)
-        for q, (value, n) in enumerate(zip(packed, sizes.tolist(), strict=True)):
-            if value is not None:
-                item[q, :n] = np.frombuffer(value, "<i4", n)
-                score[q, :n] = np.frombuffer(value, "<f4", n, 4 * n)
+        for q, each in enumerate(found):
+            if each is not None:
+                item[q, : sizes[q]] = self._ids[EntityKind.ITEMS].rows_of_texts(each.items)
+                score[q, : sizes[q]] = np.array(each.scores, np.float32)  # None becomes NaN
         return item, score
 
     def vectors(self, version: str, channel: str, side: EntityKind, rows: Int32) -> Float32:
-        packed = self._rows(f"{self._root}:{version}:{channel}:{side}", rows)
+        packed = self._values(f"{self._root}:{version}:{channel}:{side}", side, rows)
         width = max((len(value) // 4 for value in packed if value is not None), default=0)
         if not width:
             width = self._about(version).get("vectors", {}).get(f"{channel}:{side}", 0)
@@ -137,7 +146,7 @@ class RedisRecall:
         return sorted(name.decode() for name in names)
 
     def drop(self, version: str) -> None:
-        keys = self._about(version).get("keys", [])
+        keys = self._written(version).get("keys", [])
 
         def delete(client: Any) -> None:
             pipe = client.pipeline()
@@ -148,55 +157,74 @@ class RedisRecall:
         self._server.call(delete, WRITE_TIMEOUT)
 
     @contextmanager
-    def write(self, version: str, *, users: int, items: int) -> Generator[RecallDraft]:
-        del users, items  # hashes need no size
-        draft = _KeyDraft(self._server, f"{self._root}:{version}", token_hex(4))
+    def write(self, version: str) -> Generator[RecallDraft]:
+        draft = _KeyDraft(self._server, f"{self._root}:{version}", token_hex(4), self._ids)
         self._server.call(
             lambda client: client.ping(), WRITE_TIMEOUT
         )  # fails early if the server is not available
         try:
             yield draft
-            draft.publish(self._root, version, set(self._about(version).get("keys", [])))
+            draft.publish(self._root, version, set(self._written(version).get("keys", [])))
         except BaseException:
             draft.discard()
             raise
 
-    def _rows(self, key: str, rows: Int32) -> list[bytes | None]:
-        """The values of hash fields; None for negative rows and missing fields."""
-        wanted = np.flatnonzero(rows >= 0)
+    def _values(self, key: str, side: EntityKind, rows: Int32) -> list[bytes | None]:
+        """The values of the rows' fields; None for rows beyond the table and missing fields."""
+        ids = self._ids[side]
+        wanted = np.flatnonzero((rows >= 0) & (rows < len(ids)))
         out: list[bytes | None] = [None] * len(rows)
-        if not len(wanted):
-            return out
-        buckets = rows[wanted] // BUCKET
-        groups = [(int(b), wanted[buckets == b]) for b in np.unique(buckets)]
-
-        def read(client: Any) -> list[list[bytes | None]]:
-            if len(groups) == 1:  # a request: one command, no pipeline
-                bucket, at = groups[0]
-                return [client.hmget(f"{key}:{bucket}", rows[at].tolist())]
-            pipe = client.pipeline(transaction=False)
-            for bucket, at in groups:
-                pipe.hmget(f"{key}:{bucket}", rows[at].tolist())
-            return pipe.execute()
-
-        for (_, at), values in zip(groups, self._server.call(read), strict=True):
-            for q, value in zip(at.tolist(), values, strict=True):
+        if len(wanted):
+            # One call per row: a request reads one, for which `gather` takes as long as the server.
+            fields = [ids.ids.item(row) for row in rows[wanted].tolist()]
+            values = self._server.call(lambda client: client.hmget(key, fields))
+            for q, value in zip(wanted.tolist(), values, strict=True):
                 out[q] = value
         return out
 
-    def _about(self, version: str) -> dict[str, Any]:
+    def _written(self, version: str) -> dict[str, Any]:
+        """What was written for a version, in any format."""
         text = self._server.call(lambda client: client.get(f"{self._root}:{version}"))
         return {} if text is None else json.loads(text)
+
+    def _about(self, version: str) -> dict[str, Any]:
+        """What was written for a version in this format."""
+        about = self._written(version)
+        return about if about.get("format") == FORMAT else {}
+
+    def _decoded(self, value: bytes, channel: str) -> _List:
+        try:
+            return _LISTS.decode(value)
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"a list of channel {channel!r} in {self.address} is damaged ({error}): run "
+                "`tamis recall` again"
+            ) from error
 
     def _nothing(self, version: str, channel: str) -> StoreError:
         return no_lists(version, self.address, channel if self._about(version) else None)
 
 
+class _List(msgspec.Struct):
+    """A user's list."""
+
+    items: list[str]
+    """External ids, best first."""
+    scores: list[float | None]
+    """None where a score is not finite."""
+
+
+_LISTS = msgspec.json.Decoder(_List)
+
+
 class _KeyDraft:
     """A draft of keys with temporary names, which are renamed together."""
 
-    def __init__(self, server: Server, prefix: str, token: str) -> None:
+    def __init__(
+        self, server: Server, prefix: str, token: str, ids: Mapping[EntityKind, RowIds]
+    ) -> None:
         self._server, self._prefix, self._token = server, prefix, token
+        self._ids = ids
         self._k: dict[str, int] = {}
         self._widths: dict[str, int] = {}
         self._keys: dict[str, str] = {}
@@ -204,38 +232,37 @@ class _KeyDraft:
 
     def lists(self, channel: str, first: int, item: Int32, score: Float32) -> None:
         self._k[channel] = item.shape[1]
-        sizes = (item >= 0).sum(axis=1).tolist()
-        items, scores = item.astype("<i4", copy=False), score.astype("<f4", copy=False)
-        values = {
-            first + q: items[q, :n].tobytes() + scores[q, :n].tobytes()
-            for q, n in enumerate(sizes)
-            if n
-        }
-        self._put(f"{self._prefix}:{channel}:lists", values)
+        ids = self._ids[EntityKind.ITEMS].ids
+        for begin in range(0, len(item), WRITE_ROWS):
+            rows = slice(begin, begin + WRITE_ROWS)
+            user, values = _encoded(ids, item[rows], score[rows])
+            self._put(f"{channel}:lists", EntityKind.USERS, first + begin + user, values)
 
     def vectors(self, channel: str, side: EntityKind, first: int, vectors: Float32) -> None:
         self._widths[f"{channel}:{side}"] = vectors.shape[1]
-        rows: NDArray[Any] = vectors.astype("<f4", copy=False)
-        values = {first + q: row.tobytes() for q, row in enumerate(rows)}
-        self._put(f"{self._prefix}:{channel}:{side}", values)
+        packed: NDArray[Any] = vectors.astype("<f4", copy=False)
+        for begin in range(0, len(packed), WRITE_ROWS):
+            values = [row.tobytes() for row in packed[begin : begin + WRITE_ROWS]]
+            rows = np.arange(first + begin, first + begin + len(values))
+            self._put(f"{channel}:{side}", side, rows, values)
 
-    def _put(self, key: str, values: Mapping[int, bytes]) -> None:
-        rows = list(values)
-        for begin in range(0, len(rows), WRITE_ROWS):
-            buckets: dict[int, dict[int, bytes]] = {}
-            for row in rows[begin : begin + WRITE_ROWS]:
-                buckets.setdefault(row // BUCKET, {})[row] = values[row]
-            self._server.call(lambda client, b=buckets: self._send(client, key, b), WRITE_TIMEOUT)
+    def _put(
+        self, key: str, side: EntityKind, rows: NDArray[np.intp], values: Sequence[Any]
+    ) -> None:
+        if not len(values):
+            return
+        final = f"{self._prefix}:{key}"
+        temporary = f"{final}:{self._token}"
+        fields = self._ids[side].ids.gather(rows).to_list()
 
-    def _send(self, client: Any, key: str, buckets: Mapping[int, Mapping[int, bytes]]) -> None:
-        pipe = client.pipeline(transaction=False)
-        for bucket, mapping in buckets.items():
-            final = f"{key}:{bucket}"
-            temporary = f"{final}:{self._token}"
-            pipe.hset(temporary, mapping=mapping)
+        def send(client: Any) -> None:
+            pipe = client.pipeline(transaction=False)
+            pipe.hset(temporary, mapping=dict(zip(fields, values, strict=True)))
             pipe.expire(temporary, ABANDONED)
-            self._keys[temporary] = final
-        pipe.execute()
+            pipe.execute()
+
+        self._keys[temporary] = final
+        self._server.call(send, WRITE_TIMEOUT)
 
     def publish(self, root: str, version: str, former: set[str]) -> None:
         """Renames all keys in one transaction; deletes keys of the former draft not replaced."""
@@ -243,6 +270,7 @@ class _KeyDraft:
             "lists": self._k,
             "vectors": self._widths,
             "keys": sorted(self._keys.values()),
+            "format": FORMAT,
         }
 
         def rename(client: Any) -> None:
@@ -267,6 +295,24 @@ class _KeyDraft:
             self._server.call(lambda client: client.unlink(*self._keys), WRITE_TIMEOUT)
         except StoreError:
             return
+
+
+def _encoded(ids: pl.Series, item: Int32, score: Float32) -> tuple[NDArray[np.intp], list[str]]:
+    """The rows of lists (n, k) that hold an item, and these lists as JSON texts.
+
+    ids: (N,) external ids of item rows. Scores are written such that they are read back exactly.
+    """
+    row, place = np.nonzero(item >= 0)
+    flat = pl.DataFrame(
+        {
+            "row": row,
+            "items": ids.gather(item[row, place]),
+            "scores": score[row, place].astype(np.float64),
+        }
+    )
+    lists = flat.group_by("row", maintain_order=True).agg("items", "scores")
+    texts = lists.select(pl.struct("items", "scores").struct.json_encode()).to_series()
+    return lists["row"].to_numpy(), texts.to_list()
 
 
 class RedisLeftovers:

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 
+from tamis.data import Table
 from tamis.schema import StoreError
-from tamis.stores import EntityKind, Leftovers, RecallStore
+from tamis.stores import EntityKind, Leftovers, RecallStore, RowIds
 
 USERS, ITEMS, K, DIM = 7, 5, 3, 4
+USER_IDS = ("ann", "bob's: x", "ä/ö: 1", '"7"', "7", "u 5", "{}")
+ITEM_IDS = ("10", "9", "ÿ", "a|b", "-1")
 
 
-def check_recall_store(make: Callable[[], RecallStore]) -> None:
+def check_recall_store(make: Callable[[RowIds, RowIds], RecallStore]) -> None:
     """Raises AssertionError naming the rule that a store of recalled lists breaks.
 
-    make: opens the same store, empty at first; each call stands for another process.
+    make: opens the same store, empty at first, with users and items; each call stands for another
+    process.
     """
-    writer, reader = make(), make()
+    users, items = (
+        Table(name, pl.Series(ids), pl.DataFrame())
+        for name, ids in (("users", USER_IDS), ("items", ITEM_IDS))
+    )
+    writer, reader = make(users, items), make(users, items)
     _check_nothing(reader)
     item, score, vectors = _write(writer, "2026-01-01", seed=1)
     _check_lists(reader, "2026-01-01", item, score)
@@ -75,7 +84,7 @@ def _write(
     item[[3, USERS - 1]], score[[3, USERS - 1]] = -1, -np.inf
     sides = {EntityKind.USERS: USERS, EntityKind.ITEMS: ITEMS}
     vectors = {s: random.normal(size=(n, DIM)).astype(np.float32) for s, n in sides.items()}
-    with store.write(version, users=USERS, items=ITEMS) as draft:
+    with store.write(version) as draft:
         for rows in (slice(4, USERS), slice(0, 4)):  # in any order
             draft.lists("near", rows.start, item[rows], score[rows])
             draft.lists("far", rows.start, item[rows, :1], score[rows, :1])
@@ -140,7 +149,7 @@ def _check_versions_apart(
 def _check_failed_write(writer: RecallStore, reader: RecallStore) -> None:
     before = reader.lists("2026-01-02", "near", _rows(0))[0]
     try:
-        with writer.write("2026-01-02", users=USERS, items=ITEMS) as draft:
+        with writer.write("2026-01-02") as draft:
             draft.lists("near", 0, np.full((1, K), 4, np.int32), np.zeros((1, K), np.float32))
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -152,7 +161,7 @@ def _check_failed_write(writer: RecallStore, reader: RecallStore) -> None:
 def _check_replaced(writer: RecallStore, reader: RecallStore) -> None:
     item, score, _ = _write(writer, "2026-01-02", seed=3)
     _check_lists(reader, "2026-01-02", item, score)
-    with writer.write("2026-01-02", users=USERS, items=ITEMS) as draft:
+    with writer.write("2026-01-02") as draft:
         draft.lists("far", 2, np.array([[1, 0]], np.int32), np.array([[2, 1]], np.float32))
         draft.vectors("far", EntityKind.ITEMS, 1, np.ones((1, DIM), np.float32))
     assert dict(reader.holds("2026-01-02")) == {"far": 2}, "a second write replaces the first"
