@@ -24,6 +24,7 @@ from tamis.schema import (
     StageConfig,
     TableConfig,
     TaskConfig,
+    TextConfig,
     VarLenSparseFeat,
 )
 
@@ -67,6 +68,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The top of the file", ProjectConfig),
     ("[events]", EventsConfig),
     ("[items] and [users]", TableConfig),
+    ("[items.text]", TextConfig),
     ("[behaviours.NAME]", Behaviour),
     ('[[features]] with kind = "sparse"', SparseFeat),
     ('[[features]] with kind = "dense"', DenseFeat),

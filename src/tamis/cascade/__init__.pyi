@@ -6,6 +6,7 @@ from .order import CandidateOrder
 from .protocols import (
     Channel,
     Embeds,
+    EmbedsItems,
     Explains,
     Filter,
     FitContext,
@@ -64,6 +65,7 @@ __all__ = [
     "Channel",
     "Context",
     "Embeds",
+    "EmbedsItems",
     "Explains",
     "Filter",
     "FitContext",

@@ -115,6 +115,15 @@ class Embeds(Protocol):
 
 
 @runtime_checkable
+class EmbedsItems(Protocol):
+    """A channel with vectors of items; near vectors are similar items."""
+
+    def item_vectors(self) -> Float32:
+        """(items, d) item vectors; zero where nothing is known of the item."""
+        ...
+
+
+@runtime_checkable
 class Filter(Protocol):
     """A filter: removes items that may not be shown."""
 

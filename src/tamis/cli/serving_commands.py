@@ -1,4 +1,4 @@
-"""`tamis recall`, `recommend`, `serve` and `demo`: answers of the serving version."""
+"""`tamis recall`, `recommend`, `similar`, `serve` and `demo`: answers of the serving version."""
 
 from __future__ import annotations
 
@@ -160,6 +160,46 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
             raise RequestError(f"--context {text}: {name.strip()} is given twice; give it once")
         pairs[name.strip()] = value
     return pairs
+
+
+def similar(
+    project: ProjectDir,
+    item: Annotated[str | None, typer.Option(help="Id of an item; or give --text.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A text; needs [items.text] in tamis.toml.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Number of items.")] = 10,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Of an item: vectors to compare, text or a channel. If omitted: text, if the "
+            "version has texts, else the first channel with vectors of items."
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version. If omitted: the serving version.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the items nearest to an item or to a text, by the vectors of a version."""
+    from tamis.jobs import similar as job
+
+    found = job(project, item=item, text=text, n=n, by=by, version=version)
+    if as_json:
+        return print_json(found.to_dict())
+    what = f"item {found.item}: {found.title}" if found.text is None else f"text “{found.text}”"
+    console.print(
+        f"[bold]{escape(what)}[/] · by {escape(found.by)} · version {found.version}",
+        highlight=False,
+    )
+    if not found.items:
+        console.print("No item is similar to it.")
+    table = Table(box=None, padding=(0, 1), show_header=False, pad_edge=False)
+    for line in found.items:
+        title = f"{escape(line.title)} [dim]{escape(line.item)}[/]"
+        table.add_row(f"[bold]{line.place}[/]", title, f"{line.score:.3f}")
+    console.print(table)
+    return None
 
 
 def serve(

@@ -134,6 +134,8 @@ def read_table(
     form = form_of(config, raw)
     keys = ("id", "title", "category", "author", "published", "latitude", "longitude", "city")
     declared = {key: getattr(config, key) for key in keys if getattr(config, key)}
+    texts = () if config.text is None else config.text.columns
+    declared |= {f"text.columns[{k}]": column for k, column in enumerate(texts)}
     require_columns(raw, declared, name)
     sieve = start_sieve(raw, rejects)
     ids = read_ids(sieve, raw.frame[config.id], name.removesuffix("s"), form)
@@ -232,7 +234,9 @@ def _roles(config: TableConfig) -> dict[str, Wanted]:
     roles |= {"category": "words", "author": "words", "city": "words"}
     roles |= {"latitude": "number", "longitude": "number"}
     columns: dict[str, str | None] = {role: getattr(config, role) for role in roles}
-    return {name: roles[role] for role, name in columns.items() if name}
+    texts = () if config.text is None else config.text.columns
+    read: dict[str, Wanted] = dict.fromkeys(texts, "text")
+    return read | {name: roles[role] for role, name in columns.items() if name}
 
 
 def _typed(

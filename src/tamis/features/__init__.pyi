@@ -16,6 +16,13 @@ from .row_coverage import RowCoverage
 from .rows import Batch, Block, Rows
 from .statistics import OfflineStatistics, OnlineStatistics, Recipes, Statistics, UserStatistics
 from .table_coverage import TableCoverage, table_coverage
+from .text_vectors import (
+    encoded,
+    item_texts,
+    placeholder_vectors,
+    stored_vectors,
+    with_text_vectors,
+)
 from .tower_features import IdHistory, TowerFeatures, histories_per_behaviour, tower_features
 from .vocabulary import Vocabulary
 
@@ -53,10 +60,15 @@ __all__ = [
     "Vocabulary",
     "check_groups",
     "default_features",
+    "encoded",
     "guess_feature",
     "histories_per_behaviour",
     "history_column",
+    "item_texts",
     "list_separator",
+    "placeholder_vectors",
+    "stored_vectors",
     "table_coverage",
     "tower_features",
+    "with_text_vectors",
 ]

@@ -12,6 +12,7 @@ from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
 from .scoring import ScoreReport, score
+from .similar_items import similar
 from .simulated_project import Simulated, simulate
 from .training import train
 
@@ -45,6 +46,7 @@ __all__ = [
     "parsed_options",
     "recall",
     "score",
+    "similar",
     "simulate",
     "train",
     "versions",

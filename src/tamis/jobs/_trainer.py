@@ -46,7 +46,7 @@ from tamis.jobs._order_choice import choose as choose_order
 from tamis.jobs._replays import Replays
 from tamis.runtime import Meter, Progress
 from tamis.schema import StageConfig, TaskConfig, TrainingError
-from tamis.service import Parts, ProjectFolder, registry
+from tamis.service import ItemTexts, Parts, ProjectFolder, registry
 from tamis.splitting import Window
 from tamis.train import Chosen
 
@@ -286,6 +286,7 @@ class Trainer:
                 rank=scorers["rank"],
                 rerank=self._stages("rerank", self.config.cascade.rerank, known),
                 order=self.order.order,
+                text=self._texts(),
             )
             metrics = {
                 "training": self.meter.report(),
@@ -294,6 +295,13 @@ class Trainer:
                 "coverage": RowCoverage.of(space.features, rows),
             }
             return self._write(kind, parts, known, chosen, metrics)
+
+    def _texts(self) -> ItemTexts | None:
+        """The encoder and the index of the items' texts; None if none are declared."""
+        text, encoder = self.config.items.text, self.project.text_encoder
+        if text is None or encoder is None:
+            return None
+        return ItemTexts.of(self.data.items, text, encoder, self.config.seed)
 
     def _write(
         self,

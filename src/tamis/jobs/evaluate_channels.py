@@ -152,7 +152,7 @@ def _two_logs(found: ProjectFolder, train: str, test: str) -> tuple[Dataset, Dat
         return read_dataset(config, found.root, former=former)[0]
 
     first = read(train)
-    second = read(test, first)
+    second = found.with_text(read(test, first))
     return replace(first, users=second.users, items=second.items), second
 
 

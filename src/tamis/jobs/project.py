@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.scoring import ScoreReport
-    from tamis.service import Answer
+    from tamis.service import Answer, SimilarList
 
 
 class Project(ProjectFolder):
@@ -66,6 +66,12 @@ class Project(ProjectFolder):
     def recommend(self, user: object = None, n: int | None = None, **options: Any) -> Answer:
         """Recommends items from the serving version; see `Recommender.recommend`."""
         return self.recommender.recommend(user, n, **options)
+
+    def similar(self, item: object = None, **options: Any) -> SimilarList:
+        """The items nearest to an item, or to a text; see `jobs.similar`."""
+        from tamis.jobs.similar_items import similar
+
+        return similar(self.root, item=item, **options)
 
 
 def open(project: Path | str) -> Project:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tamis.data import (
+    Dataset,
     EventLog,
     Given,
     Table,
@@ -38,6 +40,8 @@ from tamis.splitting import Window, cuts, events_in
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 DAY_MS = 86_400_000
+_MANY_WITHOUT_TEXT = 0.5
+"""Share of items without a text from which on the declared texts are questioned."""
 _MANY_REPEATS = 0.2
 """Share of repeated positives from which on a filter of all known items is questioned."""
 
@@ -57,6 +61,7 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
         fix = "Correct the file or its section in tamis.toml as the message says."
         found.append(Finding("error", str(error), config.events.path, fix))
     else:
+        data = _with_texts(config, root, data, found)
         case = Case(config, root, data, rejects)
         found += [finding for check in _CHECKS for finding in check(case)]
         try:
@@ -67,6 +72,32 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
     examination = Examination(sorted(found, key=lambda f: _ORDER[f.severity]))
     examination.features = features
     return examination
+
+
+def _with_texts(config: ProjectConfig, root: Path, data: Dataset, found: list[Finding]) -> Dataset:
+    """The data with a column in place of the vectors of `[items.text]`, which are not computed.
+
+    Adds findings on texts that cannot be encoded or that few items have.
+    """
+    text = config.items.text
+    if text is None:
+        return data
+    from tamis.features import placeholder_vectors
+    from tamis.text import declared_width
+
+    where = "tamis.toml, [items.text]"
+    try:
+        items = placeholder_vectors(data.items, text, declared_width(text, root))
+    except (ConfigError, DataError, MissingExtraError) as error:
+        fix = "Correct the section or the column as the message says."
+        found.append(Finding("error", str(error), where, fix))
+        return data
+    without = items.frame[text.name].null_count() / max(len(items), 1)
+    if without > _MANY_WITHOUT_TEXT:
+        what = f"{without:.0%} of the items have no text in {', '.join(text.columns)}"
+        fix = "Name the columns that hold the texts, or remove the section."
+        found.append(Finding("warning", what, where, fix))
+    return replace(data, items=items)
 
 
 def _ids_match(config: ProjectConfig, root: Path) -> Iterator[Finding]:

@@ -66,6 +66,7 @@ from tamis.schema.tasks import (
     prediction_names,
     product,
 )
+from tamis.schema.text import NGramConfig, TextConfig
 from tamis.schema.write import dump_config, write_config
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "LabelError",
     "MergeConfig",
     "MissingExtraError",
+    "NGramConfig",
     "Needs",
     "NotFittedError",
     "ProjectConfig",
@@ -99,6 +101,7 @@ __all__ = [
     "TamisError",
     "TamisWarning",
     "TaskConfig",
+    "TextConfig",
     "TrainingError",
     "VarLenSparseFeat",
     "VersionError",

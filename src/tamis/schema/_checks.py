@@ -33,7 +33,7 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
 
 _ITEM_ROLES = (
     "title", "category", "category_separator", "author", "published", "time_unit", "latitude",
-    "longitude",
+    "longitude", "text",
 )  # fmt: skip
 """Keys of [items] that [users], which has the same type, does not use."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.text import TextConfig
 
 
 class _Section(BaseModel):
@@ -67,6 +68,8 @@ class TableConfig(_FileConfig):
     """Items: column of the longitude in degrees."""
     city: str | None = None
     """Column of the city of the item or user."""
+    text: TextConfig | None = None
+    """[items.text]: texts of the items that become vectors. If omitted: none."""
 
 
 class EventsConfig(_FileConfig):

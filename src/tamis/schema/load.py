@@ -26,6 +26,7 @@ from tamis.schema.config import (
 from tamis.schema.errors import ConfigError
 from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
 from tamis.schema.suggestions import suggest
+from tamis.schema.text import TextConfig
 
 FILE_NAME = "tamis.toml"
 
@@ -38,6 +39,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "": ProjectConfig,
     "events": EventsConfig,
     "items": TableConfig,
+    "items.text": TextConfig,
     "users": TableConfig,
     "behaviours.NAME": Behaviour,
     "split": SplitConfig,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tamis.data import Table
+from tamis.schema import ProjectConfig
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -83,3 +86,13 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def title_of(config: ProjectConfig, items: Table, row: int) -> str:
+    """The title of an item row, or its id where it has none."""
+    column = config.items.title
+    title = None
+    if column is not None and column in items.frame.columns:
+        title = items.frame[column][row]
+    text = "" if title is None else str(title).strip()
+    return text or str(items.ids[row])

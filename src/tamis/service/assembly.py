@@ -42,6 +42,7 @@ from tamis.schema import (
     reading,
 )
 from tamis.service import registry
+from tamis.service.item_texts import ItemTexts
 
 log = logging.getLogger("tamis.service")
 
@@ -56,6 +57,7 @@ FORMATS = {
     "prerank": 1,
     "rank": 1,
     "rerank": 1,
+    "text": 1,
 }
 """Part → the newest format of its files that this release reads, and the one that it writes.
 
@@ -81,6 +83,8 @@ class Parts:
     rerank: Mapping[str, Reranker]
     order: CandidateOrder = field(default_factory=CandidateOrder)
     """Chosen in training; see `CandidateOrder`."""
+    text: ItemTexts | None = None
+    """The encoder and the index of the items' texts; None where `[items.text]` is not declared."""
 
     def __post_init__(self) -> None:
         for channel in self.channels.values():
@@ -128,6 +132,8 @@ class Parts:
         self.rank.save(draft.folder("rank"))
         if self.config.cascade.order == "auto":
             self.order.save(draft.path / ORDER)
+        if self.text is not None:
+            self.text.save(draft.folder(TEXT))
 
     @classmethod
     def open(cls, version: Version) -> Parts:
@@ -160,6 +166,7 @@ class Parts:
             rank=opened["rank"],
             rerank={name: opened[f"rerank/{name}"] for name in cascade.rerank},
             order=opened.get(ORDER, CandidateOrder()),
+            text=opened.get(TEXT),
         )
 
 
@@ -186,7 +193,7 @@ def read_config(version: Version) -> ProjectConfig:
 
 USERS, ITEMS, FEATURES = "tables/users.parquet", "tables/items.parquet", "features"
 STATISTICS, HISTORIES = "state/statistics", "state/histories"
-ORDER = "order.json"
+ORDER, TEXT = "order.json", "text"
 
 PartReader = Callable[[Path], Any]
 """Opens a part from its file or folder."""
@@ -212,6 +219,8 @@ def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
             readers[f"{folder}/{name}"] = partial(registry.load, kind, name, stage)
     if cascade.prerank:
         readers["prerank"] = partial(registry.load, "prerank", "prerank", cascade.prerank)
+    if config.items.text is not None:
+        readers[TEXT] = ItemTexts.load
     readers["rank"] = partial(registry.load, "rank", "rank", cascade.rank)
     if cascade.order == "auto":
         readers[ORDER] = CandidateOrder.load

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from tamis.service import registry
 
 if TYPE_CHECKING:
     from tamis.service.recommender import Recommender
+    from tamis.text import TextEncoder
 
 CONFIG = "tamis.toml"
 
@@ -55,10 +56,31 @@ class ProjectFolder:
     def _read(self) -> tuple[Dataset, Rejects]:
         return read_dataset(self.config, self.root)
 
-    @property
+    @cached_property
     def data(self) -> Dataset:
-        """The data set: validated and sorted by time."""
-        return self._read[0]
+        """The data set: validated and sorted by time; the items with the vectors of their texts."""
+        return self.with_text(self._read[0])
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder | None:
+        """The encoder of `[items.text]`, fitted on the items; None if none is declared."""
+        text = self.config.items.text
+        if text is None:
+            return None
+        from tamis.features import item_texts
+        from tamis.text import text_encoder
+
+        texts = item_texts(self._read[0].items, text)
+        return text_encoder(text, self.root).fit(texts, self.config.seed)
+
+    def with_text(self, data: Dataset) -> Dataset:
+        """`data` with the vectors that `[items.text]` declares; unchanged if it declares none."""
+        text, encoder = self.config.items.text, self.text_encoder
+        if text is None or encoder is None:
+            return data
+        from tamis.features import encoded
+
+        return replace(data, items=encoded(data.items, text, encoder))
 
     @property
     def rejects(self) -> Rejects:

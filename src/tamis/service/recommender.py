@@ -15,7 +15,7 @@ from tamis.cascade import Context, Found, Outcome, Queries, ReadsContext, Trace,
 from tamis.data import CITY, UNKNOWN, Ragged
 from tamis.schema import RequestError, reading
 from tamis.service import registry
-from tamis.service.answer import Answer, Place, Reason, WhyNot
+from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
@@ -225,9 +225,4 @@ class Recommender:
 
     def title(self, item: int) -> str:
         """The item's title, or its id where it has none."""
-        column = self.parts.config.items.title
-        title = None
-        if column is not None and column in self.parts.items.frame.columns:
-            title = self.parts.items.frame[column][item]
-        text = "" if title is None else str(title).strip()
-        return text or str(self.parts.items.ids[item])
+        return title_of(self.parts.config, self.parts.items, item)

@@ -27,7 +27,7 @@ class ContentConfig(ComponentConfig):
     columns: tuple[str, ...] = ()
     """Columns of the items that describe their content: text, lists, vectors, numbers. Empty: the
     project's item features except numbers; without declared features, all columns of text, lists,
-    vectors and booleans."""
+    vectors and booleans. With [items.text], its vectors, instead of the columns they encode."""
     history: Annotated[int, Field(ge=1, le=1000)] = 20
     """Number of the user's most recent distinct liked items that are read."""
     pool: Literal["mean", "max"] = "mean"
@@ -135,6 +135,10 @@ def _columns(data: Dataset, context: FitContext, named: tuple[str, ...]) -> dict
     else:
         refused = () if roles is None else (roles.published, roles.latitude, roles.longitude)
         columns = usable_columns(data.items.frame, refused)
+    text = None if roles is None else roles.text
+    if text is not None and not named and text.name in data.items.frame.columns:
+        # the vectors stand for the words of their columns, which would count twice
+        columns = [c for c in columns if c not in (*text.columns, text.name)] + [text.name]
     return {name: separators.get(name) for name in columns}
 
 

@@ -1,0 +1,182 @@
+"""Items similar to an item or to a text, by the vectors of a version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from tamis.bundle import Version
+from tamis.cascade import EmbedsItems
+from tamis.data import UNKNOWN, Ragged, Table
+from tamis.index import VectorIndex
+from tamis.runtime import Float32
+from tamis.schema import ConfigError, ProjectConfig, RequestError, suggest
+from tamis.service.answer import title_of
+from tamis.service.assembly import FORMATS, ITEMS, TEXT, part_readers, read_config, read_part
+from tamis.service.item_texts import ItemTexts
+
+
+@dataclass(frozen=True)
+class SimilarItem:
+    """A similar item."""
+
+    item: str
+    """External id."""
+    title: str
+    place: int
+    """From 1."""
+    score: float
+    """Cosine of the two vectors."""
+
+
+@dataclass(frozen=True)
+class SimilarList:
+    """The items nearest to an item or to a text."""
+
+    version: str
+    by: str
+    """Whose vectors were compared: "text", or the name of a channel."""
+    item: str | None
+    """External id of the given item."""
+    title: str | None
+    """Its title."""
+    text: str | None
+    """The given text."""
+    items: tuple[SimilarItem, ...] = field(default_factory=tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "items": [vars(item) for item in self.items]}
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Finds similar items in a version; opens only the parts that it compares."""
+
+    version: Version
+    config: ProjectConfig
+    items: Table
+
+    @classmethod
+    def open(cls, version: Version) -> Self:
+        """Checks a version and opens its items. Raises VersionError where it is damaged."""
+        version.check(FORMATS)
+        config = read_config(version)
+        items = read_part(version.path / ITEMS, part_readers(config)[ITEMS])
+        return cls(version, config, items)
+
+    @cached_property
+    def texts(self) -> ItemTexts:
+        """The texts of the items. Raises ConfigError where the version has none."""
+        if self.config.items.text is None:
+            raise ConfigError(
+                f"version {self.version.name} has no vectors of texts: name the columns in "
+                'tamis.toml, such as [items.text] columns = ["title"], and run `tamis train`'
+            )
+        return read_part(self.version.path / TEXT, part_readers(self.config)[TEXT])
+
+    def to_text(self, text: str, n: int = 10) -> SimilarList:
+        """The n items whose texts are most similar to `text`, best first.
+
+        None if no n-gram of it occurs in the items' texts. Raises ConfigError where the version
+        has no texts, RequestError for an n below 1.
+        """
+        vector = self.texts.encoder.encode(pl.Series("text", [text]))
+        if not vector.any():
+            return SimilarList(self.version.name, TEXT, None, None, text)
+        found = self._nearest(self.texts.index, vector, _checked(n), None)
+        return SimilarList(self.version.name, TEXT, None, None, text, found)
+
+    def to_item(self, item: object, n: int = 10, by: str | None = None) -> SimilarList:
+        """The n items nearest to an item, best first, without the item itself.
+
+        Args:
+            item: external id.
+            n: number of items, at least 1.
+            by: "text", or a channel with vectors of items. If omitted: "text" if the version has
+                texts, else the first such channel.
+
+        Raises RequestError for an unknown item, one without a vector, a wrong `by` or `n`;
+        ConfigError where the version has no vectors of items.
+        """
+        row = self.items.row(item)
+        if row == UNKNOWN:
+            raise RequestError(
+                f"item {item!r} is not in the items' table of version {self.version.name}: check "
+                "the id (the text of the table's id column)",
+                "item",
+            )
+        by = by or self._first()
+        index = self.texts.index if by == TEXT else self._of_channel(by)
+        vector = index.vectors[row : row + 1]
+        shown = str(self.items.ids[row])
+        if not vector.any():
+            raise RequestError(
+                f"item {shown} has no vector in {by}: it has no text or no event there; compare "
+                "by another of the version's vectors (`by`)",
+                "item",
+            )
+        found = self._nearest(index, vector, _checked(n), row)
+        return SimilarList(self.version.name, by, shown, self._title(row), None, found)
+
+    def _nearest(
+        self, index: VectorIndex, vector: Float32, n: int, own: int | None
+    ) -> tuple[SimilarItem, ...]:
+        exclude = None if own is None else Ragged.of([np.array([own], np.int32)])
+        rows, scores = index.search(vector, min(n, len(self.items)), exclude)
+        return tuple(
+            SimilarItem(str(self.items.ids[int(row)]), self._title(int(row)), place, float(score))
+            for place, (row, score) in enumerate(zip(rows[0], scores[0], strict=True), start=1)
+            if row >= 0
+        )
+
+    def _first(self) -> str:
+        """By what items are compared where nobody says."""
+        if self.config.items.text is not None:
+            return TEXT
+        for name in self.config.cascade.channels:
+            if isinstance(self._channel(name), EmbedsItems):
+                return name
+        raise ConfigError(
+            f"version {self.version.name} has no vectors of items: add [items.text] or a channel "
+            "with vectors, such as [cascade.channels.content], to tamis.toml and run `tamis train`"
+        )
+
+    def _of_channel(self, name: str) -> VectorIndex:
+        """An exact index of the directions of a channel's item vectors."""
+        channels = self.config.cascade.channels
+        if name not in channels:
+            raise RequestError(
+                f"by = {name!r}: neither {TEXT!r} nor a channel of the version."
+                f"{suggest(name, [TEXT, *channels])} Channels: {', '.join(channels)}",
+                "by",
+            )
+        channel = self._channel(name)
+        if not isinstance(channel, EmbedsItems):
+            raise RequestError(
+                f"by = {name!r}: this channel has no vectors of items; name one that has, such as "
+                "content, two_tower or mf",
+                "by",
+            )
+        vectors = np.asarray(channel.item_vectors(), np.float32)
+        length = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
+        known = length.ravel() > 0
+        unit = vectors / np.maximum(length, 1e-12)
+        return VectorIndex.build(unit, present=known, exact_below=len(unit) + 1)
+
+    def _channel(self, name: str) -> Any:
+        part = f"channels/{name}"
+        return read_part(self.version.path / part, part_readers(self.config)[part])
+
+    def _title(self, row: int) -> str:
+        return title_of(self.config, self.items, row)
+
+
+def _checked(n: int) -> int:
+    if n < 1:
+        raise RequestError(f"n = {n}: give at least 1", "n")
+    return n
