@@ -228,14 +228,17 @@ def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
 
 
 def _check_sizes(folder: Path, opened: Mapping[str, Any]) -> None:
-    """Raises VersionError unless the features and histories are of the users and items of the
-    tables."""
+    """Raises VersionError unless the features, histories and texts are of the users and items of
+    the tables."""
     space, histories = opened[FEATURES], opened[HISTORIES]
-    for part, rows, table in (
+    parts = [
         (FEATURES, space.n_users, USERS),
         (FEATURES, space.n_items, ITEMS),
         (HISTORIES, histories.n_users, USERS),
-    ):
+    ]
+    if TEXT in opened:
+        parts.append((TEXT, len(opened[TEXT].index.vectors), ITEMS))
+    for part, rows, table in parts:
         if rows != len(opened[table]):
             raise VersionError(
                 f"{folder / table} is damaged: it has {len(opened[table])} rows, {folder / part} "
