@@ -1,4 +1,4 @@
-from .encoders import declared_width, load_text_encoder, text_encoder
+from .declared import declared_width, load_text_encoder, text_encoder
 from .ngrams import NGramEncoder
 from .protocols import TextEncoder
 
