@@ -14,7 +14,8 @@ from tamis.bundle import Kind, Versions
 from tamis.cascade.replay import impression_window
 from tamis.evaluate.scored_rows import scored_blocks
 from tamis.features import Histories
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of
+from tamis.jobs._version_data import hydrate_of, in_rows_of
+from tamis.jobs.evaluate_cascade import IMPRESSIONS
 from tamis.service import Recommender
 
 MEASURES = {"rows", "positives", "auc", "gauc", "ndcg@10", "logloss", "ne", "pcoc", "ece"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tamis.evaluate._latency_summary import latency_shares, latency_stages, latency_text
 from tamis.evaluate._plots import Step
 from tamis.evaluate._summary import (
     MISSING,
@@ -137,8 +138,8 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
         ranker=ranker,
         beyond_accuracy=variety,
         other_metrics=tuple(_other_metrics(evaluation, ranker, variety)),
-        latency=_latency(evaluation),
-        latency_stages=_latency_stages(evaluation),
+        latency=latency_text(evaluation),
+        latency_stages=latency_stages(evaluation),
         training=_training(evaluation),
         features=coverage_table(features),
         users=_users(evaluation),
@@ -364,54 +365,11 @@ def _other_metrics(
     p50, p99 = (shown(found.get(key), ".2f") for key in ("p50", "p99"))
     if (p50, p99) != (MISSING, MISSING):
         yield "latency", f"p50 {p50} ms · p99 {p99} ms"
-    shares = _latency_shares(evaluation)
+    shares = latency_shares(evaluation)
     if shares:
         yield "time by stage", " · ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if prerank := _prerank(evaluation):
         yield "pre-rank", prerank
-
-
-def _latency(evaluation: Mapping[str, Any]) -> str:
-    found = evaluation.get("latency_ms") or {}
-    p50, p99 = (shown(found.get(key), ".2f") for key in ("p50", "p99"))
-    if (p50, p99) == (MISSING, MISSING):
-        return ""
-    threads, requests = number(found.get("threads")), number(found.get("requests"))
-    text = f"Request latency: median {p50} ms, 99th percentile {p99} ms, measured in process"
-    if threads is not None:
-        text += f" on {threads:.0f} thread{'' if threads == 1 else 's'}"
-    return text + (f" over {requests:,.0f} requests." if requests is not None else ".")
-
-
-def _latency_shares(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """Share of a request's time per stage; `recall:NAME` of all channels is summed as `recall`."""
-    found: dict[str, float] = {}
-    for name, value in ((evaluation.get("latency_ms") or {}).get("shares") or {}).items():
-        share, stage = number(value), str(name).partition(":")[0]
-        if share is not None:
-            found[stage] = found.get(stage, 0.0) + share
-    return found
-
-
-def _latency_stages(evaluation: Mapping[str, Any]) -> ReportTable | None:
-    found = evaluation.get("latency_ms") or {}
-    stages, shares = found.get("stages") or {}, found.get("shares") or {}
-    if not stages:
-        return None
-    longest = max(number(value) or 0.0 for value in stages.values())
-    rows = tuple(
-        Row(
-            str(name),
-            (
-                bar_cell(value, longest, ".2f", accent=True),
-                Cell(shown(shares.get(name), ".0%")),
-            ),
-        )
-        for name, value in stages.items()
-    )
-    return ReportTable(
-        "Latency by stage", (ReportColumn("ms"), ReportColumn("share")), rows, "stage"
-    )
 
 
 def _training(evaluation: Mapping[str, Any]) -> ReportTable | None:

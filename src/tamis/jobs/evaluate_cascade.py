@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from tamis._version import __version__
-from tamis.bundle import Kind, Manifest, Versions
+from tamis.bundle import Kind, Versions
 from tamis.cascade import (
     Candidates,
-    Hydrate,
     Queries,
     candidate_labels,
     context_before,
     impression_window,
-    raw_numbers,
     returning_users,
     tasks_of,
 )
-from tamis.data import UNKNOWN, Context, Dataset, Ragged, item_categories, read_dataset
+from tamis.data import UNKNOWN, Context, Ragged, item_categories, read_dataset
 from tamis.evaluate import (
     StageRecord,
     TaskEvaluation,
@@ -46,11 +40,13 @@ from tamis.evaluate import (
     stage_loss,
     write_report,
 )
-from tamis.features import Histories, OfflineStatistics, RowCoverage
+from tamis.features import Histories, RowCoverage
 from tamis.jobs._known_items import known_items, known_share, listing, masking
+from tamis.jobs._latency import measured_latency
+from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
 from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
-from tamis.service import Parts, ProjectFolder, Recommender
+from tamis.service import ProjectFolder, Recommender
 
 SLATE = 10
 DEPTH = 50
@@ -64,8 +60,6 @@ EXPOSURE = (
 )
 MANY_MASKED = 0.2
 """Share of the positives after the cut that filters remove from which on a note says so."""
-REQUESTS = 500
-"""Single requests whose latency is measured, after a warm-up."""
 AGREEMENT_REQUESTS = 512
 """Most requests in which the ranker scores all candidates, to be compared with pre-rank."""
 AGREEMENT_BATCH = 32
@@ -355,27 +349,8 @@ class CascadeEvaluator:
         return {"features": compare_coverage(fitted, trained, self.coverage.result())}
 
     def _latency(self, users: NDArray[np.int32]) -> dict[str, Any]:
-        """Latency of single requests in this process, one after the other, on one thread."""
         self.steps.begin("measure single requests")
-        rows = np.resize(users, REQUESTS + 30) if len(users) else np.full(60, UNKNOWN, np.int32)
-        ids = self.parts.users.ids
-        took: list[float] = []
-        stages: list[dict[str, float]] = []
-        with one_thread():
-            for row in rows:
-                user = None if row == UNKNOWN else ids[int(row)]
-                start = perf_counter()
-                answer = self.recommender.recommend(user)
-                took.append((perf_counter() - start) * 1000)
-                stages.append(answer.seconds)
-        measured = np.array(took[30:])
-        return {
-            "p50": round(float(np.percentile(measured, 50)), 3),
-            "p99": round(float(np.percentile(measured, 99)), 3),
-            "requests": len(measured),
-            "threads": 1,
-            **_by_stage(stages[30:], float(measured.mean())),
-        }
+        return measured_latency(self.recommender, users)
 
     def _protocol(self, held: _HeldOut) -> dict[str, Any]:
         queries = self._queries(held.users)
@@ -429,28 +404,6 @@ def _masked_note(held: _HeldOut) -> list[str]:
     ]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Runs torch on one thread, as a service's worker does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _by_stage(laps: list[dict[str, float]], total: float) -> dict[str, dict[str, float]]:
-    """Mean milliseconds per stage, and each stage's share of a request of `total` ms."""
-    names = dict.fromkeys(name for lap in laps for name in lap)
-    mean_ms = {n: 1000 * sum(lap.get(n, 0.0) for lap in laps) / len(laps) for n in names}
-    mean_ms["other"] = total - sum(mean_ms.values())  # ids, the history and the answer
-    return {
-        "stages": {name: round(ms, 4) for name, ms in mean_ms.items()},
-        "shares": {name: round(ms / total, 4) for name, ms in mean_ms.items()},
-    }
-
-
 def _slate_metrics(lists: NDArray[np.int32], positives: Ragged) -> dict[str, float]:
     return {
         f"ndcg@{SLATE}": mean(ndcg(lists, positives, SLATE)),
@@ -479,38 +432,6 @@ def _pick_record(record: StageRecord, where: NDArray[np.bool_]) -> StageRecord:
 
 def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
     return Ragged.of([lists[int(q)] for q in np.flatnonzero(where)])
-
-
-def in_rows_of(parts: Parts, data: Dataset) -> Dataset:
-    """The data in a version's row numbers, without events of users and items unknown to it."""
-    user, item = parts.users.rows(data.users.ids), parts.items.rows(data.items.ids)
-    events = data.events
-    events = replace(events, user=user[events.user], item=item[events.item])
-    held = (events.user != UNKNOWN) & (events.item != UNKNOWN)
-    return Dataset(parts.users, parts.items, events.take(held), data.behaviours)
-
-
-def until(manifest: Manifest, data: Dataset) -> int:
-    """The end of the period whose events label replayed queries at the cut, ms: one horizon of the
-    training later, or the end of the data."""
-    if not manifest.horizon:
-        return data.end
-    return min(manifest.data_until + manifest.horizon, data.end)
-
-
-def labels_of(cut: int, end: int, *, impressions: bool) -> str:
-    """What labels the rows that a ranker is evaluated on; the same as in training."""
-    if impressions:
-        return "events that followed on this impression (same user, item and request)"
-    days = (end - cut) / 86_400_000
-    length = f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours"
-    return f"events of the user with the item within {length} of the query, the horizon"
-
-
-def hydrate_of(parts: Parts, data: Dataset) -> Hydrate:
-    """Makes a version's rows of a log, each with the statistics as of its own time."""
-    statistics = OfflineStatistics(data, parts.space.recipes)
-    return Hydrate(parts.space, statistics, raw_numbers(parts.config, parts.items))
 
 
 def _codes(lists: pl.Series) -> Ragged:

@@ -24,7 +24,8 @@ from tamis.evaluate import (
 )
 from tamis.features import Histories
 from tamis.jobs._ranker_trial import gates_of
-from tamis.jobs.evaluate_cascade import IMPRESSIONS, hydrate_of, in_rows_of, labels_of, until
+from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
+from tamis.jobs.evaluate_cascade import IMPRESSIONS
 from tamis.runtime import Progress
 from tamis.schema import DataError, TrainingError
 from tamis.service import Parts, ProjectFolder, Recommender

@@ -37,7 +37,7 @@ from tamis.data import (
 )
 from tamis.features import Histories
 from tamis.jobs._row_models import ABOUT, RowModel, with_scores
-from tamis.jobs.evaluate_cascade import hydrate_of, in_rows_of
+from tamis.jobs._version_data import hydrate_of, in_rows_of
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, load_config, suggest
 from tamis.service import CONFIG, Parts, ProjectFolder

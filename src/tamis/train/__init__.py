@@ -7,7 +7,8 @@ from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.chosen import Chosen
 from tamis.train.estimator import Estimator, EstimatorConfig
 from tamis.train.fit_options import Epoch, FitOptions, FitResult
-from tamis.train.frame_model import FitSettings, FrameModel, ScorerConfig
+from tamis.train.fit_settings import FitSettings, ScorerConfig
+from tamis.train.frame_model import FrameModel
 from tamis.train.hardware import (
     allow_kept_memory,
     kept_memory,

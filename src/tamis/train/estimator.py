@@ -30,7 +30,8 @@ from tamis.schema import (
 from tamis.train.checkpoint import load_weights, save_weights
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import FitOptions
-from tamis.train.frame_model import LEARNT, FitSettings, FrameModel, ScorerConfig
+from tamis.train.fit_settings import FitSettings, ScorerConfig
+from tamis.train.frame_model import LEARNT, FrameModel
 from tamis.train.loop import fit
 from tamis.train.metrics import mean_group_ndcg
 from tamis.train.objective import Metric, TaskObjective

@@ -7,17 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
 
 from tamis.data import columns_of
 from tamis.features import FrameSpace, Rows
 from tamis.runtime import Float32, one_blas_thread
 from tamis.schema import (
     Component,
-    ComponentConfig,
     ConfigError,
     DataError,
     Feature,
@@ -28,9 +26,10 @@ from tamis.schema import (
     feature_tuple,
 )
 from tamis.train._frames import label_columns, raw_columns, with_conditional_labels
-from tamis.train.calibration import Calibration, Method, fit_calibration
+from tamis.train.calibration import Calibration, fit_calibration
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import Epoch, FitResult
+from tamis.train.fit_settings import FitSettings
 from tamis.train.label_checks import (
     Metrics,
     check_labels,
@@ -46,52 +45,6 @@ if TYPE_CHECKING:
 FEATURES = "features"
 LEARNT = {"heads": dict, "shifts": list, "negatives": list, "calibrations": list}
 """Keys, and their types, that `FrameModel.restore_learnt_values` needs."""
-
-
-class FitSettings(Protocol):
-    """The part of `tamis.cascade.FitContext` that a fit of a scorer reads."""
-
-    @property
-    def seed(self) -> int:
-        """Random seed; replaces the option `seed`."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Device of training, as torch names it: "cpu", "cuda:0"."""
-        ...
-
-    @property
-    def progress(self) -> bool:
-        """Whether to show a progress bar."""
-        ...
-
-    @property
-    def negatives(self) -> float:
-        """Share of the binary tasks' negative labels that the rows hold, in (0, 1]."""
-        ...
-
-    @property
-    def former(self) -> Any:
-        """The same model fitted before, whose weights the fit starts from; None: from scratch."""
-        ...
-
-    @property
-    def chosen(self) -> Chosen | None:
-        """What an earlier fit chose on its validation rows; used by a fit that has none."""
-        ...
-
-
-class ScorerConfig(ComponentConfig):
-    """Options of every scorer of rows: sampling of negatives, and calibration."""
-
-    negatives: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each task's negative rows to learn from; predictions are corrected for it exactly.
-    A task's own `negatives` takes precedence."""
-    calibrate: Method = "auto"
-    """How log-odds become probabilities: "none" leaves them as they are, "platt" fits Platt's line,
-    "isotonic" fits isotonic regression, and "auto" takes the simplest of these that is as good as
-    the best on held-out rows. Fitted on the validation window; the final fit reuses the result."""
 
 
 class FrameModel(Component, ABC):

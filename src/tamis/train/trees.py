@@ -27,7 +27,8 @@ from tamis.schema import (
 )
 from tamis.train.chosen import Chosen
 from tamis.train.fit_options import TIE, Epoch, FitResult
-from tamis.train.frame_model import LEARNT, FrameModel, ScorerConfig
+from tamis.train.fit_settings import ScorerConfig
+from tamis.train.frame_model import LEARNT, FrameModel
 from tamis.train.metrics import auc, log_loss, mean_group_ndcg, xauc
 
 if TYPE_CHECKING:  # importing LightGBM takes a second, so only fit and load do it
