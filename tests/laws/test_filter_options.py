@@ -200,7 +200,7 @@ def test_another_value_of_an_option_changes_the_answer(kind, name, option):
     config = STAGES[kind][name].Config
     base = {**NEEDED.get(name, {}), **WITH.get((name, option), {})}
     now = base.get(option, config.model_fields[option].get_default(call_default_factory=True))
-    value = VALUES.get((name, option), None)
+    value = VALUES.get((name, option))
     value = other_value(config, option, now) if value is None else value
     assert value != now
     plain, changed = answer(kind, name, base), answer(kind, name, base | {option: value})

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis._version import __version__
-from tamis.bundle import Kind, Versions
+from tamis.bundle import Kind, Manifest, Versions
 from tamis.cascade import (
     Candidates,
     Queries,
