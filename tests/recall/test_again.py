@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamis.cascade import FitContext, Queries, Valid
-from tamis.data import Dataset, Events, Labels, Ragged, Table, repeat_share
+from tamis.data import Dataset, Events, Labels, Ragged, Table, repeat_share, return_rates
 from tamis.data.frame import dataset_from_frame
 from tamis.features import History, ItemRepeats, OwnItems
 from tamis.recall import Again
@@ -235,6 +235,18 @@ def test_repeat_share_counts_positive_events_after_an_earlier_visit():
     # the purchase 2.4 hours after the view is the same visit; an impression is no visit
     assert repeat_share(log(events, {"x": range(3)})) == pytest.approx(1 / 4)
     assert repeat_share(log([(0, 0, VIEW, 5)], {"x": [0]})) == 0
+
+
+def test_return_rates_count_events_that_are_as_strong_after_an_earlier_visit():
+    events = [(u, u, VIEW, 9.0) for u in range(40)]  # 40 views of different items
+    events += [(u, u, BUY, 5.0) for u in range(30)]  # 30 of these are bought four days later
+    events += [(u, u, BUY, 2.0) for u in range(6)]  # and 6 of these again
+    rates = return_rates(log(events, {"x": range(40)}, users=40))
+    assert rates["view"] == 1  # all positive events, the 36 purchases, are on viewed items
+    assert rates["buy"] == pytest.approx(6 / 36)
+    assert "show" not in rates
+    few = return_rates(log(events[:50], {"x": range(40)}, users=40))
+    assert "buy" not in few  # ten purchases say nothing
 
 
 histories = st.lists(

@@ -38,7 +38,7 @@ from tamis.data.outcomes import truth_numbers
 from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
-from tamis.data.repeats import VISIT_HOURS, repeat_share
+from tamis.data.repeats import VISIT_HOURS, repeat_share, return_rates
 from tamis.data.table_folder import FolderTables, Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
 from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared
@@ -117,6 +117,7 @@ __all__ = [
     "read_raw",
     "readable_tables",
     "repeat_share",
+    "return_rates",
     "spread",
     "table_stem",
     "text_lines",

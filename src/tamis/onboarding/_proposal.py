@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tamis.data import Dataset
+from tamis.data import Dataset, usual_meaning
 from tamis.features import guess_feature
 from tamis.onboarding._outcomes import Declared
 from tamis.onboarding._request_columns import context_features
@@ -80,23 +81,28 @@ _CONDITIONED = 0.9
 """Least share of a behaviour's events that follow a condition for a conditional task."""
 _LEARNABLE = 500
 """Least number of events of a behaviour for a task that predicts its rate."""
+_FIRST_STEPS, _LATER_STEPS = ("click", "view"), ("cart", "purchase")
+"""Usual meanings of the steps of a funnel."""
 
 
 def describe_tasks(declared: Declared, data: Dataset) -> None:
-    """Adds `tasks` and a fusion where the log holds impressions and clicks.
+    """Adds `tasks` and a fusion where the log holds a funnel.
 
-    The tasks are the click, each further behaviour (given a click, where it follows one), and
-    purchases given a cart.
+    That is: impressions and clicks, or views (clicks) with carts or purchases. The tasks are the
+    click or view, each further behaviour (given it, where it follows one), and purchases given a
+    cart where they follow one.
     """
     behaviours: dict[str, dict[str, Any]] = declared.data["behaviours"]
-    if not data.has_impressions or "click" not in behaviours:
+    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
+    steps = funnel_steps(data)
+    first = steps.get("click") or steps.get("view")
+    if first is None or not (data.has_impressions or steps.keys() & {*_LATER_STEPS}):
         return
     weights = {
         name: entry.get("weight", 1.0)
         for name, entry in behaviours.items()
-        if name != "click" and name.isidentifier() and not entry.get("impression")
+        if name != first and not entry.get("impression") and "`" not in name and "|" not in name
     }
-    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
     later = {
         name: weight
         for name, weight in weights.items()
@@ -104,20 +110,42 @@ def describe_tasks(declared: Declared, data: Dataset) -> None:
     }
     if not later:
         return
-    given = {name: "click" for name in later if _follows(data, name, "click")}
-    if {"cart", "purchase"} <= set(given):
-        given["purchase"] = "cart"
+    given = {name: first for name in later if _follows(data, name, first)}
+    cart, purchase = (steps.get(step) for step in _LATER_STEPS)
+    if cart in later and purchase in later and _follows(data, str(purchase), str(cart)):
+        given[str(purchase)] = str(cart)
     rates = [f"{name}|{given[name]}" if name in given else name for name in later]
-    declared.data["tasks"] = {name: {} for name in ("click", *rates)}
-    parts = ["click", *(f"{weight:g} * {name}" for name, weight in later.items())]
+    declared.data["tasks"] = {name: {} for name in (first, *rates)}
+    parts = [_in_fusion(first), *(f"{w:g} * {_in_fusion(name)}" for name, w in later.items())]
     declared.data["cascade"]["fusion"] = " + ".join(parts)
     declared.comments["cascade.fusion"] = (
         "probabilities of the behaviours (rates times their conditions), weighted"
     )
     declared.notes.append(
-        f"tasks click, {', '.join(rates)}"
+        f"tasks {first}, {', '.join(rates)}"
         + (": a rate after | holds among the events of its condition" if given else "")
     )
+
+
+def funnel_steps(data: Dataset) -> dict[str, str]:
+    """{usual step of a funnel: its most frequent behaviour}: click, view, cart, purchase."""
+    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
+    found: dict[str, str] = {}
+    for code in np.argsort(-counts, kind="stable"):
+        name, usual = data.behaviours[code].name, usual_meaning(data.behaviours[code].name)
+        step = usual.name if usual is not None else ""
+        if step in (*_FIRST_STEPS, *_LATER_STEPS) and counts[code]:
+            found.setdefault(step, name)
+    if {"click", "view"} <= found.keys() and not data.has_impressions:
+        # The more frequent of the two begins the funnel.
+        rare = min(_FIRST_STEPS, key=lambda step: counts[data.code(found[step])])
+        del found[rare]
+    return found
+
+
+def _in_fusion(name: str) -> str:
+    """A behaviour's name as fusion expressions write it."""
+    return name if name.isidentifier() else f"`{name}`"
 
 
 def _follows(data: Dataset, name: str, condition: str) -> bool:
@@ -150,7 +178,11 @@ _EASE_ITEMS = 12_000
 
 
 def describe_cascade(
-    declared: Declared, items: pl.DataFrame | None, count: int, repeats: float
+    declared: Declared,
+    items: pl.DataFrame | None,
+    count: int,
+    repeats: float,
+    returns: Mapping[str, float],
 ) -> None:
     """Adds the usual cascade, with diversity rules where the items have a category.
 
@@ -158,7 +190,9 @@ def describe_cascade(
         items: their table, if there is one.
         count: number of items.
         repeats: share of the positive events on items that the user knew (`repeat_share`); from
-            `REPEATS` on, the channel `again` recalls them and no filter removes them.
+            `REPEATS` on, the channel `again` recalls them.
+        returns: how often users come back after each behaviour (`return_rates`); below `REPEATS`
+            the filter `seen` removes the items of that behaviour.
     """
     data = declared.data
     columns: dict[str, Any] = data.get("items", {})
@@ -185,7 +219,7 @@ def describe_cascade(
             "two_tower": {"quota": 300},
             "hot": {"quota": 200},
         },
-        **({} if repeats >= REPEATS else {"filters": {"seen": {}}}),
+        **_seen(declared, repeats, returns),
         "prerank": {"use": "lr", **(_ORDER if few else {})},
         "rank": {"use": "deepfm", **(_SMALL_DEEPFM if few else {})},
         "rerank": rerank,
@@ -198,23 +232,38 @@ def describe_cascade(
         "cascade.channels.itemcf": "items of users with the same interests",
         "cascade.channels.two_tower": "learned vectors of users and items",
         "cascade.channels.hot": "recently popular items; answers for unknown users as well",
-        "cascade.filters.seen": "an item is not recommended again once acted upon",
         "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
         "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
     }
-    figure = f"{repeats:.1%} of the positive events are on items that the user knew"
     if repeats >= REPEATS:
         declared.comments["cascade.channels.again"] = (
-            f"the items that a user comes back to: {figure},\nso there is no filter `seen`; add "
-            "[cascade.filters.seen] to recommend new items only"
+            f"the items that a user comes back to: {repeats:.1%} of the positive events are on "
+            "items that\nthe user knew"
         )
-        declared.notes.append(
-            f"repeat consumption: {figure}; the channel `again` recalls them, and there is no "
-            "filter `seen`"
-        )
-    else:
-        declared.notes.append(f"{figure}; known items are not recommended again (filter `seen`)")
     if count <= _EASE_ITEMS:
         declared.comments["cascade.channels.ease"] = (
             "closed form; a strong and cheap channel for small catalogues"
         )
+
+
+def _seen(declared: Declared, repeats: float, returns: Mapping[str, float]) -> dict[str, Any]:
+    """The filter `seen` for the behaviours after which users do not come back, with a note."""
+    acted = [n for n, entry in declared.data["behaviours"].items() if not entry.get("impression")]
+    once = [name for name in acted if returns.get(name, repeats) < REPEATS]
+    shares = ", ".join(f"{name} {returns[name]:.1%}" for name in acted if name in returns)
+    figure = f"{repeats:.1%} of the positive events are on items that the user knew"
+    if len(acted) > 1 and shares:
+        figure += f" (as strong or stronger events on items known by {shares})"
+    again = "; the channel `again` recalls them" if repeats >= REPEATS else ""
+    place = "cascade.filters.seen"
+    if not once:
+        declared.notes.append(f"repeat consumption: {figure}{again}; there is no filter `seen`")
+        return {}
+    if len(once) == len(acted):
+        declared.notes.append(f"{figure}; known items are not recommended again (filter `seen`)")
+        declared.comments[place] = "an item is not recommended again once acted upon"
+        return {"filters": {"seen": {}}}
+    named = ", ".join(once)
+    declared.notes.append(f"repeat consumption: {figure}{again}; `seen` filters by {named} only")
+    declared.comments[place] = "users do not come back to an item after these"
+    return {"filters": {"seen": {"behaviours": once}}}

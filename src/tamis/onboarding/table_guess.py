@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tamis.data import (
@@ -24,7 +25,7 @@ from tamis.data import (
     read_dataset,
     readable_tables,
     repeat_share,
-    usual_meaning,
+    return_rates,
 )
 from tamis.data import column_names as words
 from tamis.features import list_separator
@@ -38,10 +39,12 @@ from tamis.onboarding._proposal import (
     describe_cascade,
     describe_features,
     describe_tasks,
+    funnel_steps,
 )
 from tamis.onboarding._request_columns import describe_context, request_columns
 from tamis.onboarding._tables import FoundTable, find_table, unused_tables
-from tamis.schema import parse_config, write_config
+from tamis.schema import SplitConfig, parse_config, write_config
+from tamis.splitting import cuts
 
 STATIC_AFTER = timedelta(days=90)
 """Age of the last event from which on a data set is taken for static."""
@@ -133,7 +136,11 @@ def guess_config(
     _note_funnel(data, found)
     known_items = frames[items.file] if items else None
     describe_features(declared, known_items, frames[users.file] if users else None)
-    describe_cascade(declared, known_items, len(data.items), repeat_share(data))
+    (cut,) = cuts(data.events, [SplitConfig().test_from])
+    earlier = data.as_of(cut)  # the test window chooses nothing
+    describe_cascade(
+        declared, known_items, len(data.items), repeat_share(earlier), return_rates(earlier)
+    )
     describe_tasks(declared, data)
     parse_config(found.data)
     return found
@@ -253,26 +260,17 @@ def _propose_clock(data: Dataset, found: Guess) -> None:
         )
 
 
-_FUNNEL = (("view", "click"), ("cart",), ("purchase",))
-
-
 def _note_funnel(data: Dataset, found: Guess) -> None:
     """Notes that views, carts and purchases without impressions form a funnel."""
-    if data.has_impressions:
+    steps = funnel_steps(data)
+    if data.has_impressions or len(steps) < 3:
         return
-    counts = {
-        b.name: int((data.events.behaviour == k).sum()) for k, b in enumerate(data.behaviours)
-    }
-    steps: list[str] = []
-    for usual in _FUNNEL:
-        names = [n for n in counts if (known := usual_meaning(n)) and known.name in usual]
-        if not names:
-            return
-        step = max(names, key=lambda n: counts[n])
-        steps.append(f"{step} {counts[step]:,}")
+    counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
+    named = [steps[step] for step in ("click", "view", "cart", "purchase") if step in steps]
+    shown = " → ".join(f"{name} {counts[data.code(name)]:,}" for name in named)
     found.notes.append(
-        f"the behaviours form a funnel: {' → '.join(steps)}; each step is positive, with a weight "
-        "that grows along the funnel"
+        f"the behaviours form a funnel: {shown}; each step is positive, with a weight that grows "
+        "along the funnel"
     )
 
 
