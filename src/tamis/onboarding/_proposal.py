@@ -131,8 +131,10 @@ def funnel_steps(data: Dataset) -> dict[str, str]:
     """{usual step of a funnel: its most frequent behaviour}: click, view, cart, purchase."""
     counts = np.bincount(data.events.behaviour, minlength=len(data.behaviours))
     found: dict[str, str] = {}
-    for code in np.argsort(-counts, kind="stable"):
-        name, usual = data.behaviours[code].name, usual_meaning(data.behaviours[code].name)
+    order: list[int] = np.argsort(-counts, kind="stable").tolist()
+    for code in order:
+        name = data.behaviours[code].name
+        usual = usual_meaning(name)
         step = usual.name if usual is not None else ""
         if step in (*_FIRST_STEPS, *_LATER_STEPS) and counts[code]:
             found.setdefault(step, name)
