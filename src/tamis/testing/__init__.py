@@ -2,6 +2,7 @@
 
 from tamis.testing.channels import CONTEXT, check_channel, queries_of, two_clans
 from tamis.testing.filters import check_filter
+from tamis.testing.journals import an_event, check_journal
 from tamis.testing.rerankers import check_reranker, ranked_lists
 from tamis.testing.scorers import candidate_rows, check_scorer
 from tamis.testing.servers import redis_server
@@ -9,9 +10,11 @@ from tamis.testing.stores import check_leftovers, check_recall_store
 
 __all__ = [
     "CONTEXT",
+    "an_event",
     "candidate_rows",
     "check_channel",
     "check_filter",
+    "check_journal",
     "check_leftovers",
     "check_recall_store",
     "check_reranker",

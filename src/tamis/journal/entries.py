@@ -1,0 +1,164 @@
+"""The entries of a journal: all that happens to a running service, each one JSON object.
+
+The field `kind` tells the entries apart. Ids are text, as `tamis.data.one_id` reads them; times are
+milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from tamis.schema import StoreError
+
+Value = str | int | float | bool | list[str | float] | None
+"""A cell of a table: of the users, of the items, or of an event's context."""
+
+
+class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, omit_defaults=True):
+    """A user's action on an item, or an impression."""
+
+    event_id: str
+    """Two events of one id are one event: a client may send it again after a lost answer."""
+    user: str
+    item: str
+    behaviour: str
+    """One of `[behaviours]` of `tamis.toml`."""
+    time: int
+    """When it happened."""
+    arrival: int
+    """When it reached the service."""
+    value: float | None = None
+    """Rating, seconds watched or price."""
+    context: dict[str, Value] = {}
+    """Columns of `[events] context`."""
+    recommendation_id: str | None = None
+    """The answer that showed the item."""
+    position: int | None = None
+    """Place in the slate, from 1."""
+
+
+class UserPut(Struct, tag_field="kind", tag="user_put", frozen=True, kw_only=True):
+    """A user with all attributes; those of an earlier entry are replaced."""
+
+    user: str
+    columns: dict[str, Value] = {}
+
+
+class UserPatch(Struct, tag_field="kind", tag="user_patch", frozen=True, kw_only=True):
+    """Some attributes of a user."""
+
+    user: str
+    columns: dict[str, Value]
+
+
+class UserDelete(Struct, tag_field="kind", tag="user_delete", frozen=True, kw_only=True):
+    """The user and everything kept about them is forgotten."""
+
+    user: str
+
+
+class ItemPut(Struct, tag_field="kind", tag="item_put", frozen=True, kw_only=True):
+    """An item with all attributes; those of an earlier entry are replaced."""
+
+    item: str
+    columns: dict[str, Value] = {}
+
+
+class ItemPatch(Struct, tag_field="kind", tag="item_patch", frozen=True, kw_only=True):
+    """Some attributes of an item."""
+
+    item: str
+    columns: dict[str, Value]
+
+
+class ItemHide(Struct, tag_field="kind", tag="item_hide", frozen=True, kw_only=True):
+    """The item is in no answer until it is shown again by `ItemShow`."""
+
+    item: str
+
+
+class ItemShow(Struct, tag_field="kind", tag="item_show", frozen=True, kw_only=True):
+    """A hidden item may be recommended again."""
+
+    item: str
+
+
+class ItemDelete(Struct, tag_field="kind", tag="item_delete", frozen=True, kw_only=True):
+    """The item is gone for good: in no answer, and no longer in the exported tables."""
+
+    item: str
+
+
+class Recommended(Struct, frozen=True, array_like=True):
+    """One item of a recommendation."""
+
+    item: str
+    place: int
+    """From 1 in the slate; 0 for an item that was ranked and not shown."""
+    score: float | None = None
+    """The fused value of the ranker; None where it is not finite."""
+    propensity: float | None = None
+    """Probability that the item was drawn for this place; None: not drawn by chance."""
+
+
+class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True, kw_only=True):
+    """An answer of the service."""
+
+    recommendation_id: str
+    time: int
+    user: str | None
+    version: str
+    """The version that answered."""
+    slate: list[Recommended]
+    leftovers: list[Recommended] = []
+    """The best that were ranked and not shown."""
+    scene: str = ""
+    arms: dict[str, str] = {}
+    """Experiment → arm."""
+    degraded: list[str] = []
+    """What failed or was left out."""
+    trace: dict[str, object] = {}
+    """How the answer came about, for later questions: see `tamis.service`."""
+
+
+Entry = (
+    Event
+    | UserPut
+    | UserPatch
+    | UserDelete
+    | ItemPut
+    | ItemPatch
+    | ItemHide
+    | ItemShow
+    | ItemDelete
+    | Recommendation
+)
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+def key_of(entry: Entry) -> str | None:
+    """The key that only one entry of a journal may have: of an event or a recommendation."""
+    if isinstance(entry, Event):
+        return f"event:{entry.event_id}"
+    if isinstance(entry, Recommendation):
+        return f"recommendation:{entry.recommendation_id}"
+    return None
+
+
+def encoded(entry: Entry) -> bytes:
+    """The entry as JSON."""
+    return _ENCODER.encode(entry)
+
+
+def decoded(body: bytes | str, place: str) -> Entry:
+    """The entry of a JSON text. Raises StoreError naming `place` where it is damaged or unknown."""
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{place}: not an entry that this release knows ({error}); it may be damaged, or "
+            "written by a later release: open the journal with that release"
+        ) from error

@@ -1,0 +1,87 @@
+"""The contract of a journal: ordered, durable, idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from tamis.journal.entries import Entry
+
+
+class Appended(NamedTuple):
+    """What became of one entry."""
+
+    sequence: int
+    """Its sequence number; of a duplicate, the number of the entry that was first."""
+    duplicate: bool
+    """True: an entry of the same key was there already, and this one was not written."""
+
+
+class Numbered(NamedTuple):
+    """An entry and its sequence number."""
+
+    sequence: int
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Durability:
+    """What an acknowledged entry survives."""
+
+    process_killed: bool
+    """The service, or the server that holds the journal, is killed."""
+    power_lost: bool
+    """The machine that holds the journal loses its power."""
+    text: str
+    """The same in words, with what would have to be set for more."""
+
+
+class Journal(Protocol):
+    """An ordered log with sequence numbers 1, 2, …, the same for all readers.
+
+    A number may be skipped; numbers never decrease and are never used twice. Every method may be
+    called from any thread. Failures are StoreError, and then nothing of the call was acknowledged.
+    """
+
+    @property
+    def durability(self) -> Durability:
+        """What an entry survives once `append` has returned."""
+        ...
+
+    def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        """Writes the entries in their order; when it returns they are durable.
+
+        Entries of a key (`key_of`) that the journal holds already, or that came before in
+        `entries`, are not written again. Keys are forgotten with `trim`.
+        """
+        ...
+
+    def read(self, after: int, limit: int) -> list[Numbered]:
+        """At most `limit` entries with numbers above `after`, in order."""
+        ...
+
+    def find(self, key: str) -> Numbered | None:
+        """The entry of a key (`key_of`), or None."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The highest sequence number that was ever given; 0 for a new journal."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """The entries up to this number have been trimmed; 0: none."""
+        ...
+
+    def trim(self, upto: int) -> int:
+        """Deletes the entries up to and including number `upto`, and their keys; returns how many.
+
+        Raises StoreError where `upto` is beyond `head`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees files and connections; everything acknowledged is durable already."""
+        ...

@@ -1,0 +1,187 @@
+"""The contract of a journal, as checks for any implementation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tamis.journal import (
+    Event,
+    ItemHide,
+    ItemPut,
+    Journal,
+    Recommendation,
+    Recommended,
+    UserPatch,
+    key_of,
+)
+from tamis.schema import StoreError
+
+T0 = 1_700_000_000_000
+
+
+def an_event(number: int, user: str = "ann", **changed: object) -> Event:
+    """Event `number` of a user: a click on item `i{number}`, a second after the one before."""
+    fields: dict[str, object] = {
+        "event_id": f"e{number}",
+        "user": user,
+        "item": f"i{number}",
+        "behaviour": "click",
+        "time": T0 + 1_000 * number,
+        "arrival": T0 + 1_000 * number + 7,
+    }
+    return Event(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+def check_journal(make: Callable[[], Journal]) -> None:
+    """Raises AssertionError naming the rule that a journal breaks.
+
+    make: opens the same journal, empty at first; each call stands for another process.
+    """
+    writer, reader = make(), make()
+    try:
+        _check_empty(reader)
+        _check_order(writer, reader)
+        _check_keys(writer, reader)
+        _check_pages(reader)
+        _check_threads(writer, reader)
+        _check_trim(writer, reader)
+        assert writer.durability.text, "a journal says what an acknowledged entry survives"
+    finally:
+        writer.close()
+        reader.close()
+    _check_closed(writer)
+    again = make()
+    try:
+        assert again.head > 0, "a journal that is opened again goes on where it was"
+    finally:
+        again.close()
+
+
+def _check_empty(journal: Journal) -> None:
+    assert (journal.head, journal.start) == (0, 0), "a new journal starts at 0"
+    assert journal.read(0, 10) == [], "an empty journal has no entries"
+    assert journal.find("event:e1") is None, "an empty journal finds nothing"
+    assert journal.append([]) == [], "no entries, no numbers"
+    assert journal.head == 0, "no entries, no numbers"
+
+
+def _check_order(writer: Journal, reader: Journal) -> None:
+    entries = [
+        an_event(1, value=3.5, context={"device": "ios", "tags": ["a", "b"]}),
+        ItemPut(item="ä/ö: 1", columns={"title": "Käse 奶酪", "price": 2.5, "stock": None}),
+        UserPatch(user="bob's: x", columns={"age": 30, "vector": [0.5, 1.0]}),
+        ItemHide(item="i9"),
+        Recommendation(
+            recommendation_id="r1",
+            time=T0,
+            user="ann",
+            version="v1",
+            slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None, 0.5)],
+            leftovers=[Recommended("i3", 0, 0.125)],
+            arms={"ranking": "b"},
+        ),
+    ]
+    results = writer.append(entries)
+    assert [r.duplicate for r in results] == [False] * 5, "new entries are no duplicates"
+    numbers = [r.sequence for r in results]
+    assert numbers == sorted(set(numbers)), "numbers increase in the order of the entries"
+    assert numbers[0] > 0, "numbers are above 0"
+    assert reader.head == numbers[-1], "another process sees the head once append has returned"
+    found = reader.read(0, 100)
+    assert [n.sequence for n in found] == numbers, "read gives the numbers that append gave"
+    assert [n.entry for n in found] == entries, "entries come back as given, in order"
+    for key in ("event:e1", "recommendation:r1"):
+        one = reader.find(key)
+        assert one is not None, f"find must find {key}"
+        assert key_of(one.entry) == key, f"find must find {key}"
+
+
+def _check_keys(writer: Journal, reader: Journal) -> None:
+    first = reader.find("event:e1")
+    assert first is not None
+    head = reader.head
+    again = writer.append([an_event(1, value=99.0)])
+    assert again[0].duplicate, "an event that is sent twice is one event"
+    assert again[0].sequence == first.sequence, "a duplicate has the number of the first"
+    assert reader.head == head, "a duplicate takes no number"
+    mixed = writer.append([an_event(2), an_event(1), an_event(3), an_event(2, value=1.0)])
+    assert [r.duplicate for r in mixed] == [False, True, False, True], (
+        "duplicates within one call, and of earlier calls, are told apart from new entries"
+    )
+    assert mixed[3].sequence == mixed[0].sequence, "a duplicate has the number of the first"
+    kept = reader.find("event:e2")
+    assert kept is not None
+    assert kept.entry == an_event(2), "the first entry of a key stays"
+    hidden = writer.append([ItemHide(item="i9"), ItemHide(item="i9")])
+    assert not any(r.duplicate for r in hidden), "entries without a key are all written"
+
+
+def _check_pages(reader: Journal) -> None:
+    whole = reader.read(0, 1_000)
+    paged: list[object] = []
+    after = 0
+    while page := reader.read(after, 2):
+        assert len(page) <= 2, "at most `limit` entries"
+        paged += page
+        after = page[-1].sequence
+    assert paged == whole, "page by page is the same as at once"
+    assert reader.read(0, 0) == [], "a limit of 0 gives nothing"
+    assert reader.read(reader.head, 10) == [], "nothing is above the head"
+
+
+def _check_threads(writer: Journal, reader: Journal) -> None:
+    """Eight threads on two open journals: no entry is lost, doubled, or out of order."""
+    before, each = reader.head, 25
+    given: dict[int, list[int]] = {}
+
+    def run(thread: int) -> None:
+        journal: Journal = writer if thread % 2 else reader
+        given[thread] = [
+            journal.append([an_event(1_000 * thread + k, user=f"u{thread}")])[0].sequence
+            for k in range(100, 100 + each)
+        ]
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = reader.read(before, 1_000)
+    assert len(found) == 8 * each, "all entries of all threads are there, once"
+    place = {n.sequence: n.entry for n in found}
+    for thread, numbers in given.items():
+        assert numbers == sorted(numbers), "a caller's entries keep their order"
+        users = {getattr(place[n], "user", None) for n in numbers}
+        assert users == {f"u{thread}"}, "a number belongs to the entry that got it"
+
+
+def _check_trim(writer: Journal, reader: Journal) -> None:
+    whole = reader.read(0, 1_000)
+    cut = whole[5].sequence
+    assert writer.trim(cut) == 6, "trim says how many entries it deleted"
+    assert writer.trim(cut) == 0, "trimming twice deletes nothing more"
+    assert reader.start == cut, "`start` is the last number that was trimmed"
+    assert reader.head == whole[-1].sequence, "trimming does not move the head"
+    assert reader.read(0, 1_000) == whole[6:], "what was not trimmed stays"
+    assert reader.find("event:e1") is None, "a trimmed key is forgotten"
+    assert not writer.append([an_event(1)])[0].duplicate, "and may be used again"
+    _refuses(lambda: writer.trim(reader.head + 1), "cannot trim")
+    writer.trim(reader.head)
+    assert reader.read(0, 10) == [], "everything can be trimmed"
+    assert writer.append([an_event(7_777)])[0].sequence > whole[-1].sequence, (
+        "numbers go on after all entries were trimmed"
+    )
+
+
+def _check_closed(journal: Journal) -> None:
+    _refuses(lambda: journal.append([an_event(8_888)]), "closed")
+
+
+def _refuses(call: Callable[[], object], words: str) -> None:
+    said = "nothing was raised"
+    try:
+        call()
+    except StoreError as error:
+        said = str(error)
+    assert words in said, f"a StoreError that says {words!r} must be raised: {said}"

@@ -1,0 +1,250 @@
+"""The contract of journals, on a file and on a real Redis server, and what is special to each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tamis.journal import EmbeddedJournal, Journal, open_journal
+from tamis.journal.group_commit import GroupCommit, Line
+from tamis.journal.protocol import Appended
+from tamis.schema import ConfigError, StoreError
+from tamis.testing import an_event, check_journal, redis_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as address:
+        yield address
+
+
+def test_a_file_keeps_the_contract(tmp_path: Path) -> None:
+    check_journal(lambda: open_journal(tmp_path, "shop"))
+
+
+def test_a_redis_server_keeps_the_contract(server: str, tmp_path: Path) -> None:
+    check_journal(lambda: open_journal(tmp_path, "shop", server))
+
+
+def test_projects_of_one_server_have_journals_of_their_own(server: str, tmp_path: Path) -> None:
+    first, second = (open_journal(tmp_path, name, server) for name in ("one", "two"))
+    first.append([an_event(1)])
+    assert second.head == 0
+    first.close()
+    second.close()
+
+
+class _Forgetful(EmbeddedJournal):
+    """Breaks a rule: a second event of an id is written again."""
+
+    def append(self, entries):
+        results = super().append(entries)
+        return [Appended(r.sequence, False) for r in results]
+
+
+class _Backwards(EmbeddedJournal):
+    """Breaks a rule: entries come back newest first."""
+
+    def read(self, after, limit):
+        return super().read(after, limit)[::-1]
+
+
+class _Leaky(EmbeddedJournal):
+    """Breaks a rule: trimming leaves the last entry."""
+
+    def trim(self, upto):
+        return super().trim(max(upto - 1, 0))
+
+
+@pytest.mark.parametrize("broken", [_Forgetful, _Backwards, _Leaky])
+def test_the_contract_finds_a_broken_journal(broken: type[EmbeddedJournal], tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        check_journal(lambda: broken(tmp_path / "journal.sqlite"))
+
+
+def test_calls_that_wait_share_one_commit() -> None:
+    """The first commit is held up until nine more calls wait; the second writes all nine."""
+    first, go = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def write(lines: list[Line]) -> list[Appended]:
+        sizes.append(len(lines))
+        first.set()
+        assert go.wait(10)
+        return [Appended(int((line.key or "").removeprefix("event:e")), False) for line in lines]
+
+    commits = GroupCommit(write, "test")
+    results: dict[int, list[Appended]] = {}
+    threads = [
+        threading.Thread(target=lambda k=k: results.update({k: commits.append([an_event(k)])}))
+        for k in range(10)
+    ]
+    threads[0].start()
+    assert first.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while commits._waiting.qsize() < 9:
+        time.sleep(0.001)
+    go.set()
+    for thread in threads:
+        thread.join()
+    commits.close()
+    assert sizes == [1, 9]
+    assert results == {k: [Appended(k, False)] for k in range(10)}
+
+
+def test_a_failed_commit_reaches_every_caller_and_the_next_one_works(tmp_path: Path) -> None:
+    journal = EmbeddedJournal(tmp_path / "journal.sqlite")
+    journal.append([an_event(1)])
+    journal._writer.execute("PRAGMA max_page_count = 1").fetchall()  # as on a full disk
+    with pytest.raises(StoreError, match="free some space"):
+        journal.append([an_event(k) for k in range(2, 2_000)])
+    assert journal.head == 1
+    assert [n.sequence for n in journal.read(0, 10)] == [1]
+    journal._writer.execute("PRAGMA max_page_count = 1000000").fetchall()
+    assert journal.append([an_event(2)])[0].sequence == 2
+    journal.close()
+
+
+def _append_for_ever(path: Path, name: str, told: Path) -> None:
+    """Appends events one by one and writes each acknowledged id to `told`."""
+    journal = EmbeddedJournal(path)
+    with told.open("a", buffering=1) as out:
+        for k in range(1_000_000):
+            journal.append([an_event(0, event_id=f"{name}{k}")])
+            out.write(f"{name}{k}\n")
+
+
+def test_no_acknowledged_event_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
+    """Two writing processes at once, killed at ten moments."""
+    path, told = tmp_path / "journal.sqlite", [tmp_path / "told0", tmp_path / "told1"]
+    context = multiprocessing.get_context("spawn")
+    for kill in range(5):
+        writers = [
+            context.Process(target=_append_for_ever, args=(path, f"{kill}-{w}-", told[w]))
+            for w in range(2)
+        ]
+        for writer in writers:
+            writer.start()
+        deadline = time.monotonic() + 30
+        while not all(t.exists() and f"\n{kill}-" in "\n" + t.read_text() for t in told):
+            assert time.monotonic() < deadline, "the writers do not write"
+            time.sleep(0.005)
+        time.sleep(0.013 * (kill + 1))
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join()
+    journal = EmbeddedJournal(path)
+    found = [n.entry.event_id for n in journal.read(0, 1_000_000)]
+    journal.close()
+    acknowledged = {line for t in told for line in t.read_text().splitlines()}
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    assert len(acknowledged) > 10
+
+
+def test_faults_name_the_file_and_the_cure(tmp_path: Path) -> None:
+    text = tmp_path / "notes.sqlite"
+    text.write_text("these are not the entries that you look for " * 100)
+    with pytest.raises(StoreError, match=r"notes\.sqlite.*not a SQLite file"):
+        EmbeddedJournal(text)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(StoreError, match="cannot open the journal"):
+        EmbeddedJournal(blocked / "journal.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("UPDATE state SET value = 9 WHERE name = 'format'", "format 9"),
+        ('UPDATE entries SET body = \'{"kind": "dance"}\'', "entry 1: not an entry"),
+        ("UPDATE entries SET body = substr(body, 1, 20)", "entry 1: not an entry"),
+    ],
+)
+def test_what_another_release_or_damage_left_is_refused(
+    sql: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = EmbeddedJournal(path)
+    journal.append([an_event(1)])
+    journal.close()
+    connection = apsw.Connection(str(path))
+    connection.execute(sql)
+    connection.close()
+    with pytest.raises(StoreError, match=words):
+        EmbeddedJournal(path).read(0, 10)
+
+
+def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(StoreError, match=r"3\.51\.2.*pip install"):
+        EmbeddedJournal(tmp_path / "journal.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("settings", "killed", "power", "words"),
+    [
+        ({"appendonly": "no"}, False, False, "appendonly is no"),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, True, False, "everysec"),
+        ({"appendonly": "yes", "appendfsync": "always"}, True, True, "always"),
+    ],
+)
+def test_what_a_redis_server_promises(
+    settings: dict[str, str], killed: bool, power: bool, words: str, server: str, tmp_path: Path
+) -> None:
+    import redis
+
+    client = redis.Redis.from_url(server)
+    for name, value in settings.items():
+        client.config_set(name, value)
+    journal = open_journal(tmp_path, "promises", server)
+    found = journal.durability
+    journal.close()
+    client.config_set("appendonly", "no")
+    client.close()
+    assert (found.process_killed, found.power_lost) == (killed, power)
+    assert words in found.text
+
+
+def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
+    with redis_server() as address:
+        port = int(address.rpartition(":")[2].partition("/")[0])
+        journal = open_journal(tmp_path, "shop", address)
+        journal.append([an_event(1)])
+    with pytest.raises(StoreError, match="does not answer"):
+        journal.append([an_event(2)])
+    with redis_server(port):
+        assert not journal.append([an_event(2)])[0].duplicate
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "words"),
+    [
+        ("mysql://127.0.0.1/shop", ConfigError, "not the address of a journal"),
+        ("redis://127.0.0.1:1/0", StoreError, "does not answer"),
+    ],
+)
+def test_wrong_addresses(address: str, error: type[Exception], words: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=words):
+        open_journal(tmp_path, "shop", address)
+
+
+def test_the_entries_are_readable_without_tamis(tmp_path: Path) -> None:
+    journal: Journal = open_journal(tmp_path, "shop")
+    journal.append([an_event(1)])
+    journal.close()
+    read: Callable[..., object] = apsw.Connection(
+        str(tmp_path / "journal" / "journal.sqlite")
+    ).execute
+    ((kind, user),) = read("SELECT body ->> 'kind', body ->> 'user' FROM entries")
+    assert (kind, user) == ("event", "ann")
