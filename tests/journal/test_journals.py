@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,41 +113,47 @@ def test_a_failed_commit_reaches_every_caller_and_the_next_one_works(tmp_path: P
     journal.close()
 
 
-def _append_for_ever(path: Path, name: str, told: Path) -> None:
-    """Appends events one by one and writes each acknowledged id to `told`."""
-    journal = EmbeddedJournal(path)
-    with told.open("a", buffering=1) as out:
-        for k in range(1_000_000):
-            journal.append([an_event(0, event_id=f"{name}{k}")])
-            out.write(f"{name}{k}\n")
+APPENDS = """
+import sys
+from pathlib import Path
+from tamis.journal import EmbeddedJournal, Event
+
+path, name, told = sys.argv[1:]
+journal = EmbeddedJournal(Path(path))
+event = {"user": "ann", "item": "i1", "behaviour": "click", "time": 1, "arrival": 1}
+with open(told, "a", buffering=1) as out:
+    for k in range(1_000_000):
+        journal.append([Event(event_id=f"{name}{k}", **event)])
+        out.write(f"{name}{k}\\n")
+"""
+"""Appends events one by one and writes down each id that was acknowledged."""
 
 
 def test_no_acknowledged_event_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
-    """Two writing processes at once, killed at ten moments."""
+    """Two writing processes at once, killed at three moments each."""
     path, told = tmp_path / "journal.sqlite", [tmp_path / "told0", tmp_path / "told1"]
-    context = multiprocessing.get_context("spawn")
-    for kill in range(5):
+    for kill in range(3):
+        names = [f"{kill}-{w}-" for w in range(2)]
+        words = [[sys.executable, "-c", APPENDS, str(path)]] * 2
         writers = [
-            context.Process(target=_append_for_ever, args=(path, f"{kill}-{w}-", told[w]))
-            for w in range(2)
+            subprocess.Popen([*w, name, str(t)])
+            for w, name, t in zip(words, names, told, strict=True)
         ]
-        for writer in writers:
-            writer.start()
-        deadline = time.monotonic() + 30
-        while not all(t.exists() and f"\n{kill}-" in "\n" + t.read_text() for t in told):
+        deadline = time.monotonic() + 60
+        while not all(t.exists() and n in t.read_text() for t, n in zip(told, names, strict=True)):
             assert time.monotonic() < deadline, "the writers do not write"
             time.sleep(0.005)
         time.sleep(0.013 * (kill + 1))
         for writer in writers:
-            os.kill(writer.pid, signal.SIGKILL)
-            writer.join()
+            writer.kill()
+            writer.wait()
     journal = EmbeddedJournal(path)
     found = [n.entry.event_id for n in journal.read(0, 1_000_000)]
     journal.close()
     acknowledged = {line for t in told for line in t.read_text().splitlines()}
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
-    assert len(acknowledged) > 10
+    assert len(acknowledged) >= 6
 
 
 def test_faults_name_the_file_and_the_cure(tmp_path: Path) -> None:

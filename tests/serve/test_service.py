@@ -94,6 +94,7 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
             {"item": "2", "title": "Brazil", "place": 2, "score": 0.5},
         ],
         "degraded": [],
+        "lag": 0,
     }
 
 
@@ -349,7 +350,15 @@ def test_not_ready_gives_the_reason(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
     schema = client.get("/schema/openapi.json").json()
-    assert set(schema["paths"]) == {"/v1/recommend", "/health/live", "/health/ready"}
+    assert set(schema["paths"]) == {
+        "/v1/recommend",
+        "/v1/events",
+        "/v1/items/{item_id}/hide",
+        "/v1/items/{item_id}/show",
+        "/v1/recommendations/{request_id}",
+        "/health/live",
+        "/health/ready",
+    }
     answers = schema["paths"]["/v1/recommend"]["post"]["responses"]
     assert {"200", "400", "503"} <= set(answers)
     shapes = schema["components"]["schemas"]

@@ -206,11 +206,17 @@ def serve(
     project: ProjectDir,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Journal of events: redis://host:port/db. If omitted: a file of the project."
+        ),
+    ] = "",
 ) -> None:
-    """Answer POST /v1/recommend over HTTP from the serving version."""
+    """Serve recommendations and take events over HTTP; an event changes the next answer."""
     from tamis.serve import serve as run
 
-    run(project, host=host, port=port)
+    run(project, host=host, port=port, store=store)
 
 
 def demo(

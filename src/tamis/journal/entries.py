@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from tamis.schema import StoreError
 
-Value = str | int | float | bool | list[str | float] | None
-"""A cell of a table: of the users, of the items, or of an event's context."""
+Value = str | int | float | bool | None
+"""A value of an event's context."""
 
 
 class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, omit_defaults=True):
@@ -38,40 +38,6 @@ class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, om
     """Place in the slate, from 1."""
 
 
-class UserPut(Struct, tag_field="kind", tag="user_put", frozen=True, kw_only=True):
-    """A user with all attributes; those of an earlier entry are replaced."""
-
-    user: str
-    columns: dict[str, Value] = {}
-
-
-class UserPatch(Struct, tag_field="kind", tag="user_patch", frozen=True, kw_only=True):
-    """Some attributes of a user."""
-
-    user: str
-    columns: dict[str, Value]
-
-
-class UserDelete(Struct, tag_field="kind", tag="user_delete", frozen=True, kw_only=True):
-    """The user and everything kept about them is forgotten."""
-
-    user: str
-
-
-class ItemPut(Struct, tag_field="kind", tag="item_put", frozen=True, kw_only=True):
-    """An item with all attributes; those of an earlier entry are replaced."""
-
-    item: str
-    columns: dict[str, Value] = {}
-
-
-class ItemPatch(Struct, tag_field="kind", tag="item_patch", frozen=True, kw_only=True):
-    """Some attributes of an item."""
-
-    item: str
-    columns: dict[str, Value]
-
-
 class ItemHide(Struct, tag_field="kind", tag="item_hide", frozen=True, kw_only=True):
     """The item is in no answer until it is shown again by `ItemShow`."""
 
@@ -84,22 +50,14 @@ class ItemShow(Struct, tag_field="kind", tag="item_show", frozen=True, kw_only=T
     item: str
 
 
-class ItemDelete(Struct, tag_field="kind", tag="item_delete", frozen=True, kw_only=True):
-    """The item is gone for good: in no answer, and no longer in the exported tables."""
-
-    item: str
-
-
 class Recommended(Struct, frozen=True, array_like=True):
     """One item of a recommendation."""
 
     item: str
     place: int
-    """From 1 in the slate; 0 for an item that was ranked and not shown."""
+    """From 1."""
     score: float | None = None
     """The fused value of the ranker; None where it is not finite."""
-    propensity: float | None = None
-    """Probability that the item was drawn for this place; None: not drawn by chance."""
 
 
 class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True, kw_only=True):
@@ -111,29 +69,11 @@ class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True
     version: str
     """The version that answered."""
     slate: list[Recommended]
-    leftovers: list[Recommended] = []
-    """The best that were ranked and not shown."""
-    scene: str = ""
-    arms: dict[str, str] = {}
-    """Experiment → arm."""
     degraded: list[str] = []
     """What failed or was left out."""
-    trace: dict[str, object] = {}
-    """How the answer came about, for later questions: see `tamis.service`."""
 
 
-Entry = (
-    Event
-    | UserPut
-    | UserPatch
-    | UserDelete
-    | ItemPut
-    | ItemPatch
-    | ItemHide
-    | ItemShow
-    | ItemDelete
-    | Recommendation
-)
+Entry = Event | ItemHide | ItemShow | Recommendation
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Entry)

@@ -1,8 +1,9 @@
-"""The HTTP service: `POST /v1/recommend`, `/health/live`, `/health/ready`, `/schema`."""
+"""The HTTP service: recommendations, events, hidden items, earlier answers, health, `/schema`."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,22 +16,29 @@ from litestar import Request as HTTPRequest
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET
 
 from tamis._version import __version__
 from tamis.schema import RequestError
-from tamis.serve.body import MAX_BYTES, BodyRequest
-from tamis.serve.errors import HANDLERS, NotReadyError
+from tamis.serve.body import MAX_BYTES, BodyRequest, EventsBody, EventsSchema, SentEvents
+from tamis.serve.errors import HANDLERS, NotFoundError, NotReadyError
 from tamis.serve.messages import (
+    Changed,
     ErrorAnswer,
+    EventsAnswer,
+    JournalState,
     Live,
+    LoggedAnswer,
+    LoggedItem,
+    Problem,
     Ready,
     RecommendAnswer,
     RecommendedItem,
+    TakenEvent,
 )
-from tamis.serve.open_service import OpenService, Recommends
+from tamis.serve.open_service import OpenService, Recommends, Remembers
 from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
@@ -39,7 +47,12 @@ LARGE = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body
 NOT_JSON = ResponseSpec(
     ErrorAnswer, generate_examples=False, description="The body is compressed, or is not JSON"
 )
-NOT_READY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No version is open yet")
+NOT_FOUND = ResponseSpec(ErrorAnswer, generate_examples=False, description="It is not there")
+NOT_READY = ResponseSpec(
+    ErrorAnswer,
+    generate_examples=False,
+    description="No version is open yet, or the journal cannot be reached",
+)
 
 
 def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
@@ -51,8 +64,9 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
     """
     service = OpenService(recommender)
     return Litestar(
-        [recommend, live, ready],
+        [recommend, events, hide, show, recommendation, live, ready],
         request_class=BodyRequest,
+        plugins=[EventsSchema()],
         state=State({"service": service}),
         lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
@@ -74,6 +88,7 @@ async def _opening(service: OpenService, app: Litestar) -> AsyncGenerator[None]:
     async with create_task_group() as group:
         group.start_soon(service.open)
         yield
+    await service.close()
 
 
 def _ready_service(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Recommends]:
@@ -119,9 +134,80 @@ def _to_message(answer: Answer, took_ms: float) -> RecommendAnswer:
             for p in answer.items
         ],
         took_ms=round(took_ms, 3),
+        lag=answer.lag,
         degraded=list(answer.degraded),
         why_not=answer.why_not or UNSET,
     )
+
+
+@post(
+    "/v1/events",
+    status_code=200,
+    request_class=EventsBody,
+    responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
+)
+async def events(data: JSONBody[SentEvents], request: HTTPRequest[Any, Any, Any]) -> EventsAnswer:
+    """Take events: one, or up to 1,000 in a list. Each is accepted, refused with the reason, or a
+    duplicate of an earlier one; accepted events are durable and change the next answer."""
+    service, journal = _with_journal(request)
+    taken = await service.beside(partial(journal.take, data.rows))
+    counts = Counter(one.status for one in taken)
+    request.scope["state"]["log"] = f" events={len(taken)} {dict(counts)}"
+    return EventsAnswer(
+        accepted=counts["accepted"],
+        duplicates=counts["duplicate"],
+        refused=counts["refused"],
+        events=[
+            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error)) for one in taken
+        ],
+    )
+
+
+def _problem(error: RequestError | None) -> Problem | None:
+    return None if error is None else Problem("bad_request", str(error), error.field or None)
+
+
+@post("/v1/items/{item_id:str}/hide", status_code=200, responses={400: BAD, 503: NOT_READY})
+async def hide(item_id: FromPath[str], request: HTTPRequest[Any, Any, Any]) -> Changed:
+    """Hide an item: from now on it is in no answer."""
+    service, journal = _with_journal(request)
+    return Changed(item_id, True, await service.beside(partial(journal.hide, item_id)))
+
+
+@post("/v1/items/{item_id:str}/show", status_code=200, responses={400: BAD, 503: NOT_READY})
+async def show(item_id: FromPath[str], request: HTTPRequest[Any, Any, Any]) -> Changed:
+    """Show a hidden item again."""
+    service, journal = _with_journal(request)
+    return Changed(item_id, False, await service.beside(partial(journal.show, item_id)))
+
+
+@get("/v1/recommendations/{request_id:str}", responses={404: NOT_FOUND, 503: NOT_READY})
+async def recommendation(
+    request_id: FromPath[str], request: HTTPRequest[Any, Any, Any]
+) -> LoggedAnswer:
+    """An earlier answer, by its `request_id`."""
+    service, journal = _with_journal(request)
+    found = await service.beside(partial(journal.answered, request_id))
+    if found is None:
+        raise NotFoundError(
+            f"the journal holds no answer with request_id {request_id!r}: check the id; answers "
+            "leave the journal when it is trimmed"
+        )
+    return LoggedAnswer(
+        request_id=request_id,
+        version=found.version,
+        user=found.user,
+        time=found.time,
+        items=[LoggedItem(one.item, one.place, one.score) for one in found.slate],
+        degraded=found.degraded,
+    )
+
+
+def _with_journal(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Remembers]:
+    service, recommender = _ready_service(request)
+    if not isinstance(recommender, Remembers):
+        raise NotReadyError("This service was started without a journal: start it by `tamis serve`")
+    return service, recommender
 
 
 @get("/health/live")
@@ -133,7 +219,19 @@ async def live() -> Live:
 @get("/health/ready", responses={503: NOT_READY})
 async def ready(request: HTTPRequest[Any, Any, Any]) -> Ready:
     """200 once a serving version is open, and its name; 503 before, and why."""
-    return Ready(version=_ready_service(request)[1].version)
+    service, recommender = _ready_service(request)
+    if not isinstance(recommender, Remembers):
+        return Ready(recommender.version)
+    journal = recommender.journal
+    return Ready(
+        recommender.version,
+        JournalState(
+            head=await service.beside(lambda: journal.head),
+            position=recommender.position,
+            durability=journal.durability.text,
+            lost_answers=recommender.lost_answers,
+        ),
+    )
 
 
 def _log_line(app: ASGIApp) -> ASGIApp:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Request as HTTPRequest
 
+from litestar.openapi.spec import Schema
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
+
 from tamis.schema import RequestError
-from tamis.service import Request
+from tamis.service import EventRow, Request
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
 
 EXAMPLE = '{"user": "u1", "n": 10}'
 MAX_BYTES = 1_000_000
@@ -26,8 +34,12 @@ class UnsupportedBodyError(RequestError):
     """The body is not plain JSON text: compressed, or of another content type."""
 
 
-class BodyRequest(HTTPRequest[Any, Any, Any]):
-    """An HTTP request whose JSON body is a `tamis.service.Request`."""
+MAX_EVENTS = 1_000
+"""Events of one call."""
+
+
+class _JSONRequest(HTTPRequest[Any, Any, Any]):
+    """An HTTP request with a JSON body."""
 
     async def body(self) -> bytes:
         """The bytes of the body; raises RequestError where there are none."""
@@ -36,12 +48,57 @@ class BodyRequest(HTTPRequest[Any, Any, Any]):
             raise RequestError(f"the body is empty; send a JSON object, such as {EXAMPLE}")
         return found
 
-    async def json(self) -> Any:
-        """The checked request in the body; raises RequestError naming the place at fault."""
+    async def value(self) -> Any:
+        """The value of the body; raises RequestError for what is not JSON in UTF-8."""
         check_headers(
             self.headers.get("content-type", ""), self.headers.get("content-encoding", "")
         )
-        return decode_request(await self.body())
+        return _decoded(_text(await self.body()))
+
+
+class BodyRequest(_JSONRequest):
+    """An HTTP request whose JSON body is a `tamis.service.Request`."""
+
+    async def json(self) -> Any:
+        """The checked request in the body; raises RequestError naming the place at fault."""
+        return checked_request(await self.value())
+
+
+@dataclass(frozen=True)
+class SentEvents:
+    """Events as they were sent. They are checked one by one, so that a wrong one does not hold up
+    the others; as a type of its own, the framework leaves them as they are."""
+
+    rows: list[object]
+
+
+class EventsSchema(OpenAPISchemaPlugin):
+    """Describes `SentEvents` in the OpenAPI document: one event, or a list."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:
+        return value is SentEvents
+
+    def to_openapi_schema(
+        self, field_definition: FieldDefinition, schema_creator: SchemaCreator
+    ) -> Schema:
+        rows = FieldDefinition.from_annotation(EventRow | list[EventRow])
+        return schema_creator.for_field_definition(rows)
+
+
+class EventsBody(_JSONRequest):
+    """An HTTP request whose JSON body is an event, or a list of events."""
+
+    async def json(self) -> Any:
+        """The events as they were sent, which are checked one by one later."""
+        found = await self.value()
+        rows = found if isinstance(found, list) else [found]
+        if len(rows) > MAX_EVENTS:
+            raise RequestError(
+                f"{len(rows):,} events: send at most {MAX_EVENTS:,} in one call, or import a file "
+                "with `tamis events`"
+            )
+        return SentEvents(rows)
 
 
 def check_headers(content_type: str, content_encoding: str) -> None:
@@ -70,9 +127,8 @@ def check_headers(content_type: str, content_encoding: str) -> None:
         raise UnsupportedBodyError(f"charset={charset}: JSON is sent in UTF-8")
 
 
-def decode_request(body: bytes) -> Request:
-    """The checked request of a body; raises RequestError naming the place and how to fix it."""
-    value = _decoded(_text(body))
+def checked_request(value: Any) -> Request:
+    """The checked request of a JSON value; raises RequestError naming the place and the cure."""
     if not isinstance(value, dict):
         name = "null" if value is None else _NAMES[type(value)]
         raise RequestError(f"the body is {name}; send one JSON object, such as {EXAMPLE}")

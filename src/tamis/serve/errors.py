@@ -13,7 +13,7 @@ from litestar.exceptions import (
     NotFoundException,
 )
 
-from tamis.schema import RequestError, TamisError
+from tamis.schema import RequestError, StoreError, TamisError
 from tamis.serve.body import MAX_BYTES, UnsupportedBodyError
 from tamis.serve.messages import ErrorAnswer, Problem
 
@@ -23,6 +23,10 @@ AnyRequest = HTTPRequest[Any, Any, Any]
 
 class NotReadyError(TamisError):
     """No version is open yet, or none could be opened."""
+
+
+class NotFoundError(TamisError):
+    """What the address names is not there."""
 
 
 def _answer(status: int, problem: Problem) -> Response[ErrorAnswer]:
@@ -50,6 +54,11 @@ def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:
     """Errors raised on purpose: their text is fit to show."""
     if isinstance(error, NotReadyError):
         return _answer(503, Problem("not_ready", str(error)))
+    if isinstance(error, NotFoundError):
+        return _answer(404, Problem("not_found", str(error)))
+    if isinstance(error, StoreError):
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return _answer(503, Problem("unavailable", str(error)))
     if isinstance(error, UnsupportedBodyError):
         return _answer(415, Problem("unsupported_media_type", str(error)))
     if isinstance(error, RequestError):

@@ -32,7 +32,8 @@ class RecommendAnswer(Struct, frozen=True):
     """The serving version that answered."""
     user: str | None
     known: bool
-    """False: this version does not know the user; the items are not personalised."""
+    """False: neither this version nor an event since knows the user; the items are not
+    personalised."""
     time: int
     """The time that was answered for, in ms since 1970 UTC."""
     clock: Literal["request", "now", "data"]
@@ -40,6 +41,8 @@ class RecommendAnswer(Struct, frozen=True):
     items: list[RecommendedItem]
     took_ms: float
     """Milliseconds from the decoded request to the answer, including the wait for a turn."""
+    lag: int = 0
+    """Entries of the journal that the answer does not take into account yet."""
     degraded: list[str] = field(default_factory=list[str])
     """What failed or was left out of this answer; empty: the whole cascade answered."""
     why_not: WhyNot | UnsetType = UNSET
@@ -51,7 +54,7 @@ class Problem(Struct, frozen=True):
 
     code: str
     """Stable word for programs: bad_request, too_large, unsupported_media_type, not_ready,
-    not_found, method_not_allowed, internal."""
+    unavailable, not_found, method_not_allowed, internal."""
     message: str
     field: str | None = None
     """The request's field at fault."""
@@ -61,6 +64,65 @@ class ErrorAnswer(Struct, frozen=True):
     error: Problem
 
 
+class TakenEvent(Struct, frozen=True, omit_defaults=True):
+    """What became of one event."""
+
+    status: Literal["accepted", "duplicate", "refused"]
+    event_id: str | None = None
+    """Its id, given or new."""
+    sequence: int | None = None
+    """Its number in the journal; of a duplicate, that of the first."""
+    error: Problem | None = None
+    """Why it was refused."""
+
+
+class EventsAnswer(Struct, frozen=True):
+    """What became of the events, in the order in which they were sent."""
+
+    accepted: int
+    duplicates: int
+    refused: int
+    events: list[TakenEvent]
+
+
+class Changed(Struct, frozen=True):
+    """A change that the journal holds."""
+
+    item: str
+    hidden: bool
+    sequence: int
+    """Number of its entry in the journal."""
+
+
+class LoggedItem(Struct, frozen=True):
+    item: str
+    place: int
+    score: float | None
+
+
+class LoggedAnswer(Struct, frozen=True):
+    """An earlier answer, as the journal holds it."""
+
+    request_id: str
+    version: str
+    user: str | None
+    time: int
+    items: list[LoggedItem]
+    degraded: list[str]
+
+
+class JournalState(Struct, frozen=True):
+    """How far the service has read the journal, and what an accepted event survives."""
+
+    head: int
+    """Number of the last entry."""
+    position: int
+    """Number of the last entry that answers take into account."""
+    durability: str
+    lost_answers: int
+    """Answers that could not be written to the journal."""
+
+
 class Live(Struct, frozen=True):
     status: str = "live"
 
@@ -68,4 +130,5 @@ class Live(Struct, frozen=True):
 class Ready(Struct, frozen=True):
     version: str
     """The serving version that answers."""
+    journal: JournalState | UnsetType = UNSET
     status: str = "ready"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
 
-from tamis.service import Answer, Request
+from tamis.journal import Journal, Recommendation
+from tamis.service import Answer, Request, Taken
 
 log = logging.getLogger("tamis.serve")
+T = TypeVar("T")
 
 
 class Recommends(Protocol):
@@ -22,6 +24,30 @@ class Recommends(Protocol):
     def recommend(self, request: Request) -> Answer:
         """The slate for one request."""
         ...
+
+
+@runtime_checkable
+class Remembers(Recommends, Protocol):
+    """A recommender with a journal: `tamis.service.LiveRecommender`."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def lost_answers(self) -> int: ...
+
+    def take(self, rows: Sequence[object]) -> list[Taken]: ...
+
+    def hide(self, item: object) -> int: ...
+
+    def show(self, item: object) -> int: ...
+
+    def answered(self, request_id: str) -> Recommendation | None: ...
+
+    def close(self) -> None: ...
 
 
 class OpenService:
@@ -58,3 +84,12 @@ class OpenService:
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """`work()` in a thread, after the requests that came before."""
         return await to_thread.run_sync(work, limiter=self._turn)
+
+    async def beside(self, work: Callable[[], T]) -> T:
+        """`work()` in a thread, beside requests: for what waits for the journal."""
+        return await to_thread.run_sync(work)
+
+    async def close(self) -> None:
+        """Writes what waits for the journal, and closes it."""
+        if isinstance(self.recommender, Remembers):
+            await self.beside(self.recommender.close)

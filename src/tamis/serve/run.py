@@ -9,15 +9,17 @@ from pathlib import Path
 
 import uvicorn
 
+from tamis.journal import open_journal
 from tamis.schema import ConfigError
 from tamis.serve.app import create_app
-from tamis.service import Recommender, Request
+from tamis.service import LiveRecommender, Recommender, Request
 
 
-def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(project: Path, host: str = "127.0.0.1", port: int = 8000, store: str = "") -> None:
     """Serves the project's serving version over HTTP until SIGINT or SIGTERM.
 
     Args:
+        store: address of the journal: "" for a file of the project, or redis://host:port/db.
         host: address to listen on.
         port: TCP port; 0: a free one, which the log names.
 
@@ -30,7 +32,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
     log.setLevel(logging.INFO)
     listening = _listen(host, port)
     log.info("http://%s:%d opens %s", host, listening.getsockname()[1], project)
-    app = create_app(partial(_opened, project))
+    app = create_app(partial(_opened, project, store))
     config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning")
     server = uvicorn.Server(config)
     problems: list[Exception] = []
@@ -46,11 +48,12 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         raise problems[0]
 
 
-def _opened(project: Path) -> Recommender:
+def _opened(project: Path, store: str) -> LiveRecommender:
     """The serving version, warmed up, so that the first request is as fast as later ones."""
     recommender = Recommender.open(project)
     recommender.recommend(Request())
-    return recommender
+    journal = open_journal(project, recommender.parts.config.name, store)
+    return LiveRecommender(recommender, journal)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,14 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
 from .clock import Clock
+from .intake import EventRow, Intake
 from .item_texts import ItemTexts
+from .live import LiveRecommender, Taken
 from .project_folder import CONFIG, ProjectFolder
 from .recommender import Recommender
 from .request import Request
 from .similar import Similar, SimilarItem, SimilarList
+from .views import Views
 
 __all__ = [
     "CONFIG",
@@ -14,7 +17,10 @@ __all__ = [
     "STORED_CONFIG",
     "Answer",
     "Clock",
+    "EventRow",
+    "Intake",
     "ItemTexts",
+    "LiveRecommender",
     "Parts",
     "Place",
     "ProjectFolder",
@@ -24,5 +30,7 @@ __all__ = [
     "Similar",
     "SimilarItem",
     "SimilarList",
+    "Taken",
+    "Views",
     "WhyNot",
 ]

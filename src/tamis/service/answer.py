@@ -70,7 +70,8 @@ class Answer:
     version: str
     user: str | None
     known: bool
-    """Whether this version knows the user; otherwise the items are not personalised."""
+    """Whether this version, or an event since, knows the user; otherwise the items are not
+    personalised."""
     time: int
     """The time that was answered for, in ms since 1970 UTC."""
     clock: Literal["request", "now", "data"]
@@ -80,6 +81,8 @@ class Answer:
     degraded: tuple[str, ...] = ()
     """What failed or was left out; empty: the whole cascade answered."""
     why_not: WhyNot | None = None
+    lag: int = 0
+    """Entries of the journal that this answer does not take into account yet."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds per stage."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
 from tamis.service.request import Request
+from tamis.service.views import Views
 
 Moment = tuple[int, Literal["request", "now", "data"]]
 """A time in ms and where it is from."""
@@ -41,6 +43,8 @@ class Recommender:
         self._clock = clock
         self.parts = Parts.open(version)
         bind(self.parts, version)
+        self.views = Views(self.parts, version.manifest.data_until)
+        """What changes while the version serves; a `LiveRecommender` keeps it up to date."""
         with reading(version.path / STORED_CONFIG):
             self.cascade = self.parts.cascade()
 
@@ -76,13 +80,14 @@ class Recommender:
             fields: further fields of `Request`, where `request` is a user id.
 
         Raises RequestError where a field is wrong, `why_not` names no item of this version, or
-        `time` is before the end of the version's data: its models and statistics have learnt from
-        everything up to then, so an answer for an earlier time would use later events.
+        `time` is before the end of the version's data or before an event that came since: models
+        and statistics know everything up to then, so an answer for an earlier time would use later
+        events.
         """
         start = perf_counter()
         if not isinstance(request, Request):
             request = Request.of(user=request, n=n, **fields)
-        row = UNKNOWN if request.user is None else self.parts.users.row(request.user_id)
+        row = self.views.user_row(request.user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
         context = request.context_for(self.parts.config.events.request_columns)
@@ -102,36 +107,43 @@ class Recommender:
             items=self._places(outcome, request.explain),
             took_ms=round(took, 3),
             degraded=(*outcome.degraded, *failed, *self._unread(context)),
-            why_not=None if explained is None else self._why_not(outcome, explained),
+            why_not=None if explained is None else self._why_not(outcome, explained, row),
             seconds=outcome.seconds,
         )
 
+    def now(self) -> int:
+        """The time of the project's clock in ms, after everything that is known: with
+        `clock = "data"`, just after the last event."""
+        earliest = self.views.earliest
+        return earliest if self.parts.config.clock == "data" else max(self._clock(), earliest)
+
     def _moment(self, request: Request) -> Moment:
         """The time to answer for. Raises RequestError for one that this version cannot answer."""
-        end = self._version.manifest.data_until
-        if request.time is not None:
-            if request.time < end:
-                raise RequestError(
-                    f"time = {request.time} is before {end}, the end of the data of version "
-                    f"{self.version}: its models and statistics have learnt from later events. "
-                    "Leave out `time`, or train a version up to that time",
-                    "time",
-                )
-            return request.time, "request"
-        if self.parts.config.clock == "data":
-            return end, "data"
-        return max(self._clock(), end), "now"
+        if request.time is None:
+            return self.now(), "data" if self.parts.config.clock == "data" else "now"
+        end, earliest = self._version.manifest.data_until, self.views.earliest
+        if request.time < end:
+            raise RequestError(
+                f"time = {request.time} is before {end}, the end of the data of version "
+                f"{self.version}: its models and statistics have learnt from later events. "
+                "Leave out `time`, or train a version up to that time",
+                "time",
+            )
+        if request.time < earliest:
+            raise RequestError(
+                f"time = {request.time} is before {earliest}: the statistics hold events that "
+                "arrived up to then. Leave out `time`",
+                "time",
+            )
+        return request.time, "request"
 
     def _query(
         self, row: int, exclude: Sequence[object], time: int, context: Context | None
     ) -> Queries:
-        queries = self.parts.queries(
-            np.array([row], dtype=np.int32), np.array([time], dtype=np.int64), context
-        )
-        if not exclude:
-            return queries
-        rows = self.parts.items.rows(exclude)
-        return queries.excluding(Ragged.of([np.unique(rows[rows != UNKNOWN])]))
+        queries = self.views.queries(row, time, context)
+        rows = self.parts.items.rows(exclude) if exclude else np.zeros(0, np.int32)
+        rows = np.union1d(rows[rows != UNKNOWN], self.views.excluded(row, time))
+        return queries.excluding(Ragged.of([rows.astype(np.int32)])) if len(rows) else queries
 
     def _unread(self, context: Context | None) -> Iterator[str]:
         """The fields of the request that no stage of this version reads."""
@@ -180,8 +192,11 @@ class Recommender:
             )
         )
 
-    def _why_not(self, outcome: Outcome, item: int) -> WhyNot:
+    def _why_not(self, outcome: Outcome, item: int, row: int) -> WhyNot:
         found = trace(self.cascade, outcome, item)
+        excluded = self.views.why_excluded(row, item)
+        if excluded is not None:
+            found = replace(found, lost="filtered", detail=excluded)
         return WhyNot(
             item=str(self.parts.items.ids[item]),
             title=self.title(item),

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from msgspec import Meta, Struct
 
-from tamis.data import CITY, MAX_ID, Context, Texts, one_id, parse_times
+from tamis.data import CITY, MAX_ID, Context, Texts, one_id
 from tamis.schema import RequestError, suggest
-
-FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000
-"""2000-01-01 and 2100-01-01 UTC in ms: times outside are refused as having another unit."""
-LATEST = 2**63
-"""Largest number that can be a time in any unit; larger ones have no unit to suggest."""
-_UNITS = {"seconds": 1000.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
-"""Milliseconds of one unit."""
+from tamis.service._field_checks import (
+    FIRST_MS,
+    LAST_MS,
+    check_id,
+    check_unicode,
+    plain,
+    plain_id,
+    refused,
+    unit_hint,
+)
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | int
 """An external id; numbers are taken as text: 42 and "42" are the same id."""
@@ -91,18 +91,18 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 raise RequestError(
                     f"{name} is the text {fields[name]!r}: give a list of texts", name
                 )
-        plain = {key: _plain(value) for key, value in fields.items()}
+        given = {key: plain(value) for key, value in fields.items()}
         for name in ("user", "why_not"):
-            if name in plain:
-                plain[name] = _plain_id(plain[name], name)
-        if isinstance(plain.get("exclude"), list):
-            plain["exclude"] = [
-                _plain_id(item, f"exclude[{k}]") for k, item in enumerate(plain["exclude"])
+            if name in given:
+                given[name] = plain_id(given[name], name)
+        if isinstance(given.get("exclude"), list):
+            given["exclude"] = [
+                plain_id(item, f"exclude[{k}]") for k, item in enumerate(given["exclude"])
             ]
         try:
-            request = msgspec.convert(plain, cls, strict=strict)
+            request = msgspec.convert(given, cls, strict=strict)
         except msgspec.ValidationError as error:
-            raise _refused(error, plain) from error
+            raise refused(error, given) from error
         request.check()
         return request
 
@@ -111,17 +111,17 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         another unit, a number that is not finite, a blank id, text that is not Unicode."""
         for name in ("user", "why_not"):
             if getattr(self, name) is not None:
-                _check_id(getattr(self, name), name)
+                check_id(getattr(self, name), name)
         for k, item in enumerate(self.exclude):
-            _check_id(item, f"exclude[{k}]")
+            check_id(item, f"exclude[{k}]")
         for k, word in enumerate(self.interests):
-            _check_unicode(word, f"interests[{k}]")
-        _check_unicode(self.city or "", "city")
+            check_unicode(word, f"interests[{k}]")
+        check_unicode(self.city or "", "city")
         for name, value in self.context.items():
-            _check_unicode(name, "context")
+            check_unicode(name, "context")
             if isinstance(value, str):
-                _check_unicode(value, f"context[{name}]")
-        _check_unicode(self.request_id, "request_id")
+                check_unicode(value, f"context[{name}]")
+        check_unicode(self.request_id, "request_id")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
             if value is not None and getattr(self, other) is None:
@@ -133,7 +133,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         if self.time is not None and not FIRST_MS <= self.time < LAST_MS:
             raise RequestError(
                 f"time = {self.time} is not within the years 2000 to 2100 in ms since 1970 UTC"
-                f"{_unit_hint(self.time)}",
+                f"{unit_hint(self.time)}",
                 "time",
             )
 
@@ -182,102 +182,3 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 CITY,
             )
         return self.city or of_context
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars, lists and other sequences as the plain Python values that JSON would hold."""
-    if isinstance(value, np.generic):
-        return cast("Any", value.item())
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[Any, Any]", value).items()
-        return {_plain(key): _plain(each) for key, each in pairs}
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        return cast("Any", value)
-    return [_plain(each) for each in cast("Iterable[Any]", value)]
-
-
-def _plain_id(value: Any, place: str) -> Any:
-    """Ids that JSON does not know (floats, decimals, dates, bytes) as texts; others unchanged.
-
-    Raises RequestError for values that stand for a missing one (NaN, pandas.NA) and infinities.
-    """
-    if isinstance(value, str | int | list | tuple | dict | None):
-        return cast("Any", value)
-    known = one_id(value)
-    if known is None or (isinstance(value, float) and not isfinite(value)):
-        raise RequestError(f"{place} = {value}: not an id; leave it out", place.split("[")[0])
-    return known
-
-
-def _check_id(value: str | int, place: str) -> None:
-    """Raises RequestError for a blank or very long id, or one that is not Unicode text."""
-    text = str(value)
-    field = place.split("[")[0]
-    if not text.strip():
-        raise RequestError(f"{place} = {value!r}: an id is not blank; leave it out", field)
-    if len(text) > MAX_ID:
-        raise RequestError(
-            f"{place} = {reprlib.repr(text)}: an id has at most {MAX_ID:,} characters", field
-        )
-    _check_unicode(text, place)
-
-
-def _check_unicode(text: str, place: str) -> None:
-    """Raises RequestError for a text that holds half of a surrogate pair, such as "\\ud800"."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(
-            f"{place} = {reprlib.repr(text)}: character {error.start} is half of a surrogate pair, "
-            "not Unicode text; send both halves, or the character itself",
-            place.split("[")[0],
-        ) from error
-
-
-def _refused(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> RequestError:
-    """What msgspec refused: the place, the value there, what was expected, and for a time what to
-    send instead."""
-    place = _place_of(str(error))
-    field, _, index = place.partition("[")
-    value = fields.get(field)
-    if index and isinstance(value, list):
-        value = cast("list[Any]", value)[int(index.partition("]")[0])]
-    shown = f" = {reprlib.repr(value)}" if field in fields else ""
-    hint = _time_hint(value) if field == "time" else ""
-    return RequestError(f"{place}{shown}: {_expectation(error)}{hint}", field)
-
-
-def _place_of(message: str) -> str:
-    """The place in msgspec's "… - at `$.exclude[3]`"."""
-    parts = message.split("`")
-    return parts[-2].removeprefix("$.").replace("[...]", "") if len(parts) > 2 else ""
-
-
-def _time_hint(value: Any) -> str:
-    """How to send a time that was given as text, as a date or as a fraction of seconds."""
-    how = "; times are sent in ms since 1970 UTC, as a whole number"
-    if isinstance(value, float):
-        return _unit_hint(value) or how
-    if not isinstance(value, str | date):
-        return how
-    times = parse_times(pl.Series([value]))
-    usable = not (times.bad | times.missing).any()
-    return f"{how}: {int(times.ms[0])}" if usable else how
-
-
-def _expectation(error: msgspec.ValidationError) -> str:
-    """What msgspec expected, without the place: "expected `int` >= 1"."""
-    text = str(error).split(" - at ")[0]
-    return text[:1].lower() + text[1:]
-
-
-def _unit_hint(time: float) -> str:
-    """How to fix a time that was probably given in another unit."""
-    if abs(time) > LATEST:
-        return ""
-    for unit, ms in _UNITS.items():
-        if FIRST_MS <= time * ms < LAST_MS:
-            return f"; it looks like {unit}: send {int(time * ms)}"
-    return ""

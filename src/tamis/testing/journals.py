@@ -8,11 +8,10 @@ from collections.abc import Callable
 from tamis.journal import (
     Event,
     ItemHide,
-    ItemPut,
+    ItemShow,
     Journal,
     Recommendation,
     Recommended,
-    UserPatch,
     key_of,
 )
 from tamis.schema import StoreError
@@ -68,18 +67,17 @@ def _check_empty(journal: Journal) -> None:
 
 def _check_order(writer: Journal, reader: Journal) -> None:
     entries = [
-        an_event(1, value=3.5, context={"device": "ios", "tags": ["a", "b"]}),
-        ItemPut(item="ä/ö: 1", columns={"title": "Käse 奶酪", "price": 2.5, "stock": None}),
-        UserPatch(user="bob's: x", columns={"age": 30, "vector": [0.5, 1.0]}),
+        an_event(1, value=3.5, context={"device": "ios", "hour": 7, "paid": True, "city": None}),
+        ItemHide(item="bob's ä/ö: 奶酪"),
+        ItemShow(item="i9"),
         ItemHide(item="i9"),
         Recommendation(
             recommendation_id="r1",
             time=T0,
             user="ann",
             version="v1",
-            slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None, 0.5)],
-            leftovers=[Recommended("i3", 0, 0.125)],
-            arms={"ranking": "b"},
+            slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
+            degraded=["recall:hot: late"],
         ),
     ]
     results = writer.append(entries)

@@ -1,0 +1,232 @@
+"""A serving version with a journal: it takes events, answers with them, remembers its answers."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from tamis.data import one_id
+from tamis.journal import (
+    Event,
+    ItemHide,
+    ItemShow,
+    Journal,
+    Recommendation,
+    Recommended,
+    open_journal,
+)
+from tamis.schema import RequestError, StoreError
+from tamis.service.answer import Answer
+from tamis.service.intake import Intake
+from tamis.service.recommender import Recommender
+from tamis.service.request import Request
+
+log = logging.getLogger("tamis.service")
+
+BUDGET = 0.02
+"""Seconds that a request spends on entries that came since the last one; more are left for the
+next request, and the answer says how many (`lag`)."""
+WAITING = 10_000
+"""Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of an event that a client sent."""
+
+    status: Literal["accepted", "duplicate", "refused"]
+    event_id: str | None = None
+    """Its id, given or new; None where it was refused."""
+    sequence: int | None = None
+    """Its number in the journal; of a duplicate, that of the first."""
+    error: RequestError | None = None
+    """Why it was refused."""
+
+
+class LiveRecommender:
+    """Answers with everything that the journal holds: an accepted event changes the next answer.
+
+    Args:
+        recommender: an open version.
+        journal: the project's journal, which this object closes.
+    """
+
+    def __init__(self, recommender: Recommender, journal: Journal) -> None:
+        self._recommender = recommender
+        self._journal = journal
+        self._intake = Intake(recommender.parts.config, recommender.now)
+        self._answers = _AnswerLog(journal)
+        self._catch_up(seconds=float("inf"))
+
+    @classmethod
+    def open(cls, project: Path | str, store: str = "") -> LiveRecommender:
+        """The serving version of a project, with the journal's entries applied.
+
+        Args:
+            store: address of the journal: "" for a file of the project, or redis://host:port/db.
+
+        Raises VersionError where there is no intact version, StoreError where the journal cannot be
+        opened.
+        """
+        recommender = Recommender.open(project)
+        journal = open_journal(Path(project), recommender.parts.config.name, store)
+        return cls(recommender, journal)
+
+    @property
+    def version(self) -> str:
+        """Name of the version that answers."""
+        return self._recommender.version
+
+    @property
+    def journal(self) -> Journal:
+        """The project's journal."""
+        return self._journal
+
+    @property
+    def position(self) -> int:
+        """Number of the last entry of the journal that answers take into account."""
+        return self._recommender.views.position
+
+    @property
+    def lost_answers(self) -> int:
+        """Answers that could not be written to the journal."""
+        return self._answers.lost
+
+    def recommend(self, request: Request | object = None, **fields: Any) -> Answer:
+        """The slate for one request; see `Recommender.recommend`.
+
+        Calls must not overlap. The answer is written to the journal a moment later. Where the
+        journal cannot be read, the answer goes by what is known, and says so in `degraded`.
+        """
+        try:
+            lag, failed = self._catch_up(BUDGET), ()
+        except StoreError as error:
+            log.warning("answering without the newest entries of the journal: %s", error)
+            lag, failed = 0, (f"journal: {error}",)
+        answer = self._recommender.recommend(request, **fields)
+        answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
+        self._answers.add(answer)
+        return answer
+
+    def take(self, rows: Sequence[object]) -> list[Taken]:
+        """Checks events and appends them to the journal; they are durable when this returns.
+
+        One wrong event does not hold up the others. Raises StoreError where the journal cannot be
+        written: then none was taken, and all may be sent again.
+        """
+        read = self._intake.read(rows)
+        events = [event for event in read if isinstance(event, Event)]
+        appended = iter(self._journal.append(events))
+        taken: list[Taken] = []
+        for event in read:
+            if isinstance(event, RequestError):
+                taken.append(Taken("refused", error=event))
+            else:
+                sequence, duplicate = next(appended)
+                status = "duplicate" if duplicate else "accepted"
+                taken.append(Taken(status, event.event_id, sequence))
+        return taken
+
+    def hide(self, item: object) -> int:
+        """From now on no answer holds the item; returns the number of the journal's entry.
+
+        Raises RequestError where the version has no such item.
+        """
+        return self._journal.append([ItemHide(item=self._known(item))])[0].sequence
+
+    def show(self, item: object) -> int:
+        """Undoes `hide`."""
+        return self._journal.append([ItemShow(item=self._known(item))])[0].sequence
+
+    def answered(self, request_id: str) -> Recommendation | None:
+        """The answer of a request as the journal holds it, or None."""
+        self._answers.flush()
+        found = self._journal.find(f"recommendation:{request_id}")
+        return found.entry if found and isinstance(found.entry, Recommendation) else None
+
+    def close(self) -> None:
+        """Writes the answers that wait, and closes the journal."""
+        self._answers.close()
+        self._journal.close()
+
+    def _catch_up(self, seconds: float) -> int:
+        return self._recommender.views.catch_up(self._journal, seconds)
+
+    def _known(self, item: object) -> str:
+        text = one_id(item)
+        if text is None or self._recommender.parts.items.row(text) < 0:
+            raise RequestError(
+                f"item {item!r} is not in the items' table of version {self.version}: check the id",
+                "item",
+            )
+        return text
+
+
+class _AnswerLog:
+    """Writes answers to the journal in a thread of its own: no answer waits for a disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: queue.Queue[Answer | threading.Event | None] = queue.Queue(WAITING)
+        self.lost = 0
+        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+        self._thread.start()
+
+    def add(self, answer: Answer) -> None:
+        try:
+            self._waiting.put_nowait(answer)
+        except queue.Full:
+            self._lose(1, "the journal is too slow")
+
+    def flush(self) -> None:
+        """Waits until the answers added so far are written."""
+        done = threading.Event()
+        self._waiting.put(done)
+        done.wait()
+
+    def close(self) -> None:
+        """Writes what waits and ends the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            self._write([one for one in batch if isinstance(one, Answer)])
+            for one in batch:
+                if isinstance(one, threading.Event):
+                    one.set()
+            ending = None in batch
+
+    def _write(self, answers: Sequence[Answer]) -> None:
+        try:
+            self._journal.append([_entry(answer) for answer in answers])
+        except StoreError as error:
+            self._lose(len(answers), str(error))
+
+    def _lose(self, answers: int, why: str) -> None:
+        self.lost += answers
+        log.warning("%d answers were not written to the journal: %s", answers, why)
+
+
+def _entry(answer: Answer) -> Recommendation:
+    return Recommendation(
+        recommendation_id=answer.request_id,
+        time=answer.time,
+        user=answer.user,
+        version=answer.version,
+        slate=[
+            Recommended(p.item, p.place, p.score if isfinite(p.score) else None)
+            for p in answer.items
+        ],
+        degraded=list(answer.degraded),
+    )

@@ -1,0 +1,154 @@
+"""The service over HTTP with its journal: events change the next answer, embedded and on Redis."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar.testing import TestClient
+
+from tamis.serve import create_app
+from tamis.service import LiveRecommender
+from tamis.testing import redis_server
+
+
+@pytest.fixture(scope="module", params=["embedded", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        yield ""
+    else:
+        with redis_server() as address:
+            yield address
+
+
+@pytest.fixture
+def project(numbered: Path, tmp_path: Path) -> Path:
+    shutil.copytree(numbered, tmp_path / "shop")
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def client(project: Path, store: str) -> Iterator[TestClient]:
+    app = create_app(lambda: LiveRecommender.open(project, store))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        while client.get("/health/ready").status_code != 200:
+            pass
+        yield client
+
+
+def ask(client: TestClient, **fields: object) -> dict:
+    answer = client.post("/v1/recommend", json=fields)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ids(answer: dict) -> list[str]:
+    return [item["item"] for item in answer["items"]]
+
+
+def group(item: str) -> int:
+    """The log has three groups of taste."""
+    return int(item) % 1000 % 3
+
+
+def test_a_visitor_from_the_first_click_on(client: TestClient) -> None:
+    stranger = ask(client, user="visitor", n=20)
+    assert (stranger["known"], len(stranger["items"])) == (False, 20)
+    liked = [item for item in ids(stranger) if group(item) == 1][:3]
+    sent = [{"user": "visitor", "item": item, "behaviour": "like", "value": 5} for item in liked]
+    taken = client.post("/v1/events", json=sent).json()
+    assert (taken["accepted"], taken["duplicates"], taken["refused"]) == (3, 0, 0)
+
+    after = ask(client, user="visitor", n=20, request_id="second")
+    assert after["known"]
+    assert not set(liked) & set(ids(after)), "what was liked does not come back"
+    share = [sum(group(item) == 1 for item in ids(a)) for a in (stranger, after)]
+    assert share[1] > share[0]
+
+    hidden = ids(after)[0]
+    assert client.post(f"/v1/items/{hidden}/hide").json()["hidden"]
+    assert hidden not in ids(ask(client, user="visitor", n=20))
+    why = ask(client, user="visitor", n=20, why_not=hidden)["why_not"]
+    assert (why["stage"], why["detail"][:6]) == ("filtered", "hidden")
+    client.post(f"/v1/items/{hidden}/show")
+    assert hidden in ids(ask(client, user="visitor", n=20))
+
+    logged = client.get("/v1/recommendations/second").json()
+    assert [item["item"] for item in logged["items"]] == ids(after)
+    assert (logged["user"], logged["version"]) == ("visitor", after["version"])
+
+
+def test_events_are_answered_one_by_one(client: TestClient) -> None:
+    good = {"user": 7, "item": 1001, "behaviour": "like", "event_id": "once"}
+    taken = client.post("/v1/events", json=[good, good, {**good, "behaviour": "lik"}, 5]).json()
+    assert [one["status"] for one in taken["events"]] == [
+        "accepted", "duplicate", "refused", "refused",
+    ]  # fmt: skip
+    assert taken["events"][0]["sequence"] == taken["events"][1]["sequence"]
+    assert taken["events"][2]["error"]["field"] == "behaviour"
+    assert "Did you mean `like`" in taken["events"][2]["error"]["message"]
+    again = client.post("/v1/events", json=good).json()
+    assert (again["accepted"], again["duplicates"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("", "the body is empty"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1, 2", "not JSON"),
+        ("[" + "1," * 1_000 + "1]", "1,001 events: send at most 1,000"),
+    ],
+)
+def test_bodies_that_cannot_be_read(body: str, words: str, client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/events", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+
+
+def test_what_is_not_there(client: TestClient) -> None:
+    assert client.get("/v1/recommendations/nothing").status_code == 404
+    answer = client.post("/v1/items/nothing/hide")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "item")
+
+
+def test_a_restart_forgets_nothing(project: Path, store: str) -> None:
+    for start in range(2):
+        app = create_app(lambda: LiveRecommender.open(project, store))
+        with TestClient(app) as client:
+            while client.get("/health/ready").status_code != 200:
+                pass
+            if start == 0:
+                event = {"user": "phoenix", "item": "1002", "behaviour": "like"}
+                assert client.post("/v1/events", json=event).json()["accepted"] == 1
+            assert ask(client, user="phoenix", n=5)["known"]
+            state = client.get("/health/ready").json()["journal"]
+            assert state["position"] >= 1
+            assert state["durability"]
+
+
+def test_a_journal_that_goes_away(project: Path) -> None:
+    """Answers go on by what is known; events are refused until the server is back."""
+    with redis_server() as address:
+        port = int(address.rpartition(":")[2].partition("/")[0])
+        app = create_app(lambda: LiveRecommender.open(project, address))
+        client = TestClient(app, raise_server_exceptions=False)
+        client.__enter__()
+        while client.get("/health/ready").status_code != 200:
+            pass
+    event = {"user": "7", "item": "1001", "behaviour": "like"}
+    try:
+        answer = ask(client, user="7", n=5)
+        assert len(answer["items"]) == 5
+        assert "journal: " in answer["degraded"][0]
+        refused = client.post("/v1/events", json=event)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["error"]["code"] == "unavailable"
+        with redis_server(port):
+            assert client.post("/v1/events", json=event).json()["accepted"] == 1
+            assert ask(client, user="7", n=5)["degraded"] == []
+    finally:
+        client.__exit__(None, None, None)

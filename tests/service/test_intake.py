@@ -1,0 +1,124 @@
+"""Events as clients send them: what is accepted, what is refused, and how it is said."""
+
+import math
+
+import pytest
+
+from tamis.journal import Event
+from tamis.schema import ProjectConfig, RequestError
+from tamis.service import EventRow, Intake
+
+NOW = 1_700_000_000_000
+CASCADE = {"channels": {"hot": {"type": "hot"}}, "rank": {"type": "lr"}}
+
+
+def intake(**events: object) -> Intake:
+    config = ProjectConfig.model_validate(
+        {
+            "name": "shop",
+            "events": {"path": "events.csv", "context": ["device"], **events},
+            "behaviours": {
+                "like": {"min_value": 4, "positive": True, "label": "L"},
+                "meh": {"max_value": 3},
+                "view": {"impression": True},
+            },
+            "cascade": CASCADE,
+        }
+    )
+    return Intake(config, lambda: NOW)
+
+
+def read(**fields: object) -> Event | RequestError:
+    (one,) = intake().read([fields])
+    return one
+
+
+def test_a_whole_event() -> None:
+    found = read(
+        user=12,
+        item=" i1 ",
+        behaviour="L",
+        time=NOW - 5_000,
+        value=4.5,
+        context={"device": "ios"},
+        event_id=7,
+        recommendation_id="r1",
+        position=3,
+    )
+    assert found == Event(
+        event_id="7",
+        user="12",
+        item="i1",
+        behaviour="like",
+        time=NOW - 5_000,
+        arrival=NOW,
+        value=4.5,
+        context={"device": "ios"},
+        recommendation_id="r1",
+        position=3,
+    )
+
+
+def test_what_is_left_out() -> None:
+    first, second = intake().read([{"user": "u", "item": "i", "value": 2}] * 2)
+    assert isinstance(first, Event)
+    assert isinstance(second, Event)
+    assert (first.behaviour, first.time, first.arrival) == ("meh", NOW, NOW)
+    assert first.event_id != second.event_id
+
+
+def test_one_wrong_event_does_not_hold_up_the_others() -> None:
+    good = {"user": "u", "item": "i", "behaviour": "view"}
+    read = intake().read([good, {**good, "user": ""}, 3, good])
+    assert [isinstance(one, Event) for one in read] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "words"),
+    [
+        ({"user": None}, "user", "user"),
+        ({"user": "  "}, "user", "an id is not blank"),
+        ({"user": math.nan}, "user", "not an id"),
+        ({"item": "x" * 1025}, "item", "<= 1024"),
+        ({"item": "\ud800"}, "item", "surrogate"),
+        ({"behaviour": "liek"}, "behaviour", "give one of like, meh, view. Did you mean `like`"),
+        ({"behaviour": None}, "behaviour", "behaviour is missing: give one of like, meh, view"),
+        ({"behaviour": "like", "value": 2}, "value", "value = 2 is outside of the bounds"),
+        ({"behaviour": "meh", "value": 5}, "value", "at most 3"),
+        ({"time": 1_700_000_000}, "time", "it looks like seconds: send 1700000000000"),
+        ({"time": NOW + 86_400_001}, "time", "more than a day after"),
+        ({"time": "2023-11-14"}, "time", "1699920000000"),
+        ({"value": "four"}, "value", "expected `float | null`"),
+        ({"value": math.inf}, "value", "finite"),
+        ({"position": 0}, "position", ">= 1"),
+        ({"context": {"os": "linux"}}, "context", "the project declares device"),
+        ({"context": {"device": ["a"]}}, "context", "expected"),
+        ({"event_id": ""}, "event_id", "length >= 1"),
+        ({"usr": "u"}, "usr", "Did you mean `user`"),
+    ],
+)
+def test_what_is_refused_names_field_and_cure(
+    changed: dict[str, object], field: str, words: str
+) -> None:
+    found = read(**{"user": "u", "item": "i", "behaviour": "view", **changed})
+    assert isinstance(found, RequestError), found
+    assert words in str(found)
+    assert found.field == field
+
+
+def test_an_event_of_a_project_with_one_behaviour_needs_no_name() -> None:
+    config = ProjectConfig.model_validate(
+        {
+            "name": "s",
+            "events": {"path": "e.csv"},
+            "behaviours": {"buy": {"positive": True}},
+            "cascade": CASCADE,
+        }
+    )
+    (found,) = Intake(config, lambda: NOW).read([{"user": "u", "item": "i"}])
+    assert isinstance(found, Event)
+    assert found.behaviour == "buy"
+
+
+def test_the_fields_are_those_of_the_journal() -> None:
+    assert set(EventRow.__struct_fields__) == set(Event.__struct_fields__) - {"arrival"}

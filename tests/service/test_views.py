@@ -1,0 +1,163 @@
+"""Views: what an open version knows after entries of a journal; they depend on these alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.journal import EmbeddedJournal, Event, ItemHide, ItemShow, Numbered
+from tamis.schema import RequestError
+from tamis.service import LiveRecommender, Recommender, Request
+
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def opened(numbered: Path) -> Callable[[], Recommender]:
+    return lambda: Recommender.open(numbered)
+
+
+@pytest.fixture
+def recommender(opened: Callable[[], Recommender]) -> Recommender:
+    return opened()
+
+
+def a_like(recommender: Recommender, number: int, user: str, item: str, **changed: int) -> Event:
+    at = recommender.manifest.data_until + HOUR + 1_000 * number
+    return Event(
+        event_id=f"e{number}",
+        user=user,
+        item=item,
+        behaviour="like",
+        time=changed.get("time", at),
+        arrival=changed.get("arrival", at),
+        value=5.0,
+    )
+
+
+def numbered_from(first: int, entries: list[Event]) -> list[Numbered]:
+    return [Numbered(first + k, entry) for k, entry in enumerate(entries)]
+
+
+def test_a_liked_item_is_seen_in_the_next_answer(recommender: Recommender) -> None:
+    before = recommender.recommend(Request.of(user="7", n=5))
+    liked = before.items[0].item
+    recommender.views.apply([Numbered(1, a_like(recommender, 0, "7", liked))])
+    after = recommender.recommend(Request.of(user="7", n=5, why_not=liked))
+    assert liked not in [place.item for place in after.items]
+    assert after.why_not is not None
+    assert (after.why_not.stage, after.why_not.detail) == ("filtered", "filter seen: seen")
+    assert after.time > before.time
+
+
+def test_the_likes_of_a_new_user_turn_the_answer(recommender: Recommender) -> None:
+    """The log has three groups of taste, by the number of the item modulo 3."""
+    stranger = recommender.recommend(Request.of(user="a stranger", n=20))
+    assert not stranger.known
+    likes = [a_like(recommender, k, "a stranger", f"1{3 * k + 2:03}") for k in range(6)]
+    recommender.views.apply(numbered_from(1, likes))
+    after = recommender.recommend(Request.of(user="a stranger", n=20))
+    assert after.known
+    own = [sum(int(p.item) % 1000 % 3 == 2 for p in answer.items) for answer in (stranger, after)]
+    assert own[1] >= own[0] + 3
+    assert recommender.views.user_row("another") == -1
+
+
+def test_a_hidden_item_is_in_no_answer_until_it_is_shown(recommender: Recommender) -> None:
+    first = recommender.recommend(Request.of(user="3", n=5)).items[0].item
+    recommender.views.apply([Numbered(1, ItemHide(item=first))])
+    for user in ("3", "5", None):
+        request = Request.of(user=user, n=50, why_not=first)
+        answer = recommender.recommend(request)
+        assert first not in [place.item for place in answer.items]
+        assert answer.why_not is not None
+        assert "hidden" in answer.why_not.detail
+    recommender.views.apply([Numbered(2, ItemShow(item=first))])
+    assert recommender.recommend(Request.of(user="3", n=5)).items[0].item == first
+
+
+def test_a_time_before_an_applied_event_is_refused(recommender: Recommender) -> None:
+    end = recommender.manifest.data_until
+    recommender.recommend(Request.of(user="3", time=end))
+    recommender.views.apply([Numbered(1, a_like(recommender, 0, "3", "1001"))])
+    with pytest.raises(RequestError, match="the statistics hold events that"):
+        recommender.recommend(Request.of(user="3", time=end))
+
+
+def test_what_the_version_does_not_know_is_counted(recommender: Recommender) -> None:
+    unknown = a_like(recommender, 0, "3", "no such item")
+    recommender.views.apply([Numbered(4, unknown)])
+    assert recommender.views.skipped == {"the version does not know the item": 1}
+    assert recommender.views.position == 4
+
+
+STREAMS = st.lists(
+    st.tuples(
+        st.sampled_from(["3", "5", "new", "newer"]),
+        st.integers(0, 30).map(lambda k: f"1{k:03}"),
+        st.integers(-3, 3),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=15)
+@given(stream=STREAMS, cuts=st.sets(st.integers(1, 11), max_size=3))
+def test_views_do_not_depend_on_how_entries_arrive(
+    opened: Callable[[], Recommender], stream: list[tuple[str, str, int]], cuts: set[int]
+) -> None:
+    """At once, in pieces, and with repeats: the same histories, statistics and answers, although
+    clocks disagree (arrivals go back by up to 3 seconds)."""
+    whole, pieces = opened(), opened()
+    entries = [
+        a_like(whole, k, user, item, arrival=whole.manifest.data_until + HOUR + 1_000 * (k + shift))
+        for k, (user, item, shift) in enumerate(stream)
+    ]
+    numbered = numbered_from(1, entries)
+    whole.views.apply(numbered)
+    bounds = [0, *sorted(c for c in cuts if c < len(stream)), len(stream)]
+    for first, last in itertools.pairwise(bounds):
+        pieces.views.apply(numbered[max(first - 1, 0) : last])
+    assert whole.views.earliest == pieces.views.earliest
+    now = whole.views.earliest
+    for user in ("3", "5", "new", "newer"):
+        row = whole.views.user_row(user)
+        assert row == pieces.views.user_row(user)
+        one, other = (r.views.queries(row, now, None) for r in (whole, pieces))
+        for column in ("item", "behaviour", "time"):
+            assert np.array_equal(getattr(one.history, column), getattr(other.history, column))
+    rows = np.arange(40, dtype=np.int32)
+    times = np.full(40, now, np.int64)
+    for side in ("users", "items"):
+        one, other = (getattr(r.parts.statistics, side)(rows, times) for r in (whole, pieces))
+        assert np.array_equal(one, other)
+
+
+def test_the_journal_is_read_at_the_start_and_before_every_answer(
+    opened: Callable[[], Recommender], tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    other = EmbeddedJournal(path)  # another process
+    first = opened()
+    events = [a_like(first, k, "new", f"1{3 * k:03}") for k in range(3)]
+    other.append(events[:2])
+    live = LiveRecommender(first, EmbeddedJournal(path))
+    assert live.position == 2
+    assert live.recommend(Request.of(user="new", n=3)).known
+    other.append(events[2:])
+    answer = live.recommend(Request.of(user="new", n=3, request_id="r1"))
+    assert (live.position >= 3, answer.lag) == (True, 0)
+    logged = live.answered("r1")
+    assert logged is not None
+    assert [one.item for one in logged.slate] == [place.item for place in answer.items]
+    assert logged.version == live.version
+    assert live.answered("r2") is None
+    live.close()
+    other.close()
