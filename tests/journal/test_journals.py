@@ -139,14 +139,19 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> N
             subprocess.Popen([*w, name, str(t)])
             for w, name, t in zip(words, names, told, strict=True)
         ]
-        deadline = time.monotonic() + 60
-        while not all(t.exists() and n in t.read_text() for t, n in zip(told, names, strict=True)):
-            assert time.monotonic() < deadline, "the writers do not write"
-            time.sleep(0.005)
-        time.sleep(0.013 * (kill + 1))
-        for writer in writers:
-            writer.kill()
-            writer.wait()
+        try:
+            deadline = time.monotonic() + 60
+            while not all(
+                t.exists() and n in t.read_text() for t, n in zip(told, names, strict=True)
+            ):
+                assert time.monotonic() < deadline, "the writers do not write"
+                assert all(writer.poll() is None for writer in writers), "a writer failed"
+                time.sleep(0.005)
+            time.sleep(0.013 * (kill + 1))
+        finally:
+            for writer in writers:
+                writer.kill()
+                writer.wait()
     journal = EmbeddedJournal(path)
     found = [n.entry.event_id for n in journal.read(0, 1_000_000)]
     journal.close()
@@ -154,6 +159,23 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> N
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
     assert len(acknowledged) >= 6
+
+
+def test_a_new_journal_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    opened: list[EmbeddedJournal] = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(EmbeddedJournal(tmp_path / "j.sqlite")))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 8
+    for k, journal in enumerate(opened):
+        assert journal.append([an_event(k)])[0].sequence == k + 1
+    for journal in opened:
+        journal.close()
 
 
 def test_faults_name_the_file_and_the_cure(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from litestar.testing import TestClient
@@ -152,3 +153,32 @@ def test_a_journal_that_goes_away(project: Path) -> None:
             assert ask(client, user="7", n=5)["degraded"] == []
     finally:
         client.__exit__(None, None, None)
+
+
+def test_a_file_of_events_is_imported_once(
+    project: Path, store: str, tamis_cli: Callable[..., Any]
+) -> None:
+    rows = ["user_id,item_id,rating,timestamp", "importer,1001,5,1609459200"]
+    rows += ["7,1004,4,1609459300", "importer,1007,5,next week"]
+    (project / "new.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    words = ["--store", store] if store else []
+    said = tamis_cli("events", project, project / "new.csv", *words, "--json")
+    assert said.code == 0, said
+    assert (said.json["accepted"], said.json["duplicates"]) == (2, 0)
+    (rejected,) = said.json["rejected"]
+    assert "next week" in rejected["sample"]
+    said = tamis_cli("events", project, project / "new.csv", *words)
+    assert "0 events of" in said.out
+    assert "2 were in it already" in said.out
+    live = LiveRecommender.open(project, store)
+    history = live.recommend("importer", n=3)
+    assert history.known
+    live.close()
+
+
+def test_import_faults(project: Path, tamis_cli: Callable[..., Any]) -> None:
+    assert "nothing.csv" in tamis_cli("events", project, project / "nothing.csv").err
+    (project / "odd.csv").write_text("a,b\n1,2\n", "utf-8")
+    said = tamis_cli("events", project, project / "odd.csv")
+    assert said.code == 1
+    assert "user_id" in said.err

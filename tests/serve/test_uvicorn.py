@@ -16,7 +16,7 @@ SCRIPT = """
 import sys
 import time
 from pathlib import Path
-from tamis.service import Answer, Place, Recommender
+from tamis.service import Answer, LiveRecommender, Place
 from tamis.serve import serve
 
 class Fake:
@@ -26,7 +26,7 @@ class Fake:
         items = (Place("1", "Alien", 1, 1.0),)
         return Answer("r", "serving-7", request.user_id, True, 1_700_000_000_000, "now", items, 0.1)
 
-Recommender.open = classmethod(lambda cls, project: Fake())
+LiveRecommender.open = classmethod(lambda cls, project, store: Fake())
 serve(Path(sys.argv[1]), port=int(sys.argv[2]))
 """
 

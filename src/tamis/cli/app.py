@@ -10,7 +10,7 @@ from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
 from tamis.cli.ranker_commands import compare, score
-from tamis.cli.serving_commands import demo, recall, recommend, serve, similar
+from tamis.cli.serving_commands import demo, events, recall, recommend, serve, similar
 from tamis.cli.training_commands import train, versions
 from tamis.schema import TamisError
 
@@ -26,7 +26,9 @@ app = typer.Typer(
 for _command in (init, fetch, doctor, train):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
-for _command in (compare, score, versions, recall, recommend, similar, serve, simulate, demo):
+for _command in (compare, score, versions, recall, recommend, similar):
+    app.command()(_command)
+for _command in (serve, events, simulate, demo):
     app.command()(_command)
 
 

@@ -6,6 +6,7 @@ from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
+from .import_events import ImportReport, Rejected, import_events
 from .list_versions import VersionLine, versions
 from .offline_recall import ChannelLists, RecallReport, recall
 from .prepare import Fetched, Initialised, doctor, fetch, init
@@ -24,10 +25,12 @@ __all__ = [
     "Entry",
     "Evaluation",
     "Fetched",
+    "ImportReport",
     "Initialised",
     "Project",
     "RankEvaluation",
     "RecallReport",
+    "Rejected",
     "RowModel",
     "ScoreReport",
     "Simulated",
@@ -42,6 +45,7 @@ __all__ = [
     "evaluate_channels",
     "evaluate_rank",
     "fetch",
+    "import_events",
     "init",
     "parsed_options",
     "recall",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from tamis.schema import StoreError
 NEWEST_FAULTY = (3, 51, 2)
 """Up to this version, SQLite could lose commits when a second connection reset the log
 (the "WAL reset" fault, mended in 3.51.3)."""
+Connection = Any
+"""`apsw.Connection`, whose own types are incomplete."""
 FORMAT = 1
 WAITS = 5_000
 """Milliseconds that a commit waits for those of other processes."""
@@ -56,9 +59,7 @@ class EmbeddedJournal:
         with self._failing("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connection()
-            with self._writer:
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    self._writer.execute(statement)
+            self._make_tables()
             self._reader = self._connection()
         found = self._state("format")
         if found != FORMAT:
@@ -149,7 +150,7 @@ class EmbeddedJournal:
         return results
 
     @contextmanager
-    def _transaction(self) -> Generator[apsw.Connection]:
+    def _transaction(self) -> Generator[Connection]:
         with self._turn, self._failing("write to"):
             writer = self._writer
             writer.execute("BEGIN IMMEDIATE")
@@ -172,11 +173,20 @@ class EmbeddedJournal:
     def _numbered(self, sequence: int, body: str) -> Numbered:
         return Numbered(sequence, decoded(body, f"{self._path}, entry {sequence}"))
 
-    def _connection(self) -> apsw.Connection:
-        connection = apsw.Connection(str(self._path))
+    def _make_tables(self) -> None:
+        """Makes the tables of a new file; several processes may open it at once."""
+        found = "SELECT count(*) FROM sqlite_schema WHERE name IN ('entries', 'state')"
+        if self._writer.execute(found).fetchall() == [(2,)]:
+            return
+        with self._transaction() as writer:
+            for statement in filter(str.strip, _TABLES.split(";")):
+                writer.execute(statement)
+
+    def _connection(self) -> Connection:
+        connection: Connection = apsw.Connection(str(self._path))
         connection.set_busy_timeout(WAITS)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has an effect on a new file only
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
         return connection
@@ -202,7 +212,19 @@ _CURES: dict[type[Exception], str] = {
 }
 
 
-def _state_of(connection: apsw.Connection, name: str) -> int:
+def _use_write_ahead_log(connection: Connection) -> None:
+    """SQLite does not wait for a lock here, so this tries again while another process opens."""
+    until = time.monotonic() + WAITS / 1_000
+    while connection.execute("PRAGMA journal_mode").fetchall() != [("wal",)]:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+
+
+def _state_of(connection: Connection, name: str) -> int:
     ((value,),) = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchall()
     return int(value)
 

@@ -12,7 +12,7 @@ server runs as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -156,10 +156,9 @@ class RedisJournal:
 
     def _promised(self) -> Durability:
         """What the server's settings promise; servers that hide their settings promise nothing."""
-        try:
+        found: dict[str, str] = {}
+        with suppress(StoreError):
             found = self._call(lambda c: c.config_get("append*"))
-        except StoreError:
-            found = {}
         if found.get("appendonly") != "yes":
             return Durability(
                 process_killed=False,

@@ -38,7 +38,7 @@ from tamis.serve.messages import (
     RecommendedItem,
     TakenEvent,
 )
-from tamis.serve.open_service import OpenService, Recommends, Remembers
+from tamis.serve.open_service import HasJournal, OpenService, Recommends
 from tamis.service import Answer, Request
 
 log = logging.getLogger("tamis.serve")
@@ -203,9 +203,9 @@ async def recommendation(
     )
 
 
-def _with_journal(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, Remembers]:
+def _with_journal(request: HTTPRequest[Any, Any, Any]) -> tuple[OpenService, HasJournal]:
     service, recommender = _ready_service(request)
-    if not isinstance(recommender, Remembers):
+    if not isinstance(recommender, HasJournal):
         raise NotReadyError("This service was started without a journal: start it by `tamis serve`")
     return service, recommender
 
@@ -220,7 +220,7 @@ async def live() -> Live:
 async def ready(request: HTTPRequest[Any, Any, Any]) -> Ready:
     """200 once a serving version is open, and its name; 503 before, and why."""
     service, recommender = _ready_service(request)
-    if not isinstance(recommender, Remembers):
+    if not isinstance(recommender, HasJournal):
         return Ready(recommender.version)
     journal = recommender.journal
     return Ready(

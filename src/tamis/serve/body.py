@@ -10,7 +10,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request as HTTPRequest
-
 from litestar.openapi.spec import Schema
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
@@ -83,7 +82,9 @@ class EventsSchema(OpenAPISchemaPlugin):
         self, field_definition: FieldDefinition, schema_creator: SchemaCreator
     ) -> Schema:
         rows = FieldDefinition.from_annotation(EventRow | list[EventRow])
-        return schema_creator.for_field_definition(rows)
+        found = schema_creator.for_field_definition(rows)
+        assert isinstance(found, Schema)  # of a union; a single class would be a reference
+        return found
 
 
 class EventsBody(_JSONRequest):
@@ -128,7 +129,7 @@ def check_headers(content_type: str, content_encoding: str) -> None:
 
 
 def checked_request(value: Any) -> Request:
-    """The checked request of a JSON value; raises RequestError naming the place and the cure."""
+    """The checked request of a JSON value; raises RequestError naming the place at fault."""
     if not isinstance(value, dict):
         name = "null" if value is None else _NAMES[type(value)]
         raise RequestError(f"the body is {name}; send one JSON object, such as {EXAMPLE}")

@@ -27,7 +27,7 @@ class Recommends(Protocol):
 
 
 @runtime_checkable
-class Remembers(Recommends, Protocol):
+class HasJournal(Recommends, Protocol):
     """A recommender with a journal: `tamis.service.LiveRecommender`."""
 
     @property
@@ -91,5 +91,5 @@ class OpenService:
 
     async def close(self) -> None:
         """Writes what waits for the journal, and closes it."""
-        if isinstance(self.recommender, Remembers):
+        if isinstance(self.recommender, HasJournal):
             await self.beside(self.recommender.close)

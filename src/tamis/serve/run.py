@@ -9,10 +9,9 @@ from pathlib import Path
 
 import uvicorn
 
-from tamis.journal import open_journal
 from tamis.schema import ConfigError
 from tamis.serve.app import create_app
-from tamis.service import LiveRecommender, Recommender, Request
+from tamis.service import LiveRecommender
 
 
 def serve(project: Path, host: str = "127.0.0.1", port: int = 8000, store: str = "") -> None:
@@ -32,7 +31,7 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000, store: str =
     log.setLevel(logging.INFO)
     listening = _listen(host, port)
     log.info("http://%s:%d opens %s", host, listening.getsockname()[1], project)
-    app = create_app(partial(_opened, project, store))
+    app = create_app(partial(LiveRecommender.open, project, store))
     config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning")
     server = uvicorn.Server(config)
     problems: list[Exception] = []
@@ -46,14 +45,6 @@ def serve(project: Path, host: str = "127.0.0.1", port: int = 8000, store: str =
         server.run(sockets=[listening])
     if problems:
         raise problems[0]
-
-
-def _opened(project: Path, store: str) -> LiveRecommender:
-    """The serving version, warmed up, so that the first request is as fast as later ones."""
-    recommender = Recommender.open(project)
-    recommender.recommend(Request())
-    journal = open_journal(project, recommender.parts.config.name, store)
-    return LiveRecommender(recommender, journal)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
-from .clock import Clock
+from .clock import Clock, system_clock
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
@@ -33,4 +33,5 @@ __all__ = [
     "Taken",
     "Views",
     "WhyNot",
+    "system_clock",
 ]

@@ -1,4 +1,4 @@
-"""Checks of the fields that callers send: ids, texts and times; messages name value and cure."""
+"""Checks of the fields that callers send: ids, texts and times; messages say how to fix it."""
 
 from __future__ import annotations
 

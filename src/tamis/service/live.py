@@ -66,7 +66,8 @@ class LiveRecommender:
 
     @classmethod
     def open(cls, project: Path | str, store: str = "") -> LiveRecommender:
-        """The serving version of a project, with the journal's entries applied.
+        """The serving version of a project, with the journal's entries applied, and warmed up, so
+        that the first request is as fast as later ones.
 
         Args:
             store: address of the journal: "" for a file of the project, or redis://host:port/db.
@@ -75,6 +76,7 @@ class LiveRecommender:
         opened.
         """
         recommender = Recommender.open(project)
+        recommender.recommend()
         journal = open_journal(Path(project), recommender.parts.config.name, store)
         return cls(recommender, journal)
 

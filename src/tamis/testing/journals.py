@@ -105,7 +105,7 @@ def _check_keys(writer: Journal, reader: Journal) -> None:
     assert reader.head == head, "a duplicate takes no number"
     mixed = writer.append([an_event(2), an_event(1), an_event(3), an_event(2, value=1.0)])
     assert [r.duplicate for r in mixed] == [False, True, False, True], (
-        "duplicates within one call, and of earlier calls, are told apart from new entries"
+        "duplicates within one call, and of earlier calls, are not taken for new entries"
     )
     assert mixed[3].sequence == mixed[0].sequence, "a duplicate has the number of the first"
     kept = reader.find("event:e2")
