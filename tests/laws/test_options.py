@@ -233,6 +233,12 @@ NO_EFFECT_HERE: dict[tuple[str, str], str] = {
 """Options without an effect on this little log, and why."""
 
 
+@pytest.fixture(autouse=True)
+def _without_native_bfloat16(monkeypatch):
+    """On every processor: where it is native, "on" is what "auto" chooses."""
+    monkeypatch.setenv("TAMIS_BFLOAT16", "0")
+
+
 def cases():
     for name, kind in CHANNELS.items():
         for option in kind.Config.model_fields:
