@@ -88,7 +88,7 @@ def cascade(channels: Mapping[str, Any], **stages: Any) -> Cascade:
     settings = stages.pop("config", config(**{name: {} for name in channels}))
     return Cascade(
         retrieval=Retrieval(settings, channels, stages.pop("filters", {})),
-        hydrate=hydrate,
+        hydrate=stages.pop("hydrate", hydrate),
         prerank=stages.pop("prerank", ByItem()),
         rank=stages.pop("rank", ByItem(-1.0)),
         fusion=stages.pop("fusion", lambda candidates, scores: scores["like"]),
@@ -177,16 +177,75 @@ def test_fusion_reads_channel_scores_in_both_stages_and_works_without_a_failing_
     sieve = cascade(
         {"a": Broken([]), "b": Listed([6, 5, 4, 2])}, rank=ByItem(), fusion=Value(fusion, {})
     )
-    out = sieve.run(ask(), n=3)
+    out = sieve.run(ask(), n=3, degrade=True)
     assert list(out.slate.item) == [2, 4, 5]
     assert out.degraded == ["recall:a: ConnectionError: index is gone"]
 
 
 def test_a_failing_channel_degrades_the_answer_visibly() -> None:
     sieve = cascade({"a": Broken([]), "b": Listed([2, 4])})
-    out = sieve.run(ask(), n=5)
+    out = sieve.run(ask(), n=5, degrade=True)
     assert list(out.slate.item) == [2, 4]
     assert out.degraded == ["recall:a: ConnectionError: index is gone"]
+
+
+def test_an_evaluation_raises_the_error_of_a_failing_channel() -> None:
+    with pytest.raises(ConnectionError, match="index is gone"):
+        cascade({"a": Broken([]), "b": Listed([2, 4])}).run(ask(), n=5)
+
+
+class Fails:
+    """A stage of any kind of which every part fails."""
+
+    reason = "fails"
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        raise OSError("disk gone")
+
+    def keep(self, *given: Any) -> Any:
+        raise OSError("disk gone")
+
+    score_rows = arrange = __call__ = keep
+
+
+NOTE = "OSError: disk gone"
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize(
+    ("stages", "shown", "notes"),
+    [
+        ({"filters": {"odd": Odd(), "bad": Fails()}}, [2, 4, 6], [f"filter:bad: {NOTE}"] * 2),
+        ({"rank": Fails()}, [6, 4, 2], [f"rank: {NOTE}"]),
+        ({"rank": Fails(), "prerank": None}, [4, 2, 6], [f"rank: {NOTE}"]),
+        ({"prerank": Fails()}, [2, 4, 6], [f"prerank: {NOTE}"]),
+        ({"fusion": Fails()}, [4, 2, 6], [f"prerank: {NOTE}", f"rank: {NOTE}"]),
+        ({"hydrate": Fails()}, [4, 2, 6], [f"features: {NOTE}"]),
+        ({"rerank": {"bad": Fails(), "back": Backwards()}}, [6, 4, 2], [f"rerank:bad: {NOTE}"]),
+    ],
+)
+def test_a_request_is_answered_without_a_failing_stage(
+    stages: dict[str, Any], shown: list[int], notes: list[str], queries: int
+) -> None:
+    """Recall has the order 4, 2, 6, pre-rank 6, 4, 2, and the ranker 2, 4, 6."""
+    made = cascade({"a": Listed([4, 2, 6])}, **stages)
+    out = made.run(ask(queries), n=3, degrade=True)
+    assert out.slate.item.reshape(queries, 3).tolist() == [shown] * queries
+    assert out.degraded == notes
+    with pytest.raises(OSError, match="disk gone"):
+        made.run(ask(queries), n=3)
+
+
+def test_a_rule_that_breaks_the_contract_is_left_out_of_a_request() -> None:
+    class Twice:
+        def arrange(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+            return np.zeros(len(candidates), dtype=np.int64), candidates.columns["value"]
+
+    out = cascade({"a": Listed([2, 4, 6])}, rerank={"twice": Twice()}).run(ask(), 3, degrade=True)
+    assert list(out.slate.item) == [2, 4, 6]
+    assert out.degraded == [
+        "rerank:twice: StageError: re-rank rule twice must return a permutation of its candidates"
+    ]
 
 
 def test_a_replay_refuses_a_degraded_recall() -> None:
@@ -196,7 +255,7 @@ def test_a_replay_refuses_a_degraded_recall() -> None:
 
 
 def test_if_every_channel_fails_the_answer_is_empty_and_degraded() -> None:
-    out = cascade({"a": Broken([])}).run(ask(2), n=5)
+    out = cascade({"a": Broken([])}).run(ask(2), n=5, degrade=True)
     assert len(out.slate) == 0
     assert len(out.slate.indptr) == 3
     assert out.degraded == ["recall:a: ConnectionError: index is gone"]
@@ -278,8 +337,8 @@ def test_the_trace_gives_the_rank_of_an_item_beyond_its_quota() -> None:
 
 
 def test_a_trace_names_a_channel_that_fails() -> None:
-    sieve = cascade({"a": Broken([]), "b": Listed([2, 4])})
-    out = sieve.run(ask(), n=5)
+    sieve = cascade({"a": Broken([]), "b": Listed([2, 4])}, filters={"bad": Fails()})
+    out = sieve.run(ask(), n=5, degrade=True)
     missing = trace(sieve, out, 99)
     assert missing.lost == "not_recalled"
     assert "a: failed (ConnectionError); b: not found" in missing.detail

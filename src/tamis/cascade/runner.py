@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.guard import Guard
 from tamis.cascade.merge import merge
 from tamis.cascade.order import CandidateOrder
 from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
@@ -20,8 +21,6 @@ from tamis.data import Ragged
 from tamis.features import Rows
 from tamis.runtime import Bool, Float32
 from tamis.schema import CascadeConfig, StageError
-
-log = logging.getLogger("tamis.cascade")
 
 
 class Hydrator(Protocol):
@@ -75,23 +74,17 @@ class Retrieval:
         A failing channel raises, because a model must not be trained on degraded recall.
         """
         queries = self.with_exclusions(queries)
-        recalled = self.recall(queries, None, StageTimer())
+        recalled = self.recall(queries, Guard(), StageTimer())
         return queries, self.filter(queries, recalled)[1]
 
-    def recall(self, queries: Queries, degraded: list[str] | None, clock: StageTimer) -> Candidates:
-        """The merged lists of all channels.
-
-        The error of a failing channel is added to `degraded`; it is raised where that is None.
-        """
+    def recall(self, queries: Queries, guard: Guard, clock: StageTimer) -> Candidates:
+        """The merged lists of all channels; without those that failed, where `guard` lets it."""
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
-            try:
-                found[name] = channel.recall(queries, self.config.channels[name].quota)
-            except Exception as error:
-                if degraded is None:
-                    raise
-                log.exception("recall channel %s failed", name)
-                degraded.append(f"recall:{name}: {type(error).__name__}: {error}")
+            quota = self.config.channels[name].quota
+            listed = guard(f"recall:{name}", partial(channel.recall, queries, quota), None)
+            if listed is not None:
+                found[name] = listed
             clock.lap(f"recall:{name}")
         if not found:  # every channel failed: `degraded` says why the answer is empty
             return Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
@@ -112,25 +105,29 @@ class Retrieval:
             fallback=[name for name, c in channels.items() if c.fallback],
         )
 
-    def filter(self, queries: Queries, recalled: Candidates) -> tuple[dict[str, Bool], Candidates]:
-        """{filter: (n,) True where it removed the candidate}, and the candidates that all keep."""
+    def filter(
+        self, queries: Queries, recalled: Candidates, guard: Guard | None = None
+    ) -> tuple[dict[str, Bool], Candidates]:
+        """{filter: (n,) True where it removed the candidate}, and the candidates that all keep.
+
+        A filter that fails removes nothing, where `guard` lets it.
+        """
+        guard = guard or Guard()
         removed: dict[str, Bool] = {}
         keep = np.ones(len(recalled), dtype=bool)
         for name, rule in self.filters.items():
-            stays = rule.keep(queries, recalled)
-            if stays.shape != keep.shape:
-                raise StageError(
-                    f"filter {name} returned mask {stays.shape} for {keep.shape} candidates"
-                )
-            removed[name] = keep & ~stays
-            keep &= stays
+            stays = guard(f"filter:{name}", partial(_kept, name, rule, queries, recalled), None)
+            if stays is not None:
+                removed[name] = keep & ~stays
+                keep &= stays
         return removed, recalled if keep.all() else recalled.take(np.flatnonzero(keep))
 
-    def with_exclusions(self, queries: Queries) -> Queries:
+    def with_exclusions(self, queries: Queries, guard: Guard | None = None) -> Queries:
         """Adds the items that filters can list in advance, so that quotas are spent on others."""
+        guard = guard or Guard()
         lists = [queries.exclude]
-        for rule in self.filters.values():
-            excluded = rule.excluded(queries)
+        for name, rule in self.filters.items():
+            excluded = guard(f"filter:{name}", partial(rule.excluded, queries), None)
             if excluded is not None:
                 lists.append(excluded)
         return queries.excluding(Ragged.union(lists))
@@ -155,24 +152,30 @@ class Cascade:
     def config(self) -> CascadeConfig:
         return self.retrieval.config
 
-    def run(self, queries: Queries, n: int) -> Outcome:
-        """Answers every query with at most `n` items."""
-        clock = StageTimer()
-        degraded: list[str] = []
-        queries = self.retrieval.with_exclusions(queries)
-        recalled = self.retrieval.recall(queries, degraded, clock)
-        removed, kept = self.retrieval.filter(queries, recalled)
+    def run(self, queries: Queries, n: int, *, degrade: bool = False) -> Outcome:
+        """Answers every query with at most `n` items.
+
+        Args:
+            degrade: what a failing stage does. False: its error is raised, as in an evaluation.
+                True, for requests: the answer does without it and names it in `degraded`. A
+                channel, a filter or a re-rank rule is left out; the ranker is replaced by the
+                order of pre-rank, and both by that of recall.
+        """
+        clock, guard = StageTimer(), Guard(degrade)
+        queries = self.retrieval.with_exclusions(queries, guard)
+        recalled = self.retrieval.recall(queries, guard, clock)
+        removed, kept = self.retrieval.filter(queries, recalled, guard)
         clock.lap("filter")
-        rows = self.hydrate(queries, kept)
+        rows = guard("features", partial(self.hydrate, queries, kept), None)
         clock.lap("features")
-        preranked, kept, rows = self._prerank(queries, kept, rows, degraded)
+        preranked, kept, rows = self._prerank(queries, kept, rows, guard)
         clock.lap("prerank")
-        ranked = self._rank(queries, preranked, rows, degraded)
+        ranked = self._rank(queries, preranked, rows, guard)
         clock.lap("rank")
-        slate = arrange(self.rerank, queries, ranked, n)
+        slate = arrange(self.rerank, queries, ranked, n, guard)
         clock.lap("rerank")
         return Outcome(
-            queries, recalled, removed, kept, preranked, ranked, slate, degraded, clock.seconds
+            queries, recalled, removed, kept, preranked, ranked, slate, guard.notes, clock.seconds
         )
 
     def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:
@@ -181,20 +184,40 @@ class Cascade:
         return self._valued("rank", self.rank, queries, candidates, rows, []).value
 
     def _prerank(
-        self, queries: Queries, kept: Candidates, rows: Rows, degraded: list[str]
-    ) -> tuple[Candidates, Candidates, Rows]:
-        if self.prerank is None:
+        self, queries: Queries, kept: Candidates, rows: Rows | None, guard: Guard
+    ) -> tuple[Candidates, Candidates, Rows | None]:
+        """The candidates that pre-rank keeps, all with its scores, and the rows of the kept ones.
+
+        rows: None where the features failed.
+        """
+        scorer, value = self.prerank, None
+        if scorer is None:
             return kept, kept, rows
-        inputs = rows if self.widen is None else self.widen(queries, kept, rows)
-        valued = self._valued("prerank", self.prerank, queries, kept, inputs, degraded)
-        kept = kept.with_columns(prerank=valued.value)
+        if rows is not None:
+            inputs = rows
+
+            def prerank() -> Float32:
+                wide = inputs if self.widen is None else self.widen(queries, kept, inputs)
+                return self._valued("prerank", scorer, queries, kept, wide, guard.notes).value
+
+            value = guard("prerank", prerank, None)
+        kept = kept.with_columns(prerank=_recall_order(kept) if value is None else value)
         index = kept.best("prerank", self.config.prerank_keep)
-        return kept.take(index), kept, rows.select(index)
+        return kept.take(index), kept, None if rows is None else rows.select(index)
 
     def _rank(
-        self, queries: Queries, candidates: Candidates, rows: Rows, degraded: list[str]
+        self, queries: Queries, candidates: Candidates, rows: Rows | None, guard: Guard
     ) -> Candidates:
-        valued = self._valued("rank", self.rank, queries, candidates, rows, degraded)
+        """The candidates, best first; by pre-rank, or by recall, where the ranker failed."""
+        valued = None
+        if rows is not None:
+            work = partial(self._valued, "rank", self.rank, queries, candidates, rows, guard.notes)
+            valued = guard("rank", work, None)
+        if valued is None:
+            value = candidates.columns.get("prerank")
+            value = _recall_order(candidates) if value is None else value
+            ranked = candidates.with_columns(value=value)
+            return ranked.take(ranked.best("value", len(ranked)))
         ranked = candidates.with_predictions(valued.predictions).with_columns(value=valued.value)
         if self.order.channels:
             ranked = ranked.with_columns(fused=valued.fused)
@@ -232,8 +255,24 @@ class Cascade:
         unknown = (np.diff(queries.history.indptr) == 0)[candidates.query]
         if not unknown.any():
             return score
-        place = np.asarray(candidates.columns["recall"], dtype=np.float32)
-        return np.where(unknown, 1 / place, score).astype(np.float32)
+        return np.where(unknown, _recall_order(candidates), score).astype(np.float32)
+
+
+def _kept(name: str, rule: Filter, queries: Queries, recalled: Candidates) -> Bool:
+    """(n,) the mask of a filter, with its shape checked."""
+    stays = rule.keep(queries, recalled)
+    if stays.shape != (len(recalled),):
+        raise StageError(
+            f"filter {name} returned mask {stays.shape} for {(len(recalled),)} candidates"
+        )
+    return stays
+
+
+def _recall_order(candidates: Candidates) -> Float32:
+    """(n,) 1 ÷ the place in recall's list."""
+    if not len(candidates):  # a list that no channel made has no column of places
+        return np.zeros(0, np.float32)
+    return (1 / np.asarray(candidates.columns["recall"])).astype(np.float32)
 
 
 class _Valued(NamedTuple):
@@ -247,23 +286,33 @@ class _Valued(NamedTuple):
 
 
 def arrange(
-    rules: Mapping[str, Reranker], queries: Queries, ranked: Candidates, n: int
+    rules: Mapping[str, Reranker],
+    queries: Queries,
+    ranked: Candidates,
+    n: int,
+    guard: Guard | None = None,
 ) -> Candidates:
     """The slates: the first `n` candidates of each query after the re-rank rules, in their order.
 
-    `ranked` holds the candidates best first, with the column `value`. Raises StageError where a
-    rule adds, drops or repeats candidates.
+    `ranked` holds the candidates best first, with the column `value`. A rule that fails, or adds,
+    drops or repeats candidates (StageError), leaves their order as it was where `guard` lets it.
     """
-    slate = ranked
+    slate, guard = ranked, guard or Guard()
     for name, rule in rules.items():
-        order, note = rule.arrange(queries, slate, n)
-        if not np.array_equal(np.sort(order), np.arange(len(slate))):
-            raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
-        if len(queries) > 1 and not np.array_equal(slate.query[order], slate.query):
-            raise StageError(f"re-rank rule {name} moved candidates from one query to another")
-        slate = slate.with_columns(**{f"rerank:{name}": note}).take(order)
+        work = partial(_arranged, name, rule, queries, slate, n)
+        slate = guard(f"rerank:{name}", work, slate)
     place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
     return slate.take(np.flatnonzero(place < n))
+
+
+def _arranged(name: str, rule: Reranker, queries: Queries, slate: Candidates, n: int) -> Candidates:
+    """The candidates as one rule orders them, with its note."""
+    order, note = rule.arrange(queries, slate, n)
+    if not np.array_equal(np.sort(order), np.arange(len(slate))):
+        raise StageError(f"re-rank rule {name} must return a permutation of its candidates")
+    if len(queries) > 1 and not np.array_equal(slate.query[order], slate.query):
+        raise StageError(f"re-rank rule {name} moved candidates from one query to another")
+    return slate.with_columns(**{f"rerank:{name}": note}).take(order)
 
 
 class StageTimer:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.guard import Guard
 from tamis.cascade.protocols import Explains, GivesReasons
 from tamis.cascade.runner import Cascade, Outcome
 
@@ -110,7 +112,7 @@ def _lost(
     if place is not None:
         return None, f"shown at place {place}"
     for name, rule in cascade.retrieval.filters.items():
-        excluded = rule.excluded(outcome.queries)
+        excluded = Guard(degrade=True)(name, partial(rule.excluded, outcome.queries), None)
         if excluded is not None and item in excluded[0]:
             return "filtered", f"filter {name}: {rule.reason}"
     if item in outcome.queries.exclude[0]:

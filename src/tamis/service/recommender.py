@@ -94,6 +94,7 @@ class Recommender:
         outcome = self.cascade.run(
             self._query(row, request.exclude, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
+            degrade=True,
         )
         took = (perf_counter() - start) * 1000
         failed = remember(self.parts.channels, outcome)
