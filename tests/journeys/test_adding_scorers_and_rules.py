@@ -1,4 +1,4 @@
-"""docs/adding-a-ranker.md, adding-a-rerank-rule.md: their files are written, checked and used."""
+"""The files of the pages on rankers, re-rank rules and own models are written, checked and used."""
 
 import importlib
 import re
@@ -15,8 +15,8 @@ from tamis.service import registry
 from tamis.testing import queries_of, two_clans
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("adding-a-ranker.md", "adding-a-rerank-rule.md")
-MODULES = ("fwfm", "test_fwfm", "new_items", "test_new_items")
+PAGES = ("adding-a-ranker.md", "adding-a-rerank-rule.md", "own-model.md")
+MODULES = ("fwfm", "test_fwfm", "new_items", "test_new_items", "autoint", "test_autoint")
 
 
 def blocks(page, language):
@@ -35,7 +35,7 @@ def declared(page):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the files of both pages, importable as `tamis` makes a project's folder."""
+    """A folder with the files of the pages, importable as `tamis` makes a project's folder."""
     for page in PAGES:
         for title, code in blocks(page, "python"):
             if title:
@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["test_fwfm", "test_new_items"])
+@pytest.mark.parametrize("name", ["test_fwfm", "test_new_items", "test_autoint"])
 def test_the_pages_own_tests_pass(folder, name):
     getattr(importlib.import_module(name), name)()
 

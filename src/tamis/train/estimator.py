@@ -34,7 +34,7 @@ from tamis.train.fit_settings import FitSettings, ScorerConfig
 from tamis.train.frame_model import LEARNT, FrameModel
 from tamis.train.loop import fit
 from tamis.train.metrics import mean_group_ndcg
-from tamis.train.objective import Metric, TaskObjective
+from tamis.train.objective import Metric, Objective, TaskObjective
 from tamis.train.prediction import predict
 
 SAVED = "estimator.json"
@@ -115,6 +115,13 @@ class Estimator(FrameModel):
         which logits belong to which task.
         """
 
+    def objective(self) -> Objective:
+        """The loss that a fit minimises and the metric that stops it; a subclass may have another.
+
+        The labels of its batches are the targets (B, T) that `self.heads.targets` makes.
+        """
+        return TaskObjective(self.heads, self.config.loss, *self._metric())
+
     def fit_rows(
         self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
@@ -127,9 +134,8 @@ class Estimator(FrameModel):
             self._start_from(context.former)
         assert rows.labels is not None
         rows = rows.relabelled(self.heads.targets(rows.labels))
-        objective = TaskObjective(self.heads, self.config.loss, *self._metric())
         options = self._options(seed, context, reuse=valid is None)
-        self.result = fit(self.model, rows, objective, valid=valid, options=options)
+        self.result = fit(self.model, rows, self.objective(), valid=valid, options=options)
         self.model.to("cpu")
         if valid is not None:
             best = self.result.best_epoch
