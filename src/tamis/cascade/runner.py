@@ -272,7 +272,8 @@ def _recall_order(candidates: Candidates) -> Float32:
     """(n,) 1 ÷ the place in recall's list."""
     if not len(candidates):  # a list that no channel made has no column of places
         return np.zeros(0, np.float32)
-    return (1 / np.asarray(candidates.columns["recall"])).astype(np.float32)
+    place = np.asarray(candidates.columns["recall"], np.float64)
+    return (1 / place).astype(np.float32)
 
 
 class _Valued(NamedTuple):
