@@ -33,7 +33,6 @@ from tamis.data import Dataset
 from tamis.features import (
     FeatureSpace,
     Histories,
-    LocalCalendar,
     OfflineStatistics,
     OnlineStatistics,
     RowCoverage,
@@ -43,6 +42,7 @@ from tamis.features import (
 from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
 from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
 from tamis.jobs._order_choice import choose as choose_order
+from tamis.jobs._preflight import require as require_preflight
 from tamis.jobs._replays import Replays
 from tamis.runtime import Meter, Progress
 from tamis.schema import StageConfig, TaskConfig, TrainingError
@@ -138,9 +138,7 @@ class Trainer:
         with self.meter.stage("read") as record:
             self.steps.begin("read the tables")
             self.config, self.data = self.project.config, self.project.data
-            # Faults of the fusion and of the holidays are reported before any work.
-            value_of(self.config, self.data.items)
-            LocalCalendar.of(self.config, self.data)
+            require_preflight(self.config, self.data)  # faults are reported before any work
             self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
             self._vectors = self._wanted_vectors()
             record["samples"] = len(self.data.events)

@@ -8,7 +8,14 @@ from typing import Any
 
 from tamis.data import Given, RoleChoice
 from tamis.datasets import FolderSource, find_source, materialise
-from tamis.onboarding import Ask, Examination, examine, guess_config, write_guess
+from tamis.onboarding import (
+    Ask,
+    Examination,
+    Finding,
+    examine,
+    guess_config,
+    write_guess,
+)
 from tamis.runtime import Progress
 from tamis.schema import ConfigError
 from tamis.service import CONFIG, ProjectFolder
@@ -98,7 +105,19 @@ def doctor(project: Path | str) -> Examination:
     Raises ConfigError if `tamis.toml` is missing or wrong.
     """
     folder = ProjectFolder(Path(project))
-    return examine(folder.config, folder.root)
+    examination = examine(folder.config, folder.root)
+    if examination.data is not None:
+        from tamis.jobs._preflight import faults  # imports the declared filters and rules
+
+        told = {finding.what for finding in examination}
+        fix = "Correct tamis.toml or the table as the message says."
+        wrong = [
+            Finding("error", text, "tamis.toml", fix)
+            for text in faults(folder.config, examination.data)
+            if text not in told
+        ]
+        examination[:0] = wrong
+    return examination
 
 
 def fetch(

@@ -36,6 +36,8 @@ class Examination(list[Finding]):
 
     features: Sequence[TableCoverage] = ()
     """In the order of the features; empty where the data or the features cannot be read."""
+    data: Dataset | None = None
+    """The data as read; None where they cannot be."""
 
 
 @dataclass(frozen=True)

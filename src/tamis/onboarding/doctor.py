@@ -33,10 +33,11 @@ from tamis.schema import (
     DataError,
     MissingExtraError,
     ProjectConfig,
+    SplitConfig,
     TableConfig,
     condition_of,
 )
-from tamis.splitting import Window, cuts, events_in
+from tamis.splitting import Window, cuts, events_in, replay_windows
 
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 DAY_MS = 86_400_000
@@ -55,6 +56,7 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
     """
     root = Path(root)
     found, features = list(_ids_match(config, root)), []
+    data = None
     try:
         data, rejects = read_dataset(config, root)
     except DataError as error:
@@ -70,7 +72,7 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
             fix = "Correct the feature or its column as the message says."
             found.append(Finding("error", str(error), "tamis.toml, [[features]]", fix))
     examination = Examination(sorted(found, key=lambda f: _ORDER[f.severity]))
-    examination.features = features
+    examination.features, examination.data = features, data
     return examination
 
 
@@ -385,9 +387,31 @@ def _windows(case: Case) -> Iterator[Finding]:
             text = f"the {name} window holds {count} positive events of {len(held):,}"
             fix = "Lengthen it in [split], or log for longer: metrics of so few are uncertain."
             yield Finding(severity, text, "tamis.toml, [split]", fix)
+    if not data.has_impressions and len(_replayed(data, split)) < 2:
+        text = "fewer than two windows before the test cut have users who return: no ranker learns"
+        fix = "Raise [split] windows, give a shorter [split] horizon, or a longer log."
+        yield Finding("error", text, "tamis.toml, [split]", fix)
     if data.events.time[0] == moments[1]:
         text = "no event lies before the test cut: too many events have the first time"
         yield Finding("error", text, "tamis.toml, [split]", "Give exact times.")
+
+
+def _replayed(data: Dataset, split: SplitConfig) -> list[Window]:
+    """The windows of replayed queries with a user who has acted before; [] if none can be made."""
+    events = data.events
+    acted = np.flatnonzero(data.seen & (events.user >= 0))
+    first = np.full(len(data.users), np.iinfo(np.int64).max)
+    np.minimum.at(first, events.user[acted], events.arrival[acted])
+    try:
+        shown = replay_windows(split, events)
+    except DataError:  # `tamis train` reports the horizon
+        return []
+    user, time = events.user[acted], events.time[acted]
+    return [
+        window
+        for window in shown
+        if ((time >= window.start) & (time < window.end) & (first[user] < window.start)).any()
+    ]
 
 
 def _ending(case: Case) -> Iterator[Finding]:
