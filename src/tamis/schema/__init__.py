@@ -66,12 +66,13 @@ from tamis.schema.tasks import (
     prediction_names,
     product,
 )
-from tamis.schema.text import NGramConfig, TextConfig
+from tamis.schema.text import NGRAMS, NGramConfig, OnnxTextConfig, TextConfig
 from tamis.schema.write import dump_config, write_config
 
 __all__ = [
     "ADVICE",
     "FILE_NAME",
+    "NGRAMS",
     "Behaviour",
     "CascadeConfig",
     "ChannelConfig",
@@ -89,6 +90,7 @@ __all__ = [
     "NGramConfig",
     "Needs",
     "NotFittedError",
+    "OnnxTextConfig",
     "ProjectConfig",
     "RequestError",
     "Side",

@@ -11,6 +11,8 @@ from tamis.schema.component import ComponentConfig, Conditions, Needs
 LENGTHS: dict[str, tuple[int, int]] = {"characters": (2, 4), "words": (1, 2)}
 """Shortest and longest n-gram where `lengths` is omitted."""
 LONGEST_NGRAM = 16
+NGRAMS = "ngrams"
+"""The encoder that needs no files."""
 
 
 class NGramConfig(ComponentConfig):
@@ -45,23 +47,38 @@ class NGramConfig(ComponentConfig):
         return self.lengths or LENGTHS[self.unit]
 
 
-class TextConfig(NGramConfig):
+class OnnxTextConfig(ComponentConfig):
+    """Options of a sentence encoder in an ONNX file."""
+
+    pooling: Literal["mean", "first"] = "mean"
+    """How the vectors of the tokens become one, where the model does not do it. first: the vector
+    of the first token (BGE and other models trained so)."""
+    max_tokens: Annotated[int, Field(ge=2, le=8192)] = 128
+    """Longer texts are cut."""
+
+
+class TextConfig(NGramConfig, OnnxTextConfig):
     """The texts of the items, encoded as vectors: an attribute that all models can read."""
 
     only_with: ClassVar[Conditions] = {
-        option: (Needs("encoder", ("ngrams",)),)
-        for option in ("unit", "lengths", "projection", "width")
-    }
+        option: (Needs("encoder", (NGRAMS,)),) for option in NGramConfig.model_fields
+    } | {option: (Needs("encoder", none_of=(NGRAMS,)),) for option in OnnxTextConfig.model_fields}
 
     columns: Annotated[tuple[str, ...], Field(min_length=1)]
     """Columns of text that are encoded together, such as ["title", "description"]. Lists of texts
     are joined."""
     name: Annotated[str, Field(min_length=1)] = "text_vector"
     """Name of the column of vectors. Features, channels and rules use it like any other."""
-    encoder: Annotated[str, Field(min_length=1)] = "ngrams"
-    """ngrams: hashed n-grams, without any download."""
+    encoder: Annotated[str, Field(min_length=1)] = NGRAMS
+    """ngrams: hashed n-grams, without any download. Otherwise the folder of a sentence encoder,
+    relative to the project's, with `model.onnx` and `tokenizer.json`; needs `tamis[text]`."""
 
     @property
     def ngram_options(self) -> NGramConfig:
         """The options of the encoder of n-grams."""
         return NGramConfig(**{key: getattr(self, key) for key in NGramConfig.model_fields})
+
+    @property
+    def onnx_options(self) -> OnnxTextConfig:
+        """The options of a sentence encoder."""
+        return OnnxTextConfig(**{key: getattr(self, key) for key in OnnxTextConfig.model_fields})

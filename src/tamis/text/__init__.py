@@ -1,4 +1,4 @@
-"""Texts as vectors: hashed n-grams, without downloads."""
+"""Texts as vectors: hashed n-grams, without downloads, or a local sentence encoder."""
 
 import lazy_loader as lazy
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tamis.schema import TextConfig, VersionError, read_json
+from tamis.schema import NGRAMS, ConfigError, TextConfig, VersionError, read_json, suggest
 from tamis.text.ngrams import NGramEncoder
+from tamis.text.onnx_encoder import OnnxEncoder
 from tamis.text.protocols import ABOUT, TextEncoder
 
-KINDS: dict[str, type[TextEncoder]] = {NGramEncoder.name: NGramEncoder}
+KINDS: dict[str, type[TextEncoder]] = {
+    NGramEncoder.name: NGramEncoder,
+    OnnxEncoder.name: OnnxEncoder,
+}
 """Name of a kind → its class."""
 
 
@@ -17,14 +21,26 @@ def text_encoder(config: TextConfig, root: Path | str) -> TextEncoder:
 
     Args:
         config: the declaration.
-        root: the project's folder.
+        root: the project's folder, to which the path of an encoder is relative.
+
+    Raises ConfigError where `encoder` is neither "ngrams" nor a folder.
     """
-    return NGramEncoder(config.ngram_options)
+    if config.encoder == NGRAMS:
+        return NGramEncoder(config.ngram_options)
+    folder = Path(root) / config.encoder
+    if not folder.is_dir():
+        raise ConfigError(
+            f'[items.text] encoder = "{config.encoder}": neither "{NGRAMS}" nor a folder in '
+            f"{root}.{suggest(config.encoder, [NGRAMS])} Give the folder of a sentence encoder, "
+            "with model.onnx and tokenizer.json"
+        )
+    return OnnxEncoder(folder, config.onnx_options)
 
 
 def declared_width(config: TextConfig, root: Path | str) -> int:
-    """Number of coordinates of the vectors that `[items.text]` declares."""
-    return config.width
+    """Number of coordinates of the vectors that `[items.text]` declares. Opens the model of a
+    sentence encoder; raises as it does."""
+    return config.width if config.encoder == NGRAMS else text_encoder(config, root).width
 
 
 def load_text_encoder(directory: Path) -> TextEncoder:
