@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tamis.rank._network import BackboneConfig
-from tamis.schema import ComponentConfig
+from tamis.schema import ComponentConfig, Needs
 from tamis.service import registry
 from tamis.train import EstimatorConfig
 
@@ -173,10 +174,22 @@ def options(config: type[BaseModel], shared: type[BaseModel] | None = None) -> s
         meaning = words.get(name, "")
         needs = [n for n in conditions.get(name, ()) if not any(o in meaning for o in n.names)]
         if needs:
-            meaning += f" Needs {' and '.join(f'`{need}`' for need in needs)}."
+            meaning += f" Used only if {' and '.join(map(condition, needs))}."
         meaning = meaning.replace("|", "\\|")
         lines.append(f"| `{name}` | {default(field.default)} | {meaning} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def condition(need: Needs) -> str:
+    """A condition in words: `loss` is `"sampled"` or `"gbce"`."""
+    name = " or ".join(f"`{option}`" for option in need.names)
+    is_in = [f"`{json.dumps(value)}`" for value in need.one_of]
+    is_not = [f"`{json.dumps(value)}`" for value in need.none_of if value not in ("", None)]
+    if need.one_of:
+        return f"{name} is {'omitted' if need.one_of == (None,) else ' or '.join(is_in)}"
+    given = "given" if len(is_not) < len(need.none_of) else ""
+    others = f"neither {' nor '.join(is_not)}" if len(is_not) > 1 else f"not {' '.join(is_not)}"
+    return f"{name} is {' and '.join(filter(None, (given, others if is_not else '')))}"
 
 
 def default(value: Any) -> str:

@@ -35,6 +35,19 @@ def test_the_tables_fit_into_a_terminal_of_80_columns() -> None:
         assert figure in printed
 
 
+def test_long_names_of_segments_wrap_and_numbers_stay_whole() -> None:
+    """At 80 columns, rich cut the numbers: "18,4…", "0.76…"."""
+    name = "heavy users (over 1,900 events in the log)"
+    figures = dict(zip(RATE, (1_234_567, 123_456), strict=False)) | {"auc": 0.7123}
+    whole = RESULT["models"]["rank"]
+    result = {**RESULT, "segments": {name: {**whole, "click": RATE | figures}}}
+    out = io.StringIO()
+    render_rank(result, Console(file=out, width=80))
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    assert "…" not in out.getvalue()
+    assert "0.7123" in out.getvalue()
+
+
 def test_only_significant_deviations_are_reported() -> None:
     assert list(deviations(RESULT)) == [
         "click: the most significant deviation is at city = Y, where predicted ÷ observed is 0.60 "

@@ -61,6 +61,16 @@ def test_every_task_and_segment_has_metrics(judged) -> None:
         assert sum(b["rows"] for b in buckets) == whole["rows"]
 
 
+def test_the_coverage_of_each_feature_is_reported(judged) -> None:
+    folder, result, page = judged
+    features = result["features"]
+    parts = Recommender(Versions(folder).current(Kind.EVALUATION)).parts
+    assert {f.name for f in parts.space.features} <= features.keys()
+    for shares in features.values():
+        assert 0 <= shares["unseen"] <= shares["test"] <= 1
+    assert "Features with a value" in page.read_text("utf-8")
+
+
 def test_the_page_is_self_contained_and_states_the_protocol(judged) -> None:
     _, result, page = judged
     html = page.read_text("utf-8")
@@ -92,7 +102,12 @@ def test_metrics_equal_scikit_learn_on_the_same_rows(simulated, tamis_cli) -> No
 def test_the_terminal_output_has_tables(simulated, tamis_cli) -> None:
     said = tamis_cli("evaluate", "rank", simulated)
     assert said.code == 0
-    for words in ("Protocol: impressions after the test cut", "click, by segment", "known users"):
+    for words in (
+        "Protocol: impressions after the test cut",
+        "click, by segment",
+        "known users",
+        "Features with a value",
+    ):
         assert words in said.out
     assert "rank.html" in said.out
 

@@ -21,7 +21,8 @@ def print_table(console: Console, table: ReportTable | None) -> None:
     if table is None:
         return
     out = titled(table.title)
-    out.add_column(escape(table.label), no_wrap=True)
+    words = any(column.prose for column in table.columns)  # which wrap before the labels do
+    out.add_column(escape(table.label), no_wrap=words)
     kept = [k for k, column in enumerate(table.columns) if not column.page_only]
     for k in kept:
         prose = table.columns[k].prose

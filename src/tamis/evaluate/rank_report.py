@@ -25,6 +25,7 @@ from tamis.evaluate._summary import (
     shown,
 )
 from tamis.evaluate._terminal import print_table, print_text
+from tamis.evaluate.feature_coverage import coverage_notes, coverage_table
 
 _RATES = {
     "rows": ("rows", ",.0f"),
@@ -93,6 +94,8 @@ class RankSummary:
     segment_note: str
     buckets: tuple[ReportTable, ...]
     """Per task, a row per bucket of a feature."""
+    features: ReportTable | None
+    """Shares of rows with a value of each feature."""
     deviations: tuple[str, ...]
     protocol: Facts
     notes: tuple[str, ...]
@@ -132,12 +135,14 @@ def render_rank(result: Result, console: Console) -> None:
     print_text(console, summary.setting)
     for table in (*summary.quality, *summary.segments):
         print_table(console, table)
+    print_table(console, summary.features)
     print_text(console, *summary.deviations, *summary.notes)
 
 
 def summarise(result: Result) -> RankSummary:
     """Reads the JSON of `tamis evaluate rank --json` once."""
     protocol, found = result["protocol"], tuple(deviations(result))
+    features = result.get("features", {})  # results of earlier releases lack it
     head = {"version": result["version"]} | {k: protocol[k] for k in ("cut", "rows", "users")}
     return RankSummary(
         project=str(result["project"]),
@@ -150,9 +155,10 @@ def summarise(result: Result) -> RankSummary:
         segments=tuple(_segments(result)),
         segment_note=f"Segments: {protocol['segments']}.",
         buckets=tuple(_buckets(result)),
+        features=coverage_table(features),
         deviations=found,
         protocol=facts({key: value for key, value in protocol.items() if key != "tamis"}),
-        notes=tuple(map(str, result["notes"])),
+        notes=(*map(str, result["notes"]), *coverage_notes(features)),
     )
 
 

@@ -181,15 +181,18 @@ class Replays:
             for w in shown
         ]
         first = shown[0]
-        sample = replay_window(
-            self.config,
-            self._known(first),
-            self.histories,
-            self.retrieval(first.start),
-            first,
-            self.config.seed,
-            most_users=FEWEST_USERS,
-        )
+        retrieval = self.retrieval(first.start)
+        with self.meter.stage("replay"):
+            self.steps.begin("estimate the number of ranking rows")
+            sample = replay_window(
+                self.config,
+                self._known(first),
+                self.histories,
+                retrieval,
+                first,
+                self.config.seed,
+                most_users=FEWEST_USERS,
+            )
         per_query = max(1.0, len(sample.candidates) / len(sample.queries))
         share = self.config.split.max_rows / (sum(users) * per_query)
         if share >= 1:

@@ -19,10 +19,11 @@ from tamis.evaluate import (
     Known,
     TaskEvaluation,
     bucketings,
+    compare_coverage,
     scored_blocks,
     write_rank_report,
 )
-from tamis.features import Histories
+from tamis.features import Histories, RowCoverage
 from tamis.jobs._ranker_trial import gates_of
 from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
 from tamis.jobs.evaluate_cascade import IMPRESSIONS
@@ -91,6 +92,7 @@ class RankEvaluator:
         manifest = recommender.manifest
         self.until = self.data.end if self.has_impressions else until(manifest, self.data)
         self.tasks = tasks_of(self.config)
+        self.coverage = RowCoverage(self.parts.space.features)
         self.models = {"rank": self.parts.rank}
         if self.parts.prerank is not None:
             self.models["prerank"] = self.parts.prerank
@@ -123,6 +125,7 @@ class RankEvaluator:
                 },
             },
             "calibration": self._calibration(whole["rank"], buckets),
+            "features": self._feature_coverage(),
             "gates": gates_of(self.parts.rank),
             "notes": [*self._notes(rows), *_undefined_notes(whole)],
         }
@@ -159,6 +162,7 @@ class RankEvaluator:
         done = 0
         for part in scored_blocks(rows, hydrate_of(self.parts, self.data), self.models):
             number = {b.feature: b.rows(part.users, part.items) for b in buckets}
+            self.coverage.add(part.inputs)
             for model, scores in part.scores.items():
                 metrics[model, ALL].add(part.labels, scores, part.users, part.requests, number)
             here = slice(done, done + len(part.labels))
@@ -171,6 +175,11 @@ class RankEvaluator:
             done += len(part.labels)
             self.steps.update(done, len(users))
         return metrics
+
+    def _feature_coverage(self) -> dict[str, Any]:
+        """Shares of the training and of the test rows that have a value of each feature."""
+        trained = self.recommender.manifest.metrics.get("coverage", {})  # earlier releases lack it
+        return compare_coverage(self.parts.space.coverage(), trained, self.coverage.result())
 
     def _calibration(self, metrics: TaskEvaluation, buckets: list[Bucketing]) -> dict[str, Any]:
         """{task: reliability curve, and predicted and observed rates by buckets of features}."""
