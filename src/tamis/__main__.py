@@ -1,5 +1,6 @@
-"""`python -m tamis` is the command `tamis`."""
+"""`python -m tamis`: the command line."""
 
 from tamis.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -112,3 +112,11 @@ def test_help_prints_what_the_page_holds(tamis_cli, words, command) -> None:
     assert re.sub(r"\s+", "", command.help) in shown
     for parameter in command.params:
         assert re.sub(r"\s+", "", parameter.help or "") in shown
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "tamis", "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "recommend" in done.stdout

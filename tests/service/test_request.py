@@ -26,6 +26,16 @@ def test_given_context_is_kept_and_the_rest_unknown() -> None:
     assert (place.city, place.interests) == ((None,), ((),))
 
 
+def test_texts_for_a_missing_value_are_missing_as_in_the_log() -> None:
+    """`"NULL"` was a value that training had never seen, not a missing one."""
+    for text in ("NULL", " NA ", "—"):
+        assert Request.of(context={"app": text}).context_for(("app",)) is None
+        assert Request.of(city=text).context_for(()) is None
+    context = Request.of(context={"app": "NA"}).context_for(("app",), missing=("?",))
+    assert context is not None
+    assert context.columns["app"].values.to_list() == ["NA"]
+
+
 def test_declared_columns_of_context_are_texts() -> None:
     request = Request.of(context={"device": "ios", "version": np.int64(14), "app": None})
     context = request.context_for(("device", "version", "app", "os"))

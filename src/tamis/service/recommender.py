@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import Context, Found, Outcome, Queries, ReadsContext, Trace, trace
-from tamis.data import CITY, UNKNOWN, Ragged
+from tamis.data import CITY, MISSING, UNKNOWN, Ragged
 from tamis.schema import RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of
@@ -90,7 +90,9 @@ class Recommender:
         row = self.views.user_row(request.user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
-        context = request.context_for(self.parts.config.events.request_columns)
+        events = self.parts.config.events
+        missing = MISSING if events.missing is None else events.missing
+        context = request.context_for(events.request_columns, missing)
         outcome = self.cascade.run(
             self._query(row, request.exclude, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from tamis.data import CITY, MAX_ID, Context, Texts, one_id
+from tamis.data import CITY, MAX_ID, MISSING, Context, Texts, one_id
 from tamis.schema import RequestError, suggest
 from tamis.service._field_checks import (
     FIRST_MS,
@@ -142,11 +142,14 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         """The user id as text, as the tables hold it: 1, 1.0 and "1" are one id."""
         return one_id(self.user)
 
-    def context_for(self, columns: Sequence[str]) -> Context | None:
+    def context_for(
+        self, columns: Sequence[str], missing: Sequence[str] = MISSING
+    ) -> Context | None:
         """The request's context for the stages that read it; None where none is given.
 
         Args:
             columns: those that the project declares as columns of context.
+            missing: texts that mean a missing value in the log, and so in a request.
 
         Raises RequestError for a value of a column that is not declared.
         """
@@ -161,7 +164,10 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                     "context",
                 )
         given = {name: one_id(value) for name, value in self.context.items()}
+        given = {name: None if text in missing else text for name, text in given.items()}
         city = self._city(given.get(CITY))
+        if city is not None and city.strip() in missing:
+            city = None
         if self.latitude is None and not (city or self.interests or any(given.values())):
             return None
         if city and CITY in columns:
