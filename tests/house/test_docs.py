@@ -60,6 +60,14 @@ def test_the_readmes_link_to_the_same_places() -> None:
     assert english - {"README.zh-CN.md"} == chinese - {"README.md"}
 
 
+def test_the_home_page_links_to_every_page_of_the_navigation() -> None:
+    named = set(re.findall(r"\b([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M))
+    pages = {page for page in named if not re.match(r"decisions/\d", page)} - {"index.md"}
+    assert len(pages) > 30
+    home = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert {page for page in pages if f"({page})" not in home} == set()
+
+
 def test_no_page_has_an_unfilled_placeholder() -> None:
     unfilled = [page for page in PAGES if "‹" in text(page)]
     assert not unfilled, f"fill what stands between ‹ and › in {unfilled}"
