@@ -17,6 +17,7 @@ from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_ne
 if TYPE_CHECKING:
     from tamis.data import RoleChoice
     from tamis.features import TableCoverage
+    from tamis.jobs._cost import Estimate
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -132,7 +133,7 @@ def fetch(
 
 
 def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
-    """Report errors and suspicious values in a project's data, and the coverage of its features.
+    """Report errors and suspicious values, coverage of the features, and what a training costs.
 
     Exit code 1 if there is an error.
     """
@@ -141,7 +142,8 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
     findings = job(project)
     if as_json:
         features = [vars(feature) for feature in findings.features]
-        print_json({"findings": [vars(f) for f in findings], "features": features})
+        cost = None if findings.cost is None else findings.cost.to_dict()
+        print_json({"findings": [vars(f) for f in findings], "features": features, "cost": cost})
     elif not findings:
         console.print("[green]No problems found.[/]")
     else:
@@ -152,8 +154,24 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
         console.print(table)
     if findings.features and not as_json:
         console.print(_coverage_table(findings.features))
+    if findings.cost is not None and not as_json:
+        console.print(_cost_table(findings.cost))
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(1)
+
+
+def _cost_table(cost: Estimate) -> Table:
+    """One row per stage: fits, time and memory, and the counts that decide them."""
+    from tamis.jobs._cost import span
+
+    title = f"What a training costs, about: {span(cost.seconds)}, {cost.peak_mb / 1000:.1f} GB"
+    table = Table("stage", title=title, title_justify="left", caption=cost.protocol)
+    for heading in ("fits", "time", "MB", "because of"):
+        table.add_column(heading, justify="left" if heading == "because of" else "right")
+    for stage in cost.stages:
+        time = span(stage.seconds)
+        table.add_row(stage.stage, str(stage.fits), time, f"{stage.mb:,.0f}", stage.why)
+    return table
 
 
 def _coverage_table(features: Sequence[TableCoverage]) -> Table:

@@ -39,6 +39,7 @@ from tamis.features import (
     Rows,
     default_features,
 )
+from tamis.jobs._cost import LONG_MINUTES, calibrate, estimate
 from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
 from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
 from tamis.jobs._order_choice import choose as choose_order
@@ -140,6 +141,9 @@ class Trainer:
             self.config, self.data = self.project.config, self.project.data
             require_preflight(self.config, self.data)  # faults are reported before any work
             self.notes.update(dict.fromkeys(check_task_values(tasks_of(self.config), self.data)))
+            cost = estimate(self.config, self.data, calibrate())
+            if cost.seconds > 60 * LONG_MINUTES:
+                self.steps.message(f"{cost.text}; tamis doctor lists all stages")
             self._vectors = self._wanted_vectors()
             record["samples"] = len(self.data.events)
             self.replays = Replays(

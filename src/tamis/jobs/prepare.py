@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tamis.data import Given, RoleChoice
 from tamis.datasets import FolderSource, find_source, materialise
+from tamis.jobs._cost import Estimate, calibrate, estimate
 from tamis.onboarding import (
     Ask,
-    Examination,
     Finding,
     examine,
     guess_config,
@@ -19,6 +20,9 @@ from tamis.onboarding import (
 from tamis.runtime import Progress
 from tamis.schema import ConfigError
 from tamis.service import CONFIG, ProjectFolder
+
+if TYPE_CHECKING:
+    from tamis.features import TableCoverage
 
 TABLES = ("events", "items", "users", "rows", "train", "valid", "test")
 """Stems of the files that a fetched data set may have."""
@@ -97,10 +101,20 @@ def init(
     return Initialised(folder, target, tuple(guess.notes), tuple(guess.choices))
 
 
-def doctor(project: Path | str) -> Examination:
+class Diagnosis(list[Finding]):
+    """The findings of `tamis doctor`, worst first, and what a training would cost."""
+
+    features: Sequence[TableCoverage] = ()
+    """Coverage of the features; empty where the data or the features cannot be read."""
+    cost: Estimate | None = None
+    """Estimated time and memory of `tamis train`; None where something is wrong."""
+
+
+def doctor(project: Path | str) -> Diagnosis:
     """Checks a project's data: errors and suspicious values, worst first.
 
-    The result is the list of findings; its `features` is the coverage of the features.
+    The result is the list of findings; its `features` is the coverage of the features, and its
+    `cost` the estimated time and memory of a training.
 
     Raises ConfigError if `tamis.toml` is missing or wrong.
     """
@@ -117,7 +131,11 @@ def doctor(project: Path | str) -> Examination:
             if text not in told
         ]
         examination[:0] = wrong
-    return examination
+    found = Diagnosis(examination)
+    found.features = examination.features
+    if examination.data is not None and not any(f.severity == "error" for f in found):
+        found.cost = estimate(folder.config, examination.data, calibrate())
+    return found
 
 
 def fetch(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis.onboarding import Examination, examine
 from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.offline_recall import RecallReport
+    from tamis.jobs.prepare import Diagnosis
     from tamis.jobs.scoring import ScoreReport
     from tamis.service import Answer, SimilarList
 
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 class Project(ProjectFolder):
     """An open project: doctor, train, evaluate, recommend, and the other commands as methods."""
 
-    def doctor(self) -> Examination:
-        """Errors and suspicious values in the data, worst first; see `jobs.doctor`."""
-        return examine(self.config, self.root)
+    def doctor(self) -> Diagnosis:
+        """Errors and suspicious values, worst first, and what a training costs; see
+        `jobs.doctor`."""
+        from tamis.jobs.prepare import doctor
+
+        return doctor(self.root)
 
     def train(self, **options: Any) -> TrainReport:
         """Trains and publishes the evaluation and the serving version; see `jobs.train`."""
