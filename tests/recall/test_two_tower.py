@@ -20,6 +20,7 @@ from tamis.recall._common.user_item_examples import (
     UserItemExamples,
 )
 from tamis.recall._common.user_item_objective import UserItemObjective
+from tamis.recall.two_tower._config import TwoTowerConfig, resolved
 from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import TowerShape
@@ -576,3 +577,22 @@ def test_because_names_a_liked_item():
     best = int(channel.recall(queries, 1).item[0, 0])
     assert channel.because(queries, best) in liked
     assert channel.because(at_end(data, np.array([-1], np.int32)), best) is None
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "loss"),
+    [
+        (10**6, 20_000, "full"),
+        (10**6, 20_001, "sampled"),
+        (2_000, 30_000, "full"),  # a shop of many items and few users
+        (4_000, 100_000, "full"),
+        (4_001, 100_000, "sampled"),
+        (10, 100_001, "sampled"),
+    ],
+)
+def test_the_softmax_is_full_where_that_is_cheap(users, items, loss):
+    assert resolved(TwoTowerConfig(), True, items, n_users=users).loss == loss
+    fixed = TwoTowerConfig(full_below=20_000)
+    assert resolved(fixed, True, items, n_users=users).loss == (
+        "full" if items <= 20_000 else "sampled"
+    )

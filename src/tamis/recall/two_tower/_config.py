@@ -17,6 +17,10 @@ NETWORKS = ("network", "user_network", "item_network")
 """Options that name the network of a tower."""
 
 
+CHEAP_SOFTMAX = 400_000_000
+"""Users × items up to which a full softmax over up to 100,000 items is cheap."""
+
+
 class TwoTowerConfig(ComponentConfig):
     """Options of the two-tower channel.
 
@@ -134,8 +138,8 @@ class TwoTowerConfig(ComponentConfig):
     """Weight of items that were shown and not liked as weak positives, relative to 1 for a like;
     0: they are not used."""
     full_below: Annotated[int, Field(ge=0)] | None = None
-    """Number of items up to which listwise is a full softmax. If omitted: 20,000; without order
-    100,000."""
+    """Number of items up to which listwise is a full softmax. If omitted: 20,000; without order, or
+    if users × items is at most 4 · 10^8, 100,000."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the examples; at most, if there are validation data to stop by. If omitted: 10
     for moments, 5 for pairs; without order at most 100, and the fit stops when the likes held out
@@ -184,12 +188,17 @@ def has_order(config: TwoTowerConfig, likes: Likes) -> bool:
 
 
 def resolved(
-    config: TwoTowerConfig, ordered: bool, n_items: int, liked: int | None = None
+    config: TwoTowerConfig,
+    ordered: bool,
+    n_items: int,
+    liked: int | None = None,
+    n_users: int | None = None,
 ) -> ResolvedOptions:
     """The options with defaults that depend on other options and on the log.
 
     Args:
         ordered: `has_order` of the log.
+        n_users: users with likes; None: many.
         liked: length of the declared history of the liked items; None: it is not declared.
 
     Raises ConfigError for options that contradict one another.
@@ -207,7 +216,9 @@ def resolved(
         )
     split = kind in ("splits", "whole")
     history = (liked or (1000 if split else 100)) if c.history is None else c.history
-    below = (100_000 if split else 20_000) if c.full_below is None else c.full_below
+    # A full softmax ranks better than sampled negatives, and few users make it cheap (decision 16).
+    cheap = split or (n_users is not None and n_users * n_items <= CHEAP_SOFTMAX)
+    below = (100_000 if cheap else 20_000) if c.full_below is None else c.full_below
     sampling = any(x is not None for x in (c.negatives, c.mix, c.hard_negatives))
     listwise: Loss = "full" if n_items <= below and not sampling else "sampled"
     loss: Loss = listwise if c.loss == "listwise" else c.loss

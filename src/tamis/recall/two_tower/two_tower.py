@@ -97,7 +97,8 @@ class TwoTower(SidedChannel):
             per_behaviour=c.histories == "behaviours",
             ordered=ordered,
         )
-        choice = resolved(c, ordered, len(data.items), inputs.liked)
+        users = int((np.diff(likes.indptr) > 0).sum())
+        choice = resolved(c, ordered, len(data.items), inputs.liked, users)
         hard = hard_negatives(c.hard_negatives, data)
         generator = torch.Generator().manual_seed(context.seed)
         popularity = np.bincount(likes.item, minlength=len(data.items))
