@@ -48,6 +48,14 @@ value = 100
 ```
 
 A filter of your own is [one file](adding-a-filter.md).
+
+[Conditions](conditions.md) join comparisons of items, users and requests by `and`, `or` and `not`:
+
+```toml
+[cascade.filters.delivered]
+use = "condition"
+where = "region in request.regions and price <= user.budget"
+```
 """,
     "rerank": """# Re-rank rules
 

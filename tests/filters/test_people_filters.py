@@ -200,7 +200,11 @@ def test_exposed_is_sized_for_the_user_with_the_most_impressions():
     assert ExposedFilter(per_month=7).fit(data).shown.shape.per_month == 7
 
 
-OPTIONS = {"attribute": {"column": "stock", "op": ">", "value": 1}, "available": {"column": "ok"}}
+OPTIONS = {
+    "attribute": {"column": "stock", "op": ">", "value": 1},
+    "available": {"column": "ok"},
+    "condition": {"where": "min_age <= user.age or stock > 2"},
+}
 
 
 @pytest.mark.parametrize("name", registry.available("filters"))

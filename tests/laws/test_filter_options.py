@@ -110,6 +110,7 @@ VALUES: dict[tuple[str, str], Any] = {
     ("at_most", "slate"): 1,
     ("at_most", "depth"): 3,
     ("at_most", "search"): 5,
+    ("at_most", "where"): "price > 30",
     ("attribute", "column"): "stock",
     ("attribute", "value"): 4.0,
     ("attribute", "separator"): "|",
@@ -119,6 +120,8 @@ VALUES: dict[tuple[str, str], Any] = {
     ("blocked", "separator"): ";",
     ("bought", "behaviours"): ("click",),
     ("bought", "days"): 30,
+    ("condition", "where"): "price < 5",
+    ("condition", "separator"): ";",
     ("exposed", "behaviours"): ("click",),
     ("exposed", "per_month"): 1,
     ("exposed", "target"): 0.6,
@@ -136,7 +139,10 @@ VALUES: dict[tuple[str, str], Any] = {
     ("seen", "behaviours"): ("purchase",),
 }
 """Values to try where the one made from the option's type does not do."""
-NEEDED: dict[str, dict[str, Any]] = {"attribute": {"column": "price", "op": "<=", "value": 20.0}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "attribute": {"column": "price", "op": "<=", "value": 20.0},
+    "condition": {"where": "price <= 20"},
+}
 """Options without which a stage cannot be built."""
 WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("at_most", "count"): {"separator": "|"},
@@ -148,6 +154,8 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
         "separator": ";",
     },
     ("blocked", "separator"): {"column": "seller"},
+    ("condition", "separator"): {"where": 'kind contains "k1"', "separator": "|"},
+    ("condition", "unknown"): {"where": "price < request.most"},
     ("mmr", "column"): {"similarity": "vector", "column": "vector"},
     ("mmr", "similarity"): {"column": "vector", "similarity": "vector"},
 }

@@ -532,6 +532,17 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
     assert items(shop_rules(liked, data).recall(ask([]), 5)) == [3]
 
 
+def test_rules_with_a_condition_on_columns_and_statistics():
+    data = log([(0, 3, LIKE, 0), (1, 3, LIKE, 0), (0, 1, LIKE, 0)], SHOP)
+    for where, expected in (
+        ("likes >= 1 and not likes > 1", {1}),
+        ("not in_stock or likes == 2", {1, 3}),
+        ("price < 6 and brand in ['A', 'B']", {0, 1}),
+    ):
+        channel = shop_rules(f'[[rule]]\nname = "r"\nwhere = "{where}"', data)
+        assert set(items(channel.recall(ask([]), 5))) == expected, where
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
@@ -545,6 +556,15 @@ def test_rules_sort_by_statistics_and_stop_at_their_limit():
         (
             'where = [{column = "price", op = "<", value = "cheap"}]',
             "price < 'cheap' does not fit the column's type Float64",
+        ),
+        (
+            'where = "stock == true"',
+            r"condition `stock == true`, column 1: `stock` is no column .* Did you mean `in_stock`",
+        ),
+        ('where = "price <"', "condition `price <`, column 8: it ends where"),
+        (
+            'where = "price < user.budget"',
+            "`user.budget`: this condition reads columns of the items alone",
         ),
         ('max_age = 3\ntime_column = "brand"', "holds 'A', which is not a time"),
         ('sorted = "price"', r"\[cascade.channels.rules\] rule.0.sorted"),

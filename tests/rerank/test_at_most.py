@@ -54,6 +54,18 @@ def test_the_second_item_of_a_category_is_placed_later() -> None:
     assert gave_way.tolist() == [0, 0, 0, 0, 0]
 
 
+def test_only_items_that_meet_the_condition_count() -> None:
+    items = dataset(category=["a", "a", "a", "b"], sponsored=[True, False, True, True])
+    rule = AtMost(limit=1, window=3, where="sponsored").fit(items)
+    order, gave_way = rule.arrange(*ranked([0, 1, 2, 3]), 4)
+    assert order.tolist() == [0, 1, 3, 2]  # the two sponsored a are two places apart
+    assert gave_way.tolist() == [0, 0, 0, 0]
+    with pytest.raises(ConfigError, match=r"where = 'user\.age > 3'.*columns of the items alone"):
+        AtMost(where="user.age > 3")
+    with pytest.raises(ConfigError, match=r"re-rank `at_most`: condition `sponsord`.*Did you mean"):
+        AtMost(where="sponsord").fit(items)
+
+
 def test_looks_ahead_where_taking_the_best_first_would_fail() -> None:
     rule = AtMost(limit=1, window=2).fit(dataset(category=["b", "a", "a"]))
     assert rule.arrange(*ranked([0, 1, 2]), 3)[0].tolist() == [1, 0, 2]

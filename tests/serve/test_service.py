@@ -102,7 +102,7 @@ def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> 
     place = {"latitude": 48.85, "longitude": 2.35, "city": "Paris"}
     fields = {"user": 7, "n": 1, "exclude": [2, "3"], "time": 1_700_000_000_000}
     fields |= {"interests": ["Drama"], **place, "explain": True, "why_not": 1, "request_id": "r"}
-    fields["context"] = {"device": "ios"}
+    fields |= {"context": {"device": "ios"}, "values": {"regions": ["FR"]}, "filter": "price < 3"}
     answer = ask(client, **fields).json()
     assert fake.request == Request.of(**fields)
     assert set(fields) == set(Request.__struct_fields__)

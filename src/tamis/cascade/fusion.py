@@ -8,9 +8,9 @@
     bid * click
     1 / (rank(like) + 60) + 0.5 / (rank(ease) + 60)
 
-The text is parsed by its own grammar (`_expressions`), checked when the configuration is read, and
-compiled to operations on whole columns; it is never evaluated as Python. The empty text means the
-first task.
+The text is parsed by its own grammar (`tamis.data.expression_syntax`), checked when the
+configuration is read, and compiled to operations on whole columns; it is never evaluated as Python.
+The empty text means the first task.
 """
 
 from __future__ import annotations
@@ -24,17 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import _ranges as ranges
-from tamis.cascade._expressions import (
-    Binary,
-    Constant,
-    ExpressionError,
-    FunctionCall,
-    Name,
-    Negative,
-    Node,
-    parse,
-)
 from tamis.cascade._ranges import Range
+from tamis.data import expression_syntax as syntax
 from tamis.runtime import Float64
 from tamis.schema import ConfigError
 
@@ -158,40 +149,44 @@ class Fusion:
     def _checked(self) -> _Part:
         """The compiled expression. Raises ConfigError for its faults."""
         try:
-            tree = parse(self.expression) if self.expression else Name(1, self._predictions[0])
-        except ExpressionError as error:
+            tree = (
+                syntax.parse(self.expression)
+                if self.expression
+                else syntax.Name(1, self._predictions[0])
+            )
+        except syntax.ExpressionError as error:
             raise ConfigError(f"{self._at(error)}{self._help()}") from None
         try:
             return self._compile(tree)
-        except ExpressionError as error:
+        except syntax.ExpressionError as error:
             raise ConfigError(self._at(error)) from None
 
-    def _at(self, error: ExpressionError) -> str:
+    def _at(self, error: syntax.ExpressionError) -> str:
         return f"{self._place}: at column {error.column}: {error}"
 
-    def _compile(self, node: Node) -> _Part:
+    def _compile(self, node: syntax.Node) -> _Part:
         match node:
-            case Constant(value=value):
+            case syntax.Constant(value=value):
                 number = np.float64(value)
                 return self._finite(node, _Part(lambda _: number, (value, value), False))
-            case Name(name=name):
+            case syntax.Name(name=name):
                 return self._named(node, name)
-            case Negative(inner=inner):
+            case syntax.Negative(inner=inner):
                 part = self._compile(inner)
                 step = part.step
                 return _Part(lambda on: -step(on), ranges.negative(part.range), part.varies)
-            case Binary(op=op, left=left, right=right):
+            case syntax.Binary(op=op, left=left, right=right):
                 sides = [self._compile(left), self._compile(right)]
                 return self._apply(node, OPERATORS[op], sides)
-            case FunctionCall():
+            case syntax.FunctionCall():
                 return self._call(node)
 
-    def _named(self, node: Name, name: str) -> _Part:
+    def _named(self, node: syntax.Name, name: str) -> _Part:
         if name in self._predictions:
             self.names.add(name)
             return _Part(_column(name), self._ranges.get(name, ranges.PROBABILITY), True)
         if name in self._channels:
-            raise ExpressionError(
+            raise syntax.ExpressionError(
                 node.column,
                 f"the channel {name} scores only the items that it recalled; write rank({name}), "
                 f"which ranks the others last, or give the others a value: default({name}, 0)",
@@ -199,23 +194,23 @@ class Fusion:
         if name not in self._columns:
             raise self._unknown(node, name)
         if name in self._gaps:
-            raise ExpressionError(
+            raise syntax.ExpressionError(
                 node.column,
                 f"{self._gaps[name]}; give them a value: default({name}, 1)",
             )
         self.columns.add(name)
         return _Part(_column(name), self._columns[name], True)
 
-    def _call(self, node: FunctionCall) -> _Part:
+    def _call(self, node: syntax.FunctionCall) -> _Part:
         known = {**{name: f.arguments for name, f in FUNCTIONS.items()}, **_SPECIAL}
         if node.function not in known:
             hint = _close(node.function, list(known), "Functions")
-            raise ExpressionError(node.column, f"unknown function {node.function!r}{hint}")
+            raise syntax.ExpressionError(node.column, f"unknown function {node.function!r}{hint}")
         wanted = known[node.function]
         if len(node.args) != wanted:
             many = "1 value" if wanted == 1 else f"{wanted} values"
             text = f"{node.function} takes {many}, not {len(node.args)}"
-            raise ExpressionError(node.column, text)
+            raise syntax.ExpressionError(node.column, text)
         if node.function == "default":
             return self._default(node)
         if node.function == "rank" and (score := self._score(node.args[0])):
@@ -226,34 +221,37 @@ class Fusion:
         return self._apply(node, FUNCTIONS[node.function], parts)
 
     def _apply(
-        self, node: Binary | FunctionCall, operation: _Operation, parts: Sequence[_Part]
+        self,
+        node: syntax.Binary | syntax.FunctionCall,
+        operation: _Operation,
+        parts: Sequence[_Part],
     ) -> _Part:
         run, steps = operation.run, [part.step for part in parts]
         try:
             between = operation.range(*(part.range for part in parts))
         except ValueError as error:
-            raise ExpressionError(
+            raise syntax.ExpressionError(
                 node.column, f"{error}: no candidate would have a value"
             ) from None
         varies = any(part.varies for part in parts)
         return self._finite(node, _Part(lambda on: run(*(s(on) for s in steps)), between, varies))
 
-    def _rank(self, node: FunctionCall, part: _Part) -> _Part:
+    def _rank(self, node: syntax.FunctionCall, part: _Part) -> _Part:
         if not part.varies:
-            raise ExpressionError(
+            raise syntax.ExpressionError(
                 node.column, "rank of a number that is the same for all candidates"
             )
         step = part.step
         return _Part(lambda on: ranks(step(on), on.indptr), ranges.RANK, True)
 
-    def _default(self, node: FunctionCall) -> _Part:
+    def _default(self, node: syntax.FunctionCall) -> _Part:
         """`default(column, number)`: what an item without a value counts as, or one that a channel
         has not recalled."""
         name, number = node.args
-        sign = -1.0 if isinstance(number, Negative) else 1.0
-        inner = number.inner if isinstance(number, Negative) else number
-        if not isinstance(name, Name) or not isinstance(inner, Constant):
-            raise ExpressionError(
+        sign = -1.0 if isinstance(number, syntax.Negative) else 1.0
+        inner = number.inner if isinstance(number, syntax.Negative) else number
+        if not isinstance(name, syntax.Name) or not isinstance(inner, syntax.Constant):
+            raise syntax.ExpressionError(
                 node.column,
                 "default takes an item's column or a channel and a number, like default(price, 1)",
             )
@@ -271,27 +269,27 @@ class Fusion:
 
         return _Part(filled, (min(low, value), max(high, value)), True)
 
-    def _score(self, node: Node) -> _Part | None:
+    def _score(self, node: syntax.Node) -> _Part | None:
         """Score of a channel; NaN where it has not recalled the candidate."""
-        if not isinstance(node, Name) or node.name not in self._channels:
+        if not isinstance(node, syntax.Name) or node.name not in self._channels:
             return None
         self.channels.add(node.name)
         return _Part(_column(node.name), ranges.ANY, True)
 
-    def _finite(self, node: Node, part: _Part) -> _Part:
+    def _finite(self, node: syntax.Node, part: _Part) -> _Part:
         low, high = part.range
         if np.isnan(low) or np.isnan(high) or low == np.inf or high == -np.inf:
-            raise ExpressionError(node.column, "this is never a finite number")
+            raise syntax.ExpressionError(node.column, "this is never a finite number")
         return part
 
-    def _unknown(self, node: Name, name: str) -> ExpressionError:
+    def _unknown(self, node: syntax.Name, name: str) -> syntax.ExpressionError:
         known = [*self._predictions, *self._columns, *self._channels]
         text = f"unknown name {name!r}{_close(name, known, 'Predictions')}"
         if self._columns:
             text += f". Items' columns: {', '.join(self._columns)}"
         if self._channels:
             text += f". Channels: {', '.join(self._channels)}"
-        return ExpressionError(node.column, text)
+        return syntax.ExpressionError(node.column, text)
 
     def _help(self) -> str:
         """A short description of fusion expressions, for messages."""

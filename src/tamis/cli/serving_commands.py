@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -118,6 +119,20 @@ def recommend(
             help="A declared column of context and its value, such as device=ios; may be repeated."
         ),
     ] = None,
+    condition: Annotated[
+        str,
+        typer.Option(
+            "--filter", help="Condition on the items, such as 'price <= 30 and not used'."
+        ),
+    ] = "",
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value",
+            help="A value that conditions read as request.NAME, such as budget=30 or "
+            'regions=["FR","BE"]; may be repeated.',
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show for each item why it is recommended.")
     ] = False,
@@ -139,7 +154,14 @@ def recommend(
         latitude=latitude,
         longitude=longitude,
         city=city,
-        context=_pairs(context or ()),
+        context=_pairs(context or (), "--context", "COLUMN=VALUE, such as device=ios"),
+        filter=condition,
+        values={
+            name: _read(text)
+            for name, text in _pairs(
+                values or (), "--value", "NAME=VALUE, such as budget=30"
+            ).items()
+        },
         explain=explain,
         why_not=why_not,
     )
@@ -149,15 +171,15 @@ def recommend(
     return None
 
 
-def _pairs(given: Sequence[str]) -> dict[str, str]:
-    """{column: value} of texts `column=value`. Raises RequestError for other texts."""
+def _pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """{name: value} of texts `name=value`; other texts are a RequestError that shows the form."""
     pairs: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise RequestError(f"--context {text}: give COLUMN=VALUE, such as device=ios")
+            raise RequestError(f"{option} {text}: give {form}")
         if name.strip() in pairs:
-            raise RequestError(f"--context {text}: {name.strip()} is given twice; give it once")
+            raise RequestError(f"{option} {text}: {name.strip()} is given twice; give it once")
         pairs[name.strip()] = value
     return pairs
 
@@ -200,6 +222,14 @@ def similar(
         table.add_row(f"[bold]{line.place}[/]", title, f"{line.score:.3f}")
     console.print(table)
     return None
+
+
+def _read(text: str) -> Any:
+    """A value written as JSON, such as 30, true or ["FR"]; any other text is itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def serve(

@@ -1,6 +1,6 @@
 """Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
 
-from tamis.data import column_names
+from tamis.data import column_names, expression_syntax
 from tamis.data.categories import Labels, bucketed, codes_of, spread
 from tamis.data.column_profile import ColumnProfile
 from tamis.data.column_roles import (
@@ -26,6 +26,15 @@ from tamis.data.files import (
     format_of,
     read_raw,
     text_lines,
+)
+from tamis.data.filter_expressions import (
+    ExpressionError,
+    FilterExpression,
+    Scope,
+    explained,
+    item_condition,
+    readable,
+    separators_of,
 )
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
@@ -66,6 +75,8 @@ __all__ = [
     "EventContext",
     "EventLog",
     "Events",
+    "ExpressionError",
+    "FilterExpression",
     "FolderTables",
     "Frames",
     "Given",
@@ -76,6 +87,7 @@ __all__ = [
     "RawTable",
     "Rejects",
     "RoleChoice",
+    "Scope",
     "Table",
     "TableSet",
     "TextForm",
@@ -89,6 +101,8 @@ __all__ = [
     "dataset_from_frame",
     "event_columns",
     "event_table",
+    "explained",
+    "expression_syntax",
     "find_log",
     "form_of",
     "format_of",
@@ -101,6 +115,7 @@ __all__ = [
     "is_number",
     "is_time",
     "item_categories",
+    "item_condition",
     "kilometres",
     "named_column",
     "number_array",
@@ -115,9 +130,11 @@ __all__ = [
     "read_items",
     "read_numbers",
     "read_raw",
+    "readable",
     "readable_tables",
     "repeat_share",
     "return_rates",
+    "separators_of",
     "spread",
     "table_stem",
     "text_lines",

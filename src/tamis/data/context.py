@@ -84,6 +84,8 @@ class Context:
     columns: Mapping[str, Texts] = field(default_factory=dict[str, Texts])
     """The columns of context that the project declares, each (Q,); one that is absent is missing
     in all requests."""
+    values: tuple[Mapping[str, Any], ...] | None = None
+    """(Q,) further values of each request, which conditions read; None: no request has any."""
 
     def __len__(self) -> int:
         return len(self.latitude)
@@ -98,6 +100,7 @@ class Context:
             self.city[index] if whole else tuple(self.city[q] for q in index),
             self.interests[index] if whole else tuple(self.interests[q] for q in index),
             {name: texts.take(rows) for name, texts in self.columns.items()},
+            None if self.values is None else _taken(self.values, index),
         )
 
     @classmethod
@@ -114,7 +117,21 @@ class Context:
             tuple(city for part in parts for city in part.city),
             tuple(words for part in parts for words in part.interests),
             {name: Texts.join([part.columns[name] for part in parts]) for name in parts[0].columns},
+            _joined_values(parts),
         )
+
+
+def _joined_values(parts: Sequence[Context]) -> tuple[Mapping[str, Any], ...] | None:
+    if all(part.values is None for part in parts):
+        return None
+    none: Mapping[str, Any] = {}
+    return tuple(v for part in parts for v in part.values or (none,) * len(part))
+
+
+def _taken(
+    values: tuple[Mapping[str, Any], ...], index: Sequence[int] | slice
+) -> tuple[Mapping[str, Any], ...]:
+    return values[index] if isinstance(index, slice) else tuple(values[q] for q in index)
 
 
 @dataclass(frozen=True, eq=False)

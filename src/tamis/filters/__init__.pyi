@@ -4,6 +4,7 @@ from .attribute import AttributeConfig, AttributeFilter
 from .available import AvailableConfig, AvailableFilter
 from .blocked import BlockedConfig, BlockedFilter
 from .bought import BoughtConfig, BoughtFilter
+from .condition import ConditionConfig, ConditionFilter, names_of
 from .exposed import ExposedConfig, ExposedFilter
 from .hidden import HiddenConfig, HiddenFilter
 from .out_of_stock import OutOfStockConfig, OutOfStockFilter
@@ -23,6 +24,8 @@ __all__ = [
     "BlockedFilter",
     "BoughtConfig",
     "BoughtFilter",
+    "ConditionConfig",
+    "ConditionFilter",
     "ExposedConfig",
     "ExposedFilter",
     "HiddenConfig",
@@ -35,4 +38,5 @@ __all__ = [
     "RequestFilter",
     "SeenConfig",
     "SeenFilter",
+    "names_of",
 ]

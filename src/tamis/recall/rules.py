@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Condition, Dataset, Labels
+from tamis.data import (
+    Condition,
+    Dataset,
+    FilterExpression,
+    Labels,
+    item_condition,
+    separators_of,
+)
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.history_events import behaviour_mask, last_event
@@ -37,9 +45,10 @@ class Rule(ComponentConfig):
 
     name: str
     """Name of the rule, for messages."""
-    where: tuple[Condition, ...] = ()
-    """Conditions that all must hold: [{column = "brand", op = "in", value = ["Acme"]}, …]. Empty:
-    all items."""
+    where: tuple[Condition, ...] | str = ()
+    """A condition on the items and their statistics, "price < 20 and not used", in the language of
+    the page on conditions; or conditions that all must hold: [{column = "brand", op = "in",
+    value = ["Acme"]}, …]. Empty: all items."""
     max_age: Annotated[float, Field(gt=0)] | None = None
     """Maximum days from `time_column` to the query's time. If omitted: items of any age."""
     time_column: str = ""
@@ -54,6 +63,13 @@ class Rule(ComponentConfig):
     """Column or statistic, and `asc` or `desc` (the default): "published desc", "price asc"."""
     limit: Annotated[int, Field(ge=1)] = 100
     """Maximum number of items returned by the rule."""
+
+    @field_validator("where")
+    @classmethod
+    def _is_a_condition(cls, where: Any) -> Any:
+        if isinstance(where, str) and where:
+            FilterExpression.checked(where, ("item",))
+        return where
 
 
 class RulesConfig(ComponentConfig):
@@ -101,10 +117,11 @@ class Rules(BaseChannel):
             )
         self._arrays["published"] = publication_times(self.name, data, context)
         frame = self._with_statistics(data)
+        separators = separators_of(context.items, context.features, frame.columns)
         parts: list[tuple[NDArray[Any], ...]] = []
         before = 0
         for number, rule in enumerate(rules):
-            items = self._items(rule, frame)
+            items = self._items(rule, frame, separators)
             key = -self._places(rule, frame)
             lists, item, values = self._by_value(number, rule, data, context, items)
             parts.append((lists + before, item, key[item]))
@@ -143,11 +160,17 @@ class Rules(BaseChannel):
             if name not in data.items.frame.columns
         )
 
-    def _items(self, rule: Rule, frame: pl.DataFrame) -> NDArray[np.intp]:
+    def _items(
+        self, rule: Rule, frame: pl.DataFrame, separators: Mapping[str, str]
+    ) -> NDArray[np.intp]:
         """Item rows for which all conditions hold, ascending."""
+        where, owner = rule.where, f"channel {self._label(rule)!r}"
+        if isinstance(where, str):
+            met = item_condition(where, frame, separators, owner) if where else True
+            return np.flatnonzero(np.broadcast_to(met, frame.height))
         keep = np.ones(frame.height, np.bool_)
-        for condition in rule.where:
-            keep &= condition.holds(frame, f"channel {self._label(rule)!r}")
+        for condition in where:
+            keep &= condition.holds(frame, owner)
         return np.flatnonzero(keep)
 
     def _places(self, rule: Rule, frame: pl.DataFrame) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tamis.data import Ragged, Table, item_categories
-from tamis.runtime import Int32, Int64
+from tamis.runtime import Bool, Int32, Int64
 from tamis.schema import ADVICE, StageError, VersionError, read_array
 
 
@@ -41,6 +41,12 @@ class ItemCategories:
         first = self.of.indptr[:-1][sizes > 0]
         indptr = np.concatenate([[0], np.cumsum(sizes > 0)]).astype(np.int64)
         return ItemCategories(Ragged(indptr, self.of.values[first]))
+
+    def among(self, counted: Bool) -> ItemCategories:
+        """Categories of the items where `counted` (items,) is true; the others have none."""
+        sizes = np.diff(self.of.indptr)
+        indptr = np.concatenate([[0], np.cumsum(sizes * counted)]).astype(np.int64)
+        return ItemCategories(Ragged(indptr, self.of.values[np.repeat(counted, sizes)]))
 
     def ordered(self) -> ItemCategories:
         """Each item's codes ascending, as set operations want them."""

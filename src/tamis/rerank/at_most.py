@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset
+from tamis.data import Dataset, FilterExpression, item_condition, separators_of
 from tamis.rerank._categories import ItemCategories
 from tamis.schema import Component, ComponentConfig, Conditions, Needs, NotFittedError, read_array
 
@@ -32,12 +32,22 @@ class AtMostConfig(ComponentConfig):
     """Splits a text column of several values ("Action|Comedy")."""
     count: Literal["all", "primary"] = "all"
     """Whether an item of several categories counts in each of them or only in its first."""
+    where: str = ""
+    """Condition on the items that count, such as "sponsored" or "price > 100", in the language of
+    the page on conditions; others have no limit. Empty: all items."""
     depth: Annotated[int, Field(ge=1)] = 50
     """Number of places that are planned together, independent of n; later places are filled one
     by one."""
     search: Annotated[int, Field(ge=0)] = 100_000
     """Number of candidates that the search examines (about 2 ns each) before it takes the best plan
     found so far."""
+
+    @field_validator("where")
+    @classmethod
+    def _is_a_condition(cls, where: str) -> str:
+        if where:
+            FilterExpression.checked(where, ("item",))
+        return where
 
     @model_validator(mode="after")
     def _some_rule(self) -> Self:
@@ -74,9 +84,16 @@ class AtMost(Component):
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Reads the items' categories."""
-        del context
-        config = self.config
+        config, frame = self.config, data.items.frame
         categories = ItemCategories.read(data.items, config.column, config.separator)
+        if config.where:
+            context = context or FitContext()
+            separators = separators_of(context.items, context.features, frame.columns)
+            if config.separator:
+                separators[config.column] = config.separator
+            categories = categories.among(
+                item_condition(config.where, frame, separators, f"re-rank `{self.name}`")
+            )
         self._categories = categories.primary() if config.count == "primary" else categories
         self._groups = self._categories.groups()
         return self

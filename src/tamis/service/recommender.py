@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
-from tamis.cascade import Context, Found, Outcome, Queries, ReadsContext, Trace, trace
+from tamis.cascade import Cascade, Context, Found, Outcome, Queries, ReadsContext, Trace, trace
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged
 from tamis.schema import RequestError, reading
 from tamis.service import registry
@@ -21,6 +21,7 @@ from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
 from tamis.service.request import Request
+from tamis.service.request_filter import RequestCondition, filtered, request_filter
 from tamis.service.views import Views
 
 Moment = tuple[int, Literal["request", "now", "data"]]
@@ -93,7 +94,11 @@ class Recommender:
         events = self.parts.config.events
         missing = MISSING if events.missing is None else events.missing
         context = request.context_for(events.request_columns, missing)
-        outcome = self.cascade.run(
+        cascade, rules = self.cascade, list[RequestCondition]()
+        if request.filter:
+            rules.append(request_filter(request, self.parts))
+            cascade = filtered(cascade, rules[0])
+        outcome = cascade.run(
             self._query(row, request.exclude, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
             degrade=True,
@@ -107,10 +112,10 @@ class Recommender:
             known=row != UNKNOWN,
             time=time,
             clock=clock,
-            items=self._places(outcome, request.explain),
+            items=self._places(cascade, outcome, request.explain),
             took_ms=round(took, 3),
-            degraded=(*outcome.degraded, *failed, *self._unread(context)),
-            why_not=None if explained is None else self._why_not(outcome, explained, row),
+            degraded=(*outcome.degraded, *failed, *self._unread(context, rules)),
+            why_not=None if explained is None else self._why_not(cascade, outcome, explained, row),
             seconds=outcome.seconds,
         )
 
@@ -148,11 +153,13 @@ class Recommender:
         rows = np.union1d(rows[rows != UNKNOWN], self.views.excluded(row, time))
         return queries.excluding(Ragged.of([rows.astype(np.int32)])) if len(rows) else queries
 
-    def _unread(self, context: Context | None) -> Iterator[str]:
-        """The fields of the request that no stage of this version reads."""
+    def _unread(
+        self, context: Context | None, rules: Sequence[RequestCondition] = ()
+    ) -> Iterator[str]:
+        """The fields of the request that no stage of this version and none of `rules` reads."""
         if context is None:
             return
-        stages = [*self.parts.channels.values(), *self.parts.filters.values()]
+        stages = [*self.parts.channels.values(), *self.parts.filters.values(), *rules]
         read = {word for stage in stages if isinstance(stage, ReadsContext) for word in stage.reads}
         space = self.parts.space
         read |= {"place"} if space.reads_place else set()
@@ -169,6 +176,9 @@ class Recommender:
             known = name in space.context_columns or name in read
             if texts.code.any() and not known and name != CITY:
                 yield f"context: no feature of this version reads the column {name!r}"
+        for name in (context.values or ({},))[0]:
+            if name not in read:
+                yield f"values: no filter of this version reads {name!r}"
 
     def _item(self, external: object) -> int:
         row = self.parts.items.row(external)
@@ -180,7 +190,7 @@ class Recommender:
             )
         return row
 
-    def _places(self, outcome: Outcome, explain: bool) -> tuple[Place, ...]:
+    def _places(self, cascade: Cascade, outcome: Outcome, explain: bool) -> tuple[Place, ...]:
         slate = outcome.slate
         return tuple(
             Place(
@@ -188,15 +198,15 @@ class Recommender:
                 title=self.title(int(item)),
                 place=place,
                 score=float(value),
-                reasons=self._reason(trace(self.cascade, outcome, int(item))) if explain else None,
+                reasons=self._reason(trace(cascade, outcome, int(item))) if explain else None,
             )
             for place, (item, value) in enumerate(
                 zip(slate.item, slate.columns["value"], strict=True), start=1
             )
         )
 
-    def _why_not(self, outcome: Outcome, item: int, row: int) -> WhyNot:
-        found = trace(self.cascade, outcome, item)
+    def _why_not(self, cascade: Cascade, outcome: Outcome, item: int, row: int) -> WhyNot:
+        found = trace(cascade, outcome, item)
         excluded = self.views.why_excluded(row, item)
         if excluded is not None:
             found = replace(found, lost="filtered", detail=excluded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from tamis.service._field_checks import (
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | int
 """An external id; numbers are taken as text: 42 and "42" are the same id."""
+_Value = Annotated[str, Meta(max_length=MAX_ID)] | bool | int | float
 
 
 class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -54,6 +55,11 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     context: dict[str, Annotated[str, Meta(max_length=MAX_ID)] | int | float | bool | None] = {}
     """Values of the columns that the project declares in `[events] context`, such as
     {"device": "ios"}. A column that is left out is missing."""
+    values: dict[str, _Value | tuple[_Value, ...]] = {}
+    """Further values that conditions read as `request.NAME`: {"regions": ["FR", "BE"]}."""
+    filter: Annotated[str, Meta(max_length=2000)] = ""
+    """A condition that every item of the answer meets, such as "price <= 30 and not used"; the
+    language of conditions is that of the filter `condition`."""
     explain: bool = False
     """Whether each item comes with its reasons."""
     why_not: Id | None = None
@@ -121,6 +127,9 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             check_unicode(name, "context")
             if isinstance(value, str):
                 check_unicode(value, f"context[{name}]")
+        for name, value in self.values.items():
+            _check_value(name, value)
+        check_unicode(self.filter, "filter")
         check_unicode(self.request_id, "request_id")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
@@ -168,8 +177,14 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         city = self._city(given.get(CITY))
         if city is not None and city.strip() in missing:
             city = None
-        if self.latitude is None and not (city or self.interests or any(given.values())):
+        some = city or self.interests or any(given.values()) or self.values
+        if self.latitude is None and not some:
             return None
+        for name in self.values:
+            if name in columns:
+                raise RequestError(
+                    f"values: {name} is a column of context; give it in context", "values"
+                )
         if city and CITY in columns:
             given[CITY] = one_id(city)
         return Context(
@@ -178,6 +193,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             (city or None,),
             (tuple(self.interests),),
             {name: Texts.one(name, text) for name, text in given.items()},
+            (self.values,) if self.values else None,
         )
 
     def _city(self, of_context: str | None) -> str | None:
@@ -188,3 +204,19 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 CITY,
             )
         return self.city or of_context
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Raises RequestError for a value of a name that is a field, or of several types."""
+    if name in ("time", CITY, "latitude", "longitude", "interests"):
+        raise RequestError(f"values: {name} is a field of its own, not in values", name)
+    check_unicode(name, "values")
+    several = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    kinds = {"number" if type(one) in (int, float) else type(one).__name__ for one in several}
+    if len(kinds) > 1:
+        raise RequestError(f"values: {name} = {list(several)!r}: give values of one type", "values")
+    for one in several:
+        if isinstance(one, str):
+            check_unicode(one, f"values[{name}]")
+        elif isinstance(one, float) and not isfinite(one):
+            raise RequestError(f"values: {name} is {one}: give a finite number", "values")

@@ -1,4 +1,7 @@
-"""Parses an arithmetic expression: numbers, names, `+ - * / **`, brackets and function calls."""
+"""Parses an arithmetic expression: numbers, names, `+ - * / **`, brackets and function calls.
+
+Fusions are such expressions; conditions have more rules (`_condition_syntax`).
+"""
 
 from __future__ import annotations
 
@@ -73,9 +76,9 @@ class FunctionCall:
 Node = Constant | Name | Negative | Binary | FunctionCall
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
     kind: str
-    """number, name, quoted, mark, or "end"."""
+    """number, name, quoted, mark, "end"; in conditions text, too."""
     text: str
     column: int
 
@@ -86,16 +89,17 @@ def parse(text: str) -> Node:
     Names consist of letters, digits and `_`, with `|` for a condition; any other name is written
     between backquotes. `**` binds strongest and to the right. Raises ExpressionError.
     """
+    return Parser(tokens_of(text)).whole()
+
+
+def tokens_of(text: str, pattern: re.Pattern[str] = _TOKEN) -> list[Token]:
+    """The tokens of a text, and one of kind "end". Raises ExpressionError."""
     if len(text) > LONGEST:
         raise ExpressionError(LONGEST + 1, f"longer than {LONGEST} characters")
-    return _Parser(_tokens(text)).whole()
-
-
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
+    tokens: list[Token] = []
     at = 0
     while text[at:].strip():
-        found = _TOKEN.match(text, at)
+        found = pattern.match(text, at)
         if found is None:
             at += len(text[at:]) - len(text[at:].lstrip())
             raise ExpressionError(at + 1, f"{text[at]!r} is not allowed")
@@ -105,27 +109,30 @@ def _tokens(text: str) -> list[_Token]:
         at = found.end()
         if kind == "number" and text[at : at + 1].isalpha():
             raise ExpressionError(column, f"{word + text[at]!r} is neither a number nor a name")
-        tokens.append(_Token(kind, re.sub(r"\s", "", word) if kind == "name" else word, column))
-    return [*tokens, _Token("end", "", len(text) + 1)]
+        tokens.append(Token(kind, re.sub(r"\s", "", word) if kind == "name" else word, column))
+    return [*tokens, Token("end", "", len(text) + 1)]
 
 
-class _Parser:
+class Parser:
     """Recursive descent parser; every method leaves `at` behind the tokens it has read."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
-        self.tokens, self.at, self.depth, self.operations = tokens, 0, 0, 0
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at: int = 0
+        self.depth: int = 0
+        self.operations: int = 0
 
     def whole(self) -> Node:
-        node = self._sum()
+        node = self._inner()
         if self._next.kind != "end":
             raise self._unexpected("an operator")
         return node
 
     @property
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         return self.tokens[self.at]
 
-    def _take(self, *marks: str) -> _Token | None:
+    def _take(self, *marks: str) -> Token | None:
         """Reads and returns the next token where it is one of `marks`, else None."""
         token = self._next
         if token.kind != "mark" or token.text not in marks:
@@ -180,12 +187,16 @@ class _Parser:
                 return self._call(token)
             return Name(token.column, token.text)
         if self._take("("):
-            node = self._sum()
+            node = self._inner()
             self._close()
             return node
         raise self._unexpected("a number, a name or a bracket")
 
-    def _call(self, function: _Token) -> Node:
+    def _inner(self) -> Node:
+        """The whole expression, or what stands between brackets."""
+        return self._sum()
+
+    def _call(self, function: Token) -> Node:
         args: list[Node] = []
         if not self._take(")"):
             args.append(self._sum())
