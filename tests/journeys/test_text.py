@@ -173,7 +173,7 @@ def test_training_twice_gives_the_same_vectors(films):
         ('columns = ["title"]\nname = "genres"', r"already have a column of this name"),
         ("columns = []", r"`items.text.columns` = \[\]"),
         ('columns = ["title"]\nwidht = 3', r"`items.text.widht` is not a key.*width"),
-        ('columns = ["title"]\nlengths = [3, 2]', r"lengths = \[3, 2\]: give the shortest"),
+        ('columns = ["title"]\nlengths = [3, 2]', r"lengths` = \[3, 2\]: give the shortest"),
     ],
 )
 def test_faults_of_the_declaration(ratings_tables, tamis_cli, tmp_path, text, found):

@@ -41,6 +41,7 @@ VALUES = {
     ("VarLenSparseFeat", "pooling"): "max",
     ("VarLenSparseFeat", "separator"): ";",
     ("VarLenSparseFeat", "history"): ("click",),
+    ("VarLenSparseFeat", "ngrams"): (2, 2),
 }
 WITH = {
     ("SparseFeat", "buckets"): {"vocabulary": "hash"},
@@ -49,6 +50,7 @@ WITH = {
     ("DenseFeat", "width"): {"column": "pairs", "width": 1},
     ("VarLenSparseFeat", "buckets"): {"vocabulary": "hash"},
     ("VarLenSparseFeat", "history"): {"max_len": 2},
+    ("VarLenSparseFeat", "ngrams"): {"separator": None, "ngrams": (1, 1)},
 }
 NO_EFFECT_HERE = {
     ("SparseFeat", "precision"): "of the context feature geohash (tests/features/test_space)",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 
+from tamis.text import ngram_lists
 from tamis.text._hashing import hashed_ngrams, normalised
 
 BUCKETS = 1_000_003
@@ -57,6 +58,20 @@ def test_ngrams_are_those_of_the_naive_implementation(rows, low, more, words):
     for row, text in enumerate(normalised(column).to_list()):
         expected = [hashed(g) for g in naive(text, low, low + more)]
         assert sorted(codes[indptr[row] : indptr[row + 1]].tolist()) == sorted(expected)
+
+
+@given(texts, st.integers(1, 4), st.integers(0, 2))
+def test_lists_hold_the_ngrams_themselves(rows, low, more):
+    column = pl.Series("t", rows, dtype=pl.String)
+    found = ngram_lists(column, (low, low + more))
+    assert (found.name, found.dtype) == ("t", pl.List(pl.String))
+    for text, ngrams in zip(normalised(column).to_list(), found.to_list(), strict=True):
+        expected = [g.replace(" ", "#") for g in of_characters(text, low, low + more)]
+        assert ngrams == expected
+
+
+def test_letter_trigrams_are_those_of_the_paper():
+    assert ngram_lists(pl.Series(["Good"]), (3, 3))[0].to_list() == ["#go", "goo", "ood", "od#"]
 
 
 @pytest.mark.parametrize("words", [False, True])

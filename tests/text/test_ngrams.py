@@ -132,7 +132,9 @@ def test_errors(tmp_path):
         NGramEncoder().encode(TITLES)
     with pytest.raises(NotFittedError, match="nothing to save"):
         NGramEncoder().save(tmp_path)
-    with pytest.raises(ConfigError, match=r"lengths = \[4, 2\].*within 1 and 16"):
+    with pytest.raises(
+        ConfigError, match=r"lengths = \(4, 2\): give the shortest.*within 1 and 16"
+    ):
         NGramEncoder(lengths=(4, 2))
     with pytest.raises(ConfigError, match=r"widht.*did you mean 'width'|widht.*width"):
         NGramEncoder(widht=3)

@@ -120,7 +120,7 @@ def _wanted(config: ProjectConfig) -> dict[str, Wanted]:
         if isinstance(feature, SparseFeat):
             found.setdefault(feature.source, "lossless")
         elif isinstance(feature, VarLenSparseFeat) and not feature.history:
-            found.setdefault(feature.source, "words")
+            found.setdefault(feature.source, "text" if feature.ngrams else "words")
     for feature in config.features:
         if isinstance(feature, DenseFeat) and feature.width == 1:
             found[feature.source] = "number"

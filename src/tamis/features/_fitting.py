@@ -154,7 +154,11 @@ def _histories(sources: Sources, encoders: Encoders, layout: Layout) -> tuple[Hi
         column = sources.item_column(f)
         owner = sources.features.get(f.shares or "", f)
         read = f.model_copy(
-            update={"separator": f.separator or getattr(owner, "separator", None), "max_len": 32}
+            update={
+                "separator": f.separator or getattr(owner, "separator", None),
+                "ngrams": getattr(owner, "ngrams", None),
+                "max_len": 32,
+            }
         )
         values = sources.as_lists(read, sources.row_values(f))
         codes = encoders.codes(read, values)

@@ -131,7 +131,7 @@ class Sources:
 
     def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
         """Values as a VarLenSparseFeat reads them, of a column that may hold one id per row."""
-        if isinstance(values.dtype, pl.List | pl.Array) or getattr(feature, "separator", None):
+        if isinstance(values.dtype, pl.List | pl.Array) or _splits(feature):
             return values
         return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
 
@@ -165,3 +165,8 @@ def id_columns(config: ProjectConfig | None) -> tuple[set[str], set[str]]:
 def is_history(feature: Feature) -> bool:
     """Whether the feature's ids are those of the user's events."""
     return feature.kind == "varlen" and bool(feature.history)
+
+
+def _splits(feature: Feature) -> bool:
+    """Whether the feature splits texts."""
+    return isinstance(feature, VarLenSparseFeat) and bool(feature.separator or feature.ngrams)

@@ -187,25 +187,27 @@ class VarLenEncoder:
     max_len: int
     separator: str | None
     vocabulary: Vocabulary
+    ngrams: tuple[int, int] | None = None
+    """Lengths of the n-grams that texts are split into; None: texts are split by `separator`."""
 
     @classmethod
     def fit(cls, feature: VarLenSparseFeat, values: pl.Series) -> Self:
         """Fits the vocabulary. Raises DataError for text without a separator."""
-        flat = split(values, feature.separator).explode()
+        flat = split(values, feature.separator, feature.ngrams).explode()
         hashed = feature.vocabulary == "hash"
         vocabulary = (
             Vocabulary.hashed(feature.buckets)
             if hashed
             else Vocabulary.fit(flat, feature.min_count)
         )
-        return cls(feature.max_len, feature.separator, vocabulary)
+        return cls(feature.max_len, feature.separator, vocabulary, feature.ngrams)
 
     def encode(self, values: pl.Series) -> Int32:
         """(N, max_len) codes. Raises DataError for text without a separator."""
         if values.dtype == pl.String:
             unique, place = distinct(values)
-            return self._encode(split(unique, self.separator))[place]
-        return self._encode(split(values, self.separator))
+            return self._encode(split(unique, self.separator, self.ngrams))[place]
+        return self._encode(split(values, self.separator, self.ngrams))
 
     def _encode(self, lists: pl.Series) -> Int32:
         lists = lists.list.head(self.max_len)
@@ -219,11 +221,16 @@ class VarLenEncoder:
         return out
 
 
-def split(values: pl.Series, separator: str | None) -> pl.Series:
+def split(
+    values: pl.Series, separator: str | None, ngrams: tuple[int, int] | None = None
+) -> pl.Series:
     """The column as lists of ids; nulls, NaN and empty texts within the lists are dropped.
 
-    Raises DataError for text without a separator.
+    With `ngrams`, the ids are the n-grams of the column's texts, of these lengths. Raises DataError
+    for text without a separator, and for lists that should be split into n-grams.
     """
+    if ngrams is not None:
+        return _ngrams(values, ngrams)
     if isinstance(values.dtype, pl.List | pl.Array):
         lists = values.cast(pl.List(values.dtype.inner))
     elif separator:
@@ -241,6 +248,17 @@ def split(values: pl.Series, separator: str | None) -> pl.Series:
         lists = lists.list.eval(pl.element().str.strip_chars())
         lists = lists.list.eval(pl.element().filter(pl.element() != ""))
     return lists.list.drop_nulls()
+
+
+def _ngrams(values: pl.Series, lengths: tuple[int, int]) -> pl.Series:
+    if values.dtype.is_nested() or isinstance(values.dtype, pl.Object | pl.Binary):
+        raise DataError(
+            f"column {values.name!r} is {values.dtype}, not text that can be split into n-grams; "
+            "remove `ngrams` from the feature"
+        )
+    from tamis.text import ngram_lists  # imports numba
+
+    return ngram_lists(values, lengths)
 
 
 def state(encoder: DenseEncoder) -> dict[str, Any]:

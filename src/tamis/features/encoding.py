@@ -186,7 +186,8 @@ class Encoders:
         vocabulary = self._vocabularies[self.table_of(feature)]
         if isinstance(feature, SparseFeat):
             return vocabulary.encode(values)[:, None]
-        return VarLenEncoder(feature.max_len, feature.separator, vocabulary).encode(values)
+        encoder = VarLenEncoder(feature.max_len, feature.separator, vocabulary, feature.ngrams)
+        return encoder.encode(values)
 
     def numbers(self, feature: DenseFeat, values: pl.Series) -> Float32:
         """(N, width + 1) the scaled numbers and the indicator of a missing value."""
@@ -302,6 +303,6 @@ def _share_present(feature: Feature, values: pl.Series) -> float:
         elif values.dtype.is_float():
             missing |= values.is_nan()
         return 1.0 - int(missing.fill_null(True).sum()) / len(values)
-    separator = None if isinstance(feature, DenseFeat) else feature.separator
-    lengths = split(values, separator).list.len().fill_null(0)
+    assert not isinstance(feature, DenseFeat)
+    lengths = split(values, feature.separator, feature.ngrams).list.len().fill_null(0)
     return int((lengths > 0).sum()) / len(values)

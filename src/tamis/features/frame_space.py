@@ -124,7 +124,7 @@ def _type_of(feature: Feature) -> pl.DataType:
     """The type of a column that the feature can read."""
     if isinstance(feature, DenseFeat):
         return pl.Float64() if feature.width == 1 else pl.List(pl.Float64)
-    if isinstance(feature, SparseFeat) or feature.separator is not None:
+    if isinstance(feature, SparseFeat) or feature.separator or feature.ngrams:
         return pl.String()
     return pl.List(pl.String)
 

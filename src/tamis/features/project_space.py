@@ -131,6 +131,7 @@ class FeatureSpace:
         new = self.context_columns or self.reads_place or not fitted.calendar.is_default
         new = new or fitted.group_recipes or fitted.pair_recipes or fitted.interest.own
         new = new or fitted.interest.position
+        new = new or any(getattr(f, "ngrams", None) for f in self.features)
         return 2 if new else 1
 
     @property

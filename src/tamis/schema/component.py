@@ -49,7 +49,7 @@ class Needs:
         """As in `tamis.toml`: `loss = "sampled" or "gbce"`, `held_out other than 0`."""
         listed = " or ".join(map(json.dumps, self.one_of or self.none_of))
         name = " or ".join(self.names)
-        if self.one_of == (None,):
+        if self.one_of in ((None,), ((),)):
             return f"no {name}"
         return f"{name} = {listed}" if self.one_of else f"{name} other than {listed}"
 

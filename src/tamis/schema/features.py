@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tamis.schema.component import ComponentConfig, Conditions, Needs
 from tamis.schema.errors import ConfigError
+from tamis.schema.text import Lengths
 
 
 class Side(StrEnum):
@@ -107,7 +108,10 @@ class VarLenSparseFeat(_Declared):
     The vocabulary is a dictionary or a hash of the ids, as of a `SparseFeat`.
     """
 
-    only_with: ClassVar[Conditions] = _VOCABULARY
+    only_with: ClassVar[Conditions] = {
+        **_VOCABULARY,
+        "ngrams": (Needs("separator", (None,)), Needs("history", ((),))),
+    }
 
     kind: Literal["varlen"] = "varlen"
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -116,6 +120,10 @@ class VarLenSparseFeat(_Declared):
     """How the embeddings of the ids are combined."""
     separator: str | None = None
     """Splits a text column ("Action|Comedy"). If omitted: the column holds lists."""
+    ngrams: Lengths | None = None
+    """Splits a text column into the n-grams of its words' characters, from the shortest to the
+    longest of two lengths of 1 to 16: [3, 3] are letter trigrams. The ends of a word count as
+    characters, so that short words have n-grams, too."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
     history: tuple[str, ...] = ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from tamis.schema.component import ComponentConfig, Conditions, Needs
 
@@ -15,13 +16,28 @@ NGRAMS = "ngrams"
 """The encoder that needs no files."""
 
 
+def _ascending(lengths: tuple[int, int]) -> tuple[int, int]:
+    low, high = lengths
+    if not 1 <= low <= high <= LONGEST_NGRAM:
+        raise PydanticCustomError(
+            "lengths",
+            "give the shortest and the longest n-gram, both within 1 and {most}, such as [2, 4]",
+            {"most": LONGEST_NGRAM},
+        )
+    return lengths
+
+
+Lengths = Annotated[tuple[int, int], AfterValidator(_ascending)]
+"""Shortest and longest n-gram."""
+
+
 class NGramConfig(ComponentConfig):
     """Options of the encoder of hashed n-grams."""
 
     unit: Literal["characters", "words"] = "characters"
     """What n-grams consist of. characters: of those within a word, which are similar for forms of a
     word and for misspellings, and need no spaces (Chinese, Japanese). words: of whole words."""
-    lengths: tuple[int, int] | None = None
+    lengths: Lengths | None = None
     """Shortest and longest n-gram, 1 to 16. If omitted: [2, 4] characters, [1, 2] words."""
     projection: Literal["learnt", "random"] = "learnt"
     """How n-grams become a vector. learnt: by a singular value decomposition of the items' texts,
@@ -30,16 +46,6 @@ class NGramConfig(ComponentConfig):
     similar."""
     width: Annotated[int, Field(ge=2, le=4096)] = 128
     """Number of coordinates of a vector."""
-
-    @model_validator(mode="after")
-    def _ascending(self) -> NGramConfig:
-        low, high = self.ngrams
-        if not 1 <= low <= high <= LONGEST_NGRAM:
-            raise ValueError(
-                f"lengths = [{low}, {high}]: give the shortest and the longest n-gram, both within "
-                f"1 and {LONGEST_NGRAM}, such as [2, 4]"
-            )
-        return self
 
     @property
     def ngrams(self) -> tuple[int, int]:

@@ -1,3 +1,4 @@
+from ._hashing import ngram_lists
 from .declared import declared_width, load_text_encoder, text_encoder
 from .ngrams import NGramEncoder
 from .onnx_encoder import OnnxEncoder
@@ -9,5 +10,6 @@ __all__ = [
     "TextEncoder",
     "declared_width",
     "load_text_encoder",
+    "ngram_lists",
     "text_encoder",
 ]
