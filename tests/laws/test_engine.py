@@ -1,6 +1,7 @@
 """The scoring engine agrees with PyTorch for every ranker and any number of candidates."""
 
 import importlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -66,6 +67,19 @@ MIXED = Layout(
     dense=(DenseColumn("price", Side.ITEM, 0), DenseColumn("activity", Side.USER, 1, 2)),
 )
 """Columns of all sides mixed, as a data frame declares them."""
+LISTS = tuple(
+    Layout(
+        TABLES,
+        tuple(replace(c, pooling=kinds.get(c.name, "mean")) for c in LAYOUT.ids),
+        LAYOUT.dense,
+    )
+    for kinds in (
+        {"clicked": "attention", "tags": "transformer"},
+        {"clicked": "gru"},
+        {"tags": "cnn"},
+    )
+)
+"""Lists whose pooling has weights: of the user, of the item and of both."""
 NEED_IDS = ("bst", "din", "last_n")
 """Rankers that refuse a layout without ids."""
 SMALL = {"embedding_dim": 4}
@@ -240,6 +254,22 @@ def test_the_engine_equals_pytorch_with_options(tmp_path: Path, name: str, optio
     for n, past in ((1, 1), (30, 0), (30, 1), (30, LENGTH)):
         rows = request(LAYOUT, n, seed=past, past=past)
         np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LISTS)
+def test_lists_whose_pooling_has_weights(tmp_path: Path, layout: Layout):
+    for name, options in (("deepfm", {"lhuc": True}), ("ppnet", {}), ("mmoe", {"senet": "relu"})):
+        net = network(name, layout, 2, **options)
+        check_form(net, request(layout, 5, seed=1, past=3))
+        check_form(net, request(layout, 4, seed=2, past=0))
+    net = network("fm", layout, 2)
+    export(layout, net, tmp_path)
+    engine = Engine(tmp_path, layout, net)
+    for n, past in ((1, 1), (30, 0), (40, LENGTH)):
+        rows = request(layout, n, seed=past, past=past)
+        np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4, rtol=1e-5)
+    rows = request(layout, 100, seed=3, users=3)
+    np.testing.assert_allclose(engine.logits(rows), reference(net, rows), atol=1e-4, rtol=1e-5)
 
 
 def test_numbers_alone_are_scored(tmp_path: Path):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
-from tamis.prerank import ThreeTower
+from tamis.prerank import InnerProduct, ThreeTower
+from tamis.prerank._tower_networks import TowerSize, TowerValues, tower_network
 from tamis.schema import ConfigError, Side
 from tamis.train import predict
 
@@ -155,6 +156,89 @@ def test_top_by_hand():
     hidden_value = 2.0 + 30.0 + 50.0 + 6000.0 - 1.0
     want = [hidden_value + 0.25, -2 * hidden_value + 0.5]
     np.testing.assert_allclose(made.logits(rows(3)), [want] * 3, rtol=1e-6)
+
+
+NETWORKS = ("mlp", "mlp_bn", "dcn", "cnn", "gru", "lstm", "transformer")
+SMALL = {"epochs": 2, "batch_size": 64, "init_std": 0.3, "embedding_dim": 4}
+SMALL |= {"user_units": (6, 5), "item_units": (7, 5)}
+
+
+@pytest.mark.parametrize("kind", [ThreeTower, InnerProduct])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_scores_as_its_module_and_is_saved(kind, network, tmp_path):
+    options = {"user_network": network, "item_network": network}
+    if kind is ThreeTower and network in ("mlp_bn", "dcn"):
+        options["cross_network"] = network
+    made = kind(**SMALL, **options).fit(rows(200, 20), tasks=["click", "like"])
+    made.save(tmp_path)
+    opened = kind.load(tmp_path)
+    for n, queries, shared in ((1, 1, False), (200, 1, True), (300, 5, False), (0, 1, False)):
+        given = rows(n, queries, shared=shared)
+        scored = made.logits(given)
+        np.testing.assert_allclose(scored, forward(made, given), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(opened.logits(given), scored, rtol=1e-5, atol=1e-6)
+    assert opened._item_vectors is not None
+
+
+@pytest.mark.parametrize("network", NETWORKS[3:])
+def test_a_tower_without_histories_is_finite(network):
+    made = ThreeTower(**SMALL, user_network=network).fit(rows(200, 20), tasks=["click", "like"])
+    given = rows(30)
+    given.blocks[0].ids[:, 2:] = 7  # padding
+    assert np.isfinite(made.logits(given)).all()
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def layer(module, x):
+    return x @ module.weight.detach().numpy().T + module.bias.detach().numpy()
+
+
+def test_a_sequence_tower_by_hand():
+    """Norm of [GRU(liked), MLP(user, hour), relu(age)], then a linear layer."""
+    size = TowerSize(fields=2, dim=3, numbers=1, lists=(4,))
+    draw = torch.Generator().manual_seed(1)
+    tower = tower_network("gru", "user", size, [5], 2, 0.0, draw).eval()
+    liked, real = torch.randn(2, 4, 3, generator=draw), torch.tensor([[1, 1, 1, 0], [0] * 4]).bool()
+    fields, age = torch.randn(2, 6, generator=draw), torch.randn(2, 1, generator=draw)
+    with torch.no_grad():
+        found = tower(TowerValues(fields, age, [(liked, real)])).numpy()
+        states = tower.encoders[0].encoder.states(liked[:1, :3], torch.tensor([3])).numpy()
+    encoded = np.stack([states[0, 2], np.zeros(3)])
+    first, _, last = tower.mlp.layers
+    parts = [encoded, layer(last, relu(layer(first, fields.numpy())))]
+    x = np.concatenate([*parts, relu(layer(tower.numbers, age.numpy()))], 1)
+    x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(found, layer(tower.out, x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_tower_of_crosses_by_hand():
+    """[x_2, hidden] with x_1 = x (w_0 · x) + b_0 + x and so on, then a linear layer."""
+    size = TowerSize(fields=1, dim=3, numbers=2)
+    draw = torch.Generator().manual_seed(1)
+    tower = tower_network("dcn", "item", size, [4], 2, 0.0, draw).eval()
+    fields, numbers = torch.randn(3, 3, generator=draw), torch.randn(3, 2, generator=draw)
+    with torch.no_grad():
+        tower.cross.bias.normal_(generator=draw)
+        found = tower(TowerValues(fields, numbers)).numpy()
+    x = np.concatenate([fields.numpy(), numbers.numpy()], 1)
+    crossed = x
+    for w, b in zip(
+        tower.cross.weight.detach().numpy(), tower.cross.bias.detach().numpy(), strict=True
+    ):
+        crossed = x * (crossed @ w)[:, None] + b + crossed
+    hidden = relu(layer(tower.mlp.layers[0], x))
+    want = layer(tower.out, np.concatenate([crossed, hidden], 1))
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_without_lists_is_refused():
+    layout = Layout(LAYOUT.tables, (LAYOUT.ids[0], *LAYOUT.ids[3:]), LAYOUT.dense)
+    message = r'user_network = "gru" encodes lists of ids, and no feature of the user is one'
+    with pytest.raises(ConfigError, match=message):
+        ThreeTower(user_network="gru").build(layout, 1, torch.Generator())
 
 
 def test_vectors_of_different_widths_are_refused():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tamis.cascade import FitContext, Valid
 from tamis.cascade.query_batches import at_end
 from tamis.data import Ragged, Table
+from tamis.nn import SEQUENCE_ENCODERS
 from tamis.recall._common.side_features import FIRST, infer_features, side_inputs
 from tamis.recall._common.user_item_examples import (
     Likes,
@@ -22,7 +23,6 @@ from tamis.recall._common.user_item_examples import (
 from tamis.recall._common.user_item_objective import UserItemObjective
 from tamis.recall.two_tower._config import TwoTowerConfig, resolved
 from tamis.recall.two_tower._network import TwoTowers
-from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import TowerShape
 from tamis.recall.two_tower._validation import hold_out_likes
 from tamis.recall.two_tower.two_tower import TwoTower, _served
@@ -389,7 +389,7 @@ def test_padding_changes_nothing_and_unknown_users_are_zero(network):
     torch.testing.assert_close(model.users(user[:1], history[:1]), vectors[:1])
     assert vectors[0].norm().item() == pytest.approx(1, abs=1e-5)
     assert not vectors[1].any()
-    if network in SEQUENCES and network != "cnn":  # the maximum of cnn may be unchanged
+    if network in SEQUENCE_ENCODERS and network != "cnn":  # the maximum of cnn may be unchanged
         turned = model.users(user[:1], history[:1].flip(1))
         assert not torch.allclose(turned, vectors[:1], atol=1e-4)
 

@@ -31,6 +31,7 @@ class IdColumn:
     first: int
     width: int = 1
     pooling: str = "mean"
+    """As of a `VarLenSparseFeat`."""
     ragged: bool = False
     """True for a VarLenSparseFeat, even of width 1."""
 

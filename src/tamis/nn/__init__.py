@@ -6,7 +6,13 @@ from tamis.nn.candidate_transformer import CandidateTransformer
 from tamis.nn.cross import MatrixCross, VectorCross
 from tamis.nn.crossed import CrossedColumns
 from tamis.nn.embedding import FusedEmbedding, PoolPlan, RowGradient
-from tamis.nn.fields import FieldPooling, fused_table, mapped_table, pad_rows
+from tamis.nn.fields import (
+    FieldPooling,
+    fused_table,
+    mapped_table,
+    pad_rows,
+    without_padding,
+)
 from tamis.nn.grouped import GroupedLinear, TaskTowers
 from tamis.nn.interaction import Bilinear, SENet, pair_products
 from tamis.nn.layers import (
@@ -20,6 +26,7 @@ from tamis.nn.layers import (
     unit_rows,
     zero_linear,
 )
+from tamis.nn.list_pooling import LEARNT_POOLINGS, list_pooling
 from tamis.nn.listwise import shared_softmax
 from tamis.nn.losses import (
     binary_cross_entropy,
@@ -44,18 +51,22 @@ from tamis.nn.sequence import (
     masked_mean,
     real_positions,
 )
+from tamis.nn.sequence_encoders import SEQUENCE_ENCODERS, EncoderShape, sequence_encoder
 from tamis.nn.softmax import Workspace, chunked_cross_entropy
 from tamis.nn.target_attention import TargetAttention, dot_scores, masked_weights, weighted_sum
 
 __all__ = [
     "ACTIVATIONS",
+    "LEARNT_POOLINGS",
     "MLP",
+    "SEQUENCE_ENCODERS",
     "BatchNorm",
     "Bilinear",
     "ByteDropout",
     "CandidateTransformer",
     "CrossedColumns",
     "Dice",
+    "EncoderShape",
     "FieldPooling",
     "FusedEmbedding",
     "GRUEncoder",
@@ -86,6 +97,7 @@ __all__ = [
     "last_state",
     "linear",
     "linear_of_two",
+    "list_pooling",
     "log_odds_of_product",
     "mapped_table",
     "masked_logsumexp",
@@ -100,9 +112,11 @@ __all__ = [
     "real_positions",
     "row_softmax",
     "sampled_softmax",
+    "sequence_encoder",
     "shared_softmax",
     "time_buckets",
     "unit_rows",
     "weighted_sum",
+    "without_padding",
     "zero_linear",
 ]

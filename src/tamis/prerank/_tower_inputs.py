@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, IdColumn, Layout, Rows
-from tamis.nn import FieldPooling, FusedEmbedding
+from tamis.nn import SEQUENCE_ENCODERS, FieldPooling, FusedEmbedding, without_padding
+from tamis.prerank._tower_networks import Network, TowerSize, TowerValues
 from tamis.schema import Side
 
 
@@ -38,40 +39,66 @@ _KIND_OF_SIDE = {
 
 
 class TowerInputs(nn.Module):
-    """The input of one tower, float32 (B, width): its features' vectors, then its numbers.
+    """The input of one tower: its features' vectors, its numbers, and lists that it encodes.
 
     Args:
         layout: layout of the rows.
         kind: the tower.
         dim: width of the embeddings.
+        network: the tower's network; a sequence encoder takes the lists of ids apart.
+        generator: source of the weights of poolings that have them.
     """
 
-    def __init__(self, layout: Layout, kind: TowerKind, dim: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        kind: TowerKind,
+        dim: int,
+        network: Network = "mlp",
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
+        self.network = network
+        """The tower's network."""
         ids = [c for c in layout.ids if _KIND_OF_SIDE[c.side] == kind]
+        places = [k for c in ids for k in range(c.first, c.first + c.width)]
+        self._places = _as_slice(places) or places
         self.numbers = np.flatnonzero(_kinds_of_numbers(layout) == kind).tolist()
         """Columns of the layout's numbers that the tower reads."""
         self._slice = _as_slice(self.numbers)
-        self.pooling = FieldPooling(layout, [c.name for c in ids])
-        self.block_pooling = FieldPooling(replace(layout, ids=tuple(_renumbered(ids))))
-        """The same pooling for a block that holds only this tower's ids."""
-        self.width = len(ids) * dim + len(self.numbers)
-        self._has_ids = bool(ids)
+        own = _renumbered(ids)
+        lists = [c for c in own if c.ragged and network in SEQUENCE_ENCODERS]
+        plain = [c.name for c in own if c not in lists]
+        self._lists = [
+            (slice(c.first, c.first + c.width), layout.table[c.table].start) for c in lists
+        ]
+        """Columns of the tower's ids, and the padding row, of each list that it encodes."""
+        self.pooling = FieldPooling(
+            replace(layout, ids=tuple(own)), plain, dim=dim, generator=generator
+        )
+        self.size = TowerSize(len(plain), dim, len(self.numbers), tuple(c.width for c in lists))
 
-    def forward(self, table: FusedEmbedding, batch: Batch) -> Tensor:
-        """float32 (B, width) of a batch."""
+    def forward(self, table: FusedEmbedding, batch: Batch) -> TowerValues:
+        """The values of a batch."""
         dense = batch.dense[:, self.numbers if self._slice is None else self._slice]
-        if not self._has_ids:
-            return dense
-        return torch.cat([self.pooling(table, batch.ids).flatten(1), dense], 1)
+        return self._values(table, batch.ids[:, self._places], dense)
 
-    def of_block(self, table: FusedEmbedding, block: Block) -> Tensor:
-        """float32 (N, width) of the N entities of a block that holds only this tower's inputs."""
+    def of_block(self, table: FusedEmbedding, block: Block) -> TowerValues:
+        """The values of the N entities of a block that holds only this tower's inputs."""
         dense = torch.from_numpy(np.array(block.dense, dtype=np.float32, order="C"))
-        if not self._has_ids:
-            return dense
         ids = torch.from_numpy(np.array(block.ids, dtype=np.int32, order="C"))
-        return torch.cat([self.block_pooling(table, ids).flatten(1), dense], 1)
+        return self._values(table, ids, dense)
+
+    def _values(self, table: FusedEmbedding, ids: Tensor, dense: Tensor) -> TowerValues:
+        """The values of the tower's own ids int32 (B, w) and numbers (B, d)."""
+        vectors = dense.new_zeros(len(dense), 0)
+        if self.size.fields:
+            vectors = self.pooling(table, ids).flatten(1)
+        lists: list[tuple[Tensor, Tensor]] = []
+        for columns, pad in self._lists:
+            mine, real = without_padding(ids[:, columns], pad)  # (B, L) each
+            lists.append((table(mine), real))
+        return TowerValues(vectors, dense, lists)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tamis.features import Batch, Block, Layout, Rows
-from tamis.nn import MLP, fused_table
+from tamis.nn import fused_table
 from tamis.prerank._base import PrerankConfig, Preranker
 from tamis.prerank._item_vectors import ItemVectors
 from tamis.prerank._numpy_layers import NumpyMLP
 from tamis.prerank._tower_inputs import ColumnKinds, TowerBlocks, TowerInputs, TowerKind
+from tamis.prerank._tower_networks import Network, tower_network
 from tamis.runtime import Float32
 from tamis.schema import TaskConfig
 from tamis.train import predict
@@ -40,6 +41,14 @@ class TowerConfig(PrerankConfig):
     """Widths of the user tower's layers; the last is the width of the user vector."""
     item_units: Annotated[Units, Field(min_length=1)] = (128, 64)
     """Widths of the item tower's layers; the last must equal the width of the user vector."""
+    user_network: Network = "mlp"
+    """Network of the user tower: hidden layers, with batch normalisation (mlp_bn) or in parallel to
+    the crosses of DCN; or an encoder of the user's lists of ids, such as histories, next to
+    hidden layers over the other features. Networks other than mlp are computed by PyTorch, once per
+    request."""
+    item_network: Network = "mlp"
+    """Network of the item tower; an encoder reads the item's lists of ids, such as the words of a
+    text."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of hidden values dropped in training."""
     init_std: Annotated[float, Field(gt=0)] = 0.01
@@ -64,21 +73,26 @@ class Towers(nn.Module):
         super().__init__()
         dim, drop = config.embedding_dim, config.dropout
         self.table = fused_table(layout, dim, init_std=config.init_std, generator=generator)
-        self.user_inputs = TowerInputs(layout, TowerKind.USER, dim)
-        self.item_inputs = TowerInputs(layout, TowerKind.ITEM, dim)
-        self.user = MLP(
-            self.user_inputs.width,
+        user, item = config.user_network, config.item_network
+        self.user_inputs = TowerInputs(layout, TowerKind.USER, dim, user, generator)
+        self.item_inputs = TowerInputs(layout, TowerKind.ITEM, dim, item, generator)
+        self.user = tower_network(
+            user,
+            "user",
+            self.user_inputs.size,
             config.user_units[:-1],
             user_width,
-            dropout=drop,
-            generator=generator,
+            drop,
+            generator,
         )
-        self.item = MLP(
-            self.item_inputs.width,
+        self.item = tower_network(
+            item,
+            "item",
+            self.item_inputs.size,
             config.item_units[:-1],
             config.item_units[-1],
-            dropout=drop,
-            generator=generator,
+            drop,
+            generator,
         )
 
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -181,11 +195,13 @@ class TowerPreranker(Preranker):
 
     def _user_tower(self, block: Block) -> Float32:
         towers = self._towers()
+        with torch.inference_mode():
+            values = towers.user_inputs.of_block(towers.table, block)
+            if self.config.user_network != "mlp":
+                return towers.user(values).numpy()
         if self._user_layers is None:
             self._user_layers = NumpyMLP.of(towers.user)
-        with torch.inference_mode():
-            inputs = towers.user_inputs.of_block(towers.table, block).numpy()
-        return self._user_layers(inputs)
+        return self._user_layers(values.flat.numpy())
 
     def _towers(self) -> Towers:
         towers = self._module()

@@ -104,8 +104,9 @@ class InnerProduct(TowerPreranker):
             for each in chunks(len(rows)):
                 batch = rows.take(torch.arange(each.start, each.stop))
                 parts.append(tower(inputs(towers.table, batch)).numpy())
-        last = tower(torch.zeros(0, inputs.width)).detach().numpy()
-        return np.concatenate([*parts, last])
+            none = rows.take(torch.arange(0))
+            parts.append(tower(inputs(towers.table, none)).numpy())
+        return np.concatenate(parts)
 
     def combine(
         self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks

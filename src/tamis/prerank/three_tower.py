@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from tamis.features import Batch, Layout
+from tamis.features import Batch, Block, Layout
 from tamis.nn import MLP
 from tamis.prerank._numpy_layers import BlockLinear, NumpyMLP
 from tamis.prerank._tower_inputs import TowerBlocks, TowerInputs, TowerKind
+from tamis.prerank._tower_networks import FlatNetwork, TowerValues, tower_network
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 
@@ -24,6 +26,9 @@ class ThreeTowerConfig(TowerConfig):
 
     cross_units: Annotated[Units, Field(min_length=1)] = (32, 16)
     """Widths of the cross tower's layers, which run for every candidate."""
+    cross_network: FlatNetwork = "mlp"
+    """Network of the cross tower. Networks other than mlp are computed by PyTorch, for every
+    candidate."""
     top_units: Annotated[Units, Field(min_length=1)] = (32,)
     """Widths of the hidden layers on top, which run for every candidate."""
 
@@ -37,10 +42,11 @@ class ThreeTowerNet(Towers):
         width = config.user_units[-1]
         super().__init__(layout, config, width, generator)
         drop = config.dropout
-        self.cross_inputs = TowerInputs(layout, TowerKind.PAIR, config.embedding_dim)
-        self.cross = MLP(
-            self.cross_inputs.width, config.cross_units, dropout=drop, generator=generator
-        )
+        network, units = config.cross_network, config.cross_units
+        dim = config.embedding_dim
+        self.cross_inputs = TowerInputs(layout, TowerKind.PAIR, dim, network, generator)
+        size = self.cross_inputs.size
+        self.cross = tower_network(network, "cross", size, units, None, drop, generator)
         inputs = 3 * width + self.cross.out_features
         self.top = MLP(inputs, config.top_units, n_tasks, dropout=drop, generator=generator)
 
@@ -58,7 +64,8 @@ class PerCandidate:
     user, the matrix in brackets are computed once per request.
     """
 
-    cross: NumpyMLP
+    cross: NumpyMLP | nn.Module
+    """A NumPy copy of the cross tower, or the module itself if its network is not mlp."""
     top: NumpyMLP
     of_user: Float32
     """W_u (64, units): rows of the top's first layer that read the user's vector."""
@@ -75,7 +82,9 @@ class PerCandidate:
         width = net.item.out_features
         ends = np.cumsum([width, width, net.cross.out_features])
         parts = [np.ascontiguousarray(p) for p in np.split(top.weights[0], ends)]
-        return cls(NumpyMLP.of(net.cross), top, parts[0], parts[1], parts[2], parts[3])
+        plain = net.cross_inputs.network == "mlp"
+        cross = NumpyMLP.of(net.cross) if plain else net.cross
+        return cls(cross, top, parts[0], parts[1], parts[2], parts[3])
 
     def __call__(
         self, user: Float32, items: Float32, at: NDArray[np.integer], blocks: TowerBlocks
@@ -84,11 +93,11 @@ class PerCandidate:
         n, pointer = len(at), blocks.user.pointer
         start = user @ self.of_user + self.top.biases[0]  # (Q, units)
         folded = self.of_item + user.T * self.of_product if len(user) == 1 else None
-        pairs = BlockLinear.of(blocks.pairs, self.cross.weights[0], self.cross.biases[0], n)
+        cross = self._cross(blocks.pairs, n)
         out = np.empty((n, len(self.top.biases[-1])), np.float32)
         for rows in chunks(n):
             item = items.take(at[rows], axis=0)  # (rows, 64)
-            h = self.cross.after_first(pairs(rows)) @ self.of_cross
+            h = cross(rows) @ self.of_cross
             if folded is not None:
                 h += item @ folded
                 h += start
@@ -100,6 +109,23 @@ class PerCandidate:
                 h += item @ self.of_product
             out[rows] = self.top.after_first(h)
         return out
+
+    def _cross(self, pairs: Sequence[Block], n: int) -> Callable[[slice], Float32]:
+        """The cross tower's outputs float32 (m, 16) of m adjacent rows among n."""
+        cross = self.cross
+        if isinstance(cross, NumpyMLP):
+            first = BlockLinear.of(pairs, cross.weights[0], cross.biases[0], n)
+            return lambda rows: cross.after_first(first(rows))
+
+        def by_torch(rows: slice) -> Float32:
+            parts = [b.dense[rows if b.pointer is None else b.pointer[rows]] for b in pairs] or [
+                np.zeros((rows.stop - rows.start, 0), np.float32)
+            ]
+            numbers = torch.from_numpy(np.concatenate(parts, 1, dtype=np.float32))
+            with torch.inference_mode():
+                return cross(TowerValues(numbers.new_zeros(len(numbers), 0), numbers)).numpy()
+
+        return by_torch
 
 
 class ThreeTower(TowerPreranker):

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, IdColumn, Layout
-from tamis.nn import CrossedColumns, FieldPooling, SENet, fused_table
+from tamis.nn import CrossedColumns, FieldPooling, SENet, fused_table, without_padding
 from tamis.rank._fields import Fields, HistoryTensors, Part, Shape
-from tamis.rank._sequence import SequenceBlocks, SequenceConfig, trimmed
+from tamis.rank._sequence import SequenceBlocks, SequenceConfig
 from tamis.schema import Conditions, ConfigError, Needs, Side
 from tamis.train import EstimatorConfig
 
@@ -109,7 +109,9 @@ class Inputs(nn.Module):
             raise ConfigError(f"sequence = {config.sequence!r}: {NO_HISTORY}")
         compared = [history.name for history, _ in self.pairs]
         pooled = [c.name for c in layout.ids if c.name not in compared]
-        self.pooling = FieldPooling(layout, pooled if compared else None)
+        self.pooling = FieldPooling(
+            layout, pooled if compared else None, dim=dim, generator=generator
+        )
         self.pads = [layout.table[history.table].start for history, _ in self.pairs]
         names = (*pooled, *compared)
         gates = gate_inputs(layout, names, len(pooled), gated) if gated else Part((), ())
@@ -127,7 +129,7 @@ class Inputs(nn.Module):
         pending: list[HistoryTensors] = []
         for (history, target), pad in zip(self.pairs, self.pads, strict=True):
             ids = batch.ids[:, history.first : history.first + history.width]
-            ids, real = trimmed(ids, pad)  # (B, L) each
+            ids, real = without_padding(ids, pad)  # (B, L) each
             items = self.table(ids)  # (B, L, dim + T)
             items = items if self.table.dim == self.shape.dim else items[..., : self.shape.dim]
             candidate = vectors[:, self.shape.names.index(target.name)]  # (B, dim)

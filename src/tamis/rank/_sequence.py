@@ -130,21 +130,3 @@ def candidate_transformer(
         pooled=config.pooled,
         generator=generator,
     )
-
-
-def trimmed(ids: Tensor, pad: int) -> tuple[Tensor, Tensor]:
-    """Ids of histories without the places that are padding in every row.
-
-    Args:
-        ids: int32 (B, W).
-        pad: the padding id.
-
-    Returns: ids (B, L), with L the batch's longest history (at least 1), and bool (B, L), True at
-    real ids. When torch.compile or an exporter traces the network, L = W.
-    """
-    real = ids != pad
-    if torch.compiler.is_compiling():
-        return ids, real
-    used = real.any(0).nonzero()
-    longest = int(used[-1]) + 1 if len(used) else 1
-    return ids[:, :longest], real[:, :longest]

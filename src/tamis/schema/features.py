@@ -116,8 +116,13 @@ class VarLenSparseFeat(_Declared):
     kind: Literal["varlen"] = "varlen"
     max_len: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Most ids per row; a history keeps the latest ones."""
-    pooling: Literal["mean", "sum", "max"] = "mean"
-    """How the embeddings of the ids are combined."""
+    pooling: Literal["mean", "sum", "max", "attention", "cnn", "gru", "lstm", "transformer"] = (
+        "mean"
+    )
+    """How the embeddings of the ids are combined. attention: a mean with learnt weights. cnn, gru,
+    lstm, transformer: the output of a sequence encoder of one layer; the ids of a history are in
+    the order of time. Rankers that compare a history with the candidate (`sequence`) do not pool
+    it; `lr` averages weights per id, unless they are summed, and trees read the ids."""
     separator: str | None = None
     """Splits a text column ("Action|Comedy"). If omitted: the column holds lists."""
     ngrams: Lengths | None = None

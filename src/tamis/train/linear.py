@@ -44,7 +44,7 @@ class LinearEstimator(Estimator):
     Config: ClassVar[type[BaseModel]] = LinearConfig
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
-        return LinearNet(_without_max(layout), n_tasks)
+        return LinearNet(_averaged(layout), n_tasks)
 
     def logits(self, rows: Rows) -> Float32:
         """Raw outputs (n, T), as `FrameModel.logits`; inputs that rows share are summed once."""
@@ -80,9 +80,10 @@ def _gathered(block: Block) -> Block:
     return Block(block.ids[block.pointer], block.dense[block.pointer])
 
 
-def _without_max(layout: Layout) -> Layout:
-    """The layout with max pooling replaced by mean pooling, so that every id's weight counts."""
+def _averaged(layout: Layout) -> Layout:
+    """The layout with sums and means only: any other pooling becomes a mean, so that every id's
+    weight counts."""
     return replace(
         layout,
-        ids=tuple(replace(c, pooling="mean") if c.pooling == "max" else c for c in layout.ids),
+        ids=tuple(c if c.pooling == "sum" else replace(c, pooling="mean") for c in layout.ids),
     )

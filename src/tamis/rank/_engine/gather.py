@@ -47,13 +47,20 @@ class Gather:
         self._past = [
             _Columns(range(h.first, h.first + h.width), ()) for h, _ in self._inputs.pairs
         ]
-        every = [k for columns in (self._user, *self._past) for k in columns.ids]
-        self._user_and_past = _Columns(sorted(every), form.split.user_dense)
+        columns = {c.name: range(c.first, c.first + c.width) for c in layout.ids}
+        lists = [_Columns(columns[name], ()) for name in self._inputs.pooling.lists]
+        self._lists = {side: [(k, lists[k]) for k in form.lists[side]] for side in form.lists}
+        """Lists whose pooling has weights, by side: number and columns."""
+        mine, theirs = ([part for _, part in self._lists[side]] for side in ("user", "candidate"))
+        every = [k for part in (self._user, *self._past, *mine) for k in part.ids]
+        self._all_of_user = _Columns(sorted(every), form.split.user_dense)
+        every = [k for part in (self._candidate, *theirs) for k in part.ids]
+        self._all_of_candidate = _Columns(sorted(every), form.split.candidate_dense)
 
     def queries(self, rows: Rows) -> list[UserRows] | None:
         """The rows of each user; None if a block mixes users and candidates, or if there are fewer
         than `MIN_ROWS_PER_USER` rows per user."""
-        users, candidates = self._user_and_past.parts(rows), self._candidate.parts(rows)
+        users, candidates = self._all_of_user.parts(rows), self._all_of_candidate.parts(rows)
         if {part.block for part in users} & {part.block for part in candidates}:
             return None
         several = [rows.blocks[p.block] for p in users if len(rows.blocks[p.block].ids) != 1]
@@ -83,6 +90,9 @@ class Gather:
             past = columns.one(rows, user)[0]  # (1, W), padding at the end
             used = (past[0] != pad).nonzero()[0]
             out[f"past{k}"] = past[:, : used[-1] + 1 if len(used) else 1]
+        if self._lists["user"]:
+            given = [(k, part.one(rows, user)[0]) for k, part in self._lists["user"]]
+            out["user_lists"] = self._pooled(given)
         return out
 
     def candidates(self, rows: Rows, which: Index | None) -> Arrays:
@@ -93,7 +103,20 @@ class Gather:
             index = torch.arange(len(rows)) if which is None else torch.from_numpy(which)
             with torch.inference_mode():
                 out["crossed"] = self._inputs.crossed(rows.take(index).ids).numpy()
+        if self._lists["candidate"]:
+            given = [(k, part.many(rows, which)[0]) for k, part in self._lists["candidate"]]
+            out["candidate_lists"] = self._pooled(given)
         return out
+
+    def _pooled(self, lists: Sequence[tuple[int, NDArray[np.int32]]]) -> NDArray[np.float32]:
+        """float32 (n, lists, dim + first-order weights) of lists' numbers and ids (n, w)."""
+        inputs = self._inputs
+        with torch.inference_mode():
+            pooled = [
+                torch.cat(inputs.pooling.pooled_list(k, inputs.table, torch.from_numpy(ids)), 1)
+                for k, ids in lists
+            ]
+            return torch.stack(pooled, 1).numpy()
 
 
 @dataclass(frozen=True)

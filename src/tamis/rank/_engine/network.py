@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tamis.features import IdColumn, Layout
 from tamis.rank._engine.request_fields import USER_SIDES, RequestFields, Split
 from tamis.rank._fields import HistoryTensors
-from tamis.rank._network import Network, completed
+from tamis.rank._network import Inputs, Network, completed
 
 
 class PackedPooling:
@@ -54,6 +54,8 @@ class RequestNetwork(nn.Module):
     - `table` float32 (rows, dim + first-order weights)
     - `user` int32 (1, …) and `candidate` int32 (n, …): packed ids
     - `user_dense` float32 (1, Du) and `candidate_dense` float32 (n, Dc)
+    - `user_lists` float32 (1, …, dim + first-order weights) and `candidate_lists` (n, …): lists
+      whose pooling has weights, as pooled by PyTorch
     - `crossed` float32 (n, X, T): first-order weights of crossed columns
     - `past0`, `past1` … int32 (1, L): each history that is compared with the candidate, padding
       at the end
@@ -76,13 +78,25 @@ class RequestNetwork(nn.Module):
         ]
         self.first_order = inputs.table.zero_columns
         compared = {history.name for history, _ in inputs.pairs}
-        user = [c for c in layout.ids if c.side in USER_SIDES and c.name not in compared]
-        self.user = PackedPooling(layout, user)
-        self.candidate = PackedPooling(layout, [c for c in layout.ids if c.side not in USER_SIDES])
+        plain = [c for c in layout.ids if c.name not in (*compared, *inputs.pooling.lists)]
+        self.user = PackedPooling(layout, [c for c in plain if c.side in USER_SIDES])
+        self.candidate = PackedPooling(layout, [c for c in plain if c.side not in USER_SIDES])
+        side = {c.name: "user" if c.side in USER_SIDES else "candidate" for c in layout.ids}
+        self.lists = {
+            name: [k for k, feature in enumerate(inputs.pooling.lists) if side[feature] == name]
+            for name in ("user", "candidate")
+        }
+        """Numbers of the lists of each side in `FieldPooling.lists`."""
+        self._orders = {
+            name: self._order(name, pooling.columns, inputs)
+            for name, pooling in (("user", self.user), ("candidate", self.candidate))
+        }
         present = {
             "table": bool(layout.ids),
             "user": bool(self.user.places),
             "candidate": bool(self.candidate.places),
+            "user_lists": bool(self.lists["user"]),
+            "candidate_lists": bool(self.lists["candidate"]),
             "user_dense": bool(split.user_dense),
             "candidate_dense": bool(split.candidate_dense),
             "crossed": inputs.crossed is not None,
@@ -93,7 +107,7 @@ class RequestNetwork(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         """Logits (n, L)."""
         given = dict(zip(self.names, tensors, strict=True))
-        n = given["candidate" if "candidate" in given else "candidate_dense"].shape[0]
+        n = next(given[name] for name in given if name.startswith("candidate")).shape[0]
         user, user_first = self._vectors(given, "user", 1)
         candidate, candidate_first = self._vectors(given, "candidate", n)
         none = candidate.new_zeros(n, 0)
@@ -114,11 +128,22 @@ class RequestNetwork(nn.Module):
     def _vectors(self, given: Mapping[str, Tensor], side: str, n: int) -> tuple[Tensor, Tensor]:
         """A side's vectors (n, F, dim) and first-order weights (n, F, T)."""
         dim = self.split.shape.dim
-        if side not in given:
+        parts = [given[f"{side}_lists"]] if f"{side}_lists" in given else []
+        if side in given:
+            pooling = self.user if side == "user" else self.candidate
+            parts.insert(0, pooling(given["table"], given[side]))
+        if not parts:
             return torch.zeros(n, 0, dim), torch.zeros(n, 0, self.first_order)
-        pooling = self.user if side == "user" else self.candidate
-        both = pooling(given["table"], given[side])
+        both = parts[0]
+        if len(parts) > 1:
+            both = torch.cat([torch.cat(parts, 1)[:, k : k + 1] for k in self._orders[side]], 1)
         return (both[..., :dim], both[..., dim:]) if self.first_order else (both, both[..., dim:])
+
+    def _order(self, side: str, packed: Sequence[IdColumn], inputs: Inputs) -> list[int]:
+        """Where each field of a side is among its packed features, followed by its lists."""
+        lists = [inputs.pooling.lists[k] for k in self.lists[side]]
+        together = [*(c.name for c in packed), *lists]
+        return sorted(range(len(together)), key=lambda k: self.split.shape.names.index(together[k]))
 
     def _history(self, given: Mapping[str, Tensor], k: int, candidate: Tensor) -> HistoryTensors:
         """History k (1, L, dim), shared by the candidates (n, C, dim)."""

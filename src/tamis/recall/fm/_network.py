@@ -37,7 +37,7 @@ class FieldSum(nn.Module):
 
     def __init__(self, layout: Layout, dense: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.pool = FieldPooling(layout)
+        self.pool = FieldPooling(layout, dim=dim, generator=generator)
         vectors = torch.randn((dense, dim), generator=generator) * INIT_STD
         self.numbers = nn.Parameter(vectors)
         self.first = nn.Parameter(torch.zeros(dense))
@@ -143,8 +143,13 @@ class MovingSum:
         """From the channel's saved arrays, and the layout of the moving fields as JSON values."""
         found, weight = Layout.from_dict(layout), arrays["table"]
         fields = FieldSum(found, found.dense_width, weight.shape[1] - 1, torch.Generator())
-        with torch.no_grad():
-            fields.numbers.copy_(torch.from_numpy(np.array(arrays["moving.numbers"])))
+        prefix = "moving."
+        state = {
+            name.removeprefix(prefix): torch.from_numpy(np.array(value))
+            for name, value in arrays.items()
+            if name.startswith(prefix)
+        }
+        fields.load_state_dict(state)
         return cls(mapped_table(weight, zero_columns=1), fields.eval())
 
     def __call__(self, moving: Moving) -> Float32:

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tamis.nn import SEQUENCE_ENCODERS
 from tamis.recall._common.user_item_examples import Kind, Likes
 from tamis.recall._common.user_item_objective import Loss
-from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, TowerShape
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 
@@ -267,7 +267,7 @@ def _temperature(c: TwoTowerConfig, loss: Loss, orderless: bool) -> float:
 def _networks(c: TwoTowerConfig) -> tuple[Network, Network]:
     """The networks of the user and the item tower."""
     user: Network = c.user_network or c.network
-    item: Network = c.item_network or ("sum" if c.network in SEQUENCES else c.network)
+    item: Network = c.item_network or ("sum" if c.network in SEQUENCE_ENCODERS else c.network)
     if "sum" in (user, item) and c.output_dim not in (None, c.embedding_dim):
         raise ConfigError(
             f"two_tower: output_dim = {c.output_dim}, but the vectors of the network sum have the "

@@ -105,7 +105,10 @@ class RowTower(nn.Module):
         super().__init__()
         self.n, self.width = n, units[-1]
         ids = [c.name for c in layout.ids if c.side in sides]
-        self.pooling = FieldPooling(layout, ids) if ids else None
+        dim = config.embedding_dim
+        self.pooling = None
+        if ids:
+            self.pooling = FieldPooling(layout, ids, dim=dim, generator=generator)
         self.numbers = [
             k for c in layout.dense if c.side in sides for k in range(c.first, c.first + c.width)
         ]

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tamis.nn import fused_table
+from tamis.nn import SEQUENCE_ENCODERS, fused_table
 from tamis.recall._common.side_features import FIRST, SideInputs
-from tamis.recall.two_tower._sequence_encoders import SEQUENCES
 from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
 
 UNSEEN = 1
@@ -81,7 +80,7 @@ class TwoTowers(nn.Module):
             generator,
             fixed=inputs.user_dense.shape[1],
         )
-        self.text = text_column(inputs.item) if item in SEQUENCES else None
+        self.text = text_column(inputs.item) if item in SEQUENCE_ENCODERS else None
         names = [c.name for c in inputs.item.ids if c is not self.text]
         part = None
         if self.text is not None:

@@ -13,15 +13,16 @@ from torch.nn import functional as F
 from tamis.features import IdColumn, Layout
 from tamis.nn import (
     MLP,
+    SEQUENCE_ENCODERS,
     FieldPooling,
     FusedEmbedding,
     LayerNorm,
     PoolPlan,
     VectorCross,
     linear,
+    sequence_encoder,
     unit_rows,
 )
-from tamis.recall.two_tower._sequence_encoders import SEQUENCES, sequence_encoder
 
 Network = Literal["sum", "mlp", "mlp_bn", "dcn", "cnn", "gru", "lstm", "transformer"]
 
@@ -90,7 +91,10 @@ class Tower(nn.Module):
         super().__init__()
         self.fixed = dense if fixed is None else fixed
         self.network, self.shape, self.sequence = network, shape, sequence
-        self.pool = FieldPooling(layout, columns) if columns else None
+        self.pool = None
+        if columns:
+            dim = shape.embedding_dim
+            self.pool = FieldPooling(layout, columns, dim=dim, generator=generator)
         starts = layout.table
         pads = [starts[c.table].start for c in layout.ids for _ in range(c.width)]
         self.pads = torch.tensor(pads, dtype=torch.int32)
@@ -102,7 +106,7 @@ class Tower(nn.Module):
         if network == "sum":
             if hidden:
                 self.mlp = _mlp(dim, hidden, dim, shape, generator)
-        elif network in SEQUENCES and sequence is not None:
+        elif network in SEQUENCE_ENCODERS and sequence is not None:
             self.encoder = sequence_encoder(network, shape, generator)
             self.mlp = _mlp(fields * dim, hidden, dim, shape, generator) if fields else None
             parts = 1 + (fields > 0) + (dense > 0)

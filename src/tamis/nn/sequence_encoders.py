@@ -1,4 +1,4 @@
-"""Encoders of a tower's sequence (most recent id first, padded at the end) into one vector."""
+"""Encoders of a sequence of vectors (most recent first, padded at the end) into one vector."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tamis.nn import GRUEncoder, TransformerEncoder, last_state, linear, masked_mean
+from tamis.nn.layers import linear
+from tamis.nn.sequence import GRUEncoder, TransformerEncoder, last_state, masked_mean
 
-SEQUENCES = ("cnn", "gru", "lstm", "transformer")
-"""Names of the networks that encode a sequence."""
+SEQUENCE_ENCODERS = ("cnn", "gru", "lstm", "transformer")
+"""Names of the encoders, which a tower's `network` and a feature's `pooling` use."""
 
 
 class EncoderShape(Protocol):
-    """The fields of a `TowerShape` that encoders read."""
+    """What the encoders read of a tower's shape."""
 
     @property
     def embedding_dim(self) -> int: ...
