@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from tamis.cascade import raw_numbers
 from tamis.cascade.replay import impression_window
-from tamis.cascade.replay_labels import task_labels
+from tamis.cascade.replay_labels import task_labels, task_weights
 from tamis.data import Dataset, Events, Table
 from tamis.features import Histories
 from tamis.schema import Behaviour, ConfigError, ProjectConfig, TaskConfig
@@ -136,3 +137,30 @@ def test_durations_come_with_the_rows_or_an_error_names_the_column() -> None:
     np.testing.assert_array_equal(raw["length"], [100, 0, NAN, 50, NAN])
     with pytest.raises(ConfigError, match=r"\[tasks.done\] duration = 'size': .* it has length"):
         raw_numbers(config(done={**done, "duration": "size"}), data.items)
+
+
+def test_rows_weigh_as_the_last_event_of_the_task_or_as_their_impression() -> None:
+    data = dataset(
+        (0, SHOWN, NAN), (0, CLICK, NAN), (0, CLICK, NAN), (1, SHOWN, NAN), (2, SHOWN, NAN),
+        (2, LIKE, NAN),
+    )  # fmt: skip
+    weights = {
+        "w": np.array([0.5, 2, 3, 0.25, 0, 7], np.float32),
+        "v": np.array([1, 1, 1, 4, 1, 9], np.float32),
+    }
+    data = replace(data, events=replace(data.events, weights=weights))
+    tasks = {"click": {}, "like": {"sample_weight": "v"}}
+    whole = config(**tasks)
+    plain = impression_window(whole, data, Histories.of(data), (0, 200), most=10)
+    np.testing.assert_array_equal(plain.weights, [[1, 1], [1, 4], [1, 9]])  # click has no column
+    events = whole.events.model_copy(update={"sample_weight": "w"})
+    whole = whole.model_copy(update={"events": events})
+    made = impression_window(whole, data, Histories.of(data), (0, 200), most=10)
+    assert made.candidates.item.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(made.weights, [[3, 1], [0.25, 4], [0, 9]])
+    none = impression_window(config(click={}), data, Histories.of(data), (0, 200), most=10)
+    assert none.weights is None
+    # without impressions, rows that no event follows weigh 1
+    row, event = np.array([1, 1, 0]), np.array([1, 2, 5])
+    both = task_weights(["w", None], named("click", "like"), data, row, event, 3)
+    np.testing.assert_array_equal(both, [[1, 1], [3, 1], [1, 1]])

@@ -91,6 +91,19 @@ def test_group_softmax_is_a_softmax_per_group():
     assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
 
 
+def test_group_softmax_weights_groups_by_their_positives():
+    """Two positives of weights 3 and 1 in the first group, one of weight 4 in the second."""
+    logits = torch.tensor([1.0, 2.0, 0.0, 5.0])
+    labels, groups = torch.tensor([1.0, 1.0, 0.0, 1.0]), torch.tensor([0, 0, 1, 1])
+    weights = torch.tensor([3.0, 1.0, 9.0, 4.0])
+    total = math.log(math.e + math.e**2)
+    first, second = (3 * (total - 1) + (total - 2)) / 4, math.log(1 + math.e**5) - 5
+    loss = tnn.group_softmax(logits, labels, groups, weights)
+    assert loss.item() == pytest.approx((2 * first + 4 * second) / 6, rel=1e-5)
+    equal = tnn.group_softmax(logits, labels, groups, torch.full((4,), 2.0))
+    torch.testing.assert_close(equal, tnn.group_softmax(logits, labels, groups))
+
+
 def test_groups_without_positives_do_not_count():
     logits = torch.tensor([1.0, 2.0, 0.0], requires_grad=True)
     labels, groups = torch.zeros(3), torch.tensor([0, 0, 1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Queries
 from tamis.cascade.query_batches import context_before, queries_at
-from tamis.cascade.replay_labels import answers, needed, task_labels
+from tamis.cascade.replay_labels import answers, needed, task_labels, task_weights
 from tamis.cascade.runner import Retrieval
 from tamis.cascade.value import tasks_of
 from tamis.data import UNKNOWN, Context, Dataset, Ragged
@@ -42,6 +42,8 @@ class Replay:
     predict one; NaN where the task's condition does not hold or the number is missing."""
     left_out: int = 0
     """Number of users (of a replay) or impressions left out, beyond the limit of one window."""
+    weights: Float32 | None = None
+    """(n, tasks) sample weights; None: all rows weigh 1."""
 
 
 def returning_users(
@@ -102,13 +104,14 @@ def replay_window(
         context = None if every is None else every.take(here)
         queries = queries_at(histories, users[here], time[here], context=context)
         queries, candidates = retrieval.candidates(queries)
-        labels = candidate_labels(config, data, window, queries, candidates)
+        labels, weights = labels_and_weights(config, data, window, queries, candidates)
         if negatives < 1:
             out = (labels == 0) & (random.random(len(labels))[:, None] >= negatives)
             labels[out] = np.nan
             kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
             candidates, labels = candidates.take(kept), labels[kept]
-        parts.append(Replay(queries, candidates, labels))
+            weights = None if weights is None else weights[kept]
+        parts.append(Replay(queries, candidates, labels, weights=weights))
     return replace(join(parts), left_out=left_out)
 
 
@@ -121,12 +124,30 @@ def candidate_labels(
 ) -> Float32:
     """(n, tasks) labels of candidates of queries asked at window[0], one per user, by what these
     users did and what arrived in the window."""
+    return labels_and_weights(config, data, window, queries, candidates)[0]
+
+
+def labels_and_weights(
+    config: ProjectConfig,
+    data: Dataset,
+    window: tuple[int, int],
+    queries: Queries,
+    candidates: Candidates,
+) -> tuple[Float32, Float32 | None]:
+    """`candidate_labels`, and the sample weights (n, tasks) that the project declares."""
     begin, end = window
     events, tasks = data.events, tasks_of(config)
     codes = [data.code(name) for name in needed(tasks)]
     inside = (events.time >= begin) & (events.arrival >= begin) & (events.time < end)
     row, event = _followed(data, inside & np.isin(events.behaviour, codes), queries, candidates)
-    return task_labels(tasks, data, candidates.item, row, event)
+    labels = task_labels(tasks, data, candidates.item, row, event)
+    columns = _weight_columns(config)
+    return labels, task_weights(columns, tasks, data, row, event, len(candidates))
+
+
+def _weight_columns(config: ProjectConfig) -> list[str | None]:
+    """Each task's column of sample weights."""
+    return [task.sample_weight or config.events.sample_weight for task in tasks_of(config)]
 
 
 def impression_window(
@@ -171,11 +192,14 @@ def impression_window(
     queries = queries_at(histories, events.user[first], events.time[first], context=context)
     indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
     tasks = tasks_of(config)
-    labels = task_labels(tasks, data, events.item[rows], *answers(data, rows, needed(tasks)))
+    answered = answers(data, rows, needed(tasks))
+    labels = task_labels(tasks, data, events.item[rows], *answered)
+    weights = task_weights(_weight_columns(config), tasks, data, *answered, rows)
     columns: dict[str, NDArray[np.generic]] = {}
     if positions and config.events.position:
         columns[POSITION] = events.position[rows]
-    return Replay(queries, Candidates(indptr, events.item[rows], columns), labels, left_out)
+    candidates = Candidates(indptr, events.item[rows], columns)
+    return Replay(queries, candidates, labels, left_out, weights)
 
 
 def join(replays: Sequence[Replay]) -> Replay:
@@ -184,7 +208,13 @@ def join(replays: Sequence[Replay]) -> Replay:
         _join_queries([r.queries for r in replays]),
         _join_candidates([r.candidates for r in replays]),
         np.concatenate([r.labels for r in replays]),
+        weights=_join_weights(replays),
     )
+
+
+def _join_weights(replays: Sequence[Replay]) -> Float32 | None:
+    weights = [r.weights for r in replays if r.weights is not None]
+    return np.concatenate(weights) if weights else None
 
 
 def _followed(

@@ -28,6 +28,41 @@ def task_labels(
     return np.stack([answers.label(task, tasks) for task in tasks], axis=1)
 
 
+def task_weights(
+    columns: Sequence[str | None],
+    tasks: Sequence[TaskConfig],
+    data: Dataset,
+    row: Index,
+    event: Index,
+    shown: Index | int,
+) -> Float32 | None:
+    """(n, T) sample weights of n rows; None if no task has a column of them.
+
+    Args:
+        columns: each task's column in `Events.weights`; None = all its rows weigh 1.
+        tasks, data: as of `task_labels`.
+        row, event: pairs as of `task_labels`; a task reads the last event of its behaviours.
+        shown: (n,) the event of each row's impression, which the weight is read from where no event
+            of the task followed; of rows without impressions the number n, and the weight is 1.
+    """
+    if not any(columns):
+        return None
+    n = shown if isinstance(shown, int) else len(shown)
+    order = np.argsort(event, kind="stable")  # of repeated rows, the last event counts
+    row, event = row[order], event[order]
+    out = np.ones((n, len(tasks)), np.float32)
+    for t, (task, column) in enumerate(zip(tasks, columns, strict=True)):
+        if column is None:
+            continue
+        weights = data.events.weights[column]
+        if not isinstance(shown, int):
+            out[:, t] = weights[shown]
+        codes = [data.code(name) for name in task.behaviour]
+        own = np.isin(data.events.behaviour[event], codes)
+        out[row[own], t] = weights[event[own]]
+    return out
+
+
 class _RowEvents:
     """The events that belong to rows, in order of time."""
 

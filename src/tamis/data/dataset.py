@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
@@ -117,14 +117,21 @@ class Events:
     """Place in the slate, from 1; 0 if unknown."""
     context: EventContext | None = None
     """The device, city, place … of the request; None where the project declares no such column."""
+    weights: Mapping[str, Float32] = field(default_factory=dict[str, Float32])
+    """Columns (n,) of sample weights by name, finite and at least 0."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, where: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Events:
         """The events selected by a mask, positions or a slice."""
-        columns = {name: column[where] for name, column in vars(self).items() if name != "context"}
-        return Events(**columns, context=None if self.context is None else self.context.take(where))
+        others = ("context", "weights")
+        columns = {name: column[where] for name, column in vars(self).items() if name not in others}
+        return Events(
+            **columns,
+            context=None if self.context is None else self.context.take(where),
+            weights={name: column[where] for name, column in self.weights.items()},
+        )
 
 
 @dataclass(frozen=True, eq=False)

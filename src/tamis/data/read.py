@@ -19,6 +19,7 @@ from tamis.data.notes import Note
 from tamis.data.numbers import read_numbers
 from tamis.data.outcomes import OutcomeRows, events_of_rows, read_outcomes, within
 from tamis.data.rejects import Rejects, Sieve
+from tamis.data.sample_weights import read_weights, weight_columns
 from tamis.data.tables import (
     form_of,
     missing_note,
@@ -142,6 +143,8 @@ class _EventReader:
     users: TableConfig | None
     seed: int
     """Of the order of an untimed log."""
+    weights: dict[str, str]
+    """{column of sample weights: the key that names it}."""
 
     @classmethod
     def open(cls, config: ProjectConfig, root: Path, rejects: Rejects) -> _EventReader:
@@ -159,12 +162,17 @@ class _EventReader:
         place = ("city", "latitude", "longitude")
         said |= {key: getattr(c, key) for key in place if getattr(c, key)}
         require_columns(raw, said, "events")
-        named = [*wanted.values(), *own.values(), *said.values()]
+        weights = weight_columns(config)
+        for name, key in weights.items():
+            section, _, rest = key.partition(".")
+            require_columns(raw, {rest: name}, section)
+        named = [*wanted.values(), *own.values(), *said.values(), *weights]
         raw.frame = raw.frame.select(list(dict.fromkeys(named)))
         sieve = start_sieve(raw, rejects)
         behaviours = tuple(config.behaviours.values())
         items = config.items if config.items.path is not None else None
-        return cls(c, behaviours, raw, sieve, rejects, form, items, config.users, config.seed)
+        users, seed = config.users, config.seed
+        return cls(c, behaviours, raw, sieve, rejects, form, items, users, seed, weights)
 
     def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
         user_ids, item_ids = (
@@ -181,7 +189,19 @@ class _EventReader:
         users, user = self._rows(users, user_ids, "user", self.users)
         request, position = self._requests(), self._positions()
         events = Events(
-            user, item, behaviour, time, arrival, value, request, position, self._context()
+            user,
+            item,
+            behaviour,
+            time,
+            arrival,
+            value,
+            request,
+            position,
+            self._context(),
+            {
+                name: read_weights(self.raw.frame[name], key, self.sieve, self.form)
+                for name, key in self.weights.items()
+            },
         )
         row = np.arange(len(events))
         if outcomes:

@@ -166,6 +166,10 @@ class Sieve:
             self._rejects.add(self.file, self._rows[hit], reason, column, found)
             self.alive[hit] = False
 
+    def row_number(self, row: int) -> int:
+        """The number of row `row` (from 0) in the file, as reports name it."""
+        return int(self._rows[row])
+
     def note(self, notes: Iterable[Note], column: str = "") -> None:
         """Adds notes on how the file, or one of its columns, was read."""
         self._rejects.notes += [replace(n, file=self.file, column=column) for n in notes]

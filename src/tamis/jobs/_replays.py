@@ -84,11 +84,12 @@ class Replays:
         return self._replay(window, valid=False)
 
     def valid(self, window: Window) -> Replay:
-        """The validation rows of a window: complete lists, without positions, as in requests."""
+        """The validation rows of a window: complete lists, without positions, as in requests, and
+        without sample weights, as metrics are not weighted."""
         if self.impressions:
-            return _as_served(self._impressions(window))
+            return replace(_as_served(self._impressions(window)), weights=None)
         self._plan()
-        return self._replay(window, valid=True)
+        return replace(self._replay(window, valid=True), weights=None)
 
     def complete(self, window: Window, most_users: int) -> Replay:
         """Complete lists of candidates of at least `most_users` of a window's users, or of all.

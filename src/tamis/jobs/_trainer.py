@@ -9,7 +9,7 @@ serving version:    rows of w1 … test, channels fitted on all
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -368,7 +368,8 @@ class Trainer:
             statistics = OfflineStatistics(self.data, recipes=space.recipes)
             raw = raw_numbers(self.config, self.data.items)
             rows = Hydrate(space, statistics, raw)(replay.queries, replay.candidates)
-            return rows.labelled(replay.labels, replay.candidates.query)
+            rows = rows.labelled(replay.labels, replay.candidates.query)
+            return replace(rows, weights=replay.weights)
 
     def _trained(self, shown: Sequence[Window]) -> list[tuple[Window, Replay]]:
         return [(window, self.replays.training(window)) for window in shown]

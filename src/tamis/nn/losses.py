@@ -188,13 +188,19 @@ def full_softmax(scores: Tensor, target: Tensor, mask: Tensor | None = None) -> 
     return F.cross_entropy(scores, target)
 
 
-def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+def group_softmax(
+    logits: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """ListNet within groups: −Σ (y/Σy) log softmax, averaged over groups with a positive label.
+
+    With weights ω, labels count as y ω, and a group counts as Σ y ω / Σ y, the mean weight of its
+    positives. The weight of a row with y = 0 has no effect.
 
     Args:
         logits: (B,).
         labels: (B,) ≥ 0; rows with NaN are left out.
         groups: int64 (B,) number (from 0) of each row's list.
+        weights: (B,) ≥ 0; None = equal.
     """
     known = ~torch.isnan(labels)
     logits, labels, groups = logits[known], labels[known], groups[known]
@@ -204,7 +210,10 @@ def group_softmax(logits: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     log_softmax = logits - top[groups] - total.log()[groups]
     mass = labels.new_zeros(n).index_add(0, groups, labels)
     share = labels / mass[groups].clamp(min=1e-12)
-    return -sum_of(share * log_softmax) / (mass > 0).sum().clamp(min=1)
+    if weights is None:
+        return -sum_of(share * log_softmax) / (mass > 0).sum().clamp(min=1)
+    share = share * weights[known]
+    return -sum_of(share * log_softmax) / sum_of(share).clamp(min=1e-12)
 
 
 def masked_logsumexp(

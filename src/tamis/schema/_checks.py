@@ -265,7 +265,7 @@ def _context(config: ProjectConfig) -> Iterator[ConfigFault]:
     """Columns of context that are given twice, that have another role, or another's name."""
     events = config.events
     roles = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
-    roles += ("city", "latitude", "longitude")
+    roles += ("city", "latitude", "longitude", "sample_weight")
     taken = {getattr(events, role): f"`events.{role}`" for role in roles if getattr(events, role)}
     taken |= {b.column: f"`behaviours.{b.name}`" for b in config.behaviours.values() if b.column}
     for number, column in enumerate(events.context):

@@ -104,6 +104,11 @@ class EventsConfig(_FileConfig):
     """Column of the position in the slate, from 1. Where the log has impressions, an input of the
     ranker and the pre-ranker in training, so that they do not take the clicks of a place at the top
     for interest in the item; it is the mean in validation, evaluation and requests."""
+    sample_weight: str | None = None
+    """Column of numbers from 0 on: how much the row of training counts that an event makes or
+    labels, for rankers and pre-rankers. A row has the weight of the last event that made its label,
+    or of its impression if there is none; 1 where the column is empty, and for candidates of
+    replayed queries that no event followed. Metrics and calibration are not weighted."""
     context: tuple[str, ...] = ()
     """Columns that describe the request, not the user or the item, such as ["device", "os"]. They
     can be features with side = "context"; a request gives them in its `context`."""
@@ -220,6 +225,9 @@ class TaskConfig(_Section):
     holds (Ma et al. 2018); this avoids sample selection bias and uses more rows."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of the task in the training loss."""
+    sample_weight: str | None = None
+    """Column of the events with the weights of this task's rows, instead of that of
+    `events.sample_weight`."""
     negatives: Annotated[float, Field(gt=0, le=1)] | None = None
     """binary: share of the negative rows to train on; predictions are corrected for it exactly. If
     omitted: the model's `negatives`."""

@@ -59,7 +59,7 @@ class TaskObjective:
     The labels of a batch are the targets (B, T) that `Heads.targets` makes; NaN is left out. The
     loss is Σ_t w_t Σ_i ω_i ℓ_t(i), divided by the total row weight of the task with most labels: a
     label of a rare task counts as much as one of a frequent task, times the task weight w and the
-    row weight ω.
+    row weight ω. A softmax within groups weights the positive labels.
     """
 
     heads: Heads
@@ -157,13 +157,12 @@ class TaskObjective:
                 f"a listwise loss is defined for rates and times, not for {names}; set loss = 'bce'"
             )
         _, group = torch.unique(batch.groups, return_inverse=True)
-        return sum(
-            (
-                task.weight * group_softmax(logits[:, t], batch.labels[:, t], group)
-                for t, task in enumerate(self.heads.tasks)
-            ),
-            start=logits.new_zeros(()),
-        )
+        total, weights = logits.new_zeros(()), batch.weights
+        for t, task in enumerate(self.heads.tasks):
+            own = weights if weights is None or weights.dim() == 1 else weights[:, t]
+            softmax = group_softmax(logits[:, t], batch.labels[:, t], group, own)
+            total = total + task.weight * softmax
+        return total
 
 
 class BinaryTasks(TaskObjective):
