@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged
 from tamis.filters._base import BaseFilter, codes_named
-from tamis.filters._membership import outside, sorted_sets
 from tamis.runtime import Bool
 
 DAY_MS = 86_400_000
@@ -43,8 +42,12 @@ class HistoryFilter(BaseFilter):
         if days is not None:
             now = np.repeat(queries.time, np.diff(history.indptr))
             wanted &= now - history.time <= days * DAY_MS
+        from tamis.filters._membership import sorted_sets  # heavy: numba
+
         return Ragged(*sorted_sets(history.indptr, history.item, wanted))
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the candidate has no counted event."""
+        from tamis.filters._membership import outside  # heavy: numba
+
         return outside(candidates, self.excluded(queries))

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged
-from tamis.filters._membership import outside
 from tamis.runtime import Bool
 from tamis.schema import Component, ComponentConfig
 
@@ -46,6 +45,8 @@ class RequestFilter(Component):
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the request does not exclude the candidate."""
+        from tamis.filters._membership import outside  # heavy: numba
+
         return outside(candidates, queries.exclude)
 
     def save(self, directory: Path) -> None:

@@ -31,6 +31,9 @@ TRIED_CHANNELS = (
     "hot", "rules",
 )  # fmt: skip
 """Channels that read columns of the tables or roles of them, and are cheap to fit."""
+READ_EVENTS_ALONE = ("again", "hot")
+"""Of these, channels that read columns only with the option `by`. Without it they are not tried:
+importing them takes longer than all other checks."""
 FITTED_CHANNELS = (
     "cached", "deep_retrieval", "ease", "fm", "gru4rec", "itemcf", "lookalike", "mf", "offline",
     "sasrec", "swing", "two_tower", "usercf",
@@ -111,7 +114,9 @@ def _tried(config: ProjectConfig) -> Iterator[tuple[str, str, StageConfig]]:
     yield from (("filters", name, stage) for name, stage in cascade.filters.items())
     yield from (("rerank", name, stage) for name, stage in cascade.rerank.items())
     for name, stage in cascade.channels.items():
-        if (stage.use or name) in TRIED_CHANNELS:
+        use = stage.use or name
+        events_alone = use in READ_EVENTS_ALONE and "by" not in stage.options
+        if use in TRIED_CHANNELS and not events_alone:
             yield "recall", name, stage
 
 
