@@ -69,6 +69,14 @@ def test_texts_are_bytes_of_utf8() -> None:
         id_text(pl.Series("id", [[1]]), "t")
 
 
+def test_short_lists_of_written_ids_are_looked_up_as_they_are() -> None:
+    table = Table("items", pl.Series(["10", "ä b", "1.0"]), pl.DataFrame())
+    found = table.rows_of_texts(["ä b", "x", "10", "10", "1"])
+    assert found.dtype == np.int32
+    assert found.tolist() == [1, UNKNOWN, 0, 0, UNKNOWN]
+    assert table.rows_of_texts([]).tolist() == []
+
+
 def test_a_written_form_of_an_older_table_is_found() -> None:
     old = Table("users", pl.Series("id", ["1.0", "2"]), pl.DataFrame())
     assert old.rows(pl.Series(["1.0", "2.0"])).tolist() == [0, 1]

@@ -1,5 +1,6 @@
 """Recall offline into Redis, sort online: through the command line and HTTP, on a real server."""
 
+import ast
 import json
 import os
 import re
@@ -132,6 +133,28 @@ def test_recall_reports_what_it_wrote(films, tamis_cli, server):
             np.frombuffer(client.hget(f"{root}:users", user), "<f4"), users[0]
         )
         assert client.hlen(f"{root}:items") == 90
+
+
+def test_the_pages_code_reads_the_store_without_tamis(films, tamis_cli, server, capsys):
+    assert tamis_cli("recall", films).code == 0
+    page = Path(__file__).parents[2] / "docs" / "offline-recall.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    assert "tamis." not in code.replace("tamis:", "")
+    for written, here in (("redis://127.0.0.1:6379/0", server), ('"42"', '"u42"'),
+                          ('b"2858"', 'b"m28"')):  # fmt: skip
+        assert written in code
+        code = code.replace(written, here)
+    exec(compile(code, str(page), "exec"), {})
+    listed, nearest = map(ast.literal_eval, capsys.readouterr().out.splitlines())
+    store, parts = opened(server, films)
+    user = np.array([parts.users.row("u42")], np.int32)
+    version = Versions(films).current(Kind.SERVING).name
+    (items,), _ = store.lists(version, "two_tower", user)
+    assert listed == parts.items.ids.gather(items[items >= 0]).to_list()
+    rows = np.arange(len(parts.items), dtype=np.int32)
+    vectors = store.vectors(version, "two_tower", EntityKind.ITEMS, rows)
+    best = np.argsort(-vectors @ vectors[parts.items.row("m28")])[:10]
+    assert set(nearest) == set(parts.items.ids.gather(best).to_list())
 
 
 def test_recall_prints_a_table(films, tamis_cli):
