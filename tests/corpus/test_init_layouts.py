@@ -3,76 +3,15 @@
 Each case states the right reading: what is written, how many rows are used, and what is reported.
 """
 
-import datetime
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from layouts import START, Case, Tables, check, date, jsonl, log, pick, text
 
-from tamis.onboarding import guess_config, write_guess
-from tamis.schema import DataError, load_config
+from tamis.onboarding import guess_config
+from tamis.schema import DataError
 
-START = 1_577_836_800  # 2020-01-01
-Row = tuple[int, int, int]
-
-
-def log(
-    users: int = 30, items: int = 25, days: int = 60, repeat: float = 0.0, by_user: bool = False
-) -> list[Row]:
-    """(user, item, second): users act in sessions; popular items more often.
-
-    repeat: share of events on an item that the user had before; otherwise items are new to them.
-    by_user: the rows of a user lie together; otherwise they are in the order of time.
-    """
-    random = np.random.default_rng(1)
-    share = 1 / np.arange(1, items + 1) ** 0.7
-    rows: list[Row] = []
-    for user in range(users):
-        order = list(random.choice(items, items, replace=False, p=share / share.sum()))
-        seen: list[int] = []
-        for _ in range(int(random.integers(2, 5))):
-            time = START + int(random.integers(days)) * 86_400 + int(random.integers(86_400))
-            for _ in range(int(random.integers(2, 7))):
-                if (seen and random.random() < repeat) or not order:
-                    item = seen[int(random.integers(len(seen)))]
-                else:
-                    item = int(order.pop(0))
-                seen.append(item)
-                time += int(random.integers(20, 400))
-                rows.append((user, item, time))
-    return rows if by_user else sorted(rows, key=lambda row: row[2])
-
-
-def text(columns: str, rows: Iterable[Sequence[object]], mark: str = ",") -> str:
-    """A text table; `columns` are separated by blanks, or empty for no header."""
-    lines = [mark.join("" if v is None else str(v) for v in row) for row in rows]
-    head = [mark.join(columns.split())] if columns else []
-    return "\n".join([*head, *lines]) + "\n"
-
-
-def jsonl(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def date(second: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime(form)
-
-
-def pick(k: int, *shares: tuple[str, int]) -> str:
-    """The k-th label of a fixed sequence that holds each label in its share of 100."""
-    place = k * 37 % 100
-    for label, share in shares:
-        place -= share
-        if place < 0:
-            return label
-    return shares[-1][0]
-
-
-Tables = dict[str, str]
 TASTES = (("view", 80), ("cart", 13), ("purchase", 7))
 
 
@@ -702,32 +641,6 @@ def nested_events() -> Tables:
     }  # fmt: skip
 
 
-@dataclass
-class Case:
-    """Tables and their right reading."""
-
-    tables: Callable[[], Tables]
-    events: dict[str, str]
-    """Keys of [events] without its path."""
-    good: list[str]
-    """Positive behaviours."""
-    rest: list[str] = field(default_factory=list[str])
-    """The other behaviours; impressions end in "!"."""
-    items: dict[str, str] | None = None
-    """Keys of [items]; None: no table of items."""
-    users: str = ""
-    """File and column of the users: "users.csv id"; empty: no table of users."""
-    used: float = 1.0
-    """Share of the log's rows that are used."""
-    bounds: dict[str, float] = field(default_factory=dict[str, float])
-    """min_value of behaviours."""
-    again: bool = False
-    """Repeat consumption: the channel `again` is proposed, and no filter `seen` of all known
-    items."""
-    notes: Sequence[str] = ()
-    """Texts that are reported."""
-
-
 CASES = {
     "movielens": Case(
         movielens,
@@ -818,9 +731,9 @@ CASES = {
     ),
     "dunnhumby": Case(
         dunnhumby,
-        {"user": "household_key", "item": "PRODUCT_ID", "time": "DAY", "time_unit": "days",
-         "value": "QUANTITY", "request": "BASKET_ID"},
-        ["interaction"], again=True, used=0.86,
+        {"user": "household_key", "item": "PRODUCT_ID", "time": "DAY", "time_of_day": "TRANS_TIME",
+         "time_unit": "days", "value": "QUANTITY", "request": "BASKET_ID"},
+        ["interaction"], again=True,
         items={"path": "product.csv", "id": "PRODUCT_ID", "category": "COMMODITY_DESC",
                "author": "BRAND"},
         users="hh_demographic.csv household_key",
@@ -965,8 +878,9 @@ CASES = {
     ),
     "sessions and users": Case(
         sessions_and_users,
-        {"user": "userId", "item": "itemId", "time": "eventdate", "request": "sessionId"},
-        ["interaction"], used=0.67, notes=["a text that means a missing value"],
+        {"user": "userId", "item": "itemId", "time": "eventdate", "visitor": "sessionId",
+         "request": "sessionId"},
+        ["interaction"],
     ),
     "bad times": Case(
         bad_times, {"user": "user_id", "item": "item_id", "time": "date"}, ["interaction"],
@@ -1062,8 +976,9 @@ CASES = {
         notes=["not used, but like an outcome: `clicks`", 'with column = "clicks"'],
     ),
     "a date and a time of the day": Case(
-        date_and_clock, {"user": "user_id", "item": "item_id", "time": "date"}, ["interaction"],
-        notes=["column `time` holds times of the day", "into one column"],
+        date_and_clock,
+        {"user": "user_id", "item": "item_id", "time": "date", "time_of_day": "time"},
+        ["interaction"],
     ),
     "returned pieces beside a price": Case(
         returned_pieces,
@@ -1075,32 +990,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_right_reading_is_proposed(name: str, tmp_path: Path) -> None:
-    case = CASES[name]
-    for file, content in case.tables().items():
-        (tmp_path / file).write_text(content, "utf-8")
-    guess = guess_config(tmp_path, "t")
-    write_guess(guess, tmp_path / "tamis.toml")
-    config = load_config(tmp_path)
-    told = "\n".join(guess.notes)
-    events = {k: v for k, v in guess.data["events"].items() if k not in ("path", "columns")}
-    assert events == case.events, told
-    items = {k: v for k, v in guess.data.get("items", {}).items() if k != "columns"}
-    assert items == (case.items or {}), told
-    users = guess.data.get("users", {})
-    assert " ".join(users.values()) == case.users, told
-    rest = {b.name + "!" * b.impression for b in config.behaviours.values() if not b.positive}
-    assert {b.name for b in config.behaviours.values() if b.positive} == set(case.good), told
-    assert rest == set(case.rest), told
-    for behaviour, bound in case.bounds.items():
-        assert config.behaviours[behaviour].min_value == bound, told
-    line = next(note for note in guess.notes if " rows of " in note and " used" in note)
-    used, total = (int(line.split()[at].replace(",", "")) for at in (0, 2))
-    assert used / total == pytest.approx(case.used, abs=0.02), line
-    assert ("again" in config.cascade.channels) == case.again, told
-    seen = config.cascade.filters.get("seen")
-    assert (seen is not None and not seen.options) != case.again, told
-    for text_ in case.notes:
-        assert text_ in told
+    check(CASES[name], tmp_path)
 
 
 FAILURES: dict[str, tuple[Callable[[], Tables], list[str]]] = {

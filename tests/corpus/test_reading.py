@@ -629,10 +629,10 @@ TIMES: dict[str, Case] = {
         notes=["times are read as YYYY"],
     ),
     "publication before 1970": Case(
-        items="item_id,born\na,1942-01-23\nb,Jun 1955\nc,01-Jan-1995\n",
+        items="item_id,born\na,1942-01-23\nb,Jun 1955\nc,01-Jan-1995\nd,1950s\n",
         declare={"items": {"published": "born"}},
-        columns={"born": [-881_712_000_000, None, 788_918_400_000]},
-        rejects=[(3, "not a time", "Jun 1955")],
+        columns={"born": [-881_712_000_000, -460_339_200_000, 788_918_400_000, None]},
+        rejects=[(5, "not a time", "1950s")],
     ),
 }  # fmt: skip
 
@@ -796,8 +796,10 @@ FILES: dict[str, Case] = {
         items="item_id,title\na,Al\x00pha\nb,Beta\n", columns={"title": ["Al\x00pha", "Beta"]}
     ),
     "a single column": Case(
-        log="user_id item_id time\nu a 2024-01-05\n", error="It has a single column: separate the"
+        log="user_id item_id time\nu a 2024-01-05 13:00\n",
+        error="It has a single column: separate the",
     ),
+    "blanks as separators": Case(log="user_id  item_id time\n u a 2024-01-05\n"),
     "only a header": Case(log="user_id,item_id,time\n", error="the table is empty"),
     "nothing": Case(log="", error="the file is empty"),
     "a defective line of JSON": Case(

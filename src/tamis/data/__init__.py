@@ -1,21 +1,15 @@
 """Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
 
-from tamis.data import column_names, expression_syntax
+from tamis.data import behaviour_names, column_names, expression_syntax
+from tamis.data._given import Given, RoleChoice
 from tamis.data.categories import Labels, bucketed, codes_of, spread
-from tamis.data.column_profile import ColumnProfile
-from tamis.data.column_roles import (
-    EventLog,
-    Given,
-    RoleChoice,
-    event_columns,
-    event_table,
-    find_log,
-    is_time,
-    named_column,
-)
+from tamis.data.clocks import clock_form, parse_clock, with_clock
+from tamis.data.column_profile import ColumnProfile, is_time, named_column
+from tamis.data.column_roles import event_columns, event_table, find_log
 from tamis.data.conditions import Condition
 from tamis.data.context import CITY, Context, EventContext, Texts
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
+from tamis.data.event_log import EventLog
 from tamis.data.files import (
     COMPRESSED,
     JSONL,
@@ -54,6 +48,7 @@ from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared
 from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
+from tamis.data.user_ids import user_column
 from tamis.data.values import Attribute, plain_frame, plain_types, read_attribute
 
 __all__ = [
@@ -92,9 +87,11 @@ __all__ = [
     "TableSet",
     "TextForm",
     "Texts",
+    "behaviour_names",
     "bucketed",
     "check_ending",
     "cleaned",
+    "clock_form",
     "codes_of",
     "column_names",
     "columns_of",
@@ -120,6 +117,7 @@ __all__ = [
     "named_column",
     "number_array",
     "one_id",
+    "parse_clock",
     "parse_times",
     "plain_frame",
     "plain_types",
@@ -139,6 +137,8 @@ __all__ = [
     "table_stem",
     "text_lines",
     "truth_numbers",
+    "user_column",
     "usual_meaning",
+    "with_clock",
     "write_frame",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import re
 from pathlib import Path
 
+from tamis.data._archives import UNPACKED_HERE, unpacked
 from tamis.schema import DataError
 
 _MARKS = (
@@ -37,15 +37,14 @@ _FORMATS = (
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a file, decompressed if it is .gz."""
-    if path.suffix.lower() == ".gz":
-        try:
-            with gzip.open(path) as stream:
-                return stream.read(HEAD)
-        except (OSError, EOFError):
-            return b""  # the reader reports the damage
-    with path.open("rb") as stream:
-        return stream.read(HEAD)
+    """The first bytes of a file, decompressed if it is not .zst."""
+    if path.suffix.lower() not in (".gz", *UNPACKED_HERE):
+        with path.open("rb") as stream:
+            return stream.read(HEAD)
+    try:
+        return unpacked(path, path.name, HEAD)
+    except (OSError, DataError):
+        return b""  # the reader reports the damage
 
 
 def other_format(head: bytes) -> str:
@@ -138,20 +137,8 @@ def zeros(part: bytes) -> bool:
 
 
 def file_bytes(path: Path, file: str) -> bytes:
-    """The bytes of a file, decompressed if it is .gz. Raises DataError for .zst."""
-    suffix = path.suffix.lower()
-    if suffix in (".zst", ".zstd"):
-        raise DataError(
-            f"{file}: a file compressed by zstd must hold UTF-8 text: convert it, or compress it "
-            "as .gz."
-        )
-    if suffix != ".gz":
-        return path.read_bytes()
-    try:
-        with gzip.open(path) as stream:
-            return stream.read()
-    except EOFError as error:
-        raise OSError("unexpected end of file") from error
+    """The bytes of a file, decompressed. Raises DataError for .zst."""
+    return unpacked(path, file)
 
 
 def _decodes(part: bytes, encoding: str) -> bool:

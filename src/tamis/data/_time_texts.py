@@ -9,57 +9,51 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data._dates import parts_ms
+from tamis.data._dates import DAY_MS, century, parts_ms
+from tamis.data._time_words import MONTHS, ZONE_HOURS, bare_texts, eastern
 from tamis.data.notes import Note
 
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
-)  # fmt: skip
-MONTHS = {text: n for n, name in enumerate(_MONTHS, 1) for text in (name, name[:3])} | {"sept": 9}
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)"
-_MONTH = r"(?P<name>[a-z]{3,9})\.?"
+_WEEKDAY = r"(?:[\p{L}-]{2,13}[.,]{0,2}\s+)"
+"""A day of the week, or another word before the date, such as `Posted`."""
+_MONTH = r"(?P<name>\p{L}{3,10})\.?"
+_OF = r"(?:(?:of|de|del|di)\s+|d')?"
 _CLOCK = (
     r"(?P<h>\d{1,2})(?:[:.](?P<mi>\d{2})(?:[:.](?P<s>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?)?"
     r"(?:\s*(?P<ap>[ap])\.?m\.?)?"
 )
 _BASIC_CLOCK = r"(?P<h>\d{2})(?::?(?P<mi>\d{2})(?::?(?P<s>\d{2})(?:[.,](?P<f>\d{1,9}))?)?)?"
 _ZONE = (
-    r"(?:\s*(?:(?P<z>z|utc|gmt|[ecmp][sd]t)|(?:utc|gmt)?(?P<zs>[+−-])(?P<zh>\d{1,2})(?::?(?P<zm>\d{2}))?"
+    rf"(?:\s*(?:(?P<z>{'|'.join(ZONE_HOURS)})|(?:utc|gmt)?(?P<zs>[+−-])(?P<zh>\d{{1,2}})(?::?(?P<zm>\d{{2}}))?"
     r"(?:\s*[a-z]{2,5})?))?"
 )
-_TAIL = r"(?:\s*m=[+-][\d.]+)?(?:\s*\([^)]*\))?(?:\s*\[[^\]]*\])?$"
+_TAIL = r"(?:\s*m=[+-][\d.]+)?(?:\s*\([^)]*\))?(?:\s*\[[^\]]*\])?\.?$"
 """What Go, JavaScript and Java write after the zone."""
-_JOIN = r"(?:\s*(?:t|,|at|:|_)\s*|\s+)"
+_JOIN = r"(?:\s*(?:t|,|at|um|a las|:|_)\s*|\s+)"
 _TIME = rf"(?:{_JOIN}{_CLOCK})?{_ZONE}{_TAIL}"
-_YEAR_FIRST = (
-    rf"^(?P<y>\d{{4}})\s*[-/.年]\s*(?P<m>\d{{1,2}})\s*[-/.月]\s*(?P<d>\d{{1,2}})日?{_TIME}"
+_YEAR_FIRST = rf"^(?P<y>\d{{4}})\s*[-/.]\s*(?P<m>\d{{1,2}})\s*[-/.]\s*(?P<d>\d{{1,2}})\.?{_TIME}"
+_US_WORDS = r"^(?P<m>\d{1,2})\s+(?P<d>\d{1,2}),\s*(?P<y>\d{4})$"
+"""As reviews of Amazon: `01 31, 2014`."""
+_MONTH_ONLY = (
+    r"^(?P<y>\d{4})\s*[-/]\s*(?P<m>\d{1,2})$",
+    r"^(?P<m>\d{1,2})\s*[-/.]\s*(?P<y>\d{4})$",
+    rf"^{_MONTH}[-\s/.,]+{_OF}(?P<y>\d{{4}})$",
+    rf"^(?P<y>\d{{4}})[-\s/.]+{_MONTH}$",
 )
-_MONTH_ONLY = r"^(?P<y>\d{4})\s*[-/年]\s*(?P<m>\d{1,2})月?$"
+_QUARTER = (r"^(?P<y>\d{4})[-\s/]*q(?P<q>[1-4])$", r"^q(?P<q>[1-4])[-\s/]*(?P<y>\d{4})$")
+_WEEK = r"^(?P<y>\d{4})[-\s/]*w(?P<w>\d{1,2})(?:-?(?P<wd>[1-7]))?$"
 _BASIC = rf"^(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})(?:[t\s_-]?{_BASIC_CLOCK})?{_ZONE}{_TAIL}"
 _YEAR_LAST = (
     rf"^{_WEEKDAY}?(?P<a>\d{{1,2}})\s*(?P<mark>[-/.])\s*(?P<b>\d{{1,2}})\s*[-/.]\s*"
     rf"(?P<y>\d{{4}}|\d{{2}}){_TIME}"
 )
 _NAMED = (
-    rf"^{_WEEKDAY}?(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-\s/.]+(?:of\s+)?{_MONTH}[-\s/,]+(?P<y>\d{{4}}|\d{{2}}){_TIME}",
+    rf"^{_WEEKDAY}?(?P<d>\d{{1,2}})(?:st|nd|rd|th|er|o)?[-\s/.]+{_OF}{_MONTH}[-\s/,]+{_OF}(?P<y>\d{{4}}|\d{{2}}){_TIME}",
     rf"^{_WEEKDAY}?{_MONTH}[-\s/]+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-,\s/]+(?P<y>\d{{4}}){_TIME}",
     rf"^{_WEEKDAY}?{_MONTH}\s+(?P<d>\d{{1,2}})\s+{_CLOCK}{_ZONE}\s+(?P<y>\d{{4}})$",  # ctime
     rf"^(?P<y>\d{{4}})[-\s/]+{_MONTH}[-\s/]+(?P<d>\d{{1,2}}){_TIME}",
 )
 _ISO = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?Z?$"
 _DB2 = r"^(\d{4}-\d{2}-\d{2})-(\d{2})\.(\d{2})\.(\d{2})"
-_ZONE_HOURS = {
-    "est": -5,
-    "edt": -4,
-    "cst": -6,
-    "cdt": -5,
-    "mst": -7,
-    "mdt": -6,
-    "pst": -8,
-    "pdt": -7,
-}
-"""Names of zones that RFC 2822 defines."""
 
 
 @dataclass
@@ -85,9 +79,11 @@ class TimeTexts:
 def read_texts(column: pl.Series, day_first: bool | None = None) -> TimeTexts:
     """Reads a column (n,) of texts without blanks around them; nulls are not read.
 
-    Formats: ISO 8601, also basic (20240105T130000Z), by the hour, and with year, month and day
-    parted by other marks; day or month first (31/12/2023, 1.2.24); names of months (Jan 5, 2024;
-    05-Jan-2024); those of ctime, RFC 2822, Apache, Go, JavaScript and Java. Without a zone: UTC.
+    Formats: ISO 8601, also basic (20240105T130000Z), by the hour, by the week (2024-W05), and with
+    year, month and day parted by other marks; months and quarters; day or month first (31/12/2023,
+    1.2.24); names of months in several languages (Jan 5, 2024; 5. Januar 2024; 5 de enero de 2024);
+    Chinese, Japanese and Korean dates and clocks; those of ctime, RFC 2822, Apache, Go, JavaScript
+    and Java. Without a zone: UTC.
 
     Args:
         day_first: whether 2/1/2024 is the second of January; None: as most of the column's values,
@@ -95,8 +91,10 @@ def read_texts(column: pl.Series, day_first: bool | None = None) -> TimeTexts:
     """
     found = TimeTexts(np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_))
     _read_iso(column, found)
-    text = column.str.to_lowercase().str.replace(_DB2, "$1 $2:$3:$4")
-    for pattern in (_YEAR_FIRST, *_NAMED, _BASIC, _MONTH_ONLY):
+    if bool(found.read[column.is_not_null().to_numpy()].all()):
+        return found
+    text = eastern(bare_texts(column).str.replace(_DB2, "$1 $2:$3:$4"))
+    for pattern in (_YEAR_FIRST, *_NAMED, _BASIC, _US_WORDS, *_MONTH_ONLY):
         for where, parts in _matching(text, found, pattern):
             year, day = _numbers(parts, "y"), _numbers(parts, "d", 1)
             if "name" in parts.columns:
@@ -110,7 +108,24 @@ def read_texts(column: pl.Series, day_first: bool | None = None) -> TimeTexts:
             _store(found, where, parts, year, month, day)
     for where, parts in _matching(text, found, _YEAR_LAST):
         _read_year_last(column, found, where, parts, day_first)
+    for pattern in _QUARTER:
+        for where, parts in _matching(text, found, pattern):
+            _store(found, where, parts, _numbers(parts, "y"), 3 * _numbers(parts, "q") - 2)
+    for where, parts in _matching(text, found, _WEEK):
+        _read_weeks(found, where, parts)
     return found
+
+
+def _read_weeks(found: TimeTexts, where: NDArray[np.intp], parts: pl.DataFrame) -> None:
+    """Weeks of ISO 8601 (`2024-W05`, `2024-W05-3`): week 1 holds the 4th of January."""
+    year, week = _numbers(parts, "y"), _numbers(parts, "w")
+    ones = np.ones_like(year)
+    fourth, _ = parts_ms(year, ones, 4 * ones)
+    monday = fourth - (fourth // DAY_MS + 3) % 7 * DAY_MS  # 1970-01-01 was a Thursday
+    valid = (week >= 1) & (week <= 53)
+    ms = monday + ((week - 1) * 7 + _numbers(parts, "wd", 1) - 1) * DAY_MS
+    found.ms[where[valid]] = ms[valid]
+    found.read[where[valid]] = True
 
 
 def _read_iso(column: pl.Series, found: TimeTexts) -> None:
@@ -149,12 +164,12 @@ def _store(
     parts: pl.DataFrame,
     year: NDArray[np.int64],
     month: NDArray[np.int64],
-    day: NDArray[np.int64],
+    day: NDArray[np.int64] | None = None,
 ) -> None:
-    """Writes the times of those of the dates that exist."""
+    """Writes the times of those of the dates that exist; without a day, of the first."""
     short = (parts["y"].str.len_chars() == 2).to_numpy()
-    year = np.where(short, np.where(year <= 68, 2000, 1900) + year, year)  # as POSIX
-    ms, valid = parts_ms(year, month, day)
+    year = np.where(short, century(year), year)
+    ms, valid = parts_ms(year, month, np.ones_like(year) if day is None else day)
     offset, fits = _clock_ms(parts)
     valid &= fits
     found.ms[where[valid]] = (ms + offset)[valid]
@@ -173,15 +188,15 @@ def _clock_ms(parts: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     if "ap" in parts.columns:
         half = parts["ap"]
         some = half.is_not_null().to_numpy()
-        fits &= ~some | ((hour >= 1) & (hour <= 12))
         late = (half == "p").fill_null(False).to_numpy()
+        fits &= ~some | (hour <= 12) | late  # 13:05 PM is written, too
         hour = np.where(some, hour % 12 + 12 * late, hour)
     fraction = parts["f"].str.pad_end(3, "0").str.slice(0, 3).cast(pl.Int64).fill_null(0).to_numpy()
     ms = ((hour * 60 + minute) * 60 + second) * 1000 + fraction
     zone = _numbers(parts, "zh") * 60 + _numbers(parts, "zm")
     fits &= zone <= 15 * 60
     zone = np.where((parts["zs"] == "+").fill_null(False).to_numpy(), zone, -zone)
-    named = parts["z"].replace_strict(_ZONE_HOURS, default=0, return_dtype=pl.Int64).fill_null(0)
+    named = parts["z"].replace_strict(ZONE_HOURS, default=0, return_dtype=pl.Int64).fill_null(0)
     return ms - (zone + 60 * named.to_numpy()) * 60_000, fits
 
 

@@ -1,4 +1,4 @@
-"""Usual names of tables, columns and behaviours, which `tamis init` takes as evidence."""
+"""Usual names of tables and columns, which `tamis init` takes as evidence."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ def _list(text: str) -> list[str]:
 EVENT_TABLES = _list(
     "events event ratings rating interactions interaction inter logs log clicks actions activity "
     "behaviors behaviours behavior purchases orders transactions views reviews checkins plays "
-    "impressions feedback listens scrobbles sessions history userbehavior"
+    "impressions feedback listens scrobbles sessions history userbehavior bewertungen bestellungen "
+    "kaufe verkaufe einkaufe compras ventas pedidos valoraciones achats commandes ventes "
+    "evaluations vendas avaliacoes acquisti ordini"
 )
 ITEM_TABLES = _list(
     "items item products product videos video movies movie films songs song tracks articles news "
     "books goods posts places pois ads catalog catalogue content listings shows games business "
-    "businesses venues funds artists recipes courses jobs hotels restaurants apps"
+    "businesses venues funds artists recipes courses jobs hotels restaurants apps artikel "
+    "produkte bucher filme productos articulos libros peliculas produits articles livres films "
+    "produtos livros filmes prodotti"
 )
 USER_TABLES = _list(
     "users user customers customer members accounts visitors people profiles audience households "
-    "demographics hh_demographic players subscribers"
+    "demographics hh_demographic players subscribers kunden benutzer nutzer mitglieder clientes "
+    "usuarios clients utilisateurs abonnes clienti utenti"
 )
 
 _USER = (
@@ -32,7 +37,9 @@ _USER = (
     "candidate applicant employee worker driver rider patient doctor donor backer trader steam "
     "steamid msisdn imsi cookie viewer reader passenger patron consumer rater voter owner uid msno "
     "hh userid mid "
-    "usuario cliente utilisateur benutzer kunde nutzer utente kupac "
+    "usuario cliente utilisateur benutzer kunde kunden nutzer mitglied mitglieds kaufer leser "
+    "utente kupac klient uzytkownik musteri kullanici pelanggan pengguna zakaznik kund anvandare "
+    "bruker lecteur abonne acheteur leitor comprador socio lector "
     "клиент пользователь покупатель 회원 고객 사용자 유저 이용자 구매자 "
     "用户 客户 会员 会员卡 买家 顾客 投资者 投保人 账户 账号 学员 读者 玩家 手机 ユーザー 顧客 会員"
 )
@@ -43,8 +50,8 @@ _ITEM = (
     "merchandise iid aid gid nid stockcode fundcode policy program programme content property "
     "anime manga paper beer wine dish question exercise problem lesson spot attraction "
     "offer coupon deal plan package bookmark joke isin ticker symbol instrument variant meal "
-    "menu module lecture tutorial vacancy tour flight "
-    " artikel producto produit produkt articulo prodotto pelicula "
+    "menu module lecture tutorial vacancy tour flight campaign clip merchant seller_sku "
+    "artikel tuote urun produk vare zbozi producto produit produkt articulo prodotto pelicula "
     "libro livre buch livro musica товар продукт фильм книга статья 상품 제품 영화 도서 콘텐츠 "
     "商品 产品 物品 基金 视频 电影 歌曲 文章 新闻 图书 书籍 险种 保险 股票 课程 游戏 应用 "
     "商户 酒店 景点 广告 笔记 作品 理财 券 款式 単品 アイテム 映画 曲"
@@ -55,13 +62,14 @@ _ITEM_WEAK = (
 )
 _REQUEST = (
     "request req purchase impression slate search query basket transaction invoice order receipt "
-    "session visit trip bill checkout ticket заказ чек сессия 주문 세션 "
+    "session visit trip bill checkout ticket conversion enrollment pedido bestellung commande "
+    "compra venta vente einkauf beleg rechnung заказ чек сессия 주문 세션 "
     "订单 会话 请求 小票 流水 交易编号 曝光"
 )
 _ID = set(
     _list(
         "id ids key no number code idx index hash uuid guid ref pk sk nbr nr unique real pseudo "
-        "anonymous"
+        "anonymous nummer kennung numero codigo codice identifiant identificador kod num"
     )
 )
 _ID_ZH = (
@@ -80,7 +88,7 @@ _ID_ZH = (
 )
 _UNITS = ("ms", "us", "ns", "s", "sec", "utc", "gmt", "local")
 """Endings that only say in which unit or zone a column is."""
-_GLUED = ("id", "key", "code", "no")
+_GLUED = ("id", "key", "code", "no", "nr", "nummer")
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -97,28 +105,41 @@ TIME = _list(
     "unix_time occurred_at at unixreviewtime"
 )
 TIME_WORDS = word_set(
-    "time timestamp ts datetime date day dt when unixtime unixreviewtime at epoch utc dat created "
-    "occurred logged clock fecha datum zeit hora heure data дата время "
-    "일시 날짜 시간 时间 日期 时刻 日 時間 日時"
+    "time timestamp stamp tstamp ts datetime date day dt when unixtime unixreviewtime at epoch utc "
+    "dat created occurred logged clock fecha datum kaufdatum bestelldatum zeit zeitpunkt "
+    "zeitstempel uhrzeit hora heure data дата время "
+    "일시 날짜 시간 时间 日期 时刻 日 時間 日時 日付 年月日"
 )
 """Last words of the names of columns of times."""
+DATE_WORDS = word_set("date datetime timestamp datum fecha дата")
+"""Words anywhere in the names of columns of dates: `date_added`, `fecha_compra`."""
+PERIOD_WORDS = word_set(
+    "month yearmonth ym period week yearweek quarter hour monat woche mes semana mois semaine "
+    "年月 月份 月 周"
+)
+"""Last words of the names of columns of months, weeks and quarters."""
+CLOCK_WORDS = word_set(
+    "time clock hhmm hhmmss hourmin hourminute uhrzeit zeit hora heure tod 时间 時刻 時間 시간"
+)
+"""Words in the names of columns of times of the day."""
 OTHER_TIME_WORDS = word_set(
     "birth birthday born release released publish published registration registered signup joined "
     "join updated modified expire expiry expiration end ended due upload uploaded founded first "
-    "last arrival arrived ingested received server opened listed since until "
-    "出生 生日 注册 发布 上架 更新 到期 结束 成立"
+    "last arrival arrived ingested received server opened listed since until ship shipped shipping "
+    "delivery delivered deliver due return returned estimated "
+    "出生 生日 注册 发布 上架 更新 到期 结束 成立 发货 收货"
 )
 """Words of times of something other than the event."""
 DURATION_WORDS = word_set(
     "play stay watch dwell spent duration listen view session elapsed response reaction load read "
-    "played watched average avg mean total sum per"
+    "played watched watching playing listening reading average avg mean total sum per"
 )
 """Words before `time` in the names of columns of durations."""
 ARRIVAL = _list("arrival arrived arrival_time arrived_at ingested_at received_at server_time")
 BEHAVIOUR = _list(
     "behaviour behavior event event_type action action_type event_name behavior_type "
     "behaviour_type interaction interaction_type type kind activity etype action_name "
-    "行为 行为类型 操作 操作类型 动作 事件 事件类型 交易类型 业务类型"
+    "行为 行为类型 操作 操作类型 动作 事件 事件类型 交易类型 业务类型 业务代码 业务名称 交易代码"
 )
 VALUE = _list(
     "rating score stars value play_time watch_time watch_seconds seconds dwell dwell_time "
@@ -127,7 +148,7 @@ VALUE = _list(
 )
 RATING = _list("rating score stars value overall grade vote 评分 打分 星级")
 RATING_WORDS = word_set(
-    "rating ratings score stars star overall grade vote rate preference affinity "
+    "rating ratings score stars star overall grade vote rate preference affinity note nota puntaje "
     "评分 打分 星级 分数 "
     "bewertung bewertungen punktzahl sterne calificacion puntuacion valoracion estrellas "
     "valutazione voto voti avaliacao beoordeling waardering ocena betyg рейтинг оценка 評価 評点 "
@@ -135,7 +156,8 @@ RATING_WORDS = word_set(
 )
 WATCHED_WORDS = word_set(
     "seconds sec secs watch dwell listen hours hour minutes played watched duration playtime "
-    "playing_time completion progress ratio percent percentage 时长"
+    "playing_time completion progress ratio percent percentage dauer duracion duree durata duracao "
+    "sekunden minuten stunden segundos minutos secondes 时长 視聴時間 再生時間 시청시간"
 )
 AMOUNT_WORDS = word_set(
     "price amount quantity qty sales spend revenue cost total paid units payment unit_price plays "
@@ -159,28 +181,47 @@ REQUEST = _list(
 POSITION = _list("position pos slot rank place 位置")
 TITLE = _list(
     "title name headline product_name item_name movie_title video_title caption "
-    "标题 名称 商品名称 产品名称 基金名称"
+    "titel bezeichnung artikelname produktname titulo nombre titre libelle nom nome titolo "
+    "标题 名称 商品名称 产品名称 基金名称 商品名 品名 書名 作品名 タイトル 제목 상품명"
 )
 CATEGORY = _list(
     "category categories genre genres category_id category_name cate cat topic topics department "
     "section class tag tags product_category main_category primary_genre 类别 类目 分类 类型 "
     "基金类型 风格"
 )
-CATEGORY_WORDS = _list("category genre department commodity aisle topic section type group class")
+CATEGORY_WORDS = _list(
+    "category genre warengruppe kategorie rubrik categoria categorie genero rayon famille familia "
+    "категория 类目 品类 分类 类别 カテゴリ カテゴリー ジャンル 分類 카테고리 분류 장르 department "
+    "commodity aisle topic section type group class"
+)
 """Words anywhere in the name of a column of the category, the likeliest first."""
-TITLE_WORDS = word_set("title name headline caption 标题 名称")
+TITLE_WORDS = word_set(
+    "title name headline caption titel bezeichnung artikelname produktname titulo nombre titre "
+    "libelle designation nom nome titolo название наименование 标题 名称 商品名 品名 书名 片名 "
+    "歌名 書名 作品名 曲名 タイトル 제목 상품명 이름"
+)
 AUTHOR = _list(
     "author author_id book_author artist artist_id artist_name seller seller_id creator creator_id "
     "channel director shop_id uploader publisher brand brand_id manufacturer manufacturer_id "
     "作者 卖家 品牌 店铺 基金公司 管理人"
 )
+AUTHOR_WORDS = word_set(
+    "author artist seller creator uploader publisher brand manufacturer verfasser autor auteur "
+    "autore kunstler artista artiste marke marca marque hersteller fabricante fabricant автор "
+    "бренд "
+    "作者 著者 品牌 店铺 ブランド メーカー 出版社 브랜드 저자 제조사"
+)
+"""Last words of the names of columns of the author, the brand or the seller."""
 PUBLISHED = _list(
     "published published_at publish_time publish_date upload_dt upload_time uploaded_at "
-    "created_at release_date listed_at birth date_release released 发布时间 上架时间 成立日期"
+    "created_at release_date listed_at birth date_release released erscheinungsdatum "
+    "fecha_publicacion fecha_de_publicacion date_publication date_de_publication date_sortie "
+    "data_publicacao data_lancamento 发布时间 发布日期 上架时间 上架日期 出版日期 成立日期 発売日 "
+    "公開日 출시일"
 )
 LATITUDE = _list("latitude lat")
 LONGITUDE = _list("longitude lon lng long")
-CITY = _list("city town 城市")
+CITY = _list("city town ort stadt ciudad ville cidade citta 城市 市区町村 도시")
 REQUEST_CONTEXT_WORDS = word_set(
     "device devices os platform browser app client ua useragent agent network carrier isp wifi "
     "connection city town country region province locale language lang referrer referer source "
@@ -191,18 +232,23 @@ REQUEST_CONTEXT_WORDS = word_set(
 ITEM_ATTRIBUTES = word_set(
     "title name category categories genre genres brand price author artist album description "
     "department colour color size manufacturer seller publisher topic tag tags year duration "
-    "标题 名称 类别 类目 分类 品牌 价格 作者 类型"
+    "titel verfasser autor verlag warengruppe kategorie hersteller preis marke titulo genero "
+    "categoria precio marca editorial titre auteur prix marque categorie libelle preco "
+    "标题 名称 类别 类目 分类 品牌 价格 作者 类型 商品名 カテゴリ ブランド 著者 価格 상품명 "
+    "카테고리 브랜드"
 )
 USER_ATTRIBUTES = word_set(
     "age gender sex occupation income birth zip zipcode education married marital membership "
-    "signup registration household_size kids register bd 年龄 性别 职业 收入 学历 生日"
+    "signup registration household_size kids register bd geschlecht alter ort plz beruf sexo edad "
+    "ciudad profesion sexe ville idade cidade eta "
+    "年龄 性别 职业 收入 学历 生日 年齢 性別 都道府県 職業 성별 나이 연령"
 )
 ATTRIBUTE_WORDS = word_set(
     "category categories genre genres brand price city country state region gender age sex "
     "description colour color size weight lat lon latitude longitude zip zipcode year month week "
     "weekday hour quantity amount count rank position type status class department section tag "
     "tags name title email phone address text review comment summary device os platform browser "
-    "language currency channel source store shop seller author artist manufacturer"
+    "step language currency channel source store shop seller author artist manufacturer"
 )
 """Last words of the names of columns that are hardly ever the id of a user or an item."""
 
@@ -213,135 +259,30 @@ _ATTRIBUTE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Usual:
-    """The usual meaning of a behaviour."""
-
-    weight: float
-    """The interest value that collaborative channels sum."""
-    positive: bool = False
-    impression: bool = False
-    meaning: str = ""
-    """The meaning in words, for the comment in `tamis.toml`."""
-    name: str = ""
-    """A name for the declaration where the log's own is not made of ASCII letters."""
-
-
-_USUAL: tuple[tuple[str, Usual], ...] = (
-    (
-        "impression impressions exposure exposures exposed show shown display displayed imp 曝光 "
-        "展示",
-        Usual(0.0, impression=True, meaning="the item was merely shown", name="impression"),
-    ),
-    (
-        "click clicks clicked clk tap open opened detail visit pv 点击",
-        Usual(1.0, True, meaning="a click", name="click"),
-    ),
-    (
-        "view views viewed pageview page_view view_item 浏览 查看",
-        Usual(1.0, True, meaning="opened", name="view"),
-    ),
-    (
-        "like likes liked upvote up heart thumbs_up thumbsup love loved good positive recommend "
-        "recommended recommends superlike 点赞 喜欢 赞 满意 推荐",
-        Usual(2.0, True, meaning="liked", name="like"),
-    ),
-    (
-        "collect collects favorite favourite fav favorites bookmark save saved wishlist 收藏 关注",
-        Usual(2.0, True, meaning="kept for later", name="collect"),
-    ),
-    (
-        "share shares shared forward repost retweet 分享 转发",
-        Usual(3.0, True, meaning="passed on", name="share"),
-    ),
-    (
-        "follow follows subscribe followed subscribed",
-        Usual(2.0, True, meaning="followed the author", name="follow"),
-    ),
-    (
-        "comment comments commented reply review 评论",
-        Usual(2.0, True, meaning="talked about", name="comment"),
-    ),
-    (
-        "long_view longview valid_play finish finished complete completed effective_view",
-        Usual(2.0, True, meaning="watched for long", name="long_view"),
-    ),
-    (
-        "profile_enter enter_profile profile",
-        Usual(1.0, True, meaning="opened the author's page", name="profile_enter"),
-    ),
-    (
-        "cart carts add_to_cart addtocart basket add_cart add_basket 加购 加购物车 加入购物车",
-        Usual(2.0, True, meaning="put into the cart", name="cart"),
-    ),
-    (
-        "purchase purchases purchased buy bought order ordered orders transaction checkout pay "
-        "paid conversion converted convert subscription booking booked reserve reservation "
-        "购买 下单 支付 付款 申购 认购 定投 投保 成交 买入",
-        Usual(3.0, True, meaning="bought", name="purchase"),
-    ),
-    (
-        "accept accepted approved won win hired enrolled applied redeemed interested matched "
-        "contacted enquired inquired 接受",
-        Usual(2.0, True, meaning="it came about", name="success"),
-    ),
-    (
-        "watch play listen read stream watched played 播放 观看",
-        Usual(
-            0.0,
-            meaning="with seconds; add min_value and positive = true to make it positive",
-            name="watch",
-        ),
-    ),
-    (
-        "dislike dislikes disliked hate hated block report hide not_interested downvote down "
-        "thumbs_down thumbsdown unlike skip skipped negative bad not_recommended decline declined "
-        "reject rejected refuse refused dismiss dismissed ignore ignored no_response expired lost "
-        "unsubscribe unsubscribed reported uninstall uninstalled no_show churn churned attrition "
-        "complaint complained fraud bounce bounced overdue defaulted 不感兴趣 点踩 踩 "
-        "不喜欢 差评 拒绝",
-        Usual(0.0, meaning="unwanted", name="dislike"),
-    ),
-    (
-        "remove_from_cart remove removefromcart return returned refund unfollow uncollect "
-        "cancelled canceled cancel refunded cancellation sell sold withdraw withdrawn redeem "
-        "redemption 退货 退款 赎回 卖出 取消",
-        Usual(0.0, meaning="taken back", name="return"),
-    ),
+NOBODY = word_set(
+    "-1 0 -999 anonymous anon guest unknown nobody none null undefined nan na n/a not_set "
+    "00000000-0000-0000-0000-000000000000 匿名 未知 游客 未登录 ゲスト 비회원"
+) | {"(not set)", "not set", "not logged in"}
+"""Values, in lower case, that stand for an unknown user where they are frequent."""
+VISITOR_WORDS = word_set(
+    "session visit visitor cookie device browser anonymous guest client fingerprint sid "
+    "会话 设备 访客 セッション 세션"
 )
-UNWANTED = ("dislike", "return")
-"""Names of the usual behaviours that are never a success."""
-USUAL = {word: usual for words, usual in _USUAL for word in words.split()}
-
-OUTCOME_WORDS = frozenset(USUAL) | word_set(
-    "label target outcome response correct clicked reward success positive y is_positive feedback "
-    "标签 是否点击 是否购买"
-)
-"""Names of columns of true and false that say what became of the row."""
-OUTCOME_LABEL_WORDS = word_set(
-    "status result outcome response reaction feedback decision verdict sentiment swipe "
-    "direction disposition grade completed progress 状态 结果 反馈 评价 ergebnis resultado "
-    "statut resultat risultato"
-)
-"""Words of the names of columns of a few texts that may say what became of the row."""
-CONTEXT_WORDS = word_set(
-    "weekend holiday mobile verified member premium train test valid bot new discount promo "
-    "promotion active vip free paid_user logged_in login guest first online vine app isweekend "
-    "weekday homework shuffle offline incognito autoplay cost sample random rand "
-    "rookie lowactive streamer public visible deleted "
-    "周末 节假日"
-)
-"""Names of columns of true and false that describe the row, the user or the item instead."""
+"""Words of the names of columns that stand for the user where he is not known."""
+_NO_NAME = re.compile(r"(column|col|field|f|c|v|x|unnamed)_?\d*")
 
 
 def plain(name: str) -> str:
     """A name in snake case without accents: `user_id` for `UserID`, `user-id` and `user id`."""
     bare = re.sub(r":(token|float)(_seq)?$", "", name.strip())  # RecBole writes types into names
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare)
-    bare = "".join(
-        c for c in unicodedata.normalize("NFKD", snake.lower()) if not unicodedata.combining(c)
-    )
+    wide = unicodedata.normalize("NFKD", snake.lower())
+    bare = "".join(c for c in wide if not unicodedata.combining(c) or c in _MARKS_OF_LETTERS)
     return re.sub(r"[\W_]+", "_", unicodedata.normalize("NFC", bare)).strip("_")
+
+
+_MARKS_OF_LETTERS = "\u3099\u309a"
+"""Marks that make another letter of Japanese: カ and ガ."""
 
 
 @dataclass(frozen=True)
@@ -395,6 +336,11 @@ def _known(stem: str) -> str | None:
         return stem
     usual = ("user", "visitor", "customer", "member", "item", "product", "player", "session")
     return next((word for word in usual if stem.endswith(word)), None)
+
+
+def tells_nothing(name: str) -> bool:
+    """Whether the name of a column is only a number, as `column_3` where there is no header."""
+    return _NO_NAME.fullmatch(plain(name)) is not None
 
 
 def is_one_of(head: str, words: frozenset[str]) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time as clock
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from tamis.data.column_names import NameParts, name_parts
+from tamis.data.column_names import NOBODY, NameParts, name_parts, plain
 from tamis.data.numbers import is_number
 from tamis.data.outcomes import truth_numbers
 from tamis.data.times import parse_times
@@ -18,9 +19,9 @@ SAMPLE = 10_000
 """Values, evenly spaced, that are parsed as times and as numbers."""
 FEW_LABELS = 50
 """Most distinct values of a column of labels."""
-_EARLIEST_MS = 631_152_000_000
+EARLIEST_MS = 631_152_000_000
 """1990-01-01: numbers that mean earlier times are hardly the times of a log."""
-_LATEST_MS = 366 * 86_400_000
+LATEST_MS = 366 * 86_400_000
 """Numbers that mean times later than this after now are hardly the times of a log."""
 
 
@@ -131,6 +132,28 @@ class ColumnProfile:
         return known.value_counts(sort=True)["label"].to_list()
 
     @cached_property
+    def top(self) -> tuple[str, float, float]:
+        """The most frequent value as text, its share and that of the next one among the given."""
+        if not self.distinct:
+            return "", 0.0, 0.0
+        counts = self.values.drop_nulls().alias("v").value_counts(sort=True, name="n").head(2)
+        shares = (counts["n"] / self.given).to_list()
+        return str(counts["v"][0]), shares[0], shares[1] if len(shares) > 1 else 0.0
+
+    @cached_property
+    def placeholder(self) -> str | None:
+        """A value that stands for an unknown id, such as -1 or `guest`; None without one.
+
+        It is a usual one, and several times as frequent as any other value.
+        """
+        value, share, following = self.top
+        if value.strip().lower() not in NOBODY or share < 0.02 or share < 5 * following:
+            return None
+        if value == "0" and self.is_number and self.distinct > 1 and share < 0.05:
+            return None
+        return value
+
+    @cached_property
     def numbers(self) -> list[float]:
         """The distinct numbers, ascending, if there are at most 1,000."""
         if not self.is_number or self.distinct > 1000:
@@ -181,6 +204,8 @@ class ColumnProfile:
         several = parts.filter(parts.list.len() > 1)
         if len(several) < 0.3 * len(parts) or not len(several):
             return False
+        if several.list.len().n_unique() == 1 and several.list.first().n_unique() <= 3:
+            return False  # `+49 170 1234567`: the parts of one code
         words = several.explode().str.strip_chars().drop_nulls()
         codes = float(words.str.contains(r"^\S*\d\S*$").mean() or 0.0)  # pyright: ignore[reportArgumentType]
         return codes > 0.9
@@ -201,7 +226,7 @@ class ColumnProfile:
         good = parsed.ms[~(lost | parsed.missing)]
         given = max(len(some) - int(parsed.missing.sum()), 1)
         now = int(clock.time() * 1000)
-        likely = (good >= _EARLIEST_MS) & (good <= now + _LATEST_MS)
+        likely = (good >= EARLIEST_MS) & (good <= now + LATEST_MS)
         example = str(some[int(np.flatnonzero(lost)[0])]) if lost.any() else ""
         if parsed.small:
             return TimeEvidence(0.0, 0.0, parsed.unit, True, str(some[0]), 0, False)
@@ -228,3 +253,19 @@ class ColumnProfile:
 def columns_of_table(frame: pl.DataFrame) -> dict[str, ColumnProfile]:
     """The columns of a table by name, in their order."""
     return {values.name: ColumnProfile(values) for values in frame}
+
+
+def named_column(
+    frame: pl.DataFrame, names: Sequence[str], fits: Callable[[pl.Series], bool] | None = None
+) -> str | None:
+    """The column with the first of `names` (in snake case) whose values pass `fits`, or None."""
+    by_name = {plain(c): c for c in reversed(frame.columns)}
+    for name in names:
+        if name in by_name and (fits is None or fits(frame[by_name[name]])):
+            return by_name[name]
+    return None
+
+
+def is_time(column: pl.Series) -> bool:
+    """Whether at least half of the values are times after 1973."""
+    return ColumnProfile(column).times.share >= 0.5

@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.context import CITY, EventContext, Texts
+from tamis.data._duplicates import duplicates
+from tamis.data._event_context import event_context
+from tamis.data.clocks import parse_clock, with_clock
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable
 from tamis.data.ids import id_text, one_id
@@ -33,6 +35,7 @@ from tamis.data.tables import (
 )
 from tamis.data.text_form import TextForm
 from tamis.data.times import Times, parse_times
+from tamis.data.user_ids import user_column
 from tamis.data.values import Wanted
 from tamis.runtime import Bool, Float32, Index, Int32, Int64, Progress
 from tamis.schema import (
@@ -48,8 +51,6 @@ from tamis.schema import (
 
 DAY_MS = 86_400_000
 _NO_BEHAVIOUR = 255
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-"""Golden-ratio multiplier of a multiplicative hash (Knuth)."""
 
 
 def read_dataset(
@@ -151,7 +152,8 @@ class _EventReader:
         c = config.events
         raw = read_declared(c, root)
         form = form_of(c, raw)
-        keys = ("user", "item", "time", "arrival", "behaviour", "value", "request", "position")
+        keys = ("user", "visitor", "item", "time", "time_of_day", "arrival", "behaviour", "value")
+        keys += ("request", "position")
         wanted = {key: getattr(c, key) for key in keys if getattr(c, key)}
         if c.untimed is not None:
             del wanted["time"]
@@ -175,10 +177,8 @@ class _EventReader:
         return cls(c, behaviours, raw, sieve, rejects, form, items, users, seed, weights)
 
     def dataset(self, users: Table, items: Table, now: int | None) -> Dataset:
-        user_ids, item_ids = (
-            self._ids(self.config.user, "user"),
-            self._ids(self.config.item, "item"),
-        )
+        user_ids = self._user_ids()
+        item_ids = read_ids(self.sieve, self.raw.frame[self.config.item], "item", self.form)
         limit = DAY_MS + (int(clock.time() * 1000) if now is None else now)
         time = self._times(limit)
         arrival = self._arrival(time, limit)
@@ -197,7 +197,7 @@ class _EventReader:
             value,
             request,
             position,
-            self._context(),
+            event_context(self.config, self.raw, self.sieve, self.form),
             {
                 name: read_weights(self.raw.frame[name], key, self.sieve, self.form)
                 for name, key in self.weights.items()
@@ -211,8 +211,15 @@ class _EventReader:
                 events = replace(events, value=np.where(np.isnan(own), events.value, own))
         return Dataset(users, items, self._sorted(events, row), self.behaviours)
 
-    def _ids(self, name: str, what: str) -> pl.Series:
-        return read_ids(self.sieve, self.raw.frame[name], what, self.form)
+    def _user_ids(self) -> pl.Series:
+        """(n,) ids of the users, or of the visitors that stand for them."""
+        own = self.raw.frame[self.config.user]
+        users = user_column(self.raw.frame, self.config, self.raw.file, self.form)
+        if self.config.anonymous:
+            known = id_text(own, self.raw.file, self.form.missing).is_not_null()
+            nobody = (known & users.is_null()).to_numpy()
+            self.sieve.reject(nobody, "the user is anonymous", own.name, own)
+        return read_ids(self.sieve, users, "user", self.form)
 
     def _times(self, limit: int) -> Int64:
         if self.config.untimed is not None:
@@ -223,11 +230,22 @@ class _EventReader:
         name = self.config.time
         column = self.raw.frame[name]
         times = parse_times(column, self.config.time_unit, self.form)
+        if self.config.time_of_day is not None:
+            times = self._with_clock(times)
         self._sieve_times(times, column, "time")
         self.sieve.reject(times.missing, "no time (empty, or the row is cut short)", name)
         self.sieve.reject(times.ms > limit, "time in the future", name, column)
         self._unit = times.unit
         return times.ms
+
+    def _with_clock(self, dates: Times) -> Times:
+        """The times of the rows: their dates with the times of the day of another column."""
+        column = self.raw.frame[self.config.time_of_day or ""]
+        clock = parse_clock(column, self.form)
+        text = "not a time of the day: the date alone is taken"
+        self.sieve.blank(clock.bad, text, column.name, column)
+        self.sieve.note(clock.notes, column.name)
+        return with_clock(dates, replace(clock, notes=[]))
 
     def _arrival(self, time: Int64, limit: int) -> Int64:
         name = self.config.arrival
@@ -381,42 +399,12 @@ class _EventReader:
         self.sieve.blank(bad, "position is not a whole number of at least 1", name, column)
         return np.where(fits, number, 0).astype(np.int16)
 
-    def _context(self) -> EventContext | None:
-        """What the rows say about their requests; None where no such column is declared."""
-        config = self.config
-        named = {name: name for name in config.context} | (
-            {CITY: config.city} if config.city else {}
-        )
-        columns = {
-            name: Texts.of(id_text(self.raw.frame[column], self.raw.file, self.form.missing))
-            for name, column in named.items()
-        }
-        if config.latitude is None or config.longitude is None:
-            return EventContext(columns) if columns else None
-        latitude = self._degrees(config.latitude, "latitude", 90)
-        longitude = self._degrees(config.longitude, "longitude", 180)
-        both = np.isfinite(latitude) & np.isfinite(longitude)
-        return EventContext(
-            columns, *(np.where(both, d, np.float32(np.nan)) for d in (latitude, longitude))
-        )
-
-    def _degrees(self, name: str, what: str, most: int) -> Float32:
-        """(n,) degrees within [-most, most]; NaN for missing and unusable ones."""
-        column = self.raw.frame[name]
-        read = read_numbers(column, self.form)
-        degrees = read.values.fill_null(np.nan).to_numpy().astype(np.float32)
-        with np.errstate(invalid="ignore"):
-            outside = np.abs(degrees) > most
-        self.sieve.blank(read.bad, f"{what} is not a number", name, column)
-        self.sieve.blank(outside, f"{what} is not within -{most} to {most}", name, column)
-        return np.where(outside, np.float32(np.nan), degrees)
-
     def _sorted(self, events: Events, row: Index) -> Events:
         """The accepted events without duplicates, sorted by time; `row` (E,) are their rows."""
         alive = np.flatnonzero(self.sieve.alive[row])
         kept = events if len(alive) == len(events) else events.take(alive)
         repeated = np.zeros(len(events), dtype=np.bool_)
-        repeated[alive] = _duplicates(kept, by_request=self.config.request is not None)
+        repeated[alive] = duplicates(kept, by_request=self.config.request is not None)
         alive = alive[~repeated[alive]]
         # A row may be an event that another row was before, and a further one that is new.
         bad, new = (np.zeros(len(self.sieve.alive), dtype=np.bool_) for _ in range(2))
@@ -430,6 +418,7 @@ class _EventReader:
             raise DataError(
                 f"{self.raw.file}: none of {self.raw.frame.height:,} events is usable. "
                 + "; ".join(reasons)
+                + _cure(reasons)
             )
         time = events.time[alive]
         if np.any(time[1:] < time[:-1]):
@@ -439,6 +428,16 @@ class _EventReader:
         return events.take(alive)
 
 
+def _cure(reasons: Sequence[str]) -> str:
+    """What to do where the most frequent reason is that the events lie in the future."""
+    if not reasons or not reasons[0].startswith("time in the future"):
+        return "."
+    return (
+        ". Check the unit of the times (`events.time_unit`), that they are times at all, and the "
+        "clock of this machine."
+    )
+
+
 def _kept(lost: pl.Series, events: int, what: str, declared: TableConfig) -> Note:
     """The note on ids that were added to a table."""
     return Note(
@@ -446,29 +445,3 @@ def _kept(lost: pl.Series, events: int, what: str, declared: TableConfig) -> Not
         f'"{lost[0]}"): they are kept, with missing attributes',
         f'Complete the table, or set `unknown = "drop"` in [{what}s] to leave their events out.',
     )
-
-
-def _duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
-    """(n,) rows equal to an earlier one in user, item, behaviour and time (and request).
-
-    Only rows with equal 64-bit hashes are compared in full.
-    """
-    columns = {
-        "pair": events.user.astype(np.int64) << 32 | events.item,
-        "behaviour": events.behaviour.astype(np.int64),
-        "time": events.time,
-    }
-    if by_request:
-        columns["request"] = events.request
-    hashed = np.zeros(len(events), dtype=np.uint64)
-    for column in columns.values():
-        hashed = (hashed ^ column.view(np.uint64)) * _ODD
-        hashed ^= hashed >> np.uint64(29)
-    duplicate = np.zeros(len(events), dtype=np.bool_)
-    series = pl.Series(hashed)
-    if series.n_unique() < len(series):
-        candidates = np.flatnonzero(series.is_duplicated().to_numpy())
-        frame = pl.DataFrame({name: column[candidates] for name, column in columns.items()})
-        later = frame.select(~pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-        duplicate[candidates[later]] = True
-    return duplicate

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from tamis.data import column_names as words
-from tamis.data.files import COMPRESSED, FORMATS, RawTable, format_of, read_raw
+from tamis.data._encodings import HEAD, file_bytes, likely_encoding, other_format
+from tamis.data.files import COMPRESSED, FORMATS, PARQUET, RawTable, format_of, read_raw
 from tamis.data.typed_frames import infer_types
 from tamis.schema import DataError
 
@@ -17,7 +18,7 @@ Frames = dict[str, pl.DataFrame]
 _NOT_TABLES = ("rejects", "readme", "requirements", "license")
 """Stems of text files that are no tables."""
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz")
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb", ".sql", ".avro", ".orc", ".feather")
 
 
@@ -29,6 +30,8 @@ class FolderTables:
     """Tables by file name, each column in the type that nearly all of its values fit."""
     columns: dict[str, tuple[str, ...]]
     """Names that were given to the columns of files whose first line holds values."""
+    encodings: dict[str, str]
+    """The likely encodings of files that are not UTF-8, by which they were read."""
     notes: list[str]
     """About files that could not be read, or whose format is not supported."""
     minor: list[str]
@@ -44,7 +47,7 @@ def readable_tables(folder: Path) -> FolderTables:
     if not folder.is_dir():
         kind = "is a file" if folder.is_file() else "there is no such folder"
         raise DataError(f"{folder}: {kind}; give the folder of the tables.")
-    found = FolderTables({}, {}, [], [])
+    found = FolderTables({}, {}, {}, [], [])
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or table_stem(path.name) in _NOT_TABLES:
             continue
@@ -53,11 +56,7 @@ def readable_tables(folder: Path) -> FolderTables:
                 found.notes.append(note)
             continue
         try:
-            raw = read_raw(path, path.name)
-            if without_header(raw):
-                names = tuple(f"column_{k + 1}" for k in range(raw.frame.width))
-                raw = read_raw(path, path.name, raw.separator, columns=names)
-                found.columns[path.name] = names
+            raw = _read(path, found)
         except DataError as error:
             note = f"not readable: {error}"
             if path.suffix == ".json":  # usually settings, not a table
@@ -67,6 +66,45 @@ def readable_tables(folder: Path) -> FolderTables:
             continue
         found.frames[path.name] = _with_types(raw)
     return found
+
+
+def _read(path: Path, found: FolderTables) -> RawTable:
+    """Reads a table in its likely encoding and without a header if it has none.
+
+    Raises DataError.
+    """
+    encoding = None
+    try:
+        raw = read_raw(path, path.name)
+    except DataError:
+        encoding = _other_encoding(path)
+        if encoding is None:
+            raise
+        raw = read_raw(path, path.name, encoding=encoding)
+        found.encodings[path.name] = encoding
+        found.notes.append(
+            f'{path.name} is not UTF-8 text: it is read as {encoding} (encoding = "{encoding}"); '
+            "if letters are wrong, set the right name"
+        )
+    if without_header(raw):
+        names = tuple(f"column_{k + 1}" for k in range(raw.frame.width))
+        raw = read_raw(path, path.name, raw.separator, encoding=encoding, columns=names)
+        found.columns[path.name] = names
+    return raw
+
+
+def _other_encoding(path: Path) -> str | None:
+    """The likely encoding of a text file that is not UTF-8; None for other files."""
+    if format_of(path) == PARQUET or path.suffix.lower() in (".zst", ".zstd"):
+        return None
+    try:
+        data = file_bytes(path, path.name)
+    except (OSError, DataError):
+        return None
+    if other_format(data[:HEAD]):
+        return None
+    likely = likely_encoding(data)
+    return None if likely == "utf-8" else likely
 
 
 def without_header(raw: RawTable) -> bool:

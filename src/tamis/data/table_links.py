@@ -37,7 +37,8 @@ class Link:
     @property
     def named(self) -> bool:
         """Whether both columns have the same name."""
-        return words.plain(self.column) == words.plain(self.key)
+        same = words.plain(self.column) == words.plain(self.key)
+        return same and not words.tells_nothing(self.column)
 
     @property
     def strength(self) -> float:
@@ -127,7 +128,7 @@ def _may_be_id(column: ColumnProfile) -> bool:
 
 def _names(stem: list[str], tables: list[str]) -> bool:
     """Whether the last word of a file's name, or its only known one, is a usual name of tables."""
-    return any(word in tables for word in (stem[-1], *stem[:1]))
+    return any(word in tables or f"{word}s" in tables for word in (stem[-1], *stem[:1]))
 
 
 def dependent_columns(frame: pl.DataFrame, key: str) -> set[str]:

@@ -14,7 +14,10 @@ from tamis.data.notes import Note
 from tamis.data.numbers import is_number
 from tamis.data.text_form import PLAIN, TextForm
 
-PER_UNIT_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "hours": 3.6e6, "days": 8.64e7}
+PER_UNIT_MS = {
+    "s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6,
+    "minutes": 6e4, "hours": 3.6e6, "days": 8.64e7, "weeks": 6.048e8,
+}  # fmt: skip
 _FROM = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}
 """Smallest number that counts as a time of the unit (1973 to 5138); smaller ones fit no unit."""
 _SMALL = "small"

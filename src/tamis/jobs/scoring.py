@@ -30,9 +30,12 @@ from tamis.data import (
     check_ending,
     id_text,
     number_array,
+    parse_clock,
     parse_times,
     read_dataset,
     read_frame,
+    user_column,
+    with_clock,
     write_frame,
 )
 from tamis.features import Histories
@@ -155,12 +158,17 @@ class _ProjectScorer:
                     f"the table has no column {name!r} ([events] {key})."
                     f"{suggest(name, frame.columns)} It has {', '.join(frame.columns)[:400]}."
                 )
-        user = self.parts.users.rows(id_text(frame[events.user], "the table"))
+        if events.visitor is not None and events.visitor not in frame.columns:
+            events = events.model_copy(update={"visitor": None})
+        users = user_column(frame, events, "the table", TextForm())
+        user = self.parts.users.rows(id_text(users, "the table"))
         item = self.parts.items.rows(id_text(frame[events.item], "the table"))
         if events.time not in frame.columns or events.untimed is not None:
             return user, item, np.full(len(frame), self.until, np.int64)
         form = TextForm(day_first=events.day_first)
         times = parse_times(frame[events.time], events.time_unit, form)
+        if events.time_of_day in frame.columns:
+            times = with_clock(times, parse_clock(frame[events.time_of_day], form))
         for note in times.notes:
             if note.doubtful:
                 warnings.warn(f"the table's column {events.time!r}: {note.what}", stacklevel=2)

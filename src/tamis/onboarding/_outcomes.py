@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from tamis.data import ColumnProfile, EventLog, table_stem, truth_numbers, usual_meaning
+from tamis.data import behaviour_names as usual_names
 from tamis.data import column_names as words
+from tamis.onboarding._declared import Declared
+from tamis.onboarding._values import from_amounts, from_ratings, from_seconds
 
 _PREFIXES = ("is_", "has_", "if_", "was_", "did_", "是否")
 _PURCHASES = words.word_set(
@@ -19,26 +21,11 @@ _PURCHASES = words.word_set(
     "checkin invoices receipts"
 )
 """Words of the names of logs whose rows are successes: flags of unknown names describe them."""
-_IMPLICIT = 0.2
-"""Least share of zeros that are taken for events without a rating, where ratings begin at 1."""
-_FEW_POSITIVE = 0.05
-"""Ratings of 4 and 5 stars are the bound unless they are a smaller share than this."""
 
 
 _GRADE = re.compile(r"[A-F][+-]?")
 _FEW_OUTCOMES = 20
 """Most distinct texts of a column that may say what became of the row."""
-
-
-@dataclass
-class Declared:
-    """The declaration under construction, with its comments and notes (see `table_guess.Guess`)."""
-
-    data: dict[str, Any]
-    comments: dict[str, str]
-    notes: list[str]
-    outcomes: set[str] = field(default_factory=set[str])
-    """Columns of the log that became behaviours of their own."""
 
 
 def describe_behaviours(declared: Declared, log: EventLog) -> None:
@@ -48,16 +35,16 @@ def describe_behaviours(declared: Declared, log: EventLog) -> None:
     if "behaviour" in log.found:
         _from_labels(declared, log.columns[log.found["behaviour"]])
     elif value and kind == "rating":
-        _from_ratings(declared, log.columns[value])
+        from_ratings(declared, log.columns[value])
     outcomes = outcome_columns(log)
     if outcomes:
         _from_outcomes(declared, log, outcomes)
     elif "behaviours" in declared.data:
         pass
     elif value and kind == "watched" and _varies(log.columns[value]):
-        _from_seconds(declared, log.columns[value])
+        from_seconds(declared, log.columns[value])
     elif value and _has_returns(log.columns[value]):
-        _from_amounts(declared, log.columns[value])
+        from_amounts(declared, log.columns[value])
     else:
         declared.data["behaviours"] = {"interaction": {"positive": True}}
         declared.comments["behaviours.interaction"] = "Every event counts as a success."
@@ -129,8 +116,11 @@ def looks_like_outcome(log: EventLog, column: ColumnProfile) -> bool:
         return column.distinct > 1 and (rated or _counts(column))
     if not 1 < len(column.labels) <= _FEW_OUTCOMES:
         return False
-    named = words.is_one_of(column.head, words.OUTCOME_LABEL_WORDS | words.RATING_WORDS)
-    return named or sum(usual_meaning(label) is not None for label in column.labels) > 1
+    named = words.is_one_of(column.head, usual_names.OUTCOME_LABEL_WORDS | words.RATING_WORDS)
+    return (
+        named
+        or sum(usual_meaning(label, by_words=False) is not None for label in column.labels) > 1
+    )
 
 
 def outcome_advice(log: EventLog, name: str) -> str:
@@ -154,7 +144,7 @@ def _rest(log: EventLog, used: Iterable[str]) -> list[ColumnProfile]:
 
 def _counts(column: ColumnProfile) -> bool:
     """Whether whole numbers from 0 on count what came of a row: `clicks` of 0, 1 and 2."""
-    usual = words.USUAL.get(_bare(column.name))
+    usual = usual_names.USUAL.get(_bare(column.name))
     if usual is None or usual.impression or not column.is_whole or column.parts.is_id:
         return False
     return column.lowest == 0
@@ -163,11 +153,11 @@ def _counts(column: ColumnProfile) -> bool:
 def _unwanted(column: ColumnProfile) -> bool:
     """Whether a column of true and false says that the item was unwanted or given back."""
     usual = _usual_outcome(column)
-    return usual is not None and usual.name in words.UNWANTED
+    return usual is not None and usual.name in usual_names.UNWANTED
 
 
-def _usual_outcome(column: ColumnProfile) -> words.Usual | None:
-    return words.USUAL.get(_bare(column.name)) or words.USUAL.get(column.head)
+def _usual_outcome(column: ColumnProfile) -> usual_names.Usual | None:
+    return usual_names.USUAL.get(_bare(column.name)) or usual_names.USUAL.get(column.head)
 
 
 def _bare(name: str) -> str:
@@ -180,12 +170,14 @@ def _bare(name: str) -> str:
 
 def _tells(column: ColumnProfile) -> bool:
     bare = _bare(column.name)
-    return bare in words.OUTCOME_WORDS or words.is_one_of(column.head, words.OUTCOME_WORDS)
+    return bare in usual_names.OUTCOME_WORDS or words.is_one_of(
+        column.head, usual_names.OUTCOME_WORDS
+    )
 
 
 def _may_be_outcome(log: EventLog, column: ColumnProfile) -> bool:
     parts = {*words.plain(column.name).split("_"), _bare(column.name), column.head}
-    if any(words.is_one_of(part, words.CONTEXT_WORDS) for part in parts):
+    if any(words.is_one_of(part, usual_names.CONTEXT_WORDS) for part in parts):
         return False
     return log.is_attribute(column.name) is None
 
@@ -254,113 +246,10 @@ def _from_labels(declared: Declared, column: ColumnProfile) -> None:
     )
 
 
-def _meaning_of_grade(label: str) -> words.Usual:
+def _meaning_of_grade(label: str) -> usual_names.Usual:
     """A and B of the grades A to F are a success."""
     good = label[0] in "AB"
-    return words.Usual(2.0 if good else 0.0, positive=good, meaning="a grade")
-
-
-def positive_bound(values: pl.Series) -> float | None:
-    """The rating from which on an event is positive: above the lowest; None if all are equal.
-
-    4 of 5 stars; on other scales the smallest value that at most 60 % of the events reach.
-
-    values: (n,) given ratings.
-    """
-    numbers = values.cast(pl.Float64).drop_nulls().drop_nans()
-    distinct = numbers.unique().sort()
-    if len(distinct) < 2:
-        return None
-    low, high = float(distinct[0]), float(distinct[-1])
-    if low >= 0 and 4 <= high <= 5 and float((numbers >= 4).mean() or 0.0) >= _FEW_POSITIVE:  # pyright: ignore[reportArgumentType]
-        return 4.0 if low < 4 else float(distinct[1])
-    usual = float(numbers.quantile(0.4, interpolation="higher") or 0.0)
-    return max(usual, float(distinct[1]))
-
-
-def _from_ratings(declared: Declared, column: ColumnProfile) -> None:
-    """Adds a positive `like`, a `rate`, and for zeros on a scale from 1 on an event without rating.
-
-    Where all ratings are equal, every event is positive.
-    """
-    numbers = column.values.cast(pl.Float64, strict=False).drop_nulls()
-    above = numbers.filter(numbers > 0)
-    implicit = (
-        column.is_whole and len(above) > 0 and float(numbers.min() or 0.0) == 0.0  # pyright: ignore[reportArgumentType]
-        and float(above.max() or 0.0) >= 3 and len(above) <= (1 - _IMPLICIT) * len(numbers)  # pyright: ignore[reportArgumentType]
-    )  # fmt: skip
-    bound = positive_bound(above if implicit else numbers)
-    if bound is None:
-        declared.data["behaviours"] = {"interaction": {"positive": True}}
-        declared.notes.append(
-            f"all ratings in `{column.name}` are {numbers[0]:g}: every event is a positive "
-            "`interaction`"
-        )
-        return
-    low, high = (float(v or 0.0) for v in (numbers.min(), numbers.max()))  # pyright: ignore[reportArgumentType]
-    share = float((numbers >= bound).sum()) / max(len(numbers), 1)
-    behaviours: dict[str, dict[str, Any]] = {"like": {"min_value": bound, "positive": True}}
-    declared.comments["behaviours.like"] = f"A rating of at least {bound:g} is a success."
-    declared.comments["behaviours.rate"] = "A lower rating only shows that the user knows the item."
-    note = (
-        f"ratings in `{column.name}` from {low:g} to {high:g}: {bound:g} and above are the "
-        f"positive `like` ({share:.0%} of the events)"
-    )
-    if implicit:
-        least = float(above.min() or 1.0)  # pyright: ignore[reportArgumentType]
-        behaviours |= {
-            "rate": {"min_value": least, "weight": 0.0},
-            "unrated": {"max_value": 0.0, "weight": 0.0},
-        }
-        declared.comments["behaviours.unrated"] = (
-            "A rating of 0 on a scale from 1 on: the user gave none. Set positive = true and a "
-            "weight if such an event shows interest."
-        )
-        note += f"; {1 - len(above) / len(numbers):.0%} are 0, taken for events without a rating"
-    else:
-        behaviours["rate"] = {"weight": 0.0}
-    declared.data["behaviours"] = behaviours
-    declared.notes.append(note)
-
-
-def _from_seconds(declared: Declared, column: ColumnProfile) -> None:
-    """Adds a positive `watch` from a bound on, and a `skip` below."""
-    numbers = column.values.cast(pl.Float64, strict=False).drop_nulls()
-    distinct = numbers.unique().sort()
-    usual = float(numbers.quantile(0.4, interpolation="higher") or 0.0)
-    bound = max(usual, float(distinct[1]))
-    share = float((numbers >= bound).sum()) / max(len(numbers), 1)
-    declared.data["behaviours"] = {
-        "watch": {"min_value": bound, "positive": True},
-        "skip": {"weight": 0.0},
-    }
-    declared.comments["behaviours.watch"] = f"A `{column.name}` of at least {bound:g} is a success."
-    declared.comments["behaviours.skip"] = "Less only shows that the user knows the item."
-    declared.notes.append(
-        f"`{column.name}` from {float(distinct[0]):g} to {float(distinct[-1]):g}: {bound:g} and "
-        f"above are the positive `watch` ({share:.0%} of the events)"
-    )
-
-
-def _from_amounts(declared: Declared, column: ColumnProfile) -> None:
-    """Adds a positive `purchase` of amounts above 0, and a `return` of the others."""
-    numbers = column.values.cast(pl.Float64, strict=False).drop_nulls()
-    above = numbers.filter(numbers > 0)
-    if not len(above):
-        declared.data["behaviours"] = {"interaction": {"positive": True}}
-        declared.notes.append(f"no `{column.name}` is above 0: every event is positive")
-        return
-    share = float((numbers > 0).sum()) / max(len(numbers), 1)
-    declared.data["behaviours"] = {
-        "purchase": {"min_value": float(above.min() or 0.0), "positive": True},  # pyright: ignore[reportArgumentType]
-        "return": {"max_value": 0.0, "weight": 0.0},
-    }
-    declared.comments["behaviours.purchase"] = f"`{column.name}` above 0."
-    declared.comments["behaviours.return"] = f"`{column.name}` of 0 or below: taken back."
-    declared.notes.append(
-        f"`{column.name}` above 0 is a positive `purchase` ({share:.0%} of the events), 0 and "
-        "below a `return`"
-    )
+    return usual_names.Usual(2.0 if good else 0.0, positive=good, meaning="a grade")
 
 
 def _from_outcomes(declared: Declared, log: EventLog, columns: list[str]) -> None:
@@ -373,7 +262,7 @@ def _from_outcomes(declared: Declared, log: EventLog, columns: list[str]) -> Non
         bare = _bare(column)
         usual = _usual_outcome(log.columns[column])
         if usual is None:
-            usual = words.Usual(2.0, True, meaning="taken for the success")
+            usual = usual_names.Usual(2.0, True, meaning="taken for the success")
         name = _free(_key(bare, usual.name), {**behaviours, "impression": {}, "rate": {}})
         entry: dict[str, Any] = {"column": column, "weight": usual.weight}
         entry |= {"positive": True} if usual.positive or usual.impression else {}
@@ -389,25 +278,51 @@ def _from_outcomes(declared: Declared, log: EventLog, columns: list[str]) -> Non
         behaviours[wanted[0]] |= {"positive": True, "weight": 1.0}
     declared.outcomes |= set(columns)
     if lone:
-        self_ = _row_behaviour(log, columns)
-        base: dict[str, Any] = {"impression": True} if self_ == "impression" else {}
-        declared.data["behaviours"] = {self_: {**base, "weight": 0.0}, **behaviours}
-        declared.comments[f"behaviours.{self_}"] = (
-            "Every row: the item was shown."
-            if base
-            else "Every row: the user knows the item, whatever came of it."
-        )
+        declared.data["behaviours"] = _of_every_row(declared, log, columns) | behaviours
     what = "an impression" if lone and "impression" in declared.data["behaviours"] else "an event"
     declared.notes.append(
         f"each row is {what}, and a further event where an outcome is true: {', '.join(rates)}"
     )
 
 
+def _of_every_row(
+    declared: Declared, log: EventLog, columns: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The behaviour of the rows themselves, beside the outcomes in `columns`."""
+    always = next((c for c in log.columns.values() if _always(c)), None)
+    if always is not None:
+        bare = _bare(always.name)
+        name, usual = _key(bare, usual_names.USUAL[bare].name), usual_names.USUAL[bare]
+        declared.outcomes.add(always.name)
+        declared.comments[f"behaviours.{name}"] = f"Every row: `{always.name}` is true in all."
+        declared.notes.append(f"`{always.name}` is true in all rows: each row is a `{name}`")
+        return {name: {"weight": usual.weight} | ({"positive": True} if usual.positive else {})}
+    name = _row_behaviour(log, columns)
+    shown = name == "impression"
+    declared.comments[f"behaviours.{name}"] = (
+        "Every row: the item was shown."
+        if shown
+        else "Every row: the user knows the item, whatever came of it."
+    )
+    return {name: ({"impression": True} if shown else {}) | {"weight": 0.0}}
+
+
+def _always(column: ColumnProfile) -> bool:
+    """Whether a column with the name of a behaviour is true in all rows: the log of `click`."""
+    usual = usual_names.USUAL.get(_bare(column.name))
+    if usual is None or usual.impression or usual.name in usual_names.UNWANTED:
+        return False
+    return column.distinct == 1 and column.given == len(column.values) and column.top[0] in _TRUE
+
+
+_TRUE = ("1", "1.0", "true", "True", "yes", "Y", "是")
+
+
 def _row_behaviour(log: EventLog, columns: list[str]) -> str:
     """ "impression", or "rate" for a single column that is like a judgement of what is known."""
     if len(columns) > 1:
         return "impression"
-    usual = words.USUAL.get(_bare(columns[0]))
+    usual = usual_names.USUAL.get(_bare(columns[0]))
     if usual is not None:
         return "rate" if usual.name == "like" else "impression"
     return (

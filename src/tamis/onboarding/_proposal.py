@@ -10,7 +10,7 @@ import polars as pl
 
 from tamis.data import Dataset, usual_meaning
 from tamis.features import guess_feature
-from tamis.onboarding._outcomes import Declared
+from tamis.onboarding._declared import Declared
 from tamis.onboarding._request_columns import context_features
 from tamis.schema import Feature, Side
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from tamis.data import ColumnProfile, EventLog
 from tamis.data import column_names as words
-from tamis.onboarding._outcomes import Declared, unused_columns
+from tamis.onboarding._declared import Declared
+from tamis.onboarding._outcomes import unused_columns
 
 MOST_VALUES = 1_000
 """Most distinct values of a proposed column of context."""

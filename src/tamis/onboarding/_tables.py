@@ -55,11 +55,21 @@ def find_table(
         best = max(links, key=lambda link: link.strength)
         return FoundTable(best.file, best.key, best.held)
     scored = [(_points(tables, link, side), link) for link in links]
-    scored = [entry for entry in scored if entry[0] >= _ENOUGH]
+    theirs = _of_other_side(tables, log, side)
+    scored = [e for e in scored if e[0] >= max(_ENOUGH, theirs.get(e[1].file, 0.0))]
     if not scored:
         return None
     _, best = max(scored, key=lambda entry: entry[0])
     return FoundTable(best.file, best.key, best.held)
+
+
+def _of_other_side(tables: TableSet, log: EventLog, side: Side) -> dict[str, float]:
+    """The points of the tables as one of the other side: numbers of users and items overlap."""
+    other: Side = "user" if side == "item" else "item"
+    points: dict[str, float] = {}
+    for link in tables.links(log.file, log.found[other]):
+        points[link.file] = max(points.get(link.file, 0.0), _points(tables, link, other))
+    return points
 
 
 def _points(tables: TableSet, link: Link, side: Side) -> float:

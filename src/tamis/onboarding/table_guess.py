@@ -29,8 +29,8 @@ from tamis.data import (
 )
 from tamis.data import column_names as words
 from tamis.features import list_separator
+from tamis.onboarding._declared import Declared
 from tamis.onboarding._outcomes import (
-    Declared,
     describe_behaviours,
     outcome_advice,
     unused_columns,
@@ -99,6 +99,9 @@ def guess_config(
     taken = {log.file, *([items.file] if items else ())}
     users = find_table(tables, log, "user", given.users, taken)
     found.data["events"] = {"path": log.file, **_reading(read, log.file), **columns}
+    if log.anonymous is not None:
+        found.data["events"]["anonymous"] = [log.anonymous]
+        found.notes.append(_anonymous_note(log, log.anonymous))
     if log.time_unit is not None:
         found.data["events"]["time_unit"] = log.time_unit
         found.notes.append(_unit_note(log, log.time_unit))
@@ -148,7 +151,12 @@ def guess_config(
 
 def _reading(read: FolderTables, file: str) -> dict[str, Any]:
     """The keys of a table's section that say how its file is read."""
-    return {"columns": list(read.columns[file])} if file in read.columns else {}
+    keys: dict[str, Any] = {}
+    if file in read.encodings:
+        keys["encoding"] = read.encodings[file]
+    if file in read.columns:
+        keys["columns"] = list(read.columns[file])
+    return keys
 
 
 def _unit_note(log: EventLog, unit: str) -> str:
@@ -156,10 +164,28 @@ def _unit_note(log: EventLog, unit: str) -> str:
     what = f"`{column.name}` holds numbers from {column.lowest:g} to {column.highest:g}"
     if unit == "excel":
         return f'{what}: read as the days of a spreadsheet (time_unit = "excel")'
-    return f'{what}: read as {_UNITS[unit]} since the start of the log (time_unit = "{unit}")'
+    if unit == "mmdd":
+        return (
+            f'{what}: read as MMDD of one year, for which 2000 is taken (time_unit = "mmdd"); if '
+            "the log goes on past New Year, write dates with their year"
+        )
+    if unit.startswith("yy"):
+        return f'{what}: read as {unit.upper()} (time_unit = "{unit}")'
+    start = "1970" if log.time_columns.since_1970(column.name) else "the start of the log"
+    return f'{what}: read as {_UNITS.get(unit, unit)} since {start} (time_unit = "{unit}")'
 
 
-_UNITS = {"s": "seconds", "hours": "hours", "days": "days"}
+_UNITS = {"s": "seconds"}
+
+
+def _anonymous_note(log: EventLog, value: str) -> str:
+    """What is decided about rows whose user is not known."""
+    user, visitor = log.columns[log.found["user"]], log.found.get("visitor")
+    instead = f"`{visitor}` stands for the user there" if visitor else "they are left out"
+    return (
+        f'`{user.name}` is "{value}" in {user.top[1]:.0%} of the rows: taken for unknown users, '
+        f"and {instead}; if it is a user, remove `anonymous`"
+    )
 
 
 def _untimed_note(order: str) -> str:
@@ -298,7 +324,7 @@ def _item_columns(table: FoundTable, frame: pl.DataFrame, found: Guess) -> dict[
         "id": table.key,
         "title": _title(rest),
         "category": _category(rest),
-        "author": named_column(rest, words.AUTHOR),
+        "author": named_column(rest, words.AUTHOR) or _author(rest),
         "published": named_column(rest, words.PUBLISHED, is_time),
     }
     found.notes.append(
@@ -321,6 +347,23 @@ def _title(frame: pl.DataFrame) -> str | None:
             not others or any(words.is_one_of(word, words.ITEM_WORDS) for word in others)
         ):
             return column.name
+    return _unnamed(frame, lambda c: c.unique > 0.8 and c.words_per_value > 1.2)
+
+
+def _unnamed(frame: pl.DataFrame, fits: Callable[[ColumnProfile], bool]) -> str | None:
+    """The first column of texts that fits, where the columns have no telling names."""
+    if not all(words.tells_nothing(name) for name in frame.columns):
+        return None
+    texts = (ColumnProfile(values) for values in frame if values.dtype == pl.String)
+    return next((column.name for column in texts if fits(column)), None)
+
+
+def _author(frame: pl.DataFrame) -> str | None:
+    """The items' column of the author, the brand or the seller, by the last word of its name."""
+    for column in map(ColumnProfile, frame):
+        named = words.is_one_of(column.head, words.AUTHOR_WORDS)
+        if named and (column.is_text or column.is_whole):
+            return column.name
     return None
 
 
@@ -336,9 +379,11 @@ def _category(frame: pl.DataFrame) -> str | None:
         return name
     for word in words.CATEGORY_WORDS:
         for values in frame:
-            if word in words.plain(values.name).split("_") and repeats(values):
+            name = words.plain(values.name)
+            named = word in name.split("_") or (not word.isascii() and name.endswith(word))
+            if named and repeats(values):
                 return values.name
-    return None
+    return _unnamed(frame, lambda c: c.distinct > 1 and c.unique < 0.5)
 
 
 def _listed(columns: dict[str, Any]) -> str:

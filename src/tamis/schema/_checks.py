@@ -67,6 +67,12 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             "impression, and no behaviour is one. Set `impression = true` on the behaviour of "
             "items that were shown, or remove the key.",
         )
+    if config.events.untimed and config.events.time_of_day:
+        yield ConfigFault(
+            ("events", "time_of_day"),
+            f'`events.time_of_day` = "{config.events.time_of_day}" is given, but the log is '
+            "`untimed`: remove one of the two.",
+        )
     if config.items.path is None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
             yield ConfigFault(

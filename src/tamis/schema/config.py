@@ -15,7 +15,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-TimeUnit = Literal["auto", "s", "ms", "us", "ns", "hours", "days", "iso", "excel"]
+TimeUnit = Literal[
+    "auto", "s", "ms", "us", "ns", "minutes", "hours", "days", "weeks", "iso", "excel", "mmdd",
+    "yymmdd", "yymmddhh", "yymmddhhmm", "yymmddhhmmss",
+]  # fmt: skip
 
 
 class _FileConfig(_Section):
@@ -43,7 +46,7 @@ class TableConfig(_FileConfig):
     """A table of users or items: its file, and the columns that the cascade reads."""
 
     path: str | None = None
-    """File, relative to the project's folder: CSV, TSV, Parquet or JSONL, also .gz and .zst. Items:
+    """File, relative to the project's folder: CSV, TSV, Parquet or JSONL, also compressed. Items:
     if omitted, the items are those of the events, without attributes."""
     id: str = ""
     """Column of the external id, which is unique. If omitted: named as in the events."""
@@ -79,14 +82,24 @@ class EventsConfig(_FileConfig):
     """File of the log, as for the other tables."""
     user: str = "user_id"
     """Column of the user's id."""
+    anonymous: tuple[str, ...] = ()
+    """Values of `user` that mean that the user is not known, such as ["-1", "guest"]."""
+    visitor: str | None = None
+    """Column of a session, a cookie or a device, which stands for the user in rows without one. The
+    ids of such users are written as "COLUMN:VALUE", in requests too: "session_id:4711". If omitted:
+    rows without a user are left out."""
     item: str = "item_id"
     """Column of the item's id."""
     time: str = "time"
     """Column of the time: numbers since 1970 or written as YYYYMMDD, texts in a usual format (UTC
     without a zone), or dates."""
+    time_of_day: str | None = None
+    """Column of the time of the day, where `time` holds dates alone: 13:05, 1:05 PM, or numbers
+    such as 1305 or hours. Rows without one have the date alone."""
     time_unit: TimeUnit = "auto"
-    """Unit of `time`; auto: detected from the values. hours, days: since the start of the log.
-    iso: texts. excel: days of a spreadsheet."""
+    """Unit of `time`; auto: detected from the values. minutes, hours, days, weeks: since 1970 or
+    since the start of the log. iso: texts. excel: days of a spreadsheet. yymmdd and the like: dates
+    written as one number (mmdd: without a year; the year 2000 is taken)."""
     untimed: Literal["rows", "random"] | None = None
     """For a log without times: the order of its events. `time` is not read. rows: as the rows of
     the file, the oldest first. random: an order drawn by `seed`, so that evaluation holds out
