@@ -9,7 +9,7 @@ import pytest
 
 from tamis.data import Dataset, Events, Table
 from tamis.jobs import _cost, _trainer, doctor
-from tamis.jobs._cost import Counts, calibrate, estimate, span
+from tamis.jobs._cost import LogCounts, calibrate, estimate, span
 from tamis.schema import Behaviour, TamisError, parse_config
 
 BEHAVIOURS = (Behaviour(name="view"), Behaviour(name="buy", positive=True))
@@ -56,7 +56,7 @@ def many(items: int, n: int = 60_000) -> Dataset:
 def test_counts_by_hand():
     #              user 0 likes items 0, 1, 2 (one twice); user 1 likes 0; a view does not count
     data = log([0, 0, 0, 0, 1, 1], [0, 1, 2, 2, 0, 3], [1, 1, 1, 1, 1, 0], 3, 5)
-    assert Counts.of(data) == Counts(2, 5, 6, likes=4, liked=3, pairs=3**2 + 1)
+    assert LogCounts.of(data) == LogCounts(2, 5, 6, likes=4, liked=3, pairs=3**2 + 1)
 
 
 def test_ease_grows_with_the_cube_of_the_items_and_dominates_where_there_are_many():

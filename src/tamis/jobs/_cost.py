@@ -43,7 +43,7 @@ _BASE_MB = 450.0
 
 
 @dataclass(frozen=True)
-class Counts:
+class LogCounts:
     """What the estimates depend on."""
 
     users: int
@@ -57,7 +57,7 @@ class Counts:
     """Σ over users of (liked items)², at most 500² each: pairs that item similarities count."""
 
     @classmethod
-    def of(cls, data: Dataset) -> Counts:
+    def of(cls, data: Dataset) -> LogCounts:
         events = data.events
         where = data.positive & (events.user >= 0) & (events.item >= 0)
         keys = np.unique(events.user[where].astype(np.int64) << 32 | events.item[where])
@@ -137,7 +137,7 @@ def estimate(config: ProjectConfig, data: Dataset, gflops: float) -> Estimate:
     of the end of the log; with impressions only of the last two, and of the validation window where
     the order of the candidates is chosen.
     """
-    counts, rate = Counts.of(data), gflops * 1e9
+    counts, rate = LogCounts.of(data), gflops * 1e9
     fits = _channel_fits(config, data)
     stages = [_channel(name, c, counts, rate, fits) for name, c in config.cascade.channels.items()]
     rows = _rows(config, data)
@@ -180,11 +180,11 @@ def _rows(config: ProjectConfig, data: Dataset) -> int:
     return min(users * per_query, config.split.max_rows)
 
 
-_Cost = Callable[[Counts, dict[str, Any]], tuple[float, float, str]]
+_Cost = Callable[[LogCounts, dict[str, Any]], tuple[float, float, str]]
 """(counts, options) → (operations at the dense rate, MB, the counts that decide)."""
 
 
-def _ease(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _ease(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     """(liked items)³ for the inverse; about six fits on the most liked for automatic options."""
     automatic = any(options.get(name, "auto") == "auto" for name in ("l2", "closeness", "decay"))
     tuned = min(c.liked, options.get("tune_items", 3_000))
@@ -192,26 +192,26 @@ def _ease(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
     return work, 2 * 4 * c.liked**2 / 1e6, f"{c.liked:,} liked items, cubed"
 
 
-def _neighbours(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _neighbours(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     del options
     work = 40 * c.pairs * _DENSE / _SPARSE
     return work, 12 * min(c.pairs, c.liked * 2_000.0) / 1e6, f"{c.pairs:,.0f} pairs of likes"
 
 
-def _users_neighbours(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _users_neighbours(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     del options
     met = c.likes * c.likes / max(c.liked, 1)
     return 40 * met * _DENSE / _SPARSE, 16 * c.likes / 1e6, f"{met:,.0f} pairs of users who met"
 
 
-def _swing(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _swing(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     met = min(c.likes * c.likes / max(c.liked, 1), c.liked * options.get("most_users", 500) ** 2)
     each = c.likes / max(c.users, 1)
     work = 10 * met * each * _DENSE / _SPARSE
     return work, 12 * c.pairs / 1e6, f"{met:,.0f} pairs of users who met"
 
 
-def _two_tower(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _two_tower(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     dim, epochs = options.get("embedding_dim") or 64, options.get("epochs") or 10
     few = c.items <= 20_000 or (c.items <= 100_000 and c.items * c.users <= 4e8)
     full = c.items <= options["full_below"] if options.get("full_below") else few
@@ -222,7 +222,7 @@ def _two_tower(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
     return work * _DENSE / 0.1, mb, f"{epochs} epochs × {c.users:,} users × {against:,} {what}"
 
 
-def _sequence(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _sequence(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     dim, epochs = options.get("embedding_dim") or 64, options.get("epochs") or 50
     full = c.items <= (options.get("full_below") or 20_000)
     against = c.items if full else 2_000
@@ -231,7 +231,7 @@ def _sequence(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
     return work * _DENSE / 0.1, mb, f"{epochs} epochs × {c.likes:,} likes × {against:,} items"
 
 
-def _factors(c: Counts, options: dict[str, Any]) -> tuple[float, float, str]:
+def _factors(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     dim, epochs = options.get("embedding_dim") or 64, options.get("epochs") or 15
     work = epochs * (2.0 * c.likes * dim**2 + (c.users + c.items) * dim**3)
     return work, (c.users + c.items) * dim * 8 / 1e6, f"{epochs} epochs × {c.likes:,} likes"
@@ -254,7 +254,7 @@ _CHANNELS: dict[str, _Cost] = {
 
 
 def _channel(
-    name: str, declared: ChannelConfig, counts: Counts, rate: float, fits: int
+    name: str, declared: ChannelConfig, counts: LogCounts, rate: float, fits: int
 ) -> StageCost:
     """The cost of all fits of a channel; earlier windows hold fewer events, but not much fewer."""
     passes = counts.events * _EVENT_SECONDS + 0.05
