@@ -30,10 +30,14 @@ def test_without_channels_the_fused_value_itself_orders():
 
 def test_reciprocal_rank_fusion_by_hand():
     order = CandidateOrder(1.0, (("hot", 0.5),))
-    total = order(candidates(hot=[2, 0, 1]), np.array([0.1, 0.9, 0.5], np.float32))
-    # places by value: 3, 1, 2
-    expected = [1 / 63 + 0.5 / 62, 1 / 61, 1 / 62 + 0.5 / 61]
-    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    value = order(candidates(hot=[2, 0, 1]), np.array([0.1, 0.9, 0.5], np.float32))
+    # places by value: 3, 1, 2; sums: 1/63 + .5/62 = .0239, 1/61 = .0164, 1/62 + .5/61 = .0243
+    np.testing.assert_allclose(value, [1 / np.log2(3), 1 / 2, 1], rtol=1e-6)
+
+
+def test_equal_sums_have_equal_values():
+    value = CandidateOrder(1.0, (("hot", 1.0),))(candidates(hot=[2, 1]), np.array([0.9, 0.5]))
+    np.testing.assert_allclose(value, [1 / np.log2(2.5)] * 2, rtol=1e-6)
 
 
 def test_a_channel_alone_orders_its_items_and_the_ranker_the_others():

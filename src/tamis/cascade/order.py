@@ -25,9 +25,11 @@ class CandidateOrder:
     """Weights of a reciprocal rank fusion of the ranker's value and recall channels.
 
     `Σ weight / (60 + place)`, with the place from 1 by the fused value and in each channel's list;
-    an item that a channel has not recalled gets nothing from it (Cormack et al. 2009). Without
-    channels the order is that of the fused value itself. Training chooses it on validation windows
-    where `[cascade] order` is "auto", and stores it in the version.
+    an item that a channel has not recalled gets nothing from it (Cormack et al. 2009). Items are
+    valued by their place in this order, 1 / log2(1 + place): the sums themselves differ so little
+    among the first places that re-rank rules which weigh values, such as MMR, would reverse them.
+    Without channels the order is that of the fused value itself. Training chooses it on validation
+    windows where `[cascade] order` is "auto", and stores it in the version.
     """
 
     ranker: float = 1.0
@@ -45,7 +47,7 @@ class CandidateOrder:
         for name, share in self.channels:
             place = np.asarray(candidates.columns.get(f"rank:{name}", nowhere), np.float64)
             total += np.where(place > 0, share / (BETA + place), 0.0)
-        return total.astype(np.float32)
+        return (1 / np.log2(1 + ranks(total, candidates.indptr))).astype(np.float32)
 
     @property
     def text(self) -> str:

@@ -38,8 +38,8 @@ _EVENT_SECONDS = 2e-6
 """Seconds per event of a pass over the log: sorting, counting."""
 _ROW_SECONDS = 4e-6
 """Seconds per ranking row that is recalled, labelled and gathered."""
-_BASE_MB = 450.0
-"""Resident memory of the libraries, without data."""
+_BASE_MB = 1_000.0
+"""Resident memory of the libraries, without data: 800 to 1,700 MB in small trainings."""
 
 
 @dataclass(frozen=True)

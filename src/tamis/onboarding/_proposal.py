@@ -186,7 +186,7 @@ def describe_cascade(
     repeats: float,
     returns: Mapping[str, float],
 ) -> None:
-    """Adds the usual cascade, with diversity rules where the items have a category.
+    """Adds the usual cascade, with a diversity rule where the items have a category.
 
     Args:
         items: their table, if there is one.
@@ -207,8 +207,6 @@ def describe_cascade(
         if "category_separator" in columns:
             options["separator"] = columns["category_separator"]
         rerank["mmr"] = {"theta": 0.95, **options}
-        if int(items[category].n_unique()) >= 5:
-            rerank["at_most"] = {"limit": 3, "window": 5, **options, "count": "primary"}
     data["cascade"] = {
         "prerank_keep": 300,
         "slate": 20,
@@ -234,8 +232,9 @@ def describe_cascade(
         "cascade.channels.itemcf": "items of users with the same interests",
         "cascade.channels.two_tower": "learned vectors of users and items",
         "cascade.channels.hot": "recently popular items; answers for unknown users as well",
-        "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity",
-        "cascade.rerank.at_most": "most items of one category within any 5 consecutive places",
+        "cascade.rerank.mmr": "diversity: 1 = only the rank's order, 0 = only diversity; for a "
+        "hard limit\nper category add [cascade.rerank.at_most], which costs accuracy where "
+        "interests are narrow",
     }
     if repeats >= REPEATS:
         declared.comments["cascade.channels.again"] = (
