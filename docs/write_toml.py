@@ -17,6 +17,7 @@ from tamis.schema import (
     ChannelConfig,
     DenseFeat,
     EventsConfig,
+    FollowsConfig,
     MergeConfig,
     ProjectConfig,
     SparseFeat,
@@ -67,6 +68,7 @@ use = "deepfm"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The top of the file", ProjectConfig),
     ("[events]", EventsConfig),
+    ("[follows]", FollowsConfig),
     ("[items] and [users]", TableConfig),
     ("[items.text]", TextConfig),
     ("[behaviours.NAME]", Behaviour),

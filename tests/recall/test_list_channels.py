@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.cascade import Context, FitContext, Queries
-from tamis.data import Dataset, Events, Ragged, Table
+from tamis.data import Dataset, Events, Follows, Ragged, Table
 from tamis.features import History
 from tamis.recall import Author, City, DeclaredInterests, Demographic, Fresh, Geohash, Hot, Rules
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
@@ -351,6 +352,26 @@ def test_followed_authors_return_their_newest_items():
     assert items(channel.recall(ask(past, time=NOW - 5 * DAY), 9)) == [2, 0]
     assert channel.because(ask(past), 1) == 0
     assert channel.because(ask(past), 4) is None
+
+
+def test_followed_authors_come_from_the_table_of_follows_too(tmp_path):
+    follows = Follows(
+        np.array([0, 0, 1, 2], np.int32), pl.Series(["Bob", "nobody", "cid", "ann"]), np.zeros(0)
+    )
+    data = replace(log([(0, 0, LIKE, 0), (2, 5, LIKE, 0)], BOOKS), follows=follows)
+    channel = fit(Author(source="followed"), data)
+    channel.save(tmp_path)
+    for rule in (channel, Author.load(tmp_path)):
+        assert items(rule.recall(ask([], user=0), 9)) == [3, 2]
+        assert items(rule.recall(ask([(1, FOLLOW), (2, FOLLOW)], user=0), 9)) == [3, 1, 2, 0]
+        assert items(rule.recall(ask([], user=1), 9)) == [4]
+        assert items(rule.recall(ask([], user=-1), 9)) == []
+        assert items(rule.recall(ask([], user=99), 9)) == []  # added after the fit
+        three = replace(ask([], [], []), user=np.array([1, -1, 2], np.int32))
+        assert [items(rule.recall(three, 9), q) for q in range(3)] == [[4], [], [1, 0]]
+    kinds = tuple(b for b in data.behaviours if b.name != "follow")
+    liked = replace(data, behaviours=kinds, events=data.events.take(slice(0, 0)))
+    assert items(fit(Author(source="followed"), liked).recall(ask([], user=1), 9)) == [4]
 
 
 def test_liked_authors_are_weighted_by_the_user_s_events():

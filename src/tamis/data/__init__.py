@@ -8,7 +8,7 @@ from tamis.data.column_profile import ColumnProfile, is_time, named_column
 from tamis.data.column_roles import event_columns, event_table, find_log
 from tamis.data.conditions import Condition
 from tamis.data.context import CITY, Context, EventContext, Texts
-from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
+from tamis.data.dataset import UNKNOWN, Dataset, Events, Follows, Table
 from tamis.data.event_log import EventLog
 from tamis.data.files import (
     COMPRESSED,
@@ -73,6 +73,7 @@ __all__ = [
     "ExpressionError",
     "FilterExpression",
     "FolderTables",
+    "Follows",
     "Frames",
     "Given",
     "Labels",

@@ -135,6 +135,30 @@ class Events:
 
 
 @dataclass(frozen=True, eq=False)
+class Follows:
+    """The authors whom users follow."""
+
+    user: Int32
+    """(n,) rows of `Dataset.users`."""
+    author: pl.Series
+    """(n,) the author, as a text."""
+    time: Int64
+    """(n,) since when, ms since 1970 UTC; (0,) if the table has no times."""
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, where: Bool) -> Follows:
+        """The rows where `where` (n,) is true."""
+        time = self.time[where] if len(self.time) else self.time
+        return Follows(self.user[where], self.author.filter(pl.Series(where)), time)
+
+    def as_of(self, time: int) -> Follows:
+        """The rows known at `time` (ms): those from before it, or all if the table has no times."""
+        return self.take(self.time < time) if len(self.time) else self
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """What is known at one moment: users, items, and the events that had arrived."""
 
@@ -142,6 +166,8 @@ class Dataset:
     items: Table
     events: Events
     behaviours: tuple[Behaviour, ...]
+    follows: Follows | None = None
+    """The authors whom users follow; None where no table of them is declared."""
 
     def code(self, behaviour: str) -> int:
         """The code of a behaviour in `events.behaviour`; ValueError if it is not declared."""
@@ -164,7 +190,9 @@ class Dataset:
 
     def as_of(self, time: int) -> Dataset:
         """The data known at `time` (ms): only events that arrived strictly before it."""
-        return replace(self, events=self.events.take(self.events.arrival < time))
+        follows = None if self.follows is None else self.follows.as_of(time)
+        known = self.events.take(self.events.arrival < time)
+        return replace(self, events=known, follows=follows)
 
     @property
     def end(self) -> int:

@@ -16,6 +16,7 @@ from tamis.data._event_context import event_context
 from tamis.data.clocks import parse_clock, with_clock
 from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
 from tamis.data.files import RawTable
+from tamis.data.follows import read_follows
 from tamis.data.ids import id_text, one_id
 from tamis.data.notes import Note
 from tamis.data.numbers import read_numbers
@@ -97,7 +98,12 @@ def read_dataset(
     shown.begin(f"read {config.events.path}")
     reader = _EventReader.open(config, root, rejects)
     shown.begin(f"check {reader.raw.frame.height:,} events")
-    return reader.dataset(users, items, now), rejects
+    data = reader.dataset(users, items, now)
+    if config.follows is not None:
+        shown.begin(f"read {config.follows.path}")
+        follows = read_follows(config.follows, root, data.users, rejects)
+        data = replace(data, follows=follows)
+    return data, rejects
 
 
 def read_items(config: ProjectConfig, root: Path | str) -> Table:

@@ -19,7 +19,7 @@ from tamis.data.rejects import Rejects, Sieve
 from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.values import Attribute, Wanted, read_attribute
-from tamis.schema import ConfigError, DataError, EventsConfig, TableConfig, suggest
+from tamis.schema import ConfigError, DataError, EventsConfig, FollowsConfig, TableConfig, suggest
 
 MAX_ID = 1024
 """Most characters of an external id; a longer one is rejected as damaged."""
@@ -46,7 +46,7 @@ def require_columns(raw: RawTable, wanted: dict[str, str], section: str) -> None
     )
 
 
-def read_declared(config: TableConfig | EventsConfig, root: Path) -> RawTable:
+def read_declared(config: TableConfig | EventsConfig | FollowsConfig, root: Path) -> RawTable:
     """Reads the file of a declared table in the project's folder. Raises DataError."""
     if config.path is None:
         raise ValueError("the table has no path: there is no file to read")
@@ -59,7 +59,7 @@ def read_declared(config: TableConfig | EventsConfig, root: Path) -> RawTable:
     )
 
 
-def form_of(config: TableConfig | EventsConfig, raw: RawTable) -> TextForm:
+def form_of(config: TableConfig | EventsConfig | FollowsConfig, raw: RawTable) -> TextForm:
     """How the texts of a table are written: as declared, else as its values show."""
     usual = decimal_mark(raw.frame) if raw.separator not in ("", ",") else None
     missing = MISSING if config.missing is None else config.missing
@@ -69,8 +69,8 @@ def form_of(config: TableConfig | EventsConfig, raw: RawTable) -> TextForm:
 def read_ids(sieve: Sieve, column: pl.Series, what: str, form: TextForm) -> pl.Series:
     """(n,) ids as text, null where missing.
 
-    Rejects rows whose id is missing or longer than `MAX_ID`; `what` is "user" or "item". Raises
-    DataError for a column that cannot hold ids.
+    Rejects rows whose id is missing or longer than `MAX_ID`; `what` is "user", "item" or "author".
+    Raises DataError for a column that cannot hold ids.
     """
     ids = id_text(column, sieve.file, form.missing)
     empty = ids.is_null().to_numpy()

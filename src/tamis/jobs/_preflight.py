@@ -147,7 +147,10 @@ def sample(data: Dataset) -> Dataset:
     held = (events.user >= 0) & (events.user < len(users))
     held &= (events.item >= 0) & (events.item < len(items))
     first = np.flatnonzero(held)[:SAMPLE_EVENTS]
-    return Dataset(users, items, events.take(first), data.behaviours)
+    follows = data.follows
+    if follows is not None:
+        follows = follows.take(follows.user < len(users))
+    return Dataset(users, items, events.take(first), data.behaviours, follows)
 
 
 def _head(table: Table) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from scipy import sparse
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Labels, spread
+from tamis.data import Dataset, Follows, Labels, codes_of, spread
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel
 from tamis.recall._common.history_events import behaviour_mask, counted_events
@@ -39,11 +40,12 @@ class AuthorConfig(ComponentConfig):
     }
 
     source: Literal["followed", "liked", "similar"] = "liked"
-    """followed = authors of the items on which the user has an event of a follow behaviour; liked =
-    authors of items with a positive event; similar = authors with the same fans as those."""
+    """followed = authors whom the user follows, by [follows] and by events of a follow behaviour on
+    their items; liked = authors of items with a positive event; similar = authors with the same
+    fans as those."""
     behaviours: tuple[str, ...] = ()
     """Behaviours by which an author counts as followed or liked. Empty: "follow" for source =
-    "followed", else all positive behaviours."""
+    "followed" (none if it is not declared and [follows] is), else all positive behaviours."""
     order: Literal["", "newest", "best"] = ""
     """Order of an author's items. newest: by publication time. best: by time-decayed popularity.
     Empty: newest for source = "followed" if [items] declares `published`, else best."""
@@ -93,7 +95,10 @@ class Author(BaseChannel):
         named = self.config.behaviours
         if self.config.source == "followed":
             named = named or ("follow",)
-        counted = behaviour_mask(self.name, data, named)
+        if named == ("follow",) and data.follows is not None and not self.config.behaviours:
+            counted = np.array([b.name == "follow" for b in data.behaviours])
+        else:
+            counted = behaviour_mask(self.name, data, named)
         published = publication_times(self.name, data, context)
         key = self._item_keys(data, context, published)[labels.row]
         weight = np.array([b.weight or 1.0 for b in data.behaviours], np.float32)
@@ -105,6 +110,8 @@ class Author(BaseChannel):
             "weight": np.where(counted, weight, 0).astype(np.float32),
             "published": published,
         }
+        if self.config.source == "followed" and data.follows is not None:
+            self._arrays |= _followed(data.follows, labels, len(data.users))
         if self.config.source == "similar":
             indptr, author, cosine = _similar(data, labels, counted, self.config)
             self._arrays |= {
@@ -141,6 +148,9 @@ class Author(BaseChannel):
         owner, author = spread(arrays["author_indptr"], arrays["author"], history.item[at])
         query, weight = query[owner], arrays["weight"][history.behaviour[at[owner]]]
         if self.config.source == "followed":
+            if "follows" in arrays:
+                asker, theirs = _of_users(arrays, queries.user)
+                query, author = np.concatenate([query, asker]), np.concatenate([author, theirs])
             once = np.unique(np.stack([query, author]), axis=1)
             query, author, weight = once[0], once[1], np.ones(once.shape[1], np.float32)
         elif self.config.source == "similar":
@@ -161,6 +171,23 @@ class Author(BaseChannel):
         past = history.item[at[owner[np.isin(author, arrays["author"][span])]]]
         past = past[past != item]
         return int(past[-1]) if len(past) else None
+
+
+def _followed(follows: Follows, labels: Labels, users: int) -> dict[str, NDArray[Any]]:
+    """Each user's authors of the table of follows, as a CSR, without those who have no item."""
+    author = codes_of(labels.names, follows.author.to_list())
+    known = author >= 0
+    indptr, order = grouped(follows.user[known], users)
+    return {"follows_indptr": indptr, "follows": author[known][order]}
+
+
+def _of_users(
+    arrays: Mapping[str, NDArray[Any]], user: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """(query, author) pairs of the table of follows; none for users added after the fit."""
+    known = np.flatnonzero((user >= 0) & (user < len(arrays["follows_indptr"]) - 1))
+    owner, author = spread(arrays["follows_indptr"], arrays["follows"], user[known])
+    return known[owner], author
 
 
 def _log_recency(

@@ -73,6 +73,8 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
             f'`events.time_of_day` = "{config.events.time_of_day}" is given, but the log is '
             "`untimed`: remove one of the two.",
         )
+    if config.follows is not None:
+        yield from _follows(config)
     if config.items.path is None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
             yield ConfigFault(
@@ -80,6 +82,26 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
                 f"`items.{role}` is given, but `items.path` names no table of items, and items of "
                 'the events have no attributes. Add path = "items.csv", or remove the key.',
             )
+
+
+def _follows(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """A table of follows that no channel reads, or whose authors no column of the items holds."""
+    followed = [
+        channel
+        for name, channel in config.cascade.channels.items()
+        if (channel.use or name) == "author" and channel.options.get("source") == "followed"
+    ]
+    if not followed:
+        yield ConfigFault(
+            ("follows",),
+            "`follows` has no effect: no channel reads it. Add [cascade.channels.author] with "
+            'source = "followed", or remove the section.',
+        )
+    elif not config.items.author and not all(c.options.get("column") for c in followed):
+        yield ConfigFault(
+            ("follows", "author"),
+            "`follows` names authors, but the items have none: set `items.author` to their column.",
+        )
 
 
 def _behaviours(config: ProjectConfig) -> Iterator[ConfigFault]:

@@ -140,6 +140,22 @@ class EventsConfig(_FileConfig):
         return tuple(dict.fromkeys([*self.context, *(["city"] if self.city else [])]))
 
 
+class FollowsConfig(_FileConfig):
+    """A table of the authors whom users follow: one row per user and author."""
+
+    path: str
+    """File of the table, as for the other tables."""
+    user: str = "user_id"
+    """Column of the user's id."""
+    author: str = "author_id"
+    """Column of the author, as `items.author` spells it."""
+    time: str | None = None
+    """Column of the time since when the user follows, in a format as for `events.time`. If omitted:
+    every row is known at any time, in evaluation as well."""
+    time_unit: TimeUnit = "auto"
+    """Unit of `time`, as `events.time_unit`."""
+
+
 class Behaviour(_Section):
     """One kind of event."""
 
@@ -347,6 +363,9 @@ class ProjectConfig(_Section):
     """[items]. If omitted: the items of the events, without attributes."""
     users: TableConfig | None = None
     """[users]. If omitted: the users of the events, without attributes."""
+    follows: FollowsConfig | None = None
+    """[follows]: the authors whom users follow, for the channel `author` with
+    source = "followed"."""
     behaviours: dict[str, Behaviour]
     """[behaviours.NAME]; a row of the log is the first one that fits, and each of those with a
     `column` of their own that is true."""
