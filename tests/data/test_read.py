@@ -66,7 +66,7 @@ def test_events_are_sorted_and_typed(folder: Path) -> None:
     assert e.value.tolist() == [4, 2, 5]
     assert e.arrival.tolist() == e.time.tolist()
     assert (e.request.tolist(), e.position.tolist()) == ([-1] * 3, [0] * 3)
-    assert [c.dtype.name for c in vars(e).values() if c is not None] == [
+    assert [c.dtype.name for c in vars(e).values() if isinstance(c, np.ndarray)] == [
         "int32", "int32", "uint8", "int64", "int64", "float32", "int64", "int16",
     ]  # fmt: skip
     assert len(rejects) == 0
@@ -177,7 +177,8 @@ def test_arrival_request_and_position(tmp_path: Path) -> None:
         "u1,a,1600000000,1600009999,r1,1\nu1,b,1600000001,,r1,2\nu1,c,1600000002,1600000002,,99999\n",
     )
     names = {"value": None, "arrival": "seen", "request": "req", "position": "pos"}
-    data, rejects = read(tmp_path, events=names, behaviours={"click": {"positive": True}})
+    kinds = {"click": {"positive": True}, "show": {"impression": True}}
+    data, rejects = read(tmp_path, events=names, behaviours=kinds)
     e = data.events
     assert (e.arrival - e.time).tolist() == [9999000, 0, 0]
     assert e.request[0] == e.request[1] != -1
