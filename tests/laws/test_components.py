@@ -12,6 +12,7 @@ REQUIRED = {
     "attribute": {"column": "price", "op": "<=", "value": 3},
     "blocked": {"behaviours": ("block",), "by": "author"},
     "bought": {"behaviours": ("buy",)},
+    "condition": {"where": "price <= 3"},
     "hidden": {"behaviours": ("hide",)},
     "rules": {"rule": ({"name": "cheap", "sort": "price asc"},)},
 }
