@@ -4,63 +4,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tamis.schema import ConfigError, MissingExtraError, TextConfig, VersionError, parse_config
 from tamis.text import OnnxEncoder, TextEncoder, declared_width, load_text_encoder, text_encoder
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "red", "blue", "shoe", "coffee"]
-TABLE = np.array(
-    [[9, 9, 9], [0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, -2]], np.float32
-)
-"""The vector of each token; that of the padding must not be read."""
-
-
-def write_tokenizer(folder: Path) -> None:
-    words = {word: k for k, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A", special_tokens=[("[CLS]", 2)]
-    )
-    tokenizer.enable_padding(length=16)  # a fixed length, as many published tokenizers have
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def write_model(
-    path: Path, inputs=("input_ids", "attention_mask"), pooled=False, **options
-) -> None:
-    """Looks up the vectors of the tokens; `pooled`: the model takes the last token's itself."""
-    nodes = [helper.make_node("Gather", ["table", inputs[0]], ["tokens"])]
-    shape, name = ["b", "l", 3], "tokens"
-    if pooled:
-        nodes.append(helper.make_node("Gather", ["tokens", "last"], ["sentence_embedding"], axis=1))
-        shape, name = ["b", 3], "sentence_embedding"
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-    if pooled:
-        outputs.insert(0, helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["b", "l", 3]))
-    graph = helper.make_graph(
-        nodes,
-        "encoder",
-        [helper.make_tensor_value_info(i, TensorProto.INT64, ["b", "l"]) for i in inputs],
-        outputs,
-        [
-            numpy_helper.from_array(TABLE, "table"),
-            numpy_helper.from_array(np.array(-1, np.int64), "last"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(path), **options)
-
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, write_model, write_tokenizer) -> Path:
     made = tmp_path / "encoder"
     made.mkdir()
     write_tokenizer(made)
@@ -98,14 +50,14 @@ def test_pooling_by_the_first_token_and_texts_that_are_cut(folder):
     np.testing.assert_allclose(cut[0], unit([[1, 0, 1]])[0], atol=1e-6)
 
 
-def test_a_model_that_pools_itself(folder):
+def test_a_model_that_pools_itself(folder, write_model):
     write_model(folder / "model.onnx", pooled=True)
     found = OnnxEncoder(folder, max_tokens=3).encode(TEXTS[:2])
     # texts of one batch are padded, so the last token of the shorter text is the padding
     np.testing.assert_allclose(found, unit([[1, 1, 0], [9, 9, 9]]), atol=1e-6)
 
 
-def test_a_saved_encoder_needs_no_other_file(folder, tmp_path):
+def test_a_saved_encoder_needs_no_other_file(folder, tmp_path, write_model):
     (folder / "model.onnx").unlink()
     write_model(
         folder / "onnx" / "model.onnx",
@@ -157,7 +109,7 @@ def test_options_of_the_other_encoder_are_refused():
         parse_config(declared(pooling="first"))
 
 
-def test_errors(folder, monkeypatch):
+def test_errors(folder, monkeypatch, write_model, write_tokenizer):
     with pytest.raises(ConfigError, match=r"'nowhere' is not a folder: give the folder"):
         OnnxEncoder("nowhere").encode(TEXTS)
     write_model(folder / "model.onnx", ("input_ids", "position_ids"))
