@@ -173,11 +173,12 @@ def test_behaviours_by_label_and_bounds(tmp_path: Path) -> None:
 def test_arrival_request_and_position(tmp_path: Path) -> None:
     write(
         tmp_path,
-        "user_id,item_id,time,seen,req,pos\n"
-        "u1,a,1600000000,1600009999,r1,1\nu1,b,1600000001,,r1,2\nu1,c,1600000002,1600000002,,99999\n",
+        "user_id,item_id,time,seen,req,pos,shown\n"
+        "u1,a,1600000000,1600009999,r1,1,0\nu1,b,1600000001,,r1,2,0\n"
+        "u1,c,1600000002,1600000002,,99999,0\n",
     )
     names = {"value": None, "arrival": "seen", "request": "req", "position": "pos"}
-    kinds = {"click": {"positive": True}, "show": {"impression": True}}
+    kinds = {"click": {"positive": True}, "show": {"impression": True, "column": "shown"}}
     data, rejects = read(tmp_path, events=names, behaviours=kinds)
     e = data.events
     assert (e.arrival - e.time).tolist() == [9999000, 0, 0]
