@@ -85,3 +85,20 @@ def test_the_ranker_alone_is_refitted_with_its_order(project, tamis_cli):
     assert not (version.path / ORDER).exists()
     assert Parts.open(version).order == CandidateOrder()
     assert "order" not in version.manifest.settings
+
+
+def test_with_impressions_queries_are_replayed_at_the_validation_window(
+    simulated, tamis_cli, tmp_path
+):
+    project = shutil.copytree(simulated, tmp_path / "feed")
+    declared = project / "tamis.toml"
+    text = declared.read_text("utf-8").replace("[cascade]\n", '[cascade]\norder = "auto"\n')
+    assert 'order = "auto"' in text
+    declared.write_text(text, "utf-8")
+    result = tamis_cli("train", project, "--only", "evaluation", "--json")
+    assert result.code == 0, result.err
+    found = result.json["settings"]["order"]
+    assert "queries of 1 validation windows" in found["protocol"]
+    assert found["by"] in result.json["validation"]["order"]
+    version = Versions(project).current(Kind.EVALUATION)
+    assert CandidateOrder.load(version.path / ORDER).text == found["by"]
