@@ -17,7 +17,7 @@ from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_ne
 if TYPE_CHECKING:
     from tamis.data import RoleChoice
     from tamis.features import TableCoverage
-    from tamis.jobs._cost import Estimate
+    from tamis.jobs import Estimate
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -162,7 +162,7 @@ def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
 
 def _cost_table(cost: Estimate) -> Table:
     """One row per stage: fits, time and memory, and the counts that decide them."""
-    from tamis.jobs._cost import span
+    from tamis.jobs import span
 
     title = f"What a training costs, about: {span(cost.seconds)}, {cost.peak_mb / 1000:.1f} GB"
     table = Table("stage", title=title, title_justify="left", caption=cost.protocol)

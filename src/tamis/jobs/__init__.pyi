@@ -1,3 +1,4 @@
+from ._cost import Estimate, span
 from ._ranker_trial import Entry, Standing, parsed_options
 from ._row_models import RowModel
 from ._trainer import TrainReport
@@ -6,7 +7,7 @@ from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
-from .import_events import ImportReport, Rejected, import_events
+from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import VersionLine, versions
 from .offline_recall import ChannelLists, RecallReport, recall
 from .prepare import Fetched, Initialised, doctor, fetch, init
@@ -23,6 +24,7 @@ __all__ = [
     "Comparison",
     "Demo",
     "Entry",
+    "Estimate",
     "Evaluation",
     "Fetched",
     "ImportReport",
@@ -30,7 +32,7 @@ __all__ = [
     "Project",
     "RankEvaluation",
     "RecallReport",
-    "Rejected",
+    "RejectedRows",
     "RowModel",
     "ScoreReport",
     "Simulated",
@@ -52,6 +54,7 @@ __all__ = [
     "score",
     "similar",
     "simulate",
+    "span",
     "train",
     "versions",
 ]

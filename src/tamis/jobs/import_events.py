@@ -29,7 +29,7 @@ class ImportReport:
     accepted: int
     duplicates: int
     """Events of the same file that an earlier import had written."""
-    rejected: list[Rejected] = field(default_factory=list["Rejected"])
+    rejected: list[RejectedRows] = field(default_factory=list["RejectedRows"])
     """Rows that could not be used, or only in part, by reason."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class ImportReport:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRows:
     """Rows of one file that were left out, or used without some values, for one reason."""
 
     file: str
@@ -94,7 +94,7 @@ def import_events(
         file=str(file),
         accepted=accepted,
         duplicates=duplicates,
-        rejected=[Rejected(*one) for one in rejects.summary()],
+        rejected=[RejectedRows(*one) for one in rejects.summary()],
     )
 
 
