@@ -30,6 +30,7 @@ from tamis.data import (
 from tamis.data import column_names as words
 from tamis.features import list_separator
 from tamis.onboarding._declared import Declared
+from tamis.onboarding._follows import describe_follows, follow_channel
 from tamis.onboarding._outcomes import (
     describe_behaviours,
     outcome_advice,
@@ -121,7 +122,10 @@ def guess_config(
         found.notes.append(f"{users.file} holds the users, by `{users.key}`{_held(users, 'users')}")
     else:
         found.notes.append("no table of users: users are those of the events")
+    declared = Declared(found.data, found.comments, found.notes)
     used = [log.file, *(t.file for t in (items, users) if t)]
+    follows = describe_follows(declared, frames, frames[log.file][columns["user"]], used)
+    used += [follows] if follows else []
     found.notes += [
         f"{file} has no header line: its columns are called {', '.join(read.columns[file])}; give "
         "them better names in `columns`"
@@ -129,7 +133,6 @@ def guess_config(
         if file in read.columns
     ]
     found.notes += unused_tables(tables, log, used)
-    declared = Declared(found.data, found.comments, found.notes)
     describe_behaviours(declared, log)
     _leave_out_position(declared)
     describe_context(declared, log)
@@ -144,6 +147,7 @@ def guess_config(
     describe_cascade(
         declared, known_items, len(data.items), repeat_share(earlier), return_rates(earlier)
     )
+    follow_channel(declared)
     describe_tasks(declared, data)
     parse_config(found.data)
     return found
@@ -250,7 +254,8 @@ def _note_unused(log: EventLog, declared: Declared) -> None:
 def _read(found: Guess, folder: Path) -> Dataset:
     """Reads the tables by the proposal so far; notes how many rows are used. Raises DataError."""
     cascade: dict[str, Any] = {"channels": {"hot": {}}, "rank": {"use": "lr"}}
-    data, rejects = read_dataset(parse_config({**found.data, "cascade": cascade}), folder)
+    declared = {key: value for key, value in found.data.items() if key != "follows"}
+    data, rejects = read_dataset(parse_config({**declared, "cascade": cascade}), folder)
     file = found.data["events"]["path"]
     rows, lost = rejects.rows_read.get(file, 0), rejects.count(file)
     text = f"{rows - lost:,} of {rows:,} rows of {file} are used"
