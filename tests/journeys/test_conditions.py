@@ -87,6 +87,18 @@ def test_a_filter_of_the_request(shop, tamis_cli):
     assert {int(p["item"][1:]) % 3 for p in there} == {1}
 
 
+def test_channels_recall_items_that_meet_the_filter_of_a_request(shop, monkeypatch):
+    few = {"filter": "price in [3, 40, 55]", "why_not": "m7"}
+    recommender = tamis.open(shop).recommender
+    for channel in recommender.parts.config.cascade.channels.values():
+        monkeypatch.setitem(vars(channel), "quota", 3)
+    answer = recommender.recommend("nobody", 3, **few)
+    assert sorted(prices(answer)) == [3, 40, 55]
+    assert answer.why_not.stage == "filtered"
+    monkeypatch.setattr("tamis.service.request_filter.MOST_LISTED", 5)
+    assert len(recommender.recommend("nobody", 3, **few).items) < 3
+
+
 def test_over_http(shop):
     with TestClient(create_app(tamis.open(shop).recommender)) as client:
         body = {"user": "nobody", "n": 60, "filter": "price in [3, 6]", "values": {"regions": "x"}}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tamis.cascade import Cascade
-from tamis.data import ExpressionError, FilterExpression, explained, separators_of
+import numpy as np
+
+from tamis.cascade import Candidates, Cascade, Queries
+from tamis.data import ExpressionError, FilterExpression, Ragged, explained, separators_of
 from tamis.filters import ConditionFilter, names_of
 from tamis.schema import RequestError
 from tamis.service.assembly import Parts
@@ -13,6 +15,8 @@ from tamis.service.request import Request
 
 NAME = "request.filter"
 """Name of the filter in the trace."""
+MOST_LISTED = 300_000
+"""Most items of a catalogue in which a request's condition is evaluated for all of them."""
 _FIELDS = ("time", "city", "latitude", "longitude", "interests")
 
 
@@ -20,6 +24,17 @@ class RequestCondition(ConditionFilter):
     """The condition filter of one request; its faults are those of the field `filter`."""
 
     field = "filter"
+    items = 0
+    """Number of items of the version."""
+
+    def excluded(self, queries: Queries) -> Ragged | None:
+        """The items that do not meet the condition, so that channels recall others in their place;
+        None in a large catalogue, where candidates are tested after recall alone."""
+        if self.items > MOST_LISTED:
+            return None
+        every = np.arange(self.items, dtype=np.int32)
+        kept = self.keep(queries, Candidates(np.array([0, self.items], np.int64), every))
+        return Ragged.of([every[~kept]])
 
 
 def request_filter(request: Request, parts: Parts) -> RequestCondition:
@@ -46,6 +61,7 @@ def request_filter(request: Request, parts: Parts) -> RequestCondition:
         )
     except ExpressionError as error:
         raise RequestError(f"filter: {explained(text, error)}", "filter") from error
+    rule.items = len(parts.items)
     return rule
 
 
