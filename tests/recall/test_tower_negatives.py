@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
 from tamis.recall.two_tower._hard_negatives import hard_negatives
 from tamis.recall.two_tower.two_tower import TwoTower
@@ -81,7 +82,7 @@ def test_a_behaviour_can_mean_a_rejection():
 
 def test_a_name_that_is_neither_a_file_nor_a_behaviour(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"neither a file nor a suitable behaviour of the log \(click\)"
+        ConfigError, match=r"neither 'replays' nor a file .* behaviour of the log \(click\)"
     ):
         hard_negatives("nothing.parquet", two_clans())
     pl.DataFrame({"user": ["u1"]}).write_parquet(tmp_path / "x.parquet")
@@ -112,3 +113,23 @@ def test_hard_negatives_get_lower_scores(loss, tmp_path):
         return (scores[rows, own] - scores[rows, 1 - own])[free].mean()
 
     assert margin(channel) < margin(plain)
+
+
+def test_rejections_of_replays_leave_out_what_the_user_met():
+    """Likes, clicks and impressions of the pair, and rows that are not before the log's end."""
+    data = shown()
+    events = data.events
+    mine = int(events.item[(events.user == 6) & data.positive][0])
+    seen = int(events.item[(events.user == 6) & ~data.positive][0])
+    new = next(i for i in range(16) if not ((events.user == 6) & (events.item == i)).any())
+    frame = pl.DataFrame(
+        {
+            "user_id": ["u6"] * 4 + ["nobody"],
+            "item_id": [f"i{mine}", f"i{seen}", f"i{new}", f"i{new}", f"i{new}"],
+            "time": [0, 0, data.end - 1, data.end, 0],
+        }
+    )
+    hard = hard_negatives("replays", data, FitContext(rejected=frame))
+    assert hard.item.tolist() == [new]
+    late = hard_negatives("replays", data, FitContext(rejected=frame[3:]))
+    assert not len(late.item)

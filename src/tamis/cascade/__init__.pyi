@@ -1,5 +1,6 @@
 from .candidates import Candidates
 from .fusion import Fusion
+from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
 from .online import Home, Precomputed, Remembers, UsesStore
 from .order import CandidateOrder
@@ -12,6 +13,7 @@ from .protocols import (
     FitContext,
     GivesReasons,
     HasFormat,
+    LearnsFromRejections,
     ReadsContext,
     ReadsStatistics,
     Reranker,
@@ -72,9 +74,11 @@ __all__ = [
     "Found",
     "Fusion",
     "GivesReasons",
+    "Guard",
     "HasFormat",
     "Home",
     "Hydrate",
+    "LearnsFromRejections",
     "Outcome",
     "Precomputed",
     "Queries",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from tamis.schema import Feature, ProjectConfig, StageConfig, TableConfig, TaskConfig
@@ -54,6 +55,12 @@ class FitContext:
     be multiplied by it (`FrameModel` does so)."""
     config: ProjectConfig | None = None
     """The whole declaration: names of id columns, windows of statistics, holidays; None: none."""
+    folder: Path | None = None
+    """The project's folder, which relative paths of options are relative to; None: the working
+    directory."""
+    rejected: pl.DataFrame | None = None
+    """Candidates that pre-rank or rank rejected in replays: columns user_id, item_id, time (ms).
+    None: there were no replays, as in a fit without a project."""
     valid: Valid | None = None
     """Validation data for early stopping, never trained on; None: the channel makes its own."""
 
@@ -248,6 +255,16 @@ class ReadsStatistics(Protocol):
         """Called when a version is assembled, with its counters, which a service keeps up to date.
 
         Without this call a loaded channel reads the statistics as of the end of its fit."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromRejections(Protocol):
+    """A channel that can be trained on candidates that later stages rejected in replays."""
+
+    @property
+    def learns_from_rejections(self) -> bool:
+        """Whether its options say so; training then passes `FitContext.rejected`."""
         ...
 
 

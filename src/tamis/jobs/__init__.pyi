@@ -1,7 +1,7 @@
 from ._cost import Estimate, span
 from ._ranker_trial import Entry, Standing, parsed_options
 from ._row_models import RowModel
-from ._trainer import TrainReport
+from ._train_report import TrainReport
 from .compare_rankers import Comparison, compare_rank, compare_tables
 from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate

@@ -13,8 +13,9 @@ from typing import Any
 
 from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
+from tamis.cascade import TrainableScorer
 from tamis.features import RowCoverage
-from tamis.jobs._trainer import Trainer
+from tamis.jobs._trainer import ChoiceRows, Trainer
 from tamis.schema import ConfigError, ProjectConfig, VersionError
 from tamis.service import FORMATS, ORDER, STORED_CONFIG, Parts
 from tamis.train import Chosen
@@ -28,6 +29,9 @@ class RankTrainer(Trainer):
 
     def scorers(self) -> list[str]:
         return ["rank"]
+
+    def _collect_rejections(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> None:
+        """Does nothing: the channels of the versions are not fitted again."""
 
     def _version(
         self, kind: Kind, chosen: Mapping[str, Chosen], validation: dict[str, Any], curves: Any

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
+import polars as pl
+
 from tamis._version import __version__
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import (
@@ -44,36 +46,15 @@ from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
 from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
 from tamis.jobs._order_choice import choose as choose_order
 from tamis.jobs._preflight import require as require_preflight
+from tamis.jobs._rejections import QUERIES as REJECTION_QUERIES
+from tamis.jobs._rejections import collect, none_yet
 from tamis.jobs._replays import Replays
+from tamis.jobs._train_report import TrainReport
 from tamis.runtime import Meter, Progress
 from tamis.schema import StageConfig, TaskConfig, TrainingError
 from tamis.service import ItemTexts, Parts, ProjectFolder, registry
 from tamis.splitting import Window
 from tamis.train import Chosen
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """The result of `tamis train`."""
-
-    versions: dict[str, str]
-    """{kind: name of the version now in use}."""
-    settings: dict[str, dict[str, Any]]
-    """{stage: options chosen on the validation window}."""
-    validation: dict[str, dict[str, float]]
-    """{stage: metrics on the validation window}."""
-    training: dict[str, dict[str, float | None]]
-    """{stage: {seconds, peak_mb, samples_per_second}}."""
-    rejects: dict[str, int]
-    """Rows of the tables that could not be used, by reason."""
-    seconds: float
-    notes: tuple[str, ...] = ()
-    """What was left out of the ranker's rows and labels, and why."""
-    readings: tuple[str, ...] = ()
-    """How the events were read, and what may have been read wrongly."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +90,8 @@ class Trainer:
     """Notes of the scorers on their labels, each once, in order."""
     order: OrderChoice = field(default_factory=OrderChoice)
     """What orders the candidates; the ranker, unless `[cascade] order` is "auto"."""
+    rejected: pl.DataFrame | None = None
+    """Candidates that the scorers rejected in replays; None: no channel learns from them."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
     _vectors: VectorInputs | None = None
@@ -145,6 +128,7 @@ class Trainer:
             if cost.seconds > 60 * LONG_MINUTES:
                 self.steps.message(f"{cost.text}; tamis doctor lists all stages")
             self._vectors = self._wanted_vectors()
+            self.rejected = none_yet(self.config)
             record["samples"] = len(self.data.events)
             self.replays = Replays(
                 self.config,
@@ -198,6 +182,8 @@ class Trainer:
         if self.config.cascade.order == "auto":
             self._choose_order(made, fitted)
             validation["order"] = dict(self.order.metrics)
+        if self.rejected is not None:
+            self._collect_rejections(made, fitted)
         return {stage: scorer.chosen for stage, scorer in fitted.items()}, validation, curves
 
     def _fit_choices(
@@ -232,11 +218,19 @@ class Trainer:
             self.order = choose_order(judged, list(self.config.cascade.channels))
         self.notes.update(dict.fromkeys(self.order.notes))
 
-    def _judged(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> Judged:
+    def _collect_rejections(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> None:
+        """Keeps and writes the candidates of the validation window that the scorers rejected."""
+        judged = self._judged(made, fitted, REJECTION_QUERIES)
+        self.rejected, note = collect(judged, made.window, self.project)
+        self.notes[note] = None
+
+    def _judged(
+        self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer], queries: int = ORDER_QUERIES
+    ) -> Judged:
         """The candidates of the queries at the start of the validation window, with the values of
         scorers that have not been fitted on it."""
         window = made.window
-        replay = self.replays.complete(window, ORDER_QUERIES)
+        replay = self.replays.complete(window, queries)
         rows = self._rows(made.space, replay)
         fusion = value_of(self.config, self.data.items)
         values: dict[str, Any] = {}
@@ -441,6 +435,8 @@ class Trainer:
             items=self.config.items,
             users=self.config.users,
             config=self.config,
+            folder=self.project.root,
+            rejected=self.rejected,
         )
 
 

@@ -39,6 +39,7 @@ from tamis.jobs._known_items import (
     masking,
     without_masked,
 )
+from tamis.jobs._rejections import read_rejections
 from tamis.runtime import Meter, Progress, resident_mb
 from tamis.schema import ConfigError, DataError, ProjectConfig
 from tamis.service import ProjectFolder, registry
@@ -107,7 +108,7 @@ def evaluate_channels(
         steps.begin("read the tables")
         holdout, valid = _split(found, protocol, train, test, mask_seen)
         evaluator = ChannelEvaluator(
-            found.config, protocol, holdout, valid, steps, device, mask_seen
+            found.config, found.root, protocol, holdout, valid, steps, device, mask_seen
         )
         result = evaluator.run()
         steps.begin("write the report")
@@ -162,6 +163,7 @@ class ChannelEvaluator:
     def __init__(
         self,
         config: ProjectConfig,
+        root: Path,
         protocol: str,
         holdout: Holdout,
         valid: Holdout | None,
@@ -178,6 +180,8 @@ class ChannelEvaluator:
             items=config.items,
             users=config.users,
             config=config,
+            folder=root,
+            rejected=read_rejections(root),
         )
         self.filters = self._fitted_filters(holdout.train)
         self.masked_by = listing(self.filters, holdout_queries(holdout, False, slice(0, 1)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
-    from tamis.jobs._trainer import TrainReport
+    from tamis.jobs._train_report import TrainReport
     from tamis.jobs.compare_rankers import Comparison
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.list_versions import VersionLine

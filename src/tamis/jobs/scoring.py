@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tamis.bundle import Kind, Versions
 from tamis.cascade import (
     Candidates,
+    Guard,
     Queries,
     StageTimer,
     context_before,
@@ -237,7 +238,7 @@ class _ProjectScorer:
         parts: list[dict[str, NDArray[np.generic]]] = []
         for begin in range(0, len(queries), QUERIES):
             end = min(begin + QUERIES, len(queries))
-            found = retrieval.recall(queries.part(begin, end), None, StageTimer())
+            found = retrieval.recall(queries.part(begin, end), Guard(), StageTimer())
             a, b = candidates.indptr[begin], candidates.indptr[end]
             query = np.repeat(np.arange(end - begin), np.diff(candidates.indptr[begin : end + 1]))
             parts.append(_looked_up(found, query, candidates.item[a:b], names))

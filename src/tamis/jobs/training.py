@@ -10,7 +10,7 @@ from tamis.schema import ConfigError
 from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
-    from tamis.jobs._trainer import TrainReport
+    from tamis.jobs._train_report import TrainReport
 
 
 def train(

@@ -16,6 +16,7 @@ from tamis.cascade import (
     GivesReasons,
     HasFormat,
     Home,
+    LearnsFromRejections,
     Queries,
     ReadsStatistics,
     Recalled,
@@ -111,6 +112,12 @@ class Offline(BaseChannel):
             self.config.store, home.folder, home.project, home.users, home.items
         )
         self._version = home.version
+
+    @property
+    def learns_from_rejections(self) -> bool:
+        """Whether the inner channel does."""
+        inner = self.inner
+        return isinstance(inner, LearnsFromRejections) and inner.learns_from_rejections
 
     @property
     def format(self) -> int:

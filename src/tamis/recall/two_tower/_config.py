@@ -74,10 +74,11 @@ class TwoTowerConfig(ComponentConfig):
     share_history: bool = False
     """Whether the items of histories use the embeddings of the item tower instead of separate
     ones. Declared histories follow this option, whatever their `shares` says."""
-    histories: Literal["declared", "behaviours"] = "declared"
+    histories: Literal["declared", "behaviours"] | None = None
     """Which histories the user tower reads besides that of the liked items. declared: those of
     `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
-    50 events, as the items' ids, categories and authors."""
+    50 events, as the items' ids, categories and authors. If omitted: behaviours where no feature is
+    declared, `[items]` names a category or an author, and the log has an order."""
     statistics: Literal["none", "user", "item", "both"] = "none"
     """Whose statistics (counts and rates in the project's `windows`) a tower reads: a user's as of
     the example's moment or the request, an item's as of the fit. In training, the items' statistics
@@ -131,9 +132,11 @@ class TwoTowerConfig(ComponentConfig):
     popular, uniform only for pointwise, hinge, logistic and gbce; with `hard_negatives`, a tenth of
     them is hard."""
     hard_negatives: str | None = None
-    """Candidates that pre-rank or rank rejected: a Parquet file with columns user_id, item_id and,
-    optionally, time, or the name of a behaviour. Items that were shown are refused, because they
-    are not negatives of recall. If omitted: none."""
+    """Candidates that pre-rank or rank rejected. replays: those of the replays of `tamis train`,
+    which also writes them to rejected.parquet of the project. Or a Parquet file with columns
+    user_id, item_id and, optionally, time, such as an export of the recommendation log; or the name
+    of a behaviour that means a rejection. Items that were shown are refused, because they are not
+    negatives of recall. If omitted: none."""
     weak_positives: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight of items that were shown and not liked as weak positives, relative to 1 for a like;
     0: they are not used."""

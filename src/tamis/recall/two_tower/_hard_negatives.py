@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.cascade import FitContext
 from tamis.data import Dataset
 from tamis.runtime import Int64
 from tamis.schema import ConfigError, DataError, TrainingError
@@ -18,26 +19,34 @@ WHY_REFUSED = (
     "user, whether it was clicked or not. Training recall against shown items lowers the scores of "
     "good matches. Train the ranker on them, or use them as weak positives (weak_positives = 0.1)"
 )
+REPLAYS = "replays"
+"""Value of `hard_negatives` for the candidates that were rejected in the replays of a training."""
 _SHOWN = ("impression", "impressions", "shown", "exposed", "exposure")
 
 
-def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
+def hard_negatives(
+    given: str | None, data: Dataset, context: FitContext | None = None
+) -> HardNegatives | None:
     """The hard negatives that the option `hard_negatives` names; None if it is not set.
 
     Rows with unknown users or items, rows that are not before the end of the log, and items that
-    the user likes are left out.
+    the user likes are left out; of the candidates that were rejected in replays also those of which
+    the log has any event of the user, for he has met them.
 
     Args:
-        given: a Parquet file of (user_id, item_id[, time]) rows, or the name of a behaviour.
+        given: "replays", a Parquet file of (user_id, item_id[, time]) rows, or the name of a
+            behaviour.
+        context: holds the rejections of replays, and the folder of relative paths; None: neither.
 
     Raises:
-        ConfigError: `given` names impressions or a positive behaviour, or is neither a behaviour
-            nor a file.
+        ConfigError: `given` names impressions or a positive behaviour, is neither a behaviour nor a
+            file, or there were no replays.
         DataError: the file lacks a column.
         TrainingError: a pair is an impression of the log.
     """
     if given is None:
         return None
+    context = context or FitContext()
     behaviour = next((b for b in data.behaviours if given in (b.name, f"behaviour:{b.name}")), None)
     if given.lower() in _SHOWN or (behaviour is not None and behaviour.impression):
         raise ConfigError(
@@ -49,26 +58,46 @@ def hard_negatives(given: str | None, data: Dataset) -> HardNegatives | None:
             f"hard_negatives = {given!r}: this behaviour is positive, so its items are targets of "
             f"recall; name a behaviour that means a rejection, or a file of rejected rows"
         )
+    if given == REPLAYS and behaviour is None:
+        user, item = _rejected(context, data)
+        user, item = user.astype(np.int64), item.astype(np.int64)
+        met = _pairs_where(data, np.ones(len(data.events), np.bool_))
+        kept = ~np.isin(_keys(user, item, data), met)
+        return HardNegatives.of(user[kept], item[kept], len(data.users), len(data.items))
     if behaviour is not None:
         rows = data.events.behaviour == data.code(behaviour.name)
         user, item = data.events.user[rows], data.events.item[rows]
     else:
-        user, item = _of_file(given, data)
+        user, item = _of_file(given, data, context.folder)
     user, item = user.astype(np.int64), item.astype(np.int64)
     _refuse_shown(given, user, item, data)
     kept = ~np.isin(_keys(user, item, data), _pairs_where(data, data.positive))
     return HardNegatives.of(user[kept], item[kept], len(data.users), len(data.items))
 
 
-def _of_file(given: str, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _rejected(context: FitContext, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(user row, item row) of the candidates that were rejected in replays before the log's end."""
+    if context.rejected is None:
+        raise ConfigError(
+            f"hard_negatives = {REPLAYS!r}: there are no replays to take rejected candidates from. "
+            "`tamis train` makes them and keeps them in rejected.parquet of the project; in "
+            "Python, name a Parquet file with the columns user_id, item_id and, optionally, time"
+        )
+    return _rows_of(context.rejected, data)
+
+
+def _of_file(
+    given: str, data: Dataset, folder: Path | None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """(user row, item row) of the file's rows with known ids before the end of the log."""
-    path = Path(given)
+    path = Path(given) if folder is None else folder / given
     if not path.is_file():
         names = ", ".join(b.name for b in data.behaviours if not b.positive and not b.impression)
         raise ConfigError(
-            f"hard_negatives = {given!r} is neither a file nor a suitable behaviour of the log "
-            f"({names or 'none is declared'}). Give a Parquet file of the candidates that pre-rank "
-            f"or rank rejected, with the columns user_id, item_id and, optionally, time"
+            f"hard_negatives = {given!r} is neither {REPLAYS!r} nor a file ({path}) nor a suitable "
+            f"behaviour of the log ({names or 'none is declared'}). Give {REPLAYS!r}, or a Parquet "
+            f"file of the candidates that pre-rank or rank rejected, with the columns user_id, "
+            f"item_id and, optionally, time"
         )
     frame = pl.read_parquet(path)
     missing = [name for name in ("user_id", "item_id") if name not in frame.columns]
@@ -77,6 +106,11 @@ def _of_file(given: str, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.i
             f"{given} has no column {', '.join(missing)}, only {', '.join(frame.columns)}; hard "
             f"negatives need the columns user_id, item_id and, optionally, time"
         )
+    return _rows_of(frame, data)
+
+
+def _rows_of(frame: pl.DataFrame, data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(user row, item row) of a frame's rows with known ids before the end of the log."""
     if "time" in frame.columns:
         time = frame["time"]
         if time.dtype.is_temporal():

@@ -26,7 +26,7 @@ from tamis.recall.two_tower._config import (
     has_order,
     resolved,
 )
-from tamis.recall.two_tower._hard_negatives import hard_negatives
+from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
 from tamis.recall.two_tower._network import Cold, TwoTowers
 from tamis.recall.two_tower._online import UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
@@ -94,12 +94,12 @@ class TwoTower(SidedChannel):
             config=context.config,
             roles=context.items,
             statistics=c.statistics,
-            per_behaviour=c.histories == "behaviours",
+            per_behaviour=None if c.histories is None else c.histories == "behaviours",
             ordered=ordered,
         )
         users = int((np.diff(likes.indptr) > 0).sum())
         choice = resolved(c, ordered, len(data.items), inputs.liked, users)
-        hard = hard_negatives(c.hard_negatives, data)
+        hard = hard_negatives(c.hard_negatives, data, context)
         generator = torch.Generator().manual_seed(context.seed)
         popularity = np.bincount(likes.item, minlength=len(data.items))
         model = TwoTowers(
@@ -149,6 +149,11 @@ class TwoTower(SidedChannel):
         self._open()
         self.index = self._built_index(data, model, context.seed)
         return self._facts
+
+    @property
+    def learns_from_rejections(self) -> bool:
+        """Whether training must pass the candidates that later stages rejected in replays."""
+        return self.config.hard_negatives == REPLAYS
 
     def _validation(
         self,
