@@ -110,8 +110,8 @@ def _without_header(
 def _by_blanks(source: Path | bytes) -> bool:
     """Whether blanks separate the fields: nothing else does, and all lines have equally many.
 
-    Lines of two numbers may as well be a user and an item, or the sequence of a short user: such a
-    file needs a header.
+    Lines of numbers may as well be a user and then the items of a sequence: without a header, one
+    column must hold times or other long values.
     """
     lines: list[str] = file_lines(source, n_rows=_FIRST_LINES).drop_nulls().to_list()
     rows = [line.split() for line in lines if not line.startswith(("#", "%"))]
@@ -123,7 +123,8 @@ def _by_blanks(source: Path | bytes) -> bool:
     if any(len(row) != width for row in rows) or width < 2:
         return False
     words = all(re.fullmatch(r"[A-Za-z_][\w-]*", field) for field in rows[0])
-    return words or (width >= 3 and len(rows) >= 10)
+    timed = any(all(len(field) >= 9 for field in column) for column in zip(*rows, strict=True))
+    return words or (timed and width >= 3 and len(rows) >= 10)
 
 
 def _single_blanks(source: Path | bytes) -> bytes:
