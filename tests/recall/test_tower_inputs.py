@@ -62,7 +62,7 @@ def with_context(users=24, items=16):
     joined = {
         name: np.concatenate([getattr(events, name), getattr(more, name)])
         for name in vars(events)
-        if name != "context"
+        if name not in ("context", "weights")
     }
     order = np.argsort(joined["time"], kind="stable")
     joined = {name: column[order] for name, column in joined.items()}

@@ -122,7 +122,7 @@ class VarLenSparseFeat(_Declared):
     """How the embeddings of the ids are combined. attention: a mean with learnt weights. cnn, gru,
     lstm, transformer: the output of a sequence encoder of one layer; the ids of a history are in
     the order of time. Rankers that compare a history with the candidate (`sequence`) do not pool
-    it; `lr` averages weights per id, unless they are summed, and trees read the ids."""
+    it; `lr` averages weights per id, unless they are summed, and `gbdt` reads no lists."""
     separator: str | None = None
     """Splits a text column ("Action|Comedy"). If omitted: the column holds lists."""
     ngrams: Lengths | None = None
