@@ -236,7 +236,8 @@ def _roles(config: TableConfig) -> dict[str, Wanted]:
     columns: dict[str, str | None] = {role: getattr(config, role) for role in roles}
     texts = () if config.text is None else config.text.columns
     read: dict[str, Wanted] = dict.fromkeys(texts, "text")
-    return read | {name: roles[role] for role, name in columns.items() if name}
+    read.update({name: roles[role] for role, name in columns.items() if name})
+    return read
 
 
 def _typed(
