@@ -24,12 +24,12 @@ PROJECTS = ("ratings", "simulated")
 DEFAULTED: dict[str, set[str]] = {
     "config.json": {
         *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
-        *("time_zone", "holidays", "groups"),
+        *("time_zone", "holidays", "groups", "follows"),
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published", "groups", "pairs"},
     "space.json": {
-        *("statistics", "own", "distance", "calendar", "group_scales", "pair_scales"),
+        *("statistics", "own", "distance", "calendar", "group_scales", "pair_scales", "position"),
     },
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
