@@ -382,6 +382,14 @@ def test_liked_authors_are_weighted_by_the_user_s_events():
     assert found.score[0, 0] == pytest.approx(3, rel=1e-4)
 
 
+def test_authors_of_items_that_a_named_behaviour_chose():
+    data = log([(0, 1, LIKE, 0), (0, 2, LIKE, 0)], BOOKS)
+    bought = fit(Author(behaviours=("buy",), new_item_weight=0), data)
+    past = [(0, LIKE), (1, LIKE), (2, BUY)]
+    assert items(bought.recall(ask(past), 9)) == [2, 3]  # bob, not the author liked twice
+    assert items(bought.recall(ask([(0, LIKE)]), 9)) == []
+
+
 def test_similar_authors_have_users_in_common():
     # users of ann: 0 1 2, of bob: 1 2, of cid: 3
     data = log(
