@@ -245,6 +245,28 @@ def test_a_declared_history_of_the_likes_is_the_towers_own():
     assert {c.table for c in kept.user.ids[-2:]} == {"item"}
 
 
+@pytest.mark.parametrize(
+    "make", [lambda **o: TwoTower(**FAST, **o), lambda **o: FM(**MACHINE, **o)]
+)
+def test_histories_per_behaviour_are_the_default_where_items_have_categories(make):
+    """Without declared features, and if the log has an order."""
+
+    def lists(data, roles, features=(), **options):
+        channel = make(**options).fit(data, FitContext(items=roles, features=features))
+        moving = channel._moving
+        return [] if moving is None else [c.name for c in moving.space.user_layout.ids]
+
+    bare = TableConfig(path="items.csv", id="item_id")
+    assert {"category of like", "author of like"} < set(lists(DATA, ROLES))
+    assert lists(DATA, ROLES) == lists(DATA, ROLES, histories="behaviours")
+    assert not lists(DATA, bare)
+    assert not lists(DATA, None)
+    assert not lists(DATA, ROLES, (SparseFeat("category"),))
+    assert not lists(DATA, ROLES, histories="declared")
+    flat = replace(DATA, events=replace(DATA.events, time=DATA.events.time * 0 + 5))
+    assert not lists(flat, ROLES)
+
+
 def test_a_log_without_order_reads_nothing_that_changes_with_time():
     flat = replace(DATA, events=replace(DATA.events, time=DATA.events.time * 0 + 5))
     with pytest.warns(TamisWarning, match="clicked, device, hour, .* no order"):

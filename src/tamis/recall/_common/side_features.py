@@ -123,7 +123,7 @@ def side_inputs(
     config: ProjectConfig | None = None,
     roles: TableConfig | None = None,
     statistics: ReadStatistics = "none",
-    per_behaviour: bool = False,
+    per_behaviour: bool | None = False,
     ordered: bool = True,
 ) -> SideInputs:
     """Encodes the users' and the items' table, and prepares what changes with time.
@@ -136,19 +136,22 @@ def side_inputs(
         config: of the project; None: without one.
         roles: of the items' columns: category and author; None: none.
         statistics: whose statistics are inputs.
-        per_behaviour: whether every behaviour gets histories, as `histories_per_behaviour` says.
+        per_behaviour: whether every behaviour gets histories, as `histories_per_behaviour` says;
+            None: if no feature is declared and `roles` name a category or an author.
         ordered: whether the log has an order; without one, nothing that changes with time is read.
 
     Raises ConfigError where histories or statistics are requested of a log without an order. A
     TamisWarning reports declared features that are not read for that reason.
     """
     found = _declared(data, declared, config)
+    names = () if roles is None else (roles.category, roles.author)
+    if per_behaviour is None:
+        per_behaviour = ordered and not declared and any(names)
     if not ordered:
         _check_without_order(found, statistics, per_behaviour)
     features = [*found.attributes, *(found.moving if ordered else ())]
     histories = list(found.histories) if ordered else []
     if per_behaviour and ordered:
-        names = () if roles is None else (roles.category, roles.author)
         for f in histories_per_behaviour(data, found.attributes, names):
             (histories if f.source == "item_id" else features).append(f)
     read: ReadStatistics = statistics if ordered else "none"

@@ -54,10 +54,11 @@ class FMConfig(ComponentConfig):
     share_history: bool = False
     """Whether the items of histories use the vectors of the item field instead of separate ones.
     Declared histories follow this option, whatever their `shares` says."""
-    histories: Literal["declared", "behaviours"] = "declared"
+    histories: Literal["declared", "behaviours"] | None = None
     """Which histories are fields of the user besides that of the liked items. declared: those of
     `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
-    50 events, as the items' ids, categories and authors."""
+    50 events, as the items' ids, categories and authors. If omitted: behaviours where no feature is
+    declared, `[items]` names a category or an author, and the log has an order."""
     statistics: Literal["none", "user", "item", "both"] = "none"
     """Whose statistics (counts and rates in the project's `windows`) are fields: a user's as of the
     like or the request, an item's as of the fit. In training, the items' statistics are those at
@@ -120,7 +121,7 @@ class FM(SidedChannel):
             config=context.config,
             roles=context.items,
             statistics=c.statistics,
-            per_behaviour=c.histories == "behaviours",
+            per_behaviour=None if c.histories is None else c.histories == "behaviours",
             ordered=not likes.lacks_order(),
         )
         generator = torch.Generator().manual_seed(context.seed)

@@ -77,8 +77,9 @@ class TwoTowerConfig(ComponentConfig):
     histories: Literal["declared", "behaviours"] | None = None
     """Which histories the user tower reads besides that of the liked items. declared: those of
     `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
-    50 events, as the items' ids, categories and authors. If omitted: behaviours where no feature is
-    declared, `[items]` names a category or an author, and the log has an order."""
+    50 events, as the items' ids, categories and authors. If omitted: behaviours for the
+    user network sum where no feature is declared, `[items]` names a category or an author, and the
+    log has an order."""
     statistics: Literal["none", "user", "item", "both"] = "none"
     """Whose statistics (counts and rates in the project's `windows`) a tower reads: a user's as of
     the example's moment or the request, an item's as of the fit. In training, the items' statistics
@@ -188,6 +189,13 @@ def has_order(config: TwoTowerConfig, likes: Likes) -> bool:
     if config.examples is not None:
         return config.examples in ("moments", "pairs")
     return not likes.lacks_order()
+
+
+def wants_histories(config: TwoTowerConfig) -> bool | None:
+    """Whether each behaviour has histories; None: if the items have a category or an author."""
+    if config.histories is None and (config.user_network or config.network) == "sum":
+        return None
+    return config.histories == "behaviours"
 
 
 def resolved(

@@ -25,6 +25,7 @@ from tamis.recall.two_tower._config import (
     TwoTowerConfig,
     has_order,
     resolved,
+    wants_histories,
 )
 from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
 from tamis.recall.two_tower._network import Cold, TwoTowers
@@ -94,7 +95,7 @@ class TwoTower(SidedChannel):
             config=context.config,
             roles=context.items,
             statistics=c.statistics,
-            per_behaviour=None if c.histories is None else c.histories == "behaviours",
+            per_behaviour=wants_histories(c),
             ordered=ordered,
         )
         users = int((np.diff(likes.indptr) > 0).sum())
