@@ -206,7 +206,7 @@ def describe_cascade(
         options: dict[str, Any] = {"column": category}
         if "category_separator" in columns:
             options["separator"] = columns["category_separator"]
-        rerank["mmr"] = {"theta": 0.95, **options}
+        rerank["mmr"] = {"theta": 0.99, **options}
     data["cascade"] = {
         "prerank_keep": 300,
         "slate": 20,
