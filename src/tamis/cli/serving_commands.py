@@ -360,7 +360,7 @@ def _reason_lines(reason: Reason) -> list[str]:
     if reason.prerank["place"] is not None:
         stages.append(f"pre-rank #{reason.prerank['place']}")
     predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
-    by = "" if reason.value == reason.fused else f"; ordered by {reason.order}"
+    by = "" if reason.fused in (None, reason.value) else f"; ordered by {reason.order}"
     stages.append(f"rank #{reason.value_place} ({predicted}{by})")
     stages += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items() if note]
     return [f"[cyan]{escape(reason.text)}[/]", f"[dim]{escape(' → '.join(stages))}[/]"]
