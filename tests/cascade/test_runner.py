@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tamis.cascade import Candidates, Cascade, Fusion, Queries, Recalled, Retrieval, Value
 from tamis.cascade.tracing import trace
-from tamis.data import Ragged
+from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import Block, History, Layout, Rows
+from tamis.rerank import AtMost
 from tamis.schema import CascadeConfig, StageError
 
 
@@ -376,3 +378,17 @@ def test_cold_start_users_keep_the_order_of_recall_if_configured() -> None:
     )
     known = Queries(known.user, known.time, past, known.exclude)
     assert list(sieve.run(known, n=4).slate.item) == [2, 4, 6, 8]  # the ranker's order
+
+
+def test_the_trace_says_which_limit_of_a_rule_a_place_breaks() -> None:
+    """Items 2 and 4 share a category, and there is no third item to place between them."""
+    ids = pl.Series([f"i{k}" for k in range(5)])
+    none = (np.zeros(0, kind) for kind in ("i4", "i4", "u1", "i8", "i8", "f4", "i8", "i2"))
+    items = Table("items", ids, pl.DataFrame({"category": ["", "", "war", "", "war"]}))
+    data = Dataset(Table("users", ids[:0], pl.DataFrame()), items, Events(*none), ())
+    rule = AtMost(limit=1, window=2, slate=1).fit(data)
+    sieve = cascade({"a": Listed([2, 4])}, rerank={"one_kind": rule})
+    out = sieve.run(ask(), n=2)
+    assert list(out.slate.item) == [2, 4]
+    assert trace(sieve, out, 2).rerank == {"one_kind": 0.0}
+    assert trace(sieve, out, 4).rerank == {"one_kind": 3.0}  # both limits

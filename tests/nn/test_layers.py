@@ -1,6 +1,7 @@
 """MLP, activations and FM term against naive loops; gradients by finite differences."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -127,3 +128,22 @@ def test_rows_of_unit_length():
     torch.testing.assert_close(y, F.normalize(x, dim=1))
     some = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(unit_rows, (some,))
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "gelu", "sigmoid", "tanh"])
+def test_a_layer_is_normalised_activated_and_then_dropped(activation):
+    mlp = MLP(3, [400], dropout=0.25, activation=activation, batch_norm=True)
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    normal = mlp.layers[1]
+    with torch.no_grad():
+        mlp.eval()
+        normal.running_mean.fill_(0.5)
+        normal.running_var.fill_(4.0)
+        h = (x @ mlp.layers[0].weight.T + mlp.layers[0].bias - 0.5) / math.sqrt(4 + 1e-5)
+        slope = torch.tensor([0.25])  # PReLU's initial one
+        named = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "gelu": F.gelu}
+        want = F.prelu(h, slope) if activation == "prelu" else named[activation](h)
+        torch.testing.assert_close(mlp(x), want, rtol=1e-4, atol=1e-5)
+        mlp.train()
+        zeros = (mlp(x) == 0).float().mean().item()  # dropped after the activation
+        assert zeros == pytest.approx(0.25 if activation != "relu" else 0.625, abs=0.03)

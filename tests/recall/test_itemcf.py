@@ -270,6 +270,21 @@ def test_because_names_the_item_that_adds_most_to_the_score():
     assert channel.because(queries, row("z")) is None
 
 
+def test_recall_reads_the_lists_of_the_users_items_alone():
+    data = log_of([(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 2, 0), (2, 3, 0), (2, 4, 0), (3, 3, 0)])
+    channel = ItemCF(prune="seen").fit(data)
+    queries = at_end(data, np.array([0], np.int32))
+    found = channel.recall(queries, 5)
+    assert found.item[0].tolist() == [2, -1, -1, -1, -1]
+    indptr, similarity = (channel._arrays[name].copy() for name in ("indptr", "similarity"))
+    similarity[indptr[2] :] = np.nan  # lists of items 2 …, which user 0 does not have
+    assert indptr[-1] > indptr[2]
+    channel._arrays["similarity"] = similarity
+    again = channel.recall(queries, 5)
+    np.testing.assert_array_equal(again.item, found.item)
+    np.testing.assert_array_equal(again.score, found.score)
+
+
 def test_fit_last_reads_only_recent_items():
     rows = [(0, i, 0) for i in range(6)] + [(1, 0, 0), (1, 1, 0), (1, 5, 0)]
     few = ItemCF(fit_last=3).fit(log_of(rows))
