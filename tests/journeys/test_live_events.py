@@ -116,6 +116,33 @@ def test_what_is_not_there(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "item")
 
 
+def test_a_single_event_that_is_refused_is_a_400(client: TestClient) -> None:
+    answer = client.post("/v1/events", json={"user": 7, "item": 1001, "behaviour": "lik"})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "behaviour")
+
+
+def test_an_event_that_cannot_count_yet_is_noted_and_counted(client: TestClient) -> None:
+    taken = client.post("/v1/events", json={"user": 7, "item": "no such", "behaviour": "like"})
+    (one,) = taken.json()["events"]
+    assert one["status"] == "accepted"
+    assert "does not know the item" in one["note"]
+    ask(client, user=7, n=3)
+    skipped = client.get("/health/ready").json()["journal"]["skipped"]
+    assert skipped["the version does not know the item"] >= 1
+
+
+def test_the_command_line_reads_the_journal(
+    project: Path, store: str, tamis_cli: Callable[..., Any]
+) -> None:
+    live = LiveRecommender.open(project, store)
+    live.take([{"user": "fresh", "item": "1001", "behaviour": "like"}])
+    live.close()
+    words = ["--store", store] if store else []
+    said = tamis_cli("recommend", project, "--user", "fresh", "--json", *words)
+    assert said.json["known"]
+    assert "1001" not in [item["item"] for item in said.json["items"]]
+
+
 def test_a_restart_forgets_nothing(project: Path, store: str) -> None:
     for start in range(2):
         app = create_app(lambda: LiveRecommender.open(project, store))
@@ -145,7 +172,10 @@ def test_a_journal_that_goes_away(project: Path) -> None:
         answer = ask(client, user="7", n=5)
         assert len(answer["items"]) == 5
         assert "journal: " in answer["degraded"][0]
-        refused = client.post("/v1/events", json=event)
+        ready = client.get("/health/ready")
+        assert ready.status_code == 200, "answers go on"
+        assert "does not answer" in ready.json()["journal"]["problem"]
+        refused = client.post("/v1/events", json=[event])
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert refused.json()["error"]["code"] == "unavailable"
         with redis_server(port):

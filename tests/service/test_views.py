@@ -97,6 +97,16 @@ def test_what_the_version_does_not_know_is_counted(recommender: Recommender) -> 
     assert recommender.views.position == 4
 
 
+def test_events_that_the_version_was_trained_on_do_not_count_twice(
+    recommender: Recommender,
+) -> None:
+    end = recommender.manifest.data_until
+    before = a_like(recommender, 0, "3", "1001", time=end - HOUR, arrival=end - 1)
+    recommender.views.apply([Numbered(1, before)])
+    assert recommender.views.skipped == {"it arrived before the end of the version's data": 1}
+    assert recommender.views.earliest == end
+
+
 STREAMS = st.lists(
     st.tuples(
         st.sampled_from(["3", "5", "new", "newer"]),

@@ -139,9 +139,15 @@ def recommend(
     why_not: Annotated[
         str | None, typer.Option(help="Id of an item: show the stage that removed it.")
     ] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Journal of events: redis://host:port/db. If omitted: a file of the project."
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a user from the serving version."""
+    """Recommend items to a user: the serving version, and the events since."""
     from tamis.jobs import open as open_project
 
     opened = open_project(project)
@@ -149,6 +155,7 @@ def recommend(
     answer = opened.recommend(
         user,
         n,
+        store=store,
         exclude=exclude or (),
         interests=interests or (),
         latitude=latitude,

@@ -66,8 +66,22 @@ class Project(ProjectFolder):
 
         return versions(self.root, **options)
 
-    def recommend(self, user: object = None, n: int | None = None, **options: Any) -> Answer:
-        """Recommends items from the serving version; see `Recommender.recommend`."""
+    def recommend(
+        self, user: object = None, n: int | None = None, *, store: str = "", **options: Any
+    ) -> Answer:
+        """Recommends items from the serving version and the events of the journal, if any.
+
+        store: address of the journal: "" for the file of the project, or redis://host:port/db. For
+        the other arguments see `Recommender.recommend`.
+        """
+        from tamis.journal import JOURNAL, open_journal
+
+        if store or (self.root / JOURNAL).exists():
+            journal = open_journal(self.root, self.config.name, store)
+            try:
+                self.recommender.views.catch_up(journal, seconds=float("inf"))
+            finally:
+                journal.close()
         return self.recommender.recommend(user, n, **options)
 
     def similar(self, item: object = None, **options: Any) -> SimilarList:

@@ -1,6 +1,6 @@
 """The ordered, durable log of a running service: events, changes of users and items, answers."""
 
-from tamis.journal.address import open_journal
+from tamis.journal.address import JOURNAL, open_journal
 from tamis.journal.embedded import EmbeddedJournal
 from tamis.journal.entries import (
     Entry,
@@ -15,6 +15,7 @@ from tamis.journal.entries import (
 from tamis.journal.protocol import Appended, Durability, Journal, Numbered
 
 __all__ = [
+    "JOURNAL",
     "Appended",
     "Durability",
     "EmbeddedJournal",

@@ -9,7 +9,8 @@ from tamis.journal.embedded import EmbeddedJournal
 from tamis.journal.protocol import Journal
 from tamis.schema import ConfigError, MissingExtraError
 
-FILE = Path("journal") / "journal.sqlite"
+JOURNAL = Path("journal") / "journal.sqlite"
+"""The file of an embedded journal, in the project's folder."""
 
 
 def open_journal(folder: Path, project: str, address: str = "") -> Journal:
@@ -26,7 +27,7 @@ def open_journal(folder: Path, project: str, address: str = "") -> Journal:
         MissingExtraError: the package redis is not installed.
     """
     if not address:
-        return EmbeddedJournal(folder / FILE)
+        return EmbeddedJournal(folder / JOURNAL)
     scheme = urlsplit(address).scheme
     if scheme not in ("redis", "rediss", "unix"):
         raise ConfigError(

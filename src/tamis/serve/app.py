@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET
 
 from tamis._version import __version__
-from tamis.schema import RequestError
+from tamis.schema import RequestError, StoreError
 from tamis.serve.body import MAX_BYTES, BodyRequest, EventsBody, EventsSchema, SentEvents
 from tamis.serve.errors import HANDLERS, NotFoundError, NotReadyError
 from tamis.serve.messages import (
@@ -151,6 +151,8 @@ async def events(data: JSONBody[SentEvents], request: HTTPRequest[Any, Any, Any]
     duplicate of an earlier one; accepted events are durable and change the next answer."""
     service, journal = _with_journal(request)
     taken = await service.beside(partial(journal.take, data.rows))
+    if data.single and taken[0].error is not None:
+        raise taken[0].error
     counts = Counter(one.status for one in taken)
     request.scope["state"]["log"] = f" events={len(taken)} {dict(counts)}"
     return EventsAnswer(
@@ -158,7 +160,8 @@ async def events(data: JSONBody[SentEvents], request: HTTPRequest[Any, Any, Any]
         duplicates=counts["duplicate"],
         refused=counts["refused"],
         events=[
-            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error)) for one in taken
+            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error), one.note)
+            for one in taken
         ],
     )
 
@@ -222,14 +225,20 @@ async def ready(request: HTTPRequest[Any, Any, Any]) -> Ready:
     service, recommender = _ready_service(request)
     if not isinstance(recommender, HasJournal):
         return Ready(recommender.version)
-    journal = recommender.journal
+    journal, head, problem = recommender.journal, None, None
+    try:
+        head = await service.beside(lambda: journal.head)
+    except StoreError as error:  # answers go on without it, so the service stays ready
+        problem = str(error)
     return Ready(
         recommender.version,
         JournalState(
-            head=await service.beside(lambda: journal.head),
+            head=head,
             position=recommender.position,
             durability=journal.durability.text,
             lost_answers=recommender.lost_answers,
+            skipped=dict(recommender.skipped),
+            problem=problem,
         ),
     )
 

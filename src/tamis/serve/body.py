@@ -69,6 +69,8 @@ class SentEvents:
     the others; as a type of its own, the framework leaves them as they are."""
 
     rows: list[object]
+    single: bool
+    """The body is one event, not a list."""
 
 
 class EventsSchema(OpenAPISchemaPlugin):
@@ -99,7 +101,7 @@ class EventsBody(_JSONRequest):
                 f"{len(rows):,} events: send at most {MAX_EVENTS:,} in one call, or import a file "
                 "with `tamis events`"
             )
-        return SentEvents(rows)
+        return SentEvents(rows, single=not isinstance(found, list))
 
 
 def check_headers(content_type: str, content_encoding: str) -> None:

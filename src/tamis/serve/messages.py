@@ -74,6 +74,8 @@ class TakenEvent(Struct, frozen=True, omit_defaults=True):
     """Its number in the journal; of a duplicate, that of the first."""
     error: Problem | None = None
     """Why it was refused."""
+    note: str | None = None
+    """What keeps an accepted event from answers for now: the version does not know the item."""
 
 
 class EventsAnswer(Struct, frozen=True):
@@ -114,13 +116,17 @@ class LoggedAnswer(Struct, frozen=True):
 class JournalState(Struct, frozen=True):
     """How far the service has read the journal, and what an accepted event survives."""
 
-    head: int
-    """Number of the last entry."""
+    head: int | None
+    """Number of the last entry, events and answers alike; null where it is out of reach."""
     position: int
     """Number of the last entry that answers take into account."""
     durability: str
     lost_answers: int
     """Answers that could not be written to the journal."""
+    skipped: dict[str, int]
+    """Events that answers cannot take into account, by reason."""
+    problem: str | None = None
+    """Why the journal cannot be reached; answers go on by what is known."""
 
 
 class Live(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
@@ -38,6 +38,9 @@ class HasJournal(Recommends, Protocol):
 
     @property
     def lost_answers(self) -> int: ...
+
+    @property
+    def skipped(self) -> Mapping[str, int]: ...
 
     def take(self, rows: Sequence[object]) -> list[Taken]: ...
 

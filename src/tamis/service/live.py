@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from tamis.data import one_id
+from tamis.data import UNKNOWN, one_id
 from tamis.journal import (
     Event,
     ItemHide,
@@ -32,6 +32,10 @@ log = logging.getLogger("tamis.service")
 BUDGET = 0.02
 """Seconds that a request spends on entries that came since the last one; more are left for the
 next request, and the answer says how many (`lag`)."""
+UNKNOWN_ITEM = (
+    "the version does not know the item: the event is kept, and counts once a version that knows "
+    "the item is trained"
+)
 WAITING = 10_000
 """Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
 
@@ -47,6 +51,8 @@ class Taken:
     """Its number in the journal; of a duplicate, that of the first."""
     error: RequestError | None = None
     """Why it was refused."""
+    note: str | None = None
+    """What keeps an accepted event from answers for now."""
 
 
 class LiveRecommender:
@@ -96,6 +102,11 @@ class LiveRecommender:
         return self._recommender.views.position
 
     @property
+    def skipped(self) -> Mapping[str, int]:
+        """Events of the journal that answers cannot take into account, by reason."""
+        return self._recommender.views.skipped
+
+    @property
     def lost_answers(self) -> int:
         """Answers that could not be written to the journal."""
         return self._answers.lost
@@ -132,8 +143,12 @@ class LiveRecommender:
             else:
                 sequence, duplicate = next(appended)
                 status = "duplicate" if duplicate else "accepted"
-                taken.append(Taken(status, event.event_id, sequence))
+                note = None if self._knows(event.item) else UNKNOWN_ITEM
+                taken.append(Taken(status, event.event_id, sequence, note=note))
         return taken
+
+    def _knows(self, item: str) -> bool:
+        return self._recommender.parts.items.row(item) != UNKNOWN
 
     def hide(self, item: object) -> int:
         """From now on no answer holds the item; returns the number of the journal's entry.
@@ -162,7 +177,7 @@ class LiveRecommender:
 
     def _known(self, item: object) -> str:
         text = one_id(item)
-        if text is None or self._recommender.parts.items.row(text) < 0:
+        if text is None or not self._knows(text):
             raise RequestError(
                 f"item {item!r} is not in the items' table of version {self.version}: check the id",
                 "item",

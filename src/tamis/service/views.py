@@ -44,6 +44,7 @@ class Views:
         """Arrival of the last event (ms), at least the end of the version's data."""
         self.position = 0
         """Sequence number of the last entry that was applied."""
+        self._end = end
         self.earliest = end
         """The first time (ms) that can be answered for: after the arrival of every event."""
         self.skipped: Counter[str] = Counter()
@@ -127,6 +128,9 @@ class Views:
             self._parts.histories.add(events.take(acted))
 
     def _usable(self, entry: Event) -> bool:
+        if entry.arrival < self._end:
+            self.skipped["it arrived before the end of the version's data"] += 1
+            return False
         if entry.behaviour not in self._codes:
             self.skipped["the version does not know the behaviour"] += 1
             return False
