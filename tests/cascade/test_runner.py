@@ -377,7 +377,12 @@ def test_cold_start_users_keep_the_order_of_recall_if_configured() -> None:
         np.zeros(1, np.float32),
     )
     known = Queries(known.user, known.time, past, known.exclude)
-    assert list(sieve.run(known, n=4).slate.item) == [2, 4, 6, 8]  # the ranker's order
+    ordered = sieve.run(known, n=4)
+    assert list(ordered.slate.item) == [2, 4, 6, 8]  # the ranker's order
+    assert trace(sieve, ordered, 8).order == "the ranker"
+    new = trace(sieve, sieve.run(ask(), n=4), 2)
+    assert (new.order, new.value_place, new.value) == ("recall (new user)", 2, 0.5)
+    assert new.fused == -2.0  # the ranker's value, which orders nothing
 
 
 def test_the_trace_says_which_limit_of_a_rule_a_place_breaks() -> None:

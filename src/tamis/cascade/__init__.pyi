@@ -3,7 +3,7 @@ from .fusion import Fusion
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
 from .online import Home, Precomputed, Remembers, UsesStore
-from .order import CandidateOrder
+from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
     Channel,
     Embeds,
@@ -59,6 +59,7 @@ from .vector_inputs import (
 
 __all__ = [
     "DEFAULT_TASK",
+    "RECALL_ORDER",
     "REPLAY_BLOCK",
     "REPLAY_USERS",
     "CandidateOrder",

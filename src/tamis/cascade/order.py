@@ -18,6 +18,8 @@ BETA = 60.0
 """Added to each place before it is inverted, so that the first places do not count alone."""
 TIE_BREAK = 1e-6
 """Weight of the ranker where only channels order: it orders the items that they did not recall."""
+RECALL_ORDER = "recall (new user)"
+"""The order of a user without history under `cold_start = "recall"`, in words."""
 
 
 @dataclass(frozen=True)

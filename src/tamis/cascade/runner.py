@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.guard import Guard
 from tamis.cascade.merge import merge
-from tamis.cascade.order import CandidateOrder
+from tamis.cascade.order import RECALL_ORDER, CandidateOrder
 from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
 from tamis.cascade.query import Queries, Recalled
 from tamis.data import Ragged
@@ -219,7 +219,7 @@ class Cascade:
             ranked = candidates.with_columns(value=value)
             return ranked.take(ranked.best("value", len(ranked)))
         ranked = candidates.with_predictions(valued.predictions).with_columns(value=valued.value)
-        if self.order.channels:
+        if self.order.channels or self.config.cold_start == "recall":
             ranked = ranked.with_columns(fused=valued.fused)
         return ranked.take(ranked.best("value", len(ranked)))
 
@@ -247,12 +247,20 @@ class Cascade:
         order = self._cold_start(queries, candidates, self.order(candidates, value))
         return _Valued(scores, value, order)
 
-    def _cold_start(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
-        """The score, or 1 ÷ the place in recall's list for queries without any history where the
-        ranker has learnt nothing of such users (`cold_start = "recall"`)."""
+    def order_text(self, queries: Queries) -> str:
+        """What orders the candidates of one query, in words."""
+        return RECALL_ORDER if self._by_recall(queries)[0] else self.order.text
+
+    def _by_recall(self, queries: Queries) -> Bool:
+        """(Q,) whether recall orders the candidates: queries without any history, where the ranker
+        has learnt nothing of such users (`cold_start = "recall"`)."""
         if self.config.cold_start == "rank":
-            return score
-        unknown = (np.diff(queries.history.indptr) == 0)[candidates.query]
+            return np.zeros(len(queries), np.bool_)
+        return np.diff(queries.history.indptr) == 0
+
+    def _cold_start(self, queries: Queries, candidates: Candidates, score: Float32) -> Float32:
+        """The score, or 1 ÷ the place in recall's list for queries that recall orders."""
+        unknown = self._by_recall(queries)[candidates.query]
         if not unknown.any():
             return score
         return np.where(unknown, _recall_order(candidates), score).astype(np.float32)

@@ -83,8 +83,10 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
             if ranked is not None
         },
         value=_cell(outcome.ranked, "value", ranked),
-        fused=_cell(outcome.ranked, "fused" if cascade.order.channels else "value", ranked),
-        order=cascade.order.text,
+        fused=_cell(
+            outcome.ranked, "fused" if "fused" in outcome.ranked.columns else "value", ranked
+        ),
+        order=cascade.order_text(outcome.queries),
         value_place=None if ranked is None else ranked + 1,
         rerank=_rerank_notes(outcome.slate, place),
     )

@@ -363,11 +363,17 @@ def _items_table(answer: Answer) -> Table:
 def _reason_lines(reason: Reason) -> list[str]:
     """The reason as a sentence for users, and the item's places in the stages for engineers."""
     channels = " · ".join(f"{c['channel']} #{c['rank']}" for c in reason.channels)
-    stages = [f"recall {channels}"]
-    if reason.prerank["place"] is not None:
-        stages.append(f"pre-rank #{reason.prerank['place']}")
-    predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
-    by = "" if reason.fused in (None, reason.value) else f"; ordered by {reason.order}"
-    stages.append(f"rank #{reason.value_place} ({predicted}{by})")
+    stages = [f"recall {channels}", *_order_parts(reason)]
     stages += [f"{rule} {note:.2f}" for rule, note in reason.rerank.items() if note]
     return [f"[cyan]{escape(reason.text)}[/]", f"[dim]{escape(' → '.join(stages))}[/]"]
+
+
+def _order_parts(reason: Reason) -> list[str]:
+    """The places in pre-rank and rank; of a new user whom recall orders, that order alone."""
+    if reason.by_recall:
+        return [f"order: {reason.order}"]
+    place = reason.prerank["place"]
+    predicted = ", ".join(f"{task} {p:.3f}" for task, p in reason.predictions.items())
+    by = "" if reason.fused in (None, reason.value) else f"; ordered by {reason.order}"
+    rank = f"rank #{reason.value_place} ({predicted}{by})"
+    return [rank] if place is None else [f"pre-rank #{place}", rank]

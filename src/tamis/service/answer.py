@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tamis.cascade import RECALL_ORDER
 from tamis.data import Table
 from tamis.schema import ProjectConfig
 
@@ -32,7 +33,12 @@ class Reason:
     fused: float | None = None
     """The fused value of the predictions."""
     order: str = ""
-    """What `value` is made of: the ranker, a channel, or a fusion of both."""
+    """What `value` is made of: the ranker, a channel, a fusion of both, or "recall (new user)"."""
+
+    @property
+    def by_recall(self) -> bool:
+        """Whether recall orders the list: a new user under `cold_start = "recall"`."""
+        return self.order == RECALL_ORDER
 
 
 @dataclass(frozen=True)
