@@ -177,3 +177,25 @@ def test_the_page_and_the_terminal_print_the_same_cells(tmp_path) -> None:
     ):
         assert shared in on_page, shared
         assert shared in printed, shared
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sentence"),
+    [
+        (
+            {"seen_masked": True, "masked": "what the filter seen removes"},
+            "Items that a user interacted with before the cut are masked for every method (what "
+            "the filter seen removes).",
+        ),
+        (
+            {"seen_masked": False, "masked": "what the filter bought removes"},
+            "Masked for every method: what the filter bought removes. Other items",
+        ),
+        ({"seen_masked": False, "masked": "nothing"}, "No items are masked"),
+    ],
+)
+def test_the_page_says_which_items_are_masked(protocol, sentence, tmp_path) -> None:
+    _, page = written({**EVALUATION, "protocol": protocol}, tmp_path)
+    text = " ".join(page.text.split())
+    assert sentence in text
+    assert ("interacted with before the cut are masked" in text) == protocol["seen_masked"]

@@ -109,6 +109,7 @@ class CascadeSummary:
     features: ReportTable | None
     users: str
     without_history: str
+    masked: str
     protocol: Facts
     notes: tuple[str, ...]
 
@@ -144,6 +145,7 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
         features=coverage_table(features),
         users=_users(evaluation),
         without_history=_without_history(evaluation),
+        masked=_masked(protocol),
         protocol=facts({**protocol, **{f"settings of {k}": v for k, v in settings.items()}}),
         notes=(*map(str, evaluation.get("notes") or []), *coverage_notes(features)),
     )
@@ -400,6 +402,22 @@ def _users(evaluation: Mapping[str, Any]) -> str:
     if not new:
         return f"{text}."
     return f"{text}; {new:,.0f} users without history are reported separately."
+
+
+def _masked(protocol: Mapping[str, Any]) -> str:
+    """Which items are masked, by the filters in use; "" where the protocol does not say it."""
+    seen, masked = protocol.get("seen_masked"), protocol.get("masked")
+    if seen is None:
+        return ""
+    if seen:
+        by = f" ({masked})" if masked else ""
+        return f"Items that a user interacted with before the cut are masked for every method{by}."
+    if masked in (None, "nothing"):
+        return "No items are masked: items that a user knows are ranked like all others."
+    return (
+        f"Masked for every method: {masked}. Other items that a user interacted with before the "
+        "cut are ranked like all others."
+    )
 
 
 def _without_history(evaluation: Mapping[str, Any]) -> str:

@@ -34,9 +34,18 @@ def masking(known: Ragged, exclude: Ragged, names: Sequence[str]) -> dict[str, A
     """
     everything = len(known.values) > 0 and exclude.contains(known.query, known.values).all()
     return {
-        "masked": f"what the filters {', '.join(names)} remove" if names else "nothing",
+        "masked": _removed_by(names),
         "seen_masked": bool(everything),
     }
+
+
+def _removed_by(names: Sequence[str]) -> str:
+    """What filters remove, in words."""
+    if not names:
+        return "nothing"
+    if len(names) == 1:
+        return f"what the filter {names[0]} removes"
+    return f"what the filters {', '.join(names)} remove"
 
 
 def known_share(known: Ragged, targets: Ragged) -> float:
