@@ -199,3 +199,25 @@ def test_the_page_says_which_items_are_masked(protocol, sentence, tmp_path) -> N
     text = " ".join(page.text.split())
     assert sentence in text
     assert ("interacted with before the cut are masked" in text) == protocol["seen_masked"]
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ({"candidates": 524.2, "cut": 1.0}, "Pre-rank keeps 300 of 524 candidates per request. "),
+        (
+            {"candidates": 298.6, "cut": 0.25},
+            "keeps 299 of 299 candidates per request, fewer in 25% of the requests. Compared",
+        ),
+        ({"candidates": 298.6}, "Pre-rank keeps 299 of 299 candidates per request. "),
+        (
+            {"candidates": 220.4, "cut": 0.0},
+            "Pre-rank removes nothing: a request has 220 candidates on average and none more than "
+            "the 300 that it keeps.",
+        ),
+    ],
+)
+def test_what_prerank_keeps_is_never_more_than_there_is(found, sentence) -> None:
+    prerank = {"survive@20": 1.0, "survive@50": 1.0, "keep": 300, **found}
+    text = " ".join(terminal({**EVALUATION, "prerank": prerank}).split())
+    assert sentence in text

@@ -126,14 +126,14 @@ def test_seen_may_mean_bought(tables, tamis_cli):
     result = evaluated(tamis_cli, folder)
     protocol = result["protocol"]
     assert protocol["seen_masked"] is False
-    assert protocol["masked"] == "what the filters seen remove"
+    assert protocol["masked"] == "what the filter seen removes"
     assert protocol["masked_targets"] > 0.6
     # what was viewed and not bought yet stays a target, and is found
     assert 0.5 < protocol["known_targets"] < 0.95
     assert result["channels"]["again"]["hit@10"] > 0.6
     assert "removed by filters of known items" in result["notes"][0]
     channels = tamis_cli("evaluate", "channels", folder, "--json").json
-    assert channels["protocol"]["masked"] == "what the filters seen remove"
+    assert channels["protocol"]["masked"] == "what the filter seen removes"
     assert channels["channels"]["again"]["hit@10"] > 0.6
     everything = tamis_cli("evaluate", "channels", folder, "--mask-seen", "--json").json
     assert everything["protocol"]["seen_masked"] is True

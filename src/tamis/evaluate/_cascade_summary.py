@@ -291,9 +291,17 @@ def _prerank(evaluation: Mapping[str, Any]) -> str:
     keep, candidates = number(found.get("keep")), number(found.get("candidates"))
     if not parts or keep is None or candidates is None:
         return ""
+    cut = number(found.get("cut"))
+    if cut == 0:
+        return (
+            f"Pre-rank removes nothing: a request has {candidates:,.0f} candidates on average and "
+            f"none more than the {keep:,.0f} that it keeps."
+        )
+    often = "" if cut is None or keep < candidates else f", fewer in {cut:.0%} of the requests"
     return (
-        f"Pre-rank keeps {keep:,.0f} of {candidates:,.0f} candidates per request. Compared with "
-        f"the ranker scoring all candidates, it keeps {' and '.join(parts)}."
+        f"Pre-rank keeps {min(keep, candidates):,.0f} of {candidates:,.0f} candidates per request"
+        f"{often}. Compared with the ranker scoring all candidates, it keeps "
+        f"{' and '.join(parts)}."
     )
 
 
