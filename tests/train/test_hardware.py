@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from tamis.schema import ConfigError
-from tamis.train import allow_kept_memory, hardware, kept_memory, native_bfloat16, use_bfloat16
+from tamis.train import (
+    allow_kept_memory,
+    check_device,
+    hardware,
+    kept_memory,
+    native_bfloat16,
+    use_bfloat16,
+)
 
 MANY = 2**24
 """Float32 values in an array of 64 MB, more than glibc keeps by default."""
@@ -86,3 +93,22 @@ def test_other_values_of_the_variable_are_an_error(
     with pytest.raises(ConfigError, match=f"TAMIS_BFLOAT16 is '{value}': set it to 0 .* or 1 "):
         use_bfloat16("auto", "cpu")
     assert use_bfloat16("on", "cpu")  # an explicit choice does not read it
+
+
+def test_a_device_is_checked_by_its_name(monkeypatch: pytest.MonkeyPatch):
+    assert check_device("cpu") == torch.device("cpu")
+    for name in ("gpu", "", "cuda:x", "meta"):
+        with pytest.raises(
+            ConfigError, match=f"device '{name}' is unknown: give cpu, cuda, .* mps"
+        ):
+            check_device(name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert check_device("cuda") == torch.device("cuda")
+    with pytest.raises(ConfigError, match="'cuda:1' is not available: torch finds 1 CUDA devices"):
+        check_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="'cuda' is not available"):
+        check_device("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="'mps' is not available"):
+        check_device("mps")

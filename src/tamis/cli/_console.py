@@ -41,7 +41,7 @@ DeclaredDir = Annotated[
 ]
 """The project of a command that reads the declaration and uses models."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1 …")]
+Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1, mps …")]
 
 console = Console()
 _errors = Console(stderr=True)

@@ -22,7 +22,7 @@ from tamis.jobs._trainer import ChoiceRows, choice_rows
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, DataError, Feature, TamisError, TamisWarning
 from tamis.service import ProjectFolder
-from tamis.train import reason_lines
+from tamis.train import check_device, reason_lines
 
 HELD_OUT = 0.1
 """Share of a table's rows that is held out if there is no validation table."""
@@ -96,6 +96,7 @@ def compare_rank(
     Raises ConfigError, DataError or TrainingError if there are no rows or no ranker can be fitted.
     """
     opened = ProjectFolder(Path(project))
+    _ = check_device(device)
     with Progress("compare rank", progress) as steps:
         steps.begin("make the ranking rows")
         made = choice_rows(opened, device)
@@ -155,6 +156,7 @@ def compare_tables(
     Raises ConfigError or DataError; a model that cannot be fitted has its error in its standing.
     """
     labels = [label] if isinstance(label, str) else list(label)
+    _ = check_device(device)
     with Progress("compare rank", progress) as steps:
         steps.begin("read the tables")
         train, held, protocol = _parts(table, valid, seed)

@@ -43,8 +43,11 @@ class Demo:
 def demo(folder: Path | str = "tamis-demo", *, device: str = "cpu", progress: bool = False) -> Demo:
     """Fetches MovieLens-1M (cached), trains, evaluates, and recommends to one user.
 
-    Raises DataError if the data set cannot be fetched.
+    Raises ConfigError for a device that there is not, DataError if the data set cannot be fetched.
     """
+    from tamis.train import check_device
+
+    _ = check_device(device)  # before the data set is fetched
     folder = Path(folder)
     fetched = fetch(DATA, folder, progress=progress)
     if not (folder / CONFIG).exists():

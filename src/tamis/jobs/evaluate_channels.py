@@ -44,6 +44,7 @@ from tamis.runtime import Meter, Progress, resident_mb
 from tamis.schema import ConfigError, DataError, ProjectConfig
 from tamis.service import ProjectFolder, registry
 from tamis.splitting import Holdout, by_time, given, leave_one_out
+from tamis.train import check_device
 
 PROTOCOLS = ("time", "leave-one-out", "leave-one-out-refit", "given")
 KS = (10, 50)
@@ -104,6 +105,7 @@ def evaluate_channels(
     Raises ConfigError for an unknown protocol or missing files, DataError if nothing is held out.
     """
     found = ProjectFolder(Path(project))
+    _ = check_device(device)
     with Progress("evaluate channels", progress) as steps:
         steps.begin("read the tables")
         holdout, valid = _split(found, protocol, train, test, mask_seen)

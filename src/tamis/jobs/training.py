@@ -42,6 +42,8 @@ def train(
     _ = folder.config  # errors of tamis.toml are reported before the model libraries are imported
     from tamis.jobs._rank_trainer import RankTrainer
     from tamis.jobs._trainer import Trainer
+    from tamis.train import check_device
 
+    _ = check_device(device)
     trainer = RankTrainer if ranker_only else Trainer
     return trainer(folder, device, progress).run(kinds)

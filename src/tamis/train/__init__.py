@@ -11,6 +11,7 @@ from tamis.train.fit_settings import FitSettings, ScorerConfig
 from tamis.train.frame_model import FrameModel
 from tamis.train.hardware import (
     allow_kept_memory,
+    check_device,
     kept_memory,
     native_bfloat16,
     torch_threads,
@@ -79,6 +80,7 @@ __all__ = [
     "auc",
     "batches",
     "calibrated",
+    "check_device",
     "check_labels",
     "class_numbers",
     "corrected",

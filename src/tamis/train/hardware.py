@@ -61,6 +61,32 @@ def use_bfloat16(choice: str, device_type: str) -> bool:
     return native_bfloat16(device_type) if choice == "auto" else choice == "on"
 
 
+def check_device(name: str) -> torch.device:
+    """The device that a name such as "cpu", "cuda:1" or "mps" stands for.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device {name!r} is unknown: give cpu, cuda, cuda:NUMBER or mps")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = f"torch finds {torch.cuda.device_count()} CUDA devices here"
+        raise ConfigError(
+            f"device {name!r} is not available: {there}; give another device, such as cpu, or "
+            "check the driver and that torch was installed with CUDA"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            f"device {name!r} is not available: torch finds no Apple GPU here; give another "
+            "device, such as cpu"
+        )
+    return device
+
+
 @contextmanager
 def torch_threads(n: int | None) -> Iterator[None]:
     """Sets the number of torch's threads within a `with` block; None leaves it unchanged."""

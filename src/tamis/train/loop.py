@@ -16,7 +16,7 @@ from tamis.runtime import Progress, peak_mb
 from tamis.schema import TrainingError
 from tamis.train.batches import Order, RowSource, batches
 from tamis.train.fit_options import TIE, Epoch, FitOptions, FitResult
-from tamis.train.hardware import torch_threads, use_bfloat16
+from tamis.train.hardware import check_device, torch_threads, use_bfloat16
 from tamis.train.objective import ChecksRows, Objective
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 
@@ -68,7 +68,7 @@ class _Fit:
     ) -> None:
         self.model, self.rows, self.objective = model, rows, objective
         self.valid, self.options = valid, options
-        self.device = torch.device(options.device)
+        self.device = check_device(options.device)
         self.bfloat16 = use_bfloat16(options.bfloat16, self.device.type)
         self.generator = torch.Generator().manual_seed(options.seed)
         model.to(self.device)
