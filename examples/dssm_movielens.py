@@ -14,6 +14,8 @@ from tamis import DSSM, SparseFeat, VarLenSparseFeat
 from tamis.features import history_column
 from tamis.index import VectorIndex
 
+if len(sys.argv) != 3:
+    sys.exit(f"Two arguments are needed, a folder and a Redis server:\n{__doc__}")
 folder, address = sys.argv[1:]
 files = (f"{folder}/{name}.csv" for name in ("users", "items", "events"))
 users, films, log = (pl.read_csv(file, infer_schema_length=None) for file in files)
@@ -27,7 +29,6 @@ item = [SparseFeat("item_id"), VarLenSparseFeat("genres", separator="|")]
 model = DSSM(user_features=user, item_features=item, hidden_units=(64, 32), batch_norm=True)
 model.fit(rows[:a], rows[a:b], label="like")
 print(model.evaluate(rows[b:]))
-
 now = rows.group_by("user_id", maintain_order=True).last()  # each user before the last rating
 vectors = {"users": model.user_embeddings(now), "items": model.item_embeddings(films)}
 server, index = redis.Redis.from_url(address), VectorIndex.build(vectors["items"])

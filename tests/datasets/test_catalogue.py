@@ -119,7 +119,8 @@ def test_materialise_writes_plain_tables_and_reports_the_terms(
     assert "not to be redistributed" in lines[0]
     assert "Harper" in lines[0]
     assert lines[1].startswith("fetch: download file://")
-    assert lines[2].startswith("fetch: write events.csv: 3 rows … ")
+    assert "item_id is the position in the list of films" in lines[2]
+    assert lines[3].startswith("fetch: write events.csv: 3 rows … ")
 
 
 def test_a_second_fetch_uses_the_cache(

@@ -44,5 +44,16 @@ def test_the_walk_learns_and_finds_neighbours(ratings_tables, tmp_path):
             assert titles[0][0].startswith(f"Film {key[1:]},")  # nearest to a film is itself
 
 
+@pytest.mark.parametrize("arguments", [[], ["films"], ["films", "redis://127.0.0.1", "more"]])
+def test_without_its_two_arguments_it_prints_how_it_is_called(arguments):
+    run = subprocess.run(
+        [sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "python examples/dssm_movielens.py films redis://" in run.stderr
+    assert "redis-server" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_it_has_at_most_forty_lines():
     assert len(EXAMPLE.read_text("utf-8").splitlines()) <= 40

