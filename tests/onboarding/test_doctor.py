@@ -129,3 +129,27 @@ def test_a_used_outcome_is_no_finding(tmp_path: Path) -> None:
     assert not any("outcome" in what for what in outcomes(tmp_path, shown))
     rated = {"click": {"min_value": 1, "positive": True}, "shown": {"impression": True}}
     assert not any("outcome" in what for what in outcomes(tmp_path, rated, value="clicked"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"items": {"path": "items.csv", "id": "item_id", "category": "kind"}}, "items.csv"),
+        ({"events": {"path": "events.csv", "behaviour": "sort"}}, "events.csv"),
+        ({"users": {"path": "people.csv", "id": "user"}}, "people.csv"),
+    ],
+)
+def test_an_error_stands_at_the_file_at_fault(
+    changes: dict[str, Any], where: str, tmp_path: Path
+) -> None:
+    (tmp_path / "events.csv").write_text("user_id,item_id,time,kind\n" + "u,i1,1600000000,click\n")
+    (tmp_path / "items.csv").write_text("item_id,genre\ni1,war\n")
+    data: dict[str, Any] = {
+        "name": "t",
+        "events": {"path": "events.csv"},
+        "items": {"path": "items.csv", "id": "item_id"},
+        "behaviours": {"click": {"positive": True}},
+        "cascade": {"channels": {"hot": {}}, "rank": {"use": "deepfm"}},
+    }
+    found = [f for f in examine(parse_config(data | changes), tmp_path) if f.severity == "error"]
+    assert [f.where for f in found] == [where]

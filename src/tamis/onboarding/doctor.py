@@ -61,7 +61,7 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
         data, rejects = read_dataset(config, root)
     except DataError as error:
         fix = "Correct the file or its section in tamis.toml as the message says."
-        found.append(Finding("error", str(error), config.events.path, fix))
+        found.append(Finding("error", str(error), _file_at_fault(config, str(error)), fix))
     else:
         data = _with_texts(config, root, data, found)
         case = Case(config, root, data, rejects)
@@ -74,6 +74,14 @@ def examine(config: ProjectConfig, root: Path | str) -> Examination:
     examination = Examination(sorted(found, key=lambda f: _ORDER[f.severity]))
     examination.features, examination.data = features, data
     return examination
+
+
+def _file_at_fault(config: ProjectConfig, message: str) -> str:
+    """The declared file that an error's message names first; the event log's if it names none."""
+    tables = (config.events, config.items, config.users, config.follows)
+    paths = {table.path for table in tables if table is not None and table.path}
+    named = [(message.find(path), -len(path), path) for path in paths if path in message]
+    return min(named)[-1] if named else config.events.path
 
 
 def _with_texts(config: ProjectConfig, root: Path, data: Dataset, found: list[Finding]) -> Dataset:
