@@ -111,9 +111,22 @@ def test_rare_steps_are_no_tasks(tmp_path):
     rare = frame["event"] == "purchase"
     kept = (~rare) | (rare & (rare.cast(pl.Int32).cum_sum() <= 400))
     frame.filter(kept).write_csv(tmp_path / "events.csv")
-    config, _ = proposed(tmp_path)
+    config, guess = proposed(tmp_path)
     assert list(config.tasks) == ["view", "cart|view"]
     assert config.cascade.fusion == "view + 2 * cart"
+    about = [note for note in guess.notes if note.startswith("no task for")]
+    assert about == ["no task for purchase: 400 events, 500 needed"]
+
+
+def test_a_funnel_of_which_every_step_is_rare_says_so(tmp_path):
+    rows = [
+        f"u{k % 30},i{k % 50},{'purchase' if k % 5 == 0 else 'view'},{START + k * HOUR}\n"
+        for k in range(1000)
+    ]
+    (tmp_path / "events.csv").write_text("user_id,item_id,event,timestamp\n" + "".join(rows))
+    config, guess = proposed(tmp_path)
+    assert not config.tasks
+    assert "no task for purchase: 200 events, 500 needed" in guess.notes
 
 
 def test_a_log_of_likes_alone_has_one_task(tmp_path):

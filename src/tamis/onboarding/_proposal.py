@@ -108,6 +108,11 @@ def describe_tasks(declared: Declared, data: Dataset) -> None:
         for name, weight in weights.items()
         if weight > 0 and counts[data.code(name)] >= _LEARNABLE
     }
+    declared.notes += [
+        f"no task for {name}: {counts[data.code(name)]:,} events, {_LEARNABLE} needed"
+        for name, weight in weights.items()
+        if weight > 0 and name not in later
+    ]
     if not later:
         return
     given = {name: first for name in later if _follows(data, name, first)}
