@@ -153,3 +153,14 @@ def test_an_error_stands_at_the_file_at_fault(
     }
     found = [f for f in examine(parse_config(data | changes), tmp_path) if f.severity == "error"]
     assert [f.where for f in found] == [where]
+
+
+def test_tables_that_are_not_declared_are_noted(tmp_path: Path) -> None:
+    for name in ("kunden.csv", "prices.parquet", "rejects.csv", "scores.csv", "notes.txt"):
+        (tmp_path / name).write_text("id,age\nu1,30\n")
+    (tmp_path / "report.html").write_text("<p>")
+    found = diagnose(tmp_path, mixed())
+    assert found["not used: kunden.csv, prices.parquet"] == "note"
+    for name in ("kunden.csv", "prices.parquet"):
+        (tmp_path / name).unlink()
+    assert not [what for what in diagnose(tmp_path, mixed()) if what.startswith("not used")]

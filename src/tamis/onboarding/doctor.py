@@ -23,6 +23,7 @@ from tamis.data import (
     read_dataset,
     read_declared,
     repeat_share,
+    table_stem,
 )
 from tamis.onboarding._feature_checks import constant_features, feature_coverage
 from tamis.onboarding._findings import Case, Examination, Finding, Severity
@@ -43,6 +44,8 @@ _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 DAY_MS = 86_400_000
 _MANY_WITHOUT_TEXT = 0.5
 """Share of items without a text from which on the declared texts are questioned."""
+_WRITTEN_BY_COMMANDS = ("rejects", "scores", "truth")
+"""Stems of tables that `tamis train`, `score` and `simulate` write."""
 _MANY_REPEATS = 0.2
 """Share of repeated positives from which on a filter of all known items is questioned."""
 
@@ -460,6 +463,37 @@ def _fallback(case: Case) -> Iterator[Finding]:
         yield Finding("warning", text, "tamis.toml, [cascade.channels]", fix)
 
 
+def _undeclared_tables(case: Case) -> Iterator[Finding]:
+    """Tables beside the event log or tamis.toml that the declaration does not name."""
+    log = case.root / case.config.events.path
+    declared = case.config.model_dump_json()
+    unused = sorted(
+        path.name
+        for folder in {case.root.resolve(), log.resolve().parent}
+        for path in folder.iterdir()
+        if _may_be_a_table(path) and path.name not in declared
+    )
+    if unused:
+        yield Finding(
+            "note",
+            f"not used: {', '.join(unused)}",
+            "tamis.toml",
+            f"Nothing, if that is right. `tamis init {case.root} --force` would read them and "
+            "replace tamis.toml; or declare them there, in [items] or [users].",
+        )
+
+
+def _may_be_a_table(path: Path) -> bool:
+    """Whether a file has the ending of a table and is not one that commands write by default."""
+    if path.name.startswith(".") or path.suffix.lower() in (".txt", ".json"):
+        return False
+    return (
+        path.is_file()
+        and format_of(path) is not None
+        and table_stem(path.name) not in _WRITTEN_BY_COMMANDS
+    )
+
+
 _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _left_out,
     _readings,
@@ -477,4 +511,5 @@ _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _ending,
     _known_items,
     _fallback,
+    _undeclared_tables,
 )
