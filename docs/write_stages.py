@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from tamis.rank._network import BackboneConfig
 from tamis.schema import ComponentConfig, Needs
@@ -184,7 +185,7 @@ def options(config: type[BaseModel], shared: type[BaseModel] | None = None) -> s
         if needs:
             meaning += f" Used only if {' and '.join(map(condition, needs))}."
         meaning = meaning.replace("|", "\\|")
-        lines.append(f"| `{name}` | {default(field.default)} | {meaning} |")
+        lines.append(f"| `{name}` | {default(field)} | {meaning} |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
@@ -200,12 +201,16 @@ def condition(need: Needs) -> str:
     return f"{name} is {' and '.join(filter(None, (given, others if is_not else '')))}"
 
 
-def default(value: Any) -> str:
+def default(field: FieldInfo) -> str:
+    """The default as written in `tamis.toml`; – where the option may be omitted without one."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
     if value is None:
         return "–"
-    if isinstance(value, tuple):
-        value = list(value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value!r}`".replace("'", '"')
+    if isinstance(value, float):
+        return f"`{value}`"  # inf, which JSON does not know
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
 def meanings(config: type[BaseModel]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The pages of all stages are generated from the docstrings; every option is explained."""
 
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,18 @@ def test_every_stage_documents_its_use_cost_and_source(writer, kind, name):
     for word in ("When to use", "Cost", "Source"):
         stage = registry.available(kind)[name]
         assert writer.line_of(stage, word), f"{name}: its docstring has no line `{word}: …`"
+
+
+@pytest.mark.parametrize(("kind", "name"), STAGES)
+def test_defaults_are_written_as_in_toml(writer, kind, name):
+    config = registry.available(kind)[name].Config
+    for option, field in config.model_fields.items():
+        shown = writer.default(field)
+        if field.is_required():
+            assert shown == "required"
+        elif (value := field.get_default(call_default_factory=True)) is None:
+            assert shown == "–"
+        else:
+            read = tomllib.loads(f"x = {shown.strip('`')}")["x"]
+            assert read == (list(value) if isinstance(value, tuple) else value), option
+            assert type(read) is type(value) or isinstance(value, tuple), option

@@ -37,7 +37,8 @@ class ExposedFilter(Component):
     """Removes items that were shown to the user in the last months, by Bloom filters.
 
     A shown item is always removed; of the others, a share below `target` is removed as well. The
-    state is that of the log that `fit` read; unknown users have been shown nothing.
+    state is that of the log that `fit` read; unknown users have been shown nothing. A running
+    service also removes what was shown since, as reported by events of impressions.
 
     When to use: feeds, where an item that was shown and ignored should not be shown again soon.
     Cost: about ten bits per user, month and shown item; a few hash lookups per candidate.
