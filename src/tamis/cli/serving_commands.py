@@ -26,7 +26,7 @@ from tamis.cli.training_commands import print_training
 from tamis.schema import RequestError
 
 if TYPE_CHECKING:
-    from tamis.service import Answer, Reason
+    from tamis.service import Answer, Reason, WhyNot
 
 
 def recall(
@@ -335,14 +335,44 @@ def print_answer(answer: Answer) -> None:
     )
     for line in answer.degraded:
         console.print(f"[yellow]degraded[/] {escape(line)}")
-    console.print(_items_table(answer))
     if answer.why_not is not None:
-        lost = answer.why_not
-        console.print(
-            f"[bold]{escape(lost.title)}[/] ({escape(lost.item)}): "
-            f"{lost.stage or 'shown'} · {escape(lost.detail)}",
-            highlight=False,
-        )
+        console.print(f"{_why_not(answer.why_not)}\n", highlight=False, soft_wrap=True)
+    console.print(_items_table(answer))
+    if answer.items:
+        console.print(f"[dim]score: {escape(_score_text(answer))}[/]", highlight=False)
+
+
+def _why_not(lost: WhyNot) -> str:
+    """Where an item was lost, in words; the codes of the stages are those of the JSON."""
+    name = f"[bold]{escape(lost.title)}[/]"
+    if lost.title != lost.item:
+        name += f" ({escape(lost.item)})"
+    stage = _LOST.get(lost.stage or "", "")
+    if lost.stage == "filtered" and lost.detail.startswith(("filter ", "the request")):
+        stage = "removed by "
+    return f"{name}: {stage}{escape(lost.detail)}"
+
+
+_LOST = {
+    "prerank_cut": "removed before the ranker: ",
+    "rank_cut": "ranked below the slate: ",
+    "rerank_displaced": "moved out of the slate by re-rank: ",
+}
+"""What the terminal says before the detail of a stage; the other details are sentences."""
+
+
+def _score_text(answer: Answer) -> str:
+    """What the number at the right of each item is."""
+    reasons = answer.items[0].reasons
+    if reasons is None or answer.degraded:
+        what = "the fused value, or its combination with recall channels"
+    elif reasons.by_recall:
+        what = "1 ÷ the place in recall's list"
+    elif reasons.fused in (None, reasons.value):
+        what = "the fused value"
+    else:
+        what = f"made of the place by {reasons.order}"
+    return f"{what}, by which the list is ordered before re-rank"
 
 
 def _items_table(answer: Answer) -> Table:
