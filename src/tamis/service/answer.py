@@ -105,3 +105,16 @@ def title_of(config: ProjectConfig, items: Table, row: int) -> str:
         title = items.frame[column][row]
     text = "" if title is None else str(title).strip()
     return text or str(items.ids[row])
+
+
+def unknown_item(config: ProjectConfig, item: object, version: str) -> str:
+    """The message of an error about an item that a version does not know."""
+    if config.items.path is None:
+        return (
+            f"item {item!r} is unknown: no event of the log of version {version} has it; check "
+            f"the id (the text of the log's column {config.events.item!r})"
+        )
+    return (
+        f"item {item!r} is not in the items' table of version {version}: check the id (the text of "
+        f"the table's column {config.items.id!r})"
+    )

@@ -22,7 +22,7 @@ from tamis.journal import (
     open_journal,
 )
 from tamis.schema import RequestError, StoreError
-from tamis.service.answer import Answer
+from tamis.service.answer import Answer, unknown_item
 from tamis.service.intake import Intake
 from tamis.service.recommender import Recommender
 from tamis.service.request import Request
@@ -179,8 +179,7 @@ class LiveRecommender:
         text = one_id(item)
         if text is None or not self._knows(text):
             raise RequestError(
-                f"item {item!r} is not in the items' table of version {self.version}: check the id",
-                "item",
+                unknown_item(self._recommender.parts.config, item, self.version), "item"
             )
         return text
 

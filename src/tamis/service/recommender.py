@@ -16,7 +16,7 @@ from tamis.cascade import Cascade, Context, Found, Outcome, Queries, ReadsContex
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged
 from tamis.schema import RequestError, reading
 from tamis.service import registry
-from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of
+from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
@@ -183,11 +183,7 @@ class Recommender:
     def _item(self, external: object) -> int:
         row = self.parts.items.row(external)
         if row == UNKNOWN:
-            raise RequestError(
-                f"item {external!r} is not in the items' table of version {self.version}: "
-                "check the id (the text of the table's id column)",
-                "why_not",
-            )
+            raise RequestError(unknown_item(self.parts.config, external, self.version), "why_not")
         return row
 
     def _places(self, cascade: Cascade, outcome: Outcome, explain: bool) -> tuple[Place, ...]:

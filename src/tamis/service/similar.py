@@ -15,7 +15,7 @@ from tamis.data import UNKNOWN, Ragged, Table
 from tamis.index import VectorIndex
 from tamis.runtime import Float32
 from tamis.schema import ConfigError, ProjectConfig, RequestError, suggest
-from tamis.service.answer import title_of
+from tamis.service.answer import title_of, unknown_item
 from tamis.service.assembly import FORMATS, ITEMS, TEXT, part_readers, read_config, read_part
 from tamis.service.item_texts import ItemTexts
 
@@ -105,11 +105,7 @@ class Similar:
         """
         row = self.items.row(item)
         if row == UNKNOWN:
-            raise RequestError(
-                f"item {item!r} is not in the items' table of version {self.version.name}: check "
-                "the id (the text of the table's id column)",
-                "item",
-            )
+            raise RequestError(unknown_item(self.config, item, self.version.name), "item")
         by = by or self._first()
         index = self.texts.index if by == TEXT else self._of_channel(by)
         vector = index.vectors[row : row + 1]
