@@ -16,9 +16,9 @@ START, DAY = 1_600_000_000, 86_400
 
 
 def rows(users: int = 20, items: int = 20, each: int = 10) -> list[str]:
-    """User u rates items u, u + 1, … one day apart."""
+    """User u rates items u, u + 1, … one day apart, each user at an hour of their own."""
     return [
-        f"u{u},i{(u + k) % items},{1 + (u * k) % 5},{START + k * DAY + u}"
+        f"u{u},i{(u + k) % items},{1 + (u * k) % 5},{START + k * DAY + 4_000 * u}"
         for k in range(each)
         for u in range(users)
     ]
@@ -254,8 +254,8 @@ def test_a_broken_line_of_jsonl(project: Path) -> None:
     assert rejects.frame.select("row", "reason").rows() == [(8, "not a JSON object")]
 
 
-def test_one_json_document_is_no_table(project: Path) -> None:
+def test_a_json_document_without_the_columns_names_those_it_has(project: Path) -> None:
     (project / "log.json").write_text('{\n "rows": [\n 1\n ]\n}\n')
     change(project, '"events.csv"', '"log.json"')
-    with pytest.raises(DataError, match=r"log\.json: not JSON Lines: each line"):
+    with pytest.raises(DataError, match=r"log\.json: `events\.user` = .* Its columns are rows"):
         read(project)

@@ -91,7 +91,7 @@ def tables(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_timed_requests(monkeypatch):
     """The latency, which is not looked at, is measured on a few requests."""
-    monkeypatch.setattr("tamis.jobs.evaluate_cascade.REQUESTS", 5)
+    monkeypatch.setattr("tamis.jobs._latency.REQUESTS", 5)
 
 
 def evaluated(tamis_cli, folder):

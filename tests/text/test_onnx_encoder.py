@@ -110,8 +110,8 @@ def test_options_of_the_other_encoder_are_refused():
 
 
 def test_errors(folder, monkeypatch, write_model, write_tokenizer):
-    with pytest.raises(ConfigError, match=r"'nowhere' is not a folder: give the folder"):
-        OnnxEncoder("nowhere").encode(TEXTS)
+    with pytest.raises(ConfigError, match=r"'no folder' is not a folder: give the folder"):
+        OnnxEncoder("no folder").encode(TEXTS)
     write_model(folder / "model.onnx", ("input_ids", "position_ids"))
     with pytest.raises(ConfigError, match=r"has the inputs position_ids; a sentence encoder reads"):
         OnnxEncoder(folder).fit(TEXTS)
