@@ -125,10 +125,11 @@ def test_a_table_without_a_funnel_is_an_error(tmp_path, text, message):
         made(tmp_path, "funnel", log=text)
 
 
-def test_a_folder_is_needed():
+def test_a_folder_is_needed(tmp_path):
     with pytest.raises(ConfigError, match=r"tamis fetch kuairand --from FOLDER"):
-        materialise("kuairand", "nowhere")
+        materialise("kuairand", tmp_path)
     with pytest.raises(ConfigError, match="If you have a log, give their folder"):
-        materialise("funnel", "nowhere")
+        materialise("funnel", tmp_path)
     with pytest.raises(DataError, match="there is no such folder"):
-        materialise("funnel", "nowhere", folder="neither")
+        materialise("funnel", tmp_path / "out", folder="neither")
+    assert not (tmp_path / "out").exists()

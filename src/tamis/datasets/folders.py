@@ -57,8 +57,9 @@ def write_tables(source: FolderSource, folder: Path, out: Path, progress: Progre
             f"{there or 'nothing'}). Give the folder with {', '.join(source.files)} by --from."
         )
     progress.begin(f"read {source.name}")
-    out.mkdir(parents=True, exist_ok=True)
-    for stem, frame in source.read(folder).items():
+    tables = source.read(folder)
+    out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be read leaves no folder
+    for stem, frame in tables.items():
         progress.begin(f"write {stem}.csv: {frame.height:,} rows")
         draft = out / f"{stem}.csv.part"
         frame.write_csv(draft)
