@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,9 +64,23 @@ def print_error(problem: Exception) -> None:
     _errors.print(f"[bold red]error[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
-def print_next(*commands: str) -> None:
-    """Prints the commands that usually follow."""
-    console.print("[dim]next:[/] " + "  ".join(f"[bold cyan]{escape(c)}[/]" for c in commands))
+def program() -> str:
+    """The program as it was called: `tamis`, or its path where that is not the one on PATH."""
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("tamis", "__main__.py"):
+        return f"{shlex.quote(sys.executable)} -m tamis"
+    found = shutil.which("tamis")
+    if called.stem != "tamis" or not called.exists() or (found and called.samefile(found)):
+        return "tamis"
+    return shlex.quote(str(called))
+
+
+def print_next(*commands: Sequence[object]) -> None:
+    """Prints the commands that usually follow, one a line; each as the words after `tamis`."""
+    console.print("[dim]next:[/]")
+    for words in commands:
+        line = f"{program()} {shlex.join(map(str, words))}"
+        console.print(f"  [bold cyan]{escape(line)}[/]", soft_wrap=True, highlight=False)
 
 
 def names(text: str | None) -> list[str]:

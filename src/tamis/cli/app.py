@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from tamis._version import __version__
 from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
@@ -14,8 +17,24 @@ from tamis.cli.serving_commands import demo, events, recall, recommend, serve, s
 from tamis.cli.training_commands import train, versions
 from tamis.schema import TamisError
 
+ORDER = (
+    *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "serve", "events"),
+    *("recall", "compare", "score", "versions", "simulate", "demo"),
+)
+"""Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
+
+
+class _InOrderOfUse(TyperGroup):
+    """Lists commands and groups of commands in one order."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.commands = {name: self.commands[name] for name in ORDER}
+
+
 app = typer.Typer(
     name="tamis",
+    cls=_InOrderOfUse,
     help="Recommendation cascades, from raw event logs to explained answers: recall, filter, "
     "pre-rank, rank, re-rank.",
     no_args_is_help=True,
@@ -23,13 +42,29 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets in help texts are printed as they are
     pretty_exceptions_enable=False,
 )
-for _command in (init, fetch, doctor, train):
+for _command in (init, fetch, doctor, train, recommend, similar, serve, events):
+    app.command()(_command)
+for _command in (recall, compare, score, versions, simulate, demo):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
-for _command in (compare, score, versions, recall, recommend, similar):
-    app.command()(_command)
-for _command in (serve, events, simulate, demo):
-    app.command()(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tamis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    shown: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing tamis.toml.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect the tables of a folder and write a commented tamis.toml for them.
+    """Write a commented tamis.toml for the tables of a folder.
 
     Where two readings of the tables are near, a terminal is asked.
     """
@@ -75,7 +75,7 @@ def init(
     console.print(f"Wrote [bold]{report.config}[/]. What was found:")
     for note in report.notes:
         console.print(f"  • {escape(note)}", highlight=False)
-    print_next(f"tamis doctor {report.project}", f"tamis train {report.project}")
+    print_next(["doctor", report.project], ["train", report.project])
     return None
 
 
@@ -116,7 +116,10 @@ def fetch(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a public data set (terms and citation shown) and write it as plain tables."""
+    """Fetch a public data set and write it as plain tables.
+
+    Its terms and citation are shown.
+    """
     from tamis.jobs import fetch as job
 
     report = job(name, out or Path(name), folder=folder, progress=wants_progress(as_json))
@@ -126,15 +129,16 @@ def fetch(
     console.print(f"[dim]{escape(report.terms)}[/]\n[dim]{escape(report.citation)}[/]")
     if report.rows:
         train, valid = (report.folder / f"{stem}.csv" for stem in ("train", "valid"))
-        print_next(f"tamis compare --table {train} --valid {valid}")
+        print_next(["compare", "--table", train, "--valid", valid])
     else:
-        print_next(f"tamis init {report.folder}")
+        print_next(["init", report.folder])
     return None
 
 
 def doctor(project: ProjectDir, as_json: AsJson = False) -> None:
-    """Report errors and suspicious values, coverage of the features, and what a training costs.
+    """Report errors in the data and what a training costs.
 
+    Suspicious values and the coverage of the features are reported, too.
     Exit code 1 if there is an error.
     """
     from tamis.jobs import doctor as job
@@ -211,7 +215,10 @@ def simulate(
     ] = 7.0,
     as_json: AsJson = False,
 ) -> None:
-    """Make a project of a simulated shop and feed, including its true probabilities."""
+    """Make a project of a simulated shop and feed.
+
+    Its true probabilities are written, too.
+    """
     from tamis.jobs import simulate as job
 
     progress = wants_progress(as_json)
@@ -243,5 +250,5 @@ def simulate(
         rate = report.rates.get(name)
         table.add_row(name, f"{count:,}", f"{rate:.1%}" if rate is not None else "")
     console.print(table)
-    print_next(f"tamis train {result.project}", f"tamis evaluate {result.project}")
+    print_next(["train", result.project], ["evaluate", result.project])
     return None

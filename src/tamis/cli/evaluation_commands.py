@@ -19,6 +19,7 @@ from tamis.cli._console import (
     print_json,
     wants_progress,
 )
+from tamis.schema import suggest
 
 DEFAULT = "cascade"
 
@@ -28,6 +29,10 @@ class _CascadeByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
+            if len(args) > 1 and not Path(args[0]).exists():
+                meant = suggest(args[0], self.commands)
+                if meant:
+                    ctx.fail(f"{args[0]} is neither a folder nor a part of a project.{meant}")
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
@@ -36,7 +41,8 @@ evaluate = typer.Typer(
     cls=_CascadeByDefault,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Evaluate a project on held-out events: the cascade (default), the channels, the ranker.",
+    help="Evaluate a project on held-out events.\n\n"
+    "The cascade (default), the channels, or the ranker.",
 )
 
 
@@ -48,7 +54,7 @@ def cascade(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate the whole evaluation version on the events after the test cut.
+    """Evaluate the whole cascade on the events after the test cut.
 
     The command is also written `tamis evaluate PROJECT`.
     """
@@ -99,7 +105,9 @@ def channels(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Fit every recall channel anew and evaluate it alone, merged, and left out of the merge.
+    """Evaluate every recall channel alone and merged.
+
+    Each is fitted anew, and evaluated alone, merged, and left out of the merge.
 
     No trained version is used: the channels of tamis.toml are fitted on the training part of the
     protocol and evaluated by what they recall of the rest.
@@ -133,9 +141,9 @@ def rank(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate the ranker (and pre-ranker) alone on the rows of the test window.
+    """Evaluate the ranker alone on the rows of the test window.
 
-    Metrics per task and segment, and calibration.
+    The pre-ranker is evaluated, too. Metrics per task and segment, and calibration.
     """
     from tamis.jobs import evaluate_rank
 

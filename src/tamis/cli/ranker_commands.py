@@ -87,7 +87,9 @@ def compare(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Fit several rankers on the same rows: quality, training speed, latency and size in one table.
+    """Compare several rankers that are fitted on the same rows.
+
+    One table shows quality, training speed, latency and size.
 
     On a project: the rows by which `train` chooses its settings; nothing is published. With
     --table: the rows of a file (`--table train.csv --valid valid.csv --label label`); --out keeps
@@ -151,7 +153,9 @@ def score(
     ] = "serving",
     as_json: AsJson = False,
 ) -> None:
-    """Score the rows of a table with the ranker; writes their keys and scores in the same order.
+    """Score the rows of a table with the ranker.
+
+    Their keys and scores are written in the same order.
 
     A project's rows have a user, an item and optionally a time, in the columns of its [events].
     """

@@ -53,7 +53,9 @@ def recall(
     keep: Annotated[int, typer.Option(help="Number of versions whose lists are kept.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the recall lists and vectors of all users and write them to a store.
+    """Write the recall lists of all users to files or Redis.
+
+    The vectors of the users are written, too.
 
     Requests then read the lists from the store instead of computing them.
     """
@@ -147,7 +149,10 @@ def recommend(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a user: the serving version, and the events since."""
+    """Recommend items to a user.
+
+    The answer is by the serving version, and the events since.
+    """
     from tamis.jobs import open as open_project
 
     opened = open_project(project)
@@ -210,24 +215,36 @@ def similar(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the items nearest to an item or to a text, by the vectors of a version."""
+    """List the items nearest to an item or to a text.
+
+    They are compared by the vectors of a version.
+    """
     from tamis.jobs import similar as job
 
     found = job(project, item=item, text=text, n=n, by=by, version=version)
     if as_json:
         return print_json(found.to_dict())
-    what = f"item {found.item}: {found.title}" if found.text is None else f"text “{found.text}”"
+    titled = any(line.title != line.item for line in found.items)
+    what = f"text “{found.text}”" if found.item is None else f"item {found.item}"
+    if found.title not in (None, found.item):
+        what += f": {found.title}"
     console.print(
         f"[bold]{escape(what)}[/] · by {escape(found.by)} · version {found.version}",
         highlight=False,
     )
     if not found.items:
         console.print("No item is similar to it.")
-    table = Table(box=None, padding=(0, 1), show_header=False, pad_edge=False)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for heading in ("", *(["title"] if titled else []), "item"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("similarity", justify="right")
     for line in found.items:
-        title = f"{escape(line.title)} [dim]{escape(line.item)}[/]"
-        table.add_row(f"[bold]{line.place}[/]", title, f"{line.score:.3f}")
-    console.print(table)
+        title = [escape(line.title)] if titled else []
+        table.add_row(
+            f"[bold]{line.place}[/]", *title, f"[dim]{escape(line.item)}[/]", f"{line.score:.3f}"
+        )
+    if found.items:
+        console.print(table)
     return None
 
 
@@ -250,7 +267,10 @@ def serve(
         ),
     ] = "",
 ) -> None:
-    """Serve recommendations and take events over HTTP; an event changes the next answer."""
+    """Serve recommendations and take events over HTTP.
+
+    An event counts in the next answer.
+    """
     from tamis.serve import serve as run
 
     run(project, host=host, port=port, store=store)
@@ -269,9 +289,9 @@ def events(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Append a file of new events to the project's journal, which a running service reads.
+    """Append a file of new events to the project's journal.
 
-    The same file again adds only what is missing.
+    A running service reads the journal. The same file again adds only what is missing.
     """
     from tamis.jobs import import_events as job
 
@@ -300,7 +320,10 @@ def demo(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole cascade on MovieLens-1M: fetch, train, evaluate, recommend, explain."""
+    """Run the whole cascade on MovieLens-1M.
+
+    Fetch, train, evaluate, recommend, explain.
+    """
     from tamis.jobs import demo as job
 
     made = job(folder, device=device, progress=wants_progress(as_json))
@@ -314,9 +337,9 @@ def demo(
     console.print()
     print_answer(made.answer)
     print_next(
-        f"tamis recommend {made.project} --user 42 --explain",
-        f"tamis recommend {made.project} --user 1 --why-not 260",
-        f"tamis serve {made.project}",
+        ["recommend", made.project, "--user", "42", "--explain"],
+        ["recommend", made.project, "--user", "1", "--why-not", "260"],
+        ["serve", made.project],
     )
     return None
 

@@ -10,7 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tamis.cli._console import AsJson, Device, ProjectDir, console, print_json, wants_progress
+from tamis.cli._console import (
+    AsJson,
+    Device,
+    ProjectDir,
+    console,
+    print_json,
+    print_next,
+    wants_progress,
+)
 
 if TYPE_CHECKING:
     from tamis.jobs import TrainReport
@@ -31,7 +39,10 @@ def train(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Train the whole cascade: an evaluation version, and a serving version on all data."""
+    """Train the cascade on a project's tables.
+
+    Two versions are published: one for evaluation, and one for serving that is trained on all data.
+    """
     from tamis.jobs import train as job
 
     progress = wants_progress(as_json)
@@ -39,6 +50,10 @@ def train(
     if as_json:
         return print_json(report.to_dict())
     print_training(report)
+    if "evaluation" in report.versions:
+        print_next(["evaluate", project])
+    if "serving" in report.versions:
+        print_next(["serve", project])
     return None
 
 

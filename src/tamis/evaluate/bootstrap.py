@@ -18,6 +18,9 @@ class Interval:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
