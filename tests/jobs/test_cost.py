@@ -126,3 +126,11 @@ def test_train_prints_a_long_estimate_before_it_begins(ratings, tamis_cli, tmp_p
     assert "training takes about" in said.err
     assert "stopped before the first fit" in said.err
     assert _cost.LONG_MINUTES == 10
+
+
+def test_the_peak_is_the_libraries_the_data_and_what_a_process_keeps():
+    found = estimate(config(ease={}, itemcf={}, hot={}), many(5_000), gflops=50.0)
+    mb = {stage.stage: stage.mb for stage in found.stages}
+    assert mb["recall:ease"] > mb["recall:itemcf"] > mb["recall:hot"]
+    kept = mb["read"] + mb["recall:ease"] + mb["rows"] + mb["rank"]
+    assert found.peak_mb == pytest.approx(_cost._BASE_MB + kept)

@@ -34,12 +34,14 @@ REPLAYED_USERS = 20_000
 """Most users replayed per window; see `tamis.cascade.REPLAY_USERS`."""
 _DENSE, _SPARSE = 0.5, 0.02
 """Share of the measured rate that large matrices, and many small or scattered ones, reach."""
-_EVENT_SECONDS = 2e-6
+_EVENT_SECONDS = 3e-7
 """Seconds per event of a pass over the log: sorting, counting."""
-_ROW_SECONDS = 4e-6
+_ROW_SECONDS = 1e-5
 """Seconds per ranking row that is recalled, labelled and gathered."""
-_BASE_MB = 1_000.0
-"""Resident memory of the libraries, without data: 800 to 1,700 MB in small trainings."""
+_NETWORK_SECONDS, _LINEAR_SECONDS, _TREE_SECONDS = 3e-6, 1e-6, 1e-5
+"""Seconds per row and epoch, beside the products, of networks, linear models and trees."""
+_BASE_MB = 1_500.0
+"""Resident memory of the libraries, without data: up to 1,700 MB in small trainings."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,10 @@ def span(seconds: float) -> str:
 
 
 def calibrate() -> float:
-    """10^9 operations per second of a float32 matrix product on this machine, the best of five."""
+    """10^9 operations per second of a float32 matrix product on this machine, the best of 15."""
     a = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
     best = 0.0
-    for _ in range(5):
+    for _ in range(15):  # others may use the processor during some of them
         start = perf_counter()
         np.matmul(a, a)
         best = max(best, 2 * SIDE**3 / max(perf_counter() - start, 1e-9))
@@ -152,7 +154,10 @@ def estimate(config: ProjectConfig, data: Dataset, gflops: float) -> Estimate:
         "read", 1, counts.events * 3e-6 + 1.0, counts.events * 60 / 1e6, f"{counts.events:,} events"
     )
     stages.insert(0, read)
-    peak = _BASE_MB + read.mb + max(stage.mb for stage in stages[1:])
+    largest = max((stage.mb for stage in stages if stage.stage.startswith("recall:")), default=0)
+    scorers = (stage.mb for stage in stages if stage.stage in ("prerank", "rank"))
+    # A process keeps what channels have used, while rows are made and rankers are fitted.
+    peak = _BASE_MB + read.mb + largest + rows * 200 / 1e6 + max(scorers, default=0)
     return Estimate(tuple(stages), sum(s.seconds for s in stages), peak, round(gflops, 1))
 
 
@@ -194,20 +199,20 @@ def _ease(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
 
 def _neighbours(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     del options
-    work = 40 * c.pairs * _DENSE / _SPARSE
+    work = 8 * c.pairs * _DENSE / _SPARSE
     return work, 12 * min(c.pairs, c.liked * 2_000.0) / 1e6, f"{c.pairs:,.0f} pairs of likes"
 
 
 def _users_neighbours(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     del options
     met = c.likes * c.likes / max(c.liked, 1)
-    return 40 * met * _DENSE / _SPARSE, 16 * c.likes / 1e6, f"{met:,.0f} pairs of users who met"
+    return 2 * met * _DENSE / _SPARSE, 16 * c.likes / 1e6, f"{met:,.0f} pairs of users who met"
 
 
 def _swing(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     met = min(c.likes * c.likes / max(c.liked, 1), c.liked * options.get("most_users", 500) ** 2)
     each = c.likes / max(c.users, 1)
-    work = 10 * met * each * _DENSE / _SPARSE
+    work = 0.5 * met * each * _DENSE / _SPARSE
     return work, 12 * c.pairs / 1e6, f"{met:,.0f} pairs of users who met"
 
 
@@ -219,7 +224,7 @@ def _two_tower(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str
     work = 6.0 * epochs * c.users * dim * against + 600 * epochs * c.likes * dim
     what = "items" if full else "sampled negatives"
     mb = c.items * dim * 16 / 1e6 + 256 * against * 8 / 1e6
-    return work * _DENSE / 0.1, mb, f"{epochs} epochs × {c.users:,} users × {against:,} {what}"
+    return work * _DENSE / 0.2, mb, f"{epochs} epochs × {c.users:,} users × {against:,} {what}"
 
 
 def _sequence(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
@@ -233,7 +238,7 @@ def _sequence(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]
 
 def _factors(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
     dim, epochs = options.get("embedding_dim") or 64, options.get("epochs") or 15
-    work = epochs * (2.0 * c.likes * dim**2 + (c.users + c.items) * dim**3)
+    work = 1.5 * epochs * (2.0 * c.likes * dim**2 + (c.users + c.items) * dim**3)
     return work, (c.users + c.items) * dim * 8 / 1e6, f"{epochs} epochs × {c.likes:,} likes"
 
 
@@ -287,6 +292,8 @@ def _scorer(
     widths = [inputs, *units]
     per_row = sum(6.0 * a * b for a, b in pairwise(widths))
     fits = 3 + (config.cascade.order == "auto")
-    seconds = fits * epochs * rows * (per_row / (rate * _DENSE) + 1e-5)
+    beside = {"lr": _LINEAR_SECONDS, "stored": _LINEAR_SECONDS, "gbdt": _TREE_SECONDS}
+    each = beside.get(declared.use or "", _NETWORK_SECONDS)
+    seconds = fits * epochs * rows * (per_row / (rate * _DENSE) + each)
     why = f"{fits} fits × {epochs:g} epochs × {rows:,} rows"
     return StageCost(stage, fits, seconds, rows * 150 / 1e6, why)
