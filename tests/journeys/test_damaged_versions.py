@@ -243,10 +243,11 @@ def test_a_newer_format_of_a_part_is_refused(version):
         with pytest.raises(VersionError, match=found):
             Parts.open(newer)
     # Earlier releases can read the features where there are no statistics by attributes, features
-    # of own items or features of the request's context; and channels whose towers read neither
-    # statistics nor context.
-    features = 2 if read_config(version).groups else 1
-    assert version.manifest.formats == {**FORMATS, "features": features, "channels": 1}
+    # of own items or features of the request's context; and the channels of the ratings, where the
+    # towers read one history.
+    new = bool(read_config(version).groups)
+    own = {"features": 2 if new else 1, "channels": 2 if new else 1}
+    assert version.manifest.formats == {**FORMATS, **own}
     unknown = replace(version.manifest, formats={**FORMATS, "journal": 9}, files={})
     Parts.open(Version(version.path, unknown))
 

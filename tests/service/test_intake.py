@@ -90,6 +90,7 @@ def test_one_wrong_event_does_not_hold_up_the_others() -> None:
         ({"time": "2023-11-14"}, "time", "1699920000000"),
         ({"value": "four"}, "value", "expected `float | null`"),
         ({"value": math.inf}, "value", "finite"),
+        ({"value": 1e39}, "value", "at most 3.4"),
         ({"position": 0}, "position", ">= 1"),
         ({"context": {"os": "linux"}}, "context", "the project declares device"),
         ({"context": {"device": ["a"]}}, "context", "expected"),
@@ -122,3 +123,40 @@ def test_an_event_of_a_project_with_one_behaviour_needs_no_name() -> None:
 
 def test_the_fields_are_those_of_the_journal() -> None:
     assert set(EventRow.__struct_fields__) == set(Event.__struct_fields__) - {"arrival"}
+
+
+def intake_of(behaviours: dict[str, dict[str, object]]) -> Intake:
+    config = ProjectConfig.model_validate(
+        {
+            "name": "s",
+            "events": {"path": "e.csv"},
+            "behaviours": behaviours,
+            "cascade": CASCADE,
+        }
+    )
+    return Intake(config, lambda: NOW)
+
+
+def test_a_value_outside_of_the_only_behaviour_is_refused() -> None:
+    only = intake_of({"like": {"min_value": 4, "positive": True}})
+    low, high, none = only.read([{"user": "u", "item": "i", "value": v} for v in (1, 4, None)])
+    assert isinstance(low, RequestError)
+    assert "none has bounds that hold 1" in str(low)
+    assert isinstance(high, Event)
+    assert isinstance(none, Event)
+
+
+def test_behaviours_of_one_label_are_chosen_by_the_value() -> None:
+    two = intake_of(
+        {
+            "like": {"label": "rating", "min_value": 4, "positive": True},
+            "dislike": {"label": "rating", "max_value": 2},
+        }
+    )
+    rows = [{"user": "u", "item": "i", "behaviour": "rating", "value": v} for v in (5, 1, 3)]
+    like, dislike, neither = two.read(rows)
+    assert isinstance(like, Event)
+    assert isinstance(dislike, Event)
+    assert (like.behaviour, dislike.behaviour) == ("like", "dislike")
+    assert isinstance(neither, RequestError)
+    assert "like: at least 4; dislike: at most 2" in str(neither)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.journal import EmbeddedJournal, Event, ItemHide, ItemShow, Numbered
-from tamis.schema import RequestError
+from tamis.schema import RequestError, StoreError
 from tamis.service import LiveRecommender, Recommender, Request
 
 HOUR = 3_600_000
@@ -82,12 +82,38 @@ def test_a_hidden_item_is_in_no_answer_until_it_is_shown(recommender: Recommende
     assert recommender.recommend(Request.of(user="3", n=5)).items[0].item == first
 
 
-def test_a_time_before_an_applied_event_is_refused(recommender: Recommender) -> None:
+def test_a_request_of_a_moment_ago_is_answered_and_an_older_one_refused(
+    recommender: Recommender,
+) -> None:
     end = recommender.manifest.data_until
     recommender.recommend(Request.of(user="3", time=end))
     recommender.views.apply([Numbered(1, a_like(recommender, 0, "3", "1001"))])
+    earliest = recommender.views.earliest
+    answer = recommender.recommend(Request.of(user="3", time=earliest - 30_000))
+    assert (answer.time, answer.clock) == (earliest, "request")
     with pytest.raises(RequestError, match="the statistics hold events that"):
         recommender.recommend(Request.of(user="3", time=end))
+
+
+def test_an_event_of_the_trained_log_that_arrived_late_does_not_count_twice(
+    recommender: Recommender,
+) -> None:
+    """The log of this project has no column of arrival: it takes the time for it."""
+    end = recommender.manifest.data_until
+    late = a_like(recommender, 0, "3", "1001", time=end - 1, arrival=end + HOUR)
+    recommender.views.apply([Numbered(1, late)])
+    assert recommender.views.skipped.total() == 1
+
+
+def test_a_journal_that_lost_its_end_is_reported(
+    opened: Callable[[], Recommender], tmp_path: Path
+) -> None:
+    recommender = opened()
+    recommender.views.apply([Numbered(7, a_like(recommender, 0, "3", "1001"))])
+    journal = EmbeddedJournal(tmp_path / "journal.sqlite")
+    with pytest.raises(StoreError, match="ends at entry 0, and this service has applied entry 7"):
+        recommender.views.catch_up(journal, 1.0)
+    journal.close()
 
 
 def test_what_the_version_does_not_know_is_counted(recommender: Recommender) -> None:

@@ -176,6 +176,8 @@ class ConditionFilter(Component):
             kept = self._holds(rows, queries, len(candidates))
         except ExpressionError as error:
             raise RequestError(self.expression.explained(error), self.field) from error
+        except (ValueError, pl.exceptions.PolarsError) as error:  # never shown unfiltered
+            raise RequestError(f"{self.field}: cannot be evaluated: {error}", self.field) from error
         if self.config.unknown == "keep":
             kept |= self._lacks_values(queries)[query]
         return kept

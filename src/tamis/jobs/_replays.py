@@ -69,7 +69,7 @@ class Replays:
         return [
             window
             for window in replay_windows(split, events, serving)
-            if len(returning_users(self._known(window), self.histories, window))
+            if len(returning_users(self.known(window), self.histories, window))
         ]
 
     def of(self, shown: Sequence[Window]) -> Replay:
@@ -105,7 +105,7 @@ class Replays:
             self.steps.begin("replay past queries")
             return replay_window(
                 self.config,
-                self._known(window),
+                self.known(window),
                 self.histories,
                 retrieval,
                 window,
@@ -130,7 +130,7 @@ class Replays:
                     f"from {begin}; {replay.left_out:,} more were left out"
                 )
 
-    def _known(self, window: Window) -> Dataset:
+    def known(self, window: Window) -> Dataset:
         """Labels are events known by the window's end, not those that arrived later."""
         return self.data.as_of(max(window.end, self.cut))
 
@@ -138,7 +138,7 @@ class Replays:
         if (window, False) not in self._made:
             self._made[window, False] = impression_window(
                 self.config,
-                self._known(window),
+                self.known(window),
                 self.histories,
                 window,
                 IMPRESSIONS,
@@ -155,7 +155,7 @@ class Replays:
                 self.steps.begin("replay past queries")
                 self._made[key] = replay_window(
                     self.config,
-                    self._known(window),
+                    self.known(window),
                     self.histories,
                     retrieval,
                     window,
@@ -178,8 +178,7 @@ class Replays:
         if not shown:
             return
         users = [
-            min(REPLAY_USERS, len(returning_users(self._known(w), self.histories, w)))
-            for w in shown
+            min(REPLAY_USERS, len(returning_users(self.known(w), self.histories, w))) for w in shown
         ]
         first = shown[0]
         retrieval = self.retrieval(first.start)
@@ -187,7 +186,7 @@ class Replays:
             self.steps.begin("estimate the number of ranking rows")
             sample = replay_window(
                 self.config,
-                self._known(first),
+                self.known(first),
                 self.histories,
                 retrieval,
                 first,

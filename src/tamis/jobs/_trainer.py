@@ -244,7 +244,7 @@ class Trainer:
             candidates=replay.candidates,
             prerank=values.get("prerank"),
             value=values["rank"],
-            positives=window_positives(self.data, window, replay.queries),
+            positives=window_positives(self.replays.known(window), window, replay.queries),
             rules=self._stages("rerank", self.config.cascade.rerank, known),
             keep=self.config.cascade.prerank_keep,
         )

@@ -39,7 +39,7 @@ from tamis.jobs._known_items import (
     masking,
     without_masked,
 )
-from tamis.jobs._rejections import read_rejections
+from tamis.jobs._rejections import none_yet, read_rejections
 from tamis.runtime import Meter, Progress, resident_mb
 from tamis.schema import ConfigError, DataError, ProjectConfig
 from tamis.service import ProjectFolder, registry
@@ -183,7 +183,8 @@ class ChannelEvaluator:
             users=config.users,
             config=config,
             folder=root,
-            rejected=read_rejections(root),
+            # Those of a training by time have seen what other protocols hold out.
+            rejected=read_rejections(root) if protocol == "time" else none_yet(config),
         )
         self.filters = self._fitted_filters(holdout.train)
         self.masked_by = listing(self.filters, holdout_queries(holdout, False, slice(0, 1)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from tamis.data import Dataset, read_dataset
 from tamis.journal import Event, Value, open_journal
@@ -107,7 +108,11 @@ def _file_id(path: Path) -> str:
 def _entries(
     data: Dataset, config: ProjectConfig, file: str, arrival: int | None
 ) -> Iterator[Event]:
-    """The events of `data`, those with user and item; ids are of the file and the event's place."""
+    """The events of `data`, those with user and item.
+
+    An event's id says what it is, not where it stands: it stays the same where a later import can
+    use more rows of the file. Exact repeats have been left out by the reader.
+    """
     events = data.events
     users, items = data.users.ids.to_list(), data.items.ids.to_list()
     names = [behaviour.name for behaviour in data.behaviours]
@@ -115,16 +120,20 @@ def _entries(
     arrivals = events.arrival if arrival is None else np.full(len(events), arrival, np.int64)
     for k in np.flatnonzero((events.user >= 0) & (events.item >= 0)).tolist():
         value = float(events.value[k])
-        yield Event(
-            event_id=f"{file}:{k}",
+        event = Event(
+            event_id="",
             user=users[events.user[k]],
             item=items[events.item[k]],
             behaviour=names[events.behaviour[k]],
             time=int(events.time[k]),
-            arrival=int(arrivals[k]),
+            arrival=0,
             value=value if np.isfinite(value) else None,
             context={name: texts[k] for name, texts in context.items() if texts[k] is not None},
             position=int(events.position[k]) or None,
+        )
+        content = hashlib.sha256(f"{file} {event} {int(events.request[k])}".encode())
+        yield structs.replace(
+            event, event_id=f"file:{content.hexdigest()[:32]}", arrival=int(arrivals[k])
         )
 
 

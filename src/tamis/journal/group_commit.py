@@ -51,30 +51,34 @@ class GroupCommit:
         self._write = write
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(MAX_WAITING)
         self._closed = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Waits until `entries` are durable. Raises what `write` raised, or StoreError if full."""
-        if self._closed.is_set():
-            raise StoreError("the journal is closed: open it again to append entries")
         if not entries:
             return []
         lines = [Line.of(entry) for entry in entries]
         done: Future[list[Appended]] = Future()
-        try:
-            self._waiting.put_nowait((lines, done))
-        except queue.Full:
-            raise StoreError(
-                f"{MAX_WAITING:,} calls wait for the journal's disk: send fewer and larger "
-                "batches, or try again in a second"
-            ) from None
+        with self._turn:  # a call is either before the end of the thread, or refused
+            if self._closed.is_set():
+                raise StoreError("the journal is closed: open it again to append entries")
+            try:
+                self._waiting.put_nowait((lines, done))
+            except queue.Full:
+                raise StoreError(
+                    f"{MAX_WAITING:,} calls wait for the journal's disk: send fewer and larger "
+                    "batches, or try again in a second"
+                ) from None
         return done.result()
 
     def close(self) -> None:
         """Writes what waits and ends the thread."""
-        if not self._closed.is_set():
+        with self._turn:
+            first = not self._closed.is_set()
             self._closed.set()
+        if first:
             self._waiting.put(None)
             self._thread.join()
 
@@ -84,10 +88,6 @@ class GroupCommit:
             self._commit(calls)
             if ending:
                 break
-        while not self._waiting.empty():  # put between the last look at `_closed` and its end
-            late = self._waiting.get_nowait()
-            if late is not None:
-                self._commit([late])
 
     def _gathered(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """All calls that wait now, and whether the end was among them."""

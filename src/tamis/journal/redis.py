@@ -11,6 +11,7 @@ server runs as a whole.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -25,7 +26,11 @@ from tamis.schema import ConfigError, StoreError
 
 FORMAT = 1
 TIMEOUT = 5.0
-"""Seconds that a call waits for the server."""
+"""Seconds that a write waits for the server."""
+READ_TIMEOUT = 0.25
+"""Seconds that a read waits: a request does not wait longer for news."""
+PAUSE = 1.0
+"""Seconds after a failed read in which reads fail at once."""
 WRITTEN_AT_ONCE = 500
 """Entries of one script, which holds up every other client of the server."""
 TRIMMED_AT_ONCE = 5_000
@@ -85,11 +90,15 @@ class RedisJournal:
         self._keys = (stream, f"{stream}:keys", f"{stream}:state")
         kind: Any = redis.Redis  # its options have no types
         try:
-            self._client = kind.from_url(
-                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=True
+            self._client, self._reader = (
+                kind.from_url(
+                    url, socket_timeout=wait, socket_connect_timeout=wait, decode_responses=True
+                )
+                for wait in (TIMEOUT, READ_TIMEOUT)
             )
         except ValueError as error:
             raise ConfigError(f"the journal's address {self.address!r}: {error}") from error
+        self._paused_until = 0.0
         self._append = self._client.register_script(_APPEND)
         self._trim = self._client.register_script(_TRIM)
         found = int(self._call(lambda c: c.hget(self._keys[2], "format")) or FORMAT)
@@ -111,14 +120,15 @@ class RedisJournal:
     def read(self, after: int, limit: int) -> list[Numbered]:
         if limit < 1:
             return []
-        found = self._call(lambda c: c.xrange(self._keys[0], f"{after + 1}-0", "+", count=limit))
+        first = f"{after + 1}-0"
+        found = self._read(lambda c: c.xrange(self._keys[0], first, "+", count=limit))
         return [self._numbered(name, fields) for name, fields in found]
 
     def find(self, key: str) -> Numbered | None:
-        sequence = self._call(lambda c: c.hget(self._keys[1], key))
+        sequence = self._read(lambda c: c.hget(self._keys[1], key))
         if sequence is None:
             return None
-        found = self._call(lambda c: c.xrange(self._keys[0], f"{sequence}-0", f"{sequence}-0"))
+        found = self._read(lambda c: c.xrange(self._keys[0], f"{sequence}-0", f"{sequence}-0"))
         return self._numbered(*found[0]) if found else None
 
     @property
@@ -143,6 +153,7 @@ class RedisJournal:
     def close(self) -> None:
         self._commits.close()
         self._client.close()
+        self._reader.close()
 
     def _write(self, lines: Sequence[Line]) -> list[Appended]:
         results: list[Appended] = []
@@ -178,11 +189,25 @@ class RedisJournal:
         return Durability(process_killed=True, power_lost=fsync == "always", text=text)
 
     def _state(self, name: str) -> int:
-        return int(self._call(lambda c: c.hget(self._keys[2], name)) or 0)
+        return int(self._read(lambda c: c.hget(self._keys[2], name)) or 0)
 
     def _numbered(self, name: str, fields: dict[str, str]) -> Numbered:
         sequence = int(name.partition("-")[0])
         return Numbered(sequence, decoded(fields["b"], f"{self._keys[0]}, entry {sequence}"))
+
+    def _read(self, command: Callable[[Any], T]) -> T:
+        """As `_call`, but soon: after a failure, reads fail at once for a moment."""
+        if time.monotonic() < self._paused_until:
+            raise StoreError(
+                f"the Redis server at {self.address}, which holds the journal, did not answer a "
+                "moment ago: start it, or correct its address"
+            )
+        try:
+            with self._failing():
+                return command(self._reader)
+        except StoreError:
+            self._paused_until = time.monotonic() + PAUSE
+            raise
 
     def _call(self, command: Callable[[Any], T]) -> T:
         with self._failing():

@@ -44,8 +44,10 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
         text = f"{request.method} is not a method of {path}; /schema lists the endpoints"
         return _answer(405, Problem("method_not_allowed", text))
     if error.status_code == 413:
-        text = f"The body is larger than {MAX_BYTES:,} bytes; send fewer ids in `exclude`"
-        return _answer(413, Problem("too_large", text, "exclude"))
+        events = path == "/v1/events"
+        cure = "send fewer events in one call" if events else "send fewer ids in `exclude`"
+        text = f"The body is larger than {MAX_BYTES:,} bytes; {cure}"
+        return _answer(413, Problem("too_large", text, None if events else "exclude"))
     code = "bad_request" if error.status_code < 500 else "internal"
     return _answer(error.status_code, Problem(code, f"{error.detail}; see /schema"))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
 
 from tamis.data import MAX_ID, one_id
@@ -27,6 +27,8 @@ from tamis.service.request import Id
 
 DAY_MS = 86_400_000
 """Clocks of clients may be wrong by so much; an event from later on is refused."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest value of an event: counters and histories hold 32 bits."""
 _IDS = ("user", "item", "event_id", "recommendation_id")
 
 
@@ -66,8 +68,11 @@ class Intake:
         self._clock = clock
         self._columns = config.events.request_columns
         self._behaviours = config.behaviours
-        self._named = {b.label or name: name for name, b in config.behaviours.items()}
-        self._named |= {name: name for name in config.behaviours}
+        self._named: dict[str, list[str]] = {}
+        """Name or label → the behaviours that it may mean, in the order of the declaration."""
+        for name, behaviour in config.behaviours.items():
+            self._named.setdefault(behaviour.label or name, []).append(name)
+        self._named |= {name: [name] for name in config.behaviours}
 
     def read(self, rows: Sequence[object]) -> list[Event | RequestError]:
         """Each row as an event of the journal, or what is wrong with it."""
@@ -101,26 +106,33 @@ class Intake:
         """The declared name. Raises RequestError for an unknown one, and a value out of bounds."""
         if sent.behaviour is None:
             fits = [name for name, b in self._behaviours.items() if _holds(b, sent.value)]
-            if len(self._behaviours) == 1 or (fits and sent.value is not None):
-                return next(iter(fits or self._behaviours))
+            if fits and (len(self._behaviours) == 1 or sent.value is not None):
+                return fits[0]
+            if len(self._behaviours) == 1 and sent.value is None:
+                return next(iter(self._behaviours))
             raise RequestError(
-                f"behaviour is missing: give one of {', '.join(self._behaviours)}", "behaviour"
+                f"behaviour is missing: give one of {', '.join(self._behaviours)}"
+                + ("" if sent.value is None else f"; none has bounds that hold {sent.value:g}"),
+                "behaviour",
             )
-        name = self._named.get(sent.behaviour)
-        if name is None:
+        names = self._named.get(sent.behaviour)
+        if names is None:
             raise RequestError(
                 f"behaviour = {sent.behaviour!r} is not declared: give one of "
                 f"{', '.join(self._behaviours)}.{suggest(sent.behaviour, self._named)}",
                 "behaviour",
             )
-        declared = self._behaviours[name]
-        if sent.value is not None and not _holds(declared, sent.value):
-            raise RequestError(
-                f"value = {sent.value:g} is outside of the bounds of [behaviours.{name}] "
-                f"({_bounds(declared)}): leave out `behaviour` to have it chosen by the value",
-                "value",
-            )
-        return name
+        if sent.value is None:
+            return names[0]
+        for name in names:
+            if _holds(self._behaviours[name], sent.value):
+                return name
+        bounds = "; ".join(f"{name}: {_bounds(self._behaviours[name])}" for name in names)
+        raise RequestError(
+            f"value = {sent.value:g} is outside of the bounds of behaviour {sent.behaviour!r} "
+            f"({bounds}): correct the value, or give the behaviour whose bounds hold it",
+            "value",
+        )
 
     def _check_time(self, time: int, arrival: int) -> None:
         if not FIRST_MS <= time < LAST_MS:
@@ -181,8 +193,10 @@ def _event_row(row: object) -> EventRow:
                 raise RequestError(
                     f"context[{name}] has {len(value):,} characters: at most {MAX_ID:,}", "context"
                 )
-    if sent.value is not None and not isfinite(sent.value):
-        raise RequestError(f"value = {sent.value}: give a finite number", "value")
+    if sent.value is not None and not abs(sent.value) <= LARGEST:
+        raise RequestError(
+            f"value = {sent.value}: give a finite number of at most {LARGEST:.3g}", "value"
+        )
     return sent
 
 

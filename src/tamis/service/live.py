@@ -32,6 +32,8 @@ log = logging.getLogger("tamis.service")
 BUDGET = 0.02
 """Seconds that a request spends on entries that came since the last one; more are left for the
 next request, and the answer says how many (`lag`)."""
+FLUSH = 5.0
+"""Seconds that a question for an earlier answer waits for those that are being written."""
 UNKNOWN_ITEM = (
     "the version does not know the item: the event is kept, and counts once a version that knows "
     "the item is trained"
@@ -201,10 +203,17 @@ class _AnswerLog:
             self._lose(1, "the journal is too slow")
 
     def flush(self) -> None:
-        """Waits until the answers added so far are written."""
+        """Waits until the answers added so far are written. Raises StoreError after a while."""
         done = threading.Event()
-        self._waiting.put(done)
-        done.wait()
+        try:
+            self._waiting.put(done, timeout=FLUSH)
+        except queue.Full:
+            done = threading.Event()
+        if not done.wait(FLUSH):
+            raise StoreError(
+                f"answers wait for the journal for more than {FLUSH:g} seconds: see the log for "
+                "what holds it up, and try again"
+            )
 
     def close(self) -> None:
         """Writes what waits and ends the thread."""
@@ -226,8 +235,8 @@ class _AnswerLog:
     def _write(self, answers: Sequence[Answer]) -> None:
         try:
             self._journal.append([_entry(answer) for answer in answers])
-        except StoreError as error:
-            self._lose(len(answers), str(error))
+        except Exception as error:  # whatever it is: the thread must go on for later answers
+            self._lose(len(answers), f"{type(error).__name__}: {error}")
 
     def _lose(self, answers: int, why: str) -> None:
         self.lost += answers

@@ -27,6 +27,10 @@ from tamis.service.views import Views
 Moment = tuple[int, Literal["request", "now", "data"]]
 """A time in ms and where it is from."""
 
+CLOCK_DIFFERENCE = 60_000
+"""Milliseconds that a client's clock, and the way to the service, may put a request before an event
+that the service has taken: it is answered for the time after that event."""
+
 
 class Recommender:
     """Answers requests from one version. Opening one checks its files (`Version.check`) and maps
@@ -115,7 +119,9 @@ class Recommender:
             items=self._places(cascade, outcome, request.explain),
             took_ms=round(took, 3),
             degraded=(*outcome.degraded, *failed, *self._unread(context, rules)),
-            why_not=None if explained is None else self._why_not(cascade, outcome, explained, row),
+            why_not=None
+            if explained is None
+            else self._why_not(cascade, outcome, explained, row, time),
             seconds=outcome.seconds,
         )
 
@@ -137,13 +143,13 @@ class Recommender:
                 "Leave out `time`, or train a version up to that time",
                 "time",
             )
-        if request.time < earliest:
+        if request.time < earliest - CLOCK_DIFFERENCE:
             raise RequestError(
                 f"time = {request.time} is before {earliest}: the statistics hold events that "
                 "arrived up to then. Leave out `time`",
                 "time",
             )
-        return request.time, "request"
+        return max(request.time, earliest), "request"
 
     def _query(
         self, row: int, exclude: Sequence[object], time: int, context: Context | None
@@ -201,9 +207,11 @@ class Recommender:
             )
         )
 
-    def _why_not(self, cascade: Cascade, outcome: Outcome, item: int, row: int) -> WhyNot:
+    def _why_not(
+        self, cascade: Cascade, outcome: Outcome, item: int, row: int, time: int
+    ) -> WhyNot:
         found = trace(cascade, outcome, item)
-        excluded = self.views.why_excluded(row, item)
+        excluded = self.views.why_excluded(row, time, item)
         if excluded is not None:
             found = replace(found, lost="filtered", detail=excluded)
         return WhyNot(

@@ -13,6 +13,7 @@ from tamis.data import UNKNOWN, Context, Events
 from tamis.filters import ExposedFilter
 from tamis.journal import Event, ItemHide, ItemShow, Journal, Numbered
 from tamis.runtime import Int32
+from tamis.schema import StoreError
 from tamis.service.assembly import Parts
 from tamis.stores import month_of
 
@@ -40,6 +41,11 @@ class Views:
         self._hidden: set[int] = set()
         self._shown: dict[int, list[tuple[int, int]]] = {}
         self._exposed = [f for f in parts.filters.values() if isinstance(f, ExposedFilter)]
+        self._counted = self._impressions.copy()
+        """(behaviours,) events after which the item counts as shown."""
+        named = {name for f in self._exposed for name in f.config.behaviours}
+        if named:
+            self._counted = np.array([name in named for name in parts.config.behaviours])
         self._newest = end
         """Arrival of the last event (ms), at least the end of the version's data."""
         self.position = 0
@@ -57,6 +63,11 @@ class Views:
         """
         until = perf_counter() + seconds
         head = journal.head
+        if head < self.position:
+            raise StoreError(
+                f"the journal ends at entry {head}, and this service has applied entry "
+                f"{self.position}: it lost its end or was replaced. Start the service again"
+            )
         while self.position < head:
             page = journal.read(self.position, PAGE)
             if not page:  # trimmed, or skipped numbers
@@ -100,20 +111,25 @@ class Views:
         """Item rows that no answer at `time` (ms) may hold: hidden items, and those shown to the
         user since the version was made; ascending."""
         found = {item for item in self._hidden if item != UNKNOWN}
-        shown = self._shown.get(row, ())
-        if shown and self._exposed:
-            months = max(f.config.months for f in self._exposed)
-            since = int(month_of(np.array([time]))[0]) - months
-            found.update(item for item, month in shown if month > since)
+        found.update(self._shown_lately(row, time))
         return np.array(sorted(found), np.int32)
 
-    def why_excluded(self, row: int, item: int) -> str | None:
+    def why_excluded(self, row: int, time: int, item: int) -> str | None:
         """Why `excluded` holds an item row; None where it does not."""
         if item in self._hidden:
             return "hidden: POST /v1/items/ID/show undoes it"
-        if self._exposed and any(item == shown for shown, _ in self._shown.get(row, ())):
+        if item in self._shown_lately(row, time):
             return f"filter exposed: {self._exposed[0].reason}"
         return None
+
+    def _shown_lately(self, row: int, time: int) -> set[int]:
+        """The item rows shown to the user in the months that the filter reads."""
+        shown = self._shown.get(row)
+        if not shown or not self._exposed:
+            return set()
+        months = max(f.config.months for f in self._exposed)
+        since = int(month_of(np.array([time]))[0]) - months
+        return {item for item, month in shown if month > since}
 
     def _add(self, entries: Sequence[Event]) -> None:
         known = [entry for entry in entries if self._usable(entry)]
@@ -128,7 +144,10 @@ class Views:
             self._parts.histories.add(events.take(acted))
 
     def _usable(self, entry: Event) -> bool:
-        if entry.arrival < self._end:
+        arrival = entry.arrival
+        if self._parts.config.events.arrival is None:  # the log takes an event's time for it
+            arrival = min(arrival, entry.time)
+        if arrival < self._end:
             self.skipped["it arrived before the end of the version's data"] += 1
             return False
         if entry.behaviour not in self._codes:
@@ -168,7 +187,7 @@ class Views:
         """Keeps the impressions by user, where a filter removes what was shown."""
         if not self._exposed:
             return
-        at = np.flatnonzero(self._impressions[events.behaviour])
+        at = np.flatnonzero(self._counted[events.behaviour])
         months = month_of(events.time[at])
         for user, item, month in zip(
             events.user[at].tolist(), events.item[at].tolist(), months.tolist(), strict=True
