@@ -40,7 +40,7 @@ class GroupCommit:
     """One thread that writes what all other threads append.
 
     A commit takes milliseconds whatever it holds, so calls that arrive meanwhile share the next
-    one. A call that comes alone is written at once: nobody waits for company.
+    one. A call that comes alone is written at once.
 
     Args:
         write: writes lines durably and returns what became of each; runs on one thread.

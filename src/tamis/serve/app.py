@@ -193,8 +193,7 @@ async def recommendation(
     found = await service.beside(partial(journal.answered, request_id))
     if found is None:
         raise NotFoundError(
-            f"the journal holds no answer with request_id {request_id!r}: check the id; answers "
-            "leave the journal when it is trimmed"
+            f"the journal holds no answer with request_id {request_id!r}: check the id"
         )
     return LoggedAnswer(
         request_id=request_id,

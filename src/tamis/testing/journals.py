@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from tamis.journal import (
     Event,
@@ -21,7 +22,7 @@ T0 = 1_700_000_000_000
 
 def an_event(number: int, user: str = "ann", **changed: object) -> Event:
     """Event `number` of a user: a click on item `i{number}`, a second after the one before."""
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "event_id": f"e{number}",
         "user": user,
         "item": f"i{number}",
@@ -29,7 +30,7 @@ def an_event(number: int, user: str = "ann", **changed: object) -> Event:
         "time": T0 + 1_000 * number,
         "arrival": T0 + 1_000 * number + 7,
     }
-    return Event(**{**fields, **changed})  # type: ignore[arg-type]
+    return Event(**{**fields, **changed})
 
 
 def check_journal(make: Callable[[], Journal]) -> None:
