@@ -47,8 +47,8 @@ def test_a_whole_event() -> None:
     )
     assert found == Event(
         event_id="7",
-        user="12",
-        item="i1",
+        user_id="12",
+        item_id="i1",
         behaviour="like",
         time=NOW - 5_000,
         arrival=NOW,

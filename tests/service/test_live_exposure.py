@@ -76,8 +76,8 @@ def test_an_item_that_was_shown_since_is_not_in_the_next_answer(folder: Path) ->
     everything = {f"m{i}" for i in range(12)}
     assert answer(0)[0] == everything - {"m0", "m1"}
     at = end + DAY
-    shown = Event(event_id="e1", user="u0", item="m5", behaviour="show", time=at, arrival=at)
-    others = Event(event_id="e2", user="u1", item="m6", behaviour="show", time=at, arrival=at)
+    shown = Event(event_id="e1", user_id="u0", item_id="m5", behaviour="show", time=at, arrival=at)
+    others = Event(event_id="e2", user_id="u1", item_id="m6", behaviour="show", time=at, arrival=at)
     recommender.views.apply([Numbered(1, shown), Numbered(2, others)])
     items, why = answer(2, why_not="m5")
     assert items == everything - {"m0", "m1", "m5"}

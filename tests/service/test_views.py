@@ -32,8 +32,8 @@ def a_like(recommender: Recommender, number: int, user: str, item: str, **change
     at = recommender.manifest.data_until + HOUR + 1_000 * number
     return Event(
         event_id=f"e{number}",
-        user=user,
-        item=item,
+        user_id=user,
+        item_id=item,
         behaviour="like",
         time=changed.get("time", at),
         arrival=changed.get("arrival", at),
@@ -71,14 +71,14 @@ def test_the_likes_of_a_new_user_turn_the_answer(recommender: Recommender) -> No
 
 def test_a_hidden_item_is_in_no_answer_until_it_is_shown(recommender: Recommender) -> None:
     first = recommender.recommend(Request.of(user="3", n=5)).items[0].item
-    recommender.views.apply([Numbered(1, ItemHide(item=first))])
+    recommender.views.apply([Numbered(1, ItemHide(item_id=first))])
     for user in ("3", "5", None):
         request = Request.of(user=user, n=50, why_not=first)
         answer = recommender.recommend(request)
         assert first not in [place.item for place in answer.items]
         assert answer.why_not is not None
         assert "hidden" in answer.why_not.detail
-    recommender.views.apply([Numbered(2, ItemShow(item=first))])
+    recommender.views.apply([Numbered(2, ItemShow(item_id=first))])
     assert recommender.recommend(Request.of(user="3", n=5)).items[0].item == first
 
 

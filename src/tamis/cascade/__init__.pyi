@@ -2,7 +2,7 @@ from .candidates import Candidates
 from .fusion import Fusion
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
-from .online import Home, Precomputed, Remembers, UsesStore
+from .online import FollowsItems, FollowsUsers, Home, Precomputed, Remembers, UsesStore
 from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
     Channel,
@@ -72,6 +72,8 @@ __all__ = [
     "Explains",
     "Filter",
     "FitContext",
+    "FollowsItems",
+    "FollowsUsers",
     "Found",
     "Fusion",
     "GivesReasons",

@@ -10,6 +10,7 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Channel
 from tamis.cascade.query import Queries
 from tamis.data import Table
+from tamis.runtime import Int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,33 @@ class Home:
     users: Table
     """Row numbers of queries ↔ external ids."""
     items: Table
+
+
+@runtime_checkable
+class FollowsItems(Protocol):
+    """A stage that keeps what it has read of the items, and takes up their changes while it serves.
+
+    What a stage keeps for an item must be the same, bit for bit, whether it was read when the
+    stage was fitted or opened, or taken up later; learnt parameters do not change.
+    """
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Called after items were added or their columns changed, between two requests.
+
+        Args:
+            items: the whole table as it is now; rows that were there before keep their numbers.
+            rows: (m,) the rows that are new or changed, ascending and distinct.
+        """
+        ...
+
+
+@runtime_checkable
+class FollowsUsers(Protocol):
+    """A stage that keeps what it has read of the users; see `FollowsItems`."""
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Called after users were added or their columns changed, between two requests."""
+        ...
 
 
 @runtime_checkable

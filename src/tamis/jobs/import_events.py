@@ -122,8 +122,8 @@ def _entries(
         value = float(events.value[k])
         event = Event(
             event_id="",
-            user=users[events.user[k]],
-            item=items[events.item[k]],
+            user_id=users[events.user[k]],
+            item_id=items[events.item[k]],
             behaviour=names[events.behaviour[k]],
             time=int(events.time[k]),
             arrival=0,

@@ -13,6 +13,8 @@ from tamis.schema import StoreError
 
 Value = str | int | float | bool | None
 """A value of an event's context."""
+Cell = Value | list[str | int | float]
+"""A value of a column of the users' or the items' table; lists are categories or a vector."""
 
 
 class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, omit_defaults=True):
@@ -20,8 +22,8 @@ class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, om
 
     event_id: str
     """Two events of one id are one event: a client may send it again after a lost answer."""
-    user: str
-    item: str
+    user_id: str
+    item_id: str
     behaviour: str
     """One of `[behaviours]` of `tamis.toml`."""
     time: int
@@ -38,22 +40,64 @@ class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, om
     """Place in the slate, from 1."""
 
 
+class UserPut(Struct, tag_field="kind", tag="user_put", frozen=True, kw_only=True):
+    """A user with all columns: those that are left out are missing from now on."""
+
+    user_id: str
+    columns: dict[str, Cell]
+    """Columns of the users' table, by the names that the project declares."""
+
+
+class UserPatch(Struct, tag_field="kind", tag="user_patch", frozen=True, kw_only=True):
+    """New values of some columns of a user; a user that is not there yet is made."""
+
+    user_id: str
+    columns: dict[str, Cell]
+
+
+class UserDelete(Struct, tag_field="kind", tag="user_delete", frozen=True, kw_only=True):
+    """The user's row, history and impressions are gone from all later answers."""
+
+    user_id: str
+
+
+class ItemPut(Struct, tag_field="kind", tag="item_put", frozen=True, kw_only=True):
+    """An item with all columns: those that are left out are missing from now on."""
+
+    item_id: str
+    columns: dict[str, Cell]
+    """Columns of the items' table, by the names that the project declares."""
+
+
+class ItemPatch(Struct, tag_field="kind", tag="item_patch", frozen=True, kw_only=True):
+    """New values of some columns of an item; an item that is not there yet is made."""
+
+    item_id: str
+    columns: dict[str, Cell]
+
+
+class ItemDelete(Struct, tag_field="kind", tag="item_delete", frozen=True, kw_only=True):
+    """The item is in no answer until it is put again."""
+
+    item_id: str
+
+
 class ItemHide(Struct, tag_field="kind", tag="item_hide", frozen=True, kw_only=True):
     """The item is in no answer until it is shown again by `ItemShow`."""
 
-    item: str
+    item_id: str
 
 
 class ItemShow(Struct, tag_field="kind", tag="item_show", frozen=True, kw_only=True):
     """A hidden item may be recommended again."""
 
-    item: str
+    item_id: str
 
 
 class Recommended(Struct, frozen=True, array_like=True):
     """One item of a recommendation."""
 
-    item: str
+    item_id: str
     place: int
     """From 1."""
     score: float | None = None
@@ -65,7 +109,7 @@ class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True
 
     recommendation_id: str
     time: int
-    user: str | None
+    user_id: str | None
     version: str
     """The version that answered."""
     slate: list[Recommended]
@@ -73,7 +117,18 @@ class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True
     """What failed or was left out."""
 
 
-Entry = Event | ItemHide | ItemShow | Recommendation
+Entry = (
+    Event
+    | UserPut
+    | UserPatch
+    | UserDelete
+    | ItemPut
+    | ItemPatch
+    | ItemDelete
+    | ItemHide
+    | ItemShow
+    | Recommendation
+)
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Entry)

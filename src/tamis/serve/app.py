@@ -198,9 +198,9 @@ async def recommendation(
     return LoggedAnswer(
         request_id=request_id,
         version=found.version,
-        user=found.user,
+        user=found.user_id,
         time=found.time,
-        items=[LoggedItem(one.item, one.place, one.score) for one in found.slate],
+        items=[LoggedItem(one.item_id, one.place, one.score) for one in found.slate],
         degraded=found.degraded,
     )
 

@@ -91,8 +91,8 @@ class Intake:
         self._check_time(time, arrival)
         return Event(
             event_id=uuid4().hex if sent.event_id is None else str(sent.event_id),
-            user=_text_id(sent.user),
-            item=_text_id(sent.item),
+            user_id=_text_id(sent.user),
+            item_id=_text_id(sent.item),
             behaviour=self._behaviour(sent),
             time=time,
             arrival=arrival,

@@ -145,7 +145,7 @@ class LiveRecommender:
             else:
                 sequence, duplicate = next(appended)
                 status = "duplicate" if duplicate else "accepted"
-                note = None if self._knows(event.item) else UNKNOWN_ITEM
+                note = None if self._knows(event.item_id) else UNKNOWN_ITEM
                 taken.append(Taken(status, event.event_id, sequence, note=note))
         return taken
 
@@ -157,11 +157,11 @@ class LiveRecommender:
 
         Raises RequestError where the version has no such item.
         """
-        return self._journal.append([ItemHide(item=self._known(item))])[0].sequence
+        return self._journal.append([ItemHide(item_id=self._known(item))])[0].sequence
 
     def show(self, item: object) -> int:
         """Undoes `hide`."""
-        return self._journal.append([ItemShow(item=self._known(item))])[0].sequence
+        return self._journal.append([ItemShow(item_id=self._known(item))])[0].sequence
 
     def answered(self, request_id: str) -> Recommendation | None:
         """The answer of a request as the journal holds it, or None."""
@@ -247,7 +247,7 @@ def _entry(answer: Answer) -> Recommendation:
     return Recommendation(
         recommendation_id=answer.request_id,
         time=answer.time,
-        user=answer.user,
+        user_id=answer.user,
         version=answer.version,
         slate=[
             Recommended(p.item, p.place, p.score if isfinite(p.score) else None)

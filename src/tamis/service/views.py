@@ -84,9 +84,9 @@ class Views:
         self._add([n.entry for n in fresh if isinstance(n.entry, Event)])
         for _, entry in fresh:
             if isinstance(entry, ItemHide):
-                self._hidden.add(self._parts.items.row(entry.item))
+                self._hidden.add(self._parts.items.row(entry.item_id))
             elif isinstance(entry, ItemShow):
-                self._hidden.discard(self._parts.items.row(entry.item))
+                self._hidden.discard(self._parts.items.row(entry.item_id))
         if fresh:
             self.position = fresh[-1].sequence
 
@@ -153,7 +153,7 @@ class Views:
         if entry.behaviour not in self._codes:
             self.skipped["the version does not know the behaviour"] += 1
             return False
-        if self._parts.items.row(entry.item) == UNKNOWN:
+        if self._parts.items.row(entry.item_id) == UNKNOWN:
             self.skipped["the version does not know the item"] += 1
             return False
         return True
@@ -165,8 +165,8 @@ class Views:
         self._newest = int(arrival[-1])
         items = self._parts.items
         return Events(
-            user=np.array([self._row_of(entry.user) for entry in entries], np.int32),
-            item=np.array([items.row(entry.item) for entry in entries], np.int32),
+            user=np.array([self._row_of(entry.user_id) for entry in entries], np.int32),
+            item=np.array([items.row(entry.item_id) for entry in entries], np.int32),
             behaviour=np.array([self._codes[entry.behaviour] for entry in entries], np.uint8),
             time=np.minimum(np.array([entry.time for entry in entries], np.int64), arrival),
             arrival=arrival,

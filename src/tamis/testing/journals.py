@@ -8,11 +8,17 @@ from typing import Any
 
 from tamis.journal import (
     Event,
+    ItemDelete,
     ItemHide,
+    ItemPatch,
+    ItemPut,
     ItemShow,
     Journal,
     Recommendation,
     Recommended,
+    UserDelete,
+    UserPatch,
+    UserPut,
     key_of,
 )
 from tamis.schema import StoreError
@@ -24,8 +30,8 @@ def an_event(number: int, user: str = "ann", **changed: object) -> Event:
     """Event `number` of a user: a click on item `i{number}`, a second after the one before."""
     fields: dict[str, Any] = {
         "event_id": f"e{number}",
-        "user": user,
-        "item": f"i{number}",
+        "user_id": user,
+        "item_id": f"i{number}",
         "behaviour": "click",
         "time": T0 + 1_000 * number,
         "arrival": T0 + 1_000 * number + 7,
@@ -69,20 +75,26 @@ def _check_empty(journal: Journal) -> None:
 def _check_order(writer: Journal, reader: Journal) -> None:
     entries = [
         an_event(1, value=3.5, context={"device": "ios", "hour": 7, "paid": True, "city": None}),
-        ItemHide(item="bob's ä/ö: 奶酪"),
-        ItemShow(item="i9"),
-        ItemHide(item="i9"),
+        UserPut(user_id="ann", columns={"age": 31, "city": "Köln", "vip": True}),
+        UserPatch(user_id="ann", columns={"age": None}),
+        UserDelete(user_id="ann"),
+        ItemPut(item_id="i9", columns={"price": 9.5, "genres": ["a", "b"], "vector": [0.5, -1.0]}),
+        ItemPatch(item_id="i9", columns={"price": 8}),
+        ItemDelete(item_id="i9"),
+        ItemHide(item_id="bob's ä/ö: 奶酪"),
+        ItemShow(item_id="i9"),
+        ItemHide(item_id="i9"),
         Recommendation(
             recommendation_id="r1",
             time=T0,
-            user="ann",
+            user_id="ann",
             version="v1",
             slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
             degraded=["recall:hot: late"],
         ),
     ]
     results = writer.append(entries)
-    assert [r.duplicate for r in results] == [False] * 5, "new entries are no duplicates"
+    assert [r.duplicate for r in results] == [False] * len(entries), "new entries are no duplicates"
     numbers = [r.sequence for r in results]
     assert numbers == sorted(set(numbers)), "numbers increase in the order of the entries"
     assert numbers[0] > 0, "numbers are above 0"
@@ -112,7 +124,7 @@ def _check_keys(writer: Journal, reader: Journal) -> None:
     kept = reader.find("event:e2")
     assert kept is not None
     assert kept.entry == an_event(2), "the first entry of a key stays"
-    hidden = writer.append([ItemHide(item="i9"), ItemHide(item="i9")])
+    hidden = writer.append([ItemHide(item_id="i9"), ItemHide(item_id="i9")])
     assert not any(r.duplicate for r in hidden), "entries without a key are all written"
 
 
@@ -137,7 +149,7 @@ def _check_threads(writer: Journal, reader: Journal) -> None:
     def run(thread: int) -> None:
         journal: Journal = writer if thread % 2 else reader
         given[thread] = [
-            journal.append([an_event(1_000 * thread + k, user=f"u{thread}")])[0].sequence
+            journal.append([an_event(1_000 * thread + k, user_id=f"u{thread}")])[0].sequence
             for k in range(100, 100 + each)
         ]
 
