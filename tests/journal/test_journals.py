@@ -120,7 +120,7 @@ from tamis.journal import EmbeddedJournal, Event
 
 path, name, told = sys.argv[1:]
 journal = EmbeddedJournal(Path(path))
-event = {"user": "ann", "item": "i1", "behaviour": "click", "time": 1, "arrival": 1}
+event = {"user_id": "ann", "item_id": "i1", "behaviour": "click", "time": 1, "arrival": 1}
 with open(told, "a", buffering=1) as out:
     for k in range(1_000_000):
         journal.append([Event(event_id=f"{name}{k}", **event)])

@@ -192,7 +192,7 @@ def test_the_journal_is_read_at_the_start_and_before_every_answer(
     assert (live.position >= 3, answer.lag) == (True, 0)
     logged = live.answered("r1")
     assert logged is not None
-    assert [one.item for one in logged.slate] == [place.item for place in answer.items]
+    assert [one.item_id for one in logged.slate] == [place.item for place in answer.items]
     assert logged.version == live.version
     assert live.answered("r2") is None
     live.close()

@@ -163,7 +163,7 @@ def _check_threads(writer: Journal, reader: Journal) -> None:
     place = {n.sequence: n.entry for n in found}
     for thread, numbers in given.items():
         assert numbers == sorted(numbers), "a caller's entries keep their order"
-        users = {getattr(place[n], "user", None) for n in numbers}
+        users = {getattr(place[n], "user_id", None) for n in numbers}
         assert users == {f"u{thread}"}, "a number belongs to the entry that got it"
 
 
