@@ -273,5 +273,5 @@ def test_the_entries_are_readable_without_tamis(tmp_path: Path) -> None:
     read: Callable[..., object] = apsw.Connection(
         str(tmp_path / "journal" / "journal.sqlite")
     ).execute
-    ((kind, user),) = read("SELECT body ->> 'kind', body ->> 'user' FROM entries")
+    ((kind, user),) = read("SELECT body ->> 'kind', body ->> 'user_id' FROM entries")
     assert (kind, user) == ("event", "ann")
