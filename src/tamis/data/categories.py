@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tamis.data.dataset import Table
 from tamis.data.ids import id_text
 from tamis.data.numbers import is_number, number_array
+from tamis.data.ragged import Ragged
 from tamis.data.tables import item_categories
 from tamis.runtime import Int32, Int64
 
@@ -55,10 +57,40 @@ class Labels:
         """
         return cls.of(item_categories(items, column, separator))
 
+    def arrays(self, label: str = "label") -> dict[str, NDArray[Any]]:
+        """The columns by the names under which stages save them; `label`: the name of `code`."""
+        return {"names": self.names, "indptr": self.indptr, label: self.code}
+
+    @classmethod
+    def within(cls, arrays: Mapping[str, NDArray[Any]], label: str = "label") -> Labels:
+        """The labels whose columns `arrays` holds: the inverse of `arrays`."""
+        return cls(arrays["names"], arrays["indptr"], arrays[label])
+
     @property
     def row(self) -> Int64:
         """(n,) the row that each label belongs to."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def among(self, texts: NDArray[np.str_]) -> tuple[Labels, Int32]:
+        """The labels with further names, which no row has yet, and the new code of each former one.
+
+        texts: (m,) names in lower case; those that are names already change nothing.
+        """
+        names = np.union1d(self.names, texts)
+        new = np.searchsorted(names, self.names).astype(np.int32)
+        code = self.code if len(names) == len(self.names) else new[self.code]
+        return Labels(names, self.indptr, code), new
+
+    def replaced(self, rows: Int32 | Int64, labels: Labels, n: int) -> tuple[Labels, Int32]:
+        """The labels of n rows after `rows` (m,), ascending, were added or changed to `labels`.
+
+        Also returns the new code of each former label: codes follow the order of the names.
+        """
+        mine, new = self.among(labels.names)
+        theirs = np.searchsorted(mine.names, labels.names).astype(np.int32)
+        lists = Ragged(labels.indptr, theirs[labels.code])
+        whole = Ragged(mine.indptr, mine.code).replaced(rows, lists, n)
+        return Labels(mine.names, whole.indptr, whole.values), new
 
     def single(self) -> Int32:
         """(N,) each row's first label, -1 for rows without one."""

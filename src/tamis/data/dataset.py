@@ -78,6 +78,10 @@ class Table:
         """
         return np.fromiter(map(self._index.get, ids, repeat(UNKNOWN)), np.int32, len(ids))
 
+    def part(self, rows: Int32 | Int64) -> Table:
+        """The rows (m,) of the table as a table of their own."""
+        return Table(self.name, self.ids.gather(rows), self.frame[rows])
+
     def _joined(self, ids: pl.Series) -> Int32:
         left = pl.DataFrame({"id": ids}, schema={"id": pl.String})
         right = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})

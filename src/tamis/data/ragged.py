@@ -63,6 +63,23 @@ class Ragged:
         values = np.concatenate([r.values for r in lists])
         return cls.from_pairs(query, values, len(lists[0]))
 
+    def replaced(self, rows: Int32 | Int64, lists: Ragged, n: int) -> Ragged:
+        """n >= len(self) lists: those of `rows` (m,) are `lists`, the others stay; further ones are
+        empty.
+
+        rows: ascending and distinct, below n.
+        """
+        old = len(self)
+        if len(rows) and rows[0] >= old and n == old + len(rows):  # the usual case: rows were added
+            indptr = np.concatenate([self.indptr, self.indptr[-1] + lists.indptr[1:]])
+            return Ragged(indptr, np.concatenate([self.values, lists.values]))
+        sizes, start = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        sizes[:old], start[:old] = np.diff(self.indptr), self.indptr[:-1]
+        sizes[rows], start[rows] = np.diff(lists.indptr), len(self.values) + lists.indptr[:-1]
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        at = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], sizes)
+        return Ragged(indptr, np.concatenate([self.values, lists.values])[at])
+
     def contains(self, query: Int64, values: Int32) -> Bool:
         """(n,) whether list `query[k]` holds `values[k]`; the lists must be sorted."""
         if not len(self.values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged, Table, is_number, number_array
-from tamis.runtime import Bool
+from tamis.runtime import Bool, Int32
 from tamis.schema import (
     ADVICE,
     Component,
@@ -26,6 +27,8 @@ from tamis.schema import (
     read_json,
     suggest,
 )
+
+log = logging.getLogger("tamis.filters")
 
 _LIST = "filter.json"
 
@@ -42,6 +45,8 @@ class BaseFilter(Component, ABC):
         super().__init__(config, **options)
         self.reason = self.config.reason
         self._arrays: dict[str, NDArray[Any]] | None = None
+        self._facts: dict[str, Any] = {}
+        """Plain values (JSON) that are saved with the arrays."""
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Reads what the filter needs from the tables, the events or the declared behaviours."""
@@ -76,7 +81,8 @@ class BaseFilter(Component, ABC):
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             np.save(directory / f"{name}.npy", array)
-        (directory / _LIST).write_text(json.dumps({"arrays": described(arrays)}, indent=1), "utf-8")
+        about = {"arrays": described(arrays), "facts": self._facts}
+        (directory / _LIST).write_text(json.dumps(about, indent=1), "utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self:
@@ -87,7 +93,8 @@ class BaseFilter(Component, ABC):
         loaded = cls(config)
         directory = Path(directory)
         if (directory / _LIST).is_file():
-            listed = read_json(directory / _LIST, arrays=dict)["arrays"]
+            about = read_json(directory / _LIST, arrays=dict)
+            listed, loaded._facts = about["arrays"], about.get("facts", {})
         else:  # earlier releases wrote no list
             listed = sorted(file.stem for file in directory.glob("*.npy"))
         if not listed:
@@ -96,6 +103,21 @@ class BaseFilter(Component, ABC):
             )
         loaded._arrays = read_described(directory, listed)
         return loaded
+
+    def _can_follow(self, *arrays: str) -> bool:
+        """Whether the filter holds what it needs to take up changes; logs where it does not.
+
+        Versions of earlier releases lack it: their filters do not know new rows.
+        """
+        missing = [name for name in arrays if name not in self.arrays]
+        if missing:
+            log.warning(
+                "filter `%s` cannot take up new users and items: its version was written by an "
+                "earlier release, without %s. Train again",
+                self.name,
+                ", ".join(missing),
+            )
+        return not missing
 
     def _check_items(self, candidates: Candidates, n_items: int) -> None:
         """Raises StageError where a candidate is not a row of the items that `fit` read."""
@@ -114,7 +136,12 @@ class ItemMaskFilter(BaseFilter):
 
     @abstractmethod
     def _allowed(self, items: Table) -> Bool:
-        """(items,) True where the item may be shown."""
+        """(items,) True where the item may be shown; each row by its own columns alone."""
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`."""
+        mask = with_rows(self.arrays["mask"], rows, self._allowed(items.part(rows)), len(items))
+        self._arrays = {"mask": mask}
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the candidate stays."""
@@ -122,6 +149,20 @@ class ItemMaskFilter(BaseFilter):
         mask = self.arrays["mask"]
         self._check_items(candidates, len(mask))
         return mask[candidates.item]
+
+
+def with_rows(array: NDArray[Any], rows: Int32, values: NDArray[Any], n: int) -> NDArray[Any]:
+    """A copy (n,) of `array`, which is no longer than that, with `values` (m,) at `rows` (m,)."""
+    out = np.zeros(n, array.dtype)
+    out[: len(array)] = array
+    out[rows] = values
+    return out
+
+
+def rows_of_users(queries: Queries, users: int) -> tuple[Bool, Int32]:
+    """(Q,) whether the query's user is one of the `users` rows, and (q,) the rows of those."""
+    known = (queries.user >= 0) & (queries.user < users)
+    return known, queries.user[known]
 
 
 def column_of(table: Table, column: str, name: str, option: str = "column") -> pl.Series:

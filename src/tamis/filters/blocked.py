@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Labels, spread
+from tamis.data import Dataset, Labels, Table, spread
 from tamis.filters._base import BaseFilter, codes_named, column_of
-from tamis.runtime import Bool
+from tamis.runtime import Bool, Int32
 from tamis.schema import ComponentConfig, ConfigError
 
 
@@ -59,16 +59,26 @@ class BlockedFilter(BaseFilter):
                 f"filter `blocked` needs the column of the {by}: declare [items] {by} = "
                 f'"COLUMN", or set the filter\'s `column`'
             )
-        column_of(data.items, column, self.name)
         split = self.config.separator
         if not split and items is not None and column == items.category:
             split = items.category_separator or ""
-        labels = Labels.of_items(data.items, column, split or None)
+        self._facts = {"column": column, "separator": split}
         return {
             "counted": codes_named(data, self.config.behaviours, self.name),
-            "indptr": labels.indptr,
-            "label": labels.code,
+            **self._labels(data.items).arrays(),
         }
+
+    def _labels(self, items: Table) -> Labels:
+        """The authors or categories of items."""
+        column_of(items, self._facts["column"], self.name)
+        return Labels.of_items(items, self._facts["column"], self._facts["separator"] or None)
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`."""
+        if self._can_follow("names"):
+            labels = Labels.within(self.arrays)
+            new, _ = labels.replaced(rows, self._labels(items.part(rows)), len(items))
+            self._arrays = self.arrays | new.arrays()
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where no author (or category) of the candidate is blocked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from tamis.data import (
     readable,
     separators_of,
 )
-from tamis.runtime import Bool
+from tamis.filters._base import with_rows
+from tamis.runtime import Bool, Int32
 from tamis.schema import (
     Component,
     ComponentConfig,
@@ -32,9 +34,11 @@ from tamis.schema import (
     RequestError,
     StageError,
     read_array,
+    read_json,
     reading,
 )
 
+_SEPARATORS = "separators.json"
 ID = "id"
 """Name under which conditions read the external id of an item or a user."""
 _PLACE = ("latitude", "longitude")
@@ -100,6 +104,8 @@ class ConditionFilter(Component):
         self.reads = reads_of(self.expression)
         self._mask: Bool | None = None
         self._items = self._users = _TableColumns({}, {})
+        self._split: dict[str, dict[str, str]] = {"item": {}, "user": {}}
+        """Separators of the texts of each table that the condition reads as lists."""
         self._fitted = False
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
@@ -114,11 +120,14 @@ class ConditionFilter(Component):
                 {"item": names_of(data.items), "user": names_of(data.users)}
             )
             self.over(data.items, data.users, found["item"], found["user"])
+            self._split = {
+                "item": dict(self._items.separators),
+                "user": dict(self._users.separators),
+            }
             self._items, self._users = (_read(columns) for columns in (self._items, self._users))
             self._mask = None
             if not self.expression.reads("user", "request"):
-                every = pl.Series(np.arange(len(data.items), dtype=np.uint32))
-                self._mask = self._holds({"item": every}, None, len(data.items))
+                self._mask = self._of_items(len(data.items))
             else:  # the types of the columns must go together
                 none = pl.Series([], dtype=pl.UInt32)
                 self._holds({"item": none, "user": none}, None, 0)
@@ -141,6 +150,32 @@ class ConditionFilter(Component):
         self._users = self._of_table("user", users, user_separators)
         self._fitted = True
         return self
+
+    def _of_items(self, n: int) -> Bool:
+        """(n,) where the condition, which reads items alone, holds for the items that were read."""
+        return self._holds({"item": pl.Series(np.arange(n, dtype=np.uint32))}, None, n)
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`."""
+        part = self._part("item", items, rows)
+        if self._mask is None:
+            self._items = _replaced(self._items, part, rows, len(items))
+            return
+        whole, self._items = self._items, part
+        try:
+            self._mask = with_rows(self._mask, rows, self._of_items(len(rows)), len(items))
+        finally:
+            self._items = whole
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Takes up new and changed users, see `FollowsUsers`."""
+        if self._mask is None:
+            part = self._part("user", users, rows)
+            self._users = _replaced(self._users, part, rows, len(users))
+
+    def _part(self, scope: Scope, table: Table, rows: Int32) -> _TableColumns:
+        """The columns of some rows of a table, as they were read at the fit."""
+        return _read(self._of_table(scope, table.part(rows), self._split[scope]))
 
     def _of_table(self, scope: Scope, table: Table, separators: Mapping[str, str]) -> _TableColumns:
         names = [name for where, name in self.expression.keys if where == scope]
@@ -170,7 +205,7 @@ class ConditionFilter(Component):
         if self._mask is not None:
             return self._mask[candidates.item]
         query = candidates.query
-        user = pl.Series(queries.user[query]).cast(pl.UInt32, strict=False)  # -1 becomes null
+        user = self._user_rows(queries)[query]
         rows = {"item": pl.Series(candidates.item), "user": user, "request": pl.Series(query)}
         try:
             kept = self._holds(rows, queries, len(candidates))
@@ -181,6 +216,14 @@ class ConditionFilter(Component):
         if self.config.unknown == "keep":
             kept |= self._lacks_values(queries)[query]
         return kept
+
+    def _user_rows(self, queries: Queries) -> pl.Series:
+        """(Q,) the users' rows, null for unknown ones."""
+        known = next(iter(self._users.of.values()), None)
+        rows = pl.Series(queries.user).cast(pl.UInt32, strict=False)  # -1 becomes null
+        if known is None:
+            return rows
+        return rows.to_frame("row").select(pl.when(pl.col("row") < len(known)).then("row"))["row"]
 
     def _holds(self, rows: Mapping[str, pl.Series], queries: Queries | None, n: int) -> Bool:
         """(n,) where the condition holds, at `rows` of each scope.
@@ -220,6 +263,7 @@ class ConditionFilter(Component):
         if not self._fitted:
             raise NotFittedError(f"filter `{self.name}` cannot be saved before fit(data)")
         directory.mkdir(parents=True, exist_ok=True)
+        (directory / _SEPARATORS).write_text(json.dumps(self._split, indent=1), "utf-8")
         if self._mask is not None:
             np.save(directory / "mask.npy", self._mask)
             return
@@ -235,8 +279,23 @@ class ConditionFilter(Component):
         else:
             loaded._items = _opened(directory / "items.arrow", loaded.expression, "item")
             loaded._users = _opened(directory / "users.arrow", loaded.expression, "user")
+        if (directory / _SEPARATORS).is_file():  # earlier releases wrote none
+            loaded._split = read_json(directory / _SEPARATORS, item=dict, user=dict)
         loaded._fitted = True
         return loaded
+
+
+def _replaced(columns: _TableColumns, part: _TableColumns, rows: Int32, n: int) -> _TableColumns:
+    """Readable columns of n rows: those of `part` at `rows` (m,), the others as they were."""
+    here = np.arange(n, dtype=np.int64)
+    found: dict[str, pl.Series] = {}
+    for name, series in columns.of.items():
+        new = part.of[name]
+        new = new if series.dtype == pl.Null else new.cast(series.dtype)
+        place = here.copy()
+        place[rows] = len(series) + np.arange(len(rows))
+        found[name] = pl.concat([series.cast(new.dtype), new]).gather(place)
+    return _TableColumns(found, {})
 
 
 def _read(columns: _TableColumns) -> _TableColumns:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Labels, bucketed, codes_of, spread
-from tamis.filters._base import BaseFilter, column_of
-from tamis.runtime import Bool
+from tamis.data import Dataset, Labels, Table, bucketed, codes_of, spread
+from tamis.filters._base import BaseFilter, column_of, rows_of_users, with_rows
+from tamis.runtime import Bool, Int32
 from tamis.schema import ComponentConfig
 
 
@@ -44,18 +44,39 @@ class RegionFilter(BaseFilter):
 
     def _read(self, data: Dataset, context: FitContext) -> dict[str, NDArray[Any]]:
         del context
-        column_of(data.items, self.config.column, self.name)
-        allowed = Labels.of_items(data.items, self.config.column, self.config.separator or None)
-        users = column_of(data.users, self.config.user_column, self.name, "user_column")
-        theirs = bucketed(users, ())
-        # -2: a known region that no item names, so no restricted item may be shown there
-        number = codes_of(allowed.names, theirs.names.tolist())
-        number = np.append(np.where(number < 0, -2, number), -1).astype(np.int32)
-        return {
-            "indptr": allowed.indptr,
-            "region": allowed.code,
-            "of_user": number[theirs.single()],
-        }
+        theirs = self._regions(data.users)
+        allowed, _ = self._allowed(data.items).among(theirs.names)
+        return {**allowed.arrays("region"), "of_user": _codes(allowed, theirs)}
+
+    def _allowed(self, items: Table) -> Labels:
+        """The regions where items may be shown."""
+        column_of(items, self.config.column, self.name)
+        return Labels.of_items(items, self.config.column, self.config.separator or None)
+
+    def _regions(self, users: Table) -> Labels:
+        """The region of users."""
+        return bucketed(column_of(users, self.config.user_column, self.name, "user_column"), ())
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`."""
+        if self._can_follow("names"):
+            labels = Labels.within(self.arrays, "region")
+            new, number = labels.replaced(rows, self._allowed(items.part(rows)), len(items))
+            self._renumber(new, number)
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Takes up new and changed users, see `FollowsUsers`."""
+        if self._can_follow("names"):
+            theirs = self._regions(users.part(rows))
+            new, number = Labels.within(self.arrays, "region").among(theirs.names)
+            self._renumber(new, number)
+            home = with_rows(self.arrays["of_user"], rows, _codes(new, theirs), len(users))
+            self._arrays = self.arrays | {"of_user": home}
+
+    def _renumber(self, labels: Labels, number: Int32) -> None:
+        """Takes over labels, and their new codes for the users: number (former codes,)."""
+        home = np.append(number, np.int32(-1))[self.arrays["of_user"]]
+        self._arrays = self.arrays | labels.arrays("region") | {"of_user": home}
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the candidate may be shown in its user's region."""
@@ -63,8 +84,8 @@ class RegionFilter(BaseFilter):
         indptr = arrays["indptr"]
         self._check_items(candidates, len(indptr) - 1)
         home = np.full(len(queries), -1, np.int32)
-        known = queries.user >= 0
-        home[known] = arrays["of_user"][queries.user[known]]
+        known, users = rows_of_users(queries, len(arrays["of_user"]))
+        home[known] = arrays["of_user"][users]
         mine = home[candidates.query]
         keep = np.diff(indptr)[candidates.item] == 0
         place, region = spread(indptr, arrays["region"], candidates.item)
@@ -72,3 +93,9 @@ class RegionFilter(BaseFilter):
         if self.config.unknown == "keep":
             keep |= mine == -1
         return keep
+
+
+def _codes(labels: Labels, theirs: Labels) -> Int32:
+    """(users,) the code in `labels` of each user's region; -1 where it is unknown."""
+    number = codes_of(labels.names, theirs.names.tolist())
+    return np.append(number, np.int32(-1))[theirs.single()]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from tamis.data import Ragged, Table, item_categories
+from tamis.data import Ragged, Table, item_categories, spread
 from tamis.runtime import Bool, Int32, Int64
 from tamis.schema import ADVICE, StageError, VersionError, read_array
+
+log = logging.getLogger("tamis.rerank")
+
+NO_NAMES = np.zeros(0, np.str_)
+"""Names of categories that an earlier release saved without them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +29,8 @@ class ItemCategories:
     """
 
     of: Ragged
+    names: NDArray[np.str_]
+    """(C,) the name of each code, in no order."""
 
     @classmethod
     def read(cls, items: Table, column: str, separator: str | None = None) -> Self:
@@ -33,37 +42,57 @@ class ItemCategories:
         code = (rows["value"].rank("dense") - 1).cast(pl.Int32).to_numpy()
         counts = np.bincount(rows["row"].to_numpy(), minlength=len(items))
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(Ragged(indptr, code.astype(np.int32)))
+        names = rows["value"].cast(pl.String).unique().sort().to_list()
+        return cls(Ragged(indptr, code.astype(np.int32)), np.array(names, np.str_))
 
     def primary(self) -> ItemCategories:
         """Only each item's first category."""
         sizes = np.diff(self.of.indptr)
         first = self.of.indptr[:-1][sizes > 0]
         indptr = np.concatenate([[0], np.cumsum(sizes > 0)]).astype(np.int64)
-        return ItemCategories(Ragged(indptr, self.of.values[first]))
+        return ItemCategories(Ragged(indptr, self.of.values[first]), self.names)
 
     def among(self, counted: Bool) -> ItemCategories:
         """Categories of the items where `counted` (items,) is true; the others have none."""
         sizes = np.diff(self.of.indptr)
         indptr = np.concatenate([[0], np.cumsum(sizes * counted)]).astype(np.int64)
-        return ItemCategories(Ragged(indptr, self.of.values[np.repeat(counted, sizes)]))
+        kept = Ragged(indptr, self.of.values[np.repeat(counted, sizes)])
+        return ItemCategories(kept, self.names)
 
     def ordered(self) -> ItemCategories:
         """Each item's codes ascending, as set operations want them."""
         row = np.repeat(np.arange(len(self.of)), np.diff(self.of.indptr))
         order = np.lexsort((self.of.values, row))
-        return ItemCategories(Ragged(self.of.indptr, self.of.values[order]))
+        return ItemCategories(Ragged(self.of.indptr, self.of.values[order]), self.names)
 
     def groups(self) -> Int64:
-        """(items,) a number per distinct set of codes: the same set has the same number."""
-        codes = self.ordered().of
-        row = np.repeat(np.arange(len(codes)), np.diff(codes.indptr))
-        frame = pl.DataFrame({"row": row, "code": codes.values})
-        sets = frame.group_by("row", maintain_order=True).agg(pl.col("code").cast(pl.String))
-        text = sets["code"].list.join(",")
-        groups = np.zeros(len(codes), np.int64)  # 0 = no category
-        groups[sets["row"].to_numpy()] = text.rank("dense").cast(pl.Int64).to_numpy()
-        return groups
+        """(items,) a number per set of codes: equal sets have equal numbers, different ones differ.
+
+        The sum of the codes' hashes: that of an item does not depend on the other items.
+        """
+        return self.groups_of(np.arange(len(self.of), dtype=np.int32))
+
+    def groups_of(self, rows: Int32) -> Int64:
+        """(m,) `groups` of some rows."""
+        owner, code = spread(self.of.indptr, self.of.values, rows)
+        total = np.zeros(len(rows), np.uint64)
+        np.add.at(total, owner, _mixed(code.astype(np.uint64)))
+        return total.view(np.int64)
+
+    def replaced(self, rows: Int32, categories: ItemCategories, n: int) -> ItemCategories:
+        """The categories of n items after `rows` (m,), ascending, were added or changed.
+
+        Codes stay; new names get the next ones. The codes of the changed items are ascending.
+        """
+        order = np.argsort(self.names)
+        at = np.searchsorted(self.names, categories.names, sorter=order)
+        at = order[np.minimum(at, len(order) - 1)] if len(order) else at
+        known = self.names[at] == categories.names if len(order) else np.zeros(len(at), np.bool_)
+        code = np.where(known, at, len(self.names) + np.cumsum(~known) - 1).astype(np.int32)
+        names = np.concatenate([self.names, categories.names[~known]])
+        lists = Ragged(categories.of.indptr, code[categories.of.values])
+        lists = ItemCategories(lists, names).ordered().of
+        return ItemCategories(self.of.replaced(rows, lists, n), names)
 
     def check(self, items: Int32, stage: str) -> None:
         """Raises StageError where a candidate is not among the fitted items."""
@@ -78,6 +107,7 @@ class ItemCategories:
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "category_indptr.npy", self.of.indptr)
         np.save(directory / "category_values.npy", self.of.values)
+        np.save(directory / "category_names.npy", self.names)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -90,4 +120,29 @@ class ItemCategories:
                 f"{file} is damaged: it does not divide {len(values)} categories among items. "
                 f"{ADVICE}"
             )
-        return cls(Ragged(indptr, values))
+        file = directory / "category_names.npy"
+        names = NO_NAMES
+        if file.is_file():  # earlier releases wrote none
+            names = read_array(file, None, (None,))
+        return cls(Ragged(indptr, values), names)
+
+
+def can_follow(categories: ItemCategories, stage: str) -> bool:
+    """Whether new items can be taken up; logs where a version of an earlier release has no names
+    of the categories."""
+    if len(categories.names) or not len(categories.of.values):
+        return True
+    log.warning(
+        "re-rank `%s` cannot take up new items: its version was written by an earlier release. "
+        "Train again",
+        stage,
+    )
+    return False
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """64 well-mixed bits of each code (the finaliser of splitmix64, Steele et al. 2014)."""
+    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -10,9 +11,20 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, FilterExpression, item_condition, separators_of
-from tamis.rerank._categories import ItemCategories
-from tamis.schema import Component, ComponentConfig, Conditions, Needs, NotFittedError, read_array
+from tamis.data import Dataset, FilterExpression, Table, item_condition, separators_of
+from tamis.rerank._categories import ItemCategories, can_follow
+from tamis.runtime import Int32
+from tamis.schema import (
+    Component,
+    ComponentConfig,
+    Conditions,
+    Needs,
+    NotFittedError,
+    read_array,
+    read_json,
+)
+
+_SEPARATORS = "separators.json"
 
 
 class AtMostConfig(ComponentConfig):
@@ -81,22 +93,42 @@ class AtMost(Component):
         super().__init__(config, **options)
         self._categories: ItemCategories | None = None
         self._groups: NDArray[np.int64] | None = None
+        self._separators: dict[str, str] | None = {}
+        """Separators of the texts that `where` reads as lists; None: an earlier release did not
+        save them."""
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Reads the items' categories."""
-        config, frame = self.config, data.items.frame
-        categories = ItemCategories.read(data.items, config.column, config.separator)
-        if config.where:
-            context = context or FitContext()
-            separators = separators_of(context.items, context.features, frame.columns)
-            if config.separator:
-                separators[config.column] = config.separator
-            categories = categories.among(
-                item_condition(config.where, frame, separators, f"re-rank `{self.name}`")
-            )
-        self._categories = categories.primary() if config.count == "primary" else categories
+        if self.config.where:
+            context, columns = context or FitContext(), data.items.frame.columns
+            self._separators = dict(separators_of(context.items, context.features, columns))
+            if self.config.separator:
+                self._separators[self.config.column] = self.config.separator
+        self._categories = self._read(data.items)
         self._groups = self._categories.groups()
         return self
+
+    def _read(self, items: Table) -> ItemCategories:
+        """The categories that count of items."""
+        config, where = self.config, f"re-rank `{self.name}`"
+        found = ItemCategories.read(items, config.column, config.separator)
+        if config.where:
+            found = found.among(
+                item_condition(config.where, items.frame, self._separators or {}, where)
+            )
+        return found.primary() if config.count == "primary" else found
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`."""
+        if self._categories is None or self._groups is None:
+            raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
+        if self._separators is None or not can_follow(self._categories, self.name):
+            return
+        self._categories = self._categories.replaced(rows, self._read(items.part(rows)), len(items))
+        groups = np.zeros(len(items), np.int64)
+        groups[: len(self._groups)] = self._groups
+        groups[rows] = self._categories.groups_of(rows)
+        self._groups = groups
 
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
@@ -129,6 +161,7 @@ class AtMost(Component):
             raise NotFittedError("re-rank `at_most` cannot be saved before fit(data)")
         self._categories.save(directory)
         np.save(directory / "groups.npy", self._groups)
+        (directory / _SEPARATORS).write_text(json.dumps(self._separators), "utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: Any) -> Self:
@@ -137,4 +170,6 @@ class AtMost(Component):
         loaded._categories = ItemCategories.load(directory)
         items = len(loaded._categories.of)
         loaded._groups = read_array(directory / "groups.npy", np.int64, (items,))
+        file = directory / _SEPARATORS
+        loaded._separators = read_json(file) if file.is_file() else None
         return loaded

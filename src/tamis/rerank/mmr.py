@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged, Table
-from tamis.rerank._categories import ItemCategories
+from tamis.rerank._categories import ItemCategories, can_follow
 from tamis.runtime import Float32, Int32
 from tamis.schema import (
     Component,
@@ -74,9 +74,28 @@ class MMR(Component):
         config = self.config
         if config.similarity == "vector":
             return self.with_vectors(_vectors(data.items, config.column))
-        categories = ItemCategories.read(data.items, config.column, config.separator)
-        self._categories = categories.ordered()
+        self._categories = self._read(data.items)
         return self
+
+    def _read(self, items: Table) -> ItemCategories:
+        """The categories of items, as set operations want them."""
+        return ItemCategories.read(items, self.config.column, self.config.separator).ordered()
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`.
+
+        Vectors of another length than those of the fit count as missing.
+        """
+        part = items.part(rows)
+        if self._vectors is not None:
+            vectors = np.zeros((len(items), self._vectors.shape[1]), np.float32)
+            vectors[: len(self._vectors)] = self._vectors
+            vectors[rows] = _unit(_vectors(part, self.config.column, self._vectors.shape[1]))
+            self._vectors = vectors
+        elif self._categories is None:
+            raise NotFittedError("re-rank `mmr` is used before fit(data); call fit or load it")
+        elif can_follow(self._categories, self.name):
+            self._categories = self._categories.replaced(rows, self._read(part), len(items))
 
     def with_vectors(self, vectors: Float32) -> Self:
         """Measures similarity by these (items, d) vectors, for instance those of a recall tower.
@@ -89,9 +108,7 @@ class MMR(Component):
                 "re-rank `mmr` was given vectors, but its similarity is 'category'; "
                 "set similarity = 'vector'"
             )
-        vectors = np.where(np.isfinite(vectors).all(1, keepdims=True), vectors, 0.0)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        self._vectors = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+        self._vectors = _unit(vectors)
         return self
 
     def arrange(
@@ -166,8 +183,18 @@ class MMR(Component):
         return loaded
 
 
-def _vectors(items: Table, column: str) -> Float32:
-    """(items, d) from a list column; a missing list becomes the zero vector."""
+def _unit(vectors: Float32) -> Float32:
+    """The rows of vectors (n, d) with length 1; zero where they are not finite."""
+    vectors = np.where(np.isfinite(vectors).all(1, keepdims=True), vectors, 0.0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+
+
+def _vectors(items: Table, column: str, width: int | None = None) -> Float32:
+    """(items, d) from a list column; a missing list becomes the zero vector.
+
+    width: d, where lists of another length count as missing; None: all must have one length.
+    """
     if column not in items.frame.columns:
         known = ", ".join(items.frame.columns) or "none"
         raise ConfigError(
@@ -181,6 +208,9 @@ def _vectors(items: Table, column: str) -> Float32:
         )
     lists = series.cast(pl.List(pl.Float32))
     widths = lists.list.len().drop_nulls().unique().to_list()
+    if width is not None:
+        lists = lists.to_frame("v").select(pl.when(pl.col("v").list.len() == width).then("v"))["v"]
+        widths = [width]
     if len(widths) != 1:
         raise ConfigError(
             f"re-rank `mmr`: the vectors of column {column!r} have lengths {sorted(widths)[:5]}; "

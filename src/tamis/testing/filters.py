@@ -14,6 +14,7 @@ from tamis.data import Dataset
 from tamis.runtime import Bool
 from tamis.schema import NotFittedError
 from tamis.testing._components import check_component
+from tamis.testing._following import check_following
 from tamis.testing.channels import CONTEXT, one_query, queries_of, two_clans
 
 
@@ -59,11 +60,25 @@ def check_filter(
         loaded = type(rule).load(Path(folder) / "filter", getattr(rule, "config", None))
         assert (_kept(loaded, queries, everything) == keep).all(), "save and load changed verdicts"
         assert loaded.reason == rule.reason, f"load changed the reason to {loaded.reason!r}"
+    check_following(
+        lambda known: make().fit(known, context), data, lambda rule, n: _verdicts(rule, queries, n)
+    )
     half = replace(data, events=data.events.take(slice(0, len(data.events) // 2)))
     again = make().fit(half, context).fit(data, context)
     assert (_kept(again, queries, everything) == keep).all(), (
         "a second fit is not the fit of a new filter"
     )
+
+
+def _verdicts(rule: Filter, queries: Queries, items: int) -> dict[str, Bool]:
+    """On all items, for the users of the queries, and for two users that may be new."""
+    known = int(queries.user.max(initial=0)) + 1
+    new = replace(queries, user=np.arange(len(queries), dtype=np.int32) % 2 + np.int32(known))
+    everything = _everything(len(queries), items)
+    return {
+        "verdicts": _kept(rule, queries, everything),
+        "verdicts of new users": _kept(rule, new, everything),
+    }
 
 
 def _unfitted(make: Callable[[], Filter], queries: Queries, candidates: Candidates) -> Bool | None:

@@ -15,6 +15,7 @@ from tamis.cascade import Candidates, FitContext, Queries, Reranker
 from tamis.data import Dataset
 from tamis.schema import NotFittedError
 from tamis.testing._components import check_component
+from tamis.testing._following import check_following
 from tamis.testing.channels import CONTEXT, one_query, queries_of, two_clans
 
 
@@ -70,6 +71,13 @@ def check_reranker(
         _same(_arranged(loaded, queries, candidates, n), whole, "save and load changed the order")
         names = [getattr(x, "name", None) for x in (loaded, rule)]
         assert names[0] == names[1], f"load changed the name to {names[0]!r}"
+    check_following(
+        lambda known: make().fit(known, context),
+        data,
+        lambda rule, items: _arranged(
+            rule, queries, ranked_lists(len(queries), items), n
+        )._asdict(),
+    )
     again = make().fit(_others(data), context).fit(data, context)
     _same(
         _arranged(again, queries, candidates, n),
