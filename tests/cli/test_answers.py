@@ -30,8 +30,8 @@ def printed(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def answer(order: str, *, value: float = 0.5, **given) -> Answer:
     place = Place("A-1", "Lamp", 1, value, reason(order, value))
-    fields = {"user": "u1", "known": False, "time": 0, "clock": "data", "took_ms": 1.0}
-    return Answer(request_id="r", version="v", items=(place,), **{**fields, **given})
+    fields = {"user_id": "u1", "known": False, "time": 0, "clock": "data", "took_ms": 1.0}
+    return Answer(recommendation_id="r", version="v", items=(place,), **{**fields, **given})
 
 
 def test_a_new_user_ordered_by_recall_has_no_place_of_the_ranker(monkeypatch) -> None:

@@ -117,7 +117,7 @@ def test_a_project_trains_it_and_its_reasons_name_it(folder):
     with (folder / "tamis.toml").open("a", encoding="utf-8") as declaration:
         declaration.write("\n" + text)
     run("train", folder, "--only", "serving")
-    answer = run("recommend", folder, "--user", "u1", "--n", 10, "--explain")
+    answer = run("recommend", folder, "--user-id", "u1", "--n", 10, "--explain")
     found = [c for place in answer["items"] for c in place["reasons"]["channels"]]
     assert "same_category" in {channel["channel"] for channel in found}
     assert all(channel["rank"] >= 1 for channel in found)

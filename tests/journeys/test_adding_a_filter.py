@@ -97,7 +97,7 @@ def test_a_project_trains_it_and_why_not_names_it(folder, ratings_tables, tamis_
     (folder / "tamis.toml").write_text("\n".join([*head, text]), "utf-8")
     said = tamis_cli("train", folder, "--only", "serving", "--json")
     assert said.code == 0, said
-    said = tamis_cli("recommend", folder, "--user", user, "--n", 5, "--why-not", "m59", "--json")
+    said = tamis_cli("recommend", folder, "--user-id", user, "--n", 5, "--why-not", "m59", "--json")
     assert said.code == 0, said
     assert said.json["why_not"]["stage"] == "filtered"
     assert "too expensive" in said.json["why_not"]["detail"]

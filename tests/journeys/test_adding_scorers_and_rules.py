@@ -95,7 +95,7 @@ def test_a_project_trains_both_and_the_reasons_name_the_rule(folder, ratings_tab
     (folder / "tamis.toml").write_text("\n".join([*head, *stages]), "utf-8")
     said = tamis_cli("train", folder, "--only", "serving", "--json")
     assert said.code == 0, said
-    said = tamis_cli("recommend", folder, "--user", "u1", "--n", 8, "--explain", "--json")
+    said = tamis_cli("recommend", folder, "--user-id", "u1", "--n", 8, "--explain", "--json")
     assert said.code == 0, said
     notes = [place["reasons"]["rerank"]["new_items"] for place in said.json["items"]]
     assert [notes[3], notes[7]] == [1, 1]

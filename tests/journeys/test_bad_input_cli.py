@@ -85,7 +85,7 @@ def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, ta
         assert reason in reasons
     assert max(len(v or "") for v in rejects["value"].cast(pl.String)) <= 80
     assert "another unit" in tamis_cli("doctor", shop).out
-    refused = tamis_cli("recommend", shop, "--user", "x" * 1_000_000, "--n", 2)
+    refused = tamis_cli("recommend", shop, "--user-id", "x" * 1_000_000, "--n", 2)
     assert refused.code == 1
     assert "user = 'xxx" in refused.err
     assert len(refused.err) < 500
@@ -104,11 +104,11 @@ def test_unicode_ids_are_trained_on_and_printed(shop, tamis_cli):
         rewrite(shop / file, lambda t: t.replace("u1,", "用户 🎬,").replace("m2,", "ü[bold]m,"))
     result = tamis_cli("train", shop, "--only", "serving")
     assert (result.code, result.problems) == (0, "")
-    result = tamis_cli("recommend", shop, "--user", "用户 🎬", "--why-not", "ü[bold]m", "--n", 3)
+    result = tamis_cli("recommend", shop, "--user-id", "用户 🎬", "--why-not", "ü[bold]m", "--n", 3)
     assert (result.code, result.problems) == (0, "")
     assert "用户 🎬" in result.out
     assert "ü[bold]m" in result.out
-    answer = tamis_cli("recommend", shop, "--user", "用户 🎬", "--json").json
+    answer = tamis_cli("recommend", shop, "--user-id", "用户 🎬", "--json").json
     assert answer["known"] is True
 
 
@@ -127,7 +127,7 @@ def test_one_user_or_one_item_only(shop, tamis_cli, keep, what):
         fails_with(result)
         assert len(result.err) > 60
     else:
-        assert tamis_cli("recommend", shop, "--user", "u4").code == 0
+        assert tamis_cli("recommend", shop, "--user-id", "u4").code == 0
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_folder_that_is_no_project(tmp_path, tamis_cli):
 
 def test_no_version_yet(shop, tamis_cli):
     fails_with(
-        tamis_cli("recommend", shop, "--user", "u1"), "no serving version yet", "tamis train"
+        tamis_cli("recommend", shop, "--user-id", "u1"), "no serving version yet", "tamis train"
     )
     fails_with(tamis_cli("evaluate", shop), "no evaluation version yet", "tamis train")
     assert "run `tamis train`" in tamis_cli("versions", shop).out

@@ -55,7 +55,7 @@ def test_a_misspelt_part_is_suggested(tamis_cli, ratings, written, meant):
 
 
 def test_similar_has_columns_and_repeats_no_id(tamis_cli, ratings):
-    lines = tamis_cli("similar", ratings, "--item", "m3", "--n", "2").out.splitlines()
+    lines = tamis_cli("similar", ratings, "--item-id", "m3", "--n", "2").out.splitlines()
     assert lines[1].split() == ["title", "item", "similarity"]
     assert len(lines) == 4
 

@@ -55,7 +55,7 @@ def shop(ratings_tables, tamis_cli, tmp_path_factory):
 
 def prices(answer) -> list[int]:
     """The price of an item is its number."""
-    return [int(place.item.removeprefix("m")) for place in answer.items]
+    return [int(place.item_id.removeprefix("m")) for place in answer.items]
 
 
 def test_conditions_of_the_configuration(shop):
@@ -81,10 +81,10 @@ def test_a_filter_of_the_request(shop, tamis_cli):
     assert len(project.recommend("nobody", 60).items) > len(expected)  # it was of one request
     words = ("recommend", shop, "--n", 60, "--filter", condition, "--value", "most=25", "--json")
     printed = json.loads(tamis_cli(*words).out)
-    assert sorted(int(p["item"][1:]) for p in printed["items"]) == expected
+    assert sorted(int(p["item_id"][1:]) for p in printed["items"]) == expected
     listed = ("recommend", shop, "--n", 60, "--value", 'regions=["DE"]', "--json")
     there = json.loads(tamis_cli(*listed).out)["items"]
-    assert {int(p["item"][1:]) % 3 for p in there} == {1}
+    assert {int(p["item_id"][1:]) % 3 for p in there} == {1}
 
 
 def test_channels_recall_items_that_meet_the_filter_of_a_request(shop, monkeypatch):
@@ -101,13 +101,18 @@ def test_channels_recall_items_that_meet_the_filter_of_a_request(shop, monkeypat
 
 def test_over_http(shop):
     with TestClient(create_app(tamis.open(shop).recommender)) as client:
-        body = {"user": "nobody", "n": 60, "filter": "price in [3, 6]", "values": {"regions": "x"}}
+        body = {
+            "user_id": "nobody",
+            "n": 60,
+            "filter": "price in [3, 6]",
+            "values": {"regions": "x"},
+        }
         answer = client.post("/v1/recommend", json=body)
         assert answer.status_code == 400  # region in "x": a text is no list
         assert answer.json()["error"]["field"] == "values"
         body["values"] = {"regions": ["FR"], "colour": "red"}
         found = client.post("/v1/recommend", json=body).json()
-        assert sorted(p["item"] for p in found["items"]) == ["m3", "m6"]
+        assert sorted(p["item_id"] for p in found["items"]) == ["m3", "m6"]
         assert found["degraded"] == ["values: no filter of this version reads 'colour'"]
         wrong = client.post("/v1/recommend", json={"filter": "prise < 3"})
         assert wrong.status_code == 400

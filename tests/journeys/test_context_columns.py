@@ -65,16 +65,16 @@ def test_in_python(project):
         opened.recommend("someone new", context={"device": device}) for device in ("ios", "android")
     )
     assert ios.degraded == android.degraded == ()
-    assert best([p.item for p in ios.items]) == {0}
-    assert best([p.item for p in android.items]) == {1}
-    scores = {p.item: p.score for p in opened.recommend("someone new").items}
+    assert best([p.item_id for p in ios.items]) == {0}
+    assert best([p.item_id for p in android.items]) == {1}
+    scores = {p.item_id: p.score for p in opened.recommend("someone new").items}
     unseen = opened.recommend("someone new", context={"device": "fridge"})
     assert len(scores) == len(unseen.items) == ITEMS
 
 
 def test_on_the_command_line(project, tamis_cli):
     said = tamis_cli("recommend", project, "--context", "device=android", "--json")
-    assert best([p["item"] for p in json.loads(said.out)["items"]]) == {1}
+    assert best([p["item_id"] for p in json.loads(said.out)["items"]]) == {1}
     for words, message in (
         ("devise=ios", "no column 'devise'; the project declares device"),
         ("ios", "--context ios: give COLUMN=VALUE"),
@@ -88,7 +88,7 @@ def test_over_http(project):
     with TestClient(create_app(tamis.open(project).recommender)) as client:
         body = {"context": {"device": "ios"}}
         answer = client.post("/v1/recommend", json=body).json()
-        assert best([p["item"] for p in answer["items"]]) == {0}
+        assert best([p["item_id"] for p in answer["items"]]) == {0}
         refused = client.post("/v1/recommend", json={"context": {"Device": "ios"}})
         assert refused.status_code == 400
         assert refused.json()["error"]["field"] == "context"

@@ -277,7 +277,7 @@ def reopened(version: Version) -> Version:
 def test_added_and_removed_keys_of_the_configuration_open(copied, caplog):
     file = copied.path / STORED_CONFIG
     saved = json.loads(file.read_text())
-    expected = [p.item for p in Recommender(copied, clock=fixed_clock).recommend(None).items]
+    expected = [p.item_id for p in Recommender(copied, clock=fixed_clock).recommend(None).items]
     added = ("added", "events.added", "cascade.added", "cascade.merge.added", "split.added")
     for place in added:
         section = saved
@@ -311,7 +311,7 @@ def test_added_and_removed_keys_of_the_configuration_open(copied, caplog):
     )
     for place in places:
         assert place in warnings[0]
-    assert [p.item for p in recommender.recommend(None).items] == expected
+    assert [p.item_id for p in recommender.recommend(None).items] == expected
     assert recommender.recommend(recommender.parts.users.ids[3], n=5).items
 
 

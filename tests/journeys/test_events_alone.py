@@ -42,9 +42,9 @@ def test_a_log_of_unusual_names_becomes_slates(tmp_path: Path, tamis_cli) -> Non
     assert tamis_cli("doctor", folder).code == 0
     trained = tamis_cli("train", folder, "--json")
     assert trained.code == 0, trained
-    slate = tamis_cli("recommend", folder, "--user", "H-003", "--n", 5, "--json")
+    slate = tamis_cli("recommend", folder, "--user-id", "H-003", "--n", 5, "--json")
     assert slate.code == 0, slate
-    items = [entry["item"] for entry in slate.json["items"]]
+    items = [entry["item_id"] for entry in slate.json["items"]]
     assert len(set(items)) == 5
     assert all(item.startswith("T") for item in items)
     evaluated = tamis_cli("evaluate", "cascade", folder, "--json")

@@ -157,19 +157,19 @@ def test_every_channel_recalls_items_and_is_named_in_reasons(everything, tamis_c
     """First requests leave what was ranked and not shown behind for `cached`."""
     everyone = set(registry.available("recall"))
     here = ("--latitude", 48.86, "--longitude", 2.35, "--city", "Paris")
-    first = ask(tamis_cli, everything, "--user", "u15", "--n", 5)
+    first = ask(tamis_cli, everything, "--user-id", "u15", "--n", 5)
     assert "cached" not in channels_of(first)
     asked = [
-        ask(tamis_cli, everything, "--user", "u15", "--n", 40),
-        ask(tamis_cli, everything, "--user", "u3", "--n", 40, *here),
-        ask(tamis_cli, everything, "--user", "u40", "--n", 40, "--interests", "comedy"),
+        ask(tamis_cli, everything, "--user-id", "u15", "--n", 40),
+        ask(tamis_cli, everything, "--user-id", "u3", "--n", 40, *here),
+        ask(tamis_cli, everything, "--user-id", "u40", "--n", 40, "--interests", "comedy"),
     ]
     named = set().union(*(channels_of(answer) for answer in asked))
     assert named == everyone, f"nowhere in the reasons: {sorted(everyone - named)}"
 
 
 def test_new_users_get_items_of_their_declared_interests(everything, tamis_cli):
-    answer = ask(tamis_cli, everything, "--user", "nobody", "--n", 10, "--interests", "horror")
+    answer = ask(tamis_cli, everything, "--user-id", "nobody", "--n", 10, "--interests", "horror")
     assert "declared_interests" in channels_of(answer)
     near = ask(tamis_cli, everything, "--n", 10, "--latitude", -12.05, "--longitude", -77.04)
     assert "geohash" in channels_of(near)

@@ -46,7 +46,7 @@ def users_of_the_table(numbered):
 def refused_or_answered(answer):
     assert answer.status_code in (200, 400, 413), answer.text
     if answer.status_code == 200:
-        items = [item["item"] for item in answer.json()["items"]]
+        items = [item["item_id"] for item in answer.json()["items"]]
         assert len(set(items)) == len(items) > 0
     else:
         assert len(answer.json()["error"]["message"]) > 10
@@ -68,17 +68,17 @@ def test_no_damaged_body_is_answered_by_a_500(client, fields, at, inserted, drop
 
 @pytest.mark.parametrize("spelling", ["{}", '"{}"', "{}.0", '"{}.0"', '" {} "', "{}e0", "{}00e-2"])
 def test_a_known_user_is_known_in_every_spelling(client, spelling):
-    expected = client.post("/v1/recommend", json={"user": "12"}).json()
+    expected = client.post("/v1/recommend", json={"user_id": "12"}).json()
     assert expected["known"]
-    body = '{"user": ' + spelling.format(12) + "}"
+    body = '{"user_id": ' + spelling.format(12) + "}"
     answer = client.post("/v1/recommend", content=body, headers=JSON).json()
-    assert (answer["user"], answer["known"]) == ("12", True)
+    assert (answer["user_id"], answer["known"]) == ("12", True)
     assert answer["items"] == expected["items"]
-    items = [item["item"] for item in expected["items"][:2]]
+    items = [item["item_id"] for item in expected["items"][:2]]
     spelt = ", ".join(spelling.format(item) for item in items)
-    body = '{"user": 12, "exclude": [' + spelt + "]}"
+    body = '{"user_id": 12, "exclude_item_ids": [' + spelt + "]}"
     left = client.post("/v1/recommend", content=body, headers=JSON).json()["items"]
-    assert not {item["item"] for item in left} & set(items)
+    assert not {item["item_id"] for item in left} & set(items)
 
 
 @settings(max_examples=60)
@@ -109,9 +109,9 @@ def test_no_path_and_method_is_answered_by_a_500(client, method, path, body):
 @settings(max_examples=80)
 @given(st.one_of(VALUES, st.integers(0, 400).map(str), st.integers(0, 400), st.floats(0, 400)))
 def test_a_user_is_known_only_if_the_table_has_him(client, users_of_the_table, user):
-    answer = client.post("/v1/recommend", content=json.dumps({"user": user}), headers=JSON)
+    answer = client.post("/v1/recommend", content=json.dumps({"user_id": user}), headers=JSON)
     refused_or_answered(answer)
     if answer.status_code == 200:
         found = answer.json()
         assert found["known"] == (one_id(user) in users_of_the_table)
-        assert found["user"] == one_id(user)
+        assert found["user_id"] == one_id(user)

@@ -48,7 +48,7 @@ def ask(client: TestClient, **fields: object) -> dict:
 
 
 def ids(answer: dict) -> list[str]:
-    return [item["item"] for item in answer["items"]]
+    return [item["item_id"] for item in answer["items"]]
 
 
 def group(item: str) -> int:
@@ -57,14 +57,16 @@ def group(item: str) -> int:
 
 
 def test_a_visitor_from_the_first_click_on(client: TestClient) -> None:
-    stranger = ask(client, user="visitor", n=20)
+    stranger = ask(client, user_id="visitor", n=20)
     assert (stranger["known"], len(stranger["items"])) == (False, 20)
     liked = [item for item in ids(stranger) if group(item) == 1][:3]
-    sent = [{"user": "visitor", "item": item, "behaviour": "like", "value": 5} for item in liked]
+    sent = [
+        {"user_id": "visitor", "item_id": item, "behaviour": "like", "value": 5} for item in liked
+    ]
     taken = client.post("/v1/events", json=sent).json()
     assert (taken["accepted"], taken["duplicates"], taken["refused"]) == (3, 0, 0)
 
-    after = ask(client, user="visitor", n=20, request_id="second")
+    after = ask(client, user_id="visitor", n=20, recommendation_id="second")
     assert after["known"]
     assert not set(liked) & set(ids(after)), "what was liked does not come back"
     share = [sum(group(item) == 1 for item in ids(a)) for a in (stranger, after)]
@@ -72,19 +74,19 @@ def test_a_visitor_from_the_first_click_on(client: TestClient) -> None:
 
     hidden = ids(after)[0]
     assert client.post(f"/v1/items/{hidden}/hide").json()["hidden"]
-    assert hidden not in ids(ask(client, user="visitor", n=20))
-    why = ask(client, user="visitor", n=20, why_not=hidden)["why_not"]
+    assert hidden not in ids(ask(client, user_id="visitor", n=20))
+    why = ask(client, user_id="visitor", n=20, why_not=hidden)["why_not"]
     assert (why["stage"], why["detail"][:6]) == ("filtered", "hidden")
     client.post(f"/v1/items/{hidden}/show")
-    assert hidden in ids(ask(client, user="visitor", n=20))
+    assert hidden in ids(ask(client, user_id="visitor", n=20))
 
     logged = client.get("/v1/recommendations/second").json()
-    assert [item["item"] for item in logged["items"]] == ids(after)
-    assert (logged["user"], logged["version"]) == ("visitor", after["version"])
+    assert [item["item_id"] for item in logged["items"]] == ids(after)
+    assert (logged["user_id"], logged["version"]) == ("visitor", after["version"])
 
 
 def test_events_are_answered_one_by_one(client: TestClient) -> None:
-    good = {"user": 7, "item": 1001, "behaviour": "like", "event_id": "once"}
+    good = {"user_id": 7, "item_id": 1001, "behaviour": "like", "event_id": "once"}
     taken = client.post("/v1/events", json=[good, good, {**good, "behaviour": "lik"}, 5]).json()
     assert [one["status"] for one in taken["events"]] == [
         "accepted", "duplicate", "refused", "refused",
@@ -115,20 +117,22 @@ def test_bodies_that_cannot_be_read(body: str, words: str, client: TestClient) -
 def test_what_is_not_there(client: TestClient) -> None:
     assert client.get("/v1/recommendations/nothing").status_code == 404
     answer = client.post("/v1/items/nothing/hide")
-    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "item")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "item_id")
 
 
 def test_a_single_event_that_is_refused_is_a_400(client: TestClient) -> None:
-    answer = client.post("/v1/events", json={"user": 7, "item": 1001, "behaviour": "lik"})
+    answer = client.post("/v1/events", json={"user_id": 7, "item_id": 1001, "behaviour": "lik"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "behaviour")
 
 
 def test_an_event_that_cannot_count_yet_is_noted_and_counted(client: TestClient) -> None:
-    taken = client.post("/v1/events", json={"user": 7, "item": "no such", "behaviour": "like"})
+    taken = client.post(
+        "/v1/events", json={"user_id": 7, "item_id": "no such", "behaviour": "like"}
+    )
     (one,) = taken.json()["events"]
     assert one["status"] == "accepted"
     assert "does not know the item" in one["note"]
-    ask(client, user=7, n=3)
+    ask(client, user_id=7, n=3)
     skipped = client.get("/health/ready").json()["journal"]["skipped"]
     assert skipped["the version does not know the item"] >= 1
 
@@ -137,12 +141,12 @@ def test_the_command_line_reads_the_journal(
     project: Path, store: str, tamis_cli: Callable[..., Any]
 ) -> None:
     live = LiveRecommender.open(project, store)
-    live.take([{"user": "fresh", "item": "1001", "behaviour": "like"}])
+    live.take([{"user_id": "fresh", "item_id": "1001", "behaviour": "like"}])
     live.close()
     words = ["--store", store] if store else []
-    said = tamis_cli("recommend", project, "--user", "fresh", "--json", *words)
+    said = tamis_cli("recommend", project, "--user-id", "fresh", "--json", *words)
     assert said.json["known"]
-    assert "1001" not in [item["item"] for item in said.json["items"]]
+    assert "1001" not in [item["item_id"] for item in said.json["items"]]
 
 
 def test_a_restart_forgets_nothing(project: Path, store: str) -> None:
@@ -152,9 +156,9 @@ def test_a_restart_forgets_nothing(project: Path, store: str) -> None:
             while client.get("/health/ready").status_code != 200:
                 pass
             if start == 0:
-                event = {"user": "phoenix", "item": "1002", "behaviour": "like"}
+                event = {"user_id": "phoenix", "item_id": "1002", "behaviour": "like"}
                 assert client.post("/v1/events", json=event).json()["accepted"] == 1
-            assert ask(client, user="phoenix", n=5)["known"]
+            assert ask(client, user_id="phoenix", n=5)["known"]
             state = client.get("/health/ready").json()["journal"]
             assert state["position"] >= 1
             assert state["durability"]
@@ -169,9 +173,9 @@ def test_a_journal_that_goes_away(project: Path) -> None:
         client.__enter__()
         while client.get("/health/ready").status_code != 200:
             pass
-    event = {"user": "7", "item": "1001", "behaviour": "like"}
+    event = {"user_id": "7", "item_id": "1001", "behaviour": "like"}
     try:
-        answer = ask(client, user="7", n=5)
+        answer = ask(client, user_id="7", n=5)
         assert len(answer["items"]) == 5
         assert "journal: " in answer["degraded"][0]
         ready = client.get("/health/ready")
@@ -183,7 +187,7 @@ def test_a_journal_that_goes_away(project: Path) -> None:
         with redis_server(port):
             assert client.post("/v1/events", json=event).json()["accepted"] == 1
             time.sleep(PAUSE)  # reads fail at once for so long after a failure
-            assert ask(client, user="7", n=5)["degraded"] == []
+            assert ask(client, user_id="7", n=5)["degraded"] == []
     finally:
         client.__exit__(None, None, None)
 

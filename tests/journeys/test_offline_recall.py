@@ -72,7 +72,7 @@ def test_the_examples_commands_run(films, tamis_cli):
 
 
 def test_without_stored_lists_the_answer_is_degraded(films, tamis_cli):
-    said = tamis_cli("recommend", films, "--user", "u3", "--json")
+    said = tamis_cli("recommend", films, "--user-id", "u3", "--json")
     assert [why.split(":")[1] for why in said.json["degraded"]] == ["two_tower", "itemcf"]
     for why in said.json["degraded"]:
         assert "StoreError: nothing is recalled for version" in why
@@ -235,7 +235,7 @@ def ready(client):
 
 
 def ask(client):
-    body = {"user": "u3", "n": 10, "explain": True}
+    body = {"user_id": "u3", "n": 10, "explain": True}
     answer = client.post("/v1/recommend", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -254,7 +254,7 @@ def test_items_ranked_but_not_shown_are_recalled_at_the_next_request(films, tami
     row = np.array([parts.users.row("u7")], np.int32)
     queries = parts.queries(row, np.array([recommender.manifest.data_until]))
     found = parts.channels["cached"].recall(queries, 20).item[0]
-    shown = parts.items.rows([place.item for place in first.items])
+    shown = parts.items.rows([place.item_id for place in first.items])
     assert (found >= 0).all()
     assert not np.isin(found, shown).any()
     second = recommender.recommend("u7", 20, explain=True)
@@ -272,9 +272,9 @@ def test_unknown_users_are_answered_without_a_list(films):
 def test_an_exclusion_is_honoured(films, tamis_cli):
     assert tamis_cli("recall", films).code == 0
     found = tamis.open(films)
-    refused = [place.item for place in found.recommend("u3", 10).items]
-    again = found.recommend("u3", 10, exclude=refused)
-    assert not {place.item for place in again.items} & set(refused)
+    refused = [place.item_id for place in found.recommend("u3", 10).items]
+    again = found.recommend("u3", 10, exclude_item_ids=refused)
+    assert not {place.item_id for place in again.items} & set(refused)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +301,6 @@ def test_recall_of_unsuitable_channels_is_an_error(films, tamis_cli, words, mess
 
 def test_an_unset_variable_is_an_error_when_the_version_is_opened(films, tamis_cli, monkeypatch):
     monkeypatch.delenv("TAMIS_STORE")
-    said = tamis_cli("recommend", films, "--user", "u3")
+    said = tamis_cli("recommend", films, "--user-id", "u3")
     assert said.code == 1
     assert "the variable TAMIS_STORE is not set" in said.err

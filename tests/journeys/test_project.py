@@ -47,7 +47,7 @@ def copy(project: Path, folder: Path) -> Path:
 
 
 def slates(recommender: Recommender, users) -> list[list[tuple[str, float]]]:
-    return [[(p.item, p.score) for p in recommender.recommend(user).items] for user in users]
+    return [[(p.item_id, p.score) for p in recommender.recommend(user).items] for user in users]
 
 
 def some_users(project: Path) -> list[str]:
@@ -133,11 +133,11 @@ def test_personalised_channels_beat_popularity(evaluated):
 
 def test_recommend_explains(project, tamis_cli):
     user = some_users(project)[3]
-    said = tamis_cli("recommend", project, "--user", user, "--n", 7, "--explain", "--json")
+    said = tamis_cli("recommend", project, "--user-id", user, "--n", 7, "--explain", "--json")
     answer = said.json
-    assert (said.code, said.err, answer["user"], answer["known"]) == (0, "", user, True)
+    assert (said.code, said.err, answer["user_id"], answer["known"]) == (0, "", user, True)
     assert [p["place"] for p in answer["items"]] == [1, 2, 3, 4, 5, 6, 7]
-    assert len({p["item"] for p in answer["items"]}) == 7
+    assert len({p["item_id"] for p in answer["items"]}) == 7
     for place in answer["items"]:
         reasons = place["reasons"]
         assert reasons["channels"]
@@ -146,7 +146,7 @@ def test_recommend_explains(project, tamis_cli):
         assert reasons["value"] == pytest.approx(place["score"])
         for task, p in reasons["predictions"].items():
             assert 0 < p < (np.inf if task.startswith("watch") else 1), task
-    shown = tamis_cli("recommend", project, "--user", user, "--n", 7, "--explain")
+    shown = tamis_cli("recommend", project, "--user-id", user, "--n", 7, "--explain")
     assert shown.code == 0
     assert answer["items"][0]["title"] in shown.out
 
@@ -165,20 +165,20 @@ def test_why_not_names_the_stage(ratings, tamis_cli):
     data = tamis.open(ratings).data
     seen = str(data.items.ids[int(data.events.item[data.events.user == 0][0])])
     first = str(data.users.ids[0])
-    ask = ("recommend", ratings, "--user", first, "--n", 3, "--json", "--why-not")
+    ask = ("recommend", ratings, "--user-id", first, "--n", 3, "--json", "--why-not")
     assert tamis_cli(*ask, seen).json["why_not"]["stage"] == "filtered"
-    answer = tamis_cli(*ask, seen, "--exclude", "m1", "--exclude", "m2").json
-    assert not {"m1", "m2"} & {p["item"] for p in answer["items"]}
-    shown = answer["items"][1]["item"]
+    answer = tamis_cli(*ask, seen, "--exclude-item-ids", "m1", "--exclude-item-ids", "m2").json
+    assert not {"m1", "m2"} & {p["item_id"] for p in answer["items"]}
+    shown = answer["items"][1]["item_id"]
     assert tamis_cli(*ask, shown).json["why_not"]["detail"] == "shown at place 2"
     stages = {tamis_cli(*ask, str(item)).json["why_not"]["stage"] for item in data.items.ids[:60]}
     assert {"filtered", "rank_cut"} <= stages <= LOSSES | {None}
-    told = tamis_cli("recommend", ratings, "--user", first, "--why-not", seen)
+    told = tamis_cli("recommend", ratings, "--user-id", first, "--why-not", seen)
     assert "filter seen: seen" in told.out
 
 
 def test_an_unknown_user_gets_a_slate(project, tamis_cli):
-    answer = tamis_cli("recommend", project, "--user", "nobody", "--explain", "--json").json
+    answer = tamis_cli("recommend", project, "--user-id", "nobody", "--explain", "--json").json
     assert (answer["known"], len(answer["items"])) == (False, 20)
     found = {c["channel"] for p in answer["items"] for c in p["reasons"]["channels"]}
     assert found == {"hot"}
@@ -188,7 +188,7 @@ def test_an_unknown_user_gets_a_slate(project, tamis_cli):
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("--user", "u1", "--why-not", "m9999"), "item 'm9999' is not in the items' table"),
+        (("--user-id", "u1", "--why-not", "m9999"), "item 'm9999' is not in the items' table"),
         (("--n", 0), "n = 0: expected `int` >= 1"),
     ],
 )
@@ -313,11 +313,11 @@ def test_python_init_and_train_are_the_commands(tmp_path, ratings_tables, tamis_
 def test_python_recommends_as_the_command_line(ratings, tamis_cli):
     for user, options in itertools.product(("u1", "nobody"), ({}, {"explain": True})):
         words = ["--explain"] if options else []
-        said = tamis_cli("recommend", ratings, "--user", user, "--json", *words).json
+        said = tamis_cli("recommend", ratings, "--user-id", user, "--json", *words).json
         called = json.loads(
-            json.dumps(tamis.open(ratings).recommend(user=user, **options).to_dict())
+            json.dumps(tamis.open(ratings).recommend(user_id=user, **options).to_dict())
         )
-        for differs in ("took_ms", "seconds", "request_id"):
+        for differs in ("took_ms", "seconds", "recommendation_id"):
             said.pop(differs), called.pop(differs)
         assert said == called
 
@@ -338,10 +338,10 @@ def test_http_answers_as_recommend(ratings):
         while httpx.get(f"{url}/health/ready").status_code != 200:
             assert time.monotonic() < until
             time.sleep(0.05)
-        asked = {"user": "u7", "n": 8, "explain": True, "why_not": "m3"}
+        asked = {"user_id": "u7", "n": 8, "explain": True, "why_not": "m3"}
         answer = httpx.post(f"{url}/v1/recommend", json=asked, timeout=60).json()
         wrong = httpx.post(
-            f"{url}/v1/recommend", json={"user": "u7", "why_not": "m9999"}, timeout=60
+            f"{url}/v1/recommend", json={"user_id": "u7", "why_not": "m9999"}, timeout=60
         )
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
@@ -367,9 +367,9 @@ def test_the_default_time_is_the_end_of_static_data_and_the_clock_otherwise(rati
     version = Versions(folder).current(Kind.SERVING)
     living = Recommender(version, clock=lambda: 1_900_000_000_000)
     object.__setattr__(living.parts.config, "clock", "now")
-    answer = living.recommend("u7", request_id="mine")
+    answer = living.recommend("u7", recommendation_id="mine")
     assert (answer.time, answer.clock) == (1_900_000_000_000, "now")
-    assert answer.request_id == "mine"
+    assert answer.recommendation_id == "mine"
 
 
 def test_a_time_before_the_end_of_the_data_is_refused_and_a_later_one_is_answered(ratings):

@@ -64,7 +64,7 @@ def test_scores_do_not_depend_on_the_order_of_the_rows(simulated, rows_file, tmp
 def test_scored_rows_are_those_of_a_request(ratings, tmp_path):
     """At the version's end, the rows of a request's ranked items score as the request result."""
     answer = tamis.open(ratings).recommend("u3", n=8, explain=True)
-    wanted = {place.item: place.reasons.predictions["positive"] for place in answer.items}
+    wanted = {place.item_id: place.reasons.predictions["positive"] for place in answer.items}
     rows = pl.DataFrame({"user_id": ["u3"] * len(wanted), "item_id": list(wanted)})
     tamis.open(ratings).score(rows, tmp_path / "s.csv")
     got = pl.read_csv(tmp_path / "s.csv")
@@ -144,7 +144,7 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
             if place.parts[0] not in ("rank", "config.json", "version.json"):
                 assert (new / place).read_bytes() == file.read_bytes(), place
     for place in tamis.open(project).recommend(None, n=3, explain=True).items:
-        price = parts.items.frame["price"].fill_null(1)[parts.items.row(place.item)]
+        price = parts.items.frame["price"].fill_null(1)[parts.items.row(place.item_id)]
         assert place.reasons.value == pytest.approx(
             place.reasons.predictions["click"] * price**0.5, rel=1e-4
         )

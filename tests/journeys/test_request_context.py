@@ -90,7 +90,7 @@ def shop(ratings_tables, tamis_cli, tmp_path_factory):
 
 
 def clans(answer) -> set[int]:
-    return {int(place.item.removeprefix("m")) % 3 for place in answer.items}
+    return {int(place.item_id.removeprefix("m")) % 3 for place in answer.items}
 
 
 def test_declared_interests_reach_a_newcomer(shop, tamis_cli):
@@ -101,9 +101,9 @@ def test_declared_interests_reach_a_newcomer(shop, tamis_cli):
     assert not answer.known
     named = {c["channel"] for place in answer.items for c in place.reasons.channels}
     assert "declared_interests" in named
-    words = ("recommend", shop, "--user", "someone new", "--n", 8, "--interests", "horror")
+    words = ("recommend", shop, "--user-id", "someone new", "--n", 8, "--interests", "horror")
     printed = json.loads(tamis_cli(*words, "--json").out)
-    assert [p["item"] for p in printed["items"]] == [p.item for p in answer.items]
+    assert [p["item_id"] for p in printed["items"]] == [p.item_id for p in answer.items]
 
 
 def test_place_and_city_reach_the_channels(shop, tamis_cli):
@@ -122,10 +122,10 @@ def test_place_and_city_reach_the_channels(shop, tamis_cli):
 def test_over_http(shop):
     recommender = tamis.open(shop).recommender
     with TestClient(create_app(recommender)) as client:
-        body = {"user": "nobody", "n": 6, "interests": ["Comedy", "no such thing"]}
+        body = {"user_id": "nobody", "n": 6, "interests": ["Comedy", "no such thing"]}
         answer = client.post("/v1/recommend", json=body).json()
         assert answer["degraded"] == []
-        assert {int(p["item"][1:]) % 3 for p in answer["items"]} == {1}
+        assert {int(p["item_id"][1:]) % 3 for p in answer["items"]} == {1}
         half = client.post("/v1/recommend", json={"longitude": 3})
         assert half.status_code == 400
         assert "longitude is given without latitude" in half.json()["error"]["message"]
@@ -134,7 +134,7 @@ def test_over_http(shop):
 def test_filters_say_why(shop):
     project = tamis.open(shop)
     user = "u1"  # lives in Tokyo
-    shown = {p.item for p in project.recommend(user, 50).items}
+    shown = {p.item_id for p in project.recommend(user, 50).items}
     assert not shown & {f"m{i}" for i in range(4, 120, 20)}
     lost = project.recommend("someone", 8, interests=["comedy"], why_not="m4").why_not
     assert lost.stage == "filtered"

@@ -76,7 +76,7 @@ def test_a_text_finds_the_items_that_it_describes(films, tamis_cli):
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.3
     table = tamis_cli("similar", films, "--text", "a grim HORROR film", "--n", 5)
-    assert all(i["title"] in table.out and i["item"] in table.out for i in found["items"])
+    assert all(i["title"] in table.out and i["item_id"] in table.out for i in found["items"])
 
 
 def test_a_text_is_encoded_as_the_texts_of_the_items(films):
@@ -85,7 +85,7 @@ def test_a_text_is_encoded_as_the_texts_of_the_items(films):
     row = parts.items.row("m7")
     text = f"{parts.items.frame['title'][row]}\n{parts.items.frame['genres'][row]}"
     first = project.similar(text=text, n=1).items[0]
-    assert (first.item, round(first.score, 4)) == ("m7", 1.0)
+    assert (first.item_id, round(first.score, 4)) == ("m7", 1.0)
     stored = np.array(parts.items.frame["text_vector"][row].to_list())
     alone = parts.text.encoder.encode(pl.Series([text]))[0]
     np.testing.assert_allclose(alone, stored, atol=1e-6)
@@ -97,7 +97,7 @@ def test_an_item_finds_items_by_texts_and_by_a_channel(films):
     assert by_text.by == "text"
     assert by_text.title == "Film 3, the sad one (1993)"
     assert len(by_text.items) == 89
-    assert "m3" not in [i.item for i in by_text.items]
+    assert "m3" not in [i.item_id for i in by_text.items]
     vectors = parts_of(films).text.index.vectors
     cosine = vectors @ vectors[parts_of(films).items.row("m3")]
     assert by_text.items[0].score == pytest.approx(np.sort(cosine)[-2], abs=1e-5)
@@ -140,7 +140,7 @@ def test_errors_of_similar(films, tamis_cli):
     said = tamis_cli("similar", films, "--text", "鞋")
     assert said.code == 0
     assert "No item is similar" in said.out
-    assert tamis_cli("similar", films, "--item", "nosuch").code == 1
+    assert tamis_cli("similar", films, "--item-id", "nosuch").code == 1
 
 
 def test_a_version_without_texts_says_how_to_add_them(ratings):

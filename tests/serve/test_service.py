@@ -36,7 +36,7 @@ class Fake:
     def recommend(self, request: Request) -> Answer:
         self.request = request
         user, why_not = request.user_id, request.why_not
-        exclude = [str(item) for item in request.exclude]
+        exclude = [str(item) for item in request.exclude_item_ids]
         why_not = None if why_not is None else str(why_not)
         if why_not not in (None, *self.titles):
             raise RequestError(f"item {why_not!r} is not in the items' table: check the id")
@@ -46,11 +46,11 @@ class Fake:
             raise ZeroDivisionError("secret detail")
         shown = [i for i in self.titles if i not in exclude][: request.n]
         return Answer(
-            request_id=request.request_id or "new",
+            recommendation_id=request.recommendation_id or "new",
             time=1_700_000_000_000,
             clock="now",
             version=self.version,
-            user=user,
+            user_id=user,
             known=user == "ann",
             items=tuple(
                 Place(i, self.titles[i], place, 1.0 / place, REASON if request.explain else None)
@@ -80,18 +80,18 @@ def ask(client: TestClient, **body: object):
 
 
 def test_a_known_user_gets_a_slate(client: TestClient) -> None:
-    answer = ask(client, user="ann", n=2).json()
+    answer = ask(client, user_id="ann", n=2).json()
     assert answer.pop("took_ms") >= 0
     assert answer == {
-        "request_id": "new",
+        "recommendation_id": "new",
         "version": "serving-7",
         "time": 1_700_000_000_000,
         "clock": "now",
-        "user": "ann",
+        "user_id": "ann",
         "known": True,
         "items": [
-            {"item": "1", "title": "Alien", "place": 1, "score": 1.0},
-            {"item": "2", "title": "Brazil", "place": 2, "score": 0.5},
+            {"item_id": "1", "title": "Alien", "place": 1, "score": 1.0},
+            {"item_id": "2", "title": "Brazil", "place": 2, "score": 0.5},
         ],
         "degraded": [],
         "lag": 0,
@@ -100,24 +100,30 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
 
 def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> None:
     place = {"latitude": 48.85, "longitude": 2.35, "city": "Paris"}
-    fields = {"user": 7, "n": 1, "exclude": [2, "3"], "time": 1_700_000_000_000}
-    fields |= {"interests": ["Drama"], **place, "explain": True, "why_not": 1, "request_id": "r"}
+    fields = {"user_id": 7, "n": 1, "exclude_item_ids": [2, "3"], "time": 1_700_000_000_000}
+    fields |= {
+        "interests": ["Drama"],
+        **place,
+        "explain": True,
+        "why_not": 1,
+        "recommendation_id": "r",
+    }
     fields |= {"context": {"device": "ios"}, "values": {"regions": ["FR"]}, "filter": "price < 3"}
     answer = ask(client, **fields).json()
     assert fake.request == Request.of(**fields)
     assert set(fields) == set(Request.__struct_fields__)
-    assert answer["request_id"] == "r"
+    assert answer["recommendation_id"] == "r"
 
 
 def test_an_empty_request_is_legal(client: TestClient, fake: Fake) -> None:
     answer = ask(client)
     assert answer.status_code == 200
-    assert (answer.json()["user"], answer.json()["known"]) == (None, False)
+    assert (answer.json()["user_id"], answer.json()["known"]) == (None, False)
     assert fake.request == Request()
 
 
 def test_explain_adds_the_reasons(client: TestClient) -> None:
-    plain, explained = ask(client, user="ann"), ask(client, user="ann", explain=True)
+    plain, explained = ask(client, user_id="ann"), ask(client, user_id="ann", explain=True)
     assert "reasons" not in plain.json()["items"][0]
     reasons = explained.json()["items"][0]["reasons"]
     assert reasons["text"] == "like Alien (itemcf #1)"
@@ -126,12 +132,12 @@ def test_explain_adds_the_reasons(client: TestClient) -> None:
 
 
 def test_why_not_names_the_stage(client: TestClient) -> None:
-    lost = ask(client, user="ann", why_not="3").json()["why_not"]
+    lost = ask(client, user_id="ann", why_not="3").json()["why_not"]
     assert (lost["title"], lost["stage"]) == ("Cube", "rank_cut")
 
 
 def test_a_degraded_answer_lists_what_failed(client: TestClient) -> None:
-    assert ask(client, user="half").json()["degraded"] == ["recall two_tower: ValueError"]
+    assert ask(client, user_id="half").json()["degraded"] == ["recall two_tower: ValueError"]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +151,22 @@ def test_a_degraded_answer_lists_what_failed(client: TestClient) -> None:
         ({"latitude": 91, "longitude": 0}, "latitude", "<= 90"),
         ({"latitude": 0, "longitude": "east"}, "longitude", "expected `float | null`"),
         ({"interests": "Comedy"}, "interests", "is the text 'Comedy': give a list of texts"),
-        ({"user": ""}, "user", "length >= 1"),
-        ({"exclude": "3"}, "exclude", "is the text '3': give a list of texts"),
-        ({"exclude": ["3", None]}, "exclude", "exclude[1] = None: expected `int | str`"),
-        ({"exclude": ["3", " "]}, "exclude", "exclude[1] = ' ': an id is not blank"),
-        ({"user": "  "}, "user", "user = '  ': an id is not blank; leave it out"),
-        ({"user": "a" * 1025}, "user", "length <= 1024"),
-        ({"user": 10**1024}, "user", "an id has at most 1,024 characters"),
-        ({"user": True}, "user", "expected `int | str | null`, got `bool`"),
+        ({"user_id": ""}, "user_id", "length >= 1"),
+        ({"exclude_item_ids": "3"}, "exclude_item_ids", "is the text '3': give a list of texts"),
+        (
+            {"exclude_item_ids": ["3", None]},
+            "exclude_item_ids",
+            "exclude_item_ids[1] = None: expected `int | str`",
+        ),
+        (
+            {"exclude_item_ids": ["3", " "]},
+            "exclude_item_ids",
+            "exclude_item_ids[1] = ' ': an id is not blank",
+        ),
+        ({"user_id": "  "}, "user_id", "user_id = '  ': an id is not blank; leave it out"),
+        ({"user_id": "a" * 1025}, "user_id", "length <= 1024"),
+        ({"user_id": 10**1024}, "user_id", "an id has at most 1,024 characters"),
+        ({"user_id": True}, "user_id", "expected `int | str | null`, got `bool`"),
         ({"time": 10**400}, "time", "is not within the years 2000 to 2100 in ms"),
         ({"time": 1_700_000_000.5}, "time", "looks like seconds: send 1700000000500"),
         ({"time": 1_700_000_000_000_000}, "time", "looks like microseconds: send 1700000000000"),
@@ -163,7 +177,7 @@ def test_a_degraded_answer_lists_what_failed(client: TestClient) -> None:
         ),
         ({"time": "yesterday"}, "time", "times are sent in ms since 1970 UTC"),
         ({"explain": None}, "explain", "expected `bool`, got `null`"),
-        ({"usr": "ann"}, "usr", "no such field. Did you mean `user`"),
+        ({"usr": "ann"}, "usr", "no such field. Did you mean `user_id`"),
         ({"why_not": {"a": 1}}, "why_not", "got `object`"),
     ],
 )
@@ -181,23 +195,23 @@ JSON = {"content-type": "application/json"}
 BAD_BODIES = {
     "empty": (b"", "the body is empty; send a JSON object"),
     "blank": (b" \n", "the body is empty"),
-    "cut off": (b'{"user": "an', "the body is not JSON: Unterminated string"),
+    "cut off": (b'{"user_id": "an', "the body is not JSON: Unterminated string"),
     "two objects": (b'{"n": 1}{"n": 2}', "Extra data at character 8"),
-    "single quotes": (b"{'user': 'ann'}", "in double quotes at character 1"),
+    "single quotes": (b"{'user_id': 'ann'}", "in double quotes at character 1"),
     "array": (b'["ann"]', "the body is an array; send one JSON object"),
     "text": (b'"ann"', "the body is a text"),
     "null": (b"null", "the body is null"),
-    "latin-1": ('{"user": "Zoë"}'.encode("latin-1"), "byte 12 is 0xeb; send JSON in UTF-8"),
-    "utf-16": ('{"user": "ann"}'.encode("utf-16"), "looks like UTF-16; send JSON in UTF-8"),
+    "latin-1": ('{"user_id": "Zoë"}'.encode("latin-1"), "byte 15 is 0xeb; send JSON in UTF-8"),
+    "utf-16": ('{"user_id": "ann"}'.encode("utf-16"), "looks like UTF-16; send JSON in UTF-8"),
     "not a number": (b'{"latitude": NaN, "longitude": 0}', "holds NaN, which is no JSON number"),
     "infinite": (b'{"latitude": -Infinity, "longitude": 0}', "holds -Infinity"),
     "overflow": (b'{"latitude": 1e999, "longitude": 0}', "the number 1e999 is out of range"),
-    "digits": (b'{"user": ' + b"9" * 5000 + b"}", "send ids of that length as texts"),
+    "digits": (b'{"user_id": ' + b"9" * 5000 + b"}", "send ids of that length as texts"),
     "deep array": (b"[" * 100_000, "nested too deeply; a request is one flat object"),
-    "deep object": (b'{"user":' * 50_000, "nested too deeply"),
-    "twice": (b'{"user": "bob", "user": "ann"}', "'user' is given twice in one object"),
-    "half a pair": (b'{"user": "\\ud800"}', "character 0 is half of a surrogate pair"),
-    "half a pair in the id": (b'{"request_id": "\\ud800"}', "half of a surrogate pair"),
+    "deep object": (b'{"user_id":' * 50_000, "nested too deeply"),
+    "twice": (b'{"user_id": "bob", "user_id": "ann"}', "'user_id' is given twice in one object"),
+    "half a pair": (b'{"user_id": "\\ud800"}', "character 0 is half of a surrogate pair"),
+    "half a pair in the id": (b'{"recommendation_id": "\\ud800"}', "half of a surrogate pair"),
 }
 
 
@@ -239,23 +253,23 @@ def test_other_bodies_than_plain_json_are_415(
     ],
 )
 def test_json_is_read_whatever_its_usual_name(client: TestClient, headers: dict[str, str]) -> None:
-    body = b'\xef\xbb\xbf{"user": "ann"}'  # with a byte-order mark
+    body = b'\xef\xbb\xbf{"user_id": "ann"}'  # with a byte-order mark
     assert client.post("/v1/recommend", content=body, headers=headers).json()["known"]
 
 
 def test_a_large_body_is_413(client: TestClient) -> None:
-    body = b'{"exclude": [' + b'"0123456789",' * 100_000 + b'""]}'
+    body = b'{"exclude_item_ids": [' + b'"0123456789",' * 100_000 + b'""]}'
     answer = client.post("/v1/recommend", content=body, headers=JSON)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (413, "too_large")
-    assert "larger than 1,000,000 bytes; send fewer ids in `exclude`" in error["message"]
+    assert "larger than 1,000,000 bytes; send fewer ids in `exclude_item_ids`" in error["message"]
 
 
 def test_fields_in_the_address_are_refused(client: TestClient) -> None:
     """They were ignored: a known user got the items of nobody."""
-    answer = client.post("/v1/recommend?user=ann", json={})
+    answer = client.post("/v1/recommend?user_id=ann", json={})
     assert answer.status_code == 400
-    assert "user: fields belong into the JSON body" in answer.json()["error"]["message"]
+    assert "user_id: fields belong into the JSON body" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -272,20 +286,20 @@ def test_fields_in_the_address_are_refused(client: TestClient) -> None:
 def test_a_user_id_is_one_id_however_it_is_written(
     client: TestClient, user: object, text: str
 ) -> None:
-    assert ask(client, user=user).json()["user"] == text
+    assert ask(client, user_id=user).json()["user_id"] == text
 
 
 def test_errors_of_the_recommender(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     unknown = ask(client, why_not="99")
     assert unknown.status_code == 400
     assert "check the id" in unknown.json()["error"]["message"]
-    broken = ask(client, user="broken stage")
+    broken = ask(client, user_id="broken stage")
     assert (broken.status_code, broken.json()["error"]["message"]) == (500, "rank added candidates")
-    defect = ask(client, user="defect")
+    defect = ask(client, user_id="defect")
     assert defect.status_code == 500
     assert "secret detail" not in defect.text
     assert "ZeroDivisionError: secret detail" in caplog.text
-    assert ask(client, user="ann").status_code == 200
+    assert ask(client, user_id="ann").status_code == 200
 
 
 def test_paths_and_methods(client: TestClient) -> None:
@@ -296,12 +310,12 @@ def test_paths_and_methods(client: TestClient) -> None:
 
 def test_one_log_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="tamis.serve"):
-        ask(client, user="a\nforged line", n=2)
+        ask(client, user_id="a\nforged line", n=2)
     lines = [r.getMessage() for r in caplog.records if r.name == "tamis.serve"]
     assert len(lines) == 1
     assert lines[0].startswith("POST /v1/recommend 200 ")
     assert lines[0].endswith(
-        r"ms request_id='new' user='a\nforged line' known=False items=2 version=serving-7"
+        r"ms recommendation_id='new' user_id='a\nforged line' known=False items=2 version=serving-7"
         " degraded=[]"
     )
 
@@ -324,13 +338,13 @@ def test_not_ready_while_opening(fake: Fake) -> None:
         waiting = client.get("/health/ready")
         assert (waiting.status_code, waiting.json()["error"]["code"]) == (503, "not_ready")
         assert waiting.headers["retry-after"] == "1"
-        assert ask(client, user="ann").status_code == 503
+        assert ask(client, user_id="ann").status_code == 503
         release.set()
         assert opened.wait(10)
         for _ in range(1000):
             if client.get("/health/ready").status_code == 200:
                 break
-        assert ask(client, user="ann").status_code == 200
+        assert ask(client, user_id="ann").status_code == 200
 
 
 def test_not_ready_gives_the_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -355,7 +369,7 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/events",
         "/v1/items/{item_id}/hide",
         "/v1/items/{item_id}/show",
-        "/v1/recommendations/{request_id}",
+        "/v1/recommendations/{recommendation_id}",
         "/health/live",
         "/health/ready",
     }

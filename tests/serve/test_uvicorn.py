@@ -22,7 +22,7 @@ from tamis.serve import serve
 class Fake:
     version = "serving-7"
     def recommend(self, request):
-        time.sleep(1 if request.user == "slow" else 0)
+        time.sleep(1 if request.user_id == "slow" else 0)
         items = (Place("1", "Alien", 1, 1.0),)
         return Answer("r", "serving-7", request.user_id, True, 1_700_000_000_000, "now", items, 0.1)
 
@@ -53,7 +53,7 @@ def until_ready(url: str, process: subprocess.Popen[str], seconds: float = 60) -
 def health_while_computing(url: str) -> float:
     """Seconds that a health check takes while a request of a second is being computed."""
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.post, f"{url}/v1/recommend", json={"user": "slow"}, timeout=30)
+        slow = pool.submit(httpx.post, f"{url}/v1/recommend", json={"user_id": "slow"}, timeout=30)
         time.sleep(0.2)
         began = time.monotonic()
         assert httpx.get(f"{url}/health/ready").status_code == 200
@@ -74,7 +74,7 @@ def test_serves_over_http_until_it_is_stopped(port: int, tmp_path: Path) -> None
     try:
         url = f"http://127.0.0.1:{port}"
         until_ready(url, process)
-        answer = httpx.post(f"{url}/v1/recommend", json={"user": "ann", "n": 1})
+        answer = httpx.post(f"{url}/v1/recommend", json={"user_id": "ann", "n": 1})
         assert answer.json()["items"][0]["title"] == "Alien"
         assert health_while_computing(url) < 0.5
         process.send_signal(signal.SIGTERM)

@@ -35,8 +35,8 @@ def read(**fields: object) -> Event | RequestError:
 
 def test_a_whole_event() -> None:
     found = read(
-        user=12,
-        item=" i1 ",
+        user_id=12,
+        item_id=" i1 ",
         behaviour="L",
         time=NOW - 5_000,
         value=4.5,
@@ -60,7 +60,7 @@ def test_a_whole_event() -> None:
 
 
 def test_what_is_left_out() -> None:
-    first, second = intake().read([{"user": "u", "item": "i", "value": 2}] * 2)
+    first, second = intake().read([{"user_id": "u", "item_id": "i", "value": 2}] * 2)
     assert isinstance(first, Event)
     assert isinstance(second, Event)
     assert (first.behaviour, first.time, first.arrival) == ("meh", NOW, NOW)
@@ -68,19 +68,19 @@ def test_what_is_left_out() -> None:
 
 
 def test_one_wrong_event_does_not_hold_up_the_others() -> None:
-    good = {"user": "u", "item": "i", "behaviour": "view"}
-    read = intake().read([good, {**good, "user": ""}, 3, good])
+    good = {"user_id": "u", "item_id": "i", "behaviour": "view"}
+    read = intake().read([good, {**good, "user_id": ""}, 3, good])
     assert [isinstance(one, Event) for one in read] == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
     ("changed", "field", "words"),
     [
-        ({"user": None}, "user", "user"),
-        ({"user": "  "}, "user", "an id is not blank"),
-        ({"user": math.nan}, "user", "not an id"),
-        ({"item": "x" * 1025}, "item", "<= 1024"),
-        ({"item": "\ud800"}, "item", "surrogate"),
+        ({"user_id": None}, "user_id", "user_id"),
+        ({"user_id": "  "}, "user_id", "an id is not blank"),
+        ({"user_id": math.nan}, "user_id", "not an id"),
+        ({"item_id": "x" * 1025}, "item_id", "<= 1024"),
+        ({"item_id": "\ud800"}, "item_id", "surrogate"),
         ({"behaviour": "liek"}, "behaviour", "give one of like, meh, view. Did you mean `like`"),
         ({"behaviour": None}, "behaviour", "behaviour is missing: give one of like, meh, view"),
         ({"behaviour": "like", "value": 2}, "value", "value = 2 is outside of the bounds"),
@@ -95,13 +95,13 @@ def test_one_wrong_event_does_not_hold_up_the_others() -> None:
         ({"context": {"os": "linux"}}, "context", "the project declares device"),
         ({"context": {"device": ["a"]}}, "context", "expected"),
         ({"event_id": ""}, "event_id", "length >= 1"),
-        ({"usr": "u"}, "usr", "Did you mean `user`"),
+        ({"usr": "u"}, "usr", "Did you mean `user_id`"),
     ],
 )
 def test_what_is_refused_names_field_and_cure(
     changed: dict[str, object], field: str, words: str
 ) -> None:
-    found = read(**{"user": "u", "item": "i", "behaviour": "view", **changed})
+    found = read(**{"user_id": "u", "item_id": "i", "behaviour": "view", **changed})
     assert isinstance(found, RequestError), found
     assert words in str(found)
     assert found.field == field
@@ -116,7 +116,7 @@ def test_an_event_of_a_project_with_one_behaviour_needs_no_name() -> None:
             "cascade": CASCADE,
         }
     )
-    (found,) = Intake(config, lambda: NOW).read([{"user": "u", "item": "i"}])
+    (found,) = Intake(config, lambda: NOW).read([{"user_id": "u", "item_id": "i"}])
     assert isinstance(found, Event)
     assert found.behaviour == "buy"
 
@@ -139,7 +139,9 @@ def intake_of(behaviours: dict[str, dict[str, object]]) -> Intake:
 
 def test_a_value_outside_of_the_only_behaviour_is_refused() -> None:
     only = intake_of({"like": {"min_value": 4, "positive": True}})
-    low, high, none = only.read([{"user": "u", "item": "i", "value": v} for v in (1, 4, None)])
+    low, high, none = only.read(
+        [{"user_id": "u", "item_id": "i", "value": v} for v in (1, 4, None)]
+    )
     assert isinstance(low, RequestError)
     assert "none has bounds that hold 1" in str(low)
     assert isinstance(high, Event)
@@ -153,7 +155,7 @@ def test_behaviours_of_one_label_are_chosen_by_the_value() -> None:
             "dislike": {"label": "rating", "max_value": 2},
         }
     )
-    rows = [{"user": "u", "item": "i", "behaviour": "rating", "value": v} for v in (5, 1, 3)]
+    rows = [{"user_id": "u", "item_id": "i", "behaviour": "rating", "value": v} for v in (5, 1, 3)]
     like, dislike, neither = two.read(rows)
     assert isinstance(like, Event)
     assert isinstance(dislike, Event)

@@ -68,10 +68,10 @@ def test_an_item_that_was_shown_since_is_not_in_the_next_answer(folder: Path) ->
     end = recommender.manifest.data_until
 
     def answer(days: float, **asked: str) -> tuple[set[str], str]:
-        request = Request.of(user="u0", n=12, time=int(end + days * DAY), **asked)
+        request = Request.of(user_id="u0", n=12, time=int(end + days * DAY), **asked)
         found = recommender.recommend(request)
         why = "" if found.why_not is None else found.why_not.detail
-        return {place.item for place in found.items}, why
+        return {place.item_id for place in found.items}, why
 
     everything = {f"m{i}" for i in range(12)}
     assert answer(0)[0] == everything - {"m0", "m1"}

@@ -69,8 +69,8 @@ def test_the_city_is_a_field_and_a_column() -> None:
 
 
 def test_ids_of_any_type_are_their_text() -> None:
-    assert Request.of(user=np.int64(7)).user_id == Request.of(user="7").user_id == "7"
-    assert Request.of(exclude=[np.int32(1), "b"]).exclude == (1, "b")
+    assert Request.of(user_id=np.int64(7)).user_id == Request.of(user_id="7").user_id == "7"
+    assert Request.of(exclude_item_ids=[np.int32(1), "b"]).exclude_item_ids == (1, "b")
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_ids_of_any_type_are_their_text() -> None:
         ({"latitude": 91.0, "longitude": 0.0}, r"latitude = 91.0: .*<= 90", "latitude"),
         ({"latitude": 0.0, "longitude": math.nan}, "longitude = nan", "longitude"),
         ({"interests": "Drama"}, "interests is the text 'Drama': give a list", "interests"),
-        ({"exclude": "m1"}, "exclude is the text 'm1': give a list", "exclude"),
+        ({"exclude_item_ids": "m1"}, "exclude_item_ids is the text 'm1': give", "exclude_item_ids"),
         ({"n": 0}, r"n = 0: .*>= 1", "n"),
         ({"n": "ten"}, "n = 'ten'", "n"),
-        ({"user": ""}, r"user = ''.*length >= 1", "user"),
-        ({"usr": 7}, "usr: a request has no such field. Did you mean `user`", "usr"),
+        ({"user_id": ""}, r"user_id = ''.*length >= 1", "user_id"),
+        ({"usr": 7}, "usr: a request has no such field. Did you mean `user_id`", "usr"),
         ({"time": 1_700_000_000}, "looks like seconds: send 1700000000000", "time"),
         ({"time": 1_700_000_000_000_000}, "looks like microseconds: send 1700000000000", "time"),
         ({"time": 5}, "not within the years 2000 to 2100", "time"),

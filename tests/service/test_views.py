@@ -46,11 +46,11 @@ def numbered_from(first: int, entries: list[Event]) -> list[Numbered]:
 
 
 def test_a_liked_item_is_seen_in_the_next_answer(recommender: Recommender) -> None:
-    before = recommender.recommend(Request.of(user="7", n=5))
-    liked = before.items[0].item
+    before = recommender.recommend(Request.of(user_id="7", n=5))
+    liked = before.items[0].item_id
     recommender.views.apply([Numbered(1, a_like(recommender, 0, "7", liked))])
-    after = recommender.recommend(Request.of(user="7", n=5, why_not=liked))
-    assert liked not in [place.item for place in after.items]
+    after = recommender.recommend(Request.of(user_id="7", n=5, why_not=liked))
+    assert liked not in [place.item_id for place in after.items]
     assert after.why_not is not None
     assert (after.why_not.stage, after.why_not.detail) == ("filtered", "filter seen: seen")
     assert after.time > before.time
@@ -58,41 +58,43 @@ def test_a_liked_item_is_seen_in_the_next_answer(recommender: Recommender) -> No
 
 def test_the_likes_of_a_new_user_turn_the_answer(recommender: Recommender) -> None:
     """The log has three groups of taste, by the number of the item modulo 3."""
-    stranger = recommender.recommend(Request.of(user="a stranger", n=20))
+    stranger = recommender.recommend(Request.of(user_id="a stranger", n=20))
     assert not stranger.known
     likes = [a_like(recommender, k, "a stranger", f"1{3 * k + 2:03}") for k in range(6)]
     recommender.views.apply(numbered_from(1, likes))
-    after = recommender.recommend(Request.of(user="a stranger", n=20))
+    after = recommender.recommend(Request.of(user_id="a stranger", n=20))
     assert after.known
-    own = [sum(int(p.item) % 1000 % 3 == 2 for p in answer.items) for answer in (stranger, after)]
+    own = [
+        sum(int(p.item_id) % 1000 % 3 == 2 for p in answer.items) for answer in (stranger, after)
+    ]
     assert own[1] >= own[0] + 3
     assert recommender.views.user_row("another") == -1
 
 
 def test_a_hidden_item_is_in_no_answer_until_it_is_shown(recommender: Recommender) -> None:
-    first = recommender.recommend(Request.of(user="3", n=5)).items[0].item
+    first = recommender.recommend(Request.of(user_id="3", n=5)).items[0].item_id
     recommender.views.apply([Numbered(1, ItemHide(item_id=first))])
     for user in ("3", "5", None):
-        request = Request.of(user=user, n=50, why_not=first)
+        request = Request.of(user_id=user, n=50, why_not=first)
         answer = recommender.recommend(request)
-        assert first not in [place.item for place in answer.items]
+        assert first not in [place.item_id for place in answer.items]
         assert answer.why_not is not None
         assert "hidden" in answer.why_not.detail
     recommender.views.apply([Numbered(2, ItemShow(item_id=first))])
-    assert recommender.recommend(Request.of(user="3", n=5)).items[0].item == first
+    assert recommender.recommend(Request.of(user_id="3", n=5)).items[0].item_id == first
 
 
 def test_a_request_of_a_moment_ago_is_answered_and_an_older_one_refused(
     recommender: Recommender,
 ) -> None:
     end = recommender.manifest.data_until
-    recommender.recommend(Request.of(user="3", time=end))
+    recommender.recommend(Request.of(user_id="3", time=end))
     recommender.views.apply([Numbered(1, a_like(recommender, 0, "3", "1001"))])
     earliest = recommender.views.earliest
-    answer = recommender.recommend(Request.of(user="3", time=earliest - 30_000))
+    answer = recommender.recommend(Request.of(user_id="3", time=earliest - 30_000))
     assert (answer.time, answer.clock) == (earliest, "request")
     with pytest.raises(RequestError, match="the statistics hold events that"):
-        recommender.recommend(Request.of(user="3", time=end))
+        recommender.recommend(Request.of(user_id="3", time=end))
 
 
 def test_an_event_of_the_trained_log_that_arrived_late_does_not_count_twice(
@@ -186,13 +188,13 @@ def test_the_journal_is_read_at_the_start_and_before_every_answer(
     other.append(events[:2])
     live = LiveRecommender(first, EmbeddedJournal(path))
     assert live.position == 2
-    assert live.recommend(Request.of(user="new", n=3)).known
+    assert live.recommend(Request.of(user_id="new", n=3)).known
     other.append(events[2:])
-    answer = live.recommend(Request.of(user="new", n=3, request_id="r1"))
+    answer = live.recommend(Request.of(user_id="new", n=3, recommendation_id="r1"))
     assert (live.position >= 3, answer.lag) == (True, 0)
     logged = live.answered("r1")
     assert logged is not None
-    assert [one.item_id for one in logged.slate] == [place.item for place in answer.items]
+    assert [one.item_id for one in logged.slate] == [place.item_id for place in answer.items]
     assert logged.version == live.version
     assert live.answered("r2") is None
     live.close()

@@ -96,12 +96,12 @@ def recall(
 
 def recommend(
     project: ProjectDir,
-    user: Annotated[
+    user_id: Annotated[
         str | None,
         typer.Option(help="User id. If omitted or unknown: non-personalised items."),
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="Number of items to recommend.")] = None,
-    exclude: Annotated[
+    exclude_item_ids: Annotated[
         list[str] | None, typer.Option(help="Id of an item to leave out; may be repeated.")
     ] = None,
     interests: Annotated[
@@ -158,10 +158,10 @@ def recommend(
     opened = open_project(project)
     opened.recommender.recommend()  # warm-up: the time shown is that of a request, not of start-up
     answer = opened.recommend(
-        user,
+        user_id,
         n,
         store=store,
-        exclude=exclude or (),
+        exclude_item_ids=exclude_item_ids or (),
         interests=interests or (),
         latitude=latitude,
         longitude=longitude,
@@ -198,7 +198,7 @@ def _pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
 
 def similar(
     project: ProjectDir,
-    item: Annotated[str | None, typer.Option(help="Id of an item; or give --text.")] = None,
+    item_id: Annotated[str | None, typer.Option(help="Id of an item; or give --text.")] = None,
     text: Annotated[
         str | None, typer.Option(help="A text; needs [items.text] in tamis.toml.")
     ] = None,
@@ -221,12 +221,12 @@ def similar(
     """
     from tamis.jobs import similar as job
 
-    found = job(project, item=item, text=text, n=n, by=by, version=version)
+    found = job(project, item_id=item_id, text=text, n=n, by=by, version=version)
     if as_json:
         return print_json(found.to_dict())
-    titled = any(line.title != line.item for line in found.items)
-    what = f"text “{found.text}”" if found.item is None else f"item {found.item}"
-    if found.title not in (None, found.item):
+    titled = any(line.title != line.item_id for line in found.items)
+    what = f"text “{found.text}”" if found.item_id is None else f"item {found.item_id}"
+    if found.title not in (None, found.item_id):
         what += f": {found.title}"
     console.print(
         f"[bold]{escape(what)}[/] · by {escape(found.by)} · version {found.version}",
@@ -241,7 +241,7 @@ def similar(
     for line in found.items:
         title = [escape(line.title)] if titled else []
         table.add_row(
-            f"[bold]{line.place}[/]", *title, f"[dim]{escape(line.item)}[/]", f"{line.score:.3f}"
+            f"[bold]{line.place}[/]", *title, f"[dim]{escape(line.item_id)}[/]", f"{line.score:.3f}"
         )
     if found.items:
         console.print(table)
@@ -337,8 +337,8 @@ def demo(
     console.print()
     print_answer(made.answer)
     print_next(
-        ["recommend", made.project, "--user", "42", "--explain"],
-        ["recommend", made.project, "--user", "1", "--why-not", "260"],
+        ["recommend", made.project, "--user-id", "42", "--explain"],
+        ["recommend", made.project, "--user-id", "1", "--why-not", "260"],
         ["serve", made.project],
     )
     return None
@@ -346,12 +346,12 @@ def demo(
 
 def print_answer(answer: Answer) -> None:
     """The recommended items, with reasons if they were requested."""
-    if answer.user is None:
+    if answer.user_id is None:
         who = "no user: showing non-personalised items"
     elif answer.known:
-        who = f"user {answer.user}"
+        who = f"user {answer.user_id}"
     else:
-        who = f"user {answer.user} is unknown to this version; showing non-personalised items"
+        who = f"user {answer.user_id} is unknown to this version; showing non-personalised items"
     console.print(
         f"[bold]{escape(who)}[/] · version {answer.version} · {answer.took_ms:.1f} ms",
         highlight=False,
@@ -368,8 +368,8 @@ def print_answer(answer: Answer) -> None:
 def _why_not(lost: WhyNot) -> str:
     """Where an item was lost, in words; the codes of the stages are those of the JSON."""
     name = f"[bold]{escape(lost.title)}[/]"
-    if lost.title != lost.item:
-        name += f" ({escape(lost.item)})"
+    if lost.title != lost.item_id:
+        name += f" ({escape(lost.item_id)})"
     stage = _LOST.get(lost.stage or "", "")
     if lost.stage == "filtered" and lost.detail.startswith(("filter ", "the request")):
         stage = "removed by "
@@ -406,8 +406,8 @@ def _items_table(answer: Answer) -> Table:
     table.add_column(justify="right")
     for place in answer.items:
         title = f"[bold]{escape(place.title)}[/]"
-        if place.title != place.item:
-            title += f" [dim]{escape(place.item)}[/]"
+        if place.title != place.item_id:
+            title += f" [dim]{escape(place.item_id)}[/]"
         lines = [title, *(_reason_lines(place.reasons) if place.reasons else ())]
         table.add_row(str(place.place), "\n".join(lines), f"{place.score:.3f}")
     return table

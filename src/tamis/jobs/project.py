@@ -67,7 +67,7 @@ class Project(ProjectFolder):
         return versions(self.root, **options)
 
     def recommend(
-        self, user: object = None, n: int | None = None, *, store: str = "", **options: Any
+        self, user_id: object = None, n: int | None = None, *, store: str = "", **options: Any
     ) -> Answer:
         """Recommends items from the serving version and the events of the journal, if any.
 
@@ -82,13 +82,13 @@ class Project(ProjectFolder):
                 self.recommender.views.catch_up(journal, seconds=float("inf"))
             finally:
                 journal.close()
-        return self.recommender.recommend(user, n, **options)
+        return self.recommender.recommend(user_id, n, **options)
 
-    def similar(self, item: object = None, **options: Any) -> SimilarList:
+    def similar(self, item_id: object = None, **options: Any) -> SimilarList:
         """The items nearest to an item, or to a text; see `jobs.similar`."""
         from tamis.jobs.similar_items import similar
 
-        return similar(self.root, item=item, **options)
+        return similar(self.root, item_id=item_id, **options)
 
 
 def open(project: Path | str) -> Project:

@@ -12,7 +12,7 @@ from tamis.service import ProjectFolder, Similar, SimilarList
 def similar(
     project: Path | str,
     *,
-    item: object = None,
+    item_id: object = None,
     text: str | None = None,
     n: int = 10,
     by: str | None = None,
@@ -22,7 +22,7 @@ def similar(
 
     Args:
         project: the project's folder.
-        item: external id of an item; give either this or `text`.
+        item_id: external id of an item; give either this or `text`.
         text: any text; it is encoded as the items' texts were.
         n: number of items, at least 1.
         by: of an item, whose vectors are compared: "text" or a channel. If omitted: "text" if the
@@ -32,13 +32,13 @@ def similar(
     Raises RequestError for an unknown item, a channel without vectors or an n below 1, ConfigError
     where the version has no texts or vectors, VersionError where there is no version.
     """
-    if (item is None) == (text is None):
-        given = "both are" if item is not None else "neither is"
-        raise RequestError(f"item, text: {given} given; give one of them", "item")
+    if (item_id is None) == (text is None):
+        given = "both are" if item_id is not None else "neither is"
+        raise RequestError(f"item_id, text: {given} given; give one of them", "item_id")
     if text is not None and by not in (None, "text"):
         raise RequestError(
             f"by = {by!r}: a text is compared with the texts of items only; leave it out", "by"
         )
     versions = Versions(ProjectFolder(Path(project)).root)
     found = Similar.open(versions.open(version) if version else versions.current(Kind.SERVING))
-    return found.to_item(item, n, by) if text is None else found.to_text(text, n)
+    return found.to_item(item_id, n, by) if text is None else found.to_text(text, n)

@@ -20,7 +20,7 @@ from tamis.service import EventRow, Request
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
 
-EXAMPLE = '{"user": "u1", "n": 10}'
+EXAMPLE = '{"user_id": "u1", "n": 10}'
 MAX_BYTES = 1_000_000
 """Largest body; a longer one is refused unread."""
 _NAMES = {list: "an array", str: "a text", int: "a number", float: "a number", bool: "a boolean"}

@@ -45,9 +45,9 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
         return _answer(405, Problem("method_not_allowed", text))
     if error.status_code == 413:
         events = path == "/v1/events"
-        cure = "send fewer events in one call" if events else "send fewer ids in `exclude`"
+        cure = "send fewer events in one call" if events else "send fewer ids in `exclude_item_ids`"
         text = f"The body is larger than {MAX_BYTES:,} bytes; {cure}"
-        return _answer(413, Problem("too_large", text, None if events else "exclude"))
+        return _answer(413, Problem("too_large", text, None if events else "exclude_item_ids"))
     code = "bad_request" if error.status_code < 500 else "internal"
     return _answer(error.status_code, Problem(code, f"{error.detail}; see /schema"))
 

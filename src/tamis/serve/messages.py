@@ -12,7 +12,7 @@ from tamis.service import Reason, WhyNot
 class RecommendedItem(Struct, frozen=True):
     """One item of the slate."""
 
-    item: str
+    item_id: str
     """External item id."""
     title: str
     place: int
@@ -26,11 +26,11 @@ class RecommendedItem(Struct, frozen=True):
 class RecommendAnswer(Struct, frozen=True):
     """The slate."""
 
-    request_id: str
+    recommendation_id: str
     """That of the request, or a new one; it is in the log line of the request, too."""
     version: str
     """The serving version that answered."""
-    user: str | None
+    user_id: str | None
     known: bool
     """False: neither this version nor an event since knows the user; the items are not
     personalised."""
@@ -90,14 +90,14 @@ class EventsAnswer(Struct, frozen=True):
 class Changed(Struct, frozen=True):
     """A change that the journal holds."""
 
-    item: str
+    item_id: str
     hidden: bool
     sequence: int
     """Number of its entry in the journal."""
 
 
 class LoggedItem(Struct, frozen=True):
-    item: str
+    item_id: str
     place: int
     score: float | None
 
@@ -105,9 +105,9 @@ class LoggedItem(Struct, frozen=True):
 class LoggedAnswer(Struct, frozen=True):
     """An earlier answer, as the journal holds it."""
 
-    request_id: str
+    recommendation_id: str
     version: str
-    user: str | None
+    user_id: str | None
     time: int
     items: list[LoggedItem]
     degraded: list[str]

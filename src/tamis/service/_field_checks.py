@@ -89,7 +89,7 @@ def refused(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> Reques
 
 
 def _place_of(message: str) -> str:
-    """The place in msgspec's "… - at `$.exclude[3]`"."""
+    """The place in msgspec's "… - at `$.exclude_item_ids[3]`"."""
     parts = message.split("`")
     return parts[-2].removeprefix("$.").replace("[...]", "") if len(parts) > 2 else ""
 

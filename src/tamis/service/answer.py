@@ -45,7 +45,7 @@ class Reason:
 class Place:
     """One item of a slate."""
 
-    item: str
+    item_id: str
     """External item id."""
     title: str
     place: int
@@ -59,7 +59,7 @@ class Place:
 class WhyNot:
     """Which stage removed an item from the answer."""
 
-    item: str
+    item_id: str
     title: str
     stage: str | None
     """not_recalled, filtered, prerank_cut, rank_cut, rerank_displaced; None: it is shown."""
@@ -71,10 +71,10 @@ class WhyNot:
 class Answer:
     """The answer to a request."""
 
-    request_id: str
+    recommendation_id: str
     """That of the request, or a new one."""
     version: str
-    user: str | None
+    user_id: str | None
     known: bool
     """Whether this version, or an event since, knows the user; otherwise the items are not
     personalised."""

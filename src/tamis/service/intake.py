@@ -29,15 +29,15 @@ DAY_MS = 86_400_000
 """Clocks of clients may be wrong by so much; an event from later on is refused."""
 LARGEST = float(np.finfo(np.float32).max)
 """Largest value of an event: counters and histories hold 32 bits."""
-_IDS = ("user", "item", "event_id", "recommendation_id")
+_IDS = ("user_id", "item_id", "event_id", "recommendation_id")
 
 
 class EventRow(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """An event as a client sends it."""
 
-    user: Id
+    user_id: Id
     """External user id."""
-    item: Id
+    item_id: Id
     """External item id."""
     behaviour: str | None = None
     """One of the project's behaviours, by name or label. If omitted: the first whose bounds hold
@@ -51,7 +51,7 @@ class EventRow(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     event_id: Annotated[str, Meta(min_length=1, max_length=200)] | int | None = None
     """The same id twice is one event: send one, and a retry cannot count twice."""
     recommendation_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """`request_id` of the answer that showed the item."""
+    """That of the answer that showed the item."""
     position: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """Place in the slate, from 1."""
 
@@ -91,8 +91,8 @@ class Intake:
         self._check_time(time, arrival)
         return Event(
             event_id=uuid4().hex if sent.event_id is None else str(sent.event_id),
-            user_id=_text_id(sent.user),
-            item_id=_text_id(sent.item),
+            user_id=_text_id(sent.user_id),
+            item_id=_text_id(sent.item_id),
             behaviour=self._behaviour(sent),
             time=time,
             arrival=arrival,
@@ -164,7 +164,7 @@ def _event_row(row: object) -> EventRow:
     """The row's fields, checked by themselves."""
     if not isinstance(row, Mapping):
         raise RequestError(
-            f'an event is an object such as {{"user": "u1", "item": "i1"}}, not {row!r:.80}'
+            f'an event is an object such as {{"user_id": "u1", "item_id": "i1"}}, not {row!r:.80}'
         )
     fields = {str(k): plain(v) for k, v in cast("Mapping[Any, Any]", row).items()}
     for name in fields:
@@ -174,7 +174,7 @@ def _event_row(row: object) -> EventRow:
                 f"Fields: {', '.join(EventRow.__struct_fields__)}",
                 name,
             )
-    for name in ("user", "item"):
+    for name in ("user_id", "item_id"):
         if name in fields:
             fields[name] = plain_id(fields[name], name)
     try:

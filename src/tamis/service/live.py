@@ -163,10 +163,10 @@ class LiveRecommender:
         """Undoes `hide`."""
         return self._journal.append([ItemShow(item_id=self._known(item))])[0].sequence
 
-    def answered(self, request_id: str) -> Recommendation | None:
-        """The answer of a request as the journal holds it, or None."""
+    def answered(self, recommendation_id: str) -> Recommendation | None:
+        """An earlier answer as the journal holds it, or None."""
         self._answers.flush()
-        found = self._journal.find(f"recommendation:{request_id}")
+        found = self._journal.find(f"recommendation:{recommendation_id}")
         return found.entry if found and isinstance(found.entry, Recommendation) else None
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class LiveRecommender:
         text = one_id(item)
         if text is None or not self._knows(text):
             raise RequestError(
-                unknown_item(self._recommender.parts.config, item, self.version), "item"
+                unknown_item(self._recommender.parts.config, item, self.version), "item_id"
             )
         return text
 
@@ -245,12 +245,12 @@ class _AnswerLog:
 
 def _entry(answer: Answer) -> Recommendation:
     return Recommendation(
-        recommendation_id=answer.request_id,
+        recommendation_id=answer.recommendation_id,
         time=answer.time,
-        user_id=answer.user,
+        user_id=answer.user_id,
         version=answer.version,
         slate=[
-            Recommended(p.item, p.place, p.score if isfinite(p.score) else None)
+            Recommended(p.item_id, p.place, p.score if isfinite(p.score) else None)
             for p in answer.items
         ],
         degraded=list(answer.degraded),

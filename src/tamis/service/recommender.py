@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
 from tamis.cascade import Cascade, Context, Found, Outcome, Queries, ReadsContext, Trace, trace
-from tamis.data import CITY, MISSING, UNKNOWN, Ragged
+from tamis.data import CITY, MISSING, UNKNOWN, Ragged, one_id
 from tamis.schema import RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
@@ -76,7 +76,7 @@ class Recommender:
     ) -> Answer:
         """The slate for one request.
 
-            recommender.recommend(Request.of(user=42, n=10, explain=True))
+            recommender.recommend(Request.of(user_id=42, n=10, explain=True))
             recommender.recommend(42, 10, explain=True)      # the same
 
         Args:
@@ -91,8 +91,9 @@ class Recommender:
         """
         start = perf_counter()
         if not isinstance(request, Request):
-            request = Request.of(user=request, n=n, **fields)
-        row = self.views.user_row(request.user_id)
+            request = Request.of(user_id=request, n=n, **fields)
+        user_id = one_id(request.user_id)
+        row = self.views.user_row(user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
         events = self.parts.config.events
@@ -103,16 +104,16 @@ class Recommender:
             rules.append(request_filter(request, self.parts))
             cascade = filtered(cascade, rules[0])
         outcome = cascade.run(
-            self._query(row, request.exclude, time, context),
+            self._query(row, request.exclude_item_ids, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
             degrade=True,
         )
         took = (perf_counter() - start) * 1000
         failed = remember(self.parts.channels, outcome)
         return Answer(
-            request_id=request.request_id or uuid4().hex,
+            recommendation_id=request.recommendation_id or uuid4().hex,
             version=self.version,
-            user=request.user_id,
+            user_id=user_id,
             known=row != UNKNOWN,
             time=time,
             clock=clock,
@@ -196,7 +197,7 @@ class Recommender:
         slate = outcome.slate
         return tuple(
             Place(
-                item=str(self.parts.items.ids[int(item)]),
+                item_id=str(self.parts.items.ids[int(item)]),
                 title=self.title(int(item)),
                 place=place,
                 score=float(value),
@@ -215,7 +216,7 @@ class Recommender:
         if excluded is not None:
             found = replace(found, lost="filtered", detail=excluded)
         return WhyNot(
-            item=str(self.parts.items.ids[item]),
+            item_id=str(self.parts.items.ids[item]),
             title=self.title(item),
             stage=found.lost,
             detail=found.detail,

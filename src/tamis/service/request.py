@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from tamis.data import CITY, MAX_ID, MISSING, Context, Texts, one_id
 from tamis.schema import RequestError, suggest
@@ -35,11 +36,12 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     the same class from JSON.
     """
 
-    user: Id | None = None
-    """External user id. Without one, or for an unknown one, the items are not personalised."""
+    user_id: Id | None = None
+    """External user id; a request holds it as text, as the tables do: 1, 1.0 and "1" are one id.
+    Without one, or for an unknown one, the items are not personalised."""
     n: Annotated[int, Meta(ge=1, le=1000)] | None = None
     """Number of items wanted. If omitted: the project's slate size."""
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=10_000)] = ()
+    exclude_item_ids: Annotated[tuple[Id, ...], Meta(max_length=10_000)] = ()
     """Item ids that must not be in the answer."""
     time: int | None = None
     """The request's time in ms since 1970 UTC, not before the end of the version's data. If
@@ -64,8 +66,13 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Whether each item comes with its reasons."""
     why_not: Id | None = None
     """An item id: the answer then says which stage removed this item."""
-    request_id: Annotated[str, Meta(max_length=200)] = ""
-    """Identifies the request in answers and logs. If empty: the service makes one."""
+    recommendation_id: Annotated[str, Meta(max_length=200)] = ""
+    """Identifies the answer afterwards, in events and in logs. If empty: the service makes one."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.user_id, str) and not self.user_id.strip():
+            return  # not an id: `check` refuses it
+        force_setattr(self, "user_id", one_id(self.user_id))
 
     @classmethod
     def of(cls, **fields: Any) -> Request:
@@ -92,18 +99,19 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 f"Fields: {', '.join(cls.__struct_fields__)}",
                 name,
             )
-        for name in ("exclude", "interests"):
+        for name in ("exclude_item_ids", "interests"):
             if isinstance(fields.get(name), str):
                 raise RequestError(
                     f"{name} is the text {fields[name]!r}: give a list of texts", name
                 )
         given = {key: plain(value) for key, value in fields.items()}
-        for name in ("user", "why_not"):
+        for name in ("user_id", "why_not"):
             if name in given:
                 given[name] = plain_id(given[name], name)
-        if isinstance(given.get("exclude"), list):
-            given["exclude"] = [
-                plain_id(item, f"exclude[{k}]") for k, item in enumerate(given["exclude"])
+        if isinstance(given.get("exclude_item_ids"), list):
+            given["exclude_item_ids"] = [
+                plain_id(item, f"exclude_item_ids[{k}]")
+                for k, item in enumerate(given["exclude_item_ids"])
             ]
         try:
             request = msgspec.convert(given, cls, strict=strict)
@@ -115,11 +123,11 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises RequestError for what the field types cannot express: half a place, a time in
         another unit, a number that is not finite, a blank id, text that is not Unicode."""
-        for name in ("user", "why_not"):
+        for name in ("user_id", "why_not"):
             if getattr(self, name) is not None:
                 check_id(getattr(self, name), name)
-        for k, item in enumerate(self.exclude):
-            check_id(item, f"exclude[{k}]")
+        for k, item in enumerate(self.exclude_item_ids):
+            check_id(item, f"exclude_item_ids[{k}]")
         for k, word in enumerate(self.interests):
             check_unicode(word, f"interests[{k}]")
         check_unicode(self.city or "", "city")
@@ -130,7 +138,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         for name, value in self.values.items():
             _check_value(name, value)
         check_unicode(self.filter, "filter")
-        check_unicode(self.request_id, "request_id")
+        check_unicode(self.recommendation_id, "recommendation_id")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
             if value is not None and getattr(self, other) is None:
@@ -146,11 +154,6 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 "time",
             )
 
-    @property
-    def user_id(self) -> str | None:
-        """The user id as text, as the tables hold it: 1, 1.0 and "1" are one id."""
-        return one_id(self.user)
-
     def context_for(
         self, columns: Sequence[str], missing: Sequence[str] = MISSING
     ) -> Context | None:
@@ -164,7 +167,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         """
         for name in self.context:
             if name not in columns:
-                if name in ("city", "latitude", "longitude", "time", "user"):
+                if name in ("city", "latitude", "longitude", "time", "user_id"):
                     raise RequestError(f"context: {name} is a field of its own, not in it", name)
                 declared = f"the project declares {', '.join(columns) or 'none'}"
                 raise RequestError(

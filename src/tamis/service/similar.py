@@ -24,7 +24,7 @@ from tamis.service.item_texts import ItemTexts
 class SimilarItem:
     """A similar item."""
 
-    item: str
+    item_id: str
     """External id."""
     title: str
     place: int
@@ -40,7 +40,7 @@ class SimilarList:
     version: str
     by: str
     """Whose vectors were compared: "text", or the name of a channel."""
-    item: str | None
+    item_id: str | None
     """External id of the given item."""
     title: str | None
     """Its title."""
@@ -91,11 +91,11 @@ class Similar:
         found = self._nearest(self.texts.index, vector, _checked(n), None)
         return SimilarList(self.version.name, TEXT, None, None, text, found)
 
-    def to_item(self, item: object, n: int = 10, by: str | None = None) -> SimilarList:
+    def to_item(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
         """The n items nearest to an item, best first, without the item itself.
 
         Args:
-            item: external id.
+            item_id: external id.
             n: number of items, at least 1.
             by: "text", or a channel with vectors of items. If omitted: "text" if the version has
                 texts, else the first such channel.
@@ -103,9 +103,9 @@ class Similar:
         Raises RequestError for an unknown item, one without a vector, a wrong `by` or `n`;
         ConfigError where the version has no vectors of items.
         """
-        row = self.items.row(item)
+        row = self.items.row(item_id)
         if row == UNKNOWN:
-            raise RequestError(unknown_item(self.config, item, self.version.name), "item")
+            raise RequestError(unknown_item(self.config, item_id, self.version.name), "item_id")
         by = by or self._first()
         index = self.texts.index if by == TEXT else self._of_channel(by)
         vector = index.vectors[row : row + 1]
@@ -114,7 +114,7 @@ class Similar:
             raise RequestError(
                 f"item {shown} has no vector in {by}: it has no text or no event there; compare "
                 "by another of the version's vectors (`by`)",
-                "item",
+                "item_id",
             )
         found = self._nearest(index, vector, _checked(n), row)
         return SimilarList(self.version.name, by, shown, self._title(row), None, found)

@@ -1,0 +1,43 @@
+"""What the routes share: descriptions of failures, and the open service of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request as HTTPRequest
+from litestar.openapi import ResponseSpec
+
+from tamis.serve.errors import NotReadyError
+from tamis.serve.messages import ErrorAnswer
+from tamis.serve.open_service import HasJournal, OpenService, Recommends
+
+HTTP = HTTPRequest[Any, Any, Any]
+BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body or a field is wrong")
+LARGE = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body is too large")
+NOT_JSON = ResponseSpec(
+    ErrorAnswer, generate_examples=False, description="The body is compressed, or is not JSON"
+)
+NOT_FOUND = ResponseSpec(ErrorAnswer, generate_examples=False, description="It is not there")
+NOT_READY = ResponseSpec(
+    ErrorAnswer,
+    generate_examples=False,
+    description="No version is open yet, or the journal cannot be reached",
+)
+
+
+def ready_service(request: HTTP) -> tuple[OpenService, Recommends]:
+    """The service of a request and its open recommender. Raises NotReadyError without one."""
+    service: OpenService = request.app.state["service"]
+    if service.problem is not None:
+        raise NotReadyError(f"No version could be opened: {service.problem}")
+    if service.recommender is None:
+        raise NotReadyError("The serving version is being opened; try again in a second")
+    return service, service.recommender
+
+
+def with_journal(request: HTTP) -> tuple[OpenService, HasJournal]:
+    """The same, of a service that has a journal. Raises NotReadyError where it has none."""
+    service, recommender = ready_service(request)
+    if not isinstance(recommender, HasJournal):
+        raise NotReadyError("This service was started without a journal: start it by `tamis serve`")
+    return service, recommender

@@ -1,0 +1,54 @@
+"""`POST /v1/recommend`: the slate for one user."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import perf_counter
+
+from litestar import post
+from litestar.params import JSONBody
+from msgspec import UNSET
+
+from tamis.schema import RequestError
+from tamis.serve.messages import RecommendAnswer, RecommendedItem
+from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, ready_service
+from tamis.service import Answer, Request
+
+
+@post(
+    "/v1/recommend",
+    status_code=200,
+    responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
+)
+async def recommend(data: JSONBody[Request], request: HTTP) -> RecommendAnswer:
+    """The slate for one user. Unknown users are answered too; `degraded` lists what failed."""
+    began = perf_counter()
+    for name in request.query_params:
+        raise RequestError(f"{name}: fields belong into the JSON body, not into the address", name)
+    service, recommender = ready_service(request)
+    answer = await service.run(partial(recommender.recommend, data))
+    request.scope["state"]["log"] = (
+        f" recommendation_id={answer.recommendation_id!r} user_id={answer.user_id!r}"
+        f" known={answer.known} items={len(answer.items)} version={answer.version}"
+        f" degraded={list(answer.degraded)}"
+    )
+    return _to_message(answer, took_ms=1000 * (perf_counter() - began))
+
+
+def _to_message(answer: Answer, took_ms: float) -> RecommendAnswer:
+    return RecommendAnswer(
+        recommendation_id=answer.recommendation_id,
+        version=answer.version,
+        user_id=answer.user_id,
+        known=answer.known,
+        time=answer.time,
+        clock=answer.clock,
+        items=[
+            RecommendedItem(p.item_id, p.title, p.place, p.score, p.reasons or UNSET)
+            for p in answer.items
+        ],
+        took_ms=round(took_ms, 3),
+        lag=answer.lag,
+        degraded=list(answer.degraded),
+        why_not=answer.why_not or UNSET,
+    )
