@@ -157,7 +157,7 @@ def test_seen_items_are_not_recommended(ratings):
     project = tamis.open(ratings)
     for user in some_users(ratings)[:10]:
         rows = seen.filter(pl.col("user") == data.users.row(user))["item"]
-        shown = data.items.rows([p.item for p in project.recommend(user).items])
+        shown = data.items.rows([p.item_id for p in project.recommend(user).items])
         assert not set(rows) & set(shown.tolist())
 
 
