@@ -205,7 +205,9 @@ def npy(array: np.ndarray, path: Path) -> bytes:
 
 def test_readers_find_damage_in_arrays(version, open_part, tmp_path):
     count, missed = 0, []
-    files = [f for f in on_disk(version) if f.suffix == ".npy"]
+    # one file of each name and kind of folder: `vocabulary/user` and `vocabulary/item` are read alike
+    alike = {(f.parent.parent.name, f.name): f for f in on_disk(version) if f.suffix == ".npy"}
+    files = sorted(alike.values())
     for file in files:
         whole, array = file.read_bytes(), np.load(file)
         bad = {kind: npy(a, tmp_path / "other.npy") for kind, a in other_arrays(array)}
@@ -217,7 +219,7 @@ def test_readers_find_damage_in_arrays(version, open_part, tmp_path):
                     missed.append((str(file.relative_to(version.path)), kind))
                 count += 1
     assert not missed
-    assert count >= 400
+    assert count >= 200
 
 
 def test_readers_find_damage_in_tables_and_models(version, open_part):
