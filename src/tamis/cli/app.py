@@ -12,6 +12,7 @@ from tamis._version import __version__
 from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
+from tamis.cli.experiment_commands import experiment
 from tamis.cli.ranker_commands import compare, score
 from tamis.cli.serving_commands import demo, events, recall, recommend, serve, similar
 from tamis.cli.training_commands import train, versions
@@ -19,7 +20,7 @@ from tamis.schema import TamisError
 
 ORDER = (
     *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "serve", "events"),
-    *("recall", "compare", "score", "versions", "simulate", "demo"),
+    *("recall", "compare", "score", "versions", "experiment", "simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
 
@@ -47,6 +48,7 @@ for _command in (init, fetch, doctor, train, recommend, similar, serve, events):
 for _command in (recall, compare, score, versions, simulate, demo):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(experiment, name="experiment")
 
 
 def _print_version(wanted: bool) -> None:

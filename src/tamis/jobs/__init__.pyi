@@ -10,6 +10,7 @@ from .evaluate_rank import RankEvaluation, evaluate_rank
 from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import VersionLine, versions
 from .offline_recall import ChannelLists, RecallReport, recall
+from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
@@ -26,9 +27,11 @@ __all__ = [
     "Entry",
     "Estimate",
     "Evaluation",
+    "ExperimentPlan",
     "Fetched",
     "ImportReport",
     "Initialised",
+    "Plan",
     "Project",
     "RankEvaluation",
     "RecallReport",
@@ -50,6 +53,7 @@ __all__ = [
     "import_events",
     "init",
     "parsed_options",
+    "plan_experiment",
     "recall",
     "score",
     "similar",

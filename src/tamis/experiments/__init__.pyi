@@ -1,0 +1,35 @@
+from .assignment import BUCKETS, Allocation, arm_of, bucket
+from .effects import Effect, Metric, MetricEstimate, effect, estimate
+from .health import Check, before_exposure, sample_ratio, sample_ratio_watched, several_arms
+from .moments import ArmMoments
+from .multiple import benjamini_hochberg, holm
+from .off_policy import PolicyValue, policy_value
+from .planning import detectable, power, sample_size
+from .sequential import AlwaysValid, always_valid
+
+__all__ = [
+    "BUCKETS",
+    "Allocation",
+    "AlwaysValid",
+    "ArmMoments",
+    "Check",
+    "Effect",
+    "Metric",
+    "MetricEstimate",
+    "PolicyValue",
+    "always_valid",
+    "arm_of",
+    "before_exposure",
+    "benjamini_hochberg",
+    "bucket",
+    "detectable",
+    "effect",
+    "estimate",
+    "holm",
+    "policy_value",
+    "power",
+    "sample_ratio",
+    "sample_ratio_watched",
+    "sample_size",
+    "several_arms",
+]
