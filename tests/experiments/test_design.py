@@ -6,8 +6,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 
 from tamis.experiments import (
-    Metric,
     ArmMoments,
+    Metric,
     before_exposure,
     benjamini_hochberg,
     detectable,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from tamis.experiments import Metric, ArmMoments, always_valid, effect
+from tamis.experiments import ArmMoments, Metric, always_valid, effect
 from tamis.schema import ConfigError, DataError
 
 NAMES = ("clicks", "shown", "clicks_before", "shown_before")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis.data import Dataset
-from tamis.experiments import Metric, ArmMoments, detectable, estimate
+from tamis.experiments import ArmMoments, Metric, detectable, estimate
 from tamis.runtime import Float64, Int64
 from tamis.schema import ConfigError, DataError, suggest
 from tamis.service import ProjectFolder
