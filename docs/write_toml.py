@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from tamis.schema import (
     Behaviour,
+    BudgetsConfig,
     CascadeConfig,
     ChannelConfig,
     DenseFeat,
@@ -80,6 +81,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[cascade]", CascadeConfig),
     ("[cascade.channels.NAME]", ChannelConfig),
     ("[cascade.merge]", MergeConfig),
+    ("[cascade.budgets]", BudgetsConfig),
     ("Any other stage", StageConfig),
 )
 _LIMITS = (("ge", "≥ "), ("gt", "> "), ("le", "≤ "), ("lt", "< "))

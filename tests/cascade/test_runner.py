@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.cascade import Candidates, Cascade, Fusion, Queries, Recalled, Retrieval, Value
+from tamis.cascade import (
+    Candidates,
+    Cascade,
+    Fallbacks,
+    Fusion,
+    Queries,
+    Recalled,
+    Retrieval,
+    Value,
+)
 from tamis.cascade.tracing import trace
 from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import Block, History, Layout, Rows
@@ -261,6 +270,48 @@ def test_if_every_channel_fails_the_answer_is_empty_and_degraded() -> None:
     assert len(out.slate) == 0
     assert len(out.slate.indptr) == 3
     assert out.degraded == ["recall:a: ConnectionError: index is gone"]
+
+
+def with_fallbacks(channels: Mapping[str, Any], popular: Sequence[int]) -> Cascade:
+    made = cascade(channels, filters={"odd": Odd()}, rank=ByItem())
+    made.retrieval.fallbacks = Fallbacks(lambda: np.array(popular, np.int32))
+    return made
+
+
+def test_if_every_channel_fails_popular_items_pass_the_other_stages() -> None:
+    made = with_fallbacks({"a": Broken([])}, [1, 4, 8, 2, 6])
+    out = made.run(ask(1, [[8]]), n=2, degrade=True)
+    assert out.recalled.item.tolist() == [1, 4, 2, 6]  # 8 is excluded
+    assert out.slate.item.tolist() == [6, 4]  # even ones, by the ranker
+    assert out.degraded == [
+        "recall:a: ConnectionError: index is gone",
+        "recall: channels failed and no other found items; popular items",
+    ]
+    assert trace(made, out, 6).found == ()
+    with pytest.raises(ConnectionError):
+        made.run(ask(), n=2)
+
+
+def test_without_popular_items_the_last_complete_slate_of_the_user_is_shown() -> None:
+    made = with_fallbacks({"a": Listed([2, 4, 6, 10])}, [])
+    assert made.run(ask(), n=3, degrade=True).slate.item.tolist() == [10, 6, 4]
+    other = Queries(
+        np.array([7], np.int32), np.zeros(1, np.int64), History.empty(1), Ragged.empty(1)
+    )
+    made.retrieval.channels = {"a": Listed([12])}
+    assert made.run(other, n=3, degrade=True).slate.item.tolist() == [12]
+    made.retrieval.channels = {"a": Broken([])}
+    out = made.run(ask(1, [[6]]), n=3, degrade=True)
+    assert out.slate.item.tolist() == [10, 4]
+    assert out.degraded[-1].endswith("the user's last slate")
+    unknown = made.run(other.of_unknown_users(), n=3, degrade=True)
+    assert unknown.slate.item.tolist() == [12]  # the last slate of any user
+
+
+def test_channels_that_find_nothing_without_failing_give_an_empty_answer() -> None:
+    out = with_fallbacks({"a": Listed([])}, [2, 4]).run(ask(), n=2, degrade=True)
+    assert len(out.slate) == 0
+    assert out.degraded == []
 
 
 def test_every_stage_accepts_an_empty_list() -> None:

@@ -112,6 +112,14 @@ def test_seen_is_sorted_and_unique():
     assert [seen[q].tolist() for q in range(3)] == [[3, 5], [9], []]
 
 
+def test_the_most_frequent_items_count_appended_events():
+    known = histories([(0, 5, 10), (1, 6, 10), (0, 6, 5), (2, 8, 10)])
+    assert known.most_frequent(2).tolist() == [6, 5]
+    known.add(events([(1, 8, 20), (2, 8, 21)]))
+    assert known.most_frequent(9).tolist() == [8, 6, 5]
+    assert histories([]).most_frequent(3).tolist() == []
+
+
 def test_no_queries():
     found = histories(ROWS).at(np.zeros(0, np.int32), np.zeros(0, np.int64))
     assert isinstance(found, History)

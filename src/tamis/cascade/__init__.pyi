@@ -1,4 +1,6 @@
+from .budgets import StageBudgets
 from .candidates import Candidates
+from .fallbacks import Fallbacks
 from .fusion import Fusion
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
@@ -70,6 +72,7 @@ __all__ = [
     "Embeds",
     "EmbedsItems",
     "Explains",
+    "Fallbacks",
     "Filter",
     "FitContext",
     "FollowsItems",
@@ -93,6 +96,7 @@ __all__ = [
     "Reranker",
     "Retrieval",
     "Scorer",
+    "StageBudgets",
     "StageTimer",
     "Trace",
     "TrainableScorer",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from tamis.cascade.budgets import StageBudgets
 from tamis.schema import RequestError
 
 log = logging.getLogger("tamis.cascade")
@@ -14,25 +15,46 @@ Other = TypeVar("Other")
 
 
 class Guard:
-    """Runs stages. A failure is raised, or named in `notes` and replaced if `degrade` is true."""
+    """Runs the stages of one batch of queries.
 
-    def __init__(self, degrade: bool = False) -> None:
-        self._degrade = degrade
+    Args:
+        degrade: False: the error of a failing stage is raised. True, for requests: a stage that
+            fails, or has no time left, is replaced and named in `notes`.
+        budgets: the stages' time budgets and counts, where answers may be degraded.
+    """
+
+    def __init__(self, degrade: bool = False, budgets: StageBudgets | None = None) -> None:
+        self.degrade = degrade
         self.notes: list[str] = []
-        """What failed: the stage, the error's type and its text."""
+        """What failed or was left out: the stage, and the error's type and text or the reason."""
+        self._budgets = budgets or StageBudgets()
+        self._deadline = self._budgets.deadline()
 
-    def __call__(self, stage: str, work: Callable[[], T], instead: Other) -> T | Other:
-        """`work()`, or `instead` where it fails and answers may be degraded.
+    def __call__(
+        self, stage: str, work: Callable[[], T], instead: Other, *, timed: bool = True
+    ) -> T | Other:
+        """`work()`, or `instead` where it fails or would take too long and answers may be degraded.
 
-        A RequestError is the fault of the request, not of the stage, and is always raised.
+        timed: whether the stage has a time budget. A RequestError is the fault of the request, not
+        of the stage, and is always raised.
         """
-        if not self._degrade:
+        if not self.degrade:
             return work()
+        refusal = self._budgets.refusal(stage, self._deadline) if timed else None
+        if refusal is not None:
+            self._budgets.counts[stage, "skipped"] += 1
+            self.notes.append(f"{stage}: {refusal}")
+            return instead
+        began = self._budgets.clock()
         try:
             return work()
         except RequestError:
             raise
         except Exception as error:
             log.exception("%s failed; the answer does without it", stage)
+            self._budgets.counts[stage, "failed"] += 1
             self.notes.append(f"{stage}: {type(error).__name__}: {error}")
             return instead
+        finally:
+            if timed:
+                self._budgets.ran(stage, self._budgets.clock() - began)

@@ -11,7 +11,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.cascade.budgets import StageBudgets
 from tamis.cascade.candidates import Candidates
+from tamis.cascade.fallbacks import Fallbacks, listed_candidates
 from tamis.cascade.guard import Guard
 from tamis.cascade.merge import merge
 from tamis.cascade.order import RECALL_ORDER, CandidateOrder
@@ -67,6 +69,8 @@ class Retrieval:
     config: CascadeConfig
     channels: Mapping[str, Channel]
     filters: Mapping[str, Filter]
+    fallbacks: Fallbacks | None = None
+    """What a request is answered with where its channels fail; None: an empty list."""
 
     def candidates(self, queries: Queries) -> tuple[Queries, Candidates]:
         """For replays: the queries with their exclusions, and the candidates after the filters.
@@ -78,7 +82,8 @@ class Retrieval:
         return queries, self.filter(queries, recalled)[1]
 
     def recall(self, queries: Queries, guard: Guard, clock: StageTimer) -> Candidates:
-        """The merged lists of all channels; without those that failed, where `guard` lets it."""
+        """The merged lists of all channels, without those that failed or were left out, where
+        `guard` lets it."""
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
             quota = self.config.channels[name].quota
@@ -86,11 +91,25 @@ class Retrieval:
             if listed is not None:
                 found[name] = listed
             clock.lap(f"recall:{name}")
-        if not found:  # every channel failed: `degraded` says why the answer is empty
-            return Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
-        merged = self.merge(found)
+        empty = Candidates(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+        merged = guard("merge", partial(self.merge, found), empty, timed=False) if found else empty
+        if guard.degrade and not len(merged) and len(found) < len(self.channels):
+            merged = self._fallback(queries, guard, merged)
         clock.lap("merge")
         return merged
+
+    def _fallback(self, queries: Queries, guard: Guard, none: Candidates) -> Candidates:
+        """The candidates of the first fallback that has any; `none` without fallbacks."""
+        if self.fallbacks is None:
+            return none
+        for name, rows in self.fallbacks.lists(queries):
+            items = guard("fallback", rows, none.item, timed=False)
+            limit = self.config.prerank_keep
+            listed = listed_candidates(queries, items, self.channels, limit)
+            if len(listed):
+                guard.notes.append(f"recall: channels failed and no other found items; {name}")
+                return listed
+        return none
 
     def merge(self, found: Mapping[str, Recalled]) -> Candidates:
         """Merges the lists of some or all channels by their quotas and weights."""
@@ -116,7 +135,8 @@ class Retrieval:
         removed: dict[str, Bool] = {}
         keep = np.ones(len(recalled), dtype=bool)
         for name, rule in self.filters.items():
-            stays = guard(f"filter:{name}", partial(_kept, name, rule, queries, recalled), None)
+            keep_of = partial(_kept, name, rule, queries, recalled)
+            stays = guard(f"filter:{name}", keep_of, None, timed=False)
             if stays is not None:
                 removed[name] = keep & ~stays
                 keep &= stays
@@ -127,7 +147,8 @@ class Retrieval:
         guard = guard or Guard()
         lists = [queries.exclude]
         for name, rule in self.filters.items():
-            excluded = guard(f"filter:{name}", partial(rule.excluded, queries), None)
+            listed = partial(rule.excluded, queries)
+            excluded = guard(f"filter:{name}", listed, None, timed=False)
             if excluded is not None:
                 lists.append(excluded)
         return queries.excluding(Ragged.union(lists))
@@ -147,6 +168,8 @@ class Cascade:
     """Adds the vectors of a recall channel for a pre-ranker that reads them."""
     order: CandidateOrder = field(default_factory=CandidateOrder)
     """What the fused value is combined with, in pre-rank and rank."""
+    budgets: StageBudgets = field(default_factory=StageBudgets)
+    """The stages' time budgets, and counts of what failed or was left out."""
 
     @property
     def config(self) -> CascadeConfig:
@@ -157,11 +180,12 @@ class Cascade:
 
         Args:
             degrade: what a failing stage does. False: its error is raised, as in an evaluation.
-                True, for requests: the answer does without it and names it in `degraded`. A
-                channel, a filter or a re-rank rule is left out; the ranker is replaced by the
-                order of pre-rank, and both by that of recall.
+                True, for requests: the answer does without it and names it in `degraded`, and
+                stages have time budgets. A channel, a filter or a re-rank rule is left out, and
+                where no channel finds an item they are replaced by popular items; the ranker is
+                replaced by the order of pre-rank, and both by that of recall.
         """
-        clock, guard = StageTimer(), Guard(degrade)
+        clock, guard = StageTimer(), Guard(degrade, self.budgets)
         queries = self.retrieval.with_exclusions(queries, guard)
         recalled = self.retrieval.recall(queries, guard, clock)
         removed, kept = self.retrieval.filter(queries, recalled, guard)
@@ -174,6 +198,8 @@ class Cascade:
         clock.lap("rank")
         slate = arrange(self.rerank, queries, ranked, n, guard)
         clock.lap("rerank")
+        if degrade and not guard.notes and self.retrieval.fallbacks is not None:
+            self.retrieval.fallbacks.remember(queries, slate)
         return Outcome(
             queries, recalled, removed, kept, preranked, ranked, slate, guard.notes, clock.seconds
         )

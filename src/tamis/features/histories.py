@@ -65,6 +65,8 @@ class Histories:
         self._new_user = np.zeros(0, np.int32)
         self._chains = Chains(np.full(users, -1, np.int32), np.zeros(0, np.int32))
         self._added = 0
+        self._frequent = (0, -1, np.zeros(0, np.int32))
+        """Number of events that were counted, of items wanted, and the items with the most."""
 
     @classmethod
     def of(cls, data: Dataset, *, impressions: bool = False) -> Histories:
@@ -153,6 +155,17 @@ class Histories:
             bounds=bounds,
         )
         return Ragged(bounds, values[:n])
+
+    def most_frequent(self, n: int) -> Int32:
+        """At most n item rows, those with the most events first; counted at the first call, and
+        again once there are a tenth more events."""
+        counted, limit, items = self._frequent
+        if n != limit or len(self) > 1.1 * counted:
+            new = self._new.item[: self._added]
+            counts = np.bincount(np.concatenate([self._base.item, new]))
+            items = np.argsort(-counts, kind="stable")[: min(n, np.count_nonzero(counts))]
+            self._frequent = (len(self), n, items.astype(np.int32))
+        return self._frequent[2]
 
     def add(self, events: Events) -> int:
         """Appends events, in the order of the log; returns how many were new.

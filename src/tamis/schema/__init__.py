@@ -13,6 +13,7 @@ from tamis.schema.component import (
 )
 from tamis.schema.config import (
     Behaviour,
+    BudgetsConfig,
     CascadeConfig,
     ChannelConfig,
     EventsConfig,
@@ -75,6 +76,7 @@ __all__ = [
     "FILE_NAME",
     "NGRAMS",
     "Behaviour",
+    "BudgetsConfig",
     "CascadeConfig",
     "ChannelConfig",
     "Component",

@@ -9,7 +9,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tamis.schema._task_checks import task_problems
-from tamis.schema.config import Behaviour, ProjectConfig
+from tamis.schema.config import Behaviour, CascadeConfig, ProjectConfig
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 from tamis.schema.suggestions import suggest
 
@@ -283,6 +283,27 @@ def _cascade(config: ProjectConfig) -> Iterator[ConfigFault]:
             "`cascade.channels` is empty: recall needs at least one, like "
             "[cascade.channels.itemcf].",
         )
+    yield from _budgets(cascade)
+
+
+def _budgets(cascade: CascadeConfig) -> Iterator[ConfigFault]:
+    """Budgets of stages that the cascade does not have."""
+    names = [f"recall:{name}" for name in cascade.channels]
+    names += ["features", *(["prerank"] if cascade.prerank else []), "rank"]
+    names += [f"rerank:{name}" for name in cascade.rerank]
+    for stage in cascade.budgets.stages:
+        if stage not in names:
+            yield ConfigFault(
+                ("cascade", "budgets", "stages", stage),
+                f"`cascade.budgets.stages` names {stage!r}, which is no stage with a budget."
+                f"{suggest(stage, names)} Stages: {', '.join(names)}.",
+            )
+    for kind, there in (("prerank", cascade.prerank), ("rerank", cascade.rerank)):
+        if kind in cascade.budgets.model_fields_set and not there:
+            yield ConfigFault(
+                ("cascade", "budgets", kind),
+                f"`cascade.budgets.{kind}` has no effect: there is no [cascade.{kind}]. Remove it.",
+            )
 
 
 REQUEST_FEATURES = ("hour", "weekday", "weekend", "holiday", "geohash")

@@ -320,6 +320,42 @@ class MergeConfig(_Section):
     """Most candidates after the merge."""
 
 
+Milliseconds = Annotated[float, Field(gt=0, le=3_600_000)]
+
+
+class BudgetsConfig(_Section):
+    """Milliseconds that stages of a request may take. Evaluations have no budgets.
+
+    A stage cannot be interrupted. It is left out of an answer where its usual time, the median of
+    its last 5 runs, is longer than its budget or than what is left of `total`; after 10 seconds
+    without a run (then 20, 40, … 320) one request runs it again. Filters have no budgets, as an
+    answer must not hold what a filter forbids."""
+
+    total: Milliseconds | None = None
+    """For a whole request. If omitted: no limit, as for all other keys."""
+    channel: Milliseconds | None = None
+    """For each recall channel."""
+    features: Milliseconds | None = None
+    """For gathering the inputs of the pre-ranker and the ranker. Without them, candidates stay in
+    the order of recall."""
+    prerank: Milliseconds | None = None
+    """For the pre-ranker. Without it, the first candidates of recall are kept."""
+    rank: Milliseconds | None = None
+    """For the ranker. Without it, candidates stay in the order of pre-rank, or of recall."""
+    rerank: Milliseconds | None = None
+    """For each re-rank rule."""
+    stages: dict[str, Milliseconds] = {}
+    """Budgets of single channels and rules, by the names that `degraded` of an answer gives them:
+    {"recall:usercf" = 20, "rerank:mmr" = 5}."""
+
+    def of(self, stage: str) -> float | None:
+        """The budget of a stage, `KIND:NAME` or `KIND`, in ms; None: it has none of its own."""
+        kind = stage.split(":")[0]
+        budgets = {"recall": self.channel, "features": self.features, "prerank": self.prerank}
+        budgets |= {"rank": self.rank, "rerank": self.rerank}
+        return self.stages.get(stage, budgets.get(kind))
+
+
 class CascadeConfig(_Section):
     """The stages of the cascade, in the order in which a request passes them."""
 
@@ -348,6 +384,8 @@ class CascadeConfig(_Section):
     """Re-rankers of the ranked list, applied in this order: [cascade.rerank.NAME]."""
     slate: Annotated[int, Field(ge=1, le=1000)] = 20
     """Number of items returned if a request does not give `n`."""
+    budgets: BudgetsConfig = BudgetsConfig()
+    """[cascade.budgets]."""
 
 
 class ProjectConfig(_Section):

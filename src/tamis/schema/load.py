@@ -15,6 +15,7 @@ from tamis.schema._checks import ConfigFault, cross_checks
 from tamis.schema._toml_lines import KeyLines
 from tamis.schema.config import (
     Behaviour,
+    BudgetsConfig,
     CascadeConfig,
     EventsConfig,
     MergeConfig,
@@ -46,6 +47,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "tasks.NAME": TaskConfig,
     "cascade": CascadeConfig,
     "cascade.merge": MergeConfig,
+    "cascade.budgets": BudgetsConfig,
 }
 
 

@@ -18,6 +18,7 @@ from tamis.cascade import (
     Cascade,
     Channel,
     Context,
+    Fallbacks,
     Filter,
     HasFormat,
     Hydrate,
@@ -26,6 +27,7 @@ from tamis.cascade import (
     Reranker,
     Retrieval,
     Scorer,
+    StageBudgets,
     queries_at,
     raw_numbers,
     value_of,
@@ -47,6 +49,8 @@ from tamis.service.item_texts import ItemTexts
 log = logging.getLogger("tamis.service")
 
 STORED_CONFIG = "config.json"
+POPULAR = 1_000
+"""Most popular items that take the place of recall channels that have failed."""
 FORMATS = {
     "config": 1,
     "tables": 1,
@@ -94,7 +98,12 @@ class Parts:
     def cascade(self) -> Cascade:
         """The assembled cascade."""
         return Cascade(
-            retrieval=Retrieval(self.config.cascade, self.channels, self.filters),
+            retrieval=Retrieval(
+                self.config.cascade,
+                self.channels,
+                self.filters,
+                Fallbacks(partial(self.histories.most_frequent, POPULAR)),
+            ),
             hydrate=Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items)),
             prerank=self.prerank,
             rank=self.rank,
@@ -102,6 +111,7 @@ class Parts:
             rerank=self.rerank,
             widen=vectors_for(self.prerank, self.channels),
             order=self.order,
+            budgets=StageBudgets(self.config.cascade.budgets),
         )
 
     def queries(

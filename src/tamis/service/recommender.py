@@ -254,6 +254,8 @@ class Recommender:
         because = next((f.because for f in found if f.because is not None), None)
         if because is not None:
             return f"because of {self.title(because)}"
+        if not found:
+            return "in place of the recall channels, which failed"
         return "found by " + ", ".join(f.channel for f in found)
 
     def title(self, item: int) -> str:
