@@ -56,6 +56,25 @@ class _Backwards(EmbeddedJournal):
         return super().read(after, limit)[::-1]
 
 
+class _Oblivious(EmbeddedJournal):
+    """Breaks a rule: trimming forgets the keys at once."""
+
+    def trim(self, upto):
+        deleted = super().trim(upto)
+        self.forget_keys(2**60)
+        return deleted
+
+
+class _Mixing(EmbeddedJournal):
+    """Breaks a rule: answers of one user are never forgotten."""
+
+    @property
+    def answers(self):
+        answers = super().answers
+        answers.forget_user = lambda _: 0
+        return answers
+
+
 class _Leaky(EmbeddedJournal):
     """Breaks a rule: trimming leaves the last entry."""
 
@@ -63,7 +82,7 @@ class _Leaky(EmbeddedJournal):
         return super().trim(max(upto - 1, 0))
 
 
-@pytest.mark.parametrize("broken", [_Forgetful, _Backwards, _Leaky])
+@pytest.mark.parametrize("broken", [_Forgetful, _Backwards, _Leaky, _Oblivious, _Mixing])
 def test_the_contract_finds_a_broken_journal(broken: type[EmbeddedJournal], tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         check_journal(lambda: broken(tmp_path / "journal.sqlite"))
@@ -103,12 +122,12 @@ def test_calls_that_wait_share_one_commit() -> None:
 def test_a_failed_commit_reaches_every_caller_and_the_next_one_works(tmp_path: Path) -> None:
     journal = EmbeddedJournal(tmp_path / "journal.sqlite")
     journal.append([an_event(1)])
-    journal._writer.execute("PRAGMA max_page_count = 1").fetchall()  # as on a full disk
+    journal._file.writer.execute("PRAGMA max_page_count = 1").fetchall()  # as on a full disk
     with pytest.raises(StoreError, match="free some space"):
         journal.append([an_event(k) for k in range(2, 2_000)])
     assert journal.head == 1
     assert [n.sequence for n in journal.read(0, 10)] == [1]
-    journal._writer.execute("PRAGMA max_page_count = 1000000").fetchall()
+    journal._file.writer.execute("PRAGMA max_page_count = 1000000").fetchall()
     assert journal.append([an_event(2)])[0].sequence == 2
     journal.close()
 
@@ -193,6 +212,7 @@ def test_faults_name_the_file_and_the_cure(tmp_path: Path) -> None:
     ("sql", "words"),
     [
         ("UPDATE state SET value = 9 WHERE name = 'format'", "format 9"),
+        ("UPDATE state SET value = 1 WHERE name = 'format'", "format 1"),
         ('UPDATE entries SET body = \'{"kind": "dance"}\'', "entry 1: not an entry"),
         ("UPDATE entries SET body = substr(body, 1, 20)", "entry 1: not an entry"),
     ],

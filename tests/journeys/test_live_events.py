@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 
-from tamis.journal.redis import PAUSE
+from tamis.journal.redis_connection import PAUSE
 from tamis.serve import create_app
 from tamis.service import LiveRecommender
 from tamis.testing import redis_server

@@ -18,11 +18,21 @@ from tamis.journal.entries import (
     UserPut,
     Value,
     key_of,
+    read_entries,
+    write_entries,
 )
-from tamis.journal.protocol import Appended, Durability, Journal, Numbered
+from tamis.journal.protocol import (
+    Answers,
+    Appended,
+    Durability,
+    Journal,
+    Numbered,
+    NumberedAnswer,
+)
 
 __all__ = [
     "JOURNAL",
+    "Answers",
     "Appended",
     "Cell",
     "Durability",
@@ -36,6 +46,7 @@ __all__ = [
     "ItemShow",
     "Journal",
     "Numbered",
+    "NumberedAnswer",
     "Recommendation",
     "Recommended",
     "UserDelete",
@@ -44,4 +55,6 @@ __all__ = [
     "Value",
     "key_of",
     "open_journal",
+    "read_entries",
+    "write_entries",
 ]

@@ -6,11 +6,16 @@ milliseconds since 1970 UTC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
 
 from tamis.schema import StoreError
 
+T = TypeVar("T")
 Value = str | int | float | bool | None
 """A value of an event's context."""
 Cell = Value | list[str | int | float]
@@ -104,8 +109,8 @@ class Recommended(Struct, frozen=True, array_like=True):
     """The fused value of the ranker; None where it is not finite."""
 
 
-class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True, kw_only=True):
-    """An answer of the service."""
+class Recommendation(Struct, frozen=True, kw_only=True):
+    """An answer of the service, which the journal keeps apart from its entries."""
 
     recommendation_id: str
     time: int
@@ -113,6 +118,8 @@ class Recommendation(Struct, tag_field="kind", tag="recommendation", frozen=True
     version: str
     """The version that answered."""
     slate: list[Recommended]
+    position: int = 0
+    """Number of the last entry of the journal that the answer took into account."""
     degraded: list[str] = []
     """What failed or was left out."""
 
@@ -127,33 +134,50 @@ Entry = (
     | ItemDelete
     | ItemHide
     | ItemShow
-    | Recommendation
 )
+"""What changes the state of a service; entries are numbered, and applied in that order."""
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Entry)
+_ANSWER_DECODER = msgspec.json.Decoder(Recommendation)
 
 
 def key_of(entry: Entry) -> str | None:
-    """The key that only one entry of a journal may have: of an event or a recommendation."""
-    if isinstance(entry, Event):
-        return f"event:{entry.event_id}"
-    if isinstance(entry, Recommendation):
-        return f"recommendation:{entry.recommendation_id}"
-    return None
+    """The key that only one entry of a journal may have: that of an event; None for others."""
+    return f"event:{entry.event_id}" if isinstance(entry, Event) else None
 
 
-def encoded(entry: Entry) -> bytes:
-    """The entry as JSON."""
+def encoded(entry: Entry | Recommendation) -> bytes:
+    """The entry, or the answer, as JSON."""
     return _ENCODER.encode(entry)
+
+
+def answer_of(body: bytes | str, place: str) -> Recommendation:
+    """The answer of a JSON text; raises as `decoded` does."""
+    return _decoded(_ANSWER_DECODER, body, place)
 
 
 def decoded(body: bytes | str, place: str) -> Entry:
     """The entry of a JSON text. Raises StoreError naming `place` where it is damaged or unknown."""
+    return _decoded(_DECODER, body, place)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes | str, place: str) -> T:
     try:
-        return _DECODER.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{place}: not an entry that this release knows ({error}); it may be damaged, or "
             "written by a later release: open the journal with that release"
         ) from error
+
+
+def write_entries(path: Path, entries: Sequence[Entry]) -> None:
+    """Writes entries to a file, one JSON object a line."""
+    path.write_bytes(b"".join(encoded(entry) + b"\n" for entry in entries))
+
+
+def read_entries(path: Path) -> tuple[Entry, ...]:
+    """Reads what `write_entries` wrote. Raises StoreError naming a line that is damaged."""
+    lines = path.read_bytes().splitlines()
+    return tuple(decoded(line, f"{path}, line {k}") for k, line in enumerate(lines, start=1))

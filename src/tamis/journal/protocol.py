@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from tamis.journal.entries import Entry
+from tamis.journal.entries import Entry, Recommendation
 
 
 class Appended(NamedTuple):
@@ -25,6 +25,13 @@ class Numbered(NamedTuple):
     entry: Entry
 
 
+class NumberedAnswer(NamedTuple):
+    """An answer and its number among the answers."""
+
+    number: int
+    answer: Recommendation
+
+
 @dataclass(frozen=True)
 class Durability:
     """What an acknowledged entry survives."""
@@ -35,6 +42,42 @@ class Durability:
     """The machine that holds the journal loses its power."""
     text: str
     """The same in words, with what would have to be set for more."""
+
+
+class Answers(Protocol):
+    """The answers of a service, with numbers 1, 2, … of their own, the same for all readers.
+
+    They are no part of the state: a service that catches up with the journal reads none of them.
+    Every method may be called from any thread; failures are StoreError.
+    """
+
+    def append(self, answers: Sequence[Recommendation]) -> None:
+        """Writes answers; they survive `kill -9`, and may be lost with the machine's power.
+
+        Of two answers of one id, the first is kept.
+        """
+        ...
+
+    def find(self, recommendation_id: str) -> Recommendation | None:
+        """The answer of an id, or None."""
+        ...
+
+    def read(self, after: int, limit: int) -> list[NumberedAnswer]:
+        """At most `limit` answers with numbers above `after`, in order."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The highest number that was ever given; 0 without answers."""
+        ...
+
+    def trim(self, before: int) -> int:
+        """Deletes the answers that were written before a time (ms); returns how many."""
+        ...
+
+    def forget_user(self, user_id: str) -> int:
+        """Deletes the answers of a user; returns how many."""
+        ...
 
 
 class Journal(Protocol):
@@ -52,8 +95,8 @@ class Journal(Protocol):
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Writes the entries in their order; when it returns they are durable.
 
-        Entries of a key (`key_of`) that the journal holds already, or that came before in
-        `entries`, are not written again. Keys are forgotten with `trim`.
+        Entries of a key (`key_of`) that the journal knows already, or that came before in
+        `entries`, are not written again. Keys outlive their entries: see `forget_keys`.
         """
         ...
 
@@ -62,7 +105,7 @@ class Journal(Protocol):
         ...
 
     def find(self, key: str) -> Numbered | None:
-        """The entry of a key (`key_of`), or None."""
+        """The entry of a key (`key_of`), or None where it never came or was trimmed."""
         ...
 
     @property
@@ -76,10 +119,21 @@ class Journal(Protocol):
         ...
 
     def trim(self, upto: int) -> int:
-        """Deletes the entries up to and including number `upto`, and their keys; returns how many.
+        """Deletes the entries up to and including number `upto`; returns how many.
 
-        Raises StoreError where `upto` is beyond `head`.
+        Their keys stay known: an event that is sent again is a duplicate. Raises StoreError where
+        `upto` is beyond `head`.
         """
+        ...
+
+    def forget_keys(self, before: int) -> int:
+        """Forgets the keys of trimmed entries that were written before a time (ms); returns how
+        many. An event of such a key that is sent again is a new event."""
+        ...
+
+    @property
+    def answers(self) -> Answers:
+        """The answers of the service, which this object closes."""
         ...
 
     def close(self) -> None:

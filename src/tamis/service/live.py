@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +15,11 @@ from tamis.journal import (
     ItemShow,
     Journal,
     Recommendation,
-    Recommended,
     open_journal,
 )
 from tamis.schema import RequestError, StoreError
 from tamis.service.answer import Answer, unknown_item
+from tamis.service.answer_log import AnswerLog
 from tamis.service.intake import Intake
 from tamis.service.recommender import Recommender
 from tamis.service.request import Request
@@ -32,14 +29,10 @@ log = logging.getLogger("tamis.service")
 BUDGET = 0.02
 """Seconds that a request spends on entries that came since the last one; more are left for the
 next request, and the answer says how many (`lag`)."""
-FLUSH = 5.0
-"""Seconds that a question for an earlier answer waits for those that are being written."""
 UNKNOWN_ITEM = (
     "the version does not know the item: the event is kept, and counts once a version that knows "
     "the item is trained"
 )
-WAITING = 10_000
-"""Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class LiveRecommender:
         self._recommender = recommender
         self._journal = journal
         self._intake = Intake(recommender.parts.config, recommender.now)
-        self._answers = _AnswerLog(journal)
+        self._answers = AnswerLog(journal)
         self._catch_up(seconds=float("inf"))
 
     @classmethod
@@ -126,7 +119,7 @@ class LiveRecommender:
             lag, failed = 0, (f"journal: {error}",)
         answer = self._recommender.recommend(request, **fields)
         answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
-        self._answers.add(answer)
+        self._answers.add(answer, self.position)
         return answer
 
     def take(self, rows: Sequence[object]) -> list[Taken]:
@@ -166,8 +159,7 @@ class LiveRecommender:
     def answered(self, recommendation_id: str) -> Recommendation | None:
         """An earlier answer as the journal holds it, or None."""
         self._answers.flush()
-        found = self._journal.find(f"recommendation:{recommendation_id}")
-        return found.entry if found and isinstance(found.entry, Recommendation) else None
+        return self._journal.answers.find(recommendation_id)
 
     def close(self) -> None:
         """Writes the answers that wait, and closes the journal."""
@@ -184,74 +176,3 @@ class LiveRecommender:
                 unknown_item(self._recommender.parts.config, item, self.version), "item_id"
             )
         return text
-
-
-class _AnswerLog:
-    """Writes answers to the journal in a thread of its own: no answer waits for a disk."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._waiting: queue.Queue[Answer | threading.Event | None] = queue.Queue(WAITING)
-        self.lost = 0
-        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
-        self._thread.start()
-
-    def add(self, answer: Answer) -> None:
-        try:
-            self._waiting.put_nowait(answer)
-        except queue.Full:
-            self._lose(1, "the journal is too slow")
-
-    def flush(self) -> None:
-        """Waits until the answers added so far are written. Raises StoreError after a while."""
-        done = threading.Event()
-        try:
-            self._waiting.put(done, timeout=FLUSH)
-        except queue.Full:
-            done = threading.Event()
-        if not done.wait(FLUSH):
-            raise StoreError(
-                f"answers wait for the journal for more than {FLUSH:g} seconds: see the log for "
-                "what holds it up, and try again"
-            )
-
-    def close(self) -> None:
-        """Writes what waits and ends the thread."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            self._write([one for one in batch if isinstance(one, Answer)])
-            for one in batch:
-                if isinstance(one, threading.Event):
-                    one.set()
-            ending = None in batch
-
-    def _write(self, answers: Sequence[Answer]) -> None:
-        try:
-            self._journal.append([_entry(answer) for answer in answers])
-        except Exception as error:  # whatever it is: the thread must go on for later answers
-            self._lose(len(answers), f"{type(error).__name__}: {error}")
-
-    def _lose(self, answers: int, why: str) -> None:
-        self.lost += answers
-        log.warning("%d answers were not written to the journal: %s", answers, why)
-
-
-def _entry(answer: Answer) -> Recommendation:
-    return Recommendation(
-        recommendation_id=answer.recommendation_id,
-        time=answer.time,
-        user_id=answer.user_id,
-        version=answer.version,
-        slate=[
-            Recommended(p.item_id, p.place, p.score if isfinite(p.score) else None)
-            for p in answer.items
-        ],
-        degraded=list(answer.degraded),
-    )

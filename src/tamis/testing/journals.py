@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+
+from msgspec import structs
 
 from tamis.journal import (
     Event,
@@ -19,7 +22,6 @@ from tamis.journal import (
     UserDelete,
     UserPatch,
     UserPut,
-    key_of,
 )
 from tamis.schema import StoreError
 
@@ -52,6 +54,8 @@ def check_journal(make: Callable[[], Journal]) -> None:
         _check_pages(reader)
         _check_threads(writer, reader)
         _check_trim(writer, reader)
+        _check_keys_after_trim(writer, reader)
+        _check_answers(writer, reader)
         assert writer.durability.text, "a journal says what an acknowledged entry survives"
     finally:
         writer.close()
@@ -84,14 +88,6 @@ def _check_order(writer: Journal, reader: Journal) -> None:
         ItemHide(item_id="bob's ä/ö: 奶酪"),
         ItemShow(item_id="i9"),
         ItemHide(item_id="i9"),
-        Recommendation(
-            recommendation_id="r1",
-            time=T0,
-            user_id="ann",
-            version="v1",
-            slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
-            degraded=["recall:hot: late"],
-        ),
     ]
     results = writer.append(entries)
     assert [r.duplicate for r in results] == [False] * len(entries), "new entries are no duplicates"
@@ -102,10 +98,8 @@ def _check_order(writer: Journal, reader: Journal) -> None:
     found = reader.read(0, 100)
     assert [n.sequence for n in found] == numbers, "read gives the numbers that append gave"
     assert [n.entry for n in found] == entries, "entries come back as given, in order"
-    for key in ("event:e1", "recommendation:r1"):
-        one = reader.find(key)
-        assert one is not None, f"find must find {key}"
-        assert key_of(one.entry) == key, f"find must find {key}"
+    assert reader.find("event:e1") == found[0], "find must find the event of an id"
+    assert reader.find("event:none") is None, "an id that never came is not found"
 
 
 def _check_keys(writer: Journal, reader: Journal) -> None:
@@ -175,14 +169,70 @@ def _check_trim(writer: Journal, reader: Journal) -> None:
     assert reader.start == cut, "`start` is the last number that was trimmed"
     assert reader.head == whole[-1].sequence, "trimming does not move the head"
     assert reader.read(0, 1_000) == whole[6:], "what was not trimmed stays"
-    assert reader.find("event:e1") is None, "a trimmed key is forgotten"
-    assert not writer.append([an_event(1)])[0].duplicate, "and may be used again"
+    assert reader.find("event:e1") is None, "a trimmed entry is not found"
     _refuses(lambda: writer.trim(reader.head + 1), "cannot trim")
     writer.trim(reader.head)
     assert reader.read(0, 10) == [], "everything can be trimmed"
     assert writer.append([an_event(7_777)])[0].sequence > whole[-1].sequence, (
         "numbers go on after all entries were trimmed"
     )
+
+
+def _check_keys_after_trim(writer: Journal, reader: Journal) -> None:
+    """Everything up to event 7777, which is not trimmed, has been trimmed."""
+    again = writer.append([an_event(1)])[0]
+    assert again.duplicate, "the key of a trimmed entry stays known"
+    assert again.sequence == 1, "a duplicate of a trimmed entry has the number of the first"
+    assert reader.append([an_event(1)])[0].duplicate, "in every process"
+    assert writer.forget_keys(T0) == 0, "younger keys are not forgotten"
+    soon = time.time_ns() // 1_000_000 + 60_000
+    assert writer.forget_keys(soon) > 0, "old keys of trimmed entries are forgotten"
+    assert writer.forget_keys(soon) == 0, "forgetting twice forgets nothing more"
+    assert reader.append([an_event(7_777)])[0].duplicate, "keys of entries that are there stay"
+    assert not reader.append([an_event(1)])[0].duplicate, "a forgotten key may be used again"
+    assert writer.append([an_event(1)])[0].duplicate, "and is known from then on"
+
+
+def an_answer(number: int, user: str | None = "ann") -> Recommendation:
+    """Answer `r{number}`, of two items."""
+    return Recommendation(
+        recommendation_id=f"r{number}",
+        time=T0 + number,
+        user_id=user,
+        version="v1",
+        position=number,
+        slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
+        degraded=["recall:hot: late"],
+    )
+
+
+def _check_answers(writer: Journal, reader: Journal) -> None:
+    head = writer.head
+    assert reader.answers.head == 0, "a new journal has no answers"
+    assert reader.answers.find("r1") is None, "and finds none"
+    given = [an_answer(1), an_answer(2, "bob"), an_answer(3, None), an_answer(4, "bob")]
+    writer.answers.append(given[:2])
+    writer.answers.append(given[2:])
+    writer.answers.append([])
+    assert writer.head == head, "answers take no numbers of the entries"
+    assert reader.answers.find("r2") == given[1], "an answer is found by its id, as it was given"
+    found = reader.answers.read(0, 100)
+    assert [one.answer for one in found] == given, "answers come back as given, in order"
+    numbers = [one.number for one in found]
+    assert numbers == sorted(set(numbers)), "numbers of answers increase"
+    assert reader.answers.head == numbers[-1], "the head is the number of the last answer"
+    assert reader.answers.read(numbers[0], 2) == found[1:3], "answers are read page by page"
+    assert reader.answers.read(0, 0) == [], "a limit of 0 gives nothing"
+    writer.answers.append([structs.replace(given[0], version="v2")])
+    assert reader.answers.find("r1") == given[0], "of two answers of one id, the first is kept"
+    assert writer.answers.forget_user("bob") == 2, "a user's answers are deleted, and counted"
+    assert [one.answer for one in reader.answers.read(0, 100)] == [given[0], given[2]]
+    assert reader.answers.find("r2") is None, "a deleted answer is not found"
+    assert writer.answers.trim(T0) == 0, "answers that were written later stay"
+    assert writer.answers.trim(time.time_ns() // 1_000_000 + 60_000) == 2, "old ones leave"
+    assert reader.answers.read(0, 100) == [], "trimmed answers are gone"
+    writer.answers.append([an_answer(5)])
+    assert reader.answers.read(0, 100)[0].number > numbers[-1], "numbers are never used twice"
 
 
 def _check_closed(journal: Journal) -> None:

@@ -1,0 +1,83 @@
+"""Calls of a Redis server, with its failures as StoreError."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+
+from tamis.schema import ConfigError, StoreError
+
+TIMEOUT = 5.0
+"""Seconds that a write waits for the server."""
+READ_TIMEOUT = 0.25
+"""Seconds that a read waits: a request does not wait longer for news."""
+PAUSE = 1.0
+"""Seconds after a failed read in which reads fail at once."""
+
+T = TypeVar("T")
+
+
+class RedisConnection:
+    """A server at `url`. Raises ConfigError for a wrong address."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        kind: Any = redis.Redis  # its options have no types
+        try:
+            self._client, self._reader = (
+                kind.from_url(
+                    url, socket_timeout=wait, socket_connect_timeout=wait, decode_responses=True
+                )
+                for wait in (TIMEOUT, READ_TIMEOUT)
+            )
+        except ValueError as error:
+            raise ConfigError(f"the journal's address {self.address!r}: {error}") from error
+        self._paused_until = 0.0
+
+    def script(self, text: str) -> Callable[..., Any]:
+        """A Lua script: `script(keys=…, args=…)` runs it, within `call`."""
+        return self._client.register_script(text)
+
+    def read(self, command: Callable[[Any], T]) -> T:
+        """As `call`, but soon: after a failure, reads fail at once for a moment."""
+        if time.monotonic() < self._paused_until:
+            raise StoreError(
+                f"the Redis server at {self.address}, which holds the journal, did not answer a "
+                "moment ago: start it, or correct its address"
+            )
+        try:
+            with self._failing():
+                return command(self._reader)
+        except StoreError:
+            self._paused_until = time.monotonic() + PAUSE
+            raise
+
+    def call(self, command: Callable[[Any], T]) -> T:
+        """The result of a command, which gets a client. Raises StoreError where it fails."""
+        with self._failing():
+            return command(self._client)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+        self._reader.close()
+
+    @contextmanager
+    def _failing(self) -> Generator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            raise StoreError(
+                f"the Redis server at {self.address}, which holds the journal, does not answer "
+                f"({error}): start it, or correct its address"
+            ) from error
+        except redis.RedisError as error:
+            raise StoreError(
+                f"the Redis server at {self.address} refused a call of the journal: {error}"
+            ) from error
