@@ -205,7 +205,7 @@ def npy(array: np.ndarray, path: Path) -> bytes:
 
 def test_readers_find_damage_in_arrays(version, open_part, tmp_path):
     count, missed = 0, []
-    # one file of each name and kind of folder: `vocabulary/user` and `vocabulary/item` are read alike
+    # one file of each name and kind of folder: vocabularies, for example, are all read alike
     alike = {(f.parent.parent.name, f.name): f for f in on_disk(version) if f.suffix == ".npy"}
     files = sorted(alike.values())
     for file in files:

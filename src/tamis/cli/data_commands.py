@@ -17,7 +17,7 @@ from tamis.cli._console import AsJson, ProjectDir, console, print_json, print_ne
 if TYPE_CHECKING:
     from tamis.data import RoleChoice
     from tamis.features import TableCoverage
-    from tamis.jobs import Estimate
+    from tamis.jobs import Estimate, LiveReport
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -213,12 +213,51 @@ def simulate(
             "--repeat-gap", help="Median days after which users come back for a consumable."
         ),
     ] = 7.0,
+    until_now: Annotated[
+        bool,
+        typer.Option(
+            "--until-now", help="The log ends at this moment, for a service and live traffic."
+        ),
+    ] = False,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Make nothing: play the users of the project --out against the service at this "
+            "address, for a bounded time.",
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="With --live: visits per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="With --live: how long.")] = 60.0,
+    speed: Annotated[
+        float,
+        typer.Option(
+            help="With --live: how much faster than the clock tastes, items and users change; at "
+            "1440, a day a minute."
+        ),
+    ] = 1.0,
+    key: Annotated[
+        str | None, typer.Option(help="With --live: API key of the service.", envvar="TAMIS_KEY")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a project of a simulated shop and feed.
+    """Make a project of a simulated shop and feed, or play its users against a service.
 
     Its true probabilities are written, too.
     """
+    if live is not None:
+        from tamis.jobs import live_traffic
+
+        played = live_traffic(
+            out,
+            live,
+            rate=rate,
+            seconds=seconds,
+            speed=speed,
+            key=key,
+            progress=wants_progress(as_json),
+        )
+        return print_json(played.to_dict()) if as_json else _print_traffic(played)
     from tamis.jobs import simulate as job
 
     progress = wants_progress(as_json)
@@ -229,6 +268,7 @@ def simulate(
         eagerness=eagerness,
         repeat_rate=repeat_rate,
         repeat_gap_days=repeat_gap_days,
+        until_now=until_now,
         progress=progress,
     )
     if as_json:
@@ -247,8 +287,42 @@ def simulate(
     table.add_column("events", justify="right")
     table.add_column("rate", justify="right")
     for name, count in report.events.items():
-        rate = report.rates.get(name)
-        table.add_row(name, f"{count:,}", f"{rate:.1%}" if rate is not None else "")
+        share = report.rates.get(name)
+        table.add_row(name, f"{count:,}", f"{share:.1%}" if share is not None else "")
     console.print(table)
     print_next(["train", result.project], ["evaluate", result.project])
     return None
+
+
+def _print_traffic(played: LiveReport) -> None:
+    """The table of live traffic."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    headings = ("seconds", "visits", "failed", "reward", "best", "clicks", "new items", "ms")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for one in played.periods:
+        clicked = one.clicks / max(one.impressions, 1)
+        table.add_row(
+            f"{one.seconds:.0f}",
+            f"{one.visits:,}",
+            f"{one.failed:,}",
+            f"{one.reward:.3f}",
+            f"{one.best:.3f}",
+            f"{clicked:.1%}",
+            f"{one.new_items:.1%}",
+            f"{one.milliseconds:.1f}",
+        )
+    console.print(table)
+    console.print(
+        f"[bold]{played.visits:,}[/] visits in {played.seconds:.0f} s, {played.failed:,} failed · "
+        f"reward [bold]{played.reward:.3f}[/] of {played.best:.3f} · "
+        f"p50 {played.p50_ms:.1f} ms, p99 {played.p99_ms:.1f} ms",
+        highlight=False,
+    )
+    console.print(
+        "Reward: mean true worth of a slate (click 1, like .5, cart 2, purchase 4); best: that of "
+        "the best slate there was.",
+        style="dim",
+    )
+    for reason, count in played.refused.items():
+        console.print(f"[yellow]{count:,} ×[/] {escape(reason)}", highlight=False)

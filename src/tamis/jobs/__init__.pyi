@@ -9,6 +9,7 @@ from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
 from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import VersionLine, versions
+from .live_traffic import LiveReport, live_traffic
 from .offline_recall import ChannelLists, RecallReport, recall
 from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
@@ -31,6 +32,7 @@ __all__ = [
     "Fetched",
     "ImportReport",
     "Initialised",
+    "LiveReport",
     "Plan",
     "Project",
     "RankEvaluation",
@@ -52,6 +54,7 @@ __all__ = [
     "fetch",
     "import_events",
     "init",
+    "live_traffic",
     "parsed_options",
     "plan_experiment",
     "recall",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from tamis.runtime import Progress
@@ -14,6 +15,9 @@ from tamis.simulator import simulate as run
 
 _SEEN = """[cascade.filters.seen]
 """
+_DATA_CLOCK = """clock = "data"        # a static data set: "now" is the end of its events
+"""
+DAY_MS = 86_400_000
 _AGAIN = """[cascade.channels.again]
 quota = 200                  # no filter of seen items: users come back to what they bought
 """
@@ -41,6 +45,7 @@ def simulate(
     eagerness: float = 0.0,
     repeat_rate: float = 0.0,
     repeat_gap_days: float = 7.0,
+    until_now: bool = False,
     progress: bool = False,
 ) -> Simulated:
     """Writes events, items and users, the true probabilities, and a `tamis.toml` into `out`.
@@ -48,6 +53,8 @@ def simulate(
     The same arguments give the same tables. `eagerness` is added to the log-odds of every action;
     with a `repeat_rate` above 0, users come back for consumables after about `repeat_gap_days` (see
     `SimulationConfig`), and the `tamis.toml` has the channel `again` and no filter of seen items.
+    With `until_now` the log ends at this moment and the project's clock is the machine's, as a
+    service needs it; the tables then differ from run to run.
     Raises a TamisError if an argument is out of range or `out` cannot be
     written.
     """
@@ -60,6 +67,7 @@ def simulate(
         eagerness=eagerness,
         repeat_rate=repeat_rate,
         repeat_gap_days=repeat_gap_days,
+        **({"start_time": _now() - days * DAY_MS} if until_now else {}),
     )
     with Progress("simulate", progress) as shown:
         shown.begin(f"simulate {days} days")
@@ -68,5 +76,12 @@ def simulate(
     declared = template.read_text("utf-8")
     if repeat_rate > 0:
         declared = declared.replace(_SEEN, _AGAIN)
+    if until_now:
+        declared = declared.replace(_DATA_CLOCK, "")
     (out / CONFIG).write_text(declared, "utf-8")
     return Simulated(out, report)
+
+
+def _now() -> int:
+    """The time of this machine, in ms since 1970 UTC."""
+    return time_ns() // 1_000_000

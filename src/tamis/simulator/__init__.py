@@ -16,14 +16,19 @@ from tamis.simulator.behaviour import (
 from tamis.simulator.columns import COLUMNS, SCHEMA_VERSION
 from tamis.simulator.config import SimulationConfig
 from tamis.simulator.errors import SimulationConfigError, SimulationError, SimulationOutputError
+from tamis.simulator.living import REWARD, Changes, LifeConfig, LivingWorld, reward
 from tamis.simulator.population import Population, build_population
 from tamis.simulator.run import Progress, SimulationReport, simulate
 
 __all__ = [
     "COLUMNS",
+    "REWARD",
     "SCHEMA_VERSION",
+    "Changes",
     "Coefficients",
     "ItemTraits",
+    "LifeConfig",
+    "LivingWorld",
     "Outcomes",
     "Population",
     "Progress",
@@ -37,5 +42,6 @@ __all__ = [
     "build_population",
     "draw_outcomes",
     "response_probabilities",
+    "reward",
     "simulate",
 ]
