@@ -8,7 +8,7 @@ from tamis.data.column_profile import ColumnProfile, is_time, named_column
 from tamis.data.column_roles import event_columns, event_table, find_log
 from tamis.data.conditions import Condition
 from tamis.data.context import CITY, Context, EventContext, Texts
-from tamis.data.dataset import UNKNOWN, Dataset, Events, Follows, Table
+from tamis.data.dataset import Dataset, Events, Follows
 from tamis.data.event_log import EventLog
 from tamis.data.files import (
     COMPRESSED,
@@ -42,6 +42,7 @@ from tamis.data.ragged import Ragged
 from tamis.data.read import read_dataset, read_items
 from tamis.data.rejects import Rejects
 from tamis.data.repeats import VISIT_HOURS, repeat_share, return_rates
+from tamis.data.table import UNKNOWN, Table
 from tamis.data.table_folder import FolderTables, Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
 from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared

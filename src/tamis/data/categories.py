@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.dataset import Table
 from tamis.data.ids import id_text
 from tamis.data.numbers import is_number, number_array
 from tamis.data.ragged import Ragged
+from tamis.data.table import Table
 from tamis.data.tables import item_categories
 from tamis.runtime import Int32, Int64
 

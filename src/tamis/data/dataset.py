@@ -1,102 +1,19 @@
-"""Tables with external ids, the event log, and both as one data set."""
+"""The event log as arrays, and tables and log as one data set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import repeat
-from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from tamis.data.context import EventContext
-from tamis.data.ids import id_text, ids_of, one_id
-from tamis.data.values import plain_frame
+from tamis.data.table import Table
 from tamis.runtime import Bool, Float32, Int32, Int64
 from tamis.schema import Behaviour
-
-_ID = "__id__"
-UNKNOWN = -1
-"""The row number of a user or item that is not in its table."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table of users or items: external ids and attributes.
-
-    External ids are text, as `tamis.data.id_text` reads them: 1, 1.0, "1" and " 1 " are one id. Row
-    numbers are int32 positions in the table. An id is converted to a row once, on input, by `rows`,
-    and back by `ids`.
-    """
-
-    name: str
-    """"users" or "items", for messages."""
-    ids: pl.Series
-    """(N,) unique text ids, in row order."""
-    frame: pl.DataFrame = field(repr=False)
-    """(N, columns) attributes in row order, without the id column."""
-
-    def __post_init__(self) -> None:
-        """Brings the attributes to the types that the stages read (`plain_types`)."""
-        object.__setattr__(self, "frame", plain_frame(self.frame))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.ids.to_list())}
-
-    def row(self, external: object) -> int:
-        """The row of an external id of any type; UNKNOWN (-1) if it is not in the table."""
-        if isinstance(external, str) and (row := self._index.get(external)) is not None:
-            return row
-        text = one_id(external)
-        return UNKNOWN if text is None else self._index.get(text, UNKNOWN)
-
-    def rows(self, external: pl.Series | NDArray[Any] | Sequence[object] | object) -> Int32:
-        """(n,) rows of external ids (n,) of any type; UNKNOWN (-1) for ids not in the table.
-
-        A bare id counts as a sequence of one.
-        """
-        is_text = isinstance(external, pl.Series) and external.dtype == pl.String
-        series = cast("pl.Series", external) if is_text else ids_of(external)
-        rows = self._joined(series)
-        if is_text and (rows == UNKNOWN).any():  # as they are written, else as ids are read
-            lost = np.flatnonzero(rows == UNKNOWN)
-            rows[lost] = self._joined(id_text(series.gather(lost), self.name, ()))
-        return rows
-
-    def rows_of_texts(self, ids: Sequence[str]) -> Int32:
-        """(n,) rows of ids as the table writes them; UNKNOWN (-1) for others.
-
-        For lists of some hundred ids, of which `rows` would make a join.
-        """
-        return np.fromiter(map(self._index.get, ids, repeat(UNKNOWN)), np.int32, len(ids))
-
-    def part(self, rows: Int32 | Int64) -> Table:
-        """The rows (m,) of the table as a table of their own."""
-        return Table(self.name, self.ids.gather(rows), self.frame[rows])
-
-    def _joined(self, ids: pl.Series) -> Int32:
-        left = pl.DataFrame({"id": ids}, schema={"id": pl.String})
-        right = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
-        joined = left.join(right, on="id", how="left", maintain_order="left")
-        return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32)
-
-    def write(self, path: Path) -> None:
-        """Writes one Parquet file: the ids as column `_ID`, then the attributes."""
-        pl.DataFrame([self.ids.alias(_ID), *self.frame]).write_parquet(path)
-
-    @classmethod
-    def read(cls, name: str, path: Path) -> Table:
-        """Reads what `write` wrote."""
-        frame = pl.read_parquet(path)
-        return cls(name, frame[_ID], frame.drop(_ID))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tamis.data.dataset import Follows, Table
+from tamis.data.dataset import Follows
 from tamis.data.rejects import Rejects
+from tamis.data.table import Table
 from tamis.data.tables import form_of, read_declared, read_ids, require_columns, start_sieve
 from tamis.data.times import parse_times
 from tamis.schema import FollowsConfig

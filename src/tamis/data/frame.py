@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.dataset import Dataset, Events, Table
+from tamis.data.dataset import Dataset, Events
 from tamis.data.ids import EXACT, id_text
 from tamis.data.numbers import read_numbers
+from tamis.data.table import Table
 from tamis.data.times import parse_times
 from tamis.data.values import plain_frame, plain_types
 from tamis.schema import Behaviour, DataError, TamisWarning, suggest

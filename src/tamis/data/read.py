@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tamis.data._duplicates import duplicates
 from tamis.data._event_context import event_context
 from tamis.data.clocks import parse_clock, with_clock
-from tamis.data.dataset import UNKNOWN, Dataset, Events, Table
+from tamis.data.dataset import Dataset, Events
 from tamis.data.files import RawTable
 from tamis.data.follows import read_follows
 from tamis.data.ids import id_text, one_id
@@ -23,6 +23,7 @@ from tamis.data.numbers import read_numbers
 from tamis.data.outcomes import OutcomeRows, events_of_rows, read_outcomes, within
 from tamis.data.rejects import Rejects, Sieve
 from tamis.data.sample_weights import read_weights, weight_columns
+from tamis.data.table import UNKNOWN, Table
 from tamis.data.tables import (
     form_of,
     missing_note,

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.dataset import Table
 from tamis.data.files import RawTable, read_raw, unseparated
 from tamis.data.ids import EXACT, id_text, shortened_ids
 from tamis.data.missing import MISSING, markers_text
 from tamis.data.notes import Note
 from tamis.data.numbers import decimal_mark
 from tamis.data.rejects import Rejects, Sieve
+from tamis.data.table import Table
 from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.values import Attribute, Wanted, read_attribute

@@ -16,8 +16,14 @@ from tamis.features._fitted import Fitted, Scale, item_order, user_order
 from tamis.features._group_choice import StatisticsPlan, plan_groups
 from tamis.features._lookup import Attributes, HistoryLookup
 from tamis.features._place import Distance
+from tamis.features._row_values import (
+    category_codes,
+    forget_ids,
+    history_values,
+    scaled_numbers,
+    seen_codes,
+)
 from tamis.features._sources import Sources, is_history
-from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders, LayoutBuilder, check_features
 from tamis.features.layout import Layout
 from tamis.features.own_items import OwnItemFeatures, wanted
@@ -31,7 +37,7 @@ from tamis.features.pair_features import (
 )
 from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Int32
 from tamis.schema import (
     DenseFeat,
     Feature,
@@ -128,11 +134,7 @@ def _attributes(sources: Sources, encoders: Encoders, layout: Layout, side: Side
     ]
     n = len(sources.data.users if side is Side.USER else sources.data.items) + 1
     ids, dense = encoders.encode(layout, chosen, sources.row_values, n)
-    at = 0
-    for f in (f for f in chosen if encoders.is_id(f)):
-        if sources.is_row_id(f):
-            ids[-1, at] = layout.table[encoders.table_of(f)].start + UNSEEN
-        at += f.max_len if isinstance(f, VarLenSparseFeat) else 1
+    forget_ids(encoders, layout, chosen, sources.is_row_id, ids, np.array([n - 1]))
     return Attributes(ids, dense)
 
 
@@ -152,16 +154,7 @@ def _histories(sources: Sources, encoders: Encoders, layout: Layout) -> tuple[Hi
         if not isinstance(f, VarLenSparseFeat) or not is_history(f):
             continue
         column = sources.item_column(f)
-        owner = sources.features.get(f.shares or "", f)
-        read = f.model_copy(
-            update={
-                "separator": f.separator or getattr(owner, "separator", None),
-                "ngrams": getattr(owner, "ngrams", None),
-                "max_len": 32,
-            }
-        )
-        values = sources.as_lists(read, sources.row_values(f))
-        codes = encoders.codes(read, values)
+        codes = history_values(encoders, sources.features, f, sources.row_values(f))
         # As many columns as the item with the most values needs.
         codes = codes[:, : max(1, int((codes != 0).sum(axis=1).max(initial=0)))]
         if column in sources.item_ids:
@@ -224,42 +217,32 @@ def _interest(
     for f in item_order(encoders.features, sources.sides):
         if isinstance(f, DenseFeat):
             if not encoders.is_id(f) and f.width == 1:
-                numeric.append(Number(f.name, _scaled(sources, encoders, f)))
+                numeric.append(Number(f.name, scaled_numbers(encoders, f, sources.row_values(f))))
         elif not sources.is_row_id(f):
-            codes = encoders.codes(f, sources.row_values(f))
-            codes[codes == UNSEEN] = 0  # unseen values are not one and the same value
-            categories.append(_category(f.name, codes, popular))
+            codes = seen_codes(encoders.codes(f, sources.row_values(f)))
+            size = encoders.size(f)
+            categories.append(_category(f.name, codes, popular, size))
     column = item_category or (config.items.category if config is not None else None)
     read = {f.source for f in item_order(encoders.features, sources.sides)}
     if column is not None and column not in read:
         ours = config is not None and column == config.items.category
         separator = config.items.category_separator if config is not None and ours else None
-        lists = item_categories(data.items, column, separator)
-        flat = lists.explode()
-        unknown = pl.Series(lists.name, [None], dtype=lists.dtype)
-        feature = VarLenSparseFeat(name=column, max_len=32)
-        own = Encoders([feature], {column: Vocabulary.fit(flat)}, {}, {})
-        codes = own.codes(feature, pl.concat([lists, unknown]))
-        categories.append(_category(column, codes, popular))
+        flat = item_categories(data.items, column, separator).explode()
+        vocabulary = Vocabulary.fit(flat)
+        codes = category_codes(data.items, column, separator, vocabulary)
+        codes = np.append(codes, np.zeros((1, codes.shape[1]), np.int32), axis=0)
+        category = _category(column, codes, popular, vocabulary.size)
+        categories.append(replace(category, vocabulary=vocabulary, separator=separator))
     positive = np.array([b.positive for b in data.behaviours], np.bool_)
     own = OwnItemFeatures.fit(data) if wanted(data, config) else None
     return Interest(positive, (), tuple(categories), tuple(numeric), own)
 
 
-def _scaled(sources: Sources, encoders: Encoders, feature: DenseFeat) -> Float32:
-    """(N + 1,) the scaled numbers of the feature, NaN where missing."""
-    values = sources.row_values(feature)
-    scaled = encoders.numbers(feature, values)[:, 0]
-    scaled[~np.isfinite(numbers(values)[:, 0])] = np.nan
-    return scaled
-
-
-def _category(name: str, codes: Int32, popular: NDArray[np.float64]) -> Category:
-    """The category of `codes` (N + 1, w), with `popular` (N,) positives per item.
+def _category(name: str, codes: Int32, popular: NDArray[np.float64], size: int) -> Category:
+    """The category of `codes` (N + 1, w) below `size`, with `popular` (N,) positives per item.
 
     Base share of a code: (positives of items that have it + 1) / (all positives + 1).
     """
-    size = int(codes.max(initial=0)) + 1
     width = max(1, int((codes > 0).sum(axis=1).max(initial=0)))
     codes = np.ascontiguousarray(codes[:, :width])
     weight = np.repeat(popular, width)

@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from tamis.data import Dataset, is_number, item_categories
-from tamis.features._groups import Groups
+from tamis.data import Dataset, is_number
+from tamis.features._groups import Groups, Reading
 from tamis.features.encoders import numbers
 from tamis.features.encoding import Encoders
 from tamis.features.group_names import USER, group_name
 from tamis.features.group_statistics import GroupPlan
 from tamis.features.pair_statistics import PairPlan
+from tamis.features.vocabulary import FIRST
 from tamis.schema import ConfigError, DenseFeat, Feature, ProjectConfig, Side, SparseFeat
 
 FEW = 10
@@ -90,9 +91,10 @@ class _Choice:
         return PairPlan("user", self._audience(name, column))
 
     def _group(self, column: str) -> GroupPlan:
-        lists = item_categories(self.items, column, self._separator(column))
+        reading = Reading(self._separator(column))
+        lists = reading.lists(self.items, column)
         author = self.config is not None and column == self.config.items.author
-        return GroupPlan(Groups.of(column, lists), author)
+        return GroupPlan(Groups.of(column, lists, reading), author)
 
     def _separator(self, column: str) -> str | None:
         """The separator of a column of the items, as the items or a feature declare it."""
@@ -127,13 +129,12 @@ class _Choice:
             )
         many = is_number(values.dtype) and values.drop_nulls().n_unique() > MOST
         if isinstance(feature, DenseFeat) and self.encoders.is_id(feature):
-            codes = self.encoders.codes(feature, values)[:, 0]
-            lists = _lists(codes, codes > 0)
+            reading = Reading(boundaries=self.encoders.boundaries(feature), first=FIRST)
         elif isinstance(feature, DenseFeat) or (feature is None and many):
-            lists = _bands(values)
+            reading = _bands(values)
         else:
-            lists = item_categories(self.users, column)
-        groups = Groups.of(column, lists)
+            reading = Reading()
+        groups = Groups.of(column, reading.lists(self.users, column), reading)
         if groups.size > MOST:
             raise ConfigError(
                 f"groups: {name!r} has {groups.size} values, at most {MOST} are counted; name a "
@@ -148,18 +149,10 @@ def _repeats(groups: Groups) -> bool:
     return groups.size > 1 and valued >= _LEAST_ITEMS * groups.size
 
 
-def _bands(values: pl.Series) -> pl.Series:
-    """(U,) lists of the band of each number: BANDS bands of equal numbers of users."""
+def _bands(values: pl.Series) -> Reading:
+    """BANDS bands of equal numbers of users."""
     number = numbers(values)[:, 0].astype(np.float64)
-    known = np.isfinite(number)
-    if not known.any():
-        return _lists(np.zeros(len(number), np.int64), known)
-    inner = np.quantile(number[known], np.arange(1, BANDS) / BANDS)
-    return _lists(np.searchsorted(inner, number, side="right"), known)
-
-
-def _lists(codes: np.ndarray, known: np.ndarray) -> pl.Series:
-    """(n,) lists of one code as text, empty where `known` is false."""
-    frame = pl.DataFrame({"code": codes, "known": known})
-    text = pl.when("known").then(pl.col("code").cast(pl.String).str.zfill(6))
-    return frame.select(code=pl.concat_list(text))["code"]
+    known = number[np.isfinite(number)]
+    if not len(known):
+        return Reading(boundaries=())
+    return Reading(boundaries=tuple(np.quantile(known, np.arange(1, BANDS) / BANDS).tolist()))

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.data import Table, item_categories
+from tamis.features._growing import GrowingRows
 from tamis.features._pair_counting_kernels import expand_sets, mean_of_sets, set_sizes
+from tamis.features.encoders import numbers, untupled
 from tamis.features.windows import opened
 from tamis.runtime import Float32, Int32, Int64
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Reading:
+    """How the values of a column become the texts by which rows are grouped."""
+
+    separator: str | None = None
+    """Divides a text into values."""
+    boundaries: tuple[float, ...] | None = None
+    """Of a column of numbers: ascending bounds of the bands; None: the values are texts."""
+    first: int = 0
+    """Number of the band below the first boundary."""
+
+    def lists(self, table: Table, column: str) -> pl.Series:
+        """(N,) lists of the texts of each row; empty without a value."""
+        if self.boundaries is None:
+            return item_categories(table, column, self.separator)
+        number = numbers(table.frame[column])[:, 0].astype(np.float64)
+        code = np.searchsorted(np.array(self.boundaries), number, side="right") + self.first
+        return code_lists(code, np.isfinite(number))
+
+
+def code_lists(codes: NDArray[np.integer], known: NDArray[np.bool_]) -> pl.Series:
+    """(n,) lists of one code as text, empty where `known` is false."""
+    frame = pl.DataFrame({"code": codes, "known": known})
+    text = pl.when("known").then(pl.col("code").cast(pl.String).str.zfill(6))
+    return frame.select(code=pl.concat_list(text))["code"]
+
+
+@dataclass(eq=False)
 class Groups:
     """Which of the V values of an attribute each of N rows of a table has.
 
     Rows with the same values share one of M sets of values, as many movies share the genres
-    "Action|Comedy". The last set is that of rows without a value, and of unknown rows.
+    "Action|Comedy". One set is that of rows without a value, and of unknown rows. Rows that are
+    added later may have new sets, of the same values.
     """
 
     name: str
@@ -31,10 +64,13 @@ class Groups:
     indptr: Int64
     """(M + 1,) bounds of the codes of each set."""
     code: Int32
-    """The codes of each set, end to end, each from 0 to V - 1; -1 alone in the last set."""
+    """The codes of each set, end to end, each from 0 to V - 1; -1 alone in that without values."""
+    names: pl.Series | None = None
+    """(V,) the values as texts, by their codes; None in versions of earlier releases."""
+    reading: Reading = Reading()
 
     @classmethod
-    def of(cls, name: str, lists: pl.Series) -> Groups:
+    def of(cls, name: str, lists: pl.Series, reading: Reading | None = None) -> Groups:
         """Groups by a series (N,) of lists of texts; a text that is repeated counts once."""
         kept = pl.element().filter(pl.element().is_not_null()).unique().sort()
         unique = lists.alias("set").to_frame().select(pl.col("set").list.eval(kept))["set"]
@@ -56,11 +92,54 @@ class Groups:
             sets=sets,
             indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             code=np.append(codes, -1).astype(np.int32),
+            names=values.unique().sort().rename("value"),
+            reading=reading or Reading(),
         )
+
+    def __post_init__(self) -> None:
+        self._sets: GrowingRows | None = None
+        self._numbers: dict[tuple[int, ...], int] | None = None
+        self._codes: dict[str, int] | None = None
 
     def __len__(self) -> int:
         """M, the number of sets."""
         return len(self.indptr) - 1
+
+    def update(self, table: Table, rows: Int32) -> None:
+        """Takes up new or changed rows (m,) of the table; values that it does not know are none.
+
+        In a version of an earlier release, which has no names of the values, new rows have none.
+        """
+        none = int(self.sets[-1])
+        if self._sets is None:
+            self._sets = GrowingRows(self.sets)
+        found = np.full(len(rows), none, np.int32)
+        if self.names is not None and self.name in table:
+            self._numbers_of_new_sets(self.reading.lists(table.part(rows), self.name), found)
+        self.sets = self._sets.put(rows, found, len(table))
+
+    def _numbers_of_new_sets(self, lists: pl.Series, found: Int32) -> None:
+        """Fills `found` (m,) with the sets of lists of texts (m,), which are made where needed."""
+        if self._codes is None:
+            assert self.names is not None
+            self._codes = {text: code for code, text in enumerate(self.names.to_list())}
+        known = self._codes
+        for place, texts in enumerate(lists.to_list()):
+            codes = sorted({known[text] for text in texts or () if text in known})
+            if codes:
+                found[place] = self._number_of(tuple(codes))
+
+    def _number_of(self, codes: tuple[int, ...]) -> int:
+        """The number of a set, which is made if there is none."""
+        if self._numbers is None:
+            bounds = zip(self.indptr[:-1].tolist(), self.indptr[1:].tolist(), strict=True)
+            every = self.code.tolist()
+            self._numbers = {tuple(every[a:b]): n for n, (a, b) in enumerate(bounds)}
+        number = self._numbers.setdefault(codes, len(self))
+        if number == len(self):
+            self.indptr = np.append(self.indptr, self.indptr[-1] + len(codes))
+            self.code = np.append(self.code, np.array(codes, np.int32))
+        return number
 
     @property
     def rows(self) -> int:
@@ -68,7 +147,7 @@ class Groups:
         return len(self.sets) - 1
 
     def set_of(self, row: NDArray[np.integer]) -> Int32:
-        """(n,) the sets of rows (n,): of -1 and of rows beyond the table, the last set."""
+        """(n,) the sets of rows (n,): of -1 and of rows beyond the table, that without values."""
         unknown = len(self.sets) - 1
         return self.sets[np.where((row >= 0) & (row < unknown), row, unknown)]
 
@@ -108,21 +187,35 @@ class Groups:
         return out
 
     def save(self, directory: Path, stem: str) -> None:
-        """Writes three npy files whose names begin with `stem`."""
+        """Writes files whose names begin with `stem`."""
         for name in ("sets", "indptr", "code"):
             np.save(directory / f"{stem}_{name}.npy", getattr(self, name))
+        if self.names is not None:
+            self.names.to_frame("value").write_ipc(directory / f"{stem}_names.arrow")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The plain values for JSON, which `load` needs."""
+        facts: dict[str, Any] = {"name": self.name, "size": self.size, "rows": self.rows}
+        return facts if self.names is None else facts | {"reading": asdict(self.reading)}
 
     @classmethod
-    def load(cls, directory: Path, stem: str, name: str, size: int, rows: int) -> Groups:
-        """Opens what `save` wrote, memory-mapped; the other arguments are the fields' values.
+    def load(cls, directory: Path, stem: str, saved: Mapping[str, Any]) -> Groups:
+        """Opens what `save` wrote, memory-mapped; `saved` is what `facts` was.
 
         Raises ValueError where the arrays contradict each other.
         """
-        sets = opened(directory / f"{stem}_sets.npy", np.int32, (rows + 1,))
+        size, texts = int(saved["size"]), directory / f"{stem}_names.arrow"
+        sets = opened(directory / f"{stem}_sets.npy", np.int32, (saved["rows"] + 1,))
         indptr = opened(directory / f"{stem}_indptr.npy", np.int64, (None,))
         code = opened(directory / f"{stem}_code.npy", np.int32, (None,))
         if len(indptr) < 2 or indptr[-1] != len(code) or (np.diff(indptr) < 1).any():
             raise ValueError(f"{stem}_indptr.npy does not divide the {len(code)} codes into sets")
         if int(code.max(initial=-1)) >= size or int(sets.max(initial=0)) >= len(indptr) - 1:
             raise ValueError(f"{stem} has codes or sets beyond their number")
-        return cls(name, size, sets, indptr, code)
+        reading = saved.get("reading")  # earlier releases lack it, and the names
+        names = None if reading is None else pl.read_ipc(texts)["value"]
+        if names is not None and len(names) != size:
+            raise ValueError(f"{texts.name} has {len(names)} values, of {size}")
+        how = Reading() if reading is None else Reading(**untupled(reading))
+        return cls(str(saved["name"]), size, sets, indptr, code, names, how)

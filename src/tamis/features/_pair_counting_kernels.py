@@ -146,20 +146,30 @@ def rebuild_slots(slot: Any, added: Any, n: Any) -> None:
 
 @njit(cache=True)
 def add_pairs(
-    keys: Any, total: Any, slot: Any, added: Any, more: Any, n: Any, key: Any, column: Any, new: Any
+    keys: Any,
+    total: Any,
+    slot: Any,
+    added: Any,
+    more: Any,
+    n: Any,
+    key: Any,
+    column: Any,
+    new: Any,
+    touched: Any,
 ) -> int:
     """Counts events of pairs; returns the number of added keys.
 
     In: key int64 (m,), column int (m,) of each event; n, the number of added keys before.
     In and out: keys int64 (P,), total int32 (P, B) of the base; slot, added int64 and more int32
     (·, B) of the keys added later, with space for m more. Out: new bool (m,), the pair's first
-    event.
+    event; touched bool (P,), true where a pair of the base was counted.
     """
     for e in range(len(key)):
         row = _base_row(keys, key[e])
         new[e] = False
         if row >= 0:
             total[row, column[e]] += 1
+            touched[row] = True
             continue
         place = _slot_of(slot, added, key[e])
         if slot[place] < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,10 @@ class Moments:
         indptr = np.searchsorted(key[order], np.arange(keys + 1)).astype(np.int64)
         return cls(indptr, moment[order])
 
+    def pairs(self) -> tuple[Int64, Int64]:
+        """(p,) the key of each moment, and the moments (ms)."""
+        return np.repeat(np.arange(len(self._indptr) - 1), np.diff(self._indptr)), self._moments
+
     def before(self, key: NDArray[np.integer], time: Int64) -> Int64:
         """(n,) how many moments of each key (n,) are before each time (n,); 0 for key -1."""
         out = np.empty(len(key), np.int64)
@@ -78,6 +84,7 @@ class PairCounts:
         self._more = np.zeros((0, total.shape[1]), np.int32)
         self._slot = np.full(1, -1, np.int32)
         self._n = 0
+        self._touched = np.zeros(len(keys), np.bool_)
 
     @classmethod
     def empty(cls, columns: int) -> PairCounts:
@@ -107,8 +114,31 @@ class PairCounts:
             key=key,
             column=column,
             new=new,
+            touched=self._touched,
         )
         return new
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        """The counts that changed since they were opened or made, for `restore`."""
+        rows = np.flatnonzero(self._touched)
+        added, more = self._added[: self._n], self._more[: self._n]
+        return {"rows": rows, "total": self._total[rows], "added": added, "more": more}
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        """Brings counts that were just opened to the state that `changes` describes."""
+        rows, added = changes["rows"], changes["added"]
+        self._total[rows], self._touched[rows] = changes["total"], True
+        self._reserve(len(added))
+        self._added[: len(added)], self._more[: len(added)] = added, changes["more"]
+        self._n = len(added)
+        rebuild_slots(slot=self._slot, added=self._added, n=self._n)
+
+    def forget(self, first: int) -> None:
+        """Clears the counts of all pairs whose first code is `first`."""
+        low, high = np.searchsorted(self._keys, [first << _SECOND, (first + 1) << _SECOND])
+        self._total[low:high], self._touched[low:high] = 0, True
+        mine = np.flatnonzero(self._added[: self._n] >> _SECOND == first)
+        self._more[mine] = 0
 
     def read(self, key: Int64) -> Int32:
         """(n, B) the counts of pairs (n,); 0 for negative keys and pairs without events."""

@@ -49,6 +49,8 @@ class Distance:
     """(N + 1, 2) latitude and longitude of each item in degrees, NaN where unknown; last NaN."""
     mean: float
     std: float
+    columns: tuple[str, str] | None = None
+    """The items' columns of latitude and longitude; None in versions of earlier releases."""
 
     @classmethod
     def fit(cls, data: Dataset, config: ProjectConfig | None) -> Distance | None:
@@ -71,7 +73,8 @@ class Distance:
         known = logs[np.isfinite(logs)]
         if not len(known):
             return None
-        return cls(places, float(known.mean()), float(known.std()) or 1.0)
+        names = (columns[0].name, columns[1].name)
+        return cls(places, float(known.mean()), float(known.std()) or 1.0, names)
 
     def __call__(
         self, context: Context | None, query: NDArray[np.integer], place: NDArray[np.integer]

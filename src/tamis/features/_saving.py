@@ -19,6 +19,7 @@ from tamis.features.own_items import OwnItemFeatures
 from tamis.features.pair_features import Category, Interest, Number, PositionInput, RecallColumn
 from tamis.features.repeats import ItemRepeats
 from tamis.features.statistics import Recipes
+from tamis.features.vocabulary import Vocabulary
 from tamis.features.windows import opened
 from tamis.schema import Side, VersionError, read_json, reading
 
@@ -56,6 +57,14 @@ def save_fitted(fitted: Fitted, directory: Path) -> None:
         "columns": [asdict(c) for c in interest.columns],
         "position": None if interest.position is None else asdict(interest.position),
         "categories": [c.name for c in interest.categories],
+        "category_vocabularies": {
+            str(k): {
+                "separator": category.separator,
+                "vocabulary": category.vocabulary.save(directory, f"category{k}_vocabulary"),
+            }
+            for k, category in enumerate(interest.categories)
+            if category.vocabulary is not None
+        },
         "numbers": [n.name for n in interest.numbers],
         "statistics": fitted.recipes is not None,
         "own": _saved_own(interest.own, directory),
@@ -164,11 +173,14 @@ def _widths(fitted: Fitted, side: Side) -> tuple[int, int]:
 
 
 def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
+    own = saved.get("category_vocabularies", {})  # earlier releases lack them
     categories = [
         Category(
             name,
             opened(directory / f"category{k}.npy", np.int32, (None, None)),
             opened(directory / f"category{k}_base.npy", np.float32, (None,)),
+            Vocabulary.load(directory, own[str(k)]["vocabulary"]) if str(k) in own else None,
+            own[str(k)]["separator"] if str(k) in own else None,
         )
         for k, name in enumerate(saved["categories"])
     ]
@@ -196,6 +208,8 @@ def _saved_own(own: OwnItemFeatures | None, directory: Path) -> dict[str, Any] |
         "behaviours": list(own.behaviours),
         "counted": own.counted.tolist(),
         "spread": own.repeats.spread,
+        "new_gap": own.repeats.new_gap,
+        "new_rate": own.repeats.new_rate,
     }
 
 
@@ -207,6 +221,8 @@ def _own(directory: Path, saved: dict[str, Any] | None) -> OwnItemFeatures | Non
         log_gap=opened(directory / "own_log_gap.npy", np.float32, (None,)),
         rate=opened(directory / "own_rate.npy", np.float32, (None,)),
         spread=float(saved["spread"]),
+        new_gap=float(saved.get("new_gap", float("nan"))),  # earlier releases lack these keys
+        new_rate=float(saved.get("new_rate", 0.0)),
     )
     return OwnItemFeatures(
         tuple(saved["behaviours"]), np.array(saved["counted"], np.bool_), repeats
@@ -220,20 +236,22 @@ def _calendar(saved: dict[str, Any] | None) -> LocalCalendar:
     return LocalCalendar(str(saved["time_zone"]), np.array(saved["holidays"], np.int32))
 
 
-def _saved_distance(distance: Distance | None, directory: Path) -> dict[str, float] | None:
+def _saved_distance(distance: Distance | None, directory: Path) -> dict[str, Any] | None:
     """Writes the places of the items; the scale for the JSON."""
     if distance is None:
         return None
     np.save(directory / "item_places.npy", distance.places)
-    return {"mean": distance.mean, "std": distance.std}
+    return {"mean": distance.mean, "std": distance.std, "columns": distance.columns}
 
 
-def _distance(directory: Path, saved: dict[str, float] | None) -> Distance | None:
+def _distance(directory: Path, saved: dict[str, Any] | None) -> Distance | None:
     """What `_saved_distance` wrote."""
     if saved is None:
         return None
     places = opened(directory / "item_places.npy", np.float32, (None, 2))
-    return Distance(places, float(saved["mean"]), float(saved["std"]))
+    columns = saved.get("columns")  # earlier releases lack them
+    names = None if columns is None else (str(columns[0]), str(columns[1]))
+    return Distance(places, float(saved["mean"]), float(saved["std"]), names)
 
 
 def _scale(scale: Scale | None) -> dict[str, list[float]] | None:

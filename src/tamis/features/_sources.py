@@ -33,10 +33,7 @@ class Sources:
 
     def item_column(self, feature: Feature) -> str:
         """The items' column that a history feature reads."""
-        if feature.column is not None:
-            return feature.column
-        owner = self.features.get(getattr(feature, "shares", None) or "")
-        return owner.source if owner is not None else "item_id"
+        return history_column(self.features, feature)
 
     def _side(self, feature: Feature) -> Side:
         """The side of a feature. Raises ConfigError where no table, or both, hold its column."""
@@ -109,7 +106,7 @@ class Sources:
         if is_history(feature):
             if getattr(feature, "shares", None):
                 return None
-            return self.as_lists(feature, self._seen_ids(self.item_column(feature)))
+            return as_lists(feature, self._seen_ids(self.item_column(feature)))
         if self.sides[feature.name] is Side.CONTEXT:
             if feature.source in self.context:
                 return self.context[feature.source].values
@@ -128,12 +125,6 @@ class Sources:
         if column in self.item_ids:
             return self.data.items.ids.gather(events.item[events.item >= 0])
         return self.data.items.frame[column]
-
-    def as_lists(self, feature: Feature, values: pl.Series) -> pl.Series:
-        """Values as a VarLenSparseFeat reads them, of a column that may hold one id per row."""
-        if isinstance(values.dtype, pl.List | pl.Array) or _splits(feature):
-            return values
-        return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
 
     def row_values(self, feature: Feature) -> pl.Series:
         """The table's column, and a last null row for an unknown user or item."""
@@ -165,6 +156,21 @@ def id_columns(config: ProjectConfig | None) -> tuple[set[str], set[str]]:
 def is_history(feature: Feature) -> bool:
     """Whether the feature's ids are those of the user's events."""
     return feature.kind == "varlen" and bool(feature.history)
+
+
+def history_column(features: Mapping[str, Feature], feature: Feature) -> str:
+    """The items' column that a history feature reads; a name that is no column means the id."""
+    if feature.column is not None:
+        return feature.column
+    owner = features.get(getattr(feature, "shares", None) or "")
+    return owner.source if owner is not None else "item_id"
+
+
+def as_lists(feature: Feature, values: pl.Series) -> pl.Series:
+    """Values as a VarLenSparseFeat reads them, of a column that may hold one id per row."""
+    if isinstance(values.dtype, pl.List | pl.Array) or _splits(feature):
+        return values
+    return values.cast(pl.String).to_frame("v").select(pl.concat_list("v")).to_series()
 
 
 def _splits(feature: Feature) -> bool:

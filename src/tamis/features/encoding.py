@@ -156,13 +156,21 @@ class Encoders:
         """Whether the feature is encoded as ids rather than numbers."""
         return not isinstance(feature, DenseFeat) or self._dense[feature.name].is_id
 
+    def size(self, feature: Feature) -> int:
+        """Number of codes of an id feature."""
+        owner = self._dense if isinstance(feature, DenseFeat) else self._vocabularies
+        return owner[self.table_of(feature)].size
+
+    def boundaries(self, feature: DenseFeat) -> tuple[float, ...]:
+        """The ascending boundaries of the buckets of a feature that is encoded as ids."""
+        return self._dense[feature.name].boundaries
+
     def add_tables(self, builder: LayoutBuilder) -> None:
         """Adds one range per table, in the order of the features that own them."""
         for feature in self.features:
             if not self.is_id(feature) or self.table_of(feature) != feature.name:
                 continue
-            owner = self._dense if isinstance(feature, DenseFeat) else self._vocabularies
-            builder.add_table(feature.name, owner[feature.name].size)
+            builder.add_table(feature.name, self.size(feature))
 
     def add_columns(self, builder: LayoutBuilder, feature: Feature, side: Side) -> None:
         """Adds the columns of a feature."""

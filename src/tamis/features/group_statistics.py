@@ -6,14 +6,15 @@ its values; an item without a value gets the priors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tamis.data import Dataset, Events
+from tamis.data import Dataset, Events, Table
 from tamis.features._counting_kernels import NEVER
 from tamis.features._groups import Groups
 from tamis.features._pair_counting_kernels import mean_rows
@@ -78,9 +79,7 @@ def save_groups(recipes: Sequence[GroupRecipe], directory: Path) -> list[dict[st
         groups.save(directory, f"group{number}")
         saved.append(
             {
-                "name": groups.name,
-                "size": groups.size,
-                "rows": groups.rows,
+                **groups.facts,
                 "recipe": asdict(recipe.recipe),
                 "author": recipe.author,
                 "fan": None if recipe.fan is None else recipe.fan.tolist(),
@@ -93,7 +92,7 @@ def load_groups(saved: Sequence[dict[str, Any]], directory: Path) -> tuple[Group
     """What `save_groups` wrote."""
     return tuple(
         GroupRecipe(
-            groups=Groups.load(directory, f"group{number}", s["name"], s["size"], s["rows"]),
+            groups=Groups.load(directory, f"group{number}", s),
             recipe=Recipe.from_dict(s["recipe"]),
             author=s["author"],
             fan=np.array(s["fan"], np.bool_) if s["author"] else None,
@@ -231,6 +230,30 @@ class OnlineGroup(GroupColumns):
         if self._live_author is not None:
             self._live_author.add(events.item, code, wide)
 
+    def update_items(self, items: Table, rows: Int32, published: Int64 | None) -> None:
+        """Takes up the values of new and changed items (m,).
+
+        Events count for the values that the item has when they come. `published` (N,) are the
+        items' publishing times (ms) by now, NEVER where unknown.
+        """
+        author = self._live_author
+        if author is not None:
+            author.begin_update(rows)
+        self.recipe.groups.update(items, rows)
+        if author is not None:
+            author.end_update(rows, published, len(items))
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        """The counters that changed since they were opened or made, for `restore`."""
+        own = self._live.changes()
+        return own if self._live_author is None else own | self._live_author.changes()
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        """Brings counters that were just opened to the state that `changes` describes."""
+        self._live.restore(changes)
+        if self._live_author is not None:
+            self._live_author.restore(changes)
+
     def save(self, directory: Path) -> None:
         """Writes the counters."""
         self._live.save(directory)
@@ -274,6 +297,7 @@ class OnlineAuthor:
         self._dated = dated
         self._state = state
         self._pairs = pairs
+        self._later = _Later(self._groups.size)
 
     @classmethod
     def empty(cls, recipe: GroupRecipe, published: Int64 | None) -> OnlineAuthor:
@@ -305,16 +329,52 @@ class OnlineAuthor:
         new = self._pairs.add(keys, np.zeros(len(keys), np.int64))
         np.add.at(fans, code[fan][new], 1)
 
+    def begin_update(self, rows: Int32) -> None:
+        """Takes out what items (m,) that are about to change count for."""
+        self._count(rows, -1)
+
+    def end_update(self, rows: Int32, published: Int64 | None, items: int) -> None:
+        """Counts items (m,) by their new authors and publishing times."""
+        if items > len(self._state.started):
+            more = np.zeros(items - len(self._state.started), np.bool_)
+            self._state = self._state._replace(started=np.append(self._state.started, more))
+        self._published = published
+        self._count(rows, 1)
+
+    def _count(self, rows: Int32, sign: int) -> None:
+        rows = rows[rows < len(self._state.started)]
+        times = np.full(len(rows), NEVER) if self._published is None else self._published[rows]
+        sets = self._groups.set_of(rows)
+        dated = times != NEVER
+        owner, code = self._groups.expand(sets[dated])
+        self._later.add(code, times[dated][owner], sign)
+        begun = self._state.started[rows] & ~dated
+        _, code = self._groups.expand(sets[begun])
+        np.add.at(self._state.begun, code[code >= 0], sign)
+
     def items(self, code: Int32, time: Int64) -> Int64:
-        return self._dated.before(code, time) + counts_of(self._state.begun, code)
+        begun = counts_of(self._state.begun, code)
+        return self._dated.before(code, time) + self._later.before(code, time) + begun
 
     def fans(self, code: Int32, time: Int64) -> Int64:
         return counts_of(self._state.fans, code)
 
+    def changes(self) -> dict[str, NDArray[Any]]:
+        state = {f"author {name}": array for name, array in self._state._asdict().items()}
+        pairs = {f"author pairs {name}": array for name, array in self._pairs.changes().items()}
+        return state | pairs | {f"author {n}": a for n, a in self._later.saved().items()}
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        self._state = AuthorState(*(changes[f"author {name}"] for name in AuthorState._fields))
+        prefix = "author pairs "
+        own = {n.removeprefix(prefix): a for n, a in changes.items() if n.startswith(prefix)}
+        self._pairs.restore(own)
+        self._later.replace(*(changes[f"author {name}"] for name in ("code", "moment", "sign")))
+
     def save(self, directory: Path) -> None:
         """Writes the state, the publishing times and the pairs of author and fan."""
         self._pairs.save(directory)
-        self._dated.save(directory)
+        self._later.merged(self._dated).save(directory)
         for name, array in self._state._asdict().items():
             np.save(directory / f"{name}.npy", array)
 
@@ -329,6 +389,56 @@ class OnlineAuthor:
         )
         dated, pairs = Moments.load(directory, size), PairCounts.load(directory, 1)
         return cls(recipe, published, dated, state, pairs)
+
+
+class _Later:
+    """Publishing times that came since a version was made, by author, and those taken back."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._code = np.zeros(0, np.int32)
+        self._moment = np.zeros(0, np.int64)
+        self._sign = np.zeros(0, np.int64)
+        self._signed: tuple[Moments, Moments] | None = None
+
+    def add(self, code: Int32, moment: Int64, sign: int) -> None:
+        known = code >= 0
+        self.replace(
+            np.append(self._code, code[known]),
+            np.append(self._moment, moment[known]),
+            np.append(self._sign, np.full(int(known.sum()), sign)),
+        )
+
+    def replace(self, code: Int32, moment: Int64, sign: Int64) -> None:
+        self._code, self._moment, self._sign = code, moment, sign
+        self._signed = None
+
+    def before(self, code: Int32, time: Int64) -> Int64:
+        """(n,) how many more items each author (n,) had published before each time (n,)."""
+        if not len(self._code):
+            return np.zeros(len(code), np.int64)
+        if self._signed is None:
+            more, less = self._sign > 0, self._sign < 0
+            self._signed = (
+                Moments.of(self._code[more], self._moment[more], self._size),
+                Moments.of(self._code[less], self._moment[less], self._size),
+            )
+        return self._signed[0].before(code, time) - self._signed[1].before(code, time)
+
+    def merged(self, base: Moments) -> Moments:
+        """The moments of `base` with those that came later, and without those taken back."""
+        if not len(self._code):
+            return base
+        code, moment = base.pairs()
+        code, moment = np.append(code, self._code), np.append(moment, self._moment)
+        sign = np.append(np.ones(len(code) - len(self._sign), np.int64), self._sign)
+        pairs, place = np.unique(np.stack([code, moment], axis=1), axis=0, return_inverse=True)
+        count = np.bincount(place.ravel(), sign).astype(np.int64)
+        code, moment = np.repeat(pairs, count, axis=0).T
+        return Moments.of(code, moment, self._size)
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        return {"code": self._code, "moment": self._moment, "sign": self._sign}
 
 
 class AuthorState(NamedTuple):

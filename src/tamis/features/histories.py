@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from tamis.features.windows import opened
 from tamis.runtime import Bool, Float32, Int32, Int64
 from tamis.schema import ADVICE, VersionError, read_array, read_json
 
+_GONE = np.iinfo(np.int64).max
+"""Arrival of an event of the base that was forgotten: after all times."""
 _COLUMNS = ("item", "behaviour", "time", "arrival", "value")
 
 
@@ -67,6 +70,7 @@ class Histories:
         self._added = 0
         self._frequent = (0, -1, np.zeros(0, np.int32))
         """Number of events that were counted, of items wanted, and the items with the most."""
+        self._forgot = False
 
     @classmethod
     def of(cls, data: Dataset, *, impressions: bool = False) -> Histories:
@@ -194,6 +198,28 @@ class Histories:
         self._added += len(events)
         return len(events)
 
+    def forget(self, user: int) -> None:
+        """Removes the events of a user row; events that are added later count again."""
+        self._forgot = True
+        if user < self.n_users:
+            self._base.arrival[self._indptr[user] : self._indptr[user + 1]] = _GONE
+        if user < len(self._chains.head):
+            self._chains.head[user] = -1
+            self._new_user[: self._added][self._new_user[: self._added] == user] = -1
+
+    def appended(self) -> dict[str, NDArray[Any]]:
+        """The events that were added and not forgotten, for `restore`: one array per column."""
+        kept = np.flatnonzero(self._new_user[: self._added] >= 0)
+        columns = {name: column[kept] for name, column in self._new._asdict().items()}
+        return columns | {"user": self._new_user[kept]}
+
+    def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
+        """Adds what `appended` returned to histories that were just opened."""
+        n = len(appended["user"])
+        columns: dict[str, Any] = {name: appended[name] for name in ("user", *_COLUMNS)}
+        columns["request"], columns["position"] = np.full(n, -1, np.int64), np.zeros(n, np.int16)
+        self.add(Events(**columns))
+
     def _reserve(self, events: int, users: int) -> None:
         """Grows the arrays for `events` more events and `users` users, at least twofold."""
         head, previous = self._chains
@@ -237,7 +263,7 @@ class Histories:
 
     def _merged(self) -> Histories:
         """The same histories with all events in the base."""
-        if not self._added:
+        if not self._added and not self._forgot:
             return self
         users = len(self._indptr) - 1
         user = np.repeat(np.arange(users, dtype=np.int32), np.diff(self._indptr))
@@ -250,7 +276,8 @@ class Histories:
         events = Events(
             user=user, request=np.zeros(n, np.int64), position=np.zeros(n, np.int16), **columns
         )
-        end = max(self.end, int(columns["arrival"].max()) + 1)
+        events = events.take((user >= 0) & (events.arrival != _GONE))
+        end = max(self.end, int(events.arrival.max(initial=0)) + 1)
         return Histories._build(events, len(self._chains.head), self._seen, end)
 
 

@@ -17,6 +17,7 @@ from tamis.features._gathering_kernels import select_behaviours
 from tamis.features._lists import History
 from tamis.features._pair_kernels import affinity, distance, standardise_within
 from tamis.features.own_items import OwnItemFeatures
+from tamis.features.vocabulary import Vocabulary
 from tamis.runtime import Bool, Float32, Int32, Int64
 
 
@@ -133,6 +134,10 @@ class Category:
     """(N + 1, w) codes of each item, 0 = none; the last row is an unknown item's."""
     base: Float32
     """(C,) share of all positives that have the code."""
+    vocabulary: Vocabulary | None = None
+    """The codes of a column that is no feature; None for a feature, whose codes these are."""
+    separator: str | None = None
+    """Divides the texts of such a column."""
 
     @property
     def names(self) -> list[str]:

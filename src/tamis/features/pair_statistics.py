@@ -7,7 +7,7 @@ arrived before the time. A user or item without a value, and a pair without even
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.data import Dataset, Events
+from tamis.data import Dataset, Events, Table
 from tamis.features._groups import Groups
+from tamis.features._growing import GrowingRows
 from tamis.features._pair_counting_kernels import mean_rows, read_dense
 from tamis.features._pair_counts import Moments, PairCounts, pair_keys
 from tamis.features.recipe import Recipe
@@ -179,6 +180,31 @@ class OnlinePairs(PairColumns):
         owner, key = keys_of(self.recipe.kind, self.recipe.groups, events, self.items)
         self._live.add(key, events.behaviour[owner])
 
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items: counters, and values of an attribute of the items."""
+        self.items = len(items)
+        self._live.grow(len(items))
+        if self.recipe.kind == "own":
+            self.recipe.groups.update(items, rows)
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Takes up the values of new and changed users, of an attribute of the users."""
+        if self.recipe.kind == "user":
+            self.recipe.groups.update(users, rows)
+
+    def forget_user(self, user: int) -> None:
+        """Forgets the counts of a user's own events."""
+        if self.recipe.kind == "own":
+            self._live.forget(user)
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        """The counts that changed since they were opened or made, for `restore`."""
+        return self._live.changes()
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        """Brings counts that were just opened to the state that `changes` describes."""
+        self._live.restore(changes)
+
     def save(self, directory: Path) -> None:
         """Writes the counts."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -195,25 +221,66 @@ class OnlinePairs(PairColumns):
 
 
 class DenseCounts:
-    """Counts of every pair of item and value: 4 V B bytes per item, at most 2^31 - 1 events."""
+    """Counts of every pair of item and value: 4 V B bytes per item, at most 2^31 - 1 events.
+
+    Items that are added later have counters of their own, so that the others stay memory-mapped.
+    """
 
     def __init__(self, total: Int32) -> None:
         """`total` (N, V, B)."""
         self._total = total
+        self._more = GrowingRows(np.zeros((0, *total.shape[1:]), np.int32), unknown=False)
+        self._beyond: Int32 = np.zeros((0, *total.shape[1:]), np.int32)
+        self._touched = np.zeros(len(total), np.bool_)
+
+    def grow(self, items: int) -> None:
+        """Adds counters of items from N on."""
+        none = np.zeros(0, np.int32)
+        blank = np.zeros((0, *self._total.shape[1:]), np.int32)
+        self._beyond = self._more.put(none, blank, max(items - len(self._total), 0))
 
     def add(self, key: Int64, column: NDArray[np.integer]) -> None:
         """Counts n events of pairs (n,) and behaviours (n,)."""
         first, second = key >> 32, key & 0xFFFFFFFF
+        known = first < len(self._total)
+        if not known.all():
+            more = ~known
+            at = (first[more] - len(self._total), second[more], column[more])
+            np.add.at(self._beyond, at, 1)
+            first, second, column = first[known], second[known], column[known]
         np.add.at(self._total, (first, second, column), 1)
+        self._touched[first] = True
 
     def read(self, key: Int64, time: Int64) -> Int32:
         """(n, B)."""
         out = np.empty((len(key), self._total.shape[2]), np.int32)
-        read_dense(total=self._total, key=key, out=out)
+        base = len(self._total)
+        beyond = np.flatnonzero(key >> 32 >= base) if len(self._beyond) else ()
+        if not len(beyond):
+            read_dense(total=self._total, key=key, out=out)
+            return out
+        near = key.copy()
+        near[beyond] = -1
+        read_dense(total=self._total, key=near, out=out)
+        far = key[beyond]
+        out[beyond] = self._beyond[(far >> 32) - base, far & 0xFFFFFFFF]
         return out
 
+    def forget(self, user: int) -> None:
+        """Does nothing: it counts items."""
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        rows = np.flatnonzero(self._touched)
+        return {"rows": rows, "total": self._total[rows], "more": self._beyond}
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        rows, more = changes["rows"], changes["more"]
+        self._total[rows], self._touched[rows] = changes["total"], True
+        self.grow(len(self._total) + len(more))
+        self._beyond[:] = more
+
     def save(self, directory: Path) -> None:
-        np.save(directory / "total.npy", self._total)
+        np.save(directory / "total.npy", np.concatenate([self._total, self._beyond]))
 
 
 class SparseCounts:
@@ -222,6 +289,9 @@ class SparseCounts:
     def __init__(self, pairs: PairCounts) -> None:
         self._pairs = pairs
 
+    def grow(self, items: int) -> None:
+        """Does nothing: a pair takes memory once it occurs."""
+
     def add(self, key: Int64, column: NDArray[np.integer]) -> None:
         """Counts n events of pairs (n,) and behaviours (n,)."""
         self._pairs.add(key, column)
@@ -229,6 +299,16 @@ class SparseCounts:
     def read(self, key: Int64, time: Int64) -> Int32:
         """(n, B)."""
         return self._pairs.read(key)
+
+    def forget(self, user: int) -> None:
+        """Clears the counts of a user's pairs."""
+        self._pairs.forget(user)
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        return self._pairs.changes()
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        self._pairs.restore(changes)
 
     def save(self, directory: Path) -> None:
         self._pairs.save(directory)
@@ -243,9 +323,7 @@ def save_pairs(recipes: Sequence[PairRecipe], directory: Path) -> list[dict[str,
         saved.append(
             {
                 "kind": recipe.kind,
-                "name": groups.name,
-                "size": groups.size,
-                "rows": groups.rows,
+                **groups.facts,
                 "recipe": asdict(recipe.recipe),
             }
         )
@@ -257,7 +335,7 @@ def load_pairs(saved: Sequence[dict[str, Any]], directory: Path) -> tuple[PairRe
     return tuple(
         PairRecipe(
             kind=s["kind"],
-            groups=Groups.load(directory, f"pair{number}", s["name"], s["size"], s["rows"]),
+            groups=Groups.load(directory, f"pair{number}", s),
             recipe=Recipe.from_dict(s["recipe"]),
         )
         for number, s in enumerate(saved)

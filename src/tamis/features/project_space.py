@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Context, Dataset
+from tamis.data import Context, Dataset, Table
 from tamis.features._context import ContextInputs
 from tamis.features._fitted import Fitted, item_order, user_order
 from tamis.features._fitting import SpaceOptions, fit_space, with_columns
 from tamis.features._lists import History
+from tamis.features._new_rows import NewRows
 from tamis.features._place import DISTANCE
 from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
@@ -45,6 +46,7 @@ class FeatureSpace:
         self.item_layout: Layout = _lay_out(fitted, item=True)
         """Layout of `item_rows`; same tables."""
         self._context = ContextInputs(fitted, self.layout)
+        self._new = NewRows()
 
     @classmethod
     def fit(
@@ -365,6 +367,18 @@ class FeatureSpace:
         interest.write(bounds, place[order], history, time, grouped, part)
         out[order] = part
         return out
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items: `rows` (m,) of the whole table as it is now.
+
+        A new row has the values that it would have had at the fit with the vocabularies of the
+        fit. `Rows` that were made before keep their values.
+        """
+        self._fitted = self._new.items(self._fitted, self.layout, items, rows)
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Takes up new and changed users, likewise."""
+        self._fitted = self._new.users(self._fitted, self.layout, users, rows)
 
     def save(self, directory: Path) -> None:
         """Writes JSON, Arrow and npy files; no pickle."""

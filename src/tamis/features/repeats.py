@@ -154,6 +154,10 @@ class ItemRepeats:
     """(items,) repeat rate in [0, 1]."""
     spread: float
     """Standard deviation of the logarithms of gaps around the item's usual one."""
+    new_gap: float = float("nan")
+    """`log_gap` of an item without events and category."""
+    new_rate: float = 0.0
+    """`rate` of such an item."""
 
     @classmethod
     def fit(
@@ -171,17 +175,19 @@ class ItemRepeats:
         own = OwnItems.of(_histories(data), counted, n, visit_hours)
         pairs = own.pairs
         gaps = (pairs.visits - 1).astype(np.float64)
-        code = np.zeros(n, np.int64)
+        code = np.zeros(n + 1, np.int64)  # and one item without events
         if categories is not None:
-            code = categories.single().astype(np.int64) + 1
+            code[:n] = categories.single().astype(np.int64) + 1
         of_gap = _shrunk(pairs.item, code, pairs.log_gaps, gaps, GAPS_OF_ITEM, GAPS_OF_CATEGORY)
         came_back = (pairs.visits > 1).astype(np.float64)
         ones = np.ones(len(gaps))
         rate = _shrunk(pairs.item, code, came_back, ones, USERS_OF_ITEM, USERS_OF_CATEGORY)
         return cls(
-            of_gap.astype(np.float32),
-            np.nan_to_num(rate).astype(np.float32),
+            of_gap[:n].astype(np.float32),
+            np.nan_to_num(rate[:n]).astype(np.float32),
             _spread(own, of_gap, visit_hours),
+            float(of_gap[n]),
+            float(np.nan_to_num(rate[n])),
         )
 
     def pair_log_gaps(self, own: OwnItems) -> Float64:

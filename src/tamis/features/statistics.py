@@ -8,17 +8,18 @@ and days since an item was published.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Dataset, Events
+from tamis.data import Dataset, Events, Table
 from tamis.features._counting_kernels import NEVER
+from tamis.features._growing import GrowingRows
 from tamis.features.group_statistics import (
     GroupColumns,
     GroupPlan,
@@ -110,7 +111,7 @@ class Recipes:
         """Fits on all of `data`. Raises ConfigError for an unknown window."""
         Rings.of(windows)
         windows = [w for w in WINDOWS if w in windows]
-        events, published = data.events, _published(data)
+        events, published = data.events, published_times(data.items)
         return cls(
             Recipe.fit(data, events.user, len(data.users), windows),
             Recipe.fit(data, events.item, len(data.items), windows, published),
@@ -155,11 +156,11 @@ class Recipes:
         return cls(*sides, dated, groups, pairs)
 
 
-def _published(data: Dataset) -> Int64 | None:
-    """(N,) publishing times of the items (ms), NEVER where unknown."""
-    if "published" not in data.items.frame.columns:
+def published_times(items: Table) -> Int64 | None:
+    """(N,) publishing times of the items (ms), NEVER where unknown; None without such a column."""
+    if "published" not in items:
         return None
-    return data.items.frame["published"].cast(pl.Int64).fill_null(NEVER).to_numpy().copy()
+    return items.frame["published"].cast(pl.Int64).fill_null(NEVER).to_numpy().copy()
 
 
 class _CountStatistics:
@@ -251,6 +252,7 @@ class OnlineStatistics(_CountStatistics):
         self.end = end
         """The snapshot holds the events that arrived before this time (ms)."""
         self._known = end
+        self._published: GrowingRows | None = None
 
     @classmethod
     def of(
@@ -295,6 +297,62 @@ class OnlineStatistics(_CountStatistics):
             part.add(fresh)
         self._known = max(self._known, int(fresh.arrival[-1]) + 1)
         return len(fresh)
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items: `rows` (m,) of the whole table as it is now.
+
+        Events of an item count for the values of its attributes when they come; those that came
+        before a change stay where they are.
+        """
+        self._live[1].grow(len(items))
+        if self.recipes.published is not None:
+            if self._published is None:
+                self._published = GrowingRows(self.recipes.published, unknown=False)
+            times = published_times(items.part(rows))
+            times = np.full(len(rows), NEVER) if times is None else times
+            dated = self._published.put(rows, times, len(items))
+            self.recipes = replace(self.recipes, published=dated)
+        for group in self._live_groups:
+            group.update_items(items, rows, self.recipes.published)
+        for pair in self._live_pairs:
+            pair.update_items(items, rows)
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Takes up new and changed users, likewise."""
+        self._live[0].grow(len(users))
+        for pair in self._live_pairs:
+            pair.update_users(users, rows)
+
+    def forget_user(self, user: int) -> None:
+        """Forgets the counts of a user row; those of items keep the user's events."""
+        self._live[0].clear(user)
+        for pair in self._live_pairs:
+            pair.forget_user(user)
+
+    def changes(self) -> dict[str, NDArray[Any]]:
+        """The counters that changed since they were opened, for `restore`."""
+        saved = {"known": np.array(self._known)}
+        for name, part in self._parts():
+            saved |= {f"{name}/{key}": array for key, array in part.changes().items()}
+        return saved
+
+    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
+        """Brings statistics that were just opened to the state that `changes` describes.
+
+        The users and items must have been taken up before.
+        """
+        self._known = int(changes["known"])
+        for name, part in self._parts():
+            prefix = f"{name}/"
+            own = {k.removeprefix(prefix): a for k, a in changes.items() if k.startswith(prefix)}
+            part.restore(own)
+
+    def _parts(self) -> Iterator[tuple[str, OnlineCounts | OnlineGroup | OnlinePairs]]:
+        yield from zip(("users", "items"), self._live, strict=True)
+        for number, group in enumerate(self._live_groups):
+            yield f"group{number}", group
+        for number, pair in enumerate(self._live_pairs):
+            yield f"pair{number}", pair
 
     def save(self, directory: Path) -> None:
         """Writes the recipes, the counters and the end of the events they hold."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tamis.data import Dataset, Texts
 from tamis.features._calendar import CONTEXTS, LocalCalendar
 from tamis.features._place import GEOHASH, cells_of
-from tamis.features._sources import Sources, is_history
+from tamis.features._sources import Sources, as_lists, is_history
 from tamis.features.encoders import VarLenEncoder, numbers
 from tamis.features.vocabulary import FIRST, Vocabulary
 from tamis.runtime import Bool, Int32
@@ -138,7 +138,7 @@ def _coded(sources: Sources, feature: Feature, values: pl.Series) -> _Coded:
         vocabulary = Vocabulary.fit(values)
         codes = vocabulary.encode(values)[:, None]
     else:
-        lists = sources.as_lists(feature, values)
+        lists = as_lists(feature, values)
         plain = feature.model_copy(update={"min_count": 1, "vocabulary": "dictionary"})
         encoder = VarLenEncoder.fit(plain, lists)
         vocabulary, codes = encoder.vocabulary, encoder.encode(lists)

@@ -10,7 +10,7 @@ and window; totals are 64 bits wide.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tamis.data import Events
-from tamis.features._counting_kernels import NEVER, add_events, read_counts, replay_counts
+from tamis.features._counting_kernels import (
+    NEVER,
+    add_events,
+    clear_key,
+    read_counts,
+    replay_counts,
+)
 from tamis.features._render_kernel import cached_columns, read_columns, replay_columns
 from tamis.features.rates import RecipeArrays
 from tamis.runtime import Float32, Float64, Int32, Int64
@@ -28,6 +34,8 @@ WINDOWS = ("1h", "1d", "7d", "30d", "all")
 """Ascending in length: the sum of a longer window starts from that of a shorter one with the same
 buckets."""
 
+_LEAST = 256
+"""Keys for which there is room once keys are added."""
 _MINUTE = 60_000
 BUCKETS: dict[str, tuple[int, int]] = {
     "1h": (5 * _MINUTE, 12),
@@ -229,13 +237,21 @@ class OfflineCounts:
 
 
 class OnlineCounts:
-    """Counts of a live log: events are added in order of arrival, counts are read as of now."""
+    """Counts of a live log: events are added in order of arrival, counts are read as of now.
+
+    Keys that are added later (`grow`) have counters of their own, so that those of the base stay
+    memory-mapped. What reads keep (window sums, columns) only saves time: it is made anew whenever
+    counts or buckets have changed.
+    """
 
     def __init__(self, windows: Sequence[str], state: State) -> None:
         self.windows = tuple(windows)
         self._rings = Rings.of(windows)
         self._state = state
         self._cache: tuple[RecipeArrays, Float32, Int64] | None = None
+        self._more: OnlineCounts | None = None
+        self._keys = len(state.first)
+        self._touched = np.zeros(len(state.first), np.bool_)
 
     @classmethod
     def empty(cls, keys: int, behaviours: int, windows: Sequence[str]) -> OnlineCounts:
@@ -243,7 +259,32 @@ class OnlineCounts:
 
     def __len__(self) -> int:
         """Number of keys."""
-        return len(self._state.first)
+        return self._keys + (len(self._more) if self._more is not None else 0)
+
+    @property
+    def behaviours(self) -> int:
+        """B."""
+        return self._state.total.shape[1]
+
+    def grow(self, keys: int) -> None:
+        """Makes it counters of `keys` keys; the new ones have no events."""
+        if keys <= len(self):
+            return
+        if self._more is None:
+            self._more = OnlineCounts.empty(0, self.behaviours, self.windows)
+        self._more._extend(keys - self._keys)
+
+    def _extend(self, keys: int) -> None:
+        """Adds keys to the arrays, in which it leaves room for more."""
+        room = len(self._state.first)
+        if keys > room:
+            more = State.empty(max(keys, 2 * room, _LEAST) - room, self._rings, self.behaviours)
+            pairs = zip(self._state, more, strict=True)
+            joined: list[Any] = [np.concatenate([old, new]) for old, new in pairs]
+            self._state = State(*joined)
+            self._touched = np.append(self._touched, np.zeros(len(more.first), np.bool_))
+            self._cache = None
+        self._keys = keys
 
     def add(self, key: Int32, events: Events) -> None:
         """Counts n events; `key` (n,) is their user or item column.
@@ -260,13 +301,31 @@ class OnlineCounts:
             arrival=events.arrival,
             value=events.value,
         )
+        known = key[(key >= 0) & (key < self._keys)]
+        self._touched[known] = True
         if self._cache is not None:
-            self._cache[2][key[(key >= 0) & (key < len(self))], -1] = 0
+            self._cache[2][known, -1] = 0
+        if self._more is not None and len(known) < len(key):
+            self._more.add(key - np.int32(self._keys), events)
+
+    def clear(self, key: int) -> None:
+        """Forgets the events of a key."""
+        if key >= self._keys:
+            if self._more is not None:
+                self._more.clear(key - self._keys)
+            return
+        clear_key(self._state, key)
+        self._touched[key] = True
+        if self._cache is not None:
+            self._cache[2][key, -1] = 0
 
     def read(self, key: Int32, time: Int64) -> Counts:
         """The counts of keys (n,) at times (n,) in ms, all later than the arrivals added so far."""
-        out = Counts.zeros(len(key), len(self.windows), self._state.total.shape[1])
+        out = Counts.zeros(len(key), len(self.windows), self.behaviours)
         read_counts(state=self._state, rings=self._rings, key=key, time=time, out=out)
+        if self._more is not None:
+            state, beyond = self._more._state, key - np.int32(self._keys)
+            read_counts(state=state, rings=self._rings, key=beyond, time=time, out=out)
         return out
 
     def columns(
@@ -276,7 +335,20 @@ class OnlineCounts:
 
         Columns without ages are kept for later reads: 4 S bytes per key that is read.
         """
-        row = Counts.zeros(2, len(self.windows), self._state.total.shape[1])
+        self._columns(recipe, key, time, published, out)
+        if self._more is None:
+            return
+        beyond = np.flatnonzero(key >= self._keys)
+        if len(beyond):
+            some = np.empty((len(beyond), out.shape[1]), np.float32)
+            mine, theirs = key[beyond] - np.int32(self._keys), published[self._keys :]
+            self._more._columns(recipe, mine, time[beyond], theirs, some)
+            out[beyond] = some
+
+    def _columns(
+        self, recipe: RecipeArrays, key: Int32, time: Int64, published: Int64, out: Float32
+    ) -> None:
+        row = Counts.zeros(2, len(self.windows), self.behaviours)
         if not len(recipe.ages):
             cached, cached_at = self._kept(recipe, out.shape[1])
             cached_columns(
@@ -305,16 +377,43 @@ class OnlineCounts:
     def _kept(self, recipe: RecipeArrays, columns: int) -> tuple[Float32, Int64]:
         """The columns (K, S) as last read by `recipe`, and when (K, R + 1)."""
         if self._cache is None or self._cache[0] is not recipe:
-            keys, rings = len(self), len(self._rings.width)
+            keys, rings = len(self._state.first), len(self._rings.width)
             kept = np.zeros((keys, columns), np.float32), np.zeros((keys, rings + 1), np.int64)
             self._cache = recipe, *kept
         return self._cache[1:]
+
+    def changes(self, prefix: str = "") -> dict[str, NDArray[Any]]:
+        """The counters that changed since they were opened or made, for `restore`."""
+        rows = np.flatnonzero(self._touched)
+        saved = {f"{prefix}{name}": getattr(self._state, name)[rows] for name in _SAVED}
+        saved[f"{prefix}rows"] = rows
+        saved[f"{prefix}keys"] = np.array(self._keys)
+        return saved if self._more is None else saved | self._more.changes(f"{prefix}more ")
+
+    def restore(self, changes: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+        """Brings counters that were just opened to the state that `changes` describes."""
+        rows = changes[f"{prefix}rows"]
+        for name in _SAVED:
+            getattr(self._state, name)[rows] = changes[f"{prefix}{name}"]
+        self._state.summed_at[rows] = NEVER
+        self._touched[rows] = True
+        self._cache = None
+        more = f"{prefix}more "
+        if f"{more}keys" in changes:
+            self.grow(self._keys + int(changes[f"{more}keys"]))
+            assert self._more is not None
+            self._more.restore(changes, more)
 
     def save(self, directory: Path) -> None:
         """Writes one npy file per counter and `windows.json`."""
         directory.mkdir(parents=True, exist_ok=True)
         for name in _SAVED:
-            np.save(directory / f"{name}.npy", getattr(self._state, name))
+            array = getattr(self._state, name)
+            if self._more is not None:
+                array = np.concatenate(
+                    [array, getattr(self._more._state, name)[: self._more._keys]]
+                )
+            np.save(directory / f"{name}.npy", array)
         (directory / "windows.json").write_text(json.dumps(self.windows))
 
     @classmethod
