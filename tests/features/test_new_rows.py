@@ -207,7 +207,7 @@ def test_a_value_that_the_fit_did_not_see_is_unseen(data: Dataset) -> None:
     assert author.codes[row[0]].tolist() == [0]
 
 
-def test_an_item_with_more_values_than_any_before_makes_room(data: Dataset) -> None:
+def test_an_item_with_more_values_than_any_before_makes_rows_wider(data: Dataset) -> None:
     space, (_, items) = shortened(data), growing_tables(data)
     row = items.add(["new"])
     items.change(int(row[0]), {"tags": ["a", "b", "c"]}, keep=False)

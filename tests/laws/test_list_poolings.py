@@ -87,7 +87,7 @@ def test_channels(kind, tmp_path):
     )
     data = dataset_from_frame(log, user="user", item="item", time="t")
     tags = pl.Series("tags", ["|".join(f"t{i % k}" for k in (2, 3)[: i % 3]) for i in range(25)])
-    data = replace(data, items=replace(data.items, frame=pl.DataFrame([tags])))
+    data = replace(data, items=data.items.with_frame(pl.DataFrame([tags])))
     queries = at_end(data, np.arange(30, dtype=np.int32), exclude_seen=False)
     found = []
     for pooling in POOLINGS:

@@ -32,7 +32,7 @@ def data():
     angle = np.arange(len(made.items)) * 0.7
     vectors = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
     frame = made.items.frame.with_columns(vector=pl.Series(vectors.tolist()))
-    return replace(made, items=replace(made.items, frame=frame))
+    return replace(made, items=made.items.with_frame(frame))
 
 
 def cases():

@@ -107,6 +107,10 @@ class Table:
         part._again.update(np.flatnonzero(self.is_again(wanted)).tolist())
         return part
 
+    def with_frame(self, frame: pl.DataFrame) -> Table:
+        """The same ids with other attributes (N, columns)."""
+        return Table(self.name, self.ids, frame)
+
     def _part_frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:
         if not self.columns:
             return self._base

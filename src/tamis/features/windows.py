@@ -35,7 +35,7 @@ WINDOWS = ("1h", "1d", "7d", "30d", "all")
 buckets."""
 
 _LEAST = 256
-"""Keys for which there is room once keys are added."""
+"""Keys for which there is space once keys are added."""
 _MINUTE = 60_000
 BUCKETS: dict[str, tuple[int, int]] = {
     "1h": (5 * _MINUTE, 12),
@@ -275,10 +275,10 @@ class OnlineCounts:
         self._more._extend(keys - self._keys)
 
     def _extend(self, keys: int) -> None:
-        """Adds keys to the arrays, in which it leaves room for more."""
-        room = len(self._state.first)
-        if keys > room:
-            more = State.empty(max(keys, 2 * room, _LEAST) - room, self._rings, self.behaviours)
+        """Adds keys to the arrays, in which it leaves space for more."""
+        space = len(self._state.first)
+        if keys > space:
+            more = State.empty(max(keys, 2 * space, _LEAST) - space, self._rings, self.behaviours)
             pairs = zip(self._state, more, strict=True)
             joined: list[Any] = [np.concatenate([old, new]) for old, new in pairs]
             self._state = State(*joined)

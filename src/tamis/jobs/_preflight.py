@@ -9,7 +9,6 @@ expensive stages name is checked by `NAMES`, and by the same functions that trai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +153,7 @@ def sample(data: Dataset) -> Dataset:
 
 
 def _head(table: Table) -> Table:
-    return replace(table, ids=table.ids[:SAMPLE_ROWS], frame=table.frame[:SAMPLE_ROWS])
+    return table.part(np.arange(min(len(table), SAMPLE_ROWS)))
 
 
 def _undeclared(config: ProjectConfig, data: Dataset) -> list[str]:

@@ -182,7 +182,7 @@ def _check_prefix(rule: Reranker, queries: Queries, candidates: Candidates) -> N
 
 def _others(data: Dataset) -> Dataset:
     """Other data: half of the events, and the items' attributes in reverse order."""
-    items = replace(data.items, frame=data.items.frame.reverse())
+    items = data.items.with_frame(data.items.frame.reverse())
     return replace(data, items=items, events=data.events.take(slice(0, len(data.events) // 2)))
 
 
