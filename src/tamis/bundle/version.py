@@ -30,6 +30,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tamis.bundle.equal_files import file_checksum, link_equal_files
+from tamis.bundle.holding import Hold, taken_away
 from tamis.schema import ADVICE, VersionError, read_json, reading
 
 log = logging.getLogger("tamis.bundle")
@@ -155,6 +157,11 @@ class Version:
             left -= size
             self._check_file(relative, checksum=left >= 0)
 
+    def hold(self) -> Hold:
+        """Keeps the version from being removed while it is open. Raises VersionError where it has
+        been removed already."""
+        return Hold(self.path / MANIFEST)
+
     def verify(self) -> None:
         """Raises VersionError naming the first file that is missing or not as it was written.
 
@@ -172,7 +179,7 @@ class Version:
                 fault = "the file does not exist"
             elif file.stat().st_size != size:
                 fault = f"it has {file.stat().st_size} bytes, {size} were written"
-            elif checksum and _checksum(file) != written:
+            elif checksum and file_checksum(file) != written:
                 fault = "its checksum differs"
         if fault:
             raise VersionError(
@@ -202,9 +209,13 @@ class Versions:
             )
         return Version(self.root / name, Manifest.read(self.root / name / MANIFEST))
 
+    def pointer(self, kind: Kind) -> Path:
+        """The file that names the current version of a kind; publishing replaces it."""
+        return self.root / kind.value
+
     def current(self, kind: Kind) -> Version:
         """The published version of a kind. Raises VersionError if there is none yet."""
-        pointer = self.root / kind.value
+        pointer = self.pointer(kind)
         if not pointer.is_file():
             raise VersionError(
                 f"{self.root.parent} has no {kind.value} version yet: run `tamis train "
@@ -220,11 +231,69 @@ class Versions:
             )
         return self.open(name)
 
-    def publish(self, version: Version) -> None:
-        """Makes `version` the current one of its kind, atomically."""
-        temporary = self.root / f".{version.manifest.kind.value}"
+    def publish(self, version: Version, keep: int | None = None) -> None:
+        """Makes `version` the current one of its kind, atomically.
+
+        keep: removes older versions, except that many, as `remove_old` does; None: removes none.
+        """
+        temporary = self.root / f".{version.manifest.kind.value}-{os.getpid()}"
         temporary.write_text(version.name, "utf-8")
-        os.replace(temporary, self.root / version.manifest.kind.value)
+        os.replace(temporary, self.pointer(version.manifest.kind))
+        removed = [] if keep is None else self.remove_old(version.manifest.kind, keep)
+        if removed:
+            log.info("removed old versions: %s", ", ".join(removed))
+
+    def before_current(self, kind: Kind) -> Version:
+        """The newest version of a kind that is older than the current one: where to roll back to.
+
+        Raises VersionError where there is none.
+        """
+        current = self.current(kind)
+        older = [v for v in self._of(kind) if _age(v.manifest) < _age(current.manifest)]
+        if not older:
+            raise VersionError(
+                f"{current.name} is the oldest {kind.value} version in {self.root}: there is none "
+                "before it. `tamis versions` lists them; `tamis activate` makes any of them current"
+            )
+        return older[-1]
+
+    def remove_old(self, kind: Kind, keep: int) -> list[str]:
+        """Removes the versions of a kind that are older than the newest `keep` + 1; their names.
+
+        The current version stays, and one that a process has open (`Version.hold`). So does a
+        folder that is no intact version: somebody may want to look at it.
+        """
+        current = self.current(kind).name
+        removed: list[str] = []
+        for version in self._of(kind)[: -(keep + 1)]:
+            if version.name != current and self._remove(version):
+                removed.append(version.name)
+        return removed
+
+    def _remove(self, version: Version) -> bool:
+        """Removes a version unless a process holds it; whether it did."""
+        away = self.root / f".removed-{version.name}"
+        try:
+            taken = taken_away(version.path, version.path / MANIFEST, away)
+        except OSError as error:
+            log.warning("version %s could not be removed: %s", version.name, error)
+            return False
+        if taken:
+            shutil.rmtree(away, ignore_errors=True)
+        else:
+            log.info("version %s is open in a process: it is kept for now", version.name)
+        return taken
+
+    def _of(self, kind: Kind) -> list[Version]:
+        """The intact versions of a kind, oldest first."""
+        found: list[Version] = []
+        for path in sorted(self.root.glob("*/")) if self.root.is_dir() else []:
+            if not path.name.startswith("."):
+                try:
+                    found.append(Version(path, Manifest.read(path / MANIFEST)))
+                except VersionError as error:
+                    log.warning("%s", error)
+        return sorted((v for v in found if v.manifest.kind is kind), key=lambda v: _age(v.manifest))
 
     @contextmanager
     def write(self, kind: Kind) -> Generator[Draft]:
@@ -240,7 +309,9 @@ class Versions:
         try:
             path.mkdir(parents=True)
             yield draft
-            draft.finish()
+            files = draft.finish()
+            beside = [(v.path, v.manifest.files) for one in Kind for v in reversed(self._of(one))]
+            link_equal_files(path, files, beside)
             os.replace(path, self.root / name)
         except OSError as error:
             raise VersionError(
@@ -280,8 +351,9 @@ class Draft:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def finish(self) -> None:
-        """Writes the manifest, with a checksum of every file, and forces all of it to disk."""
+    def finish(self) -> Mapping[str, tuple[int, str]]:
+        """Writes the manifest, with a checksum of every file, and forces all of it to disk; returns
+        the files as the manifest lists them."""
         files = files_of(self.path)
         for relative in files:
             _sync(self.path / relative)
@@ -301,27 +373,28 @@ class Draft:
         target = self.path / MANIFEST
         manifest.write(target)
         _sync(target)
+        return files
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file of a version's folder except its manifest, as `Manifest.files` lists them."""
     found = (file for file in sorted(folder.rglob("*")) if file.is_file())
     return {
-        str(file.relative_to(folder)): (file.stat().st_size, _checksum(file))
+        str(file.relative_to(folder)): (file.stat().st_size, file_checksum(file))
         for file in found
         if file != folder / MANIFEST
     }
+
+
+def _age(manifest: Manifest) -> tuple[str, int, str]:
+    """Sorts versions by time; those of one second by the number that ends their names."""
+    return manifest.created, len(manifest.name), manifest.name
 
 
 def _content_checksum(content: Mapping[str, Any]) -> str:
     """blake2b-128 of a JSON object in canonical form: keys sorted, no white space."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _sync(file: Path) -> None:

@@ -15,12 +15,13 @@ from tamis.cli.evaluation_commands import evaluate
 from tamis.cli.experiment_commands import experiment
 from tamis.cli.ranker_commands import compare, score
 from tamis.cli.serving_commands import demo, events, recall, recommend, serve, similar
-from tamis.cli.training_commands import train, versions
+from tamis.cli.training_commands import activate, rollback, train, versions
 from tamis.schema import TamisError
 
 ORDER = (
     *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "serve", "events"),
-    *("recall", "compare", "score", "versions", "experiment", "simulate", "demo"),
+    *("recall", "compare", "score", "versions", "activate", "rollback", "experiment"),
+    *("simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
 
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 for _command in (init, fetch, doctor, train, recommend, similar, serve, events):
     app.command()(_command)
-for _command in (recall, compare, score, versions, simulate, demo):
+for _command in (recall, compare, score, versions, activate, rollback, simulate, demo):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(experiment, name="experiment")

@@ -1,4 +1,4 @@
-"""`tamis train` and `tamis versions`: the versions of a project."""
+"""`tamis train`, `versions`, `activate` and `rollback`: the versions of a project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tamis.cli._console import (
 )
 
 if TYPE_CHECKING:
-    from tamis.jobs import TrainReport
+    from tamis.jobs import TrainReport, VersionLine
 
 
 def train(
@@ -103,6 +103,46 @@ def versions(
     console.print(table)
     if verify:
         console.print("[green]All files match their checksums.[/]")
+    return None
+
+
+def activate(
+    project: ProjectDir,
+    name: Annotated[str, typer.Argument(help="Name of the version; see `tamis versions`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the current one.
+
+    Its files are checked first. A running service switches to it without failing a request.
+    """
+    from tamis.jobs import activate as job
+
+    _print_current(job(project, name), as_json)
+
+
+def rollback(
+    project: ProjectDir,
+    kind: Annotated[str, typer.Option(help="serving or evaluation.")] = "serving",
+    as_json: AsJson = False,
+) -> None:
+    """Make the version before the current one the current one.
+
+    A running service switches to it without failing a request.
+    """
+    from tamis.jobs import rollback as job
+
+    _print_current(job(project, kind), as_json)
+
+
+def _print_current(line: VersionLine, as_json: bool) -> None:
+    if as_json:
+        return print_json(vars(line))
+    console.print(
+        f"The current {line.kind} version is [bold]{line.name}[/]. Running services switch to it "
+        "within seconds; `GET /health/ready` names the version that answers.",
+        highlight=False,
+        soft_wrap=True,
+    )
     return None
 
 

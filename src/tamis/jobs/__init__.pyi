@@ -8,13 +8,12 @@ from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
 from .import_events import ImportReport, RejectedRows, import_events
-from .list_versions import VersionLine, versions
+from .list_versions import VersionLine, activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
 from .offline_recall import ChannelLists, RecallReport, recall
 from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
-from .project import Project
-from .project import open as open
+from .project import Project, open as open
 from .scoring import ScoreReport, score
 from .similar_items import similar
 from .simulated_project import Simulated, simulate
@@ -44,6 +43,7 @@ __all__ = [
     "Standing",
     "TrainReport",
     "VersionLine",
+    "activate",
     "compare_rank",
     "compare_tables",
     "demo",
@@ -58,6 +58,7 @@ __all__ = [
     "parsed_options",
     "plan_experiment",
     "recall",
+    "rollback",
     "score",
     "similar",
     "simulate",

@@ -22,6 +22,8 @@ from tamis.train import Chosen
 
 RANKER_KEYS = ("rank", "fusion", "order")
 """Keys of [cascade] that may change together with the ranker."""
+_FREE = ("cascade", "tasks", "name", "keep_versions")
+"""Keys that may differ from the published versions; those of `cascade` are compared by themselves."""
 
 
 class RankTrainer(Trainer):
@@ -71,7 +73,7 @@ class RankTrainer(Trainer):
                 "curves": {**manifest.metrics.get("curves", {}), **curves},
             }
         version = versions.open(draft.name)
-        versions.publish(version)
+        versions.publish(version, keep=self.config.keep_versions)
         return version
 
     def _check(self, former: Version, parts: Parts) -> None:
@@ -109,7 +111,7 @@ def _merged(former: ProjectConfig, now: ProjectConfig) -> ProjectConfig:
 
 def _changed(former: ProjectConfig, now: ProjectConfig) -> list[str]:
     """The sections and keys, apart from the ranker's own, that differ between two declarations."""
-    keys = [key for key in type(now).model_fields if key not in ("cascade", "tasks", "name")]
+    keys = [key for key in type(now).model_fields if key not in _FREE]
     found = [f"[{key}]" for key in keys if getattr(former, key) != getattr(now, key)]
     for key in type(now.cascade).model_fields:
         if key not in RANKER_KEYS and getattr(former.cascade, key) != getattr(now.cascade, key):

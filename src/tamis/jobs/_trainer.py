@@ -317,7 +317,7 @@ class Trainer:
             parts.save(draft)
             draft.metrics = metrics
         version = versions.open(draft.name)
-        versions.publish(version)
+        versions.publish(version, keep=self.config.keep_versions)
         return version
 
     def _settings(self, chosen: Mapping[str, Chosen]) -> dict[str, dict[str, Any]]:

@@ -66,6 +66,20 @@ class Project(ProjectFolder):
 
         return versions(self.root, **options)
 
+    def activate(self, name: str) -> VersionLine:
+        """Makes a version the current one of its kind; see `jobs.activate`."""
+        from tamis.jobs.list_versions import activate
+
+        vars(self).pop("recommender", None)  # the next request opens the current version
+        return activate(self.root, name)
+
+    def rollback(self, **options: Any) -> VersionLine:
+        """Makes the version before the current one the current one; see `jobs.rollback`."""
+        from tamis.jobs.list_versions import rollback
+
+        vars(self).pop("recommender", None)
+        return rollback(self.root, **options)
+
     def recommend(
         self, user_id: object = None, n: int | None = None, *, store: str = "", **options: Any
     ) -> Answer:

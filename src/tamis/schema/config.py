@@ -433,6 +433,9 @@ class ProjectConfig(_Section):
     clock: Literal["now", "data"] = "now"
     """The default time of a request. "now": the time of the clock, for a project that receives
     events. "data": the end of the data, for a static data set whose events ended long ago."""
+    keep_versions: int = Field(default=3, ge=3)
+    """Number of older versions of each kind that `tamis train` keeps beside the newest one. Those
+    that a process has open, or that are current, are kept in any case."""
     split: SplitConfig = SplitConfig()
     """[split]."""
     tasks: dict[str, TaskConfig] = {}

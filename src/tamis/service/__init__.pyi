@@ -7,6 +7,7 @@ from .live import LiveRecommender, Taken
 from .project_folder import CONFIG, ProjectFolder
 from .recommender import Recommender
 from .request import Request
+from .serving import Serving
 from .similar import Similar, SimilarItem, SimilarList
 from .views import Views
 
@@ -27,6 +28,7 @@ __all__ = [
     "Reason",
     "Recommender",
     "Request",
+    "Serving",
     "Similar",
     "SimilarItem",
     "SimilarList",

@@ -56,13 +56,16 @@ class LiveRecommender:
     Args:
         recommender: an open version.
         journal: the project's journal, which this object closes.
+        answers: writes the answers to the journal; None: a new one.
     """
 
-    def __init__(self, recommender: Recommender, journal: Journal) -> None:
+    def __init__(
+        self, recommender: Recommender, journal: Journal, answers: AnswerLog | None = None
+    ) -> None:
         self._recommender = recommender
         self._journal = journal
         self._intake = Intake(recommender.parts.config, recommender.now)
-        self._answers = AnswerLog(journal)
+        self._answers = answers or AnswerLog(journal)
         self._catch_up(seconds=float("inf"))
 
     @classmethod
@@ -77,9 +80,14 @@ class LiveRecommender:
         opened.
         """
         recommender = Recommender.open(project)
-        recommender.recommend()
+        recommender.warm_up()
         journal = open_journal(Path(project), recommender.parts.config.name, store)
         return cls(recommender, journal)
+
+    def with_version(self, recommender: Recommender) -> LiveRecommender:
+        """Another version on the same journal, with its entries applied. Both answer until the
+        journal is closed, by one of them."""
+        return LiveRecommender(recommender, self._journal, self._answers)
 
     @property
     def version(self) -> str:

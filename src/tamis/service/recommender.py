@@ -45,6 +45,7 @@ class Recommender:
 
     def __init__(self, version: Version, clock: Clock = system_clock) -> None:
         self._version = version
+        self._hold = version.hold()
         self._clock = clock
         self.parts = Parts.open(version)
         bind(self.parts, version)
@@ -125,6 +126,13 @@ class Recommender:
             else self._why_not(cascade, outcome, explained, row, time),
             seconds=outcome.seconds,
         )
+
+    def warm_up(self) -> None:
+        """Answers for a user of the version and for an unknown one, so that the first requests are
+        as fast as later ones: code is compiled, files are mapped. Nothing is remembered."""
+        slate = self.parts.config.cascade.slate
+        for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
+            self.cascade.run(self._query(row, (), self.now(), None), slate, degrade=True)
 
     def now(self) -> int:
         """The time of the project's clock in ms, after everything that is known: with
