@@ -97,7 +97,7 @@ def test_twenty_swaps_under_load(project: Path, serving: Serving, load: list[Ans
     for k in range(20):
         versions.publish(versions.open(f"2999-{'ba'[k % 2]}"))
         assert serving.look()
-        wait_for_answers(load, 1)
+        wait_for_answers(load, 2)
     assert serving.swaps == 20
     seen = [answer.version for answer in load]
     assert sum(a != b for a, b in pairwise(seen)) == 20
