@@ -13,7 +13,8 @@ from .live_traffic import LiveReport, live_traffic
 from .offline_recall import ChannelLists, RecallReport, recall
 from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
-from .project import Project, open as open
+from .project import Project
+from .project import open as open
 from .scoring import ScoreReport, score
 from .similar_items import similar
 from .simulated_project import Simulated, simulate

@@ -23,7 +23,7 @@ from tamis.train import Chosen
 RANKER_KEYS = ("rank", "fusion", "order")
 """Keys of [cascade] that may change together with the ranker."""
 _FREE = ("cascade", "tasks", "name", "keep_versions")
-"""Keys that may differ from the published versions; those of `cascade` are compared by themselves."""
+"""Keys that may differ from the published versions; those of `cascade` are compared singly."""
 
 
 class RankTrainer(Trainer):
