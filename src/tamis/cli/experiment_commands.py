@@ -1,25 +1,26 @@
-"""`tamis experiment plan`: A/B tests of a project."""
+"""`tamis experiment plan | read`: A/B tests."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tamis.cli._console import AsJson, ProjectDir, console, print_json
+from tamis.cli._console import AsJson, ProjectDir, console, names, print_json
+
+if TYPE_CHECKING:
+    from tamis.jobs import ExperimentResult
+
+_COLOURS = {"ship": "green", "roll back": "red", "not healthy": "red"}
 
 experiment = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Plan A/B tests of a project.",
+    help="Plan A/B tests, and read their results.",
 )
-
-
-@experiment.callback()
-def _group() -> None:
-    """A group, although it has one command so far."""
 
 
 @experiment.command()
@@ -76,3 +77,113 @@ def plan(
         else:
             console.print(f"[bold]{found.days} days[/] find {effect:.1%}.", highlight=False)
     return None
+
+
+@experiment.command()
+def read(
+    file: Annotated[Path, typer.Argument(help="Table with one row per user, or rows that add up.")],
+    control: Annotated[str, typer.Option(help="The arm that others are compared with.")],
+    goal: Annotated[
+        str,
+        typer.Option(help="The metric that decides: a column, or a ratio such as clicks/shown."),
+    ],
+    arm: Annotated[str, typer.Option(help="Column of the arms.")] = "arm",
+    unit: Annotated[
+        str | None, typer.Option(help="Column of the users, where they have several rows.")
+    ] = None,
+    secondary: Annotated[
+        str | None, typer.Option(help="Further metrics, separated by commas.")
+    ] = None,
+    guardrail: Annotated[
+        str | None, typer.Option(help="Metrics that must not get worse, separated by commas.")
+    ] = None,
+    lower: Annotated[
+        str | None, typer.Option(help="Metrics of which less is better, separated by commas.")
+    ] = None,
+    shares: Annotated[
+        str | None,
+        typer.Option(help="Declared share of each arm, by the order of their names: 0.9,0.1."),
+    ] = None,
+    planned: Annotated[
+        int | None, typer.Option(help="Users of all arms that were planned before the start.")
+    ] = None,
+    watched: Annotated[
+        bool, typer.Option("--watched", help="Decide by intervals that hold at every look.")
+    ] = False,
+    confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Print the result of an A/B test from a table of its users: health, effects, what to do.
+
+    A column NAME_before holds the metric before the experiment, for CUPED.
+    """
+    from tamis.jobs import read_experiment
+
+    found = read_experiment(
+        file,
+        control=control,
+        goal=goal,
+        arm=arm,
+        unit=unit,
+        secondary=names(secondary),
+        guardrail=names(guardrail),
+        lower=names(lower),
+        shares=_numbers(shares),
+        planned=planned,
+        watched=watched,
+        confidence=confidence,
+    )
+    return print_json(found.to_dict()) if as_json else _print_result(found)
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    """The numbers of an option value that separates them by commas."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in names(text)]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: give numbers separated by commas") from None
+
+
+def _print_result(found: ExperimentResult) -> None:
+    """The state, the health and the effects."""
+    result = found.result
+    colour = _COLOURS.get(result.state, "yellow")
+    console.print(f"[bold {colour}]{result.state}[/]  {escape(result.text)}", highlight=False)
+    for check in result.checks:
+        mark = "[green]ok[/]" if check.sound else "[red]bad[/]"
+        console.print(f"{mark}  {escape(check.name)}: {escape(check.text)}", highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("metric", "arm"):
+        table.add_column(heading)
+    for heading in (found.control, "arm", "change", "interval", "p", "variance"):
+        table.add_column(escape(heading), justify="right")
+    for one in result.findings:
+        effect = one.effect
+        colour = {True: "green", False: "red", None: ""}[one.better]
+        change, low, high = effect.relative, effect.relative_low, effect.relative_high
+        named = change == change
+        shown = (
+            f"{x:+.1%}" if named else f"{x:+.4g}"
+            for x in (
+                (change, low, high) if named else (effect.difference, effect.low, effect.high)
+            )
+        )
+        first, least, most = shown
+        table.add_row(
+            f"{escape(one.measure)} ({one.role})",
+            escape(one.arm),
+            f"{effect.control:.4g}",
+            f"{effect.treatment:.4g}",
+            f"[{colour}]{first}[/]" if colour else first,
+            f"{least} to {most}",
+            f"{one.adjusted_p:.2g}",
+            f"{effect.variance_kept:.0%}",
+        )
+    if result.findings:
+        console.print(table)
+        console.print(
+            "p is corrected for several metrics and arms (Holm). Variance: what CUPED leaves.",
+            style="dim",
+        )

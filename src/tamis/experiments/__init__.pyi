@@ -5,18 +5,23 @@ from .moments import ArmMoments
 from .multiple import benjamini_hochberg, holm
 from .off_policy import PolicyValue, policy_value
 from .planning import detectable, power, sample_size
+from .result import ArmFinding, Measure, ReadOut, Role, read_out
 from .sequential import AlwaysValid, always_valid
 
 __all__ = [
     "BUCKETS",
     "Allocation",
     "AlwaysValid",
+    "ArmFinding",
     "ArmMoments",
     "Check",
     "Effect",
+    "Measure",
     "Metric",
     "MetricEstimate",
     "PolicyValue",
+    "ReadOut",
+    "Role",
     "always_valid",
     "arm_of",
     "before_exposure",
@@ -28,6 +33,7 @@ __all__ = [
     "holm",
     "policy_value",
     "power",
+    "read_out",
     "sample_ratio",
     "sample_ratio_watched",
     "sample_size",

@@ -15,6 +15,7 @@ from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
+from .read_experiment import ExperimentResult, read_experiment
 from .scoring import ScoreReport, score
 from .similar_items import similar
 from .simulated_project import Simulated, simulate
@@ -29,6 +30,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "ExperimentPlan",
+    "ExperimentResult",
     "Fetched",
     "ImportReport",
     "Initialised",
@@ -58,6 +60,7 @@ __all__ = [
     "live_traffic",
     "parsed_options",
     "plan_experiment",
+    "read_experiment",
     "recall",
     "rollback",
     "score",
