@@ -9,9 +9,22 @@ from typing import ClassVar
 import pytest
 from litestar.testing import TestClient
 
+from tamis.data import one_id
 from tamis.schema import RequestError, StageError, VersionError
 from tamis.serve import create_app
-from tamis.service import Answer, Place, Reason, Request, WhyNot
+from tamis.service import (
+    Answer,
+    Place,
+    RankedItem,
+    Ranking,
+    RankRequest,
+    Reason,
+    RemovedItem,
+    Request,
+    SimilarItem,
+    SimilarList,
+    WhyNot,
+)
 
 REASON = Reason(
     text="like Alien (itemcf #1)",
@@ -35,7 +48,7 @@ class Fake:
 
     def recommend(self, request: Request) -> Answer:
         self.request = request
-        user, why_not = request.user_id, request.why_not
+        user, why_not = one_id(request.user_id), request.why_not
         exclude = [str(item) for item in request.exclude_item_ids]
         why_not = None if why_not is None else str(why_not)
         if why_not not in (None, *self.titles):
@@ -62,6 +75,27 @@ class Fake:
             if why_not is None
             else WhyNot(why_not, self.titles[why_not], "rank_cut", "ranked 9 by value"),
         )
+
+    def rank(self, request: RankRequest) -> Ranking:
+        known = [str(i) for i in request.item_ids if str(i) in self.titles]
+        return Ranking(
+            version=self.version,
+            user_id=str(request.user_id),
+            known=True,
+            time=1_700_000_000_000,
+            clock="now",
+            items=tuple(
+                RankedItem(i, self.titles[i], k, float("-inf"), {"like": 0.5})
+                for k, i in enumerate(known[:-1], start=1)
+            ),
+            removed=(RemovedItem(known[-1], self.titles[known[-1]], ("seen",), ("bought",)),),
+            unknown=tuple(str(i) for i in request.item_ids if str(i) not in self.titles),
+            took_ms=1.0,
+        )
+
+    def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
+        items = (SimilarItem("2", "Brazil", 1, 0.5),)
+        return SimilarList(self.version, by or "text", str(item_id), "Alien", None, items[:n])
 
 
 @pytest.fixture
@@ -109,6 +143,8 @@ def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> 
         "recommendation_id": "r",
     }
     fields |= {"context": {"device": "ios"}, "values": {"regions": ["FR"]}, "filter": "price < 3"}
+    fields |= {"scene": "home", "session_id": "s", "dry_run": True, "diversity": 0.5}
+    fields |= {"boost": [{"category": "Drama", "factor": 2}, {"item_id": 3, "factor": 0.5}]}
     answer = ask(client, **fields).json()
     assert fake.request == Request.of(**fields)
     assert set(fields) == set(Request.__struct_fields__)
@@ -134,6 +170,46 @@ def test_explain_adds_the_reasons(client: TestClient) -> None:
 def test_why_not_names_the_stage(client: TestClient) -> None:
     lost = ask(client, user_id="ann", why_not="3").json()["why_not"]
     assert (lost["title"], lost["stage"]) == ("Cube", "rank_cut")
+
+
+def test_rank_orders_given_items(client: TestClient) -> None:
+    answer = client.post("/v1/rank", json={"user_id": 7, "item_ids": [1, "2", "x"]}).json()
+    assert answer.pop("took_ms") >= 0
+    assert answer == {
+        "version": "serving-7",
+        "user_id": "7",
+        "known": True,
+        "time": 1_700_000_000_000,
+        "clock": "now",
+        "items": [
+            {"item_id": "1", "title": "Alien", "place": 1, "score": None}
+            | {"predictions": {"like": 0.5}}
+        ],
+        "removed": [
+            {"item_id": "2", "title": "Brazil", "filters": ["seen"], "reasons": ["bought"]}
+        ],
+        "unknown": ["x"],
+        "lag": 0,
+        "degraded": [],
+    }
+    for body in ({"user_id": 7}, {"item_ids": []}, {"item_ids": [1], "n": 2}):
+        refused = client.post("/v1/rank", json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
+
+
+def test_similar_items_by_the_address(client: TestClient) -> None:
+    answer = client.get("/v1/similar/1?n=5&by=mf").json()
+    assert answer == {
+        "version": "serving-7",
+        "by": "mf",
+        "item_id": "1",
+        "title": "Alien",
+        "items": [{"item_id": "2", "title": "Brazil", "place": 1, "score": 0.5}],
+    }
+    for wrong in ("n=0", "n=ten", "n=1001"):
+        refused = client.get(f"/v1/similar/1?{wrong}")
+        assert refused.status_code == 400
+        assert refused.json()["error"]["field"] == "n"
 
 
 def test_a_degraded_answer_lists_what_failed(client: TestClient) -> None:
@@ -366,6 +442,8 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
     schema = client.get("/schema/openapi.json").json()
     assert set(schema["paths"]) == {
         "/v1/recommend",
+        "/v1/rank",
+        "/v1/similar/{item_id}",
         "/v1/events",
         "/v1/items/{item_id}/hide",
         "/v1/items/{item_id}/show",

@@ -2,11 +2,13 @@ from .budgets import StageBudgets
 from .candidates import Candidates
 from .fallbacks import Fallbacks
 from .fusion import Fusion
+from .given import HIDDEN, GivenOrder, rank_given
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
 from .online import FollowsItems, FollowsUsers, Home, Precomputed, Remembers, UsesStore
 from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
+    AdjustsDiversity,
     Channel,
     Embeds,
     EmbedsItems,
@@ -45,7 +47,7 @@ from .replay import (
     returning_users,
 )
 from .replay_vectors import with_vectors
-from .runner import Cascade, Outcome, Retrieval, StageTimer, arrange
+from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer, arrange
 from .task_values import check_task_values
 from .tracing import Found, Trace, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
@@ -61,9 +63,11 @@ from .vector_inputs import (
 
 __all__ = [
     "DEFAULT_TASK",
+    "HIDDEN",
     "RECALL_ORDER",
     "REPLAY_BLOCK",
     "REPLAY_USERS",
+    "AdjustsDiversity",
     "CandidateOrder",
     "Candidates",
     "Cascade",
@@ -72,6 +76,7 @@ __all__ = [
     "Embeds",
     "EmbedsItems",
     "Explains",
+    "Factors",
     "Fallbacks",
     "Filter",
     "FitContext",
@@ -79,6 +84,7 @@ __all__ = [
     "FollowsUsers",
     "Found",
     "Fusion",
+    "GivenOrder",
     "GivesReasons",
     "Guard",
     "HasFormat",
@@ -119,6 +125,7 @@ __all__ = [
     "join",
     "numeric_columns",
     "queries_at",
+    "rank_given",
     "raw_numbers",
     "replay_window",
     "returning_users",

@@ -238,6 +238,16 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
+class AdjustsDiversity(Protocol):
+    """A re-rank rule whose strength a single request may set."""
+
+    def with_diversity(self, strength: float) -> Self:
+        """The same rule at another strength: 0 orders by value alone, 1 by difference alone. The
+        rule itself does not change."""
+        ...
+
+
+@runtime_checkable
 class ReadsContext(Protocol):
     """A channel or filter that reads a request's context."""
 

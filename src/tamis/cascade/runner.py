@@ -34,6 +34,9 @@ class Hydrator(Protocol):
 Fuse = Callable[[Candidates, Mapping[str, Float32]], Float32]
 """(candidates, their predictions) → the value (n,) that orders them."""
 
+Factors = Callable[[Queries, Candidates], Float32]
+"""(queries, candidates) → the factor (n,) by which a request boosts each one's value."""
+
 
 class Widen(Protocol):
     """Adds inputs to rows: the vectors of a channel."""
@@ -175,10 +178,14 @@ class Cascade:
     def config(self) -> CascadeConfig:
         return self.retrieval.config
 
-    def run(self, queries: Queries, n: int, *, degrade: bool = False) -> Outcome:
+    def run(
+        self, queries: Queries, n: int, *, degrade: bool = False, boost: Factors | None = None
+    ) -> Outcome:
         """Answers every query with at most `n` items.
 
         Args:
+            boost: factors on the value that orders the candidates, before re-rank; the column
+                `boost` keeps them.
             degrade: what a failing stage does. False: its error is raised, as in an evaluation.
                 True, for requests: the answer does without it and names it in `degraded`, and
                 stages have time budgets. A channel, a filter or a re-rank rule is left out, and
@@ -195,6 +202,8 @@ class Cascade:
         preranked, kept, rows = self._prerank(queries, kept, rows, guard)
         clock.lap("prerank")
         ranked = self._rank(queries, preranked, rows, guard)
+        if boost is not None:
+            ranked = boosted(ranked, boost(queries, ranked))
         clock.lap("rank")
         slate = arrange(self.rerank, queries, ranked, n, guard)
         clock.lap("rerank")
@@ -290,6 +299,17 @@ class Cascade:
         if not unknown.any():
             return score
         return np.where(unknown, _recall_order(candidates), score).astype(np.float32)
+
+
+def boosted(ranked: Candidates, factor: Float32) -> Candidates:
+    """The candidates, best first, with their `value` multiplied by `factor` (n,), all above 0.
+
+    A negative value is divided, so that a factor above 1 always raises; -inf stays last.
+    """
+    value = np.asarray(ranked.columns["value"], np.float32)
+    value = np.where(value < 0, value / factor, value * factor).astype(np.float32)
+    ranked = ranked.with_columns(value=value, boost=factor)
+    return ranked.take(ranked.best("value", len(ranked)))
 
 
 def _kept(name: str, rule: Filter, queries: Queries, recalled: Candidates) -> Bool:

@@ -59,6 +59,8 @@ class Trace:
     """What the value is made of, in words."""
     value_place: int | None = None
     """Place by that value from 1, before re-rank."""
+    boost: float | None = None
+    """Factor of the request that `value` contains; None where the request has no boost."""
     rerank: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -88,6 +90,7 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
         ),
         order=cascade.order_text(outcome.queries),
         value_place=None if ranked is None else ranked + 1,
+        boost=_cell(outcome.ranked, "boost", ranked),
         rerank=_rerank_notes(outcome.slate, place),
     )
 

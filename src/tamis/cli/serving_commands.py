@@ -135,6 +135,22 @@ def recommend(
             'regions=["FR","BE"]; may be repeated.',
         ),
     ] = None,
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A factor on the value of items, as JSON: "
+            '{"category": "Comedy", "factor": 2}, or item_id or where; may be repeated.'
+        ),
+    ] = None,
+    diversity: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="0: order by value; 1: by difference. Needs a re-rank rule `mmr`."
+        ),
+    ] = None,
+    scene: Annotated[
+        str, typer.Option(help="Value of the declared column of context `scene`.")
+    ] = "",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show for each item why it is recommended.")
     ] = False,
@@ -174,6 +190,9 @@ def recommend(
                 values or (), "--value", "NAME=VALUE, such as budget=30"
             ).items()
         },
+        boost=[_read(text) for text in boost or ()],
+        diversity=diversity,
+        scene=scene,
         explain=explain,
         why_not=why_not,
     )

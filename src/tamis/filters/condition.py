@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -95,7 +95,8 @@ class ConditionFilter(Component):
     name = "condition"
     Config = ConditionConfig
     config: ConditionConfig
-    field: ClassVar[str] = "values"
+    field: str = "values"
+    """Field of the request that a value which does not fit is reported for."""
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)

@@ -122,6 +122,10 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     """Number of the last entry of the journal that the answer took into account."""
     degraded: list[str] = []
     """What failed or was left out."""
+    session_id: str = ""
+    """The user's session; empty where the request names none."""
+    scene: str = ""
+    """The place of the product that asked; empty where the request names none."""
 
 
 Entry = (

@@ -5,6 +5,7 @@ Carbonell & Goldstein 1998: each place takes `argmax θ·score_i − (1−θ)·m
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -142,6 +143,12 @@ class MMR(Component):
             window,
             places,
         )
+
+    def with_diversity(self, strength: float) -> Self:
+        """The same rule with `theta = 1 - strength`, for one request."""
+        changed = copy(self)
+        changed.config = self.config.model_copy(update={"theta": 1 - strength})
+        return changed
 
     def _checked(self, items: Int32) -> Ragged:
         """The categories. Raises StageError where `items` holds a row they were not fitted on."""

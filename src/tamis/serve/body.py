@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from litestar import Request as HTTPRequest
 from litestar.openapi.spec import Schema
@@ -15,7 +15,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from tamis.schema import RequestError
-from tamis.service import EventRow, Request
+from tamis.service import EventRow, RankRequest, Request
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -58,9 +58,22 @@ class _JSONRequest(HTTPRequest[Any, Any, Any]):
 class BodyRequest(_JSONRequest):
     """An HTTP request whose JSON body is a `tamis.service.Request`."""
 
+    kind: ClassVar[type[Request | RankRequest]] = Request
+    example = EXAMPLE
+
     async def json(self) -> Any:
         """The checked request in the body; raises RequestError naming the place at fault."""
-        return checked_request(await self.value())
+        for name in self.query_params:
+            text = f"{name}: fields belong into the JSON body, not into the address"
+            raise RequestError(text, name)
+        return checked_request(await self.value(), self.kind, self.example)
+
+
+class RankBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.RankRequest`."""
+
+    kind = RankRequest
+    example = '{"user_id": "u1", "item_ids": ["i1", "i2"]}'
 
 
 @dataclass(frozen=True)
@@ -130,12 +143,14 @@ def check_headers(content_type: str, content_encoding: str) -> None:
         raise UnsupportedBodyError(f"charset={charset}: JSON is sent in UTF-8")
 
 
-def checked_request(value: Any) -> Request:
+def checked_request(
+    value: Any, kind: type[Request | RankRequest] = Request, example: str = EXAMPLE
+) -> Request | RankRequest:
     """The checked request of a JSON value; raises RequestError naming the place at fault."""
     if not isinstance(value, dict):
         name = "null" if value is None else _NAMES[type(value)]
-        raise RequestError(f"the body is {name}; send one JSON object, such as {EXAMPLE}")
-    return Request.parse(value, strict=False)
+        raise RequestError(f"the body is {name}; send one JSON object, such as {example}")
+    return kind.parse(value, strict=False)
 
 
 def _text(body: bytes) -> str:

@@ -11,6 +11,7 @@ from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
     NotFoundException,
+    ValidationException,
 )
 
 from tamis.schema import RequestError, StoreError, TamisError
@@ -48,8 +49,22 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
         cure = "send fewer events in one call" if events else "send fewer ids in `exclude_item_ids`"
         text = f"The body is larger than {MAX_BYTES:,} bytes; {cure}"
         return _answer(413, Problem("too_large", text, None if events else "exclude_item_ids"))
+    if isinstance(error, ValidationException):
+        return _answer(400, _of_parameter(request, error))
     code = "bad_request" if error.status_code < 500 else "internal"
     return _answer(error.status_code, Problem(code, f"{error.detail}; see /schema"))
+
+
+def _of_parameter(request: AnyRequest, error: ValidationException) -> Problem:
+    """What is wrong with a parameter of the address."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    found = next((one for one in extra if isinstance(one, dict) and "key" in one), None)
+    if found is None:
+        return Problem("bad_request", f"{error.detail}; /schema describes the parameters")
+    name, expected = str(found["key"]), str(found.get("message", "is wrong"))
+    value = request.query_params.get(name, request.path_params.get(name))
+    text = f"{name} = {value!r:.100}: {expected[:1].lower()}{expected[1:]}"
+    return Problem("bad_request", f"{text}; /schema describes the parameters", name)
 
 
 def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:

@@ -49,6 +49,69 @@ class RecommendAnswer(Struct, frozen=True):
     """With `why_not`: the stage that removed the item."""
 
 
+class RankedLine(Struct, frozen=True):
+    """A given item with its place."""
+
+    item_id: str
+    title: str
+    place: int
+    """From 1."""
+    score: float | None
+    """The fused value with the request's boost; null where it is not finite."""
+    predictions: dict[str, float | None]
+    """The ranker's prediction of each task."""
+
+
+class RemovedLine(Struct, frozen=True):
+    """A given item that filters remove."""
+
+    item_id: str
+    title: str
+    filters: list[str]
+    reasons: list[str]
+
+
+class RankAnswer(Struct, frozen=True):
+    """The given items, ordered."""
+
+    version: str
+    user_id: str | None
+    known: bool
+    time: int
+    """The time that was answered for, in ms since 1970 UTC."""
+    clock: Literal["request", "now", "data"]
+    items: list[RankedLine]
+    """Best first."""
+    removed: list[RemovedLine]
+    unknown: list[str]
+    """Ids that are not those of an item."""
+    took_ms: float
+    lag: int = 0
+    degraded: list[str] = field(default_factory=list[str])
+
+
+class SimilarLine(Struct, frozen=True):
+    """A similar item."""
+
+    item_id: str
+    title: str
+    place: int
+    """From 1."""
+    score: float
+    """Cosine of the two vectors."""
+
+
+class SimilarAnswer(Struct, frozen=True):
+    """The items nearest to an item."""
+
+    version: str
+    by: str
+    """Whose vectors were compared: "text", or the name of a channel."""
+    item_id: str
+    title: str
+    items: list[SimilarLine]
+
+
 class Problem(Struct, frozen=True):
     """What is wrong and how to fix it."""
 

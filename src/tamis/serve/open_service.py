@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from anyio import CapacityLimiter, to_thread
 
 from tamis.journal import Journal, Recommendation
-from tamis.service import Answer, Request, Taken
+from tamis.service import Answer, Ranking, RankRequest, Request, SimilarList, Taken
 
 log = logging.getLogger("tamis.serve")
 T = TypeVar("T")
@@ -23,6 +23,14 @@ class Recommends(Protocol):
 
     def recommend(self, request: Request) -> Answer:
         """The slate for one request."""
+        ...
+
+    def rank(self, request: RankRequest) -> Ranking:
+        """Given items in the order of the ranker."""
+        ...
+
+    def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
+        """The items nearest to an item."""
         ...
 
 
@@ -84,7 +92,7 @@ class OpenService:
             if self.on_failure is not None:
                 self.on_failure(problem)
 
-    async def run(self, work: Callable[[], Answer]) -> Answer:
+    async def run(self, work: Callable[[], T]) -> T:
         """`work()` in a thread, after the requests that came before."""
         return await to_thread.run_sync(work, limiter=self._turn)
 

@@ -5,8 +5,9 @@ from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
 from .project_folder import CONFIG, ProjectFolder
+from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Recommender
-from .request import Request
+from .request import Boost, RankRequest, Request
 from .serving import Serving
 from .similar import Similar, SimilarItem, SimilarList
 from .views import Views
@@ -17,6 +18,7 @@ __all__ = [
     "ORDER",
     "STORED_CONFIG",
     "Answer",
+    "Boost",
     "Clock",
     "EventRow",
     "Intake",
@@ -25,8 +27,12 @@ __all__ = [
     "Parts",
     "Place",
     "ProjectFolder",
+    "RankRequest",
+    "RankedItem",
+    "Ranking",
     "Reason",
     "Recommender",
+    "RemovedItem",
     "Request",
     "Serving",
     "Similar",

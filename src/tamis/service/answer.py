@@ -34,6 +34,8 @@ class Reason:
     """The fused value of the predictions."""
     order: str = ""
     """What `value` is made of: the ranker, a channel, a fusion of both, or "recall (new user)"."""
+    boost: float | None = None
+    """Factor of the request's `boost` that `value` contains; None without `boost`."""
 
     @property
     def by_recall(self) -> bool:
@@ -89,6 +91,10 @@ class Answer:
     why_not: WhyNot | None = None
     lag: int = 0
     """Entries of the journal that this answer does not take into account yet."""
+    session_id: str = ""
+    """That of the request."""
+    scene: str = ""
+    """That of the request."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds per stage."""
 

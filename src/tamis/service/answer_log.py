@@ -92,4 +92,6 @@ def _entry(answer: Answer, position: int) -> Recommendation:
             for p in answer.items
         ],
         degraded=list(answer.degraded),
+        session_id=answer.session_id,
+        scene=answer.scene,
     )

@@ -21,8 +21,10 @@ from tamis.schema import RequestError, StoreError
 from tamis.service.answer import Answer, unknown_item
 from tamis.service.answer_log import AnswerLog
 from tamis.service.intake import Intake
+from tamis.service.ranking import Ranking
 from tamis.service.recommender import Recommender
-from tamis.service.request import Request
+from tamis.service.request import RankRequest, Request
+from tamis.service.similar import SimilarList
 
 log = logging.getLogger("tamis.service")
 
@@ -120,15 +122,34 @@ class LiveRecommender:
         Calls must not overlap. The answer is written to the journal a moment later. Where the
         journal cannot be read, the answer goes by what is known, and says so in `degraded`.
         """
+        if not isinstance(request, Request):
+            request = Request.of(user_id=request, **fields)
+        lag, failed = self._newest()
+        answer = self._recommender.recommend(request)
+        answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
+        if not request.dry_run:
+            self._answers.add(answer, self.position)
+        return answer
+
+    def rank(self, request: RankRequest) -> Ranking:
+        """Given items in the order of the ranker; see `Recommender.rank`. Nothing is written to the
+        journal. Calls must not overlap with each other or with `recommend`."""
+        lag, failed = self._newest()
+        ranking = self._recommender.rank(request)
+        return replace(ranking, lag=lag, degraded=(*ranking.degraded, *failed))
+
+    def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
+        """The items nearest to an item; see `Recommender.similar`. Calls must not overlap."""
+        self._newest()
+        return self._recommender.similar(item_id, n, by)
+
+    def _newest(self) -> tuple[int, tuple[str, ...]]:
+        """Applies the newest entries; the lag that is left, and what failed."""
         try:
-            lag, failed = self._catch_up(BUDGET), ()
+            return self._catch_up(BUDGET), ()
         except StoreError as error:
             log.warning("answering without the newest entries of the journal: %s", error)
-            lag, failed = 0, (f"journal: {error}",)
-        answer = self._recommender.recommend(request, **fields)
-        answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
-        self._answers.add(answer, self.position)
-        return answer
+            return 0, (f"journal: {error}",)
 
     def take(self, rows: Sequence[object]) -> list[Taken]:
         """Checks events and appends them to the journal; they are durable when this returns.

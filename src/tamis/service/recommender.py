@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,33 @@ from uuid import uuid4
 import numpy as np
 
 from tamis.bundle import Kind, Manifest, Version, Versions
-from tamis.cascade import Cascade, Context, Found, Outcome, Queries, ReadsContext, Trace, trace
+from tamis.cascade import (
+    HIDDEN,
+    Cascade,
+    Context,
+    Found,
+    GivenOrder,
+    Outcome,
+    Queries,
+    ReadsContext,
+    Trace,
+    rank_given,
+    trace,
+)
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged, one_id
+from tamis.runtime import Int32
 from tamis.schema import RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.online import bind, remember
-from tamis.service.request import Request
+from tamis.service.ranking import Ranking, RemovedItem, ranked_items
+from tamis.service.request import RankRequest, Request
+from tamis.service.request_boost import request_boost
+from tamis.service.request_diversity import diversified
 from tamis.service.request_filter import RequestCondition, filtered, request_filter
+from tamis.service.similar import Similar, SimilarList
 from tamis.service.views import Views
 
 Moment = tuple[int, Literal["request", "now", "data"]]
@@ -97,20 +115,20 @@ class Recommender:
         row = self.views.user_row(user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
-        events = self.parts.config.events
-        missing = MISSING if events.missing is None else events.missing
-        context = request.context_for(events.request_columns, missing)
-        cascade, rules = self.cascade, list[RequestCondition]()
+        context = self._context(request)
+        cascade = diversified(self.cascade, request.diversity)
+        boost, rules = request_boost(request.boost, self.parts, request.values)
         if request.filter:
             rules.append(request_filter(request, self.parts))
-            cascade = filtered(cascade, rules[0])
+            cascade = filtered(cascade, rules[-1])
         outcome = cascade.run(
             self._query(row, request.exclude_item_ids, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
             degrade=True,
+            boost=boost,
         )
         took = (perf_counter() - start) * 1000
-        failed = remember(self.parts.channels, outcome)
+        failed = () if request.dry_run else remember(self.parts.channels, outcome)
         return Answer(
             recommendation_id=request.recommendation_id or uuid4().hex,
             version=self.version,
@@ -124,6 +142,8 @@ class Recommender:
             why_not=None
             if explained is None
             else self._why_not(cascade, outcome, explained, row, time),
+            session_id=request.session_id,
+            scene=request.scene,
             seconds=outcome.seconds,
         )
 
@@ -134,13 +154,89 @@ class Recommender:
         for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
             self.cascade.run(self._query(row, (), self.now(), None), slate, degrade=True)
 
+    def rank(self, request: RankRequest) -> Ranking:
+        """The request's items in the order of the ranker and the fusion, for one user.
+
+        Filters take items out and are named; hidden items are among them, and those shown to the
+        user lately, where the project has the filter `exposed`. Recall channels take no part.
+
+        Raises RequestError where a field is wrong, an item is given twice, or the time cannot be
+        answered for.
+        """
+        start = perf_counter()
+        user_id = one_id(request.user_id)
+        row = self.views.user_row(user_id)
+        time, clock = self._moment(request)
+        context = self._context(request)
+        boost, rules = request_boost(request.boost, self.parts, request.values)
+        rows, unknown = self._given(request)
+        queries, hidden = self.views.queries(row, time, context), self.views.excluded(row, time)
+        order = rank_given(self.cascade, queries, rows, boost, hidden)
+        return Ranking(
+            version=self.version,
+            user_id=user_id,
+            known=row != UNKNOWN,
+            time=time,
+            clock=clock,
+            items=ranked_items(
+                order, self.parts.items, [self.title(int(i)) for i in order.ranked.item]
+            ),
+            removed=self._removed(order, row, time),
+            unknown=unknown,
+            took_ms=round((perf_counter() - start) * 1000, 3),
+            degraded=(*order.degraded, *self._unread(context, rules)),
+        )
+
+    def _given(self, request: RankRequest) -> tuple[Int32, tuple[str, ...]]:
+        """The rows of the items of a request to order, and the ids that are not known."""
+        ids = [str(one_id(item)) for item in request.item_ids]
+        rows = self.parts.items.rows_of_texts(ids)
+        twice = [item for item, times in Counter(ids).items() if times > 1]
+        if twice:
+            raise RequestError(
+                f"item_ids holds {twice[0]!r} more than once: give each item once", "item_ids"
+            )
+        return rows[rows != UNKNOWN], tuple(
+            item for item, row in zip(ids, rows, strict=True) if row == UNKNOWN
+        )
+
+    def _removed(self, order: GivenOrder, row: int, time: int) -> tuple[RemovedItem, ...]:
+        filters = self.cascade.retrieval.filters
+        names = list(order.removed)
+        masks = np.array([order.removed[name] for name in names], np.bool_)
+        removed: list[RemovedItem] = []
+        for at in np.flatnonzero(masks.any(axis=0)):
+            item = int(order.given.item[at])
+            by = [name for name, mask in zip(names, masks, strict=True) if mask[at]]
+            why = [
+                str(self.views.why_excluded(row, time, item))
+                if name == HIDDEN
+                else str(filters[name].reason)
+                for name in by
+            ]
+            title = self.title(item)
+            removed.append(
+                RemovedItem(str(self.parts.items.ids[item]), title, tuple(by), tuple(why))
+            )
+        return tuple(removed)
+
+    def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
+        """The items nearest to an item, as they are now, without hidden ones; see `Similar`."""
+        hidden = self.views.excluded(UNKNOWN, self.now())
+        return Similar.of(self.version, self.parts, hidden).to_item(item_id, n, by)
+
     def now(self) -> int:
         """The time of the project's clock in ms, after everything that is known: with
         `clock = "data"`, just after the last event."""
         earliest = self.views.earliest
         return earliest if self.parts.config.clock == "data" else max(self._clock(), earliest)
 
-    def _moment(self, request: Request) -> Moment:
+    def _context(self, request: Request | RankRequest) -> Context | None:
+        events = self.parts.config.events
+        missing = MISSING if events.missing is None else events.missing
+        return request.context_for(events.request_columns, missing)
+
+    def _moment(self, request: Request | RankRequest) -> Moment:
         """The time to answer for. Raises RequestError for one that this version cannot answer."""
         if request.time is None:
             return self.now(), "data" if self.parts.config.clock == "data" else "now"
@@ -251,6 +347,7 @@ class Recommender:
             rerank=found.rerank,
             fused=found.fused,
             order=found.order,
+            boost=found.boost,
         )
 
     def _sentence(self, found: Sequence[Found]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import msgspec
 import numpy as np
@@ -26,23 +26,29 @@ from tamis.service._field_checks import (
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | int
 """An external id; numbers are taken as text: 42 and "42" are the same id."""
+SCENE = "scene"
 _Value = Annotated[str, Meta(max_length=MAX_ID)] | bool | int | float
 
 
-class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A request for recommendations. Every field may be left out.
+class Boost(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A factor on the value of some items: of one item, of a category, or of a condition."""
 
-    Build one with `Request.of(...)` in Python, which checks the fields; the HTTP service decodes
-    the same class from JSON.
-    """
+    factor: Annotated[float, Meta(gt=0, le=1000)]
+    """Above 1 the items rise, below 1 they fall. A negative value is divided by it instead."""
+    item_id: Id | None = None
+    """One item."""
+    category: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
+    """All items of this category, a value of the column `category` of `[items]`."""
+    where: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
+    """All items that meet this condition, such as "price < 30"; the language of `filter`."""
+
+
+class _Situation(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Who asks, when, where and with which conditions."""
 
     user_id: Id | None = None
     """External user id; a request holds it as text, as the tables do: 1, 1.0 and "1" are one id.
     Without one, or for an unknown one, the items are not personalised."""
-    n: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    """Number of items wanted. If omitted: the project's slate size."""
-    exclude_item_ids: Annotated[tuple[Id, ...], Meta(max_length=10_000)] = ()
-    """Item ids that must not be in the answer."""
     time: int | None = None
     """The request's time in ms since 1970 UTC, not before the end of the version's data. If
     omitted: the time of the project's clock."""
@@ -54,20 +60,20 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Degrees east of the request's place; goes with `latitude`."""
     city: Annotated[str, Meta(max_length=1024)] | None = None
     """The request's city, as the items' (or users') column spells it."""
+    scene: Annotated[str, Meta(max_length=200)] = ""
+    """The place of the product that asks, such as "home" or "detail": kept with the answer, and the
+    value of the column of context `scene` where the project declares one."""
     context: dict[str, Annotated[str, Meta(max_length=MAX_ID)] | int | float | bool | None] = {}
     """Values of the columns that the project declares in `[events] context`, such as
     {"device": "ios"}. A column that is left out is missing."""
     values: dict[str, _Value | tuple[_Value, ...]] = {}
     """Further values that conditions read as `request.NAME`: {"regions": ["FR", "BE"]}."""
-    filter: Annotated[str, Meta(max_length=2000)] = ""
-    """A condition that every item of the answer meets, such as "price <= 30 and not used"; the
-    language of conditions is that of the filter `condition`."""
-    explain: bool = False
-    """Whether each item comes with its reasons."""
-    why_not: Id | None = None
-    """An item id: the answer then says which stage removed this item."""
-    recommendation_id: Annotated[str, Meta(max_length=200)] = ""
-    """Identifies the answer afterwards, in events and in logs. If empty: the service makes one."""
+    boost: Annotated[tuple[Boost, ...], Meta(max_length=100)] = ()
+    """Factors on the value of items, categories or conditions, before re-rank; factors of several
+    that meet an item are multiplied. They move items that reach the ranker, and add none."""
+
+    _IDS: ClassVar[tuple[str, ...]] = ("user_id",)
+    _LISTS: ClassVar[tuple[str, ...]] = ("interests",)
 
     def __post_init__(self) -> None:
         if isinstance(self.user_id, str) and not self.user_id.strip():
@@ -75,7 +81,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         force_setattr(self, "user_id", one_id(self.user_id))
 
     @classmethod
-    def of(cls, **fields: Any) -> Request:
+    def of(cls, **fields: Any) -> Self:
         """A checked request from Python values (ids of any type, lists for tuples).
 
         Raises RequestError naming the field, the value and how to fix it.
@@ -83,7 +89,7 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         return cls.parse(fields)
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], strict: bool = True) -> Request:
+    def parse(cls, fields: Mapping[str, Any], strict: bool = True) -> Self:
         """A checked request of {field: value}.
 
         Args:
@@ -99,20 +105,18 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 f"Fields: {', '.join(cls.__struct_fields__)}",
                 name,
             )
-        for name in ("exclude_item_ids", "interests"):
+        for name in cls._LISTS:
             if isinstance(fields.get(name), str):
                 raise RequestError(
                     f"{name} is the text {fields[name]!r}: give a list of texts", name
                 )
         given = {key: plain(value) for key, value in fields.items()}
-        for name in ("user_id", "why_not"):
+        for name in cls._IDS:
             if name in given:
                 given[name] = plain_id(given[name], name)
-        if isinstance(given.get("exclude_item_ids"), list):
-            given["exclude_item_ids"] = [
-                plain_id(item, f"exclude_item_ids[{k}]")
-                for k, item in enumerate(given["exclude_item_ids"])
-            ]
+        for name in set(cls._LISTS) - {"interests"}:
+            if isinstance(given.get(name), list):
+                given[name] = [plain_id(x, f"{name}[{k}]") for k, x in enumerate(given[name])]
         try:
             request = msgspec.convert(given, cls, strict=strict)
         except msgspec.ValidationError as error:
@@ -123,22 +127,23 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises RequestError for what the field types cannot express: half a place, a time in
         another unit, a number that is not finite, a blank id, text that is not Unicode."""
-        for name in ("user_id", "why_not"):
+        for name in self._IDS:
             if getattr(self, name) is not None:
                 check_id(getattr(self, name), name)
-        for k, item in enumerate(self.exclude_item_ids):
-            check_id(item, f"exclude_item_ids[{k}]")
-        for k, word in enumerate(self.interests):
-            check_unicode(word, f"interests[{k}]")
-        check_unicode(self.city or "", "city")
+        for name in self._LISTS:
+            for k, one in enumerate(getattr(self, name)):
+                check = check_unicode if name == "interests" else check_id
+                check(one, f"{name}[{k}]")
+        for name in ("city", "scene"):
+            check_unicode(getattr(self, name) or "", name)
         for name, value in self.context.items():
             check_unicode(name, "context")
             if isinstance(value, str):
                 check_unicode(value, f"context[{name}]")
         for name, value in self.values.items():
             _check_value(name, value)
-        check_unicode(self.filter, "filter")
-        check_unicode(self.recommendation_id, "recommendation_id")
+        for k, boost in enumerate(self.boost):
+            _check_boost(boost, f"boost[{k}]")
         for name, other in (("latitude", "longitude"), ("longitude", "latitude")):
             value = getattr(self, name)
             if value is not None and getattr(self, other) is None:
@@ -176,6 +181,8 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                     "context",
                 )
         given = {name: one_id(value) for name, value in self.context.items()}
+        if self.scene and SCENE in columns:
+            given[SCENE] = self._scene(given.get(SCENE))
         given = {name: None if text in missing else text for name, text in given.items()}
         city = self._city(given.get(CITY))
         if city is not None and city.strip() in missing:
@@ -199,6 +206,16 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             (self.values,) if self.values else None,
         )
 
+    def _scene(self, of_context: str | None) -> str | None:
+        """The scene, given as a field or as a column of context."""
+        scene = one_id(self.scene)
+        if of_context not in (None, scene):
+            raise RequestError(
+                f"scene = {self.scene!r}, but context holds scene = {of_context!r}: give it once",
+                SCENE,
+            )
+        return scene
+
     def _city(self, of_context: str | None) -> str | None:
         """The city, given as a field or as a column of context."""
         if self.city and of_context and one_id(self.city) != of_context:
@@ -207,6 +224,74 @@ class Request(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
                 CITY,
             )
         return self.city or of_context
+
+
+class Request(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A request for recommendations. Every field may be left out.
+
+    Build one with `Request.of(...)` in Python, which checks the fields; the HTTP service decodes
+    the same class from JSON.
+    """
+
+    n: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    """Number of items wanted. If omitted: the project's slate size."""
+    exclude_item_ids: Annotated[tuple[Id, ...], Meta(max_length=10_000)] = ()
+    """Item ids that must not be in the answer."""
+    filter: Annotated[str, Meta(max_length=2000)] = ""
+    """A condition that every item of the answer meets, such as "price <= 30 and not used"; the
+    language of conditions is that of the filter `condition`."""
+    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """How much items differ from those placed before: 0 orders by value alone, 1 by difference
+    alone. If omitted: as the project's re-rank rules say. Refused where the project has no rule
+    with such a strength (`mmr` has)."""
+    explain: bool = False
+    """Whether each item comes with its reasons."""
+    why_not: Id | None = None
+    """An item id: the answer then says which stage removed this item."""
+    session_id: Annotated[str, Meta(max_length=200)] = ""
+    """The user's session; kept with the answer in the journal."""
+    dry_run: bool = False
+    """Whether the answer leaves no trace: it is not in the journal, and no channel remembers it."""
+    recommendation_id: Annotated[str, Meta(max_length=200)] = ""
+    """Identifies the answer afterwards, in events and in logs. If empty: the service makes one."""
+
+    _IDS: ClassVar[tuple[str, ...]] = ("user_id", "why_not")
+    _LISTS: ClassVar[tuple[str, ...]] = ("exclude_item_ids", "interests")
+
+    def check(self) -> None:
+        """Raises RequestError for what the field types cannot express."""
+        super().check()
+        for name in ("filter", "session_id", "recommendation_id"):
+            check_unicode(getattr(self, name), name)
+        if self.diversity is not None and not isfinite(self.diversity):
+            raise RequestError(
+                f"diversity is {self.diversity}: give a number from 0 to 1", "diversity"
+            )
+
+
+class RankRequest(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A request to order given items for a user."""
+
+    item_ids: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=5_000)]
+    """Ids of the items to order, each once."""
+
+    _LISTS: ClassVar[tuple[str, ...]] = ("item_ids", "interests")
+
+
+def _check_boost(boost: Boost, place: str) -> None:
+    """Raises RequestError unless a boost names exactly one thing."""
+    given = {n: getattr(boost, n) for n in ("item_id", "category", "where")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) != 1:
+        raise RequestError(
+            f"{place} has {', '.join(given) or 'no item'}: give one of item_id, category, where",
+            "boost",
+        )
+    if not isfinite(boost.factor):
+        raise RequestError(f"{place}.factor is {boost.factor}: give a finite number", "boost")
+    for name, value in given.items():
+        check = check_id if name == "item_id" else check_unicode
+        check(value, f"{place}.{name}")
 
 
 def _check_value(name: str, value: Any) -> None:

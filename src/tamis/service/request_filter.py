@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +22,8 @@ _FIELDS = ("time", "city", "latitude", "longitude", "interests")
 
 
 class RequestCondition(ConditionFilter):
-    """The condition filter of one request; its faults are those of the field `filter`."""
+    """A condition of one request; its faults are those of the field that holds it."""
 
-    field = "filter"
     items = 0
     """Number of items of the version."""
 
@@ -38,19 +38,30 @@ class RequestCondition(ConditionFilter):
 
 
 def request_filter(request: Request, parts: Parts) -> RequestCondition:
-    """The filter of a request that has a condition.
+    """The filter of a request that has a condition; see `request_condition`."""
+    return request_condition(request.filter, "filter", "filter", parts, request.values)
+
+
+def request_condition(
+    text: str, field: str, place: str, parts: Parts, values: Collection[str]
+) -> RequestCondition:
+    """A condition that a request holds.
+
+    Args:
+        field: the field of the request that holds it, for errors.
+        place: the same with the place in the field, such as "boost[2].where".
+        values: names that the request gives, which conditions read as `request.NAME`.
 
     Raises RequestError where the condition cannot be parsed, or names what is not there.
     """
-    text, features = request.filter, parts.config.features
-    columns = parts.config.events.request_columns
+    features, columns = parts.config.features, parts.config.events.request_columns
     try:
         condition = FilterExpression.parse(text)
         condition.check_names(
             {
                 "item": names_of(parts.items),
                 "user": names_of(parts.users),
-                "request": (*_FIELDS, *columns, *request.values),
+                "request": (*_FIELDS, *columns, *values),
             }
         )
         rule = RequestCondition(where=text, unknown="remove").over(
@@ -60,8 +71,8 @@ def request_filter(request: Request, parts: Parts) -> RequestCondition:
             separators_of(None, features, parts.users.frame.columns),
         )
     except ExpressionError as error:
-        raise RequestError(f"filter: {explained(text, error)}", "filter") from error
-    rule.items = len(parts.items)
+        raise RequestError(f"{place}: {explained(text, error)}", field) from error
+    rule.field, rule.items = field, len(parts.items)
     return rule
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -13,10 +14,10 @@ from tamis.bundle import Version
 from tamis.cascade import EmbedsItems
 from tamis.data import UNKNOWN, Ragged, Table
 from tamis.index import VectorIndex
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32
 from tamis.schema import ConfigError, ProjectConfig, RequestError, suggest
 from tamis.service.answer import title_of, unknown_item
-from tamis.service.assembly import FORMATS, ITEMS, TEXT, part_readers, read_config, read_part
+from tamis.service.assembly import FORMATS, ITEMS, TEXT, Parts, part_readers, read_config, read_part
 from tamis.service.item_texts import ItemTexts
 
 
@@ -55,29 +56,50 @@ class SimilarList:
 
 @dataclass(frozen=True)
 class Similar:
-    """Finds similar items in a version; opens only the parts that it compares."""
+    """Finds similar items in a version; reads only the parts that it compares.
 
-    version: Version
+    Args:
+        version: its name.
+        read: gives the part of a path in the version: "text", or "channels/NAME".
+        hidden: item rows that no list may hold.
+    """
+
+    version: str
     config: ProjectConfig
     items: Table
+    read: Callable[[str], Any]
+    hidden: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @classmethod
     def open(cls, version: Version) -> Self:
         """Checks a version and opens its items. Raises VersionError where it is damaged."""
         version.check(FORMATS)
         config = read_config(version)
-        items = read_part(version.path / ITEMS, part_readers(config)[ITEMS])
-        return cls(version, config, items)
+        readers = part_readers(config)
+
+        def read(part: str) -> Any:
+            return read_part(version.path / part, readers[part])
+
+        return cls(version.name, config, read(ITEMS), read)
+
+    @classmethod
+    def of(cls, version: str, parts: Parts, hidden: Int32) -> Self:
+        """Of an open version, with what has changed since it was made."""
+
+        def read(part: str) -> Any:
+            return parts.text if part == TEXT else parts.channels[part.partition("/")[2]]
+
+        return cls(version, parts.config, parts.items, read, hidden)
 
     @cached_property
     def texts(self) -> ItemTexts:
         """The texts of the items. Raises ConfigError where the version has none."""
         if self.config.items.text is None:
             raise ConfigError(
-                f"version {self.version.name} has no vectors of texts: name the columns in "
+                f"version {self.version} has no vectors of texts: name the columns in "
                 'tamis.toml, such as [items.text] columns = ["title"], and run `tamis train`'
             )
-        return read_part(self.version.path / TEXT, part_readers(self.config)[TEXT])
+        return self.read(TEXT)
 
     def to_text(self, text: str, n: int = 10) -> SimilarList:
         """The n items whose texts are most similar to `text`, best first.
@@ -87,9 +109,9 @@ class Similar:
         """
         vector = self.texts.encoder.encode(pl.Series("text", [text]))
         if not vector.any():
-            return SimilarList(self.version.name, TEXT, None, None, text)
+            return SimilarList(self.version, TEXT, None, None, text)
         found = self._nearest(self.texts.index, vector, _checked(n), None)
-        return SimilarList(self.version.name, TEXT, None, None, text, found)
+        return SimilarList(self.version, TEXT, None, None, text, found)
 
     def to_item(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
         """The n items nearest to an item, best first, without the item itself.
@@ -105,7 +127,7 @@ class Similar:
         """
         row = self.items.row(item_id)
         if row == UNKNOWN:
-            raise RequestError(unknown_item(self.config, item_id, self.version.name), "item_id")
+            raise RequestError(unknown_item(self.config, item_id, self.version), "item_id")
         by = by or self._first()
         index = self.texts.index if by == TEXT else self._of_channel(by)
         vector = index.vectors[row : row + 1]
@@ -117,12 +139,13 @@ class Similar:
                 "item_id",
             )
         found = self._nearest(index, vector, _checked(n), row)
-        return SimilarList(self.version.name, by, shown, self._title(row), None, found)
+        return SimilarList(self.version, by, shown, self._title(row), None, found)
 
     def _nearest(
         self, index: VectorIndex, vector: Float32, n: int, own: int | None
     ) -> tuple[SimilarItem, ...]:
-        exclude = None if own is None else Ragged.of([np.array([own], np.int32)])
+        excluded = self.hidden if own is None else np.union1d(self.hidden, own).astype(np.int32)
+        exclude = Ragged.of([excluded]) if len(excluded) else None
         rows, scores = index.search(vector, min(n, len(self.items)), exclude)
         return tuple(
             SimilarItem(str(self.items.ids[int(row)]), self._title(int(row)), place, float(score))
@@ -138,7 +161,7 @@ class Similar:
             if isinstance(self._channel(name), EmbedsItems):
                 return name
         raise ConfigError(
-            f"version {self.version.name} has no vectors of items: add [items.text] or a channel "
+            f"version {self.version} has no vectors of items: add [items.text] or a channel "
             "with vectors, such as [cascade.channels.content], to tamis.toml and run `tamis train`"
         )
 
@@ -165,8 +188,7 @@ class Similar:
         return VectorIndex.build(unit, present=known, exact_below=len(unit) + 1)
 
     def _channel(self, name: str) -> Any:
-        part = f"channels/{name}"
-        return read_part(self.version.path / part, part_readers(self.config)[part])
+        return self.read(f"channels/{name}")
 
     def _title(self, row: int) -> str:
         return title_of(self.config, self.items, row)

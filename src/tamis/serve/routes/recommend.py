@@ -9,7 +9,6 @@ from litestar import post
 from litestar.params import JSONBody
 from msgspec import UNSET
 
-from tamis.schema import RequestError
 from tamis.serve.messages import RecommendAnswer, RecommendedItem
 from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, ready_service
 from tamis.service import Answer, Request
@@ -23,8 +22,6 @@ from tamis.service import Answer, Request
 async def recommend(data: JSONBody[Request], request: HTTP) -> RecommendAnswer:
     """The slate for one user. Unknown users are answered too; `degraded` lists what failed."""
     began = perf_counter()
-    for name in request.query_params:
-        raise RequestError(f"{name}: fields belong into the JSON body, not into the address", name)
     service, recommender = ready_service(request)
     answer = await service.run(partial(recommender.recommend, data))
     request.scope["state"]["log"] = (
