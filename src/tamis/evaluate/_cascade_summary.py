@@ -102,6 +102,7 @@ class CascadeSummary:
     prerank: str
     ranker: ReportTable | None
     beyond_accuracy: ReportTable | None
+    truth: ReportTable | None
     other_metrics: Facts
     latency: str
     latency_stages: ReportTable | None
@@ -138,6 +139,7 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
         prerank=_prerank(evaluation),
         ranker=ranker,
         beyond_accuracy=variety,
+        truth=_truth(evaluation),
         other_metrics=tuple(_other_metrics(evaluation, ranker, variety)),
         latency=latency_text(evaluation),
         latency_stages=latency_stages(evaluation),
@@ -350,6 +352,29 @@ def _beyond_accuracy(evaluation: Mapping[str, Any]) -> ReportTable | None:
     )
     columns = tuple(ReportColumn(_BEYOND_ACCURACY[key][0]) for key in keys)
     return ReportTable("Coverage, diversity and popularity", columns, rows) if rows else None
+
+
+def _truth(evaluation: Mapping[str, Any]) -> ReportTable | None:
+    """What re-rank changes in the true worth of the slates, of a simulated project."""
+    found = evaluation.get("truth") or {}
+    ends = found.get("difference") or {}
+    if not found or any(number(ends.get(key)) is None for key in ("mean", "low", "high")):
+        return None
+    (change,) = interval_cells([ends])
+    nothing = Cell("")
+    rows = [
+        Row(label, (*cells((found[key]["reward"], found[key]["new_items"]), (".4f", ".1%")), cell))
+        for key, label, cell in (
+            ("ranked", "by the ranker's value", nothing),
+            ("slate", "after re-rank", change),
+        )
+    ]
+    best = number((found.get("best") or {}).get("reward"))
+    if best is not None:
+        rows.append(Row("best slates there are", (Cell(shown(best, ".4f")), nothing, nothing)))
+    columns = ("Reward", "New items", "Difference [95% interval]")
+    title = "True worth of the slates (simulation)"
+    return ReportTable(title, tuple(map(ReportColumn, columns)), tuple(rows))
 
 
 def _other_metrics(

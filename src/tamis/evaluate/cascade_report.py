@@ -49,6 +49,7 @@ def render(evaluation: Mapping[str, Any], console: Console) -> None:
     """Prints the same summary as `write_report`; missing keys leave parts out."""
     summary = summarise(evaluation)
     print_table(console, summary.comparison)
+    print_table(console, summary.truth)
     print_text(console, summary.verdict)
     _print_steps(console, summary.steps)
     print_text(console, summary.largest_loss)

@@ -43,6 +43,7 @@ from tamis.evaluate import (
 from tamis.features import Histories, RowCoverage
 from tamis.jobs._known_items import known_items, known_share, listing, masking
 from tamis.jobs._latency import measured_latency
+from tamis.jobs._true_worth import TrueWorth
 from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
 from tamis.runtime import Progress
 from tamis.schema import DataError, prediction_names
@@ -101,6 +102,8 @@ class _Answers:
 
     slates: NDArray[np.int32]
     """(Q, DEPTH) recommended items."""
+    ranked: NDArray[np.int32]
+    """(Q, SLATE) the first items by the ranker's value, before re-rank."""
     record: StageRecord
     """The held-out items that were left after each stage."""
 
@@ -148,6 +151,7 @@ class CascadeEvaluator:
 
     def __init__(self, project: ProjectFolder, recommender: Recommender, steps: Progress) -> None:
         self.recommender, self.parts = recommender, recommender.parts
+        self.folder = project.root
         self.config = recommender.parts.config
         # By the version's own configuration and rows: tamis.toml and the tables may have changed.
         self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
@@ -195,6 +199,7 @@ class CascadeEvaluator:
             **self._list_metrics(
                 {"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}
             ),
+            **self._truth(held.users[known], answers, known),
             **self._ranker_result(),
             **self._feature_coverage(),
             "latency_ms": self._latency(held.users[known]),
@@ -244,11 +249,13 @@ class CascadeEvaluator:
 
     def _recommend(self, held: _HeldOut) -> _Answers:
         slates: list[NDArray[np.int32]] = []
+        ranked: list[NDArray[np.int32]] = []
         found: dict[str, list[Any]] = {name: [] for name in _STAGES}
         for start in range(0, len(held.users), BATCH):
             queries = self._queries(held.users[start : start + BATCH])
             outcome = self.cascade.run(queries, DEPTH)
             slates.append(outcome.slate.matrix(DEPTH))
+            ranked.append(outcome.ranked.matrix(SLATE))
             for name, (stage, most) in _STAGES.items():
                 candidates = getattr(outcome, stage)
                 found[name].append(_held_out_among(candidates, most, held.positives, start))
@@ -260,7 +267,7 @@ class CascadeEvaluator:
             )
             for name, pairs in found.items()
         }
-        return _Answers(np.concatenate(slates), StageRecord(**record))
+        return _Answers(np.concatenate(slates), np.concatenate(ranked), StageRecord(**record))
 
     def _agreement(self, users: NDArray[np.int32]) -> dict[str, Any]:
         if self.cascade.prerank is None or not len(users):
@@ -271,6 +278,17 @@ class CascadeEvaluator:
         ]
         parts = (spread[at : at + AGREEMENT_BATCH] for at in range(0, len(spread), AGREEMENT_BATCH))
         return {"prerank": agreement(self.cascade, map(self._queries, parts))}
+
+    def _truth(
+        self, users: NDArray[np.int32], answers: _Answers, known: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """What the slates are truly worth, of a simulated project."""
+        if not TrueWorth.known(self.folder) or not len(users):
+            return {}
+        self.steps.begin("judge slates by the simulation's truth")
+        truth = TrueWorth(self.folder, self.parts, self.cut)
+        slates = answers.slates[known][:, :SLATE]
+        return {"truth": truth.result(users, answers.ranked[known], slates, self.config.seed)}
 
     def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         queries = self._queries(users)

@@ -130,6 +130,15 @@ class LivingWorld:
         known = self._number["item"]
         return np.array([known.get(one, -1) for one in ids], np.int64)
 
+    def user_rows(self, ids: list[str]) -> Int64:
+        """(n,) user rows of external ids; -1 for an unknown one."""
+        known = self._number["user"]
+        return np.array([known.get(one, -1) for one in ids], np.int64)
+
+    def published(self, rows: Ints) -> Ints:
+        """Publishing times (ms) of item rows."""
+        return self._items.published[rows]
+
     def visitors(self, n: int) -> Int64:
         """(n,) user rows that come next, by how active they are."""
         return self._random.choice(self.users, n, p=self._pace / self._pace.sum())
