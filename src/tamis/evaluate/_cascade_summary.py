@@ -369,6 +369,9 @@ def _truth(evaluation: Mapping[str, Any]) -> ReportTable | None:
             ("slate", "after re-rank", change),
         )
     ]
+    for name, values in (found.get("channels") or {}).items():
+        parts = cells((values["reward"], values["new_items"]), (".4f", ".1%"))
+        rows.append(Row(f"{name} alone", (*parts, nothing)))
     best = number((found.get("best") or {}).get("reward"))
     if best is not None:
         rows.append(Row("best slates there are", (Cell(shown(best, ".4f")), nothing, nothing)))

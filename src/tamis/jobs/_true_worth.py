@@ -4,6 +4,7 @@ the log happened to show."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,21 @@ class TrueWorth:
         """Whether the project is simulated."""
         return (folder / FILE).is_file()
 
-    def result(self, users: Int32, ranked: Int32, slates: Int32, seed: int) -> dict[str, Any]:
-        """Compares the ranker's first items with the slates after re-rank.
+    def result(
+        self,
+        users: Int32,
+        ranked: Int32,
+        slates: Int32,
+        channels: Mapping[str, Int32],
+        seed: int,
+    ) -> dict[str, Any]:
+        """Compares the ranker's first items with the slates after re-rank, and with channels.
 
         Args:
             users: (Q,) user rows of the version.
             ranked: (Q, n) item rows, best first by value; -1: none.
             slates: (Q, n) item rows after the re-rank rules.
+            channels: name → (Q, n) item rows of each channel alone.
         """
         before, after = self._worth(users, ranked), self._worth(users, slates)
         spread = np.linspace(0, len(users) - 1, min(BEST_OF, len(users))).astype(np.int64)
@@ -61,6 +70,10 @@ class TrueWorth:
             "click 1, like 0.5, cart 2, purchase 4; users and slates as above",
             "ranked": {"reward": mean(before), "new_items": self._new(ranked)},
             "slate": {"reward": mean(after), "new_items": self._new(slates)},
+            "channels": {
+                name: {"reward": mean(self._worth(users, lists)), "new_items": self._new(lists)}
+                for name, lists in channels.items()
+            },
             "difference": paired_bootstrap(after, before, seed=seed).to_dict(),
             "best": {"reward": float(np.mean(best)), "users": len(best)},
         }

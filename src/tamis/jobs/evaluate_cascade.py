@@ -199,7 +199,7 @@ class CascadeEvaluator:
             **self._list_metrics(
                 {"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}
             ),
-            **self._truth(held.users[known], answers, known),
+            **self._truth(held.users[known], answers, known, channels),
             **self._ranker_result(),
             **self._feature_coverage(),
             "latency_ms": self._latency(held.users[known]),
@@ -280,15 +280,20 @@ class CascadeEvaluator:
         return {"prerank": agreement(self.cascade, map(self._queries, parts))}
 
     def _truth(
-        self, users: NDArray[np.int32], answers: _Answers, known: NDArray[np.bool_]
+        self,
+        users: NDArray[np.int32],
+        answers: _Answers,
+        known: NDArray[np.bool_],
+        channels: dict[str, NDArray[np.int32]],
     ) -> dict[str, Any]:
         """What the slates are truly worth, of a simulated project."""
         if not TrueWorth.known(self.folder) or not len(users):
             return {}
         self.steps.begin("judge slates by the simulation's truth")
         truth = TrueWorth(self.folder, self.parts, self.cut)
-        slates = answers.slates[known][:, :SLATE]
-        return {"truth": truth.result(users, answers.ranked[known], slates, self.config.seed)}
+        slates, ranked = answers.slates[known][:, :SLATE], answers.ranked[known]
+        alone = {name: lists[known][:, :SLATE] for name, lists in channels.items()}
+        return {"truth": truth.result(users, ranked, slates, alone, self.config.seed)}
 
     def _channel_lists(self, users: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         queries = self._queries(users)
