@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.journal import EmbeddedJournal, Event, ItemHide, ItemShow, Numbered
-from tamis.schema import RequestError, StoreError
+from tamis.journal import (
+    EmbeddedJournal,
+    Entry,
+    Event,
+    ItemHide,
+    ItemPut,
+    ItemShow,
+    Numbered,
+    UserDelete,
+    UserPut,
+)
+from tamis.schema import RequestError, StoreError, VersionError
 from tamis.service import LiveRecommender, Recommender, Request
 
 HOUR = 3_600_000
@@ -41,7 +52,7 @@ def a_like(recommender: Recommender, number: int, user: str, item: str, **change
     )
 
 
-def numbered_from(first: int, entries: list[Event]) -> list[Numbered]:
+def numbered_from(first: int, entries: Sequence[Entry]) -> list[Numbered]:
     return [Numbered(first + k, entry) for k, entry in enumerate(entries)]
 
 
@@ -118,11 +129,58 @@ def test_a_journal_that_lost_its_end_is_reported(
     journal.close()
 
 
-def test_what_the_version_does_not_know_is_counted(recommender: Recommender) -> None:
-    unknown = a_like(recommender, 0, "3", "no such item")
+def test_a_behaviour_that_the_version_does_not_know_is_counted(recommender: Recommender) -> None:
+    unknown = msgspec.structs.replace(a_like(recommender, 0, "3", "1001"), behaviour="hum")
     recommender.views.apply([Numbered(4, unknown)])
-    assert recommender.views.skipped == {"the version does not know the item": 1}
+    assert recommender.views.skipped == {"the version does not know the behaviour": 1}
     assert recommender.views.position == 4
+
+
+def test_an_unknown_item_gets_a_row_by_its_first_event(recommender: Recommender) -> None:
+    items = len(recommender.parts.items)
+    recommender.views.apply([Numbered(1, a_like(recommender, 0, "3", "no such item"))])
+    assert recommender.parts.items.row("no such item") == items
+    request = Request.of(user_id="3", n=5, why_not="no such item")
+    answer = recommender.recommend(request)
+    assert answer.why_not is not None
+    assert answer.why_not.detail == "filter seen: seen"
+    assert answer.degraded == ()
+
+
+def test_a_profile_makes_a_user_known_and_a_deletion_unknown(recommender: Recommender) -> None:
+    put = UserPut(user_id="profile", columns={"gender": "F", "age": 30})
+    recommender.views.apply([Numbered(1, put), Numbered(2, UserDelete(user_id="5"))])
+    assert recommender.recommend(Request.of(user_id="profile", n=5)).known
+    gone = recommender.recommend(Request.of(user_id="5", n=5))
+    stranger = recommender.recommend(Request.of(user_id=None, n=5))
+    assert not gone.known
+    assert [p.item_id for p in gone.items] == [p.item_id for p in stranger.items]
+
+
+def test_a_snapshot_holds_all_that_answers_need(
+    opened: Callable[[], Recommender], tmp_path: Path
+) -> None:
+    one, other = opened(), opened()
+    entries = [
+        *(a_like(one, k, "new", f"1{3 * k:03}") for k in range(4)),
+        UserPut(user_id="profile", columns={"age": 50}),
+        ItemPut(item_id="fresh", columns={"title": "Fresh", "genres": "Drama"}),
+        a_like(one, 9, "3", "fresh"),
+        UserDelete(user_id="5"),
+        ItemHide(item_id="1001"),
+    ]
+    one.views.apply(numbered_from(1, entries))
+    one.views.snapshot(tmp_path / "snapshot")
+    other.views.restore(tmp_path / "snapshot")
+    assert other.views.position == len(entries)
+    for user in ("new", "profile", "3", "5", None):
+        answers = [r.recommend(Request.of(user_id=user, n=20)) for r in (one, other)]
+        left, right = ([(p.item_id, p.score, p.title) for p in a.items] for a in answers)
+        assert left == right
+        assert answers[0].known == answers[1].known
+    (tmp_path / "snapshot" / "counters" / "counters.npz").write_bytes(b"PK damaged")
+    with pytest.raises(VersionError, match="snapshot"):
+        opened().views.restore(tmp_path / "snapshot")
 
 
 def test_events_that_the_version_was_trained_on_do_not_count_twice(

@@ -5,6 +5,7 @@ from .fusion import Fusion
 from .given import HIDDEN, GivenOrder, rank_given
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
+from .known_rows import KnownRows
 from .online import FollowsItems, FollowsUsers, Home, Precomputed, Remembers, UsesStore
 from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
@@ -90,6 +91,7 @@ __all__ = [
     "HasFormat",
     "Home",
     "Hydrate",
+    "KnownRows",
     "LearnsFromRejections",
     "Outcome",
     "Precomputed",

@@ -13,11 +13,12 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Queries
 from tamis.cascade.value import tasks_of
 from tamis.data import Table
-from tamis.features import FeatureSpace, Rows, Statistics
+from tamis.features import FeatureSpace, GrowingRows, Rows, Statistics
+from tamis.runtime import Int32
 from tamis.schema import ConfigError, ProjectConfig
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Hydrate:
     """Builds model inputs of candidates from the features and statistics that training used."""
 
@@ -25,6 +26,19 @@ class Hydrate:
     statistics: Statistics
     raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """Item columns (N + 1) that tasks read unscaled, last an unknown item; see `raw_numbers`."""
+
+    def __post_init__(self) -> None:
+        self._growing: dict[str, GrowingRows] = {}
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up the raw numbers of new and changed items; see `FollowsItems`. The space takes
+        up their features by itself."""
+        part, raw = items.part(rows), dict(self.raw)
+        for name, column in self.raw.items():
+            growing = self._growing.setdefault(name, GrowingRows(column))
+            numbers = part.frame[name].cast(pl.Float32, strict=False).fill_null(float("nan"))
+            raw[name] = growing.put(rows, numbers.to_numpy(), len(items))
+        self.raw = raw
 
     def __call__(self, queries: Queries, candidates: Candidates) -> Rows:
         rows = self.space.rows(

@@ -15,6 +15,7 @@ from tamis.cascade.budgets import StageBudgets
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fallbacks import Fallbacks, listed_candidates
 from tamis.cascade.guard import Guard
+from tamis.cascade.known_rows import KnownRows
 from tamis.cascade.merge import merge
 from tamis.cascade.order import RECALL_ORDER, CandidateOrder
 from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
@@ -74,6 +75,9 @@ class Retrieval:
     filters: Mapping[str, Filter]
     fallbacks: Fallbacks | None = None
     """What a request is answered with where its channels fail; None: an empty list."""
+    known: KnownRows | None = None
+    """Rows that stages without `update_items` or `update_users` know, while a version serves; None:
+    there are no new ones."""
 
     def candidates(self, queries: Queries) -> tuple[Queries, Candidates]:
         """For replays: the queries with their exclusions, and the candidates after the filters.
@@ -90,7 +94,8 @@ class Retrieval:
         found: dict[str, Recalled] = {}
         for name, channel in self.channels.items():
             quota = self.config.channels[name].quota
-            listed = guard(f"recall:{name}", partial(channel.recall, queries, quota), None)
+            asked = self.asked(channel, queries)
+            listed = guard(f"recall:{name}", partial(channel.recall, asked, quota), None)
             if listed is not None:
                 found[name] = listed
             clock.lap(f"recall:{name}")
@@ -100,6 +105,10 @@ class Retrieval:
             merged = self._fallback(queries, guard, merged)
         clock.lap("merge")
         return merged
+
+    def asked(self, stage: object, queries: Queries) -> Queries:
+        """The queries as a stage gets them."""
+        return queries if self.known is None else self.known.for_stage(stage, queries)
 
     def _fallback(self, queries: Queries, guard: Guard, none: Candidates) -> Candidates:
         """The candidates of the first fallback that has any; `none` without fallbacks."""
@@ -138,7 +147,7 @@ class Retrieval:
         removed: dict[str, Bool] = {}
         keep = np.ones(len(recalled), dtype=bool)
         for name, rule in self.filters.items():
-            keep_of = partial(_kept, name, rule, queries, recalled)
+            keep_of = partial(_kept, name, rule, self.asked(rule, queries), recalled)
             stays = guard(f"filter:{name}", keep_of, None, timed=False)
             if stays is not None:
                 removed[name] = keep & ~stays
@@ -150,7 +159,7 @@ class Retrieval:
         guard = guard or Guard()
         lists = [queries.exclude]
         for name, rule in self.filters.items():
-            listed = partial(rule.excluded, queries)
+            listed = partial(rule.excluded, self.asked(rule, queries))
             excluded = guard(f"filter:{name}", listed, None, timed=False)
             if excluded is not None:
                 lists.append(excluded)
@@ -205,7 +214,7 @@ class Cascade:
         if boost is not None:
             ranked = boosted(ranked, boost(queries, ranked))
         clock.lap("rank")
-        slate = arrange(self.rerank, queries, ranked, n, guard)
+        slate = arrange(self.rerank, queries, ranked, n, guard, self.retrieval.known)
         clock.lap("rerank")
         if degrade and not guard.notes and self.retrieval.fallbacks is not None:
             self.retrieval.fallbacks.remember(queries, slate)
@@ -346,6 +355,7 @@ def arrange(
     ranked: Candidates,
     n: int,
     guard: Guard | None = None,
+    known: KnownRows | None = None,
 ) -> Candidates:
     """The slates: the first `n` candidates of each query after the re-rank rules, in their order.
 
@@ -354,7 +364,8 @@ def arrange(
     """
     slate, guard = ranked, guard or Guard()
     for name, rule in rules.items():
-        work = partial(_arranged, name, rule, queries, slate, n)
+        asked = queries if known is None else known.for_stage(rule, queries)
+        work = partial(_arranged, name, rule, asked, slate, n)
         slate = guard(f"rerank:{name}", work, slate)
     place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
     return slate.take(np.flatnonzero(place < n))

@@ -101,12 +101,9 @@ def _found(cascade: Cascade, outcome: Outcome, item: int, at: int) -> tuple[Foun
         rank = int(outcome.recalled.columns[f"rank:{name}"][at])
         if rank:
             score = float(outcome.recalled.columns[f"score:{name}"][at])
-            because = (
-                channel.because(outcome.queries, item) if isinstance(channel, Explains) else None
-            )
-            reason = (
-                channel.reason(outcome.queries, item) if isinstance(channel, GivesReasons) else None
-            )
+            asked = cascade.retrieval.asked(channel, outcome.queries)
+            because = channel.because(asked, item) if isinstance(channel, Explains) else None
+            reason = channel.reason(asked, item) if isinstance(channel, GivesReasons) else None
             found.append(Found(name, rank, score, because, reason))
     return tuple(sorted(found, key=lambda f: f.rank))
 
@@ -117,7 +114,8 @@ def _lost(
     if place is not None:
         return None, f"shown at place {place}"
     for name, rule in cascade.retrieval.filters.items():
-        excluded = Guard(degrade=True)(name, partial(rule.excluded, outcome.queries), None)
+        asked = cascade.retrieval.asked(rule, outcome.queries)
+        excluded = Guard(degrade=True)(name, partial(rule.excluded, asked), None)
         if excluded is not None and item in excluded[0]:
             return "filtered", f"filter {name}: {rule.reason}"
     if item in outcome.queries.exclude[0]:

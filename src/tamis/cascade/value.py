@@ -14,20 +14,33 @@ from tamis.cascade._ranges import ANY, POSITIVE, PROBABILITY, Range
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fusion import Fusion
 from tamis.data import Table, is_number, number_array
-from tamis.runtime import Float64
+from tamis.features import GrowingRows
+from tamis.runtime import Float64, Int32
 from tamis.schema import ProjectConfig, TaskConfig, prediction_names
 
 DEFAULT_TASK = "positive"
 """Name of the task where none is declared: any positive behaviour."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Value:
     """A compiled fusion with the item columns that it reads."""
 
     fusion: Fusion
     columns: Mapping[str, Float64]
     """(N,) each, by item row."""
+
+    def __post_init__(self) -> None:
+        self._growing: dict[str, GrowingRows] = {}
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up the numbers of new and changed items; see `FollowsItems`."""
+        found = numeric_columns(items.part(rows)) if self.columns else {}
+        columns: dict[str, Float64] = {}
+        for name, column in self.columns.items():
+            growing = self._growing.setdefault(name, GrowingRows(column, unknown=False))
+            columns[name] = growing.put(rows, found[name], len(items))
+        self.columns = columns
 
     def __call__(
         self, candidates: Candidates, predictions: Mapping[str, NDArray[np.float32]]

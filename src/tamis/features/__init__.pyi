@@ -1,4 +1,5 @@
 from ._calendar import LocalCalendar
+from ._growing import GrowingRows
 from ._lists import History
 from .encoders import DenseEncoder, VarLenEncoder
 from .encoding import Encoders, LayoutBuilder
@@ -35,6 +36,7 @@ __all__ = [
     "Encoders",
     "FeatureSpace",
     "FrameSpace",
+    "GrowingRows",
     "GuessOptions",
     "Histories",
     "History",

@@ -99,16 +99,19 @@ def gather_histories(
 
 
 @njit(cache=True)
-def chain_events(user: Any, first: Any, head: Any, previous: Any, arrival: Any) -> None:
-    """Chains the events of rows first … first + n to their users, each chain by arrival.
+def chain_events(user: Any, first: Any, head: Any, previous: Any, arrival: Any, time: Any) -> None:
+    """Chains the events of rows first … first + n to their users, each chain by arrival, equal
+    arrivals by time, as in a log.
 
-    In: user int32 (n,); first, an int; arrival int64 (N,) ms of all rows.
+    In: user int32 (n,); first, an int; arrival and time int64 (N,) ms of all rows.
     In and out: head int32 (users,), previous int32 (N,).
     """
     for k in range(len(user)):
         row, u = first + k, user[k]
         after, at = -1, head[u]
-        while at >= 0 and arrival[at] > arrival[row]:
+        while at >= 0 and (
+            arrival[at] > arrival[row] or (arrival[at] == arrival[row] and time[at] > time[row])
+        ):
             after, at = at, previous[at]
         previous[row] = at
         if after < 0:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data import Dataset, Events, Ragged
+from tamis.features._counting_kernels import NEVER
 from tamis.features._gathering_kernels import (
     chain_events,
     find_histories,
@@ -81,6 +82,15 @@ class Histories:
         if not impressions:
             keep &= ~shown[events.behaviour]
         return cls._build(events.take(keep), len(data.users), ~shown, data.end)
+
+    @classmethod
+    def empty(cls, users: int) -> Histories:
+        """Histories of users without events, of any time."""
+        none = np.zeros(0, np.int64)
+        base = Columns(
+            none.astype(np.int32), none.astype(np.uint8), none, none, none.astype(np.float32)
+        )
+        return cls(np.zeros(users + 1, np.int64), base, np.zeros(256, np.bool_), NEVER)
 
     @classmethod
     def _build(cls, events: Events, users: int, seen: Bool, end: int) -> Histories:
@@ -194,6 +204,7 @@ class Histories:
             head=self._chains.head,
             previous=self._chains.previous,
             arrival=self._new.arrival,
+            time=self._new.time,
         )
         self._added += len(events)
         return len(events)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Ragged
+from tamis.data import Dataset, Ragged, Table
 from tamis.filters._base import BaseFilter, codes_named
-from tamis.runtime import Bool
+from tamis.runtime import Bool, Int32
 
 DAY_MS = 86_400_000
 
@@ -45,6 +45,9 @@ class HistoryFilter(BaseFilter):
         from tamis.filters._membership import sorted_sets  # heavy: numba
 
         return Ragged(*sorted_sets(history.indptr, history.item, wanted))
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Does nothing: the filter reads histories alone."""
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the candidate has no counted event."""

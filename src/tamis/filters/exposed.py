@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Ragged
+from tamis.data import Dataset, Ragged, Table
 from tamis.filters._base import codes_named
-from tamis.runtime import Bool
+from tamis.runtime import Bool, Int32
 from tamis.schema import Component, ComponentConfig, ConfigError, NotFittedError
 from tamis.stores import BloomMonths, BloomShape, month_of
 
@@ -86,6 +86,12 @@ class ExposedFilter(Component):
         """None: a Bloom filter can test an item, but cannot list its items."""
         del queries
         return None
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Does nothing: nobody was shown new items in the log."""
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Does nothing: new users were shown nothing in the log."""
 
     def keep(self, queries: Queries, candidates: Candidates) -> Bool:
         """(n,) True where the candidate was not shown in the months before the query's time."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Ragged
-from tamis.runtime import Bool
+from tamis.data import Dataset, Ragged, Table
+from tamis.runtime import Bool, Int32
 from tamis.schema import Component, ComponentConfig
 
 
@@ -38,6 +38,9 @@ class RequestFilter(Component):
         """Does nothing: the filter has no state."""
         del data, context
         return self
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Does nothing: the filter reads the request alone."""
 
     def excluded(self, queries: Queries) -> Ragged:
         """The request's exclusion list."""

@@ -107,10 +107,10 @@ def title_of(config: ProjectConfig, items: Table, row: int) -> str:
     """The title of an item row, or its id where it has none."""
     column = config.items.title
     title = None
-    if column is not None and column in items.frame.columns:
-        title = items.frame[column][row]
+    if column is not None and column in items:
+        title = items.cell(row, column)
     text = "" if title is None else str(title).strip()
-    return text or str(items.ids[row])
+    return text or items.id_of(row)
 
 
 def unknown_item(config: ProjectConfig, item: object, version: str) -> str:

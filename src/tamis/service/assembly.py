@@ -22,6 +22,7 @@ from tamis.cascade import (
     Filter,
     HasFormat,
     Hydrate,
+    KnownRows,
     Queries,
     ReadsStatistics,
     Reranker,
@@ -34,10 +35,12 @@ from tamis.cascade import (
     vectors_for,
 )
 from tamis.data import Table
-from tamis.features import FeatureSpace, Histories, OnlineStatistics
+from tamis.features import FeatureSpace, Histories, OnlineStatistics, item_texts
+from tamis.runtime import Int32
 from tamis.schema import (
     ADVICE,
     ProjectConfig,
+    Side,
     StageConfig,
     VersionError,
     read_stored_config,
@@ -91,28 +94,79 @@ class Parts:
     """The encoder and the index of the items' texts; None where `[items.text]` is not declared."""
 
     def __post_init__(self) -> None:
+        self._base = KnownRows(len(self.users), len(self.items))
+        self._assembled: tuple[object, ...] = ()
         for channel in self.channels.values():
             if isinstance(channel, ReadsStatistics):
                 channel.use_statistics(self.statistics)
 
     def cascade(self) -> Cascade:
         """The assembled cascade."""
+        hydrate = Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items))
+        fusion = value_of(self.config, self.items)
+        self._assembled = (*self._assembled, hydrate, fusion)
         return Cascade(
             retrieval=Retrieval(
                 self.config.cascade,
                 self.channels,
                 self.filters,
                 Fallbacks(partial(self.histories.most_frequent, POPULAR)),
+                self._base,
             ),
-            hydrate=Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items)),
+            hydrate=hydrate,
             prerank=self.prerank,
             rank=self.rank,
-            fusion=value_of(self.config, self.items),
+            fusion=fusion,
             rerank=self.rerank,
             widen=vectors_for(self.prerank, self.channels),
             order=self.order,
             budgets=StageBudgets(self.config.cascade.budgets),
         )
+
+    def count_rows(self, side: Side, rows: Int32) -> None:
+        """Makes counters of new users or items `rows` (m,), and groups of changed ones: events
+        that are added later count for these."""
+        if side is Side.USER:
+            self.statistics.update_users(self.users, rows)
+        else:
+            self.statistics.update_items(self.items, rows)
+
+    def take_up(self, side: Side, rows: Int32) -> None:
+        """Brings features and stages to the tables as they are now; `rows` (m,), ascending, are
+        new or changed, and are counted already (`count_rows`)."""
+        if side is Side.USER:
+            self.space.update_users(self.users, rows)
+            self._base.update_users(self._followers(), self.users, rows)
+            return
+        self._encode_texts(rows)
+        self.space.update_items(self.items, rows)
+        self._base.update_items(self._followers(), self.items, rows)
+
+    def unjudged_items(self) -> Int32:
+        """The rows of new items that no answer may hold, as a filter, a re-rank rule or the
+        channel of a pre-ranker does not take up new items; empty where all do."""
+        channel = getattr(self.prerank, "vectors_of", None)
+        judges = [*self.filters.values(), *self.rerank.values()]
+        judges += [self.channels[channel]] if channel is not None else []
+        if all(map(self._base.knows_items, judges)):
+            return np.zeros(0, np.int32)
+        return np.arange(self._base.items, len(self.items), dtype=np.int32)
+
+    def _followers(self) -> list[object]:
+        """Everything that may keep what it has read of users or items."""
+        stages = (self.channels, self.filters, self.rerank)
+        every = [stage for named in stages for stage in named.values()]
+        return [*every, self.prerank, self.rank, self.text, *self._assembled]
+
+    def _encode_texts(self, rows: Int32) -> None:
+        """The vectors of the texts of new and changed items."""
+        config = self.config.items.text
+        if config is None or self.text is None or config.name not in self.items:
+            return
+        vectors = self.text.encoder.encode(item_texts(self.items.part(rows), config))
+        for row, vector in zip(rows.tolist(), vectors, strict=True):
+            cell = vector.tolist() if vector.any() else None
+            self.items.change(row, {config.name: cell}, keep=True)
 
     def queries(
         self, user: NDArray[np.int32], time: NDArray[np.int64], context: Context | None = None

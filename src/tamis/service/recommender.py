@@ -301,7 +301,7 @@ class Recommender:
         slate = outcome.slate
         return tuple(
             Place(
-                item_id=str(self.parts.items.ids[int(item)]),
+                item_id=self.parts.items.id_of(int(item)),
                 title=self.title(int(item)),
                 place=place,
                 score=float(value),
@@ -320,7 +320,7 @@ class Recommender:
         if excluded is not None:
             found = replace(found, lost="filtered", detail=excluded)
         return WhyNot(
-            item_id=str(self.parts.items.ids[item]),
+            item_id=self.parts.items.id_of(item),
             title=self.title(item),
             stage=found.lost,
             detail=found.detail,

@@ -1,0 +1,90 @@
+"""Stages that do not take up new users and items: what they are asked instead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tamis.cascade.online import FollowsItems, FollowsUsers
+from tamis.cascade.query import Queries
+from tamis.data import Ragged, Table
+from tamis.runtime import Bool, Int32, Int64
+
+log = logging.getLogger("tamis.cascade")
+
+
+@dataclass(eq=False)
+class KnownRows:
+    """The rows of the version, beside the rows that came while it serves.
+
+    A stage with `update_items` (`FollowsItems`) knows new items, one with `update_users` new users;
+    other stages, and those whose update failed, never get a row beyond the version's.
+    """
+
+    users: int
+    """Number of users of the version."""
+    items: int
+    """Number of items of the version."""
+    _failed: set[int] = field(default_factory=set[int])
+
+    def knows_items(self, stage: object) -> bool:
+        """Whether the stage takes up new items."""
+        return isinstance(stage, FollowsItems) and id(stage) not in self._failed
+
+    def knows_users(self, stage: object) -> bool:
+        """Whether the stage takes up new users."""
+        return isinstance(stage, FollowsUsers) and id(stage) not in self._failed
+
+    def update_items(self, stages: Iterable[object], items: Table, rows: Int32) -> None:
+        """Calls `update_items` of every stage that has it; one that fails is logged and is treated
+        from then on as one that does not have it."""
+        for stage in stages:
+            if isinstance(stage, FollowsItems) and self.knows_items(stage):
+                try:
+                    stage.update_items(items, rows)
+                except Exception:
+                    log.exception("%r could not take up new items; it gets no new ones", stage)
+                    self._failed.add(id(stage))
+
+    def update_users(self, stages: Iterable[object], users: Table, rows: Int32) -> None:
+        """As `update_items`, for users."""
+        for stage in stages:
+            if isinstance(stage, FollowsUsers) and self.knows_users(stage):
+                try:
+                    stage.update_users(users, rows)
+                except Exception:
+                    log.exception("%r could not take up new users; it gets no new ones", stage)
+                    self._failed.add(id(stage))
+
+    def for_stage(self, stage: object, queries: Queries) -> Queries:
+        """The queries with the rows that the stage knows: an unknown user is -1; events on unknown
+        items, and their exclusions, are left out."""
+        if not self.knows_users(stage) and (queries.user >= self.users).any():
+            user = np.where(queries.user < self.users, queries.user, np.int32(-1))
+            queries = replace(queries, user=user)
+        if self.knows_items(stage):
+            return queries
+        history, exclude = queries.history, queries.exclude
+        old = history.item < self.items
+        if not old.all():
+            history = replace(
+                history,
+                indptr=_bounds(history.indptr, old),
+                item=history.item[old],
+                behaviour=history.behaviour[old],
+                time=history.time[old],
+                value=history.value[old],
+            )
+        allowed = exclude.values < self.items
+        if not allowed.all():
+            exclude = Ragged(_bounds(exclude.indptr, allowed), exclude.values[allowed])
+        return replace(queries, history=history, exclude=exclude)
+
+
+def _bounds(indptr: Int64, kept: Bool) -> Int64:
+    """The bounds of ragged lists of which only the elements `kept` (n,) remain."""
+    before = np.concatenate([[0], np.cumsum(kept)])
+    return before[indptr].astype(np.int64)

@@ -1,0 +1,241 @@
+"""The state that answers need beside a version: views of the journal, and its position."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from tamis.cascade import Queries, queries_at
+from tamis.data import Context, Events
+from tamis.filters import ExposedFilter
+from tamis.journal import (
+    Entry,
+    Event,
+    ItemDelete,
+    ItemHide,
+    ItemPatch,
+    ItemPut,
+    ItemShow,
+    Journal,
+    Numbered,
+    UserDelete,
+    UserPatch,
+    UserPut,
+)
+from tamis.runtime import Int32
+from tamis.schema import Side, StoreError, VersionError, reading
+from tamis.service.assembly import Parts
+from tamis.service.views.counters import CountersView
+from tamis.service.views.event_arrays import EventReader
+from tamis.service.views.exposure import ExposureView
+from tamis.service.views.histories import HistoriesView
+from tamis.service.views.items import ItemsView
+from tamis.service.views.users import UserEntry, UsersView
+
+PAGE = 2_000
+"""Entries read from the journal between two looks at the clock."""
+LARGE_PAGE = 20_000
+"""Entries read at once where no request waits."""
+_USERS = (UserPut, UserPatch, UserDelete)
+_ITEMS = (ItemPut, ItemPatch, ItemDelete, ItemHide, ItemShow)
+_View = UsersView | ItemsView | HistoriesView | CountersView | ExposureView
+_FILE = "views.json"
+
+
+class Views:
+    """Users and items, histories, counters and shown items: of a version, and what came since.
+
+    The state depends on the version and the entries applied alone: two services that have applied
+    the same entries of one journal hold the same views, whatever the pages in which they read
+    them. Reading never changes a view.
+
+    Args:
+        parts: the open version. Its tables, features, histories, statistics and stages receive
+            what comes; the files on disk do not change.
+        end: the end of the version's data, ms since 1970 UTC.
+    """
+
+    def __init__(self, parts: Parts, end: int) -> None:
+        behaviours = tuple(parts.config.behaviours.values())
+        impressions = np.array([b.impression for b in behaviours], np.bool_)
+        exposed = [f for f in parts.filters.values() if isinstance(f, ExposedFilter)]
+        self._parts = parts
+        self._reader = EventReader(parts.config, end)
+        self.users = UsersView(parts.users)
+        self.items = ItemsView(parts.items)
+        self.histories = HistoriesView(parts.histories, ~impressions)
+        self.counters = CountersView(parts.statistics)
+        self.exposure = ExposureView(exposed, behaviours, len(parts.users))
+        self._new_rows = {Side.USER: set[int](), Side.ITEM: set[int]()}
+        """Rows that the stages have not taken up yet."""
+        self.position = 0
+        """Sequence number of the last entry that was applied."""
+        self.earliest = end
+        """The first time (ms) that can be answered for: after the arrival of every event."""
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Events that could not be used, by reason."""
+        return self._reader.skipped
+
+    def catch_up(self, journal: Journal, seconds: float) -> int:
+        """Applies what the journal holds, for at most about `seconds`; returns the lag in entries.
+
+        Raises StoreError where the journal cannot be read.
+        """
+        until = perf_counter() + seconds
+        size = LARGE_PAGE if seconds == float("inf") else PAGE
+        head = journal.head
+        if head < self.position:
+            raise StoreError(
+                f"the journal ends at entry {head}, and this service has applied entry "
+                f"{self.position}: it lost its end or was replaced. Start the service again"
+            )
+        while self.position < head:
+            page = journal.read(self.position, size)
+            if not page:  # trimmed, or skipped numbers
+                self.position = head
+                break
+            self.apply(page)
+            if perf_counter() > until:
+                break
+        return max(head - self.position, 0)
+
+    def apply(self, entries: Sequence[Numbered]) -> None:
+        """Applies entries in the order of their numbers; those applied before are left out."""
+        fresh = [numbered for numbered in entries if numbered.sequence > self.position]
+        for kind, run in groupby((numbered.entry for numbered in fresh), _kind):
+            if kind == "event":
+                self._apply_events([entry for entry in run if isinstance(entry, Event)])
+            elif kind == "user":
+                self._apply_users([entry for entry in run if isinstance(entry, _USERS)])
+            elif kind == "item":
+                self.items.apply([entry for entry in run if isinstance(entry, _ITEMS)])
+                self._take_up()
+        if fresh:
+            self.position = fresh[-1].sequence
+            self._hand_on()
+
+    def _apply_events(self, entries: Sequence[Event]) -> None:
+        used, code = self._reader.usable(entries)
+        if not used:
+            return
+        time, arrival = self._reader.times(used)
+        events = Events(
+            user=self.users.rows_of([entry.user_id for entry in used]),
+            item=self.items.rows_of([entry.item_id for entry in used]),
+            behaviour=code.astype(np.uint8),
+            time=time,
+            arrival=arrival,
+            value=np.array([np.nan if e.value is None else e.value for e in used], np.float32),
+            request=np.full(len(used), -1, np.int64),
+            position=np.array([entry.position or 0 for entry in used], np.int16),
+        )
+        self._take_up()
+        self.earliest = int(arrival[-1]) + 1
+        self.counters.apply(events)
+        self.histories.apply(events)
+        self.exposure.apply(events)
+
+    def _apply_users(self, entries: Sequence[UserEntry]) -> None:
+        deleted = self.users.apply(entries)
+        self._take_up()
+        for row in deleted:
+            for view in (self.counters, self.histories, self.exposure):
+                view.forget(row)
+
+    def _take_up(self) -> None:
+        """Makes counters of new rows, and of new values of changed ones: the next events count
+        for these."""
+        for side, view in ((Side.USER, self.users), (Side.ITEM, self.items)):
+            rows = view.fresh()
+            if len(rows):
+                self._new_rows[side].update(rows.tolist())
+                self._parts.count_rows(side, rows)
+
+    def _hand_on(self) -> None:
+        """Tells features and stages which rows are new or changed."""
+        for side, rows in self._new_rows.items():
+            if rows:
+                ascending = np.array(sorted(rows), np.int32)
+                rows.clear()
+                self._parts.take_up(side, ascending)
+
+    def user_row(self, user: str | None) -> int:
+        """The user's row; UNKNOWN (-1) for one that neither the version nor an entry knows."""
+        return self.users.row(user)
+
+    def queries(self, row: int, time: int, context: Context | None) -> Queries:
+        """The query of one user row (`user_row`) at `time` (ms), with the history before it."""
+        rows, times = np.array([row], np.int32), np.array([time], np.int64)
+        return queries_at(self._parts.histories, rows, times, context=context)
+
+    def excluded(self, row: int, time: int) -> Int32:
+        """Item rows that no answer at `time` (ms) may hold: hidden and deleted items, those shown
+        to the user since the version was made, and new items where a filter or a rule of the
+        version cannot judge them; ascending."""
+        lists = [self.items.never(), self.exposure.shown(row, time), self._parts.unjudged_items()]
+        full = [rows for rows in lists if len(rows)]
+        return np.unique(np.concatenate(full)) if full else np.zeros(0, np.int32)
+
+    def why_excluded(self, row: int, time: int, item: int) -> str | None:
+        """Why `excluded` holds an item row; None where it does not."""
+        if self.items.is_deleted(item):
+            return "deleted: PUT /v1/items/ID undoes it"
+        if self.items.is_hidden(item):
+            return "hidden: POST /v1/items/ID/show undoes it"
+        if item in self.exposure.shown(row, time):
+            return f"filter exposed: {self.exposure.reason}"
+        if item in self._parts.unjudged_items():
+            return "new: a filter or a re-rank rule of this version has no update_items"
+        return None
+
+    def snapshot(self, folder: Path) -> None:
+        """Writes the state since the version, and the position up to which it holds, into a new
+        folder; the cost is that of what changed since the version."""
+        for name, view in self._views():
+            view.snapshot(folder / name)
+        facts = {
+            "position": self.position,
+            "earliest": self.earliest,
+            "newest": self._reader.newest,
+            "skipped": dict(self.skipped),
+        }
+        (folder / _FILE).write_text(json.dumps(facts))
+
+    def restore(self, folder: Path) -> None:
+        """Brings views that were just made of the same version to the state of a snapshot.
+
+        Raises VersionError where the snapshot is damaged; then these views must not be used.
+        """
+        if self.position:
+            raise VersionError(f"{folder}: a snapshot is restored before entries are applied")
+        with reading(folder):
+            facts = json.loads((folder / _FILE).read_text("utf-8"))
+            for name, view in self._views():
+                view.restore(folder / name)
+                if name == "items":
+                    self._take_up()
+            self._reader.newest, self.earliest = int(facts["newest"]), int(facts["earliest"])
+            self._reader.skipped.update(facts["skipped"])
+            self.position = int(facts["position"])
+        self._hand_on()
+
+    def _views(self) -> Iterator[tuple[str, _View]]:
+        yield "users", self.users
+        yield "items", self.items
+        yield "histories", self.histories
+        yield "counters", self.counters
+        yield "exposure", self.exposure
+
+
+def _kind(entry: Entry) -> str:
+    if isinstance(entry, Event):
+        return "event"
+    return "user" if isinstance(entry, _USERS) else "item"

@@ -1,0 +1,395 @@
+"""Views after any entries equal the state built offline from tables and log as of the same entry.
+
+The version is small and not trained: its features, statistics and histories are those of a log of
+a few events.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamis.data import Dataset, Events, Table
+from tamis.features import FeatureSpace, Histories, OfflineStatistics, OnlineStatistics
+from tamis.filters import ExposedFilter
+from tamis.journal import (
+    Entry,
+    Event,
+    ItemDelete,
+    ItemHide,
+    ItemPatch,
+    ItemPut,
+    ItemShow,
+    Numbered,
+    UserDelete,
+    UserPatch,
+    UserPut,
+)
+from tamis.schema import SparseFeat, VarLenSparseFeat, parse_config
+from tamis.service.assembly import Parts
+from tamis.service.views import Views
+
+DAY, HOUR = 86_400_000, 3_600_000
+START = 19_000 * DAY
+END = START + 10 * DAY
+NAMES = ("impression", "click", "like")
+CONFIG = parse_config(
+    {
+        "name": "p",
+        "events": {"path": "e.csv", "behaviour": "what", "arrival": "arrived"},
+        "users": {"path": "u.csv"},
+        "items": {"path": "i.csv", "author": "author", "category": "genres"},
+        "behaviours": {"impression": {"impression": True}, "click": {}, "like": {"positive": True}},
+        "cascade": {"channels": {"hot": {}}, "rank": {"use": "lr"}},
+    }
+)
+FEATURES = [
+    SparseFeat("user_id"),
+    SparseFeat("gender"),
+    SparseFeat("item_id"),
+    VarLenSparseFeat("genres", max_len=3),
+    SparseFeat("author"),
+]
+USERS, ITEMS = ("u0", "u1", "u2"), ("i0", "i1", "i2", "i3")
+ITEM_CELLS: dict[str, dict[str, Any]] = {
+    "new1": {"genres": ["a", "b"], "author": "ann", "published": START + 3 * DAY},
+    "new2": {"genres": ["c"], "author": "bob"},
+    "new3": {"author": "zoe", "published": START + 12 * DAY},
+}
+USER_CELLS: dict[str, dict[str, Any]] = {"n1": {"gender": "f"}, "n2": {}, "n3": {"gender": "x"}}
+
+
+def log_of(rows: Sequence[tuple[int, int, int, int, int, float]]) -> Events:
+    """Rows of user, item, behaviour, time, arrival and value, stably sorted by time."""
+    rows = sorted(rows, key=lambda row: row[3])
+    user, item, behaviour, time, arrival, value = zip(*rows, strict=True) if rows else [()] * 6
+    return Events(
+        np.array(user, np.int32),
+        np.array(item, np.int32),
+        np.array(behaviour, np.uint8),
+        np.array(time, np.int64),
+        np.array(arrival, np.int64),
+        np.array(value, np.float32),
+        np.full(len(rows), -1, np.int64),
+        np.zeros(len(rows), np.int16),
+    )
+
+
+BEFORE = [
+    (k % 3, k % 4, k % 3, START + k * 9 * HOUR, START + k * 9 * HOUR, float("nan"))
+    for k in range(20)
+]
+
+
+def version() -> Parts:
+    """An open version of the log `BEFORE`."""
+    return deepcopy(fitted())
+
+
+@cache
+def fitted() -> Parts:
+    users = pl.DataFrame({"gender": ["f", "m", None]})
+    items = pl.DataFrame(
+        {
+            "genres": [["a"], ["a", "b"], None, ["c"]],
+            "author": ["ann", "bob", "ann", None],
+            "published": [START, None, START + 2 * DAY, None],
+        }
+    )
+    data = Dataset(
+        Table("users", pl.Series("id", USERS), users),
+        Table("items", pl.Series("id", ITEMS), items),
+        log_of(BEFORE),
+        tuple(CONFIG.behaviours.values()),
+    )
+    groups = ("author", "genres", "user:gender", "own:genres")
+    space = FeatureSpace.fit(
+        data, FEATURES, config=CONFIG, windows=("1d", "7d", "all"), groups=groups
+    )
+    statistics = OnlineStatistics.of(data, space.recipes)
+    statistics.end = END
+    return Parts(
+        config=CONFIG,
+        users=data.users,
+        items=data.items,
+        space=space,
+        statistics=statistics,
+        histories=Histories.of(data),
+        channels={},
+        filters={"exposed": ExposedFilter(months=2).fit(data)},
+        prerank=None,
+        rank=None,  # type: ignore[arg-type]
+        rerank={},
+    )
+
+
+ids = st.sampled_from(["u0", "u0", *USERS, *USER_CELLS]), st.sampled_from([*ITEMS, *ITEM_CELLS])
+event = st.tuples(
+    *ids,
+    st.sampled_from(NAMES),
+    st.sampled_from([0, 0, 1, HOUR, 5 * HOUR, 3 * DAY, 20 * DAY]),  # after the last arrival
+    st.sampled_from([0, 0, 0, 1, HOUR, 2 * DAY, 15 * DAY, -HOUR]),  # late by
+    st.sampled_from([None, 1.0, 4.5]),
+)
+put = st.one_of(
+    st.sampled_from(sorted(ITEM_CELLS)).map(lambda i: ItemPut(item_id=i, columns=ITEM_CELLS[i])),
+    st.sampled_from(sorted(USER_CELLS)).map(lambda u: UserPut(user_id=u, columns=USER_CELLS[u])),
+)
+
+
+@dataclass
+class Stream:
+    """Entries, and what each of them is in a log that a training would read."""
+
+    entries: list[Entry] = field(default_factory=list[Entry])
+    rows: list[tuple[str, str, int, int, int, float] | None] = field(default_factory=list[Any])
+
+
+def stream_of(drawn: Sequence[Any]) -> Stream:
+    """Events one after another; puts of ids that came before are left out: what had come before
+    a put counts for no attribute, which a log cannot say."""
+    made, arrival, newest, seen = Stream(), END, END, set[str]()
+    for number, one in enumerate(drawn):
+        if isinstance(one, ItemPut | UserPut):
+            name = one.item_id if isinstance(one, ItemPut) else one.user_id
+            if name not in seen:
+                made.entries.append(one)
+                made.rows.append(None)
+            seen.add(name)
+            continue
+        user, item, behaviour, pause, late, value = one
+        arrival += pause
+        newest = max(newest, arrival)
+        time = arrival - late
+        seen |= {user, item}
+        made.entries.append(
+            Event(
+                event_id=f"e{number}",
+                user_id=user,
+                item_id=item,
+                behaviour=behaviour,
+                time=time,
+                arrival=arrival,
+                value=value,
+            )
+        )
+        number = NAMES.index(behaviour), min(time, newest), newest
+        made.rows.append((user, item, *number, np.nan if value is None else value))
+    return made
+
+
+def numbered(entries: Sequence[Entry], first: int = 1) -> list[Numbered]:
+    return [Numbered(first + k, entry) for k, entry in enumerate(entries)]
+
+
+def offline(parts: Parts, rows: Sequence[Any]) -> tuple[OfflineStatistics, Histories, Dataset]:
+    """The state of tables that hold the users and items of `parts`, and of the whole log."""
+    later = [(parts.users.row(r[0]), parts.items.row(r[1]), *r[2:]) for r in rows if r is not None]
+    data = Dataset(
+        Table("users", parts.users.ids, parts.users.frame),
+        Table("items", parts.items.ids, parts.items.frame),
+        log_of([*BEFORE, *later]),
+        tuple(CONFIG.behaviours.values()),
+    )
+    return OfflineStatistics(data, parts.statistics.recipes), Histories.of(data), data
+
+
+def check_statistics(left: Any, right: Any, users: int, items: int, now: int) -> None:
+    """All statistics of all users, items, groups and pairs at `now`."""
+    user, item = np.arange(-1, users, dtype=np.int32), np.arange(-1, items, dtype=np.int32)
+    u_time, i_time = np.full(len(user), now), np.full(len(item), now)
+    np.testing.assert_array_equal(left.users(user, u_time), right.users(user, u_time))
+    np.testing.assert_array_equal(left.items(item, i_time), right.items(item, i_time))
+    for number, group in enumerate(right.recipes.groups):
+        sets = group.groups.set_of(item)
+        expected = right.group(number, sets, i_time)
+        np.testing.assert_array_equal(left.group(number, sets, i_time), expected)
+    query, every = np.repeat(np.arange(len(user)), len(item)), np.tile(item, len(user))
+    for number in range(len(right.recipes.pairs)):
+        expected = right.pair(number, user, u_time, query, every)
+        np.testing.assert_array_equal(left.pair(number, user, u_time, query, every), expected)
+
+
+def check_histories(left: Histories, right: Histories, users: int, now: int) -> None:
+    user = np.arange(-1, users, dtype=np.int32)
+    one, other = (h.at(user, np.full(len(user), now)) for h in (left, right))
+    for column in ("indptr", "item", "behaviour", "time", "value"):
+        np.testing.assert_array_equal(getattr(one, column), getattr(other, column), column)
+
+
+@settings(max_examples=30)
+@given(drawn=st.lists(st.one_of(event, event, event, put), max_size=25), data=st.data())
+def test_views_equal_the_state_of_the_log_as_of_any_entry(
+    drawn: list[Any], data: st.DataObject
+) -> None:
+    """Late arrivals, ties, new users and items; at an entry in between, and at the end."""
+    stream, parts = stream_of(drawn), version()
+    views = Views(parts, END)
+    for position in sorted({data.draw(st.integers(0, len(stream.entries))), len(stream.entries)}):
+        views.apply(numbered(stream.entries[:position]))
+        statistics, histories, log = offline(parts, stream.rows[:position])
+        now = views.earliest + data.draw(st.sampled_from([0, HOUR, 2 * DAY]))
+        sizes = len(parts.users), len(parts.items)
+        check_statistics(parts.statistics, statistics, *sizes, now)
+        check_statistics(parts.statistics, statistics, *sizes, now + HOUR)  # after a read
+        check_histories(parts.histories, histories, sizes[0], now)
+        for row in range(-1, sizes[0]):
+            expected = shown_lately(log, row, now) if row >= 0 else []
+            assert views.exposure.shown(row, now).tolist() == expected
+
+
+def shown_lately(log: Dataset, user: int, now: int) -> list[int]:
+    """The items of the user's impressions since the version, of this month (UTC) and the last."""
+    events, months = log.events, {}
+    for at in (*events.time.tolist(), now):
+        moment = datetime.fromtimestamp(at / 1000, UTC)
+        months[at] = 12 * moment.year + moment.month
+    since = months[now] - 1
+    rows = range(len(events))
+    mine = [r for r in rows if (events.user[r], events.behaviour[r]) == (user, 0)]
+    mine = [r for r in mine if events.arrival[r] >= END and months[int(events.time[r])] >= since]
+    return sorted({int(events.item[r]) for r in mine})
+
+
+def test_events_that_arrive_at_once_have_the_order_of_the_log() -> None:
+    """By time, whatever comes first in the journal, and in pages of their own."""
+    events = stream_of(
+        [("u0", f"i{k}", "click", 0, late, None) for k, late in enumerate((1, 5, 3, 5))]
+    )
+    parts = version()
+    views = Views(parts, END)
+    for one in numbered(events.entries):
+        views.apply([one])
+    check_histories(parts.histories, offline(parts, events.rows)[1], 3, END + 1)
+    history = parts.histories.at(np.zeros(1, np.int32), np.array([END + 1]), last=4)
+    assert history.item.tolist() == [1, 3, 2, 0]
+
+
+change = st.one_of(
+    st.sampled_from([*ITEMS, *ITEM_CELLS]).flatmap(
+        lambda i: st.sampled_from(
+            [
+                ItemPut(item_id=i, columns=ITEM_CELLS.get(i, {"author": "bob"})),
+                ItemPatch(item_id=i, columns={"genres": ["b"], "published": END + DAY}),
+                ItemPatch(item_id=i, columns={"author": "ann"}),
+                ItemDelete(item_id=i),
+                ItemHide(item_id=i),
+                ItemShow(item_id=i),
+            ]
+        )
+    ),
+    st.sampled_from([*USERS, *USER_CELLS]).flatmap(
+        lambda u: st.sampled_from(
+            [
+                UserPut(user_id=u, columns={"gender": "m"}),
+                UserPatch(user_id=u, columns={"gender": "f"}),
+                UserDelete(user_id=u),
+            ]
+        )
+    ),
+)
+
+
+def equal_views(one: tuple[Parts, Views], other: tuple[Parts, Views]) -> None:
+    """Tables, features, statistics, histories and exclusions."""
+    (left, first), (right, second) = one, other
+    assert (first.position, first.earliest) == (second.position, second.earliest)
+    for name in ("users", "items"):
+        ours, theirs = getattr(left, name), getattr(right, name)
+        assert ours.ids.to_list() == theirs.ids.to_list()
+        assert ours.frame.equals(theirs.frame)
+        for kind in ("ids", "dense"):
+            attributes = (getattr(p.space._fitted, name) for p in (left, right))
+            np.testing.assert_array_equal(*(getattr(a, kind) for a in attributes))
+    now = first.earliest + HOUR
+    check_statistics(left.statistics, right.statistics, len(left.users), len(left.items), now)
+    check_histories(left.histories, right.histories, len(left.users), now)
+    for row in range(-1, len(left.users)):
+        excluded = first.excluded(row, now), second.excluded(row, now)
+        np.testing.assert_array_equal(*excluded)
+
+
+@settings(max_examples=30)
+@given(
+    drawn=st.lists(st.one_of(event, event, change), min_size=1, max_size=25),
+    cuts=st.sets(st.integers(1, 24), max_size=4),
+    kept=st.integers(0, 25),
+)
+def test_views_do_not_depend_on_pages_reads_and_restarts(
+    drawn: list[Any], cuts: set[int], kept: int
+) -> None:
+    """Entries at once; in pages, with a read after each; and from a snapshot in between."""
+    entries: list[Entry] = []
+    for one in drawn:
+        entries += stream_of([one]).entries if isinstance(one, tuple) else [one]
+    whole, paged, restored = ((parts := version(), Views(parts, END)) for _ in range(3))
+    whole[1].apply(numbered(entries))
+    bounds = [0, *sorted(c for c in cuts if c < len(entries)), len(entries)]
+    for begin, end in itertools.pairwise(bounds):
+        paged[1].apply(numbered(entries)[begin:end])
+        user, now = np.arange(len(paged[0].users), dtype=np.int32), paged[1].earliest
+        paged[0].statistics.users(user, np.full(len(user), now))
+    equal_views(whole, paged)
+    before = version()
+    former = Views(before, END)
+    former.apply(numbered(entries)[:kept])
+    with tempfile.TemporaryDirectory() as folder:
+        former.snapshot(Path(folder))
+        restored[1].restore(Path(folder))
+    restored[1].apply(numbered(entries))
+    equal_views(whole, restored)
+
+
+def test_a_deleted_user_comes_back_without_a_past() -> None:
+    parts = version()
+    views = Views(parts, END)
+    liked = stream_of([("u1", "i0", "like", 0, 0, None), ("n1", "i1", "click", 1, 0, None)])
+    patched = UserPatch(user_id="n1", columns={"gender": "f"})
+    deleted = [UserDelete(user_id="u1"), UserDelete(user_id="n1"), UserDelete(user_id="nobody")]
+    views.apply(numbered([*liked.entries, patched, *deleted]))
+    assert [views.user_row(u) for u in ("u1", "n1", "nobody")] == [-1, -1, -1]
+    old = np.array([1, 3], np.int32)
+    now = np.full(2, views.earliest)
+    assert len(parts.histories.at(old, now).item) == 0
+    unknown = np.full(2, -1, np.int32)
+    columns = parts.statistics.users(old, now), parts.statistics.users(unknown, now)
+    np.testing.assert_array_equal(*columns)
+    assert parts.users.cells(3) == {}
+    likes = parts.statistics.items(np.array([0], np.int32), now[:1])
+    again = stream_of([("u1", "i3", "click", 5, 0, None)]).entries
+    views.apply(numbered(again, first=100))
+    row = views.user_row("u1")
+    assert row == 4
+    history = parts.histories.at(np.array([row], np.int32), np.array([views.earliest]))
+    assert history.item.tolist() == [3]
+    encoded = parts.space._fitted.users.ids
+    assert encoded[row].tolist() == encoded[-1].tolist()  # the old id has no embedding any more
+    columns = likes, parts.statistics.items(np.array([0], np.int32), now[:1])
+    np.testing.assert_array_equal(*columns)  # what users did counts for items
+
+
+def test_a_deleted_item_is_in_no_answer_until_it_is_put() -> None:
+    views = Views(version(), END)
+    views.apply(
+        numbered([ItemDelete(item_id="i1"), ItemHide(item_id="i2"), ItemDelete(item_id="x")])
+    )
+    assert views.excluded(0, END).tolist() == [1, 2, 4]
+    assert "deleted" in str(views.why_excluded(0, END, 1))
+    views.apply(numbered([ItemPatch(item_id="i1", columns={"author": "ann"})], first=4))
+    assert views.excluded(0, END).tolist() == [1, 2, 4]
+    shown = [ItemPut(item_id="i1", columns={"author": "ann"}), ItemShow(item_id="i2")]
+    views.apply(numbered([*shown, ItemPut(item_id="x", columns={})], first=5))
+    assert views.excluded(0, END).tolist() == []
+    assert views.why_excluded(0, END, 1) is None
