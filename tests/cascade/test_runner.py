@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -304,7 +304,7 @@ def test_without_popular_items_the_last_complete_slate_of_the_user_is_shown() ->
     out = made.run(ask(1, [[6]]), n=3, degrade=True)
     assert out.slate.item.tolist() == [10, 4]
     assert out.degraded[-1].endswith("the user's last slate")
-    unknown = made.run(other.of_unknown_users(), n=3, degrade=True)
+    unknown = made.run(replace(other, user=np.full(len(other), -1, np.int32)), n=3, degrade=True)
     assert unknown.slate.item.tolist() == [12]  # the last slate of any user
 
 

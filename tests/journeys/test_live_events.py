@@ -125,16 +125,13 @@ def test_a_single_event_that_is_refused_is_a_400(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "behaviour")
 
 
-def test_an_event_that_cannot_count_yet_is_noted_and_counted(client: TestClient) -> None:
-    taken = client.post(
-        "/v1/events", json={"user_id": 7, "item_id": "no such", "behaviour": "like"}
-    )
-    (one,) = taken.json()["events"]
+def test_an_event_on_an_unknown_item_counts(client: TestClient) -> None:
+    liked = {"user_id": 7, "item_id": "no such", "behaviour": "like"}
+    (one,) = client.post("/v1/events", json=liked).json()["events"]
     assert one["status"] == "accepted"
-    assert "does not know the item" in one["note"]
-    ask(client, user_id=7, n=3)
-    skipped = client.get("/health/ready").json()["journal"]["skipped"]
-    assert skipped["the version does not know the item"] >= 1
+    answer = ask(client, user_id=7, n=3, why_not="no such")
+    assert answer["why_not"]["detail"] == "filter seen: seen"
+    assert client.get("/health/ready").json()["journal"]["skipped"] == {}
 
 
 def test_the_command_line_reads_the_journal(

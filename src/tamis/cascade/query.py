@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tamis.data import Context, Ragged
 from tamis.runtime import Bool, Float32, Int32, Int64
 
@@ -57,10 +55,6 @@ class Queries:
     def excluding(self, exclude: Ragged) -> Queries:
         """The same queries with other exclusion lists."""
         return replace(self, exclude=exclude)
-
-    def of_unknown_users(self) -> Queries:
-        """The same queries with user rows -1: the stages know the users by the history alone."""
-        return replace(self, user=np.full(len(self), -1, np.int32))
 
 
 @dataclass(frozen=True, eq=False)

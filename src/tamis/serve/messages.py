@@ -137,8 +137,6 @@ class TakenEvent(Struct, frozen=True, omit_defaults=True):
     """Its number in the journal; of a duplicate, that of the first."""
     error: Problem | None = None
     """Why it was refused."""
-    note: str | None = None
-    """What keeps an accepted event from answers for now: the version does not know the item."""
 
 
 class EventsAnswer(Struct, frozen=True):

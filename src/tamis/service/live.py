@@ -31,10 +31,6 @@ log = logging.getLogger("tamis.service")
 BUDGET = 0.02
 """Seconds that a request spends on entries that came since the last one; more are left for the
 next request, and the answer says how many (`lag`)."""
-UNKNOWN_ITEM = (
-    "the version does not know the item: the event is kept, and counts once a version that knows "
-    "the item is trained"
-)
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,6 @@ class Taken:
     """Its number in the journal; of a duplicate, that of the first."""
     error: RequestError | None = None
     """Why it was refused."""
-    note: str | None = None
-    """What keeps an accepted event from answers for now."""
 
 
 class LiveRecommender:
@@ -167,8 +161,7 @@ class LiveRecommender:
             else:
                 sequence, duplicate = next(appended)
                 status = "duplicate" if duplicate else "accepted"
-                note = None if self._knows(event.item_id) else UNKNOWN_ITEM
-                taken.append(Taken(status, event.event_id, sequence, note=note))
+                taken.append(Taken(status, event.event_id, sequence))
         return taken
 
     def _knows(self, item: str) -> bool:

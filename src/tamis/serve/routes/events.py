@@ -34,8 +34,7 @@ async def events(data: JSONBody[SentEvents], request: HTTP) -> EventsAnswer:
         duplicates=counts["duplicate"],
         refused=counts["refused"],
         events=[
-            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error), one.note)
-            for one in taken
+            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error)) for one in taken
         ],
     )
 
