@@ -1,15 +1,23 @@
 """What a stage takes up while it serves equals what a fit on the later tables reads."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tamis.cascade import Queries
 from tamis.data import Labels, Ragged, Table
+from tamis.features import History
 from tamis.filters import AttributeFilter
 from tamis.rerank._categories import ItemCategories
-from tamis.testing import check_filter
+from tamis.schema import ChannelConfig
+from tamis.service import registry
+from tamis.testing import check_filter, queries_of, two_clans
+from tamis.testing._following import after_changes
+from tamis.testing.channels import CONTEXT
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "E", "e"]), max_size=3)
 
@@ -88,3 +96,121 @@ def test_a_changed_table_keeps_the_rows_of_its_ids():
     part = table.part(np.array([1], np.int32))
     assert part.ids.to_list() == ["y"]
     assert part.frame["price"].to_list() == [2.0]
+
+
+# channels that read the tables
+
+
+LISTS = {
+    "again": ({"weights": "declared", "half_life": 5.0, "due": 1.0, "repeat_rate": 1.0},),
+    "author": (
+        {},
+        {"source": "followed", "behaviours": ["like"]},
+        {"source": "similar", "order": "newest"},
+    ),
+    "city": ({}, {"new_item_weight": 0.0}),
+    "declared_interests": ({}, {"columns": ["category", "author"], "user_column": "taste"}),
+    "demographic": ({"min_users": 5}, {"min_users": 5, "columns": ["taste", "city"]}),
+    "fresh": ({"max_age": 90.0},),
+    "geohash": ({}, {"precision": 6, "coarsest": 1}),
+    "hot": ({}, {"by": "category"}, {"by": "city"}, {"by": "audience", "column": "taste"}),
+    "rules": (
+        {"rule": [{"name": "cheap", "where": "price < 9", "sort": "price asc"}]},
+        {"rule": [{"name": "yours", "same": "category", "sort": "published desc"}]},
+        {"rule": [{"name": "named", "sort": "author asc", "max_age": 30}]},
+    ),
+}
+"""Channels whose answers about the changed rows follow from the tables alone."""
+
+
+LEARNT = {"author source=similar", "demographic", "hot by=city", "hot by=audience"}
+"""Those that learn which items the users of a city, or the fans of an author, like: what they have
+learnt of a known user or item stays when his city, or its author, changes."""
+
+
+def listed():
+    for name, several in LISTS.items():
+        for options in several:
+            first = next((f" {k}={v}" for k, v in options.items() if isinstance(v, str)), "")
+            learnt = bool(LEARNT & {name, name + first})
+            yield pytest.param(name, options, learnt, id=f"{name} {options}")
+
+
+def with_other_values(data, only_new):
+    """The tables after changes, among them new cities, authors and categories; and the rows."""
+    items, rows = after_changes(data.items)
+    if only_new:
+        known = pl.concat([data.items.frame, items.frame[-2:]])
+        items, rows = Table("items", items.ids, known), rows[1:]
+    n = len(data.items)
+    new = pl.Series(range(n + 2)) == n
+    other = [pl.when(new).then(pl.lit("new")).otherwise(c).alias(c) for c in WORDS_OF_ITEMS]
+    places = [
+        pl.when(new).then(pl.lit(v)).otherwise(c).alias(c)
+        for c, v in (("latitude", 48.9), ("longitude", 2.4))
+    ]
+    born = pl.when(new).then(pl.lit(data.end - DAY)).otherwise("published").alias("published")
+    items = Table("items", items.ids, items.frame.with_columns(*other, *places, born))
+    users, people = after_changes(data.users)
+    if only_new:
+        known = pl.concat([data.users.frame, users.frame[-2:]])
+        users, people = Table("users", users.ids, known), people[1:]
+    fresh = pl.Series(range(len(users))) == len(data.users)
+    home = [pl.when(fresh).then(pl.lit("new")).otherwise(c).alias(c) for c in ("city", "taste")]
+    return (items, rows), (Table("users", users.ids, users.frame.with_columns(*home)), people)
+
+
+WORDS_OF_ITEMS = ("category", "author", "city")
+DAY = 86_400_000
+
+
+def asked(data, users: int) -> Queries:
+    """The queries of two clans, and those of new users whose histories hold the new items."""
+    given = queries_of(data)
+    n, item = len(given), len(data.items)
+    count = np.diff(given.history.indptr)
+    again = np.concatenate(
+        [
+            np.arange(a, b)
+            for a, b in zip(given.history.indptr, given.history.indptr[1:], strict=False)
+        ]
+    )
+    columns = {
+        name: np.concatenate([values, values[again], values[:2]])
+        for name, values in vars(given.history).items()
+        if name != "indptr"
+    }
+    columns["item"][-2:], columns["behaviour"][-2:] = [item, item + 1], 0
+    columns["time"][-2:] = data.end - DAY
+    bounds = np.concatenate([[0], np.cumsum([*count, *count[:-1], count[-1] + 2])])
+    history = History(bounds.astype(np.int64), **columns)
+    user = np.concatenate([given.user, np.where(given.user < 0, -1, users + given.user % 2)])
+    context = given.context.take([*range(n), *range(n)])
+    context = replace(context, interests=(*context.interests[:n], *((("new",),) * n)))
+    context = replace(context, city=(*context.city[:n], *((None,) * (n - 1)), "new"))
+    latitude, longitude = context.latitude.copy(), context.longitude.copy()
+    latitude[n:-1], longitude[n:-1] = np.nan, np.nan
+    context = replace(context, latitude=latitude, longitude=longitude)
+    exclude = Ragged.of([given.exclude[q] for q in range(n)] * 2)
+    return Queries(user.astype(np.int32), np.tile(given.time, 2), history, exclude, context)
+
+
+@pytest.mark.parametrize(("name", "options", "learnt"), list(listed()))
+def test_a_channel_takes_up_changes_as_if_it_had_been_fitted_after_them(
+    name, options, learnt, tmp_path
+):
+    data = two_clans()
+    (items, rows), (users, people) = with_other_values(data, only_new=learnt)
+    declared = ChannelConfig(**options)
+    registry.build("recall", name, declared).fit(data, CONTEXT).save(tmp_path)
+    channel = registry.load("recall", name, declared, tmp_path)
+    queries = asked(data, len(data.users))
+    before = channel.recall(queries, 30)  # rows that are not known yet do no harm
+    assert before.item.max() < len(data.items)
+    channel.update_items(items, rows)
+    channel.update_users(users, people)
+    expected = registry.build("recall", name, declared)
+    expected.fit(replace(data, items=items, users=users), CONTEXT)
+    found, wanted = channel.recall(queries, 30), expected.recall(queries, 30)
+    assert found.item.tolist() == wanted.item.tolist()
+    np.testing.assert_array_equal(found.score, wanted.score)

@@ -2,7 +2,7 @@
 
 from tamis.data import behaviour_names, column_names, expression_syntax
 from tamis.data._given import Given, RoleChoice
-from tamis.data.categories import Labels, bucketed, codes_of, spread
+from tamis.data.categories import Labels, bucketed, codes_in, codes_of, spread, with_names
 from tamis.data.clocks import clock_form, parse_clock, with_clock
 from tamis.data.column_profile import ColumnProfile, is_time, named_column
 from tamis.data.column_roles import event_columns, event_table, find_log
@@ -94,6 +94,7 @@ __all__ = [
     "check_ending",
     "cleaned",
     "clock_form",
+    "codes_in",
     "codes_of",
     "column_names",
     "columns_of",
@@ -142,5 +143,6 @@ __all__ = [
     "user_column",
     "usual_meaning",
     "with_clock",
+    "with_names",
     "write_frame",
 ]

@@ -76,8 +76,7 @@ class Labels:
 
         texts: (m,) names in lower case; those that are names already change nothing.
         """
-        names = np.union1d(self.names, texts)
-        new = np.searchsorted(names, self.names).astype(np.int32)
+        names, new = with_names(self.names, texts)
         code = self.code if len(names) == len(self.names) else new[self.code]
         return Labels(names, self.indptr, code), new
 
@@ -121,6 +120,18 @@ def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
     wanted = np.array([text.strip().lower() for text in texts], dtype=np.str_)
     at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
     return np.where(names[at] == wanted, at, -1).astype(np.int32)
+
+
+def with_names(names: NDArray[np.str_], texts: NDArray[np.str_]) -> tuple[NDArray[np.str_], Int32]:
+    """Ascending `names` with further ones (m,), and the new position of each former name."""
+    every = np.union1d(names, texts)
+    return every, np.searchsorted(every, names).astype(np.int32)
+
+
+def codes_in(names: NDArray[np.str_], labels: Labels) -> Int32:
+    """(N,) the position in ascending `names` of each row's first label; -1 for none or another."""
+    number = codes_of(names, labels.names.tolist())
+    return np.append(number, np.int32(-1))[labels.single()]
 
 
 def spread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +158,9 @@ class ItemRepeats:
     """`log_gap` of an item without events and category."""
     new_rate: float = 0.0
     """`rate` of such an item."""
+    priors: Float32 = field(default_factory=lambda: np.zeros((2, 0), np.float32))
+    """(2, C + 2) `log_gap` and `rate` of an item that nobody has acted on, by its category; the
+    last two are of an item without a category, and of one of a new category."""
 
     @classmethod
     def fit(
@@ -175,19 +178,23 @@ class ItemRepeats:
         own = OwnItems.of(_histories(data), counted, n, visit_hours)
         pairs = own.pairs
         gaps = (pairs.visits - 1).astype(np.float64)
-        code = np.zeros(n + 1, np.int64)  # and one item without events
-        if categories is not None:
-            code[:n] = categories.single().astype(np.int64) + 1
-        of_gap = _shrunk(pairs.item, code, pairs.log_gaps, gaps, GAPS_OF_ITEM, GAPS_OF_CATEGORY)
-        came_back = (pairs.visits > 1).astype(np.float64)
-        ones = np.ones(len(gaps))
-        rate = _shrunk(pairs.item, code, came_back, ones, USERS_OF_ITEM, USERS_OF_CATEGORY)
+        labels = 0 if categories is None else len(categories.names)
+        code = np.full(n, -1) if categories is None else categories.single().astype(np.int64)
+        code = np.where(code < 0, labels, code)
+        came_back, ones = (pairs.visits > 1).astype(np.float64), np.ones(len(gaps))
+        # one more item, on which nobody has acted, of each category, without one, and of a new one
+        every = np.concatenate([code, np.arange(labels + 2)])
+        of_gap = _shrunk(pairs.item, every, pairs.log_gaps, gaps, GAPS_OF_ITEM, GAPS_OF_CATEGORY)
+        rate = _shrunk(pairs.item, every, came_back, ones, USERS_OF_ITEM, USERS_OF_CATEGORY)
+        rate = np.nan_to_num(rate).astype(np.float32)
+        log_gap = of_gap.astype(np.float32)
         return cls(
-            of_gap[:n].astype(np.float32),
-            np.nan_to_num(rate[:n]).astype(np.float32),
+            log_gap[:n],
+            rate[:n],
             _spread(own, of_gap, visit_hours),
-            float(of_gap[n]),
-            float(np.nan_to_num(rate[n])),
+            float(of_gap[n + labels]),
+            float(rate[n + labels]),
+            np.stack([log_gap[n:], rate[n:]]),
         )
 
     def pair_log_gaps(self, own: OwnItems) -> Float64:

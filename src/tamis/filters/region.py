@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Labels, Table, bucketed, codes_of, spread
+from tamis.data import Dataset, Labels, Table, bucketed, codes_in, spread
 from tamis.filters._base import BaseFilter, column_of, rows_of_users, with_rows
 from tamis.runtime import Bool, Int32
 from tamis.schema import ComponentConfig
@@ -46,7 +46,7 @@ class RegionFilter(BaseFilter):
         del context
         theirs = self._regions(data.users)
         allowed, _ = self._allowed(data.items).among(theirs.names)
-        return {**allowed.arrays("region"), "of_user": _codes(allowed, theirs)}
+        return {**allowed.arrays("region"), "of_user": codes_in(allowed.names, theirs)}
 
     def _allowed(self, items: Table) -> Labels:
         """The regions where items may be shown."""
@@ -70,7 +70,7 @@ class RegionFilter(BaseFilter):
             theirs = self._regions(users.part(rows))
             new, number = Labels.within(self.arrays, "region").among(theirs.names)
             self._renumber(new, number)
-            home = with_rows(self.arrays["of_user"], rows, _codes(new, theirs), len(users))
+            home = with_rows(self.arrays["of_user"], rows, codes_in(new.names, theirs), len(users))
             self._arrays = self.arrays | {"of_user": home}
 
     def _renumber(self, labels: Labels, number: Int32) -> None:
@@ -93,9 +93,3 @@ class RegionFilter(BaseFilter):
         if self.config.unknown == "keep":
             keep |= mine == -1
         return keep
-
-
-def _codes(labels: Labels, theirs: Labels) -> Int32:
-    """(users,) the code in `labels` of each user's region; -1 where it is unknown."""
-    number = codes_of(labels.names, theirs.names.tolist())
-    return np.append(number, np.int32(-1))[theirs.single()]

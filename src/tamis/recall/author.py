@@ -11,19 +11,20 @@ from pydantic import Field
 from scipy import sparse
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Follows, Labels, codes_of, spread
+from tamis.data import Dataset, Follows, Labels, Table, codes_of, spread
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel
 from tamis.recall._common.history_events import behaviour_mask, counted_events
 from tamis.recall._common.interactions import distinct_lists, grouped
 from tamis.recall._common.item_columns import (
-    UNKNOWN_TIME,
     column_of,
-    publication_times,
+    publication_column,
+    publication_of,
     role_of,
 )
-from tamis.recall._common.popularity import DAY_MS, log_popularity, missing_last
+from tamis.recall._common.item_popularity import ItemPopularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime import Bool, Int32
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, Needs
 
@@ -89,29 +90,30 @@ class Author(BaseChannel):
     config: AuthorConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        column = role_of(self.name, context.items, "author", self.config.column)
-        column_of(self.name, data.items, column)
-        labels = Labels.of_items(data.items, column, self.config.separator or None)
-        named = self.config.behaviours
-        if self.config.source == "followed":
-            named = named or ("follow",)
-        if named == ("follow",) and data.follows is not None and not self.config.behaviours:
-            counted = np.array([b.name == "follow" for b in data.behaviours])
-        else:
-            counted = behaviour_mask(self.name, data, named)
-        published = publication_times(self.name, data, context)
-        key = self._item_keys(data, context, published)[labels.row]
+        reading = {
+            "column": role_of(self.name, context.items, "author", self.config.column),
+            "published": publication_column(context),
+        }
+        labels, follows = self._authors(data.items, reading), None
+        if self.config.source == "followed" and data.follows is not None:
+            follows = data.follows
+            names = follows.author.str.strip_chars().str.to_lowercase().unique().to_list()
+            labels, _ = labels.among(np.array(names, np.str_))
+        counted = self._counted(data)
+        popularity = self._popularity(data, context, reading)
+        key = popularity.keys()[labels.row]
         weight = np.array([b.weight or 1.0 for b in data.behaviours], np.float32)
         self._arrays = {
             **Postings.of(labels.code, labels.row, key, len(labels.names)).arrays(),
+            **popularity.arrays(),
+            "author_names": labels.names,
             "author_indptr": labels.indptr,
             "author": labels.code,
             "counted": counted,
             "weight": np.where(counted, weight, 0).astype(np.float32),
-            "published": published,
         }
-        if self.config.source == "followed" and data.follows is not None:
-            self._arrays |= _followed(data.follows, labels, len(data.users))
+        if follows is not None:
+            self._arrays |= _followed(follows, labels, len(data.users))
         if self.config.source == "similar":
             indptr, author, cosine = _similar(data, labels, counted, self.config)
             self._arrays |= {
@@ -119,22 +121,75 @@ class Author(BaseChannel):
                 "similar": author,
                 "cosine": cosine,
             }
-        return {}
+        reading |= {"half_life": popularity.half_life, "weight": popularity.new_item_weight}
+        return {"reading": reading, **popularity.facts()}
 
-    def _item_keys(
-        self, data: Dataset, context: FitContext, published: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """(items,) log2 of each item's score among the items of its author."""
-        order = self.config.order
+    def _authors(self, items: Table, reading: dict[str, Any]) -> Labels:
+        """The authors of items."""
+        column_of(self.name, items, reading["column"])
+        return Labels.of_items(items, reading["column"], self.config.separator or None)
+
+    def _counted(self, data: Dataset) -> Bool:
+        """(behaviours,) True for those by which an author counts as followed or liked."""
+        named = self.config.behaviours
+        if self.config.source == "followed":
+            named = named or ("follow",)
+        if named == ("follow",) and data.follows is not None and not self.config.behaviours:
+            return np.array([b.name == "follow" for b in data.behaviours])
+        return behaviour_mask(self.name, data, named)
+
+    def _popularity(
+        self, data: Dataset, context: FitContext, reading: dict[str, Any]
+    ) -> ItemPopularity:
+        """What orders the items of an author: likes and publication, or publication alone."""
+        order, c = self.config.order, self.config
         if order == "newest":
             how_to_fix = 'declare [items] published = "COLUMN", or set order = "best"'
             role_of(self.name, context.items, "published", "", how_to_fix)
-        by_time = order == "" and self.config.source == "followed" and len(published) > 0
-        if order == "newest" or by_time:
-            return missing_last(_log_recency(data, self.config.half_life, published))
-        return missing_last(
-            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
+        published = publication_of(self.name, data.items, reading["published"])
+        if order == "newest" or (order == "" and c.source == "followed" and len(published)):
+            none = np.full(len(data.items), -np.inf)
+            return ItemPopularity.of(none, published, data.end, c.half_life, 1.0)
+        return ItemPopularity.fit(data, published, c.half_life, c.new_item_weight)
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading = self._reading
+        if reading is None:
+            return None
+        part, arrays = items.part(rows), self._arrays
+        popularity = ItemPopularity.within(
+            arrays, self._facts or {}, reading["half_life"], reading["weight"]
         )
+        published = publication_of(self.name, part, reading["published"])
+        popularity = popularity.replaced(rows, published, len(items))
+        changed = self._authors(part, reading)
+        before = Labels(arrays["author_names"], arrays["author_indptr"], arrays["author"])
+        labels, number = before.replaced(rows, changed, len(items))
+        code = codes_of(labels.names, changed.names.tolist())[changed.code]
+        row = rows[changed.row]
+        postings = Postings.within(arrays).renumbered(number, len(labels.names))
+        postings = postings.replaced(rows, code, row, popularity.keys(row))
+        return {
+            **postings.arrays(),
+            **popularity.arrays(),
+            **self._renumbered(number, len(labels.names)),
+            "author_names": labels.names,
+            "author_indptr": labels.indptr,
+            "author": labels.code,
+        }
+
+    def _renumbered(self, number: Int32, n: int) -> dict[str, NDArray[Any]]:
+        """The arrays of follows and similar authors, author a of the former ones being number[a] of
+        n."""
+        arrays, found = self._arrays, dict[str, NDArray[Any]]()
+        if "follows" in arrays:
+            found["follows"] = number[arrays["follows"]]
+        if "similar" in arrays:
+            sizes = np.zeros(n, np.int64)
+            sizes[number] = np.diff(arrays["similar_indptr"])
+            found["similar_indptr"] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+            found["similar"] = number[arrays["similar"]]
+        return found
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         chosen = self._chosen(queries)
@@ -174,7 +229,7 @@ class Author(BaseChannel):
 
 
 def _followed(follows: Follows, labels: Labels, users: int) -> dict[str, NDArray[Any]]:
-    """Each user's authors of the table of follows, as a CSR, without those who have no item."""
+    """Each user's authors of the table of follows, as a CSR."""
     author = codes_of(labels.names, follows.author.to_list())
     known = author >= 0
     indptr, order = grouped(follows.user[known], users)
@@ -188,15 +243,6 @@ def _of_users(
     known = np.flatnonzero((user >= 0) & (user < len(arrays["follows_indptr"]) - 1))
     owner, author = spread(arrays["follows_indptr"], arrays["follows"], user[known])
     return known[owner], author
-
-
-def _log_recency(
-    data: Dataset, half_life: float, published: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(items,) log2 of `2^(-age / half_life)`, age in days since publication; -inf if unknown."""
-    unknown = published == UNKNOWN_TIME
-    age = (data.end - np.where(unknown, 0, published)) / DAY_MS
-    return np.where(unknown, -np.inf, -age / half_life)
 
 
 def _similar(

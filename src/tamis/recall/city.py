@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Labels, bucketed, codes_of
+from tamis.data import Dataset, Labels, Table, bucketed, codes_in, codes_of, with_names
 from tamis.recall._common.channel import BaseChannel
 from tamis.recall._common.history_events import last_event
-from tamis.recall._common.item_columns import column_of, publication_times, role_of
-from tamis.recall._common.popularity import log_popularity, missing_last
+from tamis.recall._common.item_columns import (
+    column_of,
+    publication_column,
+    publication_of,
+    role_of,
+)
+from tamis.recall._common.item_popularity import ItemPopularity, grown
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig
 
 
@@ -55,34 +62,76 @@ class City(BaseChannel):
     reads = ("city",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        column = role_of(self.name, context.items, "city", self.config.column)
-        column_of(self.name, data.items, column)
-        labels = Labels.of_items(data.items, column, self.config.separator or None)
-        published = publication_times(self.name, data, context)
-        popularity = missing_last(
-            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
-        )
-        postings = Postings.of(labels.code, labels.row, popularity[labels.row], len(labels.names))
+        c = self.config
+        reading = {
+            "column": role_of(self.name, context.items, "city", c.column),
+            "user_column": c.user_column or (context.users.city if context.users else None),
+            "published": publication_column(context),
+        }
+        theirs = self._cities_of_users(data.users, reading)
+        labels, _ = self._cities(data.items, reading).among(theirs.names)
+        published = publication_of(self.name, data.items, reading["published"])
+        popularity = ItemPopularity.fit(data, published, c.half_life, c.new_item_weight)
+        key, n = popularity.keys()[labels.row], len(labels.names)
         self._arrays = {
-            **postings.arrays(),
+            **Postings.of(labels.code, labels.row, key, n).arrays(),
+            **popularity.arrays(),
             "names": labels.names,
             "of_item": labels.single(),
-            "of_user": self._of_users(data, context, labels.names),
-            "published": published,
+            "of_user": codes_in(labels.names, theirs),
             "positive": np.array([b.positive for b in data.behaviours], dtype=np.bool_),
         }
-        return {}
+        return {"reading": reading, **popularity.facts()}
 
-    def _of_users(
-        self, data: Dataset, context: FitContext, names: NDArray[np.str_]
-    ) -> NDArray[np.int32]:
-        """(users,) each user's city by its number among `names`; -1 if unknown."""
-        column = self.config.user_column or (context.users.city if context.users else None)
-        if not column:
-            return np.full(len(data.users), -1, np.int32)
-        theirs = bucketed(column_of(self.name, data.users, column), ())
-        number = codes_of(names, theirs.names.tolist())
-        return np.append(number, np.int32(-1))[theirs.single()]
+    def _cities(self, items: Table, reading: dict[str, Any]) -> Labels:
+        """The cities of items."""
+        column_of(self.name, items, reading["column"])
+        return Labels.of_items(items, reading["column"], self.config.separator or None)
+
+    def _cities_of_users(self, users: Table, reading: dict[str, Any]) -> Labels:
+        """The city of users; none where no column is declared."""
+        if not reading["user_column"]:
+            return Labels.of(pl.Series([[]] * len(users), dtype=pl.List(pl.String)))
+        return bucketed(column_of(self.name, users, reading["user_column"]), ())
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, c = self._reading, self.config
+        if reading is None:
+            return None
+        part, arrays = items.part(rows), self._arrays
+        popularity = ItemPopularity.within(
+            arrays, self._facts or {}, c.half_life, c.new_item_weight
+        )
+        published = publication_of(self.name, part, reading["published"])
+        popularity = popularity.replaced(rows, published, len(items))
+        labels = self._cities(part, reading)
+        common = self._with_names(labels.names)
+        postings = Postings.within(common)
+        code = codes_of(common["names"], labels.names.tolist())[labels.code]
+        row = rows[labels.row]
+        postings = postings.replaced(rows, code, row, popularity.keys(row))
+        of_item = grown(common["of_item"], len(items), -1)
+        of_item[rows] = codes_in(common["names"], labels)
+        return common | postings.arrays() | popularity.arrays() | {"of_item": of_item}
+
+    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading = self._reading
+        if reading is None:
+            return None
+        theirs = self._cities_of_users(users.part(rows), reading)
+        common = self._with_names(theirs.names)
+        of_user = grown(common["of_user"], len(users), -1)
+        of_user[rows] = codes_in(common["names"], theirs)
+        return common | {"of_user": of_user}
+
+    def _with_names(self, names: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
+        """The arrays that number the cities, with further cities `names` (m,)."""
+        arrays = self._arrays
+        every, number = with_names(arrays["names"], names)
+        postings = Postings.within(arrays).renumbered(number, len(every))
+        number = np.append(number, np.int32(-1))
+        of_item, of_user = (number[arrays[name]] for name in ("of_item", "of_user"))
+        return {**postings.arrays(), "names": every, "of_item": of_item, "of_user": of_user}
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         city, _ = self._where(queries)
@@ -103,8 +152,10 @@ class City(BaseChannel):
         city = codes_of(arrays["names"], given)
         missing = np.array([not name for name in given], np.bool_)
         own = np.full(n, -1, np.int32)
-        known = queries.user >= 0
+        known = (queries.user >= 0) & (queries.user < len(arrays["of_user"]))
         own[known] = arrays["of_user"][queries.user[known]]
+        sizes = np.append(np.diff(arrays["posting_indptr"]), 0)
+        own[sizes[own] == 0] = -1  # no item is in the user's city
         city = np.where(missing, own, city)
         missing &= own < 0
         last = last_event(queries.history, arrays["positive"], self._n_items)

@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Labels, codes_of, item_categories, spread
+from tamis.data import Dataset, Labels, Ragged, Table, codes_of, item_categories, spread, with_names
 from tamis.recall._common.channel import BaseChannel
-from tamis.recall._common.item_columns import column_of, publication_times, role_of
-from tamis.recall._common.popularity import log_popularity, missing_last
+from tamis.recall._common.item_columns import (
+    column_of,
+    publication_column,
+    publication_of,
+    role_of,
+)
+from tamis.recall._common.item_popularity import ItemPopularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig, Conditions, Needs
 
 
@@ -63,61 +69,96 @@ class DeclaredInterests(BaseChannel):
     reads = ("interests",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        labels = Labels.of(self._words(data, context))
-        published = publication_times(self.name, data, context)
-        popularity = missing_last(
-            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
-        )
-        key, n = popularity[labels.row], len(labels.names)
-        top = np.full(n, -np.inf)
-        np.maximum.at(top, labels.code, key)
-        postings = Postings.of(labels.code, labels.row, key - top[labels.code], n)
-        self._arrays = {**postings.arrays(), "names": labels.names, "published": published}
-        self._arrays |= self._of_users(data, labels.names)
-        return {}
+        c = self.config
+        reading = {
+            "columns": self._columns(context),
+            "published": publication_column(context),
+        }
+        theirs = self._of_signup(data.users)
+        labels, _ = self._labels(data.items, reading).among(theirs.names)
+        published = publication_of(self.name, data.items, reading["published"])
+        popularity = ItemPopularity.fit(data, published, c.half_life, c.new_item_weight)
+        key, n = popularity.keys()[labels.row], len(labels.names)
+        self._arrays = {
+            **Postings.of(labels.code, labels.row, key, n).arrays(),
+            **popularity.arrays(),
+            "names": labels.names,
+            "user_indptr": theirs.indptr,
+            "user_interest": codes_of(labels.names, theirs.names.tolist())[theirs.code],
+        }
+        return {"reading": reading, **popularity.facts()}
 
-    def _words(self, data: Dataset, context: FitContext) -> pl.Series:
-        """(items,) list column: every item's values of `columns`."""
+    def _columns(self, context: FitContext) -> list[tuple[str, str]]:
+        """The items' columns, and the separator of each one's values; empty: none."""
         declared = context.items
-        columns = self.config.columns or (
-            role_of(
-                self.name,
-                declared,
-                "category",
-                "",
-                'declare [items] category = "COLUMN", or set the channel\'s `columns`',
-            ),
-        )
-        lists: list[pl.Series] = []
-        for number, name in enumerate(columns):
-            column_of(self.name, data.items, name)
-            split = self.config.separator
-            if not split and declared is not None and name == declared.category:
-                split = declared.category_separator or ""
-            lists.append(item_categories(data.items, name, split or None).alias(str(number)))
-        return pl.DataFrame(lists).select(pl.concat_list(pl.all()).alias("words"))["words"]
+        how_to_fix = 'declare [items] category = "COLUMN", or set the channel\'s `columns`'
+        columns = self.config.columns or (role_of(self.name, declared, "category", "", how_to_fix),)
+        own = None if declared is None else (declared.category, declared.category_separator or "")
+        return [
+            (name, self.config.separator or (own[1] if own and name == own[0] else ""))
+            for name in columns
+        ]
 
-    def _of_users(self, data: Dataset, names: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
-        """Each user's declared interests as a CSR of posting list numbers."""
+    def _labels(self, items: Table, reading: dict[str, Any]) -> Labels:
+        """The interests that each item belongs to."""
+        lists: list[pl.Series] = []
+        for number, (name, split) in enumerate(reading["columns"]):
+            column_of(self.name, items, name)
+            lists.append(item_categories(items, name, split or None).alias(str(number)))
+        return Labels.of(pl.DataFrame(lists).select(pl.concat_list(pl.all()).alias("w"))["w"])
+
+    def _of_signup(self, users: Table) -> Labels:
+        """The interests of users in `user_column`."""
         name = self.config.user_column
         if not name:
-            empty = np.zeros(len(data.users) + 1, np.int64)
-            return {"user_indptr": empty, "user_interest": np.zeros(0, np.int32)}
-        column_of(self.name, data.users, name)
-        theirs = Labels.of(item_categories(data.users, name, self.config.user_separator))
-        number = codes_of(names, theirs.names.tolist())[theirs.code]
-        known = number >= 0
-        counts = np.bincount(theirs.row[known], minlength=len(data.users))
-        return {
-            "user_indptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            "user_interest": number[known],
+            return Labels.of(pl.Series([[]] * len(users), dtype=pl.List(pl.String)))
+        column_of(self.name, users, name)
+        return Labels.of(item_categories(users, name, self.config.user_separator))
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, c = self._reading, self.config
+        if reading is None:
+            return None
+        part = items.part(rows)
+        popularity = ItemPopularity.within(
+            self._arrays, self._facts or {}, c.half_life, c.new_item_weight
+        )
+        published = publication_of(self.name, part, reading["published"])
+        popularity = popularity.replaced(rows, published, len(items))
+        labels = self._labels(part, reading)
+        arrays = self._with_names(labels.names)
+        code = codes_of(arrays["names"], labels.names.tolist())[labels.code]
+        row = rows[labels.row]
+        lists = Postings.within(arrays).replaced(rows, code, row, popularity.keys(row))
+        return arrays | lists.arrays() | popularity.arrays()
+
+    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        if self._reading is None:
+            return None
+        theirs = self._of_signup(users.part(rows))
+        arrays = self._with_names(theirs.names)
+        code = codes_of(arrays["names"], theirs.names.tolist())[theirs.code]
+        before = Ragged(arrays["user_indptr"], arrays["user_interest"])
+        after = before.replaced(rows, Ragged(theirs.indptr, code), len(users))
+        return arrays | {"user_indptr": after.indptr, "user_interest": after.values}
+
+    def _with_names(self, names: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
+        """The arrays that number the interests, with further ones `names` (m,)."""
+        arrays = self._arrays
+        every, number = with_names(arrays["names"], names)
+        lists = Postings.within(arrays).renumbered(number, len(every))
+        users = {
+            "user_indptr": arrays["user_indptr"],
+            "user_interest": number[arrays["user_interest"]],
         }
+        return {**lists.arrays(), **users, "names": every}
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         query, interest = self._interests(queries)
         once = np.unique(np.stack([query, interest]), axis=1)
         chosen = ListSelection.summed(once[0], once[1], np.ones(once.shape[1]), len(queries))
         postings = Postings.within(self._arrays)
+        chosen = ListSelection(chosen.indptr, chosen.lists, -postings.best(chosen.lists))
         return best_of_lists(postings, chosen, queries, k, self._n_items, self._arrays["published"])
 
     def _interests(self, queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -127,7 +168,8 @@ class DeclaredInterests(BaseChannel):
         sizes = np.array([len(words) for words in given], np.int64)
         code = codes_of(arrays["names"], [word for words in given for word in words])
         query = np.repeat(np.arange(n), sizes)
-        without = np.flatnonzero((sizes == 0) & (queries.user >= 0))
+        known = (queries.user >= 0) & (queries.user < len(arrays["user_indptr"]) - 1)
+        without = np.flatnonzero((sizes == 0) & known)
         owner, own = spread(arrays["user_indptr"], arrays["user_interest"], queries.user[without])
         named = code >= 0
         return (

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Table, bucketed
+from tamis.data import Dataset, Labels, Table, bucketed, codes_in
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.item_columns import column_of
+from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import liked_events, log_decayed_sums
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig, ConfigError
 
 _MOST_VALUES = 100
@@ -65,12 +67,12 @@ class Demographic(BaseChannel):
             )
         user, item, value, age = liked_events(data)
         active = np.bincount(user, minlength=len(data.users)) > 0
-        group = np.zeros(len(data.users), np.int64)
+        steps, group = dict[str, NDArray[Any]](), np.zeros(len(data.users), np.int64)
         of_user = np.full(len(data.users), -1, np.int32)
         before, parts = 0, list[tuple[NDArray[Any], ...]]()
-        for name in columns:
-            labels = bucketed(column_of(self.name, data.users, name), bands.get(name, ()))
-            group = _finer(group, labels.single(), len(labels.names))
+        for step, name in enumerate(columns):
+            labels = self._values(data.users, name)
+            keys, group = _finer(group, labels.single(), len(labels.names))
             big = _big(group, active, self.config.min_users)
             number = np.where(group >= 0, big[group], -1)
             mine = number[user] >= 0
@@ -82,16 +84,41 @@ class Demographic(BaseChannel):
             lists, items = np.divmod(pairs, max(len(data.items), 1))
             parts.append((lists + before, items, key))
             of_user = np.where(number >= 0, number + before, of_user).astype(np.int32)
+            steps[f"names{step}"], steps[f"keys{step}"] = labels.names, keys
+            steps[f"lists{step}"] = np.where(big >= 0, big + before, -1).astype(np.int32)
             before += int(big.max(initial=-1)) + 1
         lists, items, key = (np.concatenate(part) for part in zip(*parts, strict=True))
         real = np.isfinite(key)
         postings = Postings.of(lists[real], items[real], key[real], before)
-        self._arrays = {**postings.arrays(), "of_user": of_user}
-        return {"columns": list(columns), "groups": before}
+        self._arrays = {**postings.arrays(), "of_user": of_user, **steps}
+        return {"columns": list(columns), "groups": before, "reading": {"columns": list(columns)}}
+
+    def _values(self, users: Table, name: str) -> Labels:
+        """The values of users in a column."""
+        column = column_of(self.name, users, name)
+        return bucketed(column, self.config.boundaries.get(name, ()))
+
+    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, arrays = self._reading, self._arrays
+        if reading is None:
+            return None
+        part, group = users.part(rows), np.zeros(len(rows), np.int64)
+        found = np.full(len(rows), -1, np.int32)
+        for step, name in enumerate(reading["columns"]):
+            names, keys = arrays[f"names{step}"], arrays[f"keys{step}"]
+            code = codes_in(names, self._values(part, name))
+            both = np.where((group >= 0) & (code >= 0), group * max(len(names), 1) + code, -1)
+            at = np.minimum(np.searchsorted(keys, both), max(len(keys) - 1, 0))
+            group = np.where(keys[at] == both, at, -1) if len(keys) else np.full(len(rows), -1)
+            lists = np.append(arrays[f"lists{step}"], np.int32(-1))[group]
+            found = np.where(lists >= 0, lists, found).astype(np.int32)
+        of_user = grown(arrays["of_user"], len(users), -1)
+        of_user[rows] = found
+        return {"of_user": of_user}
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         group = np.full(len(queries), -1, np.int32)
-        known = queries.user >= 0
+        known = (queries.user >= 0) & (queries.user < len(self._arrays["of_user"]))
         group[known] = self._arrays["of_user"][queries.user[known]]
         postings = Postings.within(self._arrays)
         return best_of_lists(postings, ListSelection.one(group), queries, k, self._n_items)
@@ -115,11 +142,16 @@ def _guessed(channel: str, users: Table) -> tuple[str, ...]:
     return tuple(sorted(fit, key=lambda name: counts[name]))
 
 
-def _finer(group: NDArray[np.int64], code: NDArray[np.int32], values: int) -> NDArray[np.int64]:
-    """(users,) groups split by one more column, numbered from 0; -1 if any value is missing."""
+def _finer(
+    group: NDArray[np.int64], code: NDArray[np.int32], values: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Groups split by one more column: the keys (groups,) of the new ones, `group · values + code`,
+    ascending, and (users,) the number of each user's key; -1 if any value is missing."""
     both = np.where((group >= 0) & (code >= 0), group * max(values, 1) + code, -1)
     names, number = np.unique(both, return_inverse=True)
-    return number - 1 if len(names) and names[0] == -1 else number
+    if len(names) and names[0] == -1:
+        return names[1:], number - 1
+    return names, number
 
 
 def _big(group: NDArray[np.int64], active: NDArray[np.bool_], least: int) -> NDArray[np.int64]:

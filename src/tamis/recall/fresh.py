@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset
+from tamis.data import Dataset, Table
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.item_columns import UNKNOWN_TIME, role_of, times_of
+from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import DAY_MS
 from tamis.recall._common.postings import in_sorted
-from tamis.runtime import in_blocks
+from tamis.runtime import Int32, in_blocks
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, Needs
 
@@ -62,32 +63,65 @@ class Fresh(BaseChannel):
     config: FreshConfig
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        name = role_of(self.name, context.items, "published", self.config.column)
-        declared = context.items.published if context.items else None
-        published = times_of(self.name, data.items, name, declared)
+        reading = {
+            "column": role_of(self.name, context.items, "published", self.config.column),
+            "declared": context.items.published if context.items else None,
+        }
+        published = self._times(data.items, reading)
+        counts = self._counts(data) if self.config.order == "best" else {}
+        mean = 0.0
+        if counts:
+            likes, trials = counts["likes"], _trials(counts["shown"], published, data.end)
+            mean = float(likes.sum() / max(trials.sum(), 1.0))
+        facts = {"reading": reading, "mean": mean, "end": data.end}
         known = np.flatnonzero(published != UNKNOWN_TIME)
         order = known[np.lexsort((known, -published[known]))]
         self._arrays = {
             "item": order.astype(np.int32),
             "published": published[order],
-            "rate": self._rate(data, published)[order],
+            "rate": self._rate(counts, published, facts)[order],
+            **counts,
         }
-        return {}
+        return facts
 
-    def _rate(self, data: Dataset, published: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(items,) smoothed rate of likes; published: (items,) ms."""
-        n, events = len(data.items), data.events
-        likes = np.bincount(events.item[data.positive], minlength=n)
-        shown = ~data.seen
+    def _times(self, items: Table, reading: dict[str, Any]) -> NDArray[np.int64]:
+        """(items,) publication times in ms."""
+        return times_of(self.name, items, reading["column"], reading["declared"])
+
+    def _counts(self, data: Dataset) -> dict[str, NDArray[Any]]:
+        """Likes (items,), and impressions (items,), or (0,) of a log without any."""
+        n, events, shown = len(data.items), data.events, ~data.seen
+        impressions = np.zeros(0, np.int64)
         if shown.any():
-            trials = np.bincount(events.item[shown], minlength=n).astype(np.float64)
-        else:
-            known = published != UNKNOWN_TIME
-            age = np.where(known, data.end - np.where(known, published, 0), 0) / DAY_MS
-            trials = np.maximum(age, 1.0)
-        mean = likes.sum() / max(trials.sum(), 1.0)
+            impressions = np.bincount(events.item[shown], minlength=n)
+        return {"likes": np.bincount(events.item[data.positive], minlength=n), "shown": impressions}
+
+    def _rate(
+        self, counts: dict[str, NDArray[Any]], published: NDArray[np.int64], facts: dict[str, Any]
+    ) -> NDArray[np.float32]:
+        """(items,) smoothed rate of likes; published: (items,) ms. 0 with order = "newest"."""
+        if not counts:
+            return np.zeros(len(published), np.float32)
+        trials = _trials(counts["shown"], published, facts["end"])
         prior = self.config.prior
-        return ((likes + prior * mean) / (trials + prior)).astype(np.float32)
+        return ((counts["likes"] + prior * facts["mean"]) / (trials + prior)).astype(np.float32)
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, arrays = self._reading, self._arrays
+        if reading is None:
+            return None
+        times = self._times(items.part(rows), reading)
+        counts = {name: arrays[name] for name in ("likes", "shown") if name in arrays}
+        counts = {k: grown(v, len(items), 0) if len(v) else v for k, v in counts.items()}
+        part = {k: v[rows] if len(v) else v for k, v in counts.items()}
+        rate = self._rate(part, times, self._facts or {})
+        kept, known = ~np.isin(arrays["item"], rows), times != UNKNOWN_TIME
+        item = np.concatenate([arrays["item"][kept], rows[known]])
+        published = np.concatenate([arrays["published"][kept], times[known]])
+        order = np.lexsort((item, -published))
+        rates = np.concatenate([arrays["rate"][kept], rate[known]])
+        found = {"item": item.astype(np.int32), "published": published, "rate": rates}
+        return {name: column[order] for name, column in found.items()} | counts
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)
@@ -108,6 +142,17 @@ class Fresh(BaseChannel):
 
         in_blocks(block, len(queries), _QUERIES_PER_BLOCK)
         return found
+
+
+def _trials(
+    shown: NDArray[np.int64], published: NDArray[np.int64], end: int
+) -> NDArray[np.float64]:
+    """(items,) impressions, or, where `shown` is (0,), days from publication to `end` (ms)."""
+    if len(shown):
+        return shown.astype(np.float64)
+    known = published != UNKNOWN_TIME
+    age = np.where(known, end - np.where(known, published, 0), 0) / DAY_MS
+    return np.maximum(age, 1.0)
 
 
 class _Items(NamedTuple):

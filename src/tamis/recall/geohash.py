@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, geohash_around, geohash_cells, is_number, number_array
+from tamis.data import Dataset, Table, geohash_around, geohash_cells, is_number, number_array
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.history_events import last_event
-from tamis.recall._common.item_columns import column_of, publication_times, role_of
-from tamis.recall._common.popularity import log_popularity, missing_last
+from tamis.recall._common.item_columns import (
+    column_of,
+    publication_column,
+    publication_of,
+    role_of,
+)
+from tamis.recall._common.item_popularity import ItemPopularity, grown
 from tamis.recall._common.postings import Postings, in_sorted
-from tamis.runtime import in_blocks, scratch
+from tamis.runtime import Int32, in_blocks, scratch
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 
@@ -87,42 +92,92 @@ class Geohash(BaseChannel):
     reads = ("place",)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
-        latitude = self._degrees(data, context, "latitude")
-        longitude = self._degrees(data, context, "longitude")
-        published = publication_times(self.name, data, context)
-        popularity = missing_last(
-            log_popularity(data, self.config.half_life, published, self.config.new_item_weight)
-        )
+        c = self.config
+        reading = {
+            "latitude": self._column(context, "latitude"),
+            "longitude": self._column(context, "longitude"),
+            "published": publication_column(context),
+        }
+        latitude, longitude = self._places(data.items, reading)
+        published = publication_of(self.name, data.items, reading["published"])
+        popularity = ItemPopularity.fit(data, published, c.half_life, c.new_item_weight)
         self._arrays = {
             "latitude": latitude,
             "longitude": longitude,
-            "published": published,
+            **popularity.arrays(),
             "positive": np.array([b.positive for b in data.behaviours], dtype=np.bool_),
         }
-        cells, lists, item = [], [], []
-        for level in self.config.levels:
+        for level in c.levels:
             cell = geohash_cells(latitude, longitude, level)
-            placed = np.flatnonzero(cell >= 0)
-            names, at = np.unique(cell[placed], return_inverse=True)
-            lists.append(at + sum(map(len, cells)))
-            cells.append(names)
-            item.append(placed)
-            self._arrays[f"cells{level}"] = names
-        items, total = np.concatenate(item), sum(map(len, cells))
-        postings = Postings.of(np.concatenate(lists), items, popularity[items], total)
-        self._arrays |= postings.arrays()
-        return {}
+            self._arrays[f"cells{level}"] = np.unique(cell[cell >= 0])
+        lists, items = self._cells(self._arrays, latitude, longitude)
+        total = sum(len(self._arrays[f"cells{level}"]) for level in c.levels)
+        self._arrays |= Postings.of(lists, items, popularity.keys(items), total).arrays()
+        return {"reading": reading, **popularity.facts()}
 
-    def _degrees(self, data: Dataset, context: FitContext, role: str) -> NDArray[np.float64]:
+    def _column(self, context: FitContext, role: str) -> str:
+        """The items' column of a role."""
+        return role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
+
+    def _places(
+        self, items: Table, reading: dict[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(items,) latitude and longitude in degrees, NaN where missing."""
+        latitude = self._degrees(items, "latitude", reading["latitude"])
+        return latitude, self._degrees(items, "longitude", reading["longitude"])
+
+    def _degrees(self, items: Table, role: str, name: str) -> NDArray[np.float64]:
         """(items,) degrees in the column of a role, NaN where missing."""
-        name = role_of(self.name, context.items, role, "", f'declare [items] {role} = "COLUMN"')
-        column = column_of(self.name, data.items, name)
+        column = column_of(self.name, items, name)
         if not is_number(column.dtype):
             raise ConfigError(
                 f"channel {self.name!r}: {role} column {name!r} holds {column.dtype}, like "
                 f"{column.drop_nulls().head(1).to_list()}; it must hold degrees as numbers"
             )
         return number_array(column)
+
+    def _cells(
+        self,
+        arrays: dict[str, NDArray[Any]],
+        latitude: NDArray[np.float64],
+        longitude: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(list, place) pairs (n,) of the cells of places, at every precision."""
+        lists, place, before = [], [], 0
+        for level in self.config.levels:
+            cell, names = geohash_cells(latitude, longitude, level), arrays[f"cells{level}"]
+            there = np.flatnonzero(cell >= 0)
+            lists.append(np.searchsorted(names, cell[there]) + before)
+            place.append(there)
+            before += len(names)
+        return np.concatenate(lists), np.concatenate(place)
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, c = self._reading, self.config
+        if reading is None:
+            return None
+        part, arrays = items.part(rows), dict(self._arrays)
+        popularity = ItemPopularity.within(
+            arrays, self._facts or {}, c.half_life, c.new_item_weight
+        )
+        published = publication_of(self.name, part, reading["published"])
+        popularity = popularity.replaced(rows, published, len(items))
+        north, east = self._places(part, reading)
+        number, before = [], 0
+        for level in c.levels:
+            cell, names = geohash_cells(north, east, level), arrays[f"cells{level}"]
+            every = np.union1d(names, cell[cell >= 0])
+            number.append(np.searchsorted(every, names) + before)
+            arrays[f"cells{level}"] = every
+            before += len(every)
+        lists, place = self._cells(arrays, north, east)
+        postings = Postings.within(arrays).renumbered(np.concatenate(number), before)
+        row = rows[place]
+        postings = postings.replaced(rows, lists, row, popularity.keys(row))
+        for name, degrees in (("latitude", north), ("longitude", east)):
+            arrays[name] = grown(arrays[name], len(items), np.nan)
+            arrays[name][rows] = degrees
+        return arrays | postings.arrays() | popularity.arrays()
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)

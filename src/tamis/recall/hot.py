@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Labels, bucketed, codes_of, spread
+from tamis.data import Dataset, Labels, Table, bucketed, codes_in, codes_of, spread, with_names
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.history_events import counted_events
 from tamis.recall._common.interactions import declared_interest
 from tamis.recall._common.item_columns import column_of, role_of
+from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import liked_events, log_decayed_sums, log_popularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig, Conditions, Needs
 
 
@@ -74,6 +76,7 @@ class Hot(BaseChannel):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
+        self._read: dict[str, Any] = {}
         if self.config.by == "city":
             self.reads = ("city",)
 
@@ -90,7 +93,7 @@ class Hot(BaseChannel):
         )
         self._arrays |= postings.arrays()
         self._arrays["interest"] = declared_interest(data.behaviours)
-        return {"end": data.end, "lists": lists}
+        return {"end": data.end, "lists": lists, "reading": self._read}
 
     def _grouped(
         self, data: Dataset, context: FitContext
@@ -108,9 +111,17 @@ class Hot(BaseChannel):
         column = role_of(self.name, context.items, "category", self.config.column)
         column_of(self.name, data.items, column)
         declared = context.items.category_separator if context.items else None
-        labels = Labels.of_items(data.items, column, self.config.separator or declared)
-        overall = log_popularity(data, self.config.half_life)[labels.row]
-        self._arrays |= {"label_indptr": labels.indptr, "label": labels.code}
+        separator = self.config.separator or declared
+        self._read = {"column": column, "separator": separator}
+        labels = Labels.of_items(data.items, column, separator)
+        likes = log_popularity(data, self.config.half_life)
+        self._arrays |= {
+            "label_indptr": labels.indptr,
+            "label": labels.code,
+            "names": labels.names,
+            "likes": likes,
+        }
+        overall = likes[labels.row]
         hot = np.isfinite(overall)
         return labels.code[hot], labels.row[hot], overall[hot], len(labels.names)
 
@@ -122,7 +133,8 @@ class Hot(BaseChannel):
             how_to_fix = 'set `column` to a column of the users, like column = "gender"'
         table = context.users if self.config.by == "city" else None
         column = role_of(self.name, table, self.config.by, self.config.column, how_to_fix)
-        labels = bucketed(column_of(self.name, data.users, column), self.config.boundaries)
+        self._read = {"column": column}
+        labels = self._groups(data.users, column)
         group = labels.single()
         self._arrays |= {"group": group, "names": labels.names}
         user, item, value, age = liked_events(data)
@@ -137,6 +149,53 @@ class Hot(BaseChannel):
         lists, item = np.divmod(pairs[hot], len(data.items))
         return lists, item, key[hot], len(labels.names)
 
+    def _groups(self, users: Table, column: str) -> Labels:
+        """The city or audience of users."""
+        return bucketed(column_of(self.name, users, column), self.config.boundaries)
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        """New items have no like and are not in a list; those of a history lead to their
+        category."""
+        reading = self._reading if self.config.by == "category" else None
+        if reading is None:
+            return None
+        arrays, part = self._arrays, items.part(rows)
+        changed = Labels.of_items(part, reading["column"], reading["separator"])
+        before = Labels(arrays["names"], arrays["label_indptr"], arrays["label"])
+        labels, number = before.replaced(rows, changed, len(items))
+        likes, overall = grown(arrays["likes"], len(items), -np.inf), len(labels.names)
+        code = codes_of(labels.names, changed.names.tolist())[changed.code]
+        lists = np.concatenate([code, np.full(len(rows), overall)])
+        row = np.concatenate([rows[changed.row], rows])
+        liked = np.isfinite(likes[row])
+        postings = self._with_lists(number, overall)
+        postings = postings.replaced(rows, lists[liked], row[liked], likes[row[liked]])
+        self._facts = {**(self._facts or {}), "lists": overall}
+        return {
+            **postings.arrays(),
+            "label_indptr": labels.indptr,
+            "label": labels.code,
+            "names": labels.names,
+            "likes": likes,
+        }
+
+    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading = self._reading if self.config.by in ("city", "audience") else None
+        if reading is None:
+            return None
+        theirs = self._groups(users.part(rows), reading["column"])
+        names, number = with_names(self._arrays["names"], theirs.names)
+        group = np.append(number, np.int32(-1))[self._arrays["group"]]
+        group = grown(group, len(users), -1)
+        group[rows] = codes_in(names, theirs)
+        postings = self._with_lists(number, len(names))
+        self._facts = {**(self._facts or {}), "lists": len(names)}
+        return {**postings.arrays(), "group": group, "names": names}
+
+    def _with_lists(self, number: Int32, n: int) -> Postings:
+        """The lists of n groups, group g of the former ones being number[g], and of all users."""
+        return Postings.within(self._arrays).renumbered(np.append(number, np.int32(n)), n + 1)
+
     def _recall(self, queries: Queries, k: int) -> Recalled:
         chosen = self._chosen(queries)
         overall = int((self._facts or {})["lists"])
@@ -150,9 +209,9 @@ class Hot(BaseChannel):
             return ListSelection.one(np.full(len(queries), -1))
         if self.config.by == "category":
             return self._liked_categories(queries)
-        user = queries.user
         group = np.full(len(queries), -1, np.int32)
-        group[user >= 0] = self._arrays["group"][user[user >= 0]]
+        known = (queries.user >= 0) & (queries.user < len(self._arrays["group"]))
+        group[known] = self._arrays["group"][queries.user[known]]
         if self.config.by == "city" and queries.context is not None:
             given = [city or "" for city in queries.context.city]
             here = codes_of(self._arrays["names"], given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,12 @@ from tamis.data import (
     Dataset,
     FilterExpression,
     Labels,
+    Table,
+    codes_in,
     item_condition,
+    number_array,
     separators_of,
+    with_names,
 )
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
@@ -25,13 +29,15 @@ from tamis.recall._common.history_events import behaviour_mask, last_event
 from tamis.recall._common.item_columns import (
     UNKNOWN_TIME,
     column_of,
-    publication_times,
+    publication_column,
+    publication_of,
     role_of,
     times_of,
 )
+from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import DAY_MS, log_popularity
 from tamis.recall._common.postings import Postings, in_sorted
-from tamis.runtime import in_blocks, scratch
+from tamis.runtime import Int32, in_blocks, scratch
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, suggest
 
@@ -115,33 +121,113 @@ class Rules(BaseChannel):
                 f"channel {self.name!r} has no rule: add a [[cascade.channels.{self.name}.rule]], "
                 f'like name = "new", max_age = 14, sort = "published desc"'
             )
-        self._arrays["published"] = publication_times(self.name, data, context)
-        frame = self._with_statistics(data)
-        separators = separators_of(context.items, context.features, frame.columns)
-        parts: list[tuple[NDArray[Any], ...]] = []
-        before = 0
+        statistics = self._statistics(data)
+        frame = _with_columns(data.items.frame, statistics, len(data.items))
+        reading = {
+            "published": publication_column(context),
+            "separators": dict(separators_of(context.items, context.features, frame.columns)),
+            "same": [self._same_separator(rule, context) for rule in rules],
+            "times": [self._time_column(rule, context) for rule in rules],
+        }
+        published = publication_of(self.name, data.items, reading["published"])
+        self._arrays = {"published": published}
+        self._arrays |= {f"statistic_{name}": values for name, values in statistics.items()}
         for number, rule in enumerate(rules):
-            items = self._items(rule, frame, separators)
-            key = -self._places(rule, frame)
-            lists, item, values = self._by_value(number, rule, data, context, items)
-            parts.append((lists + before, item, key[item]))
-            self._arrays[f"first{number}"] = np.array([before], np.int64)
-            before += values
-            if rule.max_age is not None:
-                self._arrays[f"time{number}"] = self._times(rule, data, context)
             self._arrays[f"counted{number}"] = behaviour_mask(
                 self._label(rule), data, rule.behaviours
             )
+        read = self._read(data.items, frame, reading)
+        firsts = np.cumsum([0, *(found.lists for found in read)])
+        parts = [(r.posting + first, r.item, r.key) for r, first in zip(read, firsts, strict=False)]
         lists, item, key = (np.concatenate(part) for part in zip(*parts, strict=True))
-        self._arrays |= Postings.of(lists, item, key, before).arrays()
-        return {"rules": [rule.name for rule in rules]}
+        self._arrays |= Postings.of(lists, item, key, int(firsts[-1])).arrays()
+        for number, found in enumerate(read):
+            self._arrays |= found.arrays(number, int(firsts[number]))
+        return {"rules": [rule.name for rule in rules], "reading": reading}
+
+    def _read(
+        self, items: Table, frame: pl.DataFrame, reading: Mapping[str, Any]
+    ) -> list[_RuleItems]:
+        """What each rule reads of items, whose table with the statistics is `frame`."""
+        found: list[_RuleItems] = []
+        for number, rule in enumerate(self.config.rule):
+            met = self._met(rule, frame, reading["separators"])
+            key = self._keys(rule, frame)
+            declared, column = reading["published"], reading["times"][number]
+            time = None
+            if column is not None:
+                time = times_of(self._label(rule), items, column, declared)
+            if not rule.same:
+                found.append(_RuleItems(np.zeros(len(met), np.int64), met, key[met], 1, None, time))
+                continue
+            column_of(self._label(rule), items, rule.same)
+            labels = Labels.of_items(items, rule.same, reading["same"][number])
+            kept = np.isin(labels.row, met)
+            item = labels.row[kept]
+            lists = max(len(labels.names), 1)
+            found.append(
+                _RuleItems(labels.code[kept].astype(np.int64), item, key[item], lists, labels, time)
+            )
+        return found
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        reading, arrays = self._reading, self._arrays
+        if reading is None:
+            return None
+        n = len(items)
+        if any(_is_text(items.frame, rule) for rule in self.config.rule):
+            rows = np.arange(n, dtype=np.int32)  # the place of a text is that among all
+        names = [name for name in STATISTICS if f"statistic_{name}" in arrays]
+        statistics = {name: grown(arrays[f"statistic_{name}"], n, 0) for name in names}
+        part = items.part(rows)
+        frame = _with_columns(
+            part.frame, {name: values[rows] for name, values in statistics.items()}, len(rows)
+        )
+        published = arrays["published"]
+        if len(published):
+            published = grown(published, n, UNKNOWN_TIME)
+            published[rows] = publication_of(self.name, part, reading["published"])
+        out = {f"statistic_{name}": values for name, values in statistics.items()}
+        out["published"] = published
+        return out | self._lists_with(self._read(part, frame, reading), items, rows)
+
+    def _lists_with(
+        self, read: Sequence[_RuleItems], items: Table, rows: Int32
+    ) -> dict[str, NDArray[Any]]:
+        """The lists after the items `rows` (m,) were added or changed, of which `read` is read."""
+        arrays, out, before = self._arrays, dict[str, NDArray[Any]](), 0
+        numbers, triples = list[NDArray[Any]](), list[tuple[NDArray[Any], ...]]()
+        for number, found in enumerate(read):
+            former, lists = arrays.get(f"names{number}"), found.posting
+            if found.labels is None or former is None:
+                numbers.append(np.array([before]))
+                count = 1
+            else:
+                every, new = with_names(former, found.labels.names)
+                theirs = np.searchsorted(every, found.labels.names)
+                lists, count = theirs[lists] if len(theirs) else lists, max(len(every), 1)
+                numbers.append((new if len(former) else np.zeros(1, np.int32)) + before)
+                same = np.append(new, np.int32(-1))[arrays[f"same{number}"]]
+                same = grown(same, len(items), -1)
+                same[rows] = codes_in(every, found.labels)
+                out |= {f"names{number}": every, f"same{number}": same}
+            triples.append((lists + before, rows[found.item], found.key))
+            out[f"first{number}"] = np.array([before], np.int64)
+            if found.time is not None:
+                time = grown(arrays[f"time{number}"], len(items), UNKNOWN_TIME)
+                time[rows] = found.time
+                out[f"time{number}"] = time
+            before += count
+        lists, item, key = (np.concatenate(part) for part in zip(*triples, strict=True))
+        postings = Postings.within(arrays).renumbered(np.concatenate(numbers), before)
+        return out | postings.replaced(rows, lists, item, key).arrays()
 
     def _label(self, rule: Rule) -> str:
         """Channel and rule, for messages."""
         return f"{self.name}: rule {rule.name}"
 
-    def _with_statistics(self, data: Dataset) -> pl.DataFrame:
-        """The items' table with the statistics added, unless it has a column of the same name."""
+    def _statistics(self, data: Dataset) -> dict[str, NDArray[Any]]:
+        """(items,) each of `STATISTICS`, unless the items' table has a column of the same name."""
         n, events, config = len(data.items), data.events, self.config
         likes = np.bincount(events.item[data.positive], minlength=n)
         shown = np.bincount(events.item[~data.seen], minlength=n)
@@ -151,16 +237,10 @@ class Rules(BaseChannel):
             "impressions": shown,
             "like_rate": likes / np.maximum(shown, 1),
         }
-        table = data.items.frame
-        if not table.width:
-            table = pl.DataFrame({"popularity": columns["popularity"]})
-        return table.with_columns(
-            pl.Series(name, values)
-            for name, values in columns.items()
-            if name not in data.items.frame.columns
-        )
+        known = data.items.frame.columns
+        return {name: values for name, values in columns.items() if name not in known}
 
-    def _items(
+    def _met(
         self, rule: Rule, frame: pl.DataFrame, separators: Mapping[str, str]
     ) -> NDArray[np.intp]:
         """Item rows for which all conditions hold, ascending."""
@@ -173,8 +253,8 @@ class Rules(BaseChannel):
             keep &= condition.holds(frame, owner)
         return np.flatnonzero(keep)
 
-    def _places(self, rule: Rule, frame: pl.DataFrame) -> NDArray[np.float64]:
-        """(items,) each item's rank by `sort`, from 0; items without a value last."""
+    def _keys(self, rule: Rule, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """(items,) the order of `sort`, the largest first; -inf for items without a value."""
         name, _, way = rule.sort.strip().rpartition(" ")
         if way not in ("asc", "desc") or not name:
             name, way = rule.sort.strip(), "desc"
@@ -184,37 +264,22 @@ class Rules(BaseChannel):
                 f"column of the items' table nor a statistic.{suggest(name, frame.columns)} "
                 f"Use one of: {', '.join(frame.columns)}"
             )
-        column = frame[name]
-        if column.dtype.is_float():
-            column = column.fill_nan(None)
-        order = column.arg_sort(descending=way == "desc", nulls_last=True).to_numpy()
-        place = np.empty(len(order))
-        place[order] = np.arange(len(order))
-        return place
+        values = _sortable(frame[name])
+        return np.where(np.isnan(values), -np.inf, values if way == "desc" else -values)
 
-    def _by_value(
-        self, number: int, rule: Rule, data: Dataset, context: FitContext, items: NDArray[np.intp]
-    ) -> tuple[NDArray[Any], NDArray[Any], int]:
-        """(list, item) pairs of the rule (n,) and the number of its lists: one, or one per value
-        of `same`."""
-        if not rule.same:
-            return np.zeros(len(items), np.int64), items, 1
-        column_of(self._label(rule), data.items, rule.same)
+    def _same_separator(self, rule: Rule, context: FitContext) -> str | None:
+        """Separator of the texts of the rule's `same`; None: each text is one value."""
         split = self.config.separator
         if not split and context.items is not None and rule.same == context.items.category:
             split = context.items.category_separator or ""
-        labels = Labels.of_items(data.items, rule.same, split or None)
-        self._arrays[f"same{number}"] = labels.single()
-        kept = np.isin(labels.row, items)
-        return labels.code[kept].astype(np.int64), labels.row[kept], max(len(labels.names), 1)
+        return split or None
 
-    def _times(self, rule: Rule, data: Dataset, context: FitContext) -> NDArray[np.int64]:
-        """(items,) ms of the rule's time column."""
-        label = self._label(rule)
+    def _time_column(self, rule: Rule, context: FitContext) -> str | None:
+        """The column of the rule's `max_age`; None if it has none."""
+        if rule.max_age is None:
+            return None
         how_to_fix = 'declare [items] published = "COLUMN", or set the rule\'s `time_column`'
-        name = role_of(label, context.items, "published", rule.time_column, how_to_fix)
-        declared = context.items.published if context.items else None
-        return times_of(label, data.items, name, declared)
+        return role_of(self._label(rule), context.items, "published", rule.time_column, how_to_fix)
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)
@@ -255,6 +320,51 @@ class Rules(BaseChannel):
                 if past != item and (members == item).any():
                     return past
         return None
+
+
+class _RuleItems(NamedTuple):
+    """What one rule reads of m items."""
+
+    posting: NDArray[np.int64]
+    """(n,) the rule's list, from 0: one, or one per value of `same`."""
+    item: NDArray[np.intp]
+    """(n,) positions among the m items."""
+    key: NDArray[np.float64]
+    """(n,) the largest is the first of its list."""
+    lists: int
+    """Number of the rule's lists."""
+    labels: Labels | None
+    """(m,) values of `same`; None without it."""
+    time: NDArray[np.int64] | None
+    """(m,) ms of the rule's time column; None without `max_age`."""
+
+    def arrays(self, number: int, first: int) -> dict[str, NDArray[Any]]:
+        """What rule `number`, whose lists begin with `first`, saves beside its lists."""
+        found: dict[str, NDArray[Any]] = {f"first{number}": np.array([first], np.int64)}
+        if self.labels is not None:
+            found |= {f"same{number}": self.labels.single(), f"names{number}": self.labels.names}
+        return found if self.time is None else found | {f"time{number}": self.time}
+
+
+def _with_columns(frame: pl.DataFrame, columns: Mapping[str, NDArray[Any]], n: int) -> pl.DataFrame:
+    """The table of n items with the statistics."""
+    made = [pl.Series(name, values) for name, values in columns.items()]
+    return frame.with_columns(made) if frame.width else pl.DataFrame(made, nan_to_null=False)
+
+
+def _sortable(column: pl.Series) -> NDArray[np.float64]:
+    """(items,) numbers in the order of a column's values, NaN where one is missing."""
+    if column.dtype.is_temporal():
+        column = column.to_physical()
+    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        return number_array(column)
+    return column.cast(pl.String).rank("dense").cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _is_text(frame: pl.DataFrame, rule: Rule) -> bool:
+    """Whether a rule sorts by a column of texts."""
+    name = rule.sort.strip().removesuffix(" asc").removesuffix(" desc").strip()
+    return name in frame.columns and frame[name].dtype in (pl.String, pl.Categorical)
 
 
 class _Times(NamedTuple):

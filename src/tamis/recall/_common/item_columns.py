@@ -12,6 +12,8 @@ from tamis.schema import ConfigError, TableConfig, suggest
 
 UNKNOWN_TIME = np.iinfo(np.int64).min
 """Publication time of an item for which none is known; earlier than every query."""
+NO_TIMES = np.zeros(0, np.int64)
+"""Publication times of a channel that knows none: every item is always available."""
 
 
 def role_of(
@@ -70,12 +72,19 @@ def times_of(channel: str, table: Table, name: str, declared: str | None) -> Int
     return np.where(times.missing, UNKNOWN_TIME, times.ms)
 
 
+def publication_of(channel: str, items: Table, column: str | None) -> Int64:
+    """(rows,) publication times in ms of some items; (0,) where `column` is None."""
+    return NO_TIMES if column is None else times_of(channel, items, column, column)
+
+
+def publication_column(context: FitContext) -> str | None:
+    """The column that [items] declares for the publication time."""
+    return context.items.published if context.items is not None else None
+
+
 def publication_times(channel: str, data: Dataset, context: FitContext) -> Int64:
     """(items,) int64 publication time of each item in ms, UNKNOWN_TIME where it is empty.
 
     An array of shape (0,) if [items] declares no `published` column.
     """
-    name = context.items.published if context.items is not None else None
-    if name is None:
-        return np.zeros(0, np.int64)
-    return times_of(channel, data.items, name, name)
+    return publication_of(channel, data.items, publication_column(context))

@@ -53,12 +53,29 @@ def log_popularity(
             new items rank among those with a few likes.
     """
     _, item, value, age = liked_events(data)
-    if new_item_weight > 0 and published is not None and len(published):
-        known = np.flatnonzero(published != UNKNOWN_TIME)
-        item = np.concatenate([item, known.astype(np.int32)])
-        value = np.concatenate([value, np.full(len(known), new_item_weight)])
-        age = np.concatenate([age, (data.end - published[known]) / DAY_MS])
-    return log_decayed_sums(item, value, age / half_life, len(data.items))
+    likes = log_decayed_sums(item, value, age / half_life, len(data.items))
+    if published is None:
+        return likes
+    return with_publication(likes, published, data.end, half_life, new_item_weight)
+
+
+def with_publication(
+    likes: Float64, published: Int64, end: int, half_life: float, new_item_weight: float
+) -> Float64:
+    """(items,) log2 of the decayed likes and of the publication, as one event, of each item.
+
+    Args:
+        likes: (items,) log2 of the decayed likes, -inf without any.
+        published: (items,) ms, UNKNOWN_TIME where it is unknown, or (0,) for none.
+        end: of the log, ms.
+        half_life: days. new_item_weight: weight of the publication; 0: it does not count.
+    """
+    if new_item_weight <= 0 or not len(published):
+        return likes
+    unknown = published == UNKNOWN_TIME
+    age = (end - np.where(unknown, 0, published)) / DAY_MS
+    event = np.where(unknown, -np.inf, np.log2(new_item_weight) - age / half_life)
+    return np.logaddexp2(likes, event)
 
 
 def missing_last(key: Float64) -> Float64:

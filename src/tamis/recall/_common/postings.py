@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from tamis.cascade import Queries, Recalled
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.item_columns import NO_TIMES
 from tamis.runtime import Float64, Int32, Int64, in_blocks, scratch
 from tamis.runtime.compiled import njit
 
-NO_TIMES = np.zeros(0, np.int64)
-"""Publication times of a channel that knows none: every item is always available."""
 _QUERIES_PER_BLOCK = 256
 
 
@@ -68,6 +67,53 @@ class Postings:
             item[order].astype(np.int32),
             key[order].astype(np.float64),
         )
+
+    @property
+    def owner(self) -> Int64:
+        """(n,) the list of each entry."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def best(self, lists: NDArray[Any]) -> Float64:
+        """(m,) the key of the first item of each of some lists; 0 for an empty list."""
+        begin = self.indptr[lists]
+        some = begin < self.indptr[lists + 1]
+        out = np.zeros(len(lists))
+        out[some] = self.key[begin[some]]
+        return out
+
+    def renumbered(self, number: NDArray[Any], n: int) -> Postings:
+        """n lists, of which list l of these is number[l], ascending; the others are empty."""
+        sizes = np.zeros(n, np.int64)
+        sizes[number] = np.diff(self.indptr)
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Postings(indptr, self.item, self.key)
+
+    def replaced(
+        self, rows: NDArray[Any], lists: NDArray[Any], item: NDArray[Any], key: Float64
+    ) -> Postings:
+        """The lists without the items `rows` (r,), and with the (list, item, key) triples (m,).
+
+        Only the lists that change are sorted.
+        """
+        n, owner = len(self.indptr) - 1, self.owner
+        gone = np.isin(self.item, rows)
+        changed = np.zeros(n, np.bool_)
+        changed[lists], changed[owner[gone]] = True, True
+        inside = changed[owner]
+        kept = inside & ~gone
+        part = Postings.of(
+            np.concatenate([owner[kept], lists]),
+            np.concatenate([self.item[kept], item]),
+            np.concatenate([self.key[kept], key]),
+            n,
+        )
+        sizes = np.where(changed, np.diff(part.indptr), np.diff(self.indptr))
+        here = np.repeat(changed, sizes)
+        out_item, out_key = np.empty(len(here), np.int32), np.empty(len(here), np.float64)
+        out_item[here], out_item[~here] = part.item, self.item[~inside]
+        out_key[here], out_key[~here] = part.key, self.key[~inside]
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Postings(indptr, out_item, out_key)
 
     def arrays(self, prefix: str = "posting") -> dict[str, NDArray[Any]]:
         """The columns by the names under which a channel saves them."""

@@ -14,10 +14,10 @@ from tamis.cascade import Queries, Recalled
 from tamis.data import Ragged
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.item_columns import NO_TIMES
 from tamis.runtime import Float32, Int64
 
 INDEX = "index"
-NO_TIMES = np.zeros(0, np.int64)
 
 
 class IndexedChannel(BaseChannel):

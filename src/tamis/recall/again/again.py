@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import VISIT_HOURS, Dataset, Labels, Ragged, spread
+from tamis.data import VISIT_HOURS, Dataset, Labels, Ragged, Table, codes_in, codes_of, spread
 from tamis.features import ItemRepeats, OwnItems
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.history_events import behaviour_mask
 from tamis.recall._common.item_columns import column_of, role_of
+from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import log_popularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists, in_sorted
 from tamis.recall.again._choice import (
@@ -27,7 +29,7 @@ from tamis.recall.again._choice import (
     span_of,
     trial_of,
 )
-from tamis.runtime import Float64, in_blocks
+from tamis.runtime import Float64, Int32, in_blocks
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs, suggest
 
@@ -118,15 +120,25 @@ class Again(BaseChannel):
             "weight": chosen.weight,
             "log_gap": repeats.log_gap,
             "rate": repeats.rate,
+            "priors": repeats.priors,
+            "prior_names": np.zeros(0, np.str_) if labels is None else labels.names,
         }
         if self.config.by == "category":
             assert labels is not None
-            key = log_popularity(data, self.config.popularity_half_life)[labels.row]
+            likes = log_popularity(data, self.config.popularity_half_life)
+            key = likes[labels.row]
             hot = np.isfinite(key)
             postings = Postings.of(labels.code[hot], labels.row[hot], key[hot], len(labels.names))
             self._arrays |= postings.arrays()
-            self._arrays |= {"label_indptr": labels.indptr, "label": labels.code}
+            self._arrays |= {
+                "label_indptr": labels.indptr,
+                "label": labels.code,
+                "names": labels.names,
+                "likes": likes,
+            }
+        column, separator = self._column(context)
         return {
+            "reading": {"column": column, "separator": separator},
             "half_life": chosen.half_life,
             "due": chosen.due,
             "repeat_rate": chosen.repeat_rate,
@@ -173,13 +185,62 @@ class Again(BaseChannel):
 
     def _labels(self, data: Dataset, context: FitContext) -> Labels | None:
         """The items' categories; None where none is declared and none is needed."""
+        return self._categories_of(data.items, *self._column(context))
+
+    def _column(self, context: FitContext) -> tuple[str | None, str | None]:
+        """The items' column of the category, None where none is declared and none is needed, and
+        the separator of its values."""
         declared = context.items.category if context.items is not None else None
         if self.config.by == "item" and not (self.config.column or declared):
-            return None
+            return None, None
         column = role_of(self.name, context.items, "category", self.config.column)
-        column_of(self.name, data.items, column)
         separator = context.items.category_separator if context.items is not None else None
-        return Labels.of_items(data.items, column, self.config.separator or separator)
+        return column, self.config.separator or separator
+
+    def _categories_of(
+        self, items: Table, column: str | None, separator: str | None
+    ) -> Labels | None:
+        if column is None:
+            return None
+        column_of(self.name, items, column)
+        return Labels.of_items(items, column, separator)
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        """New items have the usual gap and the repeat rate of their category."""
+        reading, arrays = self._reading, self._arrays
+        if reading is None:
+            return None
+        labels = self._categories_of(items.part(rows), reading["column"], reading["separator"])
+        names, new = arrays["prior_names"], rows >= len(arrays["log_gap"])
+        code = np.full(len(rows), len(names))
+        if labels is not None:
+            some = np.diff(labels.indptr) > 0
+            code[some] = codes_in(names, labels)[some]
+            code[some & (code < 0)] = len(names) + 1
+        found = {name: grown(arrays[name], len(items), 0) for name in ("log_gap", "rate")}
+        for column, prior in zip(found.values(), arrays["priors"], strict=True):
+            column[rows[new]] = prior[code[new]]
+        if self.config.by == "category" and labels is not None:
+            found |= self._lists_with(labels, rows, len(items))
+        return found
+
+    def _lists_with(self, changed: Labels, rows: Int32, n: int) -> dict[str, NDArray[Any]]:
+        """The lists by category of n items after `rows` (m,) were added or changed."""
+        arrays = self._arrays
+        before = Labels(arrays["names"], arrays["label_indptr"], arrays["label"])
+        labels, number = before.replaced(rows, changed, n)
+        likes, row = grown(arrays["likes"], n, -np.inf), rows[changed.row]
+        code, hot = codes_of(labels.names, changed.names.tolist())[changed.code], likes[row]
+        some = np.isfinite(hot)
+        postings = Postings.within(arrays).renumbered(number, len(labels.names))
+        postings = postings.replaced(rows, code[some], row[some], hot[some])
+        return {
+            **postings.arrays(),
+            "label_indptr": labels.indptr,
+            "label": labels.code,
+            "names": labels.names,
+            "likes": likes,
+        }
 
     def _choice(
         self, data: Dataset, context: FitContext, weight: Float64, labels: Labels | None
