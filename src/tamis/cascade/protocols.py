@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tamis.cascade.query import Queries, Recalled
     from tamis.data import Dataset, Ragged
     from tamis.features import OnlineStatistics, Rows
-    from tamis.runtime import Bool, Float32
+    from tamis.runtime import Bool, Float32, Int32
     from tamis.train import Chosen, Epoch
 
 
@@ -127,6 +127,17 @@ class EmbedsItems(Protocol):
 
     def item_vectors(self) -> Float32:
         """(items, d) item vectors; zero where nothing is known of the item."""
+        ...
+
+
+@runtime_checkable
+class GathersItems(Protocol):
+    """A channel with vectors of items that can be read without those of all items."""
+
+    def vectors_of(self, items: Int32) -> tuple[Float32, Int32]:
+        """Vectors (m, d), and for each of `items` (n,) its row among them.
+
+        The vector of an item that the channel does not know is zero."""
         ...
 
 

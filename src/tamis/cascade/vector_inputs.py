@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.protocols import Embeds
+from tamis.cascade.protocols import Embeds, GathersItems
 from tamis.cascade.query import Queries
 from tamis.features import Block, DenseColumn, Rows
 from tamis.runtime import Float32
@@ -26,7 +26,13 @@ class VectorInputs:
 
     def __call__(self, queries: Queries, candidates: Candidates, rows: Rows) -> Rows:
         user = block_of(self.channel.user_vectors(queries), candidates.query)
-        item = block_of(self.channel.item_vectors(), candidates.item)
+        channel = self.channel
+        vectors, pointer = (
+            channel.vectors_of(candidates.item)
+            if isinstance(channel, GathersItems)
+            else (channel.item_vectors(), candidates.item)
+        )
+        item = block_of(vectors, pointer)
         return beside(rows, self.name, user, item)
 
 

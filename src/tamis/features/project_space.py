@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ from tamis.features._context import ContextInputs
 from tamis.features._fitted import Fitted, item_order, user_order
 from tamis.features._fitting import SpaceOptions, fit_space, with_columns
 from tamis.features._lists import History
+from tamis.features._lookup import Attributes
 from tamis.features._new_rows import NewRows
 from tamis.features._place import DISTANCE
+from tamis.features._row_values import attributes_of
 from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
@@ -170,9 +173,36 @@ class FeatureSpace:
             return Block(ids, np.zeros((len(user), 0), np.float32))
         return Block(ids, self._fitted.user_scale(statistics.users(user, time)))
 
-    def item_statistics(self, statistics: Statistics, time: int) -> Float32:
-        """(N, S) the scaled statistics of all items as of one time (ms)."""
-        items = np.arange(len(self._fitted.items.ids) - 1, dtype=np.int32)
+    def encoded(self, side: Side, table: Table, rows: Int32) -> Block:
+        """The attributes of rows (m,) of a table, which may have come after the fit, with the
+        vocabularies and scales of the fit. The space does not change."""
+        fitted = self._fitted
+        ids, dense = attributes_of(fitted.encoders, fitted.sides, self.layout, side, table, rows)
+        return Block(ids, dense)
+
+    def without_rows(self) -> FeatureSpace:
+        """A space with the same encoders that holds the attributes of no user and no item."""
+        users, items = self._fitted.users, self._fitted.items
+        return FeatureSpace(
+            replace(
+                self._fitted,
+                users=Attributes(users.ids[-1:], users.dense[-1:]),
+                items=Attributes(items.ids[-1:], items.dense[-1:]),
+                histories=(),
+                recipes=None,
+                user_scale=None,
+                item_scale=None,
+                group_scales=(),
+                pair_scales=(),
+            )
+        )
+
+    def item_statistics(
+        self, statistics: Statistics, time: int, items: Int32 | None = None
+    ) -> Float32:
+        """(n, S) the scaled statistics of items (n,) as of one time (ms); None: of all."""
+        if items is None:
+            items = np.arange(len(self._fitted.items.ids) - 1, dtype=np.int32)
         times = np.full(len(items), time, np.int64)
         return self._statistics_block(items, times, statistics).dense
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged, Table, is_number, number_array
-from tamis.runtime import Bool, Int32
+from tamis.runtime import Bool, Int32, grown
 from tamis.schema import (
     ADVICE,
     Component,
@@ -152,9 +152,8 @@ class ItemMaskFilter(BaseFilter):
 
 
 def with_rows(array: NDArray[Any], rows: Int32, values: NDArray[Any], n: int) -> NDArray[Any]:
-    """A copy (n,) of `array`, which is no longer than that, with `values` (m,) at `rows` (m,)."""
-    out = np.zeros(n, array.dtype)
-    out[: len(array)] = array
+    """(n,) as `grown`, with `values` (m,) at `rows` (m,)."""
+    out = grown(array, n, 0)
     out[rows] = values
     return out
 

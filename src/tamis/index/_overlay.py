@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.runtime import Bool, Float32, Int32
+from tamis.runtime import Bool, Float32, Int32, Int64
 from tamis.schema import DataError
 
 
@@ -40,6 +40,13 @@ class Overlay:
     def end(self) -> int:
         """One above the highest added row; 0 without added rows."""
         return int(self.rows[-1]) + 1 if len(self.rows) else 0
+
+    def place(self, rows: Int32 | Int64) -> Int64:
+        """(m,) places of rows (m,) among the added ones; -1 for others."""
+        if not len(self.rows):
+            return np.full(len(rows), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[at] == rows, at, -1)
 
     def adding(self, rows: Any, vectors: Any, base: int) -> Overlay:
         """The state with these vectors added or replaced.

@@ -16,7 +16,7 @@ from tamis.index._inverted_lists import InvertedLists
 from tamis.index._overlay import Overlay
 from tamis.index._search import Approximate, Base, Lists, Search
 from tamis.index._tuning import least_effort
-from tamis.runtime import Bool, Float32, Int32, in_blocks
+from tamis.runtime import Bool, Float32, Int32, Int64, in_blocks
 from tamis.schema import (
     ConfigError,
     DataError,
@@ -71,12 +71,35 @@ class VectorIndex:
     def __init__(self, base: Base, report: IndexReport, absent: Bool | None = None) -> None:
         self.report, self._base = report, base
         self._overlay = Overlay.none(base.vectors.shape[1], absent)
+        self._whole: tuple[Overlay, Float32] | None = None
         self._write = threading.Lock()
 
     @property
     def vectors(self) -> Float32:
         """(N, d) the vectors of the base, without later changes."""
         return self._base.vectors
+
+    def gather(self, rows: Int32 | Int64) -> Float32:
+        """(m, d) the current vectors of rows (m,); zero for rows without one."""
+        overlay, base = self._overlay, self.vectors
+        out = np.zeros((len(rows), base.shape[1]), np.float32)
+        known = (rows >= 0) & (rows < len(base))
+        out[known] = base[rows[known]]
+        place = overlay.place(rows)
+        out[place >= 0] = overlay.vectors[place[place >= 0]]
+        return out
+
+    @property
+    def current(self) -> Float32:
+        """(N, d) the vectors of all rows as they are now; those of the base while nothing was
+        added, else a copy, which is made once for each change."""
+        overlay, base = self._overlay, self.vectors
+        if not len(overlay.rows):
+            return base
+        if self._whole is None or self._whole[0] is not overlay:
+            rows = np.arange(max(len(base), overlay.end), dtype=np.int32)
+            self._whole = (overlay, self.gather(rows))
+        return self._whole[1]
 
     @classmethod
     def build(

@@ -19,9 +19,9 @@ from tamis.recall._common.item_columns import (
     publication_of,
     role_of,
 )
-from tamis.recall._common.item_popularity import ItemPopularity, grown
+from tamis.recall._common.item_popularity import ItemPopularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
-from tamis.runtime import Int32
+from tamis.runtime import Int32, grown
 from tamis.schema import ComponentConfig
 
 

@@ -13,10 +13,9 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, Table, bucketed, codes_in
 from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.item_columns import column_of
-from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import liked_events, log_decayed_sums
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
-from tamis.runtime import Int32
+from tamis.runtime import Int32, grown
 from tamis.schema import ComponentConfig, ConfigError
 
 _MOST_VALUES = 100

@@ -14,10 +14,9 @@ from tamis.index import best_first, offer
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.item_columns import UNKNOWN_TIME, role_of, times_of
-from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import DAY_MS
 from tamis.recall._common.postings import in_sorted
-from tamis.runtime import Int32, in_blocks
+from tamis.runtime import Int32, grown, in_blocks
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, Needs
 

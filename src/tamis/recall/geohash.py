@@ -20,9 +20,9 @@ from tamis.recall._common.item_columns import (
     publication_of,
     role_of,
 )
-from tamis.recall._common.item_popularity import ItemPopularity, grown
+from tamis.recall._common.item_popularity import ItemPopularity
 from tamis.recall._common.postings import Postings, in_sorted
-from tamis.runtime import Int32, in_blocks, scratch
+from tamis.runtime import Int32, grown, in_blocks, scratch
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs
 

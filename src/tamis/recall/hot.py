@@ -14,10 +14,9 @@ from tamis.recall._common.channel import BaseChannel, need_positives
 from tamis.recall._common.history_events import counted_events
 from tamis.recall._common.interactions import declared_interest
 from tamis.recall._common.item_columns import column_of, role_of
-from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import liked_events, log_decayed_sums, log_popularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
-from tamis.runtime import Int32
+from tamis.runtime import Int32, grown
 from tamis.schema import ComponentConfig, Conditions, Needs
 
 

@@ -34,10 +34,9 @@ from tamis.recall._common.item_columns import (
     role_of,
     times_of,
 )
-from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import DAY_MS, log_popularity
 from tamis.recall._common.postings import Postings, in_sorted
-from tamis.runtime import Int32, in_blocks, scratch
+from tamis.runtime import Int32, grown, in_blocks, scratch
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, suggest
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, FilterExpression, Table, item_condition, separators_of
 from tamis.rerank._categories import ItemCategories, can_follow
-from tamis.runtime import Int32
+from tamis.runtime import Int32, grown
 from tamis.schema import (
     Component,
     ComponentConfig,
@@ -125,8 +125,7 @@ class AtMost(Component):
         if self._separators is None or not can_follow(self._categories, self.name):
             return
         self._categories = self._categories.replaced(rows, self._read(items.part(rows)), len(items))
-        groups = np.zeros(len(items), np.int64)
-        groups[: len(self._groups)] = self._groups
+        groups = grown(self._groups, len(items), 0)
         groups[rows] = self._categories.groups_of(rows)
         self._groups = groups
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Ragged, Table
 from tamis.rerank._categories import ItemCategories, can_follow
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Float32, Int32, grown
 from tamis.schema import (
     Component,
     ComponentConfig,
@@ -89,8 +89,7 @@ class MMR(Component):
         """
         part = items.part(rows)
         if self._vectors is not None:
-            vectors = np.zeros((len(items), self._vectors.shape[1]), np.float32)
-            vectors[: len(self._vectors)] = self._vectors
+            vectors = grown(self._vectors, len(items), 0.0)
             vectors[rows] = _unit(_vectors(part, self.config.column, self._vectors.shape[1]))
             self._vectors = vectors
         elif self._categories is None:

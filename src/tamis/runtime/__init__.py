@@ -12,6 +12,7 @@ from tamis.runtime.arrays import (
     UInt32,
     read_only,
 )
+from tamis.runtime.growing import grown, with_unknown
 from tamis.runtime.memory import peak_mb, reset_peak, resident_mb
 from tamis.runtime.progress import Progress
 from tamis.runtime.stage_meter import Meter
@@ -29,6 +30,7 @@ __all__ = [
     "Meter",
     "Progress",
     "UInt32",
+    "grown",
     "in_blocks",
     "one_blas_thread",
     "peak_mb",
@@ -37,4 +39,5 @@ __all__ = [
     "resident_mb",
     "scratch",
     "threads",
+    "with_unknown",
 ]

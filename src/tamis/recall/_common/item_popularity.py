@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tamis.data import Dataset
 from tamis.recall._common.item_columns import UNKNOWN_TIME
 from tamis.recall._common.popularity import log_popularity, with_publication
-from tamis.runtime import Float64, Int32, Int64
+from tamis.runtime import Float64, Int32, Int64, grown
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +100,3 @@ class ItemPopularity:
             arrays["likes"], arrays["published"], int(facts["end"]), half_life, new_item_weight,
             float(facts["floor"]),
         )  # fmt: skip
-
-
-def grown(array: NDArray[Any], n: int, fill: Any) -> NDArray[Any]:
-    """A copy (n, …) of an array that is no longer than that, with `fill` in the further rows."""
-    out = np.full((n, *array.shape[1:]), fill, array.dtype)
-    out[: len(array)] = array
-    return out

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries, event_before
-from tamis.data import CITY, Context, Dataset
+from tamis.data import CITY, Context, Dataset, Table
 from tamis.features import (
     FeatureSpace,
     Histories,
@@ -108,6 +108,10 @@ class MovingInputs:
         """The parts of a request's context that are inputs, as `BaseChannel.reads` names them."""
         columns = ("city" if name == CITY else name for name in self.space.context_columns)
         return (*columns, "place") if self.space.reads_place else tuple(columns)
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, whose attributes histories hold."""
+        self.space.update_items(items, rows)
 
     def use(self, statistics: OnlineStatistics) -> None:
         """Reads the users' statistics from these counters, which a service keeps up to date.
@@ -217,6 +221,8 @@ class ItemMoments:
     """(P,) first time (ms) of each period, ascending."""
     values: Float32
     """(P + 1, I, S) statistics at each start; the last at the end of the log."""
+    unknown: Float32
+    """(1, S) statistics at the end of the log of an item without events."""
 
     @classmethod
     def of(cls, space: FeatureSpace, statistics: object, times: Int64, end: int) -> ItemMoments:
@@ -226,7 +232,8 @@ class ItemMoments:
         starts = np.unique(np.quantile(times, np.arange(count) / count, method="lower"))
         starts = starts.astype(np.int64)
         read = [space.item_statistics(statistics, int(t)) for t in (*starts, end)]  # type: ignore[arg-type]
-        return cls(starts, np.stack(read))
+        unknown = space.item_statistics(statistics, end, np.array([-1], np.int32))  # type: ignore[arg-type]
+        return cls(starts, np.stack(read), unknown)
 
     def period(self, times: Sequence[int] | Int64) -> Int64:
         """(n,) the period of each time; the first one for earlier times."""

@@ -68,6 +68,8 @@ class SideInputs:
     """By the table of a feature: the ids of its rows, from `FIRST` on."""
     space: FeatureSpace
     """Encodes the attributes, the context, histories of attributes, and statistics."""
+    offset: int
+    """Row of the fused table at which the tables of `space` start."""
     moving: MovingInputs | None = None
     """The user side's inputs that change with time; their columns follow those of `user_ids` and
     `user_dense`. None: there are none."""
@@ -229,6 +231,7 @@ def _encoded(data: Dataset, space: FeatureSpace, chosen: _Chosen) -> SideInputs:
         item_dense=item_dense[:-1],
         values=_values(space),
         space=space,
+        offset=offset,
         moving=moving,
         moments=moments,
         liked=chosen.liked,

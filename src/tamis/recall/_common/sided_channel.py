@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
+from numpy.typing import NDArray
+
+from tamis.data import Table
 from tamis.features import OnlineStatistics
 from tamis.recall._common.moving_inputs import MovingInputs
-from tamis.recall._common.side_features import FIRST
+from tamis.recall._common.new_sides import FOLDER, NewSides
+from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.vector_channel import VectorChannel
+from tamis.runtime import Float32, Int32
 from tamis.schema import reading
 
 MOVING = "moving"
@@ -25,15 +31,57 @@ class SidedChannel(VectorChannel):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._moving: MovingInputs | None = None
+        self._sides: NewSides | None = None
+        """Encodes users and items that come after the fit; None: an earlier release made it."""
 
-    def _facts_of(self, moving: MovingInputs | None, start: int, end: int) -> dict[str, Any]:
-        """Sets the moving inputs; plain values to save with them.
+    def _facts_of(
+        self, inputs: SideInputs, start: int, end: int, published: str | None
+    ) -> dict[str, Any]:
+        """Sets the moving inputs and the encoders; plain values to save with them.
 
-        start: padding row of the table of the histories' items. end: of the log, in ms.
+        Args:
+            start: padding row of the table of the histories' items.
+            end: of the log, in ms.
+            published: column of the items' publication time; None: none is declared.
         """
-        self._moving = moving
-        self.reads = () if moving is None else moving.reads
-        return {"moving": moving is not None, "history_start": start, "end": end}
+        self._moving, self._sides = inputs.moving, NewSides.of(inputs)
+        self.reads = () if inputs.moving is None else inputs.moving.reads
+        return {
+            "moving": inputs.moving is not None,
+            "history_start": start,
+            "end": end,
+            "item_layout": inputs.item.to_dict(),
+            "reading": {"published": published},
+        }
+
+    @abstractmethod
+    def _vectors_of(self, items: Table, rows: Int32, sides: NewSides) -> Float32 | None:
+        """(m, d) vectors of the items `rows` by the item side, zero if nothing is known of one;
+        None if the item side reads nothing but ids."""
+
+    @abstractmethod
+    def _users_with(
+        self, rows: Int32, ids: Int32, dense: Float32, n: int
+    ) -> dict[str, NDArray[Any]]:
+        """The arrays of n users, of whom `rows` (m,) have the inputs `ids` and `dense`."""
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        """New items get vectors by the item side: by their attributes, without an id of their
+        own."""
+        if self._reading is None or self._sides is None:
+            return None
+        if self._moving is not None:
+            self._moving.update_items(items, rows)
+        vectors = self._vectors_of(items, rows, self._sides)
+        if vectors is not None:
+            self._put_vectors(rows, vectors)
+        return self._put_published(items, items.part(rows), rows)
+
+    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        if self._reading is None or self._sides is None:
+            return None
+        ids, dense = self._sides.user_inputs(users, rows)
+        return self._users_with(rows, ids, dense, len(users))
 
     def _open(self) -> None:
         """Prepares a loaded channel for `user_vectors`."""
@@ -54,6 +102,8 @@ class SidedChannel(VectorChannel):
 
     def save(self, directory: Path) -> None:
         super().save(directory)
+        if self._sides is not None:
+            self._sides.save(Path(directory) / FOLDER)
         if self._moving is not None and self._facts is not None:
             self._moving.save(Path(directory) / MOVING, self._n_users(), self._facts["end"])
 
@@ -67,6 +117,7 @@ class SidedChannel(VectorChannel):
             folder = Path(directory) / MOVING
             channel._moving = MovingInputs.load(folder, channel._n_items, start, FIRST)
             channel.reads = channel._moving.reads
+        channel._sides = NewSides.load(Path(directory) / FOLDER)
         with reading(Path(directory) / "channel.json"):
             channel._open()
         return channel

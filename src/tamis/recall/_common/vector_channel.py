@@ -9,19 +9,25 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
-from tamis.data import Ragged
+from tamis.data import Ragged, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import BaseChannel
-from tamis.recall._common.item_columns import NO_TIMES
-from tamis.runtime import Float32, Int64
+from tamis.recall._common.item_columns import NO_TIMES, UNKNOWN_TIME, publication_of
+from tamis.runtime import Float32, Int32, Int64, grown
 
 INDEX = "index"
 
 
 class IndexedChannel(BaseChannel):
-    """A channel that keeps the items' vectors in `index`, saved and loaded with it."""
+    """A channel that keeps the items' vectors in `index`, saved and loaded with it.
+
+    The vectors of items that come or change while a version serves lie in the index's overlay, all
+    of which is scored for every query; the next version's index holds them. It is not compacted
+    before: services that have applied the same entries of a journal thus search the same lists.
+    """
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
@@ -30,7 +36,38 @@ class IndexedChannel(BaseChannel):
     def item_vectors(self) -> Float32:
         """(I, d) float32 vectors of all items; zero for items of which nothing is known."""
         assert self.index is not None
-        return self.index.vectors
+        return self.index.current
+
+    def vectors_of(self, items: Int32) -> tuple[Float32, Int32]:
+        """Vectors (m, d), and for each of `items` (n,) its row among them, -1 for -1; see
+        `GathersItems`."""
+        assert self.index is not None
+        base = self.index.vectors
+        if not self.index.changed and (not len(items) or items.max() < len(base)):
+            return base, items
+        rows, place = np.unique(items, return_inverse=True)
+        return self.index.gather(rows), np.where(items < 0, -1, place).astype(np.int32)
+
+    def _put_vectors(self, rows: Int32, vectors: Float32) -> None:
+        """The vectors (m, d) of the items `rows` from now on; items with a zero one are not
+        found."""
+        assert self.index is not None
+        known = np.asarray(vectors.any(axis=1))
+        if not known.all():
+            self.index.remove(rows[~known])
+        if known.any():
+            self.index.add(rows[known], vectors[known])
+
+    def _put_published(self, items: Table, part: Table, rows: Int32) -> dict[str, NDArray[Any]]:
+        """The publication times after the items `rows`, of which `part` holds the columns, were
+        added or changed."""
+        published = self._arrays["published"]
+        if not len(published):
+            return {}
+        published = grown(published, len(items), UNKNOWN_TIME)
+        column = (self._reading or {})["published"]
+        published[rows] = publication_of(self.name, part, column)
+        return {"published": published}
 
     def _nearest(self, vectors: Float32, time: Int64, exclude: Ragged, k: int) -> Recalled:
         """The items nearest to the queries' vectors (Q, d); none for the zero vector.

@@ -16,7 +16,6 @@ from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.history_events import behaviour_mask
 from tamis.recall._common.item_columns import column_of, role_of
-from tamis.recall._common.item_popularity import grown
 from tamis.recall._common.popularity import log_popularity
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists, in_sorted
 from tamis.recall.again._choice import (
@@ -29,7 +28,7 @@ from tamis.recall.again._choice import (
     span_of,
     trial_of,
 )
-from tamis.runtime import Float64, Int32, in_blocks
+from tamis.runtime import Float64, Int32, grown, in_blocks
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, ConfigError, Needs, suggest
 

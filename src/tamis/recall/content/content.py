@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Ragged
+from tamis.data import Dataset, Ragged, Table
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.interactions import declared_interest, distinct_lists
-from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.vector_channel import IndexedChannel
-from tamis.recall.content._vectors import content_vectors, usable_columns
-from tamis.runtime import Int64
+from tamis.recall.content._vectors import ContentEncoder, usable_columns
+from tamis.runtime import Int32, Int64
 from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, ConfigError, DenseFeat, Side, VarLenSparseFeat
 
@@ -64,6 +67,10 @@ class Content(IndexedChannel):
     Config = ContentConfig
     config: ContentConfig
 
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self._encoder: ContentEncoder | None = None
+
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         c = self.config
         columns = _columns(data, context, c.columns)
@@ -72,7 +79,7 @@ class Content(IndexedChannel):
                 f"channel {self.name!r}: no column of the items describes their content (columns: "
                 f"{', '.join(data.items.frame.columns) or 'none'}); name some in `columns`"
             )
-        vectors = content_vectors(data.items.frame, columns, c.width)
+        self._encoder, vectors = ContentEncoder.fit(data.items.frame, columns, c.width)
         self.index = VectorIndex.build(
             vectors,
             k=c.index_k,
@@ -84,13 +91,37 @@ class Content(IndexedChannel):
             "interest": declared_interest(data.behaviours),
             "published": publication_times(self.name, data, context),
         }
-        return {"columns": list(columns)}
+        return {
+            "columns": list(columns),
+            "reading": {"published": publication_column(context)},
+        }
+
+    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
+        """New items get vectors by the values and weights of the fit."""
+        if self._reading is None or self._encoder is None:
+            return None
+        part = items.part(rows)
+        self._put_vectors(rows, self._encoder.encode(part.frame))
+        return self._put_published(items, part, rows)
+
+    def save(self, directory: Path) -> None:
+        super().save(directory)
+        if self._encoder is not None:
+            self._encoder.save(Path(directory))
+
+    @classmethod
+    def load(cls, directory: Path, config: Any = None) -> Self:
+        channel = super().load(directory, config)
+        channel._encoder = ContentEncoder.load(Path(directory))
+        return channel
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         c, interest = self.config, self._arrays["interest"]
         if c.pool == "max":
             return self._nearest_to_any(queries, k)
-        users = mean_liked_vector(queries, interest, c.history, self.item_vectors())
+        vectors, item = self.vectors_of(queries.history.item)
+        past = replace(queries, history=replace(queries.history, item=item))
+        users = mean_liked_vector(past, interest, c.history, vectors)
         return self._nearest(users, queries.time, queries.exclude, k)
 
     def _nearest_to_any(self, queries: Queries, k: int) -> Recalled:

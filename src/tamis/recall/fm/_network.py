@@ -16,12 +16,11 @@ from tamis.nn import FieldPooling, FusedEmbedding, fused_table, mapped_table, sa
 from tamis.recall._common.moving_inputs import (
     ItemMoments,
     MomentInputs,
-    Moving,
     batches_by_period,
 )
 from tamis.recall._common.side_features import FIRST, SideInputs, divided
 from tamis.recall._common.user_item_examples import Likes
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32
 from tamis.runtime.compiled import njit
 from tamis.train import Order
 
@@ -127,8 +126,8 @@ class FactorisationMachine(nn.Module):
         return self.item(self.table, ids, dense)
 
 
-class MovingSum:
-    """The sum of a request's moving fields, from the saved state: S_u's part that is not fixed.
+class SavedFields:
+    """The fields of one side, or of the moving inputs, of a fitted channel.
 
     Args:
         table: of the saved embeddings.
@@ -139,11 +138,13 @@ class MovingSum:
         self._table, self._fields = table, fields
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Any], layout: dict[str, Any]) -> MovingSum:
-        """From the channel's saved arrays, and the layout of the moving fields as JSON values."""
+    def of(cls, arrays: Mapping[str, Any], layout: dict[str, Any], prefix: str) -> SavedFields:
+        """From the channel's saved arrays, in which their names begin with `prefix`.
+
+        layout: of the fields, as JSON values.
+        """
         found, weight = Layout.from_dict(layout), arrays["table"]
         fields = FieldSum(found, found.dense_width, weight.shape[1] - 1, torch.Generator())
-        prefix = "moving."
         state = {
             name.removeprefix(prefix): torch.from_numpy(np.array(value))
             for name, value in arrays.items()
@@ -152,11 +153,13 @@ class MovingSum:
         fields.load_state_dict(state)
         return cls(mapped_table(weight, zero_columns=1), fields.eval())
 
-    def __call__(self, moving: Moving) -> Float32:
-        """(Q, dim) of the inputs of Q users."""
+    def __call__(self, ids: Int32, dense: Float32) -> tuple[Float32, Float32]:
+        """S (n, dim) and the side's own terms (n,) of inputs (n, w) and (n, d)."""
         with torch.inference_mode():
-            ids, dense = torch.from_numpy(moving.ids), torch.from_numpy(moving.dense)
-            return self._fields(self._table, ids, dense)[0].numpy()
+            total, own = self._fields(
+                self._table, torch.from_numpy(ids), torch.from_numpy(np.array(dense))
+            )
+            return total.numpy(), own.numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,27 +6,29 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, at_end
-from tamis.data import Dataset
+from tamis.data import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
 from tamis.recall._common.moving_inputs import MomentInputs
-from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
+from tamis.recall._common.new_sides import NewSides
+from tamis.recall._common.side_features import FIRST, PAD, SideInputs, divided, side_inputs
 from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.user_item_examples import Likes
 from tamis.recall._common.vector_channel import digest
 from tamis.recall.fm._network import (
     FactorisationMachine,
     FMExamples,
-    MovingSum,
     SampledSoftmaxObjective,
+    SavedFields,
 )
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32, with_unknown
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, fit
 
@@ -107,7 +109,7 @@ class FM(SidedChannel):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._later: MovingSum | None = None
+        self._later: SavedFields | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -150,7 +152,12 @@ class FM(SidedChannel):
             "rows": {"item": digest(data.items.ids), "user": digest(data.users.ids)},
             "values": inputs.values,
             "warm": warm,
-        } | self._facts_of(inputs.moving, model.history_start, data.end)
+        } | self._facts_of(inputs, model.history_start, data.end, publication_column(context))
+        fixed, _ = divided(inputs.user, inputs.user_ids.shape[1], inputs.user_dense.shape[1])
+        self._facts["user_layout"] = fixed.to_dict()
+        if inputs.moments is not None:
+            at_end = [inputs.moments.values[-1], inputs.moments.unknown]
+            self._arrays["item_statistics"] = np.concatenate(at_end)
         self._open()
         self.index = self._built_index(data, model, popularity > 0, context.seed)
         return self._facts
@@ -158,7 +165,7 @@ class FM(SidedChannel):
     def _open(self) -> None:
         self._later = None
         if self._moving is not None and self._facts is not None:
-            self._later = MovingSum.of(self._arrays, self._facts["moving_layout"])
+            self._later = SavedFields.of(self._arrays, self._facts["moving_layout"], "moving.")
 
     def _n_users(self) -> int:
         return len(self._arrays["profile"]) - 1
@@ -220,6 +227,8 @@ class FM(SidedChannel):
         with torch.inference_mode():
             vectors = torch.cat([x.reshape(len(liked), -1) for x in model.items()], 1).numpy()
         described = model.item_ids.shape[1] > 1 or model.item_dense.shape[1] > 0
+        assert self._facts is not None
+        self._facts["described"] = described
         some = np.random.default_rng(seed).permutation(len(data.users))[:TUNING_USERS]
         queries = at_end(data, some.astype(np.int32), exclude_seen=False)
         return VectorIndex.build(
@@ -243,8 +252,28 @@ class FM(SidedChannel):
             queries, arrays["interest"], last, arrays["history"], unit=False
         )
         if self._later is not None and self._moving is not None:
-            vectors[:, :-1] += self._later(self._moving.of(queries))
+            moving = self._moving.of(queries)
+            vectors[:, :-1] += self._later(moving.ids, moving.dense)[0]
         return vectors
+
+    def _vectors_of(self, items: Table, rows: Int32, sides: NewSides) -> Float32 | None:
+        facts, arrays, known = self._facts or {}, self._arrays, sides.known(items, rows)
+        if not facts["described"]:
+            return None
+        first = np.where(known, rows + FIRST, PAD).astype(np.int32)
+        ids, dense = sides.item_inputs(items, rows, first)
+        if "item_statistics" in arrays:
+            statistics = arrays["item_statistics"]
+            now = statistics[np.where(known, rows, len(statistics) - 1)]
+            dense = np.concatenate([dense, now], axis=1)
+        total, own = SavedFields.of(arrays, facts["item_layout"], "item.")(ids, dense)
+        return np.concatenate([total, own[:, None]], axis=1)
+
+    def _users_with(
+        self, rows: Int32, ids: Int32, dense: Float32, n: int
+    ) -> dict[str, NDArray[Any]]:
+        fields = SavedFields.of(self._arrays, (self._facts or {})["user_layout"], "user.")
+        return {"profile": with_unknown(self._arrays["profile"], rows, fields(ids, dense)[0], n)}
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose vector has the largest inner product with that of `item`; None if

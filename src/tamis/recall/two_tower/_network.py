@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tamis.nn import SEQUENCE_ENCODERS, fused_table
+from tamis.nn import fused_table
 from tamis.recall._common.side_features import FIRST, SideInputs
-from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, text_column
+from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, item_tower
 
 UNSEEN = 1
 """Row of the item table, which is the first one, for items of which no like is known."""
@@ -80,20 +80,7 @@ class TwoTowers(nn.Module):
             generator,
             fixed=inputs.user_dense.shape[1],
         )
-        self.text = text_column(inputs.item) if item in SEQUENCE_ENCODERS else None
-        names = [c.name for c in inputs.item.ids if c is not self.text]
-        part = None
-        if self.text is not None:
-            part = SequencePart(inputs.item.table[self.text.table].start, self.text.pooling)
-        self.item_tower = Tower(
-            item,
-            inputs.item,
-            names,
-            part,
-            inputs.item.dense_width,
-            _item_shape(shape, self.text.width if self.text else 0),
-            generator,
-        )
+        self.item_tower, self.text = item_tower(item, inputs.item, shape, generator)
         scale = torch.tensor(-math.log(temperature))
         self.log_gamma = nn.Parameter(scale, requires_grad="temperature" in learn)
         self.bias = nn.Parameter(torch.zeros(()), requires_grad="bias" in learn)
@@ -196,8 +183,3 @@ class TwoTowers(nn.Module):
             return users
         known = (users != 0).any(1, keepdim=True)
         return torch.cat([users, known.to(users.dtype)], 1)
-
-
-def _item_shape(shape: TowerShape, length: int) -> TowerShape:
-    """The item tower's shape: without dropout, with its own sequence length."""
-    return replace(shape, dropout=0.0, length=length)

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries
-from tamis.features import Layout
+from tamis.features import IdColumn, Layout
 from tamis.nn import FusedEmbedding, mapped_table
 from tamis.recall._common.interactions import distinct
 from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.side_features import FIRST
-from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape
+from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape, item_tower
 from tamis.runtime import Float32, Int32, Int64, scratch
 from tamis.runtime.compiled import njit
 
@@ -47,6 +47,7 @@ class UserSide:
         self._layout = layout
         self._cosine, self._last, self._item_bias = True, 1, False
         self._tower: Tower | None = None
+        self._compiled = False
         self._weights: FusedEmbedding | None = None
         self.moving: MovingInputs | None = None
         """Makes the inputs that change with time; None: the model has none."""
@@ -62,8 +63,7 @@ class UserSide:
         side._cosine, side._last = shape.cosine, shape.length
         side._item_bias = facts["item_bias"]
         side.moving = moving
-        if facts["network"] == "sum" and not shape.hidden_units and moving is None:
-            return side
+        side._weights = mapped_table(arrays["table"])
         tower = Tower(
             facts["network"],
             layout,
@@ -74,16 +74,21 @@ class UserSide:
             torch.Generator().manual_seed(0),
             fixed=arrays["user_dense"].shape[1],
         )
-        prefix = "dense.user_tower."
-        state = {
-            name.removeprefix(prefix): torch.from_numpy(np.array(value))
-            for name, value in arrays.items()
-            if name.startswith(prefix)
-        }
-        tower.load_state_dict(state)
-        side._tower = tower.eval()
-        side._weights = mapped_table(arrays["table"])
+        side._tower = _loaded(tower, arrays, "dense.user_tower.")
+        side._compiled = facts["network"] == "sum" and not shape.hidden_units and moving is None
         return side
+
+    def use(self, arrays: Mapping[str, Any]) -> None:
+        """Reads the users' inputs from these arrays from now on."""
+        self._arrays = arrays
+
+    def profiles(self, ids: Int32, dense: Float32) -> Float32:
+        """(m, dim) sums of the fields of users (m,) without a history, as the network sum has."""
+        assert self._tower is not None
+        assert self._weights is not None
+        with torch.inference_mode():
+            given = torch.from_numpy(ids), torch.from_numpy(np.array(dense))
+            return self._tower.combined(self._weights, *given, None).numpy()
 
     def embedded(self, items: Int32) -> Float32:
         """(n, dim) embeddings of items (n,) as parts of a history."""
@@ -111,7 +116,7 @@ class UserSide:
     ) -> Float32:
         """`vectors` without the coordinate for the items' bias."""
         last = self._last
-        if self._tower is None:
+        if self._compiled:
             vectors = self._arrays["profile"][users].astype(np.float32)
             slot = scratch("slot", self.n_items, np.int32)
             _add_history(indptr, item, value, last, self.history, slot, vectors)
@@ -145,6 +150,56 @@ class UserSide:
         past = torch.from_numpy(history[: len(users)])
         with torch.inference_mode():
             return self._tower(self._weights, ids, dense, past).numpy()
+
+
+def _loaded(tower: Tower, arrays: Mapping[str, Any], prefix: str) -> Tower:
+    """A tower with the saved weights whose names begin with `prefix`, in evaluation mode."""
+    state = {
+        name.removeprefix(prefix): torch.from_numpy(np.array(value))
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
+    tower.load_state_dict(state)
+    return tower.eval()
+
+
+class ItemSide:
+    """The item tower of a fitted channel, for items that come or change after the fit."""
+
+    def __init__(self, tower: Tower, text: IdColumn | None, table: Float32) -> None:
+        self._tower, self._text = tower, text
+        self._weights = mapped_table(table)
+        self._bias: Float32 | None = None
+        """(I,) the last coordinate of the vectors of the items of the fit."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> ItemSide:
+        """The item tower of a channel's saved arrays and facts."""
+        layout = Layout.from_dict(facts["item_layout"])
+        shape = TowerShape(**facts["shape"])
+        tower, text = item_tower(
+            facts["item_network"], layout, shape, torch.Generator().manual_seed(0)
+        )
+        side = cls(_loaded(tower, arrays, "dense.item_tower."), text, arrays["table"])
+        if facts["item_bias"]:
+            side._bias = np.asarray(arrays["dense.item_bias"]) / np.float32(facts["gamma"])
+        return side
+
+    def vectors(self, ids: Int32, dense: Float32, own: NDArray[np.integer]) -> Float32:
+        """(m, out) vectors of items with the inputs `ids` (m, w) and `dense` (m, d).
+
+        own: (m,) the item's row among those of the fit, whose bias it has; -1 for others.
+        """
+        given = torch.from_numpy(ids), torch.from_numpy(np.array(dense, np.float32))
+        text = None
+        if self._text is not None:
+            text = given[0][:, self._text.first : self._text.first + self._text.width]
+        with torch.inference_mode():
+            vectors = self._tower(self._weights, *given, text).numpy()
+        if self._bias is None:
+            return vectors
+        bias = np.where(own >= 0, np.append(self._bias, np.float32(0))[own], np.float32(0))
+        return np.concatenate([vectors, bias[:, None].astype(np.float32)], axis=1)
 
 
 def recent_liked_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -224,3 +224,26 @@ def _mlp(
     return MLP(
         width, hidden, out, dropout=shape.dropout, batch_norm=batch_norm, generator=generator
     )
+
+
+def item_tower(
+    network: Network, layout: Layout, shape: TowerShape, generator: torch.Generator
+) -> tuple[Tower, IdColumn | None]:
+    """The tower of the item side, and the list of ids that it encodes as a text; None: none.
+
+    shape: of the user tower; the item tower has no dropout.
+    """
+    text = text_column(layout) if network in SEQUENCE_ENCODERS else None
+    part = None
+    if text is not None:
+        part = SequencePart(layout.table[text.table].start, text.pooling)
+    tower = Tower(
+        network,
+        layout,
+        [c.name for c in layout.ids if c is not text],
+        part,
+        layout.dense_width,
+        replace(shape, dropout=0.0, length=text.width if text else 0),
+        generator,
+    )
+    return tower, text

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import interest_of_behaviour
-from tamis.recall._common.item_columns import publication_times
+from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.moving_inputs import MomentInputs, MovingInputs
-from tamis.recall._common.side_features import FIRST, SideInputs, side_inputs
+from tamis.recall._common.new_sides import NewSides
+from tamis.recall._common.side_features import FIRST, PAD, SideInputs, side_inputs
 from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.spectral import co_liked_vectors, scaled_to_unit_rms
 from tamis.recall._common.user_item_examples import Likes, UserItemExamples
@@ -28,10 +30,10 @@ from tamis.recall.two_tower._config import (
     wants_histories,
 )
 from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
-from tamis.recall.two_tower._network import Cold, TwoTowers
-from tamis.recall.two_tower._online import UserSide
+from tamis.recall.two_tower._network import UNSEEN, Cold, TwoTowers
+from tamis.recall.two_tower._online import ItemSide, UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32, with_unknown
 from tamis.schema import TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
@@ -81,6 +83,7 @@ class TwoTower(SidedChannel):
         self.training: FitResult | None = None
         """Result of the last fit: epochs, losses, rows per second; None after `load`."""
         self._side: UserSide | None = None
+        self._item_side: ItemSide | None = None
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -145,7 +148,12 @@ class TwoTower(SidedChannel):
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
         self._facts = _facts(inputs, choice, model, warm)
-        self._facts |= self._facts_of(inputs.moving, start, data.end)
+        self._facts |= self._facts_of(inputs, start, data.end, publication_column(context))
+        self._facts["cold"] = bool(c.item_id_dropout)
+        self._arrays["item_liked"] = popularity > 0
+        if inputs.moments is not None:
+            at_end = [inputs.moments.values[-1], inputs.moments.unknown]
+            self._arrays["item_statistics"] = np.concatenate(at_end)
         self._facts["rows"] = {name: digest(t.ids) for name, t in _id_tables(data).items()}
         self._open()
         self.index = self._built_index(data, model, context.seed)
@@ -264,7 +272,7 @@ class TwoTower(SidedChannel):
         assert self._side is not None
         arrays, history = self._arrays, queries.history
         past = history.item[arrays["interest"][history.behaviour] >= 0]
-        past = np.unique(past[past < self._n_items])
+        past = np.unique(past[(past >= 0) & (past < self._side.n_items)])
         embedded = self._side.embedded(past)
         target = self.item_vectors()[item]
         target = target[: -1 if self._facts and self._facts["item_bias"] else None]
@@ -275,9 +283,36 @@ class TwoTower(SidedChannel):
 
     def _open(self) -> None:
         self._side = UserSide.of(self._arrays, self._facts or {}, self._moving)
+        self._item_side = None
 
     def _n_users(self) -> int:
         return len(self._arrays["user_ids"]) - 1
+
+    def _vectors_of(self, items: Table, rows: Int32, sides: NewSides) -> Float32:
+        if self._item_side is None:
+            self._item_side = ItemSide.of(self._arrays, self._facts or {})
+        arrays, known = self._arrays, sides.known(items, rows)
+        at = np.where(known, rows, 0)
+        own = known & (arrays["item_liked"][at] | (not (self._facts or {})["cold"]))
+        unknown = UNSEEN if (self._facts or {})["cold"] else PAD
+        first = np.where(own, rows + FIRST, unknown).astype(np.int32)
+        ids, dense = sides.item_inputs(items, rows, first)
+        if "item_statistics" in arrays:
+            statistics = arrays["item_statistics"]
+            now = statistics[np.where(known, rows, len(statistics) - 1)]
+            dense = np.concatenate([dense, now], axis=1)
+        return self._item_side.vectors(ids, dense, np.where(own, rows, -1))
+
+    def _users_with(
+        self, rows: Int32, ids: Int32, dense: Float32, n: int
+    ) -> dict[str, NDArray[Any]]:
+        assert self._side is not None
+        arrays, values = self._arrays, {"user_ids": ids, "user_dense": dense}
+        if "profile" in arrays:
+            values["profile"] = self._side.profiles(ids, dense)
+        found = {k: with_unknown(arrays[k], rows, v, n) for k, v in values.items()}
+        self._side.use(arrays | found)
+        return found
 
 
 def _id_tables(data: Dataset) -> dict[str, Table]:
