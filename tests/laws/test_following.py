@@ -214,3 +214,92 @@ def test_a_channel_takes_up_changes_as_if_it_had_been_fitted_after_them(
     found, wanted = channel.recall(queries, 30), expected.recall(queries, 30)
     assert found.item.tolist() == wanted.item.tolist()
     np.testing.assert_array_equal(found.score, wanted.score)
+
+
+# channels with vectors of the items
+
+
+def with_twins(data) -> tuple[Table, np.ndarray]:
+    """The items and two new ones, which have the columns of items 0 and 1, but other numbers."""
+    frame = pl.concat([data.items.frame, data.items.frame[:2]])
+    ids = pl.concat([data.items.ids, pl.Series(data.items.ids.name, ["twin 0", "twin 1"])])
+    rows = np.arange(len(data.items), len(data.items) + 2, dtype=np.int32)
+    return Table("items", ids, frame), rows
+
+
+VECTORS = {
+    "content": {"columns": ["category", "author", "price"]},
+    "fm": {"embedding_dim": 8, "epochs": 30, "batch_size": 32, "statistics": "both"},
+    "two_tower": {"embedding_dim": 8, "epochs": 60, "item_id_dropout": 0.5, "start": "random"},
+}
+
+
+@pytest.fixture(scope="module", params=VECTORS)
+def loaded(request, tmp_path_factory):
+    """(channel, log, items with twins, their rows): saved, loaded and updated."""
+    name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    declared, data = ChannelConfig(**VECTORS[name]), two_clans()
+    registry.build("recall", name, declared).fit(data, CONTEXT).save(folder)
+    channel = registry.load("recall", name, declared, folder)
+    before = channel.item_vectors().copy()
+    items, rows = with_twins(data)
+    channel.update_items(items, rows)
+    return channel, data, rows, before
+
+
+def test_a_new_item_has_the_vector_of_its_content(loaded):
+    channel, data, rows, before = loaded
+    vectors = channel.item_vectors()
+    assert (vectors[: len(data.items)] == before).all()
+    assert vectors[rows].any(axis=1).all()
+    if channel.name == "content":
+        assert (vectors[rows] == before[:2]).all()  # bit for bit
+    gathered, place = channel.vectors_of(np.array([3, *rows], np.int32))
+    assert (gathered[place] == vectors[[3, *rows]]).all()
+
+
+def test_a_new_item_is_recalled_for_users_who_like_its_content(loaded):
+    channel, data, rows, _ = loaded
+    queries = queries_of(data)
+    n = len(data.users)
+    found = channel.recall(queries, len(data.items) + 2).item[:n]
+    clan = np.arange(n) % 2
+    at = np.array([[np.flatnonzero(q == row)[0] for row in rows] for q in found])
+    own, other = at[np.arange(n), clan], at[np.arange(n), 1 - clan]
+    assert (own < other).mean() > 0.9
+
+
+def test_an_item_that_changes_has_the_vector_of_its_columns(loaded):
+    channel, data, rows, before = loaded
+    items, _ = with_twins(data)
+    some = np.arange(len(data.items), dtype=np.int32)
+    channel.update_items(items, some)  # with the columns that they had at the fit
+    np.testing.assert_allclose(channel.item_vectors()[some], before, atol=1e-5)
+    later = pl.concat([items.frame[:-1], items.frame[:1]])  # the second twin joins the other clan
+    channel.update_items(Table("items", items.ids, later), rows[1:])
+    vectors = channel.item_vectors()[rows]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fm", "two_tower"])
+def test_a_new_user_has_the_vector_of_his_attributes(name, tmp_path):
+    declared, data = ChannelConfig(**VECTORS[name] | {"statistics": "none"}), two_clans()
+    registry.build("recall", name, declared).fit(data, CONTEXT).save(tmp_path)
+    channel = registry.load("recall", name, declared, tmp_path)
+    users = Table(
+        "users",
+        pl.concat([data.users.ids, pl.Series(data.users.ids.name, ["new"])]),
+        pl.concat([data.users.frame, data.users.frame[:1]]),
+    )
+    queries = queries_of(data).of_unknown_users()
+    n = len(data.users)
+    asked = replace(queries, user=np.array([0, n, n + 1] + [-1] * (len(queries) - 3), np.int32))
+    empty = History(np.zeros(len(queries) + 1, np.int64), *(np.zeros(0, t) for t in HISTORY))
+    asked = replace(asked, history=empty)
+    channel.update_users(users, np.array([n], np.int32))
+    found = channel.user_vectors(asked)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert not np.allclose(found[1], found[2], atol=1e-3)  # a user beyond is unknown
+
+
+HISTORY = (np.int32, np.uint8, np.int64, np.float32)

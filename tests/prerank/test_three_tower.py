@@ -1,9 +1,11 @@
 """The three towers: split inference equals the module; item vectors are saved with the version."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from tamis.data import Table
 from tamis.features import Block, DenseColumn, IdColumn, Layout, Rows, TableRange
 from tamis.prerank import InnerProduct, ThreeTower
 from tamis.prerank._tower_networks import TowerSize, TowerValues, tower_network
@@ -115,6 +117,41 @@ def test_a_saved_model_scores_the_same_with_the_saved_item_vectors(model, tmp_pa
     again._item_tower = None  # never called
     assert again.logits(test).shape == (80, 2)
     assert np.load(tmp_path / "item_vectors.npy").shape == (ITEMS + 1, 64)
+
+
+def grown_table():
+    """The table after two items came, whose ids are unseen, and item 3 got other tags."""
+    ids = np.concatenate([TABLE.ids[:-1], [[8, 20, 21], [8, 19, 24]], TABLE.ids[-1:]])
+    dense = np.concatenate([TABLE.dense[:-1], [[0.5, -1], [2, 1]], TABLE.dense[-1:]])
+    ids[3, 1:] = 22, 23
+    return Block(ids.astype(np.int32), dense.astype(np.float32))
+
+
+def test_items_that_come_or_change_get_vectors_once(model, monkeypatch, tmp_path):
+    model.save(tmp_path)
+    serving = ThreeTower.load(tmp_path)
+    encoded, tower = [], serving._item_tower
+
+    def watched(block):
+        encoded.append(len(block.ids))
+        return tower(block)
+
+    monkeypatch.setattr(serving, "_item_tower", watched)
+    items = Table("items", pl.Series([str(k) for k in range(ITEMS + 2)]), pl.DataFrame())
+    serving.update_items(items, np.array([3, ITEMS, ITEMS + 1], np.int32))
+    test = rows(60, items=grown_table())
+    at = np.arange(60, dtype=np.int32) % (ITEMS + 3)
+    test.blocks[1] = Block(test.blocks[1].ids, test.blocks[1].dense, at)
+    for _ in range(2):
+        np.testing.assert_allclose(serving.logits(test), forward(model, test), atol=1e-5)
+    assert encoded == [3]
+    old = np.flatnonzero((at < ITEMS) & (at != 3))
+    before = rows(60)
+    before.blocks[1] = Block(TABLE.ids, TABLE.dense, np.minimum(at, ITEMS))
+    np.testing.assert_array_equal(serving.logits(test)[old], model.logits(before)[old])
+    serving.update_items(items, np.array([ITEMS], np.int32))
+    serving.logits(test)
+    assert encoded == [3, 1]
 
 
 def test_a_second_fit_drops_the_vectors_of_the_first(model):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tamis.features import Block
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32
 from tamis.schema import read_array, read_json
 
 VECTORS, METADATA = "item_vectors.npy", "item_vectors.json"
@@ -24,9 +25,10 @@ CHUNK = 8192
 class ItemVectors:
     """Vectors float32 (N, width) of the N entities of one item table, and the table's digest.
 
-    The table of a version is memory-mapped and never changes. It is compared once (its shape, and a
-    digest of up to `MAX_HASHED_ROWS` rows) and then recognised by identity. For rows of any other
-    table the caller runs the tower, which is slower but gives the same vectors.
+    The table of a version is memory-mapped. It is compared once (its shape, and a digest of up to
+    `MAX_HASHED_ROWS` rows) and then recognised by identity. For rows of any other table the caller
+    runs the tower, which is slower but gives the same vectors. Items that come or change while the
+    version serves (`expect`) get vectors of their own, once.
 
     Args:
         vectors: one row per entity of the table.
@@ -40,6 +42,13 @@ class ItemVectors:
         """Digest of the table."""
         self._known = known
         self._other: Block | None = None
+        self._items: int | None = None
+        """Number of items after changes; None before any."""
+        self._pending = np.zeros(0, np.int32)
+        """Rows that have come or changed and have no vector yet."""
+        self._rows = np.zeros(0, np.int32)
+        """(m,) rows, ascending, whose vectors are `_later` (m, width)."""
+        self._later = np.zeros((0, self.vectors.shape[1]), np.float32)
 
     @classmethod
     def of(cls, block: Block, tower: Callable[[Block], Float32]) -> Self:
@@ -61,6 +70,37 @@ class ItemVectors:
             return self.vectors
         self._other = block
         return None
+
+    def expect(self, items: int, rows: Int32) -> None:
+        """From now on the table has `items` items, of which `rows` (m,) are new or changed."""
+        self._items = items
+        self._pending = np.union1d(self._pending, rows).astype(np.int32)
+
+    def gather(
+        self, block: Block, pointer: NDArray[np.integer], tower: Callable[[Block], Float32]
+    ) -> tuple[Float32, NDArray[np.integer]] | None:
+        """Vectors (k, width) and each row's among them (n,), of a table that has changed; None
+        where it has not, or is another one."""
+        if self._items is None or len(block.ids) != self._items + 1:
+            return None
+        if len(self._pending):
+            self._put(self._pending, tower(_part(block, self._pending)))
+            self._pending = np.zeros(0, np.int32)
+        rows, place = np.unique(pointer, return_inverse=True)
+        unknown = len(self.vectors) - 1
+        out = self.vectors[np.where(rows < unknown, rows, unknown)]
+        at = np.minimum(np.searchsorted(self._rows, rows), max(len(self._rows) - 1, 0))
+        here = self._rows[at] == rows if len(self._rows) else np.zeros(len(rows), np.bool_)
+        out[here] = self._later[at[here]]
+        return out, place
+
+    def _put(self, rows: Int32, vectors: Float32) -> None:
+        """The vectors of rows from now on."""
+        kept = ~np.isin(self._rows, rows)
+        every = np.concatenate([self._rows[kept], rows])
+        order = np.argsort(every)
+        self._rows = every[order]
+        self._later = np.concatenate([self._later[kept], vectors])[order]
 
     def save(self, directory: Path) -> None:
         """Writes the vectors and the table's digest."""
@@ -85,6 +125,11 @@ def digest(block: Block) -> str:
     whole.update(np.ascontiguousarray(block.ids[rows]).data)
     whole.update(np.ascontiguousarray(block.dense[rows]).data)
     return whole.hexdigest()
+
+
+def _part(block: Block, rows: Int32) -> Block:
+    """Some entities of a block."""
+    return Block(block.ids[rows], block.dense[rows])
 
 
 def _same(known: Block | None, block: Block) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from tamis.data import Table
 from tamis.features import Batch, Block, Layout, Rows
 from tamis.nn import fused_table
 from tamis.prerank._base import PrerankConfig, Preranker
@@ -20,7 +21,7 @@ from tamis.prerank._item_vectors import ItemVectors
 from tamis.prerank._numpy_layers import NumpyMLP
 from tamis.prerank._tower_inputs import ColumnKinds, TowerBlocks, TowerInputs, TowerKind
 from tamis.prerank._tower_networks import Network, tower_network
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32
 from tamis.schema import TaskConfig
 from tamis.train import predict
 
@@ -169,6 +170,12 @@ class TowerPreranker(Preranker):
         self._item_vectors = ItemVectors.load(Path(directory))
         return self
 
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Takes up new and changed items, see `FollowsItems`: their vectors are computed with the
+        next rows to be scored, which hold their inputs."""
+        if self._item_vectors is not None:
+            self._item_vectors.expect(len(items), rows)
+
     def _reset(self) -> None:
         """Drops what was computed from the weights of an earlier fit."""
         self._item_vectors = self._user_layers = self._table = None
@@ -181,6 +188,9 @@ class TowerPreranker(Preranker):
     def _items(self, block: Block, n: int) -> tuple[Float32, NDArray[np.integer]]:
         """Item vectors float32 (N, I), and for each of n rows its item among them (n,)."""
         if block.pointer is not None and self._item_vectors is not None:
+            changed = self._item_vectors.gather(block, block.pointer, self._item_tower)
+            if changed is not None:
+                return changed
             saved = self._item_vectors.for_table(block)
             if saved is not None:
                 return saved, block.pointer

@@ -13,6 +13,8 @@ from tamis.cascade import (
     Channel,
     Explains,
     FitContext,
+    FollowsItems,
+    FollowsUsers,
     GivesReasons,
     HasFormat,
     Home,
@@ -21,9 +23,10 @@ from tamis.cascade import (
     ReadsStatistics,
     Recalled,
 )
-from tamis.data import Dataset
+from tamis.data import Dataset, Table
 from tamis.features import OnlineStatistics
 from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig, ConfigError, StageConfig
 from tamis.stores import RecallLists, open_recall
 
@@ -128,6 +131,16 @@ class Offline(BaseChannel):
         """Passes a service's counters to the inner channel."""
         if isinstance(self.inner, ReadsStatistics):
             self.inner.use_statistics(statistics)
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Passes new and changed items to the inner channel; the stored lists do not hold them."""
+        if isinstance(self.inner, FollowsItems):
+            self.inner.update_items(items, rows)
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Passes new and changed users to the inner channel; new users have no stored list."""
+        if isinstance(self.inner, FollowsUsers):
+            self.inner.update_users(users, rows)
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         former = context.former

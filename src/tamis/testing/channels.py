@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from tamis.cascade import (
     Channel,
     Context,
+    EmbedsItems,
     Explains,
     FitContext,
+    FollowsItems,
+    FollowsUsers,
     GivesReasons,
     Queries,
     Recalled,
@@ -25,6 +28,7 @@ from tamis.data import UNKNOWN, Dataset, Events, Ragged, Table
 from tamis.features import History
 from tamis.schema import Behaviour, TableConfig, TamisError
 from tamis.testing._components import check_component, refuses_unfitted
+from tamis.testing._following import after_changes
 
 DAY_MS = 86_400_000
 _START = 1_700_000_000_000
@@ -83,6 +87,7 @@ def check_channel(
         _check_because(channel, queries)
     if isinstance(channel, GivesReasons):
         _check_reason(channel, queries)
+    _check_new_rows(channel, data)
 
 
 def two_clans(users: int = 24, items: int = 16, seed: int = 3) -> Dataset:
@@ -315,6 +320,48 @@ def _check_reason(channel: Channel, queries: Queries) -> None:
             assert reason is None or (isinstance(reason, str) and reason), (
                 f"query {q}: the reason of item {item} must be a text or None, not {reason!r}"
             )
+
+
+def _check_new_rows(channel: Channel, data: Dataset) -> None:
+    """Users and items that the channel does not know yet do no harm; known ones stay recalled."""
+    (items, new), (users, people) = after_changes(data.items), after_changes(data.users)
+    queries = with_new_rows(queries_of(data), len(data.users), len(data.items))
+    n, k = len(data.items), len(items) + 3
+    before = channel.recall(queries, k)
+    _check_shape(before, queries, n, k)
+    if isinstance(channel, FollowsItems):
+        channel.update_items(items, new)
+        n = len(items)
+    if isinstance(channel, FollowsUsers):
+        channel.update_users(users, people)
+    after = channel.recall(queries, k)
+    _check_shape(after, queries, n, k)
+    assert (after.item >= 0).any() or not (before.item >= 0).any(), (
+        "after update_items and update_users, nothing is recalled"
+    )
+    if isinstance(channel, EmbedsItems) and isinstance(channel, FollowsItems):
+        known = len(channel.item_vectors())
+        assert known >= len(data.items), f"item_vectors has {known} of {len(data.items)} items"
+
+
+def with_new_rows(queries: Queries, users: int, items: int) -> Queries:
+    """The same queries by two new users in turn, whose histories end with two new items."""
+    history, n = queries.history, len(queries)
+    ends = np.repeat(history.indptr[1:], 2)
+    last = np.maximum(len(history.item) - 1, 0)
+    at = np.insert(np.arange(len(history.item)), ends, last)
+    columns: dict[str, NDArray[Any]] = {
+        name: column[at] for name, column in vars(history).items() if name != "indptr"
+    }
+    new = np.zeros(len(at), np.bool_)
+    new[ends + np.arange(2 * n)] = True
+    columns["item"] = columns["item"].copy()
+    columns["item"][new] = np.tile(np.array([items, items + 1], np.int32), n)
+    columns["behaviour"] = np.where(new, 0, columns["behaviour"]).astype(np.uint8)
+    columns["time"] = np.where(new, np.repeat(queries.time - 1, 2).max(), columns["time"])
+    indptr = history.indptr + 2 * np.arange(n + 1)
+    user = users + np.arange(n, dtype=np.int32) % 2
+    return replace(queries, user=user.astype(np.int32), history=History(indptr=indptr, **columns))
 
 
 def _same(a: Recalled, b: Recalled, law: str) -> None:
