@@ -267,6 +267,71 @@ def similar(
     return None
 
 
+def lookalike(
+    project: ProjectDir,
+    item_id: Annotated[
+        str | None,
+        typer.Option("--item", help="Id of an item, or of an ad that is an item; or --seeds."),
+    ] = None,
+    seeds: Annotated[
+        Path | None,
+        typer.Option(help="Table of users, or a .txt file with one user id per line."),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of users.")] = 1000,
+    channel: Annotated[
+        str,
+        typer.Option(
+            help="Channel whose vectors are compared. If omitted: two_tower, or the first with "
+            "vectors."
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the users: .parquet, .csv, .tsv or .jsonl."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the users most like given ones, or for an item.
+
+    The lift against random users is measured on held-out events.
+    """
+    from tamis.jobs import lookalike as job
+
+    report = job(project, item_id=item_id, seeds=seeds, n=n, channel=channel, out=out)
+    if as_json:
+        return print_json(report.to_dict())
+    found, lift = report.found, report.expected_lift
+    of = f"{found.seeds:,} users" if found.seeds else "the item's own vector"
+    console.print(
+        f"{len(found.users):,} users like {of} · by {escape(found.channel)} · version "
+        f"{found.version}",
+        highlight=False,
+    )
+    if found.unknown_user_ids:
+        some = ", ".join(found.unknown_user_ids[:3])
+        count = len(found.unknown_user_ids)
+        console.print(f"Nothing is known of {count:,} given users, such as {escape(some)}.")
+    if lift is None:
+        console.print(f"No lift was measured: {escape(found.note)}", highlight=False)
+    else:
+        console.print(
+            f"Expected lift {lift.lift:.2f} (95 % interval {lift.low:.2f} to {lift.high:.2f}): "
+            f"{lift.rate:.2%} of such users liked an item in the held-out events, "
+            f"{lift.random_rate:.2%} of random users; measured on {lift.items:,} items.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if report.out is not None:
+        console.print(f"Wrote {escape(report.out)}.", highlight=False)
+        return None
+    table = Table("rank", "user", box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("score", justify="right")
+    for user in found.users[:20]:
+        table.add_row(f"{user.rank}", escape(user.user_id), f"{user.score:.3f}")
+    console.print(table)
+    return None
+
+
 def _read(text: str) -> Any:
     """A value written as JSON, such as 30, true or ["FR"]; any other text is itself."""
     try:

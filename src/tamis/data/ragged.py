@@ -77,7 +77,7 @@ class Ragged:
         sizes[:old], start[:old] = np.diff(self.indptr), self.indptr[:-1]
         sizes[rows], start[rows] = np.diff(lists.indptr), len(self.values) + lists.indptr[:-1]
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        at = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], sizes)
+        at: Int64 = np.arange(int(indptr[-1])) + np.repeat(start - indptr[:-1], sizes)
         return Ragged(indptr, np.concatenate([self.values, lists.values])[at])
 
     def contains(self, query: Int64, values: Int32) -> Bool:

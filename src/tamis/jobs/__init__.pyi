@@ -10,6 +10,7 @@ from .evaluate_rank import RankEvaluation, evaluate_rank
 from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import VersionLine, activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
+from .lookalike import LookalikeReport, lookalike
 from .offline_recall import ChannelLists, RecallReport, recall
 from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
@@ -35,6 +36,7 @@ __all__ = [
     "ImportReport",
     "Initialised",
     "LiveReport",
+    "LookalikeReport",
     "Plan",
     "Project",
     "RankEvaluation",
@@ -58,6 +60,7 @@ __all__ = [
     "import_events",
     "init",
     "live_traffic",
+    "lookalike",
     "parsed_options",
     "plan_experiment",
     "read_experiment",

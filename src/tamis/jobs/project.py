@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tamis.jobs.compare_rankers import Comparison
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.list_versions import VersionLine
+    from tamis.jobs.lookalike import LookalikeReport
     from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.prepare import Diagnosis
     from tamis.jobs.scoring import ScoreReport
@@ -103,6 +104,12 @@ class Project(ProjectFolder):
         from tamis.jobs.similar_items import similar
 
         return similar(self.root, item_id=item_id, **options)
+
+    def lookalike(self, item_id: object = None, **options: Any) -> LookalikeReport:
+        """Users like given ones, or for an item; see `jobs.lookalike`."""
+        from tamis.jobs.lookalike import lookalike
+
+        return lookalike(self.root, item_id=item_id, **options)
 
 
 def open(project: Path | str) -> Project:

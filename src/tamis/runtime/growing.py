@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def grown(array: NDArray[Any], n: int, fill: Any) -> NDArray[Any]:
         fresh[: len(array)] = array
         buffer = fresh
     buffer[len(array) : n] = fill
-    return cast("NDArray[Any]", buffer[:n].view(np.ndarray))
+    return buffer[:n].view(np.ndarray)
 
 
 def with_unknown(

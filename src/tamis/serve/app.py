@@ -20,6 +20,7 @@ from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
 from tamis.serve.open_service import OpenService, Recommends
 from tamis.serve.routes import ROUTES
+from tamis.serve.routes.lookalike import Lookalikes
 
 log = logging.getLogger("tamis.serve")
 
@@ -36,7 +37,7 @@ def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
         ROUTES,
         request_class=BodyRequest,
         plugins=[EventsSchema()],
-        state=State({"service": service}),
+        state=State({"service": service, "lookalikes": Lookalikes()}),
         lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
         middleware=[_log_line],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
@@ -37,6 +38,9 @@ class Recommends(Protocol):
 @runtime_checkable
 class HasJournal(Recommends, Protocol):
     """A recommender with a journal: `tamis.service.LiveRecommender`."""
+
+    @property
+    def project(self) -> Path: ...
 
     @property
     def journal(self) -> Journal: ...

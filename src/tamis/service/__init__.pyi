@@ -4,6 +4,8 @@ from .clock import Clock, system_clock
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
+from .lookalike import Lookalike, LookalikeList, LookalikeUser
+from .lookalike_lift import Lift
 from .project_folder import CONFIG, ProjectFolder
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Recommender
@@ -23,7 +25,11 @@ __all__ = [
     "EventRow",
     "Intake",
     "ItemTexts",
+    "Lift",
     "LiveRecommender",
+    "Lookalike",
+    "LookalikeList",
+    "LookalikeUser",
     "Parts",
     "Place",
     "ProjectFolder",

@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 
 from tamis.data import Table
-from tamis.features import stored_vectors
+from tamis.features import item_texts, stored_vectors
 from tamis.index import VectorIndex
+from tamis.runtime import Int32
 from tamis.schema import TextConfig
 from tamis.text import TextEncoder, load_text_encoder
 
@@ -31,6 +32,24 @@ class ItemTexts:
         vectors = stored_vectors(items, config.name)
         present = np.asarray(vectors.any(axis=1))
         return cls(encoder, VectorIndex.build(vectors, present=present, seed=seed))
+
+    def update_items(self, items: Table, rows: Int32, config: TextConfig) -> None:
+        """Takes up items that are new or whose texts changed, before the stages do: their vectors
+        become cells of the column `config.name`, which features and channels read.
+
+        Args:
+            items: the whole table as it is now.
+            rows: (m,) the rows that are new or changed.
+            config: the declaration of the texts.
+        """
+        vectors = self.encoder.encode(item_texts(items.part(rows), config))
+        known = np.asarray(vectors.any(axis=1))
+        for row, vector, some in zip(rows.tolist(), vectors.tolist(), known.tolist(), strict=True):
+            items.change(row, {config.name: vector if some else None}, keep=True)
+        if not known.all():
+            self.index.remove(rows[~known])
+        if known.any():
+            self.index.add(rows[known], vectors[known])
 
     def save(self, directory: Path) -> None:
         """Writes the encoder and the index."""

@@ -91,6 +91,11 @@ class LiveRecommender:
         return self._recommender.version
 
     @property
+    def project(self) -> Path:
+        """The project's folder."""
+        return self._recommender.project
+
+    @property
     def journal(self) -> Journal:
         """The project's journal."""
         return self._journal

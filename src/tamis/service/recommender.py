@@ -86,6 +86,11 @@ class Recommender:
         return self._version.name
 
     @property
+    def project(self) -> Path:
+        """The project's folder."""
+        return self._version.path.parent.parent  # PROJECT/versions/NAME
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest of the version: kind, data range, settings, metrics."""
         return self._version.manifest

@@ -356,7 +356,7 @@ def with_new_rows(queries: Queries, users: int, items: int) -> Queries:
     new = np.zeros(len(at), np.bool_)
     new[ends + np.arange(2 * n)] = True
     columns["item"] = columns["item"].copy()
-    columns["item"][new] = np.tile(np.array([items, items + 1], np.int32), n)
+    columns["item"][new] = np.tile(np.array([items + 1, items], np.int32), n)
     columns["behaviour"] = np.where(new, 0, columns["behaviour"]).astype(np.uint8)
     columns["time"] = np.where(new, np.repeat(queries.time - 1, 2).max(), columns["time"])
     indptr = history.indptr + 2 * np.arange(n + 1)

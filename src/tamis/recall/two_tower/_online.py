@@ -182,7 +182,8 @@ class ItemSide:
         )
         side = cls(_loaded(tower, arrays, "dense.item_tower."), text, arrays["table"])
         if facts["item_bias"]:
-            side._bias = np.asarray(arrays["dense.item_bias"]) / np.float32(facts["gamma"])
+            bias = np.asarray(arrays["dense.item_bias"], np.float32)
+            side._bias = (bias / np.float32(facts["gamma"])).astype(np.float32)
         return side
 
     def vectors(self, ids: Int32, dense: Float32, own: NDArray[np.integer]) -> Float32:
