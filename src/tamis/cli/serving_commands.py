@@ -271,7 +271,9 @@ def lookalike(
     project: ProjectDir,
     item_id: Annotated[
         str | None,
-        typer.Option("--item", help="Id of an item, or of an ad that is an item; or --seeds."),
+        typer.Option(
+            "--item-id", "--item", help="Id of an item, or of an ad that is an item; or --seeds."
+        ),
     ] = None,
     seeds: Annotated[
         Path | None,

@@ -10,7 +10,7 @@ from typing import Any
 from tamis.bundle import Versions
 from tamis.data import check_ending, read_frame, write_frame
 from tamis.schema import DataError, RequestError
-from tamis.service import Lift, Lookalike, LookalikeList, ProjectFolder
+from tamis.service import Lift, LookalikeList, LookalikeSearch, ProjectFolder
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def lookalike(
     if out is not None:
         check_ending(Path(out))
     folder = ProjectFolder(Path(project))
-    source = Lookalike(Versions(folder.root), channel)
+    source = LookalikeSearch(Versions(folder.root), channel)
     if item_id is not None:
         found = source.to_item(item_id, n)
     else:

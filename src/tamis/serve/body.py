@@ -15,7 +15,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from tamis.schema import RequestError
-from tamis.service import EventRow, RankRequest, Request
+from tamis.service import EventRow, LookalikeRequest, RankRequest, Request
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -58,7 +58,7 @@ class _JSONRequest(HTTPRequest[Any, Any, Any]):
 class BodyRequest(_JSONRequest):
     """An HTTP request whose JSON body is a `tamis.service.Request`."""
 
-    kind: ClassVar[type[Request | RankRequest]] = Request
+    kind: ClassVar[type[Request | RankRequest | LookalikeRequest]] = Request
     example = EXAMPLE
 
     async def json(self) -> Any:
@@ -74,6 +74,13 @@ class RankBody(BodyRequest):
 
     kind = RankRequest
     example = '{"user_id": "u1", "item_ids": ["i1", "i2"]}'
+
+
+class LookalikeBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.LookalikeRequest`."""
+
+    kind = LookalikeRequest
+    example = '{"item_id": "i1", "n": 100}'
 
 
 @dataclass(frozen=True)
@@ -144,8 +151,10 @@ def check_headers(content_type: str, content_encoding: str) -> None:
 
 
 def checked_request(
-    value: Any, kind: type[Request | RankRequest] = Request, example: str = EXAMPLE
-) -> Request | RankRequest:
+    value: Any,
+    kind: type[Request | RankRequest | LookalikeRequest] = Request,
+    example: str = EXAMPLE,
+) -> Request | RankRequest | LookalikeRequest:
     """The checked request of a JSON value; raises RequestError naming the place at fault."""
     if not isinstance(value, dict):
         name = "null" if value is None else _NAMES[type(value)]

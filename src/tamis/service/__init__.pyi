@@ -4,8 +4,9 @@ from .clock import Clock, system_clock
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
-from .lookalike import Lookalike, LookalikeList, LookalikeUser
+from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
+from .lookalike_request import LookalikeRequest
 from .project_folder import CONFIG, ProjectFolder
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Recommender
@@ -27,8 +28,9 @@ __all__ = [
     "ItemTexts",
     "Lift",
     "LiveRecommender",
-    "Lookalike",
     "LookalikeList",
+    "LookalikeRequest",
+    "LookalikeSearch",
     "LookalikeUser",
     "Parts",
     "Place",

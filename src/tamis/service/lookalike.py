@@ -139,7 +139,7 @@ class UserVectors:
 
 
 @dataclass(eq=False)
-class Lookalike:
+class LookalikeSearch:
     """Finds users like given ones in the serving version, and measures the lift of such lists.
 
     The lift is that of the evaluation version, which knows the events before its end, on what users

@@ -1,3 +1,5 @@
+# pyright: basic
+# scipy has no type stubs.
 """The lift of lists of users on held-out events, against users drawn at random."""
 
 from __future__ import annotations

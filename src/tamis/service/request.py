@@ -43,42 +43,13 @@ class Boost(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """All items that meet this condition, such as "price < 30"; the language of `filter`."""
 
 
-class _Situation(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Who asks, when, where and with which conditions."""
+class CheckedFields(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Fields that a caller gives, checked by their types and by `check`."""
 
-    user_id: Id | None = None
-    """External user id; a request holds it as text, as the tables do: 1, 1.0 and "1" are one id.
-    Without one, or for an unknown one, the items are not personalised."""
-    time: int | None = None
-    """The request's time in ms since 1970 UTC, not before the end of the version's data. If
-    omitted: the time of the project's clock."""
-    interests: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
-    """Declared interests of a new user: categories, brands or keywords of the items."""
-    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    """Degrees north of the request's place; goes with `longitude`."""
-    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
-    """Degrees east of the request's place; goes with `latitude`."""
-    city: Annotated[str, Meta(max_length=1024)] | None = None
-    """The request's city, as the items' (or users') column spells it."""
-    scene: Annotated[str, Meta(max_length=200)] = ""
-    """The place of the product that asks, such as "home" or "detail": kept with the answer, and the
-    value of the column of context `scene` where the project declares one."""
-    context: dict[str, Annotated[str, Meta(max_length=MAX_ID)] | int | float | bool | None] = {}
-    """Values of the columns that the project declares in `[events] context`, such as
-    {"device": "ios"}. A column that is left out is missing."""
-    values: dict[str, _Value | tuple[_Value, ...]] = {}
-    """Further values that conditions read as `request.NAME`: {"regions": ["FR", "BE"]}."""
-    boost: Annotated[tuple[Boost, ...], Meta(max_length=100)] = ()
-    """Factors on the value of items, categories or conditions, before re-rank; factors of several
-    that meet an item are multiplied. They move items that reach the ranker, and add none."""
-
-    _IDS: ClassVar[tuple[str, ...]] = ("user_id",)
-    _LISTS: ClassVar[tuple[str, ...]] = ("interests",)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.user_id, str) and not self.user_id.strip():
-            return  # not an id: `check` refuses it
-        force_setattr(self, "user_id", one_id(self.user_id))
+    _IDS: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold an id."""
+    _LISTS: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold a list: of ids, or "interests"."""
 
     @classmethod
     def of(cls, **fields: Any) -> Self:
@@ -125,15 +96,57 @@ class _Situation(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         return request
 
     def check(self) -> None:
-        """Raises RequestError for what the field types cannot express: half a place, a time in
-        another unit, a number that is not finite, a blank id, text that is not Unicode."""
+        """Raises RequestError for a blank id, or text that is not Unicode."""
         for name in self._IDS:
             if getattr(self, name) is not None:
                 check_id(getattr(self, name), name)
         for name in self._LISTS:
-            for k, one in enumerate(getattr(self, name)):
+            for k, one in enumerate(getattr(self, name) or ()):
                 check = check_unicode if name == "interests" else check_id
                 check(one, f"{name}[{k}]")
+
+
+class _Situation(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Who asks, when, where and with which conditions."""
+
+    user_id: Id | None = None
+    """External user id; a request holds it as text, as the tables do: 1, 1.0 and "1" are one id.
+    Without one, or for an unknown one, the items are not personalised."""
+    time: int | None = None
+    """The request's time in ms since 1970 UTC, not before the end of the version's data. If
+    omitted: the time of the project's clock."""
+    interests: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
+    """Declared interests of a new user: categories, brands or keywords of the items."""
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """Degrees north of the request's place; goes with `longitude`."""
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """Degrees east of the request's place; goes with `latitude`."""
+    city: Annotated[str, Meta(max_length=1024)] | None = None
+    """The request's city, as the items' (or users') column spells it."""
+    scene: Annotated[str, Meta(max_length=200)] = ""
+    """The place of the product that asks, such as "home" or "detail": kept with the answer, and the
+    value of the column of context `scene` where the project declares one."""
+    context: dict[str, Annotated[str, Meta(max_length=MAX_ID)] | int | float | bool | None] = {}
+    """Values of the columns that the project declares in `[events] context`, such as
+    {"device": "ios"}. A column that is left out is missing."""
+    values: dict[str, _Value | tuple[_Value, ...]] = {}
+    """Further values that conditions read as `request.NAME`: {"regions": ["FR", "BE"]}."""
+    boost: Annotated[tuple[Boost, ...], Meta(max_length=100)] = ()
+    """Factors on the value of items, categories or conditions, before re-rank; factors of several
+    that meet an item are multiplied. They move items that reach the ranker, and add none."""
+
+    _IDS: ClassVar[tuple[str, ...]] = ("user_id",)
+    _LISTS: ClassVar[tuple[str, ...]] = ("interests",)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.user_id, str) and not self.user_id.strip():
+            return  # not an id: `check` refuses it
+        force_setattr(self, "user_id", one_id(self.user_id))
+
+    def check(self) -> None:
+        """Raises RequestError for what the field types cannot express: half a place, a time in
+        another unit, a number that is not finite, a blank id, text that is not Unicode."""
+        super().check()
         for name in ("city", "scene"):
             check_unicode(getattr(self, name) or "", name)
         for name, value in self.context.items():

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Annotated
 
 from litestar import post
 from litestar.params import JSONBody
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from tamis.bundle import Versions
-from tamis.schema import RequestError
+from tamis.serve.body import LookalikeBody
 from tamis.serve.open_service import HasJournal
 from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
-from tamis.service import Lift, Lookalike, LookalikeList
-
-MOST = 10_000
-"""Most users of one answer; `tamis lookalike` writes longer lists to a file."""
-
-
-class LookalikeRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The given users, or the item: one of both."""
-
-    user_ids: Annotated[list[str], Meta(max_length=MOST)] | None = None
-    """External ids of users whose mean vector is compared."""
-    item_id: str | None = None
-    """External id of an item: the users like those who liked it, or nearest to its content."""
-    n: Annotated[int, Meta(ge=1, le=MOST)] = 100
-    """Number of users."""
+from tamis.service import Lift, LookalikeList, LookalikeRequest, LookalikeSearch
 
 
 class FoundUser(Struct, frozen=True):
@@ -64,20 +49,21 @@ class Lookalikes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._version = ""
-        self._open: Lookalike | None = None
+        self._open: LookalikeSearch | None = None
 
-    def of(self, recommender: HasJournal) -> Lookalike:
+    def of(self, recommender: HasJournal) -> LookalikeSearch:
         """Those of the version that answers now."""
         with self._lock:
             if self._open is None or self._version != recommender.version:
                 self._version = recommender.version
-                self._open = Lookalike(Versions(recommender.project))
+                self._open = LookalikeSearch(Versions(recommender.project))
             return self._open
 
 
 @post(
     "/v1/lookalike",
     status_code=200,
+    request_class=LookalikeBody,
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> LookalikeAnswer:
@@ -86,9 +72,6 @@ async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> Lookalik
     The vectors are as of the end of the version's data. The first request computes those of all
     users.
     """
-    if (data.user_ids is None) == (data.item_id is None):
-        given = "both are" if data.item_id is not None else "neither is"
-        raise RequestError(f"user_ids, item_id: {given} given; give one of them", "user_ids")
     service, recommender = with_journal(request)
     lookalikes: Lookalikes = request.app.state["lookalikes"]
     found = await service.beside(partial(_found, lookalikes, recommender, data))
