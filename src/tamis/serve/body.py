@@ -93,16 +93,28 @@ class SentEvents:
     """The body is one event, not a list."""
 
 
+@dataclass(frozen=True)
+class SentRows:
+    """Users or items as they were sent, which are checked one by one."""
+
+    rows: list[object]
+
+
 class EventsSchema(OpenAPISchemaPlugin):
-    """Describes `SentEvents` in the OpenAPI document: one event, or a list."""
+    """Describes `SentEvents` and `SentRows` in the OpenAPI document: one object, or a list."""
 
     @staticmethod
     def is_plugin_supported_type(value: Any) -> bool:
-        return value is SentEvents
+        return value in (SentEvents, SentRows)
 
     def to_openapi_schema(
         self, field_definition: FieldDefinition, schema_creator: SchemaCreator
     ) -> Schema:
+        if field_definition.annotation is SentRows:
+            columns = FieldDefinition.from_annotation(dict[str, Any] | list[dict[str, Any]])
+            described = schema_creator.for_field_definition(columns)
+            assert isinstance(described, Schema)
+            return described
         rows = FieldDefinition.from_annotation(EventRow | list[EventRow])
         found = schema_creator.for_field_definition(rows)
         assert isinstance(found, Schema)  # of a union; a single class would be a reference
@@ -122,6 +134,27 @@ class EventsBody(_JSONRequest):
                 "with `tamis events`"
             )
         return SentEvents(rows, single=not isinstance(found, list))
+
+
+class ColumnsBody(_JSONRequest):
+    """An HTTP request whose JSON body is one object of columns."""
+
+    async def json(self) -> Any:
+        """The columns as they were sent."""
+        return SentRows([await self.value()])
+
+
+class RowsBody(_JSONRequest):
+    """An HTTP request whose JSON body is a list of users or items."""
+
+    async def json(self) -> Any:
+        """The rows as they were sent, which are checked one by one later."""
+        found = await self.value()
+        if not isinstance(found, list):
+            raise RequestError("send a list of objects, or one object to the address of its id")
+        if len(found) > MAX_EVENTS:
+            raise RequestError(f"{len(found):,} rows: send at most {MAX_EVENTS:,} in one call")
+        return SentRows(found)
 
 
 def check_headers(content_type: str, content_encoding: str) -> None:

@@ -45,8 +45,8 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
         text = f"{request.method} is not a method of {path}; /schema lists the endpoints"
         return _answer(405, Problem("method_not_allowed", text))
     if error.status_code == 413:
-        events = path == "/v1/events"
-        cure = "send fewer events in one call" if events else "send fewer ids in `exclude_item_ids`"
+        events = path == "/v1/events" or path.startswith(("/v1/users", "/v1/items"))
+        cure = "send less in one call" if events else "send fewer ids in `exclude_item_ids`"
         text = f"The body is larger than {MAX_BYTES:,} bytes; {cure}"
         return _answer(413, Problem("too_large", text, None if events else "exclude_item_ids"))
     if isinstance(error, ValidationException):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
@@ -146,6 +146,63 @@ class EventsAnswer(Struct, frozen=True):
     duplicates: int
     refused: int
     events: list[TakenEvent]
+
+
+class StoredRow(Struct, frozen=True, omit_defaults=True):
+    """What became of one user or item."""
+
+    status: Literal["accepted", "refused"]
+    id: str | None = None
+    sequence: int | None = None
+    """Number of its entry in the journal."""
+    error: Problem | None = None
+    """Why it was refused."""
+
+
+class RowsAnswer(Struct, frozen=True):
+    """What became of the users or items of one call."""
+
+    accepted: int
+    refused: int
+    rows: list[StoredRow]
+    """In the order of the call."""
+
+
+class UserRow(Struct, frozen=True):
+    """A user as the next answer knows it."""
+
+    user_id: str
+    columns: dict[str, Any]
+    """The columns that are not missing."""
+
+
+class ItemRow(Struct, frozen=True):
+    """An item as the next answer knows it."""
+
+    item_id: str
+    columns: dict[str, Any]
+    """The columns that are not missing."""
+    hidden: bool
+
+
+class DeletedItem(Struct, frozen=True):
+    """An item that is in no answer until it is put again."""
+
+    item_id: str
+    sequence: int
+    """Number of the deletion in the journal."""
+
+
+class DeletedUser(Struct, frozen=True):
+    """A user that was deleted."""
+
+    user_id: str
+    sequence: int
+    """Number of the deletion in the journal."""
+    answers: int
+    """Number of earlier answers that were deleted."""
+    versions: list[str]
+    """Versions on the disk whose tables, histories and models still hold the user."""
 
 
 class Changed(Struct, frozen=True):

@@ -10,7 +10,17 @@ from typing import Protocol, TypeVar, runtime_checkable
 from anyio import CapacityLimiter, to_thread
 
 from tamis.journal import Journal, Recommendation
-from tamis.service import Answer, Ranking, RankRequest, Request, SimilarList, Taken
+from tamis.service import (
+    Answer,
+    Deleted,
+    Ranking,
+    RankRequest,
+    Request,
+    Row,
+    SimilarList,
+    Stored,
+    Taken,
+)
 
 log = logging.getLogger("tamis.serve")
 T = TypeVar("T")
@@ -55,6 +65,22 @@ class HasJournal(Recommends, Protocol):
     def skipped(self) -> Mapping[str, int]: ...
 
     def take(self, rows: Sequence[object]) -> list[Taken]: ...
+
+    def put_users(self, rows: Sequence[object]) -> list[Stored]: ...
+
+    def patch_users(self, rows: Sequence[object]) -> list[Stored]: ...
+
+    def delete_user(self, user: object) -> Deleted: ...
+
+    def get_user(self, user: object) -> Row | None: ...
+
+    def put_items(self, rows: Sequence[object]) -> list[Stored]: ...
+
+    def patch_items(self, rows: Sequence[object]) -> list[Stored]: ...
+
+    def delete_item(self, item: object) -> int | None: ...
+
+    def get_item(self, item: object) -> Row | None: ...
 
     def hide(self, item: object) -> int: ...
 

@@ -7,6 +7,7 @@ from .live import LiveRecommender, Taken
 from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
+from .live_rows import Deleted, Row, Stored
 from .project_folder import CONFIG, ProjectFolder
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Recommender
@@ -23,6 +24,7 @@ __all__ = [
     "Answer",
     "Boost",
     "Clock",
+    "Deleted",
     "EventRow",
     "Intake",
     "ItemTexts",
@@ -42,10 +44,12 @@ __all__ = [
     "Recommender",
     "RemovedItem",
     "Request",
+    "Row",
     "Serving",
     "Similar",
     "SimilarItem",
     "SimilarList",
+    "Stored",
     "Taken",
     "Views",
     "WhyNot",

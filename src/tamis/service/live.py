@@ -17,10 +17,11 @@ from tamis.journal import (
     Recommendation,
     open_journal,
 )
-from tamis.schema import RequestError, StoreError
+from tamis.schema import RequestError, Side, StoreError
 from tamis.service.answer import Answer, unknown_item
 from tamis.service.answer_log import AnswerLog
 from tamis.service.intake import Intake
+from tamis.service.live_rows import Deleted, LiveRows, Row, Stored
 from tamis.service.ranking import Ranking
 from tamis.service.recommender import Recommender
 from tamis.service.request import RankRequest, Request
@@ -61,6 +62,8 @@ class LiveRecommender:
         self._recommender = recommender
         self._journal = journal
         self._intake = Intake(recommender.parts.config, recommender.now)
+        self._users = LiveRows(recommender, journal, Side.USER)
+        self._items = LiveRows(recommender, journal, Side.ITEM)
         self._answers = answers or AnswerLog(journal)
         self._catch_up(seconds=float("inf"))
 
@@ -172,15 +175,60 @@ class LiveRecommender:
     def _knows(self, item: str) -> bool:
         return self._recommender.parts.items.row(item) != UNKNOWN
 
-    def hide(self, item: object) -> int:
-        """From now on no answer holds the item; returns the number of the journal's entry.
+    def put_users(self, rows: Sequence[object]) -> list[Stored]:
+        """Users with all their columns: those that are left out are missing from now on.
 
-        Raises RequestError where the version has no such item.
+        Each row is an object with `user_id` and columns of the users' table, checked and answered
+        by itself; accepted ones are durable when this returns, and count in the next answer.
+        Raises StoreError where the journal cannot be written: then none was taken.
         """
+        return self._users.put(rows)
+
+    def patch_users(self, rows: Sequence[object]) -> list[Stored]:
+        """New values of some columns of users; as `put_users`."""
+        return self._users.patch(rows)
+
+    def delete_user(self, user: object) -> Deleted:
+        """Deletes a user's profile, history, impressions and answers."""
+        return self._users.delete_user(user)
+
+    def get_user(self, user: object) -> Row | None:
+        """A user as the next answer knows it, or None. Calls must not overlap with `recommend`."""
+        self._newest()
+        return self._users.get(user)
+
+    def put_items(self, rows: Sequence[object]) -> list[Stored]:
+        """Items with all their columns; as `put_users`, with `item_id`. A deleted item may be
+        recommended again."""
+        return self._items.put(rows)
+
+    def patch_items(self, rows: Sequence[object]) -> list[Stored]:
+        """New values of some columns of items."""
+        return self._items.patch(rows)
+
+    def delete_item(self, item: object) -> int | None:
+        """From now on no answer holds the item, until it is put; the number of the journal's
+        entry, None where the item is unknown. Calls must not overlap with `recommend`."""
+        self._newest()
+        return self._items.delete_item(item)
+
+    def get_item(self, item: object) -> Row | None:
+        """An item as the next answer knows it, or None. Calls must not overlap with `recommend`."""
+        self._newest()
+        return self._items.get(item)
+
+    def hide(self, item: object) -> int:
+        """From now on no answer holds the item; returns the number of the journal's entry. Calls
+        must not overlap with `recommend`.
+
+        Raises RequestError where neither the version nor the journal has such an item.
+        """
+        self._newest()
         return self._journal.append([ItemHide(item_id=self._known(item))])[0].sequence
 
     def show(self, item: object) -> int:
         """Undoes `hide`."""
+        self._newest()
         return self._journal.append([ItemShow(item_id=self._known(item))])[0].sequence
 
     def answered(self, recommendation_id: str) -> Recommendation | None:

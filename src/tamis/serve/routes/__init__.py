@@ -2,14 +2,33 @@
 
 from tamis.serve.routes.events import events
 from tamis.serve.routes.health import live, ready
-from tamis.serve.routes.items import hide, show
 from tamis.serve.routes.lookalike import lookalike
+from tamis.serve.routes.items import (
+    delete_item,
+    hide,
+    patch_item,
+    patch_items,
+    put_item,
+    put_items,
+    read_item,
+    show,
+)
 from tamis.serve.routes.rank import rank
 from tamis.serve.routes.recommend import recommend
 from tamis.serve.routes.recommendations import recommendation
 from tamis.serve.routes.similar import similar
+from tamis.serve.routes.users import (
+    delete_user,
+    patch_user,
+    patch_users,
+    put_user,
+    put_users,
+    read_user,
+)
 
-ROUTES = [recommend, rank, similar, lookalike, events, hide, show, recommendation, live, ready]
+ITEMS = [put_item, patch_item, read_item, delete_item, put_items, patch_items, hide, show]
+USERS = [put_user, patch_user, read_user, delete_user, put_users, patch_users]
+ROUTES = [recommend, rank, similar, lookalike, events, *ITEMS, *USERS, recommendation, live, ready]
 """All of them, in the order of the OpenAPI document."""
 
 __all__ = ["ROUTES"]

@@ -1,25 +1,94 @@
-"""`/v1/items/…`: hides and shows items."""
+"""`/v1/items`: items and their columns; hides and shows them."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from litestar import post
-from litestar.params import FromPath
+from litestar import delete, get, patch, post, put
+from litestar.params import FromPath, JSONBody
 
-from tamis.serve.messages import Changed
-from tamis.serve.routes.common import BAD, HTTP, NOT_READY, with_journal
+from tamis.serve.body import ColumnsBody, RowsBody, SentRows
+from tamis.serve.errors import NotFoundError
+from tamis.serve.messages import Changed, DeletedItem, ItemRow, RowsAnswer, StoredRow
+from tamis.serve.routes._rows import write_all, write_one
+from tamis.serve.routes.common import (
+    BAD,
+    HTTP,
+    LARGE,
+    NOT_FOUND,
+    NOT_JSON,
+    NOT_READY,
+    with_journal,
+)
+
+_WRITES = {400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
+_READS = {400: BAD, 404: NOT_FOUND, 503: NOT_READY}
+
+
+@put("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+async def put_item(item_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
+    """Put an item: the columns of the body; those that are left out are missing from now on. It
+    may be recommended from the next answer on."""
+    _, journal = with_journal(request)
+    stored = await write_one(request, journal.put_items, "item_id", item_id, data)
+    return StoredRow(stored.status, stored.id, stored.sequence)
+
+
+@patch("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+async def patch_item(item_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
+    """Patch an item: new values of the columns of the body; an unknown item is made."""
+    _, journal = with_journal(request)
+    stored = await write_one(request, journal.patch_items, "item_id", item_id, data)
+    return StoredRow(stored.status, stored.id, stored.sequence)
+
+
+@get("/v1/items/{item_id:str}", responses=_READS)
+async def read_item(item_id: FromPath[str], request: HTTP) -> ItemRow:
+    """An item's columns, as the next answer reads them."""
+    service, journal = with_journal(request)
+    found = await service.run(partial(journal.get_item, item_id))
+    if found is None:
+        raise _unknown(item_id)
+    return ItemRow(found.id, found.columns, found.hidden)
+
+
+@delete("/v1/items/{item_id:str}", status_code=200, responses=_READS)
+async def delete_item(item_id: FromPath[str], request: HTTP) -> DeletedItem:
+    """Delete an item: it is in no answer until it is put again."""
+    service, journal = with_journal(request)
+    sequence = await service.run(partial(journal.delete_item, item_id))
+    if sequence is None:
+        raise _unknown(item_id)
+    return DeletedItem(item_id, sequence)
+
+
+@put("/v1/items", request_class=RowsBody, status_code=200, responses=_WRITES)
+async def put_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
+    """Put up to 1,000 items: objects with `item_id` and columns, each answered by itself."""
+    _, journal = with_journal(request)
+    return await write_all(request, journal.put_items, data)
+
+
+@patch("/v1/items", request_class=RowsBody, status_code=200, responses=_WRITES)
+async def patch_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
+    """Patch up to 1,000 items: objects with `item_id` and columns, each answered by itself."""
+    _, journal = with_journal(request)
+    return await write_all(request, journal.patch_items, data)
 
 
 @post("/v1/items/{item_id:str}/hide", status_code=200, responses={400: BAD, 503: NOT_READY})
 async def hide(item_id: FromPath[str], request: HTTP) -> Changed:
     """Hide an item: from now on it is in no answer."""
     service, journal = with_journal(request)
-    return Changed(item_id, True, await service.beside(partial(journal.hide, item_id)))
+    return Changed(item_id, True, await service.run(partial(journal.hide, item_id)))
 
 
 @post("/v1/items/{item_id:str}/show", status_code=200, responses={400: BAD, 503: NOT_READY})
 async def show(item_id: FromPath[str], request: HTTP) -> Changed:
     """Show a hidden item again."""
     service, journal = with_journal(request)
-    return Changed(item_id, False, await service.beside(partial(journal.show, item_id)))
+    return Changed(item_id, False, await service.run(partial(journal.show, item_id)))
+
+
+def _unknown(item_id: str) -> NotFoundError:
+    return NotFoundError(f"item_id {item_id!r} is unknown, or was deleted: put the item")

@@ -1,0 +1,150 @@
+"""Users and items of a running service: put, patched, deleted through the journal, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from tamis.data import UNKNOWN, Table
+from tamis.journal import (
+    Cell,
+    Entry,
+    ItemDelete,
+    ItemPatch,
+    ItemPut,
+    Journal,
+    UserDelete,
+    UserPatch,
+    UserPut,
+)
+from tamis.schema import RequestError, Side
+from tamis.service.intake_rows import RowIntake, SentRow, json_cell
+from tamis.service.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of a user or item that a client sent."""
+
+    status: Literal["accepted", "refused"]
+    id: str | None = None
+    """None where it was refused."""
+    sequence: int | None = None
+    """Its number in the journal."""
+    error: RequestError | None = None
+    """Why it was refused."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A user or item as answers know it."""
+
+    id: str
+    columns: dict[str, Cell]
+    """The columns that are not missing."""
+    hidden: bool = False
+    """Of an item: it is in no answer until it is shown again."""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What became of a user that was deleted."""
+
+    id: str
+    sequence: int
+    """The number of the deletion in the journal."""
+    answers: int
+    """Number of earlier answers that were deleted."""
+    versions: list[str]
+    """Versions on the disk whose tables, histories and models still hold the user: delete them, or
+    train without the user and let them be removed."""
+
+
+class LiveRows:
+    """The users or the items of an open version, and those that the journal adds.
+
+    Args:
+        recommender: the open version; `views` holds what the journal says.
+        journal: where changes are written; they are durable when a method returns.
+        side: users or items.
+    """
+
+    def __init__(self, recommender: Recommender, journal: Journal, side: Side) -> None:
+        self._recommender = recommender
+        self._journal = journal
+        self._side = side
+        self._table: Table = (
+            recommender.parts.users if side is Side.USER else recommender.parts.items
+        )
+        self.intake = RowIntake(recommender.parts.config, self._table, side)
+
+    def put(self, rows: Sequence[object]) -> list[Stored]:
+        """Rows with all their columns: those that are left out are missing from now on.
+
+        Each row is an object with `user_id` or `item_id` and columns, and is answered by itself.
+        Raises StoreError where the journal cannot be written: then none was taken.
+        """
+        return self._write(rows, UserPut, ItemPut)
+
+    def patch(self, rows: Sequence[object]) -> list[Stored]:
+        """New values of some columns; rows that are not there yet are made."""
+        return self._write(rows, UserPatch, ItemPatch)
+
+    def get(self, external: object) -> Row | None:
+        """A row, or None where neither the version nor the journal knows it."""
+        known = self.intake.id_of(external)
+        row, items = self._table.row(known), self._recommender.views.items
+        if row == UNKNOWN or (self._side is Side.ITEM and items.is_deleted(row)):
+            return None
+        cells = {name: json_cell(value) for name, value in self._table.cells(row).items()}
+        hidden = self._side is Side.ITEM and items.is_hidden(row)
+        return Row(self._table.id_of(row), cells, hidden)
+
+    def delete_item(self, external: object) -> int | None:
+        """From now on the item is in no answer, until it is put; the number of the journal's entry,
+        None where it is unknown."""
+        if self.get(external) is None:
+            return None
+        entry = ItemDelete(item_id=self.intake.id_of(external))
+        return self._journal.append([entry])[0].sequence
+
+    def delete_user(self, external: object) -> Deleted:
+        """Deletes a user: profile, history, impressions and answers. An unknown one, too: another
+        version may know it."""
+        user = self.intake.id_of(external)
+        sequence = self._journal.append([UserDelete(user_id=user)])[0].sequence
+        answers = self._journal.answers.forget_user(user)
+        return Deleted(user, sequence, answers, versions_of(self._recommender.project, user))
+
+    def _write(
+        self,
+        rows: Sequence[object],
+        of_user: Callable[..., Entry],
+        of_item: Callable[..., Entry],
+    ) -> list[Stored]:
+        read = self.intake.read(rows)
+        kind = of_user if self._side is Side.USER else of_item
+        field = self.intake.id_field
+        good = [row for row in read if isinstance(row, SentRow)]
+        entries = [kind(**{field: row.id, "columns": row.columns}) for row in good]
+        appended = iter(self._journal.append(entries) if entries else [])
+        return [
+            Stored("accepted", row.id, next(appended).sequence)
+            if isinstance(row, SentRow)
+            else Stored("refused", error=row)
+            for row in read
+        ]
+
+
+def versions_of(project: Path, user: str) -> list[str]:
+    """Names of the versions of a project whose table of users has an id."""
+    found: list[str] = []
+    for table in sorted(project.glob("versions/*/tables/users.parquet")):
+        held = pl.scan_parquet(table).filter(pl.first() == user).select(pl.len()).collect()
+        if held.item():
+            found.append(table.parent.parent.name)
+    return found
