@@ -4,10 +4,10 @@ from .clock import Clock, system_clock
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
+from .live_rows import Deleted, KnownRow, TakenRow
 from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
-from .live_rows import Deleted, Row, Stored
 from .project_folder import CONFIG, ProjectFolder
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Recommender
@@ -28,6 +28,7 @@ __all__ = [
     "EventRow",
     "Intake",
     "ItemTexts",
+    "KnownRow",
     "Lift",
     "LiveRecommender",
     "LookalikeList",
@@ -44,13 +45,12 @@ __all__ = [
     "Recommender",
     "RemovedItem",
     "Request",
-    "Row",
     "Serving",
     "Similar",
     "SimilarItem",
     "SimilarList",
-    "Stored",
     "Taken",
+    "TakenRow",
     "Views",
     "WhyNot",
     "system_clock",

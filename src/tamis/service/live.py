@@ -21,7 +21,7 @@ from tamis.schema import RequestError, Side, StoreError
 from tamis.service.answer import Answer, unknown_item
 from tamis.service.answer_log import AnswerLog
 from tamis.service.intake import Intake
-from tamis.service.live_rows import Deleted, LiveRows, Row, Stored
+from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
 from tamis.service.ranking import Ranking
 from tamis.service.recommender import Recommender
 from tamis.service.request import RankRequest, Request
@@ -175,7 +175,7 @@ class LiveRecommender:
     def _knows(self, item: str) -> bool:
         return self._recommender.parts.items.row(item) != UNKNOWN
 
-    def put_users(self, rows: Sequence[object]) -> list[Stored]:
+    def put_users(self, rows: Sequence[object]) -> list[TakenRow]:
         """Users with all their columns: those that are left out are missing from now on.
 
         Each row is an object with `user_id` and columns of the users' table, checked and answered
@@ -184,7 +184,7 @@ class LiveRecommender:
         """
         return self._users.put(rows)
 
-    def patch_users(self, rows: Sequence[object]) -> list[Stored]:
+    def patch_users(self, rows: Sequence[object]) -> list[TakenRow]:
         """New values of some columns of users; as `put_users`."""
         return self._users.patch(rows)
 
@@ -192,17 +192,17 @@ class LiveRecommender:
         """Deletes a user's profile, history, impressions and answers."""
         return self._users.delete_user(user)
 
-    def get_user(self, user: object) -> Row | None:
+    def get_user(self, user: object) -> KnownRow | None:
         """A user as the next answer knows it, or None. Calls must not overlap with `recommend`."""
         self._newest()
         return self._users.get(user)
 
-    def put_items(self, rows: Sequence[object]) -> list[Stored]:
+    def put_items(self, rows: Sequence[object]) -> list[TakenRow]:
         """Items with all their columns; as `put_users`, with `item_id`. A deleted item may be
         recommended again."""
         return self._items.put(rows)
 
-    def patch_items(self, rows: Sequence[object]) -> list[Stored]:
+    def patch_items(self, rows: Sequence[object]) -> list[TakenRow]:
         """New values of some columns of items."""
         return self._items.patch(rows)
 
@@ -212,7 +212,7 @@ class LiveRecommender:
         self._newest()
         return self._items.delete_item(item)
 
-    def get_item(self, item: object) -> Row | None:
+    def get_item(self, item: object) -> KnownRow | None:
         """An item as the next answer knows it, or None. Calls must not overlap with `recommend`."""
         self._newest()
         return self._items.get(item)

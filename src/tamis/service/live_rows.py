@@ -27,7 +27,7 @@ from tamis.service.recommender import Recommender
 
 
 @dataclass(frozen=True)
-class Stored:
+class TakenRow:
     """What became of a user or item that a client sent."""
 
     status: Literal["accepted", "refused"]
@@ -40,7 +40,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Row:
+class KnownRow:
     """A user or item as answers know it."""
 
     id: str
@@ -82,7 +82,7 @@ class LiveRows:
         )
         self.intake = RowIntake(recommender.parts.config, self._table, side)
 
-    def put(self, rows: Sequence[object]) -> list[Stored]:
+    def put(self, rows: Sequence[object]) -> list[TakenRow]:
         """Rows with all their columns: those that are left out are missing from now on.
 
         Each row is an object with `user_id` or `item_id` and columns, and is answered by itself.
@@ -90,11 +90,11 @@ class LiveRows:
         """
         return self._write(rows, UserPut, ItemPut)
 
-    def patch(self, rows: Sequence[object]) -> list[Stored]:
+    def patch(self, rows: Sequence[object]) -> list[TakenRow]:
         """New values of some columns; rows that are not there yet are made."""
         return self._write(rows, UserPatch, ItemPatch)
 
-    def get(self, external: object) -> Row | None:
+    def get(self, external: object) -> KnownRow | None:
         """A row, or None where neither the version nor the journal knows it."""
         known = self.intake.id_of(external)
         row, items = self._table.row(known), self._recommender.views.items
@@ -102,7 +102,7 @@ class LiveRows:
             return None
         cells = {name: json_cell(value) for name, value in self._table.cells(row).items()}
         hidden = self._side is Side.ITEM and items.is_hidden(row)
-        return Row(self._table.id_of(row), cells, hidden)
+        return KnownRow(self._table.id_of(row), cells, hidden)
 
     def delete_item(self, external: object) -> int | None:
         """From now on the item is in no answer, until it is put; the number of the journal's entry,
@@ -125,7 +125,7 @@ class LiveRows:
         rows: Sequence[object],
         of_user: Callable[..., Entry],
         of_item: Callable[..., Entry],
-    ) -> list[Stored]:
+    ) -> list[TakenRow]:
         read = self.intake.read(rows)
         kind = of_user if self._side is Side.USER else of_item
         field = self.intake.id_field
@@ -133,9 +133,9 @@ class LiveRows:
         entries = [kind(**{field: row.id, "columns": row.columns}) for row in good]
         appended = iter(self._journal.append(entries) if entries else [])
         return [
-            Stored("accepted", row.id, next(appended).sequence)
+            TakenRow("accepted", row.id, next(appended).sequence)
             if isinstance(row, SentRow)
-            else Stored("refused", error=row)
+            else TakenRow("refused", error=row)
             for row in read
         ]
 

@@ -2,7 +2,6 @@
 
 from tamis.serve.routes.events import events
 from tamis.serve.routes.health import live, ready
-from tamis.serve.routes.lookalike import lookalike
 from tamis.serve.routes.items import (
     delete_item,
     hide,
@@ -13,6 +12,7 @@ from tamis.serve.routes.items import (
     read_item,
     show,
 )
+from tamis.serve.routes.lookalike import lookalike
 from tamis.serve.routes.rank import rank
 from tamis.serve.routes.recommend import recommend
 from tamis.serve.routes.recommendations import recommendation

@@ -9,13 +9,13 @@ from tamis.schema import RequestError
 from tamis.serve.body import SentRows
 from tamis.serve.messages import Problem, RowsAnswer, StoredRow
 from tamis.serve.routes.common import HTTP, with_journal
-from tamis.service import Stored
+from tamis.service import TakenRow
 
-Write = Callable[[Sequence[object]], list[Stored]]
+Write = Callable[[Sequence[object]], list[TakenRow]]
 """Puts or patches rows."""
 
 
-async def write_one(request: HTTP, write: Write, field: str, name: str, data: SentRows) -> Stored:
+async def write_one(request: HTTP, write: Write, field: str, name: str, data: SentRows) -> TakenRow:
     """Writes the row that the address names. Raises RequestError where it is refused."""
     (columns,) = data.rows
     if not isinstance(columns, Mapping):
