@@ -291,7 +291,7 @@ def test_a_new_user_has_the_vector_of_his_attributes(name, tmp_path):
         pl.concat([data.users.ids, pl.Series(data.users.ids.name, ["new"])]),
         pl.concat([data.users.frame, data.users.frame[:1]]),
     )
-    queries = queries_of(data).of_unknown_users()
+    queries = queries_of(data)
     n = len(data.users)
     asked = replace(queries, user=np.array([0, n, n + 1] + [-1] * (len(queries) - 3), np.int32))
     empty = History(np.zeros(len(queries) + 1, np.int64), *(np.zeros(0, t) for t in HISTORY))

@@ -13,7 +13,7 @@ from scipy import sparse
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Follows, Labels, Table, codes_of, spread
 from tamis.index import best_first, offer
-from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import behaviour_mask, counted_events
 from tamis.recall._common.interactions import distinct_lists, grouped
 from tamis.recall._common.item_columns import (
@@ -65,7 +65,7 @@ class AuthorConfig(ComponentConfig):
     """Separator of a text column with several authors. Empty: each text is one author."""
 
 
-class Author(BaseChannel):
+class Author(FollowingChannel):
     """Items by authors whom the user follows or likes, or by authors similar to those.
 
     An item's score is its author's weight times `2^(-age / half_life)` (newest) or times

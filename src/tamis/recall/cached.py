@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Home, Queries, Recalled
-from tamis.data import UNKNOWN, Dataset, Ragged
+from tamis.data import UNKNOWN, Dataset, Ragged, Table
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.recall.offline import first_allowed
+from tamis.runtime import Int32
 from tamis.schema import ComponentConfig
 from tamis.stores import Leftovers, open_leftovers
 
@@ -62,6 +63,12 @@ class Cached(BaseChannel):
         """Makes requests read and write the queues of the project `home` from now on."""
         self._queues = open_leftovers(self.config.store, home.folder, home.project, self.name)
         self._home = home
+
+    def update_items(self, items: Table, rows: Int32) -> None:
+        """Does nothing: the tables of `home` are those of the service, with all that came."""
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Does nothing, as `update_items`."""
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         return {}

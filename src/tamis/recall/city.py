@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, Table, bucketed, codes_in, codes_of, with_names
-from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import last_event
 from tamis.recall._common.item_columns import (
     column_of,
@@ -41,7 +41,7 @@ class CityConfig(ComponentConfig):
     """Weight of an item's publication, in events of weight 1; 0: publication does not count."""
 
 
-class City(BaseChannel):
+class City(FollowingChannel):
     """Items of the same city, by time-decayed popularity.
 
     `score(i) = new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)`: the sum

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, Ragged, Table, codes_of, item_categories, spread, with_names
-from tamis.recall._common.channel import BaseChannel
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.item_columns import (
     column_of,
     publication_column,
@@ -45,7 +45,7 @@ class DeclaredInterestsConfig(ComponentConfig):
     """Weight of an item's publication, in events of weight 1; 0: publication does not count."""
 
 
-class DeclaredInterests(BaseChannel):
+class DeclaredInterests(FollowingChannel):
     """The best items of the categories (brands, keywords) that a user has declared.
 
     `score(i) = p(i) / max_j p(j)` over the items j of the interest, with

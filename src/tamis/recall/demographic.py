@@ -11,7 +11,8 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, Table, bucketed, codes_in
-from tamis.recall._common.channel import BaseChannel, need_positives
+from tamis.recall._common.channel import need_positives
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.item_columns import column_of
 from tamis.recall._common.popularity import liked_events, log_decayed_sums
 from tamis.recall._common.postings import ListSelection, Postings, best_of_lists
@@ -37,7 +38,7 @@ class DemographicConfig(ComponentConfig):
     """Days after which an event counts half; inf: all events count the same."""
 
 
-class Demographic(BaseChannel):
+class Demographic(FollowingChannel):
     """Popular items among the users with the same values of `columns`.
 
     `score(i) = Σ r · 2^(-(end - t) / half_life)` over the likes of the group's users, as in `hot`.

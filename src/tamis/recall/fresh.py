@@ -11,8 +11,9 @@ from pydantic import Field
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Table
 from tamis.index import best_first, offer
-from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.item_columns import UNKNOWN_TIME, role_of, times_of
 from tamis.recall._common.popularity import DAY_MS
 from tamis.recall._common.postings import in_sorted
@@ -40,7 +41,7 @@ class FreshConfig(ComponentConfig):
     """The items' column of the publication time. Empty: the one that [items] declares."""
 
 
-class Fresh(BaseChannel):
+class Fresh(FollowingChannel):
     """Items published less than `max_age` days before the query's time, newest or best first.
 
     Newest: `score = 1 / (1 + age in days)`. Best: `score = (likes + prior · mean) / (trials +

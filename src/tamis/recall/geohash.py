@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Table, geohash_around, geohash_cells, is_number, number_array
 from tamis.index import best_first, offer
-from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import last_event
 from tamis.recall._common.item_columns import (
     column_of,
@@ -69,7 +70,7 @@ class GeohashConfig(ComponentConfig):
         return tuple(range(self.precision, (self.coarsest or self.precision) - 1, -1))
 
 
-class Geohash(BaseChannel):
+class Geohash(FollowingChannel):
     """Items in the geohash cell of a place and in its 8 neighbours.
 
     `score(i) = (new_item_weight · 2^(-age / half_life) + Σ r · 2^(-(end - t) / half_life)) ·

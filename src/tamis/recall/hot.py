@@ -10,7 +10,8 @@ from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Labels, Table, bucketed, codes_in, codes_of, spread, with_names
-from tamis.recall._common.channel import BaseChannel, need_positives
+from tamis.recall._common.channel import need_positives
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import counted_events
 from tamis.recall._common.interactions import declared_interest
 from tamis.recall._common.item_columns import column_of, role_of
@@ -50,7 +51,7 @@ class HotConfig(ComponentConfig):
     false, they get nothing."""
 
 
-class Hot(BaseChannel):
+class Hot(FollowingChannel):
     """Time-decayed popularity: `score(i) = Σ r · 2^(-(end - t) / half_life)`.
 
     The sum is over the likes of item i (by city and audience: of the group's users): the events of

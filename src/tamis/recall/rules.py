@@ -23,8 +23,9 @@ from tamis.data import (
     separators_of,
     with_names,
 )
-from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import behaviour_mask, last_event
 from tamis.recall._common.item_columns import (
     UNKNOWN_TIME,
@@ -90,7 +91,7 @@ class RulesConfig(ComponentConfig):
     """Days after which an event counts half in the statistic `popularity`."""
 
 
-class Rules(BaseChannel):
+class Rules(FollowingChannel):
     """Lists by rules over the items' columns and statistics, one rule after the other.
 
     `score = 1 / rank` in the whole list. A rule is a conjunction of conditions, an age, and a value

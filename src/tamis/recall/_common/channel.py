@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tamis.cascade import FitContext, Queries, Recalled, at_end
-from tamis.data import Dataset, Table, columns_of, dataset_from_frame, id_column
+from tamis.data import Dataset, columns_of, dataset_from_frame, id_column
 from tamis.recall._common.popularity import log_popularity
 from tamis.runtime import Int32, one_blas_thread
 from tamis.schema import (
@@ -33,9 +32,6 @@ from tamis.schema import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-log = logging.getLogger("tamis.recall")
 
 
 class BaseChannel(Component, ABC):
@@ -114,48 +110,6 @@ class BaseChannel(Component, ABC):
         if len(queries) == 0:
             return nothing(0, k)
         return self._recall(queries, k)
-
-    def update_items(self, items: Table, rows: Int32) -> None:
-        """Takes up new and changed items, see `FollowsItems`.
-
-        A channel that knows items only by what it has learnt of them does not change: it recalls
-        new items after the next fit.
-        """
-        self._replace(self._of_items(items, rows), items=len(items))
-
-    def update_users(self, users: Table, rows: Int32) -> None:
-        """Takes up new and changed users, see `FollowsUsers`."""
-        self._replace(self._of_users(users, rows))
-
-    def _of_items(self, items: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
-        """The arrays that change with the items `rows` of a table; None: the channel keeps nothing
-        that it reads of the items."""
-        return None
-
-    def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
-        """The arrays that change with the users `rows` of a table; None: as for `_of_items`."""
-        return None
-
-    def _replace(self, arrays: dict[str, NDArray[Any]] | None, **facts: Any) -> None:
-        if arrays is None or self._facts is None:
-            return
-        for array in arrays.values():
-            array.flags.writeable = False  # as after load: one type for the compiled kernels
-        self._arrays = self._arrays | arrays
-        self._facts = self._facts | facts
-
-    @property
-    def _reading(self) -> dict[str, Any] | None:
-        """The fact "reading": how the tables' columns are read; None, with a message in the log, in
-        a version of an earlier release, which does not hold it."""
-        found = (self._facts or {}).get("reading")
-        if found is None:
-            log.warning(
-                "channel `%s` cannot take up new users and items: its version was written by an "
-                "earlier release. Train again",
-                self.name,
-            )
-        return found
 
     @abstractmethod
     def _recall(self, queries: Queries, k: int) -> Recalled:

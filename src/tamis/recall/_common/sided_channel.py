@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tamis.data import Table
 from tamis.features import OnlineStatistics
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.new_sides import FOLDER, NewSides
 from tamis.recall._common.side_features import FIRST, SideInputs
@@ -21,7 +22,7 @@ MOVING = "moving"
 """Folder of the moving inputs in that of the saved channel."""
 
 
-class SidedChannel(VectorChannel):
+class SidedChannel(VectorChannel, FollowingChannel):
     """A channel whose user vectors may read context, histories and statistics.
 
     After a fit, a subclass sets `_moving`, and its facts hold what `_facts_of` returns. It reads
@@ -75,7 +76,7 @@ class SidedChannel(VectorChannel):
         vectors = self._vectors_of(items, rows, self._sides)
         if vectors is not None:
             self._put_vectors(rows, vectors)
-        return self._put_published(items, items.part(rows), rows)
+        return self._published_with(self._reading, items, items.part(rows), rows)
 
     def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
         if self._reading is None or self._sides is None:

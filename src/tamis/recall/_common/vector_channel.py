@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,15 +59,16 @@ class IndexedChannel(BaseChannel):
         if known.any():
             self.index.add(rows[known], vectors[known])
 
-    def _put_published(self, items: Table, part: Table, rows: Int32) -> dict[str, NDArray[Any]]:
+    def _published_with(
+        self, reading: Mapping[str, Any] | None, items: Table, part: Table, rows: Int32
+    ) -> dict[str, NDArray[Any]]:
         """The publication times after the items `rows`, of which `part` holds the columns, were
         added or changed."""
         published = self._arrays["published"]
-        if not len(published):
+        if reading is None or not len(published):
             return {}
         published = grown(published, len(items), UNKNOWN_TIME)
-        column = (self._reading or {})["published"]
-        published[rows] = publication_of(self.name, part, column)
+        published[rows] = publication_of(self.name, part, reading["published"])
         return {"published": published}
 
     def _nearest(self, vectors: Float32, time: Int64, exclude: Ragged, k: int) -> Recalled:

@@ -12,8 +12,9 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import VISIT_HOURS, Dataset, Labels, Ragged, Table, codes_in, codes_of, spread
 from tamis.features import ItemRepeats, OwnItems
 from tamis.index import best_first, offer
-from tamis.recall._common.channel import BaseChannel, nothing
+from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.history_events import behaviour_mask
 from tamis.recall._common.item_columns import column_of, role_of
 from tamis.recall._common.popularity import log_popularity
@@ -69,7 +70,7 @@ class AgainConfig(ComponentConfig):
     """With by = "category": days after which an event counts half in an item's popularity."""
 
 
-class Again(BaseChannel):
+class Again(FollowingChannel):
     """The user's own items by recency-weighted frequency, and whether they are due again.
 
     `score(i) = F · D^due · R^repeat_rate`, with

@@ -14,6 +14,7 @@ from tamis.cascade import FitContext, Queries, Recalled
 from tamis.data import Dataset, Ragged, Table
 from tamis.index import VectorIndex, best_first, offer
 from tamis.recall._common.channel import nothing
+from tamis.recall._common.following import FollowingChannel
 from tamis.recall._common.interactions import declared_interest, distinct_lists
 from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
@@ -44,7 +45,7 @@ class ContentConfig(ComponentConfig):
     """List length for which the index is tuned: the channel's quota."""
 
 
-class Content(IndexedChannel):
+class Content(IndexedChannel, FollowingChannel):
     """Items similar in content to those that the user liked; also recalls items without events.
 
     `score(u, i) = cos(mean_l x_l, x_i)` (mean), or `max_l cos(x_l, x_i)` (max), over the last liked
@@ -102,7 +103,7 @@ class Content(IndexedChannel):
             return None
         part = items.part(rows)
         self._put_vectors(rows, self._encoder.encode(part.frame))
-        return self._put_published(items, part, rows)
+        return self._published_with(self._reading, items, part, rows)
 
     def save(self, directory: Path) -> None:
         super().save(directory)
