@@ -15,7 +15,7 @@ DOCS_STAMP := $(VENV)/.tamis-docs
 PIP_FLAGS ?=
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 
-.PHONY: help setup demo test check docs bench bench-train bench-latency bench-recall bench-rank clean
+.PHONY: help setup demo test check docs bench bench-train bench-latency bench-views bench-recall bench-rank clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -66,6 +66,9 @@ bench-train: setup ## DeepFM side by side with other libraries, each in its own 
 
 bench-latency: setup ## one request through the whole cascade: p50, p99 and where the time goes
 	$(BIN)/python -m benchmarks.bench_latency
+
+bench-views: setup ## memory over a million live events, and the time of a restart
+	$(BIN)/python -m benchmarks.bench_views
 
 bench-recall: setup ## every channel on public data; SEEDS=1 ONLY=name DATA=file KEEP=1
 	@$(BIN)/python -m benchmarks.bench_recall $(if $(SEEDS),--seeds $(SEEDS)) \

@@ -11,8 +11,9 @@ import pytest
 
 import tamis
 from tamis.bundle import Kind, Versions
+from tamis.journal import ItemPut, Numbered
 from tamis.schema import ConfigError, RequestError, VersionError
-from tamis.service import Parts
+from tamis.service import Parts, Views
 from tamis.text import NGramEncoder
 
 DECLARED = """
@@ -63,6 +64,19 @@ def films(made_once, ratings_tables, tamis_cli) -> Path:
 
 def parts_of(folder: Path) -> Parts:
     return Parts.open(Versions(folder).current(Kind.SERVING))
+
+
+def test_a_new_item_is_found_by_its_text_at_once(films):
+    parts = parts_of(films)
+    text = "Film 900, the grim one (2026)\nHorror|Thriller"
+    title, genres = text.split("\n")
+    put = ItemPut(item_id="new", columns={"title": title, "genres": genres})
+    Views(parts, 0).apply([Numbered(1, put)])
+    vector = parts.text.encoder.encode(pl.Series([text]))
+    row = parts.items.row("new")
+    assert parts.items.frame[parts.config.items.text.name].to_list()[row] == pytest.approx(vector[0].tolist())
+    found, score = parts.text.index.search(vector, 1)
+    assert (found[0, 0], score[0, 0]) == (row, pytest.approx(1.0, abs=1e-5))
 
 
 def test_a_text_finds_the_items_that_it_describes(films, tamis_cli):
@@ -120,7 +134,7 @@ def test_channels_and_features_read_the_vectors(films):
 
 def test_errors_of_similar(films, tamis_cli):
     project = tamis.open(films)
-    with pytest.raises(RequestError, match="item, text: neither is given; give one of them"):
+    with pytest.raises(RequestError, match="item_id, text: neither is given; give one of them"):
         project.similar()
     with pytest.raises(RequestError, match="both are given"):
         project.similar("m3", text="x")

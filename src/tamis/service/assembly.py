@@ -35,7 +35,7 @@ from tamis.cascade import (
     vectors_for,
 )
 from tamis.data import Table
-from tamis.features import FeatureSpace, Histories, OnlineStatistics, item_texts
+from tamis.features import FeatureSpace, Histories, OnlineStatistics
 from tamis.runtime import Int32
 from tamis.schema import (
     ADVICE,
@@ -138,7 +138,9 @@ class Parts:
             self.space.update_users(self.users, rows)
             self._base.update_users(self._followers(), self.users, rows)
             return
-        self._encode_texts(rows)
+        text = self.config.items.text
+        if text is not None and self.text is not None and text.name in self.items:
+            self.text.update_items(self.items, rows, text)
         self.space.update_items(self.items, rows)
         self._base.update_items(self._followers(), self.items, rows)
 
@@ -156,17 +158,7 @@ class Parts:
         """Everything that may keep what it has read of users or items."""
         stages = (self.channels, self.filters, self.rerank)
         every = [stage for named in stages for stage in named.values()]
-        return [*every, self.prerank, self.rank, self.text, *self._assembled]
-
-    def _encode_texts(self, rows: Int32) -> None:
-        """The vectors of the texts of new and changed items."""
-        config = self.config.items.text
-        if config is None or self.text is None or config.name not in self.items:
-            return
-        vectors = self.text.encoder.encode(item_texts(self.items.part(rows), config))
-        for row, vector in zip(rows.tolist(), vectors, strict=True):
-            cell = vector.tolist() if vector.any() else None
-            self.items.change(row, {config.name: cell}, keep=True)
+        return [*every, self.prerank, self.rank, *self._assembled]
 
     def queries(
         self, user: NDArray[np.int32], time: NDArray[np.int64], context: Context | None = None
