@@ -38,6 +38,7 @@ from .query_batches import (
     user_queries,
     valid_of,
 )
+from .record import Record, recorded
 from .replay import (
     REPLAY_BLOCK,
     REPLAY_USERS,
@@ -101,6 +102,7 @@ __all__ = [
     "ReadsContext",
     "ReadsStatistics",
     "Recalled",
+    "Record",
     "Remembers",
     "Replay",
     "Reranker",
@@ -131,6 +133,7 @@ __all__ = [
     "queries_at",
     "rank_given",
     "raw_numbers",
+    "recorded",
     "replay_window",
     "returning_users",
     "rotation",

@@ -64,6 +64,10 @@ class Outcome:
     degraded: list[str] = field(default_factory=list[str])
     """What failed and was left out."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    excluded: Mapping[str, Ragged] = field(default_factory=dict[str, Ragged])
+    """For each filter that can list them: the items that no channel could recall."""
+    rows: Rows | None = None
+    """The ranker's inputs, of the candidates `preranked`; None where they failed."""
 
 
 @dataclass(eq=False)
@@ -154,16 +158,23 @@ class Retrieval:
                 keep &= stays
         return removed, recalled if keep.all() else recalled.take(np.flatnonzero(keep))
 
-    def with_exclusions(self, queries: Queries, guard: Guard | None = None) -> Queries:
+    def with_exclusions(self, queries: Queries) -> Queries:
         """Adds the items that filters can list in advance, so that quotas are spent on others."""
-        guard = guard or Guard()
-        lists = [queries.exclude]
+        return _without(queries, self.exclusions(queries, Guard()))
+
+    def exclusions(self, queries: Queries, guard: Guard) -> dict[str, Ragged]:
+        """{filter: the items that it lists in advance}, of those that can list them."""
+        found: dict[str, Ragged] = {}
         for name, rule in self.filters.items():
             listed = partial(rule.excluded, self.asked(rule, queries))
             excluded = guard(f"filter:{name}", listed, None, timed=False)
             if excluded is not None:
-                lists.append(excluded)
-        return queries.excluding(Ragged.union(lists))
+                found[name] = excluded
+        return found
+
+
+def _without(queries: Queries, excluded: Mapping[str, Ragged]) -> Queries:
+    return queries.excluding(Ragged.union([queries.exclude, *excluded.values()]))
 
 
 @dataclass(eq=False)
@@ -202,7 +213,8 @@ class Cascade:
                 replaced by the order of pre-rank, and both by that of recall.
         """
         clock, guard = StageTimer(), Guard(degrade, self.budgets)
-        queries = self.retrieval.with_exclusions(queries, guard)
+        excluded = self.retrieval.exclusions(queries, guard)
+        queries = _without(queries, excluded)
         recalled = self.retrieval.recall(queries, guard, clock)
         removed, kept = self.retrieval.filter(queries, recalled, guard)
         clock.lap("filter")
@@ -219,7 +231,17 @@ class Cascade:
         if degrade and not guard.notes and self.retrieval.fallbacks is not None:
             self.retrieval.fallbacks.remember(queries, slate)
         return Outcome(
-            queries, recalled, removed, kept, preranked, ranked, slate, guard.notes, clock.seconds
+            queries=queries,
+            recalled=recalled,
+            removed=removed,
+            kept=kept,
+            preranked=preranked,
+            ranked=ranked,
+            slate=slate,
+            degraded=guard.notes,
+            seconds=clock.seconds,
+            excluded=excluded,
+            rows=rows,
         )
 
     def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.guard import Guard
 from tamis.cascade.protocols import Explains, GivesReasons
 from tamis.cascade.runner import Cascade, Outcome
 
@@ -113,11 +111,9 @@ def _lost(
 ) -> tuple[str | None, str]:
     if place is not None:
         return None, f"shown at place {place}"
-    for name, rule in cascade.retrieval.filters.items():
-        asked = cascade.retrieval.asked(rule, outcome.queries)
-        excluded = Guard(degrade=True)(name, partial(rule.excluded, asked), None)
-        if excluded is not None and item in excluded[0]:
-            return "filtered", f"filter {name}: {rule.reason}"
+    for name, excluded in outcome.excluded.items():
+        if item in excluded[0]:
+            return "filtered", f"filter {name}: {cascade.retrieval.filters[name].reason}"
     if item in outcome.queries.exclude[0]:
         return "filtered", "the request's exclusion list"
     at = _at(outcome.recalled, item)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -48,6 +48,18 @@ Moment = tuple[int, Literal["request", "now", "data"]]
 CLOCK_DIFFERENCE = 60_000
 """Milliseconds that a client's clock, and the way to the service, may put a request before an event
 that the service has taken: it is answered for the time after that event."""
+
+
+class Answered(NamedTuple):
+    """An answer, and what an explanation of it needs."""
+
+    answer: Answer
+    request: Request
+    cascade: Cascade
+    """The stages that answered, a condition of the request included."""
+    outcome: Outcome
+    excluded: Mapping[str, Int32]
+    """Why items could not be in the answer, filters apart → their rows."""
 
 
 class Recommender:
@@ -113,9 +125,13 @@ class Recommender:
         and statistics know everything up to then, so an answer for an earlier time would use later
         events.
         """
-        start = perf_counter()
         if not isinstance(request, Request):
             request = Request.of(user_id=request, n=n, **fields)
+        return self.answer(request).answer
+
+    def answer(self, request: Request) -> Answered:
+        """As `recommend`, with what an explanation of the answer needs later."""
+        start = perf_counter()
         user_id = one_id(request.user_id)
         row = self.views.user_row(user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
@@ -126,15 +142,16 @@ class Recommender:
         if request.filter:
             rules.append(request_filter(request, self.parts))
             cascade = filtered(cascade, rules[-1])
+        excluded = self._excluded(request.exclude_item_ids, row, time)
         outcome = cascade.run(
-            self._query(row, request.exclude_item_ids, time, context),
+            self._query(row, excluded, time, context),
             self.parts.config.cascade.slate if request.n is None else request.n,
             degrade=True,
             boost=boost,
         )
         took = (perf_counter() - start) * 1000
         failed = () if request.dry_run else remember(self.parts.channels, outcome)
-        return Answer(
+        answer = Answer(
             recommendation_id=request.recommendation_id or uuid4().hex,
             version=self.version,
             user_id=user_id,
@@ -151,13 +168,14 @@ class Recommender:
             scene=request.scene,
             seconds=outcome.seconds,
         )
+        return Answered(answer, request, cascade, outcome, excluded)
 
     def warm_up(self) -> None:
         """Answers for a user of the version and for an unknown one, so that the first requests are
         as fast as later ones: code is compiled, files are mapped. Nothing is remembered."""
         slate = self.parts.config.cascade.slate
         for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
-            self.cascade.run(self._query(row, (), self.now(), None), slate, degrade=True)
+            self.cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
 
     def rank(self, request: RankRequest) -> Ranking:
         """The request's items in the order of the ranker and the fusion, for one user.
@@ -261,13 +279,21 @@ class Recommender:
             )
         return max(request.time, earliest), "request"
 
+    def _excluded(self, exclude: Sequence[object], row: int, time: int) -> dict[str, Int32]:
+        """Why items may not be in an answer to a user row, filters apart → their rows."""
+        rows = self.parts.items.rows(exclude) if exclude else np.zeros(0, np.int32)
+        return {
+            "the request's exclusion list": rows[rows != UNKNOWN],
+            "hidden, or shown to the user already": self.views.excluded(row, time),
+        }
+
     def _query(
-        self, row: int, exclude: Sequence[object], time: int, context: Context | None
+        self, row: int, excluded: Mapping[str, Int32], time: int, context: Context | None
     ) -> Queries:
         queries = self.views.queries(row, time, context)
-        rows = self.parts.items.rows(exclude) if exclude else np.zeros(0, np.int32)
-        rows = np.union1d(rows[rows != UNKNOWN], self.views.excluded(row, time))
-        return queries.excluding(Ragged.of([rows.astype(np.int32)])) if len(rows) else queries
+        if not any(len(rows) for rows in excluded.values()):
+            return queries
+        return queries.excluding(Ragged.of([np.unique(np.concatenate(list(excluded.values())))]))
 
     def _unread(
         self, context: Context | None, rules: Sequence[RequestCondition] = ()
