@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tamis.schema import (
+    AnswersConfig,
     Behaviour,
     BudgetsConfig,
     CascadeConfig,
@@ -83,6 +84,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[cascade.merge]", MergeConfig),
     ("[cascade.budgets]", BudgetsConfig),
     ("Any other stage", StageConfig),
+    ("[answers]", AnswersConfig),
 )
 _LIMITS = (("ge", "≥ "), ("gt", "> "), ("le", "≤ "), ("lt", "< "))
 

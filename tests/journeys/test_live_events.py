@@ -85,6 +85,36 @@ def test_a_visitor_from_the_first_click_on(client: TestClient) -> None:
     assert (logged["user_id"], logged["version"]) == ("visitor", after["version"])
 
 
+def test_an_earlier_answer_explains_itself(client: TestClient) -> None:
+    user, n = 7, 5
+    now = ask(client, user_id=user, n=n, recommendation_id="asked", explain=True)
+    assert ask(client, user_id=user, n=20)["items"]
+    hidden = ids(now)[2]
+    client.post("/v1/events", json={"user_id": user, "item_id": ids(now)[0], "behaviour": "like"})
+    client.post(f"/v1/items/{hidden}/hide")
+    more = ids(ask(client, user_id=user, n=50, recommendation_id="later"))
+    # what came since changes later answers and not the explanation of this one
+    logged = client.get("/v1/recommendations/asked").json()
+    assert logged["items"] == now["items"]
+    assert logged["notes"] == []
+
+    cut = next(item for item in more if item not in ids(now))
+    why = client.get(f"/v1/recommendations/asked/why-not/{cut}").json()
+    assert why["stage"] in ("rank_cut", "rerank_displaced", "prerank_cut")
+    assert why["reasons"]["channels"]
+    for item, answer, stage, detail in [
+        (hidden, "asked", None, "shown at place 3"),
+        (hidden, "later", "filtered", "hidden or deleted"),
+        (ids(now)[0], "later", "filtered", "filter seen: "),
+    ]:
+        why = client.get(f"/v1/recommendations/{answer}/why-not/{item}").json()
+        assert (why["stage"], why["detail"][: len(detail)]) == (stage, detail)
+    client.post(f"/v1/items/{hidden}/show")
+    assert client.get("/v1/recommendations/nothing/why-not/1").status_code == 404
+    unknown = client.get("/v1/recommendations/asked/why-not/nothing")
+    assert (unknown.status_code, unknown.json()["error"]["field"]) == (400, "item_id")
+
+
 def test_events_are_answered_one_by_one(client: TestClient) -> None:
     good = {"user_id": 7, "item_id": 1001, "behaviour": "like", "event_id": "once"}
     taken = client.post("/v1/events", json=[good, good, {**good, "behaviour": "lik"}, 5]).json()

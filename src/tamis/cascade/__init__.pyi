@@ -38,6 +38,7 @@ from .query_batches import (
     user_queries,
     valid_of,
 )
+from .ranker_inputs import RankerInputs
 from .record import Record, recorded
 from .replay import (
     REPLAY_BLOCK,
@@ -52,7 +53,7 @@ from .replay import (
 from .replay_vectors import with_vectors
 from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer, arrange
 from .task_values import check_task_values
-from .tracing import Found, Trace, trace
+from .tracing import Found, Trace, named_reasons, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
 from .vector_inputs import (
     VectorInputs,
@@ -99,6 +100,7 @@ __all__ = [
     "Outcome",
     "Precomputed",
     "Queries",
+    "RankerInputs",
     "ReadsContext",
     "ReadsStatistics",
     "Recalled",
@@ -129,6 +131,7 @@ __all__ = [
     "impression_window",
     "item_column",
     "join",
+    "named_reasons",
     "numeric_columns",
     "queries_at",
     "rank_given",

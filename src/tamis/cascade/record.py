@@ -25,7 +25,7 @@ MOST_EXCLUDED = 20_000
 """Excluded items that a record keeps for each reason."""
 
 
-class _Stored(Struct, frozen=True):
+class _StoredRecord(Struct, frozen=True):
     """What is stored. Arrays are bytes; those of float32 numbers are `_packed`, and exact for the
     items of the slate."""
 
@@ -59,6 +59,8 @@ class _Stored(Struct, frozen=True):
     """(m,) float32 that ordered them."""
     fused: bytes
     """(m,) float32; empty where it is `value`."""
+    boost: bytes
+    """(m,) float32 factors of the request; empty where it has none."""
     slate: list[int]
     """Candidates in the order of the slate."""
     rerank: dict[str, bytes]
@@ -70,7 +72,7 @@ class _Stored(Struct, frozen=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(_Stored)
+_DECODER = msgspec.msgpack.Decoder(_StoredRecord)
 
 
 def recorded(
@@ -90,7 +92,7 @@ def recorded(
         reasons[f"filter {name}: {cascade.retrieval.filters[name].reason}"] = rows[0]
     at = _kept_candidates(outcome)
     part = outcome.recalled if len(at) == len(outcome.recalled) else outcome.recalled.take(at)
-    place = _Places(part.item)
+    place = _CandidateNumbers(part.item)
     ranked, slate = place(outcome.ranked.item), place(outcome.slate.item)
     shown = np.zeros(len(at), np.bool_)
     shown[slate] = True
@@ -99,7 +101,7 @@ def recorded(
     scores = _matrix(part, [f"score:{name}" for name in channels], np.float32)
     found = ranks > 0
     prerank, prerank_place = _preranked(outcome, place, shown)
-    stored = _Stored(
+    stored = _StoredRecord(
         items=part.item.astype(np.int32).view(np.uint8).reshape(-1, 4).T.tobytes(),
         left_out=len(outcome.recalled) - len(at),
         channels={name: cascade.config.channels[name].quota for name in channels},
@@ -117,6 +119,7 @@ def recorded(
         },
         value=_packed(columns["value"], shown[ranked]),
         fused=_packed(columns["fused"], shown[ranked]) if "fused" in columns else b"",
+        boost=_packed(columns["boost"], shown[ranked]) if "boost" in columns else b"",
         slate=slate.tolist(),
         rerank={
             name.removeprefix("rerank:"): np.asarray(notes, np.float32).tobytes()
@@ -129,7 +132,7 @@ def recorded(
     return zlib.compress(_ENCODER.encode(stored), 1)
 
 
-class _Places:
+class _CandidateNumbers:
     """Finds item rows among those of the kept candidates."""
 
     def __init__(self, items: Int32) -> None:
@@ -174,7 +177,9 @@ def _removed(cascade: Cascade, outcome: Outcome, at: NDArray[np.intp]) -> NDArra
     return out
 
 
-def _preranked(outcome: Outcome, place: _Places, shown: NDArray[np.bool_]) -> tuple[bytes, bytes]:
+def _preranked(
+    outcome: Outcome, place: _CandidateNumbers, shown: NDArray[np.bool_]
+) -> tuple[bytes, bytes]:
     """The scores and the places (from 1; 0 = removed by a filter) of pre-rank, (n,) each."""
     kept = outcome.kept
     if "prerank" not in kept.columns:
@@ -217,7 +222,7 @@ def _packed_rows(rows: Int32) -> bytes:
 class Record:
     """A stored record, opened."""
 
-    _stored: _Stored
+    _stored: _StoredRecord
 
     @classmethod
     def of(cls, content: bytes) -> Self:
@@ -283,6 +288,7 @@ class Record:
             },
             "value": value,
             "fused": float(_unpacked(stored.fused, exact)[ranked]) if stored.fused else value,
+            "boost": float(_unpacked(stored.boost, exact)[ranked]) if stored.boost else None,
             "value_place": ranked + 1,
         }
 
@@ -291,7 +297,7 @@ class Record:
         stored = self._stored
         if place is not None:
             return None, f"shown at place {place}"
-        removed = np.frombuffer(stored.removed, np.uint8)[at]
+        removed = int(np.frombuffer(stored.removed, np.uint8)[at])
         if removed:
             name, reason = stored.filters[removed - 1]
             return "filtered", f"filter {name}: {reason}"

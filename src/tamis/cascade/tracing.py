@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Explains, GivesReasons
-from tamis.cascade.runner import Cascade, Outcome
+from tamis.cascade.query import Queries
+from tamis.cascade.runner import Cascade, Outcome, Retrieval
 
 log = logging.getLogger("tamis.cascade")
 
@@ -93,17 +95,34 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
     )
 
 
+def named_reasons(
+    found: Sequence[Found], retrieval: Retrieval, queries: Queries, item: int
+) -> tuple[Found, ...]:
+    """What channels found, with the items of the single query's history that led to `item`, and
+    the channels' own words. A channel that fails, or is not there, names neither."""
+    named: list[Found] = []
+    for one in found:
+        channel = retrieval.channels.get(one.channel)
+        asked = retrieval.asked(channel, queries)
+        try:
+            because = channel.because(asked, item) if isinstance(channel, Explains) else None
+            reason = channel.reason(asked, item) if isinstance(channel, GivesReasons) else None
+            named.append(replace(one, because=because, reason=reason))
+        except Exception:  # an explanation does without a channel that fails
+            log.exception("recall channel %s failed in a trace", one.channel)
+            named.append(one)
+    return tuple(named)
+
+
 def _found(cascade: Cascade, outcome: Outcome, item: int, at: int) -> tuple[Found, ...]:
     found: list[Found] = []
-    for name, channel in cascade.retrieval.channels.items():
+    for name in cascade.retrieval.channels:
         rank = int(outcome.recalled.columns[f"rank:{name}"][at])
         if rank:
             score = float(outcome.recalled.columns[f"score:{name}"][at])
-            asked = cascade.retrieval.asked(channel, outcome.queries)
-            because = channel.because(asked, item) if isinstance(channel, Explains) else None
-            reason = channel.reason(asked, item) if isinstance(channel, GivesReasons) else None
-            found.append(Found(name, rank, score, because, reason))
-    return tuple(sorted(found, key=lambda f: f.rank))
+            found.append(Found(name, rank, score))
+    found.sort(key=lambda f: f.rank)
+    return named_reasons(found, cascade.retrieval, outcome.queries, item)
 
 
 def _lost(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -109,7 +109,7 @@ class Recommended(Struct, frozen=True, array_like=True):
     """The fused value of the ranker; None where it is not finite."""
 
 
-class Recommendation(Struct, frozen=True, kw_only=True):
+class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An answer of the service, which the journal keeps apart from its entries."""
 
     recommendation_id: str
@@ -126,6 +126,12 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     """The user's session; empty where the request names none."""
     scene: str = ""
     """The place of the product that asked; empty where the request names none."""
+    request: dict[str, Any] = {}
+    """Fields of the request that were given, the user apart."""
+    trace: bytes | None = None
+    """What each stage did with each candidate: `tamis.cascade.Record.of`."""
+    inputs: bytes | None = None
+    """What the ranker read of each candidate: `tamis.cascade.RankerInputs.of`."""
 
 
 Entry = (

@@ -12,6 +12,7 @@ from tamis.schema.component import (
     option_problems,
 )
 from tamis.schema.config import (
+    AnswersConfig,
     Behaviour,
     BudgetsConfig,
     CascadeConfig,
@@ -75,6 +76,7 @@ __all__ = [
     "ADVICE",
     "FILE_NAME",
     "NGRAMS",
+    "AnswersConfig",
     "Behaviour",
     "BudgetsConfig",
     "CascadeConfig",

@@ -388,6 +388,17 @@ class CascadeConfig(_Section):
     """[cascade.budgets]."""
 
 
+class AnswersConfig(_Section):
+    """What the journal of a running service keeps of each answer, beside its items."""
+
+    traces: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the answers of which it keeps what each stage did with each candidate, so that the
+    answer can be explained later: about 10 KB for 600 candidates, and a tenth of a request's
+    processor time after the answer. Items of other answers have no reasons later."""
+    inputs: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the answers of which it keeps the values that the ranker read."""
+
+
 class ProjectConfig(_Section):
     """The content of `tamis.toml`."""
 
@@ -442,6 +453,8 @@ class ProjectConfig(_Section):
     """[tasks.NAME]. Empty: one binary task of all positive behaviours."""
     cascade: CascadeConfig
     """[cascade]."""
+    answers: AnswersConfig = AnswersConfig()
+    """[answers]."""
 
     @model_validator(mode="before")
     @classmethod

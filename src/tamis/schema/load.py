@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from tamis.schema._checks import ConfigFault, cross_checks
 from tamis.schema._toml_lines import KeyLines
 from tamis.schema.config import (
+    AnswersConfig,
     Behaviour,
     BudgetsConfig,
     CascadeConfig,
@@ -48,6 +49,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "cascade": CascadeConfig,
     "cascade.merge": MergeConfig,
     "cascade.budgets": BudgetsConfig,
+    "answers": AnswersConfig,
 }
 
 

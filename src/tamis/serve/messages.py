@@ -216,12 +216,16 @@ class Changed(Struct, frozen=True):
 
 class LoggedItem(Struct, frozen=True):
     item_id: str
+    title: str
     place: int
     score: float | None
+    reasons: Reason | None
+    """Channels, ranks and scores, pre-rank, predictions, fusion, re-rank, as they were when
+    answered; null where the answer has no trace."""
 
 
 class LoggedAnswer(Struct, frozen=True):
-    """An earlier answer, as the journal holds it."""
+    """An earlier answer, as the journal holds it, with the reasons of its items."""
 
     recommendation_id: str
     version: str
@@ -229,6 +233,8 @@ class LoggedAnswer(Struct, frozen=True):
     time: int
     items: list[LoggedItem]
     degraded: list[str]
+    notes: list[str]
+    """What the explanation cannot tell, and why."""
 
 
 class JournalState(Struct, frozen=True):

@@ -13,6 +13,7 @@ from tamis.journal import Journal, Recommendation
 from tamis.service import (
     Answer,
     Deleted,
+    Explained,
     KnownRow,
     Ranking,
     RankRequest,
@@ -20,6 +21,7 @@ from tamis.service import (
     SimilarList,
     Taken,
     TakenRow,
+    WhyNot,
 )
 
 log = logging.getLogger("tamis.serve")
@@ -87,6 +89,10 @@ class HasJournal(Recommends, Protocol):
     def show(self, item: object) -> int: ...
 
     def answered(self, recommendation_id: str) -> Recommendation | None: ...
+
+    def explained(self, answer: Recommendation) -> Explained: ...
+
+    def why_not(self, answer: Recommendation, item: object) -> WhyNot: ...
 
     def close(self) -> None: ...
 

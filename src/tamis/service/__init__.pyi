@@ -1,6 +1,7 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
 from .clock import Clock, system_clock
+from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .live import LiveRecommender, Taken
@@ -10,7 +11,7 @@ from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
 from .project_folder import CONFIG, ProjectFolder
 from .ranking import RankedItem, Ranking, RemovedItem
-from .recommender import Recommender
+from .recommender import Answered, Recommender
 from .request import Boost, RankRequest, Request
 from .serving import Serving
 from .similar import Similar, SimilarItem, SimilarList
@@ -22,10 +23,13 @@ __all__ = [
     "ORDER",
     "STORED_CONFIG",
     "Answer",
+    "Answered",
     "Boost",
     "Clock",
     "Deleted",
     "EventRow",
+    "Explained",
+    "Explanations",
     "Intake",
     "ItemTexts",
     "KnownRow",

@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import zlib
 from collections.abc import Sequence
 from math import isfinite
+from typing import NamedTuple
 
+import msgspec
+
+from tamis.cascade import RankerInputs, recorded
 from tamis.journal import Journal, Recommendation, Recommended
-from tamis.schema import StoreError
-from tamis.service.answer import Answer
+from tamis.schema import AnswersConfig, StoreError
+from tamis.service.recommender import Answered
+from tamis.service.request import Request
 
 log = logging.getLogger("tamis.service")
 
 FLUSH = 5.0
 """Seconds that a question for an earlier answer waits for those that are being written."""
+TRACED = 100
+"""Answers that may wait with their candidates; those that come while more wait have no trace."""
 WAITING = 10_000
 """Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
 
@@ -25,16 +33,27 @@ class AnswerLog:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._waiting: queue.Queue[Recommendation | threading.Event | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[_Waiting | threading.Event | None] = queue.Queue(WAITING)
         self.lost = 0
         """Answers that could not be written."""
         self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
         self._thread.start()
 
-    def add(self, answer: Answer, position: int) -> None:
-        """Queues an answer; `position`: number of the last entry that it took into account."""
+    def add(self, answered: Answered, position: int, keep: AnswersConfig) -> None:
+        """Queues an answer.
+
+        Args:
+            position: number of the last entry that it took into account.
+            keep: the shares of answers with a trace, and with the ranker's inputs.
+        """
+        drawn = zlib.crc32(answered.answer.recommendation_id.encode("utf-8", "replace")) / 2**32
+        few = self._waiting.qsize() < TRACED
+        traced, read = few and drawn < keep.traces, few and drawn < keep.inputs
+        one = _Waiting(
+            _entry(answered, position), answered if traced or read else None, traced, read
+        )
         try:
-            self._waiting.put_nowait(_entry(answer, position))
+            self._waiting.put_nowait(one)
         except queue.Full:
             self._lose(1, "the journal is too slow")
 
@@ -62,16 +81,16 @@ class AnswerLog:
             batch = [self._waiting.get()]
             while not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            self._write([one for one in batch if isinstance(one, Recommendation)])
+            self._write([one for one in batch if isinstance(one, _Waiting)])
             for one in batch:
                 if isinstance(one, threading.Event):
                     one.set()
             ending = None in batch
 
-    def _write(self, answers: Sequence[Recommendation]) -> None:
+    def _write(self, answers: Sequence[_Waiting]) -> None:
         try:
             if answers:
-                self._journal.answers.append(answers)
+                self._journal.answers.append([one.complete() for one in answers])
         except Exception as error:  # whatever it is: the thread must go on for later answers
             self._lose(len(answers), f"{type(error).__name__}: {error}")
 
@@ -80,7 +99,39 @@ class AnswerLog:
         log.warning("%d answers were not written to the journal: %s", answers, why)
 
 
-def _entry(answer: Answer, position: int) -> Recommendation:
+class _Waiting(NamedTuple):
+    """An answer that waits to be written."""
+
+    entry: Recommendation
+    answered: Answered | None
+    """What its trace is made of; None: it has none."""
+    traced: bool
+    read: bool
+    """Whether it is kept what the ranker read."""
+
+    def complete(self) -> Recommendation:
+        """The entry with its trace and what the ranker read."""
+        if self.answered is None:
+            return self.entry
+        _, _, cascade, outcome, excluded = self.answered
+        trace, inputs = None, None
+        try:
+            if self.traced:
+                trace = recorded(cascade, outcome, excluded)
+            if self.read and outcome.rows is not None:
+                inputs = RankerInputs.read(outcome.rows, outcome.preranked.item).encoded()
+        except Exception:  # the answer itself must not be lost with its trace
+            log.exception("answer %s is written without its trace", self.entry.recommendation_id)
+        return msgspec.structs.replace(self.entry, trace=trace, inputs=inputs)
+
+
+_NOT_KEPT = ("user_id", "recommendation_id", "session_id", "scene", "explain", "why_not")
+"""Fields of a request that an explanation does not need, or that the answer has itself."""
+
+
+def _entry(answered: Answered, position: int) -> Recommendation:
+    answer, fields = answered.answer, msgspec.structs.asdict(answered.request)
+    default = Request()
     return Recommendation(
         recommendation_id=answer.recommendation_id,
         time=answer.time,
@@ -94,4 +145,9 @@ def _entry(answer: Answer, position: int) -> Recommendation:
         degraded=list(answer.degraded),
         session_id=answer.session_id,
         scene=answer.scene,
+        request={
+            name: value
+            for name, value in fields.items()
+            if name not in _NOT_KEPT and value != getattr(default, name)
+        },
     )

@@ -18,8 +18,9 @@ from tamis.journal import (
     open_journal,
 )
 from tamis.schema import RequestError, Side, StoreError
-from tamis.service.answer import Answer, unknown_item
+from tamis.service.answer import Answer, WhyNot, unknown_item
 from tamis.service.answer_log import AnswerLog
+from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
 from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
 from tamis.service.ranking import Ranking
@@ -127,10 +128,12 @@ class LiveRecommender:
         if not isinstance(request, Request):
             request = Request.of(user_id=request, **fields)
         lag, failed = self._newest()
-        answer = self._recommender.recommend(request)
+        answered = self._recommender.answer(request)
+        answer = answered.answer
         answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
         if not request.dry_run:
-            self._answers.add(answer, self.position)
+            keep = self._recommender.parts.config.answers
+            self._answers.add(answered._replace(answer=answer), self.position, keep)
         return answer
 
     def rank(self, request: RankRequest) -> Ranking:
@@ -235,6 +238,21 @@ class LiveRecommender:
         """An earlier answer as the journal holds it, or None."""
         self._answers.flush()
         return self._journal.answers.find(recommendation_id)
+
+    def explained(self, answer: Recommendation) -> Explained:
+        """An earlier answer (`answered`) with the reasons of its items.
+
+        Calls must not overlap with `recommend`. Raises StoreError where its trace is damaged.
+        """
+        return Explanations(self._recommender).explained(answer)
+
+    def why_not(self, answer: Recommendation, item: object) -> WhyNot:
+        """The stage that removed an item from an earlier answer, as it was when answered.
+
+        Calls must not overlap with `recommend`. Raises RequestError where the answer has no trace,
+        or the item is unknown.
+        """
+        return Explanations(self._recommender).why_not(answer, item)
 
     def close(self) -> None:
         """Writes the answers that wait, and closes the journal."""

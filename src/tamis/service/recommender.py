@@ -103,6 +103,11 @@ class Recommender:
         return self._version.path.parent.parent  # PROJECT/versions/NAME
 
     @property
+    def versions_folder(self) -> Path:
+        """The folder of all versions of the project."""
+        return self._version.path.parent
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest of the version: kind, data range, settings, metrics."""
         return self._version.manifest
@@ -284,7 +289,7 @@ class Recommender:
         rows = self.parts.items.rows(exclude) if exclude else np.zeros(0, np.int32)
         return {
             "the request's exclusion list": rows[rows != UNKNOWN],
-            "hidden, or shown to the user already": self.views.excluded(row, time),
+            **self.views.excluded_by(row, time),
         }
 
     def _query(
@@ -336,7 +341,7 @@ class Recommender:
                 title=self.title(int(item)),
                 place=place,
                 score=float(value),
-                reasons=self._reason(trace(cascade, outcome, int(item))) if explain else None,
+                reasons=self.reason(trace(cascade, outcome, int(item))) if explain else None,
             )
             for place, (item, value) in enumerate(
                 zip(slate.item, slate.columns["value"], strict=True), start=1
@@ -355,10 +360,11 @@ class Recommender:
             title=self.title(item),
             stage=found.lost,
             detail=found.detail,
-            reasons=self._reason(found) if found.found else None,
+            reasons=self.reason(found) if found.found else None,
         )
 
-    def _reason(self, found: Trace) -> Reason:
+    def reason(self, found: Trace) -> Reason:
+        """A trace in words, with titles and external ids."""
         return Reason(
             text=self._sentence(found.found),
             channels=tuple(

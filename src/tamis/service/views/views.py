@@ -180,9 +180,16 @@ class Views:
         """Item rows that no answer at `time` (ms) may hold: hidden and deleted items, those shown
         to the user since the version was made, and new items where a filter or a rule of the
         version cannot judge them; ascending."""
-        lists = [self.items.never(), self.exposure.shown(row, time), self._parts.unjudged_items()]
-        full = [rows for rows in lists if len(rows)]
+        full = [rows for rows in self.excluded_by(row, time).values() if len(rows)]
         return np.unique(np.concatenate(full)) if full else np.zeros(0, np.int32)
+
+    def excluded_by(self, row: int, time: int) -> dict[str, Int32]:
+        """Why `excluded` holds items → their rows."""
+        return {
+            "hidden or deleted": self.items.never(),
+            f"filter exposed: {self.exposure.reason}": self.exposure.shown(row, time),
+            "new, and a stage of this version cannot judge it": self._parts.unjudged_items(),
+        }
 
     def why_excluded(self, row: int, time: int, item: int) -> str | None:
         """Why `excluded` holds an item row; None where it does not."""
