@@ -607,3 +607,30 @@ def test_invalid_rules_are_reported(rule, message):
 def test_rules_without_a_rule_explain_how_to_add_one():
     with pytest.raises(ConfigError, match=r"add a \[\[cascade.channels.rules.rule\]\]"):
         fit(Rules(), log([(0, 0, LIKE, 0)], SHOP))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(-2, 2)), max_size=30),
+    st.sets(st.integers(0, 12), min_size=1, max_size=4),
+    st.data(),
+)
+def test_postings_after_items_come_or_change(triples, rows, data):
+    rows = sorted(rows)
+    new = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.sampled_from(rows), st.integers(-2, 2)), max_size=8
+        )
+    )
+    before = list({t[:2]: t for t in triples}.values())
+    new = list({t[:2]: t for t in new}.values())
+
+    def columns(found):
+        lists, item, key = np.array(found, np.int64).reshape(-1, 3).T
+        return lists, item, key.astype(float)
+
+    found = Postings.of(*columns(before), 4).replaced(np.array(rows, np.int32), *columns(new))
+    kept = [t for t in before if t[1] not in rows]
+    expected = Postings.of(*columns(kept + new), 4)
+    assert found.indptr.tolist() == expected.indptr.tolist()
+    assert found.item.tolist() == expected.item.tolist()
+    assert found.key.tolist() == expected.key.tolist()

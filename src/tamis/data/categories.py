@@ -124,6 +124,9 @@ def codes_of(names: NDArray[np.str_], texts: list[str]) -> Int32:
 
 def with_names(names: NDArray[np.str_], texts: NDArray[np.str_]) -> tuple[NDArray[np.str_], Int32]:
     """Ascending `names` with further ones (m,), and the new position of each former name."""
+    at = np.minimum(np.searchsorted(names, texts), max(len(names) - 1, 0))
+    if len(names) and (names[at] == texts).all():
+        return names, np.arange(len(names), dtype=np.int32)
     every = np.union1d(names, texts)
     return every, np.searchsorted(every, names).astype(np.int32)
 

@@ -128,6 +128,8 @@ class City(FollowingChannel):
         """The arrays that number the cities, with further cities `names` (m,)."""
         arrays = self._arrays
         every, number = with_names(arrays["names"], names)
+        if len(every) == len(number):
+            return {k: arrays[k] for k in (*Postings.names(), "names", "of_item", "of_user")}
         postings = Postings.within(arrays).renumbered(number, len(every))
         number = np.append(number, np.int32(-1))
         of_item, of_user = (number[arrays[name]] for name in ("of_item", "of_user"))

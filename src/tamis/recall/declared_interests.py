@@ -146,6 +146,9 @@ class DeclaredInterests(FollowingChannel):
         """The arrays that number the interests, with further ones `names` (m,)."""
         arrays = self._arrays
         every, number = with_names(arrays["names"], names)
+        if len(every) == len(number):
+            kept = (*Postings.names(), "names", "user_indptr", "user_interest")
+            return {name: arrays[name] for name in kept}
         lists = Postings.within(arrays).renumbered(number, len(every))
         users = {
             "user_indptr": arrays["user_indptr"],

@@ -22,6 +22,8 @@ from tamis.runtime.compiled import njit
 from tamis.schema import ComponentConfig, Conditions, Needs
 
 _QUERIES_PER_BLOCK = 256
+_COLUMNS = ("item", "published", "rate")
+"""Arrays of the items with a known publication time, newest first."""
 
 
 class FreshConfig(ComponentConfig):
@@ -115,13 +117,9 @@ class Fresh(FollowingChannel):
         counts = {k: grown(v, len(items), 0) if len(v) else v for k, v in counts.items()}
         part = {k: v[rows] if len(v) else v for k, v in counts.items()}
         rate = self._rate(part, times, self._facts or {})
-        kept, known = ~np.isin(arrays["item"], rows), times != UNKNOWN_TIME
-        item = np.concatenate([arrays["item"][kept], rows[known]])
-        published = np.concatenate([arrays["published"][kept], times[known]])
-        order = np.lexsort((item, -published))
-        rates = np.concatenate([arrays["rate"][kept], rate[known]])
-        found = {"item": item.astype(np.int32), "published": published, "rate": rates}
-        return {name: column[order] for name, column in found.items()} | counts
+        known, before = times != UNKNOWN_TIME, {name: arrays[name] for name in _COLUMNS}
+        new = {"item": rows[known], "published": times[known], "rate": rate[known]}
+        return _with_items(before, rows, new) | counts
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)
@@ -142,6 +140,21 @@ class Fresh(FollowingChannel):
 
         in_blocks(block, len(queries), _QUERIES_PER_BLOCK)
         return found
+
+
+def _with_items(
+    before: dict[str, NDArray[Any]], rows: Int32, new: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The items, newest first and equal times by row, without `rows` and with the columns `new`."""
+    order = np.lexsort((new["item"], -new["published"]))
+    new = {name: column[order] for name, column in new.items()}
+    if len(rows) and rows[0] > before["item"].max(initial=-1):  # all are new
+        at = np.searchsorted(-before["published"], -new["published"], side="right")
+        return {name: np.insert(column, at, new[name]) for name, column in before.items()}
+    kept = ~np.isin(before["item"], rows)
+    both = {name: np.concatenate([before[name][kept], new[name]]) for name in before}
+    order = np.lexsort((both["item"], -both["published"]))
+    return {name: column[order] for name, column in both.items()}
 
 
 def _trials(

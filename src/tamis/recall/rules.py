@@ -175,7 +175,7 @@ class Rules(FollowingChannel):
         if reading is None:
             return None
         n = len(items)
-        if any(_is_text(items.frame, rule) for rule in self.config.rule):
+        if any(_is_text(items.schema, rule) for rule in self.config.rule):
             rows = np.arange(n, dtype=np.int32)  # the place of a text is that among all
         names = [name for name in STATISTICS if f"statistic_{name}" in arrays]
         statistics = {name: grown(arrays[f"statistic_{name}"], n, 0) for name in names}
@@ -361,10 +361,10 @@ def _sortable(column: pl.Series) -> NDArray[np.float64]:
     return column.cast(pl.String).rank("dense").cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def _is_text(frame: pl.DataFrame, rule: Rule) -> bool:
+def _is_text(schema: pl.Schema, rule: Rule) -> bool:
     """Whether a rule sorts by a column of texts."""
     name = rule.sort.strip().removesuffix(" asc").removesuffix(" desc").strip()
-    return name in frame.columns and frame[name].dtype in (pl.String, pl.Categorical)
+    return schema.get(name) in (pl.String, pl.Categorical)
 
 
 class _Times(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
+from tamis.data import spread
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.item_columns import NO_TIMES
@@ -68,11 +69,6 @@ class Postings:
             key[order].astype(np.float64),
         )
 
-    @property
-    def owner(self) -> Int64:
-        """(n,) the list of each entry."""
-        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
-
     def best(self, lists: NDArray[Any]) -> Float64:
         """(m,) the key of the first item of each of some lists; 0 for an empty list."""
         begin = self.indptr[lists]
@@ -85,39 +81,56 @@ class Postings:
         """n lists, of which list l of these is number[l], ascending; the others are empty."""
         sizes = np.zeros(n, np.int64)
         sizes[number] = np.diff(self.indptr)
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return Postings(indptr, self.item, self.key)
+        return Postings(_bounds(sizes), self.item, self.key)
 
     def replaced(
         self, rows: NDArray[Any], lists: NDArray[Any], item: NDArray[Any], key: Float64
     ) -> Postings:
         """The lists without the items `rows` (r,), and with the (list, item, key) triples (m,).
 
-        Only the lists that change are sorted.
+        Only the lists that get an item are sorted; the cost is that of copying the others.
         """
-        n, owner = len(self.indptr) - 1, self.owner
-        gone = np.isin(self.item, rows)
-        changed = np.zeros(n, np.bool_)
-        changed[lists], changed[owner[gone]] = True, True
-        inside = changed[owner]
-        kept = inside & ~gone
-        part = Postings.of(
-            np.concatenate([owner[kept], lists]),
-            np.concatenate([self.item[kept], item]),
-            np.concatenate([self.key[kept], key]),
-            n,
+        return self._without(rows)._with(lists, item, key)
+
+    def _without(self, rows: NDArray[Any]) -> Postings:
+        if not len(rows) or not len(self.item) or int(rows.min()) > int(self.item.max()):
+            return self
+        refused = np.zeros(max(int(rows.max()), int(self.item.max())) + 1, np.bool_)
+        refused[rows] = True
+        gone = np.flatnonzero(refused[self.item])
+        owner = np.searchsorted(self.indptr, gone, side="right") - 1
+        sizes = np.diff(self.indptr) - np.bincount(owner, minlength=len(self.indptr) - 1)
+        item, key = np.delete(self.item, gone), np.delete(self.key, gone)
+        return Postings(_bounds(sizes), item, key)
+
+    def _with(self, lists: NDArray[Any], item: NDArray[Any], key: Float64) -> Postings:
+        if not len(lists):
+            return self
+        touched, number = np.unique(lists, return_inverse=True)
+        sizes = np.diff(self.indptr)
+        owner, at = spread(self.indptr, np.arange(len(self.item)), touched)
+        owner = np.concatenate([owner, number])
+        new = np.repeat([False, True], [len(at), len(lists)])
+        items, keys = np.concatenate([self.item[at], item]), np.concatenate([self.key[at], key])
+        order = np.lexsort((items, -keys, owner))
+        new, items, keys, owner = new[order], items[order], keys[order], owner[order]
+        before = np.cumsum(~new)  # entries of the touched lists that precede
+        begins = np.concatenate([[0], np.cumsum(sizes[touched])])[:-1]
+        place = (self.indptr[touched] - begins)[owner[new]] + before[new]
+        return Postings(
+            _bounds(sizes + np.bincount(lists, minlength=len(sizes))),
+            np.insert(self.item, place, items[new].astype(np.int32)),
+            np.insert(self.key, place, keys[new]),
         )
-        sizes = np.where(changed, np.diff(part.indptr), np.diff(self.indptr))
-        here = np.repeat(changed, sizes)
-        out_item, out_key = np.empty(len(here), np.int32), np.empty(len(here), np.float64)
-        out_item[here], out_item[~here] = part.item, self.item[~inside]
-        out_key[here], out_key[~here] = part.key, self.key[~inside]
-        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return Postings(indptr, out_item, out_key)
 
     def arrays(self, prefix: str = "posting") -> dict[str, NDArray[Any]]:
         """The columns by the names under which a channel saves them."""
         return {f"{prefix}_{name}": column for name, column in vars(self).items()}
+
+    @classmethod
+    def names(cls, prefix: str = "posting") -> tuple[str, ...]:
+        """The names of `arrays`."""
+        return tuple(f"{prefix}_{name}" for name in ("indptr", "item", "key"))
 
     @classmethod
     def within(cls, arrays: dict[str, NDArray[Any]], prefix: str = "posting") -> Postings:
@@ -131,6 +144,11 @@ class Postings:
     def compiled(self) -> PostingLists:
         """The same arrays as an argument of compiled code."""
         return PostingLists(self.indptr, self.item, self.key)
+
+
+def _bounds(sizes: NDArray[Any]) -> Int64:
+    """(L + 1,) bounds of lists of these sizes (L,)."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,9 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from tamis.bundle import Versions
+from tamis.schema import ConfigError, RequestError, VersionError
 from tamis.serve.body import LookalikeBody
+from tamis.serve.errors import NotReadyError
 from tamis.serve.open_service import HasJournal
 from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
 from tamis.service import Lift, LookalikeList, LookalikeRequest, LookalikeSearch
@@ -90,6 +92,11 @@ def _found(
     lookalikes: Lookalikes, recommender: HasJournal, data: LookalikeRequest
 ) -> LookalikeList:
     source = lookalikes.of(recommender)
-    if data.item_id is not None:
-        return source.to_item(data.item_id, data.n)
-    return source.to_users(data.user_ids or [], data.n)
+    try:
+        if data.item_id is not None:
+            return source.to_item(data.item_id, data.n)
+        return source.to_users(data.user_ids or [], data.n)
+    except ConfigError as error:  # no channel of the version has vectors
+        raise RequestError(str(error)) from error
+    except VersionError as error:  # another version is being published, or removed
+        raise NotReadyError(str(error)) from error
