@@ -37,8 +37,9 @@ def url(project):
 
 def test_visits_are_answered_and_judged(project, url):
     life = LifeConfig(births=0.02, deaths=0.02, signups=0.02)
-    played = live_traffic(project, url, rate=20, seconds=2, speed=86_400, life=life)
+    played = live_traffic(project, url, rate=20, seconds=2, speed=200_000, life=life)
     assert played.failed == 0
+    assert played.refused == {}  # of events, of new items and users, of withdrawals
     assert played.visits >= 10
     assert 0 < played.reward < played.best
     assert played.p50_ms <= played.p99_ms

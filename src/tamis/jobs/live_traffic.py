@@ -29,7 +29,7 @@ AT_ONCE = 16
 PATIENCE = 30.0
 """Seconds to wait for a service that is opening its version."""
 PERIOD = 5.0
-"""Seconds of one line of the report."""
+"""Seconds of one line of the report; a quarter of short traffic."""
 SLATE = 10
 
 
@@ -140,6 +140,7 @@ class _Traffic:
     ) -> None:
         self._world, self._url = world, url
         self._rate, self._seconds, self._speed = rate, seconds, speed
+        self._period = min(PERIOD, seconds / 4)
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._client = httpx.AsyncClient(base_url=url, timeout=10.0, headers=headers)
         self._born = world.items
@@ -170,7 +171,7 @@ class _Traffic:
                 await sleep(max(due - time.perf_counter(), 0))
                 if time.perf_counter() - self._began > self._seconds:
                     break
-                if self._elapsed() >= PERIOD * (len(self._periods) + 1):
+                if self._elapsed() >= self._period * (len(self._periods) + 1):
                     self._close_period()
                     await self._live()
                     shown.update(number, total, f"reward {self._periods[-1].reward:.3f}")
@@ -255,7 +256,7 @@ class _Traffic:
 
     async def _live(self) -> None:
         """The world goes on; the service gets its new items and users, and what was withdrawn."""
-        until = self._world.time + int(PERIOD * self._speed * 1000)
+        until = self._world.time + int(self._period * self._speed * 1000)
         changes = self._world.live(until)
         now = int(time.time() * 1000)
         items = changes.items.to_dicts()
