@@ -15,7 +15,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -101,11 +101,11 @@ def restart(project: Path, tail: int) -> dict[str, float]:
                 written.clear()
         journal.append([*written, ItemPut(item_id="new item", columns={})])
         journal.close()
-        began = perf_counter()
+        began, processor = perf_counter(), process_time()
         fresh = Recommender.open(project)
         opened = perf_counter()
         live = LiveRecommender(fresh, EmbeddedJournal(file))
-        caught_up = perf_counter()
+        caught_up, processor = perf_counter(), process_time() - processor
         fresh.views.snapshot(snapshot)
         written_at = perf_counter()
         other = Recommender.open(project)
@@ -117,6 +117,7 @@ def restart(project: Path, tail: int) -> dict[str, float]:
         "open": opened - began,
         "apply_tail": caught_up - opened,
         "restart": caught_up - began,
+        "restart_processor": processor,
         "write_snapshot": written_at - caught_up,
         "restore_snapshot": restored - reopened,
     }

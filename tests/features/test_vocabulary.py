@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tamis.features import Vocabulary
+from tamis.features import VarLenEncoder, Vocabulary
+from tamis.features.vocabulary import FEW
 from tamis.schema import ConfigError, DataError
 
 
@@ -106,3 +109,35 @@ def test_lists_and_too_few_buckets_are_refused():
         Vocabulary.fit(pl.Series(["a"])).encode(pl.Series([["a"]]))
     with pytest.raises(ConfigError, match="buckets = 1"):
         Vocabulary.hashed(1)
+
+
+WORDS = st.lists(
+    st.one_of(st.none(), st.sampled_from(["a", " a ", "1", "1.0", "007", "", "  ", "é", "a|b"])),
+    max_size=5,
+)
+
+
+@given(values=WORDS, hashed=st.booleans())
+def test_a_few_values_have_the_codes_that_they_have_among_many(values, hashed):
+    known = Vocabulary.fit(pl.Series(["a", "a", "1", "007", "é"]))
+    vocabulary = Vocabulary.hashed(7) if hashed else known
+    few = pl.Series("v", values, pl.String)
+    many = pl.concat([few, pl.Series("v", ["z"] * (FEW + 1))])
+    assert vocabulary.encode(few).tolist() == vocabulary.encode(many)[: len(few)].tolist()
+    numbers = pl.Series("n", [None, 1, 7, -3])
+    many = pl.concat([numbers, pl.Series("n", [9] * (FEW + 1))])
+    assert vocabulary.encode(numbers).tolist() == vocabulary.encode(many)[:4].tolist()
+
+
+@given(rows=st.lists(WORDS, max_size=4), joined=st.booleans())
+def test_a_few_lists_have_the_codes_that_they_have_among_many(rows, joined):
+    vocabulary = Vocabulary.fit(pl.Series(["a", "a", "1", "007", "é"]))
+    encoder = VarLenEncoder(3, "|", vocabulary)
+    if joined:
+        texts = [None if len(row) == 1 else "|".join(w or "" for w in row) for row in rows]
+        few, other = pl.Series("v", texts, pl.String), pl.Series("v", ["z"] * (FEW + 1))
+    else:
+        kind = pl.List(pl.String)
+        few, other = pl.Series("v", rows, kind), pl.Series("v", [["z"]] * (FEW + 1), kind)
+    expected = encoder.encode(pl.concat([few, other]))[: len(few)]
+    np.testing.assert_array_equal(encoder.encode(few), expected)

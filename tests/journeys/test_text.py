@@ -74,7 +74,9 @@ def test_a_new_item_is_found_by_its_text_at_once(films):
     Views(parts, 0).apply([Numbered(1, put)])
     vector = parts.text.encoder.encode(pl.Series([text]))
     row = parts.items.row("new")
-    assert parts.items.frame[parts.config.items.text.name].to_list()[row] == pytest.approx(vector[0].tolist())
+    assert parts.items.frame[parts.config.items.text.name].to_list()[row] == pytest.approx(
+        vector[0].tolist()
+    )
     found, score = parts.text.index.search(vector, 1)
     assert (found[0, 0], score[0, 0]) == (row, pytest.approx(1.0, abs=1e-5))
 

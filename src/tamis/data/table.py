@@ -22,6 +22,10 @@ _ID = "__id__"
 UNKNOWN = -1
 """The row number of a user or item that is not in its table."""
 _EPOCH = datetime(1970, 1, 1)
+_MOST_KEPT = 50_000
+"""Rows of a part that is kept for the next stage that asks for it."""
+_FEW_IDS = 1_000
+"""Most ids that are looked up one by one, without a pass over the table."""
 _MOST_PARTS = 32
 """Pieces of a series of ids that are kept before they become one."""
 
@@ -56,6 +60,8 @@ class Table:
         """Row → all its cells, of rows that were added or changed."""
         self._removed: set[int] = set()
         self._again: set[int] = set()
+        self._last: tuple[bytes, pl.Series, pl.DataFrame] | None = None
+        """The last part that was read: every stage reads the rows that are new."""
 
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {len(self)} rows, columns={self.columns})"
@@ -103,8 +109,13 @@ class Table:
     def part(self, rows: NDArray[np.integer]) -> Table:
         """The rows (m,) of the table as a table of their own."""
         wanted = rows.astype(np.int64)
-        part = Table(self.name, self.ids.gather(wanted), self._part_frame(wanted))
+        key = wanted.tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, self.ids.gather(wanted), self._part_frame(wanted)
+        part = Table(self.name, *self._last[1:])
         part._again.update(np.flatnonzero(self.is_again(wanted)).tolist())
+        if len(wanted) > _MOST_KEPT:
+            self._last = None
         return part
 
     def with_frame(self, frame: pl.DataFrame) -> Table:
@@ -178,6 +189,8 @@ class Table:
         return np.fromiter(found, np.int32, len(ids))
 
     def _joined(self, ids: pl.Series) -> Int32:
+        if len(ids) <= _FEW_IDS:
+            return self.rows_of_texts(ids.to_list())
         left = pl.DataFrame({"id": ids}, schema={"id": pl.String})
         right = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
         joined = left.join(right, on="id", how="left", maintain_order="left")
@@ -190,6 +203,7 @@ class Table:
         gone = [text in self._newer for text in ids] if self._newer else []
         self._again.update(row for row, was in zip(rows.tolist(), gone, strict=False) if was)
         self._newer.update(zip(ids, rows.tolist(), strict=True))
+        self._last = None
         self._added += ids
         return rows
 
@@ -203,7 +217,7 @@ class Table:
         self._widen(known)
         before = self.cells(row) if keep else {}
         self._changed[row] = {k: v for k, v in (before | known).items() if v is not None}
-        self._frame = None
+        self._frame = self._last = None
 
     def _widen(self, cells: Mapping[str, Any]) -> None:
         """Makes columns of whole numbers columns of numbers, where a cell has a fraction."""
@@ -221,7 +235,7 @@ class Table:
         self._newer[self.id_of(row)] = UNKNOWN
         self._removed.add(row)
         self._changed[row] = {}
-        self._frame = None
+        self._frame = self._last = None
         gone = pl.int_range(pl.len()) == row
         self._ids = self.ids.to_frame("id").select(pl.when(~gone).then("id")).to_series()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self, cast
@@ -9,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import polars as pl
 
-from tamis.features.vocabulary import FIRST, PADDING, Vocabulary, distinct
+from tamis.features.vocabulary import FEW, FIRST, PADDING, Vocabulary, distinct
 from tamis.runtime import Float32, Float64, Int32
 from tamis.schema import ConfigError, DataError, DenseFeat, VarLenSparseFeat
 
@@ -204,10 +205,25 @@ class VarLenEncoder:
 
     def encode(self, values: pl.Series) -> Int32:
         """(N, max_len) codes. Raises DataError for text without a separator."""
+        if len(values) <= FEW and self.ngrams is None:
+            if values.dtype == pl.List(pl.String):
+                return self._encode_few(values.to_list())
+            if values.dtype == pl.String and self.separator:
+                split_by = self.separator
+                return self._encode_few([t and t.split(split_by) for t in values.to_list()])
         if values.dtype == pl.String:
             unique, place = distinct(values)
             return self._encode(split(unique, self.separator, self.ngrams))[place]
         return self._encode(split(values, self.separator, self.ngrams))
+
+    def _encode_few(self, rows: Sequence[Sequence[str | None] | str | None]) -> Int32:
+        """The codes of a few rows, each a list of ids, which are cleaned as by `split`."""
+        out = np.zeros((len(rows), self.max_len), np.int32)
+        for row, given in zip(out, rows, strict=True):
+            ids = [text.strip() for text in given or () if text is not None]
+            ids = [text for text in ids if text][: self.max_len]
+            row[: len(ids)] = self.vocabulary.encode(pl.Series("id", ids, pl.String))
+        return out
 
     def _encode(self, lists: pl.Series) -> Int32:
         lists = lists.list.head(self.max_len)

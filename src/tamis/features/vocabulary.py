@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import id_text, is_number, plain_types
+from tamis.data import id_text, is_number, one_id, plain_types
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, DataError, reading
 
@@ -19,6 +21,9 @@ UNSEEN = 1
 """Code of an id that occurred fewer than `min_count` times in training, or never."""
 FIRST = 2
 """First code of a known id."""
+FEW = 64
+"""Most texts that are encoded one by one: below, a join with the vocabulary takes longer."""
+_SEED = 0
 
 
 def as_text(values: pl.Series) -> pl.Series:
@@ -96,8 +101,39 @@ class Vocabulary:
     def encode(self, values: pl.Series) -> Int32:
         """(N,) codes; unknown ids become 1. Raises DataError for a column of lists."""
         _check_type(values)
+        kind = values.dtype
+        if len(values) <= FEW and (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
+            return self._encode_few([one_id(value) for value in values.to_list()])
         unique, place = distinct(values)
         return self._encode_text(as_text(unique))[place]
+
+    def _encode_few(self, texts: Sequence[str | None]) -> Int32:
+        """(n,) codes of a few ids, without a pass over the vocabulary: a service encodes single
+        rows."""
+        if self._ids is None:
+            return self._hash_text(pl.Series("id", texts, pl.String))
+        hashes, places = self._hashes
+        wanted = pl.Series("id", texts, pl.String).hash(_SEED).to_numpy()
+        starts, codes = np.searchsorted(hashes, wanted), np.zeros(len(texts), np.int32)
+        for n, at in enumerate(starts.tolist()):
+            if texts[n] is None:
+                continue
+            codes[n] = UNSEEN
+            while at < len(hashes) and hashes[at] == wanted[n]:  # hashes may be equal by chance
+                if self._ids[int(places[at])] == texts[n]:
+                    codes[n] = FIRST + places[at]
+                    break
+                at += 1
+        return codes
+
+    @cached_property
+    def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+        """The hashes of the known ids, ascending, and the place of each among the ids: 12 bytes
+        per id."""
+        assert self._ids is not None
+        hashes = self._ids.hash(_SEED).to_numpy()
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], order.astype(np.int32)
 
     def _encode_text(self, text: pl.Series) -> Int32:
         if self._ids is None:

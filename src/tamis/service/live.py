@@ -192,7 +192,9 @@ class LiveRecommender:
         return self._users.patch(rows)
 
     def delete_user(self, user: object) -> Deleted:
-        """Deletes a user's profile, history, impressions and answers."""
+        """Deletes a user's profile, history, impressions and answers, those that wait to be
+        written included. Raises StoreError where the journal cannot be written."""
+        self._answers.flush()
         return self._users.delete_user(user)
 
     def get_user(self, user: object) -> KnownRow | None:
