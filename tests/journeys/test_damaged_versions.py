@@ -24,13 +24,15 @@ PROJECTS = ("ratings", "simulated")
 DEFAULTED: dict[str, set[str]] = {
     "config.json": {
         *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
-        *("time_zone", "holidays", "groups", "follows", "keep_versions"),
+        *("time_zone", "holidays", "groups", "follows", "keep_versions", "answers"),
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published", "groups", "pairs"},
     "space.json": {
         *("statistics", "own", "distance", "calendar", "group_scales", "pair_scales", "position"),
+        "category_vocabularies",
     },
+    "filter.json": {"facts"},
     "index.json": {"lists", "probes", "rescored", "k", "recall", "target"},
 }
 """File name → top-level keys that may be absent: with a default, or not in earlier releases."""
@@ -191,11 +193,12 @@ def test_readers_accept_what_other_releases_write_in_json(version, open_part):
 def other_arrays(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of another type, number of dimensions and number of columns."""
     other = np.float64 if array.dtype != np.float64 else np.float32
-    yield "another type", array.astype(other)
+    texts = array.dtype.kind == "U"
+    yield "another type", np.zeros(array.shape) if texts else array.astype(other)
     yield "one dimension more", array[None]
     if array.ndim > 1:
         yield "one dimension", array.ravel()
-    yield "text", np.full(array.shape, "a")
+    yield "text", np.full(array.shape, "a" if not texts else "another")
 
 
 def npy(array: np.ndarray, path: Path) -> bytes:

@@ -281,6 +281,32 @@ def test_an_item_that_changes_has_the_vector_of_its_columns(loaded):
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
 
 
+def test_a_like_of_a_new_item_counts_for_the_user(loaded):
+    channel, data, rows, _ = loaded
+    items, _ = with_twins(data)
+    channel.update_items(items, rows)  # as another test may have changed a twin
+    given = np.array([*range(len(data.items)), *rows], np.int32)
+    n = len(given)
+    history = History(
+        np.arange(n + 1, dtype=np.int64),
+        given,
+        np.zeros(n, np.uint8),
+        np.full(n, data.end - DAY, np.int64),
+        np.full(n, np.nan, np.float32),
+    )
+    time, nothing = np.full(n, data.end, np.int64), Ragged.of([rows[:0]] * n)
+    asked = Queries(np.full(n, -1, np.int32), time, history, nothing, None)
+    if channel.name == "content":
+        found = channel.recall(asked, 2).item
+        assert (np.sort(found[:2]) == np.sort(found[-2:])).all()  # as those of its twins
+        return
+    vectors = channel.user_vectors(asked)
+    for clan, vector in enumerate(vectors[-2:]):
+        same = np.flatnonzero((vectors[:-2] == vector).all(axis=1))
+        assert same.size > 0, "it counts as the most similar item that the fit knew"
+        assert (same % 2 == clan).all()
+
+
 @pytest.mark.parametrize("name", ["fm", "two_tower"])
 def test_a_new_user_has_the_vector_of_his_attributes(name, tmp_path):
     declared, data = ChannelConfig(**VECTORS[name] | {"statistics": "none"}), two_clans()

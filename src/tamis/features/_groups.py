@@ -17,6 +17,7 @@ from tamis.features._pair_counting_kernels import expand_sets, mean_of_sets, set
 from tamis.features.encoders import numbers, untupled
 from tamis.features.windows import opened
 from tamis.runtime import Float32, Int32, Int64
+from tamis.schema import reading as reading_of
 
 
 @dataclass(frozen=True)
@@ -214,8 +215,11 @@ class Groups:
         if int(code.max(initial=-1)) >= size or int(sets.max(initial=0)) >= len(indptr) - 1:
             raise ValueError(f"{stem} has codes or sets beyond their number")
         reading = saved.get("reading")  # earlier releases lack it, and the names
-        names = None if reading is None else pl.read_ipc(texts)["value"]
-        if names is not None and len(names) != size:
-            raise ValueError(f"{texts.name} has {len(names)} values, of {size}")
+        names = None
+        if reading is not None:
+            with reading_of(texts):
+                names = pl.read_ipc(texts)["value"]
+                if len(names) != size:
+                    raise ValueError(f"it has {len(names)} values, of {size}")
         how = Reading() if reading is None else Reading(**untupled(reading))
         return cls(str(saved["name"]), size, sets, indptr, code, names, how)

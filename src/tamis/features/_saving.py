@@ -173,7 +173,9 @@ def _widths(fitted: Fitted, side: Side) -> tuple[int, int]:
 
 
 def _interest(directory: Path, saved: dict[str, Any]) -> Interest:
-    own = saved.get("category_vocabularies", {})  # earlier releases lack them
+    own: dict[str, Any] = {}
+    if "category_vocabularies" in saved:  # earlier releases lack them
+        own = read_json(directory / _FILE, category_vocabularies=dict)["category_vocabularies"]
     categories = [
         Category(
             name,

@@ -94,7 +94,9 @@ class BaseFilter(Component, ABC):
         directory = Path(directory)
         if (directory / _LIST).is_file():
             about = read_json(directory / _LIST, arrays=dict)
-            listed, loaded._facts = about["arrays"], about.get("facts", {})
+            listed = about["arrays"]
+            if "facts" in about:  # earlier releases lack them
+                loaded._facts = read_json(directory / _LIST, facts=dict)["facts"]
         else:  # earlier releases wrote no list
             listed = sorted(file.stem for file in directory.glob("*.npy"))
         if not listed:

@@ -124,6 +124,9 @@ class ItemCategories:
         names = NO_NAMES
         if file.is_file():  # earlier releases wrote none
             names = read_array(file, None, (None,))
+            known = len(names) > int(values.max(initial=-1)) and len(np.unique(names)) == len(names)
+            if names.dtype.kind != "U" or not known:
+                raise VersionError(f"{file} is damaged: it does not name the categories. {ADVICE}")
         return cls(Ragged(indptr, values), names)
 
 

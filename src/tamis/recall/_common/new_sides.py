@@ -80,7 +80,8 @@ class NewSides:
         if not (directory / FILE).is_file():
             return None
         saved = read_json(directory / FILE, offset=int, items=int, users=int, first_user=int)
-        return cls(FeatureSpace.load(directory), **saved)
+        numbers = {name: saved[name] for name in ("offset", "items", "users", "first_user")}
+        return cls(FeatureSpace.load(directory), **numbers)
 
 
 def again(table: Table, rows: Int32) -> NDArray[np.bool_]:

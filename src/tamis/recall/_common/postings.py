@@ -108,7 +108,7 @@ class Postings:
             return self
         touched, number = np.unique(lists, return_inverse=True)
         sizes = np.diff(self.indptr)
-        owner, at = spread(self.indptr, np.arange(len(self.item)), touched)
+        owner, at = spread(self.indptr, np.arange(len(self.item), dtype=np.int32), touched)
         owner = np.concatenate([owner, number])
         new = np.repeat([False, True], [len(at), len(lists)])
         items, keys = np.concatenate([self.item[at], item]), np.concatenate([self.key[at], key])

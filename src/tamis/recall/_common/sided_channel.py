@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data import Table
@@ -15,7 +16,7 @@ from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.new_sides import FOLDER, NewSides
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.vector_channel import VectorChannel
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Float32, Int32, grown
 from tamis.schema import reading
 
 MOVING = "moving"
@@ -34,6 +35,9 @@ class SidedChannel(VectorChannel, FollowingChannel):
         self._moving: MovingInputs | None = None
         self._sides: NewSides | None = None
         """Encodes users and items that come after the fit; None: an earlier release made it."""
+        self._alike = np.zeros(0, np.int32)
+        """(I,) each item, or of one that came after the fit the most similar liked one of the fit;
+        -1: none. (0,) before any came."""
 
     def _facts_of(
         self, inputs: SideInputs, start: int, end: int, published: str | None
@@ -76,7 +80,27 @@ class SidedChannel(VectorChannel, FollowingChannel):
         vectors = self._vectors_of(items, rows, self._sides)
         if vectors is not None:
             self._put_vectors(rows, vectors)
+            self._find_alike(self._sides.items, rows, vectors, len(items))
         return self._published_with(self._reading, items, items.part(rows), rows)
+
+    def _find_alike(self, known: int, rows: Int32, vectors: Float32, n: int) -> None:
+        """Finds for the new ones of `rows` (m,) the most similar liked items of the fit."""
+        new = rows >= known
+        if self.index is None or not new.any():
+            return
+        found, _ = self.index.search(vectors[new], 1, allowed=self._arrays["item_liked"])
+        found[~vectors[new].any(axis=1)] = -1
+        before = self._alike if len(self._alike) else np.arange(known, dtype=np.int32)
+        self._alike = grown(before, n, -1)
+        self._alike[rows[new]] = found[:, 0]
+
+    def _of_fit(self, items: Int32) -> Int32:
+        """(n,) items of histories as the fit knew them: one that came after it counts as the most
+        similar liked one."""
+        if not len(self._alike):
+            return items
+        known = (items >= 0) & (items < len(self._alike))
+        return np.where(known, self._alike[np.where(known, items, 0)], -1).astype(np.int32)
 
     def _of_users(self, users: Table, rows: Int32) -> dict[str, NDArray[Any]] | None:
         if self._reading is None or self._sides is None:

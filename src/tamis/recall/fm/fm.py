@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -145,6 +146,7 @@ class FM(SidedChannel):
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
+        self._arrays["item_liked"] = popularity > 0
         self._facts = {
             "history": last,
             "moving_layout": model.moving_layout.to_dict(),
@@ -248,8 +250,13 @@ class FM(SidedChannel):
         vectors = np.ones((len(rows), arrays["profile"].shape[1] + 1), np.float32)
         assert self._facts is not None
         last = self._facts.get("history") or self.config.history or HISTORY
+        history = replace(queries.history, item=self._of_fit(queries.history.item))
         vectors[:, :-1] = arrays["profile"][rows] + mean_liked_vector(
-            queries, arrays["interest"], last, arrays["history"], unit=False
+            replace(queries, history=history),
+            arrays["interest"],
+            last,
+            arrays["history"],
+            unit=False,
         )
         if self._later is not None and self._moving is not None:
             moving = self._moving.of(queries)

@@ -94,18 +94,20 @@ class UserSide:
         """(n, dim) embeddings of items (n,) as parts of a history."""
         return self.history[items]
 
-    def vectors(self, users: NDArray[Any], queries: Queries, value: Float32) -> Float32:
+    def vectors(
+        self, users: NDArray[Any], queries: Queries, item: Int32, value: Float32
+    ) -> Float32:
         """(Q, out) vectors of the users of queries.
 
         Args:
             users: (Q,) rows of the saved inputs; the last row is for unknown users.
             queries: their times, histories and context. The most recent distinct likes are read,
                 and, if the model has them, the moving inputs.
-            value: interest value of the histories' events, negative if the behaviour is not
-                positive.
+            item: the items of the histories' events, by their rows at the fit; -1: unknown.
+            value: interest value of these events, negative if the behaviour is not positive.
         """
         history = queries.history
-        vectors = self._towards(users, history.indptr, history.item, value, queries)
+        vectors = self._towards(users, history.indptr, item, value, queries)
         if not self._item_bias:
             return vectors
         known = vectors.any(axis=1, keepdims=True)

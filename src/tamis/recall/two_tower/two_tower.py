@@ -262,7 +262,7 @@ class TwoTower(SidedChannel):
         known = len(arrays["user_ids"]) - 1
         users = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         value = arrays["interest"][history.behaviour]
-        return self._side.vectors(users, queries, value)
+        return self._side.vectors(users, queries, self._of_fit(history.item), value)
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose embedding has the largest inner product with the vector of `item`.
