@@ -227,9 +227,11 @@ def with_twins(data) -> tuple[Table, np.ndarray]:
     return Table("items", ids, frame), rows
 
 
+MOVING = {"embedding_dim": 8, "epochs": 30, "batch_size": 32, "histories": "behaviours"}
 VECTORS = {
     "content": {"columns": ["category", "author", "price"]},
     "fm": {"embedding_dim": 8, "epochs": 30, "batch_size": 32, "statistics": "both"},
+    "fm with histories": MOVING | {"use": "fm", "statistics": "both"},
     "two_tower": {"embedding_dim": 8, "epochs": 60, "item_id_dropout": 0.5, "start": "random"},
 }
 

@@ -77,6 +77,7 @@ class SidedChannel(VectorChannel, FollowingChannel):
             return None
         if self._moving is not None:
             self._moving.update_items(items, rows)
+            self._sides.taken_up = self._moving.space
         vectors = self._vectors_of(items, rows, self._sides)
         if vectors is not None:
             self._put_vectors(rows, vectors)
