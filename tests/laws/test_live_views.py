@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.data import Dataset, Events, Table
+from tamis.cascade import Candidates, KnownRows, Queries, queries_at
+from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import FeatureSpace, Histories, OfflineStatistics, OnlineStatistics
 from tamis.filters import ExposedFilter
 from tamis.journal import (
@@ -393,3 +395,52 @@ def test_a_deleted_item_is_in_no_answer_until_it_is_put() -> None:
     views.apply(numbered([*shown, ItemPut(item_id="x", columns={})], first=5))
     assert views.excluded(0, END).tolist() == []
     assert views.why_excluded(0, END, 1) is None
+
+
+class OwnFilter:
+    """A filter of one's own that does not take up new items."""
+
+    reason = "own"
+
+    def excluded(self, queries: Queries) -> None:
+        return None
+
+    def keep(self, queries: Queries, candidates: Candidates) -> Any:
+        return np.ones(len(candidates), np.bool_)
+
+
+class Failing(OwnFilter):
+    """One whose `update_items` fails."""
+
+    def update_items(self, items: Table, rows: Any) -> None:
+        raise ValueError("no such column")
+
+
+@pytest.mark.parametrize("own", [OwnFilter(), Failing()])
+def test_new_items_wait_where_a_filter_cannot_judge_them(own: Any) -> None:
+    parts = version()
+    views = Views(parts, END)
+    put = ItemPut(item_id="new1", columns=ITEM_CELLS["new1"])
+    views.apply(numbered([put]))
+    assert views.excluded(0, END).tolist() == []
+    parts.filters = {**parts.filters, "own": own}
+    views.apply(numbered([ItemPut(item_id="new2", columns={})], first=2))
+    assert views.excluded(0, END).tolist() == [4, 5]
+    assert "update_items" in str(views.why_excluded(0, END, 4))
+    assert views.why_excluded(0, END, 3) is None
+
+
+def test_a_stage_that_takes_up_nothing_new_gets_no_row_beyond_the_version() -> None:
+    parts = version()
+    views = Views(parts, END)
+    rows = [("n1", i, "click", 0, 0, None) for i in ("i1", "new1", "i2")]
+    views.apply(numbered(stream_of(rows).entries))
+    queries = queries_at(parts.histories, np.array([3], np.int32), np.array([END + DAY]))
+    queries = queries.excluding(Ragged.of([np.array([0, 4], np.int32)]))
+    known = KnownRows(users=3, items=4)
+    asked = known.for_stage(OwnFilter(), queries)
+    assert asked.user.tolist() == [-1]
+    assert asked.history.item.tolist() == [1, 2]
+    assert asked.history.indptr.tolist() == [0, 2]
+    assert (asked.exclude.indptr.tolist(), asked.exclude.values.tolist()) == ([0, 1], [0])
+    assert known.for_stage(parts.filters["exposed"], queries) is queries
