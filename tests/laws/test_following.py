@@ -283,6 +283,16 @@ def test_an_item_that_changes_has_the_vector_of_its_columns(loaded):
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
 
 
+def test_items_that_come_together_or_one_by_one_are_the_same(loaded, tmp_path):
+    channel, data, rows, _ = loaded
+    items, _ = with_twins(data)
+    channel.update_items(items, rows)
+    together = channel.item_vectors()[rows]
+    for row in rows:
+        channel.update_items(items, np.array([row], np.int32))
+    assert (channel.item_vectors()[rows] == together).all()  # bit for bit
+
+
 def test_a_like_of_a_new_item_counts_for_the_user(loaded):
     channel, data, rows, _ = loaded
     items, _ = with_twins(data)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.features import Block
-from tamis.runtime import Float32, Int32
+from tamis.runtime import Float32, Int32, row_by_row
 from tamis.schema import read_array, read_json
 
 VECTORS, METADATA = "item_vectors.npy", "item_vectors.json"
@@ -84,7 +84,9 @@ class ItemVectors:
         if self._items is None or len(block.ids) != self._items + 1:
             return None
         if len(self._pending):
-            self._put(self._pending, tower(_part(block, self._pending)))
+            part = _part(block, self._pending)
+            vectors = row_by_row(lambda ids, dense: tower(Block(ids, dense)), part.ids, part.dense)
+            self._put(self._pending, vectors)
             self._pending = np.zeros(0, np.int32)
         rows, place = np.unique(pointer, return_inverse=True)
         unknown = len(self.vectors) - 1

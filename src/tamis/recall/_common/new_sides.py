@@ -36,8 +36,7 @@ class NewSides:
     first_user: int
     """Padding row of the table of users."""
     taken_up: FeatureSpace | None = field(default=None, init=False, repr=False)
-    """A space of the same encoders that takes up the items before they are asked for; None: there
-    is none."""
+    """A space of the same encoders, which has taken up the items already; None: there is none."""
     _blank: Block | None = field(default=None, init=False, repr=False)
     """The attributes of a user without any."""
 

@@ -16,7 +16,7 @@ from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.new_sides import FOLDER, NewSides
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall._common.vector_channel import VectorChannel
-from tamis.runtime import Float32, Int32, grown
+from tamis.runtime import Float32, Int32, grown, row_by_row
 from tamis.schema import reading
 
 MOVING = "moving"
@@ -89,7 +89,12 @@ class SidedChannel(VectorChannel, FollowingChannel):
         new = rows >= known
         if self.index is None or not new.any():
             return
-        found, _ = self.index.search(vectors[new], 1, allowed=self._arrays["item_liked"])
+        index, liked = self.index, self._arrays["item_liked"]
+
+        def nearest(vector: Float32) -> Int32:
+            return index.search(vector, 1, allowed=liked)[0]
+
+        found = row_by_row(nearest, vectors[new])
         found[~vectors[new].any(axis=1)] = -1
         before = self._alike if len(self._alike) else np.arange(known, dtype=np.int32)
         self._alike = grown(before, n, -1)

@@ -153,13 +153,19 @@ class SavedFields:
         fields.load_state_dict(state)
         return cls(mapped_table(weight, zero_columns=1), fields.eval())
 
-    def __call__(self, ids: Int32, dense: Float32) -> tuple[Float32, Float32]:
-        """S (n, dim) and the side's own terms (n,) of inputs (n, w) and (n, d)."""
+    def sums(self, ids: Int32, dense: Float32) -> Float32:
+        """S (n, dim) of inputs (n, w) and (n, d)."""
+        return self._computed(ids, dense)[0].numpy()
+
+    def with_own_terms(self, ids: Int32, dense: Float32) -> Float32:
+        """(n, dim + 1) S and the side's own terms of inputs (n, w) and (n, d)."""
+        total, own = self._computed(ids, dense)
+        return torch.cat([total, own.unsqueeze(1)], 1).numpy()
+
+    def _computed(self, ids: Int32, dense: Float32) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            total, own = self._fields(
-                self._table, torch.from_numpy(ids), torch.from_numpy(np.array(dense))
-            )
-            return total.numpy(), own.numpy()
+            given = torch.from_numpy(np.array(ids)), torch.from_numpy(np.array(dense))
+            return self._fields(self._table, *given)
 
 
 @dataclass(frozen=True, eq=False)

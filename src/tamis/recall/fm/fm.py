@@ -29,7 +29,7 @@ from tamis.recall.fm._network import (
     SampledSoftmaxObjective,
     SavedFields,
 )
-from tamis.runtime import Float32, Int32, with_unknown
+from tamis.runtime import Float32, Int32, row_by_row, with_unknown
 from tamis.schema import ComponentConfig, TrainingError
 from tamis.train import FitOptions, fit
 
@@ -260,7 +260,7 @@ class FM(SidedChannel):
         )
         if self._later is not None and self._moving is not None:
             moving = self._moving.of(queries)
-            vectors[:, :-1] += self._later(moving.ids, moving.dense)[0]
+            vectors[:, :-1] += self._later.sums(moving.ids, moving.dense)
         return vectors
 
     def _vectors_of(self, items: Table, rows: Int32, sides: NewSides) -> Float32 | None:
@@ -273,14 +273,15 @@ class FM(SidedChannel):
             statistics = arrays["item_statistics"]
             now = statistics[np.where(known, rows, len(statistics) - 1)]
             dense = np.concatenate([dense, now], axis=1)
-        total, own = SavedFields.of(arrays, facts["item_layout"], "item.")(ids, dense)
-        return np.concatenate([total, own[:, None]], axis=1)
+        fields = SavedFields.of(arrays, facts["item_layout"], "item.")
+        return row_by_row(fields.with_own_terms, ids, dense)
 
     def _users_with(
         self, rows: Int32, ids: Int32, dense: Float32, n: int
     ) -> dict[str, NDArray[Any]]:
         fields = SavedFields.of(self._arrays, (self._facts or {})["user_layout"], "user.")
-        return {"profile": with_unknown(self._arrays["profile"], rows, fields(ids, dense)[0], n)}
+        sums = row_by_row(fields.sums, ids, dense)
+        return {"profile": with_unknown(self._arrays["profile"], rows, sums, n)}
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose vector has the largest inner product with that of `item`; None if

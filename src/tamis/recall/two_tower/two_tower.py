@@ -33,7 +33,7 @@ from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
 from tamis.recall.two_tower._network import UNSEEN, Cold, TwoTowers
 from tamis.recall.two_tower._online import ItemSide, UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
-from tamis.runtime import Float32, Int32, with_unknown
+from tamis.runtime import Float32, Int32, row_by_row, with_unknown
 from tamis.schema import TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
@@ -301,7 +301,7 @@ class TwoTower(SidedChannel):
             statistics = arrays["item_statistics"]
             now = statistics[np.where(known, rows, len(statistics) - 1)]
             dense = np.concatenate([dense, now], axis=1)
-        return self._item_side.vectors(ids, dense, np.where(own, rows, -1))
+        return row_by_row(self._item_side.vectors, ids, dense, np.where(own, rows, -1))
 
     def _users_with(
         self, rows: Int32, ids: Int32, dense: Float32, n: int
@@ -309,7 +309,7 @@ class TwoTower(SidedChannel):
         assert self._side is not None
         arrays, values = self._arrays, {"user_ids": ids, "user_dense": dense}
         if "profile" in arrays:
-            values["profile"] = self._side.profiles(ids, dense)
+            values["profile"] = row_by_row(self._side.profiles, ids, dense)
         found = {k: with_unknown(arrays[k], rows, v, n) for k, v in values.items()}
         self._side.use(arrays | found)
         return found
