@@ -6,16 +6,20 @@ a few events.
 
 from __future__ import annotations
 
+import gc
 import itertools
+import sys
 import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -444,3 +448,56 @@ def test_a_stage_that_takes_up_nothing_new_gets_no_row_beyond_the_version() -> N
     assert asked.history.indptr.tolist() == [0, 2]
     assert (asked.exclude.indptr.tolist(), asked.exclude.values.tolist()) == ([0, 1], [0])
     assert known.for_stage(parts.filters["exposed"], queries) is queries
+
+
+def bytes_held(*roots: object) -> int:
+    """Bytes of everything that objects refer to, but code."""
+    stack, seen, total = list(roots), set[int](), 0
+    while stack:
+        one = stack.pop()
+        code = isinstance(one, type | ModuleType | FunctionType | BuiltinFunctionType | MethodType)
+        if code or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, np.ndarray):
+            total += one.nbytes if one.base is None else 0
+            stack.append(one.base)
+        else:
+            total += sys.getsizeof(one)
+            stack += gc.get_referents(one)
+    return total
+
+
+def test_memory_grows_with_events_and_not_with_time_or_reads() -> None:
+    parts = version()
+    views = Views(parts, END)
+    n, everybody = 4_000, np.arange(3, dtype=np.int32)
+    held = partial(bytes_held, views, parts.statistics, parts.histories, parts.users, parts.items)
+
+    def more(days: int) -> int:
+        """Applies `n` events of known users and items over some days; bytes held after them."""
+        pause, shift = days * DAY // n, views.earliest - END
+        rows = [(USERS[k % 3], ITEMS[k % 4], NAMES[k % 3], pause, 0, None) for k in range(n)]
+        moved = [
+            msgspec.structs.replace(e, time=e.time + shift, arrival=e.arrival + shift)
+            for e in stream_of(rows).entries
+            if isinstance(e, Event)
+        ]
+        views.apply(numbered(moved, views.position + 1))
+        return held()
+
+    def read(days: int) -> int:
+        """Reads as requests on so many days do; bytes held after them."""
+        for day in range(days):
+            now = np.full(3, views.earliest + day * DAY)
+            parts.statistics.users(everybody, now)
+            parts.statistics.items(everybody, now)
+            views.excluded(1, int(now[0]))
+            parts.histories.at(everybody, now, last=20)
+        return held()
+
+    read(days=1)  # columns that are kept for the next read
+    at_first, in_a_day, in_a_year = held(), more(days=1), more(days=365)
+    assert 20 * n <= in_a_day - at_first <= 120 * n  # bytes per event, spare rows included
+    assert in_a_year - in_a_day <= 120 * n
+    assert read(days=300) == read(days=1)

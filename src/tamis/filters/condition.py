@@ -313,13 +313,13 @@ def _opened(path: Path, expression: FilterExpression, scope: Scope) -> _TableCol
 
 def names_of(table: Table) -> list[str]:
     """The names by which conditions read a table: its columns, and `id`."""
-    columns = table.frame.columns
+    columns = table.columns
     return [*columns, *([] if ID in columns else [ID])]
 
 
 def column_named(table: Table, name: str) -> pl.Series:
     """A column of a table, or its external ids."""
-    return table.frame[name] if name in table.frame.columns else table.ids
+    return table.frame[name] if name in table else table.ids
 
 
 def reads_of(expression: FilterExpression) -> tuple[str, ...]:

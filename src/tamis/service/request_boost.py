@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tamis.cascade import Candidates, Factors, Queries
-from tamis.data import Table, item_categories
+from tamis.data import item_categories
 from tamis.runtime import Bool, Float32
 from tamis.schema import RequestError
 from tamis.service.assembly import Parts
@@ -61,7 +61,7 @@ def _rule(boost: Boost, k: int, parts: Parts) -> Meets:
 
 def _of_category(category: str, k: int, parts: Parts) -> Meets:
     table, declared = parts.items, parts.config.items
-    if declared.category is None or declared.category not in table.frame.columns:
+    if declared.category is None or declared.category not in table.columns:
         raise RequestError(
             f"boost[{k}].category: the project declares no column of categories ([items] category "
             "in tamis.toml): name it there and train, or give a condition in `where`",
@@ -71,7 +71,7 @@ def _of_category(category: str, k: int, parts: Parts) -> Meets:
 
     def meets(queries: Queries, candidates: Candidates) -> Bool:
         rows = candidates.item
-        shown = Table(table.name, table.ids.gather(rows), table.frame.select(column)[rows])
+        shown = table.part(rows)
         lists = item_categories(shown, column, separator)
         return lists.list.contains(pl.lit(category)).to_numpy()
 

@@ -67,8 +67,8 @@ def request_condition(
         rule = RequestCondition(where=text, unknown="remove").over(
             parts.items,
             parts.users,
-            separators_of(parts.config.items, features, parts.items.frame.columns),
-            separators_of(None, features, parts.users.frame.columns),
+            separators_of(parts.config.items, features, parts.items.columns),
+            separators_of(None, features, parts.users.columns),
         )
     except ExpressionError as error:
         raise RequestError(f"{place}: {explained(text, error)}", field) from error
