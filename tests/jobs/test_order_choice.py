@@ -84,6 +84,43 @@ def test_without_positives_the_ranker_orders():
     assert "no user chose an item" in found.notes[0]
 
 
+def found_by(one: Judged, **shares: float) -> Judged:
+    """Only a random share of the candidates is found by each channel named in `shares`."""
+    random = np.random.default_rng(7)
+    columns = dict(one.candidates.columns)
+    for name, share in shares.items():
+        kept = random.random(len(one.candidates)) < share
+        columns[f"rank:{name}"] = np.where(kept, columns[f"rank:{name}"], 0)
+    return Judged(**{**vars(one), "candidates": one.candidates.with_columns(**columns)})
+
+
+def test_what_a_channel_brings_is_what_the_slates_lose_without_it():
+    one = found_by(judged(1.0, a=0.0, b=0.0, c=0.0), a=0.6, b=0.5, c=0.0)
+    found = choose([one], ["a", "b", "c"])
+    assert found.order == CandidateOrder()
+    # the ranker alone orders: without b, the items that only b found are missing
+    columns = one.candidates.columns
+    gone = (columns["rank:b"] > 0) & (columns["rank:a"] == 0) & (columns["rank:c"] == 0)
+    value = np.where(gone, -np.inf, one.value).astype(np.float32)
+    prerank = np.where(gone, -np.inf, one.prerank).astype(np.float32)
+    left = Judged(**{**vars(one), "value": value, "prerank": prerank}).ndcg(CandidateOrder())
+    gain = found.channels["b"]
+    assert gain.mean == pytest.approx(np.nanmean(one.ndcg(CandidateOrder()) - left), abs=1e-9)
+    assert gain.low > 0.05
+    assert found.channels["c"].mean == 0  # it found nothing
+    assert found.settings()["channels"]["b"]["mean"] == gain.mean
+    (note,) = (text for text in found.notes if "bring nothing" in text)
+    assert "c (+0.0000" in note
+    assert "a (" not in note
+
+
+def test_the_channel_that_orders_is_replaced_by_the_others_or_by_the_ranker():
+    alone = choose([judged(0.0, hot=1.0, itemcf=0.0)], ["hot", "itemcf"])
+    assert alone.channels["hot"].low > 0.2
+    assert alone.channels["itemcf"].mean <= 0
+    assert not choose([judged(0.0, hot=1.0)], ["hot"]).channels
+
+
 class Backwards:
     """A rule that reverses each list."""
 

@@ -236,6 +236,9 @@ def test_prune_is_chosen_by_held_out_likes():
         given = ItemCF(neighbours=1, prune=prune).fit(data)
         for name in ("indptr", "neighbour", "similarity"):
             np.testing.assert_array_equal(auto._arrays[name], given._arrays[name])
+        # a later fit of the same training follows, whatever the held-out likes of its log say
+        later = ItemCF(neighbours=1, prune="auto").fit(data, FitContext(former=auto))
+        np.testing.assert_array_equal(later._arrays["neighbour"], given._arrays["neighbour"])
 
 
 def test_prune_is_chosen_on_the_log_where_there_is_no_validation_data(tmp_path):

@@ -221,12 +221,13 @@ def test_every_declared_kind_changes_the_fit(make):
         return channel.user_vectors(queries), channel.item_vectors()
 
     plain = vectors(base)
+    bare = vectors(base, histories="declared")[0]
     for feature in DECLARED:
         if feature.name in ("item_id", "taste", "category", "liked"):
             continue
-        user = vectors((SparseFeat("item_id"), *base, feature))[0]
-        assert not np.allclose(user, plain[0], atol=1e-3), feature.name
-    for options in ({"statistics": "user"}, {"histories": "behaviours"}, {"user_id": True}):
+        user = vectors((SparseFeat("item_id"), *base, feature), histories="declared")[0]
+        assert not np.allclose(user, bare, atol=1e-3), feature.name
+    for options in ({"statistics": "user"}, {"histories": "declared"}, {"user_id": True}):
         assert not np.allclose(vectors(base, **options)[0], plain[0], atol=1e-3), options
     assert not np.allclose(vectors(base, statistics="item")[1], plain[1], atol=1e-3)
 
@@ -249,7 +250,7 @@ def test_a_declared_history_of_the_likes_is_the_towers_own():
     "make", [lambda **o: TwoTower(**FAST, **o), lambda **o: FM(**MACHINE, **o)]
 )
 def test_histories_per_behaviour_are_the_default_where_items_have_categories(make):
-    """Without declared features, and if the log has an order."""
+    """Without a declared history, and if the log has an order."""
 
     def lists(data, roles, features=(), **options):
         channel = make(**options).fit(data, FitContext(items=roles, features=features))
@@ -261,7 +262,11 @@ def test_histories_per_behaviour_are_the_default_where_items_have_categories(mak
     assert lists(DATA, ROLES) == lists(DATA, ROLES, histories="behaviours")
     assert not lists(DATA, bare)
     assert not lists(DATA, None)
-    assert not lists(DATA, ROLES, (SparseFeat("category"),))
+    declared = lists(DATA, ROLES, (SparseFeat("category"),))
+    assert "category of like" in declared
+    assert "author of like" not in declared
+    past = VarLenSparseFeat("past", history=("like",), column="category", shares="category")
+    assert lists(DATA, ROLES, (SparseFeat("category"), past)) == ["past"]
     assert not lists(DATA, ROLES, histories="declared")
     flat = replace(DATA, events=replace(DATA.events, time=DATA.events.time * 0 + 5))
     assert not lists(flat, ROLES)
@@ -308,14 +313,22 @@ def test_vectors_of_items_are_inputs_declared_or_not(declared):
     assert (clan_of_cold_items(channel, data, slice(14, 16)) > 0).mean() > 0.9
 
 
-@pytest.mark.parametrize("options", [{}, {"full_below": 0, "negatives": 12}, {"network": "mlp"}])
-def test_with_id_dropout_a_new_item_is_recalled_by_its_content(options):
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (TwoTower, FAST),
+        (TwoTower, {**FAST, "full_below": 0, "negatives": 12}),
+        (TwoTower, {**FAST, "network": "mlp"}),
+        (FM, MACHINE),
+    ],
+)
+def test_with_id_dropout_a_new_item_is_recalled_by_its_content(make, options):
     """Items without events, with the category of a popular group, reach the users of the group."""
     data = two_clans(24, 20)
     data = replace(data, events=data.events.take(data.events.item < 16))
     cold = slice(16, 20)
-    settings = {**FAST, "epochs": 30, "item_id_dropout": 0.5, **options}
-    channel = TwoTower(**settings).fit(data, FitContext(features=(SparseFeat("category"),)))
+    settings = {**options, "epochs": 30, "item_id_dropout": 0.5}
+    channel = make(**settings).fit(data, FitContext(features=(SparseFeat("category"),)))
     assert (clan_of_cold_items(channel, data, cold) > 0).all()
     queries = at_end(data, np.arange(24, dtype=np.int32), exclude_seen=False)
     found = channel.recall(queries, 10)

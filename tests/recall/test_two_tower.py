@@ -21,7 +21,7 @@ from tamis.recall._common.user_item_examples import (
     UserItemExamples,
 )
 from tamis.recall._common.user_item_objective import UserItemObjective
-from tamis.recall.two_tower._config import TwoTowerConfig, resolved
+from tamis.recall.two_tower._config import TwoTowerConfig, passes, resolved
 from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._tower import TowerShape
 from tamis.recall.two_tower._validation import hold_out_likes
@@ -47,6 +47,36 @@ def with_attributes(data):
         users=Table("users", data.users.ids, users),
         items=Table("items", data.items.ids, items),
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "examples", "cold", "warm"),
+    [
+        ({}, 300, 100, 30),  # 2 steps per epoch
+        ({}, 24, 200, 60),
+        ({}, 6040, 10, 3),  # 24 steps per epoch
+        ({"batch_size": 32}, 300, 20, 6),
+        ({"examples": "pairs"}, 300, 100, 30),
+        ({"examples": "pairs"}, 100_000, 5, 3),
+        ({"epochs": 4, "warm_epochs": 1}, 300, 4, 1),
+        ({"examples": "splits"}, 300, 100, 3),  # stops by itself
+    ],
+)
+def test_a_fit_on_a_log_of_few_users_has_enough_steps(options, examples, cold, warm):
+    config = TwoTowerConfig(**options)
+    choice = resolved(config, ordered="examples" not in options, n_items=50)
+    assert passes(config, choice, examples, warm=False) == cold
+    assert passes(config, choice, examples, warm=True) == warm
+
+
+def test_the_number_of_epochs_follows_the_log_and_an_earlier_fit():
+    data = two_clans(24, 16)
+    channel = TwoTower(embedding_dim=4, batch_size=4).fit(data, FitContext())  # 6 steps per epoch
+    assert channel.training is not None
+    assert len(channel.training.history) == 34
+    warm = TwoTower(embedding_dim=4, batch_size=4).fit(data, FitContext(former=channel))
+    assert warm.training is not None
+    assert len(warm.training.history) == 10
 
 
 def log_of(rows, users=3, items=6):

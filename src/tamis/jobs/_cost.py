@@ -217,7 +217,8 @@ def _swing(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
 
 
 def _two_tower(c: LogCounts, options: dict[str, Any]) -> tuple[float, float, str]:
-    dim, epochs = options.get("embedding_dim") or 64, options.get("epochs") or 10
+    dim, batches = options.get("embedding_dim") or 64, max(-(-c.users // 256), 1)
+    epochs = options.get("epochs") or max(10, -(-200 // batches))  # at least 200 steps
     few = c.items <= 20_000 or (c.items <= 100_000 and c.items * c.users <= 4e8)
     full = c.items <= options["full_below"] if options.get("full_below") else few
     against = c.items if full else 2_000

@@ -12,14 +12,14 @@ and scorers on the windows before it; the window itself chose their number of ep
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tamis.cascade import CandidateOrder, Candidates, Queries, Reranker, arrange
 from tamis.data import Dataset, Ragged
-from tamis.evaluate import mean, ndcg, paired_bootstrap
+from tamis.evaluate import Interval, mean, ndcg, paired_bootstrap
 from tamis.runtime import Float32, Float64
 from tamis.splitting import Window
 
@@ -60,6 +60,18 @@ class Judged:
         slate = arrange(rules, self.queries, ranked, SLATE)
         return ndcg(slate.matrix(SLATE), self.positives, SLATE)
 
+    def without(self, channel: str) -> Judged:
+        """The same queries without the places of a channel and the items that it alone found."""
+        candidates, own = self.candidates, f"rank:{channel}"
+        alone = np.asarray(candidates.columns[own], np.int64) > 0
+        for name, column in candidates.columns.items():
+            if name.startswith("rank:") and name != own:
+                alone &= np.asarray(column, np.int64) == 0
+        kept = np.flatnonzero(~alone)
+        left = candidates.take(kept).with_columns(**{own: np.zeros(len(kept), np.int32)})
+        prerank = None if self.prerank is None else self.prerank[kept]
+        return replace(self, candidates=left, prerank=prerank, value=self.value[kept])
+
 
 @dataclass(frozen=True)
 class OrderChoice:
@@ -71,6 +83,8 @@ class OrderChoice:
     queries: int = 0
     """Queries with a positive."""
     windows: int = 0
+    channels: Mapping[str, Interval] = field(default_factory=dict[str, Interval])
+    """{channel: what it brings, the NDCG@10 of the chosen order with it less that without it}."""
     notes: tuple[str, ...] = ()
     """What was chosen, and why, in sentences."""
 
@@ -82,6 +96,10 @@ class OrderChoice:
             "protocol": f"mean NDCG@{SLATE} of {self.queries:,} queries of {self.windows} "
             "validation windows, after pre-rank and re-rank; channels and scorers fitted on what "
             "was known before each",
+            "channels": {
+                name: {"mean": it.mean, "low": it.low, "high": it.high}
+                for name, it in self.channels.items()
+            },
         }
 
 
@@ -117,7 +135,7 @@ def choose(judged: Sequence[Judged], channels: Sequence[str]) -> OrderChoice:
     queries = sum(int((np.diff(one.positives.indptr) > 0).sum()) for one in judged)
     if not queries:
         text = "no user chose an item in the validation windows: the ranker orders the candidates"
-        return OrderChoice(ranker, {}, 0, len(judged), (text,))
+        return OrderChoice(ranker, windows=len(judged), notes=(text,))
     measure(ranker)
     alone = {name: CandidateOrder(0.0, ((name, 1.0),)) for name in channels}
     best = sorted(channels, key=lambda name: -measure(alone[name]))
@@ -126,9 +144,39 @@ def choose(judged: Sequence[Judged], channels: Sequence[str]) -> OrderChoice:
     means = {order: mean(value) for order, value in values.items()}
     chosen = max(means, key=lambda order: means[order])
     metrics = {o.text: means[o] for o in sorted(means, key=lambda o: -means[o])}
-    notes = [_reason(chosen, means, values)]
+    gains = _gains(judged, chosen, values[chosen], channels)
+    notes = [_reason(chosen, means, values), *_idle_channels(gains)]
     notes += _cost_of_rules(judged, chosen, values[chosen])
-    return OrderChoice(chosen, metrics, queries, len(judged), tuple(notes))
+    return OrderChoice(chosen, metrics, queries, len(judged), gains, tuple(notes))
+
+
+def _gains(
+    judged: Sequence[Judged], order: CandidateOrder, with_all: Float64, channels: Sequence[str]
+) -> dict[str, Interval]:
+    """{channel: NDCG@10 of `order` with it less that without it}; nothing for a single channel."""
+    gains: dict[str, Interval] = {}
+    for name in channels if len(channels) > 1 else ():
+        rest = tuple(pair for pair in order.channels if pair[0] != name)
+        other = CandidateOrder(order.ranker if order.ranker or rest else 1.0, rest)
+        left = np.concatenate([one.without(name).ndcg(other) for one in judged])
+        gains[name] = paired_bootstrap(with_all, left)
+    return gains
+
+
+def _idle_channels(gains: Mapping[str, Interval]) -> list[str]:
+    """A note on the channels without which the slates are not worse."""
+    idle = [
+        f"{name} ({it.mean:+.4f}, 95% interval {it.low:+.4f} to {it.high:+.4f})"
+        for name, it in gains.items()
+        if it.mean <= 0
+    ]
+    if not idle:
+        return []
+    return [
+        f"these channels bring nothing to NDCG@{SLATE} on the validation windows: "
+        f"{', '.join(idle)}. Each was left out alone, without a new fit of the ranker; a channel "
+        "that serves no other purpose, such as users without history, can be removed"
+    ]
 
 
 def _fusions(channels: Sequence[str]) -> list[CandidateOrder]:

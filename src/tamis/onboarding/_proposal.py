@@ -219,7 +219,7 @@ def describe_cascade(
         **({"cold_start": "recall"} if few else {}),
         "channels": {
             **({"again": {"quota": 100}} if repeats >= REPEATS else {}),
-            "itemcf": {"quota": 300},
+            "itemcf": {"quota": 300, "prune": "auto"},
             **({"ease": {"quota": 300}} if count <= _EASE_ITEMS else {}),
             "two_tower": {"quota": 300},
             "hot": {"quota": 200},

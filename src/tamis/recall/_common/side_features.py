@@ -139,7 +139,7 @@ def side_inputs(
         roles: of the items' columns: category and author; None: none.
         statistics: whose statistics are inputs.
         per_behaviour: whether every behaviour gets histories, as `histories_per_behaviour` says;
-            None: if no feature is declared and `roles` name a category or an author.
+            None: if `declared` has no history and `roles` name a category or an author.
         ordered: whether the log has an order; without one, nothing that changes with time is read.
 
     Raises ConfigError where histories or statistics are requested of a log without an order. A
@@ -148,7 +148,8 @@ def side_inputs(
     found = _declared(data, declared, config)
     names = () if roles is None else (roles.category, roles.author)
     if per_behaviour is None:
-        per_behaviour = ordered and not declared and any(names)
+        past = any(isinstance(f, VarLenSparseFeat) and f.history for f in declared)
+        per_behaviour = ordered and not past and any(names)
     if not ordered:
         _check_without_order(found, statistics, per_behaviour)
     features = [*found.attributes, *(found.moving if ordered else ())]

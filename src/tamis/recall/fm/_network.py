@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tamis.features import Layout
 from tamis.nn import FieldPooling, FusedEmbedding, fused_table, mapped_table, sampled_softmax
+from tamis.recall._common.cold_items import Cold
 from tamis.recall._common.moving_inputs import (
     ItemMoments,
     MomentInputs,
@@ -60,8 +61,14 @@ class FactorisationMachine(nn.Module):
     item_moments: Tensor
 
     def __init__(
-        self, inputs: SideInputs, embedding_dim: int, dropout: float, generator: torch.Generator
+        self,
+        inputs: SideInputs,
+        embedding_dim: int,
+        dropout: float,
+        generator: torch.Generator,
+        cold: Cold | None = None,
     ) -> None:
+        """`cold` says how items without likes are embedded; None: by their own ids."""
         super().__init__()
         self.table = fused_table(
             inputs.user,
@@ -82,6 +89,8 @@ class FactorisationMachine(nn.Module):
             width = self.moving_layout.dense_width
             self.moving = FieldSum(self.moving_layout, width, embedding_dim, generator)
         arrays = inputs.arrays()
+        self.cold = cold or Cold(0.0, np.ones(len(inputs.item_ids), np.bool_))
+        arrays["item_ids"] = self.cold.ids(arrays["item_ids"])
         self.has_moments = inputs.moments is not None
         if inputs.moments is not None:
             arrays["item_moments"] = inputs.moments.values
@@ -123,6 +132,8 @@ class FactorisationMachine(nn.Module):
         if self.has_moments:
             now = self.item_moments[-1 if period is None else period]
             dense = torch.cat([dense, now if item is None else now[item]], 1)
+        if self.training:
+            ids = self.cold.hidden(ids)
         return self.item(self.table, ids, dense)
 
 

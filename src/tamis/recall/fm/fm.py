@@ -14,6 +14,7 @@ from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
+from tamis.recall._common.cold_items import UNSEEN, Cold
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.mean_vector import mean_liked_vector, nearest_liked_item
@@ -60,12 +61,17 @@ class FMConfig(ComponentConfig):
     histories: Literal["declared", "behaviours"] | None = None
     """Which histories are fields of the user besides that of the liked items. declared: those of
     `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
-    50 events, as the items' ids, categories and authors. If omitted: behaviours where no feature is
-    declared, `[items]` names a category or an author, and the log has an order."""
+    50 events, as the items' ids, categories and authors. If omitted: behaviours where
+    `[[features]]` declare no history, `[items]` names a category or an author, and the log has an
+    order."""
     statistics: Literal["none", "user", "item", "both"] = "none"
     """Whose statistics (counts and rates in the project's `windows`) are fields: a user's as of the
     like or the request, an item's as of the fit. In training, the items' statistics are those at
     the start of one of eight periods of the log."""
+    item_id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the items whose own vector is hidden in a training step, so that their attributes
+    must suffice. If it is not 0, all items without likes share one vector of their id, which is
+    trained in place of the hidden ones: a new item is then found by its attributes."""
     negatives: Annotated[int, Field(ge=1)] = 1000
     """Negatives of the sampled softmax per batch, shared by its examples."""
     popular: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -128,7 +134,9 @@ class FM(SidedChannel):
             ordered=not likes.lacks_order(),
         )
         generator = torch.Generator().manual_seed(context.seed)
-        model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator)
+        popularity = np.bincount(likes.item, minlength=len(data.items))
+        cold = Cold(c.item_id_dropout, popularity > 0)
+        model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator, cold)
         warm = self._start_from(context.former, model, inputs, data)
         moments = None
         if inputs.moving is not None:
@@ -140,7 +148,6 @@ class FM(SidedChannel):
                 f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
             )
-        popularity = np.bincount(likes.item, minlength=len(data.items))
         objective = SampledSoftmaxObjective.of(popularity, c.popular, c.negatives, context.seed)
         fit(model, examples, objective, options=self._options(context, warm))
         self._arrays = _served(model.cpu(), len(data.items))
@@ -154,6 +161,7 @@ class FM(SidedChannel):
             "rows": {"item": digest(data.items.ids), "user": digest(data.users.ids)},
             "values": inputs.values,
             "warm": warm,
+            "cold": bool(c.item_id_dropout),
         } | self._facts_of(inputs, model.history_start, data.end, publication_column(context))
         fixed, _ = divided(inputs.user, inputs.user_ids.shape[1], inputs.user_dense.shape[1])
         self._facts["user_layout"] = fixed.to_dict()
@@ -267,7 +275,9 @@ class FM(SidedChannel):
         facts, arrays, known = self._facts or {}, self._arrays, sides.known(items, rows)
         if not facts["described"]:
             return None
-        first = np.where(known, rows + FIRST, PAD).astype(np.int32)
+        cold = facts.get("cold", False)
+        own = known & arrays["item_liked"][np.where(known, rows, 0)] if cold else known
+        first = np.where(own, rows + FIRST, UNSEEN if cold else PAD).astype(np.int32)
         ids, dense = sides.item_inputs(items, rows, first)
         if "item_statistics" in arrays:
             statistics = arrays["item_statistics"]

@@ -49,7 +49,7 @@ class NeighbourSettings(ComponentConfig):
     prune: Literal["candidate", "seen", "auto"] = "candidate"
     """Whose most similar items are kept. candidate: those of the item that may be recalled. seen:
     those of the item that the user liked. auto: chosen by how well held-out likes are ranked, which
-    takes two more fits."""
+    takes two more fits; the later fits of one training follow the first."""
     longest: Annotated[int, Field(ge=1)] = 1000
     """If those of the candidate are kept: maximum number of candidates per liked item."""
     last: Annotated[int, Field(ge=1)] | None = None
@@ -97,13 +97,18 @@ class Neighbourhood(BaseChannel):
         return self.config.model_copy(update={"prune": prune})
 
     def _prune(self, data: Dataset, context: FitContext) -> Prune:
-        """Whose most similar items to keep: as given, or by the NDCG of held-out likes.
+        """Whose most similar items to keep: as given, as an earlier fit chose, or by the NDCG of
+        held-out likes.
 
+        The earlier fit is followed so that all versions of a training score alike.
         Those of `context.valid` if it is given, else likes of the log. "candidate" unless the lists
         of "seen" have an NDCG that is higher by the factor MIN_GAIN.
         """
         if self.config.prune != "auto":
             return self.config.prune
+        former = context.former
+        if isinstance(former, type(self)) and former._facts and former.config.prune == "auto":
+            return "seen" if former._facts.get("prune") == "seen" else "candidate"
         known, valid = data, context.valid
         if valid is None:
             holdout = held_out(data, context.seed)

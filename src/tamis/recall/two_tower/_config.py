@@ -19,6 +19,10 @@ NETWORKS = ("network", "user_network", "item_network")
 
 CHEAP_SOFTMAX = 400_000_000
 """Users × items up to which a full softmax over up to 100,000 items is cheap."""
+STEPS, WARM_STEPS = 200, 60
+"""Fewest steps of a fit, and of one from the weights of an earlier version, where the log has an
+order (decision 23)."""
+WARM_EPOCHS = 3
 
 
 class TwoTowerConfig(ComponentConfig):
@@ -78,8 +82,8 @@ class TwoTowerConfig(ComponentConfig):
     """Which histories the user tower reads besides that of the liked items. declared: those of
     `[[features]]`. behaviours: in addition, for each behaviour of the log but impressions, the last
     50 events, as the items' ids, categories and authors. If omitted: behaviours for the
-    user network sum where no feature is declared, `[items]` names a category or an author, and the
-    log has an order."""
+    user network sum where `[[features]]` declare no history, `[items]` names a category or an
+    author, and the log has an order."""
     statistics: Literal["none", "user", "item", "both"] = "none"
     """Whose statistics (counts and rates in the project's `windows`) a tower reads: a user's as of
     the example's moment or the request, an item's as of the fit. In training, the items' statistics
@@ -146,10 +150,12 @@ class TwoTowerConfig(ComponentConfig):
     if users × items is at most 4 · 10^8, 100,000."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the examples; at most, if there are validation data to stop by. If omitted: 10
-    for moments, 5 for pairs; without order at most 100, and the fit stops when the likes held out
-    from a tenth of the users are not ranked better any more."""
-    warm_epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes when the fit starts from the weights of an earlier version."""
+    for moments, 5 for pairs, and so many more that a log of few users has 200 steps; without order
+    at most 100, and the fit stops when the likes held out from a tenth of the users are not ranked
+    better any more."""
+    warm_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes when the fit starts from the weights of an earlier version. If omitted: 3, and so many
+    more that a log of few users has 60 steps."""
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Examples per step."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -266,6 +272,18 @@ def resolved(
         orderless=split,
         stops=split and c.epochs is None,
     )
+
+
+def passes(config: TwoTowerConfig, choice: ResolvedOptions, examples: int, warm: bool) -> int:
+    """The number of epochs of a fit on so many examples; `warm`: from weights of an earlier one."""
+    given = config.warm_epochs if warm else config.epochs
+    if given is not None:
+        return given
+    usual = WARM_EPOCHS if warm else choice.epochs
+    if choice.orderless:
+        return usual
+    per_epoch = -(-examples // config.batch_size)
+    return max(usual, -(-(WARM_STEPS if warm else STEPS) // per_epoch))
 
 
 def _temperature(c: TwoTowerConfig, loss: Loss, orderless: bool) -> float:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tamis.nn import fused_table
+from tamis.recall._common.cold_items import Cold
 from tamis.recall._common.side_features import FIRST, SideInputs
 from tamis.recall.two_tower._tower import Network, SequencePart, Tower, TowerShape, item_tower
-
-UNSEEN = 1
-"""Row of the item table, which is the first one, for items of which no like is known."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cold:
-    """How items without likes are embedded."""
-
-    dropout: float
-    """Share of the items whose id is hidden in a training step. If it is not 0, an item without
-    likes has the id of an unseen item, in training and when its vector is served."""
-    known: NDArray[np.bool_]
-    """(I,) whether the item has a like."""
 
 
 class TwoTowers(nn.Module):
@@ -89,11 +74,9 @@ class TwoTowers(nn.Module):
             self.item_bias = nn.Parameter(torch.zeros(len(inputs.item_ids)))
         self.cold = cold or Cold(0.0, np.ones(len(inputs.item_ids), np.bool_))
         arrays = inputs.arrays()
+        arrays["item_ids"] = self.cold.ids(arrays["item_ids"])
         if self.cold.dropout:
-            known = self.cold.known
-            arrays["item_ids"] = arrays["item_ids"].copy()
-            arrays["item_ids"][~known, 0] = UNSEEN
-            arrays["item_known"] = known.astype(np.float32)
+            arrays["item_known"] = self.cold.known.astype(np.float32)
         if inputs.moments is not None:
             arrays["item_moments"] = inputs.moments.values
         for name, array in arrays.items():
@@ -158,8 +141,8 @@ class TwoTowers(nn.Module):
         if self.has_moments:
             now = self.item_moments[-1 if period is None else period]
             dense = torch.cat([dense, now if item is None else now[item]], 1)
-        if self.training and self.cold.dropout:
-            ids = self._without_some_ids(ids)
+        if self.training:
+            ids = self.cold.hidden(ids)
         text = None
         if self.text is not None:
             text = ids[:, self.text.first : self.text.first + self.text.width]
@@ -170,12 +153,6 @@ class TwoTowers(nn.Module):
         if self.cold.dropout:
             bias = bias * (self.item_known if item is None else self.item_known[item])
         return torch.cat([vectors, (bias / self.gamma).unsqueeze(1)], 1)
-
-    def _without_some_ids(self, ids: Tensor) -> Tensor:
-        """The ids (n, w) of items, of which a random share is replaced by that of a new item."""
-        gone = torch.rand(len(ids), device=ids.device) < self.cold.dropout
-        first = torch.where(gone, UNSEEN, ids[:, 0])
-        return torch.cat([first.unsqueeze(1), ids[:, 1:]], 1)
 
     def _widened(self, users: Tensor) -> Tensor:
         """User vectors with an additional 1 for the items' bias; a zero vector stays zero."""

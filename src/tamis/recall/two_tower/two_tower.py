@@ -12,6 +12,7 @@ from tamis.cascade import FitContext, Queries, at_end
 from tamis.data import Dataset, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
+from tamis.recall._common.cold_items import UNSEEN, Cold
 from tamis.recall._common.interactions import interest_of_behaviour
 from tamis.recall._common.item_columns import publication_column, publication_times
 from tamis.recall._common.moving_inputs import MomentInputs, MovingInputs
@@ -26,11 +27,12 @@ from tamis.recall.two_tower._config import (
     ResolvedOptions,
     TwoTowerConfig,
     has_order,
+    passes,
     resolved,
     wants_histories,
 )
 from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
-from tamis.recall.two_tower._network import UNSEEN, Cold, TwoTowers
+from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._online import ItemSide, UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
 from tamis.runtime import Float32, Int32, row_by_row, with_unknown
@@ -141,7 +143,7 @@ class TwoTower(SidedChannel):
         random = np.random.default_rng(context.seed)
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = UserItemObjective(choice.loss, mixture, c.margin)
-        options = self._fit_options(context, choice, warm)
+        options = self._fit_options(context, choice, warm, len(examples))
         with kept_memory():
             self.training = fit(model, examples, objective, valid=valid, options=options)
         self._arrays = _served(model.cpu(), inputs)
@@ -186,11 +188,13 @@ class TwoTower(SidedChannel):
         kept, valid = hold_out_likes(likes, choice.history, start, context.seed)
         return valid, kept
 
-    def _fit_options(self, context: FitContext, choice: ResolvedOptions, warm: bool) -> FitOptions:
+    def _fit_options(
+        self, context: FitContext, choice: ResolvedOptions, warm: bool, examples: int
+    ) -> FitOptions:
         """The options of the training loop."""
         c = self.config
         return FitOptions(
-            epochs=c.warm_epochs if warm else choice.epochs,
+            epochs=passes(c, choice, examples, warm),
             batch_size=c.batch_size,
             learning_rate=choice.learning_rate,
             embedding_learning_rate=choice.learning_rate,
