@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from tamis.cascade import (
     Candidates,
@@ -22,9 +23,10 @@ from tamis.cascade import (
 )
 from tamis.cascade.tracing import trace
 from tamis.data import Dataset, Events, Ragged, Table
-from tamis.features import Block, History, Layout, Rows
+from tamis.features import Block, DenseColumn, History, Layout, Rows
+from tamis.features.rows import LazyBlock, LazyBlocks
 from tamis.rerank import AtMost
-from tamis.schema import CascadeConfig, StageError
+from tamis.schema import CascadeConfig, Side, StageError
 
 
 @dataclass
@@ -306,6 +308,43 @@ def test_without_popular_items_the_last_complete_slate_of_the_user_is_shown() ->
     assert out.degraded[-1].endswith("the user's last slate")
     unknown = made.run(replace(other, user=np.full(len(other), -1, np.int32)), n=3, degrade=True)
     assert unknown.slate.item.tolist() == [12]  # the last slate of any user
+
+
+class Few(ByItem):
+    """Reads one of the two columns."""
+
+    def reads(self, layout: Layout) -> set[str]:
+        return {"number"}
+
+
+def test_columns_that_pre_rank_does_not_read_are_gathered_for_what_it_keeps() -> None:
+    gathered: list[tuple[str, int]] = []
+
+    def lazy(queries: Queries, candidates: Candidates) -> Rows:
+        def column(name: str, factor: float) -> LazyBlock:
+            def gather(at: Any) -> Block:
+                items = candidates.item if at is None else candidates.item[at]
+                gathered.append((name, len(items)))
+                dense = factor * items.astype(np.float32)[:, None]
+                return Block(np.zeros((len(items), 0), np.int32), dense)
+
+            return LazyBlock(0, 1, gather)
+
+        dense = (DenseColumn("number", Side.ITEM, 0), DenseColumn("other", Side.ITEM, 1))
+        blocks = LazyBlocks([column("number", 1.0), column("other", -1.0)])
+        return Rows(Layout((), (), dense), blocks, len(candidates))
+
+    class Reads(ByItem):
+        def score_rows(self, rows: Rows) -> Mapping[str, Any]:
+            return {self.task: rows.take(torch.arange(len(rows))).dense[:, 1].numpy()}
+
+    made = cascade({"a": Listed(range(1, 10))}, prerank=Few(), rank=Reads(), hydrate=lazy)
+    assert made.run(ask(), n=2).slate.item.tolist() == [6, 7]
+    assert gathered == [("number", 9), ("other", 4)]
+    gathered.clear()
+    made.prerank = ByItem()  # says nothing of what it reads
+    made.run(ask(), n=2)
+    assert gathered == [("number", 9), ("other", 9)]
 
 
 def test_channels_that_find_nothing_without_failing_give_an_empty_answer() -> None:

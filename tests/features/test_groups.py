@@ -243,6 +243,32 @@ def test_rows_hold_the_statistics_of_each_candidate():
     np.testing.assert_array_equal(dense(towers), dense(rows)[:, user_width : user_width + width])
 
 
+@pytest.mark.parametrize("n", [1, 3, 400])
+def test_lazy_rows_equal_the_others_to_the_last_bit(n):
+    """Whatever is gathered before or after rows are selected."""
+    data = dataset()
+    space = space_of(data, groups=["maker", "kinds", "user:gender", "own:kinds"])
+    statistics = OfflineStatistics(data, space.recipes)
+    rng = np.random.default_rng(n)
+    user, time = np.array([0, 1, -1], np.int32), START + np.array([4, 4, 12]) * DAY
+    query, item = rng.integers(0, 3, n), rng.integers(-1, 6, n).astype(np.int32)
+    columns = {"rank:hot": rng.integers(0, 9, n).astype(np.int32)}
+    asked = (user, time, Histories.of(data).at(user, time), query, item, columns, statistics)
+    eager = space.rows(*asked)
+    index = rng.permutation(n)[: (n + 1) // 2]
+    wanted = eager.select(index).take(torch.arange(len(index)))
+    for names in ([], ["maker clicks:all"], [c.name for c in space.layout.dense]):
+        lazy = space.rows(*asked, lazy=True).gather(names)
+        assert lazy.widths == eager.widths
+        assert lazy.gathered == (len(names) > 1)
+        chosen = lazy.select(index)
+        assert chosen.gathered == lazy.gathered
+        found = chosen.take(torch.arange(len(index)))
+        assert torch.equal(found.ids, wanted.ids)
+        assert torch.equal(found.dense.view(torch.int32), wanted.dense.view(torch.int32))
+        assert chosen.gathered
+
+
 def test_saving_keeps_the_live_groups(tmp_path):
     data = dataset()
     cut = START + 2 * DAY

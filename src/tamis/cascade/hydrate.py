@@ -26,6 +26,8 @@ class Hydrate:
     statistics: Statistics
     raw: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """Item columns (N + 1) that tasks read unscaled, last an unknown item; see `raw_numbers`."""
+    lazy: bool = False
+    """Whether rows gather their blocks when a stage reads them, as requests do."""
 
     def __post_init__(self) -> None:
         self._growing: dict[str, GrowingRows] = {}
@@ -50,6 +52,7 @@ class Hydrate:
             columns=candidates.columns,
             statistics=self.statistics,
             context=queries.context,
+            lazy=self.lazy,
         )
         if not self.raw:
             return rows

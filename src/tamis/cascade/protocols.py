@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tamis.cascade.candidates import Candidates
     from tamis.cascade.query import Queries, Recalled
     from tamis.data import Dataset, Ragged
-    from tamis.features import OnlineStatistics, Rows
+    from tamis.features import Layout, OnlineStatistics, Rows
     from tamis.runtime import Bool, Float32, Int32
     from tamis.train import Chosen, Epoch
 
@@ -297,6 +297,15 @@ class HasFormat(Protocol):
     def format(self) -> int:
         """Format of the part `channels` that a release must know: 1, or 2 where the channel reads
         context, further histories or statistics."""
+        ...
+
+
+@runtime_checkable
+class ReadsColumns(Protocol):
+    """A scorer that reads some of the inputs alone; the others are not gathered for it."""
+
+    def reads(self, layout: Layout) -> Collection[str]:
+        """Names of the columns of ids and numbers that it reads."""
         ...
 
 

@@ -18,7 +18,14 @@ from tamis.cascade.guard import Guard
 from tamis.cascade.known_rows import KnownRows
 from tamis.cascade.merge import merge
 from tamis.cascade.order import RECALL_ORDER, CandidateOrder
-from tamis.cascade.protocols import Channel, Filter, ReportsDegraded, Reranker, Scorer
+from tamis.cascade.protocols import (
+    Channel,
+    Filter,
+    ReadsColumns,
+    ReportsDegraded,
+    Reranker,
+    Scorer,
+)
 from tamis.cascade.query import Queries, Recalled
 from tamis.data import Ragged
 from tamis.features import Rows
@@ -218,10 +225,13 @@ class Cascade:
         recalled = self.retrieval.recall(queries, guard, clock)
         removed, kept = self.retrieval.filter(queries, recalled, guard)
         clock.lap("filter")
-        rows = guard("features", partial(self.hydrate, queries, kept), None)
+        rows = guard("features", partial(self._gathered, queries, kept), None)
         clock.lap("features")
         preranked, kept, rows = self._prerank(queries, kept, rows, guard)
         clock.lap("prerank")
+        if rows is not None and not rows.gathered:  # pre-rank has read some of the columns alone
+            rows = guard("features:rank", rows.gather, None)
+            clock.lap("features")
         ranked = self._rank(queries, preranked, rows, guard)
         if boost is not None:
             ranked = boosted(ranked, boost(queries, ranked))
@@ -248,6 +258,12 @@ class Cascade:
         """(n,) the ranker's fused value of any candidates, such as those that pre-rank removed."""
         rows = self.hydrate(queries, candidates)
         return self._valued("rank", self.rank, queries, candidates, rows, []).value
+
+    def _gathered(self, queries: Queries, candidates: Candidates) -> Rows:
+        """The candidates' inputs, of which those are gathered that the next scorer reads."""
+        rows, scorer = self.hydrate(queries, candidates), self.prerank or self.rank
+        names = scorer.reads(rows.layout) if isinstance(scorer, ReadsColumns) else None
+        return rows.gather(names)
 
     def _prerank(
         self, queries: Queries, kept: Candidates, rows: Rows | None, guard: Guard

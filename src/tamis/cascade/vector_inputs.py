@@ -78,7 +78,7 @@ def beside(rows: Rows, name: str, user: Block, item: Block) -> Rows:
         DenseColumn(item_column(name), Side.ITEM, first + width, width),
     )
     layout = replace(rows.layout, dense=(*rows.layout.dense, *columns))
-    return replace(rows, layout=layout, blocks=[*rows.blocks, user, item], _tensors={})
+    return rows.beside(layout, user, item)
 
 
 def rotation(old: Float32, new: Float32) -> Float32:

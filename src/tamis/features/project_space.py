@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from tamis.features._row_values import attributes_of
 from tamis.features._saving import load_fitted, save_fitted
 from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
-from tamis.features.rows import Block, Rows
+from tamis.features.rows import Block, LazyBlock, LazyBlocks, Rows
 from tamis.features.statistics import Recipes, Statistics, UserStatistics
 from tamis.features.vocabulary import Vocabulary
 from tamis.runtime import Float32, Int32, Int64
@@ -240,7 +241,11 @@ class FeatureSpace:
                 raise ConfigError("this space has item statistics; give `time` (ms) to item_rows")
             times = np.broadcast_to(np.asarray(time, np.int64), len(items))
             blocks.append(self._statistics_block(items, np.ascontiguousarray(times), statistics))
-            blocks += self._group_blocks(times[:1], np.zeros(len(items), int), items, statistics)
+            zeros = np.zeros(len(items), int)
+            blocks += [
+                self._group_block(k, times[:1], statistics, zeros, items)
+                for k in range(len(self._fitted.group_recipes))
+            ]
         return Rows(layout=self.item_layout, blocks=blocks, n=len(items))
 
     def rows(
@@ -253,6 +258,7 @@ class FeatureSpace:
         columns: Mapping[str, NDArray[Any]] | None = None,
         statistics: Statistics | None = None,
         context: Context | None = None,
+        lazy: bool = False,
     ) -> Rows:
         """Rows of n candidates of Q queries.
 
@@ -263,22 +269,46 @@ class FeatureSpace:
             columns: recall's, each (n,); one that is missing counts as "not found".
             statistics: needed where the space has statistics; else ConfigError.
             context: of each query (Q,): device, city … None: all its columns are missing.
+            lazy: whether the blocks of candidates are gathered when they are first read, of the
+                rows that are then selected. The statistics must not change in between.
         """
-        users = self._user_block(user, time, history, statistics, context)
-        blocks = [
+        fitted, users = self._fitted, self._user_block(user, time, history, statistics, context)
+
+        def chosen(at: NDArray[np.intp] | None) -> tuple[NDArray[np.integer], Int32]:
+            return (query, item) if at is None else (query[at], item[at])
+
+        def pair(at: NDArray[np.intp] | None) -> Block:
+            of = columns or {}
+            of = of if at is None else {name: values[at] for name, values in of.items()}
+            return _numbers(self._pair(history, time, *chosen(at), of))
+
+        def distance(at: NDArray[np.intp] | None) -> Block:
+            assert fitted.distance is not None
+            asked, items = chosen(at)
+            return _numbers(fitted.distance(context, asked, fitted.items.place(items)))
+
+        ready = [
             Block(users.ids, users.dense, query.astype(np.int32)),
             self._item_block(item),
         ]
-        if self._fitted.item_scale is not None:
-            blocks.append(self._item_statistics(time, query, item, statistics))
-            blocks += self._group_blocks(time, query, item, statistics)
-        pair = self._pair(history, time, query, item, columns or {})
-        blocks.append(Block(np.empty((len(item), 0), np.int32), pair))
-        if self._fitted.distance is not None:
-            far = self._fitted.distance(context, query, self._fitted.items.place(item))
-            blocks.append(Block(np.empty((len(item), 0), np.int32), far))
-        blocks += self._pair_blocks(user, time, query, item, statistics)
-        return Rows(layout=self.layout, blocks=blocks, n=len(item))
+        parts = [LazyBlock.of(block) for block in ready]
+        if fitted.item_scale is not None and fitted.recipes is not None:
+            gather = partial(self._item_statistics, time, statistics)
+            width = len(fitted.recipes.item.names)
+            parts.append(LazyBlock(0, width, _of_chosen(gather, chosen)))
+            for k, recipe in enumerate(fitted.group_recipes):
+                gather = partial(self._group_block, k, time, statistics)
+                parts.append(LazyBlock(0, len(recipe.names), _of_chosen(gather, chosen)))
+        parts.append(LazyBlock(0, len(fitted.interest.names), pair))
+        if fitted.distance is not None:
+            parts.append(LazyBlock(0, 2, distance))
+        for k, recipe in enumerate(fitted.pair_recipes):
+            gather = partial(self._pair_block, k, user, time, statistics)
+            parts.append(LazyBlock(0, len(recipe.names), _of_chosen(gather, chosen)))
+        rows = Rows(
+            layout=self.layout, blocks=LazyBlocks(parts, known=dict(enumerate(ready))), n=len(item)
+        )
+        return rows if lazy else replace(rows, blocks=rows.blocks[:])
 
     def _user_block(
         self,
@@ -316,9 +346,9 @@ class FeatureSpace:
     def _item_statistics(
         self,
         time: Int64,
+        statistics: Statistics | None,
         query: NDArray[np.integer],
         item: Int32,
-        statistics: Statistics | None,
     ) -> Block:
         """Item statistics per candidate, or per distinct (time, item) where that is fewer."""
         times, number = np.unique(time, return_inverse=True)
@@ -333,41 +363,38 @@ class FeatureSpace:
         pointer = number[query] * items + self._fitted.items.place(item)
         return Block(block.ids, block.dense, pointer.astype(np.int32))
 
-    def _group_blocks(
+    def _group_block(
         self,
+        k: int,
         time: Int64,
+        statistics: Statistics | None,
         query: NDArray[np.integer],
         item: Int32,
-        statistics: Statistics | None,
-    ) -> list[Block]:
-        """Statistics of the items' groups: per candidate, or per distinct (set of values, time)
-        where that is fewer. One block per attribute."""
-        blocks: list[Block] = []
+    ) -> Block:
+        """Statistics of the groups of one attribute of the items: per candidate, or per distinct
+        (set of values, time) where that is fewer."""
+        groups, scale = self._fitted.groups[k]
         times, number = np.unique(time, return_inverse=True)
-        for k, (groups, scale) in enumerate(self._fitted.groups):
-            sets, pointer, moment = groups.set_of(item), None, time[query]
-            if len(groups) * len(times) < len(item):
-                pointer = (sets * len(times) + number[query]).astype(np.int32)
-                sets = np.repeat(np.arange(len(groups), dtype=np.int32), len(times))
-                moment = np.tile(times, len(groups))
-            dense = scale(_required(statistics).group(k, sets, moment))
-            blocks.append(Block(np.empty((len(dense), 0), np.int32), dense, pointer))
-        return blocks
+        sets, pointer, moment = groups.set_of(item), None, time[query]
+        if len(groups) * len(times) < len(item):
+            pointer = (sets * len(times) + number[query]).astype(np.int32)
+            sets = np.repeat(np.arange(len(groups), dtype=np.int32), len(times))
+            moment = np.tile(times, len(groups))
+        dense = scale(_required(statistics).group(k, sets, moment))
+        return Block(np.empty((len(dense), 0), np.int32), dense, pointer)
 
-    def _pair_blocks(
+    def _pair_block(
         self,
+        k: int,
         user: Int32,
         time: Int64,
+        statistics: Statistics | None,
         query: NDArray[np.integer],
         item: Int32,
-        statistics: Statistics | None,
-    ) -> list[Block]:
-        """Statistics of pairs of user and candidate; one block per attribute."""
-        blocks: list[Block] = []
-        for k, scale in enumerate(self._fitted.pair_scales[: len(self._fitted.pair_recipes)]):
-            found = _required(statistics).pair(k, user, time, query, item)
-            blocks.append(Block(np.empty((len(item), 0), np.int32), scale(found)))
-        return blocks
+    ) -> Block:
+        """Statistics of pairs of user and candidate, by one attribute."""
+        scale = self._fitted.pair_scales[k]
+        return _numbers(scale(_required(statistics).pair(k, user, time, query, item)))
 
     def _statistics_block(self, item: Int32, time: Int64, statistics: Statistics | None) -> Block:
         assert self._fitted.item_scale is not None
@@ -418,6 +445,19 @@ class FeatureSpace:
     def load(cls, directory: Path) -> FeatureSpace:
         """Opens what `save` wrote; the arrays of users and items are memory-mapped."""
         return cls(load_fitted(directory))
+
+
+def _numbers(dense: Float32) -> Block:
+    """A block of numbers (n, d) without ids."""
+    return Block(np.empty((len(dense), 0), np.int32), dense)
+
+
+def _of_chosen(
+    gather: Callable[[NDArray[np.integer], Int32], Block],
+    chosen: Callable[[NDArray[np.intp] | None], tuple[NDArray[np.integer], Int32]],
+) -> Callable[[NDArray[np.intp] | None], Block]:
+    """Gathers a block for the queries and items of chosen rows."""
+    return lambda at: gather(*chosen(at))
 
 
 def _required(statistics: Statistics | None) -> Statistics:

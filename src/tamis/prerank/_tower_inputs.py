@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
@@ -126,27 +126,28 @@ class ColumnKinds:
         ids = [_KIND_OF_SIDE[c.side] for c in layout.ids for _ in range(c.width)]
         return cls(layout, np.array(ids, dtype=np.int8), _kinds_of_numbers(layout))
 
-    def split(self, rows: Rows) -> TowerBlocks | None:
-        """The rows' blocks by tower.
+    def split(self, rows: Rows, pairs: bool = True) -> TowerBlocks | None:
+        """The rows' blocks by tower; those of the pair are left out unless `pairs`.
 
         None if a block holds inputs of several towers, if there is not exactly one block for the
         user and one for the item, or if the pair has ids.
         """
-        found: dict[int, list[Block]] = {kind: [] for kind in TowerKind}
+        found: dict[int, list[int]] = {kind: [] for kind in TowerKind}
         first_id = first_number = 0
-        for block in rows.blocks:
-            ids = self.ids[first_id : first_id + block.ids.shape[1]]
-            numbers = self.numbers[first_number : first_number + block.dense.shape[1]]
-            first_id, first_number = first_id + len(ids), first_number + len(numbers)
+        for block, (n_ids, n_numbers) in enumerate(rows.widths):
+            ids = self.ids[first_id : first_id + n_ids]
+            numbers = self.numbers[first_number : first_number + n_numbers]
+            first_id, first_number = first_id + n_ids, first_number + n_numbers
             kinds = {*ids.tolist(), *numbers.tolist()}
-            if len(kinds) > 1:
+            if len(kinds) > 1 or (n_ids and TowerKind.PAIR in kinds):
                 return None
             for kind in kinds:
                 found[kind].append(block)
-        users, items, pairs = (found[kind] for kind in TowerKind)
-        if len(users) != 1 or len(items) != 1 or any(block.ids.shape[1] for block in pairs):
+        users, items, both = (found[kind] for kind in TowerKind)
+        if len(users) != 1 or len(items) != 1:
             return None
-        return TowerBlocks(users[0], items[0], pairs)
+        read = [rows.blocks[block] for block in both] if pairs else []
+        return TowerBlocks(rows.blocks[users[0]], rows.blocks[items[0]], read)
 
 
 def _kinds_of_numbers(layout: Layout) -> NDArray[np.int8]:
@@ -157,6 +158,13 @@ def _kinds_of_numbers(layout: Layout) -> NDArray[np.int8]:
         for _ in range(c.width)
     ]
     return np.array(kinds, dtype=np.int8)
+
+
+def names_of(layout: Layout, kinds: Collection[TowerKind]) -> set[str]:
+    """Names of the columns that these towers read."""
+    numbers = _kinds_of_numbers(layout)
+    names = {c.name for c in layout.ids if _KIND_OF_SIDE[c.side] in kinds}
+    return names | {c.name for c in layout.dense if numbers[c.first] in kinds}
 
 
 def sides_of(kind: TowerKind) -> list[Side]:

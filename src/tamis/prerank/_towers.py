@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -108,6 +108,9 @@ class TowerPreranker(Preranker):
     A subclass builds a module derived from `Towers`, and implements `combine`.
     """
 
+    reads_pairs: ClassVar[bool] = True
+    """Whether `combine` reads the inputs of the pair of user and item."""
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._item_vectors: ItemVectors | None = None
@@ -183,7 +186,7 @@ class TowerPreranker(Preranker):
     def _split(self, rows: Rows) -> TowerBlocks | None:
         if self._kinds is None or self._kinds.layout is not rows.layout:
             self._kinds = ColumnKinds.of(rows.layout)
-        return self._kinds.split(rows)
+        return self._kinds.split(rows, pairs=self.reads_pairs)
 
     def _items(self, block: Block, n: int) -> tuple[Float32, NDArray[np.integer]]:
         """Item vectors float32 (N, I), and for each of n rows its item among them (n,)."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tamis.features import Batch, Layout
-from tamis.prerank._tower_inputs import TowerBlocks, TowerKind, sides_of
+from tamis.prerank._tower_inputs import TowerBlocks, TowerKind, names_of, sides_of
 from tamis.prerank._towers import TowerConfig, TowerPreranker, Towers, Units, chunks
 from tamis.runtime import Float32
 
@@ -67,6 +67,11 @@ class InnerProduct(TowerPreranker):
     name = "inner_product"
     Config = InnerProductConfig
     config: InnerProductConfig
+    reads_pairs = False
+
+    def reads(self, layout: Layout) -> set[str]:
+        """Names of the columns of the user, the context and the item."""
+        return names_of(layout, (TowerKind.USER, TowerKind.ITEM))
 
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         return InnerProductNet(layout, self.config, n_tasks, generator)

@@ -80,6 +80,10 @@ class Stored(Preranker):
         """Name of the channel whose vectors its rows must contain."""
         return str(self.config.channel)
 
+    def reads(self, layout: Layout) -> set[str]:
+        """None of the features: only the channel's vectors, which the cascade adds to the rows."""
+        return set()
+
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
         places = _places(layout, self.vectors_of)
         return StoredNet(places, self.config.hidden_units, n_tasks, generator)
@@ -142,8 +146,8 @@ def _places(layout: Layout, channel: str) -> tuple[slice, slice]:
 def _block(rows: Rows, place: slice) -> Block | None:
     """The block that holds exactly these numbers and no ids; None if there is none."""
     first = 0
-    for block in rows.blocks:
-        if first == place.start and block.dense.shape[1] == place.stop - place.start:
-            return None if block.ids.shape[1] else block
-        first += block.dense.shape[1]
+    for number, (ids, numbers) in enumerate(rows.widths):
+        if first == place.start and numbers == place.stop - place.start:
+            return None if ids else rows.blocks[number]
+        first += numbers
     return None

@@ -102,7 +102,8 @@ class Parts:
 
     def cascade(self) -> Cascade:
         """The assembled cascade."""
-        hydrate = Hydrate(self.space, self.statistics, raw_numbers(self.config, self.items))
+        raw = raw_numbers(self.config, self.items)
+        hydrate = Hydrate(self.space, self.statistics, raw, lazy=True)
         fusion = value_of(self.config, self.items)
         self._assembled = (*self._assembled, hydrate, fusion)
         return Cascade(
