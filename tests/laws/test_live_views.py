@@ -401,6 +401,28 @@ def test_a_deleted_item_is_in_no_answer_until_it_is_put() -> None:
     assert views.why_excluded(0, END, 1) is None
 
 
+def test_items_of_authors_follow_their_changes() -> None:
+    """Numbers of items: of publishing times that come, move and go, and of first events."""
+    parts = version()
+    views = Views(parts, END)
+    stream = stream_of([("u0", i, "click", 0, 0, None) for i in ("i1", "new2", "i3")])
+    changes = [
+        ItemPatch(item_id="i1", columns={"author": "ann"}),  # no publishing time
+        ItemPatch(item_id="i0", columns={"author": "bob", "published": END + DAY}),
+        ItemPatch(item_id="i2", columns={"genres": ["c"]}),  # another column
+        ItemPut(item_id="i2", columns={"author": "bob"}),  # no publishing time any more
+        ItemPut(item_id="new1", columns=ITEM_CELLS["new1"]),
+        ItemPut(item_id="new2", columns=ITEM_CELLS["new2"]),
+    ]
+    for one in numbered([*stream.entries, *changes]):
+        views.apply([one])
+    statistics, _, _ = offline(parts, stream.rows)
+    code = np.tile(np.arange(2, dtype=np.int32), 2)
+    time = np.repeat([END + HOUR, END + 2 * DAY], 2)
+    live, built = (s._groups[0]._author.items(code, time) for s in (parts.statistics, statistics))
+    assert live.tolist() == built.tolist() == [2, 2, 2, 3]
+
+
 class OwnFilter:
     """A filter of one's own that does not take up new items."""
 

@@ -230,18 +230,20 @@ class OnlineGroup(GroupColumns):
         if self._live_author is not None:
             self._live_author.add(events.item, code, wide)
 
+    def begin_update(self, rows: Int32) -> None:
+        """Called before the values and publishing times of items (m,) change."""
+        if self._live_author is not None:
+            self._live_author.begin_update(rows)
+
     def update_items(self, items: Table, rows: Int32, published: Int64 | None) -> None:
         """Takes up the values of new and changed items (m,).
 
         Events count for the values that the item has when they come. `published` (N,) are the
         items' publishing times (ms) by now, NEVER where unknown.
         """
-        author = self._live_author
-        if author is not None:
-            author.begin_update(rows)
         self.recipe.groups.update(items, rows)
-        if author is not None:
-            author.end_update(rows, published, len(items))
+        if self._live_author is not None:
+            self._live_author.end_update(rows, published, len(items))
 
     def changes(self) -> dict[str, NDArray[Any]]:
         """The counters that changed since they were opened or made, for `restore`."""
@@ -298,6 +300,7 @@ class OnlineAuthor:
         self._state = state
         self._pairs = pairs
         self._later = _Later(self._groups.size)
+        self._before = np.zeros(0, np.int32), np.zeros(0, np.int64)
 
     @classmethod
     def empty(cls, recipe: GroupRecipe, published: Int64 | None) -> OnlineAuthor:
@@ -330,26 +333,36 @@ class OnlineAuthor:
         np.add.at(fans, code[fan][new], 1)
 
     def begin_update(self, rows: Int32) -> None:
-        """Takes out what items (m,) that are about to change count for."""
-        self._count(rows, -1)
+        """Notes what items (m,) that are about to change count for."""
+        self._before = self._groups.set_of(rows), self._times(rows)
 
     def end_update(self, rows: Int32, published: Int64 | None, items: int) -> None:
-        """Counts items (m,) by their new authors and publishing times."""
+        """Counts items (m,) by their new authors and publishing times, where these changed."""
         if items > len(self._state.started):
             more = np.zeros(items - len(self._state.started), np.bool_)
             self._state = self._state._replace(started=np.append(self._state.started, more))
         self._published = published
-        self._count(rows, 1)
+        old_sets, old_times = self._before
+        sets, times = self._groups.set_of(rows), self._times(rows)
+        changed = (sets != old_sets) | (times != old_times)
+        started = self._state.started[rows[changed]]
+        self._count(old_sets[changed], old_times[changed], started, -1)
+        self._count(sets[changed], times[changed], started, 1)
 
-    def _count(self, rows: Int32, sign: int) -> None:
-        rows = rows[rows < len(self._state.started)]
-        times = np.full(len(rows), NEVER) if self._published is None else self._published[rows]
-        sets = self._groups.set_of(rows)
+    def _times(self, rows: Int32) -> Int64:
+        """(m,) publishing times of items, NEVER where unknown and for items that are not there."""
+        times, known = np.full(len(rows), NEVER), np.zeros(0, np.int64)
+        if self._published is not None:
+            known = np.flatnonzero(rows < len(self._published))
+            times[known] = self._published[rows[known]]
+        return times
+
+    def _count(self, sets: Int32, times: Int64, started: Bool, sign: int) -> None:
+        """Adds (1) or takes out (-1) items of sets of authors, by their times and first events."""
         dated = times != NEVER
         owner, code = self._groups.expand(sets[dated])
         self._later.add(code, times[dated][owner], sign)
-        begun = self._state.started[rows] & ~dated
-        _, code = self._groups.expand(sets[begun])
+        _, code = self._groups.expand(sets[started & ~dated])
         np.add.at(self._state.begun, code[code >= 0], sign)
 
     def items(self, code: Int32, time: Int64) -> Int64:
@@ -403,6 +416,8 @@ class _Later:
 
     def add(self, code: Int32, moment: Int64, sign: int) -> None:
         known = code >= 0
+        if not known.any():
+            return
         self.replace(
             np.append(self._code, code[known]),
             np.append(self._moment, moment[known]),

@@ -305,6 +305,8 @@ class OnlineStatistics(_CountStatistics):
         before a change stay where they are.
         """
         self._live[1].grow(len(items))
+        for group in self._live_groups:
+            group.begin_update(rows)
         if self.recipes.published is not None:
             if self._published is None:
                 self._published = GrowingRows(self.recipes.published, unknown=False)
