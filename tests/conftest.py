@@ -189,6 +189,20 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def corner(made_once: Callable[..., Path]) -> Path:
+    """A trained project without files: its events and items are in its journal."""
+
+    def make(folder: Path) -> None:
+        from tamis.testing import corner_shop
+
+        corner_shop(folder)
+        said = call("train", folder)
+        assert said.code == 0, said.err
+
+    return made_once("corner", make)
+
+
+@pytest.fixture(scope="session")
 def numbered(made_once: Callable[..., Path]) -> Path:
     """A project of ratings whose ids are numbers, as on the pages (user 42, item 1193).
 

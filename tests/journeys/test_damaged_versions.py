@@ -24,7 +24,7 @@ PROJECTS = ("ratings", "simulated")
 DEFAULTED: dict[str, set[str]] = {
     "config.json": {
         *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
-        *("time_zone", "holidays", "groups", "follows", "keep_versions", "answers"),
+        *("time_zone", "holidays", "groups", "follows", "keep_versions", "answers", "journal"),
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published", "groups", "pairs"},

@@ -75,6 +75,9 @@ class Manifest:
     horizon: int = 0
     """Time in ms after a replayed query within which events labelled its candidates; 0: the rows
     are impressions, or a release before horizons wrote the version."""
+    journal_position: int | None = None
+    """Number of the last entry of the project's journal that its data held; None: the data held
+    none, and a service leaves out entries that arrived before the end of the data."""
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """Settings chosen on validation data, such as epochs, per stage."""
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -341,6 +344,7 @@ class Draft:
     data_from: int = 0
     data_until: int = 0
     horizon: int = 0
+    journal_position: int | None = None
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     formats: dict[str, int] = field(default_factory=dict[str, int])
@@ -365,6 +369,7 @@ class Draft:
             data_from=self.data_from,
             data_until=self.data_until,
             horizon=self.horizon,
+            journal_position=self.journal_position,
             settings=self.settings,
             metrics=self.metrics,
             files=files,

@@ -13,15 +13,16 @@ from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
 from tamis.cli.experiment_commands import experiment
+from tamis.cli.journal_commands import events, export
 from tamis.cli.ranker_commands import compare, score
-from tamis.cli.serving_commands import demo, events, lookalike, recall, recommend, serve, similar
+from tamis.cli.serving_commands import demo, lookalike, recall, recommend, serve, similar
 from tamis.cli.training_commands import activate, rollback, train, versions
 from tamis.schema import TamisError
 
 ORDER = (
     *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "lookalike"),
-    *("serve", "events", "recall", "compare", "score", "versions", "activate", "rollback"),
-    *("experiment", "simulate", "demo"),
+    *("serve", "events", "export", "recall", "compare", "score", "versions", "activate"),
+    *("rollback", "experiment", "simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
 
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets in help texts are printed as they are
     pretty_exceptions_enable=False,
 )
-for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, events):
+for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, events, export):
     app.command()(_command)
 for _command in (recall, compare, score, versions, activate, rollback, simulate, demo):
     app.command()(_command)

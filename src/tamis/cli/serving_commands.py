@@ -362,43 +362,6 @@ def serve(
     run(project, host=host, port=port, store=store)
 
 
-def events(
-    project: ProjectDir,
-    file: Annotated[
-        Path, typer.Argument(help="Table of events with the columns of the project's event log.")
-    ],
-    store: Annotated[
-        str,
-        typer.Option(
-            help="Journal of events: redis://host:port/db. If omitted: a file of the project."
-        ),
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Append a file of new events to the project's journal.
-
-    A running service reads the journal. The same file again adds only what is missing.
-    """
-    from tamis.jobs import import_events as job
-
-    report = job(project, file, store=store, progress=wants_progress(as_json))
-    if as_json:
-        return print_json(report.to_dict())
-    console.print(
-        f"{report.accepted:,} events of {escape(report.file)} appended to the journal; "
-        f"{report.duplicates:,} were in it already.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for one in report.rejected:
-        console.print(
-            f"  • {escape(one.file)}: {one.rows:,} × {escape(one.reason)} ({escape(one.sample)})",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return None
-
-
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path(
         "tamis-demo"

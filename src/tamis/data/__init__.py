@@ -1,6 +1,7 @@
 """Ids, tables, events and times: reads table files, reports rejected rows, holds a data set."""
 
 from tamis.data import behaviour_names, column_names, expression_syntax
+from tamis.data._duplicates import repeated_events
 from tamis.data._given import Given, RoleChoice
 from tamis.data.categories import Labels, bucketed, codes_in, codes_of, spread, with_names
 from tamis.data.clocks import clock_form, parse_clock, with_clock
@@ -45,7 +46,7 @@ from tamis.data.repeats import VISIT_HOURS, repeat_share, return_rates
 from tamis.data.table import UNKNOWN, Table
 from tamis.data.table_folder import FolderTables, Frames, readable_tables, table_stem
 from tamis.data.table_links import Link, TableSet
-from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared
+from tamis.data.tables import MAX_ID, form_of, item_categories, read_declared, with_ids
 from tamis.data.text_form import TextForm
 from tamis.data.times import parse_times
 from tamis.data.typed_frames import check_ending, infer_types, read_frame, write_frame
@@ -134,6 +135,7 @@ __all__ = [
     "readable",
     "readable_tables",
     "repeat_share",
+    "repeated_events",
     "return_rates",
     "separators_of",
     "spread",
@@ -143,6 +145,7 @@ __all__ = [
     "user_column",
     "usual_meaning",
     "with_clock",
+    "with_ids",
     "with_names",
     "write_frame",
 ]

@@ -12,7 +12,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 """Golden-ratio multiplier of a multiplicative hash (Knuth)."""
 
 
-def duplicates(events: Events, by_request: bool) -> NDArray[np.bool_]:
+def repeated_events(events: Events, by_request: bool) -> NDArray[np.bool_]:
     """(n,) rows equal to an earlier one in user, item, behaviour and time (and request).
 
     Only rows with equal 64-bit hashes are compared in full.

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data.context import EventContext
+from tamis.data.context import CITY, EventContext, Texts
 from tamis.data.table import Table
 from tamis.runtime import Bool, Float32, Int32, Int64
-from tamis.schema import Behaviour
+from tamis.schema import Behaviour, ProjectConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,26 @@ class Events:
     """The device, city, place … of the request; None where the project declares no such column."""
     weights: Mapping[str, Float32] = field(default_factory=dict[str, Float32])
     """Columns (n,) of sample weights by name, finite and at least 0."""
+
+    @classmethod
+    def none(cls, config: ProjectConfig) -> Events:
+        """The log of a project without any event."""
+        c = config.events
+        named = [*c.context, *([CITY] if c.city else [])]
+        nowhere = np.zeros(0, np.float32) if c.latitude else None
+        texts = {name: Texts.of(pl.Series(name, [], pl.String)) for name in named}
+        context = EventContext(texts, nowhere, nowhere) if texts or c.latitude else None
+        return cls(
+            user=np.zeros(0, np.int32),
+            item=np.zeros(0, np.int32),
+            behaviour=np.zeros(0, np.uint8),
+            time=np.zeros(0, np.int64),
+            arrival=np.zeros(0, np.int64),
+            value=np.zeros(0, np.float32),
+            request=np.zeros(0, np.int64),
+            position=np.zeros(0, np.int16),
+            context=context,
+        )
 
     def __len__(self) -> int:
         return len(self.user)

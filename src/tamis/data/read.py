@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data._duplicates import duplicates
+from tamis.data._duplicates import repeated_events
 from tamis.data._event_context import event_context
 from tamis.data.clocks import parse_clock, with_clock
 from tamis.data.dataset import Dataset, Events
@@ -69,7 +69,8 @@ def read_dataset(
     `now`, a value that is not a number, a behaviour that is not declared, and exact duplicates.
     Users and items that are not in their table are added to it, without attributes, and counted in
     a note; where the table declares `unknown = "drop"`, their events are rejected. Without a table
-    of users or of items, they are those of the events, in the order of the file.
+    of users or of items, they are those of the events, in the order of the file. Without a file of
+    events there are none.
 
     Args:
         config: the declaration of the project.
@@ -96,10 +97,13 @@ def read_dataset(
 
     items = table(config.items, "items", former.items if former else None)
     users = table(config.users, "users", former.users if former else None)
-    shown.begin(f"read {config.events.path}")
-    reader = _EventReader.open(config, root, rejects)
-    shown.begin(f"check {reader.raw.frame.height:,} events")
-    data = reader.dataset(users, items, now)
+    if config.events.path is None:
+        data = Dataset(users, items, Events.none(config), tuple(config.behaviours.values()))
+    else:
+        shown.begin(f"read {config.events.path}")
+        reader = _EventReader.open(config, root, rejects)
+        shown.begin(f"check {reader.raw.frame.height:,} events")
+        data = reader.dataset(users, items, now)
     if config.follows is not None:
         shown.begin(f"read {config.follows.path}")
         follows = read_follows(config.follows, root, data.users, rejects)
@@ -411,7 +415,7 @@ class _EventReader:
         alive = np.flatnonzero(self.sieve.alive[row])
         kept = events if len(alive) == len(events) else events.take(alive)
         repeated = np.zeros(len(events), dtype=np.bool_)
-        repeated[alive] = duplicates(kept, by_request=self.config.request is not None)
+        repeated[alive] = repeated_events(kept, by_request=self.config.request is not None)
         alive = alive[~repeated[alive]]
         # A row may be an event that another row was before, and a further one that is new.
         bad, new = (np.zeros(len(self.sieve.alive), dtype=np.bool_) for _ in range(2))

@@ -7,6 +7,7 @@ from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
+from .export_journal import ExportReport, export
 from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import VersionLine, activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
@@ -32,6 +33,7 @@ __all__ = [
     "Evaluation",
     "ExperimentPlan",
     "ExperimentResult",
+    "ExportReport",
     "Fetched",
     "ImportReport",
     "Initialised",
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate",
     "evaluate_channels",
     "evaluate_rank",
+    "export",
     "fetch",
     "import_events",
     "init",

@@ -64,6 +64,7 @@ class RankTrainer(Trainer):
             }
             draft.code, draft.data_from = __version__, manifest.data_from
             draft.data_until, draft.horizon = manifest.data_until, self.replays.horizon
+            draft.journal_position = manifest.journal_position
             kept = {k: v for k, v in manifest.settings.items() if k != "order"}
             draft.settings = {**kept, **self._settings(chosen)}
             draft.metrics = {

@@ -267,6 +267,7 @@ class Trainer:
                 teacher = scorers.get("rank")
                 scorers[stage] = self._fit_scorer(stage, chosen[stage], inputs, None, teacher)
                 record["samples"] = len(rows) * len(scorers[stage].history)
+        journal = self.project.journal_data
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
             parts = Parts(
@@ -283,6 +284,7 @@ class Trainer:
                 rerank=self._stages("rerank", self.config.cascade.rerank, known),
                 order=self.order.order,
                 text=self._texts(),
+                withdrawn=() if journal is None else tuple(journal.withdrawn()),
             )
             metrics = {
                 "training": self.meter.report(),
@@ -313,6 +315,8 @@ class Trainer:
             draft.data_from = int(known.events.time.min()) if len(known.events) else 0
             draft.data_until = self.test_cut if kind is Kind.EVALUATION else known.end
             draft.horizon = self.replays.horizon
+            found = self.project.journal_data
+            draft.journal_position = None if found is None else found.position
             draft.settings = self._settings(chosen)
             parts.save(draft)
             draft.metrics = metrics

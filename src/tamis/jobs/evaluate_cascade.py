@@ -22,7 +22,7 @@ from tamis.cascade import (
     returning_users,
     tasks_of,
 )
-from tamis.data import UNKNOWN, Context, Ragged, item_categories, read_dataset
+from tamis.data import UNKNOWN, Context, Ragged, item_categories
 from tamis.evaluate import (
     StageRecord,
     TaskEvaluation,
@@ -154,7 +154,7 @@ class CascadeEvaluator:
         self.folder = project.root
         self.config = recommender.parts.config
         # By the version's own configuration and rows: tamis.toml and the tables may have changed.
-        self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
+        self.data = in_rows_of(self.parts, project.read(self.config)[0])
         self.has_impressions = self.data.has_impressions
         self.cascade = recommender.cascade
         self.manifest = recommender.manifest

@@ -12,7 +12,6 @@ import numpy as np
 from tamis._version import __version__
 from tamis.bundle import Kind, Versions
 from tamis.cascade import REPLAY_USERS, Replay, impression_window, replay_window, tasks_of
-from tamis.data import read_dataset
 from tamis.evaluate import (
     Bucketing,
     CalibrationBin,
@@ -86,7 +85,7 @@ class RankEvaluator:
         self.parts: Parts = recommender.parts
         self.config = self.parts.config
         steps.begin("read the tables")
-        self.data = in_rows_of(self.parts, read_dataset(self.config, project.root)[0])
+        self.data = in_rows_of(self.parts, project.read(self.config)[0])
         self.has_impressions = self.data.has_impressions
         self.cut = recommender.manifest.data_until
         manifest = recommender.manifest

@@ -81,7 +81,7 @@ def import_events(
         arrival = None if config.clock == "data" else clock()
         entries = _entries(data, config, _file_id(path), arrival)
         shown.begin("append to the journal")
-        journal = open_journal(opened.root, config.name, store)
+        journal = open_journal(opened.root, config.name, store or config.journal.store)
         accepted = duplicates = 0
         try:
             while batch := list(islice(entries, BATCH)):

@@ -12,6 +12,7 @@ from tamis.datasets import FolderSource, find_source, materialise
 from tamis.jobs._cost import Estimate, calibrate, estimate
 from tamis.onboarding import (
     Ask,
+    Examination,
     Finding,
     examine,
     guess_config,
@@ -119,7 +120,10 @@ def doctor(project: Path | str) -> Diagnosis:
     Raises ConfigError if `tamis.toml` is missing or wrong.
     """
     folder = ProjectFolder(Path(project))
-    examination = examine(folder.config, folder.root)
+    if folder.config.events.path is None:
+        examination = _events_of_the_journal(folder)
+    else:
+        examination = examine(folder.config, folder.root)
     if examination.data is not None:
         from tamis.jobs._preflight import faults  # imports the declared filters and rules
 
@@ -136,6 +140,19 @@ def doctor(project: Path | str) -> Diagnosis:
     if examination.data is not None and not any(f.severity == "error" for f in found):
         found.cost = estimate(folder.config, examination.data, calibrate())
     return found
+
+
+def _events_of_the_journal(folder: ProjectFolder) -> Examination:
+    """The findings on a project without a file of events: how many the journal holds."""
+    events = len(folder.data.events)
+    text = (
+        f"no file of events is declared: they come by the service, whose journal holds {events:,}"
+    )
+    fix = "Train once there are some thousand; before, events are only taken."
+    examination = Examination([Finding("note", text, "tamis.toml, [events]", fix)])
+    examination.features = []
+    examination.data = folder.data if events else None
+    return examination
 
 
 def fetch(

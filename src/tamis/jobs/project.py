@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tamis.jobs._train_report import TrainReport
     from tamis.jobs.compare_rankers import Comparison
     from tamis.jobs.evaluate_cascade import Evaluation
+    from tamis.jobs.export_journal import ExportReport
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.lookalike import LookalikeReport
     from tamis.jobs.offline_recall import RecallReport
@@ -81,6 +82,12 @@ class Project(ProjectFolder):
         vars(self).pop("recommender", None)
         return rollback(self.root, **options)
 
+    def export(self, **options: Any) -> ExportReport:
+        """Writes new entries of the journal to files, deletes old ones; see `jobs.export`."""
+        from tamis.jobs.export_journal import export
+
+        return export(self.root, **options)
+
     def recommend(
         self, user_id: object = None, n: int | None = None, *, store: str = "", **options: Any
     ) -> Answer:
@@ -89,10 +96,11 @@ class Project(ProjectFolder):
         store: address of the journal: "" for the file of the project, or redis://host:port/db. For
         the other arguments see `Recommender.recommend`.
         """
-        from tamis.journal import JOURNAL, open_journal
+        from tamis.journal import JOURNAL, WholeJournal, open_journal
 
+        store = store or self.config.journal.store
         if store or (self.root / JOURNAL).exists():
-            journal = open_journal(self.root, self.config.name, store)
+            journal = WholeJournal(open_journal(self.root, self.config.name, store), self.root)
             try:
                 self.recommender.views.catch_up(journal, seconds=float("inf"))
             finally:

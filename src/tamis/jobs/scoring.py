@@ -33,7 +33,6 @@ from tamis.data import (
     number_array,
     parse_clock,
     parse_times,
-    read_dataset,
     read_frame,
     user_column,
     with_clock,
@@ -128,7 +127,7 @@ class _ProjectScorer:
         self.name, self.until = opened.name, opened.manifest.data_until
         self.parts = Parts.open(opened)
         self.config = self.parts.config
-        self.data = in_rows_of(self.parts, read_dataset(project.config, folder)[0])
+        self.data = in_rows_of(self.parts, project.read(project.config)[0])
         self.histories = Histories.of(self.data)
 
     def score(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tamis.bundle import Kind
+from tamis.bundle import Kind, Versions
 from tamis.schema import ConfigError
 from tamis.service import ProjectFolder
 
@@ -45,5 +46,9 @@ def train(
     from tamis.train import check_device
 
     _ = check_device(device)
-    trainer = RankTrainer if ranker_only else Trainer
+    trainer = Trainer
+    if ranker_only:  # on the entries of the journal that the rest of the versions has learnt from
+        trainer = RankTrainer
+        former = Versions(folder.root).current(kinds[0]).manifest
+        folder = replace(folder, journal_until=former.journal_position)
     return trainer(folder, device, progress).run(kinds)

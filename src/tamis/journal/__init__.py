@@ -21,6 +21,7 @@ from tamis.journal.entries import (
     read_entries,
     write_entries,
 )
+from tamis.journal.known_keys import hash_of
 from tamis.journal.protocol import (
     Answers,
     Appended,
@@ -29,8 +30,21 @@ from tamis.journal.protocol import (
     Numbered,
     NumberedAnswer,
 )
+from tamis.journal.stretches import (
+    EVENT_SCHEMA,
+    EXPORTED,
+    Stretch,
+    context_values,
+    events_frame,
+    export_turn,
+    stretches,
+    write_stretch,
+)
+from tamis.journal.whole import WholeJournal
 
 __all__ = [
+    "EVENT_SCHEMA",
+    "EXPORTED",
     "JOURNAL",
     "Answers",
     "Appended",
@@ -49,12 +63,20 @@ __all__ = [
     "NumberedAnswer",
     "Recommendation",
     "Recommended",
+    "Stretch",
     "UserDelete",
     "UserPatch",
     "UserPut",
     "Value",
+    "WholeJournal",
+    "context_values",
+    "events_frame",
+    "export_turn",
+    "hash_of",
     "key_of",
     "open_journal",
     "read_entries",
+    "stretches",
     "write_entries",
+    "write_stretch",
 ]

@@ -84,7 +84,7 @@ def _file_at_fault(config: ProjectConfig, message: str) -> str:
     tables = (config.events, config.items, config.users, config.follows)
     paths = {table.path for table in tables if table is not None and table.path}
     named = [(message.find(path), -len(path), path) for path in paths if path in message]
-    return min(named)[-1] if named else config.events.path
+    return min(named)[-1] if named else config.events.file
 
 
 def _with_texts(config: ProjectConfig, root: Path, data: Dataset, found: list[Finding]) -> Dataset:
@@ -190,12 +190,12 @@ def _readings(case: Case) -> Iterator[Finding]:
 
 
 def _mixed_units(case: Case) -> Iterator[Finding]:
-    count = case.rejects.count(case.config.events.path, "time in another unit")
+    count = case.rejects.count(case.config.events.file, "time in another unit")
     if count:
         yield Finding(
             "error" if count > 0.001 * len(case.data.events) else "warning",
             f"{count:,} timestamps are in another unit than the rest",
-            f"{case.config.events.path}, `{case.config.events.time}`",
+            f"{case.config.events.file}, `{case.config.events.time}`",
             "Bring the column to one unit where it is written (seconds and milliseconds mixed?).",
         )
 
@@ -227,8 +227,8 @@ def _unused_outcomes(case: Case) -> Iterator[Finding]:
     raw = read_declared(events, case.root)
     frame = infer_types(raw.frame, raw.separator, "any")
     keys = ("user", "item", "time", "behaviour", "value")
-    given = Given(events.path, **{key: getattr(events, key) for key in keys})
-    log = EventLog(TableSet({events.path: frame}), events.path, given)
+    given = Given(events.file, **{key: getattr(events, key) for key in keys})
+    log = EventLog(TableSet({events.file: frame}), events.file, given)
     optional = (events.arrival, events.request, events.position)
     read = {*(getattr(events, key) for key in keys), *optional}
     read |= {b.column for b in case.config.behaviours.values()}
@@ -236,7 +236,7 @@ def _unused_outcomes(case: Case) -> Iterator[Finding]:
     like, _ = unused_columns(log, {name for name in read if name})
     if not like:
         return
-    where = f"{events.path}, {', '.join(f'`{name}`' for name in like)}"
+    where = f"{events.file}, {', '.join(f'`{name}`' for name in like)}"
     advice = outcome_advice(log, like[0])
     fix = f"{advice[0].upper()}{advice[1:]}."
     if case.data.positive.all():
@@ -278,7 +278,7 @@ def _labels(case: Case) -> Iterator[Finding]:
 
 def _times(case: Case) -> Iterator[Finding]:
     time, untimed = case.data.events.time, case.config.events.untimed
-    where = f"{case.config.events.path}, `{case.config.events.time}`"
+    where = f"{case.config.events.file}, `{case.config.events.time}`"
     if untimed is not None:
         text = "the log is read without times: events have an order, but no age"
         how = "the rows are oldest first" if untimed == "rows" else "the test window is random"
@@ -311,7 +311,7 @@ def _times(case: Case) -> Iterator[Finding]:
 def _arrivals(case: Case) -> Iterator[Finding]:
     early = float(np.mean(case.data.events.arrival < case.data.events.time))
     if early:
-        where = f"{case.config.events.path}, `{case.config.events.arrival}`"
+        where = f"{case.config.events.file}, `{case.config.events.arrival}`"
         text = f"{early:.1%} of the events arrive before their own time"
         yield Finding(
             "warning",
@@ -327,7 +327,7 @@ def _audience(case: Case) -> Iterator[Finding]:
         ("item", case.data.events.item, case.data.items, case.config.events.item),
     ):
         counts = np.bincount(rows, minlength=len(table))
-        where = f"{case.config.events.path}, `{column}`"
+        where = f"{case.config.events.file}, `{column}`"
         active = int(np.count_nonzero(counts))
         top, most = int(counts.argmax()), int(counts.max())
         if active == 1:
@@ -368,17 +368,17 @@ def _robots(case: Case) -> Iterator[Finding]:
             f"{wild['user'].n_unique()} users look like robots: "
             f'"{case.data.users.ids[user]}" has {count:,} events on one day'
         )
-        where = f"{case.config.events.path}, `{case.config.events.user}`"
+        where = f"{case.config.events.file}, `{case.config.events.user}`"
         yield Finding("warning", text, where, "Leave their events out; they distort similarities.")
 
 
 def _repeats(case: Case) -> Iterator[Finding]:
-    repeated = case.rejects.count(case.config.events.path, "duplicate")
-    share = repeated / max(case.rejects.rows_read.get(case.config.events.path, 0), 1)
+    repeated = case.rejects.count(case.config.events.file, "duplicate")
+    share = repeated / max(case.rejects.rows_read.get(case.config.events.file, 0), 1)
     if share > 0.05:
         text = f"{share:.0%} of the events are exact duplicates"
         fix = "They are left out; check whether the log is written or exported twice."
-        yield Finding("warning", text, case.config.events.path, fix)
+        yield Finding("warning", text, case.config.events.file, fix)
 
 
 def _windows(case: Case) -> Iterator[Finding]:
@@ -426,7 +426,7 @@ def _replayed(data: Dataset, split: SplitConfig) -> list[Window]:
 
 
 def _ending(case: Case) -> Iterator[Finding]:
-    path = case.root / case.config.events.path
+    path = case.root / case.config.events.file
     if format_of(path) != "text" or path.suffix in (".gz", ".zst", ".zstd"):
         return
     with path.open("rb") as stream:
@@ -434,7 +434,7 @@ def _ending(case: Case) -> Iterator[Finding]:
         if stream.read(1) != b"\n":
             text = "the file does not end with a line break"
             fix = "If the copy was interrupted, the last row may be incomplete: copy it again."
-            yield Finding("note", text, case.config.events.path, fix)
+            yield Finding("note", text, case.config.events.file, fix)
 
 
 def _known_items(case: Case) -> Iterator[Finding]:
@@ -465,7 +465,7 @@ def _fallback(case: Case) -> Iterator[Finding]:
 
 def _undeclared_tables(case: Case) -> Iterator[Finding]:
     """Tables beside the event log or tamis.toml that the declaration does not name."""
-    log = case.root / case.config.events.path
+    log = case.root / case.config.events.file
     declared = case.config.model_dump_json()
     unused = sorted(
         path.name

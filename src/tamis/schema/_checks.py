@@ -75,7 +75,7 @@ def _tables(config: ProjectConfig) -> Iterator[ConfigFault]:
         )
     if config.follows is not None:
         yield from _follows(config)
-    if config.items.path is None:
+    if config.items.path is None and config.events.path is not None:
         for role in sorted(config.items.model_fields_set - {"path", "id"}):
             yield ConfigFault(
                 ("items", role),

@@ -78,8 +78,9 @@ class TableConfig(_FileConfig):
 class EventsConfig(_FileConfig):
     """The event log: one row per user, item, behaviour and time."""
 
-    path: str
-    """File of the log, as for the other tables."""
+    path: str | None = None
+    """File of the log, as for the other tables. If omitted: all events come by the service, and
+    training reads them from its journal."""
     user: str = "user_id"
     """Column of the user's id."""
     anonymous: tuple[str, ...] = ()
@@ -133,6 +134,13 @@ class EventsConfig(_FileConfig):
     context feature `geohash`, and the distance to items that have places."""
     longitude: str | None = None
     """Column of the longitude of the request's place in degrees."""
+
+    @property
+    def file(self) -> str:
+        """`path` of a project that has a file of events. Raises ValueError without one."""
+        if self.path is None:
+            raise ValueError("[events] has no path: the events come by the service")
+        return self.path
 
     @property
     def request_columns(self) -> tuple[str, ...]:
@@ -399,6 +407,25 @@ class AnswersConfig(_Section):
     """Share of the answers of which it keeps the values that the ranker read."""
 
 
+class JournalConfig(_Section):
+    """The journal of the running service: where it is, and how long it keeps what."""
+
+    store: str = ""
+    """Address of the journal: redis://host:port/db, rediss:// (TLS) or unix:///path.sock. If
+    omitted: the file journal/journal.sqlite in the project's folder. `tamis train` reads this
+    journal."""
+    keep_days: Annotated[float, Field(ge=0)] = 7.0
+    """Days for which entries stay in the journal after `tamis export` wrote them to files."""
+    keys_days: Annotated[float, Field(ge=0)] = 30.0
+    """Days for which ids of events are known after they were sent, at least as long as the events
+    are in the journal: an event that is sent again is then a duplicate."""
+    answers_days: Annotated[float, Field(ge=0)] = 30.0
+    """Days for which answers are kept; `tamis export` deletes older ones."""
+    snapshot_minutes: Annotated[float, Field(ge=0)] = 5.0
+    """Minutes between snapshots of what a running service knows beside its version; a restart reads
+    the last one and the entries since. 0: no snapshots, a restart applies all entries."""
+
+
 class ProjectConfig(_Section):
     """The content of `tamis.toml`."""
 
@@ -447,6 +474,8 @@ class ProjectConfig(_Section):
     keep_versions: int = Field(default=3, ge=3)
     """Number of older versions of each kind that `tamis train` keeps beside the newest one. Those
     that a process has open, or that are current, are kept in any case."""
+    journal: JournalConfig = JournalConfig()
+    """[journal]."""
     split: SplitConfig = SplitConfig()
     """[split]."""
     tasks: dict[str, TaskConfig] = {}

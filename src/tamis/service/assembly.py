@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from tamis.cascade import (
 )
 from tamis.data import Table
 from tamis.features import FeatureSpace, Histories, OnlineStatistics
+from tamis.journal import Entry, read_entries, write_entries
 from tamis.runtime import Int32
 from tamis.schema import (
     ADVICE,
@@ -92,6 +93,8 @@ class Parts:
     """Chosen in training; see `CandidateOrder`."""
     text: ItemTexts | None = None
     """The encoder and the index of the items' texts; None where `[items.text]` is not declared."""
+    withdrawn: tuple[Entry, ...] = ()
+    """Entries that hide and delete the items which were so when the version was trained."""
 
     def __post_init__(self) -> None:
         self._base = KnownRows(len(self.users), len(self.items))
@@ -191,6 +194,8 @@ class Parts:
             self.order.save(draft.path / ORDER)
         if self.text is not None:
             self.text.save(draft.folder(TEXT))
+        if self.withdrawn:
+            write_entries(draft.folder("state") / "withdrawn.jsonl", self.withdrawn)
 
     @classmethod
     def open(cls, version: Version) -> Parts:
@@ -206,7 +211,7 @@ class Parts:
         config = read_config(version)
         opened = {
             part: read_part(version.path / part, open_it)
-            for part, open_it in part_readers(config).items()
+            for part, open_it in part_readers(config, version.manifest.files).items()
         }
         _check_sizes(version.path, opened)
         cascade = config.cascade
@@ -224,6 +229,7 @@ class Parts:
             rerank={name: opened[f"rerank/{name}"] for name in cascade.rerank},
             order=opened.get(ORDER, CandidateOrder()),
             text=opened.get(TEXT),
+            withdrawn=opened.get(WITHDRAWN, ()),
         )
 
 
@@ -251,13 +257,17 @@ def read_config(version: Version) -> ProjectConfig:
 USERS, ITEMS, FEATURES = "tables/users.parquet", "tables/items.parquet", "features"
 STATISTICS, HISTORIES = "state/statistics", "state/histories"
 ORDER, TEXT = "order.json", "text"
+WITHDRAWN = "state/withdrawn.jsonl"
 
 PartReader = Callable[[Path], Any]
 """Opens a part from its file or folder."""
 
 
-def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
-    """Path of each part's file or folder in a version of this configuration → what opens it."""
+def part_readers(config: ProjectConfig, files: Collection[str] = ()) -> dict[str, PartReader]:
+    """Path of each part's file or folder in a version of this configuration → what opens it.
+
+    files: those of the version, of which some are only there where they are needed.
+    """
     readers: dict[str, PartReader] = {
         USERS: partial(Table.read, "users"),
         ITEMS: partial(Table.read, "items"),
@@ -278,6 +288,8 @@ def part_readers(config: ProjectConfig) -> dict[str, PartReader]:
         readers["prerank"] = partial(registry.load, "prerank", "prerank", cascade.prerank)
     if config.items.text is not None:
         readers[TEXT] = ItemTexts.load
+    if WITHDRAWN in files:
+        readers[WITHDRAWN] = read_entries
     readers["rank"] = partial(registry.load, "rank", "rank", cascade.rank)
     if cascade.order == "auto":
         readers[ORDER] = CandidateOrder.load

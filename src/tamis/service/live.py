@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +17,10 @@ from tamis.journal import (
     ItemShow,
     Journal,
     Recommendation,
+    WholeJournal,
     open_journal,
 )
-from tamis.schema import RequestError, Side, StoreError
+from tamis.schema import RequestError, Side, StoreError, VersionError
 from tamis.service.answer import Answer, WhyNot, unknown_item
 from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
@@ -27,12 +30,17 @@ from tamis.service.ranking import Ranking
 from tamis.service.recommender import Recommender
 from tamis.service.request import RankRequest, Request
 from tamis.service.similar import SimilarList
+from tamis.service.snapshots import Snapshots, repeat
 
 log = logging.getLogger("tamis.service")
 
 BUDGET = 0.02
 """Seconds that a request spends on entries that came since the last one; more are left for the
 next request, and the answer says how many (`lag`)."""
+
+
+SNAPSHOT_WAITS = 60.0
+"""Seconds that a start waits for a snapshot that is being written."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,10 @@ class LiveRecommender:
         self._users = LiveRows(recommender, journal, Side.USER)
         self._items = LiveRows(recommender, journal, Side.ITEM)
         self._answers = answers or AnswerLog(journal)
+        self._turn = threading.Lock()  # of those who change the views, or write them down
+        self._ended = threading.Event()
         self._catch_up(seconds=float("inf"))
+        self._take_snapshots()
 
     @classmethod
     def open(cls, project: Path | str, store: str = "") -> LiveRecommender:
@@ -74,15 +85,27 @@ class LiveRecommender:
         that the first request is as fast as later ones.
 
         Args:
-            store: address of the journal: "" for a file of the project, or redis://host:port/db.
+            store: address of the journal, redis://host:port/db; "" for that of the project, which
+                is a file unless `[journal] store` names another.
 
         Raises VersionError where there is no intact version, StoreError where the journal cannot be
         opened.
         """
-        recommender = Recommender.open(project)
+        recommender = Recommender.open(project, store=store)
+        config = recommender.parts.config
+        if store not in ("", config.journal.store):
+            log.warning(
+                "training does not read the journal given by --store: declare its address as "
+                "`store` in [journal] of tamis.toml"
+            )
+        journal = open_journal(Path(project), config.name, store or config.journal.store)
+        try:
+            _snapshots(recommender).restore(recommender.views, journal.head)
+        except VersionError as error:
+            log.warning("%s; the service starts from the version and the journal instead", error)
+            recommender = Recommender.open(project, store=store)
         recommender.warm_up()
-        journal = open_journal(Path(project), recommender.parts.config.name, store)
-        return cls(recommender, journal)
+        return cls(recommender, WholeJournal(journal, Path(project)))
 
     def with_version(self, recommender: Recommender) -> LiveRecommender:
         """Another version on the same journal, with its entries applied. Both answer until the
@@ -98,6 +121,11 @@ class LiveRecommender:
     def project(self) -> Path:
         """The project's folder."""
         return self._recommender.project
+
+    @property
+    def store(self) -> str:
+        """Address of the journal as it was given; "" for that of the project."""
+        return self._recommender.store
 
     @property
     def journal(self) -> Journal:
@@ -256,13 +284,42 @@ class LiveRecommender:
         """
         return Explanations(self._recommender).why_not(answer, item)
 
+    def snapshot(self, every: float = 0.0) -> bool:
+        """Writes down what is known beside the version, for the next start; see `Snapshots.write`.
+
+        Requests go on meanwhile, without newer entries.
+        """
+        with self._turn:
+            return _snapshots(self._recommender).write(self._recommender.views, every)
+
+    def _take_snapshots(self) -> None:
+        """Writes snapshots from time to time, as long as this object is in use."""
+        every = 60 * self._recommender.parts.config.journal.snapshot_minutes
+        this = weakref.ref(self)
+
+        def work() -> bool:
+            live = this()
+            if live is not None:
+                live.snapshot(0.9 * every)
+            return live is not None
+
+        if every:
+            repeat(work, every, self._ended)
+
     def close(self) -> None:
         """Writes the answers that wait, and closes the journal."""
+        self._ended.set()
         self._answers.close()
         self._journal.close()
 
     def _catch_up(self, seconds: float) -> int:
-        return self._recommender.views.catch_up(self._journal, seconds)
+        views = self._recommender.views
+        if not self._turn.acquire(timeout=min(seconds, SNAPSHOT_WAITS)):
+            return max(self._journal.head - views.position, 0)
+        try:
+            return views.catch_up(self._journal, seconds)
+        finally:
+            self._turn.release()
 
     def _known(self, item: object) -> str:
         text = one_id(item)
@@ -271,3 +328,8 @@ class LiveRecommender:
                 unknown_item(self._recommender.parts.config, item, self.version), "item_id"
             )
         return text
+
+
+def _snapshots(recommender: Recommender) -> Snapshots:
+    store = recommender.store or recommender.parts.config.journal.store
+    return Snapshots(recommender.project, recommender.version, store)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from tamis.cascade import value_of
 from tamis.data import Dataset, Rejects, read_dataset, read_items
+from tamis.journal import JOURNAL, open_journal
 from tamis.schema import ConfigError, DataError, ProjectConfig, load_config
 from tamis.service import registry
+from tamis.service.journal_data import JournalData, has_journal, with_journal
 
 if TYPE_CHECKING:
     from tamis.service.recommender import Recommender
@@ -24,6 +26,8 @@ class ProjectFolder:
     """A folder with a `tamis.toml`; tables and serving version are read once, on first use."""
 
     root: Path
+    journal_until: int | None = None
+    """Number of the last entry of the journal that is part of the data; None: the head."""
 
     def __post_init__(self) -> None:
         if not (self.root / CONFIG).is_file():
@@ -54,11 +58,35 @@ class ProjectFolder:
 
     @cached_property
     def _read(self) -> tuple[Dataset, Rejects]:
-        return read_dataset(self.config, self.root)
+        return self.read(self.config)
+
+    def read(self, config: ProjectConfig) -> tuple[Dataset, Rejects]:
+        """The tables and the journal as `config` declares them, such as that of a version.
+
+        Raises DataError where a table cannot be read, StoreError where the journal cannot.
+        """
+        data, rejects = read_dataset(config, self.root)
+        found = self.journal_data
+        return (data if found is None else with_journal(data, found, config, rejects)), rejects
+
+    @cached_property
+    def journal_data(self) -> JournalData | None:
+        """What the project's journal holds, exported stretches included; None without a journal."""
+        if not has_journal(self.root, self.config):
+            return None
+        store = self.config.journal.store
+        if not store and not (self.root / JOURNAL).exists():
+            return JournalData.read(self.root, None, self.journal_until)
+        journal = open_journal(self.root, self.config.name, store)
+        try:
+            return JournalData.read(self.root, journal, self.journal_until)
+        finally:
+            journal.close()
 
     @cached_property
     def data(self) -> Dataset:
-        """The data set: validated and sorted by time; the items with the vectors of their texts."""
+        """The data set: the tables and the journal, validated and sorted by time; the items with
+        the vectors of their texts."""
         return self.with_text(self._read[0])
 
     @cached_property

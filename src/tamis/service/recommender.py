@@ -69,28 +69,36 @@ class Recommender:
     Args:
         version: the version to open.
         clock: gives "now", the default time of a request where the project has `clock = "now"`.
+        store: address of the journal that the views will follow; "" for the project's own.
 
     Raises VersionError where the version is damaged.
     """
 
-    def __init__(self, version: Version, clock: Clock = system_clock) -> None:
+    def __init__(self, version: Version, clock: Clock = system_clock, store: str = "") -> None:
         self._version = version
         self._hold = version.hold()
         self._clock = clock
+        self.store = store
         self.parts = Parts.open(version)
         bind(self.parts, version)
-        self.views = Views(self.parts, version.manifest.data_until)
+        own = store in ("", self.parts.config.journal.store)
+        position = version.manifest.journal_position if own else None
+        self.views = Views(self.parts, version.manifest.data_until, position)
         """What changes while the version serves; a `LiveRecommender` keeps it up to date."""
         with reading(version.path / STORED_CONFIG):
             self.cascade = self.parts.cascade()
 
     @classmethod
     def open(
-        cls, project: Path | str, kind: Kind = Kind.SERVING, clock: Clock = system_clock
+        cls,
+        project: Path | str,
+        kind: Kind = Kind.SERVING,
+        clock: Clock = system_clock,
+        store: str = "",
     ) -> Recommender:
         """The current version of a project. Raises VersionError where there is none."""
         registry.look_in(project)  # a project's own stages lie beside its tamis.toml
-        return cls(Versions(Path(project)).current(kind), clock)
+        return cls(Versions(Path(project)).current(kind), clock, store)
 
     @property
     def version(self) -> str:

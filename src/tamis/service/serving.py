@@ -132,7 +132,7 @@ class Serving:
 
     def _switch(self, version: Version) -> None:
         log.info("opening version %s beside %s", version.name, self.live.version)
-        recommender = Recommender(version, self._clock)
+        recommender = Recommender(version, self._clock, self.live.store)
         recommender.warm_up()
         former, self.live = self.live, self.live.with_version(recommender)
         self._former.append((former.version, weakref.ref(former)))

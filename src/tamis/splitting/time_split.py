@@ -33,7 +33,10 @@ def cuts(events: Events, shares: Sequence[float]) -> list[int]:
         DataError: there are no events.
     """
     if len(events) == 0:
-        raise DataError("the event log is empty: there is nothing to split. Check `events.path`.")
+        raise DataError(
+            "there are no events: nothing can be split. Check `events.path`, or send "
+            "events to the service before the first training."
+        )
     places = [min(int(share * len(events) + 1e-9), len(events) - 1) for share in shares]
     return [int(events.time[place]) for place in places]
 

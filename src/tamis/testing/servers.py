@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tamis.schema import StoreError
 
@@ -17,10 +18,12 @@ STARTS_WITHIN = 10.0
 
 
 @contextmanager
-def redis_server(port: int | None = None) -> Generator[str]:
-    """A `redis-server` without persistence; yields its address `redis://127.0.0.1:port/0`.
+def redis_server(port: int | None = None, keep: Path | None = None) -> Generator[str]:
+    """A `redis-server`; yields its address `redis://127.0.0.1:port/0`.
 
-    port: TCP port; None: a free one. Raises StoreError where the program is not installed or does
+    port: TCP port; None: a free one. keep: folder of its append-only file, which is written before
+    each answer (appendfsync always); such a server is killed at the end. None: it keeps nothing.
+    Raises StoreError where the program is not installed or does
     not start.
     """
     program = shutil.which("redis-server")
@@ -31,7 +34,11 @@ def redis_server(port: int | None = None) -> Generator[str]:
     port = _free_port() if port is None else port
     with tempfile.TemporaryDirectory() as folder:
         words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
-        words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+        words += ["--save", "", "--daemonize", "no"]
+        if keep is None:
+            words += ["--appendonly", "no"]
+        else:
+            words += ["--dir", str(keep), "--appendonly", "yes", "--appendfsync", "always"]
         process = subprocess.Popen(
             [program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -39,7 +46,10 @@ def redis_server(port: int | None = None) -> Generator[str]:
             _wait(process, port)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
-            process.terminate()
+            if keep is None:
+                process.terminate()
+            else:
+                process.kill()
             process.wait(timeout=10)
 
 

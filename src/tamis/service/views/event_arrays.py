@@ -21,13 +21,14 @@ class EventReader:
 
     Args:
         config: the declaration that the version was trained with.
-        end: the end of the version's data, ms since 1970 UTC: what arrived before is in it.
+        end: the end of the version's data, ms since 1970 UTC.
+        leave_early: what arrived before `end` is in the version's data, and left out.
     """
 
-    def __init__(self, config: ProjectConfig, end: int) -> None:
+    def __init__(self, config: ProjectConfig, end: int, *, leave_early: bool) -> None:
         self._codes = {name: code for code, name in enumerate(config.behaviours)}
         self._has_arrival = config.events.arrival is not None
-        self._end = end
+        self._end = end if leave_early else 0
         self.newest = end
         """Arrival of the last event (ms), at least the end of the version's data."""
         self.skipped: Counter[str] = Counter()

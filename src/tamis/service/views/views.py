@@ -59,14 +59,16 @@ class Views:
         parts: the open version. Its tables, features, histories, statistics and stages receive
             what comes; the files on disk do not change.
         end: the end of the version's data, ms since 1970 UTC.
+        position: number of the last entry of the journal that the version's data held; later ones
+            are applied. None: the data held none; events that arrived before `end` are left out.
     """
 
-    def __init__(self, parts: Parts, end: int) -> None:
+    def __init__(self, parts: Parts, end: int, position: int | None = None) -> None:
         behaviours = tuple(parts.config.behaviours.values())
         impressions = np.array([b.impression for b in behaviours], np.bool_)
         exposed = [f for f in parts.filters.values() if isinstance(f, ExposedFilter)]
         self._parts = parts
-        self._reader = EventReader(parts.config, end)
+        self._reader = EventReader(parts.config, end, leave_early=position is None)
         self.users = UsersView(parts.users)
         self.items = ItemsView(parts.items)
         self.histories = HistoriesView(parts.histories, ~impressions)
@@ -74,10 +76,12 @@ class Views:
         self.exposure = ExposureView(exposed, behaviours, len(parts.users))
         self._new_rows = {Side.USER: set[int](), Side.ITEM: set[int]()}
         """Rows that the stages have not taken up yet."""
-        self.position = 0
+        self._start = self.position = position or 0
         """Sequence number of the last entry that was applied."""
         self.earliest = end
         """The first time (ms) that can be answered for: after the arrival of every event."""
+        self.items.apply([entry for entry in parts.withdrawn if isinstance(entry, _ITEMS)])
+        self._take_up()
 
     @property
     def skipped(self) -> Counter[str]:
@@ -95,7 +99,8 @@ class Views:
         if head < self.position:
             raise StoreError(
                 f"the journal ends at entry {head}, and this service has applied entry "
-                f"{self.position}: it lost its end or was replaced. Start the service again"
+                f"{self.position}: it lost its end or was replaced. Restore it, or train a new "
+                "version and start the service again"
             )
         while self.position < head:
             page = journal.read(self.position, size)
@@ -221,7 +226,7 @@ class Views:
 
         Raises VersionError where the snapshot is damaged; then these views must not be used.
         """
-        if self.position:
+        if self.position != self._start:
             raise VersionError(f"{folder}: a snapshot is restored before entries are applied")
         with reading(folder):
             facts = json.loads((folder / _FILE).read_text("utf-8"))

@@ -1,0 +1,121 @@
+"""Snapshots of the views of a version: a service that starts again reads one and the tail.
+
+journal/snapshots/VERSION/POSITION/    what `Views.snapshot` writes
+    snapshot.json                      address of the journal, checksums of the files
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tamis.bundle import files_of
+from tamis.schema import VersionError, reading
+from tamis.service.views import Views
+
+log = logging.getLogger("tamis.service")
+
+META = "snapshot.json"
+LEAST = 1_000
+"""Entries since the last snapshot below which another one saves no time worth the writing."""
+
+
+class Snapshots:
+    """The snapshots of one version's views, of which the newest is kept.
+
+    Args:
+        project: the project's folder.
+        version: name of the version.
+        store: address of the journal.
+    """
+
+    def __init__(self, project: Path, version: str, store: str) -> None:
+        self._folder = project / "journal" / "snapshots" / version
+        self._store = store
+
+    def restore(self, views: Views, head: int) -> bool:
+        """Brings views that were just made to the newest snapshot; whether there was one.
+
+        Args:
+            head: number of the journal's last entry; snapshots of more entries are not used.
+
+        Raises VersionError where it is damaged; it is deleted then, and the views must not be used.
+        """
+        for path in reversed(self._paths()):
+            if _position(path) > head or _position(path) <= views.position:
+                continue
+            try:
+                if self._checked(path):
+                    views.restore(path)
+                    return True
+            except VersionError:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+        return False
+
+    def write(self, views: Views, every: float) -> bool:
+        """Writes a snapshot, unless one that is younger than `every` seconds, or nearly as new, is
+        there, of this or of another process; whether it was written.
+
+        Raises OSError where the disk is full.
+        """
+        paths = self._paths()
+        if paths:
+            age = time.time() - (paths[-1] / META).stat().st_mtime
+            if age < every or views.position < _position(paths[-1]) + LEAST:
+                return False
+        position = views.position
+        path, draft = self._folder / f"{position:020d}", self._folder / f".{position}-{os.getpid()}"
+        try:
+            draft.mkdir(parents=True)
+            views.snapshot(draft)
+            meta = {"store": self._store, "files": files_of(draft)}
+            (draft / META).write_text(json.dumps(meta), "utf-8")
+            if path.exists():
+                return False
+            os.replace(draft, path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        for old in paths:
+            shutil.rmtree(old, ignore_errors=True)
+        return True
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*"))
+
+    def _checked(self, path: Path) -> bool:
+        """Whether a snapshot is of this journal. Raises VersionError where it is damaged."""
+        with reading(path):
+            meta: dict[str, Any] = json.loads((path / META).read_text("utf-8"))
+            found = {name: list(value) for name, value in files_of(path).items() if name != META}
+            if meta["files"] != found:
+                raise ValueError("the files differ from what was written")
+            return meta["store"] == self._store
+
+
+def _position(path: Path) -> int:
+    return int(path.name)
+
+
+def repeat(work: Callable[[], bool], every: float, ended: threading.Event) -> None:
+    """Calls `work` every `every` seconds in a thread, until it returns False or `ended` is set.
+
+    A failure is logged, and the next call is made all the same.
+    """
+
+    def run() -> None:
+        going = True
+        while going and not ended.wait(every):
+            try:
+                going = work()
+            except Exception:
+                log.exception("no snapshot could be written")
+
+    threading.Thread(target=run, name="snapshots", daemon=True).start()

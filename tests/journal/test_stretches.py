@@ -1,0 +1,197 @@
+"""Stretches of a journal in files: nothing changes, whatever is killed, and when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tamis.jobs import export
+from tamis.journal import (
+    EXPORTED,
+    Event,
+    ItemPut,
+    Numbered,
+    UserDelete,
+    WholeJournal,
+    export_turn,
+    open_journal,
+    stretches,
+    write_stretch,
+)
+from tamis.schema import EventsConfig, StoreError
+from tamis.testing import an_event
+
+TOML = """
+name = "shop"
+[events]
+[behaviours.click]
+positive = true
+[cascade.channels.hot]
+[cascade.rank]
+use = "deepfm"
+"""
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts
+events = st.builds(
+    Event,
+    event_id=texts,
+    user_id=texts,
+    item_id=texts,
+    behaviour=texts,
+    time=st.integers(946_684_800_000, 4_102_444_800_000),
+    arrival=st.integers(946_684_800_000, 4_102_444_800_000),
+    value=st.none() | st.floats(allow_nan=False, width=32),
+    context=st.dictionaries(texts, values, max_size=2),
+    recommendation_id=st.none() | texts,
+    position=st.none() | st.integers(1, 10_000),
+)
+changes = st.builds(UserDelete, user_id=texts) | st.builds(
+    ItemPut, item_id=texts, columns=st.dictionaries(texts, values | st.lists(texts), max_size=2)
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(events | changes, min_size=1, max_size=6))
+def test_a_stretch_gives_back_its_entries(tmp_path_factory: Any, entries: list[Any]) -> None:
+    folder = tmp_path_factory.mktemp("project")
+    config = EventsConfig(user="event_id", value="context", context=("position", "device"))
+    numbered = [Numbered(7 + 2 * k, entry) for k, entry in enumerate(entries)]
+    write_stretch(folder, numbered, 1, 100, config)
+    (found,) = stretches(folder)
+    assert (found.first, found.last) == (1, 100)
+    assert found.entries() == numbered
+    assert found.entries(after=8) == [one for one in numbered if one.sequence > 8]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "tamis.toml").write_text(TOML, "utf-8")
+    return tmp_path
+
+
+def whole(project: Path) -> list[int]:
+    """The numbers of all entries, read as a service does."""
+    journal = WholeJournal(open_journal(project, "shop"), project)
+    found: list[int] = []
+    try:
+        while page := journal.read(found[-1] if found else 0, 3):
+            found += [one.sequence for one in page]
+            assert [one.entry for one in page] == [an_event(one.sequence) for one in page]
+    finally:
+        journal.close()
+    return found
+
+
+class _KilledError(BaseException):
+    """Stands for `kill -9`: nothing after it runs but what frees memory."""
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_an_export_that_is_killed_loses_and_doubles_nothing(
+    call: int, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before and after each call that changes files: 7 calls of fsync, one of replace."""
+    journal = open_journal(project, "shop")
+    journal.append([an_event(k) for k in range(1, 8)])
+    calls = 0
+
+    def killing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*words: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise _KilledError
+            return real(*words)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killing(os.fsync))
+        patch.setattr(os, "replace", killing(os.replace))
+        try:
+            export(project, trim=True)
+        except _KilledError:
+            assert call < 9
+    journal.append([an_event(8)])
+    journal.close()
+    assert whole(project) == list(range(1, 9))
+    export(project, trim=True)
+    assert whole(project) == list(range(1, 9))
+    assert sum(s.last - s.first + 1 for s in stretches(project)) == 8
+    assert not list((project / EXPORTED).glob(".*")), "drafts of killed exports are removed"
+
+
+def test_one_process_at_a_time_exports(project: Path) -> None:
+    open_journal(project, "shop").close()
+    with export_turn(project), pytest.raises(StoreError, match="another process exports"):
+        export(project)
+    assert export(project).exported == 0
+
+
+def test_a_project_without_a_journal_is_told_so(project: Path) -> None:
+    with pytest.raises(StoreError, match="has no journal yet"):
+        export(project)
+
+
+def test_retention(project: Path) -> None:
+    """Entries stay for `keep_days` after their export, ids of events for `keys_days`."""
+    text = TOML + "[journal]\nkeep_days = 2\nkeys_days = 5\nanswers_days = 1\n"
+    (project / "tamis.toml").write_text(text, "utf-8")
+    journal = open_journal(project, "shop")
+    journal.append([an_event(k) for k in range(1, 4)])
+    export(project)
+    (stretch,) = stretches(project)
+    day = 86_400_000
+
+    def after(days: float) -> tuple[int, int]:
+        report = export(project, clock=lambda: stretch.written + round(days * day))
+        return report.trimmed, report.forgotten_keys
+
+    assert after(1.9) == (0, 0)
+    assert after(2.1) == (3, 0)
+    assert journal.append([an_event(1)])[0].duplicate
+    assert after(5.1) == (0, 3)
+    assert not journal.append([an_event(1)])[0].duplicate
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: (path / "events.parquet").write_bytes(b"PAR1 no"), "not a readable stretch"),
+        (lambda path: (path / "stretch.json").unlink(), "not a readable stretch"),
+        (
+            lambda path: (path / "stretch.json").write_text('{"format": 9}'),
+            "reads up to 1: upgrade tamis",
+        ),
+        (lambda path: path.rename(path.with_name(f"{1:020d}-{9:020d}")), "holds entries that"),
+    ],
+)
+def test_damaged_files_are_named(damage: Callable[[Path], Any], words: str, project: Path) -> None:
+    journal = open_journal(project, "shop")
+    journal.append([an_event(k) for k in range(1, 4)])
+    export(project)
+    journal.append([an_event(k) for k in range(4, 6)])
+    export(project, trim=True)
+    damage(stretches(project)[0].path)
+    with pytest.raises(StoreError, match=words):
+        WholeJournal(journal, project).read(0, 10)
+    journal.close()
+
+
+def test_entries_that_no_file_holds_are_not_passed_over(project: Path) -> None:
+    journal = open_journal(project, "shop")
+    journal.append([an_event(k) for k in range(1, 6)])
+    journal.trim(3)
+    with pytest.raises(StoreError, match="entries 1 to 3 have left the journal"):
+        WholeJournal(journal, project).read(0, 10)
+    with pytest.raises(StoreError, match="without an export"):
+        export(project)
+    journal.close()

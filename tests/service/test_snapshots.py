@@ -1,0 +1,116 @@
+"""A restart from a snapshot answers as the service did before, and a damaged one is replaced."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamis.service import Answer, LiveRecommender
+
+FOLDER = Path("journal") / "snapshots"
+
+
+@pytest.fixture
+def project(corner: Path, tmp_path: Path) -> Path:
+    shutil.copytree(corner, tmp_path / "corner")
+    return tmp_path / "corner"
+
+
+def fill(live: LiveRecommender) -> None:
+    """Everything that a journal may hold: events, new users and items, changes, deletions."""
+    live.put_items([{"item_id": "new", "name": "New", "kind": "a"}])
+    rows = [
+        {"user_id": f"u{k % 7}", "item_id": f"i{(3 * k) % 30}", "behaviour": "like"}
+        for k in range(60)
+    ]
+    live.take([*rows, {"user_id": "stranger", "item_id": "new", "behaviour": "like"}])
+    live.patch_items([{"item_id": "i5", "name": "Changed"}])
+    live.hide("i4")
+    live.recommend("u1")  # the deletion below needs rows that are known
+    live.delete_item("i6")
+    live.delete_user("u2")
+
+
+def slates(live: LiveRecommender) -> list[tuple[Any, ...]]:
+    def read(answer: Answer) -> tuple[Any, ...]:
+        return answer.known, [(p.item_id, p.title, p.score) for p in answer.items]
+
+    return [read(live.recommend(user, n=20)) for user in ("u1", "u2", "u3", "stranger", "nobody")]
+
+
+def applied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that gets the number of entries that are applied at each start."""
+    from tamis.service.views import Views
+
+    found: list[int] = []
+    real = Views.apply
+
+    def counting(self: Views, entries: Any) -> None:
+        found.append(len(entries))
+        real(self, entries)
+
+    monkeypatch.setattr(Views, "apply", counting)
+    return found
+
+
+def test_a_restart_reads_the_snapshot_and_the_tail(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LiveRecommender.open(project)
+    fill(live)
+    slates(live)
+    assert live.snapshot()
+    live.take([{"user_id": "u3", "item_id": "i9", "behaviour": "like"}])
+    before = slates(live)
+    live.close()
+    counted = applied(monkeypatch)
+    again = LiveRecommender.open(project)
+    assert slates(again) == before
+    assert sum(counted) == 1, "the snapshot holds the rest"
+    assert not again.snapshot(every=60), "a young snapshot is there"
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "snapshot.json").unlink(),
+        lambda path: (path / "histories" / "events.npz").write_bytes(b"PK no"),
+        lambda path: shutil.rmtree(path / "items"),
+        lambda path: (path / "views.json").write_text("{}"),
+    ],
+)
+def test_a_damaged_snapshot_is_rebuilt_from_the_version_and_the_journal(
+    damage: Callable[[Path], Any], project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = LiveRecommender.open(project)
+    fill(live)
+    before = slates(live)
+    assert live.snapshot()
+    live.close()
+    (path,) = (project / FOLDER).glob("*/[0-9]*")
+    damage(path)
+    with caplog.at_level(logging.WARNING, "tamis.service"):
+        again = LiveRecommender.open(project)
+    assert "the service starts from the version and the journal instead" in caplog.text
+    assert slates(again) == before
+    assert again.snapshot(), "a new one takes its place"
+    again.close()
+
+
+def test_a_snapshot_of_more_than_the_journal_holds_is_not_used(project: Path) -> None:
+    live = LiveRecommender.open(project)
+    fill(live)
+    slates(live)
+    assert live.snapshot()
+    live.close()
+    (path,) = (project / FOLDER).glob("*/[0-9]*")
+    path.rename(path.with_name(f"{10**6:020d}"))
+    again = LiveRecommender.open(project)
+    assert again.position < 10**6
+    again.close()
