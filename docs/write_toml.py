@@ -23,6 +23,7 @@ from tamis.schema import (
     JournalConfig,
     MergeConfig,
     ProjectConfig,
+    ServeConfig,
     SparseFeat,
     SplitConfig,
     StageConfig,
@@ -87,6 +88,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[cascade.budgets]", BudgetsConfig),
     ("Any other stage", StageConfig),
     ("[answers]", AnswersConfig),
+    ("[serve]", ServeConfig),
 )
 _LIMITS = (("ge", "≥ "), ("gt", "> "), ("le", "≤ "), ("lt", "< "))
 

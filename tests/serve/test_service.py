@@ -4,98 +4,14 @@ import gzip
 import logging
 import threading
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
+from fake_service import Fake
 from litestar.testing import TestClient
 
-from tamis.data import one_id
-from tamis.schema import RequestError, StageError, VersionError
+from tamis.schema import ServeConfig, VersionError
 from tamis.serve import create_app
-from tamis.service import (
-    Answer,
-    Place,
-    RankedItem,
-    Ranking,
-    RankRequest,
-    Reason,
-    RemovedItem,
-    Request,
-    SimilarItem,
-    SimilarList,
-    WhyNot,
-)
-
-REASON = Reason(
-    text="like Alien (itemcf #1)",
-    channels=({"channel": "itemcf", "rank": 1, "score": 0.5, "because": "Alien"},),
-    prerank={"score": 0.1, "place": 1},
-    predictions={"like": 0.7},
-    value=0.7,
-    value_place=1,
-    rerank={},
-)
-
-
-class Fake:
-    """Answers from a list of three items; keeps the last request."""
-
-    version = "serving-7"
-    titles: ClassVar = {"1": "Alien", "2": "Brazil", "3": "Cube"}
-
-    def __init__(self) -> None:
-        self.request = Request()
-
-    def recommend(self, request: Request) -> Answer:
-        self.request = request
-        user, why_not = one_id(request.user_id), request.why_not
-        exclude = [str(item) for item in request.exclude_item_ids]
-        why_not = None if why_not is None else str(why_not)
-        if why_not not in (None, *self.titles):
-            raise RequestError(f"item {why_not!r} is not in the items' table: check the id")
-        if user == "broken stage":
-            raise StageError("rank added candidates")
-        if user == "defect":
-            raise ZeroDivisionError("secret detail")
-        shown = [i for i in self.titles if i not in exclude][: request.n]
-        return Answer(
-            recommendation_id=request.recommendation_id or "new",
-            time=1_700_000_000_000,
-            clock="now",
-            version=self.version,
-            user_id=user,
-            known=user == "ann",
-            items=tuple(
-                Place(i, self.titles[i], place, 1.0 / place, REASON if request.explain else None)
-                for place, i in enumerate(shown, start=1)
-            ),
-            took_ms=1.0,
-            degraded=("recall two_tower: ValueError",) if user == "half" else (),
-            why_not=None
-            if why_not is None
-            else WhyNot(why_not, self.titles[why_not], "rank_cut", "ranked 9 by value"),
-        )
-
-    def rank(self, request: RankRequest) -> Ranking:
-        known = [str(i) for i in request.item_ids if str(i) in self.titles]
-        return Ranking(
-            version=self.version,
-            user_id=str(request.user_id),
-            known=True,
-            time=1_700_000_000_000,
-            clock="now",
-            items=tuple(
-                RankedItem(i, self.titles[i], k, float("-inf"), {"like": 0.5})
-                for k, i in enumerate(known[:-1], start=1)
-            ),
-            removed=(RemovedItem(known[-1], self.titles[known[-1]], ("seen",), ("bought",)),),
-            unknown=tuple(str(i) for i in request.item_ids if str(i) not in self.titles),
-            took_ms=1.0,
-        )
-
-    def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
-        items = (SimilarItem("2", "Brazil", 1, 0.5),)
-        return SimilarList(self.version, by or "text", str(item_id), "Alien", None, items[:n])
+from tamis.service import Request
 
 
 @pytest.fixture
@@ -265,6 +181,13 @@ def test_bad_input_is_400_and_names_the_field(
     assert answer.status_code == 400
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert said in error["message"]
+    assert error["cure"].startswith("correct the request")
+    value = body.get(field)
+    small = isinstance(value, int) and abs(value) < 2**53
+    if value is None or isinstance(value, float) or small:
+        assert error["value"] == value
+    else:
+        assert str(error["value"])[:5] == str(value)[:5]
 
 
 JSON = {"content-type": "application/json"}
@@ -381,6 +304,7 @@ def test_errors_of_the_recommender(client: TestClient, caplog: pytest.LogCapture
 def test_paths_and_methods(client: TestClient) -> None:
     missing, wrong = client.get("/v2/recommend"), client.get("/v1/recommend")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert "POST" in wrong.headers["allow"]
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
 
 
@@ -391,9 +315,21 @@ def test_one_log_line_per_request(client: TestClient, caplog: pytest.LogCaptureF
     assert len(lines) == 1
     assert lines[0].startswith("POST /v1/recommend 200 ")
     assert lines[0].endswith(
-        r"ms recommendation_id='new' user_id='a\nforged line' known=False items=2 version=serving-7"
-        " degraded=[]"
+        "ms recommendation_id='new' known=False items=2 version=serving-7 degraded=[]"
     )
+    assert "forged" not in lines[0]
+
+
+def test_the_log_names_users_where_it_is_asked_to(
+    fake: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        TestClient(create_app(fake, config=ServeConfig(log_user_ids=True))) as client,
+        caplog.at_level(logging.INFO, logger="tamis.serve"),
+    ):
+        ask(client, user_id="a\nforged line", n=2)
+    line = caplog.records[-1].getMessage()
+    assert r"recommendation_id='new' user_id='a\nforged line' known=False" in line
 
 
 def test_health(client: TestClient) -> None:
@@ -445,11 +381,18 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/rank",
         "/v1/similar/{item_id}",
         "/v1/events",
+        "/v1/lookalike",
+        "/v1/users",
+        "/v1/users/{user_id}",
+        "/v1/items",
+        "/v1/items/{item_id}",
         "/v1/items/{item_id}/hide",
         "/v1/items/{item_id}/show",
         "/v1/recommendations/{recommendation_id}",
+        "/v1/recommendations/{recommendation_id}/why-not/{item_id}",
         "/health/live",
         "/health/ready",
+        "/metrics",
     }
     answers = schema["paths"]["/v1/recommend"]["post"]["responses"]
     assert {"200", "400", "503"} <= set(answers)

@@ -21,7 +21,7 @@ from tamis.serve import serve
 
 class Fake:
     version = "serving-7"
-    def recommend(self, request):
+    def recommend(self, request, effort=1.0):
         time.sleep(1 if request.user_id == "slow" else 0)
         items = (Place("1", "Alien", 1, 1.0),)
         return Answer("r", "serving-7", request.user_id, True, 1_700_000_000_000, "now", items, 0.1)

@@ -14,6 +14,7 @@ from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
 from tamis.cli.experiment_commands import experiment
 from tamis.cli.journal_commands import events, export
+from tamis.cli.key_commands import keys
 from tamis.cli.ranker_commands import compare, score
 from tamis.cli.serving_commands import demo, lookalike, recall, recommend, serve, similar
 from tamis.cli.training_commands import activate, rollback, train, versions
@@ -21,7 +22,7 @@ from tamis.schema import TamisError
 
 ORDER = (
     *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "lookalike"),
-    *("serve", "events", "export", "recall", "compare", "score", "versions", "activate"),
+    *("serve", "keys", "events", "export", "recall", "compare", "score", "versions", "activate"),
     *("rollback", "experiment", "simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
@@ -45,9 +46,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets in help texts are printed as they are
     pretty_exceptions_enable=False,
 )
-for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, events, export):
+for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, keys, events):
     app.command()(_command)
-for _command in (recall, compare, score, versions, activate, rollback, simulate, demo):
+for _command in (export, recall, compare, score, versions, activate, rollback, simulate, demo):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(experiment, name="experiment")

@@ -352,14 +352,25 @@ def serve(
             help="Journal of events: redis://host:port/db. If omitted: a file of the project."
         ),
     ] = "",
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="File of API keys. If omitted: `[serve] keys`, or TAMIS_KEYS."),
+    ] = None,
+    log_user_ids: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-user-ids/--no-log-user-ids",
+            help="Name users in the log. If omitted: as [serve] says.",
+        ),
+    ] = None,
 ) -> None:
     """Serve recommendations and take events over HTTP.
 
-    An event counts in the next answer.
+    An event counts in the next answer. Other machines need an API key: see `tamis keys`.
     """
     from tamis.serve import serve as run
 
-    run(project, host=host, port=port, store=store)
+    run(project, host=host, port=port, store=store, keys=keys, log_user_ids=log_user_ids)
 
 
 def demo(

@@ -50,6 +50,7 @@ from tamis.schema.features import (
     feature_tuple,
 )
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
+from tamis.schema.serve import ServeConfig
 from tamis.schema.stored_config import read_stored_config
 from tamis.schema.stored_files import (
     ADVICE,
@@ -101,6 +102,7 @@ __all__ = [
     "OnnxTextConfig",
     "ProjectConfig",
     "RequestError",
+    "ServeConfig",
     "Side",
     "SparseFeat",
     "SplitConfig",

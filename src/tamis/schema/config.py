@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.serve import ServeConfig
 from tamis.schema.text import TextConfig
 
 
@@ -484,6 +485,8 @@ class ProjectConfig(_Section):
     """[cascade]."""
     answers: AnswersConfig = AnswersConfig()
     """[answers]."""
+    serve: ServeConfig = ServeConfig()
+    """[serve]."""
 
     @model_validator(mode="before")
     @classmethod

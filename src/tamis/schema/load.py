@@ -28,6 +28,7 @@ from tamis.schema.config import (
 )
 from tamis.schema.errors import ConfigError
 from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
+from tamis.schema.serve import ServeConfig
 from tamis.schema.suggestions import suggest
 from tamis.schema.text import TextConfig
 
@@ -52,6 +53,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "cascade.merge": MergeConfig,
     "cascade.budgets": BudgetsConfig,
     "answers": AnswersConfig,
+    "serve": ServeConfig,
 }
 
 

@@ -16,8 +16,12 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tamis._version import __version__
+from tamis.schema import ServeConfig
+from tamis.serve.access import check_key, check_queue
 from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
+from tamis.serve.keys import Keys
+from tamis.serve.metrics import ServiceMetrics
 from tamis.serve.open_service import OpenService, Recommends
 from tamis.serve.routes import ROUTES
 from tamis.serve.routes.lookalike import Lookalikes
@@ -25,22 +29,38 @@ from tamis.serve.routes.lookalike import Lookalikes
 log = logging.getLogger("tamis.serve")
 
 
-def create_app(recommender: Recommends | Callable[[], Recommends]) -> Litestar:
+def create_app(
+    recommender: Recommends | Callable[[], Recommends],
+    keys: Keys | None = None,
+    config: ServeConfig | None = None,
+) -> Litestar:
     """The service as an ASGI application.
 
     Args:
         recommender: an open one, or a function that opens one: then the service is live at once
             and ready when the function has returned.
+        keys: the API keys; None: every caller may do everything.
+        config: options of `[serve]`.
     """
-    service = OpenService(recommender)
+    config = config or ServeConfig()
+    service, metrics = OpenService(recommender, config.queue), ServiceMetrics()
     return Litestar(
         ROUTES,
         request_class=BodyRequest,
         plugins=[EventsSchema()],
-        state=State({"service": service, "lookalikes": Lookalikes()}),
+        guards=[check_key, check_queue],
+        state=State(
+            {
+                "service": service,
+                "lookalikes": Lookalikes(),
+                "metrics": metrics,
+                "keys": keys,
+                "log_user_ids": config.log_user_ids,
+            }
+        ),
         lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
-        middleware=[_log_line],
+        middleware=[partial(_log_line, metrics=metrics, log_ids=config.log_user_ids)],
         openapi_config=OpenAPIConfig(
             title="Tamis",
             version=__version__,
@@ -61,8 +81,9 @@ async def _opening(service: OpenService, app: Litestar) -> AsyncGenerator[None]:
     await service.close()
 
 
-def _log_line(app: ASGIApp) -> ASGIApp:
-    """One line per request: method, path, status, milliseconds, and what the handler adds."""
+def _log_line(app: ASGIApp, metrics: ServiceMetrics, log_ids: bool) -> ASGIApp:
+    """One line and one note for the metrics per request: method, path, status, milliseconds, and
+    what the handler adds. The path is that of the route where ids are not to be logged."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,8 +100,11 @@ def _log_line(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, sending)
         finally:
-            took = 1000 * (perf_counter() - began)
+            took = perf_counter() - began
+            route = str(scope.get("path_template") or "other")
+            metrics.request(scope["method"], route, status, took)
+            path = scope["path"] if log_ids or "user" not in route else route
             details = scope.get("state", {}).get("log", "")
-            log.info("%s %s %d %.1fms%s", scope["method"], scope["path"], status, took, details)
+            log.info("%s %s %d %.1fms%s", scope["method"], path, status, 1000 * took, details)
 
     return logged

@@ -52,7 +52,9 @@ class _JSONRequest(HTTPRequest[Any, Any, Any]):
         check_headers(
             self.headers.get("content-type", ""), self.headers.get("content-encoding", "")
         )
-        return _decoded(_text(await self.body()))
+        found = _decoded(_text(await self.body()))
+        self.scope["state"]["sent"] = found  # errors repeat the value of the field at fault
+        return found
 
 
 class BodyRequest(_JSONRequest):

@@ -116,11 +116,17 @@ class Problem(Struct, frozen=True):
     """What is wrong and how to fix it."""
 
     code: str
-    """Stable word for programs: bad_request, too_large, unsupported_media_type, not_ready,
-    unavailable, not_found, method_not_allowed, internal."""
+    """Stable word for programs: bad_request, unauthorized, forbidden, not_found,
+    method_not_allowed, too_large, unsupported_media_type, overloaded, not_ready, unavailable,
+    internal."""
     message: str
+    """What is wrong, where, and how to fix it, in words."""
     field: str | None = None
     """The request's field at fault."""
+    value: str | int | float | bool | None = None
+    """What was sent there, shortened."""
+    cure: str = ""
+    """What a program can do about errors of this code."""
 
 
 class ErrorAnswer(Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from anyio import CapacityLimiter, to_thread
 
 from tamis.journal import Journal, Recommendation
+from tamis.schema import ServeConfig
 from tamis.service import (
     Answer,
     Deleted,
@@ -26,6 +27,8 @@ from tamis.service import (
 
 log = logging.getLogger("tamis.serve")
 T = TypeVar("T")
+EFFORTS = ((0.25, 1.0), (0.5, 0.5), (float("inf"), 0.25))
+"""(share of the queue that is used, at most; share of the candidates that answers are made of)."""
 
 
 class Recommends(Protocol):
@@ -34,8 +37,8 @@ class Recommends(Protocol):
     @property
     def version(self) -> str: ...
 
-    def recommend(self, request: Request) -> Answer:
-        """The slate for one request."""
+    def recommend(self, request: Request, *, effort: float = 1.0) -> Answer:
+        """The slate for one request, of a share of the candidates."""
         ...
 
     def rank(self, request: RankRequest) -> Ranking:
@@ -62,6 +65,9 @@ class HasJournal(Recommends, Protocol):
 
     @property
     def lost_answers(self) -> int: ...
+
+    @property
+    def faults(self) -> Mapping[tuple[str, str], int]: ...
 
     @property
     def skipped(self) -> Mapping[str, int]: ...
@@ -104,8 +110,18 @@ class OpenService:
     only share the same core. The event loop stays free, so health checks are answered meanwhile.
     """
 
-    def __init__(self, source: Recommends | Callable[[], Recommends]) -> None:
+    def __init__(
+        self, source: Recommends | Callable[[], Recommends], queue: int = ServeConfig().queue
+    ) -> None:
         self._source = source
+        self.queue = queue
+        """Requests that may wait for a turn; more are refused."""
+        self.waiting = 0
+        """Requests that wait for a turn, and the one that is computed."""
+        self.lowered = 0
+        """Requests that were answered with less work."""
+        self.refused = 0
+        """Requests that were refused as too many waited."""
         self._turn: CapacityLimiter | None = None
         self.recommender: Recommends | None = None
         self.problem: Exception | None = None
@@ -130,7 +146,18 @@ class OpenService:
 
     async def run(self, work: Callable[[], T]) -> T:
         """`work()` in a thread, after the requests that came before."""
-        return await to_thread.run_sync(work, limiter=self._turn)
+        self.waiting += 1
+        try:
+            return await to_thread.run_sync(work, limiter=self._turn)
+        finally:
+            self.waiting -= 1
+
+    @property
+    def effort(self) -> float:
+        """Share of the candidates that an answer is made of now, by the requests that wait."""
+        share = next(s for part, s in EFFORTS if self.waiting <= max(part * self.queue, 1))
+        self.lowered += share < 1
+        return share
 
     async def beside(self, work: Callable[[], T]) -> T:
         """`work()` in a thread, beside requests: for what waits for the journal."""

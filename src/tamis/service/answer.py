@@ -97,10 +97,15 @@ class Answer:
     """That of the request."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds per stage."""
+    candidates: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """(stage, "in" or "out") → number of candidates."""
+    removed: dict[str, int] = field(default_factory=dict[str, int])
+    """Filter → number of candidates that it removed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        counts = {f"{stage}:{side}": n for (stage, side), n in self.candidates.items()}
+        return {**asdict(self), "candidates": counts}
 
 
 def title_of(config: ProjectConfig, items: Table, row: int) -> str:

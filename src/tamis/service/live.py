@@ -143,11 +143,19 @@ class LiveRecommender:
         return self._recommender.views.skipped
 
     @property
+    def faults(self) -> Mapping[tuple[str, str], int]:
+        """(stage, "failed", "skipped" or "late") → how often since the version was opened."""
+        counts = self._recommender.cascade.budgets.counts.copy()  # requests go on counting
+        return {(stage, str(fault)): n for (stage, fault), n in counts.items()}
+
+    @property
     def lost_answers(self) -> int:
         """Answers that could not be written to the journal."""
         return self._answers.lost
 
-    def recommend(self, request: Request | object = None, **fields: Any) -> Answer:
+    def recommend(
+        self, request: Request | object = None, *, effort: float = 1.0, **fields: Any
+    ) -> Answer:
         """The slate for one request; see `Recommender.recommend`.
 
         Calls must not overlap. The answer is written to the journal a moment later. Where the
@@ -156,7 +164,7 @@ class LiveRecommender:
         if not isinstance(request, Request):
             request = Request.of(user_id=request, **fields)
         lag, failed = self._newest()
-        answered = self._recommender.answer(request)
+        answered = self._recommender.answer(request, effort)
         answer = answered.answer
         answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
         if not request.dry_run:

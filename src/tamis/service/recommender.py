@@ -33,6 +33,7 @@ from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
+from tamis.service.effort import candidate_counts, lowered
 from tamis.service.online import bind, remember
 from tamis.service.ranking import Ranking, RemovedItem, ranked_items
 from tamis.service.request import RankRequest, Request
@@ -121,7 +122,12 @@ class Recommender:
         return self._version.manifest
 
     def recommend(
-        self, request: Request | object = None, n: int | None = None, **fields: Any
+        self,
+        request: Request | object = None,
+        n: int | None = None,
+        *,
+        effort: float = 1.0,
+        **fields: Any,
     ) -> Answer:
         """The slate for one request.
 
@@ -131,6 +137,8 @@ class Recommender:
         Args:
             request: a `Request`, or the external id of a user.
             n: number of items, where `request` is a user id.
+            effort: share of the candidates that the answer is made of, above 0; below 1 it takes
+                less time, and `degraded` says so.
             fields: further fields of `Request`, where `request` is a user id.
 
         Raises RequestError where a field is wrong, `why_not` names no item of this version, or
@@ -140,9 +148,9 @@ class Recommender:
         """
         if not isinstance(request, Request):
             request = Request.of(user_id=request, n=n, **fields)
-        return self.answer(request).answer
+        return self.answer(request, effort).answer
 
-    def answer(self, request: Request) -> Answered:
+    def answer(self, request: Request, effort: float = 1.0) -> Answered:
         """As `recommend`, with what an explanation of the answer needs later."""
         start = perf_counter()
         user_id = one_id(request.user_id)
@@ -155,10 +163,12 @@ class Recommender:
         if request.filter:
             rules.append(request_filter(request, self.parts))
             cascade = filtered(cascade, rules[-1])
+        n = self.parts.config.cascade.slate if request.n is None else request.n
+        cascade = lowered(cascade, effort, n)
         excluded = self._excluded(request.exclude_item_ids, row, time)
         outcome = cascade.run(
             self._query(row, excluded, time, context),
-            self.parts.config.cascade.slate if request.n is None else request.n,
+            n,
             degrade=True,
             boost=boost,
         )
@@ -173,13 +183,20 @@ class Recommender:
             clock=clock,
             items=self._places(cascade, outcome, request.explain),
             took_ms=round(took, 3),
-            degraded=(*outcome.degraded, *failed, *self._unread(context, rules)),
+            degraded=(
+                *([] if effort >= 1 else [f"load: made of {effort:.0%} of the candidates"]),
+                *outcome.degraded,
+                *failed,
+                *self._unread(context, rules),
+            ),
             why_not=None
             if explained is None
             else self._why_not(cascade, outcome, explained, row, time),
             session_id=request.session_id,
             scene=request.scene,
             seconds=outcome.seconds,
+            candidates=candidate_counts(outcome),
+            removed={name: int(np.count_nonzero(m)) for name, m in outcome.removed.items()},
         )
         return Answered(answer, request, cascade, outcome, excluded)
 

@@ -13,6 +13,7 @@ from tamis.serve.routes.items import (
     show,
 )
 from tamis.serve.routes.lookalike import lookalike
+from tamis.serve.routes.metrics import metrics
 from tamis.serve.routes.rank import rank
 from tamis.serve.routes.recommend import recommend
 from tamis.serve.routes.recommendations import recommendation, why_not
@@ -29,7 +30,8 @@ from tamis.serve.routes.users import (
 ITEMS = [put_item, patch_item, read_item, delete_item, put_items, patch_items, hide, show]
 USERS = [put_user, patch_user, read_user, delete_user, put_users, patch_users]
 ANSWERS = [recommendation, why_not]
-ROUTES = [recommend, rank, similar, lookalike, events, *ITEMS, *USERS, *ANSWERS, live, ready]
+HEALTH = [live, ready, metrics]
+ROUTES = [recommend, rank, similar, lookalike, events, *ITEMS, *USERS, *ANSWERS, *HEALTH]
 """All of them, in the order of the OpenAPI document."""
 
 __all__ = ["ROUTES"]

@@ -25,6 +25,11 @@ NOT_READY = ResponseSpec(
 )
 
 
+def user_text(request: HTTP, user_id: str | None) -> str:
+    """The user in a line of the log; empty unless the service is to name users there."""
+    return f" user_id={user_id!r}" if request.app.state["log_user_ids"] else ""
+
+
 def ready_service(request: HTTP) -> tuple[OpenService, Recommends]:
     """The service of a request and its open recommender. Raises NotReadyError without one."""
     service: OpenService = request.app.state["service"]

@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 from tamis.schema import RequestError
 from tamis.serve.body import EventsBody, SentEvents
 from tamis.serve.messages import EventsAnswer, Problem, TakenEvent
+from tamis.serve.metrics import ServiceMetrics
 from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
 
 
@@ -28,6 +29,8 @@ async def events(data: JSONBody[SentEvents], request: HTTP) -> EventsAnswer:
     if data.single and taken[0].error is not None:
         raise taken[0].error
     counts = Counter(one.status for one in taken)
+    metrics: ServiceMetrics = request.app.state["metrics"]
+    metrics.events(counts)
     request.scope["state"]["log"] = f" events={len(taken)} {dict(counts)}"
     return EventsAnswer(
         accepted=counts["accepted"],

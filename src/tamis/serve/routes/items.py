@@ -76,14 +76,22 @@ async def patch_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     return await write_all(request, journal.patch_items, data)
 
 
-@post("/v1/items/{item_id:str}/hide", status_code=200, responses={400: BAD, 503: NOT_READY})
+@post(
+    "/v1/items/{item_id:str}/hide",
+    status_code=200,
+    responses={400: BAD, 503: NOT_READY},
+)
 async def hide(item_id: FromPath[str], request: HTTP) -> Changed:
     """Hide an item: from now on it is in no answer."""
     service, journal = with_journal(request)
     return Changed(item_id, True, await service.run(partial(journal.hide, item_id)))
 
 
-@post("/v1/items/{item_id:str}/show", status_code=200, responses={400: BAD, 503: NOT_READY})
+@post(
+    "/v1/items/{item_id:str}/show",
+    status_code=200,
+    responses={400: BAD, 503: NOT_READY},
+)
 async def show(item_id: FromPath[str], request: HTTP) -> Changed:
     """Show a hidden item again."""
     service, journal = with_journal(request)

@@ -66,6 +66,7 @@ class Lookalikes:
     "/v1/lookalike",
     status_code=200,
     request_class=LookalikeBody,
+    opt={"scope": "read"},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> LookalikeAnswer:

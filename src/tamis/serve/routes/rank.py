@@ -11,7 +11,15 @@ from litestar.params import JSONBody
 
 from tamis.serve.body import RankBody
 from tamis.serve.messages import RankAnswer, RankedLine, RemovedLine
-from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, ready_service
+from tamis.serve.routes.common import (
+    BAD,
+    HTTP,
+    LARGE,
+    NOT_JSON,
+    NOT_READY,
+    ready_service,
+    user_text,
+)
 from tamis.service import RankRequest
 
 
@@ -19,6 +27,7 @@ from tamis.service import RankRequest
     "/v1/rank",
     status_code=200,
     request_class=RankBody,
+    opt={"scope": "read", "computes": True},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def rank(data: JSONBody[RankRequest], request: HTTP) -> RankAnswer:
@@ -28,7 +37,7 @@ async def rank(data: JSONBody[RankRequest], request: HTTP) -> RankAnswer:
     service, recommender = ready_service(request)
     found = await service.run(partial(recommender.rank, data))
     request.scope["state"]["log"] = (
-        f" user_id={found.user_id!r} known={found.known} items={len(found.items)}"
+        f"{user_text(request, found.user_id)} known={found.known} items={len(found.items)}"
         f" removed={len(found.removed)} unknown={len(found.unknown)} version={found.version}"
         f" degraded={list(found.degraded)}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from time import perf_counter
 
 from litestar import post
@@ -10,22 +9,34 @@ from litestar.params import JSONBody
 from msgspec import UNSET
 
 from tamis.serve.messages import RecommendAnswer, RecommendedItem
-from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, ready_service
+from tamis.serve.metrics import ServiceMetrics
+from tamis.serve.routes.common import (
+    BAD,
+    HTTP,
+    LARGE,
+    NOT_JSON,
+    NOT_READY,
+    ready_service,
+    user_text,
+)
 from tamis.service import Answer, Request
 
 
 @post(
     "/v1/recommend",
     status_code=200,
+    opt={"scope": "read", "computes": True},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def recommend(data: JSONBody[Request], request: HTTP) -> RecommendAnswer:
     """The slate for one user. Unknown users are answered too; `degraded` lists what failed."""
     began = perf_counter()
     service, recommender = ready_service(request)
-    answer = await service.run(partial(recommender.recommend, data))
+    answer = await service.run(lambda: recommender.recommend(data, effort=service.effort))
+    metrics: ServiceMetrics = request.app.state["metrics"]
+    metrics.answer(answer)
     request.scope["state"]["log"] = (
-        f" recommendation_id={answer.recommendation_id!r} user_id={answer.user_id!r}"
+        f" recommendation_id={answer.recommendation_id!r}{user_text(request, answer.user_id)}"
         f" known={answer.known} items={len(answer.items)} version={answer.version}"
         f" degraded={list(answer.degraded)}"
     )

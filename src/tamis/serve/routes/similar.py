@@ -12,7 +12,11 @@ from tamis.serve.messages import SimilarAnswer, SimilarLine
 from tamis.serve.routes.common import BAD, HTTP, NOT_READY, ready_service
 
 
-@get("/v1/similar/{item_id:str}", responses={400: BAD, 503: NOT_READY})
+@get(
+    "/v1/similar/{item_id:str}",
+    opt={"scope": "read", "computes": True},
+    responses={400: BAD, 503: NOT_READY},
+)
 async def similar(
     item_id: FromPath[str],
     request: HTTP,

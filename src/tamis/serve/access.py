@@ -1,0 +1,71 @@
+"""Who may call a route, and whether the queue takes another request; checked before the body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+
+from tamis.serve.errors import ForbiddenError, OverloadedError, UnauthorizedError
+from tamis.serve.keys import SCOPES, Keys, Scope
+from tamis.serve.open_service import OpenService
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+WRITTEN = ("/v1/events", "/v1/users", "/v1/items")
+"""Paths whose changes need the scope write."""
+OPEN = ("/health/", "/schema")
+"""Paths that need no key."""
+
+
+def scope_of(handler: BaseRouteHandler, method: str) -> Scope:
+    """The scope that a route needs: its `opt["scope"]`, else read for GET, write for users, items
+    and events, and admin for others."""
+    declared = handler.opt.get("scope")
+    for scope in SCOPES:
+        if declared == scope:
+            return scope
+    if method in ("GET", "HEAD"):
+        return "read"
+    return "write" if all(path.startswith(WRITTEN) for path in handler.paths) else "admin"
+
+
+def check_key(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Raises UnauthorizedError without a valid key, ForbiddenError where it lacks the scope."""
+    keys: Keys | None = connection.app.state["keys"]
+    path = connection.scope["path"]
+    if keys is None or path.startswith(OPEN):
+        return
+    presented = presented_key(connection)
+    if presented is None:
+        raise UnauthorizedError(
+            "This service needs an API key: send the header `authorization: Bearer KEY`"
+        )
+    key = keys.find(presented)
+    if key is None:
+        raise UnauthorizedError("The API key is not one of this service's: check it")
+    scope = scope_of(handler, connection.scope.get("method", "GET"))
+    if not key.allows(scope):
+        raise ForbiddenError(
+            f"The key {key.name} has the scopes {', '.join(sorted(key.scopes))}, and this route "
+            f"needs {scope}: use another key"
+        )
+
+
+def check_queue(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Raises OverloadedError where a route computes and too many requests wait already."""
+    service: OpenService = connection.app.state["service"]
+    if handler.opt.get("computes") and service.waiting >= service.queue:
+        service.refused += 1
+        raise OverloadedError(
+            f"{service.waiting} requests wait already: try again after `Retry-After`, or start "
+            "more workers"
+        )
+
+
+def presented_key(connection: Connection) -> str | None:
+    """The key of `authorization: Bearer KEY`, or of `x-api-key: KEY`."""
+    kind, _, key = connection.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and key.strip():
+        return key.strip()
+    return connection.headers.get("x-api-key", "").strip() or None

@@ -1,0 +1,168 @@
+"""Prometheus metrics of the service. Requests only note what they saw; the sums are made later."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter as Counts
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tamis.runtime import resident_mb
+from tamis.service import Answer
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Bounds of the histograms' buckets; a last one holds what is longer."""
+NOTED = 10_000
+"""Noted requests that are summed up at once, where nobody does it earlier."""
+WORKERS = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of prometheus-client: folder in which worker processes share metrics."""
+
+
+class _Request(NamedTuple):
+    """What is noted of one HTTP request."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+
+
+class ServiceMetrics:
+    """The metrics of one process; `text` adds those of the other workers where there are several.
+
+    `request` and `answer` are called once per request and append to a queue, which takes less than
+    a microsecond; `fold` makes the sums, in a thread beside the requests.
+    """
+
+    def __init__(self) -> None:
+        self._noted: deque[_Request | Answer] = deque()
+        self._turn = threading.Lock()
+        self._last: dict[object, float] = {}
+        self._versions: set[str] = set()
+        self._workers = bool(os.environ.get(WORKERS))
+        registry = CollectorRegistry()
+        self._registry = registry
+        own = None if self._workers else registry
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tamis_{name}", text, labels, registry=own)
+
+        def gauge(name: str, text: str, mode: Any, *labels: str) -> Gauge:
+            return Gauge(f"tamis_{name}", text, labels, multiprocess_mode=mode, registry=own)
+
+        def seconds(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"tamis_{name}_seconds", text, labels, buckets=SECONDS, registry=own)
+
+        self._requests = counter("requests", "HTTP requests", "method", "route", "status")
+        self._seconds = seconds("request", "Time of an HTTP request", "route")
+        self._stages = seconds("stage", "Time of a stage of an answer", "stage")
+        self._candidates = counter(
+            "candidates", "Candidates that went into a stage and came out of it", "stage", "side"
+        )
+        self._filtered = counter("filtered", "Candidates that a filter removed", "filter")
+        self._faults = counter(
+            "stage_faults", "Stages that failed, were skipped or were late", "stage", "fault"
+        )
+        self._degraded = counter(
+            "degraded", "Answers in which something failed or was left out, by what", "what"
+        )
+        self._answers = counter("answers", "Answers, by whether the user is known", "known")
+        self._events = counter("events", "Events that were sent", "status")
+        self._lost = counter("lost_answers", "Answers that could not be written to the journal")
+        self._overload = counter(
+            "overload", "Requests that were answered with less work, or refused", "action"
+        )
+        self._waiting = gauge("waiting_requests", "Requests that wait for a turn", "livesum")
+        self._up = gauge("journal_up", "1 where the journal can be read", "livemin")
+        self._head = gauge("journal_head", "Number of the journal's last entry", "livemax")
+        self._position = gauge("journal_position", "Last entry that answers know", "livemin")
+        self._lag = gauge("journal_lag", "Entries that answers do not know yet", "livemax")
+        self._version = gauge("version", "1 for the version that answers", "livemax", "version")
+        self._memory = gauge("resident_memory_bytes", "Resident memory of a process", "liveall")
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Notes an HTTP request."""
+        self._note(_Request(method, route, status, seconds))
+
+    def answer(self, answer: Answer) -> None:
+        """Notes an answer of the cascade."""
+        self._note(answer)
+
+    def events(self, counts: Mapping[str, int]) -> None:
+        """Counts events by what became of them."""
+        for status, n in counts.items():
+            self._events.labels(status).inc(n)
+
+    def overload(self, lowered: int, refused: int, waiting: int) -> None:
+        """Sets the sums of the requests that were answered with less work, and refused."""
+        self._overload.labels("lowered").inc(self._more("lowered", lowered))
+        self._overload.labels("refused").inc(self._more("refused", refused))
+        self._waiting.set(waiting)
+
+    def faults(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Sets the sums of the faults of stages, {(stage, fault): n}; a swap begins at 0 again."""
+        for (stage, fault), n in dict(counts).items():
+            self._faults.labels(stage, fault).inc(self._more((stage, fault), n))
+
+    def journal(self, head: int | None, position: int, lost: int) -> None:
+        """Sets how far the journal has been read. head: None where it is out of reach."""
+        self._up.set(0 if head is None else 1)
+        self._position.set(position)
+        self._lost.inc(self._more("lost", lost))
+        if head is not None:
+            self._head.set(head)
+            self._lag.set(max(head - position, 0))
+
+    def version(self, name: str) -> None:
+        """Sets the version that answers."""
+        for former in self._versions - {name}:
+            self._version.labels(former).set(0)
+        self._versions.add(name)
+        self._version.labels(name).set(1)
+
+    def text(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
+        self.fold()
+        self._memory.set(resident_mb() * 2**20)
+        registry = self._registry
+        if self._workers:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+    def fold(self) -> None:
+        """Adds what was noted to the sums."""
+        with self._turn:
+            for _ in range(len(self._noted)):
+                one = self._noted.popleft()
+                if isinstance(one, Answer):
+                    self._fold_answer(one)
+                else:
+                    self._requests.labels(one.method, one.route, str(one.status)).inc()
+                    self._seconds.labels(one.route).observe(one.seconds)
+
+    def _fold_answer(self, answer: Answer) -> None:
+        self._answers.labels(str(answer.known).lower()).inc()
+        for stage, took in answer.seconds.items():
+            self._stages.labels(stage).observe(took)
+        for (stage, side), n in answer.candidates.items():
+            self._candidates.labels(stage, side).inc(n)
+        for name, n in answer.removed.items():
+            self._filtered.labels(name).inc(n)
+        for what in Counts(text.partition(": ")[0] for text in answer.degraded):
+            self._degraded.labels(what).inc()
+
+    def _note(self, one: _Request | Answer) -> None:
+        self._noted.append(one)
+        if len(self._noted) > NOTED:
+            self.fold()
+
+    def _more(self, what: object, total: float) -> float:
+        """How much a sum has grown; one that is smaller than before has begun again."""
+        before, self._last[what] = self._last.get(what, 0.0), total
+        return total - before if total >= before else total

@@ -1,0 +1,156 @@
+"""Overload: work is lowered first, then requests are refused at once; metrics count both."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fake_service import Fake
+from litestar.testing import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from tamis.schema import ServeConfig
+from tamis.serve import create_app
+from tamis.serve.metrics import ServiceMetrics
+from tamis.service import Answer, Request
+
+
+class Slow(Fake):
+    """Answers when it is let; keeps the effort of each answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+        self.efforts: list[float] = []
+
+    def recommend(self, request: Request, *, effort: float = 1.0) -> Answer:
+        self.efforts.append(effort)
+        assert self.release.wait(30)
+        return super().recommend(request)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def client(slow: Slow) -> Iterator[TestClient]:
+    with TestClient(create_app(slow, config=ServeConfig(queue=8))) as client:
+        while client.get("/health/ready").status_code != 200:
+            pass
+        yield client
+
+
+def metrics(client: TestClient) -> dict[tuple[str, ...], float]:
+    """(name, label values …) → value."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_a_full_queue_lowers_work_and_then_refuses(client: TestClient, slow: Slow) -> None:
+    service = client.app.state["service"]
+    with ThreadPoolExecutor(9) as pool:
+        asked = [pool.submit(client.post, "/v1/recommend", json={"n": 1})]
+        until(lambda: len(slow.efforts) == 1)
+        asked += [pool.submit(client.post, "/v1/recommend", json={"n": 1}) for _ in range(7)]
+        until(lambda: service.waiting == 8)
+        refused = client.post("/v1/recommend", json={"n": 1})
+        rank = client.post("/v1/rank", json={"item_ids": [1, 2]})
+        health = client.get("/health/live")
+        slow.release.set()
+        answers = [one.result() for one in asked]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert (rank.status_code, health.status_code) == (503, 200)
+    assert [one.status_code for one in answers] == [200] * 8
+    # the first began alone; then 7 waited, down to the last
+    assert slow.efforts[0] == 1.0
+    assert slow.efforts[1:] == [0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
+    found = metrics(client)
+    assert found["tamis_overload_total", "refused"] == 2
+    assert found["tamis_overload_total", "lowered"] == 5
+    assert found["tamis_waiting_requests",] == 0
+    assert client.post("/v1/recommend", json={"n": 1}).status_code == 200
+
+
+def test_metrics_of_answers(client: TestClient, slow: Slow) -> None:
+    slow.release.set()
+    for user in ("ann", "half", None):
+        client.post("/v1/recommend", json={"user_id": user, "n": 1})
+    client.post("/v1/recommend", json={"n": "ten"})
+    found = metrics(client)
+    route = ("POST", "/v1/recommend")
+    assert found["tamis_requests_total", *route, "200"] == 3
+    assert found["tamis_requests_total", *route, "400"] == 1
+    assert found["tamis_request_seconds_count", "/v1/recommend"] == 4
+    assert found["tamis_stage_seconds_count", "rank"] == 3
+    assert found["tamis_stage_seconds_sum", "rank"] == pytest.approx(0.009)
+    assert found["tamis_stage_seconds_bucket", "0.0025", "recall:hot"] == 3
+    assert found["tamis_stage_seconds_bucket", "0.0025", "rank"] == 0
+    assert found["tamis_candidates_total", "in", "filter"] == 150
+    assert found["tamis_candidates_total", "out", "filter"] == 120
+    assert found["tamis_filtered_total", "seen"] == 30
+    assert found["tamis_degraded_total", "recall two_tower"] == 1
+    assert found["tamis_answers_total", "true"] == 1
+    assert found["tamis_answers_total", "false"] == 2
+    assert found["tamis_version", "serving-7"] == 1
+    assert found["tamis_resident_memory_bytes",] > 2**20
+
+
+def test_sums_of_a_version_begin_again_after_a_swap() -> None:
+    metrics = ServiceMetrics()
+    for total in (2, 5, 1, 1):
+        metrics.faults({("rank", "failed"): total})
+        metrics.journal(None, 3, lost=total)
+    metrics.version("v1")
+    metrics.version("v2")
+    text = metrics.text().decode()
+    assert 'tamis_stage_faults_total{fault="failed",stage="rank"} 6.0' in text
+    assert "tamis_lost_answers_total 6.0" in text
+    assert "tamis_journal_up 0.0" in text
+    assert 'tamis_version{version="v1"} 0.0' in text
+    assert 'tamis_version{version="v2"} 1.0' in text
+
+
+def test_noted_requests_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a reader of the metrics, the notes are summed up now and then."""
+    monkeypatch.setattr("tamis.serve.metrics.NOTED", 10)
+    metrics = ServiceMetrics()
+    for _ in range(25):
+        metrics.request("GET", "/x", 200, 0.001)
+    assert len(metrics._noted) <= 10
+    assert 'tamis_requests_total{method="GET",route="/x",status="200"} 25.0' in (
+        metrics.text().decode()
+    )
+
+
+def test_an_answer_of_less_work_has_fewer_candidates(numbered) -> None:
+    from tamis.service import Recommender
+
+    recommender = Recommender.open(numbered)
+    whole = recommender.recommend(7, 10)
+    part = recommender.recommend(7, 10, effort=0.25)
+    assert part.degraded == ("load: made of 25% of the candidates",)
+    assert (len(whole.items), len(part.items), whole.degraded) == (10, 10, ())
+    assert whole.candidates["rank", "in"] == 60
+    assert part.candidates["rank", "in"] == 15
+    assert part.candidates["recall", "out"] < whole.candidates["recall", "out"]
+    sizes = np.array(list(whole.candidates.values()))
+    assert (sizes > 0).all()
+    kept = whole.candidates["recall", "out"] - whole.candidates["filter", "out"]
+    assert kept == sum(whole.removed.values())
