@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +131,7 @@ def fitted() -> Parts:
         config=CONFIG,
         users=data.users,
         items=data.items,
-        space=space,
+        space=deepcopy(space),  # as in a version on disk, which holds the recipes twice
         statistics=statistics,
         histories=Histories.of(data),
         channels={},
@@ -308,6 +309,16 @@ change = st.one_of(
 )
 
 
+def inputs_of(parts: Parts, now: int) -> Any:
+    """All numbers that a ranker reads, of all users with all items."""
+    user, item = np.arange(len(parts.users)), np.arange(-1, len(parts.items), dtype=np.int32)
+    user, time = user.astype(np.int32), np.full(len(user), now)
+    query, every = np.repeat(np.arange(len(user)), len(item)), np.tile(item, len(user))
+    history = parts.histories.at(user, time)
+    rows = parts.space.rows(user, time, history, query, every, statistics=parts.statistics)
+    return rows.take(torch.arange(len(rows))).dense.numpy()
+
+
 def equal_views(one: tuple[Parts, Views], other: tuple[Parts, Views]) -> None:
     """Tables, features, statistics, histories and exclusions."""
     (left, first), (right, second) = one, other
@@ -320,6 +331,8 @@ def equal_views(one: tuple[Parts, Views], other: tuple[Parts, Views]) -> None:
             attributes = (getattr(p.space._fitted, name) for p in (left, right))
             np.testing.assert_array_equal(*(getattr(a, kind) for a in attributes))
     now = first.earliest + HOUR
+    inputs = [inputs_of(parts, now) for parts in (left, right)]
+    np.testing.assert_array_equal(*inputs)
     check_statistics(left.statistics, right.statistics, len(left.users), len(left.items), now)
     check_histories(left.histories, right.histories, len(left.users), now)
     for row in range(-1, len(left.users)):
@@ -356,6 +369,20 @@ def test_views_do_not_depend_on_pages_reads_and_restarts(
         restored[1].restore(Path(folder))
     restored[1].apply(numbered(entries))
     equal_views(whole, restored)
+
+
+def test_new_sets_of_values_are_numbered_alike_in_features_and_statistics() -> None:
+    """Sets that no item of the version has, of a later row first; as if each came alone."""
+    parts, alone = version(), version()
+    put = ItemPut(item_id="new1", columns={"genres": ["b", "c"]})
+    changes = [put, ItemPatch(item_id="i0", columns={"genres": ["a", "c"]})]
+    clicks = stream_of([("u0", i, "click", 0, 0, None) for i in ("new1", "new1", "i0")]).entries
+    views = Views(parts, END), Views(alone, END)
+    entries = numbered([changes[0], clicks[0], changes[1], *clicks[1:]])
+    views[0].apply(entries)
+    for one in entries:
+        views[1].apply([one])
+    np.testing.assert_array_equal(*(inputs_of(p, END + HOUR) for p in (parts, alone)))
 
 
 def test_a_deleted_user_comes_back_without_a_past() -> None:

@@ -429,9 +429,15 @@ class FeatureSpace:
         """Takes up new and changed items: `rows` (m,) of the whole table as it is now.
 
         A new row has the values that it would have had at the fit with the vocabularies of the
-        fit. `Rows` that were made before keep their values.
+        fit. `Rows` that were made before must not be read any more.
         """
         self._fitted = self._new.items(self._fitted, self.layout, items, rows)
+
+    def share(self, recipes: Recipes) -> None:
+        """Reads the values of attributes from these recipes, which hold the same: those of the
+        statistics that rows are made with, so that both number new sets of values alike."""
+        if self._fitted.recipes is not None:
+            self._fitted = replace(self._fitted, recipes=recipes)
 
     def update_users(self, users: Table, rows: Int32) -> None:
         """Takes up new and changed users, likewise."""

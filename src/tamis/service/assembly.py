@@ -98,6 +98,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         self._base = KnownRows(len(self.users), len(self.items))
+        self.space.share(self.statistics.recipes)
         self._assembled: tuple[object, ...] = ()
         for channel in self.channels.values():
             if isinstance(channel, ReadsStatistics):
