@@ -1,5 +1,7 @@
 """The routes of the service, one module per group; each handler is a Litestar route."""
 
+from tamis.serve.access import OPEN
+from tamis.serve.routes.common import NO_KEY, NO_SCOPE
 from tamis.serve.routes.events import events
 from tamis.serve.routes.health import live, ready
 from tamis.serve.routes.items import (
@@ -33,5 +35,8 @@ ANSWERS = [recommendation, why_not]
 HEALTH = [live, ready, metrics]
 ROUTES = [recommend, rank, similar, lookalike, events, *ITEMS, *USERS, *ANSWERS, *HEALTH]
 """All of them, in the order of the OpenAPI document."""
+for _route in ROUTES:
+    if not all(path.startswith(OPEN) for path in _route.paths):
+        _route.responses = {401: NO_KEY, 403: NO_SCOPE, **(_route.responses or {})}
 
 __all__ = ["ROUTES"]

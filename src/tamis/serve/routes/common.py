@@ -18,6 +18,10 @@ NOT_JSON = ResponseSpec(
     ErrorAnswer, generate_examples=False, description="The body is compressed, or is not JSON"
 )
 NOT_FOUND = ResponseSpec(ErrorAnswer, generate_examples=False, description="It is not there")
+NO_KEY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No valid API key")
+NO_SCOPE = ResponseSpec(
+    ErrorAnswer, generate_examples=False, description="The API key lacks the scope of the route"
+)
 NOT_READY = ResponseSpec(
     ErrorAnswer,
     generate_examples=False,
