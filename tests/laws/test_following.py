@@ -232,7 +232,13 @@ VECTORS = {
     "content": {"columns": ["category", "author", "price"]},
     "fm": {"embedding_dim": 8, "epochs": 30, "batch_size": 32, "statistics": "both"},
     "fm with histories": MOVING | {"use": "fm", "statistics": "both"},
-    "fm without ids": {"use": "fm", "epochs": 30, "batch_size": 32, "item_id_dropout": 0.5},
+    "fm without ids": {
+        "use": "fm",
+        "epochs": 30,
+        "batch_size": 32,
+        "item_id_dropout": 0.5,
+        "histories": "declared",
+    },
     "two_tower": {"embedding_dim": 8, "epochs": 60, "item_id_dropout": 0.5, "start": "random"},
 }
 
