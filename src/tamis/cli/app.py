@@ -13,7 +13,7 @@ from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
 from tamis.cli.experiment_commands import experiment
-from tamis.cli.journal_commands import events, export
+from tamis.cli.journal_commands import events, export, parity
 from tamis.cli.key_commands import keys
 from tamis.cli.ranker_commands import compare, score
 from tamis.cli.serving_commands import demo, lookalike, recall, recommend, serve, similar
@@ -22,8 +22,8 @@ from tamis.schema import TamisError
 
 ORDER = (
     *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "lookalike"),
-    *("serve", "keys", "events", "export", "recall", "compare", "score", "versions", "activate"),
-    *("rollback", "experiment", "simulate", "demo"),
+    *("serve", "keys", "events", "export", "parity", "recall", "compare", "score", "versions"),
+    *("activate", "rollback", "experiment", "simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
 
@@ -48,7 +48,18 @@ app = typer.Typer(
 )
 for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, keys, events):
     app.command()(_command)
-for _command in (export, recall, compare, score, versions, activate, rollback, simulate, demo):
+for _command in (
+    export,
+    parity,
+    recall,
+    compare,
+    score,
+    versions,
+    activate,
+    rollback,
+    simulate,
+    demo,
+):
     app.command()(_command)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(experiment, name="experiment")

@@ -1,4 +1,4 @@
-"""`tamis events` and `tamis export`: the journal of a project and its files."""
+"""`tamis events`, `export` and `parity`: a project's journal and its files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from tamis.cli._console import AsJson, ProjectDir, console, print_json, wants_progress
 
@@ -78,4 +79,35 @@ def export(
         highlight=False,
         soft_wrap=True,
     )
+    return None
+
+
+def parity(
+    project: ProjectDir,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Most answers to check.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what the service read for its last answers with the same computed from the log.
+
+    Answers of the serving version are checked whose inputs the journal holds.
+    """
+    from tamis.jobs import parity as job
+
+    report = job(project, n=n, progress=wants_progress(as_json))
+    if as_json:
+        return print_json(report.to_dict())
+    console.print(
+        f"version {escape(report.version)}: {report.values:,} input values of "
+        f"{report.candidates:,} candidates of {report.answers:,} answers; "
+        f"[bold]{report.share:.4%}[/] agree. {report.same_slates:,} answers were the same when "
+        f"they were repeated; {report.missing:,} candidates were not ranked again.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.features:
+        table = Table("feature", title="Values that differ", title_justify="left")
+        table.add_column("values", justify="right")
+        for name, count in report.features.items():
+            table.add_row(escape(name), f"{count:,}")
+        console.print(table)
     return None

@@ -13,6 +13,7 @@ from .list_versions import VersionLine, activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
 from .lookalike import LookalikeReport, lookalike
 from .offline_recall import ChannelLists, RecallReport, recall
+from .parity import ParityReport, parity
 from .plan_experiment import ExperimentPlan, Plan, plan_experiment
 from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
@@ -39,6 +40,7 @@ __all__ = [
     "Initialised",
     "LiveReport",
     "LookalikeReport",
+    "ParityReport",
     "Plan",
     "Project",
     "RankEvaluation",
@@ -64,6 +66,7 @@ __all__ = [
     "init",
     "live_traffic",
     "lookalike",
+    "parity",
     "parsed_options",
     "plan_experiment",
     "read_experiment",

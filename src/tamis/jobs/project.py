@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.lookalike import LookalikeReport
     from tamis.jobs.offline_recall import RecallReport
+    from tamis.jobs.parity import ParityReport
     from tamis.jobs.prepare import Diagnosis
     from tamis.jobs.scoring import ScoreReport
     from tamis.service import Answer, SimilarList
@@ -81,6 +82,12 @@ class Project(ProjectFolder):
 
         vars(self).pop("recommender", None)
         return rollback(self.root, **options)
+
+    def parity(self, **options: Any) -> ParityReport:
+        """Compares what a service read for its answers with the log; see `jobs.parity`."""
+        from tamis.jobs.parity import parity
+
+        return parity(self.root, **options)
 
     def export(self, **options: Any) -> ExportReport:
         """Writes new entries of the journal to files, deletes old ones; see `jobs.export`."""

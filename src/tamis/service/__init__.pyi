@@ -4,6 +4,7 @@ from .clock import Clock, system_clock
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
+from .journal_data import with_journal
 from .live import LiveRecommender, Taken
 from .live_rows import Deleted, KnownRow, TakenRow
 from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
@@ -58,4 +59,5 @@ __all__ = [
     "Views",
     "WhyNot",
     "system_clock",
+    "with_journal",
 ]

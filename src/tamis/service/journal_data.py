@@ -114,13 +114,21 @@ def has_journal(project: Path, config: ProjectConfig) -> bool:
 
 
 def with_journal(
-    data: Dataset, found: JournalData, config: ProjectConfig, rejects: Rejects
+    data: Dataset,
+    found: JournalData,
+    config: ProjectConfig,
+    rejects: Rejects,
+    *,
+    arrivals: bool = False,
 ) -> Dataset:
     """The data set with the journal's events and changes of users and items.
 
     Users that were deleted have no row and no event from before. Events that the tables have as
     well, equal in user, item, behaviour and time, are left out and reported, as are those of
     behaviours that are not declared any more.
+
+    arrivals: the events have the times at which they reached the service, also where the log has no
+        column of arrivals; False: as in the log, their own times.
     """
     deleted = {e.user_id: n for n, e in found.changes if isinstance(e, UserDelete)}
     data = _without_users(data, deleted)
@@ -142,7 +150,8 @@ def with_journal(
             frame = frame.filter(~lost)
     users = with_ids(users, frame["user_id"].unique(maintain_order=True))
     items = with_ids(items, frame["item_id"].unique(maintain_order=True))
-    more = _events(frame, users, items, codes, config.events, data.events)
+    arrivals |= config.events.arrival is not None
+    more = _events(frame, users, items, codes, config.events, data.events, arrivals)
     events = _joined(data.events, more)
     repeated = repeated_events(events, by_request=config.events.request is not None)
     repeated[: len(data.events)] = False
@@ -258,9 +267,12 @@ def _events(
     codes: Mapping[str, int],
     config: EventsConfig,
     former: Events,
+    arrivals: bool,
 ) -> Events:
     """The events (n,) of the journal as arrays, in its order."""
-    came = frame["arrival"].to_numpy()
+    came = (
+        np.maximum.accumulate(frame["arrival"].to_numpy()) if len(frame) else np.zeros(0, np.int64)
+    )
     time = np.minimum(frame["time"].to_numpy(), came)
     n = len(frame)
     position = frame["position"].fill_null(0).to_numpy().astype(np.int16)
@@ -272,7 +284,7 @@ def _events(
         item=items.rows(frame["item_id"]),
         behaviour=behaviour,
         time=time,
-        arrival=time if config.arrival is None else came,
+        arrival=came if arrivals else time,
         value=frame["value"].fill_null(np.nan).to_numpy().astype(np.float32),
         request=_requests(frame) if config.request is not None else np.full(n, -1, np.int64),
         position=position if config.position is not None else np.zeros(n, np.int16),

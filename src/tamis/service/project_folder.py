@@ -67,7 +67,9 @@ class ProjectFolder:
         """
         data, rejects = read_dataset(config, self.root)
         found = self.journal_data
-        return (data if found is None else with_journal(data, found, config, rejects)), rejects
+        if found is not None:
+            data = with_journal(data, found, config, rejects)
+        return data, rejects
 
     @cached_property
     def journal_data(self) -> JournalData | None:

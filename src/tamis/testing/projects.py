@@ -23,6 +23,8 @@ category = "kind"
 positive = true
 [split]
 windows = 2
+[answers]
+inputs = 1.0
 [cascade]
 fusion = "like"
 [cascade.channels.hot]
