@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -224,3 +225,30 @@ def numbered(made_once: Callable[..., Path]) -> Path:
         assert said.code == 0, said
 
     return made_once("numbered", make)
+
+
+@pytest.fixture(scope="session")
+def another_version() -> Callable[..., object]:
+    """`another_version(project, name, slate)`: a copy of the serving version, not published, with
+    `name` in its titles and slates of `slate` items, so that answers show which version made them.
+    """
+    import polars as pl
+
+    from tamis.bundle import MANIFEST, Kind, Manifest, Version, Versions, files_of
+
+    def copy(project: Path, name: str, slate: int) -> Version:
+        versions = Versions(project)
+        folder = versions.root / name
+        shutil.copytree(versions.current(Kind.SERVING).path, folder)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config["cascade"]["slate"] = slate
+        (folder / "config.json").write_text(json.dumps(config), "utf-8")
+        table = folder / "tables" / "items.parquet"
+        items = pl.read_parquet(table)
+        items.with_columns(title=pl.lit(name) + " " + pl.col("title")).write_parquet(table)
+        manifest = Manifest.read(folder / MANIFEST)
+        changed = {"name": name, "created": f"{name}T", "files": files_of(folder)}
+        Manifest(**{**vars(manifest), **changed}).write(folder / MANIFEST)
+        return versions.open(name)
+
+    return copy

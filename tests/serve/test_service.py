@@ -334,7 +334,13 @@ def test_the_log_names_users_where_it_is_asked_to(
 
 def test_health(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
-    assert client.get("/health/ready").json() == {"status": "ready", "version": "serving-7"}
+    assert client.get("/health/ready").json() == {
+        "status": "ready",
+        "version": "serving-7",
+        "worker": 0,
+        "open_versions": ["serving-7"],
+        "problem": None,
+    }
 
 
 def test_not_ready_while_opening(fake: Fake) -> None:
@@ -388,6 +394,9 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/items/{item_id}",
         "/v1/items/{item_id}/hide",
         "/v1/items/{item_id}/show",
+        "/v1/versions",
+        "/v1/versions/{name}/activate",
+        "/v1/versions/rollback",
         "/v1/recommendations/{recommendation_id}",
         "/v1/recommendations/{recommendation_id}/why-not/{item_id}",
         "/health/live",

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from tamis.bundle import MANIFEST, Kind, Manifest, Version, Versions, files_of
+from tamis.bundle import Kind, Version, Versions
 from tamis.jobs import activate, rollback
 from tamis.schema import VersionError
-from tamis.service import STORED_CONFIG, Answer, LiveRecommender, Serving
-
-
-def another(project: Path, name: str, slate: int) -> Version:
-    """A copy of the serving version with `name` in its titles and slates of `slate` items."""
-    versions = Versions(project)
-    source = versions.current(Kind.SERVING)
-    folder = versions.root / name
-    shutil.copytree(source.path, folder)
-    config = json.loads((folder / STORED_CONFIG).read_text("utf-8"))
-    config["cascade"]["slate"] = slate
-    (folder / STORED_CONFIG).write_text(json.dumps(config), "utf-8")
-    items = pl.read_parquet(folder / "tables" / "items.parquet")
-    items.with_columns(title=pl.lit(name) + " " + pl.col("title")).write_parquet(
-        folder / "tables" / "items.parquet"
-    )
-    manifest = Manifest.read(folder / MANIFEST)
-    created = {"name": name, "created": f"{name}T", "files": files_of(folder)}
-    Manifest(**{**vars(manifest), **created}).write(folder / MANIFEST)
-    return versions.open(name)
+from tamis.service import Answer, LiveRecommender, Serving
 
 
 @pytest.fixture
-def project(numbered: Path, tmp_path: Path) -> Path:
+def project(numbered: Path, another_version: Callable[..., Version], tmp_path: Path) -> Path:
     """With the versions 2999-a (slates of 5) and 2999-b (slates of 6); 2999-a is published."""
     shutil.copytree(numbered, tmp_path / "shop")
-    first, _ = (another(tmp_path / "shop", f"2999-{x}", 5 + k) for k, x in enumerate("ab"))
+    first, _ = (another_version(tmp_path / "shop", f"2999-{x}", 5 + k) for k, x in enumerate("ab"))
     Versions(tmp_path / "shop").publish(first)
     return tmp_path / "shop"
 

@@ -352,6 +352,9 @@ def serve(
             help="Journal of events: redis://host:port/db. If omitted: a file of the project."
         ),
     ] = "",
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that answer on the port.")
+    ] = 1,
     keys: Annotated[
         Path | None,
         typer.Option(help="File of API keys. If omitted: `[serve] keys`, or TAMIS_KEYS."),
@@ -366,11 +369,20 @@ def serve(
 ) -> None:
     """Serve recommendations and take events over HTTP.
 
-    An event counts in the next answer. Other machines need an API key: see `tamis keys`.
+    An event counts in the next answer; a version that is published takes over. Other machines need
+    an API key: see `tamis keys`.
     """
     from tamis.serve import serve as run
 
-    run(project, host=host, port=port, store=store, keys=keys, log_user_ids=log_user_ids)
+    run(
+        project,
+        host=host,
+        port=port,
+        store=store,
+        workers=workers,
+        keys=keys,
+        log_user_ids=log_user_ids,
+    )
 
 
 def demo(

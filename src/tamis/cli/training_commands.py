@@ -21,7 +21,8 @@ from tamis.cli._console import (
 )
 
 if TYPE_CHECKING:
-    from tamis.jobs import TrainReport, VersionLine
+    from tamis.jobs import TrainReport
+    from tamis.service import VersionLine
 
 
 def train(

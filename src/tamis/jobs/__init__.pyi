@@ -9,7 +9,7 @@ from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_rank import RankEvaluation, evaluate_rank
 from .export_journal import ExportReport, export
 from .import_events import ImportReport, RejectedRows, import_events
-from .list_versions import VersionLine, activate, rollback, versions
+from .list_versions import activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
 from .lookalike import LookalikeReport, lookalike
 from .offline_recall import ChannelLists, RecallReport, recall
@@ -51,7 +51,6 @@ __all__ = [
     "Simulated",
     "Standing",
     "TrainReport",
-    "VersionLine",
     "activate",
     "compare_rank",
     "compare_tables",

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from tamis.jobs.compare_rankers import Comparison
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.export_journal import ExportReport
-    from tamis.jobs.list_versions import VersionLine
     from tamis.jobs.lookalike import LookalikeReport
     from tamis.jobs.offline_recall import RecallReport
     from tamis.jobs.parity import ParityReport
     from tamis.jobs.prepare import Diagnosis
     from tamis.jobs.scoring import ScoreReport
-    from tamis.service import Answer, SimilarList
+    from tamis.service import Answer, SimilarList, VersionLine
 
 
 class Project(ProjectFolder):

@@ -22,7 +22,7 @@ from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
 from tamis.serve.keys import Keys
 from tamis.serve.metrics import ServiceMetrics
-from tamis.serve.open_service import OpenService, Recommends
+from tamis.serve.open_service import OpenService, Recommends, Swaps
 from tamis.serve.routes import ROUTES
 from tamis.serve.routes.lookalike import Lookalikes
 
@@ -30,20 +30,24 @@ log = logging.getLogger("tamis.serve")
 
 
 def create_app(
-    recommender: Recommends | Callable[[], Recommends],
+    recommender: Recommends | Swaps | Callable[[], Recommends | Swaps],
     keys: Keys | None = None,
     config: ServeConfig | None = None,
+    worker: int = 0,
 ) -> Litestar:
     """The service as an ASGI application.
 
     Args:
         recommender: an open one, or a function that opens one: then the service is live at once
-            and ready when the function has returned.
+            and ready when the function has returned. `tamis.service.Serving` takes up versions
+            that are published later.
         keys: the API keys; None: every caller may do everything.
         config: options of `[serve]`.
+        worker: number of this process among those that share the port.
     """
     config = config or ServeConfig()
-    service, metrics = OpenService(recommender, config.queue), ServiceMetrics()
+    service = OpenService(recommender, config.queue, worker)
+    metrics = ServiceMetrics()
     return Litestar(
         ROUTES,
         request_class=BodyRequest,

@@ -34,6 +34,10 @@ class NotFoundError(TamisError):
     """What the address names is not there."""
 
 
+class ConflictError(TamisError):
+    """The state of the project does not allow what was requested."""
+
+
 class UnauthorizedError(TamisError):
     """The request has no valid API key."""
 
@@ -51,6 +55,7 @@ CURES = {
     "unauthorized": "send the header `authorization: Bearer KEY`",
     "forbidden": "use a key with the scope that the message names",
     "not_found": "check the address or the id; /schema lists the endpoints",
+    "conflict": "choose another version; GET /v1/versions lists them",
     "method_not_allowed": "use a method that the header `allow` or /schema names",
     "too_large": "send less in one call",
     "unsupported_media_type": "send uncompressed JSON with `content-type: application/json`",
@@ -139,6 +144,8 @@ def on_tamis(request: AnyRequest, error: TamisError) -> Response[ErrorAnswer]:
         return _answer(403, Problem("forbidden", str(error)))
     if isinstance(error, NotFoundError):
         return _answer(404, Problem("not_found", str(error)))
+    if isinstance(error, ConflictError):
+        return _answer(409, Problem("conflict", str(error)))
     if isinstance(error, StoreError):
         log.error("%s %s: %s", request.method, request.scope["path_template"], error)
         return _answer(503, Problem("unavailable", str(error)))

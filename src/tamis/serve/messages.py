@@ -117,8 +117,8 @@ class Problem(Struct, frozen=True):
 
     code: str
     """Stable word for programs: bad_request, unauthorized, forbidden, not_found,
-    method_not_allowed, too_large, unsupported_media_type, overloaded, not_ready, unavailable,
-    internal."""
+    conflict, method_not_allowed, too_large, unsupported_media_type, overloaded, not_ready,
+    unavailable, internal."""
     message: str
     """What is wrong, where, and how to fix it, in words."""
     field: str | None = None
@@ -259,6 +259,34 @@ class JournalState(Struct, frozen=True):
     """Why the journal cannot be reached; answers go on by what is known."""
 
 
+class ListedVersion(Struct, frozen=True):
+    """A version of the project."""
+
+    name: str
+    kind: str
+    """serving: it answers requests; evaluation: it is evaluated."""
+    current: bool
+    """Whether it is the published one of its kind."""
+    data_until: int
+    """Events that arrived from this time on (ms since 1970 UTC) are unknown to it."""
+    created: str
+    """ISO 8601, UTC."""
+    mb: float
+    """Megabytes of its files."""
+    code: str
+    """The release of Tamis that wrote it."""
+
+
+class VersionsAnswer(Struct, frozen=True):
+    """The project's versions, oldest first."""
+
+    answering: str
+    """The version by which this process answers."""
+    problem: str | None
+    """Why the published version is not the one that answers, where it could not be opened."""
+    versions: list[ListedVersion]
+
+
 class Live(Struct, frozen=True):
     status: str = "live"
 
@@ -266,5 +294,11 @@ class Live(Struct, frozen=True):
 class Ready(Struct, frozen=True):
     version: str
     """The serving version that answers."""
+    worker: int = 0
+    """Number of the process that answers, among those that share the port."""
+    open_versions: list[str] = field(default_factory=list[str])
+    """The version that answers, and former ones that requests still use."""
+    problem: str | None = None
+    """Why the published version is not the one that answers, where it could not be opened."""
     journal: JournalState | UnsetType = UNSET
     status: str = "ready"

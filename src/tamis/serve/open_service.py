@@ -16,6 +16,7 @@ from tamis.service import (
     Deleted,
     Explained,
     KnownRow,
+    ProjectVersions,
     Ranking,
     RankRequest,
     Request,
@@ -103,15 +104,40 @@ class HasJournal(Recommends, Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Swaps(Protocol):
+    """Holds the recommender that answers, and exchanges it: `tamis.service.Serving`."""
+
+    @property
+    def live(self) -> Recommends: ...
+
+    @property
+    def problem(self) -> str | None: ...
+
+    @property
+    def open_versions(self) -> list[str]: ...
+
+    @property
+    def swaps(self) -> int: ...
+
+    @property
+    def versions(self) -> ProjectVersions: ...
+
+    def close(self) -> None: ...
+
+
 class OpenService:
-    """Opens the serving version once, then answers one request at a time in a thread.
+    """Opens the serving version, then answers one request at a time in a thread.
 
     One at a time because an answer is a few milliseconds of pure computation: more threads would
     only share the same core. The event loop stays free, so health checks are answered meanwhile.
     """
 
     def __init__(
-        self, source: Recommends | Callable[[], Recommends], queue: int = ServeConfig().queue
+        self,
+        source: Recommends | Swaps | Callable[[], Recommends | Swaps],
+        queue: int = ServeConfig().queue,
+        worker: int = 0,
     ) -> None:
         self._source = source
         self.queue = queue
@@ -123,21 +149,39 @@ class OpenService:
         self.refused = 0
         """Requests that were refused as too many waited."""
         self._turn: CapacityLimiter | None = None
-        self.recommender: Recommends | None = None
+        self._opened: Recommends | Swaps | None = None
+        self.worker = worker
+        """Number of this process among those that share the port."""
         self.problem: Exception | None = None
         """Why opening failed, or None."""
         self.on_failure: Callable[[Exception], None] | None = None
         """Called when opening failed; without it the service stays up, not ready, and says why."""
 
+        self.on_ready: Callable[[str], None] | None = None
+        """Called with the name of the version once it is open."""
+
+    @property
+    def recommender(self) -> Recommends | None:
+        """The recommender that answers; None until it is open. Take it once per request: the next
+        request may get that of another version."""
+        return self._opened.live if isinstance(self._opened, Swaps) else self._opened
+
+    @property
+    def serving(self) -> Swaps | None:
+        """What exchanges the versions, if anything does."""
+        return self._opened if isinstance(self._opened, Swaps) else None
+
     async def open(self) -> None:
         """Opens the version; a failure is logged and kept in `problem` for `/health/ready`."""
         self._turn = CapacityLimiter(1)
         try:
-            if callable(self._source):
-                self.recommender = await to_thread.run_sync(self._source)
-            else:
-                self.recommender = self._source
-            log.info("version %s is open", self.recommender.version)
+            source = self._source
+            opened = await to_thread.run_sync(source) if callable(source) else source
+            self._opened = opened
+            version = opened.live.version if isinstance(opened, Swaps) else opened.version
+            log.info("version %s is open", version)
+            if self.on_ready is not None:
+                self.on_ready(version)
         except Exception as problem:
             self.problem = problem
             log.error("no version could be opened: %s", problem)
@@ -165,5 +209,5 @@ class OpenService:
 
     async def close(self) -> None:
         """Writes what waits for the journal, and closes it."""
-        if isinstance(self.recommender, HasJournal):
-            await self.beside(self.recommender.close)
+        if isinstance(self._opened, Swaps | HasJournal):
+            await self.beside(self._opened.close)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import socket
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-import uvicorn
+from tamis.schema import ConfigError
+from tamis.serve.listening import listen
+from tamis.serve.worker import Served, configure_log, log, run
+from tamis.serve.workers import Supervisor
 
-from tamis.schema import ConfigError, ServeConfig, load_config
-from tamis.serve.app import create_app
-from tamis.serve.keys import keys_of
-from tamis.service import CONFIG, LiveRecommender
+MOST_WORKERS = 256
 
 
 def serve(
@@ -21,58 +19,43 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     store: str = "",
+    workers: int = 1,
     keys: Path | None = None,
     log_user_ids: bool | None = None,
 ) -> None:
     """Serves the project's serving version over HTTP until SIGINT or SIGTERM.
 
+    Versions that are published meanwhile take its place without a failed request.
+
     Args:
-        store: address of the journal: "" for a file of the project, or redis://host:port/db.
         host: address to listen on.
         port: TCP port; 0: a free one, which the log names.
+        store: address of the journal: "" for a file of the project, or redis://host:port/db.
+        workers: processes that share the port, 1 to 256; a useful number is that of the cores. Each
+            holds the version and what came since.
         keys: file of API keys. If omitted: that of `[serve] keys`, or the variable TAMIS_KEYS.
         log_user_ids: whether the log names users. If omitted: as `[serve]` says.
 
     Raises VersionError where the project has no intact serving version, ConfigError where the
-    address is not available, or other machines can reach it and there are no keys.
+    address is not available, `workers` is out of range, or other machines can reach the address and
+    there are no keys.
     """
-    options = _options(project)
-    if log_user_ids is not None:
-        options = options.model_copy(update={"log_user_ids": log_user_ids})
-    allowed = keys_of(keys or (project / options.keys if options.keys else None))
-    if allowed is None and not _is_loopback(host):
+    if not 1 <= workers <= MOST_WORKERS:
+        raise ConfigError(f"workers = {workers}: give 1 to {MOST_WORKERS}")
+    served = Served(str(project), store, None if keys is None else str(keys), log_user_ids)
+    if served.keys() is None and not _is_loopback(host):
         raise ConfigError(
             f"--host {host} lets other machines in, and there are no API keys: make one by `tamis "
             f"keys {project / 'keys.txt'} --name web --scopes read,write` and start with --keys, "
             "or leave out --host"
         )
-    log = logging.getLogger("tamis.serve")
-    if not log.hasHandlers():
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    log.setLevel(logging.INFO)
-    listening = _listen(host, port)
+    configure_log()
+    listening = listen(host, port)
     log.info("http://%s:%d opens %s", host, listening.getsockname()[1], project)
-    app = create_app(partial(LiveRecommender.open, project, store), allowed, options)
-    config = uvicorn.Config(app, access_log=False, log_config=None, log_level="warning")
-    server = uvicorn.Server(config)
-    problems: list[Exception] = []
-
-    def stop(problem: Exception) -> None:
-        problems.append(problem)
-        server.should_exit = True
-
-    app.state["service"].on_failure = stop
-    with listening:
-        server.run(sockets=[listening])
-    if problems:
-        raise problems[0]
-
-
-def _options(project: Path) -> ServeConfig:
-    """`[serve]` of the project; the defaults without a `tamis.toml`, whose absence the opening of
-    the version reports."""
-    file = project / CONFIG
-    return load_config(file).serve if file.is_file() else ServeConfig()
+    if workers == 1:
+        run(served, served.open, listening)
+    else:
+        Supervisor(served, workers, listening).run()
 
 
 def _is_loopback(host: str) -> bool:
@@ -82,17 +65,3 @@ def _is_loopback(host: str) -> bool:
     except OSError:  # not an address of this machine: listening says so
         return False
     return all(ip_address(str(one[4][0]).partition("%")[0]).is_loopback for one in found)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=_family(host), backlog=2048)
-    except OSError as problem:
-        raise ConfigError(
-            f"cannot listen on {host} port {port} ({problem.strerror or problem}): "
-            f"stop what listens there, or choose another: --port {port + 1}"
-        ) from None
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

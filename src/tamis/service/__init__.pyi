@@ -11,6 +11,7 @@ from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
 from .project_folder import CONFIG, ProjectFolder
+from .project_versions import ProjectVersions, VersionLine
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Answered, Recommender
 from .request import Boost, RankRequest, Request
@@ -43,6 +44,7 @@ __all__ = [
     "Parts",
     "Place",
     "ProjectFolder",
+    "ProjectVersions",
     "RankRequest",
     "RankedItem",
     "Ranking",
@@ -56,6 +58,7 @@ __all__ = [
     "SimilarList",
     "Taken",
     "TakenRow",
+    "VersionLine",
     "Views",
     "WhyNot",
     "system_clock",

@@ -17,6 +17,7 @@ from tamis.bundle import Kind, Version, Versions
 from tamis.schema import TamisError
 from tamis.service.clock import Clock, system_clock
 from tamis.service.live import LiveRecommender
+from tamis.service.project_versions import ProjectVersions
 from tamis.service.recommender import Recommender
 
 log = logging.getLogger("tamis.service")
@@ -57,6 +58,8 @@ class Serving:
         """Why the published version is not the one that answers; None: it is."""
         self.swaps = 0
         """Versions that have replaced another one in this process."""
+        self.versions = ProjectVersions(project)
+        """The project's versions; publishing one of them makes it the next that answers."""
         self._versions = Versions(Path(project))
         self._clock = clock
         self._seen: object = None

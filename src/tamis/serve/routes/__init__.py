@@ -28,12 +28,21 @@ from tamis.serve.routes.users import (
     put_users,
     read_user,
 )
+from tamis.serve.routes.versions import activate, rollback, versions
 
 ITEMS = [put_item, patch_item, read_item, delete_item, put_items, patch_items, hide, show]
 USERS = [put_user, patch_user, read_user, delete_user, put_users, patch_users]
 ANSWERS = [recommendation, why_not]
 HEALTH = [live, ready, metrics]
-ROUTES = [recommend, rank, similar, lookalike, events, *ITEMS, *USERS, *ANSWERS, *HEALTH]
+VERSIONS = [versions, activate, rollback]
+ROUTES = [
+    *(recommend, rank, similar, lookalike, events),
+    *ITEMS,
+    *USERS,
+    *ANSWERS,
+    *VERSIONS,
+    *HEALTH,
+]
 """All of them, in the order of the OpenAPI document."""
 for _route in ROUTES:
     if not all(path.startswith(OPEN) for path in _route.paths):

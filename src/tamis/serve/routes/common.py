@@ -22,6 +22,9 @@ NO_KEY = ResponseSpec(ErrorAnswer, generate_examples=False, description="No vali
 NO_SCOPE = ResponseSpec(
     ErrorAnswer, generate_examples=False, description="The API key lacks the scope of the route"
 )
+CONFLICT = ResponseSpec(
+    ErrorAnswer, generate_examples=False, description="The version is damaged, or there is none"
+)
 NOT_READY = ResponseSpec(
     ErrorAnswer,
     generate_examples=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import get
+from msgspec import structs
 
 from tamis.schema import StoreError
 from tamis.serve.messages import JournalState, Live, Ready
@@ -20,16 +21,23 @@ async def live() -> Live:
 async def ready(request: HTTP) -> Ready:
     """200 once a serving version is open, and its name; 503 before, and why."""
     service, recommender = ready_service(request)
+    serving = service.serving
+    answer = Ready(
+        recommender.version,
+        worker=service.worker,
+        open_versions=[recommender.version] if serving is None else serving.open_versions,
+        problem=None if serving is None else serving.problem,
+    )
     if not isinstance(recommender, HasJournal):
-        return Ready(recommender.version)
+        return answer
     journal, head, problem = recommender.journal, None, None
     try:
         head = await service.beside(lambda: journal.head)
     except StoreError as error:  # answers go on without it, so the service stays ready
         problem = str(error)
-    return Ready(
-        recommender.version,
-        JournalState(
+    return structs.replace(
+        answer,
+        journal=JournalState(
             head=head,
             position=recommender.position,
             durability=journal.durability.text,
