@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import repeat
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tamis.data.id_index import IdIndex, id_index
 from tamis.data.ids import id_text, ids_of, one_id
 from tamis.data.values import plain_frame
 from tamis.runtime import Int32
@@ -151,8 +151,8 @@ class Table:
         return {name: value for name, value in every.items() if value is not None}
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self._base_ids.to_list())}
+    def _index(self) -> IdIndex:
+        return id_index(self._base_ids)
 
     def row(self, external: object) -> int:
         """The row of an external id of any type; UNKNOWN (-1) if it is not in the table."""
@@ -183,10 +183,11 @@ class Table:
 
         For lists of some thousand ids, of which `rows` would make a join.
         """
-        found = map(self._index.get, ids, repeat(UNKNOWN))
+        rows = self._index.get_all(ids)
         if self._newer:
-            found = map(self._newer.get, ids, found)
-        return np.fromiter(found, np.int32, len(ids))
+            newer = map(self._newer.get, ids, rows.tolist())
+            rows = np.fromiter(newer, np.int32, len(ids))
+        return rows
 
     def _joined(self, ids: pl.Series) -> Int32:
         if len(ids) <= _FEW_IDS:
