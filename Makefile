@@ -15,7 +15,7 @@ DOCS_STAMP := $(VENV)/.tamis-docs
 PIP_FLAGS ?=
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 
-.PHONY: help setup demo test check docs bench bench-train bench-latency bench-views bench-recall bench-rank clean
+.PHONY: help setup demo test check docs bench bench-train bench-latency bench-views bench-recall bench-rank bench-serve clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -77,6 +77,9 @@ bench-recall: setup ## every channel on public data; SEEDS=1 ONLY=name DATA=file
 bench-rank: setup ## every ranker and pre-ranker; SEEDS=1 ONLY=name DATA=file KEEP=1
 	@$(BIN)/python -m benchmarks.bench_rank $(if $(SEEDS),--seeds $(SEEDS)) \
 	    $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
+
+bench-serve: setup ## the running service: requests per second, p50, p99, beside another service
+	@$(BIN)/python -m benchmarks.bench_serve $(ARGS)
 
 clean: ## removes the environment, caches and build output (not tamis-demo, not downloaded data)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -21,7 +21,7 @@ import pytest
 
 from tamis.bundle import Version, Versions
 
-WAITS = 120.0
+WAITS = 400.0
 """Seconds within which everything happens on a busy machine."""
 
 
