@@ -60,17 +60,45 @@ where = "region in request.regions and price <= user.budget"
 """,
     "rerank": """# Re-rank rules
 
-Generated from the docstrings by `docs/write_stages.py`. Rules run in the order of `tamis.toml`; a
-later rule may undo an earlier one, so put the rules that must hold last.
+Generated from the docstrings by `docs/write_stages.py`. The rules of this page state what must hold
+in a slate and what orders it; one plan arranges them together. Whenever some slate meets all hard
+rules, the answer does. Otherwise the least important rule is broken, as little as possible: **rules
+further down in `tamis.toml` are more important**. `broken_rules` of an answer names the rules that
+do not hold and the places; `--why-not ITEM` names those that kept an item out.
 
 ```toml
-[cascade.rerank.mmr]
-theta = 0.7
+[cascade.rerank.dpp]             # the best item that adds something to those above it
+similarity = "channel"
+channel = "two_tower"
 
-[cascade.rerank.at_most]
+[cascade.rerank.new]             # every fifth place for an item of the last week
+use = "quota"
+group = "fresh"
+share = 0.2
+
+[cascade.rerank.categories]      # at most two of one category in any five places
+use = "at_most"
 limit = 2
 window = 5
+
+[cascade.rerank.ads]             # two places for the ads with the highest expected revenue
+where = "sponsored"
+places = [4, 12]
+value = "bid * click"
+insert = 20
+
+[cascade.rerank.pins]            # one item at a place of its own: the most important rule
+items = ["film-12"]
+places = [1]
 ```
+
+The planner takes, place by place, the item with the highest marginal value that breaks no hard
+rule. Where that leads to a place that nothing may fill, it plans again with look-ahead. `mmr` and
+`dpp` are two ways to value diversity: use one of them. Several rules of one kind are declared under
+names of their own with `use`.
+
+A rule of your own that reorders the list runs in the order of the sections: before the plan if it
+stands above the last rule of this page, else after it, where it may undo what the plan arranged.
 
 A rule of your own is [one file](adding-a-rerank-rule.md).
 """,

@@ -25,7 +25,7 @@ from tamis.cascade.tracing import trace
 from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import Block, DenseColumn, History, Layout, Rows
 from tamis.features.rows import LazyBlock, LazyBlocks
-from tamis.rerank import AtMost
+from tamis.rerank import AtMost, Pins
 from tamis.schema import CascadeConfig, Side, StageError
 
 
@@ -487,3 +487,32 @@ def test_the_trace_says_which_limit_of_a_rule_a_place_breaks() -> None:
     assert list(out.slate.item) == [2, 4]
     assert trace(sieve, out, 2).rerank == {"one_kind": 0.0}
     assert trace(sieve, out, 4).rerank == {"one_kind": 3.0}  # both limits
+
+
+def test_inserted_items_pass_filters_and_prerank_and_are_ranked() -> None:
+    """Items 1 (odd) and 0 (the lowest value) are pinned; pre-rank keeps two of the others."""
+    items = pl.DataFrame({"kind": ["x"] * 12})
+    ids = pl.Series([f"i{k}" for k in range(12)], dtype=pl.String)
+    empty = np.zeros(0)
+    kinds = ("i4", "i4", "u1", "i8", "i8", "f4", "i8", "i2")
+    data = Dataset(
+        Table("users", ids[:0], pl.DataFrame()),
+        Table("items", ids, items),
+        Events(*(empty.astype(kind) for kind in kinds)),
+        (),
+    )
+    pins = Pins(items=["i0", "i1"], places=[1, 2]).fit(data)
+    one = cascade(
+        {"a": Listed([2, 4, 6, 8])},
+        config=config(keep=2, a={}),
+        rank=ByItem(),
+        filters={"odd": Odd()},
+        rerank={"pins": pins},
+    )
+    out = one.run(ask(), n=3)
+    assert list(out.slate.item) == [0, 8, 6]
+    assert list(out.preranked.item) == [8, 6, 0]
+    assert [str(way) for way in out.slates.broken()] == ["pins is broken at place 2: i1 at place 2"]
+    shown, lost = trace(one, out, 0), trace(one, out, 1)
+    assert (shown.place, shown.inserted_by, shown.found) == (1, ("pins",), ())
+    assert (lost.lost, lost.detail) == ("filtered", "filter odd: odd")

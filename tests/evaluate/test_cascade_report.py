@@ -221,3 +221,16 @@ def test_what_prerank_keeps_is_never_more_than_there_is(found, sentence) -> None
     prerank = {"survive@20": 1.0, "survive@50": 1.0, "keep": 300, **found}
     text = " ".join(terminal({**EVALUATION, "prerank": prerank}).split())
     assert sentence in text
+
+
+@pytest.mark.parametrize(
+    ("ways", "sentence"),
+    [
+        ({"few": 0.0}, "All rules hold in every slate."),
+        ({"few": 0.125, "ads": 0.0}, "Broken rules: few in 12.5% of the slates."),
+    ],
+)
+def test_what_rerank_changes(ways, sentence) -> None:
+    found = {"before": {"ndcg@10": 0.25}, "after": {"ndcg@10": 0.24}, "broken_rules": ways}
+    text = " ".join(terminal({**EVALUATION, "rerank": found}).split())
+    assert f"Re-rank changes ndcg@10 0.2500 → 0.2400. {sentence}" in text

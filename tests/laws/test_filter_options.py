@@ -63,6 +63,8 @@ def log() -> Dataset:
         "open": [bool(i % 2) for i in row],
         "regions": [("FR|BE", "DE", None, "BE;FR")[i % 4] for i in row],
         "zones": [("FR", "DE", "US")[i % 3] for i in row],
+        "published": [NOW - (i % 12) * DAY for i in row],
+        "issued": [NOW - (i % 9) * DAY for i in row],
         "min_age": [(18, 16, None, 12)[i % 4] for i in row],
         "parental": [(18, 16, None)[i % 3] for i in row],
         "vector": np.stack([np.cos(angle), np.sin(angle)], 1).tolist(),
@@ -98,18 +100,45 @@ def candidates() -> Candidates:
     draw, n = np.random.default_rng(9), len(queries())
     item = np.concatenate([draw.permutation(ITEMS) for _ in range(n)]).astype(np.int32)
     value = np.sort(draw.random((n, ITEMS)).astype(np.float32), axis=1)[:, ::-1].reshape(-1)
-    return Candidates(np.arange(n + 1, dtype=np.int64) * ITEMS, item, {"value": value})
+    click = draw.random(n * ITEMS).astype(np.float32)
+    indptr = np.arange(n + 1, dtype=np.int64) * ITEMS
+    return Candidates(indptr, item, {"value": value}, {"click": click})
 
 
 VALUES: dict[tuple[str, str], Any] = {
+    ("ads", "where"): "open",
+    ("ads", "places"): (3,),
+    ("ads", "value"): "price * click",
+    ("ads", "least"): 0.9,
+    ("ads", "gap"): 4,
+    ("ads", "slate"): 1,
+    ("ads", "elsewhere"): True,
+    ("dpp", "column"): "other",
+    ("dpp", "separator"): "|",
+    ("dpp", "window"): 1,
+    ("fair", "column"): "regions",
+    ("fatigue", "column"): "kind",
+    ("fatigue", "hours"): 2400.0,
+    ("objective", "terms"): "2 * click",
+    ("objective", "column"): "issued",
+    ("objective", "coverage"): 0.5,
+    ("objective", "exposure"): 0.5,
+    ("pins", "items"): ("i4",),
+    ("pins", "places"): (3,),
+    ("quota", "group"): "tail",
+    ("quota", "where"): "price < 25",
+    ("quota", "spread"): False,
+    ("quota", "column"): "issued",
+    ("quota", "author"): "zones",
+    ("quota", "popular"): 0.7,
+    ("sample", "top"): 3,
     ("age_limit", "column"): "parental",
     ("age_limit", "user_column"): "years",
     ("age_limit", "unknown_age"): 17,
     ("at_most", "column"): "author",
     ("at_most", "separator"): "|",
     ("at_most", "slate"): 1,
-    ("at_most", "depth"): 3,
-    ("at_most", "search"): 5,
+    ("at_most", "sets"): (("c0|c0", "c1|c1"),),
     ("at_most", "where"): "price > 30",
     ("attribute", "column"): "stock",
     ("attribute", "value"): 4.0,
@@ -128,7 +157,6 @@ VALUES: dict[tuple[str, str], Any] = {
     ("hidden", "behaviours"): ("block",),
     ("hidden", "days"): 30,
     ("mmr", "column"): "other",
-    ("mmr", "depth"): 3,
     ("mmr", "separator"): "|",
     ("mmr", "window"): 1,
     ("out_of_stock", "column"): "shelf",
@@ -140,13 +168,18 @@ VALUES: dict[tuple[str, str], Any] = {
 }
 """Values to try where the one made from the option's type does not do."""
 NEEDED: dict[str, dict[str, Any]] = {
+    "ads": {"where": "available", "places": (2, 5)},
     "attribute": {"column": "price", "op": "<=", "value": 20.0},
+    "fair": {"column": "zones"},
+    "fatigue": {"column": "zones"},
+    "objective": {"freshness": 0.5},
+    "pins": {"items": ("i3",), "places": (2,)},
+    "quota": {"where": "price < 10", "share": 0.5},
     "condition": {"where": "price <= 20"},
 }
 """Options without which a stage cannot be built."""
 WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("at_most", "count"): {"separator": "|"},
-    ("at_most", "search"): {"limit": 1, "window": 3, "separator": "|"},
     ("attribute", "separator"): {
         "column": "kind",
         "op": "contains",
@@ -156,11 +189,22 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("blocked", "separator"): {"column": "seller"},
     ("condition", "separator"): {"where": 'kind contains "k1"', "separator": "|"},
     ("condition", "unknown"): {"where": "price < request.most"},
+    ("dpp", "column"): {"similarity": "vector", "column": "vector"},
+    ("dpp", "similarity"): {"column": "vector", "similarity": "vector"},
     ("mmr", "column"): {"similarity": "vector", "column": "vector"},
     ("mmr", "similarity"): {"column": "vector", "similarity": "vector"},
+    ("quota", "author"): {"group": "new_authors"},
+    ("quota", "column"): {"group": "fresh"},
+    ("quota", "days"): {"group": "fresh"},
+    ("quota", "popular"): {"group": "tail"},
 }
 """Other options with which the option is tried."""
-NO_EFFECT_HERE: dict[tuple[str, str], str] = {}
+NO_EFFECT_HERE: dict[tuple[str, str], str] = {
+    ("ads", "insert"): "inserts candidates (tests/rerank/test_rules)",
+    ("ads", "insert_by"): "likewise",
+    ("dpp", "channel"): "names a channel of a project (tests/rerank/test_dpp)",
+    ("mmr", "channel"): "likewise",
+}
 """Options without an effect on this log, and why."""
 
 

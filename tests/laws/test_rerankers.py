@@ -12,15 +12,36 @@ from tamis.testing import check_reranker, queries_of, ranked_lists, two_clans
 
 RULES = registry.available("rerank")
 OPTIONS = {
+    "ads": (
+        {"where": "price > 5", "places": [2, 5], "value": "price * click"},
+        {"where": "price > 5", "gap": 2, "slate": 3},
+    ),
     "at_most": (
         {},
-        {"limit": 1, "window": 2, "slate": 3, "depth": 4},
-        {"column": "author", "count": "primary"},
+        {"limit": 1, "window": 2, "slate": 3},
+        {"column": "author", "count": "primary", "where": "price > 3"},
     ),
+    "dpp": (
+        {"theta": 2},
+        {"theta": 0.5, "window": 3, "similarity": "vector", "column": "vector"},
+    ),
+    "fair": ({"column": "category", "strength": 1.0},),
+    "fatigue": ({}, {"column": "category", "hours": 1000}),
     "mmr": (
         {},
-        {"theta": 0.2, "window": 2, "depth": 0},
+        {"theta": 0.2, "window": 2},
         {"similarity": "vector", "column": "vector"},
+    ),
+    "objective": (
+        {"freshness": 0.5, "coverage": 0.5, "exposure": 0.1},
+        {"terms": "2 * click + price / 10"},
+    ),
+    "pins": ({"items": ["i3", "i8"], "places": [1, 4]},),
+    "quota": (
+        {"group": "fresh", "days": 30, "share": 0.5},
+        {"group": "new_authors", "days": 32, "share": 0.5},
+        {"group": "tail", "share": 0.9},
+        {"where": "price > 12", "share": 0.5, "spread": False},
     ),
 }
 """Options with which a rule is tested; {} are the defaults, for rules not listed."""
@@ -44,13 +65,15 @@ def cases():
 
 
 def test_the_documented_rules_exist():
-    assert {"at_most", "mmr"} <= set(RULES)
+    documented = "ads at_most dpp fair fatigue mmr objective pins quota sample"
+    assert set(documented.split()) <= set(RULES)
 
 
 @pytest.mark.parametrize(("name", "options"), list(cases()))
 def test_contract(name, options):
     declared = StageConfig(**options)
-    check_reranker(lambda: registry.build("rerank", name, declared), data())
+    prefix = name in ("dpp", "fatigue", "mmr", "objective", "sample")  # others may look ahead
+    check_reranker(lambda: registry.build("rerank", name, declared), data(), prefix=prefix)
     known = data()
     queries = queries_of(known)
     given = ranked_lists(len(queries), len(known.items))

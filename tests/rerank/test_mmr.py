@@ -84,7 +84,7 @@ def test_categories_equal_the_naive_version(rows, theta, window, n) -> None:
     values, sets = [float(r[0]) for r in rows], [r[1] for r in rows]
     n = min(n, len(rows))
     data = dataset(category=pl.Series([sorted(s) for s in sets], dtype=pl.List(pl.String)))
-    rule = MMR(theta=theta, window=window, depth=0).fit(data)
+    rule = MMR(theta=theta, window=window).fit(data)
     likeness = [[jaccard(a, b) for b in sets] for a in sets]
     assert rule.arrange(*ranked(values), n)[0].tolist() == naive(values, likeness, theta, window, n)
 
@@ -122,7 +122,7 @@ def test_items_without_a_score_come_last() -> None:
 def test_a_short_slate_is_a_prefix_of_a_long_one() -> None:
     rng = np.random.default_rng(5)
     data = dataset(category=rng.integers(0, 5, 80))
-    rule = MMR(theta=0.6, depth=0).fit(data)
+    rule = MMR(theta=0.6).fit(data)
     ask = ranked(sorted(rng.random(80), reverse=True))
     whole = rule.arrange(*ask, 80)[0]
     for n in (0, 1, 10, 50):
@@ -163,7 +163,7 @@ def test_errors_explain_how_to_fix_them() -> None:
         MMR().with_vectors(np.ones((1, 1), np.float32))
     with pytest.raises(ConfigError, match=r"lengths \[1, 2\]"):
         MMR(similarity="vector", column="v").fit(dataset(v=[[1.0], [1.0, 2.0]]))
-    with pytest.raises(NotFittedError, match="call fit"):
+    with pytest.raises(NotFittedError, match="call fit or load it"):
         MMR().arrange(*ranked([1.0]), 1)[0]
     with pytest.raises(StageError, match="was fitted on 1 items and was given item row 1"):
         MMR().fit(data).arrange(*ranked([1.0, 0.5]), 1)[0]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tamis.bundle import Kind
-from tamis.cascade import Candidates, Queries
+from tamis.cascade import Candidates, Queries, Slates
 from tamis.cascade.runner import Outcome
 from tamis.data import Ragged, Table
 from tamis.features._lists import History
@@ -49,7 +49,7 @@ def outcome():
     queries = Queries(
         np.zeros(1, np.int32), np.zeros(1, np.int64), History.empty(1), Ragged.empty(1)
     )
-    return Outcome(queries, none, {}, none, none, some, none)
+    return Outcome(queries, none, {}, none, none, some, Slates(none, none.item))
 
 
 def test_channels_of_a_serving_version_are_bound_to_their_store():

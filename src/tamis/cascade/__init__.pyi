@@ -1,3 +1,4 @@
+from .arrangement import Arrangement, BrokenRule, Constraint, Slates
 from .budgets import StageBudgets
 from .candidates import Candidates
 from .fallbacks import Fallbacks
@@ -6,7 +7,15 @@ from .given import HIDDEN, GivenOrder, rank_given
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
 from .known_rows import KnownRows
-from .online import FollowsItems, FollowsUsers, Home, Precomputed, Remembers, UsesStore
+from .online import (
+    FollowsEvents,
+    FollowsItems,
+    FollowsUsers,
+    Home,
+    Precomputed,
+    Remembers,
+    UsesStore,
+)
 from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
     AdjustsDiversity,
@@ -19,17 +28,20 @@ from .protocols import (
     GathersItems,
     GivesReasons,
     HasFormat,
+    InsertsItems,
     LearnsFromRejections,
     ReadsColumns,
     ReadsContext,
+    ReadsItemVectors,
     ReadsStatistics,
     Reranker,
     Scorer,
+    StatesRules,
     TrainableScorer,
     Valid,
     Wraps,
 )
-from .query import Context, Queries, Recalled
+from .query import Context, Queries, Recalled, seed_of
 from .query_batches import (
     at_end,
     context_before,
@@ -60,6 +72,7 @@ from .vector_inputs import (
     VectorInputs,
     beside,
     block_of,
+    give_vectors,
     item_column,
     rotation,
     user_column,
@@ -73,10 +86,13 @@ __all__ = [
     "REPLAY_BLOCK",
     "REPLAY_USERS",
     "AdjustsDiversity",
+    "Arrangement",
+    "BrokenRule",
     "CandidateOrder",
     "Candidates",
     "Cascade",
     "Channel",
+    "Constraint",
     "Context",
     "Embeds",
     "EmbedsItems",
@@ -85,6 +101,7 @@ __all__ = [
     "Fallbacks",
     "Filter",
     "FitContext",
+    "FollowsEvents",
     "FollowsItems",
     "FollowsUsers",
     "Found",
@@ -96,6 +113,7 @@ __all__ = [
     "HasFormat",
     "Home",
     "Hydrate",
+    "InsertsItems",
     "KnownRows",
     "LearnsFromRejections",
     "Outcome",
@@ -104,6 +122,7 @@ __all__ = [
     "RankerInputs",
     "ReadsColumns",
     "ReadsContext",
+    "ReadsItemVectors",
     "ReadsStatistics",
     "Recalled",
     "Record",
@@ -112,8 +131,10 @@ __all__ = [
     "Reranker",
     "Retrieval",
     "Scorer",
+    "Slates",
     "StageBudgets",
     "StageTimer",
+    "StatesRules",
     "Trace",
     "TrainableScorer",
     "UsesStore",
@@ -129,6 +150,7 @@ __all__ = [
     "check_task_values",
     "context_before",
     "event_before",
+    "give_vectors",
     "holdout_queries",
     "impression_window",
     "item_column",
@@ -142,6 +164,7 @@ __all__ = [
     "replay_window",
     "returning_users",
     "rotation",
+    "seed_of",
     "tasks_of",
     "trace",
     "user_column",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Channel
 from tamis.cascade.query import Queries
-from tamis.data import Table
+from tamis.data import Events, Table
 from tamis.runtime import Int32
 
 
@@ -51,6 +54,27 @@ class FollowsUsers(Protocol):
 
     def update_users(self, users: Table, rows: Int32) -> None:
         """Called after users were added or their columns changed, between two requests."""
+        ...
+
+
+@runtime_checkable
+class FollowsEvents(Protocol):
+    """A stage that keeps what users did or were shown lately, and takes up events as they come."""
+
+    def update_events(self, events: Events) -> None:
+        """Called with new events, in the order of their arrival, between two requests."""
+        ...
+
+    def forget_user(self, user: int) -> None:
+        """Removes what is kept of a user row."""
+        ...
+
+    def appended(self) -> dict[str, NDArray[Any]]:
+        """What `update_events` has added and `forget_user` has left, for `restore`."""
+        ...
+
+    def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
+        """Adds what `appended` returned to a stage that was just opened."""
         ...
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tamis.schema import Feature, ProjectConfig, StageConfig, TableConfig, TaskConfig
 
 if TYPE_CHECKING:
+    from tamis.cascade.arrangement import Arrangement
     from tamis.cascade.candidates import Candidates
     from tamis.cascade.query import Queries, Recalled
     from tamis.data import Dataset, Ragged
@@ -235,7 +236,7 @@ class Reranker(Protocol):
 
     def arrange(
         self, queries: Queries, candidates: Candidates, n: int
-    ) -> tuple[NDArray[np.intp], Float32]:
+    ) -> tuple[NDArray[np.intp], NDArray[np.generic]]:
         """A permutation (n,) within each query, and a note for the trace (n,).
 
         Candidates are given best first by `value`; the notes are in that order.
@@ -255,6 +256,43 @@ class AdjustsDiversity(Protocol):
     def with_diversity(self, strength: float) -> Self:
         """The same rule at another strength: 0 orders by value alone, 1 by difference alone. The
         rule itself does not change."""
+        ...
+
+
+@runtime_checkable
+class StatesRules(Protocol):
+    """A re-rank rule that states limits and values, which one planner arranges with those of all
+    other such rules. What it states is known to the planner alone."""
+
+    def state(self, queries: Queries, candidates: Candidates, n: int) -> Any:
+        """What must hold in the slates of `n` places, and what orders the candidates."""
+        ...
+
+    def plan(self, statements: Mapping[str, Any], candidates: Candidates, n: int) -> Arrangement:
+        """The order that meets the statements of several rules, the least important first."""
+        ...
+
+
+@runtime_checkable
+class InsertsItems(Protocol):
+    """A re-rank rule with items of its own: they are ranked whether they were recalled or not."""
+
+    def inserted(self, queries: Queries) -> Ragged:
+        """Item rows per query."""
+        ...
+
+
+@runtime_checkable
+class ReadsItemVectors(Protocol):
+    """A re-rank rule that compares items by their vectors in a recall channel."""
+
+    @property
+    def vectors_of(self) -> str | None:
+        """Name of the channel; None where the rule reads none."""
+        ...
+
+    def use_channel(self, channel: EmbedsItems) -> None:
+        """Called when a version is assembled, with that channel."""
         ...
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tamis.data import Context, Ragged
 from tamis.runtime import Bool, Float32, Int32, Int64
@@ -21,6 +24,7 @@ __all__ = [
     "Queries",
     "Ragged",
     "Recalled",
+    "seed_of",
 ]
 
 
@@ -37,6 +41,8 @@ class Queries:
     """Item rows that no channel may return (seen items, the request's list); sorted per query."""
     context: Context | None = None
     """Place, city, declared interests and columns; None where no request gives any."""
+    seed: Int64 | None = None
+    """(Q,) what random draws of a request depend on; None in replays and evaluations."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -50,11 +56,18 @@ class Queries:
             self.history.part(begin, end),
             Ragged(lists.indptr[begin : end + 1] - low, lists.values[low:high]),
             None if self.context is None else self.context.take(slice(begin, end)),
+            None if self.seed is None else self.seed[begin:end],
         )
 
     def excluding(self, exclude: Ragged) -> Queries:
         """The same queries with other exclusion lists."""
         return replace(self, exclude=exclude)
+
+
+def seed_of(name: str) -> Int64:
+    """(1,) a seed that depends on a text alone, such as the id of a request."""
+    digest = blake2b(name.encode(), digest_size=8).digest()
+    return np.frombuffer(digest, np.int64).copy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.cascade.arrangement import Arrangement, Slates
 from tamis.cascade.budgets import StageBudgets
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.fallbacks import Fallbacks, listed_candidates
 from tamis.cascade.guard import Guard
+from tamis.cascade.insertion import with_all_inserted, with_inserted
 from tamis.cascade.known_rows import KnownRows
 from tamis.cascade.merge import merge
 from tamis.cascade.order import RECALL_ORDER, CandidateOrder
@@ -67,7 +69,7 @@ class Outcome:
     ranked: Candidates
     """Best first by `value`, with the predictions of the tasks; with the column `fused` where the
     value is combined with channels."""
-    slate: Candidates
+    slates: Slates
     degraded: list[str] = field(default_factory=list[str])
     """What failed and was left out."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -75,6 +77,11 @@ class Outcome:
     """For each filter that can list them: the items that no channel could recall."""
     rows: Rows | None = None
     """The ranker's inputs, of the candidates `preranked`; None where they failed."""
+
+    @property
+    def slate(self) -> Candidates:
+        """The candidates that are shown."""
+        return self.slates.candidates
 
 
 @dataclass(eq=False)
@@ -223,6 +230,7 @@ class Cascade:
         excluded = self.retrieval.exclusions(queries, guard)
         queries = _without(queries, excluded)
         recalled = self.retrieval.recall(queries, guard, clock)
+        recalled = with_inserted(self.rerank, queries, recalled, guard)
         removed, kept = self.retrieval.filter(queries, recalled, guard)
         clock.lap("filter")
         rows = guard("features", partial(self._gathered, queries, kept), None)
@@ -236,10 +244,10 @@ class Cascade:
         if boost is not None:
             ranked = boosted(ranked, boost(queries, ranked))
         clock.lap("rank")
-        slate = arrange(self.rerank, queries, ranked, n, guard, self.retrieval.known)
+        slates = arrange(self.rerank, queries, ranked, n, guard, self.retrieval.known)
         clock.lap("rerank")
         if degrade and not guard.notes and self.retrieval.fallbacks is not None:
-            self.retrieval.fallbacks.remember(queries, slate)
+            self.retrieval.fallbacks.remember(queries, slates.candidates)
         return Outcome(
             queries=queries,
             recalled=recalled,
@@ -247,7 +255,7 @@ class Cascade:
             kept=kept,
             preranked=preranked,
             ranked=ranked,
-            slate=slate,
+            slates=slates,
             degraded=guard.notes,
             seconds=clock.seconds,
             excluded=excluded,
@@ -284,7 +292,7 @@ class Cascade:
 
             value = guard("prerank", prerank, None)
         kept = kept.with_columns(prerank=_recall_order(kept) if value is None else value)
-        index = kept.best("prerank", self.config.prerank_keep)
+        index = with_all_inserted(kept, kept.best("prerank", self.config.prerank_keep))
         return kept.take(index), kept, None if rows is None else rows.select(index)
 
     def _rank(
@@ -394,19 +402,73 @@ def arrange(
     n: int,
     guard: Guard | None = None,
     known: KnownRows | None = None,
-) -> Candidates:
-    """The slates: the first `n` candidates of each query after the re-rank rules, in their order.
+) -> Slates:
+    """The slates: the first `n` candidates of each query after the re-rank rules.
 
-    `ranked` holds the candidates best first, with the column `value`. A rule that fails, or adds,
-    drops or repeats candidates (StageError), leaves their order as it was where `guard` lets it.
+    Rules that state limits and values (`StatesRules`) are arranged by one plan, at the place of the
+    last of them; other rules reorder the list in their order, before it or after it. `ranked` holds
+    the candidates best first, with the column `value`. A rule that fails, or adds, drops or repeats
+    candidates (StageError), is left out where `guard` lets it.
     """
-    slate, guard = ranked, guard or Guard()
+    guard = guard or Guard()
+    planned = {name: rule for name, rule in rules.items() if _states(rule)}
+    slate, item, plan, cut = ranked, ranked.item, None, False
+    for name, rule in rules.items():
+        if name not in planned:
+            asked = queries if known is None else known.for_stage(rule, queries)
+            work = partial(_arranged, name, rule, asked, slate, n)
+            slate = guard(f"rerank:{name}", work, slate)
+            cut = False
+        elif name == list(planned)[-1]:
+            item = slate.item
+            plan = _planned(planned, queries, slate, n, guard, known)
+            if plan is not None:
+                cut = name == list(rules)[-1]
+                slate = _as_planned(slate, plan, n if cut else None)
+    return Slates(slate if cut else slate.take(_first_places(slate, n)), item, plan)
+
+
+def _states(rule: Reranker) -> bool:
+    """Whether a rule is one of `StatesRules`; isinstance would take ten times as long."""
+    return hasattr(rule, "state") and hasattr(rule, "plan")
+
+
+def _as_planned(ranked: Candidates, plan: Arrangement, n: int | None) -> Candidates:
+    """The candidates in the order of the plan, with its notes; only the first `n` of each query."""
+    columns = {f"rerank:{rule}": note for rule, note in plan.notes.items()}
+    if plan.propensity is not None:
+        columns["propensity"] = plan.propensity
+    order = plan.order if n is None else plan.order[_first_places(ranked, n)]
+    return ranked.with_columns(**columns).take(order)
+
+
+def _planned(
+    rules: Mapping[str, Any],
+    queries: Queries,
+    candidates: Candidates,
+    n: int,
+    guard: Guard,
+    known: KnownRows | None,
+) -> Arrangement | None:
+    """The plan of the rules that are arranged together; None where it fails."""
+    statements: dict[str, Any] = {}
     for name, rule in rules.items():
         asked = queries if known is None else known.for_stage(rule, queries)
-        work = partial(_arranged, name, rule, asked, slate, n)
-        slate = guard(f"rerank:{name}", work, slate)
+        stated = guard(f"rerank:{name}", partial(rule.state, asked, candidates, n), None)
+        if stated is not None:
+            statements[name] = stated
+    if not statements:
+        return None
+    plan = list(rules.values())[-1].plan
+    return guard("rerank", partial(plan, statements, candidates, n), None)
+
+
+def _first_places(slate: Candidates, n: int) -> NDArray[np.intp]:
+    """The candidates at the first `n` places of each query."""
+    if len(slate.indptr) == 2:
+        return np.arange(min(n, len(slate)))
     place = np.arange(len(slate)) - np.repeat(slate.indptr[:-1], np.diff(slate.indptr))
-    return slate.take(np.flatnonzero(place < n))
+    return np.flatnonzero(place < n)
 
 
 def _arranged(name: str, rule: Reranker, queries: Queries, slate: Candidates, n: int) -> Candidates:

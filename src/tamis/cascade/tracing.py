@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.protocols import Explains, GivesReasons
+from tamis.cascade.protocols import Explains, GivesReasons, InsertsItems
 from tamis.cascade.query import Queries
 from tamis.cascade.runner import Cascade, Outcome, Retrieval
 
@@ -62,6 +62,8 @@ class Trace:
     boost: float | None = None
     """Factor of the request that `value` contains; None where the request has no boost."""
     rerank: dict[str, float] = field(default_factory=dict[str, float])
+    inserted_by: tuple[str, ...] = ()
+    """The re-rank rules that brought the item along."""
 
 
 def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
@@ -92,6 +94,7 @@ def trace(cascade: Cascade, outcome: Outcome, item: int) -> Trace:
         value_place=None if ranked is None else ranked + 1,
         boost=_cell(outcome.ranked, "boost", ranked),
         rerank=_rerank_notes(outcome.slate, place),
+        inserted_by=_inserted_by(cascade, outcome, item),
     )
 
 
@@ -112,6 +115,21 @@ def named_reasons(
             log.exception("recall channel %s failed in a trace", one.channel)
             named.append(one)
     return tuple(named)
+
+
+def _inserted_by(cascade: Cascade, outcome: Outcome, item: int) -> tuple[str, ...]:
+    """The re-rank rules that bring the item along."""
+    found: list[str] = []
+    for name, rule in cascade.rerank.items():
+        if isinstance(rule, InsertsItems):
+            try:
+                listed = item in rule.inserted(outcome.queries)[0]
+            except Exception:  # an explanation does without a rule that fails
+                log.exception("re-rank rule %s failed in a trace", name)
+                continue
+            if listed:
+                found.append(name)
+    return tuple(found)
 
 
 def _found(cascade: Cascade, outcome: Outcome, item: int, at: int) -> tuple[Found, ...]:
@@ -153,7 +171,16 @@ def _lost(
             "rank_cut",
             f"ranked {by_value + 1} by value; the slate has {len(outcome.slate)} places",
         )
-    return "rerank_displaced", f"ranked {by_value + 1} by value, displaced by a re-rank rule"
+    return "rerank_displaced", f"ranked {by_value + 1} by value, {_displaced(outcome, item)}"
+
+
+def _displaced(outcome: Outcome, item: int) -> str:
+    """What kept an item of a high value out of the slate."""
+    kept_by = outcome.slates.kept_by(item)
+    if not kept_by:
+        return "displaced by a re-rank rule"
+    rules = "; ".join(f"{one.rule} ({one.text})" for one in kept_by)
+    return f"kept out by the re-rank rules {rules}" if len(kept_by) > 1 else f"kept out by {rules}"
 
 
 def _not_recalled(cascade: Cascade, outcome: Outcome, item: int) -> str:

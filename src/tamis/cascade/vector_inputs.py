@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.protocols import Embeds, GathersItems
+from tamis.cascade.protocols import Embeds, EmbedsItems, GathersItems, ReadsItemVectors
 from tamis.cascade.query import Queries
 from tamis.features import Block, DenseColumn, Rows
 from tamis.runtime import Float32
@@ -52,6 +52,25 @@ def vectors_for(scorer: Any, channels: Mapping[str, Any]) -> VectorInputs | None
             f"of users and items: {', '.join(embeds) or 'none; declare two_tower'}"
         )
     return VectorInputs(name, channels[name])
+
+
+def give_vectors(rules: Mapping[str, Any], channels: Mapping[str, Any]) -> None:
+    """Gives each re-rank rule that compares items by a channel's vectors that channel.
+
+    Raises ConfigError where there is no such channel, or it has no vectors of items.
+    """
+    for rule, stage in rules.items():
+        if not isinstance(stage, ReadsItemVectors) or stage.vectors_of is None:
+            continue
+        name = stage.vectors_of
+        embeds = [known for known, channel in channels.items() if isinstance(channel, EmbedsItems)]
+        if name not in embeds:
+            what = "has no vectors of items" if name in channels else "is not declared"
+            raise ConfigError(
+                f"tamis.toml: [cascade.rerank.{rule}] channel = {name!r} {what}; channels that "
+                f"have some: {', '.join(embeds) or 'none; declare two_tower or content'}"
+            )
+        stage.use_channel(channels[name])
 
 
 def user_column(name: str) -> str:

@@ -430,6 +430,8 @@ def print_answer(answer: Answer) -> None:
     )
     for line in answer.degraded:
         console.print(f"[yellow]degraded[/] {escape(line)}")
+    for line in answer.broken_rules:
+        console.print(f"[yellow]re-rank[/] {escape(line)}")
     if answer.why_not is not None:
         console.print(f"{_why_not(answer.why_not)}\n", highlight=False, soft_wrap=True)
     console.print(_items_table(answer))

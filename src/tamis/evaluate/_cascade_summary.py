@@ -100,6 +100,7 @@ class CascadeSummary:
     steps: tuple[Step, ...]
     largest_loss: str
     prerank: str
+    rerank: str
     ranker: ReportTable | None
     beyond_accuracy: ReportTable | None
     truth: ReportTable | None
@@ -137,6 +138,7 @@ def summarise(evaluation: Mapping[str, Any]) -> CascadeSummary:
         steps=stage_steps(evaluation),
         largest_loss=_largest_loss(_losses(evaluation)),
         prerank=_prerank(evaluation),
+        rerank=_rerank(evaluation),
         ranker=ranker,
         beyond_accuracy=variety,
         truth=_truth(evaluation),
@@ -307,6 +309,24 @@ def _prerank(evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def _rerank(evaluation: Mapping[str, Any]) -> str:
+    """What re-rank changes, and the broken rules."""
+    found = evaluation.get("rerank") or {}
+    before, after = found.get("before") or {}, found.get("after") or {}
+    changes = [
+        f"{name} {shown(old, '.4f')} → {shown(after.get(name), '.4f')}"
+        for name, old in before.items()
+        if number(old) is not None and number(after.get(name)) is not None
+    ]
+    if not changes:
+        return ""
+    ways = {str(name): number(share) for name, share in (found.get("broken_rules") or {}).items()}
+    broken = [f"{name} in {share:.1%}" for name, share in ways.items() if share]
+    rules = f"Broken rules: {', '.join(broken)} of the slates." if broken else ""
+    hold = "All rules hold in every slate." if ways and not broken else rules
+    return f"Re-rank changes {', '.join(changes)}. {hold}".strip()
+
+
 def _ranker(evaluation: Mapping[str, Any]) -> ReportTable | None:
     """A row per metric, a column per task; metrics without a task count for the only task."""
     tasks = {str(k): dict(v) for k, v in (evaluation.get("ranker_tasks") or {}).items()}
@@ -408,6 +428,8 @@ def _other_metrics(
         yield "time by stage", " · ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if prerank := _prerank(evaluation):
         yield "pre-rank", prerank
+    if rerank := _rerank(evaluation):
+        yield "re-rank", rerank
 
 
 def _training(evaluation: Mapping[str, Any]) -> ReportTable | None:

@@ -57,7 +57,7 @@ class Judged:
         ranked = kept.with_columns(value=order(kept, value))
         ranked = ranked.take(ranked.best("value", len(ranked)))
         rules = self.rules if rules is None else rules
-        slate = arrange(rules, self.queries, ranked, SLATE)
+        slate = arrange(rules, self.queries, ranked, SLATE).candidates
         return ndcg(slate.matrix(SLATE), self.positives, SLATE)
 
     def without(self, channel: str) -> Judged:

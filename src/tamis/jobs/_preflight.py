@@ -90,8 +90,15 @@ def _durations(config: ProjectConfig, data: Dataset) -> None:
 
 
 def _vectors(config: ProjectConfig) -> None:
-    """The channel whose vectors the pre-ranker reads; see `vectors_for`."""
+    """The channels whose vectors the pre-ranker and re-rank rules read; see `vectors_for`."""
     cascade = config.cascade
+    if any("channel" in stage.options for stage in cascade.rerank.values()):
+        from tamis.cascade import give_vectors  # imports the model library
+
+        built = {name: registry.build("rerank", name, s) for name, s in cascade.rerank.items()}
+        give_vectors(
+            built, {n: registry.build("recall", n, c) for n, c in cascade.channels.items()}
+        )
     prerank = cascade.prerank
     use = "prerank" if prerank is None else prerank.use or "prerank"
     if prerank is not None and (use == "stored" or ":" in use):

@@ -25,6 +25,7 @@ from tamis.cascade import (
     TrainableScorer,
     VectorInputs,
     check_task_values,
+    give_vectors,
     raw_numbers,
     tasks_of,
     value_of,
@@ -238,14 +239,15 @@ class Trainer:
             for stage, scorer in fitted.items():
                 inputs = self._read_by(stage, rows, [(window, replay)], window.start)
                 values[stage] = fusion(replay.candidates, scorer.score_rows(inputs))
-        known = self.data.as_of(window.start)
+        rules = self._stages("rerank", self.config.cascade.rerank, self.data.as_of(window.start))
+        give_vectors(rules, self._retrieval(window.start).channels)
         return Judged(
             queries=replay.queries,
             candidates=replay.candidates,
             prerank=values.get("prerank"),
             value=values["rank"],
             positives=window_positives(self.replays.known(window), window, replay.queries),
-            rules=self._stages("rerank", self.config.cascade.rerank, known),
+            rules=rules,
             keep=self.config.cascade.prerank_keep,
         )
 

@@ -43,6 +43,7 @@ from tamis.evaluate import (
 from tamis.features import Histories, RowCoverage
 from tamis.jobs._known_items import known_items, known_share, listing, masking
 from tamis.jobs._latency import measured_latency
+from tamis.jobs._rerank_effect import RerankEffect, cold_share
 from tamis.jobs._true_worth import TrueWorth
 from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
 from tamis.runtime import Progress
@@ -162,6 +163,7 @@ class CascadeEvaluator:
         self.steps = steps
         self.ranker_metrics = TaskEvaluation(tasks_of(self.config))
         self.coverage = RowCoverage(self.parts.space.features)
+        self.rerank = RerankEffect(self.cascade, SLATE)
 
     def run(self) -> dict[str, Any]:
         held = self._held_out()
@@ -196,6 +198,7 @@ class CascadeEvaluator:
             },
             "stage_loss": stage_loss(positives, _pick_record(answers.record, known)),
             **self._agreement(held.users[known]),
+            **self._rerank_effect(held),
             **self._list_metrics(
                 {"cascade": slates[known]} | {n: c[known] for n, c in channels.items()}
             ),
@@ -254,6 +257,7 @@ class CascadeEvaluator:
         for start in range(0, len(held.users), BATCH):
             queries = self._queries(held.users[start : start + BATCH])
             outcome = self.cascade.run(queries, DEPTH)
+            self.rerank.add(outcome)
             slates.append(outcome.slate.matrix(DEPTH))
             ranked.append(outcome.ranked.matrix(SLATE))
             for name, (stage, most) in _STAGES.items():
@@ -304,9 +308,7 @@ class CascadeEvaluator:
 
     def _list_metrics(self, slates: dict[str, NDArray[np.int32]]) -> dict[str, dict[str, float]]:
         """Coverage, diversity and popularity bias of the lists of the cascade and each channel."""
-        events = self.data.events
-        known = events.take((events.arrival < self.cut) & self.data.seen)
-        counts = np.bincount(known.item[known.item != UNKNOWN], minlength=len(self.parts.items))
+        counts = self._known_counts()
         items = self.config.items
         spread = {n: coverage(s, len(self.parts.items), SLATE) for n, s in slates.items()}
         bias = {n: mean(popularity(s, counts, SLATE)) for n, s in slates.items()}
@@ -315,6 +317,28 @@ class CascadeEvaluator:
         codes = _codes(item_categories(self.parts.items, items.category, items.category_separator))
         variety = {n: mean(diversity(s, codes, SLATE)) for n, s in slates.items()}
         return {"coverage": spread, "diversity": variety, "popularity": bias}
+
+    def _rerank_effect(self, held: _HeldOut) -> dict[str, Any]:
+        """What re-rank gains and loses, over all evaluated users."""
+        counts = self._known_counts()
+        metrics: dict[str, Any] = {
+            f"ndcg@{SLATE}": lambda slates: mean(ndcg(slates, held.positives, SLATE)),
+            "coverage": lambda slates: coverage(slates, len(self.parts.items), SLATE),
+            "popularity": lambda slates: mean(popularity(slates, counts, SLATE)),
+            "cold": lambda slates: cold_share(slates, counts),
+        }
+        items = self.config.items
+        if items.category is not None:
+            lists = item_categories(self.parts.items, items.category, items.category_separator)
+            codes = _codes(lists)
+            metrics["diversity"] = lambda slates: mean(diversity(slates, codes, SLATE))
+        return self.rerank.result(metrics)
+
+    def _known_counts(self) -> NDArray[np.int64]:
+        """(items,) events known at the cut, impressions left out."""
+        events = self.data.events
+        known = events.take((events.arrival < self.cut) & self.data.seen)
+        return np.bincount(known.item[known.item != UNKNOWN], minlength=len(self.parts.items))
 
     def _ranker_result(self) -> dict[str, Any]:
         """Each task's metrics, on impressions if the log has them; see `tamis evaluate rank`."""

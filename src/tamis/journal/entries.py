@@ -107,6 +107,8 @@ class Recommended(Struct, frozen=True, array_like=True):
     """From 1."""
     score: float | None = None
     """The fused value of the ranker; None where it is not finite."""
+    propensity: float | None = None
+    """Probability with which the item was drawn at its place; None where slates are not drawn."""
 
 
 class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +124,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Number of the last entry of the journal that the answer took into account."""
     degraded: list[str] = []
     """What failed or was left out."""
+    broken_rules: list[str] = []
+    """The re-rank rules that do not hold in the slate, with their places."""
     session_id: str = ""
     """The user's session; empty where the request names none."""
     scene: str = ""

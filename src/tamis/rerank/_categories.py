@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.data import Ragged, Table, item_categories, spread
-from tamis.runtime import Bool, Int32, Int64
+from tamis.data import Ragged, Table, item_categories
+from tamis.runtime import Bool, Int32
 from tamis.schema import ADVICE, StageError, VersionError, read_array
 
 log = logging.getLogger("tamis.rerank")
@@ -33,11 +34,26 @@ class ItemCategories:
     """(C,) the name of each code, in no order."""
 
     @classmethod
-    def read(cls, items: Table, column: str, separator: str | None = None) -> Self:
-        """From a column of the items' table: one value, a list, or a text split by `separator`."""
+    def read(
+        cls,
+        items: Table,
+        column: str,
+        separator: str | None = None,
+        sets: Sequence[Sequence[str]] = (),
+    ) -> Self:
+        """From a column of the items' table: one value, a list, or a text split by `separator`.
+
+        sets: values that have one code together; other values have then none.
+        """
         values = item_categories(items, column, separator)
         rows = pl.DataFrame({"row": np.arange(len(items), dtype=np.int64), "value": values})
         rows = rows.explode("value").drop_nulls()
+        if sets:
+            name_of = {value: str(k) for k, group in enumerate(sets) for value in group}
+            names = rows["value"].cast(pl.String)
+            rows = rows.with_columns(
+                value=names.replace_strict(name_of, default=None, return_dtype=pl.String)
+            ).drop_nulls()
         rows = rows.unique(["row", "value"], keep="first", maintain_order=True)
         code = (rows["value"].rank("dense") - 1).cast(pl.Int32).to_numpy()
         counts = np.bincount(rows["row"].to_numpy(), minlength=len(items))
@@ -64,20 +80,6 @@ class ItemCategories:
         row = np.repeat(np.arange(len(self.of)), np.diff(self.of.indptr))
         order = np.lexsort((self.of.values, row))
         return ItemCategories(Ragged(self.of.indptr, self.of.values[order]), self.names)
-
-    def groups(self) -> Int64:
-        """(items,) a number per set of codes: equal sets have equal numbers, different ones differ.
-
-        The sum of the codes' hashes: that of an item does not depend on the other items.
-        """
-        return self.groups_of(np.arange(len(self.of), dtype=np.int32))
-
-    def groups_of(self, rows: Int32) -> Int64:
-        """(m,) `groups` of some rows."""
-        owner, code = spread(self.of.indptr, self.of.values, rows)
-        total = np.zeros(len(rows), np.uint64)
-        np.add.at(total, owner, _mixed(code.astype(np.uint64)))
-        return total.view(np.int64)
 
     def replaced(self, rows: Int32, categories: ItemCategories, n: int) -> ItemCategories:
         """The categories of n items after `rows` (m,), ascending, were added or changed.
@@ -141,11 +143,3 @@ def can_follow(categories: ItemCategories, stage: str) -> bool:
         stage,
     )
     return False
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """64 well-mixed bits of each code (the finaliser of splitmix64, Steele et al. 2014)."""
-    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -6,23 +6,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, FilterExpression, Table, item_condition, separators_of
 from tamis.rerank._categories import ItemCategories, can_follow
-from tamis.runtime import Int32, grown
-from tamis.schema import (
-    Component,
-    ComponentConfig,
-    Conditions,
-    Needs,
-    NotFittedError,
-    read_array,
-    read_json,
-)
+from tamis.rerank._rule import SlateRule
+from tamis.rerank._statement import Limit, Statement
+from tamis.runtime import Int32
+from tamis.schema import ComponentConfig, Conditions, Needs, NotFittedError, read_json
 
 _SEPARATORS = "separators.json"
 
@@ -44,15 +36,12 @@ class AtMostConfig(ComponentConfig):
     """Splits a text column of several values ("Action|Comedy")."""
     count: Literal["all", "primary"] = "all"
     """Whether an item of several categories counts in each of them or only in its first."""
+    sets: tuple[tuple[str, ...], ...] = ()
+    """Values that are counted together, such as [["Cola A", "Cola B"]]; other values have then no
+    limit. With slate = 1 the slate never holds two items of one set. Empty: each value alone."""
     where: str = ""
     """Condition on the items that count, such as "sponsored" or "price > 100", in the language of
     the page on conditions; others have no limit. Empty: all items."""
-    depth: Annotated[int, Field(ge=1)] = 50
-    """Number of places that are planned together, independent of n; later places are filled one
-    by one."""
-    search: Annotated[int, Field(ge=0)] = 100_000
-    """Number of candidates that the search examines (about 2 ns each) before it takes the best plan
-    found so far."""
 
     @field_validator("where")
     @classmethod
@@ -68,21 +57,18 @@ class AtMostConfig(ComponentConfig):
         return self
 
 
-class AtMost(Component):
-    """Keeps the given order as far as the limits allow.
+class AtMost(SlateRule):
+    """Limits how many items of one category are near one another, and in the slate.
 
-    The first `depth` places are planned together by depth-first search, trying candidates in their
-    order: the result is the first plan (by place) that satisfies the limits over the longest head
-    of the list. If a slate that satisfies them exists, it is found, unless the search ended early
-    (`search`). If none exists, limits are broken behind that head, the slate's before the window's,
-    and the trace reports it. The plan does not depend on n: a slate of 10 is the head of a slate
-    of 50.
+    The limits hold together with all other rules whenever some slate satisfies them; the order is
+    kept as far as that allows. Where they cannot hold, the least important rule is broken, and of
+    this rule the slate's limit before the window's; the trace shows where.
 
     When to use: a slate of one category or author would tire the user, and a limit is easier to
     explain than a diversity score.
-    Cost: a depth-first search over `depth` places, usually some microseconds; at most `search`
-    candidates are examined.
-    Source: common practice; the search is depth-first with an upper bound.
+    Cost: some nanoseconds per candidate and place; a search with look-ahead where taking the best
+    candidate first leads to a place that none may take.
+    Source: common practice.
     """
 
     name = "at_most"
@@ -92,7 +78,6 @@ class AtMost(Component):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._categories: ItemCategories | None = None
-        self._groups: NDArray[np.int64] | None = None
         self._separators: dict[str, str] | None = {}
         """Separators of the texts that `where` reads as lists; None: an earlier release did not
         save them."""
@@ -105,13 +90,12 @@ class AtMost(Component):
             if self.config.separator:
                 self._separators[self.config.column] = self.config.separator
         self._categories = self._read(data.items)
-        self._groups = self._categories.groups()
         return self
 
     def _read(self, items: Table) -> ItemCategories:
         """The categories that count of items."""
         config, where = self.config, f"re-rank `{self.name}`"
-        found = ItemCategories.read(items, config.column, config.separator)
+        found = ItemCategories.read(items, config.column, config.separator, config.sets)
         if config.where:
             found = found.among(
                 item_condition(config.where, items.frame, self._separators or {}, where)
@@ -120,46 +104,30 @@ class AtMost(Component):
 
     def update_items(self, items: Table, rows: Int32) -> None:
         """Takes up new and changed items, see `FollowsItems`."""
-        if self._categories is None or self._groups is None:
+        if self._categories is None:
             raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
         if self._separators is None or not can_follow(self._categories, self.name):
             return
         self._categories = self._categories.replaced(rows, self._read(items.part(rows)), len(items))
-        groups = grown(self._groups, len(items), 0)
-        groups[rows] = self._categories.groups_of(rows)
-        self._groups = groups
 
-    def arrange(
-        self, queries: Queries, candidates: Candidates, n: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-        """The permutation (n,), and for each given candidate which limit its place breaks (n,).
-
-        0: none, 1: the slate's, 2: the window's, 3: both. Candidates behind the arranged places
-        have 0.
-        """
-        from tamis.rerank._plan import arrange  # heavy: numba
-
-        del queries
-        if self._categories is None or self._groups is None:
+    def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
+        """The limits; the trace shows which one an item's place breaks: 0 none, 1 that of the
+        slate, 2 that of the window, 3 both."""
+        del queries, n
+        if self._categories is None:
             raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
         self._categories.check(candidates.item, "re-rank `at_most`")
         config = self.config
-        unlimited = len(candidates) + 1
-        return arrange(
-            candidates.indptr,
-            candidates.item,
-            self._categories.of,
-            self._groups,
-            (config.limit or unlimited, config.window, config.slate or unlimited),
-            (n, config.depth, config.search),
+        limit = Limit(
+            self._categories.of, config.limit, config.window, config.slate, what=config.column
         )
+        return Statement(hard=(limit,))
 
     def save(self, directory: Path) -> None:
         """Writes the categories."""
-        if self._categories is None or self._groups is None:
+        if self._categories is None:
             raise NotFittedError("re-rank `at_most` cannot be saved before fit(data)")
         self._categories.save(directory)
-        np.save(directory / "groups.npy", self._groups)
         (directory / _SEPARATORS).write_text(json.dumps(self._separators), "utf-8")
 
     @classmethod
@@ -167,8 +135,6 @@ class AtMost(Component):
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
         loaded._categories = ItemCategories.load(directory)
-        items = len(loaded._categories.of)
-        loaded._groups = read_array(directory / "groups.npy", np.int64, (items,))
         file = directory / _SEPARATORS
         loaded._separators = read_json(file) if file.is_file() else None
         return loaded

@@ -352,7 +352,7 @@ class BudgetsConfig(_Section):
     rank: Milliseconds | None = None
     """For the ranker. Without it, candidates stay in the order of pre-rank, or of recall."""
     rerank: Milliseconds | None = None
-    """For each re-rank rule."""
+    """For each re-rank rule, and for the plan that arranges them."""
     stages: dict[str, Milliseconds] = {}
     """Budgets of single channels and rules, by the names that `degraded` of an answer gives them:
     {"recall:usercf" = 20, "rerank:mmr" = 5}."""
@@ -390,7 +390,8 @@ class CascadeConfig(_Section):
     """How the candidates of users without any history are ordered: by the rankers, or by recall if
     the rankers have not been trained on such users, as is the case with replayed queries."""
     rerank: dict[str, StageConfig] = {}
-    """Re-rankers of the ranked list, applied in this order: [cascade.rerank.NAME]."""
+    """Re-rank rules: [cascade.rerank.NAME]. Those of Tamis are arranged together; later ones are
+    more important."""
     slate: Annotated[int, Field(ge=1, le=1000)] = 20
     """Number of items returned if a request does not give `n`."""
     budgets: BudgetsConfig = BudgetsConfig()

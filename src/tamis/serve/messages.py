@@ -9,6 +9,11 @@ from msgspec import UNSET, Struct, UnsetType, field
 from tamis.service import Reason, WhyNot
 
 
+def unset(value: float | None) -> float | UnsetType:
+    """A number, or nothing where there is none: the field is then left out."""
+    return UNSET if value is None else value
+
+
 class RecommendedItem(Struct, frozen=True):
     """One item of the slate."""
 
@@ -19,6 +24,9 @@ class RecommendedItem(Struct, frozen=True):
     """From 1."""
     score: float | None
     """The fused value of the ranker, comparable within one answer; null where it is not finite."""
+    propensity: float | UnsetType = UNSET
+    """Where the re-rank rule `sample` draws the slate: the probability of the item at this place,
+    given those above it."""
     reasons: Reason | UnsetType = UNSET
     """With `explain`: channels, ranks and scores, pre-rank, predictions, fusion, re-rank."""
 
@@ -45,6 +53,8 @@ class RecommendAnswer(Struct, frozen=True):
     """Entries of the journal that the answer does not take into account yet."""
     degraded: list[str] = field(default_factory=list[str])
     """What failed or was left out of this answer; empty: the whole cascade answered."""
+    broken_rules: list[str] = field(default_factory=list[str])
+    """The re-rank rules that do not hold in this slate, with their places; empty: all hold."""
     why_not: WhyNot | UnsetType = UNSET
     """With `why_not`: the stage that removed the item."""
 
@@ -228,6 +238,8 @@ class LoggedItem(Struct, frozen=True):
     reasons: Reason | None
     """Channels, ranks and scores, pre-rank, predictions, fusion, re-rank, as they were when
     answered; null where the answer has no trace."""
+    propensity: float | UnsetType = UNSET
+    """Where the slate was drawn: the probability of the item at this place."""
 
 
 class LoggedAnswer(Struct, frozen=True):
@@ -241,6 +253,8 @@ class LoggedAnswer(Struct, frozen=True):
     degraded: list[str]
     notes: list[str]
     """What the explanation cannot tell, and why."""
+    broken_rules: list[str] = field(default_factory=list[str])
+    """The re-rank rules that do not hold in the slate, with their places."""
 
 
 class JournalState(Struct, frozen=True):

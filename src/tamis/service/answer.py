@@ -55,6 +55,9 @@ class Place:
     score: float
     """The fused value; comparable within one answer."""
     reasons: Reason | None = None
+    propensity: float | None = None
+    """Probability with which the item was drawn at this place, given those above it; None where the
+    slate is not drawn (re-rank rule `sample`)."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ class Answer:
     took_ms: float
     degraded: tuple[str, ...] = ()
     """What failed or was left out; empty: the whole cascade answered."""
+    broken_rules: tuple[str, ...] = ()
+    """The re-rank rules that do not hold in this slate, with their places, the most important
+    first; empty: all hold."""
     why_not: WhyNot | None = None
     lag: int = 0
     """Entries of the journal that this answer does not take into account yet."""

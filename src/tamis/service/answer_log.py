@@ -139,10 +139,11 @@ def _entry(answered: Answered, position: int) -> Recommendation:
         version=answer.version,
         position=position,
         slate=[
-            Recommended(p.item_id, p.place, p.score if isfinite(p.score) else None)
+            Recommended(p.item_id, p.place, p.score if isfinite(p.score) else None, p.propensity)
             for p in answer.items
         ],
         degraded=list(answer.degraded),
+        broken_rules=list(answer.broken_rules),
         session_id=answer.session_id,
         scene=answer.scene,
         request={

@@ -29,6 +29,7 @@ from tamis.cascade import (
     Retrieval,
     Scorer,
     StageBudgets,
+    give_vectors,
     queries_at,
     raw_numbers,
     value_of,
@@ -103,6 +104,7 @@ class Parts:
         for channel in self.channels.values():
             if isinstance(channel, ReadsStatistics):
                 channel.use_statistics(self.statistics)
+        give_vectors(self.rerank, self.channels)
 
     def cascade(self) -> Cascade:
         """The assembled cascade."""

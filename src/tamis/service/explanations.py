@@ -61,6 +61,7 @@ class Explanations:
                 title=self._title(shown.item_id),
                 place=shown.place,
                 score=float("nan") if shown.score is None else shown.score,
+                propensity=shown.propensity,
                 reasons=None
                 if trace is None
                 else self._recommender.reason(self._named(trace, queries)),

@@ -17,13 +17,13 @@ from tamis.cascade import (
     HIDDEN,
     Cascade,
     Context,
-    Found,
     GivenOrder,
     Outcome,
     Queries,
     ReadsContext,
     Trace,
     rank_given,
+    seed_of,
     trace,
 )
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged, one_id
@@ -165,9 +165,11 @@ class Recommender:
             cascade = filtered(cascade, rules[-1])
         n = self.parts.config.cascade.slate if request.n is None else request.n
         cascade = lowered(cascade, effort, n)
+        recommendation_id = request.recommendation_id or uuid4().hex
         excluded = self._excluded(request.exclude_item_ids, row, time)
+        queries = self._query(row, excluded, time, context)
         outcome = cascade.run(
-            self._query(row, excluded, time, context),
+            replace(queries, seed=seed_of(recommendation_id)),
             n,
             degrade=True,
             boost=boost,
@@ -175,7 +177,7 @@ class Recommender:
         took = (perf_counter() - start) * 1000
         failed = () if request.dry_run else remember(self.parts.channels, outcome)
         answer = Answer(
-            recommendation_id=request.recommendation_id or uuid4().hex,
+            recommendation_id=recommendation_id,
             version=self.version,
             user_id=user_id,
             known=row != UNKNOWN,
@@ -189,6 +191,7 @@ class Recommender:
                 *failed,
                 *self._unread(context, rules),
             ),
+            broken_rules=tuple(map(str, outcome.slates.broken())),
             why_not=None
             if explained is None
             else self._why_not(cascade, outcome, explained, row, time),
@@ -360,12 +363,14 @@ class Recommender:
 
     def _places(self, cascade: Cascade, outcome: Outcome, explain: bool) -> tuple[Place, ...]:
         slate = outcome.slate
+        propensity = slate.columns.get("propensity")
         return tuple(
             Place(
                 item_id=self.parts.items.id_of(int(item)),
                 title=self.title(int(item)),
                 place=place,
                 score=float(value),
+                propensity=None if propensity is None else float(propensity[place - 1]),
                 reasons=self.reason(trace(cascade, outcome, int(item))) if explain else None,
             )
             for place, (item, value) in enumerate(
@@ -385,13 +390,13 @@ class Recommender:
             title=self.title(item),
             stage=found.lost,
             detail=found.detail,
-            reasons=self.reason(found) if found.found else None,
+            reasons=self.reason(found) if found.found or found.inserted_by else None,
         )
 
     def reason(self, found: Trace) -> Reason:
         """A trace in words, with titles and external ids."""
         return Reason(
-            text=self._sentence(found.found),
+            text=self._sentence(found),
             channels=tuple(
                 {
                     "channel": f.channel,
@@ -412,9 +417,12 @@ class Recommender:
             boost=found.boost,
         )
 
-    def _sentence(self, found: Sequence[Found]) -> str:
+    def _sentence(self, traced: Trace) -> str:
         """A channel's own words, or "because of" the history item that a channel names, or the
-        channels that found it."""
+        channels that found it, or the re-rank rules that brought it along."""
+        found = traced.found
+        if not found:
+            return "inserted by " + (", ".join(traced.inserted_by) or "a re-rank rule")
         reason = next((f.reason for f in found if f.reason is not None), None)
         if reason is not None:
             return reason

@@ -36,6 +36,8 @@ _SECTION = {
     "rerank": "cascade.rerank.{}",
 }
 _PACKAGE = Path(__file__).parent.parent
+_ONE_OF = (("mmr", "dpp"), ("sample",), ("fatigue",))
+"""Re-rank rules of which only the last would have an effect."""
 
 
 @cache
@@ -187,8 +189,21 @@ def check(cascade: CascadeConfig) -> None:
             _check_stage(kind, name, stage)
         except ConfigError as error:
             faults.append(str(error))
+    faults += _used_together(cascade)
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _used_together(cascade: CascadeConfig) -> Iterator[str]:
+    """A sentence for re-rank rules of which a plan can use one only."""
+    for kinds in _ONE_OF:
+        names = [name for name, s in cascade.rerank.items() if (s.use or name) in kinds]
+        if len(names) > 1:
+            sections = ", ".join(f"[cascade.rerank.{name}]" for name in names)
+            yield (
+                f"tamis.toml: {sections}: a slate is arranged with one rule of the kind "
+                f"{' or '.join(kinds)}; remove the others"
+            )
 
 
 def _check_stage(kind: str, name: str, config: StageConfig) -> None:

@@ -90,7 +90,7 @@ def ranked_lists(queries: int, items: int) -> Candidates:
     """A ranked list for each query: all items in some order, or fewer of them, one, or none.
 
     Best first by `value`; some values are equal, and the last one of a long list is -inf, as the
-    runner writes it where a scorer gave no finite value.
+    runner writes it where a scorer gave no finite value. The task `click` has a prediction.
     """
     draw = np.random.default_rng(5)
     sizes = [(items, items, items // 2, 1, 0)[q % 5] for q in range(queries)]
@@ -101,7 +101,9 @@ def ranked_lists(queries: int, items: int) -> Candidates:
     value[indptr[1:][np.array(sizes) > 2] - 1] = -np.inf
     place = np.concatenate([np.arange(1, size + 1) for size in sizes] or [np.zeros(0)])
     columns = {"recall": place.astype(np.int32), "value": value}
-    return Candidates(indptr, np.concatenate([*lists, np.zeros(0, np.int32)]), columns)
+    item = np.concatenate([*lists, np.zeros(0, np.int32)])
+    click = ((item * 7 + place.astype(np.int64)) % 10 / 10).astype(np.float32)
+    return Candidates(indptr, item, columns, {"click": click})
 
 
 def _arranged(rule: Reranker, queries: Queries, candidates: Candidates, n: int) -> _Arranged:
@@ -147,7 +149,10 @@ def _check_empty(rule: Reranker, queries: Queries, candidates: Candidates, n: in
     none = candidates.take(np.zeros(0, np.intp))
     _arranged(rule, queries, none, n)
     _arranged(
-        rule, one_query(queries, 0), Candidates(np.zeros(2, np.int64), none.item, none.columns), n
+        rule,
+        one_query(queries, 0),
+        Candidates(np.zeros(2, np.int64), none.item, none.columns, none.predictions),
+        n,
     )
 
 
@@ -161,6 +166,7 @@ def _check_batch_is_single(
             np.array([0, stop - start], np.int64),
             candidates.item[own],
             {name: column[own] for name, column in candidates.columns.items()},
+            {name: column[own] for name, column in candidates.predictions.items()},
         )
         _same(
             _arranged(rule, one_query(queries, q), alone, n),

@@ -8,7 +8,7 @@ from litestar import post
 from litestar.params import JSONBody
 from msgspec import UNSET
 
-from tamis.serve.messages import RecommendAnswer, RecommendedItem
+from tamis.serve.messages import RecommendAnswer, RecommendedItem, unset
 from tamis.serve.metrics import ServiceMetrics
 from tamis.serve.routes.common import (
     BAD,
@@ -52,11 +52,14 @@ def _to_message(answer: Answer, took_ms: float) -> RecommendAnswer:
         time=answer.time,
         clock=answer.clock,
         items=[
-            RecommendedItem(p.item_id, p.title, p.place, p.score, p.reasons or UNSET)
+            RecommendedItem(
+                p.item_id, p.title, p.place, p.score, unset(p.propensity), p.reasons or UNSET
+            )
             for p in answer.items
         ],
         took_ms=round(took_ms, 3),
         lag=answer.lag,
         degraded=list(answer.degraded),
+        broken_rules=list(answer.broken_rules),
         why_not=answer.why_not or UNSET,
     )

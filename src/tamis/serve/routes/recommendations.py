@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from tamis.journal import Recommendation
 from tamis.serve.errors import NotFoundError
-from tamis.serve.messages import LoggedAnswer, LoggedItem
+from tamis.serve.messages import LoggedAnswer, LoggedItem, unset
 from tamis.serve.open_service import HasJournal, OpenService
 from tamis.serve.routes.common import BAD, HTTP, NOT_FOUND, NOT_READY, with_journal
 from tamis.service import WhyNot
@@ -29,11 +29,17 @@ async def recommendation(recommendation_id: FromPath[str], request: HTTP) -> Log
         time=answer.time,
         items=[
             LoggedItem(
-                p.item_id, p.title, p.place, p.score if isfinite(p.score) else None, p.reasons
+                p.item_id,
+                p.title,
+                p.place,
+                p.score if isfinite(p.score) else None,
+                p.reasons,
+                unset(p.propensity),
             )
             for p in found.items
         ],
         degraded=answer.degraded,
+        broken_rules=answer.broken_rules,
         notes=list(found.notes),
     )
 

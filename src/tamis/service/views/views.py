@@ -36,6 +36,7 @@ from tamis.service.views.event_arrays import EventReader
 from tamis.service.views.exposure import ExposureView
 from tamis.service.views.histories import HistoriesView
 from tamis.service.views.items import ItemsView
+from tamis.service.views.stages import StagesView
 from tamis.service.views.users import UserEntry, UsersView
 
 PAGE = 2_000
@@ -44,7 +45,7 @@ LARGE_PAGE = 20_000
 """Entries read at once where no request waits."""
 _USERS = (UserPut, UserPatch, UserDelete)
 _ITEMS = (ItemPut, ItemPatch, ItemDelete, ItemHide, ItemShow)
-_View = UsersView | ItemsView | HistoriesView | CountersView | ExposureView
+_View = UsersView | ItemsView | HistoriesView | CountersView | ExposureView | StagesView
 _FILE = "views.json"
 
 
@@ -74,6 +75,7 @@ class Views:
         self.histories = HistoriesView(parts.histories, ~impressions)
         self.counters = CountersView(parts.statistics)
         self.exposure = ExposureView(exposed, behaviours, len(parts.users))
+        self.stages = StagesView(parts.rerank)
         self._new_rows = {Side.USER: set[int](), Side.ITEM: set[int]()}
         """Rows that the stages have not taken up yet."""
         self._start = self.position = position or 0
@@ -147,12 +149,13 @@ class Views:
         self.counters.apply(events)
         self.histories.apply(events)
         self.exposure.apply(events)
+        self.stages.apply(events)
 
     def _apply_users(self, entries: Sequence[UserEntry]) -> None:
         deleted = self.users.apply(entries)
         self._take_up()
         for row in deleted:
-            for view in (self.counters, self.histories, self.exposure):
+            for view in (self.counters, self.histories, self.exposure, self.stages):
                 view.forget(row)
 
     def _take_up(self) -> None:
@@ -245,6 +248,7 @@ class Views:
         yield "histories", self.histories
         yield "counters", self.counters
         yield "exposure", self.exposure
+        yield "stages", self.stages
 
 
 def _kind(entry: Entry) -> str:

@@ -1,0 +1,911 @@
+"""The compiled planner: fills the places of every query's slate, one after another.
+
+Each place takes the candidate with the highest marginal value that breaks no hard constraint. Where
+that leads to a place that nothing may fill, the slate is planned anew with look-ahead: a candidate
+is placed only if the places after it can be filled (`complete`). Where no slate meets all
+constraints, they are taken up from the most important one on, each as far as those before it allow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tamis.rerank._constraint_kernels import (
+    Bounds,
+    Codes,
+    PlanState,
+    broken,
+    complete,
+    inner,
+    put,
+    take_back,
+)
+from tamis.rerank._diversity_kernels import (
+    LEAST,
+    add_to_volume,
+    dots,
+    forget_oldest,
+    overlaps,
+    remember_largest,
+)
+from tamis.runtime import Bool, Float32, Float64, Int32, Int64
+from tamis.runtime.compiled import njit
+
+AS_GIVEN, BY_SCORE, BY_MMR, BY_DPP = 0, 1, 2, 3
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class HardRules(NamedTuple):
+    """The hard rules as declared. See `Bounds` for what is not explained here."""
+
+    most: Int64
+    limit_bits: Int64
+    class_places: Int64
+    """(classes, places): 1 = the first of the rule's places, 2 = the second …; 0 = none of them."""
+    class_bits: Int64
+    share: Float64
+    """(Q, quotas) least share of the places."""
+    spread: Bool
+    """(quotas,) whether the share holds in every head of the slate, not only in all of it."""
+    quota_bits: Int64
+    pin_bits: Int64
+    """(n,) constraint bit of each candidate's pin; 0 = none."""
+    constraints: int
+    """Number of constraints: bits 0 … constraints − 1."""
+
+
+class Values(NamedTuple):
+    """What orders the candidates."""
+
+    mode: int
+    score: Float64
+    """(n,) the scaled value with its terms; −inf without a finite value."""
+    alternative: Float64
+    """(classes, n) what orders the members of a class at its places."""
+    theta: float
+    window: int
+    """Last places whose similarity counts; 0 = the whole slate."""
+    by_vector: bool
+    vectors: Float32
+    """(n, d) unit vectors of the candidates."""
+    bounds: Int64
+    codes: Int64
+    """Candidate i's categories are `codes[bounds[i] : bounds[i + 1]]`, ascending."""
+    tired_of: Int64
+    """(n,) number of the group (author) that fatigue counts; -1 = none."""
+    shown: Float64
+    """(n,) items of that group that the user was shown before."""
+    decay: float
+    floor: float
+
+
+class Draw(NamedTuple):
+    """How places are drawn."""
+
+    temperature: float
+    """0: the best candidate is taken."""
+    top: int
+    seed: Int64
+    """(Q,)."""
+
+
+class PlanTask(NamedTuple):
+    """One query's candidates, and what orders them."""
+
+    codes: Codes
+    values: Values
+    draw: Draw
+    soft: int
+    """Mask of the limits that are broken, and are broken as seldom as the greedy choice finds."""
+    search: int
+    """Kinds that one search with look-ahead examines at most."""
+
+
+class Planned(NamedTuple):
+    """The slates, and why they are as they are; (n,) in the order of the given candidates."""
+
+    order: Int64
+    """(n,) the permutation within each query."""
+    gain: Float64
+    """Marginal value when the candidate was placed; NaN for those behind the slate."""
+    tiredness: Float64
+    """The factor of fatigue at that time."""
+    propensity: Float64
+    """Probability with which the candidate was drawn at its place."""
+    broken: Int64
+    """Mask of the limits that its place breaks."""
+    refused: Int64
+    """Mask of the constraints that kept a candidate from places where it had the highest value."""
+    lacking: Int64
+    """(Q, places) mask of the constraints that are broken at each place."""
+
+
+@inner
+def _mixed(value: np.uint64) -> np.uint64:
+    """A hash of 64 bits (the finaliser of splitmix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True)
+def numbered(values: Int64) -> tuple[Int64, int]:
+    """Numbers of the distinct values (n,) in the order of their first appearance, and how many."""
+    size = 16
+    while size < 2 * len(values):
+        size *= 2
+    table, out, found = np.full(size, -1, np.int64), np.empty(len(values), np.int64), 0
+    first = np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        slot = np.int64(_mixed(np.uint64(values[i]) + GOLDEN) & np.uint64(size - 1))
+        while table[slot] >= 0 and first[table[slot]] != values[i]:
+            slot = (slot + 1) & (size - 1)
+        if table[slot] < 0:
+            table[slot], first[found] = found, values[i]
+            found += 1
+        out[i] = table[slot]
+    return out, found
+
+
+@njit(cache=True)
+def scaled(indptr: Int64, value: Float64) -> Float64:
+    """(n,) min-max to [0, 1] within each query over the finite values; −inf for the others, 0 where
+    all are equal."""
+    out = np.empty(len(value))
+    for q in range(len(indptr) - 1):
+        low, high = np.inf, -np.inf
+        for i in range(indptr[q], indptr[q + 1]):
+            if np.isfinite(value[i]):
+                low, high = min(low, value[i]), max(high, value[i])
+        for i in range(indptr[q], indptr[q + 1]):
+            if not np.isfinite(value[i]):
+                out[i] = -np.inf
+            else:
+                out[i] = (value[i] - low) / (high - low) if high > low else 0.0
+    return out
+
+
+@njit(cache=True)
+def localised(
+    item: Int32, indptr: Int64, values: Int32, own: Int64, first: int
+) -> tuple[Int64, int]:
+    """The codes of items (n,) under one limit, numbered from `first` on, and the next number.
+
+    own: (n + 1,) receives their bounds, which begin at `own[0]`.
+    """
+    bounds, raw = gathered(item, indptr, values)
+    code, found = numbered(raw)
+    start = own[0]
+    for i in range(len(own)):
+        own[i] = start + bounds[i]
+    return code + first, first + found
+
+
+@njit(cache=True)
+def gathered(item: Int32, indptr: Int64, values: Int32) -> tuple[Int64, Int64]:
+    """The ragged rows of `item` (n,): their bounds (n + 1,) and their values."""
+    own = np.zeros(len(item) + 1, np.int64)
+    for i in range(len(item)):
+        own[i + 1] = own[i] + indptr[item[i] + 1] - indptr[item[i]]
+    out = np.empty(own[-1], np.int64)
+    for i in range(len(item)):
+        for k in range(own[i + 1] - own[i]):
+            out[own[i] + k] = values[indptr[item[i]] + k]
+    return own, out
+
+
+@inner
+def _kinds(own: Int64, code: Int64, classes: Int64, quotas: Int64, pin: Int64) -> Int64:
+    """(n,) a hash of all that hard rules know of each candidate."""
+    out = np.empty(len(classes), np.int64)
+    for i in range(len(classes)):
+        value = _mixed(np.uint64(classes[i]) * GOLDEN)
+        value = _mixed(value ^ np.uint64(quotas[i]))
+        value = _mixed(value ^ np.uint64(pin[i] + 1))
+        for limit in range(len(own)):
+            for at in range(own[limit, i], own[limit, i + 1]):
+                value += _mixed((np.uint64(code[at]) + np.uint64(1)) * GOLDEN)
+        out[i] = np.int64(value)
+    return out
+
+
+@inner
+def _state(codes: Codes, first: Int64, places: int, quotas: int) -> PlanState:
+    """Nothing placed yet."""
+    codes_in_all, limits = len(codes.limit), len(codes.own)
+    left, without = np.zeros(codes_in_all, np.int64), np.zeros(limits, np.int64)
+    free = np.zeros(len(first), np.int64)
+    for i in range(len(codes.classes)):
+        free[codes.kind[i]] += 1
+        for limit in range(limits):
+            if codes.own[limit, i] == codes.own[limit, i + 1]:
+                without[limit] += 1
+            for at in range(codes.own[limit, i], codes.own[limit, i + 1]):
+                left[codes.code[at]] += 1
+    return PlanState(
+        np.zeros(codes_in_all, np.int64),
+        np.empty((codes_in_all, places), np.int64),
+        np.zeros(quotas, np.int64),
+        free,
+        left,
+        without,
+    )
+
+
+@inner
+def _needed(share: float, spread: bool, head: int, places: int) -> int:
+    """Members of a quota that the first `head` places must hold."""
+    return int(share * head + 1e-9) if spread or head == places else 0
+
+
+@inner
+def _full_levels(q: int, places: int, rules: HardRules, codes: Codes) -> Int64:
+    """(constraints,) the highest level of each constraint that the candidates' numbers allow.
+
+    Of fixed places, how many of them hold; of a quota, how many members; of others 1.
+    """
+    level = np.ones(rules.constraints, np.int64)
+    for r in range(len(rules.class_places)):
+        members, wanted = 0, 0
+        for i in range(len(codes.classes)):
+            members += codes.classes[i] >> r & 1
+        for place in range(places):
+            wanted += rules.class_places[r, place] > 0
+        if rules.class_bits[r, 0]:
+            level[_bit(rules.class_bits[r, 0])] = min(members, wanted)
+    for k in range(rules.share.shape[1]):
+        members = 0
+        for i in range(len(codes.quotas)):
+            members += codes.quotas[i] >> k & 1
+        wanted = _needed(rules.share[q, k], rules.spread[k], places, places)
+        level[_bit(rules.quota_bits[k])] = min(members, wanted)
+    return level
+
+
+@inner
+def _bit(mask: int) -> int:
+    """The position of the only bit of a mask."""
+    b = 0
+    while mask >> b > 1:
+        b += 1
+    return b
+
+
+@inner
+def _bounds(q: int, places: int, rules: HardRules, codes: Codes, level: Int64) -> Bounds:
+    """What must hold at these levels. Constraints of level 0 are not hard."""
+    hard, n = 0, len(codes.classes)
+    for b in range(len(level)):
+        if level[b] > 0:
+            hard |= 1 << b
+    must, never = np.zeros(places, np.int64), np.zeros(places, np.int64)
+    barred = np.zeros(places, np.int64)
+    for r in range(len(rules.class_places)):
+        for place in range(places):
+            turn = rules.class_places[r, place]
+            if turn == 0 and rules.class_bits[r, 1]:
+                never[place] |= 1 << r
+                if rules.class_bits[r, 1] & hard:
+                    barred[place] |= 1 << r
+            elif 0 < turn <= level[_bit(rules.class_bits[r, 0])]:
+                must[place] |= 1 << r
+    pinned, pin_bits = np.full(places, -1, np.int64), np.zeros(n, np.int64)
+    for i in range(n):
+        if codes.pin[i] >= 0 and level[_bit(rules.pin_bits[i])] > 0:
+            pinned[codes.pin[i]], pin_bits[i] = i, rules.pin_bits[i]
+    quotas = rules.share.shape[1]
+    least = np.zeros((quotas, places + 1), np.int64)
+    for k in range(quotas):
+        top = level[_bit(rules.quota_bits[k])]
+        for head in range(places, 0, -1):
+            wanted = _needed(rules.share[q, k], rules.spread[k], head, places)
+            least[k, head] = max(least[k, head], min(wanted, top))
+            place = head - 1
+            least[k, head - 1] = least[k, head] - _may_hold(k, place, codes, must, barred, pinned)
+    return Bounds(
+        rules.most,
+        rules.limit_bits,
+        must,
+        never,
+        rules.class_bits,
+        least,
+        rules.quota_bits,
+        pinned,
+        pin_bits,
+        hard,
+    )
+
+
+@inner
+def _may_hold(k: int, place: int, codes: Codes, must: Int64, never: Int64, pinned: Int64) -> int:
+    """1 where a member of quota k can be at `place`, else 0."""
+    if pinned[place] >= 0:
+        return int(codes.quotas[pinned[place]] >> k & 1)
+    for i in range(len(codes.quotas)):
+        fits = must[place] & ~codes.classes[i] == 0 and never[place] & codes.classes[i] == 0
+        if codes.quotas[i] >> k & 1 and fits:
+            return 1
+    return 0
+
+
+@inner
+def _pins_collide(places: int, rules: HardRules, codes: Codes, level: Int64) -> bool:
+    """Whether two pins in force have the same place."""
+    at = np.zeros(places, np.int64)
+    for i in range(len(codes.pin)):
+        if codes.pin[i] >= 0 and level[_bit(rules.pin_bits[i])] > 0:
+            at[codes.pin[i]] += 1
+    return places > 0 and at.max() > 1
+
+
+@inner
+def _possible(
+    q: int,
+    places: int,
+    rules: HardRules,
+    codes: Codes,
+    first: Int64,
+    level: Int64,
+    plan: Int64,
+    search: int,
+) -> bool:
+    """Whether some slate holds everything at these levels; `plan` then receives the kinds."""
+    if _pins_collide(places, rules, codes, level):
+        return False
+    bounds = _bounds(q, places, rules, codes, level)
+    state = _state(codes, first, places, len(rules.quota_bits))
+    return complete(np.int64(0), places, first, codes, bounds, state, plan, search)
+
+
+@inner
+def _highest_levels(
+    q: int,
+    places: int,
+    rules: HardRules,
+    codes: Codes,
+    first: Int64,
+    full: Int64,
+    plan: Int64,
+    search: int,
+) -> Int64:
+    """(constraints,) each as high as those that are more important allow; `plan` meets them."""
+    trial = np.zeros(places, np.int64)
+    level = full.copy()
+    if _possible(q, places, rules, codes, first, level, plan, search):
+        return level
+    level[:] = 0
+    _possible(q, places, rules, codes, first, level, plan, search)
+    for b in range(len(full) - 1, -1, -1):
+        for wanted in range(full[b], 0, -1):
+            level[b] = wanted
+            if _possible(q, places, rules, codes, first, level, trial, search):
+                plan[:] = trial
+                break
+            level[b] = 0
+    return level
+
+
+@inner
+def _next_uniform(seed: Int64) -> float:
+    """A number in (0, 1); `seed` (1,) moves on (splitmix64)."""
+    state = np.uint64(seed[0]) + GOLDEN
+    seed[0] = np.int64(state)
+    return (np.float64(_mixed(state) >> np.uint64(11)) + 0.5) / 9007199254740992.0
+
+
+@inner
+def _tired(count: float, values: Values) -> float:
+    """The factor after `count` items of the same group."""
+    return (1.0 - values.floor) * values.decay**count + values.floor
+
+
+@inner
+def _scored(i: int, count: float, values: Values) -> float:
+    """The score after fatigue, which lowers positive scores only."""
+    score = values.score[i]
+    return score * _tired(count, values) if values.tired_of[i] >= 0 and score > 0.0 else score
+
+
+@inner
+def _weight(score: float, values: Values) -> float:
+    """q² of a DPP."""
+    return np.exp(values.theta * score) if score > -np.inf else 0.0
+
+
+@inner
+def _keys(
+    score: Float64, weight: Float64, like: Float64, volume: Float64, values: Values, out: Float64
+) -> None:
+    """(n,) what the next place is chosen by."""
+    if values.mode == BY_DPP:
+        for i in range(len(out)):
+            out[i] = weight[i] * max(volume[i], LEAST)
+    elif values.mode == BY_MMR:
+        theta = values.theta
+        for i in range(len(out)):
+            out[i] = theta * score[i] - (1.0 - theta) * like[i] if score[i] > -np.inf else -np.inf
+    elif values.mode == BY_SCORE:
+        out[:] = score
+    else:
+        for i in range(len(out)):
+            out[i] = -i
+
+
+@inner
+def _best(
+    place: int,
+    key: Float64,
+    taken: Bool,
+    skip: Bool,
+    soft: int,
+    codes: Codes,
+    bounds: Bounds,
+    state: PlanState,
+) -> int:
+    """The candidate that breaks the least important constraints, and of those the highest key.
+
+    skip: (kinds,) kinds that are left out. Returns -1 where nothing may be placed.
+    """
+    best, least = -1, 0
+    for i in range(len(key)):
+        if taken[i] or skip[codes.kind[i]]:
+            continue
+        if best >= 0 and least == 0 and not key[i] > key[best]:
+            continue
+        mask = broken(i, place, codes, bounds, state)
+        if mask & bounds.hard:
+            continue
+        if best < 0 or mask & soft < least or (mask & soft == least and key[i] > key[best]):
+            best, least = i, mask & soft
+    return best
+
+
+@inner
+def _note_refused(
+    place: int,
+    chosen: int,
+    key: Float64,
+    taken: Bool,
+    codes: Codes,
+    bounds: Bounds,
+    state: PlanState,
+    refused: Int64,
+) -> None:
+    """Notes what kept candidates with a higher key from the place."""
+    for i in range(len(key)):
+        if not taken[i] and key[i] > key[chosen]:
+            refused[i] |= broken(i, place, codes, bounds, state)
+
+
+@inner
+def _shortlist(
+    place: int,
+    places: int,
+    key: Float64,
+    taken: Bool,
+    first: Int64,
+    plan: PlanTask,
+    bounds: Bounds,
+    state: PlanState,
+    most: int,
+    witness: Int64,
+) -> Int64:
+    """The best `most` candidates, best first, that leave the rest of the slate possible.
+
+    witness: (places,) kinds that may fill the rest; receives the last ones that do.
+    """
+    codes = plan.codes
+    skip, known = np.zeros(len(first), np.bool_), np.zeros(len(first), np.bool_)
+    hidden = taken.copy()
+    chosen, size, least = np.empty(min(most, len(key)), np.int64), 0, 0
+    while size < len(chosen):
+        i = _best(place, key, hidden, skip, plan.soft, codes, bounds, state)
+        if i < 0:
+            break
+        mask = broken(i, place, codes, bounds, state) & plan.soft
+        if size > 0 and mask != least:
+            break
+        kind = codes.kind[i]
+        if bounds.hard and not known[kind]:
+            put(i, place, codes, state)
+            known[kind] = complete(
+                place + 1, places, first, codes, bounds, state, witness, plan.search
+            )
+            take_back(i, codes, state)
+            if not known[kind]:
+                skip[kind] = True
+                continue
+        chosen[size], hidden[i], least = i, True, mask
+        size += 1
+    return chosen[:size]
+
+
+@inner
+def _drawn(
+    chosen: Int64, key: Float64, mode: int, temperature: float, seed: Int64
+) -> tuple[int, float]:
+    """One of `chosen`, by the softmax of their marginal values, and its probability."""
+    odds, total = np.zeros(len(chosen)), 0.0
+    best = key[chosen[0]]
+    if not best > -np.inf or (mode == BY_DPP and best <= 0.0):
+        return chosen[0], 1.0
+    for at in range(len(chosen)):
+        value = key[chosen[at]]
+        if mode == BY_DPP:
+            odds[at] = (value / best) ** (1.0 / temperature)
+        else:
+            odds[at] = np.exp((value - best) / temperature)
+        total += odds[at]
+    left = _next_uniform(seed) * total
+    for at in range(len(chosen)):
+        left -= odds[at]
+        if left < 0.0:
+            return chosen[at], odds[at] / total
+    return chosen[0], odds[0] / total
+
+
+@inner
+def _firsts(codes: Codes) -> Int64:
+    """(kinds,) the first candidate of each kind."""
+    first = np.full(codes.kind.max() + 1, -1, np.int64)
+    for i in range(len(codes.kind)):
+        if first[codes.kind[i]] < 0:
+            first[codes.kind[i]] = i
+    return first
+
+
+class Volume(NamedTuple):
+    """What diversity knows of the items placed so far."""
+
+    like: Float64
+    """(n,) MMR: the largest similarity to a placed item within the window."""
+    volume: Float64
+    """(n,) DPP: the share of each item that the placed ones do not explain."""
+    factor: Float64
+    """(rows, n) MMR: similarities to the last places. DPP: the Cholesky factor."""
+    placed: Int64
+    """(rows,) DPP: the item of each row of the factor."""
+    near: Float64
+    """(n,) scratch."""
+
+
+@inner
+def _no_volume(values: Values, places: int) -> Volume:
+    n, rows = len(values.score), 0
+    window = values.window if 0 < values.window < places else 0
+    if values.mode == BY_MMR:
+        rows = window
+    elif values.mode == BY_DPP:
+        rows = window + 1 if window else places
+    size = n if values.mode >= BY_MMR else 0
+    return Volume(
+        np.zeros(n),
+        np.ones(size),
+        np.zeros((rows, size)),
+        np.empty(rows, np.int64),
+        np.empty(size),
+    )
+
+
+@inner
+def _similar(i: int, values: Values, out: Float64) -> None:
+    """Similarities of all candidates to candidate i."""
+    if values.by_vector:
+        dots(values.vectors, values.vectors[i], out)
+    else:
+        overlaps(i, values.bounds, values.codes, out)
+
+
+@inner
+def _follow(place: int, chosen: Int64, rows: int, values: Values, volume: Volume) -> int:
+    """Takes up the item at `place`; returns the rows of the factor in use."""
+    i = chosen[place]
+    if values.mode == BY_MMR:
+        _similar(i, values, volume.near)
+        remember_largest(volume.factor, place, volume.near, volume.like)
+        return 0
+    window = values.window
+    if window == 0 or place < window:
+        _similar(i, values, volume.near)
+        return _add(i, rows, volume)
+    if rows == window:
+        forget_oldest(volume.factor, volume.near, volume.placed, rows, volume.volume)
+        _similar(i, values, volume.near)
+        return _add(i, rows - 1, volume)
+    # An item of the window was explained by others, which may leave: begin anew.
+    volume.volume[:] = 1.0
+    rows -= rows
+    for at in range(place - window + 1, place + 1):
+        _similar(chosen[at], values, volume.near)
+        rows = _add(chosen[at], rows, volume)
+    return rows
+
+
+@inner
+def _add(i: int, rows: int, volume: Volume) -> int:
+    more = add_to_volume(volume.factor, rows, i, volume.near, volume.volume)
+    if more > rows:
+        volume.placed[rows] = i
+    return more
+
+
+@inner
+def _walk(
+    q: int,
+    places: int,
+    plan: PlanTask,
+    bounds: Bounds,
+    first: Int64,
+    witness: Int64,
+    state: PlanState,
+    out: Planned,
+) -> tuple[Int64, bool]:
+    """Fills the places; returns the candidates and whether none was left empty.
+
+    witness: (places,) kinds that fill all places, for a plan with look-ahead; else empty.
+    """
+    careful = len(witness) > 0
+    codes, values, draw = plan.codes, plan.values, plan.draw
+    n = len(codes.kind)
+    chosen, taken = np.empty(places, np.int64), np.zeros(n, np.bool_)
+    volume, rows = _no_volume(values, places), np.int64(0)
+    count, score, weight = np.zeros(n), np.empty(n), np.empty(n)
+    for i in range(n):
+        count[i] = values.shown[i]
+        score[i] = _scored(i, count[i], values)
+        weight[i] = _weight(score[i], values) if values.mode == BY_DPP else 0.0
+    key, own_key, seed = np.empty(n), np.empty(n), np.array([draw.seed[q]])
+    skip = np.zeros(len(first), np.bool_)
+    for place in range(places):
+        _keys(score, weight, volume.like, volume.volume, values, own_key)
+        key[:] = own_key
+        turn = _first_class(bounds.must[place])
+        if turn >= 0:
+            key[:] = values.alternative[turn]
+        probability = 1.0
+        if draw.temperature > 0.0 and turn < 0:
+            listed = _shortlist(
+                place, places, key, taken, first, plan, bounds, state, draw.top, witness
+            )
+            i = -1
+            if len(listed):
+                i, probability = _drawn(listed, key, values.mode, draw.temperature, seed)
+        else:
+            i = _next(place, places, key, taken, first, witness, plan, bounds, state, skip)
+        if i < 0 and careful:  # the search gave up: the known way is taken
+            i = _of_kind(witness[place], key, taken, codes)
+        if i < 0:
+            return chosen, False
+        if draw.temperature == 0.0:
+            _note_refused(place, i, key, taken, codes, bounds, state, out.refused)
+        else:
+            out.propensity[i] = probability
+        out.broken[i] = broken(i, place, codes, bounds, state) & plan.soft
+        out.gain[i] = _gain(own_key[i], values.mode)
+        out.tiredness[i] = _tired(count[i], values) if values.tired_of[i] >= 0 else 1.0
+        put(i, place, codes, state)
+        chosen[place], taken[i] = i, True
+        if values.mode >= BY_MMR and place + 1 < places:
+            rows = _follow(place, chosen, rows, values, volume)
+        if values.tired_of[i] >= 0 and values.mode > AS_GIVEN:
+            for j in range(n):
+                if values.tired_of[j] == values.tired_of[i]:
+                    count[j] += 1.0
+                    score[j] = _scored(j, count[j], values)
+                    weight[j] = _weight(score[j], values) if values.mode == BY_DPP else 0.0
+    return chosen, True
+
+
+@inner
+def _gain(key: float, mode: int) -> float:
+    """The marginal value that the trace shows; of a DPP the logarithm of the volumes' ratio."""
+    if mode == BY_DPP:
+        return np.log(key) if key > 0.0 else -np.inf
+    return key
+
+
+@inner
+def _first_class(must: int) -> int:
+    """The lowest bit that is set; -1 = none."""
+    for r in range(63):
+        if must >> r & 1:
+            return r
+    return -1
+
+
+@inner
+def _of_kind(kind: int, key: Float64, taken: Bool, codes: Codes) -> int:
+    """The best candidate of a kind."""
+    best = -1
+    for i in range(len(key)):
+        if codes.kind[i] == kind and not taken[i] and (best < 0 or key[i] > key[best]):
+            best = i
+    return best
+
+
+@inner
+def _next(
+    place: int,
+    places: int,
+    key: Float64,
+    taken: Bool,
+    first: Int64,
+    witness: Int64,
+    plan: PlanTask,
+    bounds: Bounds,
+    state: PlanState,
+    skip: Bool,
+) -> int:
+    """The best candidate for `place`; with a `witness`, of those that leave the rest possible.
+
+    `witness` is replaced where the search finds another way to fill the rest.
+    """
+    codes = plan.codes
+    skip[:] = False
+    while True:
+        i = _best(place, key, taken, skip, plan.soft, codes, bounds, state)
+        if i < 0 or len(witness) == 0 or codes.kind[i] == witness[place]:
+            return i
+        trial = witness.copy()
+        trial[place] = codes.kind[i]
+        put(i, place, codes, state)
+        possible = complete(place + 1, places, first, codes, bounds, state, trial, plan.search)
+        take_back(i, codes, state)
+        if possible:
+            witness[:] = trial
+            return i
+        skip[codes.kind[i]] = True
+
+
+@inner
+def _lacking(
+    q: int, places: int, chosen: Int64, rules: HardRules, codes: Codes, out: Planned
+) -> None:
+    """Notes which constraints are broken at each place, by the rules as declared."""
+    for r in range(len(rules.class_places)):
+        for place in range(places):
+            due = rules.class_places[r, place] > 0
+            if due and not codes.classes[chosen[place]] >> r & 1:
+                out.lacking[q, place] |= rules.class_bits[r, 0]
+    for k in range(rules.share.shape[1]):
+        members = 0
+        for place in range(places):
+            members += codes.quotas[chosen[place]] >> k & 1
+            if members < _needed(rules.share[q, k], rules.spread[k], place + 1, places):
+                out.lacking[q, place] |= rules.quota_bits[k]
+    for i in range(len(codes.pin)):
+        if codes.pin[i] >= 0 and chosen[codes.pin[i]] != i:
+            out.lacking[q, codes.pin[i]] |= rules.pin_bits[i]
+    for place in range(places):
+        out.lacking[q, place] |= out.broken[chosen[place]]
+
+
+@inner
+def _plan_query(
+    q: int,
+    places: int,
+    rules: HardRules,
+    codes: Codes,
+    values: Values,
+    draw: Draw,
+    search: int,
+    out: Planned,
+) -> Int64:
+    """(places,) the candidates of one query's slate."""
+    first, quotas = _firsts(codes), len(rules.quota_bits)
+    level, witness = _full_levels(q, places, rules, codes), np.zeros(places, np.int64)
+    nothing = len(witness) - places  # 0: for a literal numba would compile a second version
+    problem = PlanTask(codes, values, draw, nothing, search)
+    drawing = draw.temperature > 0.0 and rules.constraints > 0
+    if not drawing and not _pins_collide(places, rules, codes, level):
+        bounds = _bounds(q, places, rules, codes, level)
+        state = _state(codes, first, places, quotas)
+        chosen, filled = _walk(q, places, problem, bounds, first, witness[:0], state, out)
+        if filled:
+            return chosen
+    out.refused[:] = 0
+    out.gain[:] = np.nan
+    out.tiredness[:] = 1.0
+    level = _highest_levels(q, places, rules, codes, first, level, witness, search)
+    bounds = _bounds(q, places, rules, codes, level)
+    soft = ((1 << rules.constraints) - 1) & ~bounds.hard
+    problem = PlanTask(codes, values, draw, soft, search)
+    state = _state(codes, first, places, quotas)
+    return _walk(q, places, problem, bounds, first, witness, state, out)[0]
+
+
+@njit(cache=True)
+def plan_all(
+    indptr: Int64,
+    n: int,
+    own: Int64,
+    code: Int64,
+    limit: Int64,
+    classes: Int64,
+    quotas: Int64,
+    pin: Int64,
+    rules: HardRules,
+    values: Values,
+    draw: Draw,
+    search: int,
+) -> Planned:
+    """Plans the first `n` places of every query. For the arrays see `Codes`."""
+    size = len(classes)
+    total = Planned(
+        np.empty(size, np.int64),
+        np.full(size, np.nan),
+        np.ones(size),
+        np.full(size, np.nan),
+        np.zeros(size, np.int64),
+        np.zeros(size, np.int64),
+        np.zeros((len(indptr) - 1, n), np.int64),
+    )
+    hashes = _kinds(own, code, classes, quotas, pin)
+    for q in range(len(indptr) - 1):
+        a, b = indptr[q], indptr[q + 1]
+        if a == b:
+            continue
+        places = min(n, b - a)
+        codes = Codes(
+            own[:, a : b + 1],
+            code,
+            limit,
+            classes[a:b],
+            quotas[a:b],
+            pin[a:b],
+            numbered(hashes[a:b])[0],
+        )
+        own_rules = HardRules(
+            rules.most,
+            rules.limit_bits,
+            rules.class_places,
+            rules.class_bits,
+            rules.share,
+            rules.spread,
+            rules.quota_bits,
+            rules.pin_bits[a:b],
+            rules.constraints,
+        )
+        part = Values(
+            values.mode,
+            values.score[a:b],
+            values.alternative[:, a:b],
+            values.theta,
+            values.window,
+            values.by_vector,
+            values.vectors[a:b],
+            values.bounds[a : b + 1],
+            values.codes,
+            values.tired_of[a:b],
+            values.shown[a:b],
+            values.decay,
+            values.floor,
+        )
+        out = Planned(
+            total.order[a:b],
+            total.gain[a:b],
+            total.tiredness[a:b],
+            total.propensity[a:b],
+            total.broken[a:b],
+            total.refused[a:b],
+            total.lacking,
+        )
+        chosen = _plan_query(q, places, own_rules, codes, part, draw, search, out)
+        _lacking(q, places, chosen, own_rules, codes, out)
+        _write_order(a, chosen, out.order)
+    return total
+
+
+@inner
+def _write_order(start: int, chosen: Int64, order: Int64) -> None:
+    """The slate, then the candidates behind it in their order."""
+    taken = np.zeros(len(order), np.bool_)
+    for place in range(len(chosen)):
+        order[place], taken[chosen[place]] = start + chosen[place], True
+    at = len(chosen)
+    for i in range(len(order)):
+        if not taken[i]:
+            order[at] = start + i
+            at += 1
