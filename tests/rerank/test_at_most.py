@@ -176,3 +176,10 @@ def test_errors_explain_how_to_fix_them() -> None:
         AtMost().arrange(*ranked([0]), 1)[0]
     with pytest.raises(ConfigError, match="neither limit nor slate"):
         AtMost(limit=None)
+
+
+def test_a_limit_of_the_slate_alone_brings_no_limit_of_adjacent_places():
+    assert AtMost(slate=8).config.limit is None
+    assert AtMost().config.limit == 2
+    assert AtMost(slate=8, limit=3).config.limit == 3
+    assert AtMost(slate=8, window=4).config.limit == 2

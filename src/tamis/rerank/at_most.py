@@ -25,7 +25,8 @@ class AtMostConfig(ComponentConfig):
     only_with: ClassVar[Conditions] = {"window": (Needs("limit", none_of=(None,)),)}
 
     limit: Annotated[int, Field(ge=1)] | None = 2
-    """Most items of one category in any `window` adjacent places. If omitted: 2."""
+    """Most items of one category in any `window` adjacent places. If omitted: 2, and no such limit
+    where `slate` is given."""
     window: Annotated[int, Field(ge=2)] = 5
     """Number of adjacent places that `limit` looks at."""
     slate: Annotated[int, Field(ge=1)] | None = None
@@ -49,6 +50,14 @@ class AtMostConfig(ComponentConfig):
         if where:
             FilterExpression.checked(where, ("item",))
         return where
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slate_alone(cls, given: Any) -> Any:
+        """A limit of the whole slate alone does not bring the usual limit of adjacent places."""
+        if isinstance(given, dict) and given.get("slate") and not {"limit", "window"} & set(given):
+            return {**given, "limit": None}
+        return given
 
     @model_validator(mode="after")
     def _some_rule(self) -> Self:
