@@ -49,7 +49,7 @@ class DictIndex:
 class HashIndex:
     """Sorted hashes: 12 bytes and 0.1 microseconds per id to make.
 
-    Ids whose hash is equal are neighbours, and are told apart by their texts.
+    Ids whose hash is equal are neighbours, and their texts tell which is which.
     """
 
     def __init__(self, ids: pl.Series) -> None:
