@@ -13,7 +13,7 @@ from hostile_bodies import IDS, RAW, bodies_with
 from litestar.testing import TestClient
 
 from tamis.serve import Keys, add_key, create_app
-from tamis.service import EventRow, LiveRecommender, RankRequest, Request
+from tamis.service import EventRow, RankRequest, Request, Serving
 
 JSON = {"content-type": "application/json"}
 BODIES = {
@@ -33,7 +33,7 @@ BODIES = {
 def client(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     project = tmp_path_factory.mktemp("hostile") / "shop"
     shutil.copytree(numbered, project)
-    app = create_app(lambda: LiveRecommender.open(project))
+    app = create_app(lambda: Serving.open(project))
     with TestClient(app, raise_server_exceptions=False) as client:
         while client.get("/health/ready").status_code != 200:
             pass
@@ -101,4 +101,4 @@ def test_no_body_gets_past_a_missing_key(tmp_path: Path, client: TestClient) -> 
                 address = path.format(user_id="7", item_id="1003")
                 answer = guarded.request(method, address, content=body, headers=JSON)
                 assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
-        app.state["service"].recommender = None  # the other client closes it
+        app.state["service"]._opened = None  # the other client closes it

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from fake_service import Fake
@@ -17,6 +19,21 @@ from tamis.schema import ServeConfig
 from tamis.serve import create_app
 from tamis.serve.metrics import ServiceMetrics
 from tamis.service import Answer, Request
+
+SCOPE: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/v1/recommend",
+    "raw_path": b"/v1/recommend",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"900000")],
+    "client": ("127.0.0.1", 1),
+    "server": ("127.0.0.1", 80),
+}
 
 
 class Slow(Fake):
@@ -86,6 +103,37 @@ def test_a_full_queue_lowers_work_and_then_refuses(client: TestClient, slow: Slo
     assert found["tamis_overload_total", "lowered"] == 5
     assert found["tamis_waiting_requests",] == 0
     assert client.post("/v1/recommend", json={"n": 1}).status_code == 200
+
+
+def test_a_refusal_reads_no_body_and_takes_milliseconds(client: TestClient, slow: Slow) -> None:
+    """The processor time of a refusal, which other programs do not change as they change its time,
+    is far below 10 ms."""
+    service = client.app.state["service"]
+    statuses: list[int] = []
+
+    async def refuse() -> None:
+        async def receive() -> Any:
+            raise AssertionError("the body is not read")
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                assert (b"retry-after", b"1") in message["headers"]
+
+        await client.app(SCOPE | {"state": {}}, receive, send)
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.post, "/v1/recommend", json={"n": 1}) for _ in range(8)]
+        until(lambda: service.waiting == 8)
+        anyio.run(refuse)
+        began = time.thread_time()
+        for _ in range(100):
+            anyio.run(refuse)
+        took = (time.thread_time() - began) / 100
+        slow.release.set()
+        assert [one.result().status_code for one in asked] == [200] * 8
+    assert statuses == [503] * 101
+    assert took < 0.01
 
 
 def test_metrics_of_answers(client: TestClient, slow: Slow) -> None:

@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 
 from tamis.schema import ServeConfig, VersionError
 from tamis.serve import create_app
+from tamis.serve.errors import LESS
 from tamis.service import Request
 
 
@@ -256,12 +257,31 @@ def test_json_is_read_whatever_its_usual_name(client: TestClient, headers: dict[
     assert client.post("/v1/recommend", content=body, headers=headers).json()["known"]
 
 
-def test_a_large_body_is_413(client: TestClient) -> None:
+@pytest.mark.parametrize(
+    ("path", "cure"),
+    [
+        ("/v1/recommend", "send fewer ids in `exclude_item_ids`"),
+        ("/v1/rank", "send fewer ids in `item_ids`"),
+        ("/v1/lookalike", "send fewer ids in `user_ids`"),
+        ("/v1/events", "send fewer events in one call"),
+    ],
+)
+def test_a_large_body_is_413_and_the_message_says_what_to_shorten(
+    client: TestClient, path: str, cure: str
+) -> None:
     body = b'{"exclude_item_ids": [' + b'"0123456789",' * 100_000 + b'""]}'
-    answer = client.post("/v1/recommend", content=body, headers=JSON)
+    answer = client.post(path, content=body, headers=JSON)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (413, "too_large")
-    assert "larger than 1,000,000 bytes; send fewer ids in `exclude_item_ids`" in error["message"]
+    assert f"larger than 1,000,000 bytes; {cure}" in error["message"]
+
+
+def test_each_route_with_a_body_has_its_cure_of_a_large_one(client: TestClient) -> None:
+    paths = client.get("/schema/openapi.json").json()["paths"]
+    with_body = {
+        path for path, found in paths.items() if any("requestBody" in one for one in found.values())
+    }
+    assert with_body == set(LESS)
 
 
 def test_fields_in_the_address_are_refused(client: TestClient) -> None:
@@ -306,6 +326,27 @@ def test_paths_and_methods(client: TestClient) -> None:
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     assert "POST" in wrong.headers["allow"]
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_what_matches_no_route_is_logged_and_counted(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="tamis.serve"):
+        client.get("/v2/recommend%0AGET /forged")
+        client.get("/v1/user/ann")
+        client.get("/v1/recommend")
+        client.request("SPELL", "/v1/recommend")
+    lines = [r.getMessage().rpartition(" ")[0] for r in caplog.records if r.name == "tamis.serve"]
+    assert lines == [
+        r"GET '/v2/recommend\nGET /forged' 404",
+        "GET other 404",  # may hold the id of a user
+        "GET /v1/recommend 405",
+        "other /v1/recommend 405",
+    ]
+    text = client.get("/metrics").text
+    counted = 'tamis_requests_total{method="%s",route="other",status="%d"} %d.0'
+    for method, status, n in (("GET", 404, 2), ("GET", 405, 1), ("other", 405, 1)):
+        assert counted % (method, status, n) in text
 
 
 def test_one_log_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

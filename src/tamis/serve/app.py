@@ -27,6 +27,11 @@ from tamis.serve.routes import ROUTES
 from tamis.serve.routes.lookalike import Lookalikes
 
 log = logging.getLogger("tamis.serve")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+UNMATCHED = "other"
+"""In the log and the metrics: a path that is no route, and a method that is none of METHODS."""
+LOGGED = 400
+"""Characters of a path in the log."""
 
 
 def create_app(
@@ -48,7 +53,7 @@ def create_app(
     config = config or ServeConfig()
     service = OpenService(recommender, config.queue, worker)
     metrics = ServiceMetrics()
-    return Litestar(
+    app = Litestar(
         ROUTES,
         request_class=BodyRequest,
         plugins=[EventsSchema()],
@@ -64,7 +69,6 @@ def create_app(
         ),
         lifespan=[partial(_opening, service)],
         exception_handlers=HANDLERS,
-        middleware=[partial(_log_line, metrics=metrics, log_ids=config.log_user_ids)],
         openapi_config=OpenAPIConfig(
             title="Tamis",
             version=__version__,
@@ -74,6 +78,9 @@ def create_app(
         request_max_body_size=MAX_BYTES,
         logging_config=None,
     )
+    # around the router: middleware would not see the requests that match no route
+    app.asgi_handler = _log_line(app.asgi_handler, metrics, config.log_user_ids)
+    return app
 
 
 @asynccontextmanager
@@ -87,7 +94,7 @@ async def _opening(service: OpenService, app: Litestar) -> AsyncGenerator[None]:
 
 def _log_line(app: ASGIApp, metrics: ServiceMetrics, log_ids: bool) -> ASGIApp:
     """One line and one note for the metrics per request: method, path, status, milliseconds, and
-    what the handler adds. The path is that of the route where ids are not to be logged."""
+    what the handler adds."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -105,10 +112,20 @@ def _log_line(app: ASGIApp, metrics: ServiceMetrics, log_ids: bool) -> ASGIApp:
             await app(scope, receive, sending)
         finally:
             took = perf_counter() - began
-            route = str(scope.get("path_template") or "other")
-            metrics.request(scope["method"], route, status, took)
-            path = scope["path"] if log_ids or "user" not in route else route
+            route = str(scope.get("path_template") or UNMATCHED)
+            method = scope["method"] if scope["method"] in METHODS else UNMATCHED
+            metrics.request(method, route, status, took)
+            path = _logged_path(scope["path"], route, log_ids)
             details = scope.get("state", {}).get("log", "")
-            log.info("%s %s %d %.1fms%s", scope["method"], path, status, 1000 * took, details)
+            log.info("%s %s %d %.1fms%s", method, path, status, 1000 * took, details)
 
     return logged
+
+
+def _logged_path(path: str, route: str, log_ids: bool) -> str:
+    """A path in one printable line; the route's where the path may hold the id of a user and ids
+    are not to be logged."""
+    if not log_ids and "user" in path.lower():
+        return route
+    shown = path[:LOGGED]
+    return shown if shown.isprintable() else ascii(shown)

@@ -65,6 +65,18 @@ CURES = {
     "internal": "report it with the line of the service's log",
 }
 """Code → what a program can do."""
+COLUMNS = "send fewer columns, or shorter texts and lists in them"
+LESS = {
+    "/v1/recommend": "send fewer ids in `exclude_item_ids`",
+    "/v1/rank": "send fewer ids in `item_ids`",
+    "/v1/lookalike": "send fewer ids in `user_ids`",
+    "/v1/events": "send fewer events in one call",
+    "/v1/users": "send fewer users in one call",
+    "/v1/items": "send fewer items in one call",
+    "/v1/users/{user_id}": COLUMNS,
+    "/v1/items/{item_id}": COLUMNS,
+}
+"""Route → how to make a body smaller that is too large."""
 
 
 def _answer(status: int, problem: Problem, **headers: str) -> Response[ErrorAnswer]:
@@ -109,8 +121,7 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
         text = f"{request.method} is not a method of {path}; /schema lists the endpoints"
         return _answer(405, Problem("method_not_allowed", text), **error.headers or {})
     if error.status_code == 413:
-        many = path == "/v1/events" or path.startswith(("/v1/users", "/v1/items"))
-        less = "send less in one call" if many else "send fewer ids in `exclude_item_ids`"
+        less = LESS.get(request.scope["path_template"], "send less in one call")
         text = f"The body is larger than {MAX_BYTES:,} bytes; {less}"
         return _answer(413, Problem("too_large", text))
     if isinstance(error, ValidationException):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from tamis.service import Reason, WhyNot
+from tamis.service import Lift, Reason, WhyNot
 
 
 def unset(value: float | None) -> float | UnsetType:
@@ -120,6 +120,33 @@ class SimilarAnswer(Struct, frozen=True):
     item_id: str
     title: str
     items: list[SimilarLine]
+
+
+class FoundUser(Struct, frozen=True):
+    """One user who is like the given ones."""
+
+    user_id: str
+    score: float
+    """Cosine of the user's vector and that of the given users or the item."""
+    rank: int
+    """From 1."""
+
+
+class LookalikeAnswer(Struct, frozen=True):
+    """The users most like the given ones, who are left out."""
+
+    version: str
+    channel: str
+    """The channel whose vectors of users were compared."""
+    seeds: int
+    """Users whose mean vector was compared; 0: the item's own vector was."""
+    unknown_user_ids: list[str]
+    """Given users of whom the version knows nothing."""
+    users: list[FoundUser]
+    expected_lift: Lift | None
+    """How much more often such users liked an item than users at random, on held-out events."""
+    note: str
+    """Why no lift was measured; empty where one was."""
 
 
 class Problem(Struct, frozen=True):

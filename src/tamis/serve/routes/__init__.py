@@ -1,6 +1,7 @@
 """The routes of the service, one module per group; each handler is a Litestar route."""
 
 from tamis.serve.access import OPEN
+from tamis.serve.examples import operation
 from tamis.serve.routes.common import NO_KEY, NO_SCOPE
 from tamis.serve.routes.events import events
 from tamis.serve.routes.health import live, ready
@@ -45,6 +46,9 @@ ROUTES = [
 ]
 """All of them, in the order of the OpenAPI document."""
 for _route in ROUTES:
+    for _method in _route.http_methods:
+        for _path in _route.paths:
+            _route.operation_class = operation(f"{_method} {_path.replace(':str', '')}")
     if not all(path.startswith(OPEN) for path in _route.paths):
         _route.responses = {401: NO_KEY, 403: NO_SCOPE, **(_route.responses or {})}
 

@@ -7,42 +7,15 @@ from functools import partial
 
 from litestar import post
 from litestar.params import JSONBody
-from msgspec import Struct
 
 from tamis.bundle import Versions
 from tamis.schema import ConfigError, RequestError, VersionError
 from tamis.serve.body import LookalikeBody
 from tamis.serve.errors import NotReadyError
+from tamis.serve.messages import FoundUser, LookalikeAnswer
 from tamis.serve.open_service import HasJournal
 from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
-from tamis.service import Lift, LookalikeList, LookalikeRequest, LookalikeSearch
-
-
-class FoundUser(Struct, frozen=True):
-    """One user who is like the given ones."""
-
-    user_id: str
-    score: float
-    """Cosine of the user's vector and that of the given users or the item."""
-    rank: int
-    """From 1."""
-
-
-class LookalikeAnswer(Struct, frozen=True):
-    """The users most like the given ones, who are left out."""
-
-    version: str
-    channel: str
-    """The channel whose vectors of users were compared."""
-    seeds: int
-    """Users whose mean vector was compared; 0: the item's own vector was."""
-    unknown_user_ids: list[str]
-    """Given users of whom the version knows nothing."""
-    users: list[FoundUser]
-    expected_lift: Lift | None
-    """How much more often such users liked an item than users at random, on held-out events."""
-    note: str
-    """Why no lift was measured; empty where one was."""
+from tamis.service import LookalikeList, LookalikeRequest, LookalikeSearch
 
 
 class Lookalikes:
