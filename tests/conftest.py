@@ -32,6 +32,32 @@ GENRES = ("Drama", "Comedy|Romance", "Horror|Thriller")
 """One per group of taste."""
 MOODS = ("sad", "gay", "grim")
 
+SHOWN = """
+name = "shown"
+[events]
+path = "events.csv"
+behaviour = "what"
+request = "request"
+[items]
+path = "items.csv"
+id = "item_id"
+[behaviours.show]
+impression = true
+[behaviours.click]
+positive = true
+[split]
+windows = 2
+[cascade.channels.hot]
+quota = 12
+[cascade.filters.exposed]
+months = 2
+target = 0.0001
+[cascade.rank]
+use = "lr"
+epochs = 1
+"""
+"""A project of impressions; nobody is shown an item twice."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -252,3 +278,30 @@ def another_version() -> Callable[..., object]:
         return versions.open(name)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def shown_once(made_once: Callable[..., Path]) -> Path:
+    """A trained project of impressions with the filter `exposed`: 12 items; each request showed
+    three, and user u0 has been shown m0 and m1 only."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        draw = np.random.default_rng(0)
+        lines = []
+        for request in range(300):
+            user, time = int(draw.integers(1, 20)), 1_700_000_000 + 3600 * request
+            for item in draw.choice(12, 3, replace=False).tolist():
+                lines.append(f"u{user},m{item},show,{time},{request}")
+                if draw.random() < 0.4:
+                    lines.append(f"u{user},m{item},click,{time + 1},{request}")
+        lines += [f"u0,m{item},show,{time + 10 + item},300" for item in (0, 1)]
+        head = "user_id,item_id,what,time,request"
+        (folder / "events.csv").write_text("\n".join([head, *lines]) + "\n", "utf-8")
+        items = [f"m{item},{'ab'[item % 2]}" for item in range(12)]
+        (folder / "items.csv").write_text("\n".join(["item_id,kind", *items]) + "\n", "utf-8")
+        (folder / "tamis.toml").write_text(SHOWN, "utf-8")
+        said = call("train", folder, "--only", "serving", "--json")
+        assert said.code == 0, said
+
+    return made_once("shown", make)

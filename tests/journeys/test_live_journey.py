@@ -1,4 +1,5 @@
-"""A service through HTTP alone: a new user, a new item, a hidden one, and explanations later."""
+"""A service through HTTP alone: a new user, what was shown, a new item, a hidden one, explanations
+later."""
 
 from __future__ import annotations
 
@@ -16,16 +17,24 @@ from tamis.testing import redis_server
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis"])
-def client(
-    request: pytest.FixtureRequest, numbered: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TestClient]:
-    project = tmp_path_factory.mktemp("journey") / "shop"
-    shutil.copytree(numbered, project)
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of the journal."""
     if request.param == "embedded":
-        yield from served(project, "")
+        yield ""
     else:
         with redis_server() as address:
-            yield from served(project, address)
+            yield address
+
+
+@pytest.fixture
+def client(store: str, numbered: Path, tmp_path: Path) -> Iterator[TestClient]:
+    yield from served(shutil.copytree(numbered, tmp_path / "films"), store)
+
+
+@pytest.fixture
+def shop(store: str, shown_once: Path, tmp_path: Path) -> Iterator[TestClient]:
+    """A service of a project of impressions with the filter `exposed`."""
+    yield from served(shutil.copytree(shown_once, tmp_path / "shown"), store)
 
 
 def served(project: Path, store: str) -> Iterator[TestClient]:
@@ -42,8 +51,8 @@ def call(client: TestClient, method: str, path: str, **body: Any) -> Any:
     return answer.json()
 
 
-def ask(client: TestClient, **fields: Any) -> Any:
-    return call(client, "POST", "/v1/recommend", user_id="visitor", n=20, **fields)
+def ask(client: TestClient, n: int = 20, **fields: Any) -> Any:
+    return call(client, "POST", "/v1/recommend", user_id="visitor", n=n, **fields)
 
 
 def ids(answer: Any) -> list[str]:
@@ -72,6 +81,7 @@ def test_a_journey_through_http(client: TestClient) -> None:
     assert own[1] > own[0]
 
     call(client, "PUT", "/v1/items/1901", title="A new comedy", genres="Comedy|Romance")
+    assert "1901" in ids(ask(client, n=60)), "a new item appears for a user near its content"
     ranked = call(client, "POST", "/v1/rank", user_id="visitor", item_ids=["1901", "nobody"])
     assert (ids(ranked), ranked["unknown"]) == (["1901"], ["nobody"])
 
@@ -92,3 +102,31 @@ def test_a_journey_through_http(client: TestClient) -> None:
 
     alike = call(client, "POST", "/v1/lookalike", item_id=clicked[0], n=10)
     assert len({user["user_id"] for user in alike["users"]}) == 10
+
+
+def test_what_was_shown_does_not_come_back(shop: TestClient) -> None:
+    """Until it is reported as shown, what was recommended may come again."""
+    seen: set[str] = set()
+    for name in ("first", "second", "third"):
+        tried = ids(ask(shop, 3, dry_run=True))
+        slate = ids(ask(shop, 3, recommendation_id=name, scene="home"))
+        assert slate == tried
+        assert len(slate) == 3
+        assert not seen & set(slate)
+        seen |= set(slate)
+        shown = [
+            {
+                "user_id": "visitor",
+                "item_id": item,
+                "behaviour": "show",
+                "recommendation_id": name,
+                "position": place,
+            }
+            for place, item in enumerate(slate, start=1)
+        ]
+        assert shop.post("/v1/events", json=shown).json()["accepted"] == 3
+    assert len(seen) == 9
+    earlier = ids(call(shop, "GET", "/v1/recommendations/first"))
+    why = call(shop, "GET", f"/v1/recommendations/third/why-not/{earlier[0]}")
+    assert why["stage"] == "filtered"
+    assert "exposed" in why["detail"]

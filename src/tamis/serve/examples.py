@@ -96,7 +96,7 @@ EXAMPLES = {
             known=True,
             time=TIME,
             clock="now",
-            items=[RecommendedItem(ITEM, _TITLE, 1, 0.7, _REASON)],
+            items=[RecommendedItem(ITEM, _TITLE, 1, 0.7, reasons=_REASON)],
             took_ms=5.1,
         ),
     ),
