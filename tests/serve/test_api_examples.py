@@ -94,5 +94,5 @@ def test_the_service_accepts_every_example(
             continue
         found = answer.json()
         without_null = {name for name, value in found.items() if value is not None}
-        assert without_null == set(described), route
+        assert without_null <= set(described) <= set(found), route
         assert not found.get("refused"), (route, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tamis.schema import ServeConfig
 from tamis.serve import create_app
+from tamis.serve.listening import listen
 from tamis.serve.metrics import ServiceMetrics
 from tamis.service import Answer, Request
 
@@ -202,3 +204,15 @@ def test_an_answer_of_less_work_has_fewer_candidates(numbered) -> None:
     assert (sizes > 0).all()
     kept = whole.candidates["recall", "out"] - whole.candidates["filter", "out"]
     assert kept == sum(whole.removed.values())
+
+
+def test_connections_send_without_waiting_for_an_acknowledgement() -> None:
+    """Without TCP_NODELAY, each answer on a kept connection took 40 ms longer."""
+    with (
+        listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            client.close()

@@ -45,6 +45,7 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
             {"item_id": "2", "title": "Brazil", "place": 2, "score": 0.5},
         ],
         "degraded": [],
+        "broken_rules": [],
         "lag": 0,
     }
 

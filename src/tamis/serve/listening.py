@@ -22,12 +22,16 @@ def listen(host: str, port: int) -> socket.socket:
     is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as problem:
         raise ConfigError(
             f"cannot listen on {host} port {port} ({problem.strerror or problem}): "
             f"stop what listens there, or choose another: --port {port + 1}"
         ) from None
+    # Connections inherit it. asyncio sets it only on sockets whose protocol is named; without it
+    # the end of an answer on a kept connection waits for the client's delayed ACK, 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class ConnectionCounts:

@@ -160,7 +160,7 @@ class Problem(Struct, frozen=True):
     """What is wrong, where, and how to fix it, in words."""
     field: str | None = None
     """The request's field at fault."""
-    value: str | int | float | bool | None = None
+    value: str | float | bool | None = None
     """What was sent there, shortened."""
     cure: str = ""
     """What a program can do about errors of this code."""

@@ -20,7 +20,7 @@ class Reason:
     """The recall channels that found it: {channel, rank, score, because, reason}; `because` is the
     title of the item in the user's history that led to it, `reason` the channel's own words; None
     where the channel has none."""
-    prerank: dict[str, float | int | None]
+    prerank: dict[str, float | None]
     """{score, place} of pre-rank."""
     predictions: dict[str, float]
     """The ranker's prediction of each task."""
