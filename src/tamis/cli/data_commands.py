@@ -290,7 +290,10 @@ def simulate(
         share = report.rates.get(name)
         table.add_row(name, f"{count:,}", f"{share:.1%}" if share is not None else "")
     console.print(table)
-    print_next(["train", result.project], ["evaluate", result.project])
+    if until_now:
+        print_next(["train", result.project, "--only", "serving"], ["serve", result.project])
+    else:
+        print_next(["train", result.project], ["evaluate", result.project])
     return None
 
 

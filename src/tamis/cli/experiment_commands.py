@@ -75,7 +75,8 @@ def plan(
                 "less spread between users."
             )
         else:
-            console.print(f"[bold]{found.days} days[/] find {effect:.1%}.", highlight=False)
+            days = "1 day finds" if found.days == 1 else f"{found.days} days find"
+            console.print(f"[bold]{days}[/] {effect:.1%}.", highlight=False)
     return None
 
 
@@ -181,7 +182,7 @@ def _print_result(found: ExperimentResult) -> None:
             f"{one.adjusted_p:.2g}",
             f"{effect.variance_kept:.0%}",
         )
-    if result.findings:
+    if result.findings and result.state != "not healthy":
         console.print(table)
         console.print(
             "p is corrected for several metrics and arms (Holm). Variance: what CUPED leaves.",

@@ -8,7 +8,7 @@ guardrails whether something else got worse; several tests are corrected togethe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tamis.experiments.effects import Effect, Metric, effect
@@ -94,14 +94,15 @@ def read_out(
     _check(arms, control, measures, shares, planned, watched)
     counts = {name: arm.n for name, arm in arms.items()}
     share = shares or dict.fromkeys(arms, 1.0)
-    checks = [sample_ratio(list(counts.values()), [share[name] for name in arms])]
+    ratio = sample_ratio(list(counts.values()), [share[name] for name in arms])
+    checks = [replace(ratio, text=f"{' : '.join(arms)}: {ratio.text}")]
     checks.append(several_arms(sum(counts.values()) + several, several))
     for name, arm in arms.items():
         if name != control:
             checks += _before(arms[control], arm, name, measures)
     if min(counts.values()) < FEWEST:
         fewest = min(counts, key=lambda name: counts[name])
-        text = f"Arm {fewest!r} has {counts[fewest]} users; at least {FEWEST} are needed."
+        text = f"Users of arm {fewest!r}: {counts[fewest]}; at least {FEWEST} are needed."
         return ReadOut("no data yet", text, None, counts, checks, [])
     findings = _findings(arms, control, measures, planned, watched, confidence)
     state, text, winner = _state(counts, checks, findings, planned, watched)
@@ -200,8 +201,8 @@ def _state(
     short = planned is not None and total < planned
     if short and not (watched and (better or any(one.better is False for one in goals))):
         text = (
-            f"{total:,} of {planned:,} users so far. A result read before the planned number is "
-            "no result, unless the always-valid interval excludes 0."
+            f"{total:,} of {planned:,} users so far. A result that is read before the planned "
+            "number is no result; `watched` decides by intervals that hold at every look."
         )
         return "running", text, None
     harmed = {one.arm for one in worse}

@@ -143,7 +143,8 @@ def _plan(
     data: Dataset, terms: list[_Term], days: int, share: float, power: float, alpha: float
 ) -> Plan | None:
     """The test of one duration; None where the log is too short or too empty."""
-    end, start = data.end, data.end - days * DAY
+    end = int(data.events.time.max()) + 1
+    start = end - days * DAY
     first = int(data.events.time.min())
     if first > start:
         return None

@@ -91,6 +91,8 @@ def read_experiment(
             f"{len(shares)} shares, {len(names)} arms ({', '.join(names)}): give one per arm, in "
             "this order"
         )
+    if shares is not None and abs(sum(shares) - 1) > 1e-6:
+        raise ConfigError(f"shares add up to {sum(shares):g}: give fractions of 1, such as 0.9,0.1")
     result = read_out(
         arms,
         control,

@@ -8,6 +8,8 @@ from pathlib import Path
 from time import time_ns
 from typing import Any
 
+import polars as pl
+
 from tamis.runtime import Progress
 from tamis.service import CONFIG
 from tamis.simulator import SimulationConfig, SimulationReport
@@ -78,6 +80,7 @@ def simulate(
         declared = declared.replace(_SEEN, _AGAIN)
     if until_now:
         declared = declared.replace(_DATA_CLOCK, "")
+        _only_arrived(out / "events.parquet", config.end_time)
     (out / CONFIG).write_text(declared, "utf-8")
     return Simulated(out, report)
 
@@ -85,3 +88,9 @@ def simulate(
 def _now() -> int:
     """The time of this machine, in ms since 1970 UTC."""
     return time_ns() // 1_000_000
+
+
+def _only_arrived(file: Path, end: int) -> None:
+    """Keeps the events that had arrived at `end` (ms): nobody knows those on their way."""
+    events = pl.read_parquet(file)
+    events.filter(pl.col("arrival") < end).write_parquet(file)
