@@ -161,7 +161,7 @@ def test_errors_of_similar(films, tamis_cli):
 
 def test_a_version_without_texts_says_how_to_add_them(ratings):
     project = tamis.open(ratings)
-    with pytest.raises(ConfigError, match=r'no vectors of texts.*\[items.text\] columns = \["ti'):
+    with pytest.raises(RequestError, match=r'no vectors of texts.*\[items.text\] columns = \["ti'):
         project.similar(text="x")
     assert project.similar("m3", n=3).by in project.config.cascade.channels
 

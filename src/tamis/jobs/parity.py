@@ -78,7 +78,8 @@ def parity(project: Path | str, *, n: int = 100, progress: bool = False) -> Pari
         journal = WholeJournal(open_journal(folder.root, folder.config.name, store), folder.root)
         try:
             shown.begin("read the sampled answers")
-            sampled = _sampled(journal, version.name, n)
+            share = folder.config.answers.inputs
+            sampled = _sampled(journal, version.name, n, share)
             shown.begin("repeat the answers")
             repeated = list(_repeated(version, journal, sampled))
             shown.begin("compute their inputs from the log")
@@ -108,7 +109,7 @@ class _Repeated:
     """With the items' features as they were at the answer."""
 
 
-def _sampled(journal: Journal, version: str, n: int) -> list[Recommendation]:
+def _sampled(journal: Journal, version: str, n: int, share: float) -> list[Recommendation]:
     """The last n answers of the version with inputs, by position."""
     found: list[Recommendation] = []
     upto = journal.answers.head
@@ -120,8 +121,9 @@ def _sampled(journal: Journal, version: str, n: int) -> list[Recommendation]:
         upto = after
     if not found:
         raise DataError(
-            f"the journal holds no answer of version {version} with what the ranker read: set "
-            "`inputs` in [answers] of tamis.toml above 0, train, and ask the service for some"
+            f"the journal holds no answer of version {version} with what the ranker read: a share "
+            f"of {share:g} of the answers keeps it. Ask the service for more, or set `inputs` in "
+            "[answers] of tamis.toml to 1 and train, since a version has its own configuration"
         )
     return sorted(found[-n:], key=lambda answer: answer.position)
 

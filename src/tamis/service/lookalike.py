@@ -162,8 +162,10 @@ class LookalikeSearch:
         """The users of the evaluation version; a sentence where there is none to measure with."""
         try:
             version = self.versions.current(Kind.EVALUATION)
-        except VersionError as error:
-            return f"there is no evaluation version to measure with: {error}"
+        except VersionError:
+            return (
+                "the lift is measured with an evaluation version, and there is none: `tamis train`"
+            )
         if version.manifest.data_until >= self.serving.until:
             return "the serving version holds no events after the end of the evaluation version"
         return UserVectors(version, self.serving.channel)

@@ -15,7 +15,7 @@ from tamis.cascade import EmbedsItems
 from tamis.data import UNKNOWN, Ragged, Table
 from tamis.index import VectorIndex
 from tamis.runtime import Float32, Int32
-from tamis.schema import ConfigError, ProjectConfig, RequestError, suggest
+from tamis.schema import ProjectConfig, RequestError, suggest
 from tamis.service.answer import title_of, unknown_item
 from tamis.service.assembly import FORMATS, ITEMS, TEXT, Parts, part_readers, read_config, read_part
 from tamis.service.item_texts import ItemTexts
@@ -93,19 +93,20 @@ class Similar:
 
     @cached_property
     def texts(self) -> ItemTexts:
-        """The texts of the items. Raises ConfigError where the version has none."""
+        """The texts of the items. Raises RequestError where the version has none."""
         if self.config.items.text is None:
-            raise ConfigError(
+            raise RequestError(
                 f"version {self.version} has no vectors of texts: name the columns in "
-                'tamis.toml, such as [items.text] columns = ["title"], and run `tamis train`'
+                'tamis.toml, such as [items.text] columns = ["title"], and run `tamis train`',
+                "by",
             )
         return self.read(TEXT)
 
     def to_text(self, text: str, n: int = 10) -> SimilarList:
         """The n items whose texts are most similar to `text`, best first.
 
-        None if no n-gram of it occurs in the items' texts. Raises ConfigError where the version
-        has no texts, RequestError for an n below 1.
+        None if no n-gram of it occurs in the items' texts. Raises RequestError where the
+        version has no texts, and for an n below 1.
         """
         vector = self.texts.encoder.encode(pl.Series("text", [text]))
         if not vector.any():
@@ -122,8 +123,8 @@ class Similar:
             by: "text", or a channel with vectors of items. If omitted: "text" if the version has
                 texts, else the first such channel.
 
-        Raises RequestError for an unknown item, one without a vector, a wrong `by` or `n`;
-        ConfigError where the version has no vectors of items.
+        Raises RequestError for an unknown item, one without a vector, a wrong `by` or `n`,
+        and where the version has no vectors of items.
         """
         row = self.items.row(item_id)
         if row == UNKNOWN:
@@ -160,9 +161,10 @@ class Similar:
         for name in self.config.cascade.channels:
             if isinstance(self._channel(name), EmbedsItems):
                 return name
-        raise ConfigError(
+        raise RequestError(
             f"version {self.version} has no vectors of items: add [items.text] or a channel "
-            "with vectors, such as [cascade.channels.content], to tamis.toml and run `tamis train`"
+            "with vectors, such as [cascade.channels.content], to tamis.toml and run `tamis train`",
+            "by",
         )
 
     def _of_channel(self, name: str) -> VectorIndex:
