@@ -71,7 +71,7 @@ class _Mixing(EmbeddedJournal):
     @property
     def answers(self):
         answers = super().answers
-        answers.forget_user = lambda _: 0
+        answers.forget_user = lambda *_: 0
         return answers
 
 

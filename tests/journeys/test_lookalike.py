@@ -11,7 +11,7 @@ import pytest
 from litestar.testing import TestClient
 
 import tamis
-from tamis.bundle import Versions
+from tamis.bundle import Kind, Versions
 from tamis.schema import RequestError
 from tamis.serve import create_app
 from tamis.service import LiveRecommender, LookalikeSearch
@@ -114,3 +114,29 @@ def test_the_service_answers_with_the_expected_lift(client: TestClient, found: L
     for body in ({}, {"item_id": item, "user_ids": ["1"]}, {"item_id": "nosuch"}, {"n": 0}):
         refused = client.post("/v1/lookalike", json=body)
         assert refused.status_code == 400, json.dumps(body)
+
+
+def test_deleted_users_are_not_found_and_the_version_that_answers_is_compared(
+    client: TestClient, found: LookalikeSearch, tmp_path: Path, tamis_cli: Callable[..., Any]
+):
+    versions, item = Versions(tmp_path / "shop"), liked_most(found)
+    published = versions.pointer(Kind.SERVING).read_bytes()
+    versions.pointer(Kind.SERVING).unlink()  # the service answers from the version that it opened
+    first = client.post("/v1/lookalike", json={"item_id": item, "n": 3}).json()["users"]
+    gone = first[0]["user_id"]
+    likes = found.serving.likes.users_of(found.serving.parts.items.row(item))
+    seed = str(found.serving.parts.users.ids[int(likes[-1])])
+    for user in (gone, seed):
+        assert client.delete(f"/v1/users/{user}").status_code == 200
+    back = [{"user_id": gone, "item_id": item, "behaviour": "click"}]
+    assert client.post("/v1/events", json=back).status_code == 200
+    later = client.post("/v1/lookalike", json={"item_id": item, "n": 400}).json()
+    assert not {gone, seed} & {user["user_id"] for user in later["users"]}
+    assert len(later["users"]) > 100
+    given = {"user_ids": [gone, first[1]["user_id"]], "n": 400}
+    near = client.post("/v1/lookalike", json=given).json()
+    assert (near["seeds"], near["unknown_user_ids"]) == (1, [gone])
+    assert not {gone, seed} & {user["user_id"] for user in near["users"]}
+    versions.pointer(Kind.SERVING).write_bytes(published)
+    said = tamis_cli("lookalike", tmp_path / "shop", "--item", item, "-n", 400, "--json").json
+    assert [user["user_id"] for user in said["users"]] == [u["user_id"] for u in later["users"]]

@@ -167,3 +167,18 @@ def test_two_channels_have_separate_queues(tmp_path):
 def test_an_invalid_size_is_refused():
     with pytest.raises(ConfigError, match=r"size = 0"):
         Cached(size=0)
+
+
+def test_a_deleted_user_who_comes_again_has_no_queue(tmp_path, clock):
+    channel = bound(tmp_path)
+    answer(channel, 0, [1, 2, 3], [1])
+    users = channel._home.users
+    users.remove(0)
+    row = int(users.add(["ann"])[0])
+    assert (channel.recall(queries(row), 3).item == -1).all(), "written before the deletion"
+    channel.forget_user("ann", {})
+    ((left, _),) = channel._queues.waiting(["ann"], 0)
+    assert list(left) == []
+    answer(channel, row, [1, 2, 3], [1])
+    ((left, _),) = channel._queues.waiting(["ann"], 0)
+    assert list(left) == [], "until the next version"

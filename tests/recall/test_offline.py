@@ -1,12 +1,16 @@
 """The offline channel fits, saves and explains like the channel whose lists it reads."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tamis.cascade import FitContext, Home
+from tamis.data import Table
 from tamis.recall import ItemCF, TwoTower
 from tamis.schema import ChannelConfig, ConfigError, StoreError
 from tamis.service import registry
+from tamis.stores.embedded import EmbeddedRecall
 from tamis.testing.channels import one_query, queries_of, two_clans
 
 DATA = two_clans()
@@ -73,3 +77,34 @@ def test_the_inner_channel_starts_warm_from_the_former_one():
 def test_wrong_options_of_the_inner_channel_are_reported(options, message):
     with pytest.raises(ConfigError, match=message):
         registry.resolve("recall", "near", ChannelConfig(use="offline", **options))
+
+
+def test_a_deleted_user_who_comes_again_has_no_list(redis_like_store):
+    offline, users, user = redis_like_store
+    assert (offline.recall(one_query(queries_of(DATA), 0), 3).item >= 0).any()
+    users.remove(0)
+    row = int(users.add([user])[0])
+    again = replace(one_query(queries_of(DATA), 0), user=np.array([row], np.int32))
+    assert (offline.recall(again, 3).item == -1).all()
+
+
+@pytest.fixture
+def redis_like_store(tmp_path):
+    """A channel that reads lists by external ids, its table of users, and the first user."""
+
+    class ByIds(EmbeddedRecall):
+        def lists(self, version, channel, users):
+            ids = [table.id_of(row) if row >= 0 else "" for row in users.tolist()]
+            rows = [held.index(user) if user in held else -1 for user in ids]
+            return super().lists(version, channel, np.array(rows, np.int32))
+
+    held = DATA.users.ids.to_list()
+    table = Table("users", DATA.users.ids, DATA.users.frame)
+    offline = declared(of="itemcf").fit(DATA, FitContext())
+    found = offline.recall(queries_of(DATA), 3)
+    store = ByIds(tmp_path / "recall", len(held), len(DATA.items))
+    with store.write("v1") as draft:
+        draft.lists("near", 0, found.item[: len(held)], found.score[: len(held)])
+    offline.bind(Home(tmp_path, "shop", "v1", table, DATA.items))
+    offline._lists = store
+    return offline, table, held[0]

@@ -11,6 +11,7 @@ import pytest
 
 from tamis.jobs import export
 from tamis.journal import (
+    DELETED_USER,
     Entry,
     Event,
     ItemDelete,
@@ -150,6 +151,21 @@ def test_the_journal_is_part_of_the_data(project: Path) -> None:
     assert dict(zip(data.items.ids, data.items.frame["name"], strict=True))["i3"] == "Three"
 
 
+def test_a_patch_makes_a_deleted_item_anew(project: Path) -> None:
+    changes: list[Entry] = [
+        ItemDelete(item_id="i1"),
+        ItemPatch(item_id="i1", columns={"price": 9}),
+        ItemPatch(item_id="i1", columns={"name": "Again"}),
+        ItemDelete(item_id="i2"),
+    ]
+    fill(project, changes)
+    folder = ProjectFolder(project)
+    assert folder.journal_data is not None
+    assert folder.journal_data.withdrawn() == [ItemDelete(item_id="i2")]
+    items = folder.data.items
+    assert items.cells(items.row("i1")) == {"price": 9.0, "name": "Again"}
+
+
 def same_data(one: ProjectFolder, other: ProjectFolder) -> None:
     a, b = one.data, other.data
     for name in ("user", "item", "behaviour", "time", "arrival", "request", "position"):
@@ -204,7 +220,22 @@ def test_a_deleted_user_leaves_nothing(project: Path) -> None:
     ages = dict(zip(data.users.ids, data.users.frame["age"], strict=True))
     assert ages == {"bob": 44, "dan": None, "ann": None}
     kept = pl.concat([stretch.events() for stretch in stretches(project)])
-    assert kept["user_id"].to_list() == ["dan", "ann"], "the files hold no event from before"
+    assert kept["user_id"].to_list() == [DELETED_USER, DELETED_USER, "dan", "ann"]
+    lost = kept.filter(pl.col("user_id") == DELETED_USER)
+    assert lost["item_id"].to_list() == ["i2", "i3"], "the items' counters need them"
+    assert set(lost["event_id"]) == {""}
+    named = ("context", "recommendation_id", "position")
+    assert all(lost[name].null_count() == len(lost) for name in named)
+    columns = [
+        entry.columns
+        for stretch in stretches(project)
+        for _, entry in stretch.changes()
+        if isinstance(entry, UserPut | UserPatch)
+    ]
+    assert columns == [{}, {}], "nor their columns"
+    files = (project / "journal" / "exported").rglob("events.parquet")
+    texts = [str(pl.read_parquet(file).rows()) for file in files]
+    assert not any("ios" in text or "cat" in text for text in texts)
 
 
 def test_an_event_of_the_table_is_not_counted_twice(project: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
 from tamis.cascade.query import Queries
+from tamis.data import Table
 from tamis.runtime import Int32
 
 USERS = 10_000
@@ -35,6 +36,13 @@ class Fallbacks:
         if user in self._by_user:
             yield "the user's last slate", lambda: self._by_user[user]
         yield "the last slate of any user", lambda: self._of_anyone
+
+    def update_users(self, users: Table, rows: Int32) -> None:
+        """Drops the last slates of rows (m,) that were removed."""
+        for row in rows[users.is_again(rows)].tolist():
+            slate = self._by_user.pop(row, None)
+            if slate is self._of_anyone:
+                self._of_anyone = np.zeros(0, np.int32)
 
     def remember(self, queries: Queries, slate: Candidates) -> None:
         """Keeps a complete slate of one query."""

@@ -98,6 +98,22 @@ class Remembers(Protocol):
 
 
 @runtime_checkable
+class ForgetsUsers(Protocol):
+    """A channel that stores something of users outside its version."""
+
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        """Removes what is stored of a deleted user.
+
+        Args:
+            user: external id.
+            rows: {version: the user's row in it}, of the versions that have the user.
+
+        Raises StoreError where the store fails.
+        """
+        ...
+
+
+@runtime_checkable
 class Precomputed(Protocol):
     """A channel that reads the lists that `tamis recall` has computed with another channel."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tamis.journal import (
+    EXPORTED,
     JOURNAL,
     Journal,
     Numbered,
@@ -17,11 +20,16 @@ from tamis.journal import (
     open_journal,
     stretches,
     write_stretch,
+    write_synced,
 )
 from tamis.runtime import Progress
 from tamis.schema import EventsConfig, JournalConfig, StoreError
 from tamis.service import Clock, ProjectFolder, system_clock
 
+log = logging.getLogger("tamis.jobs")
+
+DELETIONS = EXPORTED / "deletions.json"
+"""Number of the entry up to which deleted users are gone from the files."""
 DAY_MS = 86_400_000
 PAGE = 10_000
 """Entries that are read at once."""
@@ -61,8 +69,9 @@ def export(
     """Writes the entries of the project's journal that are in no file yet, and applies retention.
 
     A killed export leaves the entries in the journal, and the next one writes them; none is lost
-    or doubled. Events of users that were deleted are deleted from the files as well. What has left
-    the journal is read from the files, by `tamis train` and by services.
+    or doubled. Users that were deleted are taken out of the files as well: their columns, and the
+    user, context and answer of their events. What has left the journal is read from the files, by
+    `tamis train` and by services.
 
     Args:
         trim: everything that is in a file leaves the journal now, not after `[journal] keep_days`.
@@ -115,21 +124,36 @@ def _between(journal: Journal, after: int, upto: int) -> list[Numbered]:
 
 
 def _delete_users(journal: Journal, root: Path) -> int:
-    """Deletes what the files and the journal hold of deleted users: events from before, answers.
+    """Deletes what the files and the journal hold of users who were deleted since the last export:
+    events and columns from before, answers. Returns the number of answers.
 
-    Returns the number of answers. All stretches are read: an earlier export may have been killed
-    before it came to this.
+    An export that was killed before it came to the end of this leaves it to the next one.
     """
-    every = stretches(root)
+    every, done = stretches(root), _deleted_until(root)
     users = {
         entry.user_id: number
         for stretch in every
-        for number, entry in stretch.changes()
+        if stretch.last > done
+        for number, entry in stretch.changes(done)
         if isinstance(entry, UserDelete)
     }
     for stretch in every if users else ():
         stretch.without_users(users)
-    return sum(journal.answers.forget_user(user) for user in users)
+    answers = sum(journal.answers.forget_user(user, number) for user, number in users.items())
+    if every and every[-1].last > done:
+        write_synced(root / DELETIONS, json.dumps({"until": every[-1].last}))
+    return answers
+
+
+def _deleted_until(root: Path) -> int:
+    """Number of the entry up to which users were deleted from the files; 0 where it is unknown."""
+    try:
+        return int(json.loads((root / DELETIONS).read_text("utf-8"))["until"])
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read (%s): all deletions are looked at again", DELETIONS, error)
+        return 0
 
 
 def _retained(

@@ -9,6 +9,7 @@ from typing import Any
 
 from tamis.bundle import Versions
 from tamis.data import check_ending, read_frame, write_frame
+from tamis.jobs._deleted_users import deleted_since
 from tamis.schema import DataError, RequestError
 from tamis.service import Lift, LookalikeList, LookalikeSearch, ProjectFolder
 
@@ -46,8 +47,8 @@ def lookalike(
 ) -> LookalikeReport:
     """The n users most like given ones, with the expected lift against random users.
 
-    Users are compared by their vectors as of the end of the serving version's data. Give one of
-    `item_id`, `user_ids` and `seeds`.
+    Users are compared by their vectors as of the end of the serving version's data, without those
+    who were deleted since. Give one of `item_id`, `user_ids` and `seeds`.
 
     Args:
         project: the project's folder.
@@ -72,11 +73,12 @@ def lookalike(
         check_ending(Path(out))
     folder = ProjectFolder(Path(project))
     source = LookalikeSearch(Versions(folder.root), channel)
+    deleted = deleted_since(folder, source.serving.version)
     if item_id is not None:
-        found = source.to_item(item_id, n)
+        found = source.to_item(item_id, n, deleted=deleted)
     else:
         ids = user_ids if seeds is None else _ids_of(Path(seeds), folder)
-        found = source.to_users(list(ids or ()), n)
+        found = source.to_users(list(ids or ()), n, deleted=deleted)
     if out is not None:
         write_frame(found.frame(), Path(out))
     return LookalikeReport(found, None if out is None else str(out))

@@ -13,6 +13,7 @@ import numpy as np
 
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import Channel, Embeds, Precomputed, Queries, Recalled, UsesStore
+from tamis.jobs._deleted_users import deleted_since
 from tamis.runtime import Progress
 from tamis.schema import ConfigError, VersionError
 from tamis.service import Parts, ProjectFolder
@@ -76,7 +77,7 @@ def recall(
     """Computes every user's recall lists by each channel and writes them and vectors to a store.
 
     Lists are as of the end of the version's data, with the filters' exclusions at that time, so
-    they are what `recommend` would recall at that moment. With several channels a list `merged` is
+    they are what `recommend` would recall at that moment. Users who were deleted since get none. With several channels a list `merged` is
     written too.
 
     Args:
@@ -95,7 +96,8 @@ def recall(
     """
     if keep < 1:
         raise ConfigError(f"keep is {keep}: keep the lists just written, so give at least 1")
-    root = ProjectFolder(Path(project)).root
+    folder = ProjectFolder(Path(project))
+    root = folder.root
     versions = Versions(root)
     opened = versions.current(Kind.SERVING) if version is None else versions.open(version)
     parts = Parts.open(opened)
@@ -108,6 +110,8 @@ def recall(
         shown = stack.enter_context(Progress("recall", progress))
         draft = stack.enter_context(target.write(opened.name))
         batch.write(draft, shown)
+    for user in deleted_since(folder, opened):
+        target.forget_user(user, {opened.name: parts.users.row(user)})
     seconds = perf_counter() - began
     return RecallReport(
         version=opened.name,

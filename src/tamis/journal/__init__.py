@@ -3,6 +3,7 @@
 from tamis.journal.address import JOURNAL, open_journal
 from tamis.journal.embedded import EmbeddedJournal
 from tamis.journal.entries import (
+    DELETED_USER,
     Cell,
     Entry,
     Event,
@@ -39,10 +40,12 @@ from tamis.journal.stretches import (
     export_turn,
     stretches,
     write_stretch,
+    write_synced,
 )
 from tamis.journal.whole import WholeJournal
 
 __all__ = [
+    "DELETED_USER",
     "EVENT_SCHEMA",
     "EXPORTED",
     "JOURNAL",
@@ -79,4 +82,5 @@ __all__ = [
     "stretches",
     "write_entries",
     "write_stretch",
+    "write_synced",
 ]

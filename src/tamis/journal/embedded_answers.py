@@ -66,8 +66,9 @@ class EmbeddedAnswers:
         upto = self.head if kept is None else kept - 1
         return self._delete("number <= ?", (upto,))
 
-    def forget_user(self, user_id: str) -> int:
-        return self._delete("user = ?", (user_id,))
+    def forget_user(self, user_id: str, before: int) -> int:
+        position = "coalesce(json_extract(body, '$.position'), 0)"
+        return self._delete(f"user = ? AND {position} < ?", (user_id, before))
 
     def close(self) -> None:
         """Closes the file."""

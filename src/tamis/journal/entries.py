@@ -22,6 +22,10 @@ Cell = Value | list[str | int | float]
 """A value of a column of the users' or the items' table; lists are categories or a vector."""
 
 
+DELETED_USER = ""
+"""Stands in the exported files for the users of events who were deleted later; no user has it."""
+
+
 class Event(Struct, tag_field="kind", tag="event", frozen=True, kw_only=True, omit_defaults=True):
     """A user's action on an item, or an impression."""
 
@@ -75,14 +79,14 @@ class ItemPut(Struct, tag_field="kind", tag="item_put", frozen=True, kw_only=Tru
 
 
 class ItemPatch(Struct, tag_field="kind", tag="item_patch", frozen=True, kw_only=True):
-    """New values of some columns of an item; an item that is not there yet is made."""
+    """New values of some columns of an item; one that is not there yet, or was deleted, is made."""
 
     item_id: str
     columns: dict[str, Cell]
 
 
 class ItemDelete(Struct, tag_field="kind", tag="item_delete", frozen=True, kw_only=True):
-    """The item is in no answer until it is put again."""
+    """The item is in no answer until it is put or patched again."""
 
     item_id: str
 

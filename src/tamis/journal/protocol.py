@@ -75,8 +75,9 @@ class Answers(Protocol):
         """Deletes the answers that were written before a time (ms); returns how many."""
         ...
 
-    def forget_user(self, user_id: str) -> int:
-        """Deletes the answers of a user; returns how many."""
+    def forget_user(self, user_id: str, before: int) -> int:
+        """Deletes the answers of a user that do not take into account the entry of number `before`,
+        which deletes the user; returns how many. Answers of a user who came back later stay."""
         ...
 
 

@@ -4,12 +4,14 @@ tamis:{PROJECT}:answers         stream; answer NUMBER-0 has the fields i (id), u
                                 empty), t (time of writing, ms) and b (the answer as JSON)
 tamis:{PROJECT}:answers:ids     hash of id → number
 tamis:{PROJECT}:answers:head    the highest number that was given
+tamis:{PROJECT}:answers:of:USER set of the numbers of a user's answers
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tamis.journal.entries import Recommendation, answer_of, encoded
 from tamis.journal.protocol import NumberedAnswer
@@ -26,14 +28,16 @@ for i = 2, #ARGV, 3 do
     local number = string.format('%.0f', redis.call('INCR', head))
     redis.call('XADD', stream, number .. '-0', 'i', id, 'u', user, 't', ARGV[1], 'b', body)
     redis.call('HSET', ids, id, number)
+    if user ~= '' then redis.call('SADD', stream .. ':of:' .. user, number) end
   end
 end
 """
 
 _DELETE = """
-for i = 1, #ARGV, 2 do
-  redis.call('XDEL', KEYS[1], ARGV[i])
+for i = 1, #ARGV, 3 do
+  redis.call('XDEL', KEYS[1], ARGV[i] .. '-0')
   redis.call('HDEL', KEYS[2], ARGV[i + 1])
+  redis.call('SREM', KEYS[1] .. ':of:' .. ARGV[i + 2], ARGV[i])
 end
 """
 
@@ -79,12 +83,15 @@ class RedisAnswers:
                 break
         return deleted
 
-    def forget_user(self, user_id: str) -> int:
-        """Reads all answers: the server has no index of users."""
-        deleted = after = 0
-        while page := self._page(after, AT_ONCE):
-            after = _number(page[-1][0])
-            deleted += self._deleted([one for one in page if one[1]["u"] == user_id])
+    def forget_user(self, user_id: str, before: int) -> int:
+        stream, deleted = self._keys[0], 0
+        numbers = self._server.read(lambda c: c.smembers(f"{stream}:of:{user_id}"))
+        wanted = sorted(numbers, key=int)
+        for first in range(0, len(wanted), AT_ONCE):
+            part = wanted[first : first + AT_ONCE]
+            found = self._server.read(lambda c, part=part: _each(c, stream, part))
+            old = [one for one in found if self._numbered(*one).answer.position < before]
+            deleted += self._deleted(old)
         return deleted
 
     def _page(self, after: int, limit: int) -> list[tuple[str, dict[str, str]]]:
@@ -94,7 +101,9 @@ class RedisAnswers:
         return self._server.read(lambda c: c.xrange(self._keys[0], first, "+", count=limit))
 
     def _deleted(self, found: Sequence[tuple[str, dict[str, str]]]) -> int:
-        words = [word for name, fields in found for word in (name, fields["i"])]
+        words = [
+            word for name, fields in found for word in (_number(name), fields["i"], fields["u"])
+        ]
         if words:
             self._server.call(lambda _: self._delete(keys=self._keys, args=words))
         return len(found)
@@ -102,6 +111,14 @@ class RedisAnswers:
     def _numbered(self, name: str, fields: dict[str, str]) -> NumberedAnswer:
         number = _number(name)
         return NumberedAnswer(number, answer_of(fields["b"], f"{self._keys[0]}, answer {number}"))
+
+
+def _each(client: Any, stream: str, numbers: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The answers of numbers that are in the stream."""
+    pipe = client.pipeline(transaction=False)
+    for number in numbers:
+        pipe.xrange(stream, f"{number}-0", f"{number}-0")
+    return [one for found in pipe.execute() for one in found]
 
 
 def _number(name: str) -> int:

@@ -7,7 +7,8 @@
 
 A stretch is written under a name that starts with a dot, and renamed when it is complete: a killed
 export leaves no stretch, and the next one writes it again. Both files hold their entries whole:
-`entries` gives them back as the journal held them.
+`entries` gives them back as the journal held them, but for users who were deleted since:
+see `Stretch.without_users`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tamis.journal.entries import Event, decoded, encoded
+from tamis.journal.entries import DELETED_USER, Event, UserPatch, UserPut, decoded, encoded
 from tamis.journal.protocol import Numbered
 from tamis.schema import EventsConfig, StoreError
 
@@ -50,6 +51,8 @@ EVENT_SCHEMA = pl.Schema(
 )
 """Columns of events by their roles; times in ms since 1970 UTC, `context` as JSON."""
 CHANGE_SCHEMA = pl.Schema({"sequence": pl.Int64(), "body": pl.String()})
+_KEPT_OF_DELETED = ("sequence", "item_id", "behaviour", "time", "arrival", "value")
+"""Roles of what an event keeps when its user is deleted."""
 _FIELDS = tuple(name for name in EVENT_SCHEMA if name not in ("sequence", "context"))
 
 
@@ -105,18 +108,44 @@ class Stretch:
         return sorted([*events, *self.changes(after)], key=lambda numbered: numbered.sequence)
 
     def without_users(self, users: Mapping[str, int]) -> int:
-        """Deletes the events of users {id: number of the entry that deleted the user} from before
-        that entry; returns how many. The file is replaced at once."""
+        """Takes users {id: number of the entry that deleted the user} out of the entries from
+        before that entry; returns how many entries were changed. Each file is replaced at once.
+
+        Their events stay as those of `DELETED_USER`, without id, context and answer: items keep
+        their row numbers and their counters. Puts and patches of these users lose their columns.
+        """
+        return self._without_events(users) + self._without_columns(users)
+
+    def _without_events(self, users: Mapping[str, int]) -> int:
         roles: Mapping[str, str] = self._meta["columns"]
         file = self.path / "events.parquet"
         with _reading(self.path):
             frame = pl.read_parquet(file)
             user, sequence = pl.col(roles["user_id"]), pl.col(roles["sequence"])
             deleted = user.replace_strict(users, default=0, return_dtype=pl.Int64)
-            kept = frame.filter(sequence > deleted)
-        if kept.height < frame.height:
-            _replace(file, kept)
-        return frame.height - kept.height
+            lost = frame.select(sequence <= deleted).to_series()
+            kept = {roles[role] for role in _KEPT_OF_DELETED}
+            fixed = {roles["user_id"]: DELETED_USER, roles["event_id"]: ""}
+            blank = [
+                pl.when(~lost).then(name).otherwise(pl.lit(fixed.get(name))).alias(name)
+                for name in frame.columns
+                if name not in kept
+            ]
+            changed = frame.with_columns(blank).cast(dict(frame.schema))
+        if lost.any():
+            _replace(file, changed)
+        return int(lost.sum())
+
+    def _without_columns(self, users: Mapping[str, int]) -> int:
+        changes, lost = self.changes(), 0
+        for k, (number, entry) in enumerate(changes):
+            named = isinstance(entry, UserPut | UserPatch) and entry.columns
+            if named and number <= users.get(entry.user_id, 0):
+                changes[k] = Numbered(number, msgspec.structs.replace(entry, columns={}))
+                lost += 1
+        if lost:
+            _replace(self.path / "changes.parquet", _change_table(changes))
+        return lost
 
 
 def stretches(project: Path) -> list[Stretch]:
@@ -161,8 +190,7 @@ def write_stretch(
         draft.mkdir(parents=True)
         (draft / "stretch.json").write_text(json.dumps(meta, indent=1), "utf-8")
         _event_table(entries, columns, config).write_parquet(draft / "events.parquet")
-        rows = [(n, encoded(e).decode()) for n, e in entries if not isinstance(e, Event)]
-        pl.DataFrame(rows, CHANGE_SCHEMA, orient="row").write_parquet(draft / "changes.parquet")
+        _change_table(entries).write_parquet(draft / "changes.parquet")
         for file in [*draft.iterdir(), draft]:
             _sync(file)
         os.replace(draft, path)
@@ -264,6 +292,11 @@ def _event_table(
     return frame.with_columns(times).rename(dict(columns)).with_columns(own)
 
 
+def _change_table(entries: Sequence[Numbered]) -> pl.DataFrame:
+    rows = [(n, encoded(e).decode()) for n, e in entries if not isinstance(e, Event)]
+    return pl.DataFrame(rows, CHANGE_SCHEMA, orient="row")
+
+
 def _texts(values: Sequence[Any]) -> list[str | None]:
     return [None if value is None else str(value) for value in values]
 
@@ -278,6 +311,15 @@ def _replace(file: Path, frame: pl.DataFrame) -> None:
     frame.write_parquet(draft)
     _sync(draft)
     os.replace(draft, file)
+
+
+def write_synced(file: Path, text: str) -> None:
+    """Replaces a small file at once; it is on the disk when this returns."""
+    draft = file.with_name(f".{file.name}")
+    draft.write_text(text, "utf-8")
+    _sync(draft)
+    os.replace(draft, file)
+    _sync(file.parent)
 
 
 def _sync(path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Home, Queries, Recalled
@@ -40,8 +42,8 @@ class Cached(BaseChannel):
     After each request the best items that were ranked and not shown are added to the user's queue.
     An item is removed when it is shown, when it is older than `max_age`, or when `size` later ones
     have been added. Queues are stored by external ids, so they remain valid for later versions.
-    During training and evaluation, and for unknown users, there is no queue and nothing is
-    returned.
+    During training and evaluation, for unknown users, and until the next version for users who were
+    deleted and came again, there is no queue and nothing is returned.
 
     When to use: if ranking is expensive and a user sends several requests within a short time
     (feeds), so that items which ranked well get another chance.
@@ -64,6 +66,11 @@ class Cached(BaseChannel):
         self._queues = open_leftovers(self.config.store, home.folder, home.project, self.name)
         self._home = home
 
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        """Deletes the queue of a user who was deleted."""
+        if self._queues is not None:
+            self._queues.forget_user(user)
+
     def update_items(self, items: Table, rows: Int32) -> None:
         """Does nothing: the tables of `home` are those of the service, with all that came."""
 
@@ -74,8 +81,10 @@ class Cached(BaseChannel):
         return {}
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
-        known = np.flatnonzero(queries.user != UNKNOWN)
-        if self._queues is None or self._home is None or not len(known):
+        if self._queues is None or self._home is None:
+            return nothing(len(queries), k)
+        known = self._with_queue(self._home, queries)
+        if not len(known):
             return nothing(len(queries), k)
         now = _now()
         users = [str(self._home.users.ids[row]) for row in queries.user[known].tolist()]
@@ -98,7 +107,7 @@ class Cached(BaseChannel):
         ids, users = self._home.items.ids, self._home.users.ids
         shown = Ragged(slate.indptr, slate.item)
         finite = np.isfinite(ranked.columns["value"])
-        for q in np.flatnonzero(queries.user != UNKNOWN).tolist():
+        for q in self._with_queue(self._home, queries).tolist():
             span = slice(ranked.indptr[q], ranked.indptr[q + 1])
             items = ranked.item[span][finite[span]]
             left = items[~np.isin(items, shown[q])][: self.config.keep]
@@ -110,6 +119,12 @@ class Cached(BaseChannel):
                 size=self.config.size,
                 max_age=self._max_age,
             )
+
+    @staticmethod
+    def _with_queue(home: Home, queries: Queries) -> NDArray[np.intp]:
+        """The queries of known users, but those who were deleted and came again: a process that
+        did not know of the deletion yet may have written to the queue of that id."""
+        return np.flatnonzero((queries.user != UNKNOWN) & ~home.users.is_again(queries.user))
 
     @property
     def _max_age(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from tamis.cascade import (
     ReadsStatistics,
     Recalled,
 )
-from tamis.data import Dataset, Table
+from tamis.data import UNKNOWN, Dataset, Table
 from tamis.features import OnlineStatistics
 from tamis.recall._common.channel import BaseChannel, nothing
 from tamis.runtime import Int32
 from tamis.schema import ComponentConfig, ConfigError, StageConfig
-from tamis.stores import RecallLists, open_recall
+from tamis.stores import RecallStore, open_recall
 
 
 class OfflineConfig(ComponentConfig):
@@ -83,7 +84,8 @@ class Offline(BaseChannel):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._inner: Channel | None = None
-        self._lists: RecallLists | None = None
+        self._lists: RecallStore | None = None
+        self._users: Table | None = None
         self._version = ""
 
     def wrapped(self) -> tuple[str, StageConfig]:
@@ -114,7 +116,12 @@ class Offline(BaseChannel):
         self._lists = open_recall(
             self.config.store, home.folder, home.project, home.users, home.items
         )
-        self._version = home.version
+        self._version, self._users = home.version, home.users
+
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        """Deletes the lists and vectors of a user who was deleted."""
+        if self._lists is not None:
+            self._lists.forget_user(user, rows)
 
     @property
     def learns_from_rejections(self) -> bool:
@@ -151,7 +158,10 @@ class Offline(BaseChannel):
     def _recall(self, queries: Queries, k: int) -> Recalled:
         if self._lists is None:
             return self.inner.recall(queries, k)
-        item, score = self._lists.lists(self._version, self.name, queries.user)
+        assert self._users is not None
+        again = self._users.is_again(queries.user)  # the lists of such an id were made before
+        user = np.where(again, np.int32(UNKNOWN), queries.user)
+        item, score = self._lists.lists(self._version, self.name, user)
         return first_allowed(item, score, queries, k)
 
     def because(self, queries: Queries, item: int) -> int | None:

@@ -229,7 +229,7 @@ class ItemRow(Struct, frozen=True):
 
 
 class DeletedItem(Struct, frozen=True):
-    """An item that is in no answer until it is put again."""
+    """An item that is in no answer until it is put or patched again."""
 
     item_id: str
     sequence: int

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
@@ -24,6 +25,8 @@ FLUSH = 5.0
 """Seconds that a question for an earlier answer waits for those that are being written."""
 TRACED = 100
 """Answers that may wait with their candidates; those that come while more wait have no trace."""
+DELETED = 10_000
+"""Latest deletions of users that are known to the writer: their earlier answers may still wait."""
 WAITING = 10_000
 """Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
 
@@ -34,6 +37,8 @@ class AnswerLog:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._waiting: queue.Queue[_Waiting | threading.Event | None] = queue.Queue(WAITING)
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+        self._writing = threading.Lock()
         self.lost = 0
         """Answers that could not be written."""
         self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
@@ -70,6 +75,15 @@ class AnswerLog:
                 "what holds it up, and try again"
             )
 
+    def forget_user(self, user_id: str, before: int) -> None:
+        """From now on writes no answer to a user that does not take into account the entry of
+        number `before`, which deletes the user; waits for those that are being written."""
+        with self._writing:
+            self._deleted[user_id] = before
+            self._deleted.move_to_end(user_id)
+            if len(self._deleted) > DELETED:
+                self._deleted.popitem(last=False)
+
     def close(self) -> None:
         """Writes what waits and ends the thread."""
         self._waiting.put(None)
@@ -88,11 +102,17 @@ class AnswerLog:
             ending = None in batch
 
     def _write(self, answers: Sequence[_Waiting]) -> None:
+        complete = [one.complete() for one in answers]
         try:
-            if answers:
-                self._journal.answers.append([one.complete() for one in answers])
+            with self._writing:
+                kept = [one for one in complete if self._is_kept(one)]
+                if kept:
+                    self._journal.answers.append(kept)
         except Exception as error:  # whatever it is: the thread must go on for later answers
             self._lose(len(answers), f"{type(error).__name__}: {error}")
+
+    def _is_kept(self, answer: Recommendation) -> bool:
+        return answer.position >= self._deleted.get(answer.user_id or "", 0)
 
     def _lose(self, answers: int, why: str) -> None:
         self.lost += answers

@@ -111,13 +111,14 @@ class Parts:
         raw = raw_numbers(self.config, self.items)
         hydrate = Hydrate(self.space, self.statistics, raw, lazy=True)
         fusion = value_of(self.config, self.items)
-        self._assembled = (*self._assembled, hydrate, fusion)
+        fallbacks = Fallbacks(partial(self.histories.most_frequent, POPULAR))
+        self._assembled = (*self._assembled, hydrate, fusion, fallbacks)
         return Cascade(
             retrieval=Retrieval(
                 self.config.cascade,
                 self.channels,
                 self.filters,
-                Fallbacks(partial(self.histories.most_frequent, POPULAR)),
+                fallbacks,
                 self._base,
             ),
             hydrate=hydrate,

@@ -25,6 +25,7 @@ from tamis.data import (
     with_ids,
 )
 from tamis.journal import (
+    DELETED_USER,
     EVENT_SCHEMA,
     JOURNAL,
     Cell,
@@ -100,7 +101,7 @@ class JournalData:
                 hidden.pop(entry.item_id, None)
             elif isinstance(entry, ItemDelete):
                 deleted[entry.item_id] = None
-            elif isinstance(entry, ItemPut):
+            elif isinstance(entry, ItemPut | ItemPatch):
                 deleted.pop(entry.item_id, None)
         return [
             *(ItemHide(item_id=item) for item in hidden),
@@ -132,7 +133,7 @@ def with_journal(
     """
     deleted = {e.user_id: n for n, e in found.changes if isinstance(e, UserDelete)}
     data = _without_users(data, deleted)
-    frame = found.events
+    frame = found.events.filter(pl.col("user_id") != DELETED_USER)
     if deleted:
         since = pl.col("user_id").replace_strict(deleted, default=0, return_dtype=pl.Int64)
         frame = frame.filter(pl.col("sequence") > since)
@@ -216,11 +217,16 @@ def _changed(
 ) -> Table:
     """The table after the puts and patches, by the rules by which a service applies them."""
     wanted: list[tuple[str, Mapping[str, Cell], bool]] = []
+    gone: set[str] = set()
     for number, entry in changes:
+        if isinstance(entry, ItemDelete) and put is ItemPut:
+            gone.add(entry.item_id)
         if isinstance(entry, put | patch):
             name = entry.user_id if isinstance(entry, UserPut | UserPatch) else entry.item_id
             if number > deleted.get(name, 0):
-                wanted.append((name, entry.columns, isinstance(entry, patch)))
+                keep = isinstance(entry, patch) and name not in gone
+                wanted.append((name, entry.columns, keep))
+                gone.discard(name)
     if declared is None or declared.path is None:
         table = _with_columns(table, [cells for _, cells, _ in wanted], declared)
     if not wanted:

@@ -26,6 +26,7 @@ from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
 from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
+from tamis.service.online import forget_user
 from tamis.service.ranking import Ranking
 from tamis.service.recommender import Recommender
 from tamis.service.request import RankRequest, Request
@@ -39,6 +40,8 @@ BUDGET = 0.02
 next request, and the answer says how many (`lag`)."""
 
 
+ATTEMPTS = 3
+"""Snapshots that a start tries: one may be damaged, or replaced while it is read."""
 SNAPSHOT_WAITS = 60.0
 """Seconds that a start waits for a snapshot that is being written."""
 
@@ -99,11 +102,17 @@ class LiveRecommender:
                 "`store` in [journal] of tamis.toml"
             )
         journal = open_journal(Path(project), config.name, store or config.journal.store)
-        try:
-            _snapshots(recommender).restore(recommender.views, journal.head)
-        except VersionError as error:
-            log.warning("%s; the service starts from the version and the journal instead", error)
-            recommender = Recommender.open(project, store=store)
+        problem: VersionError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                if _snapshots(recommender).restore(recommender.views, journal.head):
+                    problem = None
+                break
+            except VersionError as error:
+                problem = error
+                recommender = Recommender.open(project, store=store)
+        if problem is not None:
+            log.warning("%s; the service starts from the version and the journal instead", problem)
         recommender.warm_up()
         return cls(recommender, WholeJournal(journal, Path(project)))
 
@@ -230,13 +239,25 @@ class LiveRecommender:
     def delete_user(self, user: object) -> Deleted:
         """Deletes a user's profile, history, impressions and answers, those that wait to be
         written included. Raises StoreError where the journal cannot be written."""
-        self._answers.flush()
-        return self._users.delete_user(user)
+        return self._users.delete_user(user, self._forget_user)
+
+    def _forget_user(self, user: str, deletion: int, rows: Mapping[str, int]) -> None:
+        """Removes what is kept of a user apart from the journal, from before a deletion."""
+        self._answers.forget_user(user, deletion)
+        for failed in forget_user(self._recommender.parts.channels, user, rows):
+            log.warning("a user was deleted, but not from a store: %s", failed)
+        _snapshots(self._recommender).remove_before(deletion)
 
     def get_user(self, user: object) -> KnownRow | None:
         """A user as the next answer knows it, or None. Calls must not overlap with `recommend`."""
         self._newest()
         return self._users.get(user)
+
+    def deleted_users(self) -> frozenset[str]:
+        """Ids of the users of the version who were deleted since it was made. Calls must not
+        overlap with `recommend`."""
+        self._newest()
+        return self._recommender.views.users.deleted()
 
     def put_items(self, rows: Sequence[object]) -> list[TakenRow]:
         """Items with all their columns; as `put_users`, with `item_id`. A deleted item may be
@@ -244,12 +265,13 @@ class LiveRecommender:
         return self._items.put(rows)
 
     def patch_items(self, rows: Sequence[object]) -> list[TakenRow]:
-        """New values of some columns of items."""
+        """New values of some columns of items; one that is unknown or deleted is made, with these
+        columns alone."""
         return self._items.patch(rows)
 
     def delete_item(self, item: object) -> int | None:
-        """From now on no answer holds the item, until it is put; the number of the journal's
-        entry, None where the item is unknown. Calls must not overlap with `recommend`."""
+        """From now on no answer holds the item, until it is put or patched; the number of the
+        journal's entry, None where it is unknown. Calls must not overlap with `recommend`."""
         self._newest()
         return self._items.delete_item(item)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,8 +23,11 @@ from tamis.journal import (
     UserPut,
 )
 from tamis.schema import RequestError, Side
+from tamis.service.assembly import USERS
 from tamis.service.intake_rows import RowIntake, SentRow, json_cell
 from tamis.service.recommender import Recommender
+
+log = logging.getLogger("tamis.service")
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class LiveRows:
         return self._write(rows, UserPut, ItemPut)
 
     def patch(self, rows: Sequence[object]) -> list[TakenRow]:
-        """New values of some columns; rows that are not there yet are made."""
+        """New values of some columns; rows that are not there yet, or were deleted, are made."""
         return self._write(rows, UserPatch, ItemPatch)
 
     def get(self, external: object) -> KnownRow | None:
@@ -105,20 +109,28 @@ class LiveRows:
         return KnownRow(self._table.id_of(row), cells, hidden)
 
     def delete_item(self, external: object) -> int | None:
-        """From now on the item is in no answer, until it is put; the number of the journal's entry,
-        None where it is unknown."""
+        """From now on the item is in no answer, until it is put or patched; the number of the
+        journal's entry, None where it is unknown."""
         if self.get(external) is None:
             return None
         entry = ItemDelete(item_id=self.intake.id_of(external))
         return self._journal.append([entry])[0].sequence
 
-    def delete_user(self, external: object) -> Deleted:
+    def delete_user(
+        self, external: object, forget: Callable[[str, int, Mapping[str, int]], None]
+    ) -> Deleted:
         """Deletes a user: profile, history, impressions and answers. An unknown one, too: another
-        version may know it."""
+        version may know it.
+
+        forget: gets the id, the number of the deletion, and the user's rows in the versions
+            (`rows_in_versions`), and removes what else is kept of the user.
+        """
         user = self.intake.id_of(external)
         sequence = self._journal.append([UserDelete(user_id=user)])[0].sequence
-        answers = self._journal.answers.forget_user(user)
-        return Deleted(user, sequence, answers, versions_of(self._recommender.project, user))
+        rows = rows_in_versions(self._recommender.project, user)
+        forget(user, sequence, rows)
+        answers = self._journal.answers.forget_user(user, sequence)
+        return Deleted(user, sequence, answers, list(rows))
 
     def _write(
         self,
@@ -140,11 +152,23 @@ class LiveRows:
         ]
 
 
-def versions_of(project: Path, user: str) -> list[str]:
-    """Names of the versions of a project whose table of users has an id."""
-    found: list[str] = []
-    for table in sorted(project.glob("versions/*/tables/users.parquet")):
-        held = pl.scan_parquet(table).filter(pl.first() == user).select(pl.len()).collect()
-        if held.item():
-            found.append(table.parent.parent.name)
+def rows_in_versions(project: Path, user: str) -> dict[str, int]:
+    """{version: row of the user}, of the versions of a project whose table of users has an id.
+
+    A version that is removed meanwhile is left out; of one whose table cannot be read, the row is
+    -1, as the user may be in it.
+    """
+    found: dict[str, int] = {}
+    for folder in sorted(project.glob("versions/[!.]*/")):
+        table = folder / USERS
+        try:
+            ids = pl.scan_parquet(table).select(pl.first().alias("id")).with_row_index("row")
+            rows = ids.filter(pl.col("id") == user).collect()["row"].to_list()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            if table.exists():
+                log.warning("%s cannot be read (%s): it may hold a deleted user", table, error)
+                found[folder.name] = UNKNOWN
+            continue
+        if rows:
+            found[folder.name] = int(rows[0])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -27,6 +27,7 @@ FIRST = 100
 """Latest users who liked an item whose mean vector stands for it."""
 MEASURED = 100
 """Items at most on which the lift is measured."""
+_NOBODY: Int32 = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,10 @@ class UserVectors:
         likes = self.likes.of_users(first, first + len(queries))
         return likes @ vectors / np.maximum(likes.sum(axis=1), 1).astype(np.float32)
 
-    def seeds_of(self, item: int) -> Int32:
-        """The latest users who liked an item, at most `FIRST`."""
-        return self.likes.users_of(item)[-FIRST:]
+    def seeds_of(self, item: int, without: Int32 = _NOBODY) -> Int32:
+        """The latest users who liked an item, at most `FIRST`, without some rows."""
+        users = self.likes.users_of(item)
+        return users[~np.isin(users, without)][-FIRST:]
 
     def mean(self, users: Int32) -> Float32:
         """(1, d) unit mean vector of users."""
@@ -131,6 +133,11 @@ class UserVectors:
         vector = cast("EmbedsItems", channel).item_vectors()[item : item + 1, self._used]
         return _unit(vector) if vector.any() else None
 
+    def rows_of(self, ids: Collection[str]) -> Int32:
+        """The rows (m,) of the ids that the version has, ascending."""
+        rows = self.parts.users.rows(pl.Series(list(ids), dtype=pl.String))
+        return np.unique(rows[rows != UNKNOWN])
+
     def nearest(self, target: Float32, n: int, without: Int32) -> tuple[Int32, Float32]:
         """The n users (rows) nearest to a vector (1, d), best first, without some rows."""
         rows, scores = self.index.search(target, n, Ragged.of([np.unique(without)]))
@@ -140,7 +147,12 @@ class UserVectors:
 
 @dataclass(eq=False)
 class LookalikeSearch:
-    """Finds users like given ones in the serving version, and measures the lift of such lists.
+    """Finds users like given ones in a serving version, and measures the lift of such lists.
+
+    Args:
+        versions: the project's versions.
+        channel: whose vectors are compared; see `UserVectors`.
+        version: name of the version that answers; "": the published one.
 
     The lift is that of the evaluation version, which knows the events before its end, on what users
     did from then on. Vectors are computed at the first question, and kept.
@@ -148,14 +160,17 @@ class LookalikeSearch:
 
     versions: Versions
     channel: str = ""
+    version: str = ""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
     @cached_property
     def serving(self) -> UserVectors:
-        """The users of the serving version."""
-        return UserVectors(self.versions.current(Kind.SERVING), self.channel)
+        """The users of the version that answers."""
+        named = self.version
+        version = self.versions.open(named) if named else self.versions.current(Kind.SERVING)
+        return UserVectors(version, self.channel)
 
     @cached_property
     def evaluation(self) -> UserVectors | str:
@@ -182,9 +197,20 @@ class LookalikeSearch:
         return UserItems(user[both], item[both], after.time[both], *shape)
 
     def to_users(
-        self, user_ids: Sequence[object], n: int = 100, lift: bool = True
+        self,
+        user_ids: Sequence[object],
+        n: int = 100,
+        lift: bool = True,
+        deleted: Collection[str] = (),
     ) -> LookalikeList:
         """The n users most like given ones (external ids), who are left out.
+
+        Args:
+            user_ids: external ids.
+            n: number of users.
+            lift: whether the lift is measured.
+            deleted: ids of users who were deleted since the version was made: they are not found,
+                and count as unknown where they are given.
 
         Raises RequestError where none of them has a vector, or n is below 1.
         """
@@ -195,6 +221,8 @@ class LookalikeSearch:
             known = (
                 (rows != UNKNOWN) & now.known[np.maximum(rows, 0)] if len(now.known) else rows > 0
             )
+            gone = now.rows_of(deleted)
+            known &= ~np.isin(rows, gone)
             unknown = [str(u) for u, here in zip(user_ids, known.tolist(), strict=True) if not here]
             seeds = np.unique(rows[known])
             if not len(seeds):
@@ -204,13 +232,26 @@ class LookalikeSearch:
                     "events",
                     "user_ids",
                 )
-            found = now.nearest(now.mean(seeds), n, rows[rows != UNKNOWN])
+            found = now.nearest(now.mean(seeds), n, np.concatenate([rows[rows != UNKNOWN], gone]))
             measure = self._lift_of_users(seeds, n) if lift else (None, "")
         return self._list(None, len(seeds), unknown, found, measure)
 
-    def to_item(self, item_id: object, n: int = 100, lift: bool = True) -> LookalikeList:
+    def to_item(
+        self,
+        item_id: object,
+        n: int = 100,
+        lift: bool = True,
+        deleted: Collection[str] = (),
+    ) -> LookalikeList:
         """The n users most like those who liked an item, or nearest to its vector where nobody
         has; those who have liked it are left out.
+
+        Args:
+            item_id: external id.
+            n: number of users.
+            lift: whether the lift is measured.
+            deleted: ids of users who were deleted since the version was made: they are not found,
+                and are not among those who liked the item.
 
         Raises RequestError where the item is unknown or has neither, or n is below 1.
         """
@@ -222,7 +263,8 @@ class LookalikeSearch:
                 raise RequestError(
                     unknown_item(now.parts.config, item_id, now.version.name), "item_id"
                 )
-            seeds = now.seeds_of(row)
+            gone = now.rows_of(deleted)
+            seeds = now.seeds_of(row, gone)
             seeds = seeds[now.known[seeds]]
             target = now.mean(seeds) if len(seeds) else now.of_item(row)
             if target is None:
@@ -232,7 +274,7 @@ class LookalikeSearch:
                     "or give users",
                     "item_id",
                 )
-            found = now.nearest(target, n, now.likes.users_of(row))
+            found = now.nearest(target, n, np.concatenate([now.likes.users_of(row), gone]))
             measure = self._lift_of_item(str(now.parts.items.ids[row]), n) if lift else (None, "")
         return self._list(str(now.parts.items.ids[row]), len(seeds), [], found, measure)
 

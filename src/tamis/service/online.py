@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 
 from tamis.bundle import Kind, Version
-from tamis.cascade import Channel, Home, Outcome, Remembers, UsesStore
+from tamis.cascade import Channel, ForgetsUsers, Home, Outcome, Remembers, UsesStore
 from tamis.service.assembly import Parts
 
 log = logging.getLogger("tamis.cascade")
@@ -43,4 +43,22 @@ def remember(channels: Mapping[str, Channel], outcome: Outcome) -> list[str]:
             except Exception as error:
                 log.exception("recall channel %s could not store an answer", name)
                 failed.append(f"remember:{name}: {type(error).__name__}: {error}")
+    return failed
+
+
+def forget_user(channels: Mapping[str, Channel], user: str, rows: Mapping[str, int]) -> list[str]:
+    """Removes a deleted user from the stores of channels; returns what failed.
+
+    rows: {version: the user's row in it}.
+
+    The deletion is in the journal already, so a failure is logged and reported, never raised.
+    """
+    failed: list[str] = []
+    for name, channel in channels.items():
+        if isinstance(channel, ForgetsUsers):
+            try:
+                channel.forget_user(user, rows)
+            except Exception as error:
+                log.exception("recall channel %s could not forget a user", name)
+                failed.append(f"{name}: {type(error).__name__}: {error}")
     return failed

@@ -12,7 +12,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from tamis.service.views import Views
 log = logging.getLogger("tamis.service")
 
 META = "snapshot.json"
+ABANDONED = 3_600.0
+"""Seconds after which a draft is one of a process that was killed."""
 LEAST = 1_000
 """Entries since the last snapshot below which another one saves no time worth the writing."""
 
@@ -37,6 +40,7 @@ class Snapshots:
     """
 
     def __init__(self, project: Path, version: str, store: str) -> None:
+        self._versions = project / "versions"
         self._folder = project / "journal" / "snapshots" / version
         self._store = store
 
@@ -59,6 +63,13 @@ class Snapshots:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
         return False
+
+    def remove_before(self, number: int) -> None:
+        """Removes the snapshots of all versions that do not hold entry `number`, which deletes a
+        user: they hold the user's events."""
+        for path in self._folder.parent.glob("*/[0-9]*"):
+            if _position(path) < number:
+                shutil.rmtree(path, ignore_errors=True)
 
     def write(self, views: Views, every: float) -> bool:
         """Writes a snapshot, unless one that is younger than `every` seconds, or nearly as new, is
@@ -83,9 +94,19 @@ class Snapshots:
             os.replace(draft, path)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        for old in paths:
+        for old in (*paths, *self._abandoned()):
             shutil.rmtree(old, ignore_errors=True)
         return True
+
+    def _abandoned(self) -> Iterator[Path]:
+        """Snapshots of versions that were removed, and drafts of processes that were killed."""
+        for folder in self._folder.parent.glob("*/"):
+            if not (self._versions / folder.name).is_dir():
+                yield folder
+        for draft in self._folder.parent.glob("*/.[0-9]*"):
+            with suppress(FileNotFoundError):  # another process has just completed it
+                if draft.stat().st_mtime < time.time() - ABANDONED:
+                    yield draft
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*"))

@@ -76,6 +76,13 @@ class EmbeddedRecall:
         self._open.pop(version, None)
         shutil.rmtree(self._folder / version, ignore_errors=True)
 
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        empty = {"item": -1, "score": -np.inf, EntityKind.USERS.value: 0}
+        for version, row in rows.items():
+            for part, value in empty.items():
+                for file in (self._folder / version).glob(f"*.{part}.npy"):
+                    _clear_row(file, row, value)
+
     @contextmanager
     def write(self, version: str) -> Generator[RecallDraft]:
         path = self._folder / f".{version}.{os.getpid()}"
@@ -116,6 +123,19 @@ class EmbeddedRecall:
             return opened
         except FileNotFoundError:
             raise no_lists(version, self.address) from None
+
+
+def _clear_row(file: Path, row: int, value: float) -> None:
+    """Overwrites a row of an array on the disk; those who have mapped the file see it."""
+    try:
+        array = np.load(file, mmap_mode="r+")
+        if 0 <= row < len(array):
+            array[row] = value
+            array.flush()
+    except FileNotFoundError:  # written again or dropped meanwhile
+        return
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(f"{file} cannot be changed ({error}): run `tamis recall` again") from error
 
 
 def no_lists(version: str, address: str, channel: str | None = None) -> StoreError:
@@ -239,6 +259,10 @@ class EmbeddedLeftovers:
         with self._lock, self._connected() as connection:
             found = [connection.execute(query, (user, since)).fetchall() for user in users]
         return [([item for item, _ in rows], [int(time) for _, time in rows]) for rows in found]
+
+    def forget_user(self, user: str) -> None:
+        with self._lock, self._connected() as connection, connection:
+            connection.execute("delete from leftovers where user = ?", (user,))
 
     @contextmanager
     def _connected(self) -> Generator[sqlite3.Connection]:

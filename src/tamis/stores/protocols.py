@@ -108,6 +108,15 @@ class RecallStore(RecallLists, Vectors, Protocol):
         """Deletes all of `version`; does nothing if there is nothing."""
         ...
 
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        """Deletes a user's lists and vectors in all versions.
+
+        Args:
+            user: external id.
+            rows: {version: the user's row in it}, for stores that are read by rows.
+        """
+        ...
+
 
 class Leftovers(Protocol):
     """One queue per user of items that were ranked but not shown.
@@ -140,4 +149,8 @@ class Leftovers(Protocol):
 
         The newest items are first; those of one answer have the best first.
         """
+        ...
+
+    def forget_user(self, user: str) -> None:
+        """Deletes a user's queue."""
         ...

@@ -156,6 +156,22 @@ class RedisRecall:
 
         self._server.call(delete, WRITE_TIMEOUT)
 
+    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+        keys = [
+            key
+            for version in self.versions()
+            for key in self._written(version).get("keys", [])
+            if key.endswith((":lists", f":{EntityKind.USERS}"))
+        ]
+
+        def delete(client: Any) -> None:
+            pipe = client.pipeline()
+            for key in keys:
+                pipe.hdel(key, user)
+            pipe.execute()
+
+        self._server.call(delete)
+
     @contextmanager
     def write(self, version: str) -> Generator[RecallDraft]:
         draft = _KeyDraft(self._server, f"{self._root}:{version}", token_hex(4), self._ids)
@@ -363,3 +379,6 @@ class RedisLeftovers:
             ([item.decode() for item, _ in rows], [int(entry) for _, entry in rows])
             for rows in found
         ]
+
+    def forget_user(self, user: str) -> None:
+        self._server.call(lambda client: client.unlink(f"{self._prefix}:{user}"))

@@ -225,7 +225,10 @@ def _check_answers(writer: Journal, reader: Journal) -> None:
     assert reader.answers.read(0, 0) == [], "a limit of 0 gives nothing"
     writer.answers.append([structs.replace(given[0], version="v2")])
     assert reader.answers.find("r1") == given[0], "of two answers of one id, the first is kept"
-    assert writer.answers.forget_user("bob") == 2, "a user's answers are deleted, and counted"
+    assert writer.answers.forget_user("bob", 4) == 1, "answers from before a deletion are deleted"
+    assert reader.answers.find("r4") == given[3], "an answer to a user who came back stays"
+    assert writer.answers.forget_user("bob", 4) == 0, "what is deleted is not counted again"
+    assert writer.answers.forget_user("bob", 5) == 1, "a user's answers are deleted, and counted"
     assert [one.answer for one in reader.answers.read(0, 100)] == [given[0], given[2]]
     assert reader.answers.find("r2") is None, "a deleted answer is not found"
     assert writer.answers.trim(T0) == 0, "answers that were written later stay"

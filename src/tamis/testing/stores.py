@@ -34,6 +34,7 @@ def check_recall_store(make: Callable[[RowIds, RowIds], RecallStore]) -> None:
     _check_versions_apart(writer, reader, item, score)
     _check_failed_write(writer, reader)
     _check_replaced(writer, reader)
+    _check_forgotten(writer, reader)
     _check_dropped(writer, reader)
 
 
@@ -71,6 +72,9 @@ def check_leftovers(make: Callable[[], Leftovers]) -> None:
     assert list(both) == ["g", "d", "e", "f"], "a batch answers in the order asked"
     assert (list(one), list(times)) == (["ä/ö: 1"], [5_000]), "ids and times come back as given"
     assert list(other.waiting([], 0)) == [], "no users, no queues"
+    queues.forget_user("ann")
+    assert waiting() == [], "the queue of a user who was deleted is gone"
+    assert waiting(user="bob's: x") == ["ä/ö: 1"], "and no other one"
 
 
 def _write(
@@ -171,6 +175,16 @@ def _check_replaced(writer: RecallStore, reader: RecallStore) -> None:
     expected = np.repeat([[0.0], [1.0]], DIM, axis=1)
     np.testing.assert_array_equal(vectors, expected, "rows not written have a zero vector")
     _refuses(lambda: reader.lists("2026-01-02", "near", _rows(0)), "not recalled")
+
+
+def _check_forgotten(writer: RecallStore, reader: RecallStore) -> None:
+    item, score, vectors = _write(writer, "2026-01-01", seed=1)
+    writer.forget_user(USER_IDS[2], {"2026-01-01": 2, "2026-01-03": 2})
+    item[2], score[2], vectors[EntityKind.USERS][2] = -1, -np.inf, 0
+    _check_lists(reader, "2026-01-01", item, score)
+    gone, _ = reader.lists("2026-01-01", "near", _rows(2))
+    assert (gone == -1).all(), "a user who was deleted has no list"
+    _check_vectors(reader, "2026-01-01", vectors)
 
 
 def _check_dropped(writer: RecallStore, reader: RecallStore) -> None:

@@ -54,7 +54,7 @@ async def read_item(item_id: FromPath[str], request: HTTP) -> ItemRow:
 
 @delete("/v1/items/{item_id:str}", status_code=200, responses=_READS)
 async def delete_item(item_id: FromPath[str], request: HTTP) -> DeletedItem:
-    """Delete an item: it is in no answer until it is put again."""
+    """Delete an item: it is in no answer until it is put or patched again."""
     service, journal = with_journal(request)
     sequence = await service.run(partial(journal.delete_item, item_id))
     if sequence is None:

@@ -31,7 +31,7 @@ class Lookalikes:
         with self._lock:
             if self._open is None or self._version != recommender.version:
                 self._version = recommender.version
-                self._open = LookalikeSearch(Versions(recommender.project))
+                self._open = LookalikeSearch(Versions(recommender.project), version=self._version)
             return self._open
 
 
@@ -50,7 +50,8 @@ async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> Lookalik
     """
     service, recommender = with_journal(request)
     lookalikes: Lookalikes = request.app.state["lookalikes"]
-    found = await service.beside(partial(_found, lookalikes, recommender, data))
+    deleted = await service.run(recommender.deleted_users)
+    found = await service.beside(partial(_found, lookalikes, recommender, data, deleted))
     return LookalikeAnswer(
         version=found.version,
         channel=found.channel,
@@ -63,13 +64,16 @@ async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> Lookalik
 
 
 def _found(
-    lookalikes: Lookalikes, recommender: HasJournal, data: LookalikeRequest
+    lookalikes: Lookalikes,
+    recommender: HasJournal,
+    data: LookalikeRequest,
+    deleted: frozenset[str],
 ) -> LookalikeList:
     source = lookalikes.of(recommender)
     try:
         if data.item_id is not None:
-            return source.to_item(data.item_id, data.n)
-        return source.to_users(data.user_ids or [], data.n)
+            return source.to_item(data.item_id, data.n, deleted=deleted)
+        return source.to_users(data.user_ids or [], data.n, deleted=deleted)
     except ConfigError as error:  # no channel of the version has vectors
         raise RequestError(str(error)) from error
     except VersionError as error:  # another version is being published, or removed

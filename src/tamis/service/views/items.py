@@ -31,8 +31,8 @@ class ItemsView(TableView):
         for entry in entries:
             row = int(self.rows_of([entry.item_id])[0])
             if isinstance(entry, ItemPut | ItemPatch):
-                self.change(row, entry.columns, keep=isinstance(entry, ItemPatch))
-            if isinstance(entry, ItemPut):
+                keep = isinstance(entry, ItemPatch) and row not in self._deleted
+                self.change(row, entry.columns, keep=keep)
                 self._deleted.discard(row)
             elif isinstance(entry, ItemDelete):
                 self._deleted.add(row)

@@ -32,3 +32,8 @@ class UsersView(TableView):
     def row(self, user: str | None) -> int:
         """The user's row; UNKNOWN (-1) for one that neither the version nor an entry knows."""
         return UNKNOWN if user is None else self.table.row(user)
+
+    def deleted(self) -> frozenset[str]:
+        """Ids of the users of the version who were deleted since, those included who came again."""
+        base = self._base
+        return frozenset(self.table.id_of(row) for row, _ in self._removed if row < base)

@@ -12,9 +12,10 @@ from time import perf_counter
 import numpy as np
 
 from tamis.cascade import Queries, queries_at
-from tamis.data import Context, Events
+from tamis.data import UNKNOWN, Context, Events
 from tamis.filters import ExposedFilter
 from tamis.journal import (
+    DELETED_USER,
     Entry,
     Event,
     ItemDelete,
@@ -147,6 +148,15 @@ class Views:
         self._take_up()
         self.earliest = int(arrival[-1]) + 1
         self.counters.apply(events)
+        self._apply_of_users(events)
+
+    def _apply_of_users(self, events: Events) -> None:
+        """Adds events to the histories, but those of users who were deleted later."""
+        nobody = self.users.row(DELETED_USER)
+        if nobody != UNKNOWN:
+            events = events.take(events.user != nobody)
+        if not len(events):
+            return
         self.histories.apply(events)
         self.exposure.apply(events)
         self.stages.apply(events)
@@ -202,7 +212,7 @@ class Views:
     def why_excluded(self, row: int, time: int, item: int) -> str | None:
         """Why `excluded` holds an item row; None where it does not."""
         if self.items.is_deleted(item):
-            return "deleted: PUT /v1/items/ID undoes it"
+            return "deleted: PUT or PATCH of /v1/items/ID undoes it"
         if self.items.is_hidden(item):
             return "hidden: POST /v1/items/ID/show undoes it"
         if item in self.exposure.shown(row, time):
