@@ -77,8 +77,8 @@ def recall(
     """Computes every user's recall lists by each channel and writes them and vectors to a store.
 
     Lists are as of the end of the version's data, with the filters' exclusions at that time, so
-    they are what `recommend` would recall at that moment. Users who were deleted since get none. With several channels a list `merged` is
-    written too.
+    they are what `recommend` would recall at that moment. Users who were deleted since get none.
+    With several channels a list `merged` is written too.
 
     Args:
         project: folder with a `tamis.toml`.

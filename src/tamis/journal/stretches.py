@@ -131,7 +131,7 @@ class Stretch:
                 for name in frame.columns
                 if name not in kept
             ]
-            changed = frame.with_columns(blank).cast(dict(frame.schema))
+            changed = frame.with_columns(blank).cast(frame.schema)
         if lost.any():
             _replace(file, changed)
         return int(lost.sum())
@@ -139,8 +139,9 @@ class Stretch:
     def _without_columns(self, users: Mapping[str, int]) -> int:
         changes, lost = self.changes(), 0
         for k, (number, entry) in enumerate(changes):
-            named = isinstance(entry, UserPut | UserPatch) and entry.columns
-            if named and number <= users.get(entry.user_id, 0):
+            if not isinstance(entry, UserPut | UserPatch) or not entry.columns:
+                continue
+            if number <= users.get(entry.user_id, 0):
                 changes[k] = Numbered(number, msgspec.structs.replace(entry, columns={}))
                 lost += 1
         if lost:

@@ -38,7 +38,7 @@ class ItemsView(TableView):
                 self._deleted.add(row)
             elif isinstance(entry, ItemHide):
                 self._hidden.add(row)
-            elif isinstance(entry, ItemShow):
+            else:
                 self._hidden.discard(row)
         self._never = None
 
