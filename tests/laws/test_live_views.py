@@ -413,7 +413,7 @@ def test_a_deleted_user_comes_back_without_a_past() -> None:
     np.testing.assert_array_equal(*columns)  # what users did counts for items
 
 
-def test_a_deleted_item_is_in_no_answer_until_it_is_put() -> None:
+def test_a_deleted_item_is_in_no_answer_until_it_is_put_or_patched() -> None:
     views = Views(version(), END)
     views.apply(
         numbered([ItemDelete(item_id="i1"), ItemHide(item_id="i2"), ItemDelete(item_id="x")])
@@ -421,8 +421,9 @@ def test_a_deleted_item_is_in_no_answer_until_it_is_put() -> None:
     assert views.excluded(0, END).tolist() == [1, 2, 4]
     assert "deleted" in str(views.why_excluded(0, END, 1))
     views.apply(numbered([ItemPatch(item_id="i1", columns={"author": "ann"})], first=4))
-    assert views.excluded(0, END).tolist() == [1, 2, 4]
-    shown = [ItemPut(item_id="i1", columns={"author": "ann"}), ItemShow(item_id="i2")]
+    assert views.excluded(0, END).tolist() == [2, 4]
+    assert views.items.cells(1) == {"author": "ann"}, "nothing from before the deletion"
+    shown = [ItemPatch(item_id="i1", columns={}), ItemShow(item_id="i2")]
     views.apply(numbered([*shown, ItemPut(item_id="x", columns={})], first=5))
     assert views.excluded(0, END).tolist() == []
     assert views.why_excluded(0, END, 1) is None

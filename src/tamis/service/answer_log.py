@@ -102,8 +102,8 @@ class AnswerLog:
             ending = None in batch
 
     def _write(self, answers: Sequence[_Waiting]) -> None:
-        complete = [one.complete() for one in answers]
         try:
+            complete = [one.complete() for one in answers]
             with self._writing:
                 kept = [one for one in complete if self._is_kept(one)]
                 if kept:
