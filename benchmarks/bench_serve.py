@@ -10,7 +10,10 @@ Every server is a process of its own on a free port of this machine; the load ge
 - the service with 1 and 2 workers, 1, 4 and 16 clients, journal in a file and on Redis;
 - 4 clients with 50 events per second arriving beside them, one per call;
 - a million items;
-- the same models behind a straightforward service (`benchmarks/serve/plain_service.py`).
+- the same models behind a straightforward service (`benchmarks/serve/plain_service.py`), and how
+  many of the items of its slates are in those of Tamis, for 50 users.
+
+All lines, those of a journal in a file and on Redis too, are measured one after another in one run.
 
 Then the bounds, each from this run: HTTP adds at most 2 ms to the p50 in process; 2 workers answer
 at least 1.6 times what 1 does; p99 with a million items is at most 2.5 times the demo's; 50 events
@@ -53,6 +56,8 @@ BUILD = ROOT / "build" / "bench"
 STARTS = 300.0
 """Seconds within which a server is ready."""
 CLIENTS = (1, 4, 16)
+COMPARED = 50
+"""Users whose slates are compared with those of the straightforward service."""
 Result = dict[str, Any]
 
 
@@ -170,8 +175,9 @@ def inside(project: Path, users: Path, seconds: float) -> Result:
 
     live = LiveRecommender.open(project)
     asked = json.loads(users.read_text("utf-8"))["users"]
-    for user in asked[:50]:
-        live.recommend(user, n=20)
+    slates = [
+        [place.item_id for place in live.recommend(user, n=20).items] for user in asked[:COMPARED]
+    ]
     times: list[float] = []
     stages: dict[str, float] = {}
     until = time.perf_counter() + seconds
@@ -191,7 +197,20 @@ def inside(project: Path, users: Path, seconds: float) -> Result:
         "failed": 0,
         "generator": 0.0,
         "stages": {stage: spent / total for stage, spent in stages.items()},
+        "slates": slates,
     }
+
+
+def overlap(port: int, users: Path, slates: list[list[str]]) -> float:
+    """Mean share of slates, of the first users, that the service at a port answers too."""
+    asked = json.loads(users.read_text("utf-8"))["users"]
+    shares: list[float] = []
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        for user, slate in zip(asked, slates, strict=False):
+            answer = client.post("/v1/recommend", json={"user_id": user, "n": 20})
+            theirs = {item["item_id"] for item in answer.raise_for_status().json()["items"]}
+            shares.append(len(theirs.intersection(slate)) / len(slate))
+    return float(np.mean(shares))
 
 
 def copied(project: Path, place: Path) -> Path:
@@ -272,6 +291,8 @@ def bounds(found: dict[str, dict[str, Result]]) -> list[tuple[str, float, str, b
     if "plain" in found:
         ratio = quiet / found["plain"]["straightforward, 4 clients"]["per_second"]
         said.append(("times the straightforward service", ratio, "at least 4", ratio >= 4))
+        equal = found["plain"]["straightforward, 4 clients"]["overlap"]
+        said.append(("share of its slates' items in ours", equal, "at least 0.5", equal >= 0.5))
     return said
 
 
@@ -283,6 +304,7 @@ def tables(found: dict[str, dict[str, Result]]) -> None:
             cells = [f"{result[k]:,.1f}" for k in ("per_second", "p50", "p99")]
             out.add_row(name, line, *cells, str(result["failed"]), f"{result['generator']:.2f}")
     console = Console(width=120)
+    console.print("All lines are from one run: journal in a file and on Redis, workers, clients.")
     console.print(out)
     for name, lines in found.items():
         stages = lines.get("in process", {}).get("stages", {})
@@ -320,13 +342,17 @@ def main() -> None:
         if "plain" not in given.skip:
             with plain(copied(given.demo, place)) as port:
                 users = place / "demo.json"
+                equal = overlap(port, users, found["demo"]["in process"]["slates"])
                 found["plain"] = {
                     f"straightforward, {n} clients": load(port, users, n, given.seconds)
+                    | {"overlap": equal}
                     for n in CLIENTS
                 }
         if "million" not in given.skip:
             million(given.million, given.items)
             found["million"] = measure("million", given.million, place, given)
+    for lines in found.values():
+        lines.get("in process", {}).pop("slates", None)
     tables(found)
     (BUILD / "serve.json").write_text(json.dumps(found, indent=1), "utf-8")
     print(json.dumps(found))
