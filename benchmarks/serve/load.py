@@ -106,6 +106,9 @@ async def run(given: argparse.Namespace) -> dict[str, object]:
             for client, part in zip(clients, parts, strict=True)
         )
     )
+    if given.events:  # the first events of a new installation wait for kernels to be compiled
+        warmed = time.perf_counter() + given.warm
+        await events(Client(given.host, given.port), acted, given.events, warmed, failures)
     began, processor = time.perf_counter(), time.process_time()
     until = began + given.seconds
     jobs = [
