@@ -294,16 +294,24 @@ def test_if_every_channel_fails_popular_items_pass_the_other_stages() -> None:
         made.run(ask(), n=2)
 
 
+def answered(made: Cascade, queries: Queries) -> list[int]:
+    """The slate of a request that is remembered."""
+    outcome = made.run(queries, n=3, degrade=True)
+    made.remember(outcome)
+    return outcome.slate.item.tolist()
+
+
 def test_without_popular_items_the_last_complete_slate_of_the_user_is_shown() -> None:
     made = with_fallbacks({"a": Listed([2, 4, 6, 10])}, [])
-    assert made.run(ask(), n=3, degrade=True).slate.item.tolist() == [10, 6, 4]
+    assert answered(made, ask()) == [10, 6, 4]
     other = Queries(
         np.array([7], np.int32), np.zeros(1, np.int64), History.empty(1), Ragged.empty(1)
     )
     made.retrieval.channels = {"a": Listed([12])}
-    assert made.run(other, n=3, degrade=True).slate.item.tolist() == [12]
+    assert answered(made, other) == [12]
     made.retrieval.channels = {"a": Broken([])}
     out = made.run(ask(1, [[6]]), n=3, degrade=True)
+    made.remember(out)  # it is degraded
     assert out.slate.item.tolist() == [10, 4]
     assert out.degraded[-1].endswith("the user's last slate")
     unknown = made.run(replace(other, user=np.full(len(other), -1, np.int32)), n=3, degrade=True)

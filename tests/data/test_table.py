@@ -51,6 +51,24 @@ def test_cells_change_as_the_column_holds_them() -> None:
     assert items.cells(0) == {"text": "B"}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (pl.Datetime("ms"), 9_000_000_000_000_000),
+        (pl.Datetime("ms"), -9e15),
+        (pl.Date, 10**30),
+        (pl.Int64, 2**70),
+        (pl.Int8, 1e3),
+        (pl.Float64, float("nan")),
+    ],
+)
+def test_a_number_that_the_column_cannot_hold_is_missing(dtype: Any, value: float) -> None:
+    table = Table("items", pl.Series(["x"]), pl.DataFrame({"c": pl.Series([None], dtype=dtype)}))
+    table.change(0, {"c": value}, keep=False)
+    assert table.cells(0) == {}
+    assert table.frame["c"].to_list() == [None]
+
+
 def test_a_fraction_makes_a_column_of_whole_numbers_one_of_numbers() -> None:
     items = table()
     items.change(1, {"whole": 2.5}, keep=True)
@@ -67,6 +85,18 @@ def test_a_removed_id_comes_back_in_a_new_row() -> None:
     assert items.add(["b"]).tolist() == [3]
     assert (items.row("b"), items.id_of(3)) == (3, "b")
     assert items.is_again(np.arange(4)).tolist() == [False, True, False, True]
+
+
+def test_parts_of_few_rows_after_removals_hold_the_ids_of_the_table() -> None:
+    items = table()
+    items.add(["d"])
+    for row in (1, 3):
+        items.remove(row)
+        few = items.part(np.array([3, 0, 1]))
+        assert few.ids.to_list() == [None if row == 3 else "d", "a", None]
+        assert items._unnamed, "without a pass over the table"
+    assert items.ids.to_list() == ["a", None, "c", None]
+    assert not items._unnamed
 
 
 def test_a_part_is_a_table_of_its_own() -> None:

@@ -120,6 +120,22 @@ def test_the_most_frequent_items_count_appended_events():
     assert histories([]).most_frequent(3).tolist() == []
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_the_most_frequent_items_do_not_depend_on_when_they_are_read(early):
+    """Nor on forgotten events: of the base, of appended ones, and of both twice."""
+    known = histories([(0, 5, 10), (1, 6, 10), (0, 6, 5), (2, 8, 10)] * 20)
+    if early:
+        assert known.most_frequent(9).tolist() == [6, 5, 8]
+    known.add(events([(1, 8, 20), (4, 9, 21)]))
+    assert not early or known.most_frequent(3).tolist() == [6, 8, 5]
+    for user in (0, 4, 4, 0, 7):
+        known.forget(user)
+    assert known.most_frequent(9).tolist() == [8, 6]
+    known.add(events([(4, 9, 22)]))
+    assert known.most_frequent(2).tolist() == [8, 6]
+    assert known.most_frequent(3).tolist() == [8, 6, 9]
+
+
 def test_no_queries():
     found = histories(ROWS).at(np.zeros(0, np.int32), np.zeros(0, np.int64))
     assert isinstance(found, History)

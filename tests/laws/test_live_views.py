@@ -32,6 +32,7 @@ from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import FeatureSpace, Histories, OfflineStatistics, OnlineStatistics
 from tamis.filters import ExposedFilter
 from tamis.journal import (
+    EmbeddedJournal,
     Entry,
     Event,
     ItemDelete,
@@ -44,7 +45,7 @@ from tamis.journal import (
     UserPatch,
     UserPut,
 )
-from tamis.schema import SparseFeat, VarLenSparseFeat, parse_config
+from tamis.schema import SparseFeat, TextConfig, VarLenSparseFeat, parse_config
 from tamis.service.assembly import Parts
 from tamis.service.views import Views
 
@@ -449,6 +450,137 @@ def test_items_of_authors_follow_their_changes() -> None:
     time = np.repeat([END + HOUR, END + 2 * DAY], 2)
     live, built = (s._groups[0]._author.items(code, time) for s in (parts.statistics, statistics))
     assert live.tolist() == built.tolist() == [2, 2, 2, 3]
+
+
+def failing_once(work: Any) -> Any:
+    """`work`, of which the first call raises."""
+    calls = itertools.count()
+
+    def run(*given: Any) -> Any:
+        if next(calls) == 0:
+            raise MemoryError("no memory")
+        return work(*given)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "position"),
+    [
+        (None, "count_rows", 1),  # the rows of the second run
+        (None, "take_up", 4),
+        ("statistics", "forget_user", 3),
+    ],
+)
+def test_entries_that_fail_to_be_applied_are_applied_once(
+    part: str | None, method: str, position: int
+) -> None:
+    events = stream_of([("u0", "i1", "like", 0, 0, 4.5), ("u1", "new1", "click", 1, 0, None)])
+    put = ItemPut(item_id="new1", columns=ITEM_CELLS["new1"])
+    entries = numbered([events.entries[0], put, events.entries[1], UserDelete(user_id="u0")])
+    whole, broken = ((parts := version(), Views(parts, END)) for _ in range(2))
+    whole[1].apply(entries)
+    owner = broken[0] if part is None else getattr(broken[0], part)
+    setattr(owner, method, failing_once(getattr(owner, method)))
+    with pytest.raises(MemoryError):
+        broken[1].apply(entries)
+    assert broken[1].position == position
+    broken[1].apply(entries)
+    broken[1].apply([Numbered(5, ItemShow(item_id="i0"))])
+    whole[1].apply([Numbered(5, ItemShow(item_id="i0"))])
+    equal_views(whole, broken)
+
+
+def test_an_event_that_one_view_could_not_take_is_not_counted_twice() -> None:
+    whole, broken = ((parts := version(), Views(parts, END)) for _ in range(2))
+    entries = numbered(stream_of([("u0", "i1", "like", 0, 0, 4.5)]).entries)
+    whole[1].apply(entries)
+    broken[0].histories.add = failing_once(broken[0].histories.add)
+    with pytest.raises(MemoryError):
+        broken[1].apply(entries)
+    broken[1].apply(entries)
+    now = whole[1].earliest + HOUR
+    check_statistics(whole[0].statistics, broken[0].statistics, 3, 4, now)
+
+
+def test_features_that_fail_to_take_up_new_items_keep_them_out_of_answers() -> None:
+    parts = version()
+    views = Views(parts, END)
+    parts.space.update_items = failing_once(parts.space.update_items)
+    put = [ItemPut(item_id="new1", columns={}), UserPut(user_id="n1", columns={"gender": "f"})]
+    views.apply(numbered(put))
+    assert views.excluded(0, END).tolist() == [4]
+    assert parts.space.n_users == 4
+
+
+def test_a_column_with_fractions_keeps_them_after_a_restart() -> None:
+    """Also where the cell with the fraction is gone: of a deleted user, or overwritten."""
+    live, again = version(), version()
+    for parts in (live, again):
+        frame = parts.users.frame.with_columns(age=pl.Series([20, 30, None]))
+        parts.users = parts.users.with_frame(frame)
+    views = Views(live, END), Views(again, END)
+    puts = [UserPut(user_id="n1", columns={"age": 1.5}), UserDelete(user_id="n1")]
+    puts += [UserPatch(user_id="u1", columns={"age": 7.5})]
+    views[0].apply(numbered([*puts, UserPatch(user_id="u1", columns={"age": 8})]))
+    with tempfile.TemporaryDirectory() as folder:
+        views[0].snapshot(Path(folder))
+        views[1].restore(Path(folder))
+    assert live.users.schema["age"] == again.users.schema["age"] == pl.Float64
+    assert live.users.frame.equals(again.users.frame)
+
+
+def test_pages_are_as_long_as_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a clock that moves by 1 ms for each entry that is applied."""
+    parts = version()
+    views, clock, apply = Views(parts, END), [0.0], Views.apply
+
+    def slowly(self: Views, entries: Sequence[Numbered]) -> None:
+        apply(self, entries)
+        clock[0] += 0.001 * len(entries)
+
+    monkeypatch.setattr("tamis.service.views.views.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Views, "apply", slowly)
+    journal = EmbeddedJournal(tmp_path / "journal.sqlite")
+    journal.append([ItemHide(item_id=f"i{k % 4}") for k in range(500)])
+    for budget in (0.02, 0.1, 0.02):
+        began, before = clock[0], views.position
+        lag = views.catch_up(journal, budget)
+        assert lag == journal.head - views.position > 0
+        assert views.position - before >= 20
+        assert clock[0] - began <= 2 * budget
+    assert views.catch_up(journal, float("inf")) == 0
+    journal.close()
+
+
+class TextsWithoutOne:
+    """An index of texts that cannot encode that of one row."""
+
+    def __init__(self, row: int) -> None:
+        self.row, self.taken = row, list[int]()
+
+    def update_items(self, items: Table, rows: Any, config: TextConfig) -> None:
+        if self.row in rows:
+            raise ValueError("no such letter")
+        self.taken += rows.tolist()
+
+
+def test_a_text_that_cannot_be_encoded_holds_up_no_other_item(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts, texts = version(), TextsWithoutOne(4)
+    views = Views(parts, END)
+    declared = CONFIG.items.model_copy(
+        update={"text": TextConfig(columns=("author",), name="genres")}
+    )
+    parts.config = CONFIG.model_copy(update={"items": declared})
+    parts.text = texts  # type: ignore[assignment]
+    views.apply(numbered([ItemPut(item_id=f"new{k}", columns={}) for k in (1, 2, 3)]))
+    assert texts.taken == [5, 6]
+    assert "the text of item 'new1' could not be encoded" in caplog.text
+    assert parts.space.n_items == 7
 
 
 class OwnFilter:

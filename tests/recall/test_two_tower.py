@@ -626,3 +626,18 @@ def test_the_softmax_is_full_where_that_is_cheap(users, items, loss):
     assert resolved(fixed, True, items, n_users=users).loss == (
         "full" if items <= 20_000 else "sampled"
     )
+
+
+def test_the_item_that_a_new_one_is_like_is_found_by_the_vectors_of_the_fit():
+    """Whatever liked items changed since: services read changes in pages of any length."""
+    data = two_clans()
+    channel = TwoTower(**{**FAST, "epochs": 2}).fit(data)
+    base, n = channel.index.vectors.copy(), len(data.items)
+    liked = channel._arrays["item_liked"]
+    vector = base[int(np.flatnonzero(liked)[1])][None]
+    expected = int(np.argmax(np.where(liked, base @ vector[0], -np.inf)))
+    other = int(np.flatnonzero(liked & (np.arange(n) != expected))[0])
+    channel._put_vectors(np.array([other], np.int32), 100 * vector)
+    channel._put_vectors(np.array([expected], np.int32), -vector)
+    channel._find_alike(n, np.array([n], np.int32), vector, n + 1)
+    assert channel._of_fit(np.array([n, other], np.int32)).tolist() == [expected, other]

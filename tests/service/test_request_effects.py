@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tamis.schema import RequestError
+from tamis.cascade import StageBudgets
+from tamis.schema import BudgetsConfig, RequestError
 from tamis.service import Answer, LiveRecommender, Recommender, Request
 
 
@@ -133,3 +135,27 @@ def test_session_and_scene_are_kept_and_a_dry_run_is_not(numbered: Path, tmp_pat
     assert len(dry.items) > 0
     assert live.answered("dry") is None
     live.close()
+
+
+def last_slates(recommender: Recommender) -> dict[str, list[int]]:
+    """What requests are answered with where all channels fail."""
+    fallbacks = recommender.cascade.retrieval.fallbacks
+    assert fallbacks is not None
+    queries = recommender.views.queries(recommender.views.user_row("7"), recommender.now(), None)
+    return {name: items().tolist() for name, items in fallbacks.lists(queries) if "last" in name}
+
+
+def test_a_warm_up_and_a_dry_run_are_not_remembered(numbered: Path) -> None:
+    opened = Recommender.open(numbered)
+    budgets = StageBudgets(BudgetsConfig(total=0.001))  # less than any stage takes
+    opened.cascade = replace(opened.cascade, budgets=budgets)
+    opened.warm_up()
+    assert budgets.counts == {}
+    assert budgets.refusal("rank", budgets.deadline()) is None
+    opened.cascade = replace(opened.cascade, budgets=StageBudgets())
+    ask(opened, dry_run=True)
+    assert last_slates(opened) == {"the last slate of any user": []}
+    rows = opened.parts.items.rows([place.item_id for place in ask(opened).items]).tolist()
+    assert last_slates(opened) == dict.fromkeys(
+        ("the user's last slate", "the last slate of any user"), rows
+    )

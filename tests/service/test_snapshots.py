@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tamis.jobs import Project
+from tamis.journal import EmbeddedJournal, Event
 from tamis.service import Answer, LiveRecommender
 
 FOLDER = Path("journal") / "snapshots"
@@ -114,3 +116,20 @@ def test_a_snapshot_of_more_than_the_journal_holds_is_not_used(project: Path) ->
     again = LiveRecommender.open(project)
     assert again.position < 10**6
     again.close()
+
+
+def test_another_journal_is_read_from_its_start(
+    corner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are not those of the journal that the version was trained on."""
+    path, project = tmp_path / "journal.sqlite", Project(corner)
+    own = project.recommend("u1", n=3)
+    assert project.recommender.views.position > 1
+    journal = EmbeddedJournal(path)
+    like = {"user_id": "stranger", "item_id": own.items[0].item_id, "behaviour": "like"}
+    journal.append([Event(event_id="e", time=own.time, arrival=own.time, **like)])
+    journal.close()
+    monkeypatch.setattr("tamis.journal.open_journal", lambda *_: EmbeddedJournal(path))
+    assert project.recommend("stranger", n=3, store="redis://elsewhere").known
+    monkeypatch.undo()
+    assert not project.recommend("stranger", n=3).known

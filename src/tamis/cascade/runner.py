@@ -246,8 +246,6 @@ class Cascade:
         clock.lap("rank")
         slates = arrange(self.rerank, queries, ranked, n, guard, self.retrieval.known)
         clock.lap("rerank")
-        if degrade and not guard.notes and self.retrieval.fallbacks is not None:
-            self.retrieval.fallbacks.remember(queries, slates.candidates)
         return Outcome(
             queries=queries,
             recalled=recalled,
@@ -261,6 +259,13 @@ class Cascade:
             excluded=excluded,
             rows=rows,
         )
+
+    def remember(self, outcome: Outcome) -> None:
+        """Keeps the slate of a request without failures: if all channels fail later, it is shown
+        again."""
+        fallbacks = self.retrieval.fallbacks
+        if fallbacks is not None and not outcome.degraded:
+            fallbacks.remember(outcome.queries, outcome.slate)
 
     def rank_values(self, queries: Queries, candidates: Candidates) -> Float32:
         """(n,) the ranker's fused value of any candidates, such as those that pre-rank removed."""

@@ -59,7 +59,10 @@ class Table:
         self._changed: dict[int, Mapping[str, Any]] = {}
         """Row → all its cells, of rows that were added or changed."""
         self._removed: set[int] = set()
+        self._unnamed: list[int] = []
+        """Rows that were removed since `_ids` was read."""
         self._again: set[int] = set()
+        self._widened: set[str] = set()
         self._last: tuple[bytes, pl.Series, pl.DataFrame] | None = None
         """The last part that was read: every stage reads the rows that are new."""
 
@@ -91,7 +94,22 @@ class Table:
             self._ids = pl.concat([self._ids, more], rechunk=False)
             if self._ids.n_chunks() > _MOST_PARTS:
                 self._ids = self._ids.rechunk()
+        if self._unnamed:
+            gone = np.zeros(len(self), np.bool_)
+            gone[self._unnamed] = True
+            named = pl.DataFrame({"id": self._ids, "gone": gone})
+            self._ids = named.select(pl.when(~pl.col("gone")).then("id").alias(self._ids.name))[
+                self._ids.name
+            ]
+            self._unnamed.clear()
         return self._ids
+
+    def _ids_of(self, rows: NDArray[np.int64]) -> pl.Series:
+        """(m,) the ids of rows; few of them without a pass over the table after a removal."""
+        if not self._unnamed or len(rows) > _FEW_IDS:
+            return self.ids.gather(rows)
+        ids = [None if row in self._removed else self.id_of(row) for row in rows.tolist()]
+        return pl.Series(self._ids.name, ids, pl.String)
 
     def id_of(self, row: int) -> str:
         """The id of one row."""
@@ -111,7 +129,7 @@ class Table:
         wanted = rows.astype(np.int64)
         key = wanted.tobytes()
         if self._last is None or self._last[0] != key:
-            self._last = key, self.ids.gather(wanted), self._part_frame(wanted)
+            self._last = key, self._ids_of(wanted), self._part_frame(wanted)
         part = Table(self.name, *self._last[1:])
         part._again.update(np.flatnonzero(self.is_again(wanted)).tolist())
         if len(wanted) > _MOST_KEPT:
@@ -222,14 +240,26 @@ class Table:
 
     def _widen(self, cells: Mapping[str, Any]) -> None:
         """Makes columns of whole numbers columns of numbers, where a cell has a fraction."""
-        wide = [
-            pl.col(name).cast(pl.Float64)
-            for name, value in cells.items()
-            if isinstance(value, float) and self.schema[name].is_integer()
-        ]
-        if wide:
-            self._base = self._base.with_columns(wide)
-            del self.schema  # it is read anew
+        self.widen([n for n, v in cells.items() if isinstance(v, float) and n not in self.widened])
+
+    @property
+    def widened(self) -> frozenset[str]:
+        """Columns of whole numbers that became columns of numbers."""
+        return frozenset(self._widened)
+
+    def widen(self, columns: Sequence[str]) -> None:
+        """Makes columns of whole numbers columns of numbers; others stay as they are."""
+        wide = [name for name in columns if name in self and self.schema[name].is_integer()]
+        if not wide:
+            return
+        self._base = self._base.with_columns(pl.col(wide).cast(pl.Float64))
+        self._changed = {
+            row: {k: float(v) if k in wide else v for k, v in cells.items()}
+            for row, cells in self._changed.items()
+        }
+        self._widened.update(wide)
+        self._frame = self._last = None
+        del self.schema  # it is read anew
 
     def remove(self, row: int) -> None:
         """Removes the id and the attributes of a row; an id that is added again gets a new one."""
@@ -237,8 +267,7 @@ class Table:
         self._removed.add(row)
         self._changed[row] = {}
         self._frame = self._last = None
-        gone = pl.int_range(pl.len()) == row
-        self._ids = self.ids.to_frame("id").select(pl.when(~gone).then("id")).to_series()
+        self._unnamed.append(row)
 
     @property
     def removed(self) -> frozenset[int]:
@@ -283,16 +312,29 @@ def _fitting(value: Any, dtype: pl.DataType) -> Any:
 
 
 def cell_of(value: Any, dtype: pl.DataType) -> Any:
-    """A value of JSON as the cell of a column: numbers as texts, ms since 1970 UTC as times."""
+    """A value of JSON as the cell of a column: numbers as texts, ms since 1970 UTC as times; None
+    for numbers and times that the column cannot hold."""
     if isinstance(value, float) and not isfinite(value):
         return None
     if dtype == pl.String and isinstance(value, int | float):
         return one_id(value)
-    if dtype.is_integer() and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if dtype.is_temporal() and isinstance(value, int) and not isinstance(value, bool):
-        moment = _EPOCH + timedelta(milliseconds=value)
-        return moment.date() if dtype == pl.Date else moment
+    counted = dtype.is_integer() or dtype.is_temporal()
+    if counted and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if dtype.is_temporal():
+            return _moment(value, dtype)
+        if dtype.is_integer() and _fitting(value, dtype) is None:
+            return None
     if isinstance(value, list) and getattr(dtype, "inner", None) == pl.String:
         return [one_id(each) for each in cast("list[object]", value)]
     return cast("Any", value)
+
+
+def _moment(milliseconds: int, dtype: pl.DataType) -> Any:
+    """A date, or a date and time; None outside the years 1 to 9999."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+    return moment.date() if dtype == pl.Date else moment

@@ -69,8 +69,10 @@ class Histories:
         self._new_user = np.zeros(0, np.int32)
         self._chains = Chains(np.full(users, -1, np.int32), np.zeros(0, np.int32))
         self._added = 0
-        self._frequent = (0, -1, np.zeros(0, np.int32))
-        """Number of events that were counted, of items wanted, and the items with the most."""
+        self._counts: Int64 | None = None
+        """Events of each item up to the highest one; None before the first call that needs it."""
+        self._frequent = (-1, np.zeros(0, np.int32))
+        """Number of items wanted, -1 after a change, and the items with the most events."""
         self._forgot = False
 
     @classmethod
@@ -171,15 +173,31 @@ class Histories:
         return Ragged(bounds, values[:n])
 
     def most_frequent(self, n: int) -> Int32:
-        """At most n item rows, those with the most events first; counted at the first call, and
-        again once there are a tenth more events."""
-        counted, limit, items = self._frequent
-        if n != limit or len(self) > 1.1 * counted:
-            new = self._new.item[: self._added]
-            counts = np.bincount(np.concatenate([self._base.item, new]))
-            items = np.argsort(-counts, kind="stable")[: min(n, np.count_nonzero(counts))]
-            self._frequent = (len(self), n, items.astype(np.int32))
-        return self._frequent[2]
+        """At most n item rows, those with the most events first, equal ones in the order of the
+        table; forgotten events do not count.
+
+        The first call counts all events. Later calls cost a pass over the counts of the items if
+        an event came since, and nothing else.
+        """
+        if self._counts is None:
+            new = self._new_user[: self._added] >= 0
+            items = self._base.item
+            items = items[self._base.arrival != _GONE] if self._forgot else items
+            self._counts = np.bincount(np.concatenate([items, self._new.item[: self._added][new]]))
+        limit, found = self._frequent
+        if limit != n:
+            found = _largest(self._counts, n)
+            self._frequent = n, found
+        return found
+
+    def _count(self, items: Int32, by: int) -> None:
+        """Adds `by` to the counts of items (m,), repeated ones as often, if they are in use."""
+        self._frequent = -1, self._frequent[1]
+        if self._counts is None or not len(items):
+            return
+        change = by * np.bincount(items, minlength=len(self._counts))
+        change[: len(self._counts)] += self._counts
+        self._counts = change
 
     def add(self, events: Events) -> int:
         """Appends events, in the order of the log; returns how many were new.
@@ -207,16 +225,21 @@ class Histories:
             time=self._new.time,
         )
         self._added += len(events)
+        self._count(events.item, 1)
         return len(events)
 
     def forget(self, user: int) -> None:
         """Removes the events of a user row; events that are added later count again."""
         self._forgot = True
         if user < self.n_users:
-            self._base.arrival[self._indptr[user] : self._indptr[user + 1]] = _GONE
+            own = slice(self._indptr[user], self._indptr[user + 1])
+            self._count(self._base.item[own][self._base.arrival[own] != _GONE], -1)
+            self._base.arrival[own] = _GONE
         if user < len(self._chains.head):
             self._chains.head[user] = -1
-            self._new_user[: self._added][self._new_user[: self._added] == user] = -1
+            mine = np.flatnonzero(self._new_user[: self._added] == user)
+            self._count(self._new.item[mine], -1)
+            self._new_user[mine] = -1
 
     def appended(self) -> dict[str, NDArray[Any]]:
         """The events that were added and not forgotten, for `restore`: one array per column."""
@@ -290,6 +313,17 @@ class Histories:
         events = events.take((user >= 0) & (events.arrival != _GONE))
         end = max(self.end, int(events.arrival.max(initial=0)) + 1)
         return Histories._build(events, len(self._chains.head), self._seen, end)
+
+
+def _largest(counts: Int64, n: int) -> Int32:
+    """The places of the n largest counts above 0, largest first, equal ones ascending."""
+    n = min(n, int(np.count_nonzero(counts)))
+    if n <= 0:
+        return np.zeros(0, np.int32)
+    least = np.partition(counts, len(counts) - n)[len(counts) - n]
+    more, equal = np.flatnonzero(counts > least), np.flatnonzero(counts == least)
+    chosen = np.concatenate([more, equal[: n - len(more)]])
+    return chosen[np.lexsort((chosen, -counts[chosen]))].astype(np.int32)
 
 
 def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:

@@ -70,7 +70,7 @@ class VectorIndex:
 
     def __init__(self, base: Base, report: IndexReport, absent: Bool | None = None) -> None:
         self.report, self._base = report, base
-        self._overlay = Overlay.none(base.vectors.shape[1], absent)
+        self._overlay = self._first = Overlay.none(base.vectors.shape[1], absent)
         self._whole: tuple[Overlay, Float32] | None = None
         self._write = threading.Lock()
 
@@ -88,6 +88,12 @@ class VectorIndex:
         place = overlay.place(rows)
         out[place >= 0] = overlay.vectors[place[place >= 0]]
         return out
+
+    def unchanged(self) -> VectorIndex:
+        """The index as it was built or loaded, on the same arrays."""
+        index = VectorIndex(self._base, self.report)
+        index._overlay = index._first = self._first
+        return index
 
     @property
     def current(self) -> Float32:
@@ -306,7 +312,7 @@ class VectorIndex:
             overlay = _read_overlay(directory / "overlay.npz", len(vectors))
             near = _read_near(directory, report.kind)
             index = cls(Base(vectors, report.size, near, depths), report)
-            index._overlay = overlay
+            index._overlay = index._first = overlay
         return index
 
 

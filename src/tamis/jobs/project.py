@@ -104,14 +104,16 @@ class Project(ProjectFolder):
         """
         from tamis.journal import JOURNAL, WholeJournal, open_journal
 
+        own = store in ("", self.config.journal.store)
+        recommender = self.recommender if own else self.recommender_for(store)
         store = store or self.config.journal.store
         if store or (self.root / JOURNAL).exists():
             journal = WholeJournal(open_journal(self.root, self.config.name, store), self.root)
             try:
-                self.recommender.views.catch_up(journal, seconds=float("inf"))
+                recommender.views.catch_up(journal, seconds=float("inf"))
             finally:
                 journal.close()
-        return self.recommender.recommend(user_id, n, **options)
+        return recommender.recommend(user_id, n, **options)
 
     def similar(self, item_id: object = None, **options: Any) -> SimilarList:
         """The items nearest to an item, or to a text; see `jobs.similar`."""

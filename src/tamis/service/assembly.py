@@ -141,22 +141,37 @@ class Parts:
 
     def take_up(self, side: Side, rows: Int32) -> None:
         """Brings features and stages to the tables as they are now; `rows` (m,), ascending, are
-        new or changed, and are counted already (`count_rows`)."""
+        new or changed, and are counted already (`count_rows`).
+
+        What fails is logged: a stage that fails gets no new rows any more, an item whose text
+        cannot be encoded keeps the vector that it had.
+        """
         if side is Side.USER:
-            self.space.update_users(self.users, rows)
-            self._base.update_users(self._followers(), self.users, rows)
+            self._base.update_users([self.space, *self._followers()], self.users, rows)
             return
+        self._encode_texts(rows)
+        self._base.update_items([self.space, *self._followers()], self.items, rows)
+
+    def _encode_texts(self, rows: Int32) -> None:
+        """Encodes the texts of items `rows` (m,), one by one where they fail together."""
         text = self.config.items.text
-        if text is not None and self.text is not None and text.name in self.items:
+        if text is None or self.text is None or text.name not in self.items:
+            return
+        try:
             self.text.update_items(self.items, rows, text)
-        self.space.update_items(self.items, rows)
-        self._base.update_items(self._followers(), self.items, rows)
+        except Exception:
+            if len(rows) > 1:
+                for row in rows.reshape(-1, 1):
+                    self._encode_texts(row)
+            else:
+                item = self.items.id_of(int(rows[0]))
+                log.exception("the text of item %r could not be encoded", item)
 
     def unjudged_items(self) -> Int32:
-        """The rows of new items that no answer may hold, as a filter, a re-rank rule or the
-        channel of a pre-ranker does not take up new items; empty where all do."""
+        """The rows of new items that no answer may hold, as the features, a filter, a
+        re-rank rule or the channel of a pre-ranker do not take up new items; empty where all do."""
         channel = getattr(self.prerank, "vectors_of", None)
-        judges = [*self.filters.values(), *self.rerank.values()]
+        judges: list[object] = [self.space, *self.filters.values(), *self.rerank.values()]
         judges += [self.channels[channel]] if channel is not None else []
         if all(map(self._base.knows_items, judges)):
             return np.zeros(0, np.int32)

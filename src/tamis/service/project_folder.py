@@ -120,6 +120,14 @@ class ProjectFolder:
     @cached_property
     def recommender(self) -> Recommender:
         """The serving version, opened. Raises VersionError where there is none."""
+        return self.recommender_for("")
+
+    def recommender_for(self, store: str) -> Recommender:
+        """The serving version, opened for the journal at an address; "" for the project's own.
+
+        Another journal has other numbers: views of the version begin at its start. Raises
+        VersionError where there is no version.
+        """
         from tamis.service.recommender import Recommender  # heavy: torch, numba
 
-        return Recommender.open(self.root)
+        return Recommender.open(self.root, store=store)

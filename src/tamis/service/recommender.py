@@ -21,6 +21,7 @@ from tamis.cascade import (
     Outcome,
     Queries,
     ReadsContext,
+    StageBudgets,
     Trace,
     rank_given,
     seed_of,
@@ -175,7 +176,7 @@ class Recommender:
             boost=boost,
         )
         took = (perf_counter() - start) * 1000
-        failed = () if request.dry_run else remember(self.parts.channels, outcome)
+        failed = () if request.dry_run else self._remember(outcome)
         answer = Answer(
             recommendation_id=recommendation_id,
             version=self.version,
@@ -203,12 +204,21 @@ class Recommender:
         )
         return Answered(answer, request, cascade, outcome, excluded)
 
+    def _remember(self, outcome: Outcome) -> list[str]:
+        """Keeps what later requests need of an answer; what failed."""
+        self.cascade.remember(outcome)
+        return remember(self.parts.channels, outcome)
+
     def warm_up(self) -> None:
         """Answers for a user of the version and for an unknown one, so that the first requests are
-        as fast as later ones: code is compiled, files are mapped. Nothing is remembered."""
-        slate = self.parts.config.cascade.slate
+        as fast as later ones: code is compiled, files are mapped. Nothing is remembered, and the
+        times of the stages do not count."""
+        slate, cascade = (
+            self.parts.config.cascade.slate,
+            replace(self.cascade, budgets=StageBudgets()),
+        )
         for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
-            self.cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
+            cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
 
     def rank(self, request: RankRequest) -> Ranking:
         """The request's items in the order of the ranker and the fusion, for one user.

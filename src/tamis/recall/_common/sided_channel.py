@@ -85,11 +85,12 @@ class SidedChannel(VectorChannel, FollowingChannel):
         return self._published_with(self._reading, items, items.part(rows), rows)
 
     def _find_alike(self, known: int, rows: Int32, vectors: Float32, n: int) -> None:
-        """Finds for the new ones of `rows` (m,) the most similar liked items of the fit."""
+        """Finds for the new ones of `rows` (m,) the most similar liked items of the fit, by the
+        vectors of the fit: what came since differs between services that read other pages."""
         new = rows >= known
         if self.index is None or not new.any():
             return
-        index, liked = self.index, self._arrays["item_liked"]
+        index, liked = self.index.unchanged(), self._arrays["item_liked"]
 
         def nearest(vector: Float32) -> Int32:
             return index.search(vector, 1, allowed=liked)[0]

@@ -27,6 +27,8 @@ class _Saved(msgspec.Struct):
     """Rows that were removed, and"""
     removed_after: list[int]
     """the number of rows of the table when each was."""
+    widened: list[str] = []
+    """Columns of whole numbers that became columns of numbers."""
 
 
 class TableView:
@@ -63,22 +65,26 @@ class TableView:
         self._fresh.add(row)
 
     def fresh(self) -> Int32:
-        """The rows that are new or changed since the last call, ascending."""
-        rows = np.array(sorted(self._fresh), np.int32)
+        """The rows that are new or changed since `fresh_taken`, ascending."""
+        return np.array(sorted(self._fresh), np.int32)
+
+    def fresh_taken(self) -> None:
+        """The rows that `fresh` returned need no more to be done."""
         self._fresh.clear()
-        return rows
 
     def snapshot(self, folder: Path) -> None:
         """Writes what came since the version."""
         folder.mkdir(parents=True, exist_ok=True)
         ids = [self.table.id_of(row) for row in range(self._base, len(self.table))]
         rows, after = zip(*self._removed, strict=True) if self._removed else ((), ())
-        saved = _Saved(ids, list(self._cells.items()), list(rows), list(after))
+        changed, wide = list(self._cells.items()), sorted(self.table.widened)
+        saved = _Saved(ids, changed, list(rows), list(after), wide)
         (folder / _FILE).write_bytes(msgspec.json.encode(saved))
 
     def restore(self, folder: Path) -> None:
         """Brings a table of the same version to the state that `snapshot` wrote."""
         saved = msgspec.json.decode((folder / _FILE).read_bytes(), type=_Saved)
+        self.table.widen(saved.widened)
         removed, ids = zip(saved.removed, saved.removed_after, strict=True), saved.ids
         for row, after in removed:
             self._add(ids, after)

@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tamis.data import UNKNOWN
-from tamis.journal import UserDelete, UserPatch, UserPut
+from tamis.journal import UserPatch, UserPut
 from tamis.service.views.table_view import TableView
 
-UserEntry = UserPut | UserPatch | UserDelete
+UserEntry = UserPut | UserPatch
 
 
 class UsersView(TableView):
     """Rows and columns of the users. A deleted user's id gets a new, empty row when it comes
     again, so that nothing that was learnt or counted by row is found for it."""
 
-    def apply(self, entries: Sequence[UserEntry]) -> list[int]:
-        """Applies entries in their order; the rows of the users that were deleted."""
-        deleted: list[int] = []
+    def apply(self, entries: Sequence[UserEntry]) -> None:
+        """Applies entries in their order."""
         for entry in entries:
-            if isinstance(entry, UserDelete):
-                row = self.table.row(entry.user_id)
-                if row != UNKNOWN:
-                    self.remove(row)
-                    deleted.append(row)
-                continue
             row = int(self.rows_of([entry.user_id])[0])
             self.change(row, entry.columns, keep=isinstance(entry, UserPatch))
-        return deleted
 
     def row(self, user: str | None) -> int:
         """The user's row; UNKNOWN (-1) for one that neither the version nor an entry knows."""

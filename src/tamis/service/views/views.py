@@ -16,7 +16,6 @@ from tamis.data import UNKNOWN, Context, Events
 from tamis.filters import ExposedFilter
 from tamis.journal import (
     DELETED_USER,
-    Entry,
     Event,
     ItemDelete,
     ItemHide,
@@ -38,13 +37,14 @@ from tamis.service.views.exposure import ExposureView
 from tamis.service.views.histories import HistoriesView
 from tamis.service.views.items import ItemsView
 from tamis.service.views.stages import StagesView
-from tamis.service.views.users import UserEntry, UsersView
+from tamis.service.views.users import UsersView
 
-PAGE = 2_000
-"""Entries read from the journal between two looks at the clock."""
+LEAST_PAGE, PAGE = 20, 2_000
+"""Least and most entries read from the journal between two looks at the clock, where a request
+waits; how many follows from what the last ones cost."""
 LARGE_PAGE = 20_000
 """Entries read at once where no request waits."""
-_USERS = (UserPut, UserPatch, UserDelete)
+_USERS = (UserPut, UserPatch)
 _ITEMS = (ItemPut, ItemPatch, ItemDelete, ItemHide, ItemShow)
 _View = UsersView | ItemsView | HistoriesView | CountersView | ExposureView | StagesView
 _FILE = "views.json"
@@ -81,6 +81,8 @@ class Views:
         """Rows that the stages have not taken up yet."""
         self._start = self.position = position or 0
         """Sequence number of the last entry that was applied."""
+        self._entry_seconds = float("inf")
+        """Seconds that an entry of the last page took to read and to apply."""
         self.earliest = end
         """The first time (ms) that can be answered for: after the arrival of every event."""
         self.items.apply([entry for entry in parts.withdrawn if isinstance(entry, _ITEMS)])
@@ -97,7 +99,6 @@ class Views:
         Raises StoreError where the journal cannot be read.
         """
         until = perf_counter() + seconds
-        size = LARGE_PAGE if seconds == float("inf") else PAGE
         head = journal.head
         if head < self.position:
             raise StoreError(
@@ -106,31 +107,56 @@ class Views:
                 "version and start the service again"
             )
         while self.position < head:
-            page = journal.read(self.position, size)
+            began = perf_counter()
+            page = journal.read(self.position, self._page_size(until - began))
             if not page:  # trimmed, or skipped numbers
                 self.position = head
                 break
             self.apply(page)
-            if perf_counter() > until:
+            now = perf_counter()
+            self._entry_seconds = (now - began) / len(page)
+            if now > until:
                 break
         return max(head - self.position, 0)
 
+    def _page_size(self, seconds: float) -> int:
+        """Entries that take about half of `seconds`."""
+        if seconds == float("inf"):
+            return LARGE_PAGE
+        wanted = seconds / 2 / max(self._entry_seconds, 1e-9)
+        return int(min(max(wanted, LEAST_PAGE), PAGE))
+
     def apply(self, entries: Sequence[Numbered]) -> None:
-        """Applies entries in the order of their numbers; those applied before are left out."""
+        """Applies entries in the order of their numbers; those applied before are left out.
+
+        The position moves with each run of entries of one kind. Where a run fails, the error is
+        raised, and the next call begins with it; events, however, are never counted twice: of a
+        run of events that fails while it is counted, the rest is lost.
+        """
         fresh = [numbered for numbered in entries if numbered.sequence > self.position]
-        for kind, run in groupby((numbered.entry for numbered in fresh), _kind):
-            if kind == "event":
-                self._apply_events([entry for entry in run if isinstance(entry, Event)])
-            elif kind == "user":
-                self._apply_users([entry for entry in run if isinstance(entry, _USERS)])
-            elif kind == "item":
-                self.items.apply([entry for entry in run if isinstance(entry, _ITEMS)])
-                self._take_up()
-        if fresh:
-            self.position = fresh[-1].sequence
+        try:
+            for kind, run in groupby(fresh, _kind):
+                self._apply_run(kind, list(run))
+        finally:
             self._hand_on()
 
-    def _apply_events(self, entries: Sequence[Event]) -> None:
+    def _apply_run(self, kind: str, run: Sequence[Numbered]) -> None:
+        entries, last = [numbered.entry for numbered in run], run[-1].sequence
+        if kind == "event":
+            self._apply_events([entry for entry in entries if isinstance(entry, Event)], last)
+        elif kind == "user":
+            self.users.apply([entry for entry in entries if isinstance(entry, _USERS)])
+            self._take_up()
+        elif kind == "deletion":
+            self._delete_users([entry for entry in entries if isinstance(entry, UserDelete)])
+        else:
+            self.items.apply([entry for entry in entries if isinstance(entry, _ITEMS)])
+            self._take_up()
+        self.position = last
+
+    def _apply_events(self, entries: Sequence[Event], last: int) -> None:
+        """Counts events; `last`: the number of the last one, to which the position moves before
+        the first view counts."""
         used, code = self._reader.usable(entries)
         if not used:
             return
@@ -146,6 +172,7 @@ class Views:
             position=np.array([entry.position or 0 for entry in used], np.int16),
         )
         self._take_up()
+        self.position = last
         self.earliest = int(arrival[-1]) + 1
         self.counters.apply(events)
         self._apply_of_users(events)
@@ -161,12 +188,16 @@ class Views:
         self.exposure.apply(events)
         self.stages.apply(events)
 
-    def _apply_users(self, entries: Sequence[UserEntry]) -> None:
-        deleted = self.users.apply(entries)
-        self._take_up()
-        for row in deleted:
+    def _delete_users(self, entries: Sequence[UserDelete]) -> None:
+        """Every view forgets a user before its id is gone: an error in between leaves it known."""
+        for entry in entries:
+            row = self.users.row(entry.user_id)
+            if row == UNKNOWN:
+                continue
             for view in (self.counters, self.histories, self.exposure, self.stages):
                 view.forget(row)
+            self.users.remove(row)
+        self._take_up()
 
     def _take_up(self) -> None:
         """Makes counters of new rows, and of new values of changed ones: the next events count
@@ -174,16 +205,16 @@ class Views:
         for side, view in ((Side.USER, self.users), (Side.ITEM, self.items)):
             rows = view.fresh()
             if len(rows):
-                self._new_rows[side].update(rows.tolist())
                 self._parts.count_rows(side, rows)
+                self._new_rows[side].update(rows.tolist())
+                view.fresh_taken()
 
     def _hand_on(self) -> None:
         """Tells features and stages which rows are new or changed."""
         for side, rows in self._new_rows.items():
             if rows:
-                ascending = np.array(sorted(rows), np.int32)
+                self._parts.take_up(side, np.array(sorted(rows), np.int32))
                 rows.clear()
-                self._parts.take_up(side, ascending)
 
     def user_row(self, user: str | None) -> int:
         """The user's row; UNKNOWN (-1) for one that neither the version nor an entry knows."""
@@ -261,7 +292,10 @@ class Views:
         yield "stages", self.stages
 
 
-def _kind(entry: Entry) -> str:
+def _kind(numbered: Numbered) -> str:
+    entry = numbered.entry
     if isinstance(entry, Event):
         return "event"
+    if isinstance(entry, UserDelete):
+        return "deletion"
     return "user" if isinstance(entry, _USERS) else "item"
