@@ -17,6 +17,7 @@ from tamis.journal import (
     Event,
     ItemPut,
     Numbered,
+    Stretch,
     UserDelete,
     WholeJournal,
     export_turn,
@@ -87,6 +88,34 @@ def whole(project: Path) -> list[int]:
     finally:
         journal.close()
     return found
+
+
+def test_a_stretch_is_decoded_once_while_others_read_the_end(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that takes over reads the stretches page by page; the one that answers, the end."""
+    journal = WholeJournal(open_journal(project, "shop"), project)
+    journal.append([an_event(k) for k in range(1, 10)])
+    export(project, trim=True)
+    journal.append([an_event(10)])
+    decoded: list[int] = []
+    real = Stretch.entries
+
+    def counting(stretch: Stretch, after: int = 0) -> list[Numbered]:
+        # Another thread reads the end between the two steps of a reader of the stretch.
+        found = real(stretch, after)
+        assert [one.sequence for one in journal.read(9, 5)] == [10]
+        decoded.append(stretch.first)
+        return found
+
+    monkeypatch.setattr(Stretch, "entries", counting)
+    found: list[int] = []
+    while page := journal.read(found[-1] if found else 0, 2):
+        found += [one.sequence for one in page]
+        journal.read(9, 5)
+    assert (found, decoded) == (list(range(1, 11)), [1])
+    assert not journal._held, "a stretch that was read whole is freed"
+    journal.close()
 
 
 class _KilledError(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from tamis.journal.entries import Entry
 from tamis.journal.protocol import Answers, Appended, Durability, Journal, Numbered
 from tamis.journal.stretches import Stretch, stretches
 from tamis.schema import StoreError
+
+HELD = 2
+"""Stretches that are kept in memory: a version that takes over reads old ones, while the version
+that answers may read others."""
 
 
 class WholeJournal:
@@ -25,8 +30,9 @@ class WholeJournal:
     def __init__(self, journal: Journal, project: Path) -> None:
         self._journal = journal
         self._project = project
-        self._held: tuple[Path, list[Numbered]] | None = None
-        """The stretch that is being read."""
+        self._held: dict[Path, list[Numbered]] = {}
+        """The stretches that are being read, by their folders; at most `HELD`."""
+        self._turn = threading.Lock()
 
     @property
     def durability(self) -> Durability:
@@ -40,7 +46,6 @@ class WholeJournal:
         # Trimmed while it was read: `start` is read last, so that no gap is overlooked.
         start = self._journal.start
         if after >= start:
-            self._held = None
             return found
         return self._exported(after, limit, start) or self._journal.read(max(after, start), limit)
 
@@ -55,6 +60,8 @@ class WholeJournal:
             entries = self._entries(stretch)
             first = bisect_right(entries, after, key=lambda one: one.sequence)
             page = entries[first : first + max(limit, 0)]
+            if first + len(page) == len(entries) or (page and page[-1].sequence >= start):
+                self._read_whole(stretch)
             if page:
                 return [one for one in page if one.sequence <= start]
             reached = stretch.last
@@ -63,9 +70,18 @@ class WholeJournal:
         return []
 
     def _entries(self, stretch: Stretch) -> list[Numbered]:
-        if self._held is None or self._held[0] != stretch.path:
-            self._held = (stretch.path, stretch.entries())
-        return self._held[1]
+        with self._turn:  # threads that read one stretch decode it once
+            entries = self._held.get(stretch.path)
+            if entries is None:
+                while len(self._held) >= HELD:
+                    del self._held[next(iter(self._held))]
+                entries = self._held[stretch.path] = stretch.entries()
+            return entries
+
+    def _read_whole(self, stretch: Stretch) -> None:
+        """Frees the entries of a stretch whose last page was read."""
+        with self._turn:
+            self._held.pop(stretch.path, None)
 
     def _missing(self, after: int, upto: int) -> None:
         raise StoreError(
