@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -23,6 +23,8 @@ MOST = 3_000
 """Candidates that a record keeps: the ranked ones, then the first of recall."""
 MOST_EXCLUDED = 20_000
 """Excluded items that a record keeps for each reason."""
+MOST_NEW = 1_000
+"""Excluded new items of which a record keeps the ids; those of new candidates are all kept."""
 
 
 class _StoredRecord(Struct, frozen=True):
@@ -69,6 +71,8 @@ class _StoredRecord(Struct, frozen=True):
     """What `value` is made of, in words."""
     excluded: dict[str, bytes]
     """Why items could not be recalled → uint32 differences of their ascending item rows."""
+    new: dict[int, str] = {}
+    """Item row → id, of candidates and excluded items that the version's table does not hold."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -79,6 +83,7 @@ def recorded(
     cascade: Cascade,
     outcome: Outcome,
     excluded: Mapping[str, Int32] | None = None,
+    new_ids: Callable[[Int32], Mapping[int, str]] | None = None,
 ) -> bytes:
     """The record of the outcome of one query.
 
@@ -86,6 +91,8 @@ def recorded(
 
     Args:
         excluded: further reasons why items could not be recalled → their rows.
+        new_ids: of item rows (n,), those that came after the version was made, with their ids, by
+            which other versions find them; None: there are none.
     """
     reasons = dict(excluded or {})
     for name, rows in outcome.excluded.items():
@@ -128,6 +135,7 @@ def recorded(
         },
         order=cascade.order_text(outcome.queries),
         excluded={why: _packed_rows(rows) for why, rows in reasons.items() if len(rows)},
+        new={} if new_ids is None else _new(new_ids, part.item, list(reasons.values())),
     )
     return zlib.compress(_ENCODER.encode(stored), 1)
 
@@ -157,6 +165,14 @@ def _kept_candidates(outcome: Outcome) -> NDArray[np.intp]:
     ranked = np.isin(outcome.recalled.item, outcome.ranked.item)
     others = np.flatnonzero(~ranked)[: max(MOST - int(ranked.sum()), 0)]
     return np.sort(np.concatenate([np.flatnonzero(ranked), others]))
+
+
+def _new(
+    new_ids: Callable[[Int32], Mapping[int, str]], items: Int32, excluded: Sequence[Int32]
+) -> dict[int, str]:
+    """The ids of the new items among candidates and excluded items."""
+    away = new_ids(np.unique(np.concatenate(excluded)).astype(np.int32)) if excluded else {}
+    return dict(list(away.items())[:MOST_NEW]) | dict(new_ids(items))
 
 
 def _matrix(candidates: Candidates, names: Sequence[str], dtype: type[np.generic]) -> NDArray[Any]:
@@ -243,13 +259,18 @@ class Record:
         return self._items[self._stored.slate]
 
     @property
+    def new_items(self) -> dict[str, int]:
+        """Id → row of the candidates and excluded items that came after the version was made."""
+        return {item_id: row for row, item_id in self._stored.new.items()}
+
+    @property
     def not_shown(self) -> Int32:
         """Item rows that were ranked and not shown, best first."""
         return self._items[self._ranked[~self._shown[self._ranked]]]
 
     def trace(self, row: int | None) -> Trace:
         """What each stage did with an item, by its row in the version that answered; None: an item
-        that this version did not know."""
+        that was not in this version, and did not reach the answer after it came."""
         stored, found = self._stored, np.flatnonzero(self._items == (-1 if row is None else row))
         if row is None or not len(found):
             lost, detail = self._not_recalled(row)
@@ -312,7 +333,9 @@ class Record:
     def _not_recalled(self, row: int | None) -> tuple[str, str]:
         stored = self._stored
         if row is None:
-            return "not_recalled", "the version that answered did not know the item"
+            return "not_recalled", (
+                "not among the recalled items, and not in the data of the version that answered"
+            )
         for why, rows in stored.excluded.items():
             if row in np.cumsum(np.frombuffer(rows, np.uint32)):
                 return "filtered", why

@@ -53,9 +53,10 @@ class AnswerLog:
         """
         drawn = zlib.crc32(answered.answer.recommendation_id.encode("utf-8", "replace")) / 2**32
         few = self._waiting.qsize() < TRACED
-        traced, read = few and drawn < keep.traces, few and drawn < keep.inputs
         one = _Waiting(
-            _entry(answered, position), answered if traced or read else None, traced, read
+            _entry(answered, position),
+            answered if few and drawn < keep.traces else None,
+            _inputs(answered) if few and drawn < keep.inputs else None,
         )
         try:
             self._waiting.put_nowait(one)
@@ -125,24 +126,34 @@ class _Waiting(NamedTuple):
     entry: Recommendation
     answered: Answered | None
     """What its trace is made of; None: it has none."""
-    traced: bool
-    read: bool
-    """Whether it is kept what the ranker read."""
+    inputs: RankerInputs | None
+    """What the ranker read; None: it is not kept."""
 
     def complete(self) -> Recommendation:
         """The entry with its trace and what the ranker read."""
-        if self.answered is None:
-            return self.entry
-        _, _, cascade, outcome, excluded = self.answered
         trace, inputs = None, None
         try:
-            if self.traced:
-                trace = recorded(cascade, outcome, excluded)
-            if self.read and outcome.rows is not None:
-                inputs = RankerInputs.read(outcome.rows, outcome.preranked.item).encoded()
+            if self.answered is not None:
+                _, _, cascade, outcome, excluded, new_ids = self.answered
+                trace = recorded(cascade, outcome, excluded, new_ids)
+            if self.inputs is not None:
+                inputs = self.inputs.encoded()
         except Exception:  # the answer itself must not be lost with its trace
             log.exception("answer %s is written without its trace", self.entry.recommendation_id)
         return msgspec.structs.replace(self.entry, trace=trace, inputs=inputs)
+
+
+def _inputs(answered: Answered) -> RankerInputs | None:
+    """A copy of what the ranker read: the next events change it in place."""
+    outcome = answered.outcome
+    try:
+        if outcome.rows is not None:
+            return RankerInputs.read(outcome.rows, outcome.preranked.item)
+    except Exception:  # the answer goes on without them
+        log.exception(
+            "answer %s is written without what the ranker read", answered.answer.recommendation_id
+        )
+    return None
 
 
 _NOT_KEPT = ("user_id", "recommendation_id", "session_id", "scene", "explain", "why_not")

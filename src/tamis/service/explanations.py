@@ -79,12 +79,12 @@ class Explanations:
         item_id = one_id(item)
         if answer.trace is None:
             raise RequestError(f"{NO_TRACE}: which stage removed an item is not known", "item_id")
-        items = self._items(answer)
-        row = UNKNOWN if item_id is None else items.row(item_id)
+        record = Record.of(answer.trace)
+        row = UNKNOWN if item_id is None else self._row_then(answer, record, item_id)
         if item_id is None or (row == UNKNOWN and self._row(item_id) == UNKNOWN):
             config = self._recommender.parts.config
             raise RequestError(unknown_item(config, item, answer.version), "item_id")
-        trace = Record.of(answer.trace).trace(None if row == UNKNOWN else row)
+        trace = record.trace(None if row == UNKNOWN else row)
         if trace.found:
             trace = self._named(trace, self._queries(answer))
         return WhyNot(
@@ -116,6 +116,13 @@ class Explanations:
         return recommender.views.queries(
             recommender.views.user_row(answer.user_id), answer.time, context
         )
+
+    def _row_then(self, answer: Recommendation, record: Record, item_id: str) -> int:
+        """The item's row in the answer; UNKNOWN for one that the version did not hold, and that
+        did not reach the answer after it came."""
+        shown = {one.item_id: int(row) for one, row in zip(answer.slate, record.slate, strict=True)}
+        known = record.new_items | shown
+        return known[item_id] if item_id in known else self._items(answer).row(item_id)
 
     def _items(self, answer: Recommendation) -> Table:
         """The items as the version that answered numbers them."""

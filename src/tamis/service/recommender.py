@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -62,6 +62,8 @@ class Answered(NamedTuple):
     outcome: Outcome
     excluded: Mapping[str, Int32]
     """Why items could not be in the answer, filters apart → their rows."""
+    new_ids: Callable[[Int32], Mapping[int, str]]
+    """Of item rows (n,), those that came after the version was made → their ids."""
 
 
 class Recommender:
@@ -202,7 +204,7 @@ class Recommender:
             candidates=candidate_counts(outcome),
             removed={name: int(np.count_nonzero(m)) for name, m in outcome.removed.items()},
         )
-        return Answered(answer, request, cascade, outcome, excluded)
+        return Answered(answer, request, cascade, outcome, excluded, self.views.items.new_ids)
 
     def _remember(self, outcome: Outcome) -> list[str]:
         """Keeps what later requests need of an answer; what failed."""

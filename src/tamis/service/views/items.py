@@ -48,6 +48,10 @@ class ItemsView(TableView):
             self._never = np.array(sorted(self._hidden | self._deleted), np.int32)
         return self._never
 
+    def new_ids(self, rows: Int32) -> dict[int, str]:
+        """The rows among `rows` (n,) that came since the version was made → their ids."""
+        return {row: self.table.id_of(row) for row in rows[rows >= self._base].tolist()}
+
     def is_hidden(self, row: int) -> bool:
         return row in self._hidden
 
