@@ -12,8 +12,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tamis.journal import EmbeddedJournal, Journal, open_journal
-from tamis.journal.group_commit import GroupCommit, Line
+from tamis.journal import EmbeddedJournal, Journal, JournalAwayError, open_journal, redis_connection
+from tamis.journal import redis as redis_journal
+from tamis.journal.group_commit import GroupCommit, Line, PartlyWrittenError
 from tamis.journal.protocol import Appended
 from tamis.schema import ConfigError, StoreError
 from tamis.testing import an_event, check_journal, redis_server
@@ -271,6 +272,95 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
         journal.append([an_event(2)])
     with redis_server(port):
         assert not journal.append([an_event(2)])[0].duplicate
+    journal.close()
+
+
+def test_a_journal_is_opened_while_its_server_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_connection, "PAUSE", 0.0)
+    with redis_server() as address:
+        port = int(address.rpartition(":")[2].partition("/")[0])
+    journal = open_journal(tmp_path, "shop", address, may_be_away=True)
+    with pytest.raises(JournalAwayError, match="does not answer"):
+        _ = journal.head
+    assert "not known yet" in journal.durability.text
+    with redis_server(port):
+        assert journal.append([an_event(1)]) == [Appended(1, False)]
+        assert "appendonly is no" in journal.durability.text
+        import redis
+
+        redis.Redis.from_url(address).hset("tamis:{shop}:journal:state", "format", 9)
+        with pytest.raises(StoreError, match="format 9"):
+            open_journal(tmp_path, "shop", address, may_be_away=True)
+    journal.close()
+
+
+def test_what_was_written_before_a_failure_is_acknowledged() -> None:
+    """Three calls share a commit that fails after the first three lines."""
+    first, go = threading.Event(), threading.Event()
+
+    def write(lines: list[Line]) -> list[Appended]:
+        first.set()
+        assert go.wait(10)
+        if len(lines) == 1:
+            return [Appended(1, False)]
+        raise PartlyWrittenError([Appended(k, False) for k in (2, 3, 4)], StoreError("it is gone"))
+
+    commits = GroupCommit(write, "test")
+    results: dict[int, object] = {}
+
+    def append(call: int, entries: int) -> None:
+        try:
+            results[call] = commits.append([an_event(10 * call + k) for k in range(entries)])
+        except StoreError as error:
+            results[call] = str(error)
+
+    threads = [threading.Thread(target=append, args=(call, call)) for call in (1, 2, 3)]
+    for waiting, thread in enumerate(threads):  # in this order
+        thread.start()
+        assert first.wait(10)
+        while commits._waiting.qsize() < waiting:
+            time.sleep(0.001)
+    go.set()
+    for thread in threads:
+        thread.join()
+    commits.close()
+    assert results[1] == [Appended(1, False)]
+    assert results[2] == [Appended(2, False), Appended(3, False)]
+    assert str(results[3]).startswith("it is gone. The call may have been written all the same")
+
+
+def test_a_server_that_fails_in_the_middle_of_a_commit(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first script is written, the second refused: sent again, each event counts once."""
+    import redis
+
+    monkeypatch.setattr(redis_journal, "WRITTEN_AT_ONCE", 2)
+    journal = open_journal(tmp_path, "halfway", server)
+    client = redis.Redis.from_url(server)
+    real = journal._append
+    calls = 0
+
+    def failing(**words: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            client.config_set("maxmemory", 1)
+        return real(**words)
+
+    monkeypatch.setattr(journal, "_append", failing)
+    events = [an_event(k) for k in range(4)]
+    try:
+        with pytest.raises(StoreError, match="may have been written all the same: send its events"):
+            journal.append(events)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert [one.sequence for one in journal.read(0, 9)] == [1, 2]
+    assert [one.duplicate for one in journal.append(events)] == [True, True, False, False]
+    assert journal.head == 4
+    client.close()
     journal.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from litestar.testing import TestClient
 
-from tamis.journal import Event, Journal, open_journal
+from tamis.journal import Event, Journal, open_journal, redis_connection
 from tamis.schema import StoreError
 from tamis.serve import create_app
 from tamis.service import LiveRecommender
@@ -45,6 +45,27 @@ def test_a_killed_service_loses_and_doubles_no_event(project: Path) -> None:
     assert report.acknowledged > 20
     assert report.sent_again > 0, "some calls were under way when the service was killed"
     assert report.answers > 0
+
+
+def test_a_service_starts_while_redis_is_away(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers by its version, and takes events and counts them once the server is there."""
+    monkeypatch.setattr(redis_connection, "PAUSE", 0.0)
+    with redis_server() as address:
+        port = int(address.rpartition(":")[2].partition("/")[0])
+    live = LiveRecommender.open(project, address)
+    answer = live.recommend("u1", n=5)
+    assert len(answer.items) == 5
+    assert any("does not answer" in text for text in answer.degraded)
+    event = EVENT | {"user_id": "visitor"}
+    with pytest.raises(StoreError, match="does not answer"):
+        live.take([event])
+    with redis_server(port):
+        assert live.take([event])[0].status == "accepted"
+        answer = live.recommend("visitor", n=5)
+        assert (answer.known, answer.degraded) == (True, ())
+        live.close()
 
 
 @pytest.fixture(params=["a full file system", "a file that may not grow"])

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tamis.jobs import Project
-from tamis.journal import EmbeddedJournal, Event
+from tamis.journal import EmbeddedJournal, Event, open_journal
 from tamis.service import Answer, LiveRecommender
+from tamis.testing import an_event
 
 FOLDER = Path("journal") / "snapshots"
 
@@ -105,16 +106,49 @@ def test_a_damaged_snapshot_is_rebuilt_from_the_version_and_the_journal(
     again.close()
 
 
-def test_a_snapshot_of_more_than_the_journal_holds_is_not_used(project: Path) -> None:
+def test_a_snapshot_of_more_than_the_journal_holds_is_not_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     live = LiveRecommender.open(project)
+    start = live.position
     fill(live)
-    slates(live)
+    before, entries = slates(live), live.position - start
     assert live.snapshot()
     live.close()
     (path,) = (project / FOLDER).glob("*/[0-9]*")
     path.rename(path.with_name(f"{10**6:020d}"))
+    counted = applied(monkeypatch)
     again = LiveRecommender.open(project)
-    assert again.position < 10**6
+    assert sum(counted) == entries, "all entries are read, and none from the snapshot"
+    assert slates(again) == before
+    again.close()
+
+
+def test_a_snapshot_of_entries_that_the_journal_lost_is_not_used(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The journal lost its end and grew beyond the snapshot's position since."""
+    shutil.copytree(project / "journal", tmp_path / "before")
+    live = LiveRecommender.open(project)
+    fill(live)
+    slates(live)
+    assert live.snapshot()
+    lost = live.position
+    live.close()
+    for file in (tmp_path / "before").glob("journal.sqlite*"):
+        shutil.copy(file, project / "journal")
+    (project / "journal" / "journal.sqlite-wal").unlink(missing_ok=True)
+    journal = open_journal(project, "corner")
+    start = journal.head
+    journal.append([an_event(10_000 + k) for k in range(99)])
+    assert start < lost < journal.head
+    journal.close()
+    with caplog.at_level(logging.WARNING, "tamis.service"):
+        again = LiveRecommender.open(project)
+    assert f"does not hold entry {lost}" in caplog.text
+    assert again.position == start + 99
+    assert not again.recommend("stranger", n=1).known
+    assert not list((project / FOLDER).glob("*/[0-9]*")), "it is deleted"
     again.close()
 
 

@@ -13,13 +13,17 @@ JOURNAL = Path("journal") / "journal.sqlite"
 """The file of an embedded journal, in the project's folder."""
 
 
-def open_journal(folder: Path, project: str, address: str = "") -> Journal:
+def open_journal(
+    folder: Path, project: str, address: str = "", *, may_be_away: bool = False
+) -> Journal:
     """Opens a journal, which is made if it is not there.
 
     Args:
         folder: the project's folder.
         project: the project's name, the prefix of its keys on a server.
         address: "" for the file `journal/journal.sqlite` of the project, or `redis://host:port/db`.
+        may_be_away: whether it is opened while the server does not answer; calls of it then raise
+            JournalAwayError until the server does.
 
     Raises:
         ConfigError: the address is invalid.
@@ -43,4 +47,4 @@ def open_journal(folder: Path, project: str, address: str = "") -> Journal:
             "a journal on a Redis server needs the package redis, which is not installed: "
             'pip install "tamis[redis]"'
         ) from error
-    return RedisJournal(address, project)
+    return RedisJournal(address, project, may_be_away=may_be_away)

@@ -27,6 +27,18 @@ class Line(NamedTuple):
         return cls(key_of(entry), encoded(entry).decode())
 
 
+class PartlyWrittenError(StoreError):
+    """A write failed after its first lines: `results` says what became of these; of the others it
+    is not known whether they were written."""
+
+    def __init__(self, results: list[Appended], cause: StoreError) -> None:
+        super().__init__(
+            f"{cause}. The call may have been written all the same: send its events again with the "
+            "same event_id, and each counts once"
+        )
+        self.results = results
+
+
 Write = Callable[[Sequence[Line]], list[Appended]]
 _Waiting = tuple[Sequence[Line], "Future[list[Appended]]"]
 
@@ -43,7 +55,8 @@ class GroupCommit:
     one. A call that comes alone is written at once.
 
     Args:
-        write: writes lines durably and returns what became of each; runs on one thread.
+        write: writes lines durably and returns what became of each; runs on one thread. It may
+            raise PartlyWrittenError.
         name: name of the thread.
     """
 
@@ -104,11 +117,17 @@ class GroupCommit:
         return calls, False
 
     def _commit(self, calls: Sequence[_Waiting]) -> None:
+        failure: Exception | None = None
         try:
-            results = iter(self._write(list(chain.from_iterable(lines for lines, _ in calls))))
-        except Exception as error:  # handed to every caller; the thread goes on
-            for _, done in calls:
-                done.set_exception(error)
-            return
+            results = self._write(list(chain.from_iterable(lines for lines, _ in calls)))
+        except PartlyWrittenError as error:
+            results, failure = error.results, error
+        except Exception as error:  # handed to the callers; the thread goes on
+            results, failure = [], error
+        end = 0
         for lines, done in calls:
-            done.set_result([next(results) for _ in lines])
+            first, end = end, end + len(lines)
+            if failure is None or end <= len(results):
+                done.set_result(results[first:end])
+            else:
+                done.set_exception(failure)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from tamis.journal.entries import Entry, Recommendation
+from tamis.schema import StoreError
 
 
 class Appended(NamedTuple):
@@ -79,6 +80,10 @@ class Answers(Protocol):
         """Deletes the answers of a user that do not take into account the entry of number `before`,
         which deletes the user; returns how many. Answers of a user who came back later stay."""
         ...
+
+
+class JournalAwayError(StoreError):
+    """The server of a journal does not answer: it may do so later."""
 
 
 class Journal(Protocol):

@@ -18,9 +18,9 @@ from contextlib import suppress
 from typing import Any
 
 from tamis.journal.entries import decoded
-from tamis.journal.group_commit import Line
+from tamis.journal.group_commit import Line, PartlyWrittenError
 from tamis.journal.numbered_log import NumberedLog
-from tamis.journal.protocol import Appended, Durability, Numbered
+from tamis.journal.protocol import Appended, Durability, JournalAwayError, Numbered
 from tamis.journal.redis_answers import RedisAnswers
 from tamis.journal.redis_connection import RedisConnection
 from tamis.schema import StoreError
@@ -29,6 +29,12 @@ FORMAT = 2
 WRITTEN_AT_ONCE = 500
 """Entries of one script, which holds up every other client of the server."""
 TRIMMED_AT_ONCE = 5_000
+
+_NOT_KNOWN = Durability(
+    process_killed=False,
+    power_lost=False,
+    text="not known yet: the Redis server has not answered since the start",
+)
 
 _APPEND = """
 local stream, keys, state = KEYS[1], KEYS[2], KEYS[3]
@@ -83,29 +89,44 @@ class RedisJournal(NumberedLog):
     """A journal on a server, under the name of a project.
 
     How durable an acknowledged entry is depends on the server's settings, which are read at the
-    start: see `durability`. Raises ConfigError for a wrong address, StoreError where the server
-    does not answer or holds a journal of another release.
+    first call: see `durability`. Raises ConfigError for a wrong address, StoreError where the
+    server holds a journal of another release, and, unless it `may_be_away`, JournalAwayError where
+    it does not answer.
     """
 
-    def __init__(self, url: str, project: str) -> None:
+    def __init__(self, url: str, project: str, *, may_be_away: bool = False) -> None:
         self._server = RedisConnection(url)
         stream = f"tamis:{{{project}}}:journal"
         self._keys = (stream, f"{stream}:keys", f"{stream}:state", f"{stream}:trimmed")
         self._answers = RedisAnswers(self._server, project)
         self._append, self._trim, self._forget = map(self._server.script, (_APPEND, _TRIM, _FORGET))
-        address = self._server.address
-        found = int(self._server.call(lambda c: c.hget(self._keys[2], "format")) or FORMAT)
+        self._project = project
+        self._durability: Durability | None = None
+        try:
+            self._learn(self._server.call)
+        except JournalAwayError:
+            if not may_be_away:
+                raise
+        super().__init__(name=f"journal {self._server.address}")
+
+    def _check(self) -> None:
+        """Learns of the server at the first call that it answers."""
+        if self._durability is None:
+            self._learn(self._server.read)
+
+    def _learn(self, call: Callable[..., Any]) -> None:
+        """Whether this release knows the journal's format, and what the server promises."""
+        found = int(call(lambda c: c.hget(self._keys[2], "format")) or FORMAT)
         if found != FORMAT:
             raise StoreError(
-                f"the journal of {project} at {address} has format {found}, which this "
-                "release of Tamis does not know: open it with the release that wrote it"
+                f"the journal of {self._project} at {self._server.address} has format {found}, "
+                "which this release of Tamis does not know: open it with the release that wrote it"
             )
         self._durability = self._promised()
-        super().__init__(name=f"journal {address}")
 
     @property
     def durability(self) -> Durability:
-        return self._durability
+        return self._durability or _NOT_KNOWN
 
     @property
     def answers(self) -> RedisAnswers:
@@ -114,6 +135,7 @@ class RedisJournal(NumberedLog):
     def read(self, after: int, limit: int) -> list[Numbered]:
         if limit < 1:
             return []
+        self._check()
         first = f"{after + 1}-0"
         found = self._server.read(lambda c: c.xrange(self._keys[0], first, "+", count=limit))
         return [self._numbered(name, fields) for name, fields in found]
@@ -144,12 +166,18 @@ class RedisJournal(NumberedLog):
         self._server.close()
 
     def _write(self, lines: Sequence[Line]) -> list[Appended]:
+        self._check()
         results: list[Appended] = []
         for first in range(0, len(lines), WRITTEN_AT_ONCE):
             words: list[str | int] = [time.time_ns() // 1_000_000]
             for line in lines[first : first + WRITTEN_AT_ONCE]:
                 words += (line.key or "", line.body)
-            numbers = self._server.call(lambda _, w=words: self._append(keys=self._keys, args=w))
+            try:
+                numbers = self._server.call(
+                    lambda _, w=words: self._append(keys=self._keys, args=w)
+                )
+            except StoreError as error:
+                raise PartlyWrittenError(results, error) from error
             results += [Appended(abs(n), n < 0) for n in numbers]
         return results
 
@@ -177,6 +205,7 @@ class RedisJournal(NumberedLog):
         return Durability(process_killed=True, power_lost=fsync == "always", text=text)
 
     def _state(self, name: str) -> int:
+        self._check()
         return int(self._server.read(lambda c: c.hget(self._keys[2], name)) or 0)
 
     def _numbered(self, name: str, fields: dict[str, str]) -> Numbered:

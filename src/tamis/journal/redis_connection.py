@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from tamis.journal.protocol import JournalAwayError
 from tamis.schema import ConfigError, StoreError
 
 TIMEOUT = 5.0
@@ -47,7 +48,7 @@ class RedisConnection:
     def read(self, command: Callable[[Any], T]) -> T:
         """As `call`, but soon: after a failure, reads fail at once for a moment."""
         if time.monotonic() < self._paused_until:
-            raise StoreError(
+            raise JournalAwayError(
                 f"the Redis server at {self.address}, which holds the journal, did not answer a "
                 "moment ago: start it, or correct its address"
             )
@@ -59,7 +60,8 @@ class RedisConnection:
             raise
 
     def call(self, command: Callable[[Any], T]) -> T:
-        """The result of a command, which gets a client. Raises StoreError where it fails."""
+        """The result of a command, which gets a client. Raises StoreError where it fails,
+        JournalAwayError where the server does not answer."""
         with self._failing():
             return command(self._client)
 
@@ -73,7 +75,7 @@ class RedisConnection:
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise StoreError(
+            raise JournalAwayError(
                 f"the Redis server at {self.address}, which holds the journal, does not answer "
                 f"({error}): start it, or correct its address"
             ) from error

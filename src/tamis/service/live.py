@@ -16,6 +16,7 @@ from tamis.journal import (
     ItemHide,
     ItemShow,
     Journal,
+    JournalAwayError,
     Recommendation,
     WholeJournal,
     open_journal,
@@ -66,10 +67,18 @@ class LiveRecommender:
         recommender: an open version.
         journal: the project's journal, which this object closes.
         answers: writes the answers to the journal; None: a new one.
+        may_be_away: whether it starts while the journal's server does not answer. Requests then go
+            by what is known, and say so; once it answers, they take up what it holds, some
+            milliseconds' share each.
     """
 
     def __init__(
-        self, recommender: Recommender, journal: Journal, answers: AnswerLog | None = None
+        self,
+        recommender: Recommender,
+        journal: Journal,
+        answers: AnswerLog | None = None,
+        *,
+        may_be_away: bool = False,
     ) -> None:
         self._recommender = recommender
         self._journal = journal
@@ -79,7 +88,12 @@ class LiveRecommender:
         self._answers = answers or AnswerLog(journal)
         self._turn = threading.Lock()  # of those who change the views, or write them down
         self._ended = threading.Event()
-        self._catch_up(seconds=float("inf"))
+        try:
+            self._catch_up(seconds=float("inf"))
+        except JournalAwayError as error:
+            if not may_be_away:
+                raise
+            log.warning("starting without the newest entries of the journal: %s", error)
         self._take_snapshots()
 
     @classmethod
@@ -92,7 +106,7 @@ class LiveRecommender:
                 is a file unless `[journal] store` names another.
 
         Raises VersionError where there is no intact version, StoreError where the journal cannot be
-        opened.
+        opened; where its server does not answer, the service starts without it.
         """
         recommender = Recommender.open(project, store=store)
         config = recommender.parts.config
@@ -101,11 +115,12 @@ class LiveRecommender:
                 "training does not read the journal given by --store: declare its address as "
                 "`store` in [journal] of tamis.toml"
             )
-        journal = open_journal(Path(project), config.name, store or config.journal.store)
+        address = store or config.journal.store
+        journal = open_journal(Path(project), config.name, address, may_be_away=True)
         problem: VersionError | None = None
         for _ in range(ATTEMPTS):
             try:
-                if _snapshots(recommender).restore(recommender.views, journal.head):
+                if _snapshots(recommender).restore(recommender.views, journal):
                     problem = None
                 break
             except VersionError as error:
@@ -114,7 +129,7 @@ class LiveRecommender:
         if problem is not None:
             log.warning("%s; the service starts from the version and the journal instead", problem)
         recommender.warm_up()
-        return cls(recommender, WholeJournal(journal, Path(project)))
+        return cls(recommender, WholeJournal(journal, Path(project)), may_be_away=True)
 
     def with_version(self, recommender: Recommender) -> LiveRecommender:
         """Another version on the same journal, with its entries applied. Both answer until the
@@ -205,7 +220,8 @@ class LiveRecommender:
         """Checks events and appends them to the journal; they are durable when this returns.
 
         One wrong event does not hold up the others. Raises StoreError where the journal cannot be
-        written: then none was taken, and all may be sent again.
+        written: then all may be sent again. A journal on a server may hold some of them already,
+        which are duplicates then if they have an `event_id` of the client.
         """
         read = self._intake.read(rows)
         events = [event for event in read if isinstance(event, Event)]
@@ -228,7 +244,7 @@ class LiveRecommender:
 
         Each row is an object with `user_id` and columns of the users' table, checked and answered
         by itself; accepted ones are durable when this returns, and count in the next answer.
-        Raises StoreError where the journal cannot be written: then none was taken.
+        Raises StoreError where the journal cannot be written: then all may be sent again.
         """
         return self._users.put(rows)
 

@@ -90,7 +90,7 @@ class LiveRows:
         """Rows with all their columns: those that are left out are missing from now on.
 
         Each row is an object with `user_id` or `item_id` and columns, and is answered by itself.
-        Raises StoreError where the journal cannot be written: then none was taken.
+        Raises StoreError where the journal cannot be written: then all may be sent again.
         """
         return self._write(rows, UserPut, ItemPut)
 

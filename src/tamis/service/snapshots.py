@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tamis.bundle import files_of
-from tamis.schema import VersionError, reading
+from tamis.journal import Journal, JournalAwayError
+from tamis.schema import StoreError, VersionError, reading
 from tamis.service.views import Views
 
 log = logging.getLogger("tamis.service")
@@ -44,20 +46,26 @@ class Snapshots:
         self._folder = project / "journal" / "snapshots" / version
         self._store = store
 
-    def restore(self, views: Views, head: int) -> bool:
+    def restore(self, views: Views, journal: Journal) -> bool:
         """Brings views that were just made to the newest snapshot; whether there was one.
 
-        Args:
-            head: number of the journal's last entry; snapshots of more entries are not used.
+        Snapshots of more entries than the journal holds are not used. Where it does not answer, the
+        newest one is.
 
-        Raises VersionError where it is damaged; it is deleted then, and the views must not be used.
+        Raises VersionError where it is damaged, or of entries that the journal does not hold; it is
+        deleted then, and the views must not be used.
         """
+        try:
+            head = journal.head
+        except JournalAwayError:
+            head = sys.maxsize
         for path in reversed(self._paths()):
             if _position(path) > head or _position(path) <= views.position:
                 continue
             try:
                 if self._checked(path):
                     views.restore(path)
+                    self._compare(views, journal)
                     return True
             except VersionError:
                 shutil.rmtree(path, ignore_errors=True)
@@ -107,6 +115,14 @@ class Snapshots:
             with suppress(FileNotFoundError):  # another process has just completed it
                 if draft.stat().st_mtime < time.time() - ABANDONED:
                     yield draft
+
+    def _compare(self, views: Views, journal: Journal) -> None:
+        try:
+            views.last.check(journal, views.position)
+        except JournalAwayError:  # compared once it is there
+            return
+        except StoreError as error:
+            raise VersionError(f"the snapshot at entry {views.position}: {error}") from error
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*"))

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 
+import msgspec
 import numpy as np
 
 from tamis.cascade import Queries, queries_at
@@ -36,6 +37,7 @@ from tamis.service.views.event_arrays import EventReader
 from tamis.service.views.exposure import ExposureView
 from tamis.service.views.histories import HistoriesView
 from tamis.service.views.items import ItemsView
+from tamis.service.views.last_entry import LastEntry, Mark
 from tamis.service.views.stages import StagesView
 from tamis.service.views.users import UsersView
 
@@ -83,6 +85,8 @@ class Views:
         """Sequence number of the last entry that was applied."""
         self._entry_seconds = float("inf")
         """Seconds that an entry of the last page took to read and to apply."""
+        self.last = LastEntry()
+        """By which a journal is noticed that lost its end."""
         self.earliest = end
         """The first time (ms) that can be answered for: after the arrival of every event."""
         self.items.apply([entry for entry in parts.withdrawn if isinstance(entry, _ITEMS)])
@@ -106,6 +110,7 @@ class Views:
                 f"{self.position}: it lost its end or was replaced. Restore it, or train a new "
                 "version and start the service again"
             )
+        self.last.check(journal, self.position)
         while self.position < head:
             began = perf_counter()
             page = journal.read(self.position, self._page_size(until - began))
@@ -113,6 +118,7 @@ class Views:
                 self.position = head
                 break
             self.apply(page)
+            self.last.note(page[-1])
             now = perf_counter()
             self._entry_seconds = (now - began) / len(page)
             if now > until:
@@ -259,6 +265,7 @@ class Views:
             view.snapshot(folder / name)
         facts = {
             "position": self.position,
+            "last": msgspec.to_builtins(self.last.mark),
             "earliest": self.earliest,
             "newest": self._reader.newest,
             "skipped": dict(self.skipped),
@@ -281,6 +288,7 @@ class Views:
             self._reader.newest, self.earliest = int(facts["newest"]), int(facts["earliest"])
             self._reader.skipped.update(facts["skipped"])
             self.position = int(facts["position"])
+            self.last.mark = msgspec.convert(facts["last"], Mark | None)
         self._hand_on()
 
     def _views(self) -> Iterator[tuple[str, _View]]:
