@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.journal import EmbeddedJournal, UserDelete
+from tamis.journal import EmbeddedJournal, Entry, UserDelete
 from tamis.schema import StoreError
 from tamis.service import Recommender
 from tamis.service.views import last_entry
@@ -17,8 +17,8 @@ def test_a_journal_that_lost_its_end_and_grew_again_is_noticed(
     corner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(last_entry, "INTERVAL", 0.0)
-    entries = [an_event(k) for k in range(10)]
-    entries[4] = UserDelete(user_id="ann")
+    events = [an_event(k) for k in range(10)]
+    entries: list[Entry] = [*events[:4], UserDelete(user_id="ann"), *events[5:]]
     whole, short = (EmbeddedJournal(tmp_path / name / "j.sqlite") for name in ("whole", "short"))
     whole.append(entries[:5])
     short.append([*entries[:3], *entries[6:8]])  # entries 4 and 5 are others

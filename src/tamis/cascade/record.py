@@ -171,8 +171,8 @@ def _new(
     new_ids: Callable[[Int32], Mapping[int, str]], items: Int32, excluded: Sequence[Int32]
 ) -> dict[int, str]:
     """The ids of the new items among candidates and excluded items."""
-    away = new_ids(np.unique(np.concatenate(excluded)).astype(np.int32)) if excluded else {}
-    return dict(list(away.items())[:MOST_NEW]) | dict(new_ids(items))
+    rows = np.unique(np.concatenate([*excluded, np.zeros(0, np.int32)])).astype(np.int32)
+    return dict(list(new_ids(rows).items())[:MOST_NEW]) | dict(new_ids(items))
 
 
 def _matrix(candidates: Candidates, names: Sequence[str], dtype: type[np.generic]) -> NDArray[Any]:
