@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -177,16 +178,33 @@ def test_sums_of_a_version_begin_again_after_a_swap() -> None:
     assert 'tamis_version{version="v2"} 1.0' in text
 
 
-def test_noted_requests_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a reader of the metrics, the notes are summed up now and then."""
-    monkeypatch.setattr("tamis.serve.metrics.NOTED", 10)
-    metrics = ServiceMetrics()
+def test_noted_requests_do_not_pile_up(
+    client: TestClient, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a reader of the metrics, the notes are summed up in a thread, each second."""
+    slow.release.set()
+    metrics: ServiceMetrics = client.app.state["metrics"]
+    threads: set[str] = set()
+    fold = metrics.fold
+    monkeypatch.setattr(metrics, "fold", lambda: (threads.add(threading.current_thread()), fold()))
     for _ in range(25):
-        metrics.request("GET", "/x", 200, 0.001)
-    assert len(metrics._noted) <= 10
-    assert 'tamis_requests_total{method="GET",route="/x",status="200"} 25.0' in (
-        metrics.text().decode()
-    )
+        client.post("/v1/recommend", json={"n": 1})
+    until(lambda: not metrics._noted)
+    assert not metrics._noted
+    loop = client.blocking_portal._event_loop_thread_id
+    assert loop not in {thread.ident for thread in threads}
+
+
+def test_notes_do_not_hold_answers(slow: Slow) -> None:
+    """An answer with reasons may take a megabyte: it can be freed once it is sent."""
+    slow.release.set()
+    metrics = ServiceMetrics()
+    answer = slow.recommend(Request(user_id="ann", n=3, explain=True))
+    gone = [weakref.ref(answer), weakref.ref(answer.items[0])]
+    metrics.answer(answer)
+    del answer
+    assert [one() for one in gone] == [None, None]
+    assert 'tamis_answers_total{known="true"} 1.0' in metrics.text().decode()
 
 
 def test_an_answer_of_less_work_has_fewer_candidates(numbered) -> None:

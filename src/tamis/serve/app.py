@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
@@ -21,6 +21,7 @@ from tamis.serve.access import check_key, check_queue
 from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
 from tamis.serve.keys import Keys
+from tamis.serve.measuring import keep_measuring
 from tamis.serve.metrics import ServiceMetrics
 from tamis.serve.open_service import OpenService, Recommends, Swaps
 from tamis.serve.routes import ROUTES
@@ -67,7 +68,7 @@ def create_app(
                 "log_user_ids": config.log_user_ids,
             }
         ),
-        lifespan=[partial(_opening, service)],
+        lifespan=[partial(_opening, service, metrics)],
         exception_handlers=HANDLERS,
         openapi_config=OpenAPIConfig(
             title="Tamis",
@@ -84,11 +85,22 @@ def create_app(
 
 
 @asynccontextmanager
-async def _opening(service: OpenService, app: Litestar) -> AsyncGenerator[None]:
-    """Opens the version beside the running service, so that `/health/live` answers meanwhile."""
+async def _opening(
+    service: OpenService, metrics: ServiceMetrics, app: Litestar
+) -> AsyncGenerator[None]:
+    """Opens the version beside the running service, so that `/health/live` answers meanwhile, and
+    sums up the metrics."""
+    measuring = CancelScope()
+
+    async def measured() -> None:
+        with measuring:
+            await keep_measuring(service, metrics)
+
     async with create_task_group() as group:
         group.start_soon(service.open)
+        group.start_soon(measured)
         yield
+        measuring.cancel()
     await service.close()
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the service. Requests only note what they saw; the sums are made later."""
+"""Prometheus metrics of the service. Requests only note numbers; a thread sums them up."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from tamis.service import Answer
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Bounds of the histograms' buckets; a last one holds what is longer."""
-NOTED = 1_000
-"""Noted requests that are summed up where nobody reads the metrics; notes hold the answers."""
 WORKERS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus-client: folder in which worker processes share metrics."""
 
@@ -34,15 +32,28 @@ class _Request(NamedTuple):
     seconds: float
 
 
+class _Answered(NamedTuple):
+    """What is noted of one answer of the cascade: counts and seconds, without its items, as an
+    answer with reasons may take a megabyte."""
+
+    known: bool
+    degraded: frozenset[str]
+    """What failed or was left out, without the error's text."""
+    seconds: Mapping[str, float]
+    candidates: Mapping[tuple[str, str], int]
+    removed: Mapping[str, int]
+
+
 class ServiceMetrics:
     """The metrics of one process; `text` adds those of the other workers where there are several.
 
     `request` and `answer` are called once per request and append to a queue, which takes less than
-    a microsecond; `fold` makes the sums, in a thread beside the requests.
+    a microsecond; `fold` makes the sums, in a thread beside the requests: the service calls it each
+    second, so the notes are those of a second.
     """
 
     def __init__(self) -> None:
-        self._noted: deque[_Request | Answer] = deque()
+        self._noted: deque[_Request | _Answered] = deque()
         self._turn = threading.Lock()
         self._last: dict[object, float] = {}
         self._versions: set[str] = set()
@@ -89,11 +100,13 @@ class ServiceMetrics:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Notes an HTTP request."""
-        self._note(_Request(method, route, status, seconds))
+        self._noted.append(_Request(method, route, status, seconds))
 
     def answer(self, answer: Answer) -> None:
         """Notes an answer of the cascade."""
-        self._note(answer)
+        degraded = frozenset(text.partition(": ")[0] for text in answer.degraded)
+        counts = (answer.seconds, answer.candidates, answer.removed)
+        self._noted.append(_Answered(answer.known, degraded, *counts))
 
     def events(self, counts: Mapping[str, int]) -> None:
         """Counts events by what became of them."""
@@ -145,7 +158,7 @@ class ServiceMetrics:
             times: dict[tuple[Histogram, str], list[float]] = {}
             for _ in range(len(self._noted)):
                 one = self._noted.popleft()
-                if isinstance(one, Answer):
+                if isinstance(one, _Answered):
                     self._count(one, counts)
                     for stage, took in one.seconds.items():
                         times.setdefault((self._stages, stage), []).append(took)
@@ -157,19 +170,14 @@ class ServiceMetrics:
             for (histogram, label), took in times.items():
                 _observe(histogram.labels(label), np.array(took))
 
-    def _count(self, answer: Answer, counts: Counts[tuple[Counter, tuple[str, ...]]]) -> None:
+    def _count(self, answer: _Answered, counts: Counts[tuple[Counter, tuple[str, ...]]]) -> None:
         counts[self._answers, (str(answer.known).lower(),)] += 1
         for stage_side, n in answer.candidates.items():
             counts[self._candidates, stage_side] += n
         for name, n in answer.removed.items():
             counts[self._filtered, (name,)] += n
-        for what in {text.partition(": ")[0] for text in answer.degraded}:
+        for what in answer.degraded:
             counts[self._degraded, (what,)] += 1
-
-    def _note(self, one: _Request | Answer) -> None:
-        self._noted.append(one)
-        if len(self._noted) > NOTED:
-            self.fold()
 
     def _more(self, what: object, total: float) -> float:
         """How much a sum has grown; one that is smaller than before has begun again."""
