@@ -159,3 +159,21 @@ def test_other_machines_are_not_let_in_without_keys(
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     with pytest.raises(ConfigError, match=f"--host {host} lets other machines in, .*tamis keys"):
         serve(tmp_path, host=host, port=0)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://testserver.local", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ],
+)
+def test_pages_of_other_sites_cannot_call_a_service_without_keys(origin, status):
+    headers = {} if origin is None else {"origin": origin}
+    with TestClient(create_app(Fake())) as client:
+        answer = client.post("/v1/recommend", json={"user_id": "u"}, headers=headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["code"] == "forbidden"

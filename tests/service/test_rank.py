@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tamis.cascade import Candidates, Queries
+from tamis.cascade.given import rank_given
+from tamis.data import Ragged
 from tamis.journal import ItemHide, Numbered
 from tamis.schema import RequestError
 from tamis.service import RankRequest, Recommender, Similar
@@ -26,8 +30,6 @@ def test_given_items_are_ordered_by_the_ranker(recommender: Recommender) -> None
     left = [i for i in ids if i not in [r.item_id for r in found.removed]]
     assert sorted(p.item_id for p in found.items) == sorted(left)
     assert [p.place for p in found.items] == list(range(1, len(left) + 1))
-
-    from tamis.cascade import Candidates
 
     queries = recommender.views.queries(parts.users.row("7"), found.time, None)
     rows = parts.items.rows(left)
@@ -108,3 +110,26 @@ def test_similar_items_are_those_of_the_command_without_hidden_ones(numbered: Pa
     with pytest.raises(RequestError, match="item 'nobody' is not in the items' table") as error:
         recommender.similar("nobody")
     assert error.value.field == "item_id"
+
+
+def test_filters_do_not_get_hidden_items(recommender: Recommender) -> None:
+    """Items that came after the version are hidden where a filter of one's own knows no row."""
+
+    class KnowsFew:
+        name = "few"
+
+        def excluded(self, queries: Queries) -> Ragged:
+            return Ragged.of([np.zeros(0, np.int32)])
+
+        def keep(self, queries: Queries, candidates: Candidates) -> np.ndarray:
+            return np.array([True, False, True])[candidates.item]  # IndexError beyond its rows
+
+    cascade, parts = recommender.cascade, recommender.parts
+    filters = {**cascade.retrieval.filters, "few": KnowsFew()}
+    cascade = replace(cascade, retrieval=replace(cascade.retrieval, filters=filters))
+    queries = parts.queries(np.array([0], np.int32), np.array([recommender.now()], np.int64))
+    items = np.array([1, 9, 2], np.int32)
+    order = rank_given(cascade, queries, items, hidden=np.array([9], np.int32))
+    assert order.degraded == []
+    assert order.removed["few"].tolist() == [True, False, False]
+    assert 1 not in order.ranked.item.tolist()

@@ -44,10 +44,14 @@ def rank_given(
     ranker. A filter that fails removes nothing; where the features or the ranker fail, the items
     keep the given order, with the value 1 / place. Both are named in `degraded`.
     """
-    guard = Guard(degrade=True)
+    guard = Guard(degrade=True, budgets=cascade.budgets)
     given = Candidates(np.array([0, len(items)], np.int64), items)
     removed = {} if hidden is None else {HIDDEN: np.isin(items, hidden)}
-    removed |= _removed(cascade, queries, given, guard)
+    # hidden ones first: they may have come after the version, where its own filters know no row
+    shown = np.flatnonzero(~removed.get(HIDDEN, np.zeros(len(items), np.bool_)))
+    for name, mask in _removed(cascade, queries, given.take(shown), guard).items():
+        removed[name] = np.zeros(len(items), np.bool_)
+        removed[name][shown] = mask
     left = ~np.logical_or.reduce([np.zeros(len(items), np.bool_), *removed.values()])
     kept = given.take(np.flatnonzero(left))
     ranked = guard("rank", partial(_ranked, cascade, queries, kept, guard.notes), None)
@@ -65,11 +69,12 @@ def _removed(
     """What each filter removes, by its list in advance and by its test of the candidates."""
     removed: dict[str, Bool] = {}
     for name, rule in cascade.retrieval.filters.items():
-        listed = guard(f"filter:{name}", partial(rule.excluded, queries), None)
+        known = cascade.retrieval.asked(rule, queries)
+        listed = guard(f"filter:{name}", partial(rule.excluded, known), None, timed=False)
         found = np.zeros(len(given), np.bool_)
         if listed is not None:
             found |= np.isin(given.item, listed[0])
-        stays = guard(f"filter:{name}", partial(rule.keep, queries, given), None)
+        stays = guard(f"filter:{name}", partial(rule.keep, known, given), None, timed=False)
         if stays is not None:
             found |= ~stays
         removed[name] = found

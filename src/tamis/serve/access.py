@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
@@ -34,7 +35,10 @@ def check_key(connection: Connection, handler: BaseRouteHandler) -> None:
     """Raises UnauthorizedError without a valid key, ForbiddenError where it lacks the scope."""
     keys: Keys | None = connection.app.state["keys"]
     path = connection.scope["path"]
-    if keys is None or path.startswith(OPEN):
+    if keys is None:
+        check_origin(connection)
+        return
+    if path.startswith(OPEN):
         return
     presented = presented_key(connection)
     if presented is None:
@@ -49,6 +53,20 @@ def check_key(connection: Connection, handler: BaseRouteHandler) -> None:
         raise ForbiddenError(
             f"The key {key.name} has the scopes {', '.join(sorted(key.scopes))}, and this route "
             f"needs {scope}: use another key"
+        )
+
+
+def check_origin(connection: Connection) -> None:
+    """Raises ForbiddenError for a request from a page of another site to a service without keys.
+
+    A browser sends `origin` with every such request. Without this check any page that somebody
+    opens could write to a service on the same machine.
+    """
+    origin = connection.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != connection.headers.get("host"):
+        raise ForbiddenError(
+            f"A page of {origin!r:.80} may not call a service without API keys: start it with "
+            "`--keys`, and call it from your own server"
         )
 
 

@@ -43,7 +43,7 @@ class UnauthorizedError(TamisError):
 
 
 class ForbiddenError(TamisError):
-    """The API key lacks the scope of the route."""
+    """The API key lacks the scope of the route, or a page of another site calls without one."""
 
 
 class OverloadedError(TamisError):
