@@ -42,6 +42,14 @@ def test_a_key_is_stored_as_its_hash(file: Path) -> None:
         assert keys.find(wrong) is None
 
 
+def test_a_key_is_added_after_a_last_line_without_its_end(file: Path) -> None:
+    first = add_key(file, "web", ["read"])
+    file.write_text(file.read_text("utf-8").rstrip("\n"), "utf-8")
+    second = add_key(file, "ops", ["admin"])
+    keys = Keys.read(file)
+    assert [key.name for key in (keys.find(first), keys.find(second)) if key] == ["web", "ops"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

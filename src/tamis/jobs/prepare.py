@@ -145,10 +145,11 @@ def doctor(project: Path | str) -> Diagnosis:
 def _events_of_the_journal(folder: ProjectFolder) -> Examination:
     """The findings on a project without a file of events: how many the journal holds."""
     events = len(folder.data.events)
-    text = (
-        f"no file of events is declared: they come by the service, whose journal holds {events:,}"
+    text = f"no file of events is declared: they come into the journal, which holds {events:,}"
+    fix = (
+        "Import first events by `tamis events PROJECT FILE`, train once there are some thousand, and "
+        "serve: from then on the service takes them."
     )
-    fix = "Train once there are some thousand; before, events are only taken."
     examination = Examination([Finding("note", text, "tamis.toml, [events]", fix)])
     examination.features = []
     examination.data = folder.data if events else None

@@ -113,6 +113,8 @@ def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
         raise ConfigError(f"{path} has a key {name} already: choose another name, or remove it")
     key = f"tamis_{secrets.token_urlsafe(32)}"
     line = f"{name} {','.join(dict.fromkeys(scopes))} {_digest(key).hex()}\n"
+    if known and not path.read_text("utf-8").endswith("\n"):  # as an editor may leave it
+        line = "\n" + line
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
         file.write(line if known else HEAD + line)
     return key

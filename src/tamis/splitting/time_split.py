@@ -34,8 +34,8 @@ def cuts(events: Events, shares: Sequence[float]) -> list[int]:
     """
     if len(events) == 0:
         raise DataError(
-            "there are no events: nothing can be split. Check `events.path`, or send "
-            "events to the service before the first training."
+            "there are no events: nothing can be split. Check `events.path`, or import first "
+            "events into the journal: tamis events PROJECT FILE"
         )
     places = [min(int(share * len(events) + 1e-9), len(events) - 1) for share in shares]
     return [int(events.time[place]) for place in places]
