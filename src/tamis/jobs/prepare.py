@@ -147,8 +147,8 @@ def _events_of_the_journal(folder: ProjectFolder) -> Examination:
     events = len(folder.data.events)
     text = f"no file of events is declared: they come into the journal, which holds {events:,}"
     fix = (
-        "Import first events by `tamis events PROJECT FILE`, train once there are some thousand, and "
-        "serve: from then on the service takes them."
+        "Import first events by `tamis events PROJECT FILE`, train once there are some "
+        "thousand, and serve: from then on the service takes them."
     )
     examination = Examination([Finding("note", text, "tamis.toml, [events]", fix)])
     examination.features = []
