@@ -116,7 +116,11 @@ class RedisJournal(NumberedLog):
 
     def _learn(self, call: Callable[..., Any]) -> None:
         """Whether this release knows the journal's format, and what the server promises."""
-        found = int(call(lambda c: c.hget(self._keys[2], "format")) or FORMAT)
+
+        def stored(client: Any) -> Any:
+            return client.hget(self._keys[2], "format")
+
+        found = int(call(stored) or FORMAT)
         if found != FORMAT:
             raise StoreError(
                 f"the journal of {self._project} at {self._server.address} has format {found}, "
