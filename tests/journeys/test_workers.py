@@ -46,15 +46,18 @@ class Server:
 
     def _connected(self) -> dict[int, httpx.Client]:
         found: dict[int, httpx.Client] = {}
+        spare: list[httpx.Client] = []  # kept until the end: the worker that has fewer gets more
         until = time.monotonic() + WAITS
         while len(found) < 2 and time.monotonic() < until:
             client = httpx.Client(base_url=self.url, timeout=60)
             answer = client.get("/health/ready")
             worker = answer.json()["worker"] if answer.status_code == 200 else None
             if worker is None or worker in found:
-                client.close()
+                spare.append(client)
             else:
                 found[worker] = client
+        for client in spare:
+            client.close()
         assert set(found) == {0, 1}
         return found
 
