@@ -64,6 +64,6 @@ def test_from_an_empty_journal_to_answers(project: Path, tamis_cli: Callable[...
 def test_other_commands_read_the_journal(corner: Path, tamis_cli: Callable[..., Any]) -> None:
     found = tamis_cli("doctor", corner, "--json")
     assert found.code == 0, found.err
-    assert "whose journal holds 720" in found.out
+    assert "into the journal, which holds 720" in found.out
     said = tamis_cli("evaluate", "cascade", corner, "--json")
     assert said.code == 0, said.err

@@ -241,9 +241,9 @@ def simulate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a project of a simulated shop and feed, or play its users against a service.
+    """Make a project of a simulated shop, or play its users.
 
-    Its true probabilities are written, too.
+    Its true probabilities are written, too. Its users play against a running service.
     """
     if live is not None:
         from tamis.jobs import live_traffic

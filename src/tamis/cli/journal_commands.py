@@ -60,9 +60,9 @@ def export(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write new entries of the journal to Parquet files, and delete what is old.
+    """Write new entries of the journal to Parquet files.
 
-    Training and services read the files. What is old: see `[journal]` in tamis.toml.
+    What `[journal]` in tamis.toml says is old is deleted. Training and services read the files.
     """
     from tamis.jobs import export as job
 
@@ -87,7 +87,9 @@ def parity(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Most answers to check.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what the service read for its last answers with the same computed from the log.
+    """Compare what the service read with the log.
+
+    It compares what the service read for its last answers with the same computed from the log.
 
     Answers of the serving version are checked whose inputs the journal holds.
     """
