@@ -87,7 +87,7 @@ def test_rows_that_cannot_be_used_are_listed_and_the_rest_is_trained_on(shop, ta
     assert "another unit" in tamis_cli("doctor", shop).out
     refused = tamis_cli("recommend", shop, "--user-id", "x" * 1_000_000, "--n", 2)
     assert refused.code == 1
-    assert "user = 'xxx" in refused.err
+    assert "user_id = 'xxx" in refused.err
     assert len(refused.err) < 500
 
 

@@ -124,7 +124,7 @@ def test_the_ranker_alone_is_refitted(simulated, tamis_cli, tmp_path):
     (project / "tamis.toml").write_text(changed, "utf-8")
     result = tamis_cli("train", project, "--ranker-only", "--json")
     assert result.code == 0, result.err
-    assert set(result.json["settings"]) == {"rank"}
+    assert set(result.json["settings"]) == {"rank", "order"}
     assert not any(name.startswith("recall") for name in result.json["training"])
     for kind, former in before.items():
         version = Versions(project).current(kind)

@@ -115,12 +115,10 @@ def test_a_fault_is_reported(
 
 
 def test_all_faults_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = GOOD.replace('path = "events.csv"\n', "").replace("quota", "quota = 0 #")
+    text = GOOD.replace('path = "items.csv"', "path = 1").replace("quota", "quota = 0 #")
     found = message(tmp_path, text.replace('name = "shop"\n', 'name = "shop"\nsed = 1\n'))
     assert "3 problems" in found
-    assert (
-        found.index("`sed`") < found.index("`events.path` is missing") < found.index("quota` = 0")
-    )
+    assert found.index("`sed`") < found.index("items.path") < found.index("quota` = 0")
 
 
 def test_missing_sections_say_what_to_add(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_one_moment_cannot_be_split() -> None:
 
 
 def test_an_empty_log_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="there are no events"):
         cuts(log([]), [0.5])
 
 

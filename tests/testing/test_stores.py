@@ -92,6 +92,17 @@ class MemoryRecall:
             return ["2026-01-01"]
         return sorted(self.held, reverse=self.violates == "order of versions")
 
+    def forget_user(self, user, rows):
+        for version, row in rows.items():
+            for (_, part), array in self.held.get(version, {}).items():
+                if part == "items" or self.violates == "kept":
+                    continue
+                rows_of = slice(None) if self.violates == "forgets others" else row
+                if part != "users":
+                    array[rows_of] = -1 if part == "item" else -np.inf
+                elif self.violates != "kept vector":
+                    array[rows_of] = 0
+
     def drop(self, version):
         if self.violates == "drop all":
             self.held.clear()
@@ -166,6 +177,9 @@ def test_a_correct_store_of_lists_passes():
         ("unwritten rows", "rows not written have no list"),
         ("type of vectors", "vectors must be float32, not float64"),
         ("unwritten vectors", "rows not written have a zero vector"),
+        ("kept", "a user who was deleted has no list"),
+        ("forgets others", "lists must come back as written"),
+        ("kept vector", "vectors of users must come back as written"),
         ("drop", "a dropped version is gone, and no other"),
         ("drop all", "a dropped version is gone, and no other"),
     ],
@@ -200,6 +214,12 @@ class MemoryLeftovers:
             surplus = list(queue)[size:]
         for item in surplus:
             del queue[item]
+
+    def forget_user(self, user):
+        if self.violates == "forgets all":
+            self.held.clear()
+        elif self.violates != "kept":
+            self.held.pop(user, None)
 
     def waiting(self, users, since):
         if self.violates == "never empty" and not users:
@@ -247,6 +267,8 @@ def test_a_correct_store_of_queues_passes():
         ("order of users", "a batch answers in the order asked"),
         ("ids", "ids and times come back as given"),
         ("never empty", "no users, no queues"),
+        ("kept", "the queue of a user who was deleted is gone"),
+        ("forgets all", "and no other one"),
     ],
 )
 def test_the_suite_detects_a_store_of_queues_that_violates_a_property(violates, message):

@@ -109,9 +109,13 @@ class Answer:
     """Filter → number of candidates that it removed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Plain JSON values, as HTTP answers: places that were not drawn have no propensity."""
         counts = {f"{stage}:{side}": n for (stage, side), n in self.candidates.items()}
-        return {**asdict(self), "candidates": counts}
+        given = asdict(self)
+        for place in given["items"]:
+            if place["propensity"] is None:
+                del place["propensity"]
+        return {**given, "candidates": counts}
 
 
 def title_of(config: ProjectConfig, items: Table, row: int) -> str:
