@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tamis.cascade import Queries
-from tamis.data import Ragged
+from tamis.data import Events, Ragged
 from tamis.data.frame import dataset_from_frame
 from tamis.features import History
 from tamis.recall import Hot
@@ -43,6 +43,28 @@ def test_half_life_by_hand():
     np.testing.assert_allclose(found.score[0, :2], [1, 0.75], rtol=1e-6)
     without_decay = Hot(half_life=math.inf).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
     assert without_decay.recall(unknown_users([[]]), 2).item.tolist() == [[0, 1]]
+
+
+def likes(items, days):
+    n = len(items)
+    times = np.array([1_700_000_000_000 + int(d * DAY * 1000) for d in days], np.int64)
+    columns = np.zeros(n, np.int32), np.array(items, np.int32), np.zeros(n, np.uint8)
+    rest = np.ones(n, np.float32), np.full(n, -1), np.zeros(n, np.int16)
+    return Events(*columns, times, times, *rest)
+
+
+def test_a_like_counts_while_the_version_serves():
+    # x has 3/4 and y 1 at the end of the log; item 2 is new
+    channel = Hot(half_life=10).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
+    channel.update_events(likes([0, 2, 2], [20, 10, 30]))
+    found = channel.recall(unknown_users([[], [2]]), 3)
+    assert found.item.tolist() == [[2, 0, 1], [0, 1, -1]]
+    np.testing.assert_allclose(found.score[0], [0.5 + 2, 1.75, 1], rtol=1e-6)
+    opened = Hot(half_life=10).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
+    opened.restore(channel.appended())
+    again = opened.recall(unknown_users([[], [2]]), 3)
+    assert again.item.tolist() == found.item.tolist()
+    assert again.score.tolist() == found.score.tolist()
 
 
 def test_very_old_items_do_not_underflow():

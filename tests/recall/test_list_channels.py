@@ -222,6 +222,21 @@ def test_fresh_best_orders_by_the_smoothed_rate():
     )
 
 
+def test_fresh_best_counts_while_the_version_serves():
+    shown = [(0, i, SHOW, 0) for i in (1, 1, 1, 1, 2)]
+    channel = fit(Fresh(max_age=10, order="best", prior=5), log([*shown, (0, 1, LIKE, 0)], BORN))
+    mean = 1 / 5
+    more = log([(0, 2, SHOW, 0), (1, 2, LIKE, 0), (1, 2, FOLLOW, 0)], BORN).events
+    channel.update_events(more)
+    expected = [(1 + 5 * mean) / 7, (1 + 5 * mean) / 9]
+    found = channel.recall(ask([]), 5)
+    assert items(found) == [2, 1]
+    np.testing.assert_allclose(found.score[0, :2], expected, rtol=1e-6)
+    opened = fit(Fresh(max_age=10, order="best", prior=5), log([*shown, (0, 1, LIKE, 0)], BORN))
+    opened.restore(channel.appended())
+    assert opened.recall(ask([]), 5).score.tolist() == found.score.tolist()
+
+
 def test_fresh_without_impressions_counts_likes_per_day():
     published = {"published": [NOW - 8 * DAY, NOW - 2 * DAY]}
     data = log([(0, 0, LIKE, 0), (1, 0, LIKE, 0), (0, 1, LIKE, 0)], published)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tamis.cascade import FitContext, Queries, Recalled
-from tamis.data import Dataset, Table
+from tamis.data import Dataset, Events, Table
 from tamis.index import best_first, offer
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
@@ -52,6 +53,9 @@ class Fresh(FollowingChannel):
     published at or after the query's time are never returned, even if the table already holds
     them; neither are items without a publication time.
 
+    While a version serves, likes and impressions count as they come; `mean`, and the days of a log
+    without impressions, stay those of the version.
+
     When to use: news, video, second-hand goods: if the catalogue changes faster than models are
     trained, so that new items get the first impressions that other channels learn from.
     Cost: fit: one sort of the items. Recall: reads about k items (newest) or all items younger than
@@ -64,18 +68,30 @@ class Fresh(FollowingChannel):
     Config = FreshConfig
     config: FreshConfig
 
+    def __init__(self, config: Any = None, **options: Any) -> None:
+        super().__init__(config, **options)
+        self._touched = np.zeros(0, np.int32)
+        """Items of which likes or impressions came since the version, ascending."""
+
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         reading = {
             "column": role_of(self.name, context.items, "published", self.config.column),
             "declared": context.items.published if context.items else None,
         }
         published = self._times(data.items, reading)
+        self._touched = np.zeros(0, np.int32)
         counts = self._counts(data) if self.config.order == "best" else {}
         mean = 0.0
         if counts:
             likes, trials = counts["likes"], _trials(counts["shown"], published, data.end)
             mean = float(likes.sum() / max(trials.sum(), 1.0))
-        facts = {"reading": reading, "mean": mean, "end": data.end}
+        facts = {
+            "reading": reading,
+            "mean": mean,
+            "end": data.end,
+            "positive": [b.positive for b in data.behaviours],
+            "impression": [b.impression for b in data.behaviours],
+        }
         known = np.flatnonzero(published != UNKNOWN_TIME)
         order = known[np.lexsort((known, -published[known]))]
         self._arrays = {
@@ -120,6 +136,59 @@ class Fresh(FollowingChannel):
         known, before = times != UNKNOWN_TIME, {name: arrays[name] for name in _COLUMNS}
         new = {"item": rows[known], "published": times[known], "rate": rate[known]}
         return _with_items(before, rows, new) | counts
+
+    def update_events(self, events: Events) -> None:
+        """With order = "best": counts likes and impressions as they come, see `FollowsEvents`."""
+        facts = self._facts or {}
+        if "likes" not in self._arrays or "positive" not in facts:  # "newest", or an older version
+            return
+        kinds = {"likes": "positive", "shown": "impression"}
+        counted = {n: np.array(facts[kind])[events.behaviour] for n, kind in kinds.items()}
+        rows, at = np.unique(events.item, return_inverse=True)
+        more = {n: np.bincount(at, some, len(rows)).astype(np.int64) for n, some in counted.items()}
+        some = (more["likes"] > 0) | (more["shown"] > 0)
+        self._set(rows[some], {n: self._counted(n, rows[some]) + more[n][some] for n in more})
+
+    def _counted(self, name: str, rows: Int32) -> NDArray[np.int64]:
+        """(r,) likes or impressions of item rows; 0 of new ones."""
+        counts = self._arrays[name]
+        out = np.zeros(len(rows), np.int64)
+        known = rows < len(counts)
+        out[known] = counts[rows[known]]
+        return out
+
+    def _set(self, rows: Int32, counts: Mapping[str, NDArray[np.int64]]) -> None:
+        """Likes and impressions (r,) of item rows, and the rates that follow from them."""
+        if not len(rows):
+            return
+        arrays, items = self._arrays, max(len(self._arrays["likes"]), int(rows.max()) + 1)
+        changed: dict[str, NDArray[Any]] = {}
+        for name, values in counts.items():
+            if len(arrays[name]):  # a log without impressions counts days in their place
+                changed[name] = grown(arrays[name], items, 0)
+                changed[name][rows] = values
+        at = np.flatnonzero(np.isin(arrays["item"], rows))
+        own = arrays["item"][at]
+        part = {n: (arrays | changed)[n] for n in counts}
+        part = {n: held[own] if len(held) else held for n, held in part.items()}
+        changed["rate"] = grown(arrays["rate"], len(arrays["rate"]), 0)
+        changed["rate"][at] = self._rate(part, arrays["published"][at], self._facts or {})
+        self._touched = np.union1d(self._touched, rows)
+        self._replace(changed)
+
+    def forget_user(self, user: int) -> None:
+        """Likes and impressions are kept by item, see `FollowsEvents`."""
+        del user
+
+    def appended(self) -> dict[str, NDArray[Any]]:
+        """Likes and impressions of the items that had any since the version."""
+        rows = self._touched
+        return {"item": rows} | {n: self._counted(n, rows) for n in ("likes", "shown") if len(rows)}
+
+    def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
+        """Takes the counts that `appended` returned."""
+        if len(appended["item"]):
+            self._set(appended["item"], {n: appended[n] for n in ("likes", "shown")})
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         found = nothing(len(queries), k)

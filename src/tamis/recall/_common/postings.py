@@ -9,14 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.cascade import Queries, Recalled
-from tamis.data import spread
 from tamis.recall._common.channel import nothing
 from tamis.recall._common.compiled_arguments import excluded
 from tamis.recall._common.item_columns import NO_TIMES
-from tamis.runtime import Float64, Int32, Int64, in_blocks, scratch
+from tamis.runtime import Bool, Float64, Int32, Int64, in_blocks, scratch
 from tamis.runtime.compiled import njit
 
 _QUERIES_PER_BLOCK = 256
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of an array that cannot be written: compiled code treats it as another type."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+_FEW = 8
+"""Items that are found faster one by one than by a table of all items."""
+
+
+def among(item: Int32, rows: NDArray[Any]) -> Bool:
+    """(n,) whether each of `item` (n,) is one of some rows (r,)."""
+    return np.isin(item, rows, kind="sort" if len(rows) <= _FEW else "table")
 
 
 class PostingLists(NamedTuple):
@@ -28,6 +43,19 @@ class PostingLists(NamedTuple):
     """(n,)"""
     key: Float64
     """(n,)"""
+
+
+class Moved(NamedTuple):
+    """`LivePostings` as an argument of compiled code."""
+
+    indptr: Int64
+    """(L + 1,), or (0,) of lists that do not change."""
+    item: Int32
+    """(n,)"""
+    key: Float64
+    """(n,)"""
+    moved: Bool
+    """(items,), or fewer: further items have not moved."""
 
 
 class Selection(NamedTuple):
@@ -88,16 +116,14 @@ class Postings:
     ) -> Postings:
         """The lists without the items `rows` (r,), and with the (list, item, key) triples (m,).
 
-        Only the lists that get an item are sorted; the cost is that of copying the others.
+        The cost is that of copying the entries; nothing is sorted but the triples.
         """
         return self._without(rows)._with(lists, item, key)
 
     def _without(self, rows: NDArray[Any]) -> Postings:
-        if not len(rows) or not len(self.item) or int(rows.min()) > int(self.item.max()):
+        gone = np.flatnonzero(among(self.item, rows))
+        if not len(gone):
             return self
-        refused = np.zeros(max(int(rows.max()), int(self.item.max())) + 1, np.bool_)
-        refused[rows] = True
-        gone = np.flatnonzero(refused[self.item])
         owner = np.searchsorted(self.indptr, gone, side="right") - 1
         sizes = np.diff(self.indptr) - np.bincount(owner, minlength=len(self.indptr) - 1)
         item, key = np.delete(self.item, gone), np.delete(self.key, gone)
@@ -106,21 +132,12 @@ class Postings:
     def _with(self, lists: NDArray[Any], item: NDArray[Any], key: Float64) -> Postings:
         if not len(lists):
             return self
-        touched, number = np.unique(lists, return_inverse=True)
-        sizes = np.diff(self.indptr)
-        owner, at = spread(self.indptr, np.arange(len(self.item), dtype=np.int32), touched)
-        owner = np.concatenate([owner, number])
-        new = np.repeat([False, True], [len(at), len(lists)])
-        items, keys = np.concatenate([self.item[at], item]), np.concatenate([self.key[at], key])
-        order = np.lexsort((items, -keys, owner))
-        new, items, keys, owner = new[order], items[order], keys[order], owner[order]
-        before = np.cumsum(~new)  # entries of the touched lists that precede
-        begins = np.concatenate([[0], np.cumsum(sizes[touched])])[:-1]
-        place = (self.indptr[touched] - begins)[owner[new]] + before[new]
+        order = np.lexsort((item, -key, lists))
+        lists, item, key = lists[order].astype(np.int64), item[order].astype(np.int32), key[order]
+        place = _places(self.compiled(), lists, item, key)
+        sizes = np.diff(self.indptr) + np.bincount(lists, minlength=len(self.indptr) - 1)
         return Postings(
-            _bounds(sizes + np.bincount(lists, minlength=len(sizes))),
-            np.insert(self.item, place, items[new].astype(np.int32)),
-            np.insert(self.key, place, keys[new]),
+            _bounds(sizes), np.insert(self.item, place, item), np.insert(self.key, place, key)
         )
 
     def arrays(self, prefix: str = "posting") -> dict[str, NDArray[Any]]:
@@ -142,8 +159,8 @@ class Postings:
         )
 
     def compiled(self) -> PostingLists:
-        """The same arrays as an argument of compiled code."""
-        return PostingLists(self.indptr, self.item, self.key)
+        """The same arrays as an argument of compiled code: read-only, one compiled type."""
+        return PostingLists(read_only(self.indptr), read_only(self.item), read_only(self.key))
 
 
 def _bounds(sizes: NDArray[Any]) -> Int64:
@@ -204,6 +221,15 @@ class ListSelection:
         )
 
 
+NONE_MOVED = Moved(
+    read_only(np.zeros(0, np.int64)),
+    read_only(np.zeros(0, np.int32)),
+    read_only(np.zeros(0, np.float64)),
+    read_only(np.zeros(0, np.bool_)),
+)
+"""Lists that do not change while they serve."""
+
+
 def best_of_lists(
     postings: Postings,
     chosen: ListSelection,
@@ -211,12 +237,13 @@ def best_of_lists(
     k: int,
     n_items: int,
     published: Int64 = NO_TIMES,
+    live: Moved = NONE_MOVED,
 ) -> Recalled:
     """The k items of each query's lists with the largest weight + key; score `2^(weight + key)`.
 
     An item of several lists counts once, where its score is largest. Excluded items and items
     whose publication time `published` (ms, (items,) or (0,)) is not before the query's time are
-    left out.
+    left out. Items that have moved are read from the `live` lists.
     """
     found = nothing(len(queries), k)
 
@@ -227,6 +254,7 @@ def best_of_lists(
             postings=postings.compiled(),
             chosen=Selection(chosen.indptr, chosen.lists, chosen.weight),
             exclude=excluded(queries.exclude),
+            live=live,
             published=published,
             time=queries.time,
             taken=scratch("posting taken", n_items, np.bool_),
@@ -252,13 +280,31 @@ def in_sorted(values, begin, end, wanted):
 
 
 @njit(cache=True, nogil=True)
+def _places(postings, lists, item, key):
+    """(m,) int64 the place before which each (list, item, key) belongs: after the larger keys of
+    its list, and after equal ones of lower items."""
+    out = np.empty(len(lists), np.int64)
+    for at in range(len(lists)):
+        low, high = postings.indptr[lists[at]], postings.indptr[lists[at] + 1]
+        while low < high:
+            middle = (low + high) // 2
+            there = postings.key[middle]
+            if there > key[at] or (there == key[at] and postings.item[middle] < item[at]):
+                low = middle + 1
+            else:
+                high = middle
+        out[at] = low
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _merge_lists(
-    begin, end, postings, chosen, exclude, published, time, taken, out_item, out_score
+    begin, end, postings, chosen, exclude, live, published, time, taken, out_item, out_score
 ):
     """Queries [begin, end): merges the chosen posting lists, best first, into the output rows.
 
     Args:
-        postings: PostingLists. chosen: Selection. exclude: Excluded.
+        postings: PostingLists. chosen: Selection. exclude: Excluded. live: Moved.
         published: (items,) or (0,) int64 ms. time: (Q,) int64 ms of the queries.
         taken: (items,) bool scratch, all False before and after.
         out_item, out_score: (Q, k) int32 and float32, filled with -1 and -inf.
@@ -270,20 +316,32 @@ def _merge_lists(
     for q in range(begin, end):
         named = lists[list_indptr[q] : list_indptr[q + 1]]
         extra = weight[list_indptr[q] : list_indptr[q + 1]]
-        place = np.empty(len(named), np.int64)
-        for s in range(len(named)):
+        n = len(named)
+        place = np.empty(2 * n, np.int64)  # in the fitted lists, then in the live ones
+        for s in range(n):
             place[s] = indptr[named[s]]
+            place[n + s] = live.indptr[named[s]] if len(live.indptr) else 0
         found = 0
         while found < k:
             best, best_key = -1, 0.0
-            for s in range(len(named)):
+            for s in range(n):
+                while (
+                    place[s] < indptr[named[s] + 1]
+                    and item[place[s]] < len(live.moved)
+                    and live.moved[item[place[s]]]
+                ):
+                    place[s] += 1
                 if place[s] < indptr[named[s] + 1]:
                     here = extra[s] + key[place[s]]
                     if best < 0 or here > best_key:
                         best, best_key = s, here
+                if len(live.indptr) and place[n + s] < live.indptr[named[s] + 1]:
+                    here = extra[s] + live.key[place[n + s]]
+                    if best < 0 or here > best_key:
+                        best, best_key = n + s, here
             if best < 0:
                 break
-            i = item[place[best]]
+            i = item[place[best]] if best < n else live.item[place[best]]
             place[best] += 1
             if taken[i] or (len(published) and published[i] >= time[q]):
                 continue

@@ -1,4 +1,4 @@
-"""Stages that keep what users did or were shown lately, such as the re-rank rule `fatigue`."""
+"""Stages that take up events, such as the channel `hot` and the re-rank rule `fatigue`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class StagesView:
     def __init__(self, stages: Mapping[str, object]) -> None:
         self._stages = {n: stage for n, stage in stages.items() if isinstance(stage, FollowsEvents)}
         self._forgotten: list[int] = []
+
+    def __len__(self) -> int:
+        """Number of stages that take up events."""
+        return len(self._stages)
 
     def apply(self, events: Events) -> None:
         """Adds events in the order of the journal."""

@@ -78,6 +78,7 @@ class Views:
         self.histories = HistoriesView(parts.histories, ~impressions)
         self.counters = CountersView(parts.statistics)
         self.exposure = ExposureView(exposed, behaviours, len(parts.users))
+        self.channels = StagesView(parts.channels)
         self.stages = StagesView(parts.rerank)
         self._new_rows = {Side.USER: set[int](), Side.ITEM: set[int]()}
         """Rows that the stages have not taken up yet."""
@@ -178,9 +179,12 @@ class Views:
             position=np.array([entry.position or 0 for entry in used], np.int16),
         )
         self._take_up()
+        if len(self.channels):
+            self._hand_on()  # likes count in the lists of the item and the user as they are now
         self.position = last
         self.earliest = int(arrival[-1]) + 1
         self.counters.apply(events)
+        self.channels.apply(events)
         self._apply_of_users(events)
 
     def _apply_of_users(self, events: Events) -> None:
@@ -200,7 +204,13 @@ class Views:
             row = self.users.row(entry.user_id)
             if row == UNKNOWN:
                 continue
-            for view in (self.counters, self.histories, self.exposure, self.stages):
+            for view in (
+                self.counters,
+                self.channels,
+                self.histories,
+                self.exposure,
+                self.stages,
+            ):
                 view.forget(row)
             self.users.remove(row)
         self._take_up()
@@ -285,6 +295,7 @@ class Views:
                 view.restore(folder / name)
                 if name == "items":
                     self._take_up()
+                    self._hand_on()  # the channels' state is that of these rows
             self._reader.newest, self.earliest = int(facts["newest"]), int(facts["earliest"])
             self._reader.skipped.update(facts["skipped"])
             self.position = int(facts["position"])
@@ -297,6 +308,7 @@ class Views:
         yield "histories", self.histories
         yield "counters", self.counters
         yield "exposure", self.exposure
+        yield "channels", self.channels
         yield "stages", self.stages
 
 
