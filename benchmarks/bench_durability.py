@@ -1,11 +1,11 @@
 """Kills a running service again and again under load, and counts lost and doubled events.
 
-    python -m benchmarks.bench_durability [--kills 50] [--redis]
+    python -m benchmarks.bench_durability [--kills 500] [--redis]
 
 `tamis serve` runs as a process of its own on a small project; three clients send events, five per
 call, and it is killed by SIGKILL at random moments. A call without an answer is sent again with the
 same ids. --redis: the journal is on a Redis server with appendfsync always. Prints a line, and
-fails where an acknowledged event is lost or any is doubled. `make bench` runs 50 kills.
+fails where an acknowledged event is lost or any is doubled. `make bench` runs 500 kills.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EVENT = {"user_id": "u1", "item_id": "i3", "behaviour": "like"}
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("--kills", type=int, default=50, help="kills of the service")
+    asked.add_argument("--kills", type=int, default=500, help="kills of the service")
     asked.add_argument("--redis", action="store_true", help="the journal is on a Redis server")
     given = asked.parse_args()
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -33,7 +33,7 @@ def event_ids(journal: Journal, after: int = 0) -> list[str]:
 
 
 def test_a_killed_service_loses_and_doubles_no_event(project: Path) -> None:
-    """SIGKILL under load, twice; `make bench` runs it with 50 and with 500 kills."""
+    """SIGKILL under load, twice; `make bench` runs it with 500 kills."""
     report = kill_under_load(
         lambda port: serve_process(project, port),
         lambda: event_ids(open_journal(project, "corner")),
