@@ -201,3 +201,16 @@ def test_more_constraints_than_a_plan_may_have_are_refused() -> None:
     many = tuple(quota([True], 0.5, True)[0] for _ in range(41))
     with pytest.raises(StageError, match="41 quotas; a slate is planned with at most 40"):
         plan({"many": Statement(hard=many)}, ranked(1), 1)
+
+
+def test_the_same_rules_at_another_length_of_slate_and_for_other_items() -> None:
+    """What a plan keeps of its rules depends on neither the candidates nor the request before."""
+    ads, _ = fixed([False] * 4 + [True, True], [1, 3], False)
+    pin, _ = pins([5], [3])
+    rules = {"ads": Statement(hard=(ads,)), "pins": Statement(hard=(pin,))}
+    assert plan(rules, ranked(6), 3).order[:3].tolist() == [4, 0, 5]
+    assert plan(rules, ranked(6), 2).order[:2].tolist() == [5, 0]
+    assert plan(rules, ranked(6), 3).order[:3].tolist() == [4, 0, 5]
+    other, _ = pins([4], [3])
+    rules["pins"] = Statement(hard=(other,))
+    assert plan(rules, ranked(6), 3).order[:3].tolist() == [5, 0, 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.item)
 
+    @cached_property
+    def last_item(self) -> int:
+        """The largest item row; -1 without candidates."""
+        return int(self.item.max(initial=-1))
+
     @property
     def query(self) -> Int64:
         """(n,) query number of each candidate."""
@@ -46,9 +52,13 @@ class Candidates:
     def take(self, index: NDArray[np.intp]) -> Candidates:
         """The candidates at `index` (m,), which must be in the order of the queries."""
         queries = len(self.indptr) - 1
-        counts = [len(index)] if queries == 1 else np.bincount(self.query[index], minlength=queries)
+        if queries == 1:
+            indptr = np.array([0, len(index)], np.int64)
+        else:
+            counts = np.bincount(self.query[index], minlength=queries)
+            indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return Candidates(
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indptr,
             self.item[index],
             {name: column[index] for name, column in self.columns.items()},
             {name: column[index] for name, column in self.predictions.items()},

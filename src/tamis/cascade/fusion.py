@@ -144,7 +144,9 @@ class Fusion:
         whole = np.array([0, n], np.int64) if indptr is None else indptr
         with np.errstate(all="ignore"):
             value = self._step(_Inputs(values, whole))
-            return np.ascontiguousarray(np.broadcast_to(value, (n,)), dtype=np.float32)
+            if np.shape(value) != (n,):
+                value = np.broadcast_to(value, (n,))
+            return np.ascontiguousarray(value, dtype=np.float32)
 
     def _checked(self) -> _Part:
         """The compiled expression. Raises ConfigError for its faults."""

@@ -12,6 +12,8 @@ from tamis.schema import RequestError
 log = logging.getLogger("tamis.cascade")
 T = TypeVar("T")
 Other = TypeVar("Other")
+_NO_BUDGETS = StageBudgets()
+"""Of guards that do not degrade answers: they read no budget and count nothing."""
 
 
 class Guard:
@@ -27,7 +29,7 @@ class Guard:
         self.degrade = degrade
         self.notes: list[str] = []
         """What failed or was left out: the stage, and the error's type and text or the reason."""
-        self._budgets = budgets or StageBudgets()
+        self._budgets = budgets or (StageBudgets() if degrade else _NO_BUDGETS)
         self._deadline = self._budgets.deadline()
 
     def __call__(

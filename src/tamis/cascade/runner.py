@@ -443,8 +443,12 @@ def _as_planned(ranked: Candidates, plan: Arrangement, n: int | None) -> Candida
     columns = {f"rerank:{rule}": note for rule, note in plan.notes.items()}
     if plan.propensity is not None:
         columns["propensity"] = plan.propensity
-    order = plan.order if n is None else plan.order[_first_places(ranked, n)]
-    return ranked.with_columns(**columns).take(order)
+    planned = ranked.with_columns(**columns)
+    if n is None:
+        return planned.take(plan.order)
+    if len(ranked.indptr) == 2:
+        return planned.take(plan.order[:n])
+    return planned.take(plan.order[_first_places(ranked, n)])
 
 
 def _planned(

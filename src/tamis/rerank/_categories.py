@@ -96,11 +96,14 @@ class ItemCategories:
         lists = ItemCategories(lists, names).ordered().of
         return ItemCategories(self.of.replaced(rows, lists, n), names)
 
-    def check(self, items: Int32, stage: str) -> None:
-        """Raises StageError where a candidate is not among the fitted items."""
-        if len(items) and items.max() >= len(self.of):
+    def check(self, last: int, stage: str) -> None:
+        """Raises StageError where a candidate is not among the fitted items.
+
+        last: the candidates' largest item row; -1 without candidates.
+        """
+        if last >= len(self.of):
             raise StageError(
-                f"{stage} was fitted on {len(self.of)} items and was given item row {items.max()}; "
+                f"{stage} was fitted on {len(self.of)} items and was given item row {last}; "
                 f"fit it on the items' table that recall uses"
             )
 

@@ -92,12 +92,13 @@ class ItemRule(SlateRule):
     def _at(self, name: str, items: Int32) -> NDArray[Any]:
         """(n,) the entries of item rows. Raises StageError for a row beyond the fitted table."""
         array = self._fitted()[name]
-        if len(items) and items.max() >= len(array):
+        try:
+            return array.take(items)
+        except IndexError:
             raise StageError(
                 f"re-rank `{self.name}` was fitted on {len(array)} items and was given item row "
                 f"{items.max()}; fit it on the items' table that recall uses"
-            )
-        return array[items]
+            ) from None
 
     def _columns_at(self, items: Int32) -> dict[str, Float64]:
         """{column of the items' table: (n,) its numbers} of the arrays `column_NAME`."""

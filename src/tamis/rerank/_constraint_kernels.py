@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tamis.runtime import Int64
+from tamis.runtime import Bool, Int64
 from tamis.runtime.compiled import njit
 
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
@@ -117,6 +117,108 @@ def broken(i: int, place: int, codes: Codes, bounds: Bounds, state: PlanState) -
     if codes.pin[i] != place:
         mask |= bounds.pin_bits[i]
     return mask
+
+
+class NextPlace(NamedTuple):
+    """What is the same for all candidates at the next place to be filled."""
+
+    place: int
+    full: Int64
+    """(C,) mask of the limits that one more item of each code would break."""
+    must: int
+    """Bits of the classes of which the item must be one."""
+    never: int
+    """Bits of the classes of which it must not be."""
+    wanting: int
+    """Bits of the quotas that break unless the item is a member."""
+    always: int
+    """Mask of the constraints of quotas that break whatever the item."""
+    pinned: int
+    """The candidate pinned to the place; -1 = none."""
+    masks: Int64
+    """(n,) what `broken` says of each candidate, once `ready[0]` is true."""
+    ready: Bool
+
+
+class WalkScratch(NamedTuple):
+    """Arrays that the places of a walk reuse."""
+
+    full: Int64
+    """(C,) zeros before the first place."""
+    masks: Int64
+    """(n,)"""
+    ready: Bool
+    """(1,)"""
+
+
+@inner
+def here_at(
+    place: int, chosen: Int64, scratch: WalkScratch, codes: Codes, bounds: Bounds, state: PlanState
+) -> NextPlace:
+    """What holds at `place`, the next to be filled, after the candidates `chosen[:place]`."""
+    full = scratch.full
+    for before in range(place):
+        i = chosen[before]
+        for limit in range(len(codes.own)):
+            window, length, slate = bounds.most[limit]
+            for at in range(codes.own[limit, i], codes.own[limit, i + 1]):
+                c, mask = codes.code[at], 0
+                count = state.count[c]
+                if count >= slate:
+                    mask |= bounds.limit_bits[limit, 1]
+                if count >= window and place - state.at[c, count - window] < length:
+                    mask |= bounds.limit_bits[limit, 0]
+                full[c] = mask
+    wanting, always = 0, 0
+    for k in range(len(bounds.quota_bits)):
+        lack = bounds.least[k, place + 1] - state.members[k]
+        if lack > 1:
+            always |= bounds.quota_bits[k]
+        elif lack > 0:
+            wanting |= 1 << k
+    must, never = bounds.must[place], bounds.never[place]
+    scratch.ready[0] = False
+    pinned = bounds.pinned[place]
+    masks, ready = scratch.masks, scratch.ready
+    return NextPlace(place, full, must, never, wanting, always, pinned, masks, ready)
+
+
+@inner
+def broken_here(here: NextPlace, codes: Codes, bounds: Bounds) -> Int64:
+    """(n,) what `broken` says of every candidate at this place."""
+    masks = here.masks
+    if here.ready[0]:
+        return masks
+    here.ready[0] = True
+    n = len(masks)
+    masks[:] = here.always
+    own, code, full = codes.own, codes.code, here.full
+    for limit in range(len(own)):
+        for i in range(n):
+            for at in range(own[limit, i], own[limit, i + 1]):
+                masks[i] |= full[code[at]]
+    classes, class_bits, must, never = codes.classes, bounds.class_bits, here.must, here.never
+    for r in range(len(class_bits)):
+        if must >> r & 1:
+            for i in range(n):
+                masks[i] |= class_bits[r, 0] * (1 - (classes[i] >> r & 1))
+        if never >> r & 1:
+            for i in range(n):
+                masks[i] |= class_bits[r, 1] * (classes[i] >> r & 1)
+    quotas, quota_bits = codes.quotas, bounds.quota_bits
+    for k in range(len(quota_bits)):
+        if here.wanting >> k & 1:
+            for i in range(n):
+                masks[i] |= quota_bits[k] * (1 - (quotas[i] >> k & 1))
+    pin, pin_bits, place = codes.pin, bounds.pin_bits, here.place
+    for i in range(n):
+        if pin[i] != place:
+            masks[i] |= pin_bits[i]
+    if here.pinned >= 0:
+        for i in range(n):
+            if i != here.pinned:
+                masks[i] |= pin_bits[here.pinned]
+    return masks
 
 
 @inner

@@ -15,9 +15,13 @@ import numpy as np
 from tamis.rerank._constraint_kernels import (
     Bounds,
     Codes,
+    NextPlace,
     PlanState,
+    WalkScratch,
     broken,
+    broken_here,
     complete,
+    here_at,
     inner,
     put,
     take_back,
@@ -51,9 +55,30 @@ class HardRules(NamedTuple):
     """(quotas,) whether the share holds in every head of the slate, not only in all of it."""
     quota_bits: Int64
     pin_bits: Int64
-    """(n,) constraint bit of each candidate's pin; 0 = none."""
+    """(n,) constraint bit of each candidate's pin; 0 = none. As declared, empty."""
     constraints: int
     """Number of constraints: bits 0 … constraints − 1."""
+
+
+class PlanInputs(NamedTuple):
+    """The candidates of all queries, and what the hard rules know of them."""
+
+    indptr: Int64
+    item: Int32
+    own: Int64
+    """(limits, n + 1): codes of candidate i under limit l are `code[own[l, i] : own[l, i + 1]]`."""
+    code: Int64
+    """As the items' table numbers them, in the order of the limits."""
+    classes: Bool
+    """(classes, n) members of each rule of fixed places."""
+    quotas: Bool
+    """(quotas, n) members of each quota."""
+    pins: Int64
+    """(m, 3) item row, place from 1, constraint bit; of two pins of an item the last one holds."""
+    value: Float64
+    """(n,) the fused value; empty where nothing reads it."""
+    terms: Float64
+    """(terms, n) added to the scaled value."""
 
 
 class Values(NamedTuple):
@@ -61,7 +86,7 @@ class Values(NamedTuple):
 
     mode: int
     score: Float64
-    """(n,) the scaled value with its terms; −inf without a finite value."""
+    """(n,) the scaled value with its terms; −inf without a finite value. As given, empty."""
     alternative: Float64
     """(classes, n) what orders the members of a class at its places."""
     theta: float
@@ -74,7 +99,8 @@ class Values(NamedTuple):
     codes: Int64
     """Candidate i's categories are `codes[bounds[i] : bounds[i + 1]]`, ascending."""
     tired_of: Int64
-    """(n,) number of the group (author) that fatigue counts; -1 = none."""
+    """(n,) number of the group (author) that fatigue counts; -1 = none. As given, these two may be
+    empty: no fatigue."""
     shown: Float64
     """(n,) items of that group that the user was shown before."""
     decay: float
@@ -149,11 +175,16 @@ def numbered(values: Int64) -> tuple[Int64, int]:
     return out, found
 
 
-@njit(cache=True)
-def scaled(indptr: Int64, value: Float64) -> Float64:
-    """(n,) min-max to [0, 1] within each query over the finite values; −inf for the others, 0 where
-    all are equal."""
-    out = np.empty(len(value))
+@inner
+def _scores(given: PlanInputs) -> Float64:
+    """(n,) the values, min-max to [0, 1] within each query over the finite ones, with the terms.
+
+    −inf where the value is not finite, 0 where all are equal or none is given.
+    """
+    indptr, value = given.indptr, given.value
+    out = np.zeros(len(given.item))
+    if len(value) == 0:
+        return out
     for q in range(len(indptr) - 1):
         low, high = np.inf, -np.inf
         for i in range(indptr[q], indptr[q + 1]):
@@ -164,36 +195,75 @@ def scaled(indptr: Int64, value: Float64) -> Float64:
                 out[i] = -np.inf
             else:
                 out[i] = (value[i] - low) / (high - low) if high > low else 0.0
+    for t in range(len(given.terms)):
+        for i in range(len(out)):
+            out[i] += given.terms[t, i]
     return out
 
 
 @njit(cache=True)
-def localised(
-    item: Int32, indptr: Int64, values: Int32, own: Int64, first: int
-) -> tuple[Int64, int]:
-    """The codes of items (n,) under one limit, numbered from `first` on, and the next number.
+def gathered(item: Int32, indptr: Int64, values: Int32, own: Int64, first: int) -> Int64:
+    """The values of the ragged rows of `item` (n,).
 
-    own: (n + 1,) receives their bounds, which begin at `own[0]`.
+    own: (n + 1,) receives their bounds, the first of which is `first`.
     """
-    bounds, raw = gathered(item, indptr, values)
-    code, found = numbered(raw)
-    start = own[0]
-    for i in range(len(own)):
-        own[i] = start + bounds[i]
-    return code + first, first + found
-
-
-@njit(cache=True)
-def gathered(item: Int32, indptr: Int64, values: Int32) -> tuple[Int64, Int64]:
-    """The ragged rows of `item` (n,): their bounds (n + 1,) and their values."""
-    own = np.zeros(len(item) + 1, np.int64)
+    own[0] = first
     for i in range(len(item)):
         own[i + 1] = own[i] + indptr[item[i] + 1] - indptr[item[i]]
-    out = np.empty(own[-1], np.int64)
+    out = np.empty(own[-1] - first, np.int64)
     for i in range(len(item)):
+        start, at = indptr[item[i]], own[i] - first
         for k in range(own[i + 1] - own[i]):
-            out[own[i] + k] = values[indptr[item[i]] + k]
-    return own, out
+            out[at + k] = values[start + k]
+    return out
+
+
+@inner
+def _localised(given: PlanInputs) -> tuple[Int64, Int64]:
+    """The codes of all limits numbered from 0, no two limits sharing one, and each one's limit."""
+    code, limit = np.empty(len(given.code), np.int64), np.empty(len(given.code), np.int64)
+    first = 0
+    for k in range(len(given.own)):
+        a, b = given.own[k, 0], given.own[k, -1]
+        numbers, found = numbered(given.code[a:b])
+        for at in range(a, b):
+            code[at] = numbers[at - a] + first
+        limit[first : first + found] = k
+        first += found
+    return code, limit[:first]
+
+
+@inner
+def _bits_of(members: Bool, n: int) -> Int64:
+    """(n,) bit k where row k of `members` holds."""
+    bits = np.zeros(n, np.int64)
+    for k in range(len(members)):
+        for i in range(n):
+            bits[i] |= np.int64(members[k, i]) << k
+    return bits
+
+
+@inner
+def _pinned(given: PlanInputs, n: int, lacking: Int64) -> tuple[Int64, Int64]:
+    """(n,) each candidate's place from 0 (-1 = none), and the bit of its pin.
+
+    lacking: (Q, places) receives the bits of the pins that no candidate can hold.
+    """
+    indptr, item = given.indptr, given.item
+    pin, bits = np.full(len(item), -1, np.int64), np.zeros(len(item), np.int64)
+    for p in range(len(given.pins)):
+        row, place, bit = given.pins[p]
+        if place > n:
+            continue
+        for q in range(len(indptr) - 1):
+            lacking[q, place - 1] |= bit
+            if indptr[q] + place > indptr[q + 1]:
+                continue
+            for i in range(indptr[q], indptr[q + 1]):
+                if item[i] == row:
+                    pin[i], bits[i] = place - 1, bit
+                    lacking[q, place - 1] &= ~bit
+    return pin, bits
 
 
 @inner
@@ -434,12 +504,24 @@ def _keys(
 
 
 @inner
+def _highest(key: Float64, taken: Bool, skip: Bool, kind: Int64) -> int:
+    """The candidate with the highest key, whatever it breaks; -1 where none is left."""
+    best, high = -1, -np.inf
+    for i in range(len(key)):
+        if best >= 0 and not key[i] > high:
+            continue
+        if not taken[i] and not skip[kind[i]]:
+            best, high = i, key[i]
+    return best
+
+
+@inner
 def _best(
-    place: int,
     key: Float64,
     taken: Bool,
     skip: Bool,
     soft: int,
+    here: NextPlace,
     codes: Codes,
     bounds: Bounds,
     state: PlanState,
@@ -448,40 +530,50 @@ def _best(
 
     skip: (kinds,) kinds that are left out. Returns -1 where nothing may be placed.
     """
-    best, least = -1, 0
+    best, least, high, settled = _highest(key, taken, skip, codes.kind), 0, -np.inf, False
+    if best < 0:
+        return -1
+    hard, kind = bounds.hard, codes.kind
+    if broken(best, here.place, codes, bounds, state) & (hard | soft) == 0:
+        return best
+    best, masks = -1, broken_here(here, codes, bounds)
     for i in range(len(key)):
-        if taken[i] or skip[codes.kind[i]]:
+        if settled and not key[i] > high:
             continue
-        if best >= 0 and least == 0 and not key[i] > key[best]:
+        mask = masks[i]
+        if mask & hard or taken[i] or skip[kind[i]]:
             continue
-        mask = broken(i, place, codes, bounds, state)
-        if mask & bounds.hard:
-            continue
-        if best < 0 or mask & soft < least or (mask & soft == least and key[i] > key[best]):
-            best, least = i, mask & soft
+        if best < 0 or mask & soft < least or (mask & soft == least and key[i] > high):
+            best, least, high = i, mask & soft, key[i]
+            settled = least == 0
     return best
 
 
 @inner
 def _note_refused(
-    place: int,
     chosen: int,
     key: Float64,
     taken: Bool,
+    here: NextPlace,
     codes: Codes,
     bounds: Bounds,
-    state: PlanState,
     refused: Int64,
 ) -> None:
     """Notes what kept candidates with a higher key from the place."""
+    own, higher = key[chosen], 0
     for i in range(len(key)):
-        if not taken[i] and key[i] > key[chosen]:
-            refused[i] |= broken(i, place, codes, bounds, state)
+        higher += key[i] > own
+    if higher == 0:
+        return
+    masks = broken_here(here, codes, bounds)
+    for i in range(len(key)):
+        if key[i] > own and not taken[i]:
+            refused[i] |= masks[i]
 
 
 @inner
 def _shortlist(
-    place: int,
+    here: NextPlace,
     places: int,
     key: Float64,
     taken: Bool,
@@ -496,12 +588,12 @@ def _shortlist(
 
     witness: (places,) kinds that may fill the rest; receives the last ones that do.
     """
-    codes = plan.codes
+    codes, place = plan.codes, here.place
     skip, known = np.zeros(len(first), np.bool_), np.zeros(len(first), np.bool_)
     hidden = taken.copy()
     chosen, size, least = np.empty(min(most, len(key)), np.int64), 0, 0
     while size < len(chosen):
-        i = _best(place, key, hidden, skip, plan.soft, codes, bounds, state)
+        i = _best(key, hidden, skip, plan.soft, here, codes, bounds, state)
         if i < 0:
             break
         mask = broken(i, place, codes, bounds, state) & plan.soft
@@ -658,7 +750,11 @@ def _walk(
         weight[i] = _weight(score[i], values) if values.mode == BY_DPP else 0.0
     key, own_key, seed = np.empty(n), np.empty(n), np.array([draw.seed[q]])
     skip = np.zeros(len(first), np.bool_)
+    scratch = WalkScratch(
+        np.zeros(len(codes.limit), np.int64), np.empty(n, np.int64), np.zeros(1, np.bool_)
+    )
     for place in range(places):
+        here = here_at(place, chosen, scratch, codes, bounds, state)
         _keys(score, weight, volume.like, volume.volume, values, own_key)
         key[:] = own_key
         turn = _first_class(bounds.must[place])
@@ -667,19 +763,19 @@ def _walk(
         probability = 1.0
         if draw.temperature > 0.0 and turn < 0:
             listed = _shortlist(
-                place, places, key, taken, first, plan, bounds, state, draw.top, witness
+                here, places, key, taken, first, plan, bounds, state, draw.top, witness
             )
             i = -1
             if len(listed):
                 i, probability = _drawn(listed, key, values.mode, draw.temperature, seed)
         else:
-            i = _next(place, places, key, taken, first, witness, plan, bounds, state, skip)
+            i = _next(here, places, key, taken, first, witness, plan, bounds, state, skip)
         if i < 0 and careful:  # the search gave up: the known way is taken
             i = _of_kind(witness[place], key, taken, codes)
         if i < 0:
             return chosen, False
         if draw.temperature == 0.0:
-            _note_refused(place, i, key, taken, codes, bounds, state, out.refused)
+            _note_refused(i, key, taken, here, codes, bounds, out.refused)
         else:
             out.propensity[i] = probability
         out.broken[i] = broken(i, place, codes, bounds, state) & plan.soft
@@ -727,7 +823,7 @@ def _of_kind(kind: int, key: Float64, taken: Bool, codes: Codes) -> int:
 
 @inner
 def _next(
-    place: int,
+    here: NextPlace,
     places: int,
     key: Float64,
     taken: Bool,
@@ -738,14 +834,14 @@ def _next(
     state: PlanState,
     skip: Bool,
 ) -> int:
-    """The best candidate for `place`; with a `witness`, of those that leave the rest possible.
+    """The best candidate for the place; with a `witness`, of those that leave the rest possible.
 
     `witness` is replaced where the search finds another way to fill the rest.
     """
-    codes = plan.codes
+    codes, place = plan.codes, here.place
     skip[:] = False
     while True:
-        i = _best(place, key, taken, skip, plan.soft, codes, bounds, state)
+        i = _best(key, taken, skip, plan.soft, here, codes, bounds, state)
         if i < 0 or len(witness) == 0 or codes.kind[i] == witness[place]:
             return i
         trial = witness.copy()
@@ -818,21 +914,13 @@ def _plan_query(
 
 @njit(cache=True)
 def plan_all(
-    indptr: Int64,
-    n: int,
-    own: Int64,
-    code: Int64,
-    limit: Int64,
-    classes: Int64,
-    quotas: Int64,
-    pin: Int64,
-    rules: HardRules,
-    values: Values,
-    draw: Draw,
-    search: int,
+    given: PlanInputs, n: int, rules: HardRules, values: Values, draw: Draw, search: int
 ) -> Planned:
-    """Plans the first `n` places of every query. For the arrays see `Codes`."""
-    size = len(classes)
+    """Plans the first `n` places of every query.
+
+    rules, values: as declared; what they hold of each candidate is made here of `given`.
+    """
+    indptr, size = given.indptr, len(given.item)
     total = Planned(
         np.empty(size, np.int64),
         np.full(size, np.nan),
@@ -842,14 +930,21 @@ def plan_all(
         np.zeros(size, np.int64),
         np.zeros((len(indptr) - 1, n), np.int64),
     )
-    hashes = _kinds(own, code, classes, quotas, pin)
+    pin, pin_bits = _pinned(given, n, total.lacking)
+    code, limit = _localised(given)
+    classes, quotas = _bits_of(given.classes, size), _bits_of(given.quotas, size)
+    score = _scores(given)
+    tired_of, shown = values.tired_of, values.shown
+    if len(tired_of) < size:
+        tired_of, shown = np.full(size, -1, np.int64), np.zeros(size)
+    hashes = _kinds(given.own, code, classes, quotas, pin)
     for q in range(len(indptr) - 1):
         a, b = indptr[q], indptr[q + 1]
         if a == b:
             continue
         places = min(n, b - a)
         codes = Codes(
-            own[:, a : b + 1],
+            given.own[:, a : b + 1],
             code,
             limit,
             classes[a:b],
@@ -865,12 +960,12 @@ def plan_all(
             rules.share,
             rules.spread,
             rules.quota_bits,
-            rules.pin_bits[a:b],
+            pin_bits[a:b],
             rules.constraints,
         )
         part = Values(
             values.mode,
-            values.score[a:b],
+            score[a:b],
             values.alternative[:, a:b],
             values.theta,
             values.window,
@@ -878,8 +973,8 @@ def plan_all(
             values.vectors[a:b],
             values.bounds[a : b + 1],
             values.codes,
-            values.tired_of[a:b],
-            values.shown[a:b],
+            tired_of[a:b],
+            shown[a:b],
             values.decay,
             values.floor,
         )

@@ -6,9 +6,10 @@ rules as their arrays, and reads the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +22,23 @@ from tamis.rerank._plan_kernels import (
     BY_SCORE,
     Draw,
     HardRules,
+    PlanInputs,
     Planned,
     Values,
     gathered,
-    localised,
     plan_all,
-    scaled,
 )
 from tamis.rerank._statement import (
     Diversity,
     Drawing,
     FixedPlaces,
     GroupFatigue,
+    Hard,
     LeastShare,
     Limit,
-    PinnedItems,
     Statement,
 )
-from tamis.runtime import Float64, Int64
+from tamis.runtime import Bool, Float64, Int32, Int64
 from tamis.schema import StageError
 
 SEARCH = 50_000
@@ -47,51 +47,55 @@ as finding nothing."""
 CONSTRAINTS, CLASSES, QUOTAS = 60, 20, 40
 """Most constraints, rules of fixed places and quotas of a plan."""
 UNLIMITED = 1 << 40
-_NONE = np.zeros(0, np.int64)
-T = TypeVar("T")
+_NONE, _NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
 
 
 @dataclass(eq=False)
 class _Hard:
-    """The hard rules of all statements as lists, which become the arrays of the kernels."""
+    """The hard rules of all statements that are the same at each request, as arrays."""
 
-    candidates: Candidates
-    n: int
     names: list[Constraint] = field(default_factory=list[Constraint])
-    limits: list[tuple[Limit, int, int]] = field(default_factory=list[tuple[Limit, int, int]])
-    """Each with the bits of its window and its slate."""
-    fixed: list[tuple[FixedPlaces, int, int]] = field(
-        default_factory=list[tuple[FixedPlaces, int, int]]
-    )
-    quotas: list[tuple[LeastShare, int]] = field(default_factory=list[tuple[LeastShare, int]])
+    limits: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    """Most in a window, its length, most in the slate."""
+    limit_bits: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Bits of the window and of the slate."""
+    places: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
+    class_bits: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    spread: list[bool] = field(default_factory=list[bool])
+    quota_bits: list[int] = field(default_factory=list[int])
     pins: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """Item row, place from 1, bit."""
 
-    def add(self, rule: str, one: Limit | FixedPlaces | LeastShare | PinnedItems) -> None:
+    def add(self, rule: str, form: _Form) -> None:
         """Gives the constraint the next bits."""
-        if isinstance(one, Limit):
-            slate = window = 0
-            if one.in_slate is not None:
-                slate = self._bit(rule, f"at most {one.in_slate} of one {one.what} in the slate")
-            if one.in_window is not None:
-                places = f"{one.window} adjacent places"
-                window = self._bit(rule, f"at most {one.in_window} of one {one.what} in {places}")
-            self.limits.append((one, window, slate))
-        elif isinstance(one, FixedPlaces):
-            must = never = 0
-            if one.places:
-                places = ", ".join(map(str, sorted(one.places)))
-                must = self._bit(rule, f"{one.what} at places {places}")
-            if not one.elsewhere:
-                never = self._bit(rule, f"no {one.what} at other places")
-            self.fixed.append((one, must, never))
-        elif isinstance(one, LeastShare):
-            kind = "each head of the slate" if one.spread else "the slate"
-            self.quotas.append((one, self._bit(rule, f"a share of {kind} for {one.what}")))
-        else:
-            each = zip(one.items.tolist(), one.places.tolist(), one.what, strict=True)
-            for item, place, name in reversed(list(each)):
-                self.pins.append((item, place, self._bit(rule, f"{name} at place {place}")))
+        match form:
+            case _LimitForm(in_window, window, in_slate, what):
+                slate = near = 0
+                if in_slate is not None:
+                    slate = self._bit(rule, f"at most {in_slate} of one {what} in the slate")
+                if in_window is not None:
+                    places = f"{window} adjacent places"
+                    near = self._bit(rule, f"at most {in_window} of one {what} in {places}")
+                most = [UNLIMITED if x is None else x for x in (in_window, in_slate)]
+                self.limits.append((most[0], window, most[1]))
+                self.limit_bits.append((near, slate))
+            case _FixedForm(places, elsewhere, what):
+                must = never = 0
+                if places:
+                    text = ", ".join(map(str, sorted(places)))
+                    must = self._bit(rule, f"{what} at places {text}")
+                if not elsewhere:
+                    never = self._bit(rule, f"no {what} at other places")
+                self.places.append(places)
+                self.class_bits.append((must, never))
+            case _ShareForm(spread, what):
+                kind = "each head of the slate" if spread else "the slate"
+                self.spread.append(spread)
+                self.quota_bits.append(self._bit(rule, f"a share of {kind} for {what}"))
+            case _PinsForm(items, places, what):
+                for item, place, name in reversed(list(zip(items, places, what, strict=True))):
+                    bit = self._bit(rule, f"{name} at place {place}")
+                    self.pins.append((item, place, bit))
 
     def _bit(self, rule: str, text: str) -> int:
         self.names.append(Constraint(rule, text))
@@ -101,8 +105,8 @@ class _Hard:
         """Raises StageError where there are more constraints than a plan may have."""
         for what, found, most in (
             ("constraints", self.names, CONSTRAINTS),
-            ("rules of fixed places", self.fixed, CLASSES),
-            ("quotas", self.quotas, QUOTAS),
+            ("rules of fixed places", self.places, CLASSES),
+            ("quotas", self.quota_bits, QUOTAS),
         ):
             if len(found) > most:
                 raise StageError(
@@ -110,75 +114,176 @@ class _Hard:
                     f"most {most}. Declare fewer rules, or groups, in [cascade.rerank]"
                 )
 
-    def codes(self) -> tuple[Int64, Int64, Int64]:
-        """The bounds of each candidate's codes (limits, n + 1), the codes, and their limits."""
-        item, count = self.candidates.item, len(self.limits)
-        own = np.zeros((count, len(item) + 1), np.int64)
-        parts, ends, values = [_NONE], [0], 0
-        for k, (one, _, _) in enumerate(self.limits):
-            own[k, 0] = values
-            part, end = localised(item, one.of.indptr, one.of.values, own[k], ends[-1])
-            parts.append(part)
-            ends.append(end)
-            values += len(part)
-        return own, np.concatenate(parts), np.repeat(np.arange(count), np.diff(ends))
-
-    def pinned(self) -> tuple[Int64, Int64, Int64]:
-        """Each candidate's place from 0 (-1 = none), and the bit of its pin, (n,) each; and the
-        mask (Q, n) of the pins that no candidate can hold."""
-        size, indptr = len(self.candidates), self.candidates.indptr
-        place, bits = np.full(size, -1, np.int64), np.zeros(size, np.int64)
-        missing = np.zeros((len(indptr) - 1, self.n), np.int64)
-        for item, at, bit in self.pins:
-            if at > self.n:
-                continue
-            found = np.flatnonzero(self.candidates.item == item)
-            query = np.searchsorted(indptr, found, side="right") - 1
-            fits = indptr[query] + at <= indptr[query + 1]
-            place[found[fits]], bits[found[fits]] = at - 1, bit
-            missing[:, at - 1] |= bit
-            missing[query[fits], at - 1] ^= bit
-        return place, bits, missing
-
-    def rules(self, queries: int, bits: Int64) -> HardRules:
-        turns = np.zeros((len(self.fixed), self.n), np.int64)
-        for r, (one, _, _) in enumerate(self.fixed):
-            inside = [place for place in one.places if place <= self.n]
+    def packed(self, n: int) -> _Packed:
+        """The arrays of the kernels, for slates of n places."""
+        self.check()
+        turns = np.zeros((len(self.places), n), np.int64)
+        for r, places in enumerate(self.places):
+            inside = [place for place in places if place <= n]
             turns[r, np.array(inside, np.int64) - 1] = np.arange(1, len(inside) + 1)
-        limits = [
-            (
-                UNLIMITED if one.in_window is None else one.in_window,
-                one.window,
-                UNLIMITED if one.in_slate is None else one.in_slate,
-            )
-            for one, _, _ in self.limits
-        ]
-        share = np.zeros((queries, len(self.quotas)))
-        for k, (quota, _) in enumerate(self.quotas):
-            share[:, k] = quota.share
-        return HardRules(
-            most=_table(limits, 3),
-            limit_bits=_table([(window, slate) for _, window, slate in self.limits], 2),
+        return _Packed(
+            names=tuple(self.names),
+            most=_table(self.limits, 3),
+            limit_bits=tuple(self.limit_bits),
+            limits=_table(self.limit_bits, 2),
             class_places=turns,
-            class_bits=_table([(must, never) for _, must, never in self.fixed], 2),
+            class_bits=_table(self.class_bits, 2),
+            spread=np.array(self.spread, np.bool_),
+            quota_bits=np.array(self.quota_bits, np.int64),
+            pins=_table(self.pins, 3),
+        )
+
+
+class _Packed(NamedTuple):
+    """What a plan knows of its hard rules before it knows the request; see `HardRules`."""
+
+    names: tuple[Constraint, ...]
+    most: Int64
+    limit_bits: tuple[tuple[int, int], ...]
+    limits: Int64
+    """The same as an array."""
+    class_places: Int64
+    class_bits: Int64
+    spread: Bool
+    quota_bits: Int64
+    pins: Int64
+    """(m, 3), see `PlanInputs`."""
+
+    def rules(self, share: Float64) -> HardRules:
+        """The hard rules with the shares of a request's quotas (Q, quotas)."""
+        return HardRules(
+            most=self.most,
+            limit_bits=self.limits,
+            class_places=self.class_places,
+            class_bits=self.class_bits,
             share=share,
-            spread=np.array([quota.spread for quota, _ in self.quotas], np.bool_),
-            quota_bits=np.array([bit for _, bit in self.quotas], np.int64),
-            pin_bits=bits,
+            spread=self.spread,
+            quota_bits=self.quota_bits,
+            pin_bits=_NONE,
             constraints=len(self.names),
         )
+
+
+class _LimitForm(NamedTuple):
+    """What a limit states whatever the request."""
+
+    in_window: int | None
+    window: int
+    in_slate: int | None
+    what: str
+
+
+class _FixedForm(NamedTuple):
+    """What a rule of fixed places states whatever the request."""
+
+    places: tuple[int, ...]
+    elsewhere: bool
+    what: str
+
+
+class _ShareForm(NamedTuple):
+    """What a quota states whatever the request."""
+
+    spread: bool
+    what: str
+
+
+class _PinsForm(NamedTuple):
+    """What pins state whatever the request."""
+
+    items: tuple[int, ...]
+    places: tuple[int, ...]
+    what: tuple[str, ...]
+
+
+_Form = _LimitForm | _FixedForm | _ShareForm | _PinsForm
+
+
+def _form(one: Hard) -> _Form:
+    if isinstance(one, Limit):
+        return _LimitForm(one.in_window, one.window, one.in_slate, one.what)
+    if isinstance(one, FixedPlaces):
+        return _FixedForm(tuple(one.places), bool(one.elsewhere), one.what)
+    if isinstance(one, LeastShare):
+        return _ShareForm(bool(one.spread), one.what)
+    return _PinsForm(tuple(one.items.tolist()), tuple(one.places.tolist()), tuple(one.what))
+
+
+@lru_cache(maxsize=256)
+def _packed(forms: tuple[tuple[str, _Form], ...], n: int) -> _Packed:
+    """The hard rules packed; kept, because they are the same at each request of a version."""
+    hard = _Hard()
+    for rule, form in forms:
+        hard.add(rule, form)
+    return hard.packed(n)
 
 
 def _table(rows: Sequence[tuple[int, ...]], width: int) -> Int64:
     return np.array(rows, np.int64).reshape(len(rows), width)
 
 
-def _member_bits(members: Sequence[NDArray[np.bool_]], size: int) -> Int64:
-    """(n,) bit k where `members[k]` holds."""
-    bits = np.zeros(size, np.int64)
-    for k, member in enumerate(members):
-        bits[member] |= 1 << k
-    return bits
+@dataclass(eq=False)
+class _Stated:
+    """What all rules state, by kind."""
+
+    forms: list[tuple[str, _Form]] = field(default_factory=list[tuple[str, _Form]])
+    """The hard rules, in ascending order of importance, as these lists of each kind are."""
+    limits: list[Limit] = field(default_factory=list[Limit])
+    fixed: list[FixedPlaces] = field(default_factory=list[FixedPlaces])
+    quotas: list[LeastShare] = field(default_factory=list[LeastShare])
+    terms: list[Float64] = field(default_factory=list[Float64])
+    diversity: Diversity | None = None
+    """Of this kind and of the next two, what the last rule states that has it."""
+    fatigue: GroupFatigue | None = None
+    drawing: Drawing | None = None
+
+    @classmethod
+    def of(cls, statements: Mapping[str, Statement]) -> Self:
+        found = cls()
+        for rule, statement in statements.items():
+            for one in statement.hard:
+                found.forms.append((rule, _form(one)))
+                if isinstance(one, Limit):
+                    found.limits.append(one)
+                elif isinstance(one, FixedPlaces):
+                    found.fixed.append(one)
+                elif isinstance(one, LeastShare):
+                    found.quotas.append(one)
+            if statement.terms is not None:
+                found.terms.append(statement.terms)
+            found.diversity = statement.diversity or found.diversity
+            found.fatigue = statement.fatigue or found.fatigue
+            found.drawing = statement.drawing or found.drawing
+        return found
+
+    @property
+    def mode(self) -> int:
+        """What orders the candidates."""
+        if self.diversity is not None:
+            return BY_MMR if self.diversity.method == "mmr" else BY_DPP
+        by_score = self.terms or self.fatigue is not None or self.drawing is not None
+        return BY_SCORE if by_score else AS_GIVEN
+
+    def codes(self, item: Int32) -> tuple[Int64, Int64]:
+        """The bounds of each candidate's codes (limits, n + 1), and the codes."""
+        own, first = np.empty((len(self.limits), len(item) + 1), np.int64), 0
+        parts: list[Int64] = []
+        for k, limit in enumerate(self.limits):
+            parts.append(gathered(item, limit.of.indptr, limit.of.values, own[k], first))
+            first += len(parts[-1])
+        return own, np.concatenate(parts) if parts else _NONE
+
+    def shares(self, queries: int) -> Float64:
+        """(Q, quotas)"""
+        share = np.empty((queries, len(self.quotas)))
+        for k, quota in enumerate(self.quotas):
+            share[:, k] = quota.share
+        return share
+
+
+def _rows(arrays: Sequence[NDArray[Any]], n: int, kind: Any) -> NDArray[Any]:
+    """(len(arrays), n)"""
+    return np.array(arrays, kind) if arrays else np.empty((0, n), kind)
 
 
 def plan(
@@ -194,108 +299,60 @@ def plan(
 
     Raises StageError where the rules state more constraints than a plan may have.
     """
-    hard = _Hard(candidates, n)
-    for rule, statement in statements.items():
-        for one in statement.hard:
-            hard.add(rule, one)
-    hard.check()
     size, queries = len(candidates), len(candidates.indptr) - 1
-    own, code, limit = hard.codes()
-    place, bits, missing = hard.pinned()
-    drawing = _one(statements, lambda s: s.drawing)
-    planned = plan_all(
+    stated = _Stated.of(statements)
+    packed = _packed(tuple(stated.forms), n)
+    own, code = stated.codes(candidates.item)
+    by_value = stated.mode != AS_GIVEN
+    given = PlanInputs(
         candidates.indptr,
-        n,
+        candidates.item,
         own,
         code,
-        limit,
-        _member_bits([fixed.member for fixed, _, _ in hard.fixed], size),
-        _member_bits([quota.member for quota, _ in hard.quotas], size),
-        place,
-        hard.rules(queries, bits),
-        _values(statements, candidates, [fixed.value for fixed, _, _ in hard.fixed]),
-        _draw(drawing, queries),
-        search,
+        _rows([fixed.member for fixed in stated.fixed], size, np.bool_),
+        _rows([quota.member for quota in stated.quotas], size, np.bool_),
+        packed.pins,
+        np.asarray(candidates.columns["value"], np.float64) if by_value else _NO_NUMBERS,
+        _rows(stated.terms, size, np.float64),
     )
+    rules = packed.rules(stated.shares(queries))
+    values, draw = _values(stated, candidates), _draw(stated.drawing, queries)
+    planned = plan_all(given, n, rules, values, draw, search)
     return Arrangement(
         order=planned.order,
-        notes=_notes(statements, hard, planned),
-        constraints=tuple(hard.names),
-        lacking=planned.lacking | missing if hard.pins else planned.lacking,
+        notes=_notes(statements, stated, packed, planned),
+        constraints=packed.names,
+        lacking=planned.lacking,
         refused=planned.refused,
-        propensity=None if drawing is None else planned.propensity,
+        propensity=None if stated.drawing is None else planned.propensity,
     )
 
 
-def _one(statements: Mapping[str, Statement], part: Callable[[Statement], T | None]) -> T | None:
-    """The part of the last statement that has it."""
-    found = None
-    for statement in statements.values():
-        value = part(statement)
-        found = found if value is None else value
-    return found
-
-
-def _values(
-    statements: Mapping[str, Statement], candidates: Candidates, alternatives: Sequence[Float64]
-) -> Values:
-    size = len(candidates)
-    diversity = _one(statements, lambda s: s.diversity)
-    fatigue = _one(statements, lambda s: s.fatigue)
-    drawing = _one(statements, lambda s: s.drawing)
-    terms = [s.terms for s in statements.values() if s.terms is not None]
-    mode = _mode(diversity, bool(terms) or fatigue is not None or drawing is not None)
-    if mode != AS_GIVEN:
-        value = np.asarray(candidates.columns["value"], np.float64)
-        score = scaled(candidates.indptr, value)
-        for term in terms:
-            score = score + term
-    else:
-        score = np.zeros(size)
-    return Values(
-        mode=mode,
-        score=score,
-        alternative=np.array(alternatives, np.float64).reshape(len(alternatives), size),
-        theta=1.0 if diversity is None else diversity.theta,
-        window=0 if diversity is None else diversity.window or 0,
-        **_similarity(diversity, candidates),
-        **_fatigue(fatigue, size),
-    )
-
-
-def _mode(diversity: Diversity | None, by_score: bool) -> int:
-    if diversity is not None:
-        return BY_MMR if diversity.method == "mmr" else BY_DPP
-    return BY_SCORE if by_score else AS_GIVEN
-
-
-def _similarity(diversity: Diversity | None, candidates: Candidates) -> dict[str, Any]:
-    size = len(candidates)
-    vectors = np.empty((size, 0), np.float32)
-    bounds, codes = np.zeros(size + 1, np.int64), np.zeros(0, np.int64)
+def _values(stated: _Stated, candidates: Candidates) -> Values:
+    """What orders the candidates, without their scores."""
+    size, diversity, fatigue = len(candidates), stated.diversity, stated.fatigue
+    vectors, bounds, codes = np.empty((size, 0), np.float32), _NONE, _NONE
     categories = None if diversity is None else diversity.categories
     if categories is not None:
-        bounds, codes = gathered(candidates.item, categories.indptr, categories.values)
+        bounds = np.empty(size + 1, np.int64)
+        codes = gathered(candidates.item, categories.indptr, categories.values, bounds, 0)
     elif diversity is not None and diversity.vectors is not None:
         vectors = diversity.vectors
-    return {
-        "by_vector": categories is None,
-        "vectors": vectors,
-        "bounds": bounds,
-        "codes": codes,
-    }
-
-
-def _fatigue(fatigue: GroupFatigue | None, size: int) -> dict[str, Any]:
-    if fatigue is None:
-        nothing = {"tired_of": np.full(size, -1, np.int64), "shown": np.zeros(size)}
-        return {**nothing, "decay": 1.0, "floor": 0.0}
-    return {
-        "tired_of": fatigue.group,
-        "shown": fatigue.shown,
-        "decay": fatigue.decay,
-        "floor": fatigue.floor,
-    }
+    return Values(
+        mode=stated.mode,
+        score=_NO_NUMBERS,
+        alternative=_rows([fixed.value for fixed in stated.fixed], size, np.float64),
+        theta=1.0 if diversity is None else diversity.theta,
+        window=0 if diversity is None else diversity.window or 0,
+        by_vector=categories is None,
+        vectors=vectors,
+        bounds=bounds,
+        codes=codes,
+        tired_of=_NONE if fatigue is None else fatigue.group,
+        shown=_NO_NUMBERS if fatigue is None else fatigue.shown,
+        decay=1.0 if fatigue is None else fatigue.decay,
+        floor=0.0 if fatigue is None else fatigue.floor,
+    )
 
 
 def _draw(drawing: Drawing | None, queries: int) -> Draw:
@@ -305,10 +362,11 @@ def _draw(drawing: Drawing | None, queries: int) -> Draw:
 
 
 def _notes(
-    statements: Mapping[str, Statement], hard: _Hard, planned: Planned
+    statements: Mapping[str, Statement], stated: _Stated, packed: _Packed, planned: Planned
 ) -> dict[str, NDArray[np.generic]]:
     """Rule → the number that the trace shows for each candidate."""
     notes: dict[str, NDArray[np.generic]] = {}
+    some_lack = bool(planned.lacking.any())
     for rule, statement in statements.items():
         if statement.note is not None:
             notes[rule] = statement.note
@@ -319,16 +377,18 @@ def _notes(
         elif statement.drawing is not None:
             notes[rule] = planned.propensity.astype(np.float32)
         else:
-            notes[rule] = _flags(statement, hard, planned)
+            notes[rule] = np.zeros(len(planned.broken), np.uint8)
+            if some_lack:
+                notes[rule] = _flags(statement, stated, packed, planned)
     return notes
 
 
-def _flags(statement: Statement, hard: _Hard, planned: Planned) -> NDArray[np.uint8]:
+def _flags(
+    statement: Statement, stated: _Stated, packed: _Packed, planned: Planned
+) -> NDArray[np.uint8]:
     """1 where a candidate's place breaks a slate limit of the rule, plus 2 for a window's."""
     flags = np.zeros(len(planned.broken), np.uint8)
-    if not planned.lacking.any():
-        return flags
-    for limit, window, slate in hard.limits:
+    for limit, (window, slate) in zip(stated.limits, packed.limit_bits, strict=True):
         if any(limit is one for one in statement.hard):
             flags |= (planned.broken & slate > 0).astype(np.uint8)
             flags |= (planned.broken & window > 0).astype(np.uint8) << np.uint8(1)

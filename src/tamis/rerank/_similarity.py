@@ -128,7 +128,7 @@ class DiversityRule(SlateRule):
         if self.config.similarity == "category":
             if self._categories is None:
                 raise self._unfitted("call fit or load it")
-            self._categories.check(candidates.item, f"re-rank `{self.name}`")
+            self._categories.check(candidates.last_item, f"re-rank `{self.name}`")
             return Statement(diversity=Diversity(**options, categories=self._categories.of))
         vectors = self._gathered(candidates)
         return Statement(diversity=Diversity(**options, vectors=vectors))
@@ -145,10 +145,10 @@ class DiversityRule(SlateRule):
             vectors = self._channel.item_vectors()
         if vectors is None:
             raise self._unfitted("call fit(data) or with_vectors(vectors)")
-        if len(items) and items.max() >= len(vectors):
+        if candidates.last_item >= len(vectors):
             raise StageError(
                 f"re-rank `{self.name}` knows {len(vectors)} item vectors and was given item row "
-                f"{items.max()}; give it the vectors of the version that recall uses"
+                f"{candidates.last_item}; give it the vectors of the version that recall uses"
             )
         found = np.take(vectors, items, axis=0)
         return normalised(found) if self.config.similarity == "channel" else found

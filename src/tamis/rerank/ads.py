@@ -136,8 +136,10 @@ class Ads(ItemRule):
         if config.least is not None:
             usable &= value >= config.least
         hard: list[Hard] = []
-        if config.places and not config.elsewhere and (member & ~usable).any():
-            hard.append(FixedPlaces(member & ~usable, (), value, what="advertisement too cheap"))
+        cheap = np.count_nonzero(usable) < np.count_nonzero(member)
+        if cheap and config.places and not config.elsewhere:
+            kept_out = member & ~usable
+            hard.append(FixedPlaces(kept_out, (), value, what="advertisement too cheap"))
         if config.places:
             ranked = np.where(usable, value, -np.inf)
             hard.append(
@@ -146,4 +148,5 @@ class Ads(ItemRule):
         if config.gap is not None or config.slate is not None:
             window = {} if config.gap is None else {"in_window": 1, "window": config.gap + 1}
             hard.append(Limit(self._choice()[1], in_slate=config.slate, what="kind", **window))
-        return Statement(hard=tuple(hard), note=np.where(usable, value, 0.0).astype(np.float32))
+        shown = np.where(usable, value, 0.0) if cheap else value
+        return Statement(hard=tuple(hard), note=shown.astype(np.float32))

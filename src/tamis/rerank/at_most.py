@@ -87,6 +87,8 @@ class AtMost(SlateRule):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._categories: ItemCategories | None = None
+        self._limit: Limit | None = None
+        """What it states of these categories; None: not made yet."""
         self._separators: dict[str, str] | None = {}
         """Separators of the texts that `where` reads as lists; None: an earlier release did not
         save them."""
@@ -125,12 +127,12 @@ class AtMost(SlateRule):
         del queries, n
         if self._categories is None:
             raise NotFittedError("re-rank `at_most` is used before fit(data); call fit or load it")
-        self._categories.check(candidates.item, "re-rank `at_most`")
-        config = self.config
-        limit = Limit(
-            self._categories.of, config.limit, config.window, config.slate, what=config.column
-        )
-        return Statement(hard=(limit,))
+        of = self._categories.of
+        self._categories.check(candidates.last_item, "re-rank `at_most`")
+        if self._limit is None or self._limit.of is not of:
+            config = self.config
+            self._limit = Limit(of, config.limit, config.window, config.slate, config.column)
+        return Statement(hard=(self._limit,))
 
     def save(self, directory: Path) -> None:
         """Writes the categories."""

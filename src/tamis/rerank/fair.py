@@ -81,7 +81,7 @@ class Fair(SlateRule):
     def _group_of(self, items: Int32) -> Int64:
         """(n,) the number of each item's group; -1 = none."""
         known = self._known()
-        known.check(items, f"re-rank `{self.name}`")
+        known.check(int(items.max(initial=-1)), f"re-rank `{self.name}`")
         own = known.of
         some = own.indptr[items] < own.indptr[items + 1]
         found = np.full(len(items), -1, np.int64)

@@ -54,6 +54,7 @@ class Pins(SlateRule):
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._rows: Int32 | None = None
+        self._places = np.array(self.config.places, np.int64)
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Finds the rows of the pinned items. Raises ConfigError where an item is unknown."""
@@ -81,11 +82,10 @@ class Pins(SlateRule):
     def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
         """The pins; the trace shows the place of a pinned item, 0 for other items."""
         del queries, n
-        rows, places = self._known(), np.array(self.config.places, np.int64)
-        note = np.zeros(len(candidates), np.float32)
-        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+        rows, note = self._known(), np.zeros(len(candidates), np.float32)
+        for row, place in zip(rows.tolist(), self.config.places, strict=True):
             note[candidates.item == row] = place
-        return Statement(hard=(PinnedItems(rows, places, self.config.items),), note=note)
+        return Statement(hard=(PinnedItems(rows, self._places, self.config.items),), note=note)
 
     def _known(self) -> Int32:
         if self._rows is None:

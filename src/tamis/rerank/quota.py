@@ -143,7 +143,9 @@ class Quota(ItemRule):
         """The quota; the trace shows 1 for members of the group, 0 for other items."""
         del n
         item = candidates.item
-        member = self._at("member", item) & ~self._at("popular", item)
+        member = self._at("member", item)
+        if self.config.group == "tail":
+            member &= ~self._at("popular", item)
         if self.config.group in ("fresh", "new_authors"):
             since = self._since(item)
             age = queries.time[candidates.query] - since
