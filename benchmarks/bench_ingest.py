@@ -70,7 +70,9 @@ def reading(live: LiveRecommender, wanted: bool) -> Iterator[list[int]]:
 
 def measured(live: LiveRecommender, batch: int, seconds: float) -> dict[str, float]:
     """Events per second of each way; calls take turns."""
-    now = live.journal.read(live.journal.head - 1, 1)[0].entry.time  # type: ignore[union-attr]
+    last = live.journal.read(live.journal.head - 1, 1)[0].entry
+    assert isinstance(last, Event)
+    now = last.time
     taken = {"raw": 0.0, "journal": 0.0, "service": 0.0}
     calls, until = 0, perf_counter() + seconds
     handle = os.open(FOLDER / "raw", os.O_WRONLY | os.O_CREAT)

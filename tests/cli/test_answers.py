@@ -2,8 +2,8 @@
 
 import pytest
 
+from tamis.cli._answers import print_answer
 from tamis.cli._console import console
-from tamis.cli.serving_commands import print_answer
 from tamis.service import Answer, Place, Reason, WhyNot
 
 

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from litestar.testing import TestClient
@@ -76,7 +77,7 @@ def full_disk(
     if request.param == "a file that may not grow":
 
         def limit(live: LiveRecommender, pages: int) -> None:
-            file = live.journal._journal._file  # type: ignore[attr-defined]
+            file = cast("Any", live.journal)._journal._file
             file.writer.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
         yield lambda live: limit(live, 1), lambda live: limit(live, 10**6)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -178,7 +178,7 @@ def fitted() -> Parts:
         channels={name: channel.fit(data, CONTEXT) for name, channel in channels().items()},
         filters={"exposed": ExposedFilter(months=2).fit(data)},
         prerank=None,
-        rank=None,  # type: ignore[arg-type]
+        rank=cast("Any", None),
         rerank={},
     )
 
@@ -621,7 +621,7 @@ def test_a_text_that_cannot_be_encoded_holds_up_no_other_item(
         update={"text": TextConfig(columns=("author",), name="genres")}
     )
     parts.config = CONFIG.model_copy(update={"items": declared})
-    parts.text = texts  # type: ignore[assignment]
+    parts.text = cast("Any", texts)
     views.apply(numbered([ItemPut(item_id=f"new{k}", columns={}) for k in (1, 2, 3)]))
     assert texts.taken == [5, 6]
     assert "the text of item 'new1' could not be encoded" in caplog.text

@@ -65,7 +65,8 @@ from .replay import (
     returning_users,
 )
 from .replay_vectors import with_vectors
-from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer, arrange
+from .reranking import arrange
+from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer
 from .task_values import check_task_values
 from .tracing import Found, Trace, named_reasons, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of

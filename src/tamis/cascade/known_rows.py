@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,21 +43,23 @@ class KnownRows:
         from then on as one that does not have it."""
         for stage in stages:
             if isinstance(stage, FollowsItems) and self.knows_items(stage):
-                try:
-                    stage.update_items(items, rows)
-                except Exception:
-                    log.exception("%r could not take up new items; it gets no new ones", stage)
-                    self._failed.add(id(stage))
+                self._take_up(stage, stage.update_items, items, rows)
 
     def update_users(self, stages: Iterable[object], users: Table, rows: Int32) -> None:
         """As `update_items`, for users."""
         for stage in stages:
             if isinstance(stage, FollowsUsers) and self.knows_users(stage):
-                try:
-                    stage.update_users(users, rows)
-                except Exception:
-                    log.exception("%r could not take up new users; it gets no new ones", stage)
-                    self._failed.add(id(stage))
+                self._take_up(stage, stage.update_users, users, rows)
+
+    def _take_up(
+        self, stage: object, update: Callable[[Table, Int32], None], table: Table, rows: Int32
+    ) -> None:
+        """Gives a stage the rows (m,) of a table; one that fails gets no new ones from then on."""
+        try:
+            update(table, rows)
+        except Exception:
+            log.exception("%r could not take up new %s; it gets no new ones", stage, table.name)
+            self._failed.add(id(stage))
 
     def for_stage(self, stage: object, queries: Queries) -> Queries:
         """The queries with the rows that the stage knows: an unknown user is -1; events on unknown

@@ -9,12 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from tamis.cascade import Candidates, FitContext, Queries
-from tamis.data import Dataset, Table
-from tamis.rerank._categories import ItemCategories, can_follow
-from tamis.rerank._rule import SlateRule
+from tamis.data import Dataset
+from tamis.rerank._categories import ItemCategories
+from tamis.rerank._group_rule import GroupRule
 from tamis.rerank._statement import LeastShare, Statement
-from tamis.runtime import Int32, Int64
-from tamis.schema import ComponentConfig, ConfigError, NotFittedError
+from tamis.schema import ComponentConfig, ConfigError
 
 GROUPS = 30
 
@@ -30,7 +29,7 @@ class FairConfig(ComponentConfig):
     slate; 1: exposure in proportion to the candidates, rounded down to whole places."""
 
 
-class Fair(SlateRule):
+class Fair(GroupRule):
     """Gives each group of items places in proportion to its candidates.
 
     A group that makes up 40 % of the ranked candidates has at least 0.4 · strength of the first k
@@ -48,45 +47,19 @@ class Fair(SlateRule):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._categories: ItemCategories | None = None
+        self._column = self.config.column
 
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Reads the items' groups. Raises ConfigError where there are more than 30."""
         del context
-        self._categories = self._read(data.items)
-        groups = len(self._categories.names)
+        self._groups = self._read(data.items)
+        groups = len(self._groups.names)
         if groups > GROUPS:
             raise ConfigError(
                 f"re-rank `fair`: column {self.config.column!r} has {groups} values; at most "
                 f"{GROUPS} groups can have shares. Name a column of fewer, such as a size class"
             )
         return self
-
-    def _read(self, items: Table) -> ItemCategories:
-        return ItemCategories.read(items, self.config.column).primary()
-
-    def update_items(self, items: Table, rows: Int32) -> None:
-        """Takes up new and changed items, see `FollowsItems`."""
-        known = self._known()
-        if can_follow(known, self.name):
-            self._categories = known.replaced(rows, self._read(items.part(rows)), len(items))
-
-    def _known(self) -> ItemCategories:
-        if self._categories is None:
-            raise NotFittedError(
-                f"re-rank `{self.name}` is used before fit(data); call fit or load it"
-            )
-        return self._categories
-
-    def _group_of(self, items: Int32) -> Int64:
-        """(n,) the number of each item's group; -1 = none."""
-        known = self._known()
-        known.check(int(items.max(initial=-1)), f"re-rank `{self.name}`")
-        own = known.of
-        some = own.indptr[items] < own.indptr[items + 1]
-        found = np.full(len(items), -1, np.int64)
-        found[some] = own.values[own.indptr[items[some]]]
-        return found
 
     def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
         """A quota for each group; the trace shows the group's share of the candidates."""
@@ -114,5 +87,5 @@ class Fair(SlateRule):
     def load(cls, directory: Path, config: Any) -> Self:
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
-        loaded._categories = ItemCategories.load(directory)
+        loaded._groups = ItemCategories.load(directory)
         return loaded

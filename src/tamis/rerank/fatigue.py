@@ -15,11 +15,11 @@ from pydantic import Field
 from tamis.cascade import Candidates, FitContext, Queries
 from tamis.data import Dataset, Events, Table
 from tamis.features import Histories, History
-from tamis.rerank._categories import ItemCategories, can_follow
-from tamis.rerank._rule import SlateRule
+from tamis.rerank._categories import ItemCategories
+from tamis.rerank._group_rule import GroupRule
 from tamis.rerank._statement import GroupFatigue, Statement
 from tamis.runtime import Float64, Int32, Int64
-from tamis.schema import ComponentConfig, NotFittedError, read_array, read_json
+from tamis.schema import ComponentConfig, read_array, read_json
 
 _COLUMN, _SHOWN = "column.json", "shown"
 LAST = 500
@@ -41,7 +41,7 @@ class FatigueConfig(ComponentConfig):
     those above in the slate. 0: only the slate counts."""
 
 
-class Fatigue(SlateRule):
+class Fatigue(GroupRule):
     """Lowers the score of an author's further items, in the slate and across requests.
 
     k counts the author's items that are placed above, and those that the user was shown
@@ -60,9 +60,6 @@ class Fatigue(SlateRule):
 
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
-        self._categories: ItemCategories | None = None
-        self._column = ""
-        """The column of the authors."""
         self._shown: Histories | None = None
         """The impressions of the last hours before the end of the data, and those since."""
         self._impressions = np.zeros(0, np.bool_)
@@ -72,7 +69,7 @@ class Fatigue(SlateRule):
         """Reads the items' authors."""
         roles = None if context is None else context.items
         self._column = self.config.column or (roles.author if roles else None) or "author"
-        self._categories = self._read(data.items)
+        self._groups = self._read(data.items)
         self._impressions = np.array([b.impression for b in data.behaviours], np.bool_)
         events = data.events
         lately = events.time >= data.end - self._horizon
@@ -105,40 +102,14 @@ class Fatigue(SlateRule):
         assert self._shown is not None  # read by `fit` and `load`, with the categories
         return self._shown
 
-    def _read(self, items: Table) -> ItemCategories:
-        return ItemCategories.read(items, self._column).primary()
-
-    def update_items(self, items: Table, rows: Int32) -> None:
-        """Takes up new and changed items, see `FollowsItems`."""
-        known = self._known()
-        if can_follow(known, self.name):
-            self._categories = known.replaced(rows, self._read(items.part(rows)), len(items))
-
     def update_users(self, users: Table, rows: Int32) -> None:
         """Impressions are kept by row: new users are treated like others, see `FollowsUsers`."""
         del users, rows
 
-    def _known(self) -> ItemCategories:
-        if self._categories is None:
-            raise NotFittedError(
-                f"re-rank `{self.name}` is used before fit(data); call fit or load it"
-            )
-        return self._categories
-
-    def _author_of(self, items: Int32) -> Int64:
-        """(n,) the number of each item's author; -1 = none."""
-        known = self._known()
-        known.check(int(items.max(initial=-1)), f"re-rank `{self.name}`")
-        own = known.of
-        some = own.indptr[items] < own.indptr[items + 1]
-        found = np.full(len(items), -1, np.int64)
-        found[some] = own.values[own.indptr[items[some]]]
-        return found
-
     def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
         """The factor; the trace shows the one with which an item was placed."""
         del n
-        author = self._author_of(candidates.item)
+        author = self._group_of(candidates.item)
         config = self.config
         shown = self._met(queries, candidates, author)
         return Statement(fatigue=GroupFatigue(author, shown, config.decay, config.floor))
@@ -152,7 +123,7 @@ class Fatigue(SlateRule):
         if not met.shape[1] or not len(candidates):
             return np.zeros(len(candidates))
         names, own = np.unique(author, return_inverse=True)
-        whose = self._author_of(met[1].astype(np.int32))
+        whose = self._group_of(met[1].astype(np.int32))
         place = np.minimum(np.searchsorted(names, whose), len(names) - 1)
         known = (whose >= 0) & (names[place] == whose)
         cell = met[0][known] * len(names) + place[known]
@@ -171,7 +142,7 @@ class Fatigue(SlateRule):
     def load(cls, directory: Path, config: Any) -> Self:
         """Opens what `save` wrote, memory-mapped."""
         loaded = cls(config)
-        loaded._categories = ItemCategories.load(directory)
+        loaded._groups = ItemCategories.load(directory)
         loaded._column = read_json(directory / _COLUMN, column=str)["column"]
         loaded._shown = Histories.load(directory / _SHOWN)
         loaded._impressions = read_array(directory / "impressions.npy", np.bool_, (None,))

@@ -25,6 +25,7 @@ from tamis.features import (
     IdHistory,
     OnlineStatistics,
     Recipe,
+    Statistics,
     UserStatistics,
 )
 from tamis.runtime import Float32, Int32, Int64
@@ -225,14 +226,14 @@ class ItemMoments:
     """(1, S) statistics at the end of the log of an item without events."""
 
     @classmethod
-    def of(cls, space: FeatureSpace, statistics: object, times: Int64, end: int) -> ItemMoments:
+    def of(cls, space: FeatureSpace, statistics: Statistics, times: Int64, end: int) -> ItemMoments:
         """Of the times (n,) of the likes of a log that ends at `end`."""
         ordered = np.unique(times)
         count = max(1, min(PERIODS, len(ordered)))
         starts = np.unique(np.quantile(times, np.arange(count) / count, method="lower"))
         starts = starts.astype(np.int64)
-        read = [space.item_statistics(statistics, int(t)) for t in (*starts, end)]  # type: ignore[arg-type]
-        unknown = space.item_statistics(statistics, end, np.array([-1], np.int32))  # type: ignore[arg-type]
+        read = [space.item_statistics(statistics, int(t)) for t in (*starts, end)]
+        unknown = space.item_statistics(statistics, end, np.array([-1], np.int32))
         return cls(starts, np.stack(read), unknown)
 
     def period(self, times: Sequence[int] | Int64) -> Int64:
