@@ -124,6 +124,9 @@ def test_events_are_answered_one_by_one(client: TestClient) -> None:
     assert taken["events"][0]["sequence"] == taken["events"][1]["sequence"]
     assert taken["events"][2]["error"]["field"] == "behaviour"
     assert "Did you mean `like`" in taken["events"][2]["error"]["message"]
+    assert taken["events"][2]["error"]["value"] == "lik"
+    assert "/schema" in taken["events"][2]["error"]["cure"]
+    assert taken["events"][3]["error"].get("value") is None
     again = client.post("/v1/events", json=good).json()
     assert (again["accepted"], again["duplicates"]) == (0, 1)
 

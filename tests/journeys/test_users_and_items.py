@@ -77,7 +77,7 @@ def test_a_profile_alone_makes_a_user_known(client: TestClient[Any]) -> None:
     client.patch("/v1/users/profile", json={"age": 34})
     read = client.get("/v1/users/profile").json()
     assert read == {"user_id": "profile", "columns": {"gender": "F", "age": 34}}
-    client.put("/v1/users/profile", json={"age": 35})
+    client.put("/v1/users/profile", json={"user_id": "profile", "age": 35})
     assert client.get("/v1/users/profile").json()["columns"] == {"age": 35}
 
 
@@ -102,7 +102,10 @@ def test_rows_of_a_call_are_answered_one_by_one(client: TestClient[Any]) -> None
     answer = client.put("/v1/items", json=rows).json()
     assert (answer["accepted"], answer["refused"]) == (1, 2)
     assert [row.get("id") for row in answer["rows"]] == ["b1", None, None]
-    assert "Did you mean `title`" in answer["rows"][1]["error"]["message"]
+    wrong = answer["rows"][1]["error"]
+    assert "Did you mean `title`" in wrong["message"]
+    assert (wrong["field"], wrong["value"]) == ("titel", "B2")
+    assert "/schema" in wrong["cure"]
     people = [{"user_id": 3, "age": 50}, {"user_id": "3", "age": "old"}]
     answer = client.patch("/v1/users", json=people).json()
     assert [row["status"] for row in answer["rows"]] == ["accepted", "refused"]
@@ -114,6 +117,7 @@ def test_rows_of_a_call_are_answered_one_by_one(client: TestClient[Any]) -> None
     [
         ("put", "/v1/items/x", {"price": 3}, "price"),
         ("put", "/v1/items/x", {"item_id": "y"}, "item_id"),
+        ("put", "/v1/items/7", {"item_id": 8}, "item_id"),
         ("patch", "/v1/users/x", {"age": [1]}, "age"),
         ("put", "/v1/items/x", [], None),
         ("put", "/v1/items", {"item_id": "x"}, None),

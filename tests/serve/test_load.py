@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import threading
 import time
@@ -19,8 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tamis.schema import ServeConfig
 from tamis.serve import create_app
+from tamis.serve.errors import OverloadedError
 from tamis.serve.listening import listen
 from tamis.serve.metrics import ServiceMetrics
+from tamis.serve.open_service import SEARCHES, OpenService
+from tamis.serve.routes import ROUTES
 from tamis.service import Answer, Request
 
 SCOPE: dict[str, Any] = {
@@ -91,21 +95,58 @@ def test_a_full_queue_lowers_work_and_then_refuses(client: TestClient, slow: Slo
         until(lambda: service.waiting == 8)
         refused = client.post("/v1/recommend", json={"n": 1})
         rank = client.post("/v1/rank", json={"item_ids": [1, 2]})
+        others = [client.get("/v1/items/1"), client.post("/v1/items/1/hide")]
+        others += [client.delete("/v1/items/1"), client.get("/v1/users/ann")]
+        others += [client.get("/v1/recommendations/r/why-not/1")]
         health = client.get("/health/live")
         slow.release.set()
         answers = [one.result() for one in asked]
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
     assert refused.headers["retry-after"] == "1"
     assert (rank.status_code, health.status_code) == (503, 200)
+    assert {one.json()["error"]["code"] for one in others} == {"overloaded"}
     assert [one.status_code for one in answers] == [200] * 8
     # the first began alone; then 7 waited, down to the last
     assert slow.efforts[0] == 1.0
     assert slow.efforts[1:] == [0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
     found = metrics(client)
-    assert found["tamis_overload_total", "refused"] == 2
+    assert found["tamis_overload_total", "refused"] == 7
     assert found["tamis_overload_total", "lowered"] == 5
     assert found["tamis_waiting_requests",] == 0
     assert client.post("/v1/recommend", json={"n": 1}).status_code == 200
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.handler_name)
+def test_every_route_that_computes_is_refused_under_load(route) -> None:
+    source = inspect.getsource(route.fn)
+    assert ("service.run(" in source) == bool(route.opt.get("computes"))
+    assert ("service.search(" in source) == bool(route.opt.get("searches"))
+
+
+def test_slow_searches_leave_threads_to_other_requests() -> None:
+    """More searches than the event loop has threads; beyond the queue, they are refused."""
+    release, running = threading.Event(), list[int]()
+    service = OpenService(Fake(), queue=50)
+
+    def search() -> None:
+        running.append(1)
+        assert release.wait(60)
+
+    async def work() -> None:
+        await service.open()
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(service.search, search)
+            while len(running) < SEARCHES:
+                await anyio.sleep(0.001)
+            with pytest.raises(OverloadedError, match="50 slow searches wait already"):
+                await service.search(search)
+            assert await service.beside(lambda: len(running)) == SEARCHES
+            assert await service.run(lambda: len(running)) == SEARCHES
+            release.set()
+        assert (len(running), service.searching, service.refused) == (50, 0, 1)
+
+    anyio.run(work)
 
 
 def test_a_refusal_reads_no_body_and_takes_milliseconds(client: TestClient, slow: Slow) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from tamis.serve.errors import ForbiddenError, OverloadedError, UnauthorizedError
+from tamis.serve.errors import ForbiddenError, UnauthorizedError
 from tamis.serve.keys import SCOPES, Keys, Scope
 from tamis.serve.open_service import OpenService
 
@@ -71,14 +71,15 @@ def check_origin(connection: Connection) -> None:
 
 
 def check_queue(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Raises OverloadedError where a route computes and too many requests wait already."""
+    """Raises OverloadedError where a route computes and too many requests wait already.
+
+    The service checks this again when it begins: many bodies may arrive between the two.
+    """
     service: OpenService = connection.app.state["service"]
-    if handler.opt.get("computes") and service.waiting >= service.queue:
-        service.refused += 1
-        raise OverloadedError(
-            f"{service.waiting} requests wait already: try again after `Retry-After`, or start "
-            "more workers"
-        )
+    if handler.opt.get("computes"):
+        service.check_queue()
+    if handler.opt.get("searches"):
+        service.check_searches()
 
 
 def presented_key(connection: Connection) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from litestar import Request as HTTPRequest
 from litestar import Response
@@ -109,6 +110,19 @@ def shown(value: Any) -> Any:
     text = value if isinstance(value, str) else reprlib.repr(value)
     text = text if len(text) <= SHOWN else text[:SHOWN] + "…"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def refused_row(error: RequestError | None, row: object) -> Problem | None:
+    """What is wrong with a row of a list, the value of its field at fault included; None: nothing.
+
+    row: the row as it was sent.
+    """
+    if error is None:
+        return None
+    field = error.field or None
+    fields = cast("Mapping[object, object]", row) if isinstance(row, Mapping) else {}
+    value = shown(fields.get(field))
+    return Problem("bad_request", str(error), field, value, CURES["bad_request"])
 
 
 def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:

@@ -18,7 +18,7 @@ EVERY = 1.0
 
 async def measure(service: OpenService, metrics: ServiceMetrics) -> None:
     """Sets the metrics that are read, and sums up those that requests noted."""
-    metrics.overload(service.lowered, service.refused, service.waiting)
+    metrics.overload(service.lowered, service.refused, service.waiting + service.searching)
     recommender = service.recommender
     if recommender is not None:
         metrics.version(recommender.version)

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 
 from tamis.journal import Journal, Recommendation
 from tamis.schema import ServeConfig
+from tamis.serve.errors import OverloadedError
 from tamis.service import (
     Answer,
     Deleted,
@@ -28,6 +29,8 @@ from tamis.service import (
 
 log = logging.getLogger("tamis.serve")
 T = TypeVar("T")
+SEARCHES = 2
+"""Slow searches that run at once, each in a thread beside the one that answers."""
 EFFORTS = ((0.25, 1.0), (0.5, 0.5), (float("inf"), 0.25))
 """(share of the queue that is used, at most; share of the candidates that answers are made of)."""
 
@@ -143,14 +146,17 @@ class OpenService:
     ) -> None:
         self._source = source
         self.queue = queue
-        """Requests that may wait for a turn; more are refused."""
+        """Requests that may wait for a turn, and slow searches that may wait; more are refused."""
         self.waiting = 0
         """Requests that wait for a turn, and the one that is computed."""
+        self.searching = 0
+        """Slow searches that wait, and those that run."""
         self.lowered = 0
         """Requests that were answered with less work."""
         self.refused = 0
         """Requests that were refused as too many waited."""
         self._turn: CapacityLimiter | None = None
+        self._searches: CapacityLimiter | None = None
         self._opened: Recommends | Swaps | None = None
         self.worker = worker
         """Number of this process among those that share the port."""
@@ -175,7 +181,7 @@ class OpenService:
 
     async def open(self) -> None:
         """Opens the version; a failure is logged and kept in `problem` for `/health/ready`."""
-        self._turn = CapacityLimiter(1)
+        self._turn, self._searches = CapacityLimiter(1), CapacityLimiter(SEARCHES)
         try:
             source = self._source
             opened = await to_thread.run_sync(source) if callable(source) else source
@@ -191,12 +197,40 @@ class OpenService:
                 self.on_failure(problem)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """`work()` in a thread, after the requests that came before."""
+        """`work()` in a thread, after the requests that came before. Raises OverloadedError where
+        too many wait."""
+        self.check_queue()
         self.waiting += 1
         try:
             return await to_thread.run_sync(work, limiter=self._turn)
         finally:
             self.waiting -= 1
+
+    async def search(self, work: Callable[[], T]) -> T:
+        """`work()`, which may take seconds, in one of `SEARCHES` threads, so that the other threads
+        are left to other requests. Raises OverloadedError where too many wait."""
+        self.check_searches()
+        self.searching += 1
+        try:
+            return await to_thread.run_sync(work, limiter=self._searches)
+        finally:
+            self.searching -= 1
+
+    def check_queue(self) -> None:
+        """Raises OverloadedError where too many requests wait for a turn."""
+        self._check(self.waiting, "requests")
+
+    def check_searches(self) -> None:
+        """Raises OverloadedError where too many slow searches wait."""
+        self._check(self.searching, "slow searches")
+
+    def _check(self, waiting: int, what: str) -> None:
+        if waiting >= self.queue:
+            self.refused += 1
+            raise OverloadedError(
+                f"{waiting} {what} wait already: try again after `Retry-After`, or start more "
+                "workers"
+            )
 
     @property
     def effort(self) -> float:

@@ -5,29 +5,45 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from tamis.data import one_id
 from tamis.schema import RequestError
 from tamis.serve.body import SentRows
-from tamis.serve.messages import Problem, RowsAnswer, StoredRow
-from tamis.serve.routes.common import HTTP, with_journal
+from tamis.serve.errors import refused_row
+from tamis.serve.messages import RowsAnswer, StoredRow
+from tamis.serve.routes.common import (
+    BAD,
+    HTTP,
+    LARGE,
+    NOT_FOUND,
+    NOT_JSON,
+    NOT_READY,
+    with_journal,
+)
 from tamis.service import TakenRow
 
 Write = Callable[[Sequence[object]], list[TakenRow]]
 """Puts or patches rows."""
+WRITES = {400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
+"""Failures of the routes that write what is in the body."""
+READS = {400: BAD, 404: NOT_FOUND, 503: NOT_READY}
+"""Failures of the routes that read, or delete, what the address names."""
 
 
-async def write_one(request: HTTP, write: Write, field: str, name: str, data: SentRows) -> TakenRow:
+async def write_one(
+    request: HTTP, write: Write, field: str, name: str, data: SentRows
+) -> StoredRow:
     """Writes the row that the address names. Raises RequestError where it is refused."""
     (columns,) = data.rows
     if not isinstance(columns, Mapping):
         raise RequestError(f"send one object of columns, not {columns!r:.80}")
-    if columns.get(field, name) != name:
+    if one_id(columns.get(field, name)) != one_id(name):
         raise RequestError(f"{field} is in the address: leave it out of the body", field)
     service, _ = with_journal(request)
     row = {**columns, field: name}
     (stored,) = await service.beside(lambda: write([row]))
     if stored.error is not None:
         raise stored.error
-    return stored
+    return StoredRow(stored.status, stored.id, stored.sequence)
 
 
 async def write_all(request: HTTP, write: Write, data: SentRows) -> RowsAnswer:
@@ -39,9 +55,8 @@ async def write_all(request: HTTP, write: Write, data: SentRows) -> RowsAnswer:
     return RowsAnswer(
         accepted=counts["accepted"],
         refused=counts["refused"],
-        rows=[StoredRow(one.status, one.id, one.sequence, _problem(one.error)) for one in stored],
+        rows=[
+            StoredRow(one.status, one.id, one.sequence, refused_row(one.error, row))
+            for row, one in zip(data.rows, stored, strict=True)
+        ],
     )
-
-
-def _problem(error: RequestError | None) -> Problem | None:
-    return None if error is None else Problem("bad_request", str(error), error.field or None)

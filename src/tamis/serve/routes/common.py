@@ -12,6 +12,10 @@ from tamis.serve.messages import ErrorAnswer
 from tamis.serve.open_service import HasJournal, OpenService, Recommends
 
 HTTP = HTTPRequest[Any, Any, Any]
+COMPUTES = {"computes": True}
+"""Option of every route that uses `OpenService.run`: it is refused where too many requests wait."""
+SEARCHES = {"computes": True, "searches": True}
+"""Option of a route that also uses `OpenService.search`, whose waiting requests are apart."""
 BAD = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body or a field is wrong")
 LARGE = ResponseSpec(ErrorAnswer, generate_examples=False, description="The body is too large")
 NOT_JSON = ResponseSpec(
@@ -28,7 +32,7 @@ CONFLICT = ResponseSpec(
 NOT_READY = ResponseSpec(
     ErrorAnswer,
     generate_examples=False,
-    description="No version is open yet, or the journal cannot be reached",
+    description="No version is open yet, the journal cannot be reached, or too many requests wait",
 )
 
 

@@ -8,18 +8,19 @@ from functools import partial
 from litestar import post
 from litestar.params import JSONBody
 
-from tamis.schema import RequestError
 from tamis.serve.body import EventsBody, SentEvents
-from tamis.serve.messages import EventsAnswer, Problem, TakenEvent
+from tamis.serve.errors import refused_row
+from tamis.serve.messages import EventsAnswer, TakenEvent
 from tamis.serve.metrics import ServiceMetrics
-from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
+from tamis.serve.routes._rows import WRITES
+from tamis.serve.routes.common import HTTP, with_journal
 
 
 @post(
     "/v1/events",
     status_code=200,
     request_class=EventsBody,
-    responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
+    responses=WRITES,
 )
 async def events(data: JSONBody[SentEvents], request: HTTP) -> EventsAnswer:
     """Take events: one, or up to 1,000 in a list. Each is accepted, refused with the reason, or a
@@ -37,10 +38,7 @@ async def events(data: JSONBody[SentEvents], request: HTTP) -> EventsAnswer:
         duplicates=counts["duplicate"],
         refused=counts["refused"],
         events=[
-            TakenEvent(one.status, one.event_id, one.sequence, _problem(one.error)) for one in taken
+            TakenEvent(one.status, one.event_id, one.sequence, refused_row(one.error, row))
+            for row, one in zip(data.rows, taken, strict=True)
         ],
     )
-
-
-def _problem(error: RequestError | None) -> Problem | None:
-    return None if error is None else Problem("bad_request", str(error), error.field or None)

@@ -10,39 +10,32 @@ from litestar.params import FromPath, JSONBody
 from tamis.serve.body import ColumnsBody, RowsBody, SentRows
 from tamis.serve.errors import NotFoundError
 from tamis.serve.messages import Changed, DeletedItem, ItemRow, RowsAnswer, StoredRow
-from tamis.serve.routes._rows import write_all, write_one
+from tamis.serve.routes._rows import READS, WRITES, write_all, write_one
 from tamis.serve.routes.common import (
     BAD,
+    COMPUTES,
     HTTP,
-    LARGE,
-    NOT_FOUND,
-    NOT_JSON,
     NOT_READY,
     with_journal,
 )
 
-_WRITES = {400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
-_READS = {400: BAD, 404: NOT_FOUND, 503: NOT_READY}
 
-
-@put("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+@put("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=WRITES)
 async def put_item(item_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
     """Put an item: the columns of the body; those that are left out are missing from now on. It
     may be recommended from the next answer on."""
     _, journal = with_journal(request)
-    stored = await write_one(request, journal.put_items, "item_id", item_id, data)
-    return StoredRow(stored.status, stored.id, stored.sequence)
+    return await write_one(request, journal.put_items, "item_id", item_id, data)
 
 
-@patch("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+@patch("/v1/items/{item_id:str}", request_class=ColumnsBody, status_code=200, responses=WRITES)
 async def patch_item(item_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
     """Patch an item: new values of the columns of the body; an unknown item is made."""
     _, journal = with_journal(request)
-    stored = await write_one(request, journal.patch_items, "item_id", item_id, data)
-    return StoredRow(stored.status, stored.id, stored.sequence)
+    return await write_one(request, journal.patch_items, "item_id", item_id, data)
 
 
-@get("/v1/items/{item_id:str}", responses=_READS)
+@get("/v1/items/{item_id:str}", opt=COMPUTES, responses=READS)
 async def read_item(item_id: FromPath[str], request: HTTP) -> ItemRow:
     """An item's columns, as the next answer reads them."""
     service, journal = with_journal(request)
@@ -52,7 +45,7 @@ async def read_item(item_id: FromPath[str], request: HTTP) -> ItemRow:
     return ItemRow(found.id, found.columns, found.hidden)
 
 
-@delete("/v1/items/{item_id:str}", status_code=200, responses=_READS)
+@delete("/v1/items/{item_id:str}", status_code=200, opt=COMPUTES, responses=READS)
 async def delete_item(item_id: FromPath[str], request: HTTP) -> DeletedItem:
     """Delete an item: it is in no answer until it is put or patched again."""
     service, journal = with_journal(request)
@@ -62,14 +55,14 @@ async def delete_item(item_id: FromPath[str], request: HTTP) -> DeletedItem:
     return DeletedItem(item_id, sequence)
 
 
-@put("/v1/items", request_class=RowsBody, status_code=200, responses=_WRITES)
+@put("/v1/items", request_class=RowsBody, status_code=200, responses=WRITES)
 async def put_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     """Put up to 1,000 items: objects with `item_id` and columns, each answered by itself."""
     _, journal = with_journal(request)
     return await write_all(request, journal.put_items, data)
 
 
-@patch("/v1/items", request_class=RowsBody, status_code=200, responses=_WRITES)
+@patch("/v1/items", request_class=RowsBody, status_code=200, responses=WRITES)
 async def patch_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     """Patch up to 1,000 items: objects with `item_id` and columns, each answered by itself."""
     _, journal = with_journal(request)
@@ -79,6 +72,7 @@ async def patch_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
 @post(
     "/v1/items/{item_id:str}/hide",
     status_code=200,
+    opt=COMPUTES,
     responses={400: BAD, 503: NOT_READY},
 )
 async def hide(item_id: FromPath[str], request: HTTP) -> Changed:
@@ -90,6 +84,7 @@ async def hide(item_id: FromPath[str], request: HTTP) -> Changed:
 @post(
     "/v1/items/{item_id:str}/show",
     status_code=200,
+    opt=COMPUTES,
     responses={400: BAD, 503: NOT_READY},
 )
 async def show(item_id: FromPath[str], request: HTTP) -> Changed:

@@ -14,7 +14,15 @@ from tamis.serve.body import LookalikeBody
 from tamis.serve.errors import NotReadyError
 from tamis.serve.messages import FoundUser, LookalikeAnswer
 from tamis.serve.open_service import HasJournal
-from tamis.serve.routes.common import BAD, HTTP, LARGE, NOT_JSON, NOT_READY, with_journal
+from tamis.serve.routes.common import (
+    BAD,
+    HTTP,
+    LARGE,
+    NOT_JSON,
+    NOT_READY,
+    SEARCHES,
+    with_journal,
+)
 from tamis.service import LookalikeList, LookalikeRequest, LookalikeSearch
 
 
@@ -39,7 +47,7 @@ class Lookalikes:
     "/v1/lookalike",
     status_code=200,
     request_class=LookalikeBody,
-    opt={"scope": "read"},
+    opt={"scope": "read", **SEARCHES},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> LookalikeAnswer:
@@ -51,7 +59,7 @@ async def lookalike(data: JSONBody[LookalikeRequest], request: HTTP) -> Lookalik
     service, recommender = with_journal(request)
     lookalikes: Lookalikes = request.app.state["lookalikes"]
     deleted = await service.run(recommender.deleted_users)
-    found = await service.beside(partial(_found, lookalikes, recommender, data, deleted))
+    found = await service.search(partial(_found, lookalikes, recommender, data, deleted))
     return LookalikeAnswer(
         version=found.version,
         channel=found.channel,

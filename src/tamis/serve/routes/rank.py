@@ -13,6 +13,7 @@ from tamis.serve.body import RankBody
 from tamis.serve.messages import RankAnswer, RankedLine, RemovedLine
 from tamis.serve.routes.common import (
     BAD,
+    COMPUTES,
     HTTP,
     LARGE,
     NOT_JSON,
@@ -27,7 +28,7 @@ from tamis.service import RankRequest
     "/v1/rank",
     status_code=200,
     request_class=RankBody,
-    opt={"scope": "read", "computes": True},
+    opt={"scope": "read", **COMPUTES},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def rank(data: JSONBody[RankRequest], request: HTTP) -> RankAnswer:

@@ -12,6 +12,7 @@ from tamis.serve.messages import RecommendAnswer, RecommendedItem, unset
 from tamis.serve.metrics import ServiceMetrics
 from tamis.serve.routes.common import (
     BAD,
+    COMPUTES,
     HTTP,
     LARGE,
     NOT_JSON,
@@ -25,7 +26,7 @@ from tamis.service import Answer, Request
 @post(
     "/v1/recommend",
     status_code=200,
-    opt={"scope": "read", "computes": True},
+    opt={"scope": "read", **COMPUTES},
     responses={400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
 )
 async def recommend(data: JSONBody[Request], request: HTTP) -> RecommendAnswer:

@@ -12,11 +12,15 @@ from tamis.journal import Recommendation
 from tamis.serve.errors import NotFoundError
 from tamis.serve.messages import LoggedAnswer, LoggedItem, unset
 from tamis.serve.open_service import HasJournal, OpenService
-from tamis.serve.routes.common import BAD, HTTP, NOT_FOUND, NOT_READY, with_journal
+from tamis.serve.routes.common import BAD, COMPUTES, HTTP, NOT_FOUND, NOT_READY, with_journal
 from tamis.service import WhyNot
 
 
-@get("/v1/recommendations/{recommendation_id:str}", responses={404: NOT_FOUND, 503: NOT_READY})
+@get(
+    "/v1/recommendations/{recommendation_id:str}",
+    opt=COMPUTES,
+    responses={404: NOT_FOUND, 503: NOT_READY},
+)
 async def recommendation(recommendation_id: FromPath[str], request: HTTP) -> LoggedAnswer:
     """An earlier answer, by its `recommendation_id`, with the reasons of its items."""
     service, journal = with_journal(request)
@@ -46,6 +50,7 @@ async def recommendation(recommendation_id: FromPath[str], request: HTTP) -> Log
 
 @get(
     "/v1/recommendations/{recommendation_id:str}/why-not/{item_id:str}",
+    opt=COMPUTES,
     responses={400: BAD, 404: NOT_FOUND, 503: NOT_READY},
 )
 async def why_not(

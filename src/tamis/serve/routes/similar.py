@@ -9,12 +9,12 @@ from litestar import get
 from litestar.params import FromPath, QueryParameter
 
 from tamis.serve.messages import SimilarAnswer, SimilarLine
-from tamis.serve.routes.common import BAD, HTTP, NOT_READY, ready_service
+from tamis.serve.routes.common import BAD, COMPUTES, HTTP, NOT_READY, ready_service
 
 
 @get(
     "/v1/similar/{item_id:str}",
-    opt={"scope": "read", "computes": True},
+    opt={"scope": "read", **COMPUTES},
     responses={400: BAD, 503: NOT_READY},
 )
 async def similar(

@@ -10,38 +10,31 @@ from litestar.params import FromPath, JSONBody
 from tamis.serve.body import ColumnsBody, RowsBody, SentRows
 from tamis.serve.errors import NotFoundError
 from tamis.serve.messages import DeletedUser, RowsAnswer, StoredRow, UserRow
-from tamis.serve.routes._rows import write_all, write_one
+from tamis.serve.routes._rows import READS, WRITES, write_all, write_one
 from tamis.serve.routes.common import (
     BAD,
+    COMPUTES,
     HTTP,
-    LARGE,
-    NOT_FOUND,
-    NOT_JSON,
     NOT_READY,
     with_journal,
 )
 
-_WRITES = {400: BAD, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
-_READS = {400: BAD, 404: NOT_FOUND, 503: NOT_READY}
 
-
-@put("/v1/users/{user_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+@put("/v1/users/{user_id:str}", request_class=ColumnsBody, status_code=200, responses=WRITES)
 async def put_user(user_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
     """Put a user: the columns of the body; those that are left out are missing from now on."""
     _, journal = with_journal(request)
-    stored = await write_one(request, journal.put_users, "user_id", user_id, data)
-    return StoredRow(stored.status, stored.id, stored.sequence)
+    return await write_one(request, journal.put_users, "user_id", user_id, data)
 
 
-@patch("/v1/users/{user_id:str}", request_class=ColumnsBody, status_code=200, responses=_WRITES)
+@patch("/v1/users/{user_id:str}", request_class=ColumnsBody, status_code=200, responses=WRITES)
 async def patch_user(user_id: FromPath[str], data: JSONBody[SentRows], request: HTTP) -> StoredRow:
     """Patch a user: new values of the columns of the body; an unknown user is made."""
     _, journal = with_journal(request)
-    stored = await write_one(request, journal.patch_users, "user_id", user_id, data)
-    return StoredRow(stored.status, stored.id, stored.sequence)
+    return await write_one(request, journal.patch_users, "user_id", user_id, data)
 
 
-@get("/v1/users/{user_id:str}", responses=_READS)
+@get("/v1/users/{user_id:str}", opt=COMPUTES, responses=READS)
 async def read_user(user_id: FromPath[str], request: HTTP) -> UserRow:
     """A user's columns, as the next answer reads them."""
     service, journal = with_journal(request)
@@ -60,14 +53,14 @@ async def delete_user(user_id: FromPath[str], request: HTTP) -> DeletedUser:
     return DeletedUser(gone.id, gone.sequence, gone.answers, gone.versions)
 
 
-@put("/v1/users", request_class=RowsBody, status_code=200, responses=_WRITES)
+@put("/v1/users", request_class=RowsBody, status_code=200, responses=WRITES)
 async def put_users(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     """Put up to 1,000 users: objects with `user_id` and columns, each answered by itself."""
     _, journal = with_journal(request)
     return await write_all(request, journal.put_users, data)
 
 
-@patch("/v1/users", request_class=RowsBody, status_code=200, responses=_WRITES)
+@patch("/v1/users", request_class=RowsBody, status_code=200, responses=WRITES)
 async def patch_users(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     """Patch up to 1,000 users: objects with `user_id` and columns, each answered by itself."""
     _, journal = with_journal(request)
