@@ -8,8 +8,9 @@ from tamis.data import Ragged, Table
 from tamis.features import History
 from tamis.jobs import _rejections
 from tamis.jobs._order_choice import Judged
-from tamis.jobs._rejections import rejecting_stage, rejections
+from tamis.jobs._rejections import rejecting_stage, rejections, time_of
 from tamis.splitting import Window
+from tamis.testing import two_clans
 
 USERS = Table("users", pl.Series("id", ["a", "b", "c"]), pl.DataFrame())
 ITEMS = Table("items", pl.Series("id", [f"i{k}" for k in range(8)]), pl.DataFrame())
@@ -39,8 +40,7 @@ def test_the_stage_that_rejects_each_candidate():
 
 
 def test_the_rows_of_rejections_without_what_was_chosen(monkeypatch):
-    window = Window(10, 20)
-    found = rejections(judged(), window, 1, USERS, ITEMS, 0)
+    found = rejections(judged(), 19, 1, USERS, ITEMS, 0)
     rows = set(found.rows())
     assert rows == {
         ("c", "i0", 19, "prerank"),
@@ -49,7 +49,7 @@ def test_the_rows_of_rejections_without_what_was_chosen(monkeypatch):
         ("a", "i6", 19, "rank"),
     }
     monkeypatch.setattr(_rejections, "PER_QUERY", 1)
-    few = rejections(judged(), window, 1, USERS, ITEMS, 0)
+    few = rejections(judged(), 19, 1, USERS, ITEMS, 0)
     assert few["user_id"].to_list() == ["c", "a"]
     assert set(few.rows()) < rows
 
@@ -59,4 +59,15 @@ def test_no_candidate_is_rejected_where_there_are_none():
     empty = Candidates(np.zeros(3, np.int64), np.zeros(0, np.int32))
     none = np.zeros(0, np.float32)
     found = Judged(nothing.queries, empty, none, none, nothing.positives, {}, keep=4)
-    assert len(rejections(found, Window(10, 20), 1, USERS, ITEMS, 0)) == 0
+    assert len(rejections(found, 19, 1, USERS, ITEMS, 0)) == 0
+
+
+def test_a_fit_on_what_was_known_at_the_windows_end_reads_the_rejections():
+    """No event lies just before that end."""
+    data = two_clans()
+    last = int(np.sort(data.events.arrival)[len(data.events) // 2])
+    after = int(data.events.arrival[data.events.arrival > last].min())
+    for end in (last + 1, after, after - 1, data.end + 1_000):
+        time = time_of(Window(0, end), data)
+        assert time < data.as_of(end).end
+        assert time >= data.as_of(last).end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -14,10 +15,12 @@ import pytest
 
 from tamis.journal import EmbeddedJournal, Journal, JournalAwayError, open_journal, redis_connection
 from tamis.journal import redis as redis_journal
+from tamis.journal.entries import answer_of, encoded
 from tamis.journal.group_commit import GroupCommit, Line, PartlyWrittenError
 from tamis.journal.protocol import Appended
 from tamis.schema import ConfigError, StoreError
 from tamis.testing import an_event, check_journal, redis_server
+from tamis.testing.journals import an_answer
 
 
 @pytest.fixture(scope="module")
@@ -385,3 +388,15 @@ def test_the_entries_are_readable_without_tamis(tmp_path: Path) -> None:
     ).execute
     ((kind, user),) = read("SELECT body ->> 'kind', body ->> 'user_id' FROM entries")
     assert (kind, user) == ("event", "ann")
+
+
+def test_answers_of_earlier_releases_have_no_rejected_items() -> None:
+    """They lack the field, and answers without such items are written as before."""
+    with_some, without = an_answer(1), an_answer(2)
+    assert with_some.rejected
+    fields = json.loads(encoded(without))
+    assert "rejected" not in fields
+    assert answer_of(json.dumps(fields), "here") == without
+    assert answer_of(encoded(with_some), "here") == with_some
+    later = {**json.loads(encoded(with_some)), "of a later release": 1}
+    assert answer_of(json.dumps(later), "here") == with_some

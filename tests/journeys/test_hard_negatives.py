@@ -52,6 +52,8 @@ def test_training_writes_what_pre_rank_and_rank_rejected(both):
     assert len(found) > 100
     assert "rank" in set(found["stage"])
     assert any(f"{len(found):,} candidates" in note and FILE in note for note in report["notes"])
+    counts = report["hard_negatives"]
+    assert all(0 < counts[kind.value]["two_tower"]["replays"] <= len(found) for kind in Kind)
     version = Versions(hard).current(Kind.EVALUATION)
     assert found["time"].n_unique() == 1
     assert found["time"][0] < version.manifest.data_until
@@ -94,5 +96,5 @@ def test_a_fit_without_replays_says_where_they_come_from(both):
     # the file serves as one of rejections of any source, relative to the project's folder
     options = {"hard_negatives": FILE, "epochs": 1, "embedding_dim": 4}
     TwoTower(**options).fit(data, FitContext(folder=both[0]))
-    with pytest.raises(ConfigError, match="neither 'replays' nor a file"):
+    with pytest.raises(ConfigError, match="neither 'log' nor 'replays' nor a file"):
         TwoTower(**options).fit(data, FitContext(folder=both[1]))

@@ -1,4 +1,4 @@
-"""Hard negatives from a file or a behaviour; shown items are refused with the reason."""
+"""Hard negatives from answers, replays, a file or a behaviour; shown items are refused."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import pytest
 
 from tamis.cascade import FitContext
 from tamis.cascade.query_batches import at_end
+from tamis.recall.two_tower import _hard_negatives as module
 from tamis.recall.two_tower._hard_negatives import hard_negatives
 from tamis.recall.two_tower.two_tower import TwoTower
 from tamis.schema import Behaviour, ConfigError, DataError, TrainingError
@@ -82,7 +83,8 @@ def test_a_behaviour_can_mean_a_rejection():
 
 def test_a_name_that_is_neither_a_file_nor_a_behaviour(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"neither 'replays' nor a file .* behaviour of the log \(click\)"
+        ConfigError,
+        match=r"neither 'log' nor 'replays' nor a file .* behaviour of the log \(click\)",
     ):
         hard_negatives("nothing.parquet", two_clans())
     pl.DataFrame({"user": ["u1"]}).write_parquet(tmp_path / "x.parquet")
@@ -133,3 +135,67 @@ def test_rejections_of_replays_leave_out_what_the_user_met():
     assert hard.item.tolist() == [new]
     late = hard_negatives("replays", data, FitContext(rejected=frame[3:]))
     assert not len(late.item)
+
+
+def pairs(*rows, shown=None):
+    """A frame of rejections: (user number, item number, time), with the times of `shown`."""
+    users, items, times = zip(*rows, strict=True)
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{user}" for user in users],
+            "item_id": [f"i{item}" for item in items],
+            "time": times,
+            "shown": pl.Series(shown or [None] * len(rows), dtype=pl.Int64),
+        }
+    )
+
+
+def unmet(data, user):
+    """Items of which the log has no event of the user."""
+    met = set(data.events.item[data.events.user == user].tolist())
+    return [item for item in range(len(data.items)) if item not in met]
+
+
+def learnt(hard, user):
+    return sorted(hard.pairs(np.array([user]))[1].tolist())
+
+
+def test_rejections_of_answers_count_from_before_the_end_without_what_was_met_or_shown():
+    data = shown()
+    a, b, c, d, *_ = unmet(data, 6)
+    met = int(data.events.item[data.events.user == 6][0])
+    end = data.end
+    frame = pairs(
+        (6, a, end - 1), (6, b, end), (6, met, 0), (6, c, 5), (6, d, 5),
+        shown=[None, None, None, end - 1, end],
+    )  # fmt: skip
+    hard = hard_negatives("log", data, FitContext(rejected_live=frame))
+    assert learnt(hard, 6) == sorted([a, d])  # d was shown only after the end
+    assert hard.sources == {"log": 2, "replays": 0}
+    assert not len(hard_negatives("replays", data, FitContext(rejected=frame[:0])).item)
+
+
+def test_users_with_few_rejections_in_answers_get_those_of_replays(monkeypatch):
+    monkeypatch.setattr(module, "FEW", 2)
+    data = shown()
+    (a, b, c, *_), (d, e, *_) = unmet(data, 6), unmet(data, 7)
+    live = pairs((6, a, 1), (6, b, 2), (7, d, 3))
+    replays = pairs((6, c, 0), (7, d, 0), (7, e, 0), (8, unmet(data, 8)[0], 0)).drop("shown")
+    hard = hard_negatives("log", data, FitContext(rejected_live=live, rejected=replays))
+    assert learnt(hard, 6) == sorted([a, b])
+    assert learnt(hard, 7) == sorted([d, e])
+    assert hard.sources == {"log": 3, "replays": 2}
+    alone = hard_negatives("log", data, FitContext(rejected=replays))
+    assert alone.sources == {"log": 0, "replays": 4}
+    with pytest.raises(ConfigError, match="no answers of a service and no replays"):
+        hard_negatives("log", data)
+
+
+def test_the_newest_rejections_of_a_user_count(monkeypatch):
+    monkeypatch.setattr(module, "PER_USER", 2)
+    data = shown()
+    a, b, c, *_ = unmet(data, 6)
+    frame = pairs((6, a, 3), (6, b, 1), (6, c, 2), (7, unmet(data, 7)[0], 0))
+    hard = hard_negatives("log", data, FitContext(rejected_live=frame))
+    assert learnt(hard, 6) == sorted([a, c])
+    assert hard.sources == {"log": 3, "replays": 0}

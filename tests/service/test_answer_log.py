@@ -15,6 +15,7 @@ from tamis.cascade import RankerInputs
 from tamis.journal import Recommendation
 from tamis.schema import RequestError
 from tamis.service import LiveRecommender, Request
+from tamis.service.answer_log import REJECTED_BYTES, _short
 from tamis.service.explanations import Explanations
 
 
@@ -73,6 +74,7 @@ def test_new_and_shown_items_are_explained_by_the_record(live: LiveRecommender) 
     folder may be gone."""
     live.hide("new")
     shown = live.recommend("u0", n=5, recommendation_id="r").items[0].item_id
+    assert written(live, "r").rejected == {}  # no channel learns from them
     folder = live.project / "versions"
     shutil.copytree(folder / live.version, folder / "former")
     former = msgspec.structs.replace(written(live, "r"), version="former")
@@ -84,3 +86,10 @@ def test_new_and_shown_items_are_explained_by_the_record(live: LiveRecommender) 
     assert explanations.why_not(former, "new").stage == "filtered"
     with pytest.raises(RequestError, match="only the items that it showed"):
         explanations.why_not(former, "i29" if shown != "i29" else "i28")
+
+
+def test_the_ids_of_rejected_items_take_a_bounded_number_of_bytes() -> None:
+    half = "ä" * (REJECTED_BYTES // 4)
+    assert _short(iter(["a", half, half, "b"])) == ["a", half]
+    assert _short(iter([half, half, "b"])) == [half, half]
+    assert _short(iter([])) == []

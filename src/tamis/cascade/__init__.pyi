@@ -21,6 +21,7 @@ from .order import RECALL_ORDER, CandidateOrder
 from .protocols import (
     AdjustsDiversity,
     Channel,
+    CountsHardNegatives,
     Embeds,
     EmbedsItems,
     Explains,
@@ -30,6 +31,7 @@ from .protocols import (
     GivesReasons,
     HasFormat,
     InsertsItems,
+    LearnsFromAnswers,
     LearnsFromRejections,
     ReadsColumns,
     ReadsContext,
@@ -54,6 +56,7 @@ from .query_batches import (
 )
 from .ranker_inputs import RankerInputs
 from .record import Record, recorded
+from .rejected import REJECTING_STAGES, drawn_rejections, rejected_by_rank
 from .replay import (
     REPLAY_BLOCK,
     REPLAY_USERS,
@@ -85,6 +88,7 @@ __all__ = [
     "DEFAULT_TASK",
     "HIDDEN",
     "RECALL_ORDER",
+    "REJECTING_STAGES",
     "REPLAY_BLOCK",
     "REPLAY_USERS",
     "AdjustsDiversity",
@@ -96,6 +100,7 @@ __all__ = [
     "Channel",
     "Constraint",
     "Context",
+    "CountsHardNegatives",
     "Embeds",
     "EmbedsItems",
     "Explains",
@@ -118,6 +123,7 @@ __all__ = [
     "Hydrate",
     "InsertsItems",
     "KnownRows",
+    "LearnsFromAnswers",
     "LearnsFromRejections",
     "Outcome",
     "Precomputed",
@@ -152,6 +158,7 @@ __all__ = [
     "candidate_labels",
     "check_task_values",
     "context_before",
+    "drawn_rejections",
     "event_before",
     "give_vectors",
     "holdout_queries",
@@ -164,6 +171,7 @@ __all__ = [
     "rank_given",
     "raw_numbers",
     "recorded",
+    "rejected_by_rank",
     "replay_window",
     "returning_users",
     "rotation",

@@ -62,6 +62,10 @@ class FitContext:
     rejected: pl.DataFrame | None = None
     """Candidates that pre-rank or rank rejected in replays: columns user_id, item_id, time (ms).
     None: there were no replays, as in a fit without a project."""
+    rejected_live: pl.DataFrame | None = None
+    """Candidates that pre-rank or rank rejected in the answers of the running service: columns
+    user_id, item_id, time (ms) of the first rejection, and shown (ms), when an answer first held
+    the item; null: never. None: the journal was not read, as in a fit without a project."""
     valid: Valid | None = None
     """Validation data for early stopping, never trained on; None: the channel makes its own."""
 
@@ -324,6 +328,28 @@ class LearnsFromRejections(Protocol):
     @property
     def learns_from_rejections(self) -> bool:
         """Whether its options say so; training then passes `FitContext.rejected`."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromAnswers(Protocol):
+    """A channel that can be trained on candidates that later stages rejected while it served."""
+
+    @property
+    def learns_from_answers(self) -> bool:
+        """Whether its options say so; the service then keeps some rejected candidates of each
+        answer in the journal, and training passes `FitContext.rejected_live`."""
+        ...
+
+
+@runtime_checkable
+class CountsHardNegatives(Protocol):
+    """A channel that reports the hard negatives of its last fit."""
+
+    @property
+    def hard_negatives(self) -> Mapping[str, int]:
+        """Where they are from ("log", "replays", a file or a behaviour) → their number; empty: it
+        learns from none, or was not fitted."""
         ...
 
 

@@ -70,6 +70,10 @@ def print_training(report: TrainReport) -> None:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in report.validation.get(stage, {}).items())
         options = escape(", ".join(f"{k} {_short(v)}" for k, v in chosen.items()))
         console.print(f"{stage}: chosen on validation: {options} ({metrics})", highlight=False)
+    for kind, channels in report.hard_negatives.items():
+        for name, counts in channels.items():
+            parts = ", ".join(f"{n:,} from {source}" for source, n in counts.items())
+            console.print(escape(f"{name} ({kind}): hard negatives: {parts}"), highlight=False)
     if report.rejects:
         rows = ", ".join(f"{n:,} {reason}" for reason, n in report.rejects.items())
         console.print(f"[yellow]rows left out[/]: {escape(rows)}; each is listed in rejects.csv")

@@ -32,6 +32,9 @@ class RankTrainer(Trainer):
     def scorers(self) -> list[str]:
         return ["rank"]
 
+    def _logged_rejections(self) -> None:
+        """None: the channels of the versions are not fitted again."""
+
     def _collect_rejections(self, made: ChoiceRows, fitted: Mapping[str, TrainableScorer]) -> None:
         """Does nothing: the channels of the versions are not fitted again."""
 

@@ -3,10 +3,9 @@
     windows … ── validation window ──|── test cut
     fit scorers   score its candidates ──> rejections ──> channels of the published versions
 
-A candidate is rejected by pre-rank if it is not among the candidates that pre-rank keeps, and by
-rank if it is in the lower half of the ranked list and not in the slate. What the user chose in the
-window is no rejection. Everything that the rejections rest on was known before the end of the
-window, which is the time that they are given: a fit on earlier data does not read them.
+What is rejected: see `tamis.cascade.rejected`. What the user chose in the window is no rejection.
+Everything that the rejections rest on was known before the end of the window, so their time is that
+of the last event before it: a fit on the data known then reads them, one on earlier data does not.
 """
 
 from __future__ import annotations
@@ -17,8 +16,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import LearnsFromRejections
-from tamis.data import Table
+from tamis.cascade import (
+    REJECTING_STAGES,
+    LearnsFromRejections,
+    rejected_by_rank,
+)
+from tamis.data import Dataset, Table
 from tamis.jobs._order_choice import Judged
 from tamis.schema import ProjectConfig
 from tamis.service import ProjectFolder, registry
@@ -30,19 +33,18 @@ QUERIES = 5_000
 """Most queries of the validation window whose candidates are scored."""
 PER_QUERY = 100
 """Most rejections of a query, drawn at random."""
-STAGES = ("prerank", "rank")
 
 
 def rejections(
-    judged: Judged, window: Window, slate: int, users: Table, items: Table, seed: int
+    judged: Judged, time: int, slate: int, users: Table, items: Table, seed: int
 ) -> pl.DataFrame:
     """The rejected candidates of the validation window's queries.
 
-    Returns columns user_id, item_id (external ids), time (ms; one before the window's end) and
-    stage ("prerank" or "rank").
+    Returns columns user_id, item_id (external ids), time (ms) and stage ("prerank" or "rank").
 
     Args:
         judged: the candidates and the values of the scorers.
+        time: when they were rejected; see `time_of`.
         slate: places that are never rejected by rank.
         users, items: tables of the row numbers.
         seed: of the draw of `PER_QUERY` candidates.
@@ -62,28 +64,31 @@ def rejections(
         {
             "user_id": users.ids.gather(judged.queries.user[candidates.query[rows]]),
             "item_id": items.ids.gather(candidates.item[rows]),
-            "time": np.full(len(rows), window.end - 1, np.int64),
-            "stage": pl.Series(np.array(STAGES)[stage[rows]], dtype=pl.String),
+            "time": np.full(len(rows), time, np.int64),
+            "stage": pl.Series(np.array(REJECTING_STAGES)[stage[rows]], dtype=pl.String),
         }
     )
 
 
+def time_of(window: Window, data: Dataset) -> int:
+    """The time (ms) of the rejections of a window: before the end of the data known at its end."""
+    return min(window.end, data.as_of(window.end).end) - 1
+
+
 def rejecting_stage(judged: Judged, slate: int) -> NDArray[np.int8]:
-    """(n,) index in `STAGES` of the stage that rejected each candidate; -1: none."""
+    """(n,) index in `REJECTING_STAGES` of the stage that rejected each candidate; -1: none."""
     candidates = judged.candidates
     stage = np.full(len(candidates), -1, np.int8)
     kept = np.arange(len(candidates))
     if judged.prerank is not None:
         scored = candidates.with_columns(prerank=judged.prerank)
         kept = np.sort(scored.best("prerank", judged.keep))
-        stage[:] = STAGES.index("prerank")
+        stage[:] = REJECTING_STAGES.index("prerank")
         stage[kept] = -1
     ranked = candidates.take(kept).with_columns(value=judged.value[kept])
     order = ranked.best("value", len(ranked))
-    sizes = np.diff(ranked.indptr)
-    place = np.arange(len(order)) - np.repeat(ranked.indptr[:-1], sizes)
-    lower = place >= np.repeat(np.maximum(slate, -(-sizes // 2)), sizes)
-    stage[kept[order[lower]]] = STAGES.index("rank")
+    lower = rejected_by_rank(ranked.take(order), slate)
+    stage[kept[order[lower]]] = REJECTING_STAGES.index("rank")
     return stage
 
 
@@ -100,7 +105,8 @@ def none_yet(config: ProjectConfig) -> pl.DataFrame | None:
 def collect(judged: Judged, window: Window, project: ProjectFolder) -> tuple[pl.DataFrame, str]:
     """Writes the rejections into the project; returns them, and a note for the report."""
     config, data = project.config, project.data
-    found = rejections(judged, window, config.cascade.slate, data.users, data.items, config.seed)
+    slate, time = config.cascade.slate, time_of(window, data)
+    found = rejections(judged, time, slate, data.users, data.items, config.seed)
     found.write_parquet(project.root / FILE)
     return found, (
         f"{len(found):,} candidates that pre-rank and rank rejected for "

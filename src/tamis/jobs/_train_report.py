@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -25,6 +25,11 @@ class TrainReport:
     """What was left out of the ranker's rows and labels, and why."""
     readings: tuple[str, ...] = ()
     """How the events were read, and what may have been read wrongly."""
+    hard_negatives: dict[str, dict[str, dict[str, int]]] = field(
+        default_factory=dict[str, dict[str, dict[str, int]]]
+    )
+    """{kind of version: {channel: {source: hard negatives that it has learnt from}}}; without
+    channels that learn from none."""
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))

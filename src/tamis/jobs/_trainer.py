@@ -18,6 +18,7 @@ import polars as pl
 from tamis._version import __version__
 from tamis.bundle import Kind, Version, Versions
 from tamis.cascade import (
+    CountsHardNegatives,
     FitContext,
     Hydrate,
     Replay,
@@ -43,6 +44,7 @@ from tamis.features import (
     default_features,
 )
 from tamis.jobs._cost import LONG_MINUTES, calibrate, estimate
+from tamis.jobs._logged_rejections import logged_rejections
 from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
 from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
 from tamis.jobs._order_choice import choose as choose_order
@@ -93,6 +95,12 @@ class Trainer:
     """What orders the candidates; the ranker, unless `[cascade] order` is "auto"."""
     rejected: pl.DataFrame | None = None
     """Candidates that the scorers rejected in replays; None: no channel learns from them."""
+    rejected_live: pl.DataFrame | None = None
+    """Candidates that were rejected in answers of the service; None: no channel wants them."""
+    hard_negatives: dict[str, dict[str, dict[str, int]]] = field(
+        default_factory=dict[str, dict[str, dict[str, int]]]
+    )
+    """{kind of version: {channel: {source: hard negatives that it has learnt from}}}."""
     _retrievals: dict[int, Retrieval] = field(default_factory=dict[int, Retrieval])
     _single_channels: dict[int, Any] = field(default_factory=dict[int, Any])
     _vectors: VectorInputs | None = None
@@ -116,6 +124,7 @@ class Trainer:
             sum(s["seconds"] for s in self.meter.stages.values()),
             (*self.notes, *self.replays.notes()),
             tuple(str(n) for n in rejects.notes if n.doubtful or n.file == self.config.events.path),
+            self.hard_negatives,
         )
 
     def read(self) -> None:
@@ -130,6 +139,7 @@ class Trainer:
                 self.steps.message(f"{cost.text}; tamis doctor lists all stages")
             self._vectors = self._wanted_vectors()
             self.rejected = none_yet(self.config)
+            self.rejected_live = self._logged_rejections()
             record["samples"] = len(self.data.events)
             self.replays = Replays(
                 self.config,
@@ -141,6 +151,9 @@ class Trainer:
             )
             self.impressions = self.replays.impressions
             self.test_cut, self.windows = self.replays.cut, self.replays.windows()
+
+    def _logged_rejections(self) -> pl.DataFrame | None:
+        return logged_rejections(self.project, self.data.end)
 
     def _wanted_vectors(self) -> VectorInputs | None:
         """The channel whose vectors the pre-ranker reads; None if it reads none."""
@@ -288,11 +301,15 @@ class Trainer:
                 text=self._texts(),
                 withdrawn=() if journal is None else tuple(journal.withdrawn()),
             )
+            found = {n: _hard_negatives(channel) for n, channel in retrieval.channels.items()}
+            hard = {name: counts for name, counts in found.items() if counts}
+            self.hard_negatives |= {kind.value: hard} if hard else {}
             metrics = {
                 "training": self.meter.report(),
                 "validation": validation,
                 "curves": curves,
                 "coverage": RowCoverage.of(space.features, rows),
+                **({"hard_negatives": hard} if hard else {}),
             }
             return self._write(kind, parts, known, chosen, metrics)
 
@@ -443,7 +460,13 @@ class Trainer:
             config=self.config,
             folder=self.project.root,
             rejected=self.rejected,
+            rejected_live=self.rejected_live,
         )
+
+
+def _hard_negatives(channel: object) -> dict[str, int]:
+    """Where the hard negatives of a channel's fit were from → their number."""
+    return dict(channel.hard_negatives) if isinstance(channel, CountsHardNegatives) else {}
 
 
 def _measured(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -39,9 +39,10 @@ from tamis.jobs._known_items import (
     masking,
     without_masked,
 )
+from tamis.jobs._logged_rejections import logged_rejections
 from tamis.jobs._rejections import none_yet, read_rejections
 from tamis.runtime import Meter, Progress, resident_mb
-from tamis.schema import ConfigError, DataError, ProjectConfig
+from tamis.schema import ConfigError, DataError
 from tamis.service import ProjectFolder, registry
 from tamis.splitting import Holdout, by_time, given, leave_one_out
 from tamis.train import check_device
@@ -109,9 +110,7 @@ def evaluate_channels(
     with Progress("evaluate channels", progress) as steps:
         steps.begin("read the tables")
         holdout, valid = _split(found, protocol, train, test, mask_seen)
-        evaluator = ChannelEvaluator(
-            found.config, found.root, protocol, holdout, valid, steps, device, mask_seen
-        )
+        evaluator = ChannelEvaluator(found, protocol, holdout, valid, steps, device, mask_seen)
         result = evaluator.run()
         steps.begin("write the report")
         path = Path(report) if report is not None else found.root / "channels.html"
@@ -164,8 +163,7 @@ class ChannelEvaluator:
 
     def __init__(
         self,
-        config: ProjectConfig,
-        root: Path,
+        project: ProjectFolder,
         protocol: str,
         holdout: Holdout,
         valid: Holdout | None,
@@ -173,6 +171,7 @@ class ChannelEvaluator:
         device: str,
         mask_seen: bool | None,
     ) -> None:
+        config, root, timed = project.config, project.root, protocol == "time"
         self.config, self.cascade, self.steps = config, config.cascade, steps
         self.protocol, self.mask_seen = protocol, mask_seen
         self.context = FitContext(
@@ -184,7 +183,8 @@ class ChannelEvaluator:
             config=config,
             folder=root,
             # Those of a training by time have seen what other protocols hold out.
-            rejected=read_rejections(root) if protocol == "time" else none_yet(config),
+            rejected=read_rejections(root) if timed else none_yet(config),
+            rejected_live=logged_rejections(project, project.data.end) if timed else None,
         )
         self.filters = self._fitted_filters(holdout.train)
         self.masked_by = listing(self.filters, holdout_queries(holdout, False, slice(0, 1)))

@@ -140,6 +140,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What each stage did with each candidate: `tamis.cascade.Record.of`."""
     inputs: bytes | None = None
     """What the ranker read of each candidate: `tamis.cascade.RankerInputs.of`."""
+    rejected: dict[str, list[str]] = {}
+    """Stage ("prerank", "rank") → some of the items that it rejected, drawn at random."""
 
 
 Entry = (

@@ -12,6 +12,7 @@ from pydantic import field_validator
 
 from tamis.cascade import (
     Channel,
+    CountsHardNegatives,
     Explains,
     FitContext,
     FollowsItems,
@@ -19,6 +20,7 @@ from tamis.cascade import (
     GivesReasons,
     HasFormat,
     Home,
+    LearnsFromAnswers,
     LearnsFromRejections,
     Queries,
     ReadsStatistics,
@@ -128,6 +130,16 @@ class Offline(BaseChannel):
         """Whether the inner channel does."""
         inner = self.inner
         return isinstance(inner, LearnsFromRejections) and inner.learns_from_rejections
+
+    @property
+    def learns_from_answers(self) -> bool:
+        """Whether the inner channel does."""
+        return isinstance(self.inner, LearnsFromAnswers) and self.inner.learns_from_answers
+
+    @property
+    def hard_negatives(self) -> Mapping[str, int]:
+        """Those of the inner channel's last fit."""
+        return self.inner.hard_negatives if isinstance(self.inner, CountsHardNegatives) else {}
 
     @property
     def format(self) -> int:

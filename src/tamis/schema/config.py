@@ -407,6 +407,10 @@ class AnswersConfig(_Section):
     processor time after the answer. Items of other answers have no reasons later."""
     inputs: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the answers of which it keeps the values that the ranker read."""
+    rejected: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the answers of which it keeps items that pre-rank and rank rejected, for channels
+    with `hard_negatives = "log"`: up to ten of each stage, drawn at random, and at most 1 KB.
+    Without such a channel it keeps none."""
 
 
 class JournalConfig(_Section):

@@ -7,13 +7,14 @@ import queue
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import isfinite
 from typing import NamedTuple
 
 import msgspec
 
-from tamis.cascade import RankerInputs, recorded
+from tamis.cascade import RankerInputs, drawn_rejections, recorded
 from tamis.journal import Journal, Recommendation, Recommended
 from tamis.schema import AnswersConfig, StoreError
 from tamis.service.recommender import Answered
@@ -27,6 +28,10 @@ TRACED = 100
 """Answers that may wait with their candidates; those that come while more wait have no trace."""
 DELETED = 10_000
 """Latest deletions of users that are known to the writer: their earlier answers may still wait."""
+REJECTED = 10
+"""Most items of an answer that each stage rejected which are kept."""
+REJECTED_BYTES = 500
+"""Most bytes that the ids of a stage's rejected items take; ids may have 1,024 characters."""
 WAITING = 10_000
 """Answers that may wait to be written; more are counted as lost, so that memory stays bounded."""
 
@@ -49,13 +54,15 @@ class AnswerLog:
 
         Args:
             position: number of the last entry that it took into account.
-            keep: the shares of answers with a trace, and with the ranker's inputs.
+            keep: the shares of answers with a trace, the ranker's inputs and rejected items.
         """
         drawn = zlib.crc32(answered.answer.recommendation_id.encode("utf-8", "replace")) / 2**32
         few = self._waiting.qsize() < TRACED
         one = _Waiting(
             _entry(answered, position),
-            answered if few and drawn < keep.traces else None,
+            answered if few and drawn < max(keep.traces, keep.rejected) else None,
+            drawn < keep.traces,
+            drawn < keep.rejected,
             _inputs(answered) if few and drawn < keep.inputs else None,
         )
         try:
@@ -125,22 +132,46 @@ class _Waiting(NamedTuple):
 
     entry: Recommendation
     answered: Answered | None
-    """What its trace is made of; None: it has none."""
+    """What its trace and its rejected items are made of; None: it has neither."""
+    traced: bool
+    """Whether it has a trace."""
+    rejecting: bool
+    """Whether it has rejected items."""
     inputs: RankerInputs | None
     """What the ranker read; None: it is not kept."""
 
     def complete(self) -> Recommendation:
-        """The entry with its trace and what the ranker read."""
-        trace, inputs = None, None
+        """The entry with its trace, what was rejected and what the ranker read."""
+        trace, inputs, rejected = None, None, {}
         try:
-            if self.answered is not None:
-                _, _, cascade, outcome, excluded, new_ids = self.answered
-                trace = recorded(cascade, outcome, excluded, new_ids)
+            answered = self.answered
+            if answered is not None and self.traced:
+                trace = recorded(
+                    answered.cascade, answered.outcome, answered.excluded, answered.new_ids
+                )
+            if answered is not None and self.rejecting:
+                rejected = _rejected(answered)
             if self.inputs is not None:
                 inputs = self.inputs.encoded()
         except Exception:  # the answer itself must not be lost with its trace
             log.exception("answer %s is written without its trace", self.entry.recommendation_id)
-        return msgspec.structs.replace(self.entry, trace=trace, inputs=inputs)
+        return msgspec.structs.replace(self.entry, trace=trace, inputs=inputs, rejected=rejected)
+
+
+def _rejected(answered: Answered) -> dict[str, list[str]]:
+    """Stage → ids of items that it rejected, drawn at random; none of an unknown user, and none
+    where fewer candidates than usual took part."""
+    if not answered.answer.known or answered.effort < 1:
+        return {}
+    drawn = drawn_rejections(answered.cascade, answered.outcome, REJECTED)
+    return {stage: _short(map(answered.id_of, rows.tolist())) for stage, rows in drawn.items()}
+
+
+def _short(ids: Iterable[str]) -> list[str]:
+    """The first of the ids, as many as take `REJECTED_BYTES`."""
+    listed = list(ids)
+    sizes = accumulate(len(one.encode("utf-8", "replace")) for one in listed)
+    return [one for one, size in zip(listed, sizes, strict=True) if size <= REJECTED_BYTES]
 
 
 def _inputs(answered: Answered) -> RankerInputs | None:

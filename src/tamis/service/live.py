@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tamis.cascade import LearnsFromAnswers
 from tamis.data import UNKNOWN, one_id
 from tamis.journal import (
     Event,
@@ -21,7 +22,7 @@ from tamis.journal import (
     WholeJournal,
     open_journal,
 )
-from tamis.schema import RequestError, Side, StoreError, VersionError
+from tamis.schema import AnswersConfig, RequestError, Side, StoreError, VersionError
 from tamis.service.answer import Answer, WhyNot, unknown_item
 from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
@@ -86,6 +87,7 @@ class LiveRecommender:
         self._users = LiveRows(recommender, journal, Side.USER)
         self._items = LiveRows(recommender, journal, Side.ITEM)
         self._answers = answers or AnswerLog(journal)
+        self._keep = _kept_of_answers(recommender)
         self._turn = threading.Lock()  # of those who change the views, or write them down
         self._ended = threading.Event()
         try:
@@ -192,8 +194,7 @@ class LiveRecommender:
         answer = answered.answer
         answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
         if not request.dry_run:
-            keep = self._recommender.parts.config.answers
-            self._answers.add(answered._replace(answer=answer), self.position, keep)
+            self._answers.add(answered._replace(answer=answer), self.position, self._keep)
         return answer
 
     def rank(self, request: RankRequest) -> Ranking:
@@ -374,6 +375,14 @@ class LiveRecommender:
                 unknown_item(self._recommender.parts.config, item, self.version), "item_id"
             )
         return text
+
+
+def _kept_of_answers(recommender: Recommender) -> AnswersConfig:
+    """What the journal keeps of answers; no rejected items where no channel learns from them."""
+    declared, channels = recommender.parts.config.answers, recommender.parts.channels.values()
+    if any(isinstance(c, LearnsFromAnswers) and c.learns_from_answers for c in channels):
+        return declared
+    return declared.model_copy(update={"rejected": 0.0})
 
 
 def _snapshots(recommender: Recommender) -> Snapshots:

@@ -64,6 +64,10 @@ class Answered(NamedTuple):
     """Why items could not be in the answer, filters apart → their rows."""
     new_ids: Callable[[Int32], Mapping[int, str]]
     """Of item rows (n,), those that came after the version was made → their ids."""
+    id_of: Callable[[int], str]
+    """The id of an item row."""
+    effort: float = 1.0
+    """Share of the candidates that the answer is made of."""
 
 
 class Recommender:
@@ -204,7 +208,9 @@ class Recommender:
             candidates=candidate_counts(outcome),
             removed={name: int(np.count_nonzero(m)) for name, m in outcome.removed.items()},
         )
-        return Answered(answer, request, cascade, outcome, excluded, self.views.items.new_ids)
+        items = self.views.items
+        ids = (items.new_ids, items.table.id_of)
+        return Answered(answer, request, cascade, outcome, excluded, *ids, effort)
 
     def _remember(self, outcome: Outcome) -> list[str]:
         """Keeps what later requests need of an answer; what failed."""

@@ -203,6 +203,7 @@ def an_answer(number: int, user: str | None = "ann") -> Recommendation:
         position=number,
         slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
         degraded=["recall:hot: late"],
+        rejected={"prerank": ["i7", "bob's ä/ö: 奶酪"], "rank": ["i3"]} if number % 2 else {},
     )
 
 

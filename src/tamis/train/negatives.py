@@ -132,6 +132,8 @@ class HardNegatives:
     """(users + 1,)."""
     item: Int32
     """Item rows."""
+    sources: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Where the items are from → their number."""
 
     @classmethod
     def none(cls, users: int) -> Self:

@@ -137,10 +137,11 @@ class TwoTowerConfig(ComponentConfig):
     popular, uniform only for pointwise, hinge, logistic and gbce; with `hard_negatives`, a tenth of
     them is hard."""
     hard_negatives: str | None = None
-    """Candidates that pre-rank or rank rejected. replays: those of the replays of `tamis train`,
-    which also writes them to rejected.parquet of the project. Or a Parquet file with columns
-    user_id, item_id and, optionally, time, such as an export of the recommendation log; or the name
-    of a behaviour that means a rejection. Items that were shown are refused, because they are not
+    """Candidates that pre-rank or rank rejected. log: those of the answers of the running service,
+    the newest 100 of each user, and for users with fewer than 20 also those of replays. replays:
+    those of the replays of `tamis train`, which also writes them to rejected.parquet of the
+    project. Or a Parquet file with columns user_id, item_id and, optionally, time; or the name of a
+    behaviour that means a rejection. Items that were shown are refused, because they are not
     negatives of recall. If omitted: none."""
     weak_positives: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight of items that were shown and not liked as weak positives, relative to 1 for a like;

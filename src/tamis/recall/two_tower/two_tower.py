@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from tamis.recall.two_tower._config import (
     resolved,
     wants_histories,
 )
-from tamis.recall.two_tower._hard_negatives import REPLAYS, hard_negatives
+from tamis.recall.two_tower._hard_negatives import LOG, REPLAYS, hard_negatives
 from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._online import ItemSide, UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
@@ -84,6 +85,7 @@ class TwoTower(SidedChannel):
         super().__init__(config, **options)
         self.training: FitResult | None = None
         """Result of the last fit: epochs, losses, rows per second; None after `load`."""
+        self._hard_counts: Mapping[str, int] = {}
         self._side: UserSide | None = None
         self._item_side: ItemSide | None = None
 
@@ -106,6 +108,7 @@ class TwoTower(SidedChannel):
         users = int((np.diff(likes.indptr) > 0).sum())
         choice = resolved(c, ordered, len(data.items), inputs.liked, users)
         hard = hard_negatives(c.hard_negatives, data, context)
+        self._hard_counts = {} if hard is None else hard.sources
         generator = torch.Generator().manual_seed(context.seed)
         popularity = np.bincount(likes.item, minlength=len(data.items))
         model = TwoTowers(
@@ -164,7 +167,17 @@ class TwoTower(SidedChannel):
     @property
     def learns_from_rejections(self) -> bool:
         """Whether training must pass the candidates that later stages rejected in replays."""
-        return self.config.hard_negatives == REPLAYS
+        return self.config.hard_negatives in (LOG, REPLAYS)
+
+    @property
+    def learns_from_answers(self) -> bool:
+        """Whether the service must keep, and training pass, what it rejected in its answers."""
+        return self.config.hard_negatives == LOG
+
+    @property
+    def hard_negatives(self) -> Mapping[str, int]:
+        """Where the hard negatives of the last fit were from → their number."""
+        return self._hard_counts
 
     def _validation(
         self,
