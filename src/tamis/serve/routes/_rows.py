@@ -36,7 +36,8 @@ async def write_one(
     (columns,) = data.rows
     if not isinstance(columns, Mapping):
         raise RequestError(f"send one object of columns, not {columns!r:.80}")
-    if one_id(columns.get(field, name)) != one_id(name):
+    given = columns.get(field, name)
+    if not isinstance(given, str | int | float) or one_id(given) != one_id(name):
         raise RequestError(f"{field} is in the address: leave it out of the body", field)
     service, _ = with_journal(request)
     row = {**columns, field: name}
