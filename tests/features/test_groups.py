@@ -423,7 +423,7 @@ def test_rows_hold_the_statistics_of_pairs():
     user, time = np.array([0, 1, -1], np.int32), START + np.array([4, 4, 12]) * DAY
     history = Histories.of(data).at(user, time)
     names = [c.name for c in space.layout.dense]
-    at = names.index("user:gender count:impression:all")
+    at = names.index("user:gender count:impression:7d")
     for n in (3, 400):
         query, item = rng.integers(0, 3, n), rng.integers(-1, 6, n).astype(np.int32)
         rows = space.rows(user, time, history, query, item, {}, statistics)

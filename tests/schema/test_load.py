@@ -164,6 +164,9 @@ def test_keys_without_effect_are_refused(tmp_path: Path) -> None:
             '`events.position` = "place" has no effect: it is the place of an impression, and no '
             "behaviour is one"
         ),
+        'windows = []\ngroups = ["own:genre"]\n' + GOOD: (
+            "`groups` = ['own:genre'] has no effect: `windows` = [] means no statistics"
+        ),
         GOOD.replace('name = "user_id"', 'name = "user_id"\nbuckets = 50'): (
             'buckets = 50 has no effect: it needs vocabulary = "hash"'
         ),

@@ -39,6 +39,7 @@ from tamis.features.statistics import OfflineStatistics, Recipes
 from tamis.features.vocabulary import UNSEEN, Vocabulary
 from tamis.runtime import Int32
 from tamis.schema import (
+    ConfigError,
     DenseFeat,
     Feature,
     ProjectConfig,
@@ -83,6 +84,11 @@ def fit_space(
     items = _attributes(sources, encoders, layout, Side.ITEM)
     if windows is None:
         windows = config.windows if config is not None else ()
+    if groups and not windows:
+        raise ConfigError(
+            f"groups = {groups!r} needs windows, and there are none: give `windows`, such as "
+            '("7d", "all"), or no `groups`'
+        )
     plan = plan_groups(data, encoders, config, groups) if windows else StatisticsPlan()
     recipes = Recipes.fit(data, windows, *plan) if windows else None
     fitted = Fitted(

@@ -114,7 +114,7 @@ def expand_sets(indptr: Any, code: Any, sets: Any, bounds: Any, owner: Any, out:
 
 
 @njit(cache=True)
-def _base_row(keys: Any, key: Any) -> Any:
+def base_row(keys: Any, key: Any) -> Any:
     """The row of `key` in `keys`, ascending; -1 where it is not there."""
     low, high = 0, len(keys)
     while low < high:
@@ -127,7 +127,7 @@ def _base_row(keys: Any, key: Any) -> Any:
 
 
 @njit(cache=True)
-def _slot_of(slot: Any, added: Any, key: Any) -> Any:
+def slot_of(slot: Any, added: Any, key: Any) -> Any:
     """The place of `key` in the hash table, or the empty place where it belongs."""
     mask = len(slot) - 1
     mixed = np.uint64(key) * _MIX
@@ -141,7 +141,7 @@ def _slot_of(slot: Any, added: Any, key: Any) -> Any:
 def rebuild_slots(slot: Any, added: Any, n: Any) -> None:
     """Enters the first n keys of added int64 into an empty hash table."""
     for row in range(n):
-        slot[_slot_of(slot, added, added[row])] = row
+        slot[slot_of(slot, added, added[row])] = row
 
 
 @njit(cache=True)
@@ -165,13 +165,13 @@ def add_pairs(
     event; touched bool (P,), true where a pair of the base was counted.
     """
     for e in range(len(key)):
-        row = _base_row(keys, key[e])
+        row = base_row(keys, key[e])
         new[e] = False
         if row >= 0:
             total[row, column[e]] += 1
             touched[row] = True
             continue
-        place = _slot_of(slot, added, key[e])
+        place = slot_of(slot, added, key[e])
         if slot[place] < 0:
             slot[place], added[n], new[e] = n, key[e], True
             n += 1
@@ -190,12 +190,12 @@ def read_pairs(keys: Any, total: Any, slot: Any, added: Any, more: Any, key: Any
             out[row, b] = 0
         if key[row] < 0:
             continue
-        found = _base_row(keys, key[row])
+        found = base_row(keys, key[row])
         if found >= 0:
             for b in range(out.shape[1]):
                 out[row, b] = total[found, b]
             continue
-        found = slot[_slot_of(slot, added, key[row])]
+        found = slot[slot_of(slot, added, key[row])]
         if found >= 0:
             for b in range(out.shape[1]):
                 out[row, b] = more[found, b]

@@ -18,13 +18,13 @@ from tamis.features._pair_counting_kernels import (
 from tamis.features.windows import opened
 from tamis.runtime import Bool, Int32, Int64
 
-_SECOND = 32
+SECOND = 32
 """Bits of a key that hold the pair's second code."""
 
 
 def pair_keys(first: NDArray[np.integer], second: NDArray[np.integer]) -> Int64:
     """(n,) one key per pair of codes (n,); -1 where a code is negative."""
-    keys = (first.astype(np.int64) << _SECOND) | second.astype(np.int64)
+    keys = (first.astype(np.int64) << SECOND) | second.astype(np.int64)
     return np.where((first < 0) | (second < 0), np.int64(-1), keys)
 
 
@@ -135,9 +135,9 @@ class PairCounts:
 
     def forget(self, first: int) -> None:
         """Clears the counts of all pairs whose first code is `first`."""
-        low, high = np.searchsorted(self._keys, [first << _SECOND, (first + 1) << _SECOND])
+        low, high = np.searchsorted(self._keys, [first << SECOND, (first + 1) << SECOND])
         self._total[low:high], self._touched[low:high] = 0, True
-        mine = np.flatnonzero(self._added[: self._n] >> _SECOND == first)
+        mine = np.flatnonzero(self._added[: self._n] >> SECOND == first)
         self._more[mine] = 0
 
     def read(self, key: Int64) -> Int32:

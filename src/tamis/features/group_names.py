@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tamis.data import Dataset
+from tamis.features.windows import WINDOWS
 from tamis.schema import ConfigError, suggest
 
 USER, OWN = "user:", "own:"
@@ -32,6 +33,12 @@ def group_name(data: Dataset, name: str) -> GroupName:
     if name.startswith(USER) and name.removeprefix(USER) in users:
         return GroupName("user", name.removeprefix(USER))
     known = [*items, *(f"{OWN}{c}" for c in items), *(f"{USER}{c}" for c in users)]
+    stem, _, window = name.rpartition(":")
+    if stem in known and window in WINDOWS:
+        raise ConfigError(
+            f"groups: {name!r} names a window; write {stem!r} and add {window!r} to `windows`, "
+            "which all statistics have"
+        )
     raise ConfigError(
         f"groups: the tables have no column for {name!r}.{suggest(name, known)} There are "
         f"{', '.join(known) or 'none'}"

@@ -1,8 +1,9 @@
 """Statistics of pairs: of an item among users of a kind, and of a user with items of a kind.
 
 `user:gender`: the events of users of the requesting user's gender on the candidate. `own:category`:
-the events of the requesting user on items of the candidate's category. Both count all events that
-arrived before the time. A user or item without a value, and a pair without events, get the priors.
+the events of the requesting user on items of the candidate's category. Both count the events that
+arrived before the time, in windows as those of users and items. A user or item without a value, and
+a pair without events, get the priors.
 """
 
 from __future__ import annotations
@@ -17,18 +18,14 @@ from numpy.typing import NDArray
 
 from tamis.data import Dataset, Events, Table
 from tamis.features._groups import Groups
-from tamis.features._growing import GrowingRows
-from tamis.features._pair_counting_kernels import mean_rows, read_dense
-from tamis.features._pair_counts import Moments, PairCounts, pair_keys
-from tamis.features.recipe import Recipe
-from tamis.features.windows import Counts, opened
+from tamis.features._live_pairs import LivePairs
+from tamis.features._pair_counting_kernels import mean_rows
+from tamis.features._pair_counts import pair_keys
+from tamis.features.recipe import Recipe, columns_of
+from tamis.features.windows import OfflineCounts
 from tamis.runtime import Float32, Int32, Int64
 
 PairKind = Literal["user", "own"]
-WINDOW = "all"
-"""The only window of pairs, so that their memory stays bounded."""
-_CHUNK = 250_000
-"""Rows computed at once; bounds the memory of the counts."""
 
 
 class PairPlan(NamedTuple):
@@ -48,13 +45,13 @@ class PairRecipe:
     recipe: Recipe
 
     @classmethod
-    def fit(cls, data: Dataset, plan: PairPlan) -> PairRecipe:
+    def fit(cls, data: Dataset, plan: PairPlan, windows: tuple[str, ...]) -> PairRecipe:
         """Fits the priors of the rates on the events of each pair."""
         owner, key = keys_of(plan.kind, plan.groups, data.events, len(data.items))
         _, place = np.unique(key, return_inverse=True)
         wide = replace(data, events=data.events.take(owner))
         pairs = int(place.max(initial=-1)) + 1
-        recipe = Recipe.fit(wide, place.astype(np.int32), pairs, (WINDOW,))
+        recipe = Recipe.fit(wide, place.astype(np.int32), pairs, windows)
         return cls(*plan, replace(recipe, ages=(), means=()))
 
     @property
@@ -87,7 +84,10 @@ def keys_of(
 class _ReadsPairs(Protocol):
     """Counts of pairs as of given times."""
 
-    def read(self, key: Int64, time: Int64) -> NDArray[np.integer]: ...
+    def columns(self, recipe: Recipe, key: Int64, time: Int64) -> Float32:
+        """(n, S) of n pairs as of n times (ms); of negative keys, those of a pair without
+        events."""
+        ...
 
 
 class PairColumns:
@@ -122,12 +122,7 @@ class PairColumns:
 
     def _of(self, key: Int64, time: Int64) -> Float32:
         """(p, S) of p pairs as of p times."""
-        if len(key) > _CHUNK:
-            parts = [slice(at, at + _CHUNK) for at in range(0, len(key), _CHUNK)]
-            return np.concatenate([self._of(key[p], time[p]) for p in parts])
-        total = self._counts.read(key, time).astype(np.int64)
-        counts = Counts.zeros(0, 1, total.shape[1])._replace(windowed=total[:, None], total=total)
-        return self.recipe.recipe.columns(counts, time, None)
+        return self._counts.columns(self.recipe.recipe, key, time)
 
 
 class OfflinePairs(PairColumns):
@@ -135,50 +130,47 @@ class OfflinePairs(PairColumns):
 
     def __init__(self, recipe: PairRecipe, data: Dataset) -> None:
         owner, key = keys_of(recipe.kind, recipe.groups, data.events, len(data.items))
-        super().__init__(recipe, _OfflinePairCounts(key, data, owner), len(data.items))
+        counts = _OfflinePairCounts(key, data, owner, recipe.recipe.windows)
+        super().__init__(recipe, counts, len(data.items))
 
 
 class _OfflinePairCounts:
     """Counts of pairs as of any time of a log."""
 
-    def __init__(self, key: Int64, data: Dataset, owner: NDArray[np.intp]) -> None:
+    def __init__(
+        self, key: Int64, data: Dataset, owner: NDArray[np.intp], windows: tuple[str, ...]
+    ) -> None:
         """`key` (p,) of the events `owner` (p,)."""
-        self._behaviours = len(data.behaviours)
         self._keys, place = np.unique(key, return_inverse=True)
-        cells = place * self._behaviours + data.events.behaviour[owner]
-        size = len(self._keys) * self._behaviours
-        self._moments = Moments.of(cells, data.events.arrival[owner], size)
+        events, pairs = data.events.take(owner), len(self._keys)
+        rows = place.astype(np.int32)
+        self._counts = OfflineCounts(rows, events, pairs, len(data.behaviours), windows)
 
-    def read(self, key: Int64, time: Int64) -> Int64:
-        """(n, B)."""
+    def columns(self, recipe: Recipe, key: Int64, time: Int64) -> Float32:
         place = np.searchsorted(self._keys, key)
-        found = np.append(self._keys, -1)[place] == key
-        found &= key >= 0
-        cell = np.where(found, place * self._behaviours, -1)[:, None]
-        cells = np.where(cell < 0, -1, cell + np.arange(self._behaviours))
-        times = np.repeat(time, self._behaviours)
-        return self._moments.before(cells.reshape(-1), times).reshape(len(key), -1)
+        found = (np.append(self._keys, -1)[place] == key) & (key >= 0)
+        rows = np.where(found, place, -1).astype(np.int32)
+        return columns_of(recipe, self._counts, rows, time, None)
 
 
 class OnlinePairs(PairColumns):
     """Statistics of pairs as of now."""
 
-    def __init__(self, recipe: PairRecipe, counts: DenseCounts | SparseCounts, items: int) -> None:
+    def __init__(self, recipe: PairRecipe, counts: LivePairs, items: int) -> None:
         super().__init__(recipe, counts, items)
         self._live = counts
 
     @classmethod
     def empty(cls, recipe: PairRecipe, behaviours: int, items: int) -> OnlinePairs:
         """Without events."""
-        if recipe.kind == "own":
-            return cls(recipe, SparseCounts(PairCounts.empty(behaviours)), items)
-        shape = (items, recipe.groups.size, behaviours)
-        return cls(recipe, DenseCounts(np.zeros(shape, np.int32)), items)
+        values = recipe.groups.size if recipe.kind == "user" else None
+        counts = LivePairs.empty(recipe.recipe.windows, behaviours, items, values)
+        return cls(recipe, counts, items)
 
     def add(self, events: Events) -> None:
-        """Counts events."""
+        """Counts events in order of arrival."""
         owner, key = keys_of(self.recipe.kind, self.recipe.groups, events, self.items)
-        self._live.add(key, events.behaviour[owner])
+        self._live.add(key, events.take(owner))
 
     def update_items(self, items: Table, rows: Int32) -> None:
         """Takes up new and changed items: counters, and values of an attribute of the items."""
@@ -213,105 +205,10 @@ class OnlinePairs(PairColumns):
     @classmethod
     def load(cls, directory: Path, recipe: PairRecipe, items: int) -> OnlinePairs:
         """Opens what `save` wrote, memory-mapped."""
+        values = recipe.groups.size if recipe.kind == "user" else None
         behaviours = len(recipe.recipe.behaviours)
-        if recipe.kind == "own":
-            return cls(recipe, SparseCounts(PairCounts.load(directory, behaviours)), items)
-        shape = (items, recipe.groups.size, behaviours)
-        return cls(recipe, DenseCounts(opened(directory / "total.npy", np.int32, shape)), items)
-
-
-class DenseCounts:
-    """Counts of every pair of item and value: 4 V B bytes per item, at most 2^31 - 1 events.
-
-    Items that are added later have counters of their own, so that the others stay memory-mapped.
-    """
-
-    def __init__(self, total: Int32) -> None:
-        """`total` (N, V, B)."""
-        self._total = total
-        self._more = GrowingRows(np.zeros((0, *total.shape[1:]), np.int32), unknown=False)
-        self._beyond: Int32 = np.zeros((0, *total.shape[1:]), np.int32)
-        self._touched = np.zeros(len(total), np.bool_)
-
-    def grow(self, items: int) -> None:
-        """Adds counters of items from N on."""
-        none = np.zeros(0, np.int32)
-        blank = np.zeros((0, *self._total.shape[1:]), np.int32)
-        self._beyond = self._more.put(none, blank, max(items - len(self._total), 0))
-
-    def add(self, key: Int64, column: NDArray[np.integer]) -> None:
-        """Counts n events of pairs (n,) and behaviours (n,)."""
-        first, second = key >> 32, key & 0xFFFFFFFF
-        known = first < len(self._total)
-        if not known.all():
-            more = ~known
-            at = (first[more] - len(self._total), second[more], column[more])
-            np.add.at(self._beyond, at, 1)
-            first, second, column = first[known], second[known], column[known]
-        np.add.at(self._total, (first, second, column), 1)
-        self._touched[first] = True
-
-    def read(self, key: Int64, time: Int64) -> Int32:
-        """(n, B)."""
-        out = np.empty((len(key), self._total.shape[2]), np.int32)
-        base = len(self._total)
-        beyond = np.flatnonzero(key >> 32 >= base) if len(self._beyond) else ()
-        if not len(beyond):
-            read_dense(total=self._total, key=key, out=out)
-            return out
-        near = key.copy()
-        near[beyond] = -1
-        read_dense(total=self._total, key=near, out=out)
-        far = key[beyond]
-        out[beyond] = self._beyond[(far >> 32) - base, far & 0xFFFFFFFF]
-        return out
-
-    def forget(self, user: int) -> None:
-        """Does nothing: it counts items."""
-
-    def changes(self) -> dict[str, NDArray[Any]]:
-        rows = np.flatnonzero(self._touched)
-        return {"rows": rows, "total": self._total[rows], "more": self._beyond}
-
-    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
-        rows, more = changes["rows"], changes["more"]
-        self._total[rows], self._touched[rows] = changes["total"], True
-        self.grow(len(self._total) + len(more))
-        self._beyond[:] = more
-
-    def save(self, directory: Path) -> None:
-        np.save(directory / "total.npy", np.concatenate([self._total, self._beyond]))
-
-
-class SparseCounts:
-    """Counts of the pairs that occurred."""
-
-    def __init__(self, pairs: PairCounts) -> None:
-        self._pairs = pairs
-
-    def grow(self, items: int) -> None:
-        """Does nothing: a pair takes memory once it occurs."""
-
-    def add(self, key: Int64, column: NDArray[np.integer]) -> None:
-        """Counts n events of pairs (n,) and behaviours (n,)."""
-        self._pairs.add(key, column)
-
-    def read(self, key: Int64, time: Int64) -> Int32:
-        """(n, B)."""
-        return self._pairs.read(key)
-
-    def forget(self, user: int) -> None:
-        """Clears the counts of a user's pairs."""
-        self._pairs.forget(user)
-
-    def changes(self) -> dict[str, NDArray[Any]]:
-        return self._pairs.changes()
-
-    def restore(self, changes: Mapping[str, NDArray[Any]]) -> None:
-        self._pairs.restore(changes)
-
-    def save(self, directory: Path) -> None:
-        self._pairs.save(directory)
+        windows = recipe.recipe.windows
+        return cls(recipe, LivePairs.load(directory, windows, behaviours, items, values), items)
 
 
 def save_pairs(recipes: Sequence[PairRecipe], directory: Path) -> list[dict[str, Any]]:

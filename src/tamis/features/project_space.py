@@ -75,7 +75,7 @@ class FeatureSpace:
             item_category: column of the items whose share in the user's positives becomes an
                 input. None = that of `config`.
             groups: attributes whose statistics are inputs, as `groups` of tamis.toml. None = those
-                of `config`; without statistics there are none.
+                of `config`; without windows there are none.
             seed: of the sample of events on which the scales of statistics are fitted.
             towers: whether the model has separate user and item sides: there are then no features
                 of user and candidate, and `features` may be empty.

@@ -117,7 +117,7 @@ class Recipes:
             Recipe.fit(data, events.item, len(data.items), windows, published),
             published,
             tuple(GroupRecipe.fit(data, g.groups, tuple(windows), g.author) for g in groups),
-            tuple(PairRecipe.fit(data, plan) for plan in pairs),
+            tuple(PairRecipe.fit(data, plan, tuple(windows)) for plan in pairs),
         )
 
     def save(self, directory: Path) -> None:

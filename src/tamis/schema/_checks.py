@@ -26,7 +26,7 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
-        _buckets, _cascade, _context, _time_zone,
+        _buckets, _cascade, _context, _time_zone, _windows,
     )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
 
@@ -361,4 +361,15 @@ def _time_zone(config: ProjectConfig) -> Iterator[ConfigFault]:
             ("time_zone",),
             f'`time_zone` = "{config.time_zone}" is not a zone of the IANA database, such as '
             f'"Asia/Shanghai".{suggest(config.time_zone, available_timezones())}',
+        )
+
+
+def _windows(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """Attributes by which events are counted, in no window."""
+    if config.groups and not config.windows:
+        given = '"auto"' if config.groups == "auto" else str(list(config.groups))
+        yield ConfigFault(
+            ("groups",),
+            f"`groups` = {given} has no effect: `windows` = [] means no statistics. Name windows, "
+            'such as windows = ["7d", "all"], or remove `groups`.',
         )

@@ -456,7 +456,8 @@ class ProjectConfig(_Section):
     ] = ()
     """[[features]]. Empty: chosen by the columns of the tables."""
     windows: tuple[Literal["1h", "1d", "7d", "30d", "all"], ...] = ("7d", "30d", "all")
-    """Time windows of the statistics of users and items."""
+    """Time windows of the statistics of users and items, and of those of `groups`. Empty: no
+    statistics."""
     groups: Literal["auto"] | tuple[str, ...] = ()
     """Attributes whose statistics are inputs. "author", a column of the items: counts and rates of
     all items with the candidate's value. "user:gender", of the users: of the candidate among users
