@@ -116,6 +116,14 @@ VALUES: dict[tuple[str, str], Any] = {
     ("dpp", "column"): "other",
     ("dpp", "separator"): "|",
     ("dpp", "window"): 1,
+    ("explore", "hours"): 100.0,
+    ("explore", "impressions"): 5,
+    ("explore", "places"): (3,),
+    ("explore", "guarantee"): 0,
+    ("explore", "within_hours"): 100.0,
+    ("explore", "behaviour"): "purchase",
+    ("explore", "prior"): 500.0,
+    ("explore", "column"): "issued",
     ("fair", "column"): "regions",
     ("fatigue", "column"): "kind",
     ("fatigue", "hours"): 2400.0,
@@ -191,6 +199,10 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("condition", "unknown"): {"where": "price < request.most"},
     ("dpp", "column"): {"similarity": "vector", "column": "vector"},
     ("dpp", "similarity"): {"column": "vector", "similarity": "vector"},
+    ("explore", "behaviour"): {"hours": 200.0, "guarantee": 0},
+    ("explore", "method"): {"hours": 200.0, "guarantee": 0},
+    ("explore", "prior"): {"hours": 200.0, "guarantee": 0},
+    ("explore", "within_hours"): {"hours": 200.0},
     ("mmr", "column"): {"similarity": "vector", "column": "vector"},
     ("mmr", "similarity"): {"column": "vector", "similarity": "vector"},
     ("quota", "author"): {"group": "new_authors"},
@@ -204,6 +216,7 @@ NO_EFFECT_HERE: dict[tuple[str, str], str] = {
     ("ads", "insert_by"): "likewise",
     ("dpp", "channel"): "names a channel of a project (tests/rerank/test_dpp)",
     ("mmr", "channel"): "likewise",
+    ("explore", "insert"): "inserts candidates (tests/rerank/test_explore)",
 }
 """Options without an effect on this log, and why."""
 

@@ -46,6 +46,7 @@ from tamis.journal import (
     UserPut,
 )
 from tamis.recall import Fresh, Hot
+from tamis.rerank import Explore
 from tamis.schema import SparseFeat, TextConfig, VarLenSparseFeat, parse_config
 from tamis.service.assembly import Parts
 from tamis.service.views import Views
@@ -179,7 +180,7 @@ def fitted() -> Parts:
         filters={"exposed": ExposedFilter(months=2).fit(data)},
         prerank=None,
         rank=cast("Any", None),
-        rerank={},
+        rerank={"explore": Explore(hours=720, impressions=4).fit(data)},
     )
 
 
@@ -384,6 +385,9 @@ def equal_views(one: tuple[Parts, Views], other: tuple[Parts, Views]) -> None:
     for row in range(-1, len(left.users)):
         excluded = first.excluded(row, now), second.excluded(row, now)
         np.testing.assert_array_equal(*excluded)
+    counts = [parts.rerank["explore"].appended() for parts in (left, right)]
+    for name, values in counts[0].items():
+        np.testing.assert_array_equal(values, counts[1][name])
 
 
 @settings(max_examples=30)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.schema import StageConfig
+from tamis.schema import Behaviour, StageConfig
 from tamis.service import registry
 from tamis.testing import check_reranker, queries_of, ranked_lists, two_clans
 
@@ -24,6 +24,10 @@ OPTIONS = {
     "dpp": (
         {"theta": 2},
         {"theta": 0.5, "window": 3, "similarity": "vector", "column": "vector"},
+    ),
+    "explore": (
+        {"hours": 720, "places": [2, 5], "budget": 0.4},
+        {"hours": 0, "places": [1], "budget": 0.1, "guarantee": 0},
     ),
     "fair": ({"column": "category", "strength": 1.0},),
     "fatigue": ({}, {"column": "category", "hours": 1000}),
@@ -48,8 +52,11 @@ OPTIONS = {
 
 
 def data():
-    """Two clans whose items also have a vector of two numbers."""
+    """Two clans whose items also have a vector of two numbers, and whose dismissals count as
+    impressions."""
     made = two_clans()
+    shown = (made.behaviours[0], Behaviour(name="click", impression=True, weight=0.0))
+    made = replace(made, behaviours=shown)
     angle = np.arange(len(made.items)) * 0.7
     vectors = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
     frame = made.items.frame.with_columns(vector=pl.Series(vectors.tolist()))
@@ -65,7 +72,7 @@ def cases():
 
 
 def test_the_documented_rules_exist():
-    documented = "ads at_most dpp fair fatigue mmr objective pins quota sample"
+    documented = "ads at_most dpp explore fair fatigue mmr objective pins quota sample"
     assert set(documented.split()) <= set(RULES)
 
 

@@ -62,6 +62,7 @@ def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> 
     }
     fields |= {"context": {"device": "ios"}, "values": {"regions": ["FR"]}, "filter": "price < 3"}
     fields |= {"scene": "home", "session_id": "s", "dry_run": True, "diversity": 0.5}
+    fields |= {"pins": {"3": 1}}
     fields |= {"boost": [{"category": "Drama", "factor": 2}, {"item_id": 3, "factor": 0.5}]}
     answer = ask(client, **fields).json()
     assert fake.request == Request.of(**fields)

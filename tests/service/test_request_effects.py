@@ -119,6 +119,48 @@ def test_diversity_without_a_rule_for_it_is_refused(numbered: Path) -> None:
         ask(recommender, diversity=0.5)
 
 
+def test_pins_of_a_request_stand_at_their_places(recommender: Recommender) -> None:
+    """Whatever the project's rules say, recalled or not; filters still hold."""
+    plain = [place.item_id for place in ask(recommender, n=30).items]
+    shown = set(plain)
+    other = next(item for item in recommender.parts.items.ids.to_list()[::-1] if item not in shown)
+    seen = recommender.parts.items.id_of(
+        int(
+            recommender.views.queries(
+                recommender.views.user_row("7"), recommender.now(), None
+            ).history.item[0]
+        )
+    )
+    pins = {int(plain[15]): 1, other: 3}
+    answer = ask(recommender, pins=pins, explain=True)
+    assert [answer.items[at].item_id for at in (0, 2)] == [plain[15], other]
+    assert answer.items[2].reasons.rerank["request.pins"] == 3
+    assert len({place.item_id for place in answer.items}) == 20
+    assert answer.broken_rules == ()
+    filtered = ask(recommender, pins={seen: 2})
+    assert filtered.broken_rules == (f"request.pins is broken at place 2: {seen} at place 2",)
+    assert seen not in {place.item_id for place in filtered.items}
+
+
+@pytest.mark.parametrize(
+    ("pins", "message"),
+    [
+        ({"nosuch": 1}, "pins: item 'nosuch' is not in the items' table"),
+        ({"1003": 21}, r"pins\[1003\] = 21: the slate has 20 places; give a place from 1 to 20"),
+        ({"1003": 0}, r"pins.*>= 1"),
+        ({"1003": 1, "1004": 1}, "items '1003' and '1004' are both at place 1"),
+        ({1003: 1, "1003": 2}, "item '1003' is pinned twice"),
+        ({" ": 1}, "an id is not blank"),
+        ({str(k): k for k in range(1, 22)}, "pins.*length <= 20"),
+        (["1003"], "pins"),
+    ],
+)
+def test_wrong_pins_are_refused(recommender: Recommender, pins: object, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as error:
+        ask(recommender, pins=pins)
+    assert error.value.field == "pins"
+
+
 def test_a_scene_is_a_declared_column_of_context() -> None:
     context = Request.of(scene="home").context_for(("scene",))
     assert context.columns["scene"].values.to_list() == ["home"]

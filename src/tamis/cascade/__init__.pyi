@@ -8,6 +8,7 @@ from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
 from .known_rows import KnownRows
 from .online import (
+    CountsEvents,
     FollowsEvents,
     FollowsItems,
     FollowsUsers,
@@ -100,6 +101,7 @@ __all__ = [
     "Channel",
     "Constraint",
     "Context",
+    "CountsEvents",
     "CountsHardNegatives",
     "Embeds",
     "EmbedsItems",

@@ -62,7 +62,7 @@ class Slates:
 
     candidates: Candidates
     """The first n of each query, with the rules' notes as the columns `rerank:NAME`, and the column
-    `propensity` where the slates are drawn."""
+    `propensity` where places are drawn."""
     item: Int32
     """(m,) the candidates that were planned, in their order before it."""
     plan: Arrangement | None = None

@@ -79,6 +79,24 @@ class FollowsEvents(Protocol):
 
 
 @runtime_checkable
+class CountsEvents(Protocol):
+    """A stage that counts events per item, whoever did them: deleted users' events count, too."""
+
+    def count_events(self, events: Events) -> None:
+        """Called with new events, in the order of their arrival, between two requests. It may come
+        before `update_items` of their items."""
+        ...
+
+    def appended(self) -> dict[str, NDArray[Any]]:
+        """What `count_events` has added, for `restore`."""
+        ...
+
+    def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
+        """Adds what `appended` returned to a stage that was just opened."""
+        ...
+
+
+@runtime_checkable
 class UsesStore(Protocol):
     """A channel that reads online state while it serves."""
 

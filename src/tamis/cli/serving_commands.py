@@ -146,6 +146,13 @@ def recommend(
             min=0, max=1, help="0: order by value; 1: by difference. Needs a re-rank rule `mmr`."
         ),
     ] = None,
+    pins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pin",
+            help="An item and its place in the slate, such as i7=1; may be repeated.",
+        ),
+    ] = None,
     scene: Annotated[
         str, typer.Option(help="Value of the declared column of context `scene`.")
     ] = "",
@@ -190,6 +197,10 @@ def recommend(
         },
         boost=[_read(text) for text in boost or ()],
         diversity=diversity,
+        pins={
+            item: _read(place)
+            for item, place in _pairs(pins or (), "--pin", "ITEM=PLACE, such as i7=1").items()
+        },
         scene=scene,
         explain=explain,
         why_not=why_not,

@@ -4,6 +4,7 @@ from ._similarity import SimilarityConfig
 from ._statement import (
     Diversity,
     Drawing,
+    Exploring,
     FixedPlaces,
     GroupFatigue,
     LeastShare,
@@ -14,6 +15,7 @@ from ._statement import (
 from .ads import Ads, AdsConfig
 from .at_most import AtMost, AtMostConfig
 from .dpp import DPP, DPPConfig
+from .explore import Explore, ExploreConfig
 from .fair import Fair, FairConfig
 from .fatigue import Fatigue, FatigueConfig
 from .mmr import MMR, MMRConfig
@@ -32,6 +34,9 @@ __all__ = [
     "DPPConfig",
     "Diversity",
     "Drawing",
+    "Explore",
+    "ExploreConfig",
+    "Exploring",
     "Fair",
     "FairConfig",
     "Fatigue",

@@ -117,12 +117,26 @@ class Draw(NamedTuple):
     """(Q,)."""
 
 
+class ExploredPlaces(NamedTuple):
+    """Places that with some probability hold one of few candidates, whatever their value."""
+
+    weight: Float64
+    """(n,) what a candidate is drawn by; 0 = it is not explored."""
+    chance: Float64
+    """(Q, places) probability with which a place explores."""
+    greedy: bool
+    """Whether the highest weight is taken, instead of a draw."""
+    seed: Int64
+    """(Q,)."""
+
+
 class PlanTask(NamedTuple):
     """One query's candidates, and what orders them."""
 
     codes: Codes
     values: Values
     draw: Draw
+    explore: ExploredPlaces
     soft: int
     """Mask of the limits that are broken, and are broken as seldom as the greedy choice finds."""
     search: int
@@ -140,6 +154,8 @@ class Planned(NamedTuple):
     """The factor of fatigue at that time."""
     propensity: Float64
     """Probability with which the candidate was drawn at its place."""
+    explored: Bool
+    """Whether its place explored."""
     broken: Int64
     """Mask of the limits that its place breaks."""
     refused: Int64
@@ -615,27 +631,120 @@ def _shortlist(
 
 
 @inner
-def _drawn(
-    chosen: Int64, key: Float64, mode: int, temperature: float, seed: Int64
-) -> tuple[int, float]:
-    """One of `chosen`, by the softmax of their marginal values, and its probability."""
-    odds, total = np.zeros(len(chosen)), 0.0
-    best = key[chosen[0]]
+def _softmax(chosen: Int64, key: Float64, mode: int, temperature: float, out: Float64) -> None:
+    """Writes the probabilities of `chosen` by their marginal values into `out` (n,)."""
+    total, best = 0.0, key[chosen[0]]
     if not best > -np.inf or (mode == BY_DPP and best <= 0.0):
-        return chosen[0], 1.0
-    for at in range(len(chosen)):
-        value = key[chosen[at]]
+        out[chosen[0]] = 1.0
+        return
+    for i in chosen:
         if mode == BY_DPP:
-            odds[at] = (value / best) ** (1.0 / temperature)
+            out[i] = (key[i] / best) ** (1.0 / temperature)
         else:
-            odds[at] = np.exp((value - best) / temperature)
-        total += odds[at]
-    left = _next_uniform(seed) * total
-    for at in range(len(chosen)):
-        left -= odds[at]
+            out[i] = np.exp((key[i] - best) / temperature)
+        total += out[i]
+    for i in chosen:
+        out[i] /= total
+
+
+@inner
+def _drawn(chosen: Int64, odds: Float64, seed: Int64) -> int:
+    """One of `chosen`, whose probabilities are `odds` (n,)."""
+    left = _next_uniform(seed)
+    for i in chosen:
+        left -= odds[i]
         if left < 0.0:
-            return chosen[at], odds[at] / total
-    return chosen[0], odds[0] / total
+            return i
+    return chosen[0]
+
+
+@inner
+def _explorable(
+    place: int,
+    places: int,
+    instead: int,
+    taken: Bool,
+    first: Int64,
+    plan: PlanTask,
+    bounds: Bounds,
+    state: PlanState,
+    witness: Int64,
+    out: Float64,
+) -> float:
+    """Writes the weights (n,) of the candidates that may be explored at `place`; their sum.
+
+    They break no hard constraint, none that `instead` does not break, and leave the rest of the
+    slate possible. With `plan.explore.greedy` only the first of the highest weight has any.
+    """
+    codes, weight = plan.codes, plan.explore.weight
+    known = np.zeros(len(first), np.int64)
+    allowed = broken(instead, place, codes, bounds, state) & plan.soft
+    total, best = 0.0, -1
+    out[:] = 0.0
+    for i in range(len(out)):
+        if taken[i] or not weight[i] > 0.0 or (best >= 0 and not weight[i] > weight[best]):
+            continue
+        mask = broken(i, place, codes, bounds, state)
+        if mask & bounds.hard or mask & plan.soft & ~allowed:
+            continue
+        kind = codes.kind[i]
+        if bounds.hard and known[kind] == 0:
+            trial = witness.copy()
+            put(i, place, codes, state)
+            possible = complete(place + 1, places, first, codes, bounds, state, trial, plan.search)
+            take_back(i, codes, state)
+            known[kind] = 1 if possible else -1
+        if known[kind] < 0:
+            continue
+        if plan.explore.greedy:
+            best = i
+        else:
+            out[i] = weight[i]
+            total += weight[i]
+    if best >= 0:
+        out[best] = 1.0
+        total = 1.0
+    return total
+
+
+@inner
+def _explored(
+    place: int,
+    places: int,
+    instead: int,
+    chance: float,
+    taken: Bool,
+    first: Int64,
+    plan: PlanTask,
+    bounds: Bounds,
+    state: PlanState,
+    witness: Int64,
+    odds: Float64,
+    seed: Int64,
+) -> int:
+    """The candidate that is explored at `place` with probability `chance`; -1: none.
+
+    Args:
+        instead: the candidate that stands there otherwise.
+        odds: (n,) the probabilities of the candidates; receives those with exploration.
+        witness: kinds that may fill the rest; empty for a plan without look-ahead.
+    """
+    weight = np.zeros(len(odds))
+    total = _explorable(place, places, instead, taken, first, plan, bounds, state, witness, weight)
+    if total == 0.0:
+        return -1
+    for i in range(len(odds)):
+        weight[i] /= total
+        odds[i] = (1.0 - chance) * odds[i] + chance * weight[i]
+    if not _next_uniform(seed) < chance:
+        return -1
+    i = _drawn(np.flatnonzero(weight), weight, seed)
+    codes = plan.codes
+    if len(witness) > 0 and codes.kind[i] != witness[place]:
+        put(i, place, codes, state)
+        complete(place + 1, places, first, codes, bounds, state, witness, plan.search)
+        take_back(i, codes, state)
+    return i
 
 
 @inner
@@ -749,6 +858,7 @@ def _walk(
         score[i] = _scored(i, count[i], values)
         weight[i] = _weight(score[i], values) if values.mode == BY_DPP else 0.0
     key, own_key, seed = np.empty(n), np.empty(n), np.array([draw.seed[q]])
+    odds, luck = np.zeros(n), np.array([plan.explore.seed[q]])
     skip = np.zeros(len(first), np.bool_)
     scratch = WalkScratch(
         np.zeros(len(codes.limit), np.int64), np.empty(n, np.int64), np.zeros(1, np.bool_)
@@ -760,24 +870,33 @@ def _walk(
         turn = _first_class(bounds.must[place])
         if turn >= 0:
             key[:] = values.alternative[turn]
-        probability = 1.0
+        odds[:] = 0.0
         if draw.temperature > 0.0 and turn < 0:
             listed = _shortlist(
                 here, places, key, taken, first, plan, bounds, state, draw.top, witness
             )
             i = -1
             if len(listed):
-                i, probability = _drawn(listed, key, values.mode, draw.temperature, seed)
+                _softmax(listed, key, values.mode, draw.temperature, odds)
+                i = _drawn(listed, odds, seed)
         else:
             i = _next(here, places, key, taken, first, witness, plan, bounds, state, skip)
         if i < 0 and careful:  # the search gave up: the known way is taken
             i = _of_kind(witness[place], key, taken, codes)
         if i < 0:
             return chosen, False
-        if draw.temperature == 0.0:
+        if odds[i] == 0.0:
+            odds[i] = 1.0
+        chance = plan.explore.chance[q, place] if turn < 0 else 0.0
+        if chance > 0.0:
+            other = _explored(
+                place, places, i, chance, taken, first, plan, bounds, state, witness, odds, luck
+            )
+            out.explored[i if other < 0 else other] = other >= 0
+            i = i if other < 0 else other
+        if draw.temperature == 0.0 and not out.explored[i]:
             _note_refused(i, key, taken, here, codes, bounds, out.refused)
-        else:
-            out.propensity[i] = probability
+        out.propensity[i] = odds[i]
         out.broken[i] = broken(i, place, codes, bounds, state) & plan.soft
         out.gain[i] = _gain(own_key[i], values.mode)
         out.tiredness[i] = _tired(count[i], values) if values.tired_of[i] >= 0 else 1.0
@@ -879,6 +998,15 @@ def _lacking(
 
 
 @inner
+def _explores(q: int, places: int, explore: ExploredPlaces) -> bool:
+    """Whether any place of the query may hold an explored candidate."""
+    some = False
+    for place in range(places):
+        some |= explore.chance[q, place] > 0.0
+    return some and explore.weight.max() > 0.0
+
+
+@inner
 def _plan_query(
     q: int,
     places: int,
@@ -886,6 +1014,7 @@ def _plan_query(
     codes: Codes,
     values: Values,
     draw: Draw,
+    explore: ExploredPlaces,
     search: int,
     out: Planned,
 ) -> Int64:
@@ -893,8 +1022,8 @@ def _plan_query(
     first, quotas = _firsts(codes), len(rules.quota_bits)
     level, witness = _full_levels(q, places, rules, codes), np.zeros(places, np.int64)
     nothing = len(witness) - places  # 0: for a literal numba would compile a second version
-    problem = PlanTask(codes, values, draw, nothing, search)
-    drawing = draw.temperature > 0.0 and rules.constraints > 0
+    problem = PlanTask(codes, values, draw, explore, nothing, search)
+    drawing = rules.constraints > 0 and (draw.temperature > 0.0 or _explores(q, places, explore))
     if not drawing and not _pins_collide(places, rules, codes, level):
         bounds = _bounds(q, places, rules, codes, level)
         state = _state(codes, first, places, quotas)
@@ -902,19 +1031,27 @@ def _plan_query(
         if filled:
             return chosen
     out.refused[:] = 0
+    out.propensity[:] = np.nan
+    out.explored[:] = False
     out.gain[:] = np.nan
     out.tiredness[:] = 1.0
     level = _highest_levels(q, places, rules, codes, first, level, witness, search)
     bounds = _bounds(q, places, rules, codes, level)
     soft = ((1 << rules.constraints) - 1) & ~bounds.hard
-    problem = PlanTask(codes, values, draw, soft, search)
+    problem = PlanTask(codes, values, draw, explore, soft, search)
     state = _state(codes, first, places, quotas)
     return _walk(q, places, problem, bounds, first, witness, state, out)[0]
 
 
 @njit(cache=True)
 def plan_all(
-    given: PlanInputs, n: int, rules: HardRules, values: Values, draw: Draw, search: int
+    given: PlanInputs,
+    n: int,
+    rules: HardRules,
+    values: Values,
+    draw: Draw,
+    explore: ExploredPlaces,
+    search: int,
 ) -> Planned:
     """Plans the first `n` places of every query.
 
@@ -926,6 +1063,7 @@ def plan_all(
         np.full(size, np.nan),
         np.ones(size),
         np.full(size, np.nan),
+        np.zeros(size, np.bool_),
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
         np.zeros((len(indptr) - 1, n), np.int64),
@@ -983,11 +1121,15 @@ def plan_all(
             total.gain[a:b],
             total.tiredness[a:b],
             total.propensity[a:b],
+            total.explored[a:b],
             total.broken[a:b],
             total.refused[a:b],
             total.lacking,
         )
-        chosen = _plan_query(q, places, own_rules, codes, part, draw, search, out)
+        own_explore = ExploredPlaces(
+            explore.weight[a:b], explore.chance, explore.greedy, explore.seed
+        )
+        chosen = _plan_query(q, places, own_rules, codes, part, draw, own_explore, search, out)
         _lacking(q, places, chosen, own_rules, codes, out)
         _write_order(a, chosen, out.order)
     return total

@@ -21,6 +21,7 @@ from tamis.rerank._plan_kernels import (
     BY_MMR,
     BY_SCORE,
     Draw,
+    ExploredPlaces,
     HardRules,
     PlanInputs,
     Planned,
@@ -31,6 +32,7 @@ from tamis.rerank._plan_kernels import (
 from tamis.rerank._statement import (
     Diversity,
     Drawing,
+    Exploring,
     FixedPlaces,
     GroupFatigue,
     Hard,
@@ -233,9 +235,10 @@ class _Stated:
     quotas: list[LeastShare] = field(default_factory=list[LeastShare])
     terms: list[Float64] = field(default_factory=list[Float64])
     diversity: Diversity | None = None
-    """Of this kind and of the next two, what the last rule states that has it."""
+    """Of this kind and of the next three, what the last rule states that has it."""
     fatigue: GroupFatigue | None = None
     drawing: Drawing | None = None
+    exploring: Exploring | None = None
 
     @classmethod
     def of(cls, statements: Mapping[str, Statement]) -> Self:
@@ -254,7 +257,13 @@ class _Stated:
             found.diversity = statement.diversity or found.diversity
             found.fatigue = statement.fatigue or found.fatigue
             found.drawing = statement.drawing or found.drawing
+            found.exploring = statement.exploring or found.exploring
         return found
+
+    @property
+    def draws(self) -> bool:
+        """Whether places are drawn, so that items have propensities."""
+        return self.drawing is not None or self.exploring is not None
 
     @property
     def mode(self) -> int:
@@ -317,14 +326,15 @@ def plan(
     )
     rules = packed.rules(stated.shares(queries))
     values, draw = _values(stated, candidates), _draw(stated.drawing, queries)
-    planned = plan_all(given, n, rules, values, draw, search)
+    explore = _explore(stated.exploring, size, queries, n)
+    planned = plan_all(given, n, rules, values, draw, explore, search)
     return Arrangement(
         order=planned.order,
         notes=_notes(statements, stated, packed, planned),
         constraints=packed.names,
         lacking=planned.lacking,
         refused=planned.refused,
-        propensity=None if stated.drawing is None else planned.propensity,
+        propensity=planned.propensity if stated.draws else None,
     )
 
 
@@ -361,6 +371,13 @@ def _draw(drawing: Drawing | None, queries: int) -> Draw:
     return Draw(drawing.temperature, drawing.top, drawing.seed)
 
 
+def _explore(exploring: Exploring | None, size: int, queries: int, n: int) -> ExploredPlaces:
+    if exploring is None:
+        nothing, seed = np.zeros((queries, n)), np.zeros(queries, np.int64)
+        return ExploredPlaces(np.zeros(size), nothing, False, seed)
+    return ExploredPlaces(exploring.weight, exploring.chance, exploring.greedy, exploring.seed)
+
+
 def _notes(
     statements: Mapping[str, Statement], stated: _Stated, packed: _Packed, planned: Planned
 ) -> dict[str, NDArray[np.generic]]:
@@ -376,6 +393,8 @@ def _notes(
             notes[rule] = planned.tiredness.astype(np.float32)
         elif statement.drawing is not None:
             notes[rule] = planned.propensity.astype(np.float32)
+        elif statement.exploring is not None:
+            notes[rule] = planned.explored.astype(np.float32)
         else:
             notes[rule] = np.zeros(len(planned.broken), np.uint8)
             if some_lack:

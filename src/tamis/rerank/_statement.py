@@ -104,6 +104,20 @@ class Drawing:
     """(Q,)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Exploring:
+    """Places that with some probability hold a drawn candidate, whatever its value."""
+
+    weight: Float64
+    """(n,) what a candidate is drawn by; 0 = it is not explored."""
+    chance: Float64
+    """(Q, places) probability with which a place of the slate explores."""
+    greedy: bool
+    """Whether the highest weight is taken, instead of a draw."""
+    seed: Int64
+    """(Q,)."""
+
+
 Hard = Limit | FixedPlaces | LeastShare | PinnedItems
 
 
@@ -118,5 +132,6 @@ class Statement:
     fatigue: GroupFatigue | None = None
     diversity: Diversity | None = None
     drawing: Drawing | None = None
+    exploring: Exploring | None = None
     note: NDArray[np.generic] | None = None
     """(n,) the number that the trace shows; None: what the planner knows of the rule."""

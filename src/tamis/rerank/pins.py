@@ -71,6 +71,11 @@ class Pins(SlateRule):
         self._rows = np.asarray(rows, np.int32)
         return self
 
+    def of_rows(self, rows: Int32) -> Self:
+        """The rule for item rows (m,), in the order of `items`, which need no fit."""
+        self._rows = rows
+        return self
+
     def update_items(self, items: Table, rows: Int32) -> None:
         """Rows of items do not change: there is nothing to take up, see `FollowsItems`."""
         del items, rows

@@ -57,7 +57,7 @@ class Place:
     reasons: Reason | None = None
     propensity: float | None = None
     """Probability with which the item was drawn at this place, given those above it; None where the
-    slate is not drawn (re-rank rule `sample`)."""
+    slate is not drawn (re-rank rules `sample` and `explore`)."""
 
 
 @dataclass(frozen=True)

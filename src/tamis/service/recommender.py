@@ -41,6 +41,7 @@ from tamis.service.request import RankRequest, Request
 from tamis.service.request_boost import request_boost
 from tamis.service.request_diversity import diversified
 from tamis.service.request_filter import RequestCondition, filtered, request_filter
+from tamis.service.request_pins import pinned
 from tamis.service.similar import Similar, SimilarList
 from tamis.service.views import Views
 
@@ -171,6 +172,7 @@ class Recommender:
             rules.append(request_filter(request, self.parts))
             cascade = filtered(cascade, rules[-1])
         n = self.parts.config.cascade.slate if request.n is None else request.n
+        cascade = pinned(cascade, request.pins, n, self.parts, self.version)
         cascade = lowered(cascade, effort, n)
         recommendation_id = request.recommendation_id or uuid4().hex
         excluded = self._excluded(request.exclude_item_ids, row, time)

@@ -36,7 +36,7 @@ _SECTION = {
     "rerank": "cascade.rerank.{}",
 }
 _PACKAGE = Path(__file__).parent.parent
-_ONE_OF = (("mmr", "dpp"), ("sample",), ("fatigue",))
+_ONE_OF = (("mmr", "dpp"), ("sample",), ("fatigue",), ("explore",))
 """Re-rank rules of which only the last would have an effect."""
 
 

@@ -27,6 +27,8 @@ from tamis.service._field_checks import (
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | int
 """An external id; numbers are taken as text: 42 and "42" are the same id."""
 SCENE = "scene"
+MOST_PINS = 20
+"""Most pins of a request."""
 _Value = Annotated[str, Meta(max_length=MAX_ID)] | bool | int | float
 
 
@@ -88,6 +90,8 @@ class CheckedFields(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
         for name in set(cls._LISTS) - {"interests"}:
             if isinstance(given.get(name), list):
                 given[name] = [plain_id(x, f"{name}[{k}]") for k, x in enumerate(given[name])]
+        if "pins" in given:
+            given["pins"] = _plain_pins(given["pins"])
         try:
             request = msgspec.convert(given, cls, strict=strict)
         except msgspec.ValidationError as error:
@@ -257,6 +261,10 @@ class Request(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """How much items differ from those placed before: 0 orders by value alone, 1 by difference
     alone. If omitted: as the project's re-rank rules say. Refused where the project has no rule
     with such a strength (`mmr` has)."""
+    pins: Annotated[dict[str, Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=MOST_PINS)] = {}
+    """Items with a place of their own, such as {"i7": 1}: {item id: place from 1}, at most 20. They
+    are ranked whether recalled or not, and are more important than the project's re-rank rules. An
+    item that a filter removes, or that is excluded, is not shown; `broken_rules` then says so."""
     explain: bool = False
     """Whether each item comes with its reasons."""
     why_not: Id | None = None
@@ -276,6 +284,7 @@ class Request(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True)
         super().check()
         for name in ("filter", "session_id", "recommendation_id"):
             check_unicode(getattr(self, name), name)
+        _check_pins(self.pins)
         if self.diversity is not None and not isfinite(self.diversity):
             raise RequestError(
                 f"diversity is {self.diversity}: give a number from 0 to 1", "diversity"
@@ -289,6 +298,37 @@ class RankRequest(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=T
     """Ids of the items to order, each once."""
 
     _LISTS: ClassVar[tuple[str, ...]] = ("item_ids", "interests")
+
+
+def _plain_pins(given: Any) -> Any:
+    """Pins with the texts of their ids; what is no object is left to the check of its type.
+
+    Raises RequestError where two spellings of one id are pinned.
+    """
+    if not isinstance(given, dict):
+        return given
+    found: dict[str, Any] = {}
+    for item, place in cast("dict[Any, Any]", given).items():
+        known = plain_id(item, "pins")
+        name = "" if known is None else str(one_id(known) if str(known).strip() else known)
+        if name in found:
+            raise RequestError(f"pins: item {name!r} is pinned twice; give it one place", "pins")
+        found[name] = place
+    return found
+
+
+def _check_pins(pins: Mapping[str, int]) -> None:
+    """Raises RequestError for a blank id, or a place that two items have."""
+    taken: dict[int, str] = {}
+    for item, place in pins.items():
+        check_id(item, "pins")
+        if place in taken:
+            raise RequestError(
+                f"pins: items {taken[place]!r} and {item!r} are both at place {place}; give each a "
+                "place of its own",
+                "pins",
+            )
+        taken[place] = item
 
 
 def _check_boost(boost: Boost, place: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.cascade import FollowsEvents
+from tamis.cascade import CountsEvents, FollowsEvents
 from tamis.data import Events
 from tamis.service.views._arrays import read_arrays, write_arrays
 
@@ -23,11 +23,17 @@ class StagesView:
 
     def __init__(self, stages: Mapping[str, object]) -> None:
         self._stages = {n: stage for n, stage in stages.items() if isinstance(stage, FollowsEvents)}
+        self._counting = [stage for stage in stages.values() if isinstance(stage, CountsEvents)]
         self._forgotten: list[int] = []
 
     def __len__(self) -> int:
         """Number of stages that take up events."""
         return len(self._stages)
+
+    def count(self, events: Events) -> None:
+        """Counts events in the order of the journal, those of deleted users included."""
+        for stage in self._counting:
+            stage.count_events(events)
 
     def apply(self, events: Events) -> None:
         """Adds events in the order of the journal."""
@@ -45,6 +51,8 @@ class StagesView:
         write_arrays(folder / _FORGOTTEN, {"user": np.array(self._forgotten, np.int64)})
         for number, stage in enumerate(self._stages.values()):
             write_arrays(folder / f"{number}.npz", stage.appended())
+        for number, stage in enumerate(self._counting):
+            write_arrays(folder / f"counts-{number}.npz", stage.appended())
 
     def restore(self, folder: Path) -> None:
         """Brings the stages of the same version to the state that `snapshot` wrote."""
@@ -52,3 +60,5 @@ class StagesView:
             self.forget(user)
         for number, stage in enumerate(self._stages.values()):
             stage.restore(read_arrays(folder / f"{number}.npz"))
+        for number, stage in enumerate(self._counting):
+            stage.restore(read_arrays(folder / f"counts-{number}.npz"))

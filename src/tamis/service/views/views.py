@@ -185,6 +185,7 @@ class Views:
         self.earliest = int(arrival[-1]) + 1
         self.counters.apply(events)
         self.channels.apply(events)
+        self.stages.count(events)
         self._apply_of_users(events)
 
     def _apply_of_users(self, events: Events) -> None:
