@@ -121,7 +121,7 @@ def test_diversity_without_a_rule_for_it_is_refused(numbered: Path) -> None:
 
 def test_pins_of_a_request_stand_at_their_places(recommender: Recommender) -> None:
     """Whatever the project's rules say, recalled or not; filters still hold."""
-    plain = [place.item_id for place in ask(recommender, n=30).items]
+    plain = [place.item_id for place in ask(recommender).items]
     shown = set(plain)
     other = next(item for item in recommender.parts.items.ids.to_list()[::-1] if item not in shown)
     seen = recommender.parts.items.id_of(
