@@ -54,6 +54,7 @@ class StageBudgets:
         """(stage, what went wrong) → how often since the version was opened."""
         self._config = config or BudgetsConfig()
         self._timings: dict[str, _Timing] = {}
+        self._limits: dict[str, float] = {}
 
     def deadline(self) -> float:
         """When an answer that is begun now should be complete, by the clock."""
@@ -98,6 +99,9 @@ class StageBudgets:
 
     def _limit(self, stage: str) -> float:
         """Seconds that a stage may take; infinite without a budget."""
-        own, total = self._config.of(stage), self._config.total
-        given = [budget for budget in (own, total) if budget is not None]
-        return min(given) / 1000 if given else float("inf")
+        found = self._limits.get(stage)
+        if found is None:
+            own, total = self._config.of(stage), self._config.total
+            given = [budget for budget in (own, total) if budget is not None]
+            found = self._limits[stage] = min(given) / 1000 if given else float("inf")
+        return found

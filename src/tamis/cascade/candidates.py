@@ -77,9 +77,14 @@ class Candidates:
 
         Ties keep their order; NaN scores rank last.
         """
-        score = np.nan_to_num(self.columns[column].astype(np.float64), nan=-np.inf)
+        score = self.columns[column].astype(np.float64)
         if len(self.indptr) == 2:  # a single query needs no grouping
-            return np.argsort(-score, kind="stable")[:keep]
+            order = np.argsort(-score)
+            ordered = score[order]
+            if (ordered[:-1] > ordered[1:]).all():  # neither ties nor NaN, which sorts last
+                return order[:keep]
+            return np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:keep]
+        score = np.nan_to_num(score, nan=-np.inf)
         order = np.lexsort((-score, self.query))
         place = np.arange(len(order)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
         return order[place < keep]

@@ -312,20 +312,23 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
     NaN scores rank last.
     """
     n = int(indptr[-1])
-    score = np.broadcast_to(np.asarray(score, np.float64), (n,))
+    score = np.asarray(score, np.float64)
+    if score.shape != (n,):
+        score = np.broadcast_to(score, (n,))
     score = np.where(np.isnan(score), -np.inf, score)
     out = np.empty(n, np.float64)
     if not n:
         return out
-    if len(indptr) == 2:  # a single request needs no grouping
-        order, begin = np.argsort(-score, kind="stable"), None
+    if len(indptr) == 2:  # a single request needs no grouping; ties have one rank in any order
+        order, begin = np.argsort(-score), None
         new = _changes(score[order])
     else:
         query = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
         order, begin = np.lexsort((-score, query)), indptr[query]
         new = _changes(score[order]) | _changes(query)
     first = np.flatnonzero(new)
-    equal = np.diff(first, append=n)
+    equal = np.empty(len(first), np.int64)
+    equal[:-1], equal[-1] = first[1:] - first[:-1], n - first[-1]
     place = first + (equal + 1) / 2
     if begin is not None:
         place -= begin[first]
@@ -335,7 +338,10 @@ def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
 
 def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     """(n,) True where a value differs from the one before it, and for the first value."""
-    return np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    new = np.empty(len(ordered), np.bool_)
+    new[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return new
 
 
 def _column(name: str) -> Callable[[_Inputs], Float64]:

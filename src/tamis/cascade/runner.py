@@ -334,7 +334,8 @@ class Cascade:
             for task, score in scorer.score_rows(rows).items()
         }
         value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
-        if isinstance(scorer, ReportsDegraded):
+        # `isinstance` of a protocol is slow: only scorers that may have the property are asked
+        if hasattr(scorer, "degraded") and isinstance(scorer, ReportsDegraded):
             degraded.extend(f"{stage}: {note}" for note in scorer.degraded)
         broken = int((~np.isfinite(value)).sum())
         if broken:

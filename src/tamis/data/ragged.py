@@ -59,6 +59,13 @@ class Ragged:
         """
         if len(lists) == 1:
             return lists[0]
+        if len(lists[0]) == 1:  # a single request needs no grouping
+            values = np.sort(np.concatenate([r.values for r in lists]))
+            new = np.empty(len(values), np.bool_)
+            new[:1] = True
+            np.not_equal(values[1:], values[:-1], out=new[1:])
+            values = values[new].astype(np.int32, copy=False)
+            return cls(np.array([0, len(values)], np.int64), values)
         query = np.concatenate([r.query for r in lists])
         values = np.concatenate([r.values for r in lists])
         return cls.from_pairs(query, values, len(lists[0]))

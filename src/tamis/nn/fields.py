@@ -200,6 +200,8 @@ class _PlainPooling:
         )
         self._max = any(c.pooling == "max" and c.width > 1 for c in chosen)
         self._is_max = [c.pooling == "max" for c in chosen]
+        self._parts: dict[tuple[int, int], PoolPlan] = {}
+        """Plans of some columns, which requests ask for again and again."""
 
     def split(self, table: FusedEmbedding, ids: Tensor) -> tuple[Tensor, Tensor]:
         """As `FieldPooling.split`."""
@@ -213,9 +215,12 @@ class _PlainPooling:
 
     def plan_of(self, first: int, last: int) -> PoolPlan:
         """As `FieldPooling.plan_of`."""
-        field = self._plan.field[first:last]
-        low, high = (int(field[0]), int(field[-1]) + 1) if len(field) else (0, 0)
-        return PoolPlan(field - low, self._plan.mean[low:high], self._plan.pad[first:last])
+        if (first, last) not in self._parts:
+            field = self._plan.field[first:last]
+            low, high = (int(field[0]), int(field[-1]) + 1) if len(field) else (0, 0)
+            mean, pad = self._plan.mean[low:high], self._plan.pad[first:last]
+            self._parts[first, last] = PoolPlan(field - low, mean, pad)
+        return self._parts[first, last]
 
     def _by_field(self, vectors: Tensor, ids: Tensor, plan: PoolPlan) -> Tensor:
         """Pools (B, W, dim) field by field, for layouts with max pooling: (B, F, dim)."""

@@ -37,7 +37,8 @@ def remember(channels: Mapping[str, Channel], outcome: Outcome) -> list[str]:
     """
     failed: list[str] = []
     for name, channel in channels.items():
-        if isinstance(channel, Remembers):
+        # `isinstance` of a protocol is slow: only those that may have the method are asked
+        if hasattr(channel, "remember") and isinstance(channel, Remembers):
             try:
                 channel.remember(outcome.queries, outcome.ranked, outcome.slate)
             except Exception as error:
