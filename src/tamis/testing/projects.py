@@ -15,6 +15,7 @@ MINUTE = 60_000
 TOML = """
 name = "corner"
 clock = "data"
+groups = ["kind", "own:kind"]
 [events]
 [items]
 title = "name"
