@@ -84,7 +84,7 @@ class Channels:
         tower: Any = parts.channels["two_tower"]
         table, first = np.load(folder / "two_tower" / "table.npy"), tower._facts["history_start"]
         self.embedding = torch.from_numpy(table[first + 2 : first + 2 + self.n_items])
-        self.profile = torch.from_numpy(np.load(folder / "two_tower" / "profile.npy"))
+        self.profile = torch.from_numpy(self._profiles(tower, every, queries))
         self.length = tower._facts["shape"]["length"]
         self.two_tower = self._index(tower.item_vectors())
 
@@ -111,6 +111,18 @@ class Channels:
         """A column's values of each user, of a frame in the order of the users."""
         counts = np.bincount(frame["user"], minlength=self.n_users)
         return np.split(frame[column].to_numpy(copy=True), np.cumsum(counts)[:-1])
+
+    @staticmethod
+    def _profiles(tower: Any, users: Array, queries: Any) -> Array:
+        """(users, dim) what the user tower makes of everything but the likes."""
+        side, inputs = tower._side, [tower._arrays[f"user_{x}"][users] for x in ("ids", "dense")]
+        if side.moving is not None:
+            found = side.moving.of(queries)
+            inputs = [
+                np.concatenate(pair, axis=1)
+                for pair in zip(inputs, (found.ids, found.dense), strict=True)
+            ]
+        return side.profiles(*inputs)
 
     @staticmethod
     def _matrix(folder: Path, value: str | None, index: str, bounds: str, width: int) -> Array:
