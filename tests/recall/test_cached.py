@@ -176,7 +176,7 @@ def test_a_deleted_user_who_comes_again_has_no_queue(tmp_path, clock):
     users.remove(0)
     row = int(users.add(["ann"])[0])
     assert (channel.recall(queries(row), 3).item == -1).all(), "written before the deletion"
-    channel.forget_user("ann", {})
+    channel.forget_stored("ann", {})
     ((left, _),) = channel._queues.waiting(["ann"], 0)
     assert list(left) == []
     answer(channel, row, [1, 2, 3], [1])

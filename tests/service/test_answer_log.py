@@ -79,8 +79,14 @@ def test_new_and_shown_items_are_explained_by_the_record(live: LiveRecommender) 
     shutil.copytree(folder / live.version, folder / "former")
     former = msgspec.structs.replace(written(live, "r"), version="former")
     explanations = Explanations(live._recommender)
+    live.put_items([{"item_id": "newer"}])
+    assert live.get_item("newer") is not None
+    why = explanations.why_not(written(live, "r"), "newer")
+    assert (why.stage, why.notes) == ("not_recalled", ())
+    assert why.detail.endswith("not in the data of the version that answered"), "it came later"
     why = explanations.why_not(former, "new")
     assert (why.stage, why.detail) == ("filtered", "hidden or deleted")
+    assert f"version former gave this answer, and {live.version} answers now" in why.notes[0]
     shutil.rmtree(folder / "former")
     assert explanations.why_not(former, shown).detail == "shown at place 1"
     assert explanations.why_not(former, "new").stage == "filtered"

@@ -58,6 +58,32 @@ def test_a_restart_after_export_and_trim_numbers_and_counts_items_as_before(proj
     again.close()
 
 
+def test_a_user_who_came_again_stays_one_after_export_trim_and_restart(project: Path) -> None:
+    """The export holds the events from before the deletion without their user."""
+
+    def came_again(live: LiveRecommender) -> list[bool]:
+        live.recommend("leaves")
+        users = live._recommender.parts.users
+        assert (users.rows(["leaves", "stays"]) >= 0).all()
+        return users.is_again(users.rows(["leaves", "stays"])).tolist()
+
+    live = LiveRecommender.open(project)
+    event = {"user_id": "leaves", "item_id": "i3", "behaviour": "like"}
+    live.take([event, {**event, "user_id": "stays"}])
+    live.delete_user("leaves")
+    live.take([event])
+    assert came_again(live) == [True, False]
+    live.close()
+    export(project, trim=True)
+    live = LiveRecommender.open(project)
+    assert came_again(live) == [True, False]
+    assert live.snapshot()
+    live.close()
+    live = LiveRecommender.open(project)
+    assert came_again(live) == [True, False]
+    live.close()
+
+
 def test_a_patch_makes_a_deleted_item_anew(project: Path) -> None:
     live = LiveRecommender.open(project)
     live.put_items([{"item_id": "i1", "name": "One", "kind": "a"}])
@@ -107,6 +133,16 @@ def test_an_export_looks_at_a_deletion_once(project: Path, monkeypatch: pytest.M
     journal.close()
     export(project)
     assert [set(users) for users in found[1:]] == [{"u2"}] * 2, "in the files of both exports"
+
+
+def test_every_channel_forgets_a_deleted_user(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = LiveRecommender.open(project)
+    live.delete_user("u1")
+    live.recommend("u1")
+    assert caplog.records == []
+    live.close()
 
 
 def test_a_deletion_removes_the_snapshots_that_hold_the_user(project: Path) -> None:

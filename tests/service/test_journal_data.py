@@ -127,14 +127,14 @@ def test_the_journal_is_part_of_the_data(project: Path) -> None:
     assert found is not None
     assert found.position == len(ENTRIES)
     assert found.withdrawn() == [ItemHide(item_id="i2"), ItemDelete(item_id="i9")]
-    late = T0  # happened long before it arrived; without a column of arrivals, its time counts
+    late = T0 + 50 * HOUR  # happened long before it arrived
     assert plain(project) == [
         ("ann", "i1", "like", T0, T0),
-        ("dan", "i9", "like", late, late),
+        ("dan", "i9", "like", T0, late),
         ("bob", "i2", "like", T0 + HOUR, T0 + HOUR),
         ("bob", "i1", "view", T0 + 2 * HOUR, T0 + 2 * HOUR),
-        ("ann", "i2", "like", T0 + 10 * HOUR, T0 + 10 * HOUR),
-        ("cat", "i3", "view", T0 + 11 * HOUR, T0 + 11 * HOUR),
+        ("ann", "i2", "like", T0 + 10 * HOUR, T0 + 10 * HOUR + 5),
+        ("cat", "i3", "view", T0 + 11 * HOUR, T0 + 11 * HOUR + 5),
     ]
     events = data.events
     assert events.value[4] == np.float32(3.5)
@@ -215,7 +215,7 @@ def test_a_deleted_user_leaves_nothing(project: Path) -> None:
     export(project)
     data = ProjectFolder(project).data
     assert [row for row in plain(project) if row[0] in ("ann", "cat")] == [
-        ("ann", "i1", "like", T0 + 19 * HOUR, T0 + 19 * HOUR)
+        ("ann", "i1", "like", T0 + 19 * HOUR, T0 + 50 * HOUR)  # after the event before it
     ]
     ages = dict(zip(data.users.ids, data.users.frame["age"], strict=True))
     assert ages == {"bob": 44, "dan": None, "ann": None}

@@ -11,9 +11,11 @@ import pytest
 from tamis.cascade import Candidates, Queries
 from tamis.cascade.given import rank_given
 from tamis.data import Ragged
-from tamis.journal import ItemHide, Numbered
+from tamis.index import VectorIndex
+from tamis.journal import ItemHide, ItemPatch, ItemPut, Numbered
 from tamis.schema import RequestError
 from tamis.service import RankRequest, Recommender, Similar
+from tamis.service.item_indexes import ItemIndexes
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,30 @@ def test_similar_items_are_those_of_the_command_without_hidden_ones(numbered: Pa
     with pytest.raises(RequestError, match="item 'nobody' is not in the items' table") as error:
         recommender.similar("nobody")
     assert error.value.field == "item_id"
+
+
+def test_similar_items_are_found_in_one_index_that_follows_changes(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of a channel is built once; later it has the vectors that one built anew has."""
+    recommender, built = Recommender.open(numbered), list[int]()
+    build = VectorIndex.build
+    monkeypatch.setattr(
+        VectorIndex, "build", lambda unit, **o: (built.append(len(unit)), build(unit, **o))[1]
+    )
+    recommender.similar("1005", 6, by="two_tower")
+    columns = recommender.parts.items.cells(recommender.parts.items.row("1005"))
+    changed = {"genres": columns["genres"], "title": columns["title"]}
+    entries = [ItemPut(item_id="twin", columns=changed), ItemPatch(item_id="1007", columns=changed)]
+    recommender.views.apply([Numbered(k, entry) for k, entry in enumerate(entries, start=1)])
+    found = recommender.similar("twin", 6, by="two_tower")
+    assert built == [200]
+    recommender.parts.item_indexes = ItemIndexes()
+    anew = recommender.similar("twin", 6, by="two_tower")
+    assert built == [200, 201]
+    assert [i.item_id for i in found.items] == [i.item_id for i in anew.items]
+    assert [i.score for i in found.items] == pytest.approx([i.score for i in anew.items], abs=1e-6)
+    assert "twin" in {i.item_id for i in recommender.similar("1007", 6, by="two_tower").items}
 
 
 def test_filters_do_not_get_hidden_items(recommender: Recommender) -> None:

@@ -119,7 +119,7 @@ class Remembers(Protocol):
 class ForgetsUsers(Protocol):
     """A channel that stores something of users outside its version."""
 
-    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+    def forget_stored(self, user: str, rows: Mapping[str, int]) -> None:
         """Removes what is stored of a deleted user.
 
         Args:

@@ -66,6 +66,12 @@ class Table:
         self._last: tuple[bytes, pl.Series, pl.DataFrame] | None = None
         """The last part that was read: every stage reads the rows that are new."""
 
+    def apart(self) -> Table:
+        """The table as it was opened; changes of it do not change this one. They share an index."""
+        made = Table(self.name, self._base_ids, self._base)
+        made.__dict__["_index"] = self._index
+        return made
+
     def __repr__(self) -> str:
         return f"Table({self.name!r}, {len(self)} rows, columns={self.columns})"
 
@@ -268,6 +274,10 @@ class Table:
         self._changed[row] = {}
         self._frame = self._last = None
         self._unnamed.append(row)
+
+    def remove_id(self, text: str) -> None:
+        """Takes note that an id without a row was removed: if it is added, it comes again."""
+        self._newer.setdefault(text, UNKNOWN)
 
     @property
     def removed(self) -> frozenset[int]:

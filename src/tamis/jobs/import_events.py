@@ -16,7 +16,7 @@ from tamis.data import Dataset, read_dataset
 from tamis.journal import Event, Value, open_journal
 from tamis.runtime import Progress
 from tamis.schema import ProjectConfig
-from tamis.service import Clock, ProjectFolder, system_clock
+from tamis.service import ProjectFolder
 
 BATCH = 500
 """Events of one commit."""
@@ -55,7 +55,6 @@ def import_events(
     *,
     store: str = "",
     progress: bool = False,
-    clock: Clock = system_clock,
 ) -> ImportReport:
     """Appends the events of a table file to the journal of a project.
 
@@ -64,9 +63,12 @@ def import_events(
     again, after a failure half-way for instance, adds what is missing and doubles nothing. Events
     on which the serving version was trained must not be imported: it would count them twice.
 
+    Events keep the arrival of the file (their time, where the log has no such column), but none
+    arrives before those that are in the journal already; so a training on a file of old events
+    knows at each time what had happened before it.
+
     Args:
         store: address of the journal: "" for a file of the project, or redis://host:port/db.
-        clock: the time of arrival; with `clock = "data"` that of the file is kept.
 
     Raises ConfigError if the folder is no project, DataError if the file cannot be read, StoreError
     if the journal cannot be written.
@@ -78,8 +80,7 @@ def import_events(
         data, rejects = read_dataset(
             config.model_copy(update={"events": declared}), opened.root, shown
         )
-        arrival = None if config.clock == "data" else clock()
-        entries = _entries(data, config, _file_id(path), arrival)
+        entries = _entries(data, config, _file_id(path))
         shown.begin("append to the journal")
         journal = open_journal(opened.root, config.name, store or config.journal.store)
         accepted = duplicates = 0
@@ -105,9 +106,7 @@ def _file_id(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _entries(
-    data: Dataset, config: ProjectConfig, file: str, arrival: int | None
-) -> Iterator[Event]:
+def _entries(data: Dataset, config: ProjectConfig, file: str) -> Iterator[Event]:
     """The events of `data`, those with user and item.
 
     An event's id says what it is, not where it stands: it stays the same where a later import can
@@ -117,7 +116,6 @@ def _entries(
     users, items = data.users.ids.to_list(), data.items.ids.to_list()
     names = [behaviour.name for behaviour in data.behaviours]
     context = _context(data, config)
-    arrivals = events.arrival if arrival is None else np.full(len(events), arrival, np.int64)
     for k in np.flatnonzero((events.user >= 0) & (events.item >= 0)).tolist():
         value = float(events.value[k])
         event = Event(
@@ -133,7 +131,7 @@ def _entries(
         )
         content = hashlib.sha256(f"{file} {event} {int(events.request[k])}".encode())
         yield structs.replace(
-            event, event_id=f"file:{content.hexdigest()[:32]}", arrival=int(arrivals[k])
+            event, event_id=f"file:{content.hexdigest()[:32]}", arrival=int(events.arrival[k])
         )
 
 

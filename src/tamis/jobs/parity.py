@@ -212,7 +212,7 @@ def _known(folder: ProjectFolder, version: Version, config: ProjectConfig) -> Da
         own = config.events.arrival is not None
         came = pl.col("arrival") if own else pl.min_horizontal("arrival", "time")
         found = replace(found, events=found.events.filter(came >= version.manifest.data_until))
-    return with_journal(data, found, config, rejects, arrivals=True)
+    return with_journal(data, found, config, rejects)
 
 
 def _places(items: Int32, wanted: Int32) -> NDArray[np.intp]:

@@ -66,7 +66,7 @@ class Cached(BaseChannel):
         self._queues = open_leftovers(self.config.store, home.folder, home.project, self.name)
         self._home = home
 
-    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+    def forget_stored(self, user: str, rows: Mapping[str, int]) -> None:
         """Deletes the queue of a user who was deleted."""
         if self._queues is not None:
             self._queues.forget_user(user)

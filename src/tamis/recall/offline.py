@@ -120,7 +120,7 @@ class Offline(BaseChannel):
         )
         self._version, self._users = home.version, home.users
 
-    def forget_user(self, user: str, rows: Mapping[str, int]) -> None:
+    def forget_stored(self, user: str, rows: Mapping[str, int]) -> None:
         """Deletes the lists and vectors of a user who was deleted."""
         if self._lists is not None:
             self._lists.forget_user(user, rows)

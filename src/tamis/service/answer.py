@@ -70,6 +70,8 @@ class WhyNot:
     """not_recalled, filtered, prerank_cut, rank_cut, rerank_displaced; None: it is shown."""
     detail: str
     reasons: Reason | None = None
+    notes: tuple[str, ...] = ()
+    """Of an earlier answer: what the explanation cannot tell, and why."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ from tamis.schema import (
     reading,
 )
 from tamis.service import registry
+from tamis.service.item_indexes import ItemIndexes
 from tamis.service.item_texts import ItemTexts
 
 log = logging.getLogger("tamis.service")
@@ -101,6 +102,8 @@ class Parts:
         self._base = KnownRows(len(self.users), len(self.items))
         self.space.share(self.statistics.recipes)
         self._assembled: tuple[object, ...] = ()
+        self.item_indexes = ItemIndexes()
+        """For similar items: of the channels that were requested."""
         for channel in self.channels.values():
             if isinstance(channel, ReadsStatistics):
                 channel.use_statistics(self.statistics)
@@ -181,7 +184,7 @@ class Parts:
         """Everything that may keep what it has read of users or items."""
         stages = (self.channels, self.filters, self.rerank)
         every = [stage for named in stages for stage in named.values()]
-        return [*every, self.prerank, self.rank, *self._assembled]
+        return [*every, self.prerank, self.rank, *self._assembled, self.item_indexes]
 
     def queries(
         self, user: NDArray[np.int32], time: NDArray[np.int64], context: Context | None = None

@@ -17,8 +17,9 @@ from tamis.service.request import Request
 
 NO_TRACE = "the journal keeps no trace of this answer ([answers] traces in tamis.toml)"
 OTHER_VERSION = (
-    "its version is not the one that answers now, so channels do not name the items of the history "
-    "that led to a recommendation"
+    "version {} gave this answer, and {} answers now: scores, places and stages are those of then, "
+    "titles those of now, and channels do not name the items of the history that led to a "
+    "recommendation"
 )
 
 
@@ -47,9 +48,9 @@ class Explanations:
 
     def explained(self, answer: Recommendation) -> Explained:
         """The answer with the reasons of each item. Raises StoreError for a damaged trace."""
-        notes = [] if self._is_open(answer) else [OTHER_VERSION]
+        notes = self._notes(answer)
         if answer.trace is None:
-            notes = [NO_TRACE]
+            notes = (NO_TRACE,)
             traces: list[Trace | None] = [None] * len(answer.slate)
         else:
             record = Record.of(answer.trace)
@@ -68,7 +69,7 @@ class Explanations:
             )
             for shown, trace in zip(answer.slate, traces, strict=True)
         ]
-        return Explained(answer, tuple(items), tuple(notes))
+        return Explained(answer, tuple(items), notes)
 
     def why_not(self, answer: Recommendation, item: object) -> WhyNot:
         """The stage that removed an item from the answer, as it was when answered.
@@ -93,7 +94,14 @@ class Explanations:
             stage=trace.lost,
             detail=trace.detail,
             reasons=self._recommender.reason(trace) if trace.found else None,
+            notes=self._notes(answer),
         )
+
+    def _notes(self, answer: Recommendation) -> tuple[str, ...]:
+        """What the explanation of an answer cannot tell."""
+        if self._is_open(answer):
+            return ()
+        return (OTHER_VERSION.format(answer.version, self._recommender.version),)
 
     def _is_open(self, answer: Recommendation) -> bool:
         return answer.version == self._recommender.version
@@ -122,7 +130,11 @@ class Explanations:
         did not reach the answer after it came."""
         shown = {one.item_id: int(row) for one, row in zip(answer.slate, record.slate, strict=True)}
         known = record.new_items | shown
-        return known[item_id] if item_id in known else self._items(answer).row(item_id)
+        if item_id in known:
+            return known[item_id]
+        row = self._items(answer).row(item_id)
+        came_since = self._is_open(answer) and self._recommender.views.items.is_new(row)
+        return UNKNOWN if came_since else row
 
     def _items(self, answer: Recommendation) -> Table:
         """The items as the version that answered numbers them."""

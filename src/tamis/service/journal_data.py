@@ -119,8 +119,6 @@ def with_journal(
     found: JournalData,
     config: ProjectConfig,
     rejects: Rejects,
-    *,
-    arrivals: bool = False,
 ) -> Dataset:
     """The data set with the journal's events and changes of users and items.
 
@@ -128,8 +126,8 @@ def with_journal(
     well, equal in user, item, behaviour and time, are left out and reported, as are those of
     behaviours that are not declared any more.
 
-    arrivals: the events have the times at which they reached the service, also where the log has no
-        column of arrivals; False: as in the log, their own times.
+    The events have the times at which they reached the service, as answers count them, also where
+    the log has no column of arrivals.
     """
     deleted = {e.user_id: n for n, e in found.changes if isinstance(e, UserDelete)}
     data = _without_users(data, deleted)
@@ -151,8 +149,7 @@ def with_journal(
             frame = frame.filter(~lost)
     users = with_ids(users, frame["user_id"].unique(maintain_order=True))
     items = with_ids(items, frame["item_id"].unique(maintain_order=True))
-    arrivals |= config.events.arrival is not None
-    more = _events(frame, users, items, codes, config.events, data.events, arrivals)
+    more = _events(frame, users, items, codes, config.events, data.events)
     events = _joined(data.events, more)
     repeated = repeated_events(events, by_request=config.events.request is not None)
     repeated[: len(data.events)] = False
@@ -273,7 +270,6 @@ def _events(
     codes: Mapping[str, int],
     config: EventsConfig,
     former: Events,
-    arrivals: bool,
 ) -> Events:
     """The events (n,) of the journal as arrays, in its order."""
     came = (
@@ -290,7 +286,7 @@ def _events(
         item=items.rows(frame["item_id"]),
         behaviour=behaviour,
         time=time,
-        arrival=came if arrivals else time,
+        arrival=came,
         value=frame["value"].fill_null(np.nan).to_numpy().astype(np.float32),
         request=_requests(frame) if config.request is not None else np.full(n, -1, np.int64),
         position=position if config.position is not None else np.zeros(n, np.int16),

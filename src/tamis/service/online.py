@@ -58,7 +58,7 @@ def forget_user(channels: Mapping[str, Channel], user: str, rows: Mapping[str, i
     for name, channel in channels.items():
         if isinstance(channel, ForgetsUsers):
             try:
-                channel.forget_user(user, rows)
+                channel.forget_stored(user, rows)
             except Exception as error:
                 log.exception("recall channel %s could not forget a user", name)
                 failed.append(f"{name}: {type(error).__name__}: {error}")

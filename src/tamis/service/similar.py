@@ -18,6 +18,7 @@ from tamis.runtime import Float32, Int32
 from tamis.schema import ProjectConfig, RequestError, suggest
 from tamis.service.answer import title_of, unknown_item
 from tamis.service.assembly import FORMATS, ITEMS, TEXT, Parts, part_readers, read_config, read_part
+from tamis.service.item_indexes import ItemIndexes
 from tamis.service.item_texts import ItemTexts
 
 
@@ -62,6 +63,7 @@ class Similar:
         version: its name.
         read: gives the part of a path in the version: "text", or "channels/NAME".
         hidden: item rows that no list may hold.
+        indexes: those of the channels' vectors that were built before.
     """
 
     version: str
@@ -69,6 +71,7 @@ class Similar:
     items: Table
     read: Callable[[str], Any]
     hidden: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    indexes: ItemIndexes = field(default_factory=ItemIndexes)
 
     @classmethod
     def open(cls, version: Version) -> Self:
@@ -89,7 +92,7 @@ class Similar:
         def read(part: str) -> Any:
             return parts.text if part == TEXT else parts.channels[part.partition("/")[2]]
 
-        return cls(version, parts.config, parts.items, read, hidden)
+        return cls(version, parts.config, parts.items, read, hidden, parts.item_indexes)
 
     @cached_property
     def texts(self) -> ItemTexts:
@@ -131,7 +134,7 @@ class Similar:
             raise RequestError(unknown_item(self.config, item_id, self.version), "item_id")
         by = by or self._first()
         index = self.texts.index if by == TEXT else self._of_channel(by)
-        vector = index.vectors[row : row + 1]
+        vector = index.gather(np.array([row], np.int32))
         shown = str(self.items.ids[row])
         if not vector.any():
             raise RequestError(
@@ -168,7 +171,7 @@ class Similar:
         )
 
     def _of_channel(self, name: str) -> VectorIndex:
-        """An exact index of the directions of a channel's item vectors."""
+        """The index of the directions of a channel's item vectors."""
         channels = self.config.cascade.channels
         if name not in channels:
             raise RequestError(
@@ -183,11 +186,7 @@ class Similar:
                 "content, two_tower or mf",
                 "by",
             )
-        vectors = np.asarray(channel.item_vectors(), np.float32)
-        length = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-        known = length.ravel() > 0
-        unit = vectors / np.maximum(length, 1e-12)
-        return VectorIndex.build(unit, present=known, exact_below=len(unit) + 1)
+        return self.indexes.of(name, channel)
 
     def _channel(self, name: str) -> Any:
         return self.read(f"channels/{name}")

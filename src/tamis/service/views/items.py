@@ -52,6 +52,10 @@ class ItemsView(TableView):
         """The rows among `rows` (n,) that came since the version was made → their ids."""
         return {row: self.table.id_of(row) for row in rows[rows >= self._base].tolist()}
 
+    def is_new(self, row: int) -> bool:
+        """Whether an item row came since the version was made."""
+        return row >= self._base
+
     def is_hidden(self, row: int) -> bool:
         return row in self._hidden
 

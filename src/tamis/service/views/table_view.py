@@ -29,6 +29,8 @@ class _Saved(msgspec.Struct):
     """the number of rows of the table when each was."""
     widened: list[str] = []
     """Columns of whole numbers that became columns of numbers."""
+    gone: list[str] = []
+    """Ids that were removed and had no row."""
 
 
 class TableView:
@@ -39,6 +41,7 @@ class TableView:
         self._base = len(table)
         self._cells: dict[int, dict[str, Cell]] = {}
         self._removed: list[tuple[int, int]] = []
+        self._gone: dict[str, None] = {}
         self._fresh: set[int] = set()
 
     def rows_of(self, ids: Sequence[str]) -> Int32:
@@ -64,6 +67,13 @@ class TableView:
         self._removed.append((row, len(self.table)))
         self._fresh.add(row)
 
+    def remove_id(self, text: str) -> None:
+        """Takes note of the removal of an id without a row, such as that of a user whose events
+        were exported without their user: when it comes again, nothing earlier may be used for it.
+        """
+        self.table.remove_id(text)
+        self._gone[text] = None
+
     def fresh(self) -> Int32:
         """The rows that are new or changed since `fresh_taken`, ascending."""
         return np.array(sorted(self._fresh), np.int32)
@@ -78,13 +88,15 @@ class TableView:
         ids = [self.table.id_of(row) for row in range(self._base, len(self.table))]
         rows, after = zip(*self._removed, strict=True) if self._removed else ((), ())
         changed, wide = list(self._cells.items()), sorted(self.table.widened)
-        saved = _Saved(ids, changed, list(rows), list(after), wide)
+        saved = _Saved(ids, changed, list(rows), list(after), wide, list(self._gone))
         (folder / _FILE).write_bytes(msgspec.json.encode(saved))
 
     def restore(self, folder: Path) -> None:
         """Brings a table of the same version to the state that `snapshot` wrote."""
         saved = msgspec.json.decode((folder / _FILE).read_bytes(), type=_Saved)
         self.table.widen(saved.widened)
+        for text in saved.gone:
+            self.remove_id(text)
         removed, ids = zip(saved.removed, saved.removed_after, strict=True), saved.ids
         for row, after in removed:
             self._add(ids, after)

@@ -204,6 +204,7 @@ class Views:
         for entry in entries:
             row = self.users.row(entry.user_id)
             if row == UNKNOWN:
+                self.users.remove_id(entry.user_id)
                 continue
             for view in (
                 self.counters,
