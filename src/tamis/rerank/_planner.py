@@ -40,7 +40,7 @@ from tamis.rerank._statement import (
     Limit,
     Statement,
 )
-from tamis.runtime import Bool, Float64, Int32, Int64
+from tamis.runtime import Bool, Float64, Int32, Int64, read_only
 from tamis.schema import StageError
 
 SEARCH = 50_000
@@ -278,7 +278,8 @@ class _Stated:
         own, first = np.empty((len(self.limits), len(item) + 1), np.int64), 0
         parts: list[Int64] = []
         for k, limit in enumerate(self.limits):
-            parts.append(gathered(item, limit.of.indptr, limit.of.values, own[k], first))
+            lists = read_only(limit.of.indptr), read_only(limit.of.values)
+            parts.append(gathered(item, *lists, own[k], first))
             first += len(parts[-1])
         return own, np.concatenate(parts) if parts else _NONE
 
@@ -345,7 +346,8 @@ def _values(stated: _Stated, candidates: Candidates) -> Values:
     categories = None if diversity is None else diversity.categories
     if categories is not None:
         bounds = np.empty(size + 1, np.int64)
-        codes = gathered(candidates.item, categories.indptr, categories.values, bounds, 0)
+        lists = read_only(categories.indptr), read_only(categories.values)
+        codes = gathered(candidates.item, *lists, bounds, 0)
     elif diversity is not None and diversity.vectors is not None:
         vectors = diversity.vectors
     return Values(

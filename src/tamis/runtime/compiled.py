@@ -1,43 +1,80 @@
-"""numba's `njit` with a cache on disk that survives changes of the package.
+"""numba's `njit` with a cache on disk that survives changes of the package and full disks.
 
 numba pickles the types of a kernel's arguments into the cache index, and unpickles them before it
 compares the index with the source file. After an upgrade that renamed such a type (a named tuple of
 arrays), that fails, and so does the first call of the kernel. Here an index that cannot be read is
-an old one: the kernel is compiled anew.
+an old one: the kernel is compiled anew. A folder that cannot be written fails the import of the
+kernel, and a full disk its first call; here the kernel is compiled and not kept.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import pickle
+from functools import cache
+from typing import Any, cast
 
 import numba
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+log = logging.getLogger("tamis.runtime")
 
 
 class _TolerantIndex(IndexDataCacheFile):
-    """A cache index that counts as empty if its types no longer exist."""
+    """A cache index that counts as empty where its types no longer exist, or it cannot be read."""
 
     def _load_index(self) -> Any:
         try:
             return super()._load_index()  # pyright: ignore[reportUnknownVariableType]
-        except (AttributeError, ImportError):
+        except (AttributeError, ImportError, EOFError, OSError, pickle.UnpicklingError):
             return {}
 
 
+class _TolerantCache(FunctionCache):
+    """A cache that keeps nothing where its folder cannot be written any more."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            cast("Any", super()).save_overload(sig, data)
+        except OSError as problem:
+            _report(str(problem))
+
+
 def njit(*args: Any, **options: Any) -> Any:
-    """`numba.njit`, with the same arguments, on a tolerant cache index."""
-    made: Any = numba.njit(*args, **options)
+    """`numba.njit`, with the same arguments, on a tolerant cache."""
     if args:
-        return _tolerant(made)
+        return _made(options, *args)
 
     def compiled(function: Any) -> Any:
-        return _tolerant(made(function))
+        return _made(options, function)
 
     return compiled
 
 
+def _made(options: dict[str, Any], *args: Any) -> Any:
+    try:
+        return _tolerant(numba.njit(*args, **options))
+    except RuntimeError as problem:  # numba has no folder that it may write
+        if not options.get("cache"):
+            raise
+        _report(str(problem))
+        return numba.njit(*args, **{**options, "cache": False})
+
+
 def _tolerant(kernel: Any) -> Any:
-    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    kept: Any = getattr(kernel, "_cache", None)
+    index = getattr(kept, "_cache_file", None)
     if isinstance(index, IndexDataCacheFile):  # None without `cache = True`
         index.__class__ = _TolerantIndex
+        kept.__class__ = _TolerantCache
     return kernel
+
+
+@cache
+def _report(problem: str) -> None:
+    """Logs a problem once."""
+    log.warning(
+        "compiled code is not kept, so each start takes longer: %s. Set NUMBA_CACHE_DIR to a "
+        "folder that this process may write",
+        problem,
+    )

@@ -37,6 +37,7 @@ from tamis.service.clock import Clock, system_clock
 from tamis.service.effort import candidate_counts, lowered
 from tamis.service.online import bind, remember
 from tamis.service.ranking import Ranking, RemovedItem, ranked_items
+from tamis.service.rehearsal import rehearse
 from tamis.service.request import RankRequest, Request
 from tamis.service.request_boost import request_boost
 from tamis.service.request_diversity import diversified
@@ -220,15 +221,17 @@ class Recommender:
         return remember(self.parts.channels, outcome)
 
     def warm_up(self) -> None:
-        """Answers for a user of the version and for an unknown one, so that the first requests are
-        as fast as later ones: code is compiled, files are mapped. Nothing is remembered, and the
-        times of the stages do not count."""
+        """Answers for a user of the version and for an unknown one, explains the answers, and
+        rehearses events, so that the first ones are as fast as later ones: code is compiled, files
+        are mapped. Nothing is remembered, and the times of the stages do not count."""
         slate, cascade = (
             self.parts.config.cascade.slate,
             replace(self.cascade, budgets=StageBudgets()),
         )
         for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
-            cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
+            outcome = cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
+            self._places(cascade, outcome, explain=True)
+        rehearse(self._version, self.parts, self.now())
 
     def rank(self, request: RankRequest) -> Ranking:
         """The request's items in the order of the ranker and the fusion, for one user.
