@@ -149,8 +149,9 @@ def test_bodies_that_cannot_be_read(body: str, words: str, client: TestClient) -
 
 def test_what_is_not_there(client: TestClient) -> None:
     assert client.get("/v1/recommendations/nothing").status_code == 404
-    answer = client.post("/v1/items/nothing/hide")
-    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "item_id")
+    for what in ("hide", "show"):
+        answer = client.post(f"/v1/items/nothing/{what}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_a_single_event_that_is_refused_is_a_400(client: TestClient) -> None:

@@ -50,7 +50,8 @@ def test_a_new_item_has_its_title_and_is_read_back(client: TestClient[Any]) -> N
         "columns": {"title": "Fresh again", "genres": "Drama"},
         "hidden": False,
     }
-    client.post("/v1/items/fresh/hide")
+    hidden = client.post("/v1/items/fresh/hide").json()
+    assert (hidden["status"], hidden["id"], hidden["hidden"]) == ("accepted", "fresh", True)
     assert client.get("/v1/items/fresh").json()["hidden"]
     client.post("/v1/items/fresh/show")
     answer = ask(client, user_id="3", n=5, why_not="fresh")
@@ -62,10 +63,13 @@ def test_a_new_item_has_its_title_and_is_read_back(client: TestClient[Any]) -> N
 def test_a_deleted_item_is_gone_until_it_is_put(client: TestClient[Any]) -> None:
     first = ask(client, user_id="9", n=1)["items"][0]["item_id"]
     before = client.get(f"/v1/items/{first}").json()["columns"]
-    assert client.delete(f"/v1/items/{first}").json()["item_id"] == first
+    gone = client.delete(f"/v1/items/{first}").json()
+    assert gone == {"status": "accepted", "id": first, "sequence": gone["sequence"]}
     assert first not in [i["item_id"] for i in ask(client, user_id="9", n=50)["items"]]
     assert error_of(client.get(f"/v1/items/{first}"), 404)["code"] == "not_found"
     assert error_of(client.delete(f"/v1/items/{first}"), 404)["code"] == "not_found"
+    for what in ("show", "hide"):
+        assert "put the item" in error_of(client.post(f"/v1/items/{first}/{what}"), 404)["message"]
     assert client.put(f"/v1/items/{first}", json=before).status_code == 200
     assert ask(client, user_id="9", n=1)["items"][0]["item_id"] == first
 
@@ -85,7 +89,8 @@ def test_a_deleted_user_is_a_stranger_and_the_versions_are_named(client: TestCli
     asked = ask(client, user_id="12", n=3)
     stranger = ask(client, n=10)
     gone = client.delete("/v1/users/12").json()
-    assert (gone["user_id"], gone["answers"], len(gone["versions"])) == ("12", 1, 1)
+    assert (gone["status"], gone["id"], gone["answers"]) == ("accepted", "12", 1)
+    assert len(gone["versions"]) == 1
     assert error_of(client.get("/v1/users/12"), 404)["code"] == "not_found"
     earlier = client.get(f"/v1/recommendations/{asked['recommendation_id']}")
     assert earlier.status_code == 404
@@ -95,6 +100,19 @@ def test_a_deleted_user_is_a_stranger_and_the_versions_are_named(client: TestCli
     client.post("/v1/events", json={"user_id": "12", "item_id": "1003", "behaviour": "like"})
     assert ask(client, user_id="12", n=3)["known"]
     assert client.get("/v1/users/12").json()["columns"] == {}
+
+
+def test_ids_may_hold_slashes(client: TestClient[Any]) -> None:
+    """`a/b` and `a%2Fb` are two ids, and `a/b/hide` is no other route."""
+    for sent, item in (("a%2Fb", "a/b"), ("a%252Fb", "a%2Fb"), ("a%2fb%2Fhide", "a/b/hide")):
+        put = client.put(f"/v1/items/{sent}", json={"title": item})
+        assert put.json()["id"] == item
+        assert client.get(f"/v1/items/{sent}").json()["columns"] == {"title": item}
+        assert client.post(f"/v1/items/{sent}/hide").json()["id"] == item
+        assert client.delete(f"/v1/items/{sent}").json()["id"] == item
+        user = client.put(f"/v1/users/{sent}", json={"age": 40}).json()
+        assert user["id"] == client.get(f"/v1/users/{sent}").json()["user_id"] == item
+    assert "/v1/nothing/a%2Fb" in error_of(client.get("/v1/nothing/a%2Fb"), 404)["message"]
 
 
 def test_rows_of_a_call_are_answered_one_by_one(client: TestClient[Any]) -> None:

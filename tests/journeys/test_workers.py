@@ -176,6 +176,24 @@ def check_equal_answers(one: httpx.Client, two: httpx.Client) -> None:
     assert liked not in [item["item_id"] for item in after[0]]
 
 
+def test_metrics_are_those_of_both_workers(server: Server) -> None:
+    with server.workers() as workers:
+        one, two = workers.values()
+        before = answered(one)
+        for client in (one, two, two):
+            client.post("/v1/recommend", json={"user_id": "visitor"})
+        for client in (one, two):  # those of the other one are up to a second old
+            wait_until(lambda c=client: answered(c) == before + 3, server.log)
+        text = one.get("/metrics").text
+    assert text.count("tamis_resident_memory_bytes{") == 2
+    assert "tamis_journal_up 1.0" in text
+
+
+def answered(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("tamis_answers_total{"))
+
+
 def test_versions_over_http(server: Server, load: Load) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         listed = client.get("/v1/versions").json()

@@ -4,6 +4,8 @@ import gzip
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_service import Fake
@@ -11,7 +13,9 @@ from litestar.testing import TestClient
 
 from tamis.schema import ServeConfig, VersionError
 from tamis.serve import create_app
+from tamis.serve.access import LOCAL
 from tamis.serve.errors import LESS
+from tamis.serve.worker import Served
 from tamis.service import Request
 
 
@@ -125,7 +129,7 @@ def test_similar_items_by_the_address(client: TestClient) -> None:
         "title": "Alien",
         "items": [{"item_id": "2", "title": "Brazil", "place": 1, "score": 0.5}],
     }
-    for wrong in ("n=0", "n=ten", "n=1001"):
+    for wrong in ("n=0", "n=ten", "n=1001", "n=1&n=2"):
         refused = client.get(f"/v1/similar/1?{wrong}")
         assert refused.status_code == 400
         assert refused.json()["error"]["field"] == "n"
@@ -291,6 +295,46 @@ def test_fields_in_the_address_are_refused(client: TestClient) -> None:
     answer = client.post("/v1/recommend?user_id=ann", json={})
     assert answer.status_code == 400
     assert "user_id: fields belong into the JSON body" in answer.json()["error"]["message"]
+    for path, name in (("similar/1?m=3", "m"), ("similar/1?N=3", "N"), ("versions?page=1", "page")):
+        error = client.get(f"/v1/{path}").json()["error"]
+        assert (error["code"], error["field"]) == ("bad_request", name)
+        assert f"{name}: this address has no such field" in error["message"]
+    assert "Fields: n, by" in client.get("/v1/similar/1?m=3").json()["error"]["message"]
+    assert client.get("/health/live?probe=1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "status"),
+    [
+        ((), "evil.example", 200),
+        (("*",), "evil.example", 200),
+        (LOCAL, "localhost:8000", 200),
+        (LOCAL, "Tamis.LocalHost", 200),
+        (LOCAL, "127.0.0.1", 200),
+        (LOCAL, "[::1]:8000", 200),
+        (LOCAL, "evil.example:8000", 403),
+        (LOCAL, "127.0.0.1.evil.example", 403),
+        (LOCAL, "localhost.evil.example", 403),
+        (("shop.example", "*.shop.example"), "eu.shop.example.", 200),
+        (("*.shop.example",), "eviltheshop.example", 403),
+    ],
+)
+def test_requests_by_a_name_of_another_site_are_refused(
+    fake: Fake, hosts: tuple[str, ...], host: str, status: int
+) -> None:
+    with TestClient(create_app(fake, config=ServeConfig(hosts=hosts))) as client:
+        answer = client.post("/v1/recommend", json={}, headers={"host": host})
+        assert answer.status_code == status
+        if status == 403:
+            assert "name it in `hosts` of [serve]" in answer.json()["error"]["message"]
+        assert client.get("/health/live", headers={"host": host}).status_code == 200
+
+
+def test_a_service_without_keys_has_the_names_of_this_machine_alone(tmp_path: Path) -> None:
+    served = Served(str(tmp_path), "", None, None)
+    assert served.options().hosts == LOCAL
+    (tmp_path / "keys").write_text(f"web read {'0' * 64}\n")
+    assert replace(served, key_file=str(tmp_path / "keys")).options().hosts == ()
 
 
 @pytest.mark.parametrize(

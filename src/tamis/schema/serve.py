@@ -19,5 +19,10 @@ class ServeConfig(BaseModel):
     queue: Annotated[int, Field(ge=4, le=10_000)] = 64
     """Requests that may wait for a process. From a quarter on, answers are made of half of the
     candidates, from a half on of a quarter; more requests get status 503."""
+    hosts: tuple[str, ...] = ()
+    """Names under which clients may call the service (the header `host`, without its port), such as
+    ["recommend.example.org", "*.shop.example"]; ["*"]: every name. If empty: every name where there
+    are API keys; without keys those of this machine, so that no web page can call the service by a
+    name of its own that leads here."""
     log_user_ids: bool = False
     """Whether the lines of the log name users."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
+from typing import cast
 
 from anyio import CancelScope, create_task_group
 from litestar import Litestar
@@ -17,7 +18,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tamis._version import __version__
 from tamis.schema import ServeConfig
-from tamis.serve.access import check_key, check_queue
+from tamis.serve.access import check_fields, check_host, check_key, check_queue, restore_ids
+from tamis.serve.addresses import divided
 from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
 from tamis.serve.keys import Keys
@@ -48,7 +50,8 @@ def create_app(
             and ready when the function has returned. `tamis.service.Serving` takes up versions
             that are published later.
         keys: the API keys; None: every caller may do everything.
-        config: options of `[serve]`.
+        config: options of `[serve]`. Without `hosts` requests to every host are answered, while
+            `tamis serve` answers those to this machine alone where there are no keys.
         worker: number of this process among those that share the port.
     """
     config = config or ServeConfig()
@@ -58,13 +61,14 @@ def create_app(
         ROUTES,
         request_class=BodyRequest,
         plugins=[EventsSchema()],
-        guards=[check_key, check_queue],
+        guards=[restore_ids, check_host, check_key, check_fields, check_queue],
         state=State(
             {
                 "service": service,
                 "lookalikes": Lookalikes(),
                 "metrics": metrics,
                 "keys": keys,
+                "hosts": config.hosts,
                 "log_user_ids": config.log_user_ids,
             }
         ),
@@ -112,7 +116,7 @@ def _log_line(app: ASGIApp, metrics: ServiceMetrics, log_ids: bool) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        began, status = perf_counter(), 500
+        began, status, inner = perf_counter(), 500, divided(scope)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -121,14 +125,14 @@ def _log_line(app: ASGIApp, metrics: ServiceMetrics, log_ids: bool) -> ASGIApp:
             await send(message)
 
         try:
-            await app(scope, receive, sending)
+            await app(cast("Scope", inner), receive, sending)
         finally:
             took = perf_counter() - began
-            route = str(scope.get("path_template") or UNMATCHED)
+            route = str(inner.get("path_template") or UNMATCHED)
             method = scope["method"] if scope["method"] in METHODS else UNMATCHED
             metrics.request(method, route, status, took)
             path = _logged_path(scope["path"], route, log_ids)
-            details = scope.get("state", {}).get("log", "")
+            details = inner.get("state", {}).get("log", "")
             log.info("%s %s %d %.1fms%s", method, path, status, 1000 * took, details)
 
     return logged

@@ -65,9 +65,6 @@ class BodyRequest(_JSONRequest):
 
     async def json(self) -> Any:
         """The checked request in the body; raises RequestError naming the place at fault."""
-        for name in self.query_params:
-            text = f"{name}: fields belong into the JSON body, not into the address"
-            raise RequestError(text, name)
         return checked_request(await self.value(), self.kind, self.example)
 
 

@@ -18,6 +18,7 @@ from litestar.exceptions import (
 from msgspec import structs
 
 from tamis.schema import RequestError, StoreError, TamisError
+from tamis.serve.addresses import shown_path
 from tamis.serve.body import MAX_BYTES, UnsupportedBodyError
 from tamis.serve.messages import ErrorAnswer, Problem
 
@@ -127,7 +128,7 @@ def refused_row(error: RequestError | None, row: object) -> Problem | None:
 
 def on_http(request: AnyRequest, error: HTTPException) -> Response[ErrorAnswer]:
     """Unknown paths, wrong methods, bodies that are too large."""
-    path = request.url.path
+    path = shown_path(request.scope["path"])
     if isinstance(error, NotFoundException):
         text = f"There is nothing at {path}; /schema lists the endpoints"
         return _answer(404, Problem("not_found", text))

@@ -18,12 +18,11 @@ from litestar.openapi.spec import (
 from tamis._version import __version__
 from tamis.serve.errors import CURES
 from tamis.serve.messages import (
-    Changed,
-    DeletedItem,
     DeletedUser,
     ErrorAnswer,
     EventsAnswer,
     FoundUser,
+    HiddenItem,
     ItemRow,
     JournalState,
     ListedVersion,
@@ -155,19 +154,21 @@ EXAMPLES = {
     "PUT /v1/items/{item_id}": RouteExample(_STORED_ITEM, _ITEM_COLUMNS),
     "PATCH /v1/items/{item_id}": RouteExample(_STORED_ITEM, {"genres": "Comedy"}),
     "GET /v1/items/{item_id}": RouteExample(ItemRow(ITEM, _ITEM_COLUMNS, hidden=False)),
-    "DELETE /v1/items/{item_id}": RouteExample(DeletedItem(ITEM, 19)),
+    "DELETE /v1/items/{item_id}": RouteExample(StoredRow("accepted", ITEM, 19)),
     "PUT /v1/items": RouteExample(
         RowsAnswer(1, 0, [_STORED_ITEM]), [{"item_id": ITEM, **_ITEM_COLUMNS}]
     ),
     "PATCH /v1/items": RouteExample(
         RowsAnswer(1, 0, [_STORED_ITEM]), [{"item_id": ITEM, "genres": "Comedy"}]
     ),
-    "POST /v1/items/{item_id}/hide": RouteExample(Changed(ITEM, True, 20)),
-    "POST /v1/items/{item_id}/show": RouteExample(Changed(ITEM, False, 21)),
+    "POST /v1/items/{item_id}/hide": RouteExample(HiddenItem("accepted", ITEM, 20, hidden=True)),
+    "POST /v1/items/{item_id}/show": RouteExample(HiddenItem("accepted", ITEM, 21, hidden=False)),
     "PUT /v1/users/{user_id}": RouteExample(_STORED, _USER_COLUMNS),
     "PATCH /v1/users/{user_id}": RouteExample(_STORED, {"age": 32}),
     "GET /v1/users/{user_id}": RouteExample(UserRow(USER, _USER_COLUMNS)),
-    "DELETE /v1/users/{user_id}": RouteExample(DeletedUser(USER, 22, 3, [VERSION])),
+    "DELETE /v1/users/{user_id}": RouteExample(
+        DeletedUser("accepted", USER, 22, answers=3, versions=[VERSION])
+    ),
     "PUT /v1/users": RouteExample(
         RowsAnswer(1, 0, [_STORED]), [{"user_id": USER, **_USER_COLUMNS}]
     ),

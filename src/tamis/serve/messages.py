@@ -192,7 +192,7 @@ class EventsAnswer(Struct, frozen=True):
 
 
 class StoredRow(Struct, frozen=True, omit_defaults=True):
-    """What became of one user or item."""
+    """What became of one user or item that was put, patched or deleted."""
 
     status: Literal["accepted", "refused"]
     id: str | None = None
@@ -228,33 +228,20 @@ class ItemRow(Struct, frozen=True):
     hidden: bool
 
 
-class DeletedItem(Struct, frozen=True):
-    """An item that is in no answer until it is put or patched again."""
-
-    item_id: str
-    sequence: int
-    """Number of the deletion in the journal."""
-
-
-class DeletedUser(Struct, frozen=True):
+class DeletedUser(StoredRow, frozen=True, kw_only=True):
     """A user that was deleted."""
 
-    user_id: str
-    sequence: int
-    """Number of the deletion in the journal."""
     answers: int
     """Number of earlier answers that were deleted."""
     versions: list[str]
     """Versions on the disk whose tables, histories and models still hold the user."""
 
 
-class Changed(Struct, frozen=True):
-    """A change that the journal holds."""
+class HiddenItem(StoredRow, frozen=True, kw_only=True):
+    """An item that was hidden, or shown again."""
 
-    item_id: str
     hidden: bool
-    sequence: int
-    """Number of its entry in the journal."""
+    """Whether it is in no answer from now on."""
 
 
 class LoggedItem(Struct, frozen=True):

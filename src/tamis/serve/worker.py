@@ -21,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from tamis.schema import ServeConfig, TamisError, load_config
+from tamis.serve.access import LOCAL
 from tamis.serve.app import create_app
 from tamis.serve.keys import Keys, keys_of
 from tamis.serve.listening import ConnectionCounts, SharedListener
@@ -53,16 +54,21 @@ class Served:
 
     def options(self) -> ServeConfig:
         """`[serve]` of the project; the defaults without a `tamis.toml`, whose absence the opening
-        of the version reports."""
+        of the version reports. Without API keys, this machine's names are the only hosts."""
+        options, update = self._declared(), dict[str, object]()
+        if self.log_user_ids is not None:
+            update["log_user_ids"] = self.log_user_ids
+        if not options.hosts and self.keys() is None:
+            update["hosts"] = LOCAL
+        return options.model_copy(update=update)
+
+    def _declared(self) -> ServeConfig:
         file = Path(self.project) / CONFIG
-        options = load_config(file).serve if file.is_file() else ServeConfig()
-        if self.log_user_ids is None:
-            return options
-        return options.model_copy(update={"log_user_ids": self.log_user_ids})
+        return load_config(file).serve if file.is_file() else ServeConfig()
 
     def keys(self) -> Keys | None:
         """The API keys; None where there are none."""
-        declared = self.options().keys
+        declared = self._declared().keys
         own = Path(self.project) / declared if declared else None
         return keys_of(Path(self.key_file) if self.key_file else own)
 

@@ -15,10 +15,13 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from tamis import schema
 from tamis.runtime import threads
 from tamis.schema import ConfigError, TamisError
 from tamis.serve.listening import CLOSED, ConnectionCounts
+from tamis.serve.metrics import WORKERS
 from tamis.serve.worker import Served
 
 log = logging.getLogger("tamis.serve")
@@ -79,10 +82,15 @@ class Supervisor:
             raise ConfigError("--workers: several workers share a socket as Windows cannot; use 1")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._ending.set())
-        with self.listening, tempfile.TemporaryFile() as file:
+        with (
+            self.listening,
+            tempfile.TemporaryFile() as file,
+            tempfile.TemporaryDirectory(prefix="tamis-metrics-") as metrics,
+        ):
             os.set_inheritable(self.listening.fileno(), True)
             file.truncate(ConnectionCounts.size_of(self.workers))
             self._file = file
+            self._metrics = os.environ.get(WORKERS) or metrics
             self._counts = ConnectionCounts(file.fileno(), self.workers)
             self._places = [_Worker(number) for number in range(self.workers)]
             try:
@@ -111,7 +119,7 @@ class Supervisor:
             [sys.executable, "-c", "from tamis.serve.worker import main; main()"],
             stdin=subprocess.PIPE,
             pass_fds=(self.listening.fileno(), self._file.fileno(), writing),
-            env={**os.environ, **thread_limits(self.workers)},
+            env={**os.environ, **thread_limits(self.workers), WORKERS: self._metrics},
         )
         os.close(writing)
         os.set_blocking(reading, False)
@@ -165,6 +173,7 @@ class Supervisor:
                 *(place.number, place.process.pid, place.process.returncode, pause),
             )
         self._counts[place.number] = CLOSED
+        mark_process_dead(place.process.pid, self._metrics)
         self._release(place)
 
     def _release(self, place: _Worker) -> None:

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tamis.cascade import LearnsFromAnswers
-from tamis.data import UNKNOWN, one_id
 from tamis.journal import (
     Event,
-    ItemHide,
-    ItemShow,
     Journal,
     JournalAwayError,
     Recommendation,
@@ -23,7 +20,7 @@ from tamis.journal import (
     open_journal,
 )
 from tamis.schema import AnswersConfig, RequestError, Side, StoreError, VersionError
-from tamis.service.answer import Answer, WhyNot, unknown_item
+from tamis.service.answer import Answer, WhyNot
 from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
@@ -237,9 +234,6 @@ class LiveRecommender:
                 taken.append(Taken(status, event.event_id, sequence))
         return taken
 
-    def _knows(self, item: str) -> bool:
-        return self._recommender.parts.items.row(item) != UNKNOWN
-
     def put_users(self, rows: Sequence[object]) -> list[TakenRow]:
         """Users with all their columns: those that are left out are missing from now on.
 
@@ -297,19 +291,16 @@ class LiveRecommender:
         self._newest()
         return self._items.get(item)
 
-    def hide(self, item: object) -> int:
-        """From now on no answer holds the item; returns the number of the journal's entry. Calls
-        must not overlap with `recommend`.
-
-        Raises RequestError where neither the version nor the journal has such an item.
-        """
+    def hide(self, item: object) -> int | None:
+        """From now on no answer holds the item; the number of the journal's entry, None where the
+        item is unknown or was deleted. Calls must not overlap with `recommend`."""
         self._newest()
-        return self._journal.append([ItemHide(item_id=self._known(item))])[0].sequence
+        return self._items.hide(item)
 
-    def show(self, item: object) -> int:
-        """Undoes `hide`."""
+    def show(self, item: object) -> int | None:
+        """Undoes `hide`; None where the item is unknown or was deleted."""
         self._newest()
-        return self._journal.append([ItemShow(item_id=self._known(item))])[0].sequence
+        return self._items.show(item)
 
     def answered(self, recommendation_id: str) -> Recommendation | None:
         """An earlier answer as the journal holds it, or None."""
@@ -367,14 +358,6 @@ class LiveRecommender:
             return views.catch_up(self._journal, seconds)
         finally:
             self._turn.release()
-
-    def _known(self, item: object) -> str:
-        text = one_id(item)
-        if text is None or not self._knows(text):
-            raise RequestError(
-                unknown_item(self._recommender.parts.config, item, self.version), "item_id"
-            )
-        return text
 
 
 def _kept_of_answers(recommender: Recommender) -> AnswersConfig:

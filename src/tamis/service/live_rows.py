@@ -15,8 +15,10 @@ from tamis.journal import (
     Cell,
     Entry,
     ItemDelete,
+    ItemHide,
     ItemPatch,
     ItemPut,
+    ItemShow,
     Journal,
     UserDelete,
     UserPatch,
@@ -101,8 +103,8 @@ class LiveRows:
     def get(self, external: object) -> KnownRow | None:
         """A row, or None where neither the version nor the journal knows it."""
         known = self.intake.id_of(external)
-        row, items = self._table.row(known), self._recommender.views.items
-        if row == UNKNOWN or (self._side is Side.ITEM and items.is_deleted(row)):
+        row, items = self._row(known), self._recommender.views.items
+        if row == UNKNOWN:
             return None
         cells = {name: json_cell(value) for name, value in self._table.cells(row).items()}
         hidden = self._side is Side.ITEM and items.is_hidden(row)
@@ -111,10 +113,29 @@ class LiveRows:
     def delete_item(self, external: object) -> int | None:
         """From now on the item is in no answer, until it is put or patched; the number of the
         journal's entry, None where it is unknown."""
-        if self.get(external) is None:
+        return self._change(external, ItemDelete)
+
+    def hide(self, external: object) -> int | None:
+        """From now on the item is in no answer, until it is shown; as `delete_item`."""
+        return self._change(external, ItemHide)
+
+    def show(self, external: object) -> int | None:
+        """Undoes `hide`, not a deletion; as `delete_item`."""
+        return self._change(external, ItemShow)
+
+    def _change(
+        self, external: object, entry: type[ItemDelete] | type[ItemHide] | type[ItemShow]
+    ) -> int | None:
+        known = self.intake.id_of(external)
+        if self._row(known) == UNKNOWN:
             return None
-        entry = ItemDelete(item_id=self.intake.id_of(external))
-        return self._journal.append([entry])[0].sequence
+        return self._journal.append([entry(item_id=known)])[0].sequence
+
+    def _row(self, known: str) -> int:
+        """The row of an id; UNKNOWN where there is none, or the item was deleted."""
+        row = self._table.row(known)
+        gone = self._side is Side.ITEM and self._recommender.views.items.is_deleted(row)
+        return UNKNOWN if gone else row
 
     def delete_user(
         self, external: object, forget: Callable[[str, int, Mapping[str, int]], None]

@@ -7,15 +7,14 @@ from functools import partial
 from litestar import delete, get, patch, post, put
 from litestar.params import FromPath, JSONBody
 
+from tamis.data import one_id
 from tamis.serve.body import ColumnsBody, RowsBody, SentRows
 from tamis.serve.errors import NotFoundError
-from tamis.serve.messages import Changed, DeletedItem, ItemRow, RowsAnswer, StoredRow
+from tamis.serve.messages import HiddenItem, ItemRow, RowsAnswer, StoredRow
 from tamis.serve.routes._rows import READS, WRITES, write_all, write_one
 from tamis.serve.routes.common import (
-    BAD,
     COMPUTES,
     HTTP,
-    NOT_READY,
     with_journal,
 )
 
@@ -46,13 +45,13 @@ async def read_item(item_id: FromPath[str], request: HTTP) -> ItemRow:
 
 
 @delete("/v1/items/{item_id:str}", status_code=200, opt=COMPUTES, responses=READS)
-async def delete_item(item_id: FromPath[str], request: HTTP) -> DeletedItem:
+async def delete_item(item_id: FromPath[str], request: HTTP) -> StoredRow:
     """Delete an item: it is in no answer until it is put or patched again."""
     service, journal = with_journal(request)
     sequence = await service.run(partial(journal.delete_item, item_id))
     if sequence is None:
         raise _unknown(item_id)
-    return DeletedItem(item_id, sequence)
+    return StoredRow("accepted", one_id(item_id), sequence)
 
 
 @put("/v1/items", request_class=RowsBody, status_code=200, responses=WRITES)
@@ -73,24 +72,30 @@ async def patch_items(data: JSONBody[SentRows], request: HTTP) -> RowsAnswer:
     "/v1/items/{item_id:str}/hide",
     status_code=200,
     opt=COMPUTES,
-    responses={400: BAD, 503: NOT_READY},
+    responses=READS,
 )
-async def hide(item_id: FromPath[str], request: HTTP) -> Changed:
+async def hide(item_id: FromPath[str], request: HTTP) -> HiddenItem:
     """Hide an item: from now on it is in no answer."""
     service, journal = with_journal(request)
-    return Changed(item_id, True, await service.run(partial(journal.hide, item_id)))
+    sequence = await service.run(partial(journal.hide, item_id))
+    if sequence is None:
+        raise _unknown(item_id)
+    return HiddenItem("accepted", one_id(item_id), sequence, hidden=True)
 
 
 @post(
     "/v1/items/{item_id:str}/show",
     status_code=200,
     opt=COMPUTES,
-    responses={400: BAD, 503: NOT_READY},
+    responses=READS,
 )
-async def show(item_id: FromPath[str], request: HTTP) -> Changed:
-    """Show a hidden item again."""
+async def show(item_id: FromPath[str], request: HTTP) -> HiddenItem:
+    """Show a hidden item again. A deleted one is put or patched instead."""
     service, journal = with_journal(request)
-    return Changed(item_id, False, await service.run(partial(journal.show, item_id)))
+    sequence = await service.run(partial(journal.show, item_id))
+    if sequence is None:
+        raise _unknown(item_id)
+    return HiddenItem("accepted", one_id(item_id), sequence, hidden=False)
 
 
 def _unknown(item_id: str) -> NotFoundError:

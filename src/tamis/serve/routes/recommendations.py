@@ -19,7 +19,7 @@ from tamis.service import WhyNot
 @get(
     "/v1/recommendations/{recommendation_id:str}",
     opt=COMPUTES,
-    responses={404: NOT_FOUND, 503: NOT_READY},
+    responses={400: BAD, 404: NOT_FOUND, 503: NOT_READY},
 )
 async def recommendation(recommendation_id: FromPath[str], request: HTTP) -> LoggedAnswer:
     """An earlier answer, by its `recommendation_id`, with the reasons of its items."""

@@ -50,7 +50,9 @@ async def delete_user(user_id: FromPath[str], request: HTTP) -> DeletedUser:
     versions on the disk that still hold rows of the user."""
     service, journal = with_journal(request)
     gone = await service.beside(partial(journal.delete_user, user_id))
-    return DeletedUser(gone.id, gone.sequence, gone.answers, gone.versions)
+    return DeletedUser(
+        "accepted", gone.id, gone.sequence, answers=gone.answers, versions=gone.versions
+    )
 
 
 @put("/v1/users", request_class=RowsBody, status_code=200, responses=WRITES)

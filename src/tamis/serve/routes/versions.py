@@ -11,11 +11,11 @@ from tamis.schema import VersionError
 from tamis.serve.errors import ConflictError, NotFoundError, NotReadyError
 from tamis.serve.messages import ListedVersion, VersionsAnswer
 from tamis.serve.open_service import OpenService, Swaps
-from tamis.serve.routes.common import CONFLICT, HTTP, NOT_FOUND, NOT_READY, ready_service
+from tamis.serve.routes.common import BAD, CONFLICT, HTTP, NOT_FOUND, NOT_READY, ready_service
 from tamis.service import VersionLine
 
 
-@get("/v1/versions", responses={503: NOT_READY})
+@get("/v1/versions", responses={400: BAD, 503: NOT_READY})
 async def versions(request: HTTP) -> VersionsAnswer:
     """The project's versions, oldest first."""
     service, serving = _with_versions(request)
@@ -30,7 +30,7 @@ async def versions(request: HTTP) -> VersionsAnswer:
 @post(
     "/v1/versions/{name:str}/activate",
     status_code=200,
-    responses={404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY},
+    responses={400: BAD, 404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY},
 )
 async def activate(name: FromPath[str], request: HTTP) -> ListedVersion:
     """Make a version the current one of its kind, once its files have been checked. Every process
@@ -44,7 +44,7 @@ async def activate(name: FromPath[str], request: HTTP) -> ListedVersion:
         raise ConflictError(str(error)) from error
 
 
-@post("/v1/versions/rollback", status_code=200, responses={409: CONFLICT, 503: NOT_READY})
+@post("/v1/versions/rollback", status_code=200, responses={400: BAD, 409: CONFLICT, 503: NOT_READY})
 async def rollback(request: HTTP) -> ListedVersion:
     """Make the serving version before the current one the current one."""
     service, serving = _with_versions(request)
