@@ -12,7 +12,8 @@ from tamis.features._counting_kernels import NEVER
 from tamis.features._groups import Groups
 from tamis.features.group_statistics import GroupPlan
 from tamis.features.pair_statistics import PairPlan
-from tamis.features.windows import BUCKETS, WINDOWS, Counts, OfflineCounts, OnlineCounts
+from tamis.features.window_names import WINDOWS
+from tamis.features.windows import BUCKETS, Counts, OfflineCounts, OnlineCounts
 from tamis.schema import Behaviour
 
 USERS, ITEMS = 3, 4

@@ -217,7 +217,7 @@ def test_what_the_user_was_shown_lately_counts_too(tmp_path) -> None:
     again = Fatigue.load(tmp_path / "fatigue", fitted.config)
     again.restore(rule.appended())
     assert again.arrange(queries, candidates, 3)[1].tolist() == [0.625, 0.625, 1, 1, 1, 1]
-    again.forget_user(0)
+    again.forget_row(0)
     assert again.arrange(queries, candidates, 3)[1].tolist() == [1] * 6
 
 

@@ -65,12 +65,12 @@ class FollowsEvents(Protocol):
         """Called with new events, in the order of their arrival, between two requests."""
         ...
 
-    def forget_user(self, user: int) -> None:
+    def forget_row(self, user: int) -> None:
         """Removes what is kept of a user row."""
         ...
 
     def appended(self) -> dict[str, NDArray[Any]]:
-        """What `update_events` has added and `forget_user` has left, for `restore`."""
+        """What `update_events` has added and `forget_row` has left, for `restore`."""
         ...
 
     def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:

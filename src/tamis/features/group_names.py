@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tamis.data import Dataset
-from tamis.features.windows import WINDOWS
+from tamis.features.window_names import WINDOWS
 from tamis.schema import ConfigError, suggest
 
 USER, OWN = "user:", "own:"

@@ -39,7 +39,8 @@ from tamis.features.pair_statistics import (
     save_pairs,
 )
 from tamis.features.recipe import Reads, Recipe, columns_of
-from tamis.features.windows import WINDOWS, OfflineCounts, OnlineCounts, Rings
+from tamis.features.window_names import WINDOWS
+from tamis.features.windows import OfflineCounts, OnlineCounts, Rings
 from tamis.runtime import Float32, Int32, Int64
 from tamis.schema import read_array, read_json, reading
 

@@ -30,10 +30,6 @@ from tamis.features.rates import RecipeArrays
 from tamis.runtime import Float32, Float64, Int32, Int64
 from tamis.schema import ConfigError, read_array, read_json_value, reading
 
-WINDOWS = ("1h", "1d", "7d", "30d", "all")
-"""Ascending in length: the sum of a longer window starts from that of a shorter one with the same
-buckets."""
-
 _LEAST = 256
 """Keys for which there is space once keys are added."""
 _MINUTE = 60_000

@@ -176,7 +176,7 @@ class Fresh(FollowingChannel):
         self._touched = np.union1d(self._touched, rows)
         self._replace(changed)
 
-    def forget_user(self, user: int) -> None:
+    def forget_row(self, user: int) -> None:
         """Likes and impressions are kept by item, see `FollowsEvents`."""
         del user
 

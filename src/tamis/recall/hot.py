@@ -253,7 +253,7 @@ class Hot(FollowingChannel):
             lists = group[likes.user[at]]
         return np.append(at, np.arange(n)), np.append(lists, np.full(n, overall))
 
-    def forget_user(self, user: int) -> None:
+    def forget_row(self, user: int) -> None:
         """Likes are kept by item and group, without the user, see `FollowsEvents`."""
         del user
 

@@ -85,7 +85,7 @@ class Fatigue(GroupRule):
         """Takes up new impressions, see `FollowsEvents`."""
         self._histories().add(events.take(self._impressions[events.behaviour]))
 
-    def forget_user(self, user: int) -> None:
+    def forget_row(self, user: int) -> None:
         """Removes the impressions of a user row."""
         self._histories().forget(user)
 

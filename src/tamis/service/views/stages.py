@@ -43,7 +43,7 @@ class StagesView:
     def forget(self, user: int) -> None:
         """Removes the events of a user row."""
         for stage in self._stages.values():
-            stage.forget_user(user)
+            stage.forget_row(user)
         self._forgotten.append(user)
 
     def snapshot(self, folder: Path) -> None:
