@@ -431,7 +431,7 @@ def test_every_network_passes_the_contract(network):
 
 @pytest.mark.parametrize("loss", ["in_batch", "gbce", "pointwise", "hinge", "logistic"])
 def test_every_loss_passes_the_contract(loss):
-    check_channel(lambda: TwoTower(loss=loss, **{**FAST, "epochs": 60}))
+    check_channel(lambda: TwoTower(loss=loss, **{**FAST, "embedding_dim": 16, "epochs": 60}))
 
 
 def test_text_tokens_are_inputs_of_the_item_tower():
