@@ -141,6 +141,14 @@ def test_the_page_is_up_to_date(writer):
         assert text == writer.page(suite), "run: .venv/bin/python docs/write_benchmarks.py"
 
 
+def test_the_page_on_cold_start_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("cold", ROOT / "docs" / "write_cold_start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = module.PAGE.read_text("utf-8")
+    assert written == module.page(), "run: .venv/bin/python docs/write_cold_start.py"
+
+
 def test_the_tables_show_mean_and_deviation(writer):
     result = {
         "metrics": {"hit@10": 0.0875, "users_per_second": 1234.5},

@@ -9,7 +9,7 @@ import pytest
 from tamis.cascade import Candidates, Queries
 from tamis.data import Dataset, Events, Ragged, Table
 from tamis.features import History
-from tamis.jobs._rerank_effect import RerankEffect, cold_share
+from tamis.jobs._rerank_effect import RerankEffect, cold_share, new_share
 from tamis.rerank import AtMost
 
 CATEGORIES = ["a", "a", "a", "b"]
@@ -50,3 +50,13 @@ def test_without_rules_there_is_nothing_to_say() -> None:
 def test_the_share_of_cold_items_counts_places() -> None:
     slates = np.array([[0, 1, 2], [2, 3, -1]], np.int32)
     assert cold_share(slates, np.array([5, 0, 1, 0])) == pytest.approx(2 / 5)
+
+
+def test_the_exposure_of_new_items_counts_early_places_more() -> None:
+    slates = np.array([[0, 1, 2], [2, 3, -1]], np.int32)
+    new = np.array([False, True, False, True])
+    assert new_share(slates, new) == pytest.approx(2 / 5)
+    second, third = 1 / np.log2(3), 1 / np.log2(4)
+    expected = 2 * second / (2 + 2 * second + third)
+    assert new_share(slates, new, seen=True) == pytest.approx(expected)
+    assert np.isnan(new_share(slates[:, :0], new))

@@ -38,3 +38,4 @@ def test_worth_by_hand(simulated):
     assert found["slate"]["reward"] != found["ranked"]["reward"]
     assert found["best"]["reward"] >= found["ranked"]["reward"]
     assert found["best"]["users"] == 2
+    assert set(found["slate"]) == {"reward", "new_items", "new_exposure"}

@@ -1,4 +1,4 @@
-"""`tamis evaluate cascade | channels | rank`: quality on held-out events."""
+"""`tamis evaluate cascade | channels | rank | objectives`: quality on held-out events."""
 
 from __future__ import annotations
 
@@ -155,6 +155,43 @@ def rank(
     render_rank(result.to_dict(), console)
     print_gates(result.to_dict().get("gates", {}), "mean gate weights on the rows of the last fit")
     console.print(f"report: [bold]{result.report}[/]")
+    return None
+
+
+@evaluate.command()
+def objectives(
+    project: ProjectDir,
+    weights: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--weight",
+            help="A weight of every term, at least 0; may be repeated. If omitted: 0, 0.05, 0.1, "
+            "0.2, 0.5, 1.",
+        ),
+    ] = None,
+    requests: Annotated[int, typer.Option(help="Users for whom slates are arranged.")] = 1000,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Image (.svg or .png). If omitted: objectives.svg in the project."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what each term of the re-rank rule `objective` costs the others.
+
+    The same ranked lists are arranged with each term at several weights.
+    """
+    from tamis.jobs import evaluate_objectives
+
+    given = {} if weights is None else {"weights": weights}
+    result = evaluate_objectives(
+        project, requests=requests, figure=figure, progress=wants_progress(as_json), **given
+    )
+    if as_json:
+        return print_json(result.to_dict())
+    from tamis.evaluate import render_tradeoffs
+
+    render_tradeoffs(result.to_dict(), console)
+    console.print(f"figure: [bold]{result.figure}[/]")
     return None
 
 

@@ -49,6 +49,7 @@ from .stage_loss import STAGES, StageRecord, lost_at, stage_loss
 from .streams import AUC, GAUC, NDCG, XAUC, Buckets, Errors, LogLoss, Reliability
 from .task_evaluation import TaskEvaluation
 from .task_metrics import NumberMetrics, RateMetrics
+from .tradeoff_report import plot_tradeoffs, render_tradeoffs
 
 __all__ = [
     "AUC",
@@ -105,12 +106,14 @@ __all__ = [
     "paired_bootstrap",
     "pcoc",
     "plot_comparison",
+    "plot_tradeoffs",
     "popularity",
     "precision",
     "recall",
     "render",
     "render_channels",
     "render_rank",
+    "render_tradeoffs",
     "scored_blocks",
     "stage_loss",
     "survival",

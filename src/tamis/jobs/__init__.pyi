@@ -6,6 +6,7 @@ from .compare_rankers import Comparison, compare_rank, compare_tables
 from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
+from .evaluate_objectives import ObjectiveTradeoffs, evaluate_objectives
 from .evaluate_rank import RankEvaluation, evaluate_rank
 from .export_journal import ExportReport, export
 from .import_events import ImportReport, RejectedRows, import_events
@@ -40,6 +41,7 @@ __all__ = [
     "Initialised",
     "LiveReport",
     "LookalikeReport",
+    "ObjectiveTradeoffs",
     "ParityReport",
     "Plan",
     "Project",
@@ -58,6 +60,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "evaluate_channels",
+    "evaluate_objectives",
     "evaluate_rank",
     "export",
     "fetch",

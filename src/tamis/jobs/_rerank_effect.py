@@ -58,6 +58,26 @@ class RerankEffect:
         }
 
 
+NEW_DAYS = 7
+"""An item counts as new for so many days after its publication."""
+
+
+def new_share(slates: Slates, new: NDArray[np.bool_], *, seen: bool = False) -> float:
+    """The share of the places that hold a new item; NaN without any place.
+
+    Args:
+        new: (items,) which are new.
+        seen: whether a place counts by how often it is looked at, 1 / log2(1 + place), which is the
+            exposure of new items.
+    """
+    weight = np.ones(slates.shape[1])
+    if seen:
+        weight /= np.log2(np.arange(2, slates.shape[1] + 2))
+    filled = (slates >= 0) * weight
+    total = float(filled.sum())
+    return float((filled * new[slates]).sum()) / total if total else float("nan")
+
+
 def cold_share(slates: Slates, counts: NDArray[np.int64]) -> float:
     """The share of the places that hold an item without any event; counts: (items,) events."""
     shown = slates[slates >= 0]

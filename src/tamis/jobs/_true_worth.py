@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from tamis.evaluate import mean, paired_bootstrap
-from tamis.runtime import Float64, Int32, Int64
+from tamis.jobs._rerank_effect import NEW_DAYS, new_share
+from tamis.runtime import Float64, Int32
 from tamis.service import Parts
 from tamis.simulator import LifeConfig, LivingWorld, SimulationConfig, reward
 
 FILE = "simulation.json"
 STILL = LifeConfig(drift=0, births=0, deaths=0, signups=0, fatigue=0)
-NEW_DAYS = 7
-"""An item counts as new for so many days."""
 BEST_OF = 200
 """Users for whom the best slate is searched, which looks at every item."""
 DAY_MS = 86_400_000
@@ -61,34 +60,35 @@ class TrueWorth:
             slates: (Q, n) item rows after the re-rank rules.
             channels: name → (Q, n) item rows of each channel alone.
         """
-        before, after = self._worth(users, ranked), self._worth(users, slates)
+        before, after = self.worth(users, ranked), self.worth(users, slates)
         spread = np.linspace(0, len(users) - 1, min(BEST_OF, len(users))).astype(np.int64)
         rows = self._users[users[spread]]
         best = [self._world.best_slate(int(u), slates.shape[1], self._time)[1] for u in rows]
         return {
             "protocol": "expected worth of a slate at the cut by the simulation's probabilities: "
             "click 1, like 0.5, cart 2, purchase 4; users and slates as above",
-            "ranked": {"reward": mean(before), "new_items": self._new(ranked)},
-            "slate": {"reward": mean(after), "new_items": self._new(slates)},
+            "ranked": {"reward": mean(before), **self._new(ranked)},
+            "slate": {"reward": mean(after), **self._new(slates)},
             "channels": {
-                name: {"reward": mean(self._worth(users, lists)), "new_items": self._new(lists)}
+                name: {"reward": mean(self.worth(users, lists)), **self._new(lists)}
                 for name, lists in channels.items()
             },
             "difference": paired_bootstrap(after, before, seed=seed).to_dict(),
             "best": {"reward": float(np.mean(best)), "users": len(best)},
         }
 
-    def _worth(self, users: Int32, lists: Int32) -> Float64:
+    def worth(self, users: Int32, lists: Int32) -> Float64:
         """(Q,) expected worth of each list."""
         query, place = np.nonzero(lists >= 0)
         user, item = self._users[users[query]], self._items[lists[query, place]]
         each = reward(self._world.expected(user, item, place + 1, self._time))
         return np.bincount(query, weights=each, minlength=len(lists)).astype(np.float64)
 
-    def _new(self, lists: Int32) -> float:
-        """Share of the places whose item was published lately."""
-        shown: Int64 = self._items[lists[lists >= 0]]
-        if not len(shown):
-            return float("nan")
-        age = self._time - self._world.published(shown)
-        return float((age < NEW_DAYS * DAY_MS).mean())
+    def _new(self, lists: Int32) -> dict[str, float]:
+        """Share of the places whose item was published lately, and its exposure."""
+        age = self._time - self._world.published(self._items)
+        new = age < NEW_DAYS * DAY_MS
+        return {
+            "new_items": new_share(lists, new),
+            "new_exposure": new_share(lists, new, seen=True),
+        }

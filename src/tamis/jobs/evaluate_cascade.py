@@ -43,7 +43,7 @@ from tamis.evaluate import (
 from tamis.features import Histories, RowCoverage
 from tamis.jobs._known_items import known_items, known_share, listing, masking
 from tamis.jobs._latency import measured_latency
-from tamis.jobs._rerank_effect import RerankEffect, cold_share
+from tamis.jobs._rerank_effect import NEW_DAYS, RerankEffect, cold_share, new_share
 from tamis.jobs._true_worth import TrueWorth
 from tamis.jobs._version_data import hydrate_of, in_rows_of, labels_of, until
 from tamis.runtime import Progress
@@ -70,6 +70,7 @@ RANKED_USERS = 5_000
 """Most users whose ranked candidates the ranker is evaluated on, of logs without impressions."""
 IMPRESSIONS = 2_000_000
 """Most impressions of the test window that the ranker is evaluated on."""
+DAY_MS, FAR = 86_400_000, 1 << 62
 COVERAGE_ROWS = 200_000
 """Recalled candidates, about, among which the values of features are counted."""
 
@@ -173,7 +174,7 @@ class CascadeEvaluator:
         slates = answers.slates
         self.steps.begin("recall from every channel alone")
         channels = self._channel_lists(held.users)
-        positives = _pick(held.positives, known)
+        positives = pick(held.positives, known)
         of_cascade = ndcg(slates[known], positives, SLATE)
         of_channels = {
             name: ndcg(items[known], positives, SLATE) for name, items in channels.items()
@@ -191,7 +192,7 @@ class CascadeEvaluator:
             "channels": {
                 name: _slate_metrics(items[known], positives) for name, items in channels.items()
             },
-            "without_history": _slate_metrics(slates[~known], _pick(held.positives, ~known)),
+            "without_history": _slate_metrics(slates[~known], pick(held.positives, ~known)),
             "intervals": {
                 name: paired_bootstrap(of_cascade, other, seed=self.config.seed).to_dict()
                 for name, other in of_channels.items()
@@ -237,7 +238,7 @@ class CascadeEvaluator:
         liked = np.array([b.positive for b in self.data.behaviours])[queries.history.behaviour]
         past = np.concatenate([[0], np.cumsum(liked)])
         has_past = np.diff(past[queries.history.indptr]) > 0
-        return _HeldOut(users[evaluated], _pick(positives, evaluated), has_past[evaluated], masked)
+        return _HeldOut(users[evaluated], pick(positives, evaluated), has_past[evaluated], masked)
 
     @cached_property
     def _contexts(self) -> Context | None:
@@ -314,7 +315,9 @@ class CascadeEvaluator:
         bias = {n: mean(popularity(s, counts, SLATE)) for n, s in slates.items()}
         if items.category is None:
             return {"coverage": spread, "popularity": bias}
-        codes = _codes(item_categories(self.parts.items, items.category, items.category_separator))
+        codes = category_codes(
+            item_categories(self.parts.items, items.category, items.category_separator)
+        )
         variety = {n: mean(diversity(s, codes, SLATE)) for n, s in slates.items()}
         return {"coverage": spread, "diversity": variety, "popularity": bias}
 
@@ -327,12 +330,23 @@ class CascadeEvaluator:
             "popularity": lambda slates: mean(popularity(slates, counts, SLATE)),
             "cold": lambda slates: cold_share(slates, counts),
         }
-        items = self.config.items
+        items, new = self.config.items, self._new_items()
+        if new is not None:
+            metrics["new_items"] = lambda slates: new_share(slates, new)
+            metrics["new_exposure"] = lambda slates: new_share(slates, new, seen=True)
         if items.category is not None:
             lists = item_categories(self.parts.items, items.category, items.category_separator)
-            codes = _codes(lists)
+            codes = category_codes(lists)
             metrics["diversity"] = lambda slates: mean(diversity(slates, codes, SLATE))
         return self.rerank.result(metrics)
+
+    def _new_items(self) -> NDArray[np.bool_] | None:
+        """(items,) those published in the last days before the cut; None without their times."""
+        table, column = self.parts.items, self.config.items.published
+        if column is None or column not in table:
+            return None
+        age = self.cut - table.frame[column].cast(pl.Int64).fill_null(FAR).to_numpy()
+        return (age >= 0) & (age < NEW_DAYS * DAY_MS)
 
     def _known_counts(self) -> NDArray[np.int64]:
         """(items,) events known at the cut, impressions left out."""
@@ -472,16 +486,16 @@ def _held_out_among(
 
 def _pick_record(record: StageRecord, where: NDArray[np.bool_]) -> StageRecord:
     kept: dict[str, Any] = {
-        name: None if lists is None else _pick(lists, where) for name, lists in vars(record).items()
+        name: None if lists is None else pick(lists, where) for name, lists in vars(record).items()
     }
     return StageRecord(**kept)
 
 
-def _pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
+def pick(lists: Ragged, where: NDArray[np.bool_]) -> Ragged:
     return Ragged.of([lists[int(q)] for q in np.flatnonzero(where)])
 
 
-def _codes(lists: pl.Series) -> Ragged:
+def category_codes(lists: pl.Series) -> Ragged:
     """Each item's category names as codes."""
     sizes = lists.list.len().to_numpy().astype(np.int64)
     names = lists.explode(empty_as_null=False) if sizes.sum() else pl.Series([], dtype=pl.String)

@@ -100,6 +100,33 @@ class Objectives(ItemRule):
             arrays["shown"] = _counts(data, ~data.seen)
         return arrays
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that have a weight: "freshness", "coverage", "exposure", "terms"."""
+        return tuple(n for n in ("freshness", "coverage", "exposure", "terms") if self._weight(n))
+
+    def _weight(self, name: str) -> bool:
+        return bool(getattr(self.config, name))
+
+    def with_weights(self, weights: Mapping[str, float]) -> Self:
+        """The same fitted rule with other weights of its `terms`; 0 where they name none. The
+        weight of "terms" is a factor on that expression. The rule itself does not change."""
+        given = {name: float(weights.get(name, 0.0)) for name in self.terms}
+        options: dict[str, Any] = {n: w for n, w in given.items() if n != "terms"}
+        if "terms" in given:
+            factor = given["terms"]
+            options["terms"] = f"{factor!r} * ({self.config.terms})" if factor else ""
+        kept = {"half_life": self.config.half_life, "column": self.config.column}
+        other = type(self)(**options, **(kept if options.get("freshness") else {}))
+        other._arrays, other._roles = self._arrays, self._roles
+        return other
+
+    def added(self, queries: Queries, candidates: Candidates) -> Float64:
+        """(n,) what the terms add to the value of each candidate."""
+        statement = self.state(queries, candidates, 0)
+        assert statement.terms is not None  # every rule of this kind has terms
+        return statement.terms
+
     def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
         """The terms; the trace shows their sum for each item."""
         del n
