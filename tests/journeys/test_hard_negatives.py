@@ -14,7 +14,7 @@ from tamis.schema import ConfigError
 from tamis.service import Parts, ProjectFolder
 
 ANCHOR = "[cascade.channels.two_tower]\n"
-QUICK = 'epochs = 2\nembedding_dim = 8\nstart = "random"\nfull_below = 0\nnegatives = 50\n'
+QUICK = 'embedding_dim = 8\nstart = "random"\nfull_below = 0\nnegatives = 50\n'
 
 
 def trained(ratings, folder, tamis_cli, extra):

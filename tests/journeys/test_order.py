@@ -87,15 +87,10 @@ def test_the_ranker_alone_is_refitted_with_its_order(project, tamis_cli):
     assert "order" not in version.manifest.settings
 
 
-def test_with_impressions_queries_are_replayed_at_the_validation_window(
-    simulated, tamis_cli, tmp_path
-):
-    project = shutil.copytree(simulated, tmp_path / "feed")
-    assert 'order = "auto"' in (project / "tamis.toml").read_text("utf-8")
-    result = tamis_cli("train", project, "--only", "evaluation", "--json")
-    assert result.code == 0, result.err
-    found = result.json["settings"]["order"]
+def test_with_impressions_queries_are_replayed_at_the_validation_window(simulated):
+    assert 'order = "auto"' in (simulated / "tamis.toml").read_text("utf-8")
+    version = Versions(simulated).current(Kind.EVALUATION)
+    found = version.manifest.settings["order"]
     assert "queries of 1 validation windows" in found["protocol"]
-    assert found["by"] in result.json["validation"]["order"]
-    version = Versions(project).current(Kind.EVALUATION)
+    assert found["by"] in version.manifest.metrics["validation"]["order"]
     assert CandidateOrder.load(version.path / ORDER).text == found["by"]

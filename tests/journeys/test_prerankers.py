@@ -23,7 +23,7 @@ def with_prerank(project, folder, lines):
 @pytest.mark.parametrize(
     ("lines", "kept"),
     [
-        ('use = "three_tower"\nepochs = 1\nbatch_size = 512', ["item_vectors.npy"]),
+        ('use = "three_tower"\nepochs = 1\nbatch_size = 4096', ["item_vectors.npy"]),
         ('use = "stored"\nepochs = 1', []),
     ],
     ids=["three_tower", "stored"],

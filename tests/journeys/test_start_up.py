@@ -1,5 +1,7 @@
 """Commands that train nothing import no model library; `--help` prints what the page holds."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,18 +14,41 @@ from tamis.cli.app import app
 
 HEAVY = {"torch", "numba", "faiss", "lightgbm", "sklearn", "scipy", "onnxruntime", "matplotlib"}
 CODE = """
-import sys
+import contextlib, io, json, sys
 from tamis.cli import main
-sys.argv = ["tamis", *sys.argv[1:]]
-try:
-    main()
-except SystemExit as stop:
-    code = stop.code or 0
-else:
-    code = 0
-print("\\nMODULES", *sorted({name.partition(".")[0] for name in sys.modules}))
-sys.exit(code)
+
+found = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["tamis", *words]
+    shown, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    modules = sorted({name.partition(".")[0] for name in sys.modules})
+    found.append((code, shown.getvalue(), modules))
+print(json.dumps(found))
 """
+LIGHT = [
+    (("--help",), 0),
+    (("evaluate", "--help"), 0),
+    (("init", "SHOP", "--force"), 0),
+    (("doctor", "SHOP"), 0),
+    (("versions", "SHOP"), 0),
+    (("doctor", "nowhere"), 1),
+    (("evaluate", "nowhere"), 1),
+    (("recommend", "nowhere"), 1),
+    (("serve", "nowhere"), 1),
+]
+"""Words, exit code."""
+MISTAKES = [
+    ('use = "deepfm"', 'use = "deepmf"', "Did you mean `deepfm`"),
+    ('use = "deepfm"', 'use = "deepfm"\nembeding_dim = 8', "Did you mean `embedding_dim`"),
+    ('use = "deepfm"', 'use = "deepfm"\npatience = 0', "patience = 0: Input should be greater"),
+    ("[behaviours.like]", "[behaviors.like]", "Did you mean `behaviours`"),
+]
+"""What is replaced in a declaration, by what, and what the error says."""
 
 
 @pytest.fixture(scope="module")
@@ -34,56 +59,41 @@ def shop(tmp_path_factory, ratings_tables, tamis_cli) -> Path:
     return folder
 
 
-def run(*words: object) -> tuple[int, str, set[str]]:
-    """(exit code, output, top-level modules that were imported) of a command in a new process."""
+def run(commands: list[list[str]]) -> list[tuple[int, str, set[str]]]:
+    """(exit code, output, top-level modules imported until then) of commands in a new process."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, words)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "240"},
     )
-    out, _, modules = done.stdout.partition("\nMODULES ")
-    return done.returncode, out + done.stderr, set(modules.split())
+    assert done.returncode == 0, done.stderr
+    return [(code, text, set(modules)) for code, text, modules in json.loads(done.stdout)]
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (("--help",), 0),
-        (("evaluate", "--help"), 0),
-        (("init", "SHOP", "--force"), 0),
-        (("doctor", "SHOP"), 0),
-        (("versions", "SHOP"), 0),
-        (("doctor", "nowhere"), 1),
-        (("evaluate", "nowhere"), 1),
-        (("recommend", "nowhere"), 1),
-        (("serve", "nowhere"), 1),
-    ],
-)
-def test_light_commands_import_no_model_library(shop: Path, words, code: int) -> None:
-    found, text, modules = run(*(shop if word == "SHOP" else word for word in words))
-    assert found == code, text
-    assert "tamis" in modules
-    assert not modules & HEAVY  # doctor tries the declared filters and rules, too
+def test_light_commands_import_no_model_library(shop: Path) -> None:
+    words = [[str(shop) if word == "SHOP" else word for word in each] for each, _ in LIGHT]
+    for (each, code), (found, text, modules) in zip(LIGHT, run(words), strict=True):
+        assert found == code, text
+        assert "tamis" in modules
+        assert not modules & HEAVY, each  # doctor tries the declared filters and rules, too
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('use = "deepfm"', 'use = "deepmf"', "Did you mean `deepfm`"),
-        ('use = "deepfm"', 'use = "deepfm"\nembeding_dim = 8', "Did you mean `embedding_dim`"),
-        ('use = "deepfm"', 'use = "deepfm"\npatience = 0', "patience = 0: Input should be greater"),
-        ("[behaviours.like]", "[behaviors.like]", "Did you mean `behaviours`"),
-    ],
-)
-@pytest.mark.parametrize("command", ["doctor", "train", "compare", "evaluate channels"])
-def test_errors_of_the_configuration_import_no_model_library(
-    shop: Path, tmp_path: Path, command: str, old: str, new: str, message: str
-) -> None:
+def test_errors_of_the_configuration_import_no_model_library(shop: Path, tmp_path: Path) -> None:
     declared = (shop / "tamis.toml").read_text("utf-8")
-    assert old in declared
-    (tmp_path / "tamis.toml").write_text(declared.replace(old, new), "utf-8")
-    code, text, modules = run(*command.split(), tmp_path)
-    assert code == 1
-    assert message in " ".join(text.split())
-    assert not modules & HEAVY
+    cases = []
+    for k, (old, new, message) in enumerate(MISTAKES):
+        assert old in declared
+        (tmp_path / str(k)).mkdir()
+        (tmp_path / str(k) / "tamis.toml").write_text(declared.replace(old, new), "utf-8")
+        for command in ("doctor", "train", "compare", "evaluate channels"):
+            cases.append(([*command.split(), str(tmp_path / str(k))], message))
+    for (words, message), found in zip(cases, run([words for words, _ in cases]), strict=True):
+        code, text, modules = found
+        assert code == 1, words
+        assert message in " ".join(text.split())
+        assert not modules & HEAVY, words
 
 
 def test_importing_tamis_imports_no_model_library() -> None:

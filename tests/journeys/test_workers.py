@@ -129,7 +129,7 @@ class Load:
                     self.answers.append(answer.json())
                 else:
                     self.failures.append(answer.text)
-                time.sleep(0.005)
+                time.sleep(0.03)
 
 
 @pytest.fixture

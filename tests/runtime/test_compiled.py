@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import tamis
+from tamis.runtime.compiled import njit
 
 KERNEL = """
 from typing import NamedTuple
@@ -88,3 +89,18 @@ def test_a_kernel_is_compiled_where_the_folder_is_gone_meanwhile(tmp_path: Path)
     done = run_without_room(tmp_path, BLOCKED, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert (done.returncode, done.stdout) == (0, "6.0\n"), done.stderr
     assert "compiled code is not kept" in done.stderr
+
+
+@njit
+def doubled(number):
+    return 2 * number
+
+
+@njit
+def six():
+    return doubled(1) + doubled(2)
+
+
+def test_a_kernel_is_compiled_once_for_all_literals() -> None:
+    assert (six(), doubled(4)) == (6, 8)
+    assert [str(types[0]) for types in doubled.signatures] == ["int64"]

@@ -52,7 +52,7 @@ def load(serving: Serving) -> Iterator[list[Answer]]:
         try:
             while not ended.is_set():
                 answers.append(serving.live.recommend(str(len(answers) % 50)))
-                time.sleep(0.001)
+                time.sleep(0.01)
         except BaseException as error:  # reported at the end of the test
             failures.append(error)
 

@@ -8,11 +8,10 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, Field
-from scipy.stats import rankdata
 
 from tamis.cascade import FitContext, Scorer
 from tamis.features import Layout, Rows
-from tamis.runtime import Float32
+from tamis.runtime import Float32, mean_ranks
 from tamis.schema import ComponentConfig, TaskConfig
 from tamis.train import Calibration, Estimator, EstimatorConfig, FrameModel, Metric
 
@@ -100,7 +99,7 @@ class Preranker(Distilled, Estimator):
 
 def _centred_ranks(values: Float32) -> Float32:
     """Ranks within each column, minus their mean; equal values share their mean rank."""
-    ranks = rankdata(values, axis=0)
+    ranks = np.stack([mean_ranks(column) for column in values.T], axis=1)
     return (ranks - ranks.mean(axis=0)).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ Bit b of every mask stands for constraint b of the plan, in ascending order of i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,18 @@ from tamis.runtime.compiled import njit
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 """For kernels that only kernels call: numba writes no code that would let Python call them, which
 for arguments of many arrays takes longer than the kernel itself."""
+
+once = njit(inline="always")
+"""For kernels with one caller: their code becomes part of its code. A kernel of its own would be
+translated once more for each kernel that calls its callers."""
+
+
+@inner
+def copy(source: Any, out: Any) -> None:
+    """Copies (n,) numbers. For `out[:] = source` numba compiles the text of an error as well, which
+    takes longer than all else."""
+    for i in range(len(out)):
+        out[i] = source[i]
 
 
 class Codes(NamedTuple):
@@ -273,7 +285,10 @@ def _can_be_filled(places: int, codes: Codes, bounds: Bounds, state: PlanState) 
         if state.left[c] > 0:
             allowed = _allowance(c, places, codes, bounds, state)
             capacity[codes.limit[c]] += min(state.left[c], allowed)
-    return len(capacity) == 0 or capacity.min() >= places
+    for limit in range(len(capacity)):  # noqa: SIM110 (numba)
+        if capacity[limit] < places:
+            return False
+    return True
 
 
 @inner

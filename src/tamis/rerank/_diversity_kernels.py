@@ -53,7 +53,9 @@ def remember_largest(recent: Float64, place: int, new: Float64, like: Float64) -
         for i in range(len(like)):
             like[i] = max(like[i], new[i]) if place > 0 else new[i]
         return
-    recent[place % window] = new
+    row = place % window
+    for i in range(len(new)):  # by a loop: see `_constraint_kernels.copy`
+        recent[row, i] = new[i]
     for i in range(len(like)):
         most = recent[0, i]
         for w in range(1, min(place + 1, window)):

@@ -21,8 +21,10 @@ from tamis.rerank._constraint_kernels import (
     broken,
     broken_here,
     complete,
+    copy,
     here_at,
     inner,
+    once,
     put,
     take_back,
 )
@@ -282,7 +284,7 @@ def _pinned(given: PlanInputs, n: int, lacking: Int64) -> tuple[Int64, Int64]:
     return pin, bits
 
 
-@inner
+@once
 def _kinds(own: Int64, code: Int64, classes: Int64, quotas: Int64, pin: Int64) -> Int64:
     """(n,) a hash of all that hard rules know of each candidate."""
     out = np.empty(len(classes), np.int64)
@@ -326,7 +328,7 @@ def _needed(share: float, spread: bool, head: int, places: int) -> int:
     return int(share * head + 1e-9) if spread or head == places else 0
 
 
-@inner
+@once
 def _full_levels(q: int, places: int, rules: HardRules, codes: Codes) -> Int64:
     """(constraints,) the highest level of each constraint that the candidates' numbers allow.
 
@@ -404,7 +406,7 @@ def _bounds(q: int, places: int, rules: HardRules, codes: Codes, level: Int64) -
     )
 
 
-@inner
+@once
 def _may_hold(k: int, place: int, codes: Codes, must: Int64, never: Int64, pinned: Int64) -> int:
     """1 where a member of quota k can be at `place`, else 0."""
     if pinned[place] >= 0:
@@ -423,7 +425,9 @@ def _pins_collide(places: int, rules: HardRules, codes: Codes, level: Int64) -> 
     for i in range(len(codes.pin)):
         if codes.pin[i] >= 0 and level[_bit(rules.pin_bits[i])] > 0:
             at[codes.pin[i]] += 1
-    return places > 0 and at.max() > 1
+            if at[codes.pin[i]] > 1:
+                return True
+    return False
 
 
 @inner
@@ -445,7 +449,7 @@ def _possible(
     return complete(np.int64(0), places, first, codes, bounds, state, plan, search)
 
 
-@inner
+@once
 def _highest_levels(
     q: int,
     places: int,
@@ -467,7 +471,7 @@ def _highest_levels(
         for wanted in range(full[b], 0, -1):
             level[b] = wanted
             if _possible(q, places, rules, codes, first, level, trial, search):
-                plan[:] = trial
+                copy(trial, plan)
                 break
             level[b] = 0
     return level
@@ -500,7 +504,7 @@ def _weight(score: float, values: Values) -> float:
     return np.exp(values.theta * score) if score > -np.inf else 0.0
 
 
-@inner
+@once
 def _keys(
     score: Float64, weight: Float64, like: Float64, volume: Float64, values: Values, out: Float64
 ) -> None:
@@ -513,13 +517,13 @@ def _keys(
         for i in range(len(out)):
             out[i] = theta * score[i] - (1.0 - theta) * like[i] if score[i] > -np.inf else -np.inf
     elif values.mode == BY_SCORE:
-        out[:] = score
+        copy(score, out)
     else:
         for i in range(len(out)):
             out[i] = -i
 
 
-@inner
+@once
 def _highest(key: Float64, taken: Bool, skip: Bool, kind: Int64) -> int:
     """The candidate with the highest key, whatever it breaks; -1 where none is left."""
     best, high = -1, -np.inf
@@ -565,7 +569,7 @@ def _best(
     return best
 
 
-@inner
+@once
 def _note_refused(
     chosen: int,
     key: Float64,
@@ -587,7 +591,7 @@ def _note_refused(
             refused[i] |= masks[i]
 
 
-@inner
+@once
 def _shortlist(
     here: NextPlace,
     places: int,
@@ -630,7 +634,7 @@ def _shortlist(
     return chosen[:size]
 
 
-@inner
+@once
 def _softmax(chosen: Int64, key: Float64, mode: int, temperature: float, out: Float64) -> None:
     """Writes the probabilities of `chosen` by their marginal values into `out` (n,)."""
     total, best = 0.0, key[chosen[0]]
@@ -658,7 +662,7 @@ def _drawn(chosen: Int64, odds: Float64, seed: Int64) -> int:
     return chosen[0]
 
 
-@inner
+@once
 def _explorable(
     place: int,
     places: int,
@@ -707,7 +711,7 @@ def _explorable(
     return total
 
 
-@inner
+@once
 def _explored(
     place: int,
     places: int,
@@ -747,10 +751,13 @@ def _explored(
     return i
 
 
-@inner
+@once
 def _firsts(codes: Codes) -> Int64:
     """(kinds,) the first candidate of each kind."""
-    first = np.full(codes.kind.max() + 1, -1, np.int64)
+    kinds = 0
+    for i in range(len(codes.kind)):
+        kinds = max(kinds, codes.kind[i] + 1)
+    first = np.full(kinds, -1, np.int64)
     for i in range(len(codes.kind)):
         if first[codes.kind[i]] < 0:
             first[codes.kind[i]] = i
@@ -772,7 +779,7 @@ class Volume(NamedTuple):
     """(n,) scratch."""
 
 
-@inner
+@once
 def _no_volume(values: Values, places: int) -> Volume:
     n, rows = len(values.score), 0
     window = values.window if 0 < values.window < places else 0
@@ -799,7 +806,7 @@ def _similar(i: int, values: Values, out: Float64) -> None:
         overlaps(i, values.bounds, values.codes, out)
 
 
-@inner
+@once
 def _follow(place: int, chosen: Int64, rows: int, values: Values, volume: Volume) -> int:
     """Takes up the item at `place`; returns the rows of the factor in use."""
     i = chosen[place]
@@ -866,10 +873,10 @@ def _walk(
     for place in range(places):
         here = here_at(place, chosen, scratch, codes, bounds, state)
         _keys(score, weight, volume.like, volume.volume, values, own_key)
-        key[:] = own_key
+        copy(own_key, key)
         turn = _first_class(bounds.must[place])
         if turn >= 0:
-            key[:] = values.alternative[turn]
+            copy(values.alternative[turn], key)
         odds[:] = 0.0
         if draw.temperature > 0.0 and turn < 0:
             listed = _shortlist(
@@ -913,7 +920,7 @@ def _walk(
     return chosen, True
 
 
-@inner
+@once
 def _gain(key: float, mode: int) -> float:
     """The marginal value that the trace shows; of a DPP the logarithm of the volumes' ratio."""
     if mode == BY_DPP:
@@ -921,7 +928,7 @@ def _gain(key: float, mode: int) -> float:
     return key
 
 
-@inner
+@once
 def _first_class(must: int) -> int:
     """The lowest bit that is set; -1 = none."""
     for r in range(63):
@@ -930,7 +937,7 @@ def _first_class(must: int) -> int:
     return -1
 
 
-@inner
+@once
 def _of_kind(kind: int, key: Float64, taken: Bool, codes: Codes) -> int:
     """The best candidate of a kind."""
     best = -1
@@ -940,7 +947,7 @@ def _of_kind(kind: int, key: Float64, taken: Bool, codes: Codes) -> int:
     return best
 
 
-@inner
+@once
 def _next(
     here: NextPlace,
     places: int,
@@ -969,12 +976,12 @@ def _next(
         possible = complete(place + 1, places, first, codes, bounds, state, trial, plan.search)
         take_back(i, codes, state)
         if possible:
-            witness[:] = trial
+            copy(trial, witness)
             return i
         skip[codes.kind[i]] = True
 
 
-@inner
+@once
 def _lacking(
     q: int, places: int, chosen: Int64, rules: HardRules, codes: Codes, out: Planned
 ) -> None:
@@ -1006,7 +1013,7 @@ def _explores(q: int, places: int, explore: ExploredPlaces) -> bool:
     return some and explore.weight.max() > 0.0
 
 
-@inner
+@once
 def _plan_query(
     q: int,
     places: int,
@@ -1135,7 +1142,7 @@ def plan_all(
     return total
 
 
-@inner
+@once
 def _write_order(start: int, chosen: Int64, order: Int64) -> None:
     """The slate, then the candidates behind it in their order."""
     taken = np.zeros(len(order), np.bool_)

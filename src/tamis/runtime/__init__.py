@@ -15,6 +15,7 @@ from tamis.runtime.arrays import (
 from tamis.runtime.growing import grown, with_unknown
 from tamis.runtime.memory import peak_mb, reset_peak, resident_mb
 from tamis.runtime.progress import Progress
+from tamis.runtime.ranks import mean_ranks
 from tamis.runtime.row_by_row import row_by_row
 from tamis.runtime.stage_meter import Meter
 from tamis.runtime.threads import in_blocks, one_blas_thread, scratch, threads
@@ -33,6 +34,7 @@ __all__ = [
     "UInt32",
     "grown",
     "in_blocks",
+    "mean_ranks",
     "one_blas_thread",
     "peak_mb",
     "read_only",

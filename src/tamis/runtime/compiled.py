@@ -5,6 +5,9 @@ compares the index with the source file. After an upgrade that renamed such a ty
 arrays), that fails, and so does the first call of the kernel. Here an index that cannot be read is
 an old one: the kernel is compiled anew. A folder that cannot be written fails the import of the
 kernel, and a full disk its first call; here the kernel is compiled and not kept.
+
+numba compiles a kernel that another one calls with the literal 0 for `Literal[int](0)`, besides the
+version for every integer. Here there is that version only.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from functools import cache
 from typing import Any, cast
 
 import numba
+from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 log = logging.getLogger("tamis.runtime")
@@ -67,6 +71,19 @@ def _tolerant(kernel: Any) -> Any:
     if isinstance(index, IndexDataCacheFile):  # None without `cache = True`
         index.__class__ = _TolerantIndex
         kept.__class__ = _TolerantCache
+    return _without_literals(kernel)
+
+
+def _without_literals(kernel: Any) -> Any:
+    """The kernel, compiled once for all literals that other kernels pass (0, −1, True)."""
+    usual: Any = kernel.get_call_template
+    general: Any = cast("Any", types).unliteral
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        named: dict[str, Any] = {name: general(each) for name, each in kws.items()}
+        return usual(tuple(map(general, args)), named)
+
+    kernel.get_call_template = get_call_template
     return kernel
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from tamis.runtime import Bool, Float64, Int32, Int64
 
@@ -166,8 +166,8 @@ def _interval(hits: Float64, expected: Float64) -> tuple[float, float]:
         return float("nan"), float("nan")
     if len(hits) < MANY:
         count = float(hits.sum())
-        low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
-        return float(low / total), float(chi2.ppf(0.975, 2 * count + 2) / 2 / total)
+        low = gammaincinv(count, 0.025) if count else 0.0
+        return float(low / total), float(gammaincinv(count + 1, 0.975) / total)
     draws = np.random.default_rng(0).integers(0, len(hits), (DRAWS, len(hits)))
     below = expected[draws].sum(axis=1)
     ratio = hits[draws].sum(axis=1) / np.where(below > 0, below, np.nan)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from tamis.runtime import Float64
+from tamis.runtime import Float64, mean_ranks
 from tamis.runtime.compiled import njit
 from tamis.schema import DataError
 
@@ -30,7 +29,7 @@ def auc(labels: Array, scores: Array) -> float:
     n_neg = len(positive) - n_pos
     if not n_pos or not n_neg:
         return float("nan")
-    ranks = rankdata(scores)
+    ranks = mean_ranks(scores)
     return float((ranks[positive].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
 
 
