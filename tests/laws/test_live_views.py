@@ -334,6 +334,7 @@ change = st.one_of(
                 ItemPut(item_id=i, columns=ITEM_CELLS.get(i, {"author": "bob"})),
                 ItemPatch(item_id=i, columns={"genres": ["b"], "published": END + DAY}),
                 ItemPatch(item_id=i, columns={"author": "ann"}),
+                ItemPatch(item_id=i, columns={"genres": ["mistyped"]}),
                 ItemDelete(item_id=i),
                 ItemHide(item_id=i),
                 ItemShow(item_id=i),
@@ -345,6 +346,7 @@ change = st.one_of(
             [
                 UserPut(user_id=u, columns={"gender": "m"}),
                 UserPatch(user_id=u, columns={"gender": "f"}),
+                UserPatch(user_id=u, columns={"gender": "a new one"}),
                 UserDelete(user_id=u),
             ]
         )

@@ -56,7 +56,7 @@ def likes(items, days):
 def test_a_like_counts_while_the_version_serves():
     # x has 3/4 and y 1 at the end of the log; item 2 is new
     channel = Hot(half_life=10).fit(log([0, 0, 0, 20], list("xxxy")), time="at")
-    channel.update_events(likes([0, 2, 2], [20, 10, 30]))
+    channel.count_events(likes([0, 2, 2], [20, 10, 30]))
     found = channel.recall(unknown_users([[], [2]]), 3)
     assert found.item.tolist() == [[2, 0, 1], [0, 1, -1]]
     np.testing.assert_allclose(found.score[0], [0.5 + 2, 1.75, 1], rtol=1e-6)

@@ -227,7 +227,7 @@ def test_fresh_best_counts_while_the_version_serves():
     channel = fit(Fresh(max_age=10, order="best", prior=5), log([*shown, (0, 1, LIKE, 0)], BORN))
     mean = 1 / 5
     more = log([(0, 2, SHOW, 0), (1, 2, LIKE, 0), (1, 2, FOLLOW, 0)], BORN).events
-    channel.update_events(more)
+    channel.count_events(more)
     expected = [(1 + 5 * mean) / 7, (1 + 5 * mean) / 9]
     found = channel.recall(ask([]), 5)
     assert items(found) == [2, 1]

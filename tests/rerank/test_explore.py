@@ -76,7 +76,7 @@ def weights(rule: Explore, items: int, n: int) -> list[float]:
     """What each item is drawn by."""
     found = rule.state(*lists(1, items), n).exploring
     assert found is not None
-    return found.weight.round(9).tolist()
+    return found.weight.tolist()
 
 
 OLD = 1000
@@ -100,11 +100,31 @@ def test_guaranteed_impressions_come_first_by_what_is_lacking_per_hour() -> None
     """Of 10 in 6 hours: item 1 lacks 10 in 5 hours, 2 lacks 4 in 2, 3 none, 4 lacks 10 too late."""
     data = shop([OLD, 1, 4, 2, 20], events([0] * 9 + [2] * 6 + [3] * 10))
     rule = Explore(places=(2,), guarantee=10, within_hours=6, budget=1).fit(data, CONTEXT)
-    assert weights(rule, 5, 4) == [0, 2, 2, 0, 10]
+    assert weights(rule, 5, 4) == pytest.approx([0, 2, 2, 1e-9, 10], rel=1e-6)
     rule.count_events(events([1] * 10 + [2] * 4 + [4] * 10))
     rated = weights(rule, 5, 4)
     assert rated[0] == 0
-    assert sum(rated) == pytest.approx(1)
+    assert sum(rated) == pytest.approx(1e-9)
+
+
+def test_items_that_lack_none_are_explored_where_the_others_may_not_be() -> None:
+    """Item 0 lacks impressions and is at place 1 already; items 2 and 3 lack none."""
+    data = shop([1, OLD, 1, 1], events([2] * 5 + [3] * 5))
+    rule = Explore(places=(2,), guarantee=5, budget=1).fit(data, CONTEXT)
+    placed = rule.arrange(*lists(1, 4), 4)[0].tolist()
+    assert placed[0] == 0
+    assert placed[1] in (2, 3)
+
+
+def test_excluded_items_take_no_place_of_those_that_are_inserted() -> None:
+    rule = Explore(places=(2,), guarantee=5, insert=2).fit(shop([1] * 5, events([0])), CONTEXT)
+    queries = lists(2, 5)[0]
+    hidden = replace(
+        queries, exclude=Ragged.of([np.array([1, 2], np.int32), np.zeros(0, np.int32)])
+    )
+    found = rule.inserted(hidden)
+    assert found[0].tolist() == [3, 4]
+    assert len(found[1]) == 2
 
 
 def test_the_items_that_are_inserted_lack_impressions_or_have_a_high_rate() -> None:

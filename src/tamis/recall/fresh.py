@@ -137,8 +137,8 @@ class Fresh(FollowingChannel):
         new = {"item": rows[known], "published": times[known], "rate": rate[known]}
         return _with_items(before, rows, new) | counts
 
-    def update_events(self, events: Events) -> None:
-        """With order = "best": counts likes and impressions as they come, see `FollowsEvents`."""
+    def count_events(self, events: Events) -> None:
+        """With order = "best": counts likes and impressions as they come, see `CountsEvents`."""
         facts = self._facts or {}
         if "likes" not in self._arrays or "positive" not in facts:  # "newest", or an older version
             return
@@ -175,10 +175,6 @@ class Fresh(FollowingChannel):
         changed["rate"][at] = self._rate(part, arrays["published"][at], self._facts or {})
         self._touched = np.union1d(self._touched, rows)
         self._replace(changed)
-
-    def forget_row(self, user: int) -> None:
-        """Likes and impressions are kept by item, see `FollowsEvents`."""
-        del user
 
     def appended(self) -> dict[str, NDArray[Any]]:
         """Likes and impressions of the items that had any since the version."""

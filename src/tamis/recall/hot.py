@@ -222,8 +222,8 @@ class Hot(FollowingChannel):
             self._live = self._live.renumbered(number, n + 1)
         return Postings.within(self._arrays).renumbered(number, n + 1)
 
-    def update_events(self, events: Events) -> None:
-        """Counts likes as they come, see `FollowsEvents`."""
+    def count_events(self, events: Events) -> None:
+        """Counts likes as they come, see `CountsEvents`."""
         facts, worth = self._facts or {}, self._arrays["interest"][events.behaviour]
         liked = np.flatnonzero(worth > 0)
         if not len(liked):
@@ -253,17 +253,33 @@ class Hot(FollowingChannel):
             lists = group[likes.user[at]]
         return np.append(at, np.arange(n)), np.append(lists, np.full(n, overall))
 
-    def forget_row(self, user: int) -> None:
-        """Likes are kept by item and group, without the user, see `FollowsEvents`."""
-        del user
-
     def appended(self) -> dict[str, NDArray[Any]]:
-        """The entries that likes have changed."""
-        return {} if self._live is None else self._live.arrays()
+        """The entries that likes have changed, and the names of their lists."""
+        if self._live is None:
+            return {}
+        names = {"names": self._arrays["names"]} if self.config.by else {}
+        return names | self._live.arrays()
 
     def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
         """Takes the entries that `appended` returned."""
-        self._live = LivePostings.of(appended) if appended else None
+        self._live = None
+        if not appended:
+            return
+        live = LivePostings.of(appended)
+        if self.config.by:  # a name that nobody has any more keeps its list
+            self._add_names(appended["names"])
+            names = self._arrays["names"]
+            number = np.append(np.searchsorted(names, appended["names"]), len(names))
+            live = live.renumbered(number, len(names) + 1)
+        self._live = live
+
+    def _add_names(self, more: NDArray[np.str_]) -> None:
+        """Empty lists of the names that are not there yet."""
+        names, number = with_names(self._arrays["names"], more)
+        of = "label" if self.config.by == "category" else "group"
+        code = np.append(number, np.int32(-1))[self._arrays[of]]
+        lists = self._with_lists(number, len(names)).arrays()
+        self._replace({**lists, "names": names, of: code}, lists=len(names))
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         chosen = self._chosen(queries)

@@ -36,6 +36,8 @@ DAY = 24 * HOUR
 _FACTS = "explore.json"
 _SALT = 0x5DEECE66D
 """Sets the draws of exploration apart from those of the rule `sample`."""
+_AFTER = 1e-9
+"""Factor of the weights of items that lack no impressions."""
 _SLACK = 4.0
 """Standard deviations of chance that a day's exploration may be above its budget."""
 _REBUILD = 1_000
@@ -269,22 +271,26 @@ class Explore(ItemRule):
         return (own >= 0) & (age >= 0) & (age < self.config.hours * HOUR)
 
     def inserted(self, queries: Queries) -> Ragged:
-        """The new items that are ranked for every query beside the recalled ones."""
+        """The new items that are ranked for every query beside the recalled ones: the first of
+        `_most_urgent` that the query does not exclude (hidden items would stay the most urgent)."""
         times, own = np.unique(queries.time, return_inverse=True)
         lists = [self._most_urgent(int(time)) for time in times]
-        return Ragged.of([lists[at] for at in own.reshape(-1).tolist()])
+        found: list[Int32] = []
+        for query, at in enumerate(own.reshape(-1).tolist()):
+            never = queries.exclude[query]
+            first = lists[at][: self.config.insert + len(never)]
+            free = first[~np.isin(first, never)]
+            found.append(np.sort(free[: self.config.insert]))
+        return Ragged.of(found)
 
     def _most_urgent(self, time: int) -> Int32:
-        """Up to `insert` new items: those that lack impressions, then by mean rate + deviation."""
+        """The new items: those that lack impressions, then by mean rate + deviation."""
         rows = self._new_at(time)
-        if len(rows) <= self.config.insert:
-            return rows
         alpha, beta = self._posterior(rows)
         size = alpha + beta
         optimistic = alpha / size + np.sqrt(alpha * beta / (size + 1)) / size
         urgency = self._urgency(rows, np.full(len(rows), time))
-        order = np.lexsort((-optimistic, -urgency))[: self.config.insert]
-        return np.sort(rows[order])
+        return rows[np.lexsort((-optimistic, -urgency))]
 
     def _new_at(self, time: int) -> Int32:
         """The item rows that are new at a time (ms)."""
@@ -356,14 +362,15 @@ class Explore(ItemRule):
         return (time // DAY != day.number) | (not over)
 
     def _weight(self, queries: Queries, items: Int32, query: Int64) -> Float64:
-        """(m,) what new items are drawn by; queries (m,) in ascending order."""
+        """(m,) what new items are drawn by; queries (m,) in ascending order.
+
+        Those that lack impressions weigh so much more that others are drawn only where none of
+        these may be placed.
+        """
         if not len(items):
             return np.zeros(0)
-        urgency = self._urgency(items, queries.time[query])
-        owed = np.zeros(len(queries), np.bool_)
-        owed[query[urgency > 0]] = True
-        weight = np.where(owed[query], urgency, 0.0)
-        rated = np.flatnonzero(~owed[query])
+        weight = self._urgency(items, queries.time[query])
+        rated = np.flatnonzero(weight <= 0)
         if len(rated):
             alpha, beta = self._posterior(items[rated])
             own = query[rated]
@@ -373,6 +380,7 @@ class Explore(ItemRule):
                 shown = self._known().shown(items[rated])
                 trials = np.bincount(own, shown, len(queries)).astype(np.float64)
                 weight[rated] = upper_bound(alpha, beta, trials[own])
+            weight[rated] *= _AFTER
         return weight
 
     def save(self, directory: Path) -> None:

@@ -143,7 +143,6 @@ class ServiceMetrics:
     def text(self) -> bytes:
         """All metrics in the text format of Prometheus."""
         self.fold()
-        self._memory.set(resident_mb() * 2**20)
         registry = self._registry
         if self._workers:
             registry = CollectorRegistry()
@@ -154,6 +153,7 @@ class ServiceMetrics:
         """Adds what was noted to the sums: one addition per sum, whatever the number of requests,
         as an addition of prometheus-client takes about a microsecond."""
         with self._turn:
+            self._memory.set(resident_mb() * 2**20)
             counts: Counts[tuple[Counter, tuple[str, ...]]] = Counts()
             times: dict[tuple[Histogram, str], list[float]] = {}
             for _ in range(len(self._noted)):

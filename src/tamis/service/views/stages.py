@@ -26,9 +26,10 @@ class StagesView:
         self._counting = [stage for stage in stages.values() if isinstance(stage, CountsEvents)]
         self._forgotten: list[int] = []
 
-    def __len__(self) -> int:
-        """Number of stages that take up events."""
-        return len(self._stages)
+    @property
+    def counts(self) -> bool:
+        """Whether a stage counts events."""
+        return bool(self._counting)
 
     def count(self, events: Events) -> None:
         """Counts events in the order of the journal, those of deleted users included."""

@@ -179,12 +179,12 @@ class Views:
             position=np.array([entry.position or 0 for entry in used], np.int16),
         )
         self._take_up()
-        if len(self.channels):
-            self._hand_on()  # likes count in the lists of the item and the user as they are now
+        if self.channels.counts or self.stages.counts:
+            self._hand_on()  # events count for the item and the user as they are now
         self.position = last
         self.earliest = int(arrival[-1]) + 1
         self.counters.apply(events)
-        self.channels.apply(events)
+        self.channels.count(events)
         self.stages.count(events)
         self._apply_of_users(events)
 
@@ -206,13 +206,7 @@ class Views:
             if row == UNKNOWN:
                 self.users.remove_id(entry.user_id)
                 continue
-            for view in (
-                self.counters,
-                self.channels,
-                self.histories,
-                self.exposure,
-                self.stages,
-            ):
+            for view in (self.counters, self.histories, self.exposure, self.stages):
                 view.forget(row)
             self.users.remove(row)
         self._take_up()
