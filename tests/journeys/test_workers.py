@@ -179,6 +179,7 @@ def check_equal_answers(one: httpx.Client, two: httpx.Client) -> None:
 def test_metrics_are_those_of_both_workers(server: Server) -> None:
     with server.workers() as workers:
         one, two = workers.values()
+        time.sleep(1.5)  # until each worker knows what the other one has answered before
         before = answered(one)
         for client in (one, two, two):
             client.post("/v1/recommend", json={"user_id": "visitor"})

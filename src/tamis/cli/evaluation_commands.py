@@ -176,9 +176,10 @@ def objectives(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each term of the re-rank rule `objective` costs the others.
+    """Show what each objective costs the others.
 
-    The same ranked lists are arranged with each term at several weights.
+    The same ranked lists are arranged with each term of the re-rank rule `objective` at several
+    weights.
     """
     from tamis.jobs import evaluate_objectives
 
