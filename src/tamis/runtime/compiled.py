@@ -80,8 +80,9 @@ def _without_literals(kernel: Any) -> Any:
     general: Any = cast("Any", types).unliteral
 
     def get_call_template(args: Any, kws: Any) -> Any:
+        placed: list[Any] = [general(each) for each in args]
         named: dict[str, Any] = {name: general(each) for name, each in kws.items()}
-        return usual(tuple(map(general, args)), named)
+        return usual(tuple(placed), named)
 
     kernel.get_call_template = get_call_template
     return kernel
