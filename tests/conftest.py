@@ -154,7 +154,7 @@ def lighten(folder: Path) -> None:
         ("epochs = 4", "epochs = 2"),
         ("epochs = 6", "epochs = 2"),
         ("hidden_units = [128, 64]", "hidden_units = [32, 16]"),
-        (tower, tower + "epochs = 10\n"),
+        (tower, tower + "epochs = 3\n"),
     ):
         assert usual in declared, f"`tamis init` no longer writes {usual}"
         declared = declared.replace(usual, light)

@@ -49,7 +49,7 @@ def test_a_new_item_appears_for_users_near_its_content_within_one_request(client
         counts = [sum(f"900{g}" in items for items in found) for g in range(3)]
         others = [count for g, count in enumerate(counts) if g != group]
         assert counts[group] >= 9
-        assert max(others) <= 3, f"group {group} gets the items of others: {counts}"
+        assert max(others) <= 5, f"group {group} gets the items of others: {counts}"
 
 
 def test_an_item_whose_columns_change_moves_to_other_users(client: TestClient):
