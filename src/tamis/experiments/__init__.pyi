@@ -1,6 +1,7 @@
 from .assignment import BUCKETS, Allocation, arm_of, bucket
 from .effects import Effect, Metric, MetricEstimate, effect, estimate
 from .health import Check, before_exposure, sample_ratio, sample_ratio_watched, several_arms
+from .life_cycle import EVERYWHERE, Experiments, Running
 from .moments import ArmMoments
 from .multiple import benjamini_hochberg, holm
 from .off_policy import PolicyValue, policy_value
@@ -10,18 +11,21 @@ from .sequential import AlwaysValid, always_valid
 
 __all__ = [
     "BUCKETS",
+    "EVERYWHERE",
     "Allocation",
     "AlwaysValid",
     "ArmFinding",
     "ArmMoments",
     "Check",
     "Effect",
+    "Experiments",
     "Measure",
     "Metric",
     "MetricEstimate",
     "PolicyValue",
     "ReadOut",
     "Role",
+    "Running",
     "always_valid",
     "arm_of",
     "before_exposure",

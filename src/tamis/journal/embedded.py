@@ -4,7 +4,8 @@ PROJECT/journal/journal.sqlite     table entries: sequence, body (JSON)
                                    table keys: sequence, hash of the key, time of writing (ms)
                                    table state: format, head, start, forgotten
 
-The answers are in `answers.sqlite` beside it (`EmbeddedAnswers`).
+The answers are in `answers.sqlite` beside it (`EmbeddedAnswers`), the steps of experiments in
+`experiments.sqlite` (`EmbeddedExperiments`).
 
 Rows are only ever added at the end of a table: no index of keys is on the disk, where each event
 would change another page of it. The keys are in memory (`KnownKeys`).
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.journal.embedded_answers import EmbeddedAnswers
+from tamis.journal.embedded_experiments import EmbeddedExperiments
 from tamis.journal.entries import decoded
 from tamis.journal.group_commit import Line
 from tamis.journal.known_keys import KnownKeys, hash_of
@@ -55,6 +57,7 @@ class EmbeddedJournal(NumberedLog):
         self._path = path
         self._file = SqliteFile(path, "journal", _TABLES, FORMAT, "FULL")
         self._answers = EmbeddedAnswers(path.with_name("answers.sqlite"))
+        self._experiments = EmbeddedExperiments(path.with_name("experiments.sqlite"))
         self._keys, self._indexing = KnownKeys(), threading.Lock()
         super().__init__(name=f"journal {path.name}")
 
@@ -70,6 +73,10 @@ class EmbeddedJournal(NumberedLog):
     @property
     def answers(self) -> EmbeddedAnswers:
         return self._answers
+
+    @property
+    def experiments(self) -> EmbeddedExperiments:
+        return self._experiments
 
     def read(self, after: int, limit: int) -> list[Numbered]:
         rows = self._file.rows(
@@ -157,6 +164,7 @@ class EmbeddedJournal(NumberedLog):
 
     def _close(self) -> None:
         self._answers.close()
+        self._experiments.close()
         self._file.close()
 
     def _numbered(self, sequence: int, body: str) -> Numbered:

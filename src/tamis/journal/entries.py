@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -140,8 +140,39 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What each stage did with each candidate: `tamis.cascade.Record.of`."""
     inputs: bytes | None = None
     """What the ranker read of each candidate: `tamis.cascade.RankerInputs.of`."""
+    arms: dict[str, str] = {}
+    """Experiment → the arm that answered."""
+    teams: list[str] = []
+    """Of an interleaved answer: the arm that placed each item."""
+    took_ms: float = 0.0
+    """Milliseconds that the stages took."""
     rejected: dict[str, list[str]] = {}
     """Stage ("prerank", "rank") → some of the items that it rejected, drawn at random."""
+
+
+class ExperimentStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step in the life of an experiment, which the journal keeps apart from its entries."""
+
+    experiment: str
+    step: Literal["start", "ramp", "full", "close"]
+    time: int
+    """When it was taken, ms since 1970 UTC."""
+    by: str
+    """Who took it."""
+    traffic: float = 0.0
+    """Share of the layer's units that take part from now on: of `start` and `ramp`."""
+    arm: str = ""
+    """Of `full`: the arm that everybody gets."""
+    reverse: float = 0.0
+    """Of `full`: the share of units that keep the control arm."""
+    note: str = ""
+    """Why, in words."""
+    design: dict[str, Any] = {}
+    """Of `start`: the declaration (`tamis.schema.ExperimentConfig`), as it stays to the end."""
+    holdout: float = 0.0
+    """Of `start`: the share of the layer's units that no experiment of the layer reaches."""
+    outside: float = 0.0
+    """Of `start`: the share of units that no experiment of any layer reaches."""
 
 
 Entry = (
@@ -160,6 +191,7 @@ Entry = (
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Entry)
 _ANSWER_DECODER = msgspec.json.Decoder(Recommendation)
+_STEP_DECODER = msgspec.json.Decoder(ExperimentStep)
 
 
 def key_of(entry: Entry) -> str | None:
@@ -167,14 +199,19 @@ def key_of(entry: Entry) -> str | None:
     return f"event:{entry.event_id}" if isinstance(entry, Event) else None
 
 
-def encoded(entry: Entry | Recommendation) -> bytes:
-    """The entry, or the answer, as JSON."""
+def encoded(entry: Entry | Recommendation | ExperimentStep) -> bytes:
+    """The entry, the answer or the step, as JSON."""
     return _ENCODER.encode(entry)
 
 
 def answer_of(body: bytes | str, place: str) -> Recommendation:
     """The answer of a JSON text; raises as `decoded` does."""
     return _decoded(_ANSWER_DECODER, body, place)
+
+
+def step_of(body: bytes | str, place: str) -> ExperimentStep:
+    """The step of a JSON text; raises as `decoded` does."""
+    return _decoded(_STEP_DECODER, body, place)
 
 
 def decoded(body: bytes | str, place: str) -> Entry:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from tamis.journal.entries import Entry, Recommendation
+from tamis.journal.entries import Entry, ExperimentStep, Recommendation
 from tamis.schema import StoreError
 
 
@@ -82,6 +82,30 @@ class Answers(Protocol):
         ...
 
 
+class ExperimentLog(Protocol):
+    """The steps of all experiments, in order, the same for all readers: their audit trail.
+
+    They are no part of the state that versions hold, and are never trimmed. Every method may be
+    called from any thread; failures are StoreError.
+    """
+
+    @property
+    def head(self) -> int:
+        """Number of steps."""
+        ...
+
+    def read(self) -> list[ExperimentStep]:
+        """All steps, the oldest first."""
+        ...
+
+    def append(self, step: ExperimentStep, after: int) -> bool:
+        """Writes a step, durably, if there are exactly `after` steps; whether it was written.
+
+        Two who decide at once on what they have read cannot both write.
+        """
+        ...
+
+
 class JournalAwayError(StoreError):
     """The server of a journal does not answer: it may do so later."""
 
@@ -140,6 +164,11 @@ class Journal(Protocol):
     @property
     def answers(self) -> Answers:
         """The answers of the service, which this object closes."""
+        ...
+
+    @property
+    def experiments(self) -> ExperimentLog:
+        """The steps of the experiments, which this object closes."""
         ...
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from tamis.journal.numbered_log import NumberedLog
 from tamis.journal.protocol import Appended, Durability, JournalAwayError, Numbered
 from tamis.journal.redis_answers import RedisAnswers
 from tamis.journal.redis_connection import RedisConnection
+from tamis.journal.redis_experiments import RedisExperiments
 from tamis.schema import StoreError
 
 FORMAT = 2
@@ -99,6 +100,7 @@ class RedisJournal(NumberedLog):
         stream = f"tamis:{{{project}}}:journal"
         self._keys = (stream, f"{stream}:keys", f"{stream}:state", f"{stream}:trimmed")
         self._answers = RedisAnswers(self._server, project)
+        self._experiments = RedisExperiments(self._server, project)
         self._append, self._trim, self._forget = map(self._server.script, (_APPEND, _TRIM, _FORGET))
         self._project = project
         self._durability: Durability | None = None
@@ -135,6 +137,10 @@ class RedisJournal(NumberedLog):
     @property
     def answers(self) -> RedisAnswers:
         return self._answers
+
+    @property
+    def experiments(self) -> RedisExperiments:
+        return self._experiments
 
     def read(self, after: int, limit: int) -> list[Numbered]:
         if limit < 1:

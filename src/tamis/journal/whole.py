@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.journal.entries import Entry
-from tamis.journal.protocol import Answers, Appended, Durability, Journal, Numbered
+from tamis.journal.protocol import Answers, Appended, Durability, ExperimentLog, Journal, Numbered
 from tamis.journal.stretches import Stretch, stretches
 from tamis.schema import StoreError
 
@@ -109,6 +109,10 @@ class WholeJournal:
     @property
     def answers(self) -> Answers:
         return self._journal.answers
+
+    @property
+    def experiments(self) -> ExperimentLog:
+        return self._journal.experiments
 
     def close(self) -> None:
         self._journal.close()

@@ -41,6 +41,7 @@ from tamis.schema.errors import (
     TrainingError,
     VersionError,
 )
+from tamis.schema.experiments import ArmConfig, ExperimentConfig, LayerConfig, MetricConfig
 from tamis.schema.features import (
     DenseFeat,
     Feature,
@@ -79,6 +80,7 @@ __all__ = [
     "FILE_NAME",
     "NGRAMS",
     "AnswersConfig",
+    "ArmConfig",
     "Behaviour",
     "BudgetsConfig",
     "CascadeConfig",
@@ -90,11 +92,14 @@ __all__ = [
     "DataError",
     "DenseFeat",
     "EventsConfig",
+    "ExperimentConfig",
     "Feature",
     "FollowsConfig",
     "JournalConfig",
     "LabelError",
+    "LayerConfig",
     "MergeConfig",
+    "MetricConfig",
     "MissingExtraError",
     "NGramConfig",
     "Needs",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tamis.schema.experiments import ExperimentConfig, LayerConfig, MetricConfig
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 from tamis.schema.serve import ServeConfig
 from tamis.schema.text import TextConfig
@@ -493,6 +494,12 @@ class ProjectConfig(_Section):
     """[answers]."""
     serve: ServeConfig = ServeConfig()
     """[serve]."""
+    metrics: dict[str, MetricConfig] = {}
+    """Metrics of experiments: [metrics.NAME]."""
+    layers: dict[str, LayerConfig] = {}
+    """Layers of experiments: [layers.NAME]. A layer without a table has no holdout."""
+    experiments: dict[str, ExperimentConfig] = {}
+    """Experiments that may be started: [experiments.NAME]."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,111 @@
+"""Declarations of experiments: metrics, layers, arms and what decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetricConfig(_Declared):
+    """A metric of experiments, over what each user did since his first answer of the experiment."""
+
+    value: str
+    """A term, or a ratio of two: `click / impression`. Terms: a behaviour (its events),
+    `sum(watch)` (the values of its events), `answers`, `shown` (items of answers), `degraded`
+    (answers that something failed in), `took_ms` (milliseconds of answers), `active_days`,
+    `returned(7)` and `observed(7)` (users who were active 7 days or more after their first answer,
+    and those whose first answer is that long ago: their ratio is the retention),
+    `distinct(category)` (different values of an item column in answers)."""
+    lower_is_better: bool = False
+    """Whether less is better, as for latency."""
+
+
+class LayerConfig(_Declared):
+    """A layer: a part of the product whose experiments exclude one another."""
+
+    holdout: Share = 0.0
+    """Share of the users whom no experiment of the layer reaches. Of `[layers.all]`: whom no
+    experiment of any layer reaches."""
+
+
+class ArmConfig(_Declared):
+    """One arm of an experiment: what differs for its users."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the experiment's users, relative to the weights of the other arms."""
+    version: str = ""
+    """Name of a version of the project that answers its users. Empty: the version that serves."""
+    cascade: dict[str, Any] = {}
+    """Changes of `[cascade]` for its users, by the keys of `tamis.toml`. `false` in the place of a
+    channel, a filter or a rule leaves it out. What is learnt in training cannot be changed: train a
+    version with it, and name that."""
+
+
+class ExperimentConfig(_Declared):
+    """An experiment: arms that are compared on users drawn at random."""
+
+    layer: str = "rank"
+    """Experiments of one layer exclude one another; layers are independent: recall, prerank, rank,
+    rerank, interface, or a name of your own. `all` is the name of the holdout of all layers."""
+    unit: Literal["user", "session"] = "user"
+    """What is drawn: users, or sessions. Requests without it take part in no experiment."""
+    control: str
+    """The arm that the others are compared with."""
+    arms: dict[str, ArmConfig]
+    """Two or more: [experiments.NAME.arms.ARM]."""
+    goal: str
+    """The metric that decides: the name of a metric, or an expression as in `[metrics]`."""
+    secondary: tuple[str, ...] = ()
+    """Further metrics that are reported."""
+    guardrails: tuple[str, ...] = ()
+    """Metrics that must not get worse."""
+    planned: Annotated[int, Field(ge=2)] | None = None
+    """Units of all arms that were planned before the start; `tamis experiment plan` counts them. No
+    winner is named before they are reached, unless the results are `watched`."""
+    watched: bool = False
+    """Whether results are looked at before the end: they are then decided by intervals that hold at
+    every look. Needs `planned`."""
+    min_days: Annotated[float, Field(ge=0)] = 7.0
+    """Days that it runs at least; a week holds each weekday once."""
+    before_days: Annotated[float, Field(ge=0)] = 14.0
+    """Days before a unit's first answer whose events reduce the variance (CUPED). 0: none."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the intervals."""
+    interleaving: bool = False
+    """Whether every user gets slates that the two arms fill by turns (team draft), and clicks are
+    credited to the arm that placed the item: a cheap first comparison of two rankings."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> ExperimentConfig:
+        if len(self.arms) < 2:
+            raise ValueError(f"{len(self.arms)} arms: an experiment compares two or more")
+        if self.control not in self.arms:
+            raise ValueError(
+                f"control = {self.control!r} is none of the arms ({', '.join(self.arms)})"
+            )
+        if self.watched and self.planned is None:
+            raise ValueError(
+                "watched = true needs `planned`, the units that were planned before the start: "
+                "`tamis experiment plan` counts them"
+            )
+        if self.layer in ("", "all"):
+            raise ValueError(f"layer = {self.layer!r}: give recall, rank, … or a name of your own")
+        if self.interleaving and len(self.arms) != 2:
+            raise ValueError(f"interleaving compares two arms, not {len(self.arms)}")
+        for name, arm in self.arms.items():
+            if self.interleaving and arm.version:
+                raise ValueError(f"arm {name!r}: interleaved arms are of one version")
+        return self
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Arm → its weight."""
+        return {name: arm.weight for name, arm in self.arms.items()}
