@@ -13,15 +13,19 @@ from pydantic_core import PydanticUndefined
 
 from tamis.schema import (
     AnswersConfig,
+    ArmConfig,
     Behaviour,
     BudgetsConfig,
     CascadeConfig,
     ChannelConfig,
     DenseFeat,
     EventsConfig,
+    ExperimentConfig,
     FollowsConfig,
     JournalConfig,
+    LayerConfig,
     MergeConfig,
+    MetricConfig,
     ProjectConfig,
     ServeConfig,
     SparseFeat,
@@ -89,6 +93,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Any other stage", StageConfig),
     ("[answers]", AnswersConfig),
     ("[serve]", ServeConfig),
+    ("[experiments.NAME]", ExperimentConfig),
+    ("[experiments.NAME.arms.ARM]", ArmConfig),
+    ("[metrics.NAME]", MetricConfig),
+    ("[layers.NAME]", LayerConfig),
 )
 _LIMITS = (("ge", "≥ "), ("gt", "> "), ("le", "≤ "), ("lt", "< "))
 

@@ -6,6 +6,7 @@ from .fusion import Fusion
 from .given import HIDDEN, GivenOrder, rank_given
 from .guard import Guard
 from .hydrate import Hydrate, raw_numbers
+from .interleaving import interleaved, team_draft
 from .known_rows import KnownRows
 from .online import (
     CountsEvents,
@@ -165,6 +166,7 @@ __all__ = [
     "give_vectors",
     "holdout_queries",
     "impression_window",
+    "interleaved",
     "item_column",
     "join",
     "named_reasons",
@@ -179,6 +181,7 @@ __all__ = [
     "rotation",
     "seed_of",
     "tasks_of",
+    "team_draft",
     "trace",
     "user_column",
     "user_queries",

@@ -261,6 +261,27 @@ class Cascade:
             rows=rows,
         )
 
+    def rearranged(self, outcome: Outcome, n: int, boost: Factors | None = None) -> Slates:
+        """The slates that this cascade makes of the ranked candidates of another one, from which
+        its fusion, its order and its re-rank rules differ; for requests, as `run` with `degrade`.
+        """
+        guard, queries, ranked = (
+            Guard(degrade=True, budgets=self.budgets),
+            outcome.queries,
+            outcome.ranked,
+        )
+        if ranked.predictions:  # without the ranker, both are in the order of pre-rank
+            work = partial(self._fused, "rank", queries, ranked, ranked.predictions, guard.notes)
+            valued = guard("rank", work, None)
+            if valued is not None:
+                ranked = ranked.with_columns(value=valued.value)
+                ranked = ranked.take(ranked.best("value", len(ranked)))
+                if boost is not None:
+                    ranked = boosted(ranked, boost(queries, ranked))
+        slates = arrange(self.rerank, queries, ranked, n, guard, self.retrieval.known)
+        outcome.degraded.extend(note for note in guard.notes if note not in outcome.degraded)
+        return slates
+
     def remember(self, outcome: Outcome) -> None:
         """Keeps the slate of a request without failures: if all channels fail later, it is shown
         again."""
@@ -333,16 +354,27 @@ class Cascade:
             task: _checked(f"{stage} task {task}", score, len(candidates))
             for task, score in scorer.score_rows(rows).items()
         }
-        value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
         # `isinstance` of a protocol is slow: only scorers that may have the property are asked
         if hasattr(scorer, "degraded") and isinstance(scorer, ReportsDegraded):
             degraded.extend(f"{stage}: {note}" for note in scorer.degraded)
+        return self._fused(stage, queries, candidates, scores, degraded)
+
+    def _fused(
+        self,
+        stage: str,
+        queries: Queries,
+        candidates: Candidates,
+        scores: Mapping[str, Float32],
+        degraded: list[str],
+    ) -> _Valued:
+        """The values of predictions, by the fusion and the order."""
+        value = _checked(f"{stage} fusion", self.fusion(candidates, scores), len(candidates))
         broken = int((~np.isfinite(value)).sum())
         if broken:
             degraded.append(f"{stage}: {broken} candidates have no finite score and rank last")
             value = np.where(np.isfinite(value), value, -np.inf).astype(np.float32)
         order = self._cold_start(queries, candidates, self.order(candidates, value))
-        return _Valued(scores, value, order)
+        return _Valued(dict(scores), value, order)
 
     def order_text(self, queries: Queries) -> str:
         """What orders the candidates of one query, in words."""

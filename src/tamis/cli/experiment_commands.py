@@ -1,7 +1,9 @@
-"""`tamis experiment plan | read`: A/B tests."""
+"""`tamis experiment plan | start | ramp | full | close | status | list | read`: A/B tests."""
 
 from __future__ import annotations
 
+import getpass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +15,14 @@ from tamis.cli._console import AsJson, ProjectDir, console, names, print_json
 
 if TYPE_CHECKING:
     from tamis.jobs import ExperimentResult
+    from tamis.service import ExperimentLine
 
 _COLOURS = {"ship": "green", "roll back": "red", "not healthy": "red"}
 
 experiment = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Plan A/B tests, and read their results.",
+    help="Plan A/B tests, run them in the service, and read their results.",
 )
 
 
@@ -77,6 +80,164 @@ def plan(
         else:
             days = "1 day finds" if found.days == 1 else f"{found.days} days find"
             console.print(f"[bold]{days}[/] {effect:.1%}.", highlight=False)
+    return None
+
+
+Name = Annotated[str, typer.Argument(help="Name of the experiment: [experiments.NAME].")]
+Traffic = Annotated[
+    float, typer.Option(help="Share of the layer's users that take part, such as 0.05.")
+]
+Store = Annotated[
+    str,
+    typer.Option(help="Journal: redis://host:port/db. If omitted: that of the project."),
+]
+Who = Annotated[
+    str, typer.Option(help="Who takes the step, for the audit trail. If omitted: this user.")
+]
+Note = Annotated[str, typer.Option(help="Why, in words.")]
+
+
+@experiment.command()
+def start(
+    project: ProjectDir,
+    name: Name,
+    traffic: Traffic,
+    by: Who = "",
+    note: Note = "",
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """Start an experiment of tamis.toml with a share of its layer's users.
+
+    A running service takes it up within a second. The declaration stays as it is now to the end.
+    """
+    from tamis.jobs import start_experiment
+
+    found = start_experiment(project, name, traffic, by=_by(by), note=note, store=store)
+    _print_line(found, as_json)
+
+
+@experiment.command()
+def ramp(
+    project: ProjectDir,
+    name: Name,
+    traffic: Traffic,
+    by: Who = "",
+    note: Note = "",
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """Change the share of users that take part. When it grows, nobody changes arm."""
+    from tamis.jobs import ramp_experiment
+
+    found = ramp_experiment(project, name, traffic, by=_by(by), note=note, store=store)
+    _print_line(found, as_json)
+
+
+@experiment.command()
+def full(
+    project: ProjectDir,
+    name: Name,
+    arm: Annotated[str, typer.Option(help="The arm that everybody gets.")],
+    reverse: Annotated[
+        float, typer.Option(help="Share of users that keep the control arm, to watch the effect.")
+    ] = 0.0,
+    by: Who = "",
+    note: Note = "",
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give an arm to everybody, but a reverse bucket that keeps the control arm."""
+    from tamis.jobs import roll_out_experiment
+
+    found = roll_out_experiment(
+        project, name, arm, by=_by(by), reverse=reverse, note=note, store=store
+    )
+    _print_line(found, as_json)
+
+
+@experiment.command()
+def close(
+    project: ProjectDir,
+    name: Name,
+    by: Who = "",
+    note: Note = "",
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """End an experiment: its users get what the project declares."""
+    from tamis.jobs import close_experiment
+
+    _print_line(close_experiment(project, name, by=_by(by), note=note, store=store), as_json)
+
+
+@experiment.command()
+def status(project: ProjectDir, name: Name, store: Store = "", as_json: AsJson = False) -> None:
+    """Print the stage of an experiment, and who did what, when and why."""
+    from tamis.jobs import list_experiments
+
+    _print_line(list_experiments(project, name, store=store)[0], as_json)
+
+
+@experiment.command("list")
+def list_all(project: ProjectDir, store: Store = "", as_json: AsJson = False) -> None:
+    """List the experiments that were started, and the drafts in tamis.toml."""
+    from tamis.jobs import list_experiments
+
+    lines = list_experiments(project, store=store)
+    if as_json:
+        return print_json({"experiments": [line.to_dict() for line in lines]})
+    if not lines:
+        console.print("No experiment is declared or was started.")
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("experiment", "stage", "layer", "traffic", "arms", "goal", "started"):
+        table.add_column(heading)
+    for line in lines:
+        table.add_row(
+            escape(line.name),
+            line.stage,
+            escape(line.layer),
+            f"{line.traffic:.2%}",
+            escape(", ".join(line.arms)),
+            escape(line.goal),
+            _date(line.started),
+        )
+    console.print(table)
+    return None
+
+
+def _by(by: str) -> str:
+    """The given name, or that of the user of this machine."""
+    return by or getpass.getuser()
+
+
+def _date(time: int | None) -> str:
+    moment = None if time is None else datetime.fromtimestamp(time / 1000, UTC)
+    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _print_line(line: ExperimentLine, as_json: bool) -> None:
+    """An experiment and its steps."""
+    if as_json:
+        return print_json(line.to_dict())
+    console.print(
+        f"[bold]{escape(line.name)}[/]  {line.stage}, {line.traffic:.2%} of layer "
+        f"{escape(line.layer)}, arms {escape(', '.join(line.arms))}, goal {escape(line.goal)}",
+        highlight=False,
+    )
+    for step in line.steps:
+        what = {
+            "start": f"started with {step.traffic:.2%}",
+            "ramp": f"traffic {step.traffic:.2%}",
+            "full": f"arm {step.arm} for all but {step.reverse:.2%}",
+            "close": "closed",
+        }[step.step]
+        note = f": {step.note}" if step.note else ""
+        console.print(
+            f"  {_date(step.time)}  {escape(what)}, by {escape(step.by)}{escape(note)}",
+            highlight=False,
+        )
     return None
 
 

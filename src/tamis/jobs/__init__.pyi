@@ -20,6 +20,13 @@ from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
 from .read_experiment import ExperimentResult, read_experiment
+from .run_experiment import (
+    close_experiment,
+    list_experiments,
+    ramp_experiment,
+    roll_out_experiment,
+    start_experiment,
+)
 from .scoring import ScoreReport, score
 from .similar_items import similar
 from .simulated_project import Simulated, simulate
@@ -54,6 +61,7 @@ __all__ = [
     "Standing",
     "TrainReport",
     "activate",
+    "close_experiment",
     "compare_rank",
     "compare_tables",
     "demo",
@@ -66,18 +74,22 @@ __all__ = [
     "fetch",
     "import_events",
     "init",
+    "list_experiments",
     "live_traffic",
     "lookalike",
     "parity",
     "parsed_options",
     "plan_experiment",
+    "ramp_experiment",
     "read_experiment",
     "recall",
+    "roll_out_experiment",
     "rollback",
     "score",
     "similar",
     "simulate",
     "span",
+    "start_experiment",
     "train",
     "versions",
 ]

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+_INTERLEAVED = {"fusion", "order", "rerank"}
+"""What interleaved arms may change of `[cascade]`."""
+
 
 class _Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,8 +104,14 @@ class ExperimentConfig(_Declared):
         if self.interleaving and len(self.arms) != 2:
             raise ValueError(f"interleaving compares two arms, not {len(self.arms)}")
         for name, arm in self.arms.items():
-            if self.interleaving and arm.version:
-                raise ValueError(f"arm {name!r}: interleaved arms are of one version")
+            others = sorted(set(arm.cascade) - _INTERLEAVED)
+            if self.interleaving and (arm.version or others):
+                what = "version" if arm.version else others[0]
+                raise ValueError(
+                    f"arm {name!r} changes {what}: interleaved arms order the same candidates, so "
+                    f"they change {', '.join(sorted(_INTERLEAVED))} alone; compare other changes "
+                    "without interleaving"
+                )
         return self
 
     @property

@@ -15,7 +15,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from tamis.schema import RequestError
-from tamis.service import EventRow, LookalikeRequest, RankRequest, Request
+from tamis.service import CheckedFields, EventRow, LookalikeRequest, RankRequest, Request
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -58,9 +58,10 @@ class _JSONRequest(HTTPRequest[Any, Any, Any]):
 
 
 class BodyRequest(_JSONRequest):
-    """An HTTP request whose JSON body is a `tamis.service.Request`."""
+    """An HTTP request whose JSON body is a `tamis.service.Request`, or another class of checked
+    fields."""
 
-    kind: ClassVar[type[Request | RankRequest | LookalikeRequest]] = Request
+    kind: ClassVar[type[CheckedFields]] = Request
     example = EXAMPLE
 
     async def json(self) -> Any:
@@ -183,10 +184,8 @@ def check_headers(content_type: str, content_encoding: str) -> None:
 
 
 def checked_request(
-    value: Any,
-    kind: type[Request | RankRequest | LookalikeRequest] = Request,
-    example: str = EXAMPLE,
-) -> Request | RankRequest | LookalikeRequest:
+    value: Any, kind: type[CheckedFields] = Request, example: str = EXAMPLE
+) -> CheckedFields:
     """The checked request of a JSON value; raises RequestError naming the place at fault."""
     if not isinstance(value, dict):
         name = "null" if value is None else _NAMES[type(value)]

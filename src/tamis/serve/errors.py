@@ -57,7 +57,7 @@ CURES = {
     "unauthorized": "send the header `authorization: Bearer KEY`",
     "forbidden": "use a key with the scope that the message names",
     "not_found": "check the address or the id; /schema lists the endpoints",
-    "conflict": "choose another version; GET /v1/versions lists them",
+    "conflict": "do what the message says first, or ask for something else",
     "method_not_allowed": "use a method that the header `allow` or /schema names",
     "too_large": "send less in one call",
     "unsupported_media_type": "send uncompressed JSON with `content-type: application/json`",
@@ -75,6 +75,7 @@ LESS = {
     "/v1/events": "send fewer events in one call",
     "/v1/users": "send fewer users in one call",
     "/v1/items": "send fewer items in one call",
+    "/v1/experiments/{experiment}/start": "declare the experiment in tamis.toml",
     "/v1/users/{user_id}": COLUMNS,
     "/v1/items/{item_id}": COLUMNS,
 }

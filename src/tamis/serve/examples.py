@@ -21,10 +21,13 @@ from tamis.serve.messages import (
     DeletedUser,
     ErrorAnswer,
     EventsAnswer,
+    ExperimentsAnswer,
     FoundUser,
     HiddenItem,
     ItemRow,
     JournalState,
+    ListedExperiment,
+    ListedStep,
     ListedVersion,
     Live,
     LoggedAnswer,
@@ -54,6 +57,7 @@ ADDRESS = {
     "item_id": ITEM,
     "recommendation_id": RECOMMENDATION,
     "name": VERSION,
+    "experiment": "more_recent",
 }
 """Examples of the ids in addresses."""
 _TITLE = "Film 193, the gay one (1993)"
@@ -70,6 +74,27 @@ _STORED = StoredRow("accepted", USER, 18)
 _STORED_ITEM = StoredRow("accepted", ITEM, 18)
 _VERSION = ListedVersion(
     VERSION, "serving", True, TIME, "2025-01-01T03:00:00+00:00", 12.5, __version__
+)
+_STEP = ListedStep("start", TIME, "ada", "small traffic first", traffic=0.05)
+_EXPERIMENT = ListedExperiment(
+    "more_recent", "running", "rank", 0.05, ["old", "new"], "click / show", TIME, [_STEP]
+)
+_RAMPED = msgspec.structs.replace(
+    _EXPERIMENT,
+    traffic=0.2,
+    steps=[_STEP, ListedStep("ramp", TIME + 86_400_000, "ada", traffic=0.2)],
+)
+_FULL = msgspec.structs.replace(
+    _EXPERIMENT,
+    stage="full",
+    traffic=0.2,
+    steps=[_STEP, ListedStep("full", TIME + 864_000_000, "ada", arm="new", reverse=0.05)],
+)
+_CLOSED = msgspec.structs.replace(
+    _EXPERIMENT,
+    stage="closed",
+    traffic=0.0,
+    steps=[_STEP, ListedStep("close", TIME + 864_000_000, "ada", "no difference found")],
 )
 _USER_COLUMNS = {"gender": "F", "age": 31}
 _ITEM_COLUMNS = {"title": _TITLE, "genres": "Comedy|Romance"}
@@ -190,6 +215,18 @@ EXAMPLES = {
     "GET /v1/versions": RouteExample(VersionsAnswer(VERSION, None, [_VERSION])),
     "POST /v1/versions/{name}/activate": RouteExample(_VERSION),
     "POST /v1/versions/rollback": RouteExample(_VERSION),
+    "GET /v1/experiments": RouteExample(ExperimentsAnswer([_EXPERIMENT])),
+    "GET /v1/experiments/{experiment}": RouteExample(_EXPERIMENT),
+    "POST /v1/experiments/{experiment}/start": RouteExample(
+        _EXPERIMENT, {"traffic": 0.05, "by": "ada", "note": "small traffic first"}
+    ),
+    "POST /v1/experiments/{experiment}/ramp": RouteExample(_RAMPED, {"traffic": 0.2, "by": "ada"}),
+    "POST /v1/experiments/{experiment}/full": RouteExample(
+        _FULL, {"arm": "new", "reverse": 0.05, "by": "ada"}
+    ),
+    "POST /v1/experiments/{experiment}/close": RouteExample(
+        _CLOSED, {"by": "ada", "note": "no difference found"}
+    ),
     "GET /health/live": RouteExample(Live()),
     "GET /health/ready": RouteExample(
         Ready(

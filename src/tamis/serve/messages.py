@@ -55,6 +55,8 @@ class RecommendAnswer(Struct, frozen=True):
     """What failed or was left out of this answer; empty: the whole cascade answered."""
     broken_rules: list[str] = field(default_factory=list[str])
     """The re-rank rules that do not hold in this slate, with their places; empty: all hold."""
+    arms: dict[str, str] = field(default_factory=dict[str, str])
+    """The experiments that the request takes part in, and its arm in each."""
     why_not: WhyNot | UnsetType = UNSET
     """With `why_not`: the stage that removed the item."""
 
@@ -313,6 +315,46 @@ class VersionsAnswer(Struct, frozen=True):
     problem: str | None
     """Why the published version is not the one that answers, where it could not be opened."""
     versions: list[ListedVersion]
+
+
+class ListedStep(Struct, frozen=True):
+    """A step in the life of an experiment."""
+
+    step: str
+    """start, ramp, full or close."""
+    time: int
+    """Milliseconds since 1970 UTC."""
+    by: str
+    note: str = ""
+    traffic: float | None = None
+    """Of start and ramp: share of the layer's units that take part from then on."""
+    arm: str | None = None
+    """Of full: the arm that everybody gets."""
+    reverse: float | None = None
+    """Of full: share of units that keep the control arm."""
+
+
+class ListedExperiment(Struct, frozen=True):
+    """An experiment of the project."""
+
+    name: str
+    stage: str
+    """draft, running, full (an arm is given to everybody) or closed."""
+    layer: str
+    traffic: float
+    """Share of the layer's units that take part."""
+    arms: list[str]
+    goal: str
+    started: int | None = None
+    """Milliseconds since 1970 UTC; null for a draft."""
+    steps: list[ListedStep] = field(default_factory=list[ListedStep])
+    """The oldest first."""
+
+
+class ExperimentsAnswer(Struct, frozen=True):
+    """All experiments of the project."""
+
+    experiments: list[ListedExperiment]
 
 
 class Live(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from anyio import CapacityLimiter, to_thread
 
 from tamis.journal import Journal, Recommendation
-from tamis.schema import ServeConfig
+from tamis.schema import ExperimentConfig, ServeConfig
 from tamis.serve.errors import OverloadedError
 from tamis.service import (
     Answer,
@@ -100,6 +100,8 @@ class HasJournal(Recommends, Protocol):
 
     def show(self, item: object) -> int | None: ...
 
+    def check_arms(self, name: str, design: ExperimentConfig) -> None: ...
+
     def answered(self, recommendation_id: str) -> Recommendation | None: ...
 
     def explained(self, answer: Recommendation) -> Explained: ...
@@ -127,6 +129,8 @@ class Swaps(Protocol):
 
     @property
     def versions(self) -> ProjectVersions: ...
+
+    def look(self) -> bool: ...
 
     def close(self) -> None: ...
 

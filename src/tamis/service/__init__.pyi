@@ -1,20 +1,23 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
 from .clock import Clock, system_clock
+from .experiment_requests import FullRequest, RampRequest, StartRequest, StepRequest
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
 from .journal_data import with_journal
 from .live import LiveRecommender, Taken
+from .live_experiments import LiveExperiments
 from .live_rows import Deleted, KnownRow, TakenRow
 from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
+from .project_experiments import CheckArms, ExperimentLine, ProjectExperiments
 from .project_folder import CONFIG, ProjectFolder
 from .project_versions import ProjectVersions, VersionLine
 from .ranking import RankedItem, Ranking, RemovedItem
 from .recommender import Answered, Recommender
-from .request import Boost, RankRequest, Request
+from .request import Boost, CheckedFields, RankRequest, Request
 from .serving import Serving
 from .similar import Similar, SimilarItem, SimilarList
 from .views import Views
@@ -27,15 +30,20 @@ __all__ = [
     "Answer",
     "Answered",
     "Boost",
+    "CheckArms",
+    "CheckedFields",
     "Clock",
     "Deleted",
     "EventRow",
+    "ExperimentLine",
     "Explained",
     "Explanations",
+    "FullRequest",
     "Intake",
     "ItemTexts",
     "KnownRow",
     "Lift",
+    "LiveExperiments",
     "LiveRecommender",
     "LookalikeList",
     "LookalikeRequest",
@@ -43,8 +51,10 @@ __all__ = [
     "LookalikeUser",
     "Parts",
     "Place",
+    "ProjectExperiments",
     "ProjectFolder",
     "ProjectVersions",
+    "RampRequest",
     "RankRequest",
     "RankedItem",
     "Ranking",
@@ -56,6 +66,8 @@ __all__ = [
     "Similar",
     "SimilarItem",
     "SimilarList",
+    "StartRequest",
+    "StepRequest",
     "Taken",
     "TakenRow",
     "VersionLine",

@@ -103,6 +103,10 @@ class Answer:
     """That of the request."""
     scene: str = ""
     """That of the request."""
+    arms: dict[str, str] = field(default_factory=dict[str, str])
+    """Experiment → the arm that answered."""
+    teams: tuple[str, ...] = ()
+    """Of an interleaved slate: the arm that placed each item."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Seconds per stage."""
     candidates: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])

@@ -208,6 +208,9 @@ def _entry(answered: Answered, position: int) -> Recommendation:
         broken_rules=list(answer.broken_rules),
         session_id=answer.session_id,
         scene=answer.scene,
+        arms=dict(answer.arms),
+        teams=list(answer.teams),
+        took_ms=answer.took_ms,
         request={
             name: value
             for name, value in fields.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -133,6 +133,18 @@ class Parts:
             order=self.order,
             budgets=StageBudgets(self.config.cascade.budgets),
         )
+
+    def follow(self, stages: Sequence[object], users: Int32, items: Int32) -> None:
+        """From now on further stages take up new rows; first those that came or changed since the
+        version was made: `users` and `items` (m,)."""
+        self._assembled = (*self._assembled, *stages)
+        self._base.update_users(stages, self.users, users)
+        self._base.update_items(stages, self.items, items)
+
+    def release(self, stages: Sequence[object]) -> None:
+        """Undoes `follow`."""
+        gone = {id(stage) for stage in stages}
+        self._assembled = tuple(one for one in self._assembled if id(one) not in gone)
 
     def count_rows(self, side: Side, rows: Int32) -> None:
         """Makes counters of new users or items `rows` (m,), and groups of changed ones: events

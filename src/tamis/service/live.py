@@ -19,11 +19,20 @@ from tamis.journal import (
     WholeJournal,
     open_journal,
 )
-from tamis.schema import AnswersConfig, RequestError, Side, StoreError, VersionError
+from tamis.schema import (
+    AnswersConfig,
+    ConfigError,
+    ExperimentConfig,
+    RequestError,
+    Side,
+    StoreError,
+    VersionError,
+)
 from tamis.service.answer import Answer, WhyNot
 from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
+from tamis.service.live_experiments import Chosen, LiveExperiments
 from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
 from tamis.service.online import forget_user
 from tamis.service.ranking import Ranking
@@ -65,6 +74,7 @@ class LiveRecommender:
         recommender: an open version.
         journal: the project's journal, which this object closes.
         answers: writes the answers to the journal; None: a new one.
+        experiments: those of the project; None: as the journal's steps make them now.
         may_be_away: whether it starts while the journal's server does not answer. Requests then go
             by what is known, and say so; once it answers, they take up what it holds, some
             milliseconds' share each.
@@ -75,9 +85,13 @@ class LiveRecommender:
         recommender: Recommender,
         journal: Journal,
         answers: AnswerLog | None = None,
+        experiments: LiveExperiments | None = None,
         *,
         may_be_away: bool = False,
     ) -> None:
+        self.experiments = experiments or LiveExperiments(journal.experiments)
+        """The experiments of the project, and other versions that they need."""
+        self._arms_of = self.experiments.state
         self._recommender = recommender
         self._journal = journal
         self._intake = Intake(recommender.parts.config, recommender.now)
@@ -133,7 +147,7 @@ class LiveRecommender:
     def with_version(self, recommender: Recommender) -> LiveRecommender:
         """Another version on the same journal, with its entries applied. Both answer until the
         journal is closed, by one of them."""
-        return LiveRecommender(recommender, self._journal, self._answers)
+        return LiveRecommender(recommender, self._journal, self._answers, self.experiments)
 
     @property
     def version(self) -> str:
@@ -186,13 +200,56 @@ class LiveRecommender:
         """
         if not isinstance(request, Request):
             request = Request.of(user_id=request, **fields)
+        chosen, notes = self.experiments.chosen(request), ()
+        if self.experiments.versions:
+            for other in self.experiments.versions.values():
+                if other is not self:
+                    other._newest()
+        if chosen.version not in ("", self.version):
+            other = self.experiments.versions.get(chosen.version)
+            if other is not None:
+                return other._answer(request, effort, chosen)
+            notes = (
+                f"experiment {chosen.version_of}: version {chosen.version} is not open here, so "
+                f"{self.version} answers, outside of the experiment",
+            )
+            chosen = chosen.without_version()
+        return self._answer(request, effort, chosen, notes)
+
+    def _answer(
+        self, request: Request, effort: float, chosen: Chosen, notes: tuple[str, ...] = ()
+    ) -> Answer:
+        """The answer of this version in the arms of a request. Where it cannot have them, it
+        answers without them, says so, and counts for no experiment."""
         lag, failed = self._newest()
-        answered = self._recommender.answer(request, effort)
+        self._free_arms()
+        arms = dict(chosen.arms)
+        try:
+            answered = self._recommender.answer(request, effort, chosen.changes, chosen.against)
+        except ConfigError as error:
+            arms = {
+                n: a for n, a in arms.items() if n not in {c.experiment for c in chosen.changes}
+            }
+            notes = (*notes, f"experiments: {error}")
+            answered = self._recommender.answer(request, effort)
         answer = answered.answer
-        answer = replace(answer, lag=lag, degraded=(*answer.degraded, *failed))
+        degraded = (*answer.degraded, *failed, *notes)
+        teams = tuple(chosen.teams[int(team)] for team in answer.teams)
+        answer = replace(answer, lag=lag, degraded=degraded, arms=arms, teams=teams)
         if not request.dry_run:
             self._answers.add(answered._replace(answer=answer), self.position, self._keep)
         return answer
+
+    def _free_arms(self) -> None:
+        """Frees what experiments needed that have ended."""
+        if self._arms_of is not self.experiments.state:
+            self._arms_of = self.experiments.state
+            self._recommender.keep_arms(self.experiments.wanted_changes())
+
+    def check_arms(self, name: str, design: ExperimentConfig) -> None:
+        """Raises ConfigError where the open version cannot have an arm of an experiment. Calls must
+        not overlap with `recommend`."""
+        self._recommender.check_arms(name, design)
 
     def rank(self, request: RankRequest) -> Ranking:
         """Given items in the order of the ranker; see `Recommender.rank`. Nothing is written to the
@@ -255,8 +312,9 @@ class LiveRecommender:
     def _forget_user(self, user: str, deletion: int, rows: Mapping[str, int]) -> None:
         """Removes what is kept of a user apart from the journal, from before a deletion."""
         self._answers.forget_user(user, deletion)
-        for failed in forget_user(self._recommender.parts.channels, user, rows):
-            log.warning("a user was deleted, but not from a store: %s", failed)
+        for live in {self, *self.experiments.versions.values()}:
+            for failed in forget_user(live._recommender.parts.channels, user, rows):
+                log.warning("a user was deleted, but not from a store: %s", failed)
         _snapshots(self._recommender).remove_before(deletion)
 
     def get_user(self, user: object) -> KnownRow | None:

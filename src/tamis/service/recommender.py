@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -23,15 +23,17 @@ from tamis.cascade import (
     ReadsContext,
     StageBudgets,
     Trace,
+    interleaved,
     rank_given,
     seed_of,
     trace,
 )
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged, one_id
 from tamis.runtime import Int32
-from tamis.schema import RequestError, reading
+from tamis.schema import ExperimentConfig, RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
+from tamis.service.arms import ArmCascade, ArmChange, arm_cascade
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.effort import candidate_counts, lowered
@@ -97,6 +99,7 @@ class Recommender:
         """What changes while the version serves; a `LiveRecommender` keeps it up to date."""
         with reading(version.path / STORED_CONFIG):
             self.cascade = self.parts.cascade()
+        self._arms: dict[tuple[tuple[str, str], ...], ArmCascade] = {}
 
     @classmethod
     def open(
@@ -159,22 +162,40 @@ class Recommender:
             request = Request.of(user_id=request, n=n, **fields)
         return self.answer(request, effort).answer
 
-    def answer(self, request: Request, effort: float = 1.0) -> Answered:
-        """As `recommend`, with what an explanation of the answer needs later."""
+    def answer(
+        self,
+        request: Request,
+        effort: float = 1.0,
+        arms: Sequence[ArmChange] = (),
+        against: Sequence[ArmChange] | None = None,
+    ) -> Answered:
+        """As `recommend`, with what an explanation of the answer needs later.
+
+        Args:
+            arms: what the arms of experiments change for this request; see `arm_cascade`.
+            against: the arms of the other ranking of an interleaved slate; None: the slate is not
+                interleaved. `teams` of the answer then has 0 for places that `arms` filled, else 1.
+        """
         start = perf_counter()
         user_id = one_id(request.user_id)
         row = self.views.user_row(user_id)
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
         context = self._context(request)
-        cascade = diversified(self.cascade, request.diversity)
+        cascade = self._cascade_of(arms)
         boost, rules = request_boost(request.boost, self.parts, request.values)
         if request.filter:
             rules.append(request_filter(request, self.parts))
-            cascade = filtered(cascade, rules[-1])
-        n = self.parts.config.cascade.slate if request.n is None else request.n
-        cascade = pinned(cascade, request.pins, n, self.parts, self.version)
-        cascade = lowered(cascade, effort, n)
+        n = cascade.config.slate if request.n is None else request.n
+
+        def asked(cascade: Cascade) -> Cascade:
+            """The cascade with what the request says of stages."""
+            cascade = diversified(cascade, request.diversity)
+            cascade = filtered(cascade, rules[-1]) if request.filter else cascade
+            cascade = pinned(cascade, request.pins, n, self.parts, self.version)
+            return lowered(cascade, effort, n)
+
+        cascade = asked(cascade)
         recommendation_id = request.recommendation_id or uuid4().hex
         excluded = self._excluded(request.exclude_item_ids, row, time)
         queries = self._query(row, excluded, time, context)
@@ -184,6 +205,11 @@ class Recommender:
             degrade=True,
             boost=boost,
         )
+        teams: list[int] = []
+        if against is not None:
+            other = asked(self._cascade_of(against)).rearranged(outcome, n, boost)
+            seed = int(seed_of(recommendation_id)[0])
+            outcome, teams = interleaved(outcome, other, n, seed)
         took = (perf_counter() - start) * 1000
         failed = () if request.dry_run else self._remember(outcome)
         answer = Answer(
@@ -207,6 +233,7 @@ class Recommender:
             else self._why_not(cascade, outcome, explained, row, time),
             session_id=request.session_id,
             scene=request.scene,
+            teams=tuple(map(str, teams)),
             seconds=outcome.seconds,
             candidates=candidate_counts(outcome),
             removed={name: int(np.count_nonzero(m)) for name, m in outcome.removed.items()},
@@ -214,6 +241,32 @@ class Recommender:
         items = self.views.items
         ids = (items.new_ids, items.table.id_of)
         return Answered(answer, request, cascade, outcome, excluded, *ids, effort)
+
+    def _cascade_of(self, arms: Sequence[ArmChange]) -> Cascade:
+        """The cascade with the changes of arms, made at the first request that needs it. Raises
+        ConfigError where this version cannot have them."""
+        if not arms:
+            return self.cascade
+        key = tuple((change.experiment, change.arm) for change in arms)
+        found = self._arms.get(key)
+        if found is None:
+            found = arm_cascade(self.parts, self.cascade, self._version.path, arms)
+            changed = (self.views.users.since_version(), self.views.items.since_version())
+            self.parts.follow(found.followers, *changed)
+            self._arms[key] = found
+        return found.cascade
+
+    def check_arms(self, name: str, design: ExperimentConfig) -> None:
+        """Raises ConfigError where this version cannot have an arm of an experiment."""
+        for arm, declared in design.arms.items():
+            if declared.cascade and declared.version in ("", self.version):
+                change = ArmChange(name, arm, declared.cascade)
+                arm_cascade(self.parts, self.cascade, self._version.path, [change])
+
+    def keep_arms(self, wanted: Collection[tuple[str, str]]) -> None:
+        """Frees the cascades of arms that are not among `wanted`, (experiment, arm)."""
+        for key in [key for key in self._arms if not set(key) <= set(wanted)]:
+            self.parts.release(self._arms.pop(key).followers)
 
     def _remember(self, outcome: Outcome) -> list[str]:
         """Keeps what later requests need of an answer; what failed."""

@@ -271,6 +271,9 @@ class Request(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """An item id: the answer then says which stage removed this item."""
     session_id: Annotated[str, Meta(max_length=200)] = ""
     """The user's session; kept with the answer in the journal."""
+    arms: Annotated[dict[str, Annotated[str, Meta(max_length=200)]], Meta(max_length=50)] = {}
+    """For testers: {experiment: arm} that answers, whatever the user's own; such answers count in
+    no result."""
     dry_run: bool = False
     """Whether the answer leaves no trace: it is not in the journal, and no channel remembers it."""
     recommendation_id: Annotated[str, Meta(max_length=200)] = ""
@@ -284,6 +287,9 @@ class Request(_Situation, forbid_unknown_fields=True, frozen=True, kw_only=True)
         super().check()
         for name in ("filter", "session_id", "recommendation_id"):
             check_unicode(getattr(self, name), name)
+        for name, arm in self.arms.items():
+            check_unicode(name, "arms")
+            check_unicode(arm, f"arms[{name}]")
         _check_pins(self.pins)
         if self.diversity is not None and not isfinite(self.diversity):
             raise RequestError(

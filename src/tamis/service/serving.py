@@ -64,6 +64,8 @@ class Serving:
         self._clock = clock
         self._seen: object = None
         self._retry = float("inf")
+        self._unopened: set[str] = set()
+        """Versions of experiments that could not be opened."""
         self._collections = 0
         self._former: list[tuple[str, weakref.ref[LiveRecommender]]] = []
         self._ended = threading.Event()
@@ -99,6 +101,7 @@ class Serving:
         whether it switched. What keeps the published version from being opened is in `problem`."""
         with self._turn:
             self._free()
+            self._look_at_experiments()
             seen = self._pointer()
             if seen == self._seen and time.monotonic() < self._retry:
                 return False
@@ -125,6 +128,29 @@ class Serving:
         while not self._ended.wait(interval):
             self.look()
 
+    def _look_at_experiments(self) -> None:
+        """Takes up new steps of experiments, and opens and closes the versions that arms need."""
+        experiments = self.live.experiments
+        changed = experiments.look()
+        wanted = experiments.wanted_versions() - {self.live.version}
+        if wanted == set(experiments.versions) and not changed:
+            return
+        open_now = {n: live for n, live in experiments.versions.items() if n in wanted}
+        for name in sorted(wanted - set(open_now) - self._unopened):
+            try:
+                open_now[name] = self._opened(self._versions.open(name))
+                log.info("version %s is open for an experiment", name)
+            except Exception as error:  # a damaged version fails in many ways; requests go on
+                self._unopened.add(name)
+                log.error("version %s of an experiment was not opened: %s", name, error)
+        experiments.versions = open_now
+
+    def _opened(self, version: Version) -> LiveRecommender:
+        """Another version on the same journal, warmed up."""
+        recommender = Recommender(version, self._clock, self.live.store)
+        recommender.warm_up()
+        return self.live.with_version(recommender)
+
     def _pointer(self) -> object:
         """What changes when a version is published; None where there is no pointer."""
         try:
@@ -135,9 +161,7 @@ class Serving:
 
     def _switch(self, version: Version) -> None:
         log.info("opening version %s beside %s", version.name, self.live.version)
-        recommender = Recommender(version, self._clock, self.live.store)
-        recommender.warm_up()
-        former, self.live = self.live, self.live.with_version(recommender)
+        former, self.live = self.live, self._opened(version)
         self._former.append((former.version, weakref.ref(former)))
         self.problem, self.swaps, self._collections = None, self.swaps + 1, COLLECTIONS
         log.info("version %s answers, in the place of %s", self.live.version, former.version)

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from tamis.journal import (
     Event,
+    ExperimentStep,
     ItemDelete,
     ItemHide,
     ItemPatch,
@@ -56,6 +57,7 @@ def check_journal(make: Callable[[], Journal]) -> None:
         _check_trim(writer, reader)
         _check_keys_after_trim(writer, reader)
         _check_answers(writer, reader)
+        _check_experiments(writer, reader)
         assert writer.durability.text, "a journal says what an acknowledged entry survives"
     finally:
         writer.close()
@@ -191,6 +193,27 @@ def _check_keys_after_trim(writer: Journal, reader: Journal) -> None:
     assert reader.append([an_event(7_777)])[0].duplicate, "keys of entries that are there stay"
     assert not reader.append([an_event(1)])[0].duplicate, "a forgotten key may be used again"
     assert writer.append([an_event(1)])[0].duplicate, "and is known from then on"
+
+
+def _check_experiments(writer: Journal, reader: Journal) -> None:
+    steps, others = writer.experiments, reader.experiments
+    assert (steps.head, steps.read()) == (0, []), "a new journal has no steps of experiments"
+    first = ExperimentStep(
+        experiment="e",
+        step="start",
+        time=T0,
+        by="ann",
+        traffic=0.1,
+        note="ö",
+        design={"arms": {"a": {}, "b": {"weight": 2.5}}, "goal": "click / show"},
+    )
+    assert steps.append(first, after=0), "a step that follows the last one is written"
+    assert not others.append(first, after=0), "of two that follow the same step, one is written"
+    second = ExperimentStep(experiment="e", step="close", time=T0 + 1, by="bob")
+    assert others.append(second, after=1), "another process may take the next step"
+    assert not others.append(second, after=5), "a step that follows none is not written"
+    assert steps.read() == others.read() == [first, second], "steps come back as given, in order"
+    assert steps.head == 2, "the head is the number of steps"
 
 
 def an_answer(number: int, user: str | None = "ann") -> Recommendation:

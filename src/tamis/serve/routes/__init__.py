@@ -4,6 +4,14 @@ from tamis.serve.access import OPEN
 from tamis.serve.examples import operation
 from tamis.serve.routes.common import NO_KEY, NO_SCOPE
 from tamis.serve.routes.events import events
+from tamis.serve.routes.experiments import (
+    close_experiment,
+    experiments,
+    ramp_experiment,
+    read_experiment,
+    roll_out_experiment,
+    start_experiment,
+)
 from tamis.serve.routes.health import live, ready
 from tamis.serve.routes.items import (
     delete_item,
@@ -36,12 +44,21 @@ USERS = [put_user, patch_user, read_user, delete_user, put_users, patch_users]
 ANSWERS = [recommendation, why_not]
 HEALTH = [live, ready, metrics]
 VERSIONS = [versions, activate, rollback]
+EXPERIMENTS = [
+    experiments,
+    read_experiment,
+    start_experiment,
+    ramp_experiment,
+    roll_out_experiment,
+    close_experiment,
+]
 ROUTES = [
     *(recommend, rank, similar, lookalike, events),
     *ITEMS,
     *USERS,
     *ANSWERS,
     *VERSIONS,
+    *EXPERIMENTS,
     *HEALTH,
 ]
 """All of them, in the order of the OpenAPI document."""

@@ -27,7 +27,7 @@ NO_SCOPE = ResponseSpec(
     ErrorAnswer, generate_examples=False, description="The API key lacks the scope of the route"
 )
 CONFLICT = ResponseSpec(
-    ErrorAnswer, generate_examples=False, description="The version is damaged, or there is none"
+    ErrorAnswer, generate_examples=False, description="The state of the project does not allow it"
 )
 NOT_READY = ResponseSpec(
     ErrorAnswer,

@@ -62,5 +62,6 @@ def _to_message(answer: Answer, took_ms: float) -> RecommendAnswer:
         lag=answer.lag,
         degraded=list(answer.degraded),
         broken_rules=list(answer.broken_rules),
+        arms=answer.arms,
         why_not=answer.why_not or UNSET,
     )

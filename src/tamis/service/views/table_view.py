@@ -78,6 +78,11 @@ class TableView:
         """The rows that are new or changed since `fresh_taken`, ascending."""
         return np.array(sorted(self._fresh), np.int32)
 
+    def since_version(self) -> Int32:
+        """The rows that came, changed or went since the version was made, ascending."""
+        rows = {*range(self._base, len(self.table)), *self._cells}
+        return np.array(sorted(rows | {row for row, _ in self._removed}), np.int32)
+
     def fresh_taken(self) -> None:
         """The rows that `fresh` returned need no more to be done."""
         self._fresh.clear()

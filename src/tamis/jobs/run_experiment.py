@@ -1,0 +1,85 @@
+"""`tamis experiment start | ramp | full | close | status | list`: the steps of experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tamis.journal import open_journal
+from tamis.schema import ExperimentConfig
+from tamis.service import (
+    CheckArms,
+    ExperimentLine,
+    ProjectExperiments,
+    ProjectFolder,
+    Recommender,
+)
+
+
+def start_experiment(
+    project: Path | str, name: str, traffic: float, *, by: str, note: str = "", store: str = ""
+) -> ExperimentLine:
+    """Starts an experiment of `tamis.toml`; see `ProjectExperiments.start`.
+
+    The serving version is opened to see whether it can have the arms. Raises ConfigError where it
+    cannot, VersionError where there is none.
+    """
+
+    def check(name: str, design: ExperimentConfig) -> None:
+        if any(arm.cascade for arm in design.arms.values()):
+            Recommender.open(project).check_arms(name, design)
+
+    with _experiments(project, store, check) as found:
+        return found.start(name, traffic, by, note)
+
+
+def ramp_experiment(
+    project: Path | str, name: str, traffic: float, *, by: str, note: str = "", store: str = ""
+) -> ExperimentLine:
+    """Changes the traffic of an experiment; see `ProjectExperiments.ramp`."""
+    with _experiments(project, store) as found:
+        return found.ramp(name, traffic, by, note)
+
+
+def roll_out_experiment(
+    project: Path | str,
+    name: str,
+    arm: str,
+    *,
+    by: str,
+    reverse: float = 0.0,
+    note: str = "",
+    store: str = "",
+) -> ExperimentLine:
+    """Gives an arm to everybody but a reverse bucket; see `ProjectExperiments.full`."""
+    with _experiments(project, store) as found:
+        return found.full(name, arm, by, reverse, note)
+
+
+def close_experiment(
+    project: Path | str, name: str, *, by: str, note: str = "", store: str = ""
+) -> ExperimentLine:
+    """Ends an experiment; see `ProjectExperiments.close`."""
+    with _experiments(project, store) as found:
+        return found.close(name, by, note)
+
+
+def list_experiments(
+    project: Path | str, name: str | None = None, *, store: str = ""
+) -> list[ExperimentLine]:
+    """The experiments of a project, or one of them. Raises ConfigError for an unknown name."""
+    with _experiments(project, store) as found:
+        return found.lines() if name is None else [found.line(name)]
+
+
+@contextmanager
+def _experiments(
+    project: Path | str, store: str, check: CheckArms | None = None
+) -> Generator[ProjectExperiments]:
+    config = ProjectFolder(Path(project)).config
+    journal = open_journal(Path(project), config.name, store or config.journal.store)
+    try:
+        yield ProjectExperiments(project, journal.experiments, check)
+    finally:
+        journal.close()

@@ -1,0 +1,225 @@
+"""`/v1/experiments`: lists experiments, and takes the steps of their lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from litestar import get, post
+from litestar.params import FromPath, JSONBody
+
+from tamis.schema import ConfigError, RequestError
+from tamis.serve.access import presented_key
+from tamis.serve.body import BodyRequest
+from tamis.serve.errors import ConflictError, NotFoundError
+from tamis.serve.keys import Keys
+from tamis.serve.messages import ExperimentsAnswer, ListedExperiment, ListedStep
+from tamis.serve.routes.common import (
+    BAD,
+    COMPUTES,
+    CONFLICT,
+    HTTP,
+    LARGE,
+    NOT_FOUND,
+    NOT_JSON,
+    NOT_READY,
+    with_journal,
+)
+from tamis.service import (
+    ExperimentLine,
+    FullRequest,
+    ProjectExperiments,
+    RampRequest,
+    StartRequest,
+    StepRequest,
+)
+
+T = TypeVar("T")
+STEPS = {400: BAD, 404: NOT_FOUND, 409: CONFLICT, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
+
+
+class StepBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.StepRequest`."""
+
+    kind = StepRequest
+    example = '{"by": "ada", "note": "done"}'
+
+
+class StartBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.StartRequest`."""
+
+    kind = StartRequest
+    example = '{"traffic": 0.05, "by": "ada"}'
+
+
+class RampBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.RampRequest`."""
+
+    kind = RampRequest
+    example = '{"traffic": 0.2, "by": "ada"}'
+
+
+class FullBody(BodyRequest):
+    """An HTTP request whose JSON body is a `tamis.service.FullRequest`."""
+
+    kind = FullRequest
+    example = '{"arm": "treatment", "reverse": 0.05, "by": "ada"}'
+
+
+@get("/v1/experiments", responses={400: BAD, 409: CONFLICT, 503: NOT_READY})
+async def experiments(request: HTTP) -> ExperimentsAnswer:
+    """All experiments: those that were started, the oldest first, then drafts."""
+    service, _ = with_journal(request)
+    lines = await service.beside(partial(_answered, _experiments(request).lines))
+    return ExperimentsAnswer([_message(line) for line in lines])
+
+
+@get(
+    "/v1/experiments/{experiment:str}",
+    responses={400: BAD, 404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY},
+)
+async def read_experiment(experiment: FromPath[str], request: HTTP) -> ListedExperiment:
+    """An experiment, with who did what, when and why."""
+    service, _ = with_journal(request)
+    return _message(await service.beside(partial(_known, _experiments(request), experiment)))
+
+
+@post(
+    "/v1/experiments/{experiment:str}/start",
+    status_code=200,
+    request_class=StartBody,
+    opt=COMPUTES,
+    responses=STEPS,
+)
+async def start_experiment(
+    experiment: FromPath[str], data: JSONBody[StartRequest], request: HTTP
+) -> ListedExperiment:
+    """Start an experiment of `tamis.toml`, or of the body's `design`, with a share of its layer's
+    units. Status 409 says what stands in its way."""
+    service, journal = with_journal(request)
+    found, by = _experiments(request), _who(request, data)
+    if data.design is None:
+        await service.beside(partial(_known, found, experiment))
+    design = await service.beside(
+        partial(_answered, partial(found.design, experiment, data.design))
+    )
+    await service.run(partial(_answered, partial(journal.check_arms, experiment, design)))
+    return await _step(
+        request, partial(found.start, experiment, data.traffic, by, data.note, data.design)
+    )
+
+
+@post(
+    "/v1/experiments/{experiment:str}/ramp",
+    status_code=200,
+    request_class=RampBody,
+    responses=STEPS,
+)
+async def ramp_experiment(
+    experiment: FromPath[str], data: JSONBody[RampRequest], request: HTTP
+) -> ListedExperiment:
+    """Change the share of units that take part. When it grows, nobody changes arm."""
+    found, by = await _started(request, experiment), _who(request, data)
+    return await _step(request, partial(found.ramp, experiment, data.traffic, by, data.note))
+
+
+@post(
+    "/v1/experiments/{experiment:str}/full",
+    status_code=200,
+    request_class=FullBody,
+    responses=STEPS,
+)
+async def roll_out_experiment(
+    experiment: FromPath[str], data: JSONBody[FullRequest], request: HTTP
+) -> ListedExperiment:
+    """Give an arm to everybody but a reverse bucket, which keeps the control arm."""
+    found, by = await _started(request, experiment), _who(request, data)
+    return await _step(
+        request, partial(found.full, experiment, data.arm, by, data.reverse, data.note)
+    )
+
+
+@post(
+    "/v1/experiments/{experiment:str}/close",
+    status_code=200,
+    request_class=StepBody,
+    responses=STEPS,
+)
+async def close_experiment(
+    experiment: FromPath[str], data: JSONBody[StepRequest], request: HTTP
+) -> ListedExperiment:
+    """End an experiment: its units get what the project declares."""
+    found, by = await _started(request, experiment), _who(request, data)
+    return await _step(request, partial(found.close, experiment, by, data.note))
+
+
+def _experiments(request: HTTP) -> ProjectExperiments:
+    _, journal = with_journal(request)
+    return ProjectExperiments(journal.project, journal.journal.experiments)
+
+
+async def _started(request: HTTP, name: str) -> ProjectExperiments:
+    service, _ = with_journal(request)
+    found = _experiments(request)
+    await service.beside(partial(_known, found, name))
+    return found
+
+
+async def _step(request: HTTP, take: Callable[[], ExperimentLine]) -> ListedExperiment:
+    service, _ = with_journal(request)
+    line = await service.beside(partial(_answered, take))
+    if service.serving is not None:
+        await service.beside(service.serving.look)  # this process need not wait for its next look
+    return _message(line)
+
+
+def _known(found: ProjectExperiments, name: str) -> ExperimentLine:
+    try:
+        return found.line(name)
+    except ConfigError as error:
+        raise NotFoundError(str(error)) from error
+
+
+def _answered(work: Callable[[], T]) -> T:
+    """`work()`; what the state of the project does not allow has status 409."""
+    try:
+        return work()
+    except ConfigError as error:
+        raise ConflictError(str(error)) from error
+
+
+def _who(request: HTTP, data: StepRequest) -> str:
+    """Who takes a step. Raises RequestError where neither a key nor the body says so."""
+    keys: Keys | None = request.app.state["keys"]
+    presented = presented_key(request)
+    key = None if keys is None or presented is None else keys.find(presented)
+    if key is None and not data.by.strip():
+        raise RequestError("by is missing: say who takes the step, for the audit trail", "by")
+    if key is None:
+        return data.by
+    return f"{data.by} (key {key.name})" if data.by.strip() else f"key {key.name}"
+
+
+def _message(line: ExperimentLine) -> ListedExperiment:
+    return ListedExperiment(
+        name=line.name,
+        stage=line.stage,
+        layer=line.layer,
+        traffic=line.traffic,
+        arms=list(line.arms),
+        goal=line.goal,
+        started=line.started,
+        steps=[
+            ListedStep(
+                step=step.step,
+                time=step.time,
+                by=step.by,
+                note=step.note,
+                traffic=step.traffic if step.step in ("start", "ramp") else None,
+                arm=step.arm or None,
+                reverse=step.reverse if step.step == "full" else None,
+            )
+            for step in line.steps
+        ],
+    )

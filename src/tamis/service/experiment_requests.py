@@ -1,0 +1,61 @@
+"""Requests that take a step of an experiment, as a caller sends them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from tamis.schema import RequestError
+from tamis.service._field_checks import check_unicode
+from tamis.service.request import CheckedFields
+
+_Words = Annotated[str, Meta(max_length=1000)]
+_Traffic = Annotated[float, Meta(gt=0, le=1)]
+
+
+class StepRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What every step has: who takes it, and why. To close an experiment needs no more."""
+
+    by: Annotated[str, Meta(max_length=200)] = ""
+    """Who takes the step. If empty: the name of the API key; needed where there are no keys."""
+    note: _Words = ""
+    """Why, in words; kept in the audit trail."""
+
+    def check(self) -> None:
+        """Raises RequestError for text that is not Unicode."""
+        super().check()
+        for name in ("by", "note"):
+            check_unicode(getattr(self, name), name)
+
+
+class StartRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Starts an experiment."""
+
+    traffic: _Traffic
+    """Share of the layer's units that take part."""
+    design: dict[str, Any] | None = None
+    """Its declaration, by the keys of [experiments.NAME]. If omitted: that of `tamis.toml`."""
+
+
+class RampRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Changes the traffic of an experiment."""
+
+    traffic: _Traffic
+    """Share of the layer's units that take part from now on."""
+
+
+class FullRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Gives an arm to everybody."""
+
+    arm: Annotated[str, Meta(min_length=1, max_length=200)]
+    """The arm."""
+    reverse: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
+    """Share of units that keep the control arm."""
+
+    def check(self) -> None:
+        """Raises RequestError for text that is not Unicode."""
+        super().check()
+        check_unicode(self.arm, "arm")
+        if not self.arm.strip():
+            raise RequestError("arm is blank: name an arm of the experiment", "arm")

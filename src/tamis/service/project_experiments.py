@@ -1,0 +1,264 @@
+"""The experiments of a project: declared, started, ramped, rolled out and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from tamis.bundle import Versions
+from tamis.experiments import EVERYWHERE, Experiments, Running
+from tamis.journal import ExperimentLog, ExperimentStep
+from tamis.schema import (
+    ConfigError,
+    ExperimentConfig,
+    LayerConfig,
+    ProjectConfig,
+    VersionError,
+    load_config,
+    option_problems,
+    suggest,
+)
+from tamis.service.clock import Clock, system_clock
+
+ATTEMPTS = 20
+"""Times that a step is decided anew, as another process has taken one meanwhile."""
+CheckArms = Callable[[str, ExperimentConfig], None]
+"""Raises ConfigError where the serving version cannot have an arm of an experiment."""
+
+
+@dataclass(frozen=True)
+class ExperimentLine:
+    """An experiment in a list."""
+
+    name: str
+    stage: str
+    """draft, running, full or closed."""
+    layer: str
+    traffic: float
+    """Share of the layer's units that take part."""
+    arms: tuple[str, ...]
+    goal: str
+    started: int | None = None
+    """Milliseconds since 1970 UTC; None: not yet."""
+    steps: tuple[ExperimentStep, ...] = ()
+    """Who did what, when and why, the oldest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        steps = [msgspec.to_builtins(step) for step in self.steps]
+        return {**asdict(self), "arms": list(self.arms), "steps": steps}
+
+
+class ProjectExperiments:
+    """The experiments in a project's `tamis.toml` and in its journal.
+
+    Args:
+        project: the project's folder.
+        steps: the steps of its experiments (`Journal.experiments`).
+        check_arms: called before a start.
+        clock: gives the times of steps.
+    """
+
+    def __init__(
+        self,
+        project: Path | str,
+        steps: ExperimentLog,
+        check_arms: CheckArms | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._project = Path(project)
+        self._steps = steps
+        self._check_arms = check_arms
+        self._clock = clock
+
+    def lines(self) -> list[ExperimentLine]:
+        """All of them: those that were started, the oldest first, then drafts."""
+        state, declared = Experiments.of(self._steps.read()), self._declared().experiments
+        drafts = {
+            name: design for name, design in declared.items() if name not in state.experiments
+        }
+        return [
+            *map(_line, state.experiments.values()),
+            *(
+                ExperimentLine(name, "draft", d.layer, 0.0, tuple(d.arms), d.goal)
+                for name, d in drafts.items()
+            ),
+        ]
+
+    def line(self, name: str) -> ExperimentLine:
+        """One of them. Raises ConfigError where there is none of that name."""
+        lines = {line.name: line for line in self.lines()}
+        if name not in lines:
+            raise ConfigError(
+                f"there is no experiment {name!r}; declared or started: "
+                f"{', '.join(lines) or 'none'}.{suggest(name, lines)}"
+            )
+        return lines[name]
+
+    def start(
+        self,
+        name: str,
+        traffic: float,
+        by: str,
+        note: str = "",
+        design: Mapping[str, object] | None = None,
+    ) -> ExperimentLine:
+        """Starts an experiment with a share of its layer's units.
+
+        Args:
+            traffic: above 0 and up to 1.
+            by: who starts it, for the audit trail.
+            note: why, in words.
+            design: its declaration, by the keys of [experiments.NAME]; None: that of `tamis.toml`.
+
+        Raises ConfigError where it cannot be started, with what can be done.
+        """
+        config = self._declared()
+        declared = self.design(name, design)
+        self._check_versions(name, declared)
+        if self._check_arms is not None:
+            self._check_arms(name, declared)
+        layers = config.layers
+        step = ExperimentStep(
+            experiment=name,
+            step="start",
+            time=self._clock(),
+            by=_who(by),
+            traffic=traffic,
+            note=note,
+            design=declared.model_dump(mode="json"),
+            holdout=layers.get(declared.layer, LayerConfig()).holdout,
+            outside=layers.get(EVERYWHERE, LayerConfig()).holdout,
+        )
+        return self._take(step)
+
+    def ramp(self, name: str, traffic: float, by: str, note: str = "") -> ExperimentLine:
+        """Changes the share of the layer's units that take part. When it grows, nobody changes arm;
+        when it shrinks, those who joined last leave."""
+        step = ExperimentStep(
+            experiment=name,
+            step="ramp",
+            time=self._clock(),
+            by=_who(by),
+            traffic=traffic,
+            note=note,
+        )
+        return self._take(step)
+
+    def full(
+        self, name: str, arm: str, by: str, reverse: float = 0.0, note: str = ""
+    ) -> ExperimentLine:
+        """Gives an arm to everybody but a reverse bucket: a share of units that keep the control
+        arm, by which the effect is watched later."""
+        step = ExperimentStep(
+            experiment=name,
+            step="full",
+            time=self._clock(),
+            by=_who(by),
+            arm=arm,
+            reverse=reverse,
+            note=note,
+        )
+        return self._take(step)
+
+    def close(self, name: str, by: str, note: str = "") -> ExperimentLine:
+        """Ends an experiment: its units get what the project declares."""
+        return self._take(
+            ExperimentStep(
+                experiment=name, step="close", time=self._clock(), by=_who(by), note=note
+            )
+        )
+
+    def _take(self, step: ExperimentStep) -> ExperimentLine:
+        """Decides on the newest steps whether one more is possible, and writes it."""
+        for _ in range(ATTEMPTS):
+            steps = self._steps.read()
+            state = Experiments.of(steps).after(step)
+            _check_one_version(state)
+            _check_one_interleaving(state)
+            if self._steps.append(step, after=len(steps)):
+                return _line(state.experiments[step.experiment])
+        raise ConfigError(
+            f"experiment {step.experiment!r}: other steps were taken {ATTEMPTS} times meanwhile; "
+            "try again"
+        )
+
+    def _declared(self) -> ProjectConfig:
+        return load_config(self._project)
+
+    def design(self, name: str, given: Mapping[str, object] | None = None) -> ExperimentConfig:
+        """The declaration of an experiment: the given one, or that of `tamis.toml`. Raises
+        ConfigError where it is wrong, or there is none."""
+        config = self._declared()
+        if given is not None:
+            try:
+                return ExperimentConfig.model_validate(dict(given))
+            except ValidationError as error:
+                problems = option_problems(error, ExperimentConfig.model_fields)
+                raise ConfigError("; ".join(problems)) from error
+        if name not in config.experiments:
+            raise ConfigError(
+                f"tamis.toml declares no [experiments.{name}]; it declares "
+                f"{', '.join(config.experiments) or 'none'}.{suggest(name, config.experiments)}"
+            )
+        return config.experiments[name]
+
+    def _check_versions(self, name: str, design: ExperimentConfig) -> None:
+        versions = Versions(self._project)
+        for arm, declared in design.arms.items():
+            if declared.version:
+                try:
+                    versions.open(declared.version)
+                except VersionError as error:
+                    place = f"experiments.{name}.arms.{arm}"
+                    raise ConfigError(f"tamis.toml: [{place}] version: {error}") from error
+
+
+def _check_one_version(state: Experiments) -> None:
+    """Raises ConfigError where arms of two layers name versions: one version answers a request."""
+    layers = {
+        one.design.layer: one.name
+        for one in state.running
+        if any(arm.version for arm in one.design.arms.values())
+    }
+    if len(layers) > 1:
+        listed = ", ".join(f"{name!r} (layer {layer})" for layer, name in layers.items())
+        raise ConfigError(
+            f"experiments {listed} compare versions in different layers, but one version answers a "
+            "request: declare them in one layer, so that they exclude one another"
+        )
+
+
+def _check_one_interleaving(state: Experiments) -> None:
+    """Raises ConfigError where two interleaving experiments would share a slate."""
+    layers = {one.design.layer: one.name for one in state.running if one.design.interleaving}
+    if len(layers) > 1:
+        raise ConfigError(
+            f"experiments {', '.join(map(repr, layers.values()))} both interleave, and a slate has "
+            "two teams at most: declare them in one layer, so that they exclude one another"
+        )
+
+
+def _line(one: Running) -> ExperimentLine:
+    design = one.design
+    return ExperimentLine(
+        name=one.name,
+        stage=one.stage,
+        layer=design.layer,
+        traffic=one.traffic,
+        arms=tuple(design.arms),
+        goal=design.goal,
+        started=one.started,
+        steps=one.steps,
+    )
+
+
+def _who(by: str) -> str:
+    if not by.strip():
+        raise ConfigError("by is empty: say who takes the step, for the audit trail")
+    return by.strip()

@@ -1,0 +1,169 @@
+"""An experiment by the command line and by HTTP: declared, started, ramped, rolled out, closed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar.testing import TestClient
+
+from tamis.serve import create_app
+from tamis.serve.keys import Keys, add_key
+from tamis.service import LiveRecommender, Serving
+
+DECLARED = """
+[experiments.shorter]
+layer = "rerank"
+control = "now"
+goal = "like"
+min_days = 0
+
+[experiments.shorter.arms.now]
+
+[experiments.shorter.arms.short.cascade]
+slate = 5
+
+[experiments.other]
+layer = "rerank"
+control = "a"
+goal = "like"
+
+[experiments.other.arms.a]
+[experiments.other.arms.b.cascade]
+prerank_keep = 30
+
+[layers.all]
+holdout = 0.1
+"""
+
+
+@pytest.fixture
+def project(numbered: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "shop"
+    shutil.copytree(numbered, copy)
+    declared = (copy / "tamis.toml").read_text("utf-8")
+    (copy / "tamis.toml").write_text(declared + DECLARED, "utf-8")
+    return copy
+
+
+@pytest.fixture
+def client(project: Path) -> Iterator[TestClient[Any]]:
+    with TestClient(create_app(lambda: Serving.open(project))) as client:
+        while client.get("/health/ready").status_code != 200:
+            pass
+        yield client
+
+
+def test_one_experiment_from_its_draft_to_its_end(
+    project: Path, client: TestClient[Any], tamis_cli: Callable[..., Any]
+) -> None:
+    listed = tamis_cli("experiment", "list", project, "--json").json["experiments"]
+    assert [(one["name"], one["stage"]) for one in listed] == [
+        ("shorter", "draft"),
+        ("other", "draft"),
+    ]
+    started = tamis_cli(
+        *("experiment", "start", project, "shorter", "--traffic", 0.4, "--by", "ada"),
+        *("--note", "small first", "--json"),
+    )
+    assert started.code == 0, started.err
+    assert started.json["steps"][0]["holdout"] == 0.0
+    assert started.json["steps"][0]["outside"] == 0.1
+
+    def arms() -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for user in range(200):
+            answer = client.post("/v1/recommend", json={"user_id": user, "dry_run": True}).json()
+            found[str(user)] = answer["arms"].get("shorter")
+            assert len(answer["items"]) == (5 if found[str(user)] == "short" else 20)
+        return found
+
+    _wait_for(client, "shorter", "running")
+    first = arms()
+    taking = {user: arm for user, arm in first.items() if arm}
+    assert 40 < len(taking) < 110
+    assert set(taking.values()) == {"now", "short"}
+
+    # what the layer still has is less than what another experiment asks for
+    refused = client.post("/v1/experiments/other/start", json={"traffic": 0.8, "by": "bob"})
+    assert refused.status_code == 409
+    assert "60.00% is free" in refused.json()["error"]["message"]
+
+    ramped = client.post("/v1/experiments/shorter/ramp", json={"traffic": 1.0, "by": "ada"})
+    assert ramped.status_code == 200, ramped.text
+    more = arms()  # this process takes its own step up at once
+    assert sum(arm is not None for arm in more.values()) > 150  # all but the holdout of 10 %
+    assert all(more[user] == arm for user, arm in taking.items())
+
+    status = tamis_cli("experiment", "status", project, "shorter")
+    assert "ada: small first" in status.out
+    assert "traffic 100.00%" in status.out
+
+    full = client.post(
+        "/v1/experiments/shorter/full", json={"arm": "short", "reverse": 0.1, "by": "ada"}
+    )
+    assert full.json()["stage"] == "full"
+    rolled = list(arms().values())
+    assert rolled.count("short") > 130
+    assert 5 < rolled.count("now") < 40
+
+    closed = tamis_cli(
+        *("experiment", "close", project, "shorter", "--by", "ada", "--note", "kept", "--json")
+    )
+    assert closed.json["stage"] == "closed"
+    _wait_for(client, "shorter", "closed")
+    assert set(arms().values()) == {None}
+    again = tamis_cli("experiment", "start", project, "shorter", "--traffic", 0.1)
+    assert again.code == 1
+    assert "was started before" in again.problems
+
+
+def test_steps_that_are_not_possible_say_why(
+    project: Path, client: TestClient[Any], tamis_cli: Callable[..., Any]
+) -> None:
+    assert client.get("/v1/experiments/none").status_code == 404
+    assert client.post("/v1/experiments/none/ramp", json={"traffic": 1}).status_code == 404
+    missing = client.post("/v1/experiments/shorter/start", json={"traffic": 0.1})
+    assert missing.status_code == 400
+    assert missing.json()["error"]["field"] == "by"
+    early = client.post("/v1/experiments/shorter/ramp", json={"traffic": 0.1, "by": "ada"})
+    assert early.status_code == 409
+    assert "was not started" in early.json()["error"]["message"]
+    design = {"control": "a", "arms": {"a": {}, "b": {"cascade": {"fusion": "x"}}}, "goal": "like"}
+    wrong = client.post(
+        "/v1/experiments/mine/start", json={"traffic": 0.1, "by": "ada", "design": design}
+    )
+    assert wrong.status_code == 409
+    assert "arms.b.cascade" in wrong.json()["error"]["message"]
+    said = tamis_cli("experiment", "start", project, "shorterr", "--traffic", 0.1)
+    assert said.code == 1
+    assert "shorter" in said.problems
+
+
+def test_the_key_of_an_api_names_who_took_a_step(project: Path) -> None:
+    secrets = {scope: add_key(project / "keys", scope, [scope]) for scope in ("read", "admin")}
+    keys = Keys.read(project / "keys")
+    live = LiveRecommender.open(project)
+    with TestClient(create_app(live, keys)) as client:
+        step = {"traffic": 0.1}
+        path = "/v1/experiments/shorter/start"
+        reader = {"authorization": f"Bearer {secrets['read']}"}
+        assert client.post(path, json=step, headers=reader).status_code == 403
+        admin = {"authorization": f"Bearer {secrets['admin']}"}
+        assert client.post(path, json=step, headers=admin).status_code == 200
+        steps = client.get("/v1/experiments/shorter", headers=reader).json()["steps"]
+        assert steps[0]["by"] == "key admin"
+
+
+def _wait_for(client: TestClient[Any], name: str, stage: str) -> None:
+    """Until the service answers by the newest steps: it looks twice a second."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        time.sleep(1.2)
+        if client.get(f"/v1/experiments/{name}").json()["stage"] == stage:
+            return
+    raise AssertionError(f"{name} is not {stage}")

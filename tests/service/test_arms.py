@@ -1,0 +1,244 @@
+"""Arms of experiments in a running service: what they change, for whom, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamis.bundle import Version, Versions
+from tamis.schema import ConfigError, ExperimentConfig, RequestError
+from tamis.service import LiveRecommender, ProjectExperiments, Serving
+
+USERS = [str(user) for user in range(60)]
+
+
+@pytest.fixture
+def serving(numbered: Path, tmp_path: Path) -> Iterator[Serving]:
+    shutil.copytree(numbered, tmp_path / "shop")
+    opened = Serving(LiveRecommender.open(tmp_path / "shop"), tmp_path / "shop", interval=None)
+    yield opened
+    opened.close()
+
+
+def design(treatment: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    arms = {"old": {}, "new": treatment}
+    return {"control": "old", "arms": arms, "goal": "like", **fields}
+
+
+def started(serving: Serving, name: str, treatment: dict[str, Any], **fields: Any) -> None:
+    live = serving.live
+    assert isinstance(live, LiveRecommender)
+    traffic = fields.pop("traffic", 1.0)
+    found = ProjectExperiments(live.project, live.journal.experiments, live.check_arms)
+    found.start(name, traffic, "ann", design=design(treatment, **fields))
+    serving.look()
+
+
+def items(live: Any, user: str, **fields: Any) -> list[str]:
+    return [place.item_id for place in live.recommend(user, **fields).items]
+
+
+def test_each_user_gets_the_slate_of_his_arm_and_the_journal_says_so(serving: Serving) -> None:
+    plain = {user: items(serving.live, user) for user in USERS}
+    started(
+        serving, "upside_down", {"cascade": {"order": "rank", "fusion": "-positive", "slate": 7}}
+    )
+    seen: dict[str, int] = {"old": 0, "new": 0}
+    for user in USERS:
+        answer = serving.live.recommend(user)
+        arm = answer.arms["upside_down"]
+        seen[arm] += 1
+        slate = [place.item_id for place in answer.items]
+        assert not answer.degraded
+        if arm == "old":
+            assert slate == plain[user]
+        else:
+            assert slate != plain[user]
+            assert len(slate) == 7
+        logged = serving.live.answered(answer.recommendation_id)
+        assert logged is not None
+        assert logged.arms == {"upside_down": arm}
+        assert logged.took_ms > 0
+    assert min(seen.values()) > 10
+
+
+def test_a_tester_sees_the_arm_that_he_asks_for(serving: Serving) -> None:
+    started(serving, "short", {"cascade": {"slate": 3}}, traffic=0.01)
+    for user in USERS[:5]:
+        assert len(items(serving.live, user, arms={"short": "new"})) == 3
+    answer = serving.live.recommend("1", arms={"short": "old"})
+    logged = serving.live.answered(answer.recommendation_id)
+    assert logged is not None
+    assert logged.request["arms"] == {"short": "old"}
+    with pytest.raises(RequestError, match=r"no experiment .shot. is running"):
+        serving.live.recommend("1", arms={"shot": "new"})
+    with pytest.raises(RequestError, match="its arms are old, new"):
+        serving.live.recommend("1", arms={"short": "newer"})
+
+
+def test_channels_are_left_out_and_weighed_for_an_arm(serving: Serving) -> None:
+    channels = {"itemcf": False, "hot": {"quota": 5}}
+    started(serving, "fewer", {"cascade": {"channels": channels}})
+    answer = serving.live.recommend("1", explain=True, arms={"fewer": "new"})
+    found = {c["channel"] for place in answer.items for c in place.reasons.channels}
+    assert "itemcf" not in found
+    assert not answer.degraded
+    before = serving.live.recommend("1", explain=True, arms={"fewer": "old"})
+    assert "itemcf" in {c["channel"] for place in before.items for c in place.reasons.channels}
+
+
+def test_experiments_of_two_layers_change_one_answer_together(serving: Serving) -> None:
+    started(serving, "short", {"cascade": {"slate": 3}}, layer="rerank")
+    started(
+        serving, "upside_down", {"cascade": {"order": "rank", "fusion": "-positive"}}, layer="rank"
+    )
+    both = {"short": "new", "upside_down": "new"}
+    upside_down = items(serving.live, "1", arms={"short": "old", "upside_down": "new"})
+    assert items(serving.live, "1", arms=both) == upside_down[:3]
+
+
+def test_new_items_reach_the_arms_too(serving: Serving) -> None:
+    """A fusion over an item column knows items that came before and after its arm was made."""
+    live = serving.live
+    ids = [f"new{k}" for k in range(2)]
+    live.put_items([{"item_id": ids[0], "title": "x", "genres": "Drama"}])
+    started(serving, "short", {"cascade": {"slate": 40, "order": "rank", "fusion": "-positive"}})
+    live.recommend("1", arms={"short": "new"})
+    live.put_items([{"item_id": ids[1], "title": "y", "genres": "Drama"}])
+    answer = live.recommend("1", arms={"short": "new"}, pins={ids[0]: 1, ids[1]: 2})
+    assert [place.item_id for place in answer.items[:2]] == ids
+    assert not answer.degraded
+
+
+def test_a_closed_experiment_changes_nothing_any_more(serving: Serving) -> None:
+    plain = items(serving.live, "1")
+    started(serving, "short", {"cascade": {"slate": 3}})
+    assert len(items(serving.live, "1", arms={"short": "new"})) == 3
+    live = serving.live
+    ProjectExperiments(live.project, live.journal.experiments).close("short", "ann")
+    serving.look()
+    answer = live.recommend("1")
+    assert answer.arms == {}
+    assert [place.item_id for place in answer.items] == plain
+    assert not live._recommender._arms  # what the arm needed is freed
+
+
+def test_another_process_takes_up_the_steps(serving: Serving) -> None:
+    project = serving.live.project
+    other = Serving(LiveRecommender.open(project), project, interval=None)
+    try:
+        started(serving, "short", {"cascade": {"slate": 3}})
+        other.look()
+        for user in USERS:
+            assert other.live.recommend(user).arms == serving.live.recommend(user).arms
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("cascade", "message"),
+    [
+        ({"rank": {"epochs": 99}}, r"arms.new.cascade.rank\]: rank is learnt in training"),
+        ({"channels": {"itemcf": {"neighbours": 7}}}, "neighbours: it is learnt in training"),
+        ({"channels": {"swing": {}}}, "the version has no such stage"),
+        ({"fusion": "lke"}, "lke"),
+        ({"slat": 3}, "slat"),
+        ({"slate": 0}, "slate"),
+        ({"channels": dict.fromkeys(("itemcf", "two_tower", "hot", "content"), False)}, "arm"),
+    ],
+)
+def test_what_an_arm_cannot_change_is_refused_at_the_start(
+    serving: Serving, cascade: dict[str, Any], message: str
+) -> None:
+    if "channels" in cascade and len(cascade["channels"]) > 1:
+        live = serving.live
+        names = live._recommender.parts.config.cascade.channels
+        cascade = {"channels": dict.fromkeys(names, False)}
+    with pytest.raises(ConfigError, match=message):
+        started(serving, "wrong", {"cascade": cascade})
+    assert serving.live.experiments.state.experiments == {}
+
+
+def test_both_arms_fill_an_interleaved_slate(serving: Serving) -> None:
+    changed = {"cascade": {"order": "rank", "fusion": "-positive"}}
+    started(serving, "drafted", changed, interleaving=True)
+    for user in USERS[:10]:
+        answer = serving.live.recommend(user)
+        slate = [place.item_id for place in answer.items]
+        alone = {a: items(serving.live, user, arms={"drafted": a}) for a in ("old", "new")}
+        assert answer.arms == {"drafted": "interleaved"}
+        assert not answer.degraded
+        assert len(slate) == len(set(slate)) == 20
+        for arm in ("old", "new"):
+            own = [i for i, team in zip(slate, answer.teams, strict=True) if team == arm]
+            assert 5 <= len(own) <= 15
+            assert own == [item for item in alone[arm] if item in own]
+        logged = serving.live.answered(answer.recommendation_id)
+        assert logged is not None
+        assert logged.teams == list(answer.teams)
+        assert serving.live.explained(logged).items[0].reasons is not None
+
+
+def test_interleaved_arms_order_the_same_candidates() -> None:
+    with pytest.raises(ValueError, match="change fusion, order, rerank alone"):
+        ExperimentConfig.model_validate(design({"cascade": {"prerank_keep": 5}}, interleaving=True))
+
+
+class TestVersions:
+    """Arms that are versions of their own."""
+
+    @pytest.fixture
+    def two(
+        self, numbered: Path, another_version: Callable[..., Version], tmp_path: Path
+    ) -> Iterator[Serving]:
+        shutil.copytree(numbered, tmp_path / "shop")
+        first, _ = (
+            another_version(tmp_path / "shop", f"2999-{x}", 5 + k) for k, x in enumerate("ab")
+        )
+        Versions(tmp_path / "shop").publish(first)
+        opened = Serving(LiveRecommender.open(tmp_path / "shop"), tmp_path / "shop", interval=None)
+        yield opened
+        opened.close()
+
+    def test_one_process_answers_by_both(self, two: Serving) -> None:
+        started(two, "better", {"version": "2999-b"})
+        versions = set()
+        for user in USERS:
+            answer = two.live.recommend(user)
+            expected = {"old": "2999-a", "new": "2999-b"}[answer.arms["better"]]
+            assert answer.version == expected
+            assert {p.title.partition(" ")[0] for p in answer.items} == {expected}
+            versions.add(expected)
+        assert versions == {"2999-a", "2999-b"}
+
+    def test_both_versions_know_what_happens(self, two: Serving) -> None:
+        started(two, "better", {"version": "2999-b"})
+        hidden = items(two.live, "1", arms={"better": "new"})[0]
+        two.live.hide(hidden)
+        for arm in ("old", "new"):
+            assert hidden not in items(two.live, "1", arms={"better": arm})
+
+    def test_the_serving_version_may_become_that_of_the_arm(self, two: Serving) -> None:
+        started(two, "better", {"version": "2999-b"})
+        versions = Versions(two.live.project)
+        versions.publish(versions.open("2999-b"))
+        assert two.look()
+        two.look()
+        for user in USERS:
+            assert two.live.recommend(user).version == "2999-b"
+
+    def test_a_version_that_is_gone_is_named_and_counts_for_no_arm(self, two: Serving) -> None:
+        started(two, "better", {"version": "2999-b"})
+        two.live.experiments.versions = {}
+        answer = two.live.recommend("1", arms={"better": "new"})
+        assert answer.version == "2999-a"
+        assert answer.arms == {}
+        assert any("version 2999-b is not open" in why for why in answer.degraded)
+
+    def test_an_unknown_version_is_refused(self, two: Serving) -> None:
+        with pytest.raises(ConfigError, match=r"arms.new\] version"):
+            started(two, "better", {"version": "2999-c"})
