@@ -141,12 +141,13 @@ def test_the_page_is_up_to_date(writer):
         assert text == writer.page(suite), "run: .venv/bin/python docs/write_benchmarks.py"
 
 
-def test_the_page_on_cold_start_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("cold", ROOT / "docs" / "write_cold_start.py")
+@pytest.mark.parametrize("script", ["write_cold_start", "write_objectives"])
+def test_pages_of_kept_results_are_up_to_date(script):
+    spec = importlib.util.spec_from_file_location(script, ROOT / "docs" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = module.PAGE.read_text("utf-8")
-    assert written == module.page(), "run: .venv/bin/python docs/write_cold_start.py"
+    assert written == module.page(), f"run: .venv/bin/python docs/{script}.py"
 
 
 def test_the_tables_show_mean_and_deviation(writer):

@@ -15,6 +15,16 @@ from tamis.serve import create_app
 from tamis.serve.examples import ADDRESS, EXAMPLES
 from tamis.service import Serving
 
+EXPERIMENT = """
+[experiments.more_recent]
+layer = "rerank"
+control = "old"
+goal = "like"
+[experiments.more_recent.arms.old]
+[experiments.more_recent.arms.new.cascade.rerank.mmr]
+theta = 0.8
+"""
+
 LAST = ("DELETE /v1/items/{item_id}", "DELETE /v1/users/{user_id}")
 """What others need is deleted at the end."""
 
@@ -23,6 +33,8 @@ LAST = ("DELETE /v1/items/{item_id}", "DELETE /v1/users/{user_id}")
 def client(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     project = tmp_path_factory.mktemp("examples") / "shop"
     shutil.copytree(numbered, project)
+    with (project / "tamis.toml").open("a") as file:
+        file.write(EXPERIMENT)
     app = create_app(lambda: Serving.open(project))
     with TestClient(app, raise_server_exceptions=False) as client:
         while client.get("/health/ready").status_code != 200:

@@ -86,7 +86,7 @@ def test_hostile_ids(
         for (method, path), statuses in documented.items():
             if "{" in path and method == "GET":
                 for one in IDS:
-                    names = ("user_id", "item_id", "recommendation_id")
+                    names = ("user_id", "item_id", "recommendation_id", "experiment")
                     answer = client.get(path.format(**dict.fromkeys(names, one)))
                     check(answer, statuses | {404}, (path, one))
     assert "Traceback" not in caplog.text

@@ -15,6 +15,15 @@ from tamis.serve import create_app
 from tamis.service import Serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text("utf-8")
+EXPERIMENT = """
+[experiments.less_alike]
+layer = "rerank"
+control = "now"
+goal = "like"
+[experiments.less_alike.arms.now]
+[experiments.less_alike.arms.diverse.cascade.rerank.mmr]
+theta = 0.8
+"""
 ADDRESS = re.compile(r"(?:http://)?(?:localhost|127\.0\.0\.1):8000")
 
 
@@ -22,6 +31,8 @@ ADDRESS = re.compile(r"(?:http://)?(?:localhost|127\.0\.0\.1):8000")
 def client(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     project = tmp_path_factory.mktemp("page") / "shop"
     shutil.copytree(numbered, project)
+    with (project / "tamis.toml").open("a") as file:
+        file.write(EXPERIMENT)
     app = create_app(lambda: Serving.open(project))
     with TestClient(app, raise_server_exceptions=False) as client:
         while client.get("/health/ready").status_code != 200:

@@ -50,6 +50,7 @@ def test_a_known_user_gets_a_slate(client: TestClient) -> None:
         ],
         "degraded": [],
         "broken_rules": [],
+        "arms": {},
         "lag": 0,
     }
 
@@ -66,7 +67,7 @@ def test_every_field_reaches_the_recommender(client: TestClient, fake: Fake) -> 
     }
     fields |= {"context": {"device": "ios"}, "values": {"regions": ["FR"]}, "filter": "price < 3"}
     fields |= {"scene": "home", "session_id": "s", "dry_run": True, "diversity": 0.5}
-    fields |= {"pins": {"3": 1}}
+    fields |= {"pins": {"3": 1}, "arms": {"less_alike": "diverse"}}
     fields |= {"boost": [{"category": "Drama", "factor": 2}, {"item_id": 3, "factor": 0.5}]}
     answer = ask(client, **fields).json()
     assert fake.request == Request.of(**fields)
@@ -484,6 +485,9 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/versions",
         "/v1/versions/{name}/activate",
         "/v1/versions/rollback",
+        "/v1/experiments",
+        "/v1/experiments/{experiment}",
+        *(f"/v1/experiments/{{experiment}}/{step}" for step in ("start", "ramp", "full", "close")),
         "/v1/recommendations/{recommendation_id}",
         "/v1/recommendations/{recommendation_id}/why-not/{item_id}",
         "/health/live",

@@ -164,7 +164,7 @@ def test_what_an_arm_cannot_change_is_refused_at_the_start(
 
 
 def test_both_arms_fill_an_interleaved_slate(serving: Serving) -> None:
-    changed = {"cascade": {"order": "rank", "fusion": "-positive"}}
+    changed = {"cascade": {"rerank": {"mmr": {"theta": 0.2}}}}
     started(serving, "drafted", changed, interleaving=True)
     for user in USERS[:10]:
         answer = serving.live.recommend(user)

@@ -26,7 +26,8 @@ def team_draft(
         seed: of the coins; the same seed draws the same slate.
     """
     coins = np.random.default_rng(abs(seed)).integers(0, 2, n)
-    lists, at = (first, second), [0, 0]
+    lists: tuple[Sequence[int], Sequence[int]] = (first, second)
+    at = [0, 0]
     drafted: dict[int, int] = {}
     for coin in coins.tolist():
         for team in (coin, 1 - coin):

@@ -6,6 +6,7 @@ from .moments import ArmMoments
 from .multiple import benjamini_hochberg, holm
 from .off_policy import PolicyValue, policy_value
 from .planning import detectable, power, sample_size
+from .preference import Preference, preference
 from .result import ArmFinding, Measure, ReadOut, Role, read_out
 from .sequential import AlwaysValid, always_valid
 
@@ -23,6 +24,7 @@ __all__ = [
     "Metric",
     "MetricEstimate",
     "PolicyValue",
+    "Preference",
     "ReadOut",
     "Role",
     "Running",
@@ -37,6 +39,7 @@ __all__ = [
     "holm",
     "policy_value",
     "power",
+    "preference",
     "read_out",
     "sample_ratio",
     "sample_ratio_watched",

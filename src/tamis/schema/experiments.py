@@ -13,11 +13,11 @@ _INTERLEAVED = {"fusion", "order", "rerank"}
 """What interleaved arms may change of `[cascade]`."""
 
 
-class _Declared(BaseModel):
+class _ExperimentSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MetricConfig(_Declared):
+class MetricConfig(_ExperimentSection):
     """A metric of experiments, over what each user did since his first answer of the experiment."""
 
     value: str
@@ -31,7 +31,7 @@ class MetricConfig(_Declared):
     """Whether less is better, as for latency."""
 
 
-class LayerConfig(_Declared):
+class LayerConfig(_ExperimentSection):
     """A layer: a part of the product whose experiments exclude one another."""
 
     holdout: Share = 0.0
@@ -39,7 +39,7 @@ class LayerConfig(_Declared):
     experiment of any layer reaches."""
 
 
-class ArmConfig(_Declared):
+class ArmConfig(_ExperimentSection):
     """One arm of an experiment: what differs for its users."""
 
     weight: Annotated[float, Field(gt=0)] = 1.0
@@ -52,7 +52,7 @@ class ArmConfig(_Declared):
     version with it, and name that."""
 
 
-class ExperimentConfig(_Declared):
+class ExperimentConfig(_ExperimentSection):
     """An experiment: arms that are compared on users drawn at random."""
 
     layer: str = "rank"

@@ -41,6 +41,19 @@ def scope_of(handler: BaseRouteHandler, method: str) -> Scope:
     return "write" if all(path.startswith(WRITTEN) for path in handler.paths) else "admin"
 
 
+async def allowed(connection: Connection, handler: BaseRouteHandler) -> None:
+    """All checks of this module, in their order.
+
+    One coroutine: the framework runs guards that are plain functions in threads, and each change
+    of the thread may wait for the interpreter lock that the thread of the answers holds.
+    """
+    restore_ids(connection)
+    check_host(connection)
+    check_key(connection, handler)
+    check_fields(connection, handler)
+    check_queue(connection, handler)
+
+
 def check_key(connection: Connection, handler: BaseRouteHandler) -> None:
     """Raises UnauthorizedError without a valid key, ForbiddenError where it lacks the scope."""
     keys: Keys | None = connection.app.state["keys"]
@@ -66,13 +79,13 @@ def check_key(connection: Connection, handler: BaseRouteHandler) -> None:
         )
 
 
-def restore_ids(connection: Connection, _handler: BaseRouteHandler) -> None:
+def restore_ids(connection: Connection) -> None:
     """Gives ids of the address their slashes, after the route has been found."""
     if SLASH in connection.scope["path"]:
         connection.scope["path_params"] = whole_ids(connection.scope["path_params"])
 
 
-def check_host(connection: Connection, _handler: BaseRouteHandler) -> None:
+def check_host(connection: Connection) -> None:
     """Raises ForbiddenError for a request to a host that is none of the service's.
 
     Another site's name may lead to this machine for a moment (DNS rebinding): then a page of that

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tamis._version import __version__
 from tamis.schema import ServeConfig
-from tamis.serve.access import check_fields, check_host, check_key, check_queue, restore_ids
+from tamis.serve.access import allowed
 from tamis.serve.addresses import divided
 from tamis.serve.body import MAX_BYTES, BodyRequest, EventsSchema
 from tamis.serve.errors import HANDLERS
@@ -61,7 +61,7 @@ def create_app(
         ROUTES,
         request_class=BodyRequest,
         plugins=[EventsSchema()],
-        guards=[restore_ids, check_host, check_key, check_fields, check_queue],
+        guards=[allowed],
         state=State(
             {
                 "service": service,

@@ -68,6 +68,7 @@ CURES = {
 }
 """Code → what a program can do."""
 COLUMNS = "send fewer columns, or shorter texts and lists in them"
+NOTE = "send a shorter `note`"
 LESS = {
     "/v1/recommend": "send fewer ids in `exclude_item_ids`",
     "/v1/rank": "send fewer ids in `item_ids`",
@@ -76,6 +77,9 @@ LESS = {
     "/v1/users": "send fewer users in one call",
     "/v1/items": "send fewer items in one call",
     "/v1/experiments/{experiment}/start": "declare the experiment in tamis.toml",
+    "/v1/experiments/{experiment}/ramp": NOTE,
+    "/v1/experiments/{experiment}/full": NOTE,
+    "/v1/experiments/{experiment}/close": NOTE,
     "/v1/users/{user_id}": COLUMNS,
     "/v1/items/{item_id}": COLUMNS,
 }

@@ -70,8 +70,8 @@ def changed_config(config: CascadeConfig, change: ArmChange) -> CascadeConfig:
         for name in set(kept) - set(known):
             raise ConfigError(
                 f"tamis.toml: [{change.place}.{section}.{name}]: the version has no such stage"
-                f".{suggest(name, list(known))} An arm leaves out or changes stages of the version; "
-                "declare it in [cascade], leave it out in the other arms by "
+                f".{suggest(name, list(known))} An arm leaves out or changes stages of the "
+                "version; declare it in [cascade], leave it out in the other arms by "
                 f"`{section}.{name} = false`, and train"
             )
     merged["prerank"] = None if merged["prerank"] is False else merged["prerank"]

@@ -32,7 +32,7 @@ from tamis.service.answer import Answer, WhyNot
 from tamis.service.answer_log import AnswerLog
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
-from tamis.service.live_experiments import Chosen, LiveExperiments
+from tamis.service.live_experiments import ChosenArms, LiveExperiments
 from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
 from tamis.service.online import forget_user
 from tamis.service.ranking import Ranking
@@ -217,7 +217,7 @@ class LiveRecommender:
         return self._answer(request, effort, chosen, notes)
 
     def _answer(
-        self, request: Request, effort: float, chosen: Chosen, notes: tuple[str, ...] = ()
+        self, request: Request, effort: float, chosen: ChosenArms, notes: tuple[str, ...] = ()
     ) -> Answer:
         """The answer of this version in the arms of a request. Where it cannot have them, it
         answers without them, says so, and counts for no experiment."""

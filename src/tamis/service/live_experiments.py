@@ -21,7 +21,7 @@ INTERLEAVED = "interleaved"
 """Stands for the arm of a request whose slate both arms fill."""
 
 
-class Chosen(NamedTuple):
+class ChosenArms(NamedTuple):
     """The arms of one request."""
 
     arms: Mapping[str, str] = {}
@@ -37,7 +37,7 @@ class Chosen(NamedTuple):
     version_of: str = ""
     """The experiment whose arm names it."""
 
-    def without_version(self) -> Chosen:
+    def without_version(self) -> ChosenArms:
         """Without the experiment whose arm names a version."""
         arms = {name: arm for name, arm in self.arms.items() if name != self.version_of}
         return self._replace(arms=arms, version="", version_of="")
@@ -90,11 +90,11 @@ class LiveExperiments:
             if arm.cascade
         }
 
-    def chosen(self, request: Request) -> Chosen:
+    def chosen(self, request: Request) -> ChosenArms:
         """The arms of a request. Raises RequestError where it names an arm that there is not."""
         state = self.state
         if not state.running and not request.arms:
-            return Chosen()
+            return ChosenArms()
         units = {"user": one_id(request.user_id), "session": request.session_id or None}
         arms = state.assigned(units)
         for name, arm in request.arms.items():
@@ -122,7 +122,7 @@ class LiveExperiments:
                 changes.append(change)
                 against = None if against is None else [*against, change]
         both = None if against is None else tuple(against)
-        return Chosen(arms, tuple(changes), both, teams, version, version_of)
+        return ChosenArms(arms, tuple(changes), both, teams, version, version_of)
 
 
 def _arm_of(state: Experiments, name: str, arm: str) -> str:

@@ -1,0 +1,129 @@
+"""Whether A/B tests name the arm that is truly better: 20 tests of two fusions, and tests of none.
+
+    python -m benchmarks.bench_ab_truth [--users 3000] [--tests 20] [--nulls 200] [--visits 4]
+
+A simulated shop is trained once. Two arms change the fusion; the slates of all users are made by
+the cascades that the service makes of these arms, and the world knows the expected worth of each
+(click 1, like .5, cart 2, purchase 4), so which arm is better is known. A test assigns the users by
+its own name, draws what they do, and is read by `read_out` as the report of an experiment is. A
+test of no difference gives both arms the same slates. Nothing is tuned.
+
+Bounds: the right arm is named in at least 18 of 20 tests, a wrong one never; of the tests without
+a difference at most 5 % name a winner. Writes build/bench/ab_truth.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.bench_cold_start import BUILD, SLATE, project_of, world_of
+
+from tamis.experiments import ArmMoments, Measure, Metric, arm_of, read_out
+from tamis.runtime import Float64, Int64
+from tamis.service import Recommender, Request
+from tamis.service.arms import ArmChange
+from tamis.simulator import LivingWorld, draw_outcomes, reward
+
+ARMS = {
+    "worth": {"fusion": "click + 0.5 * like + 2 * cart + 4 * purchase"},
+    "likes": {"fusion": "0.2 * click + like"},
+}
+"""The fusion of the project, and one that looks at likes."""
+
+
+def slates(recommender: Recommender, world: LivingWorld, users: Int64, arm: str) -> Int64:
+    """(U, SLATE) item rows of the world that each user gets in an arm."""
+    change = ArmChange("ab", arm, {"order": "rank", **ARMS[arm]})
+    found = np.zeros((len(users), SLATE), np.int64)
+    for k, user_id in enumerate(world.user_ids(users)):
+        request = Request.of(user_id=user_id, n=SLATE, dry_run=True)
+        answer = recommender.answer(request, arms=[change]).answer
+        found[k] = world.item_rows([place.item_id for place in answer.items])
+    return found
+
+
+def flat(users: Int64, items: Int64) -> tuple[Int64, Int64, Int64]:
+    """(user, item, place) of all impressions."""
+    places = np.tile(np.arange(1, SLATE + 1), len(users))
+    return np.repeat(users, SLATE), items.reshape(-1), places
+
+
+def worth(world: LivingWorld, users: Int64, items: Int64) -> Float64:
+    """(U,) the expected worth of each user's slate."""
+    return reward(world.expected(*flat(users, items), world.time)).reshape(len(users), SLATE).sum(1)
+
+
+def played(world: LivingWorld, users: Int64, items: Int64, visits: int, seed: int) -> Float64:
+    """(U,) what each user's visits were worth, drawn at random."""
+    random = np.random.default_rng(seed)
+    expected = world.expected(*flat(users, items), world.time)
+    total = np.zeros(len(users))
+    for _ in range(visits):
+        done = draw_outcomes(expected, random)
+        value = done.click + 0.5 * done.like + 2.0 * done.cart + 4.0 * done.purchase
+        total += value.reshape(len(users), SLATE).sum(axis=1)
+    return total
+
+
+def test(name: str, world: LivingWorld, users: Int64, ids: list[str], shown: Any, n: int) -> str:
+    """The arm that a test names; empty where it names none."""
+    arm = np.array([arm_of(one, name, {"a": 1.0, "b": 1.0}) for one in ids])
+    moments: dict[str, ArmMoments] = {}
+    for label in "ab":
+        own, seed = arm == label, int.from_bytes(f"{name}{label}".encode(), "big")
+        value = played(world, users[own], shown[label][own], n, seed)
+        moments[label] = ArmMoments.of(("worth",), value[:, None])
+    found = read_out(
+        moments,
+        control="a",
+        measures=[Measure("worth", Metric("worth"), "goal")],
+        planned=len(users) - 1,
+    )
+    if found.state == "ship":
+        return "b"
+    return "a" if found.state == "roll back" else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=3_000)
+    parser.add_argument("--tests", type=int, default=20)
+    parser.add_argument("--nulls", type=int, default=200)
+    parser.add_argument("--visits", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    project = project_of(BUILD / "cold-start-all", words.seed)
+    recommender = Recommender.open(project)
+    world = world_of(project, words.seed, 0, 0)
+    users = np.arange(min(words.users, world.users), dtype=np.int64)
+    ids = world.user_ids(users)
+    shown = {name: slates(recommender, world, users, name) for name in ARMS}
+    true = {name: worth(world, users, items) for name, items in shown.items()}
+    means = {name: float(values.mean()) for name, values in true.items()}
+    better = max(means, key=lambda name: means[name])
+    worse = next(name for name in ARMS if name != better)
+    arms = {"a": shown[worse], "b": shown[better]}
+    named = [test(f"t{k}", world, users, ids, arms, words.visits) for k in range(words.tests)]
+    same = {"a": shown[worse], "b": shown[worse]}
+    nulls = [test(f"n{k}", world, users, ids, same, words.visits) for k in range(words.nulls)]
+    result = {
+        "users": len(users),
+        "true worth": means,
+        "better": better,
+        "right": named.count("b"),
+        "wrong": named.count("a"),
+        "tests": words.tests,
+        "null tests that name an arm": sum(map(bool, nulls)),
+        "null tests": words.nulls,
+    }
+    print(json.dumps(result, indent=1))
+    path = Path(BUILD) / "ab_truth.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
