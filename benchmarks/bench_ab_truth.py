@@ -30,9 +30,9 @@ from tamis.simulator import LivingWorld, draw_outcomes, reward
 
 ARMS = {
     "worth": {"fusion": "click + 0.5 * like + 2 * cart + 4 * purchase"},
-    "likes": {"fusion": "0.2 * click + like"},
+    "popular": {"fusion": "default(hot, -1000)"},
 }
-"""The fusion of the project, and one that looks at likes."""
+"""The fusion of the project, and the order of the popular items."""
 
 
 def slates(recommender: Recommender, world: LivingWorld, users: Int64, arm: str) -> Int64:

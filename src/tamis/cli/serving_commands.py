@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,6 +25,9 @@ from tamis.cli._console import (
 from tamis.cli.evaluation_commands import print_evaluation
 from tamis.cli.training_commands import print_training
 from tamis.schema import RequestError
+
+if TYPE_CHECKING:
+    from tamis.jobs import LiveDemo
 
 
 def recall(
@@ -395,17 +398,29 @@ def serve(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder of the demo project.")] = Path(
-        "tamis-demo"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the demo project. If omitted: tamis-demo or tamis-live."),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Serve a simulated shop, with and without updates, instead."),
+    ] = False,
+    minutes: Annotated[float, typer.Option(help="With --live: how long users visit.")] = 5.0,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cascade on MovieLens-1M.
 
-    Fetch, train, evaluate, recommend, explain.
+    Fetch, train, evaluate, recommend, explain. With --live, in the folder tamis-live: two services
+    of one simulated world, one of which learns from events every 30 s; the report shows what their
+    slates are worth.
     """
+    if live:
+        return _demo_live(folder, minutes, as_json)
     from tamis.jobs import demo as job
+
+    folder = folder or Path("tamis-demo")
 
     made = job(folder, device=device, progress=wants_progress(as_json))
     if as_json:
@@ -423,3 +438,64 @@ def demo(
         ["serve", made.project],
     )
     return None
+
+
+def _demo_live(folder: Path | None, minutes: float, as_json: bool) -> None:
+    """The live demo, with a table that is renewed as visits come."""
+    from rich.live import Live
+
+    from tamis.jobs import demo_live
+
+    place, wanted = folder or Path("tamis-live"), wants_progress(as_json)
+    screen = Live(console=console, refresh_per_second=2, transient=True)
+
+    def show(now: LiveDemo) -> None:
+        if not screen.is_started and console.is_terminal and not as_json:
+            screen.start()  # not before: the preparations show their own progress
+        screen.update(_live_table(now))
+
+    try:
+        found = demo_live(place, minutes=minutes, on_change=show, progress=wanted)
+    finally:
+        screen.stop()
+    if as_json:
+        return print_json(found.to_dict())
+    console.print(_live_table(found))
+    console.print(f"report: {escape(str(found.report))}", highlight=False, soft_wrap=True)
+    print_next(["serve", found.project], ["versions", found.project])
+    return None
+
+
+def _live_table(found: LiveDemo) -> Table:
+    """Both services: now, and since the start."""
+    elapsed = max((line.periods[-1].seconds for line in found.lines if line.periods), default=0.0)
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+        title=f"{elapsed:.0f} of {found.seconds:.0f} s · version {escape(found.version)}",
+        title_justify="left",
+    )
+    table.add_column("service")
+    headings = ("worth now", "since the start", "of the best", "new items", "delta", "fresh to")
+    for heading in (*headings, "p50 ms"):
+        table.add_column(heading, justify="right")
+    for line in found.lines:
+        visited = [period for period in line.periods if period.visits > period.failed]
+        if not visited:
+            table.add_row(line.name, *("–",) * 7)
+            continue
+        last = visited[-3:]
+        worth = sum(p.reward for p in visited) / len(visited)
+        best = sum(p.best for p in visited) / len(visited)
+        table.add_row(
+            line.name,
+            f"{sum(p.reward for p in last) / len(last):.3f}",
+            f"{worth:.3f}",
+            f"{worth / best:.1%}",
+            f"{sum(p.new_items for p in last) / len(last):.1%}",
+            str(line.delta or "–"),
+            "–" if line.delta_age is None else f"{line.delta_age:.0f} s ago",
+            f"{visited[-1].milliseconds:.0f}",
+        )
+    return table

@@ -14,6 +14,7 @@ from .evaluation import evaluate
 from .evaluation_table import EvaluationTable, ModelResult
 from .feature_coverage import compare_coverage
 from .full_rank import FullRank, full_rank
+from .live_report import write_live_page
 from .metrics import (
     average_precision,
     coverage,
@@ -118,6 +119,7 @@ __all__ = [
     "stage_loss",
     "survival",
     "write_channel_report",
+    "write_live_page",
     "write_rank_report",
     "write_report",
 ]

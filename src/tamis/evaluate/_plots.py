@@ -56,7 +56,7 @@ def stage_loss_plot(steps: Sequence[Step]) -> str:
         axes.set_xlim(0, 1.18)
         axes.set_xticks([])
         axes.invert_yaxis()
-        _plain(axes, "x")
+        plain_axes(axes, "x")
 
     label = "Share of the held-out positives left after each stage"
     return inline_svg(draw, size=(9, 2.9), name="stage-loss", label=label)
@@ -113,7 +113,7 @@ def _curve(
     values = [(number(e.get("epoch", i + 1)), number(e.get(key))) for i, e in enumerate(epochs)]
     points = [(x, y) for x, y in values if x is not None and y is not None]
     axes.set_title(title, loc="left", fontsize=9, color=INK)
-    _plain(axes)
+    plain_axes(axes)
     if not points:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=MUTED)
         axes.set_xticks([])
@@ -167,7 +167,7 @@ def calibration_plot(bins: Sequence[Mapping[str, Any]], name: str = "calibration
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlabel("mean prediction")
         axes.set_ylabel("observed rate")
-        _plain(axes, "both")
+        plain_axes(axes, "both")
 
     label = "Observed rate against mean prediction, by bins of predictions"
     return inline_svg(draw, size=(5, 4), name=name, label=label)
@@ -203,7 +203,7 @@ def segments_plot(points: Sequence[Point], metric: str, name: str = "segments") 
         axes.set_xlabel(metric)
         axes.margins(x=0.12, y=0.12)
         axes.invert_yaxis()
-        _plain(axes, "x")
+        plain_axes(axes, "x")
 
     size = (9, 0.7 + 0.42 * len(points))
     return inline_svg(draw, size=size, name=name, label=f"{metric} by segment")
@@ -231,7 +231,7 @@ def overlap_plot(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> str
         tilt = {"rotation": 35, "ha": "right"} if n > 6 else {}
         axes.set_xticks(range(n), list(names), color=INK, **tilt)
         axes.set_yticks(range(n), list(names), color=INK)
-        _plain(axes, "none")
+        plain_axes(axes, "none")
 
     size = (9, 0.7 + 0.45 * n)
     label = "Similarity of the lists of every two channels"
@@ -251,7 +251,7 @@ def _square(axes: Axes, row: int, column: int, value: float) -> None:
     axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
 
 
-def _plain(axes: Axes, grid: Literal["x", "y", "both", "none"] = "y") -> None:
+def plain_axes(axes: Axes, grid: Literal["x", "y", "both", "none"] = "y") -> None:
     """No frame, no background and no tick marks; grid lines along `grid`."""
     if grid != "none":
         axes.grid(axis=grid, color=LINE, linewidth=0.7)

@@ -3,6 +3,7 @@ from ._ranker_trial import Entry, Standing, parsed_options
 from ._row_models import RowModel
 from ._train_report import TrainReport
 from .compare_rankers import Comparison, compare_rank, compare_tables
+from .demo_live import LiveDemo, LiveLine, demo_live
 from .demo_project import Demo, demo
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
@@ -46,6 +47,8 @@ __all__ = [
     "Fetched",
     "ImportReport",
     "Initialised",
+    "LiveDemo",
+    "LiveLine",
     "LiveReport",
     "LookalikeReport",
     "ObjectiveTradeoffs",
@@ -65,6 +68,7 @@ __all__ = [
     "compare_rank",
     "compare_tables",
     "demo",
+    "demo_live",
     "doctor",
     "evaluate",
     "evaluate_channels",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ def live_traffic(
     speed: float = 1.0,
     life: LifeConfig | None = None,
     key: str | None = None,
+    on_period: Callable[[Period], None] | None = None,
     progress: bool = False,
 ) -> LiveReport:
     """Plays visits against a running service for a bounded time.
@@ -98,6 +99,7 @@ def live_traffic(
             have the times of the clock.
         life: how the world changes.
         key: API key, where the service asks for one.
+        on_period: called with each period of the report at its end.
 
     Raises ConfigError for numbers out of range, DataError where the folder is not of a simulation
     or the service does not answer.
@@ -108,7 +110,7 @@ def live_traffic(
             "per second, up to 86,400 seconds, and a speed of at least 0"
         )
     world = LivingWorld(_config(Path(project)), life)
-    traffic = _Traffic(world, url.rstrip("/"), rate, seconds, speed, key)
+    traffic = _Traffic(world, url.rstrip("/"), rate, seconds, speed, key, on_period)
     with Progress("traffic", progress) as shown:
         shown.begin(f"{rate:g} visits a second for {seconds:g} s")
         run(traffic.play, shown)
@@ -137,7 +139,9 @@ class _Traffic:
         seconds: float,
         speed: float,
         key: str | None,
+        on_period: Callable[[Period], None] | None = None,
     ) -> None:
+        self._on_period = on_period
         self._world, self._url = world, url
         self._rate, self._seconds, self._speed = rate, seconds, speed
         self._period = min(PERIOD, seconds / 4)
@@ -295,6 +299,8 @@ class _Traffic:
                 versions=sorted(self._versions),
             )
         )
+        if self._on_period is not None:
+            self._on_period(self._periods[-1])
         self._now, self._news = [], 0
         self._counts.clear()
         self._versions.clear()
