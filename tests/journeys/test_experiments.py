@@ -103,6 +103,12 @@ def test_one_experiment_from_its_draft_to_its_end(
     assert "ada: small first" in status.out
     assert "traffic 100.00%" in status.out
 
+    client.post("/v1/recommend", json={"user_id": next(iter(taking))})
+    time.sleep(1.2)  # metrics are summed up each second
+    arm = taking[next(iter(taking))]
+    counted = f'tamis_experiment_answers_total{{arm="{arm}",experiment="shorter"}}'
+    assert counted in client.get("/metrics").text
+
     full = client.post(
         "/v1/experiments/shorter/full", json={"arm": "short", "reverse": 0.1, "by": "ada"}
     )

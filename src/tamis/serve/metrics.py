@@ -42,6 +42,7 @@ class _Answered(NamedTuple):
     seconds: Mapping[str, float]
     candidates: Mapping[tuple[str, str], int]
     removed: Mapping[str, int]
+    arms: Mapping[str, str]
 
 
 class ServiceMetrics:
@@ -85,6 +86,9 @@ class ServiceMetrics:
             "degraded", "Answers in which something failed or was left out, by what", "what"
         )
         self._answers = counter("answers", "Answers, by whether the user is known", "known")
+        self._arms = counter(
+            "experiment_answers", "Answers of arms of experiments", "experiment", "arm"
+        )
         self._events = counter("events", "Events that were sent", "status")
         self._lost = counter("lost_answers", "Answers that could not be written to the journal")
         self._overload = counter(
@@ -105,7 +109,7 @@ class ServiceMetrics:
     def answer(self, answer: Answer) -> None:
         """Notes an answer of the cascade."""
         degraded = frozenset(text.partition(": ")[0] for text in answer.degraded)
-        counts = (answer.seconds, answer.candidates, answer.removed)
+        counts = (answer.seconds, answer.candidates, answer.removed, answer.arms)
         self._noted.append(_Answered(answer.known, degraded, *counts))
 
     def events(self, counts: Mapping[str, int]) -> None:
@@ -174,6 +178,8 @@ class ServiceMetrics:
         counts[self._answers, (str(answer.known).lower(),)] += 1
         for stage_side, n in answer.candidates.items():
             counts[self._candidates, stage_side] += n
+        for experiment, arm in answer.arms.items():
+            counts[self._arms, (experiment, arm)] += 1
         for name, n in answer.removed.items():
             counts[self._filtered, (name,)] += n
         for what in answer.degraded:
