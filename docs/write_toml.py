@@ -22,6 +22,7 @@ from tamis.schema import (
     EventsConfig,
     ExperimentConfig,
     FollowsConfig,
+    GateConfig,
     JournalConfig,
     LayerConfig,
     MergeConfig,
@@ -34,6 +35,7 @@ from tamis.schema import (
     TableConfig,
     TaskConfig,
     TextConfig,
+    UpdateConfig,
     VarLenSparseFeat,
 )
 
@@ -91,6 +93,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[cascade.merge]", MergeConfig),
     ("[cascade.budgets]", BudgetsConfig),
     ("Any other stage", StageConfig),
+    ("[update]", UpdateConfig),
+    ("[gate]", GateConfig),
     ("[answers]", AnswersConfig),
     ("[serve]", ServeConfig),
     ("[experiments.NAME]", ExperimentConfig),

@@ -82,6 +82,9 @@ class Manifest:
     """Settings chosen on validation data, such as epochs, per stage."""
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     """Measures of the training: seconds, memory, learning curves, validation metrics."""
+    update: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of a version that `tamis update` made: the version that it started from, what it learnt, and
+    what the gate found; empty: `tamis train` made it."""
     files: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     """Relative path → (bytes, blake2b-128)."""
     formats: dict[str, int] = field(default_factory=dict[str, int])
@@ -305,12 +308,15 @@ class Versions:
         Raises:
             VersionError: the files cannot be written.
         """
+        self._remove_abandoned()
         created = datetime.now(UTC)
         name = self._free_name(f"{created:%Y-%m-%dT%H-%M-%S}-{kind.value}")
         path = self.root / f".{name}"
         draft = Draft(path, name, kind, created.isoformat(timespec="seconds"))
+        mark = None
         try:
             path.mkdir(parents=True)
+            mark = Hold(path) if os.name == "posix" else None  # others cannot lock a folder
             yield draft
             files = draft.finish()
             beside = [(v.path, v.manifest.files) for one in Kind for v in reversed(self._of(one))]
@@ -322,7 +328,22 @@ class Versions:
                 "earlier versions are complete: free space or repair the folder, then train again"
             ) from error
         finally:
+            if mark is not None:
+                mark.release()
             shutil.rmtree(path, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        """Removes drafts of processes that were killed while they wrote."""
+        marked = os.name == "posix" and self.root.is_dir()
+        for path in list(self.root.glob(".*-*/")) if marked else list[Path]():
+            away = self.root / f".removed{path.name}"
+            try:
+                taken = path.name.startswith(".removed") or taken_away(path, path, away)
+            except OSError as error:
+                log.warning("the draft %s could not be removed: %s", path, error)
+                continue
+            if taken:
+                shutil.rmtree(away if away.exists() else path, ignore_errors=True)
 
     def _free_name(self, wanted: str) -> str:
         name, number = wanted, 1
@@ -347,6 +368,7 @@ class Draft:
     journal_position: int | None = None
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
+    update: dict[str, Any] = field(default_factory=dict[str, Any])
     formats: dict[str, int] = field(default_factory=dict[str, int])
 
     def folder(self, *names: str) -> Path:
@@ -361,7 +383,20 @@ class Draft:
         files = files_of(self.path)
         for relative in files:
             _sync(self.path / relative)
-        manifest = Manifest(
+        target = self.path / MANIFEST
+        self._manifest(files).write(target)
+        _sync(target)
+        return files
+
+    def preview(self) -> Version:
+        """What has been written so far as a version to open, for trial requests; its checksums are
+        not there yet. It must be closed before the draft becomes a version."""
+        manifest = self._manifest({})
+        manifest.write(self.path / MANIFEST)
+        return Version(self.path, manifest)
+
+    def _manifest(self, files: dict[str, tuple[int, str]]) -> Manifest:
+        return Manifest(
             name=self.name,
             kind=self.kind,
             created=self.created,
@@ -372,13 +407,10 @@ class Draft:
             journal_position=self.journal_position,
             settings=self.settings,
             metrics=self.metrics,
+            update=self.update,
             files=files,
             formats=self.formats,
         )
-        target = self.path / MANIFEST
-        manifest.write(target)
-        _sync(target)
-        return files
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, str]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tamis.cascade.arrangement import Arrangement
     from tamis.cascade.candidates import Candidates
     from tamis.cascade.query import Queries, Recalled
-    from tamis.data import Dataset, Ragged
+    from tamis.data import Dataset, Ragged, Table
     from tamis.features import Layout, OnlineStatistics, Rows
     from tamis.runtime import Bool, Float32, Int32
     from tamis.train import Chosen, Epoch
@@ -32,6 +32,21 @@ class Valid:
     """Item rows that should be found, sorted per query."""
 
 
+@dataclass(frozen=True, eq=False)
+class FormerRows:
+    """Where the users and items of a data set are in the tables of an earlier one, by their ids."""
+
+    users: Int32
+    """(users,) row in the earlier table of users; UNKNOWN where it lacks the id."""
+    items: Int32
+    """(items,) likewise of the items."""
+
+    @classmethod
+    def of(cls, data: Dataset, users: Table, items: Table) -> FormerRows:
+        """The rows of `data` in the tables of an earlier fit."""
+        return cls(users.rows(data.users.ids), items.rows(data.items.ids))
+
+
 @dataclass(frozen=True)
 class FitContext:
     """Everything that a fit receives besides the data and its own options."""
@@ -41,6 +56,12 @@ class FitContext:
     progress: bool = False
     former: Any = None
     """The same component fitted on earlier data, for a warm start; None: from scratch."""
+    former_rows: FormerRows | None = None
+    """Rows of the users and items in the tables of `former`; None: rows have only been added at the
+    end since, which channels check."""
+    since: int | None = None
+    """With `former`: time (ms) from which on events that arrived are new to it. A channel that
+    learns by gradient steps from `former` then learns from these, in one pass. None: from all."""
     teacher: Any = None
     """The fitted ranker that a pre-ranker may learn from; None: there is none."""
     features: tuple[Feature, ...] = ()

@@ -18,10 +18,21 @@ from tamis.cli.key_commands import keys
 from tamis.cli.ranker_commands import compare, score
 from tamis.cli.serving_commands import demo, lookalike, recall, recommend, serve, similar
 from tamis.cli.training_commands import activate, rollback, train, versions
+from tamis.cli.update_commands import update
 from tamis.schema import TamisError
 
 ORDER = (
-    *("init", "fetch", "doctor", "train", "evaluate", "recommend", "similar", "lookalike"),
+    *(
+        "init",
+        "fetch",
+        "doctor",
+        "train",
+        "update",
+        "evaluate",
+        "recommend",
+        "similar",
+        "lookalike",
+    ),
     *("serve", "keys", "events", "export", "parity", "recall", "compare", "score", "versions"),
     *("activate", "rollback", "experiment", "simulate", "demo"),
 )
@@ -46,7 +57,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets in help texts are printed as they are
     pretty_exceptions_enable=False,
 )
-for _command in (init, fetch, doctor, train, recommend, similar, lookalike, serve, keys, events):
+for _command in (
+    init,
+    fetch,
+    doctor,
+    train,
+    update,
+    recommend,
+    similar,
+    lookalike,
+    serve,
+    keys,
+    events,
+):
     app.command()(_command)
 for _command in (
     export,

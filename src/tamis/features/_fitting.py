@@ -60,6 +60,7 @@ class SpaceOptions(NamedTuple):
     groups: Sequence[str] | Literal["auto"] | None
     seed: int
     towers: bool = False
+    former: Fitted | None = None
 
 
 def fit_space(
@@ -69,13 +70,16 @@ def fit_space(
     options: SpaceOptions,
 ) -> Fitted:
     """The fitted state of a space; for the arguments see `FeatureSpace.fit`."""
-    config, windows, item_category, groups, seed, towers = options
+    config, windows, item_category, groups, seed, towers, former = options
     if features or not towers:
         check_features(features)
     sources = Sources(data, features, config)
     encoders = Encoders((), {}, {}, {})
     if features:
         encoders = Encoders.fit(features, sources.training_values)
+    if former is not None:
+        encoders = former.encoders.grown(encoders)
+        groups = _counted_by(former)
     builder = LayoutBuilder()
     encoders.add_tables(builder)
     for f in features:
@@ -105,16 +109,47 @@ def fit_space(
         pair_scales=(),
         interest=_nothing_of_pairs(data)
         if towers
-        else _interest(sources, encoders, config, item_category),
+        else _interest(sources, encoders, config, item_category, former),
         calendar=LocalCalendar.of(config, data),
         distance=None if towers else Distance.fit(data, config),
     )
+    if former is not None:
+        return _continued(fitted, former)
     if recipes is not None:
         fitted = _with_scales(fitted, data, recipes, seed)
     if isinstance(columns, Mapping):
         return with_columns(fitted, columns)
     named = tuple(RecallColumn(name) for name in columns if _is_recall(name))
     return replace(fitted, interest=replace(fitted.interest, columns=named))
+
+
+def _counted_by(former: Fitted) -> list[str]:
+    """The attributes of a fitted space by which events are counted, as `groups` names them."""
+    recipes = former.recipes
+    if recipes is None:
+        return []
+    return [*(g.groups.name for g in recipes.groups), *(p.name for p in recipes.pairs)]
+
+
+def _continued(fitted: Fitted, former: Fitted) -> Fitted:
+    """A copy of `fitted` with the scales and the choice of inputs of a former fit, which the
+    weights of models were learnt with."""
+    distance = fitted.distance
+    if distance is not None and former.distance is not None:
+        distance = replace(distance, mean=former.distance.mean, std=former.distance.std)
+    return replace(
+        fitted,
+        user_scale=former.user_scale,
+        item_scale=former.item_scale,
+        group_scales=former.group_scales,
+        pair_scales=former.pair_scales,
+        interest=replace(
+            fitted.interest,
+            columns=former.interest.columns,
+            position=former.interest.position,
+        ),
+        distance=distance,
+    )
 
 
 def with_columns(fitted: Fitted, columns: Mapping[str, NDArray[Any]]) -> Fitted:
@@ -214,6 +249,7 @@ def _interest(
     encoders: Encoders,
     config: ProjectConfig | None,
     item_category: str | None,
+    former: Fitted | None = None,
 ) -> Interest:
     data = sources.data
     liked = data.events.item[data.positive]
@@ -240,7 +276,8 @@ def _interest(
         category = _category(column, codes, popular, vocabulary.size)
         categories.append(replace(category, vocabulary=vocabulary, separator=separator))
     positive = np.array([b.positive for b in data.behaviours], np.bool_)
-    own = OwnItemFeatures.fit(data) if wanted(data, config) else None
+    wants_own = wanted(data, config) if former is None else former.interest.own is not None
+    own = OwnItemFeatures.fit(data) if wants_own else None
     return Interest(positive, (), tuple(categories), tuple(numeric), own)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,23 @@ class Encoders:
             if feature.shares is None:
                 vocabularies[feature.name] = _fit_vocabulary(feature, values)
         return cls(features, vocabularies, dense, present)
+
+    def grown(self, later: Encoders) -> Encoders:
+        """These encoders for data of later.
+
+        Ids that `later`, fitted on those data, knows and these do not get codes after the known
+        ones, which keep theirs; scales and buckets stay.
+        """
+        vocabularies = dict(self._vocabularies)
+        for name, vocabulary in later._vocabularies.items():
+            vocabularies[name] = vocabularies[name].grown(vocabulary)
+        dense = {
+            name: replace(
+                encoder, present=later._dense[name].present, infinite=later._dense[name].infinite
+            )
+            for name, encoder in self._dense.items()
+        }
+        return Encoders(self.features, vocabularies, dense, later._present)
 
     @property
     def vocabularies(self) -> Mapping[str, Vocabulary]:

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tamis.schema import Side
 
 
@@ -76,6 +79,19 @@ class Layout:
     def table(self) -> dict[str, TableRange]:
         """The tables by name."""
         return {t.name: t for t in self.tables}
+
+    def grown_rows(self, former: Layout) -> NDArray[np.int64] | None:
+        """(former.n_rows,) the row here of each row of the fused table of a former layout, whose
+        tables may have been smaller; None where the layouts differ in anything else."""
+        same = former.ids == self.ids and former.dense == self.dense
+        if not same or [t.name for t in former.tables] != [t.name for t in self.tables]:
+            return None
+        if any(old.size > new.size for old, new in zip(former.tables, self.tables, strict=True)):
+            return None
+        rows = np.empty(former.n_rows, np.int64)
+        for old, new in zip(former.tables, self.tables, strict=True):
+            rows[old.start : old.start + old.size] = np.arange(new.start, new.start + old.size)
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """The layout as values of JSON."""

@@ -65,6 +65,7 @@ class FeatureSpace:
         groups: Sequence[str] | Literal["auto"] | None = None,
         seed: int = 0,
         towers: bool = False,
+        former: FeatureSpace | None = None,
     ) -> FeatureSpace:
         """Fits on all of `data`; cut it with `as_of` before.
 
@@ -79,11 +80,16 @@ class FeatureSpace:
             seed: of the sample of events on which the scales of statistics are fitted.
             towers: whether the model has separate user and item sides: there are then no features
                 of user and candidate, and `features` may be empty.
+            former: a space of the same features, fitted on earlier data, that models have learnt
+                with. Its ids keep their codes, new ones get the codes after them; its scales,
+                buckets and recall's `columns` stay. What is counted is counted in `data`. None: a
+                fit of its own.
 
         Raises ConfigError where features or windows contradict the tables, DataError for columns
         of a wrong type.
         """
-        options = SpaceOptions(config, windows, item_category, groups, seed, towers)
+        earlier = None if former is None else former._fitted
+        options = SpaceOptions(config, windows, item_category, groups, seed, towers, earlier)
         return cls(fit_space(data, features, columns, options))
 
     def fit_columns(self, columns: Mapping[str, NDArray[Any]]) -> FeatureSpace:

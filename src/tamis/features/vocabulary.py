@@ -88,6 +88,14 @@ class Vocabulary:
             raise ConfigError(f"buckets = {buckets}: a hashed vocabulary needs at least 2")
         return cls(None, buckets)
 
+    def grown(self, values: Vocabulary) -> Vocabulary:
+        """This vocabulary with the ids of another that it lacks, after its own: known ids keep
+        their codes. A hashed one stays as it is."""
+        if self._ids is None or values._ids is None:
+            return self
+        more = values._ids.filter(~values._ids.is_in(self._ids.implode()))
+        return Vocabulary(pl.concat([self._ids, more]) if len(more) else self._ids)
+
     @property
     def size(self) -> int:
         """Number of codes, and of rows of the embedding table: the ids, padding and unseen."""

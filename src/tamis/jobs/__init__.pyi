@@ -1,7 +1,9 @@
 from ._cost import Estimate, span
+from ._gate import GateCheck
 from ._ranker_trial import Entry, Standing, parsed_options
 from ._row_models import RowModel
 from ._train_report import TrainReport
+from ._update_report import UpdateReport
 from .compare_rankers import Comparison, compare_rank, compare_tables
 from .demo_live import LiveDemo, LiveLine, demo_live
 from .demo_project import Demo, demo
@@ -32,6 +34,7 @@ from .scoring import ScoreReport, score
 from .similar_items import similar
 from .simulated_project import Simulated, simulate
 from .training import train
+from .update import update
 
 __all__ = [
     "ChannelEvaluation",
@@ -45,6 +48,7 @@ __all__ = [
     "ExperimentResult",
     "ExportReport",
     "Fetched",
+    "GateCheck",
     "ImportReport",
     "Initialised",
     "LiveDemo",
@@ -63,6 +67,7 @@ __all__ = [
     "Simulated",
     "Standing",
     "TrainReport",
+    "UpdateReport",
     "activate",
     "close_experiment",
     "compare_rank",
@@ -95,5 +100,6 @@ __all__ = [
     "span",
     "start_experiment",
     "train",
+    "update",
     "versions",
 ]

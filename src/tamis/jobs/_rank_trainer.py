@@ -22,7 +22,7 @@ from tamis.train import Chosen
 
 RANKER_KEYS = ("rank", "fusion", "order")
 """Keys of [cascade] that may change together with the ranker."""
-_FREE = ("cascade", "tasks", "name", "keep_versions")
+_FREE = ("cascade", "tasks", "name", "keep_versions", "update", "gate")
 """Keys that may differ from the published versions; those of `cascade` are compared singly."""
 
 

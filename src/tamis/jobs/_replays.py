@@ -87,7 +87,7 @@ class Replays:
         """The validation rows of a window: complete lists, without positions, as in requests, and
         without sample weights, as metrics are not weighted."""
         if self.impressions:
-            return replace(_as_served(self._impressions(window)), weights=None)
+            return replace(as_served(self._impressions(window)), weights=None)
         self._plan()
         return replace(self._replay(window, valid=True), weights=None)
 
@@ -208,7 +208,7 @@ class Replays:
     _planned: bool = False
 
 
-def _as_served(replay: Replay) -> Replay:
+def as_served(replay: Replay) -> Replay:
     """The same rows without what a request does not know: the positions of shown items."""
     candidates = replay.candidates
     columns = {name: c for name, c in candidates.columns.items() if name != POSITION}

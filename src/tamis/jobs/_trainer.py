@@ -282,25 +282,9 @@ class Trainer:
                 teacher = scorers.get("rank")
                 scorers[stage] = self._fit_scorer(stage, chosen[stage], inputs, None, teacher)
                 record["samples"] = len(rows) * len(scorers[stage].history)
-        journal = self.project.journal_data
         with self.meter.stage("write"):
             self.steps.begin(f"write the {kind.value} version")
-            parts = Parts(
-                config=self.config,
-                users=self.data.users,
-                items=self.data.items,
-                space=space,
-                statistics=OnlineStatistics.of(known, recipes=space.recipes),
-                histories=Histories.of(known),
-                channels=retrieval.channels,
-                filters=retrieval.filters,
-                prerank=scorers.get("prerank"),
-                rank=scorers["rank"],
-                rerank=self._stages("rerank", self.config.cascade.rerank, known),
-                order=self.order.order,
-                text=self._texts(),
-                withdrawn=() if journal is None else tuple(journal.withdrawn()),
-            )
+            parts = self._parts(known, space, retrieval, scorers)
             found = {n: _hard_negatives(channel) for n, channel in retrieval.channels.items()}
             hard = {name: counts for name, counts in found.items() if counts}
             self.hard_negatives |= {kind.value: hard} if hard else {}
@@ -312,6 +296,32 @@ class Trainer:
                 **({"hard_negatives": hard} if hard else {}),
             }
             return self._write(kind, parts, known, chosen, metrics)
+
+    def _parts(
+        self,
+        known: Dataset,
+        space: FeatureSpace,
+        retrieval: Retrieval,
+        scorers: Mapping[str, Any],
+    ) -> Parts:
+        """The parts of a version that knows the data `known`."""
+        journal = self.project.journal_data
+        return Parts(
+            config=self.config,
+            users=self.data.users,
+            items=self.data.items,
+            space=space,
+            statistics=OnlineStatistics.of(known, recipes=space.recipes),
+            histories=Histories.of(known),
+            channels=retrieval.channels,
+            filters=retrieval.filters,
+            prerank=scorers.get("prerank"),
+            rank=scorers["rank"],
+            rerank=self._stages("rerank", self.config.cascade.rerank, known),
+            order=self.order.order,
+            text=self._texts(),
+            withdrawn=() if journal is None else tuple(journal.withdrawn()),
+        )
 
     def _texts(self) -> ItemTexts | None:
         """The encoder and the index of the items' texts; None if none are declared."""

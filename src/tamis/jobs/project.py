@@ -10,6 +10,7 @@ from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
     from tamis.jobs._train_report import TrainReport
+    from tamis.jobs._update_report import UpdateReport
     from tamis.jobs.compare_rankers import Comparison
     from tamis.jobs.evaluate_cascade import Evaluation
     from tamis.jobs.export_journal import ExportReport
@@ -37,6 +38,14 @@ class Project(ProjectFolder):
 
         vars(self).pop("recommender", None)  # the next request opens the new version
         return train(self.root, **options)
+
+    def update(self, **options: Any) -> UpdateReport:
+        """Lets the serving version learn what came since, and publishes it if the gate lets it
+        pass; see `jobs.update`."""
+        from tamis.jobs.update import update
+
+        vars(self).pop("recommender", None)  # the next request opens the new version
+        return update(self.root, **options)
 
     def evaluate(self, **options: Any) -> Evaluation:
         """Evaluates the evaluation version on the events after its cut; see `jobs.evaluate`."""

@@ -143,6 +143,15 @@ class TowerPreranker(Preranker):
             self._table = blocks.item
         return self
 
+    def carried(self, former: Self, rows: Rows) -> Self:
+        """As `Estimator.carried`; keeps the item table for `save`."""
+        self._reset()
+        super().carried(former, rows)
+        blocks = self._split(rows)
+        if blocks is not None and blocks.item.pointer is not None:
+            self._table = blocks.item
+        return self
+
     def logits(self, rows: Rows) -> Float32:
         """float32 (n, T) in the rows' order, before correction and calibration.
 

@@ -95,6 +95,11 @@ class Stored(Preranker):
         self._top = None
         return super().fit_rows(rows, valid, tasks, context)
 
+    def carried(self, former: Self, rows: Rows) -> Self:
+        """As `Estimator.carried`."""
+        self._top = None
+        return super().carried(former, rows)
+
     def logits(self, rows: Rows) -> Float32:
         """float32 (n, L); the first layer is split by inputs as in `three_tower`."""
         net, n = self._module(), len(rows)

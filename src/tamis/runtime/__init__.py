@@ -12,6 +12,7 @@ from tamis.runtime.arrays import (
     UInt32,
     read_only,
 )
+from tamis.runtime.background import run_in_background
 from tamis.runtime.growing import grown, with_unknown
 from tamis.runtime.memory import peak_mb, reset_peak, resident_mb
 from tamis.runtime.progress import Progress
@@ -41,6 +42,7 @@ __all__ = [
     "reset_peak",
     "resident_mb",
     "row_by_row",
+    "run_in_background",
     "scratch",
     "threads",
     "with_unknown",

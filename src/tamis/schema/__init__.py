@@ -19,6 +19,7 @@ from tamis.schema.config import (
     ChannelConfig,
     EventsConfig,
     FollowsConfig,
+    GateConfig,
     JournalConfig,
     MergeConfig,
     ProjectConfig,
@@ -26,6 +27,7 @@ from tamis.schema.config import (
     StageConfig,
     TableConfig,
     TaskConfig,
+    UpdateConfig,
 )
 from tamis.schema.errors import (
     ConfigError,
@@ -95,6 +97,7 @@ __all__ = [
     "ExperimentConfig",
     "Feature",
     "FollowsConfig",
+    "GateConfig",
     "JournalConfig",
     "LabelError",
     "LayerConfig",
@@ -120,6 +123,7 @@ __all__ = [
     "TaskConfig",
     "TextConfig",
     "TrainingError",
+    "UpdateConfig",
     "VarLenSparseFeat",
     "VersionError",
     "chain",

@@ -433,6 +433,57 @@ class JournalConfig(_Section):
     the last one and the entries since. 0: no snapshots, a restart applies all entries."""
 
 
+class UpdateConfig(_Section):
+    """Updates of the serving version by `tamis update`."""
+
+    holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    """Share of what is new that is held out at first: the gate judges by it, and calibrations are
+    fitted on it. Of a log with impressions, the latest ones; otherwise users of the last window.
+    The version that is published has learnt from it, too."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """By how much the command lowers its priority, so that a service on the same machine goes
+    before it; 0: not at all."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads that the command computes with. If omitted: half of the processors, at least one."""
+
+
+class GateConfig(_Section):
+    """What a new version must fulfil before `tamis update` publishes it."""
+
+    ndcg_drop: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share by which NDCG@10 of the slates may be lower than that of the serving version. A lower
+    one counts only if chance does not explain it (95% interval over users)."""
+    auc_drop: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """By how much the AUC of a task may be below that of the serving version on the same rows,
+    beyond chance (two standard errors)."""
+    auc_since: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """By how much the AUC of a task may be below the one that the serving version reached when it
+    was made, beyond chance: labels that changed their meaning spoil both versions alike."""
+    calibration: Annotated[float, Field(gt=0)] = 0.25
+    """Largest distance from 1 of predicted ÷ observed positives of a task, beyond chance."""
+    events_ratio: Annotated[float, Field(gt=1)] = 5.0
+    """Factor by which the events per hour may differ from those of an equally long time before."""
+    unknown_users: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Largest share of new events whose user is unknown to the serving version."""
+    unknown_items: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Largest share of new events whose item is unknown to the serving version."""
+    missing_rise: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """By how much the share of new events without a value of a feature may be above the former."""
+    psi: Annotated[float, Field(gt=0)] = 0.25
+    """Largest population stability index of a feature, new events against former ones: the sum of
+    (p − q) ln(p / q) over ten bands of numbers or the most frequent values, less what chance adds.
+    Below 0.1 is usually called stable, above 0.25 a shift."""
+    size_drop: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share by which the numbers of items, users and events may be below those of the serving
+    version."""
+    requests: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Trial requests to the new version before it is published, one of them of an unknown user:
+    each must be answered with items and finite scores."""
+    latency_ratio: Annotated[float, Field(gt=1)] = 3.0
+    """Factor by which the median time of the trial requests may be above that of the serving
+    version."""
+
+
 class ProjectConfig(_Section):
     """The content of `tamis.toml`."""
 
@@ -490,6 +541,10 @@ class ProjectConfig(_Section):
     """[tasks.NAME]. Empty: one binary task of all positive behaviours."""
     cascade: CascadeConfig
     """[cascade]."""
+    update: UpdateConfig = UpdateConfig()
+    """[update]."""
+    gate: GateConfig = GateConfig()
+    """[gate]."""
     answers: AnswersConfig = AnswersConfig()
     """[answers]."""
     serve: ServeConfig = ServeConfig()

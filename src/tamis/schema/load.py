@@ -19,12 +19,14 @@ from tamis.schema.config import (
     BudgetsConfig,
     CascadeConfig,
     EventsConfig,
+    GateConfig,
     JournalConfig,
     MergeConfig,
     ProjectConfig,
     SplitConfig,
     TableConfig,
     TaskConfig,
+    UpdateConfig,
 )
 from tamis.schema.errors import ConfigError
 from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
@@ -52,6 +54,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "cascade": CascadeConfig,
     "cascade.merge": MergeConfig,
     "cascade.budgets": BudgetsConfig,
+    "update": UpdateConfig,
+    "gate": GateConfig,
     "answers": AnswersConfig,
     "serve": ServeConfig,
 }

@@ -28,6 +28,9 @@ class ProjectFolder:
     root: Path
     journal_until: int | None = None
     """Number of the last entry of the journal that is part of the data; None: the head."""
+    encoder: TextEncoder | None = None
+    """Encodes the items' texts instead of one that is fitted on them, so that vectors stay
+    comparable with those that models have learnt from; None: fitted."""
 
     def __post_init__(self) -> None:
         if not (self.root / CONFIG).is_file():
@@ -97,6 +100,8 @@ class ProjectFolder:
         text = self.config.items.text
         if text is None:
             return None
+        if self.encoder is not None:
+            return self.encoder
         from tamis.features import item_texts
         from tamis.text import text_encoder
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
 from tamis.features import Layout, Rows
+from tamis.nn import FusedEmbedding
 from tamis.runtime import Float32
 from tamis.schema import (
     Conditions,
@@ -24,6 +27,7 @@ from tamis.schema import (
     TrainingError,
     VersionError,
     known_options,
+    read_array,
     read_json,
     reading,
 )
@@ -36,6 +40,7 @@ from tamis.train.loop import fit
 from tamis.train.metrics import mean_group_ndcg
 from tamis.train.objective import Metric, Objective, TaskObjective
 from tamis.train.prediction import predict
+from tamis.train.row_optimisers import INITIAL, tables_of
 
 SAVED = "estimator.json"
 
@@ -106,6 +111,9 @@ class Estimator(FrameModel):
         self.layout: Layout | None = None
         self.model: nn.Module | None = None
         self.orders_only = self.config.loss == "listwise"
+        self._squares: tuple[Float32, ...] = ()
+        self._folder: Path | None = None
+        """Where a loaded model lies; None after a fit."""
 
     @abstractmethod
     def build(self, layout: Layout, n_tasks: int, generator: torch.Generator) -> nn.Module:
@@ -126,21 +134,38 @@ class Estimator(FrameModel):
         self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
         """Trains a new module, which starts from `context.former` where there is one."""
-        self.layout = rows.layout
+        self.layout, self._folder = rows.layout, None
         seed = self.config.seed if context is None else context.seed
         generator = torch.Generator().manual_seed(seed)
         self.model = self.build(self.layout, self.heads.n_logits, generator)
+        options = self._options(seed, context, reuse=valid is None)
         if context is not None and context.former is not None:
-            self._start_from(context.former)
+            options = replace(options, squares=self._start_from(context.former))
         assert rows.labels is not None
         rows = rows.relabelled(self.heads.targets(rows.labels))
-        options = self._options(seed, context, reuse=valid is None)
         self.result = fit(self.model, rows, self.objective(), valid=valid, options=options)
         self.model.to("cpu")
         if valid is not None:
             best = self.result.best_epoch
             decays = tuple(epoch for epoch in self.result.decays if epoch < best)
             self.chosen = Chosen(epochs=best, decay_after=decays)
+        self._squares = self.result.squares
+        return self
+
+    def carried(self, former: Self, rows: Rows) -> Self:
+        """The former fit as it is, for rows of a layout that differs in the sizes of tables at
+        most: nothing is learnt. What is made of the rows for serving is made again.
+
+        Raises ConfigError where its layout is another.
+        """
+        self.layout, self._folder = rows.layout, None
+        self.heads, self.chosen = former.heads, former.chosen
+        self.shifts, self.rates = former.shifts, former.rates
+        self.calibrations = former.calibrations
+        generator = torch.Generator().manual_seed(self.config.seed)
+        self.model = self.build(self.layout, self.heads.n_logits, generator)
+        self._squares = self._start_from(former)
+        self.model.eval()
         return self
 
     def logits(self, rows: Rows) -> Float32:
@@ -154,6 +179,8 @@ class Estimator(FrameModel):
         directory.mkdir(parents=True, exist_ok=True)
         self.save_space(directory)
         save_weights(model, directory / "weights")
+        for number, squares in enumerate(self.row_squares()):
+            np.save(directory / f"squares{number}.npy", squares)
         about = {
             "model": type(self).__name__,
             "config": self.config.model_dump(mode="json"),
@@ -188,6 +215,7 @@ class Estimator(FrameModel):
             self.restore_learnt_values(about)
             self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
         load_weights(self.model, directory / "weights")
+        self._folder = directory
         self.load_space(directory)
         return self
 
@@ -220,15 +248,48 @@ class Estimator(FrameModel):
 
         return within_requests, "ndcg"
 
-    def _start_from(self, former: Estimator) -> None:
-        """Copies the weights of a former fit. Raises ConfigError where its layout is another."""
-        model = former._module()
-        if type(former) is not type(self) or former.layout != self.layout:
+    def _start_from(self, former: Estimator) -> tuple[Float32, ...]:
+        """Copies the weights of a former fit; returns the accumulated squares to go on with.
+
+        Vocabularies may have grown: new ids keep their initial rows. Raises ConfigError where the
+        layout differs in more than that.
+        """
+        old, layout = former._module(), self.layout
+        assert layout is not None
+        grown = None if former.layout is None else layout.grown_rows(former.layout)
+        if type(former) is not type(self) or grown is None:
             raise ConfigError(
                 f"a {type(self).__name__} cannot start from this {type(former).__name__}: "
                 "their features or vocabularies differ; train it from scratch"
             )
-        self._module().load_state_dict(model.state_dict())
+        model, squares = self._module(), list[Float32]()
+        weights, tables = old.state_dict(), dict(model.named_modules())
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                table = tables.get(name.rpartition(".")[0])
+                if isinstance(table, FusedEmbedding) and table.n_rows == layout.n_rows:
+                    value[grown] = weights[name]
+                else:
+                    value.copy_(weights[name])
+        known = former.row_squares()
+        for number, table in enumerate(tables_of(model)):
+            full = np.full(table.n_rows, INITIAL, np.float32)
+            if number < len(known):
+                full[grown if table.n_rows == layout.n_rows else slice(None)] = known[number]
+            squares.append(full)
+        return tuple(squares) if known else ()
+
+    def row_squares(self) -> tuple[Float32, ...]:
+        """(rows,) Adagrad's accumulated squares of the fit, for each fused embedding; empty: the
+        optimiser was another, or the release that wrote the version did not keep them."""
+        if self._folder is None:
+            return self._squares
+        found = list[Float32]()
+        for number, table in enumerate(tables_of(self._module())):
+            file = self._folder / f"squares{number}.npy"
+            if file.is_file():
+                found.append(read_array(file, np.float32, (table.n_rows,)))
+        return tuple(found)
 
     def _module(self) -> nn.Module:
         if self.model is None:

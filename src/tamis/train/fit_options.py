@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tamis.runtime import Float32, peak_mb
+
 TIE = 1e-6
 """Validation metrics that differ by no more are equal, and the earlier epoch (fewer trees) is kept:
 such differences come from rounding, which depends on the number of threads."""
@@ -56,6 +58,8 @@ class FitOptions:
     """Matrix products in bfloat16 (weights stay float32); "auto" = if the hardware supports it."""
     progress: bool = False
     """Show the progress: a bar on a terminal, else one line (`tamis.runtime.Progress`)."""
+    squares: tuple[Float32, ...] = ()
+    """Accumulated squares to start from, as `FitResult.squares`; empty: from none."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ class FitResult:
     """Whether matrix products ran in bfloat16."""
     decays: tuple[int, ...] = ()
     """Epochs after which the learning rates were lowered."""
+    squares: tuple[Float32, ...] = field(default=(), repr=False)
+    """(rows,) accumulated squares of Adagrad, for each fused embedding; empty: another optimiser.
+    A fit that starts from the weights starts from these, too: without them, its first step would
+    move each row by the whole learning rate."""
+
+    @classmethod
+    def nothing(cls) -> FitResult:
+        """The result of a fit without rows."""
+        return cls(0, [], 0.0, 0.0, peak_mb(), bfloat16=False)
 
     @property
     def best(self) -> dict[str, float]:

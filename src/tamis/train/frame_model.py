@@ -137,7 +137,8 @@ class FrameModel(Component, ABC):
             raise TrainingError(
                 f"`valid` is a {type(valid).__name__}, but the training rows are Rows; give Rows"
             )
-        self.heads = heads.fitted(data)
+        former = None if context is None else context.former
+        self.heads = heads.fitted(data) if former is None else heads.continued(former.heads, data)
         self.notes = tuple(self._notes(data, valid))
         if framed:
             for note in self.notes:
@@ -215,6 +216,25 @@ class FrameModel(Component, ABC):
         if not self.centred or rows.labels is None:
             return ()
         return tuple(self.heads.shifts(rows.labels, self.logits(rows), rows.weights).tolist())
+
+    def calibrate_on(self, held_out: Rows) -> Chosen:
+        """Fits the maps to seconds and the calibrations on rows that the fit has not seen; returns
+        `chosen` with them, for the next fit.
+
+        Raises LabelError for labels that the tasks cannot have.
+        """
+        check_labels(held_out, self.heads.tasks, "held-out")
+        with one_blas_thread():
+            self._calibrate(held_out)
+        return self.chosen
+
+    def centre_on(self, rows: Rows, seed: int) -> None:
+        """Corrects the intercepts again, on other rows than those of the fit: of more of the log,
+        where the fit itself has learnt only its end. `seed` draws the negatives that are left out,
+        as in `fit`."""
+        own = tuple(self._rate(task) for task in self.heads.tasks)
+        with one_blas_thread():
+            self.shifts = self._intercepts(sample_negatives(rows, own, seed))
 
     def _calibrate(self, valid: Rows) -> None:
         """Fits the maps to seconds and the calibrations on the validation rows."""

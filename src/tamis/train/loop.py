@@ -73,6 +73,9 @@ class _Fit:
         self.generator = torch.Generator().manual_seed(options.seed)
         model.to(self.device)
         self.optimisers = optimisers(model, options)
+        for optimiser in self.optimisers:
+            if isinstance(optimiser, RowAdagrad) and options.squares:
+                optimiser.start_from(options.squares)
         self.dense = dense_weights(model)
         self.decays: list[int] = []
 
@@ -111,6 +114,7 @@ class _Fit:
             peak_mb=peak_mb(),
             bfloat16=self.bfloat16,
             decays=tuple(self.decays),
+            squares=next((o.squares for o in self.optimisers if isinstance(o, RowAdagrad)), ()),
         )
 
     def _epoch(self, epoch: int, progress: Progress, per_epoch: int) -> Epoch:

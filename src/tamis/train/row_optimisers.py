@@ -8,13 +8,14 @@ rows are never changed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tamis.nn import FusedEmbedding, RowGradient
+from tamis.runtime import Float32
 from tamis.train._row_kernels import (
     FROZEN,
     sum_row_gradients,
@@ -23,6 +24,9 @@ from tamis.train._row_kernels import (
     update_adam,
     update_adam_all,
 )
+
+INITIAL = 1e-8
+"""Accumulated squares of a row before its first step."""
 
 
 class RowOptimiser(ABC):
@@ -107,7 +111,17 @@ class RowAdagrad(RowOptimiser):
     eps = 1e-8
 
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
-        return {"squares": torch.full((table.n_rows,), 1e-8, device=table.weight.device)}
+        return {"squares": torch.full((table.n_rows,), INITIAL, device=table.weight.device)}
+
+    @property
+    def squares(self) -> tuple[Float32, ...]:
+        """(rows,) copies of the accumulated squares, for each table."""
+        return tuple(state["squares"].cpu().numpy().copy() for state in self.state)
+
+    def start_from(self, squares: Sequence[Float32]) -> None:
+        """Continues with the accumulated squares of an earlier fit of the same tables."""
+        for state, given in zip(self.state, squares, strict=True):
+            state["squares"].copy_(torch.from_numpy(np.array(given, np.float32)))
 
     def _update_compiled(
         self, table: FusedEmbedding, state: dict[str, Tensor], scratch: _Scratch, n: int

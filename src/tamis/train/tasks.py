@@ -208,6 +208,23 @@ class Heads:
                         durations[task.name] = Monotone(x=curve.x, y=y)
         return replace(self, scales=scales, durations=durations, shares=shares)
 
+    def continued(self, former: Heads, rows: Rows) -> Self:
+        """A copy with the constants of a former fit of the same tasks, whose weights a fit on
+        `rows` starts from. Raises LabelError as `check_labels`, ConfigError for other tasks."""
+        if former.tasks != self.tasks:
+            raise ConfigError(
+                f"a fit of the tasks {', '.join(self.names)} cannot start from one of "
+                f"{', '.join(former.names)}, or their declarations differ; train from scratch"
+            )
+        check_labels(rows, self.tasks)
+        return replace(
+            self,
+            scales=former.scales,
+            durations=former.durations,
+            shares=former.shares,
+            seconds=former.seconds,
+        )
+
     def timed(self, valid: Rows, logits: Float32) -> Self:
         """A copy with each watch-time task's map from logit to seconds, fitted on validation rows.
 

@@ -224,6 +224,12 @@ class BaseChannel(Component, ABC):
         return channel
 
     @property
+    def warm(self) -> bool | None:
+        """Whether the fit started from the weights of an earlier one; None: the channel learns no
+        weights that it could start from, or is not fitted."""
+        return (self._facts or {}).get("warm")
+
+    @property
     def _n_items(self) -> int:
         """Number of items in the table that the channel was fitted on."""
         assert self._facts is not None

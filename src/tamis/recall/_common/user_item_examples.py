@@ -132,6 +132,15 @@ class Likes:
         owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
         return Positives(self.indptr, self.item[np.lexsort((self.item, owner))])
 
+    def first_since(self, time: int) -> Int64:
+        """The first like of each user that arrived at `time` (ms) or later, of those who have one
+        that is not their first like: (n,) positions in the columns."""
+        sizes = np.diff(self.indptr)
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        later = np.arange(len(owner)) > self.indptr[owner]
+        found = np.flatnonzero(later & (self.arrival >= time))
+        return found[np.unique(owner[found], return_index=True)[1]]
+
     def lacks_order(self) -> bool:
         """True if most users with at least two likes have all of them at the same time."""
         several = np.diff(self.indptr) >= 2
@@ -177,6 +186,8 @@ class UserItemExamples:
         moments: makes the users' moving inputs; None: the model has none. For `moments`, `pairs`.
         periods: divides the moments into periods; a batch then lies in one period. For `moments`
             and `pairs`.
+        since: time in ms; only likes that arrived from then on are targets, and the moment of
+            `moments` is the first of these. For `moments` and `pairs`; None: all likes.
     """
 
     def __init__(
@@ -189,6 +200,7 @@ class UserItemExamples:
         kind: Kind = "moments",
         moments: MomentInputs | None = None,
         periods: ItemMoments | None = None,
+        since: int | None = None,
     ) -> None:
         self._moment_inputs, self._periods = moments, periods
         self.likes, self.history, self.kind = likes, history, kind
@@ -200,7 +212,12 @@ class UserItemExamples:
         if kind == "pairs":
             owner = np.repeat(np.arange(len(sizes)), sizes)
             first = np.repeat(likes.indptr[:-1], sizes)
-            self._cut = np.flatnonzero(np.arange(len(owner)) > first)
+            fine = np.arange(len(owner)) > first
+            self._cut = np.flatnonzero(fine if since is None else fine & (likes.arrival >= since))
+            self.users = owner[self._cut]
+        elif since is not None:
+            self._cut = likes.first_since(since)
+            owner = np.repeat(np.arange(len(sizes)), sizes)
             self.users = owner[self._cut]
         else:
             self._cut = None

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tamis.cascade import Queries, Recalled
-from tamis.data import Ragged, Table
+from tamis.cascade import FitContext, Queries, Recalled
+from tamis.data import UNKNOWN, Ragged, Table
 from tamis.index import VectorIndex
 from tamis.recall._common.channel import BaseChannel
 from tamis.recall._common.item_columns import NO_TIMES, UNKNOWN_TIME, publication_of
@@ -112,6 +112,35 @@ class VectorChannel(IndexedChannel):
 
     def _recall(self, queries: Queries, k: int) -> Recalled:
         return self._nearest(self.user_vectors(queries), queries.time, queries.exclude, k)
+
+
+def known_rows(
+    ids: pl.Series, size: int, former: str, given: Int32 | None
+) -> tuple[Int64, Int64] | None:
+    """(rows, the same ids' rows in a former fit) of the ids that a former fit had, each (n,).
+
+    Args:
+        ids: of the rows now.
+        size: number of rows of the former fit.
+        former: `digest` of its ids.
+        given: (rows,) the former row of each id, UNKNOWN for new ones; None: possible only if rows
+            have just been added at the end since, otherwise the result is None.
+    """
+    if given is not None:
+        rows = np.flatnonzero((given != UNKNOWN) & (given < size))
+        return rows, given[rows].astype(np.int64)
+    if size > len(ids) or digest(ids[:size]) != former:
+        return None
+    rows = np.arange(size)
+    return rows, rows
+
+
+def former_rows(context: FitContext, table: str) -> Int32 | None:
+    """`FitContext.former_rows` of an embedding table "user" or of items."""
+    rows = context.former_rows
+    if rows is None:
+        return None
+    return rows.users if table == "user" else rows.items
 
 
 def digest(ids: pl.Series) -> str:

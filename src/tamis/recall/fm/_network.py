@@ -212,6 +212,7 @@ class FMExamples:
         start: padding row of the history's table in the fused table.
         moments: makes the users' moving inputs; None: the model has none.
         periods: divides the likes into periods; a batch then lies in one period.
+        since: time in ms; only likes that arrived from then on are examples; None: all.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class FMExamples:
         start: int,
         moments: MomentInputs | None = None,
         periods: ItemMoments | None = None,
+        since: int | None = None,
     ) -> None:
         self._moments, self._periods = moments, periods
         self.order = None if periods is None else self._order_by_period
@@ -232,6 +234,8 @@ class FMExamples:
         owner = np.repeat(np.arange(len(sizes)), sizes)
         place = np.arange(len(likes.item)) - likes.indptr[owner]
         fine = (place > 0) if self.ordered else (sizes[owner] > 1)
+        if since is not None:
+            fine = fine & (likes.arrival >= since)
         self.at = np.flatnonzero(fine)
         self.user = owner[self.at]
 

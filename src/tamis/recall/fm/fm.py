@@ -23,7 +23,7 @@ from tamis.recall._common.new_sides import NewSides
 from tamis.recall._common.side_features import FIRST, PAD, SideInputs, divided, side_inputs
 from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.user_item_examples import Likes
-from tamis.recall._common.vector_channel import digest
+from tamis.recall._common.vector_channel import digest, former_rows, known_rows
 from tamis.recall.fm._network import (
     FactorisationMachine,
     FMExamples,
@@ -137,19 +137,24 @@ class FM(SidedChannel):
         popularity = np.bincount(likes.item, minlength=len(data.items))
         cold = Cold(c.item_id_dropout, popularity > 0)
         model = FactorisationMachine(inputs, c.embedding_dim, c.dropout, generator, cold)
-        warm = self._start_from(context.former, model, inputs, data)
+        warm = self._start_from(context, model, inputs, data)
+        since = context.since if warm else None
         moments = None
         if inputs.moving is not None:
             moments = MomentInputs(inputs.moving, data, likes.event)
         last = c.history or inputs.liked or HISTORY
-        examples = FMExamples(likes, last, model.history_start, moments, inputs.moments)
-        if not len(examples):
+        examples = FMExamples(likes, last, model.history_start, moments, inputs.moments, since)
+        if not len(examples) and since is None:
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
             )
         objective = SampledSoftmaxObjective.of(popularity, c.popular, c.negatives, context.seed)
-        fit(model, examples, objective, options=self._options(context, warm))
+        options = self._options(context, warm)
+        if since is not None:
+            options = replace(options, epochs=1)
+        if len(examples):
+            fit(model, examples, objective, options=options)
         self._arrays = _served(model.cpu(), len(data.items))
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
@@ -196,10 +201,11 @@ class FM(SidedChannel):
         )
 
     def _start_from(
-        self, former: Any, model: FactorisationMachine, inputs: SideInputs, data: Dataset
+        self, context: FitContext, model: FactorisationMachine, inputs: SideInputs, data: Dataset
     ) -> bool:
         """Copies the weights of an earlier fit whose meaning is unchanged; returns whether those of
         the items could be copied."""
+        former = context.former
         if not isinstance(former, FM) or former._facts is None:
             return False
         facts, old = former._facts, former._arrays["table"]
@@ -213,10 +219,12 @@ class FM(SidedChannel):
             if new is None:
                 continue
             if name in ids:
-                # possible if rows have only been added at the end since
                 known = facts["rows"]["user" if name == "user" else "item"]
-                if size <= new.size and digest(ids[name][: size - FIRST]) == known:
-                    weight[new.start : new.start + size] = old[start : start + size]
+                given = former_rows(context, name)
+                both = known_rows(ids[name], size - FIRST, known, given)
+                if both is not None:
+                    weight[new.start : new.start + FIRST] = old[start : start + FIRST]
+                    weight[new.start + FIRST + both[0]] = old[start + FIRST + both[1]]
                     copied.add(name)
             elif name in facts["values"] and name in inputs.values:
                 here, there = inputs.values[name], facts["values"][name]

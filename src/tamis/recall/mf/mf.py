@@ -17,7 +17,12 @@ from tamis.recall._common.interactions import (
     distinct_lists,
     interests,
 )
-from tamis.recall._common.vector_channel import VectorChannel, digest
+from tamis.recall._common.vector_channel import (
+    VectorChannel,
+    digest,
+    former_rows,
+    known_rows,
+)
 from tamis.recall.mf._kernels import LikedPairs, bpr_epoch, solve_rows
 from tamis.runtime import Float32, in_blocks
 from tamis.schema import ComponentConfig, Conditions, Needs, TrainingError
@@ -104,7 +109,7 @@ class MF(VectorChannel):
         self._facts = {"pair_weight": pair, "liked": int(liked.sum()), "users": users}
         random = np.random.default_rng(context.seed)
         items = _initial(random, len(data.items), self.config.embedding_dim)
-        warm = self._start_from(context.former, items, data)
+        warm = self._start_from(context, items, data)
         fit = self._fit_ials if c.method == "ials" else self._fit_bpr
         items = fit(by_user, items, warm, random)
         items[~liked] = 0
@@ -120,24 +125,26 @@ class MF(VectorChannel):
         self.index = self._built_index(data, items, liked, context.seed)
         return {**self._facts, "rows": digest(data.items.ids), "warm": warm}
 
-    def _start_from(self, former: Any, items: Float32, data: Dataset) -> bool:
+    def _start_from(self, context: FitContext, items: Float32, data: Dataset) -> bool:
         """Copies the item vectors of an earlier fit; returns whether it could.
 
-        Not possible if the earlier fit used another method or width, or if items were not only
-        added at the end since.
+        Not possible if the earlier fit used another method or width, or if it is not known which of
+        its rows the items have.
         """
+        former = context.former
         if not isinstance(former, MF) or former._facts is None or former.index is None:
             return False
-        n = former._n_items
+        given = former_rows(context, "item")
+        both = known_rows(data.items.ids, former._n_items, former._facts["rows"], given)
+        vectors = former.index.vectors
         if (
-            former.index.vectors.shape[1] != items.shape[1]
+            vectors.shape[1] != items.shape[1]
             or former.config.method != self.config.method
-            or n > len(items)
-            or digest(data.items.ids[:n]) != former._facts["rows"]
+            or both is None
         ):
             return False
-        known = former.index.vectors.any(axis=1)
-        items[:n][known] = former.index.vectors[known]
+        known = vectors[both[1]].any(axis=1)
+        items[both[0][known]] = vectors[both[1][known]]
         return True
 
     def _fit_ials(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,12 @@ from tamis.index import VectorIndex
 from tamis.recall._common.channel import need_positives
 from tamis.recall._common.interactions import with_positive_behaviours
 from tamis.recall._common.spectral import neighbour_vectors
-from tamis.recall._common.vector_channel import VectorChannel, digest
+from tamis.recall._common.vector_channel import (
+    VectorChannel,
+    digest,
+    former_rows,
+    known_rows,
+)
 from tamis.recall.sequence._examples import (
     HeldOut,
     QueryHistories,
@@ -27,7 +32,7 @@ from tamis.recall.sequence._examples import (
     last_held_out,
 )
 from tamis.recall.sequence._network import NextItem, SequenceModel, user_vectors
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int64
 from tamis.schema import ComponentConfig, Conditions, Needs, TrainingError, reading
 from tamis.train import (
     FitOptions,
@@ -163,11 +168,15 @@ class SequenceChannel(VectorChannel):
             )
         facts = self._shape(sequences, data)
         self._arrays = {"counts": counts}
-        valid, rest = self._held_out(sequences, data, context)
-        former = self._weights_of(context.former, data)
+        former = self._weights_of(context, data)
+        since = None if former is None else context.since
+        valid, rest = None, sequences
+        if since is None:
+            valid, rest = self._held_out(sequences, data, context)
         self.model = self._begun(facts, context.seed, former, rest)
         passes = self.config.warm_epochs if former is not None else None
-        self.result = self._train(self.model, rest, valid, facts, context, passes)
+        passes = passes if since is None else 1
+        self.result = self._train(self.model, rest, valid, facts, context, passes, since)
         if self.config.refit and valid is not None and rest is not sequences:
             epochs = max(self.result.best_epoch, 1)
             self.model = self._begun(facts, context.seed, former, sequences)
@@ -233,7 +242,7 @@ class SequenceChannel(VectorChannel):
         self,
         facts: dict[str, Any],
         seed: int,
-        former: dict[str, torch.Tensor] | None,
+        former: Former | None,
         sequences: Sequences,
     ) -> SequenceModel:
         """A model to train, with the weights of an earlier fit or with the configured start."""
@@ -267,8 +276,12 @@ class SequenceChannel(VectorChannel):
         facts: dict[str, Any],
         context: FitContext,
         epochs: int | None = None,
+        since: int | None = None,
     ) -> FitResult:
-        """Trains `model` in place; `epochs` replaces the option of that name."""
+        """Trains `model` in place; `epochs` replaces the option of that name.
+
+        since: time in ms; only windows that end with an event from then on are learnt; None: all.
+        """
         c = self.config
         objective = NextItem(
             facts["loss"],
@@ -277,8 +290,14 @@ class SequenceChannel(VectorChannel):
             use_bfloat16(c.bfloat16, torch.device(context.device).type),
         )
         windows = Windows(
-            sequences, c.history, c.windows, positives=c.mask_positives and model.sparse
+            sequences,
+            c.history,
+            c.windows,
+            positives=c.mask_positives and model.sparse,
+            since=since,
         )
+        if since is not None and not len(windows):
+            return FitResult.nothing()
         steps = -(-len(windows) // c.batch_size)
         every = max(c.evaluate_every, -(-EVALUATION_STEPS // steps))
         most = c.epochs or max(EPOCHS, -(-STEPS // steps))
@@ -336,14 +355,14 @@ class SequenceChannel(VectorChannel):
             seed=seed,
         )
 
-    def _weights_of(self, former: Any, data: Dataset) -> dict[str, torch.Tensor] | None:
-        """The weights of an earlier fit; None if its items are not the first ones of `data`."""
+    def _weights_of(self, context: FitContext, data: Dataset) -> Former | None:
+        """The weights of an earlier fit; None if it is not known which of its items are which."""
+        former = context.former
         if not isinstance(former, type(self)) or former.model is None or former._facts is None:
             return None
-        old, ids = former._facts, data.items.ids
-        if old["items"] > len(ids) or digest(ids[: old["items"]]) != old["rows"]:
-            return None
-        return former.model.state_dict()
+        old, given = former._facts, former_rows(context, "item")
+        both = known_rows(data.items.ids, old["items"], old["rows"], given)
+        return None if both is None else Former(former.model.state_dict(), *both)
 
     def user_vectors(self, queries: Queries) -> Float32:
         """(Q, dim) states after each query's history; zero if it has no event that counts.
@@ -385,15 +404,24 @@ class SequenceChannel(VectorChannel):
         return channel
 
 
-def _take_over(model: SequenceModel, former: dict[str, torch.Tensor]) -> None:
-    """Copies weights of the same name and width; rows of the item table to the first new ones."""
+class Former(NamedTuple):
+    """The weights of an earlier fit, and the rows of the items that both fits know."""
+
+    weights: dict[str, torch.Tensor]
+    rows: Int64
+    """(n,) rows now."""
+    old_rows: Int64
+    """(n,) the same items' rows then."""
+
+
+def _take_over(model: SequenceModel, former: Former) -> None:
+    """Copies weights of the same name and shape, and the rows of items that both fits know."""
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            old = former.get(name)
+            old = former.weights.get(name)
             if old is None or old.shape[1:] != value.shape[1:]:
                 continue
-            if old.shape == value.shape:
+            if name == "table.weight":
+                value[former.rows] = old[former.old_rows]
+            elif old.shape == value.shape:
                 value.copy_(old)
-            elif name == "table.weight" and len(old) <= len(value):
-                rows = len(old) - (1 if model.sparse else 0)  # without the old padding row
-                value[:rows] = old[:rows]

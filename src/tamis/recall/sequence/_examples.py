@@ -112,11 +112,18 @@ class Windows:
 
     A user has at most `windows` windows, the newest first. The newest one ends with his second to
     last event; the last target of each earlier one is the first event of the next, so that every
-    event is a target at most once. With `positives`, a batch holds all items of its users.
+    event is a target at most once. With `positives`, a batch holds all items of its users. With
+    `since` (ms), only windows whose last target is an event from then on are examples.
     """
 
     def __init__(
-        self, sequences: Sequences, history: int, windows: int = 1, *, positives: bool = False
+        self,
+        sequences: Sequences,
+        history: int,
+        windows: int = 1,
+        *,
+        positives: bool = False,
+        since: int | None = None,
     ) -> None:
         self.sequences, self.history, self.positives = sequences, history, positives
         sizes = sequences.sizes
@@ -125,6 +132,9 @@ class Windows:
         number = np.arange(len(user)) - np.repeat(np.cumsum(many) - many, many)  # 0 = the last
         first = sequences.indptr[user]
         end = sequences.indptr[user + 1] - 1 - number * history  # the last target
+        if since is not None:
+            new = sequences.time[end] >= since
+            user, first, end = user[new], first[new], end[new]
         self.begin = np.maximum(first, end - history).astype(np.int64)
         self.length = (end - self.begin).astype(np.int64)
         self.user = user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tamis.recall._common.sided_channel import SidedChannel
 from tamis.recall._common.spectral import co_liked_vectors, scaled_to_unit_rms
 from tamis.recall._common.user_item_examples import Likes, UserItemExamples
 from tamis.recall._common.user_item_objective import UserItemObjective
-from tamis.recall._common.vector_channel import digest
+from tamis.recall._common.vector_channel import digest, former_rows, known_rows
 from tamis.recall.two_tower._config import (
     ResolvedOptions,
     TwoTowerConfig,
@@ -120,9 +121,12 @@ class TwoTower(SidedChannel):
             generator,
             Cold(c.item_id_dropout, popularity > 0),
         )
-        warm = self._start_from(context.former, model, inputs, data)
+        warm = self._start_from(context, model, inputs, data)
         start = inputs.user.table[inputs.history].start
-        valid, train = self._validation(context, likes, choice, data, start, inputs.moving)
+        since = context.since if warm and choice.examples in ("moments", "pairs") else None
+        valid, train = None, likes
+        if since is None:
+            valid, train = self._validation(context, likes, choice, data, start, inputs.moving)
         if not warm and c.start == "spectral":
             _spectral_start(model, inputs, train, context.seed)
         moments = None
@@ -137,8 +141,9 @@ class TwoTower(SidedChannel):
             choice.examples,
             moments,
             inputs.moments,
+            since,
         )
-        if not len(examples):
+        if not len(examples) and since is None:
             raise TrainingError(
                 f"channel {self.name!r}: no user has two liked items, so it cannot be trained; "
                 f"use itemcf or hot until there are more events"
@@ -147,8 +152,14 @@ class TwoTower(SidedChannel):
         mixture = Mixture(choice.mix, choice.negatives, random, popularity, hard)
         objective = UserItemObjective(choice.loss, mixture, c.margin)
         options = self._fit_options(context, choice, warm, len(examples))
+        if since is not None:
+            options = replace(options, epochs=1)
         with kept_memory():
-            self.training = fit(model, examples, objective, valid=valid, options=options)
+            self.training = (
+                fit(model, examples, objective, valid=valid, options=options)
+                if len(examples)
+                else FitResult.nothing()
+            )
         self._arrays = _served(model.cpu(), inputs)
         self._arrays["interest"] = interest_of_behaviour(data.behaviours)
         self._arrays["published"] = publication_times(self.name, data, context)
@@ -236,9 +247,12 @@ class TwoTower(SidedChannel):
             seed=seed,
         )
 
-    def _start_from(self, former: Any, model: TwoTowers, inputs: SideInputs, data: Dataset) -> bool:
+    def _start_from(
+        self, context: FitContext, model: TwoTowers, inputs: SideInputs, data: Dataset
+    ) -> bool:
         """Copies the weights of an earlier fit whose meaning is unchanged; returns whether those of
         the items could be copied."""
+        former = context.former
         if not isinstance(former, TwoTower) or former._facts is None:
             return False
         arrays, facts = former._arrays, former._facts
@@ -251,12 +265,11 @@ class TwoTower(SidedChannel):
                 continue
             old = arrays["table"][start : start + size]
             if name in ids:
-                # possible if rows have only been added at the end since
-                if (
-                    size <= new.size
-                    and digest(ids[name].ids[: size - FIRST]) == facts["rows"][name]
-                ):
-                    weight[new.start : new.start + size] = old
+                given = former_rows(context, name)
+                both = known_rows(ids[name].ids, size - FIRST, facts["rows"][name], given)
+                if both is not None:
+                    weight[new.start : new.start + FIRST] = old[:FIRST]
+                    weight[new.start + FIRST + both[0]] = old[FIRST + both[1]]
                     copied.add(name)
             elif name in facts["values"] and name in inputs.values:
                 to, at = _same_values(facts["values"][name], inputs.values[name])
@@ -266,7 +279,10 @@ class TwoTower(SidedChannel):
             for name in _dense_state(model):
                 old = arrays.get(f"dense.{name}")
                 if name == "item_bias" and old is not None:  # one per item, like the table's rows
-                    state[name][: len(old)] = torch.from_numpy(np.array(old))
+                    given = former_rows(context, "item")
+                    both = known_rows(ids["item"].ids, len(old), facts["rows"]["item"], given)
+                    if both is not None:
+                        state[name][both[0]] = torch.from_numpy(old[both[1]])
                 elif old is not None and old.shape == tuple(state[name].shape):
                     state[name].copy_(torch.from_numpy(np.array(old)))
         return "item" in copied

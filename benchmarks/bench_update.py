@@ -1,0 +1,217 @@
+"""A full update against training from scratch on the same data: quality, work, and kills.
+
+    python -m benchmarks.bench_update [--from 0.8] [--to 0.9] [--users 2000] [--kills 0]
+
+MovieLens-1M replayed by time: a version is trained on the first share of the events; then more
+come, up to another share. `tamis update --full` learns them from the version's weights, and `tamis
+train` learns all events from scratch. Both versions are evaluated on the events after that, by the
+code of `tamis evaluate`. --kills: instead, the update is killed by SIGKILL at so many random
+moments; after each the serving version is verified. Prints a table and writes
+build/bench/update.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from benchmarks.places import BUILD
+from rich.console import Console
+from rich.table import Table
+
+from tamis.bundle import Kind, Versions
+from tamis.datasets import materialise
+from tamis.jobs import train, update
+from tamis.jobs.evaluate_cascade import CascadeEvaluator
+from tamis.runtime import Progress
+from tamis.service import ProjectFolder, Recommender
+
+TOML = """
+name = "movielens by time"
+clock = "data"
+[events]
+path = "events.parquet"
+time = "timestamp"
+value = "rating"
+[items]
+path = "items.csv"
+id = "item_id"
+title = "title"
+category = "genres"
+category_separator = "|"
+[users]
+path = "users.csv"
+id = "user_id"
+[behaviours.like]
+min_value = 4.0
+positive = true
+[behaviours.dislike]
+[[features]]
+kind = "sparse"
+name = "user_id"
+[[features]]
+kind = "sparse"
+name = "item_id"
+[[features]]
+kind = "varlen"
+name = "genres"
+separator = "|"
+max_len = 6
+[[features]]
+kind = "sparse"
+name = "gender"
+[split]
+windows = 3
+horizon = "{horizon}"
+max_rows = 300000
+[cascade.channels.itemcf]
+quota = 100
+[cascade.channels.hot]
+quota = 50
+[cascade.channels.two_tower]
+quota = 100
+[cascade.filters.seen]
+[cascade.rank]
+use = "deepfm"
+[tasks.like]
+[update]
+nice = 0
+[gate]
+events_ratio = 1000.0
+unknown_users = 1.0
+"""
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("--from", dest="first", type=float, default=0.8, help="share learnt first")
+    asked.add_argument("--to", dest="second", type=float, default=0.9, help="share learnt then")
+    asked.add_argument("--users", type=int, default=0, help="only so many users; 0: all")
+    asked.add_argument("--horizon", default="5d", help="[split] horizon")
+    asked.add_argument("--kills", type=int, default=0, help="kills of an update, instead")
+    given = asked.parse_args()
+    source = materialise("movielens-1m", BUILD / "movielens-1m")
+    events = pl.read_csv(source / "events.csv").sort("timestamp")
+    if given.users:
+        users = events["user_id"].unique(maintain_order=True)
+        few = users.sample(given.users, seed=0) if len(users) > given.users else users
+        events = events.filter(pl.col("user_id").is_in(few.implode()))
+    base = BUILD / "update"
+    shutil.rmtree(base, ignore_errors=True)
+    project = base / "warm"
+    project.mkdir(parents=True)
+    for name in ("items.csv", "users.csv"):
+        shutil.copy(source / name, project / name)
+    (project / "tamis.toml").write_text(TOML.format(horizon=given.horizon), "utf-8")
+
+    def write(folder: Path, share: float) -> None:
+        events.head(int(share * len(events))).write_parquet(folder / "events.parquet")
+
+    write(project, given.first)
+    began = time.perf_counter()
+    train(project, only="serving")
+    first = time.perf_counter() - began
+    write(project, given.second)
+    if given.kills:
+        kill(project, given.kills, first)
+        return
+    scratch = base / "scratch"
+    shutil.copytree(project, scratch, ignore=shutil.ignore_patterns("versions"))
+    before = base / "before"
+    shutil.copytree(project, before)
+    results: dict[str, dict[str, Any]] = {}
+    began = time.perf_counter()
+    report = update(project)
+    results["update"] = {"seconds": time.perf_counter() - began, "rows": _rows(report.learnt)}
+    results["update"]["checks"] = [str(c) for c in report.checks if not c.passed]
+    if report.version is None:
+        print("the gate refused the update:", *results["update"]["checks"], sep="\n  ")
+    began = time.perf_counter()
+    trained = train(scratch, only="serving")
+    results["scratch"] = {"seconds": time.perf_counter() - began, "rows": _samples(trained)}
+    results["before"] = {"seconds": 0.0, "rows": {}}
+    cut = Versions(scratch).current(Kind.SERVING).manifest.data_until
+    for name, folder in (("before", before), ("update", project), ("scratch", scratch)):
+        write(folder, 1.0)
+        results[name] |= evaluated(folder, cut)
+    (BUILD / "update.json").write_text(json.dumps(results, indent=1), "utf-8")
+    table = Table("version", title=f"MovieLens-1M by time, {len(events):,} events")
+    for heading in ("NDCG@10", "AUC", "seconds", "ranker rows × epochs"):
+        table.add_column(heading, justify="right")
+    for name, one in results.items():
+        rows = one["rows"].get("rank", 0)
+        quality = (f"{one['ndcg']:.4f}", f"{one['auc']:.4f}")
+        table.add_row(name, *quality, f"{one['seconds']:.1f}", f"{rows:,}")
+    Console().print(table)
+
+
+def evaluated(folder: Path, cut: int) -> dict[str, float]:
+    """NDCG@10 of the slates and AUC of the ranker on the events after `cut`, as `tamis evaluate`
+    measures them; the histories of the version before the update are those at the cut, too."""
+    found = Recommender.open(folder)
+    evaluator = CascadeEvaluator(ProjectFolder(folder), found, Progress("evaluate", wanted=False))
+    evaluator.cut = cut
+    known = evaluator.data.as_of(cut)
+    from tamis.features import Histories, OnlineStatistics
+
+    found.parts.histories = Histories.of(known)
+    recipes = found.parts.space.recipes
+    found.parts.statistics = OnlineStatistics.of(known, recipes=recipes)
+    evaluator.cascade = found.parts.cascade()
+    result = evaluator.run()
+    return {"ndcg": result["cascade"]["ndcg@10"], "auc": result["ranker"]["auc"]}
+
+
+def _rows(learnt: Any) -> dict[str, int]:
+    return {stage: entry["rows"] for stage, entry in learnt.items()}
+
+
+def _samples(trained: Any) -> dict[str, int]:
+    """Rows × epochs of a training's stages, choices included."""
+    found: dict[str, int] = {}
+    for stage, one in trained.training.items():
+        count = round((one["samples_per_second"] or 0) * one["seconds"])
+        name = stage.partition(": choose")[0]
+        found[name] = found.get(name, 0) + count
+    return found
+
+
+def kill(project: Path, kills: int, longest: float) -> None:
+    """Kills updates at random moments, and verifies the serving version after each."""
+    command = [sys.executable, "-m", "tamis", "update", str(project), "--full", "--json"]
+    draw, before, finished = random.Random(0), _current(project), 0
+    for number in range(kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(draw.uniform(0.0, longest))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        Versions(project).current(Kind.SERVING).verify()
+        if _current(project) != before:  # it had published already: back, for the next kill
+            finished += 1
+            (project / "versions" / Kind.SERVING.value).write_text(before, "utf-8")
+        print(f"  {number + 1} kills, {finished} after the publication", flush=True)
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    Versions(project).current(Kind.SERVING).verify()
+    print(
+        f"{kills} kills at random moments: the serving version was whole after each; then "
+        f"{report['version']} was made from {report['former']}"
+    )
+
+
+def _current(project: Path) -> str:
+    return Versions(project).current(Kind.SERVING).name
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`tamis update`: the serving version learns what came since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tamis.cli._console import (
+    AsJson,
+    DeclaredDir,
+    Device,
+    console,
+    print_json,
+    print_next,
+    wants_progress,
+)
+from tamis.schema import ConfigError
+
+if TYPE_CHECKING:
+    from tamis.jobs import UpdateReport
+
+
+def update(
+    project: DeclaredDir,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Learn all events since the serving version was made, and publish a new version.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Publish although checks fail; the version's manifest records it."
+        ),
+    ] = False,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Let the serving version learn what came since it was made.
+
+    The new version starts from the weights of the serving version. It is published only if it
+    passes the checks of [gate] in tamis.toml; otherwise the command ends with code 1, and the
+    serving version stays as it is.
+    """
+    from tamis.runtime import run_in_background
+    from tamis.service import ProjectFolder
+
+    if not full:
+        raise ConfigError("tamis update: no kind of update is given: add --full")
+    options = ProjectFolder(project).config.update
+    run_in_background(options.nice, options.threads)
+    from tamis.jobs import update as job
+
+    report = job(project, force=force, device=device, progress=wants_progress(as_json))
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_update(report)
+        if report.version is not None:
+            print_next(["serve", project], ["rollback", project])
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def print_update(report: UpdateReport) -> None:
+    """What was learnt, the checks, and what became of the version."""
+    if report.learnt:
+        console.print(_learnt_table(report))
+    if report.checks:
+        console.print(_checks_table(report))
+    for note in report.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
+    if report.version is not None:
+        share = report.share_of_training
+        cost = f" in {report.seconds:.1f} s"
+        cost += f", {share:.0%} of the time of the last training" if share is not None else ""
+        console.print(
+            f"[green]published[/] serving version [bold]{report.version}[/] from {report.former}: "
+            f"{report.new_events:,} new events{cost}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if report.forced:
+        console.print("[yellow]forced[/]: checks failed; the manifest records it", highlight=False)
+    if report.refused:
+        console.print(
+            f"[bold red]not published[/]: the serving version stays {report.former}. Correct the "
+            "data, change [gate] in tamis.toml, or publish with --force:",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for check in report.checks:
+            if not check.passed:
+                console.print(f"  {escape(str(check))}", highlight=False, soft_wrap=True)
+
+
+def _learnt_table(report: UpdateReport) -> Table:
+    """How each stage learnt, and its time."""
+    words = {"warm": "from its weights", "carried": "unchanged", "refitted": "on all data"}
+    table = Table("stage", "learnt", title="Update", title_justify="left")
+    for heading in ("rows", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, entry in report.learnt.items():
+        seconds = (report.training.get(name) or {}).get("seconds") or 0.0
+        how = words.get(entry["how"], entry["how"])
+        table.add_row(name, how, f"{entry['rows']:,}", f"{seconds:.1f}")
+    others = report.seconds - sum(
+        (report.training.get(name) or {}).get("seconds") or 0.0 for name in report.learnt
+    )
+    table.add_section()
+    table.add_row("all other stages", "", "", f"{others:.1f}")
+    table.add_row("all", "", "", f"{report.seconds:.1f}")
+    return table
+
+
+def _checks_table(report: UpdateReport) -> Table:
+    """The checks of the gate, failed ones first."""
+    table = Table("", "check", "what was found", "threshold", title="Gate", title_justify="left")
+    for check in report.checks:
+        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        limit = f"{check.key} = {check.limit:g}"
+        table.add_row(mark, escape(check.name), escape(check.text), limit)
+    return table

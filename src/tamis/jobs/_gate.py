@@ -1,0 +1,223 @@
+"""The gate before a publication: figures of a new version against thresholds of `tamis.toml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+from tamis.jobs._data_watch import DataWatch
+from tamis.jobs._judge import VersionComparison
+from tamis.jobs._trial_requests import TrialResult
+from tamis.schema import GateConfig
+
+QUALITY, DATA, SIZE, REQUESTS = "quality", "data", "size", "requests"
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One figure of the gate, and whether it is within its threshold."""
+
+    kind: str
+    """quality, data, size or requests."""
+    name: str
+    figure: float
+    """What was measured; NaN: it could not be."""
+    key: str
+    """The key of [gate] that holds the threshold."""
+    limit: float
+    passed: bool
+    text: str
+    """What the figure is, in words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; a figure that is not finite is None."""
+        return {**vars(self), "figure": self.figure if isfinite(self.figure) else None}
+
+    def __str__(self) -> str:
+        return f"{self.text} ([gate] {self.key} = {self.limit:g})"
+
+
+def failed(checks: Iterable[GateCheck]) -> list[GateCheck]:
+    """The checks that did not pass."""
+    return [check for check in checks if not check.passed]
+
+
+def data_checks(gate: GateConfig, watch: DataWatch) -> list[GateCheck]:
+    """Checks of the new events, before anything is fitted."""
+    ratio = watch.per_hour / watch.per_hour_before if watch.per_hour_before else float("nan")
+    most = gate.events_ratio
+    rate = GateCheck(
+        DATA,
+        "events per hour",
+        ratio,
+        "events_ratio",
+        most,
+        not isfinite(ratio) or 1 / most <= ratio <= most,
+        f"{watch.per_hour:,.1f} events per hour, {watch.per_hour_before:,.1f} in an equally long "
+        "time before",
+    )
+    unknown = [
+        GateCheck(
+            DATA,
+            f"unknown {name}",
+            share,
+            f"unknown_{name}",
+            limit,
+            share <= limit,
+            f"{share:.1%} of the new events are of {name} that the serving version does not know",
+        )
+        for name, share, limit in (
+            ("users", watch.unknown_users, gate.unknown_users),
+            ("items", watch.unknown_items, gate.unknown_items),
+        )
+    ]
+    missing = [
+        GateCheck(
+            DATA,
+            f"missing {name}",
+            one.missing,
+            "missing_rise",
+            gate.missing_rise,
+            one.missing - one.missing_before <= gate.missing_rise,
+            f"{one.missing:.1%} of the new events have no value of {name}, {one.missing_before:.1%}"
+            " of those before",
+        )
+        for name, one in watch.features.items()
+    ]
+    drift = [
+        GateCheck(
+            DATA,
+            f"drift of {name}",
+            one.psi,
+            "psi",
+            gate.psi,
+            one.psi <= gate.psi,
+            f"the population stability index of {name} is {one.psi:.3f}: {one.how}",
+        )
+        for name, one in watch.features.items()
+        if one.psi is not None
+    ]
+    return [rate, *unknown, *missing, *drift]
+
+
+def size_checks(
+    gate: GateConfig, before: Mapping[str, int], now: Mapping[str, int]
+) -> list[GateCheck]:
+    """Checks of {"items" | "users" | "events": number} before and now."""
+    found: list[GateCheck] = []
+    for name, old in before.items():
+        drop = 1 - now[name] / old if old else 0.0
+        text = f"{now[name]:,} {name}, the serving version has {old:,}"
+        ok = drop <= gate.size_drop
+        found.append(GateCheck(SIZE, name, drop, "size_drop", gate.size_drop, ok, text))
+    return found
+
+
+def quality_checks(
+    gate: GateConfig, compared: VersionComparison, recorded: Mapping[str, float]
+) -> list[GateCheck]:
+    """Checks of the new version's quality on what both versions have not learnt from.
+
+    recorded: {task: AUC} that the serving version reached when it was made.
+    """
+    checks: list[GateCheck] = []
+    slates = compared.ndcg
+    if slates is not None:
+        drop = -slates.difference.mean / slates.serving if slates.serving else 0.0
+        beyond = slates.difference.high < 0
+        checks.append(
+            GateCheck(
+                QUALITY,
+                "NDCG@10",
+                drop,
+                "ndcg_drop",
+                gate.ndcg_drop,
+                not (beyond and drop > gate.ndcg_drop),
+                f"NDCG@10 of the slates is {slates.new:.4f}, that of the serving version "
+                f"{slates.serving:.4f} (95% interval of the difference "
+                f"{slates.difference.low:+.4f} to {slates.difference.high:+.4f}, "
+                f"{slates.users:,} users)",
+            )
+        )
+    for name, task in compared.tasks.items():
+        if isfinite(task.auc) and isfinite(task.serving_auc):
+            drop = task.serving_auc - task.auc
+            checks.append(
+                GateCheck(
+                    QUALITY,
+                    f"AUC of {name}",
+                    drop,
+                    "auc_drop",
+                    gate.auc_drop,
+                    drop <= gate.auc_drop + 2 * task.auc_error,
+                    f"AUC of {name} is {task.auc:.4f}, that of the serving version on the same "
+                    f"{task.rows:,} rows {task.serving_auc:.4f} (standard error "
+                    f"{task.auc_error:.4f})",
+                )
+            )
+        if isfinite(task.auc) and name in recorded:
+            drop = recorded[name] - task.auc
+            checks.append(
+                GateCheck(
+                    QUALITY,
+                    f"AUC of {name} since",
+                    drop,
+                    "auc_since",
+                    gate.auc_since,
+                    drop <= gate.auc_since + 2 * task.auc_error,
+                    f"AUC of {name} is {task.auc:.4f}, {recorded[name]:.4f} when the serving "
+                    "version was made",
+                )
+            )
+        if task.calibration is not None and isfinite(task.calibration):
+            distance = abs(task.calibration - 1)
+            chance = 2 / sqrt(max(task.positives, 1.0))
+            checks.append(
+                GateCheck(
+                    QUALITY,
+                    f"calibration of {name}",
+                    task.calibration,
+                    "calibration",
+                    gate.calibration,
+                    distance <= gate.calibration + chance,
+                    f"predicted ÷ observed {name} is {task.calibration:.3f} ({task.positives:,.0f} "
+                    "positives)",
+                )
+            )
+    return checks
+
+
+def request_checks(gate: GateConfig, trial: TrialResult) -> list[GateCheck]:
+    """Checks of the answers to trial requests."""
+    wrong = len(trial.faults)
+    shown = "; ".join(trial.faults[:3])
+    answers = GateCheck(
+        REQUESTS,
+        "trial requests",
+        float(wrong),
+        "requests",
+        float(gate.requests),
+        not wrong,
+        f"{trial.requests - wrong} of {trial.requests} trial requests were answered"
+        + (f": {shown}" if wrong else " with items and finite scores"),
+    )
+    if trial.ratio is None:
+        return [answers]
+    latency = GateCheck(
+        REQUESTS,
+        "latency",
+        trial.ratio,
+        "latency_ratio",
+        gate.latency_ratio,
+        trial.ratio <= gate.latency_ratio,
+        f"a trial request takes {trial.milliseconds:.1f} ms (median), {trial.ratio:.2f} times as "
+        "long as to the serving version",
+    )
+    return [answers, latency]
+
+
+def worst_first(checks: Sequence[GateCheck]) -> tuple[GateCheck, ...]:
+    """Failed checks first, otherwise in their order."""
+    return tuple(sorted(checks, key=lambda check: check.passed))
