@@ -24,6 +24,8 @@ value = "value"
 positive = true
 [behaviours.show]
 impression = true
+[metrics.reach]
+value = "click / show"
 [cascade.channels.hot]
 [cascade.rank]
 use = "lr"
@@ -66,6 +68,16 @@ def test_sums_and_ratios(project):
     assert value.detectable == pytest.approx(count.detectable)
     ratio = plan_experiment(project, "click / show").plans[0]
     assert ratio.value == pytest.approx(60 / 41)
+    assert plan_experiment(project, "reach").plans[0].value == ratio.value
+
+
+def test_days_and_retention_by_hand(project):
+    """Of the last two days: ten users are seen on the second day alone, thirty on both."""
+    two = plan_experiment(project, "active_days").plans[1]
+    assert (two.days, two.value) == (2, pytest.approx((10 + 2 * 30) / 40))
+    back = plan_experiment(project, "returned(0.9) / observed(0.9)").plans[1]
+    assert back.value == pytest.approx(31 / 40)  # u0 comes back at the end of the log
+    assert back.with_before is None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +85,7 @@ def test_sums_and_ratios(project):
     [
         ("klick", {}, r"no behaviour 'klick'.*Did you mean `click`"),
         ("click / show / click", {}, "has 3 parts"),
+        ("took_ms / answers", {}, "took_ms is counted from the answers of a running service"),
         ("click", {"effect": 0.0}, r"effect = 0\.0"),
         ("click", {"share": 1.0}, r"share = 1\.0"),
         ("click", {"power": 0.01}, r"power = 0\.01"),

@@ -1,9 +1,10 @@
-"""`tamis experiment plan | start | ramp | full | close | status | list | read`: A/B tests."""
+"""`tamis experiment plan | start | ramp | full | close | status | list | report | read`: A/B tests."""
 
 from __future__ import annotations
 
 import getpass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,14 @@ from tamis.cli._console import AsJson, ProjectDir, console, names, print_json
 if TYPE_CHECKING:
     from tamis.jobs import ExperimentResult
     from tamis.service import ExperimentLine
+
+
+class ReportPhase(StrEnum):
+    """What is compared."""
+
+    test = "test"
+    rollout = "rollout"
+
 
 _COLOURS = {"ship": "green", "roll back": "red", "not healthy": "red"}
 
@@ -296,6 +305,47 @@ def read(
         confidence=confidence,
     )
     return print_json(found.to_dict()) if as_json else _print_result(found)
+
+
+@experiment.command()
+def report(
+    project: ProjectDir,
+    name: Annotated[str, typer.Argument(help="An experiment that was started.")],
+    segment: Annotated[
+        str | None,
+        typer.Option(help="Column of the users by whose values effects are read as well."),
+    ] = None,
+    phase: Annotated[
+        ReportPhase | None,
+        typer.Option(
+            help="test: the arms side by side. rollout: the arm that everybody got against the "
+            "reverse bucket. If omitted: rollout where there is a reverse bucket."
+        ),
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Address of the journal. If omitted: that of tamis.toml.")
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Also write the report as an HTML page.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the result of an experiment from the journal: state, health, effects, raw counts."""
+    from tamis._version import __version__
+    from tamis.evaluate import render_experiment, write_experiment_report
+    from tamis.jobs import report_experiment
+
+    found = report_experiment(
+        project, name, store, segment=segment, phase=None if phase is None else phase.value
+    ).to_dict()
+    if html is not None:
+        write_experiment_report(found, html, __version__)
+    if as_json:
+        return print_json(found)
+    render_experiment(found, console)
+    if html is not None:
+        console.print(f"wrote {escape(str(html))}", highlight=False)
+    return None
 
 
 def _numbers(text: str | None) -> list[float] | None:

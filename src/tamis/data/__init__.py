@@ -33,6 +33,7 @@ from tamis.data.filter_expressions import (
 )
 from tamis.data.frame import columns_of, dataset_from_frame
 from tamis.data.geohash import geohash_around, geohash_cells, geohash_text, kilometres
+from tamis.data.id_index import HashIndex
 from tamis.data.ids import id_column, id_text, one_id
 from tamis.data.label_meanings import usual_meaning
 from tamis.data.missing import MISSING, cleaned
@@ -78,6 +79,7 @@ __all__ = [
     "Follows",
     "Frames",
     "Given",
+    "HashIndex",
     "Labels",
     "Link",
     "Note",

@@ -22,7 +22,7 @@ class IdIndex(Protocol):
         """The row of an id; `other` where it is not in the table."""
         ...
 
-    def get_all(self, texts: Sequence[str]) -> Int32:
+    def get_all(self, texts: Sequence[str] | pl.Series) -> Int32:
         """(n,) the rows of n ids; UNKNOWN (-1) for those that are not in the table."""
         ...
 
@@ -41,7 +41,7 @@ class DictIndex:
     def get(self, text: str, other: int | None = None) -> int | None:
         return self._rows.get(text, other)
 
-    def get_all(self, texts: Sequence[str]) -> Int32:
+    def get_all(self, texts: Sequence[str] | pl.Series) -> Int32:
         rows = self._rows
         return np.fromiter((rows.get(text, UNKNOWN) for text in texts), np.int32, len(texts))
 
@@ -69,7 +69,7 @@ class HashIndex:
             at += 1
         return other
 
-    def get_all(self, texts: Sequence[str]) -> Int32:
+    def get_all(self, texts: Sequence[str] | pl.Series) -> Int32:
         wanted = pl.Series(texts, dtype=pl.String)
         hashes = wanted.hash().to_numpy()
         at = np.searchsorted(self._hashes, hashes)

@@ -12,6 +12,7 @@ from .channel_report import render_channels, write_channel_report
 from .comparison_plot import plot_comparison
 from .evaluation import evaluate
 from .evaluation_table import EvaluationTable, ModelResult
+from .experiment_report import render_experiment, write_experiment_report
 from .feature_coverage import compare_coverage
 from .full_rank import FullRank, full_rank
 from .live_report import write_live_page
@@ -113,12 +114,14 @@ __all__ = [
     "recall",
     "render",
     "render_channels",
+    "render_experiment",
     "render_rank",
     "render_tradeoffs",
     "scored_blocks",
     "stage_loss",
     "survival",
     "write_channel_report",
+    "write_experiment_report",
     "write_live_page",
     "write_rank_report",
     "write_report",

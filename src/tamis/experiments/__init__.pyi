@@ -1,5 +1,6 @@
 from .assignment import BUCKETS, Allocation, arm_of, bucket
 from .effects import Effect, Metric, MetricEstimate, effect, estimate
+from .exposures import ArmComparison, Exposures, ItemValues, Units
 from .health import Check, before_exposure, sample_ratio, sample_ratio_watched, several_arms
 from .life_cycle import EVERYWHERE, Experiments, Running
 from .moments import ArmMoments
@@ -7,19 +8,28 @@ from .multiple import benjamini_hochberg, holm
 from .off_policy import PolicyValue, policy_value
 from .planning import detectable, power, sample_size
 from .preference import Preference, preference
-from .result import ArmFinding, Measure, ReadOut, Role, read_out
+from .reading import ArmReading, ArmSegment, ArmSnapshot, read_arms
+from .result import ArmFinding, ExperimentRun, Measure, ReadOut, Role, read_out
 from .sequential import AlwaysValid, always_valid
+from .unit_sums import before
 
 __all__ = [
     "BUCKETS",
     "EVERYWHERE",
     "Allocation",
     "AlwaysValid",
+    "ArmComparison",
     "ArmFinding",
     "ArmMoments",
+    "ArmReading",
+    "ArmSegment",
+    "ArmSnapshot",
     "Check",
     "Effect",
+    "ExperimentRun",
     "Experiments",
+    "Exposures",
+    "ItemValues",
     "Measure",
     "Metric",
     "MetricEstimate",
@@ -28,8 +38,10 @@ __all__ = [
     "ReadOut",
     "Role",
     "Running",
+    "Units",
     "always_valid",
     "arm_of",
+    "before",
     "before_exposure",
     "benjamini_hochberg",
     "bucket",
@@ -40,6 +52,7 @@ __all__ = [
     "policy_value",
     "power",
     "preference",
+    "read_arms",
     "read_out",
     "sample_ratio",
     "sample_ratio_watched",

@@ -114,9 +114,10 @@ def estimate(arm: ArmMoments, metric: Metric, pooled: ArmMoments) -> MetricEstim
         total, slope_before = _at_means(pooled, metric.before, metric.before_denominator)
         _, slope = _at_means(pooled, metric.numerator, metric.denominator)
         spread = slope_before @ pooled.covariance @ slope_before
-        theta = float(slope @ pooled.covariance @ slope_before / spread) if spread > 0 else 0.0
         own, own_slope = _at_means(arm, metric.before, metric.before_denominator)
-        value, gradient = value - theta * (own - total), gradient - theta * own_slope
+        if spread > 0 and isfinite(own):  # else nothing, or nobody, is known from before
+            theta = float(slope @ pooled.covariance @ slope_before / spread)
+            value, gradient = value - theta * (own - total), gradient - theta * own_slope
     if arm.n < 2:
         return MetricEstimate(value, nan, arm.n)
     return MetricEstimate(value, float(gradient @ arm.covariance @ gradient) / arm.n, arm.n)

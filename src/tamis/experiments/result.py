@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tamis.experiments.effects import Effect, Metric, effect
-from tamis.experiments.health import Check, before_exposure, sample_ratio, several_arms
+from tamis.experiments.health import (
+    Check,
+    before_exposure,
+    sample_ratio,
+    sample_ratio_watched,
+    several_arms,
+)
 from tamis.experiments.moments import ArmMoments
 from tamis.experiments.multiple import holm
 from tamis.experiments.sequential import AlwaysValid, always_valid
@@ -35,6 +41,29 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class ExperimentRun:
+    """How far an experiment that the service runs has come."""
+
+    days: float
+    """Since its start, up to its end."""
+    min_days: float = 0.0
+    """Days that it runs at least."""
+    ended: bool = False
+    per_day: float = 0.0
+    """New users a day, lately."""
+
+    def days_left(self, users: int, planned: int | None) -> float | None:
+        """Days until a result may be read; None: unknown, or no number of users was planned."""
+        if self.ended or planned is None:
+            return None
+        missing = max(planned - users, 0)
+        if missing and not self.per_day > 0:
+            return None
+        by_users = missing / self.per_day if missing else 0.0
+        return max(self.min_days - self.days, by_users, 0.0)
+
+
+@dataclass(frozen=True)
 class ArmFinding:
     """One measure of one arm against the control."""
 
@@ -48,6 +77,8 @@ class ArmFinding:
     """The interval that holds at every look; None where no number of users was planned."""
     better: bool | None
     """True: better than the control beyond chance, False: worse, None: neither."""
+    without_before: Effect | None = None
+    """The same effect without CUPED; None where the measure has no columns from before."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,8 @@ class ReadOut:
     users: Mapping[str, int]
     checks: Sequence[Check]
     findings: Sequence[ArmFinding]
+    days_left: float | None = None
+    """About how many days are left until a result may be read; None: unknown, or not running."""
 
 
 def read_out(
@@ -74,6 +107,8 @@ def read_out(
     planned: int | None = None,
     watched: bool = False,
     confidence: float = 0.95,
+    run: ExperimentRun | None = None,
+    also: Sequence[Check] = (),
 ) -> ReadOut:
     """Reads an experiment out.
 
@@ -87,26 +122,48 @@ def read_out(
         watched: decide by always-valid intervals, because results were looked at before the planned
             number of users was reached.
         confidence: of all intervals.
+        run: of an experiment that runs or ran in the service. While it runs, its minimum of days
+            and the planned number of users must be reached; without such a number it has a result
+            once it has ended. If omitted: a finished experiment.
+        also: further checks of its health.
 
     Raises ConfigError for an unknown control, other than one goal, shares of other arms, and
     `watched` without `planned`.
     """
     _check(arms, control, measures, shares, planned, watched)
     counts = {name: arm.n for name, arm in arms.items()}
-    share = shares or dict.fromkeys(arms, 1.0)
-    ratio = sample_ratio(list(counts.values()), [share[name] for name in arms])
+    share = dict(shares or dict.fromkeys(arms, 1.0))
+    test = sample_ratio_watched if watched else sample_ratio
+    ratio = test(list(counts.values()), [share[name] for name in arms])
     checks = [replace(ratio, text=f"{' : '.join(arms)}: {ratio.text}")]
     checks.append(several_arms(sum(counts.values()) + several, several))
     for name, arm in arms.items():
         if name != control:
             checks += _before(arms[control], arm, name, measures)
+    total = sum(counts.values())
+    checks += [*_run_checks(run, total, planned, watched), *also]
+    left = None if run is None else run.days_left(total, planned)
     if min(counts.values()) < FEWEST:
         fewest = min(counts, key=lambda name: counts[name])
         text = f"Users of arm {fewest!r}: {counts[fewest]}; at least {FEWEST} are needed."
-        return ReadOut("no data yet", text, None, counts, checks, [])
-    findings = _findings(arms, control, measures, planned, watched, confidence)
-    state, text, winner = _state(counts, checks, findings, planned, watched)
-    return ReadOut(state, text, winner, counts, checks, findings)
+        return ReadOut("no data yet", text, None, counts, checks, [], left)
+    findings = _findings(arms, control, measures, share, planned, watched, confidence)
+    state, text, winner = _state(counts, checks, findings, planned, watched, run)
+    return ReadOut(state, text, winner, counts, checks, findings, left)
+
+
+def _run_checks(
+    run: ExperimentRun | None, users: int, planned: int | None, watched: bool
+) -> list[Check]:
+    """Whether it ran for as long, and with as many users, as the design asks for."""
+    if run is None:
+        return []
+    lasted = f"{run.days:.1f} of at least {run.min_days:g} days"
+    checks = [Check("run time", not run.ended or run.days >= run.min_days, lasted)]
+    if run.ended and planned is not None and not watched:
+        text = f"{users:,} of {planned:,} planned users at its end"
+        checks.append(Check("planned users", users >= planned, text))
+    return checks
 
 
 def _check(
@@ -155,6 +212,7 @@ def _findings(
     arms: Mapping[str, ArmMoments],
     control: str,
     measures: Sequence[Measure],
+    share: Mapping[str, float],
     planned: int | None,
     watched: bool,
     confidence: float,
@@ -170,15 +228,26 @@ def _findings(
         ]
         adjusted = holm([1.0 if one.p != one.p else one.p for one in effects])
         for (measure, name), one, p in zip(tests, effects, adjusted.tolist(), strict=True):
-            units = arms[control].n + arms[name].n
             always = None
             if planned is not None:
-                always = always_valid(one, units, planned, confidence=confidence)
+                pair = (share[control] + share[name]) / sum(share.values())
+                each = 1 - (1 - confidence) / len(tests)  # Bonferroni: all of the role at once
+                always = always_valid(
+                    one,
+                    arms[control].n + arms[name].n,
+                    max(round(planned * pair), 1),
+                    confidence=each,
+                )
             beyond = always.significant if watched and always else p < 1 - confidence
             up = (one.difference > 0) == measure.larger_is_better
-            found.append(
-                ArmFinding(measure.name, role, name, one, p, always, up if beyond else None)
-            )
+            without = None
+            if measure.metric.before is not None:
+                plain = Metric(measure.metric.numerator, measure.metric.denominator)
+                without = effect(
+                    arms[control], arms[name], plain, confidence=confidence, pooled=pooled
+                )
+            better = up if beyond else None
+            found.append(ArmFinding(measure.name, role, name, one, p, always, better, without))
     return found
 
 
@@ -188,6 +257,7 @@ def _state(
     findings: Sequence[ArmFinding],
     planned: int | None,
     watched: bool,
+    run: ExperimentRun | None,
 ) -> tuple[State, str, str | None]:
     """The state, its sentence, and the arm to ship."""
     unsound = [check for check in checks if not check.sound]
@@ -196,30 +266,64 @@ def _state(
         return "not healthy", f"No effect can be read: {reasons}.", None
     goals = [one for one in findings if one.role == "goal"]
     worse = [one for one in findings if one.role == "guardrail" and one.better is False]
+    lost = {one.arm for one in [*goals, *worse] if one.better is False}
     better = [one for one in goals if one.better]
-    total = sum(counts.values())
-    short = planned is not None and total < planned
-    if short and not (watched and (better or any(one.better is False for one in goals))):
-        text = (
-            f"{total:,} of {planned:,} users so far. A result that is read before the planned "
-            "number is no result; `watched` decides by intervals that hold at every look."
-        )
-        return "running", text, None
-    harmed = {one.arm for one in worse}
-    good = [one for one in better if one.arm not in harmed]
+    good = [one for one in better if one.arm not in lost]
+    waits = _waits(sum(counts.values()), planned, watched, run, bool(good), bool(lost))
+    if waits:
+        return "running", waits, None
     if good:
         best = max(good, key=lambda one: abs(one.effect.difference))
         return "ship", f"Arm {best.arm!r}: {best.measure} {_change(best)}.", best.arm
+    harm = ", ".join(f"{one.measure} {_change(one)} in arm {one.arm!r}" for one in worse)
     if better:
-        lost = ", ".join(f"{one.measure} {_change(one)}" for one in worse)
-        text = f"Arm {better[0].arm!r} reaches its goal, and a guardrail got worse: {lost}."
+        text = f"Arm {better[0].arm!r} reaches its goal, and a guardrail got worse: {harm}."
         return "roll back", text, None
     bad = [one for one in goals if one.better is False]
-    if bad and len(bad) == len(goals):
-        return "roll back", f"{bad[0].measure} {_change(bad[0])} in arm {bad[0].arm!r}.", None
-    low, high = goals[0].effect.low, goals[0].effect.high
-    text = f"{goals[0].measure} differs by {low:+.4g} to {high:+.4g}, which includes 0."
-    return "no difference found", text, None
+    drops = ", ".join(f"{one.measure} {_change(one)} in arm {one.arm!r}" for one in bad)
+    reasons = "; ".join([*([drops] if bad else []), *([f"guardrail: {harm}"] if worse else [])])
+    if lost >= {one.arm for one in goals}:
+        return "roll back", f"{reasons}.", None
+    same = next(one for one in goals if one.arm not in lost)
+    low, high = same.effect.low, same.effect.high
+    why = "includes 0"
+    if not low <= 0 <= high:
+        why = f"is not beyond chance once corrected for several tests (p = {same.adjusted_p:.2g})"
+        if watched:
+            why = "is not beyond chance at every look"
+    text = f"{same.measure} of arm {same.arm!r} differs by {low:+.4g} to {high:+.4g}, which {why}"
+    return "no difference found", f"{text}{'; ' + reasons if reasons else ''}.", None
+
+
+def _waits(
+    users: int, planned: int | None, watched: bool, run: ExperimentRun | None, won: bool, lost: bool
+) -> str:
+    """Why the design does not allow a result yet; "": it does."""
+    if watched and lost:  # harm is reported as soon as it is beyond chance
+        return ""
+    reasons: list[str] = []
+    if run is not None and not run.ended:
+        if run.days < run.min_days:
+            reasons.append(f"{run.days:.1f} of at least {run.min_days:g} days")
+        if planned is None:
+            reasons.append(
+                "no number of users was planned, so that it has a result once it is closed, on a "
+                "day that was chosen before"
+            )
+    if planned is not None and users < planned and not (watched and won):
+        reasons.append(f"{users:,} of {planned:,} users so far")
+    if not reasons:
+        return ""
+    left = None if run is None else run.days_left(users, planned)
+    days = "" if left is None else f"About {max(left, 0.1):.{0 if left >= 3 else 1}f} days left: "
+    text = f"{days}{'; '.join(reasons)}. "
+    text = text[0].upper() + text[1:]
+    if watched:
+        return text + "Intervals that hold at every look decide."
+    return (
+        text + "A result that is read before the end is no result; `watched` decides by "
+        "intervals that hold at every look."
+    )
 
 
 def _change(finding: ArmFinding) -> str:

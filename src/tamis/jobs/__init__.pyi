@@ -23,6 +23,13 @@ from .prepare import Fetched, Initialised, doctor, fetch, init
 from .project import Project
 from .project import open as open
 from .read_experiment import ExperimentResult, read_experiment
+from .report_experiment import (
+    DayEffect,
+    ExperimentReport,
+    RawCount,
+    SegmentEffect,
+    report_experiment,
+)
 from .run_experiment import (
     close_experiment,
     list_experiments,
@@ -40,11 +47,13 @@ __all__ = [
     "ChannelEvaluation",
     "ChannelLists",
     "Comparison",
+    "DayEffect",
     "Demo",
     "Entry",
     "Estimate",
     "Evaluation",
     "ExperimentPlan",
+    "ExperimentReport",
     "ExperimentResult",
     "ExportReport",
     "Fetched",
@@ -60,10 +69,12 @@ __all__ = [
     "Plan",
     "Project",
     "RankEvaluation",
+    "RawCount",
     "RecallReport",
     "RejectedRows",
     "RowModel",
     "ScoreReport",
+    "SegmentEffect",
     "Simulated",
     "Standing",
     "TrainReport",
@@ -92,6 +103,7 @@ __all__ = [
     "ramp_experiment",
     "read_experiment",
     "recall",
+    "report_experiment",
     "roll_out_experiment",
     "rollback",
     "score",

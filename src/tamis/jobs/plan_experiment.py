@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from tamis.data import Dataset
 from tamis.experiments import ArmMoments, Metric, detectable, estimate
 from tamis.runtime import Float64, Int64
-from tamis.schema import ConfigError, DataError, suggest
+from tamis.schema import ConfigError, DataError, MetricTerm, find_metric
 from tamis.service import ProjectFolder
 
 DAY = 86_400_000
@@ -20,7 +19,6 @@ DURATIONS = (1, 2, 3, 7, 14, 21, 28, 42, 56)
 """Days that a test may run; full weeks hold each weekday equally often."""
 FEWEST = 20
 """Users of a window below which its figures say nothing."""
-_TERM = re.compile(r"\s*(?:sum\(\s*(?P<sum>[^()/]+?)\s*\)|(?P<count>[^()/]+?))\s*$")
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,9 @@ def plan_experiment(
     """What tests of several durations would find, had they run at the end of the project's log.
 
     Args:
-        metric: `"click"`, events per user; `"click / show"`, a ratio of sums; `"sum(watch)"`, the
-            sum of the events' values per user; or a ratio of these.
+        metric: the name of a metric in `[metrics]`, or an expression: `"click"`, events per user;
+            `"click / show"`, a ratio of sums; `"sum(watch)"`, the sum of the events' values per
+            user; `"active_days"`; `"returned(7) / observed(7)"`.
         effect: the relative difference to be found, such as 0.02.
         share: of the users in the treatment.
         power: chance to find a true difference.
@@ -85,8 +84,9 @@ def plan_experiment(
         raise ConfigError(f"share = {share}: give the treatment's share of users, such as 0.5")
     if not alpha < power < 1:
         raise ConfigError(f"power = {power}: give a number between {alpha} and 1, such as 0.8")
-    data = ProjectFolder(Path(project)).data
-    terms = _terms(metric, data)
+    folder = ProjectFolder(Path(project))
+    data = folder.data
+    terms = _terms(metric, folder)
     plans = [
         plan
         for days in DURATIONS
@@ -104,43 +104,25 @@ def plan_experiment(
     return ExperimentPlan(metric, share, power, alpha, plans, found, effect)
 
 
-@dataclass(frozen=True)
-class _Term:
-    """A count of events, or a sum of their values."""
-
-    behaviours: tuple[int, ...]
-    values: bool
-
-
-def _terms(metric: str, data: Dataset) -> list[_Term]:
+def _terms(metric: str, folder: ProjectFolder) -> tuple[MetricTerm, ...]:
     """The numerator, and the denominator of a ratio."""
-    parts = metric.split("/")
-    if len(parts) > 2:
-        raise ConfigError(f"metric {metric!r} has {len(parts)} parts: give A, or A / B")
-    return [_term(part, metric, data) for part in parts]
-
-
-def _term(text: str, metric: str, data: Dataset) -> _Term:
-    match = _TERM.match(text)
-    if match is None:
+    terms = find_metric(metric, folder.config.metrics, folder.data.behaviours).terms
+    of_answers = [term.text for term in terms if term.of_answers]
+    if of_answers:
         raise ConfigError(
-            f"metric {metric!r}: {text.strip()!r} is neither a behaviour nor sum(behaviour)"
+            f"metric {metric!r}: {of_answers[0]} is counted from the answers of a running service, "
+            "which the log of events does not hold: plan with a metric of behaviours"
         )
-    name = match["sum"] or match["count"]
-    codes = tuple(
-        code for code, b in enumerate(data.behaviours) if name in (b.name, b.label or b.name)
-    )
-    if not codes:
-        known = [b.name for b in data.behaviours]
-        raise ConfigError(
-            f"metric {metric!r}: there is no behaviour {name!r}; the project declares "
-            f"{', '.join(known)}.{suggest(name, known)}"
-        )
-    return _Term(codes, match["sum"] is not None)
+    return terms
 
 
 def _plan(
-    data: Dataset, terms: list[_Term], days: int, share: float, power: float, alpha: float
+    data: Dataset,
+    terms: tuple[MetricTerm, ...],
+    days: int,
+    share: float,
+    power: float,
+    alpha: float,
 ) -> Plan | None:
     """The test of one duration; None where the log is too short or too empty."""
     end = int(data.events.time.max()) + 1
@@ -169,6 +151,7 @@ def _plan(
         return found / one.value
 
     known = first <= before_start and bool((before[-1] > 0).any())
+    known &= all(term.has_before for term in terms)
     with_before = smallest(estimate(moments, adjusted, moments).variance) if known else None
     return Plan(days, moments.n, one.value, smallest(one.variance), with_before)
 
@@ -180,15 +163,22 @@ def _active(data: Dataset, start: int, end: int) -> Int64:
     return np.unique(events.user[within]).astype(np.int64)
 
 
-def _per_user(data: Dataset, term: _Term, users: Int64, start: int, end: int) -> Float64:
-    """(U,) the count or sum of each user's events in [start, end)."""
-    events = data.events
-    counted = np.isin(events.behaviour, term.behaviours)
-    counted &= (events.time >= start) & (events.time < end) & (events.user >= 0)
-    weight = np.nan_to_num(events.value[counted], nan=0.0).astype(np.float64)
-    sums = np.bincount(
-        events.user[counted],
-        weights=weight if term.values else None,
-        minlength=len(data.users),
-    )
-    return sums[users].astype(np.float64)
+def _per_user(data: Dataset, term: MetricTerm, users: Int64, start: int, end: int) -> Float64:
+    """(U,) a term of each user over his events in [start, end)."""
+    events, n = data.events, len(data.users)
+    within = (events.time >= start) & (events.time < end) & (events.user >= 0)
+    if term.kind in ("events", "values"):
+        codes = [data.code(name) for name in term.behaviours]
+        within &= np.isin(events.behaviour, codes)
+        values = np.nan_to_num(events.value[within], nan=0.0).astype(np.float64)
+        weights = values if term.kind == "values" else None
+        return np.bincount(events.user[within], weights, n)[users].astype(np.float64)
+    user, time = events.user[within].astype(np.int64), events.time[within]
+    if term.kind == "active_days":
+        pairs = np.unique(np.stack([user, (time - start) // DAY], axis=1), axis=0)
+        return np.bincount(pairs[:, 0], minlength=n)[users].astype(np.float64)
+    first, last = np.full(n, end, np.int64), np.full(n, start, np.int64)
+    np.minimum.at(first, user, time)
+    np.maximum.at(last, user, time)
+    until = last if term.kind == "returned" else np.full(n, end, np.int64)
+    return (until - first >= term.days * DAY)[users].astype(np.float64)

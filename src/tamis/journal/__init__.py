@@ -1,6 +1,7 @@
 """The ordered, durable log of a running service: events, changes of users and items, answers."""
 
 from tamis.journal.address import JOURNAL, open_journal
+from tamis.journal.blocks import ENTRY_SCHEMA, answer_blocks, entry_blocks
 from tamis.journal.embedded import EmbeddedJournal
 from tamis.journal.entries import (
     DELETED_USER,
@@ -32,6 +33,7 @@ from tamis.journal.protocol import (
     ExperimentLog,
     Journal,
     JournalAwayError,
+    Lines,
     Numbered,
     NumberedAnswer,
 )
@@ -50,6 +52,7 @@ from tamis.journal.whole import WholeJournal
 
 __all__ = [
     "DELETED_USER",
+    "ENTRY_SCHEMA",
     "EVENT_SCHEMA",
     "EXPORTED",
     "JOURNAL",
@@ -69,6 +72,7 @@ __all__ = [
     "ItemShow",
     "Journal",
     "JournalAwayError",
+    "Lines",
     "Numbered",
     "NumberedAnswer",
     "Recommendation",
@@ -79,8 +83,10 @@ __all__ = [
     "UserPut",
     "Value",
     "WholeJournal",
+    "answer_blocks",
     "context_values",
     "encoded",
+    "entry_blocks",
     "events_frame",
     "export_turn",
     "hash_of",

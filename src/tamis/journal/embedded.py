@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tamis.journal.embedded_answers import EmbeddedAnswers
 from tamis.journal.embedded_experiments import EmbeddedExperiments
@@ -24,8 +25,8 @@ from tamis.journal.entries import decoded
 from tamis.journal.group_commit import Line
 from tamis.journal.known_keys import KnownKeys, hash_of
 from tamis.journal.numbered_log import NumberedLog
-from tamis.journal.protocol import Appended, Durability, Numbered
-from tamis.journal.sqlite_file import Connection, SqliteFile, state_of
+from tamis.journal.protocol import Appended, Durability, Lines, Numbered
+from tamis.journal.sqlite_file import Connection, SqliteFile, lines_of, state_of
 
 FORMAT = 2
 DELETED_AT_ONCE = 10_000
@@ -79,11 +80,15 @@ class EmbeddedJournal(NumberedLog):
         return self._experiments
 
     def read(self, after: int, limit: int) -> list[Numbered]:
-        rows = self._file.rows(
-            "SELECT sequence, body FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (after, max(limit, 0)),
-        )
-        return [self._numbered(sequence, body) for sequence, body in rows]
+        return [self._numbered(*row) for row in self._rows(after, limit)]
+
+    def lines(self, after: int, limit: int) -> Lines:
+        return lines_of(self._rows(after, limit), after)
+
+    def _rows(self, after: int, limit: int) -> list[tuple[int, str]]:
+        query = "SELECT sequence, body FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        rows: list[Any] = self._file.rows(query, (after, max(limit, 0)))
+        return rows
 
     def find(self, key: str) -> Numbered | None:
         with self._indexing:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamis.journal.entries import Recommendation, answer_of, encoded
-from tamis.journal.protocol import NumberedAnswer
-from tamis.journal.sqlite_file import SqliteFile
+from tamis.journal.protocol import Lines, NumberedAnswer
+from tamis.journal.sqlite_file import SqliteFile, lines_of
 
 FORMAT = 1
 DELETED_AT_ONCE = 5_000
+_LARGE = "'$.trace', '$.inputs', '$.rejected'"
+"""Paths of what `lines` leaves out: SQLite removes it faster than Python copies it."""
 
 _TABLES = (
     "CREATE TABLE answers (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
@@ -53,6 +55,13 @@ class EmbeddedAnswers:
     def read(self, after: int, limit: int) -> list[NumberedAnswer]:
         query = "SELECT number, body FROM answers WHERE number > ? ORDER BY number LIMIT ?"
         return [self._numbered(*row) for row in self._file.rows(query, (after, max(limit, 0)))]
+
+    def lines(self, after: int, limit: int) -> Lines:
+        query = (
+            f"SELECT number, json_remove(body, {_LARGE}) FROM answers WHERE number > ? "
+            "ORDER BY number LIMIT ?"
+        )
+        return lines_of(self._file.rows(query, (after, max(limit, 0))), after)
 
     @property
     def head(self) -> int:

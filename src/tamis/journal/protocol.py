@@ -33,6 +33,15 @@ class NumberedAnswer(NamedTuple):
     answer: Recommendation
 
 
+class Lines(NamedTuple):
+    """Entries or answers as JSON, for jobs that read all of them and need a few fields of each."""
+
+    text: str
+    """One JSON object a line, in order; empty where there is none."""
+    last: int
+    """Number of the last one; that after which was read where there is none."""
+
+
 @dataclass(frozen=True)
 class Durability:
     """What an acknowledged entry survives."""
@@ -65,6 +74,11 @@ class Answers(Protocol):
 
     def read(self, after: int, limit: int) -> list[NumberedAnswer]:
         """At most `limit` answers with numbers above `after`, in order."""
+        ...
+
+    def lines(self, after: int, limit: int) -> Lines:
+        """The same answers as JSON. What makes them large (`trace`, `inputs`, `rejected`) may be
+        left out."""
         ...
 
     @property
@@ -132,6 +146,10 @@ class Journal(Protocol):
 
     def read(self, after: int, limit: int) -> list[Numbered]:
         """At most `limit` entries with numbers above `after`, in order."""
+        ...
+
+    def lines(self, after: int, limit: int) -> Lines:
+        """The same entries as JSON (`encoded`)."""
         ...
 
     def find(self, key: str) -> Numbered | None:

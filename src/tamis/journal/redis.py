@@ -20,9 +20,9 @@ from typing import Any
 from tamis.journal.entries import decoded
 from tamis.journal.group_commit import Line, PartlyWrittenError
 from tamis.journal.numbered_log import NumberedLog
-from tamis.journal.protocol import Appended, Durability, JournalAwayError, Numbered
+from tamis.journal.protocol import Appended, Durability, JournalAwayError, Lines, Numbered
 from tamis.journal.redis_answers import RedisAnswers
-from tamis.journal.redis_connection import RedisConnection
+from tamis.journal.redis_connection import LINES, RedisConnection, read_lines
 from tamis.journal.redis_experiments import RedisExperiments
 from tamis.schema import StoreError
 
@@ -102,6 +102,7 @@ class RedisJournal(NumberedLog):
         self._answers = RedisAnswers(self._server, project)
         self._experiments = RedisExperiments(self._server, project)
         self._append, self._trim, self._forget = map(self._server.script, (_APPEND, _TRIM, _FORGET))
+        self._lines = self._server.script(LINES)
         self._project = project
         self._durability: Durability | None = None
         try:
@@ -149,6 +150,10 @@ class RedisJournal(NumberedLog):
         first = f"{after + 1}-0"
         found = self._server.read(lambda c: c.xrange(self._keys[0], first, "+", count=limit))
         return [self._numbered(name, fields) for name, fields in found]
+
+    def lines(self, after: int, limit: int) -> Lines:
+        self._check()
+        return read_lines(self._server, self._lines, self._keys[0], after, limit)
 
     def find(self, key: str) -> Numbered | None:
         sequence = self._server.read(lambda c: c.hget(self._keys[1], key))

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tamis.journal.entries import Recommendation, answer_of, encoded
-from tamis.journal.protocol import NumberedAnswer
-from tamis.journal.redis_connection import RedisConnection
+from tamis.journal.protocol import Lines, NumberedAnswer
+from tamis.journal.redis_connection import LINES, RedisConnection, read_lines
 
 AT_ONCE = 500
 """Answers of one script, which holds up every other client of the server."""
@@ -51,6 +51,7 @@ class RedisAnswers:
         self._keys = (stream, f"{stream}:ids", f"{stream}:head")
         self._append = server.script(_APPEND)
         self._delete = server.script(_DELETE)
+        self._lines = server.script(LINES)
 
     def append(self, answers: Sequence[Recommendation]) -> None:
         for first in range(0, len(answers), AT_ONCE):
@@ -69,6 +70,9 @@ class RedisAnswers:
 
     def read(self, after: int, limit: int) -> list[NumberedAnswer]:
         return [self._numbered(*one) for one in self._page(after, limit)]
+
+    def lines(self, after: int, limit: int) -> Lines:
+        return read_lines(self._server, self._lines, self._keys[0], after, limit)
 
     @property
     def head(self) -> int:

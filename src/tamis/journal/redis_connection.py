@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from tamis.journal.protocol import JournalAwayError
+from tamis.journal.protocol import JournalAwayError, Lines
 from tamis.schema import ConfigError, StoreError
 
 TIMEOUT = 5.0
@@ -19,6 +19,20 @@ READ_TIMEOUT = 0.25
 """Seconds that a read waits: a request does not wait longer for news."""
 PAUSE = 1.0
 """Seconds after a failed read in which reads fail at once."""
+
+LINES_AT_ONCE = 500
+"""Lines of one script, which holds up every other client of the server."""
+LINES = """
+local found = redis.call('XRANGE', KEYS[1], ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])
+local bodies, last = {}, ''
+for i, one in ipairs(found) do
+  bodies[i] = one[2][#one[2]]
+  last = one[1]
+end
+return {last, table.concat(bodies, '\\n')}
+"""
+"""Joins the last field of each entry of a stream, its JSON: a client takes longer to read single
+entries than the server to join them."""
 
 T = TypeVar("T")
 
@@ -83,3 +97,19 @@ class RedisConnection:
             raise StoreError(
                 f"the Redis server at {self.address} refused a call of the journal: {error}"
             ) from error
+
+
+def read_lines(
+    server: RedisConnection, script: Callable[..., Any], stream: str, after: int, limit: int
+) -> Lines:
+    """The bodies of at most `limit` entries of a stream above number `after`, by `LINES`."""
+    texts: list[str] = []
+    last, left = after, limit
+    while left > 0:
+        words = (last + 1, min(left, LINES_AT_ONCE))
+        name, text = server.call(lambda _, w=words: script(keys=[stream], args=w))
+        if not name:
+            break
+        texts.append(text)
+        last, left = int(name.partition("-")[0]), left - words[1]
+    return Lines("\n".join(texts), last)

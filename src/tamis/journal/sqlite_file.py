@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import apsw
 
+from tamis.journal.protocol import Lines
 from tamis.schema import StoreError
 
 NEWEST_FAULTY = (3, 51, 2)
@@ -144,6 +145,11 @@ _CURES: dict[type[Exception], str] = {
     apsw.CorruptError: "; it is damaged: restore it from a backup, or export what can be read",
     apsw.ConnectionClosedError: "; it was closed: open it again",
 }
+
+
+def lines_of(rows: Sequence[tuple[int, str]], after: int) -> Lines:
+    """Rows of numbers above `after` and JSON texts, as lines."""
+    return Lines("\n".join([body for _, body in rows]), rows[-1][0] if rows else after)
 
 
 def state_of(connection: Connection, name: str) -> int:

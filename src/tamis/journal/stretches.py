@@ -91,13 +91,17 @@ class Stretch:
 
     def changes(self, after: int = 0) -> list[Numbered]:
         """The entries that are no events with numbers above `after`, in order."""
-        with _reading(self.path):
-            frame = pl.read_parquet(self.path / "changes.parquet")
         place = f"{self.path}/changes.parquet, entry"
         return [
             Numbered(sequence, decoded(body, f"{place} {sequence}"))
-            for sequence, body in frame.filter(pl.col("sequence") > after).iter_rows()
+            for sequence, body in self.change_table(after).iter_rows()
         ]
+
+    def change_table(self, after: int = 0) -> pl.DataFrame:
+        """The same as `CHANGE_SCHEMA`."""
+        with _reading(self.path):
+            frame = pl.read_parquet(self.path / "changes.parquet")
+            return frame.filter(pl.col("sequence") > after)
 
     def entries(self, after: int = 0) -> list[Numbered]:
         """All entries with numbers above `after`, in order, as the journal held them."""

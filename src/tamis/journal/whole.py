@@ -7,8 +7,16 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
-from tamis.journal.entries import Entry
-from tamis.journal.protocol import Answers, Appended, Durability, ExperimentLog, Journal, Numbered
+from tamis.journal.entries import Entry, encoded
+from tamis.journal.protocol import (
+    Answers,
+    Appended,
+    Durability,
+    ExperimentLog,
+    Journal,
+    Lines,
+    Numbered,
+)
 from tamis.journal.stretches import Stretch, stretches
 from tamis.schema import StoreError
 
@@ -48,6 +56,13 @@ class WholeJournal:
         if after >= start:
             return found
         return self._exported(after, limit, start) or self._journal.read(max(after, start), limit)
+
+    def lines(self, after: int, limit: int) -> Lines:
+        if after >= self._journal.start:
+            return self._journal.lines(after, limit)
+        found = self.read(after, limit)
+        text = "\n".join([encoded(one.entry).decode() for one in found])
+        return Lines(text, found[-1].sequence if found else after)
 
     def _exported(self, after: int, limit: int, start: int) -> list[Numbered]:
         """At most `limit` entries of the stretches above `after`, up to number `start`."""

@@ -53,6 +53,7 @@ from tamis.schema.features import (
     feature_tuple,
 )
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
+from tamis.schema.metric_terms import DeclaredMetric, MetricTerm, find_metric, metric_terms
 from tamis.schema.serve import ServeConfig
 from tamis.schema.stored_config import read_stored_config
 from tamis.schema.stored_files import (
@@ -92,6 +93,7 @@ __all__ = [
     "Conditions",
     "ConfigError",
     "DataError",
+    "DeclaredMetric",
     "DenseFeat",
     "EventsConfig",
     "ExperimentConfig",
@@ -103,6 +105,7 @@ __all__ = [
     "LayerConfig",
     "MergeConfig",
     "MetricConfig",
+    "MetricTerm",
     "MissingExtraError",
     "NGramConfig",
     "Needs",
@@ -136,8 +139,10 @@ __all__ = [
     "described",
     "dump_config",
     "feature_tuple",
+    "find_metric",
     "known_options",
     "load_config",
+    "metric_terms",
     "one_of",
     "option_problems",
     "parse_config",

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tamis.schema._task_checks import task_problems
 from tamis.schema.config import Behaviour, CascadeConfig, ProjectConfig
+from tamis.schema.errors import ConfigError
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.metric_terms import find_metric, metric_terms
 from tamis.schema.suggestions import suggest
 
 
@@ -26,7 +28,7 @@ def cross_checks(config: ProjectConfig) -> list[ConfigFault]:
     """All faults that concern more than one key; an empty list if there are none."""
     checks = (
         _tables, _behaviours, _bounds, _reachable, _tasks, _histories, _split, _names, _shares,
-        _buckets, _cascade, _context, _time_zone, _windows,
+        _buckets, _cascade, _context, _time_zone, _windows, _metrics, _experiments,
     )  # fmt: skip
     return [problem for check in checks for problem in check(config)]
 
@@ -373,3 +375,35 @@ def _windows(config: ProjectConfig) -> Iterator[ConfigFault]:
             f"`groups` = {given} has no effect: `windows` = [] means no statistics. Name windows, "
             'such as windows = ["7d", "all"], or remove `groups`.',
         )
+
+
+def _metrics(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """Expressions of metrics that cannot be read."""
+    for name, metric in config.metrics.items():
+        try:
+            metric_terms(metric.value, list(config.behaviours.values()))
+        except ConfigError as error:
+            yield ConfigFault(("metrics", name, "value"), f"`metrics.{name}.value`: {error}")
+
+
+def _experiments(config: ProjectConfig) -> Iterator[ConfigFault]:
+    """Metrics of experiments that are not known, or have two roles."""
+    for name, one in config.experiments.items():
+        roles = {"goal": (one.goal,), "secondary": one.secondary, "guardrails": one.guardrails}
+        taken: dict[str, str] = {}
+        for role, references in roles.items():
+            key = f"experiments.{name}.{role}"
+            for reference in references:
+                if reference in taken:
+                    yield ConfigFault(
+                        ("experiments", name, role),
+                        f"`{key}`: metric {reference!r} is in `{taken[reference]}` already: "
+                        "remove one of the two.",
+                    )
+                taken[reference] = role
+                if reference in config.metrics:  # its own fault is reported once, where it is
+                    continue
+                try:
+                    find_metric(reference, config.metrics, list(config.behaviours.values()))
+                except ConfigError as error:
+                    yield ConfigFault(("experiments", name, role), f"`{key}`: {error}")

@@ -5,7 +5,7 @@ from .experiment_requests import FullRequest, RampRequest, StartRequest, StepReq
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
-from .journal_data import with_journal
+from .journal_data import changed_table, with_journal
 from .live import LiveRecommender, Taken
 from .live_experiments import LiveExperiments
 from .live_rows import Deleted, KnownRow, TakenRow
@@ -73,6 +73,7 @@ __all__ = [
     "VersionLine",
     "Views",
     "WhyNot",
+    "changed_table",
     "system_clock",
     "with_journal",
 ]

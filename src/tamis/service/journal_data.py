@@ -139,8 +139,8 @@ def with_journal(
     known = frame["behaviour"].is_in(list(codes))
     _report(rejects, frame.filter(~known), "behaviour is not declared in tamis.toml", "behaviour")
     frame = frame.filter(known)
-    users = _changed(data.users, found.changes, UserPut, UserPatch, config.users, deleted)
-    items = _changed(data.items, found.changes, ItemPut, ItemPatch, config.items, {})
+    users = changed_table(data.users, found.changes, UserPut, UserPatch, config.users, deleted)
+    items = changed_table(data.items, found.changes, ItemPut, ItemPatch, config.items, {})
     for name, table, declared in (("user", users, config.users), ("item", items, config.items)):
         if declared is not None and declared.unknown == "drop":
             lost = pl.Series(table.rows(frame[f"{name}_id"]) == UNKNOWN)
@@ -204,7 +204,7 @@ def _without_users(data: Dataset, deleted: Mapping[str, int]) -> Dataset:
     return replace(data, users=users, events=events, follows=follows)
 
 
-def _changed(
+def changed_table(
     table: Table,
     changes: Sequence[Numbered],
     put: type[UserPut] | type[ItemPut],

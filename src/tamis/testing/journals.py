@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from tamis.journal import (
+    Entry,
     Event,
     ExperimentStep,
     ItemDelete,
@@ -100,6 +102,10 @@ def _check_order(writer: Journal, reader: Journal) -> None:
     found = reader.read(0, 100)
     assert [n.sequence for n in found] == numbers, "read gives the numbers that append gave"
     assert [n.entry for n in found] == entries, "entries come back as given, in order"
+    lines = reader.lines(0, 100)
+    assert _decoded(lines.text, Entry) == entries, "lines give the same entries as JSON"
+    assert lines.last == numbers[-1], "lines say the number of the last entry"
+    assert reader.lines(numbers[-1], 100) == ("", numbers[-1]), "nothing is above the head"
     assert reader.find("event:e1") == found[0], "find must find the event of an id"
     assert reader.find("event:none") is None, "an id that never came is not found"
 
@@ -133,6 +139,11 @@ def _check_pages(reader: Journal) -> None:
         paged += page
         after = page[-1].sequence
     assert paged == whole, "page by page is the same as at once"
+    text, after = reader.lines(0, 3)
+    assert after == whole[2].sequence, "at most `limit` lines"
+    text += "\n" + reader.lines(after, 1_000).text
+    assert _decoded(text, Entry) == [one.entry for one in whole], "so are lines"
+    assert reader.lines(0, 0) == ("", 0), "a limit of 0 gives no lines"
     assert reader.read(0, 0) == [], "a limit of 0 gives nothing"
     assert reader.read(reader.head, 10) == [], "nothing is above the head"
 
@@ -227,6 +238,9 @@ def an_answer(number: int, user: str | None = "ann") -> Recommendation:
         slate=[Recommended("i1", 1, 0.25), Recommended("i2", 2, None)],
         degraded=["recall:hot: late"],
         rejected={"prerank": ["i7", "bob's ä/ö: 奶酪"], "rank": ["i3"]} if number % 2 else {},
+        trace=b"what each stage did" if number % 2 else None,
+        arms={"new ranker": "a.b"} if number % 2 else {},
+        took_ms=1.5 * number,
     )
 
 
@@ -247,6 +261,16 @@ def _check_answers(writer: Journal, reader: Journal) -> None:
     assert reader.answers.head == numbers[-1], "the head is the number of the last answer"
     assert reader.answers.read(numbers[0], 2) == found[1:3], "answers are read page by page"
     assert reader.answers.read(0, 0) == [], "a limit of 0 gives nothing"
+    lines = reader.answers.lines(0, 100)
+    small = [structs.replace(one, trace=None, inputs=None, rejected={}) for one in given]
+    told = [
+        structs.replace(one, trace=None, inputs=None, rejected={})
+        for one in _decoded(lines.text, Recommendation)
+    ]
+    assert told == small, "lines give the same answers as JSON, perhaps without what is large"
+    assert lines.last == numbers[-1], "lines say the number of the last answer"
+    assert _decoded(reader.answers.lines(numbers[0], 2).text, Recommendation)[0].user_id == "bob"
+    assert reader.answers.lines(numbers[-1], 2) == ("", numbers[-1]), "nothing is above the head"
     writer.answers.append([structs.replace(given[0], version="v2")])
     assert reader.answers.find("r1") == given[0], "of two answers of one id, the first is kept"
     assert writer.answers.forget_user("bob", 4) == 1, "answers from before a deletion are deleted"
@@ -260,6 +284,10 @@ def _check_answers(writer: Journal, reader: Journal) -> None:
     assert reader.answers.read(0, 100) == [], "trimmed answers are gone"
     writer.answers.append([an_answer(5)])
     assert reader.answers.read(0, 100)[0].number > numbers[-1], "numbers are never used twice"
+
+
+def _decoded(text: str, kind: Any) -> list[Any]:
+    return [msgspec.json.decode(line, type=kind) for line in text.split("\n") if line]
 
 
 def _check_closed(journal: Journal) -> None:
