@@ -1,4 +1,4 @@
-"""`tamis experiment plan | start | ramp | full | close | status | list | report | read`: A/B tests."""
+"""`tamis experiment plan | start | ramp | full | close | status | list | report | read`."""
 
 from __future__ import annotations
 
