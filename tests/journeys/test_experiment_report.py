@@ -349,3 +349,71 @@ def test_what_cannot_be_reported_is_refused(lab, tmp_path, tamis_cli):
     journal.close()
     with pytest.raises(ConfigError, match=r"distinct\(gender\).*Did you mean `genre`"):
         report_experiment(folder, "fusion2")
+
+
+def interleaved(folder, rates, planned=None, store=""):
+    """A closed experiment of interleaved slates; rates: of clicks on items of old and new."""
+    folder.mkdir()
+    text = TOML.replace('goal = "ctr"', 'goal = "ctr"\ninterleaving = true')
+    text = text.replace("before_days = 3", f"planned = {planned}" if planned else "")
+    (folder / "tamis.toml").write_text(text, "utf-8")
+    random = np.random.default_rng(1)
+    answers, events, credits = [], [], {"old": 0, "new": 0}
+    for k in range(60):
+        for day in range(DAYS):
+            teams = random.permutation(["old", "new", "old", "new"]).tolist()
+            forced = day == 3 and k < 5  # a tester
+            answers.append(
+                Recommendation(
+                    recommendation_id=f"r{k}-{day}",
+                    time=T0 + day * DAY + k,
+                    user_id=f"u{k}",
+                    version="v1",
+                    slate=[Recommended(f"i{j}", j + 1) for j in range(4)],
+                    arms={"fusion": "new" if forced else "interleaved"},
+                    teams=[] if forced else teams,
+                )
+            )
+            for j, team in enumerate(teams):
+                if random.random() < rates[team == "new"]:
+                    credits[team] += not forced
+                    events.append((k, day, j, "click"))
+                events.append((k, day, j, "show"))
+    journal = open_journal(folder, "lab", store)
+    journal.answers.append(answers)
+    journal.append(
+        [
+            Event(
+                event_id=f"e{k}-{day}-{j}-{kind}",
+                user_id=f"u{k}",
+                item_id=f"i{j}",
+                behaviour=kind,
+                time=T0 + day * DAY + 100,
+                arrival=T0 + day * DAY + 200,
+                recommendation_id=f"r{k}-{day}",
+            )
+            for k, day, j, kind in events
+        ]
+    )
+    design = load_config(folder).experiments["fusion"].model_dump(mode="json")
+    journal.experiments.append(a_step("start", T0, traffic=1.0, design=design), 0)
+    journal.experiments.append(a_step("close", T0 + DAYS * DAY), 1)
+    journal.close()
+    return folder, credits
+
+
+def test_interleaved_slates_say_which_arm_is_preferred(tmp_path, tamis_cli):
+    folder, credits = interleaved(tmp_path / "lab", (0.2, 0.4))
+    found = report_experiment(folder, "fusion")
+    assert (found.result.state, found.result.winner) == ("preferred", "new")
+    assert {one.arm: one.above for one in found.raw} == credits
+    assert found.preference.share == pytest.approx(credits["new"] / sum(credits.values()))
+    said = tamis_cli("experiment", "report", folder, "fusion", "--html", folder / "page.html")
+    assert said.out.startswith("preferred  Arm 'new'."), said
+    assert "Confirm it by an A/B test" in (folder / "page.html").read_text("utf-8")
+    same, _ = interleaved(tmp_path / "same", (0.3, 0.3))
+    assert report_experiment(same, "fusion").result.state == "no difference found"
+    few, _ = interleaved(tmp_path / "few", (0.2, 0.4), planned=500)
+    early = report_experiment(few, "fusion").result
+    assert (early.state, early.winner) == ("not healthy", None)
+    assert "60 of 500 planned users" in early.text

@@ -19,12 +19,23 @@ from tamis.experiments.health import (
     sample_ratio_watched,
     several_arms,
 )
+from tamis.experiments.interleaved import INTERLEAVED
 from tamis.experiments.moments import ArmMoments
 from tamis.experiments.multiple import holm
+from tamis.experiments.preference import Preference
 from tamis.experiments.sequential import AlwaysValid, always_valid
 from tamis.schema import ConfigError, suggest
 
-State = Literal["not healthy", "no data yet", "running", "ship", "roll back", "no difference found"]
+State = Literal[
+    "not healthy",
+    "no data yet",
+    "running",
+    "ship",
+    "roll back",
+    "preferred",
+    "no difference found",
+]
+"""preferred: of an interleaved experiment, which an A/B test is to confirm."""
 Role = Literal["goal", "secondary", "guardrail"]
 FEWEST = 30
 """Users per arm below which there is no result."""
@@ -150,6 +161,37 @@ def read_out(
     findings = _findings(arms, control, measures, share, planned, watched, confidence)
     state, text, winner = _state(counts, checks, findings, planned, watched, run)
     return ReadOut(state, text, winner, counts, checks, findings, left)
+
+
+def read_preference(
+    found: Preference, arms: tuple[str, str], *, planned: int | None, run: ExperimentRun
+) -> ReadOut:
+    """Reads an interleaved experiment out: `arms` are its control and the other one.
+
+    Users with a credited event count; it has a result when an A/B test would have one.
+    """
+    users = {INTERLEAVED: found.units}
+    checks = _run_checks(run, found.units, planned, watched=False)
+    left = run.days_left(found.units, planned)
+
+    def out(state: State, text: str, winner: str | None = None) -> ReadOut:
+        return ReadOut(state, text, winner, users, checks, [], left)
+
+    unsound = [check for check in checks if not check.sound]
+    if unsound:
+        reasons = "; ".join(f"{check.name}: {check.text}" for check in unsound)
+        return out("not healthy", f"No preference can be read: {reasons}.")
+    if found.p != found.p:
+        return out("no data yet", f"{found.text[0].upper()}{found.text[1:]}.")
+    waits = _waits(found.units, planned, False, run, False, False)
+    if waits:
+        return out("running", waits)
+    share = f"{found.treatment:,.0f} events on items of {arms[1]!r}, {found.control:,.0f} on those "
+    share += f"of {arms[0]!r}: {found.share:.1%} ({found.low:.1%} to {found.high:.1%})"
+    if found.low <= 0.5 <= found.high:
+        return out("no difference found", f"{share}, which includes half.")
+    best = arms[found.share > 0.5]
+    return out("preferred", f"Arm {best!r}. {share}. Confirm it by an A/B test.", best)
 
 
 def _run_checks(

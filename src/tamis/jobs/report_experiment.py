@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from tamis.experiments import (
     ItemValues,
     Measure,
     Metric,
+    Preference,
     ReadOut,
     Role,
     Running,
@@ -28,8 +29,12 @@ from tamis.experiments import (
     before,
     effect,
     holm,
+    interleaved_schema,
+    preference,
     read_arms,
+    read_credits,
     read_out,
+    read_preference,
 )
 from tamis.jobs._live_tables import LiveTables, item_values, user_segments
 from tamis.journal import JOURNAL, Answers, Journal, answer_blocks, entry_blocks, open_journal
@@ -128,6 +133,8 @@ class ExperimentReport:
     overridden: int
     """Answers of testers who chose the arm; they do not count."""
     result: ReadOut
+    preference: Preference | None
+    """Of an interleaved experiment: whose items users chose."""
     raw: Sequence[RawCount]
     over_time: Sequence[DayEffect]
     segment: str | None
@@ -208,6 +215,41 @@ class _Report:
         )
 
     def made(self) -> ExperimentReport:
+        return self._interleaved() if self._one.design.interleaving else self._compared()
+
+    def _interleaved(self) -> ExperimentReport:
+        """The report of slates that two arms fill: whose items users choose."""
+        design, goal = self._one.design, self._metrics[0][1]
+        names = [name for term in goal.terms[:1] for name in term.behaviours]
+        if not names:
+            raise ConfigError(
+                f"goal = {design.goal!r}: an interleaved experiment credits events, so its goal is "
+                "a metric of a behaviour, such as click"
+            )
+        other = next(name for name in design.arms if name != design.control)
+        arms = (design.control, other)
+        pair = replace(self._comparison, arms=arms)
+        answers = answer_blocks(self._journal.answers, interleaved_schema(pair))
+        credits = read_credits(pair, answers, entry_blocks(self._root, self._journal), names)
+        found = preference(credits, design.confidence)
+        days = max(pair.until - pair.since, 0) / DAY
+        run = ExperimentRun(
+            days, design.min_days, self._one.stage == "closed", found.units / max(days, 1e-9)
+        )
+        result = read_preference(found, arms, planned=design.planned, run=run)
+        counts = zip(arms, (found.control, found.treatment), strict=True)
+        total = found.control + found.treatment
+        text = goal.terms[0].text
+        raw = [
+            RawCount(
+                goal.name, arm, found.units, text, n, f"{text} in all", total, n / (total or 1)
+            )
+            for arm, n in counts
+        ]
+        return self._report(result, raw=raw, preference=found, planned=design.planned)
+
+    def _compared(self) -> ExperimentReport:
+        """The report of arms side by side."""
         terms = {t.text: t for _, m in self._metrics for t in m.terms}
         tables = LiveTables(
             self._config, self._root, lambda: entry_blocks(self._root, self._journal)
@@ -215,7 +257,7 @@ class _Report:
         with self._exposures(list(terms.values()), tables) as exposures:
             reading = self._read(list(terms.values()), exposures, tables)
         measures = [self._measure(role, metric, reading) for role, metric in self._metrics]
-        design, comparison, units = self._one.design, self._comparison, exposures.units
+        design, units = self._one.design, exposures.units
         planned = design.planned if self._phase == "test" or design.watched else None
         result = read_out(
             reading.arms,
@@ -229,6 +271,27 @@ class _Report:
             run=self._run(units),
             also=self._kept(units),
         )
+        return self._report(
+            result,
+            planned=planned,
+            raw=list(self._raw(reading.arms)),
+            units=units,
+            over_time=list(self._over_time(reading, measures, planned)),
+            segments=self._segments(reading, measures),
+        )
+
+    def _report(
+        self,
+        result: ReadOut,
+        *,
+        planned: int | None,
+        raw: Sequence[RawCount],
+        units: Units | None = None,
+        preference: Preference | None = None,
+        over_time: Sequence[DayEffect] = (),
+        segments: Sequence[SegmentEffect] = (),
+    ) -> ExperimentReport:
+        design, comparison = self._one.design, self._comparison
         return ExperimentReport(
             project=self._config.name,
             experiment=self._one.name,
@@ -243,13 +306,14 @@ class _Report:
             planned=planned,
             watched=design.watched,
             confidence=design.confidence,
-            several=units.several,
-            overridden=units.overridden,
+            several=0 if units is None else units.several,
+            overridden=0 if units is None else units.overridden,
             result=result,
-            raw=list(self._raw(reading.arms)),
-            over_time=list(self._over_time(reading, measures, planned)),
+            preference=preference,
+            raw=raw,
+            over_time=over_time,
             segment=self._segment,
-            segments=self._segments(reading, measures),
+            segments=segments,
             steps=[_step(step) for step in self._one.steps],
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tamis.data import one_id
-from tamis.experiments import Experiments, Running
+from tamis.experiments import INTERLEAVED, Experiments, Running
 from tamis.journal import ExperimentLog
 from tamis.schema import ConfigError, RequestError, StoreError, suggest
 from tamis.service.arms import ArmChange
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tamis.service.live import LiveRecommender
 
 log = logging.getLogger("tamis.service")
-INTERLEAVED = "interleaved"
-"""Stands for the arm of a request whose slate both arms fill."""
 
 
 class ChosenArms(NamedTuple):
