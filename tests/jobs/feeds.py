@@ -131,3 +131,80 @@ def write_log(
     head = "user_id,item_id,what,time,request"
     (folder / "events.csv").write_text("\n".join([head, *lines]) + "\n", "utf-8")
     return len(lines)
+
+
+LIKES = """
+name = "likes"
+clock = "data"
+windows = ["7d", "all"]
+[events]
+path = "events.csv"
+[items]
+path = "items.csv"
+id = "item_id"
+category = "kind"
+[behaviours.like]
+positive = true
+[split]
+windows = 2
+horizon = "4d"
+[[features]]
+kind = "sparse"
+name = "item_id"
+[[features]]
+kind = "sparse"
+name = "kind"
+[cascade.channels.hot]
+quota = 20
+[cascade.channels.itemcf]
+quota = 20
+[cascade.channels.mf]
+quota = 20
+embedding_dim = 8
+[cascade.channels.fm]
+quota = 20
+embedding_dim = 8
+epochs = 2
+[cascade.channels.sasrec]
+quota = 20
+embedding_dim = 8
+epochs = 2
+[cascade.filters.seen]
+[cascade.rank]
+use = "{rank}"
+{options}
+[cascade.prerank]
+use = "lr"
+epochs = 2
+[tasks.like]
+[update]
+nice = 0
+[gate]
+latency_ratio = 1000.0
+"""
+"""A project without impressions."""
+
+
+def write_likes(
+    folder: Path, days: int, rank: str = "lr", options: str = "epochs = 2", order: int = 1
+) -> None:
+    """A project without impressions, and the first days of its log: users like items of their own
+    kind, and new items come.
+
+    order: -1 writes the items in reverse.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tamis.toml").write_text(LIKES.format(rank=rank, options=options), "utf-8")
+    items = [f"m{item},{'ab'[item % 2]}" for item in range(120)]
+    (folder / "items.csv").write_text("\n".join(["item_id,kind", *items[::order]]) + "\n", "utf-8")
+    draw = np.random.default_rng(5)
+    lines = []
+    for day in range(days):
+        for number in range(80):
+            user, known = int(draw.integers(60)), 60 + 2 * day
+            item = int(draw.integers(known // 2)) * 2 + user % 2
+            if draw.random() < 0.1:
+                item = int(draw.integers(known))
+            time = START + day * DAY + number * (DAY // 80)
+            lines.append(f"u{user},m{min(item, 119)},{time}")
+    (folder / "events.csv").write_text("\n".join(["user_id,item_id,time", *lines]) + "\n", "utf-8")
