@@ -256,12 +256,28 @@ def test_embeddings_keep_their_ids(trained):
         known, former.space.features, config=updater.config, former=former.space
     )
     rows = updater._stage_rows("rank", space, (), known.end)
+    assert space.recipes.user == former.space.recipes.user  # the priors of rates stay
     ranker = registry.build("rank", "rank", updater.config.cascade.rank).carried(former.rank, rows)
     table, old = (m.model.inputs.table.weight.detach().numpy() for m in (ranker, former.rank))
     for name, vocabulary in former.space.vocabularies.items():
         then, now = former.space.layout.table[name].start, space.layout.table[name].start
         size = vocabulary.size
         assert np.array_equal(old[then : then + size], table[now : now + size]), name
+    same = _predictions(updater, space, ranker), _predictions(updater, former.space, former.rank)
+    assert np.abs(same[0] - same[1]).max() < 0.02  # shares of categories have moved a little
+
+
+def _predictions(updater, space, ranker):
+    """Of the first impressions of the log; the tables are those of the serving version."""
+    from tamis.cascade import Hydrate, impression_window, raw_numbers
+    from tamis.features import Histories, OfflineStatistics
+
+    data = updater.data
+    window = (0, data.end)
+    replay = impression_window(updater.config, data, Histories.of(data), window, 500)
+    statistics = OfflineStatistics(data, recipes=space.recipes)
+    hydrate = Hydrate(space, statistics, raw_numbers(updater.config, data.items))
+    return ranker.score_rows(hydrate(replay.queries, replay.candidates))["click"]
 
 
 def _quiet():

@@ -95,6 +95,8 @@ def fit_space(
         )
     plan = plan_groups(data, encoders, config, groups) if windows else StatisticsPlan()
     recipes = Recipes.fit(data, windows, *plan) if windows else None
+    if former is not None and recipes is not None and former.recipes is not None:
+        recipes = recipes.with_priors_of(former.recipes)
     fitted = Fitted(
         encoders=encoders,
         sides=sources.sides,

@@ -82,8 +82,8 @@ class FeatureSpace:
                 of user and candidate, and `features` may be empty.
             former: a space of the same features, fitted on earlier data, that models have learnt
                 with. Its ids keep their codes, new ones get the codes after them; its scales,
-                buckets and recall's `columns` stay. What is counted is counted in `data`. None: a
-                fit of its own.
+                buckets, priors of rates and recall's `columns` stay. What is counted is counted in
+                `data`. None: a fit of its own.
 
         Raises ConfigError where features or windows contradict the tables, DataError for columns
         of a wrong type.

@@ -121,6 +121,23 @@ class Recipes:
             tuple(PairRecipe.fit(data, plan, tuple(windows)) for plan in pairs),
         )
 
+    def with_priors_of(self, former: Recipes) -> Recipes:
+        """The same, with the priors of rates and means of a former fit of the same attributes: a
+        rate that hardly varies would otherwise be far from what models have learnt with."""
+        return replace(
+            self,
+            user=former.user,
+            item=former.item,
+            groups=tuple(
+                replace(one, recipe=old.recipe)
+                for one, old in zip(self.groups, former.groups, strict=True)
+            ),
+            pairs=tuple(
+                replace(one, recipe=old.recipe)
+                for one, old in zip(self.pairs, former.pairs, strict=True)
+            ),
+        )
+
     def save(self, directory: Path) -> None:
         """Writes `recipes.json` and, where there are publishing times, `published.npy`."""
         directory.mkdir(parents=True, exist_ok=True)
