@@ -91,6 +91,11 @@ class Manifest:
     """Part → number of the format in which it is stored; empty in versions of format 1."""
     format: int = FORMAT
 
+    @property
+    def checksum(self) -> str:
+        """blake2b-128 of the version's name and of the checksums of all its files."""
+        return _content_checksum({"name": self.name, "files": self.files})
+
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Reads `version.json`; unknown keys are ignored with a warning.
@@ -286,6 +291,7 @@ class Versions:
             return False
         if taken:
             shutil.rmtree(away, ignore_errors=True)
+            shutil.rmtree(self.root.parent / "deltas" / version.name, ignore_errors=True)
         else:
             log.info("version %s is open in a process: it is kept for now", version.name)
         return taken

@@ -17,6 +17,8 @@ from .online import (
     Home,
     Precomputed,
     Remembers,
+    TakesRows,
+    TakesVectors,
     UsesStore,
 )
 from .order import RECALL_ORDER, CandidateOrder
@@ -65,10 +67,12 @@ from .replay import (
     REPLAY_USERS,
     Replay,
     candidate_labels,
+    impression_labels,
     impression_window,
     join,
     replay_window,
     returning_users,
+    shown_candidates,
 )
 from .replay_vectors import with_vectors
 from .reranking import arrange
@@ -149,6 +153,8 @@ __all__ = [
     "StageBudgets",
     "StageTimer",
     "StatesRules",
+    "TakesRows",
+    "TakesVectors",
     "Trace",
     "TrainableScorer",
     "UsesStore",
@@ -167,6 +173,7 @@ __all__ = [
     "event_before",
     "give_vectors",
     "holdout_queries",
+    "impression_labels",
     "impression_window",
     "interleaved",
     "item_column",
@@ -180,6 +187,7 @@ __all__ = [
     "rejected_by_rank",
     "replay_window",
     "returning_users",
+    "shown_candidates",
     "rotation",
     "seed_of",
     "tasks_of",

@@ -13,7 +13,7 @@ from tamis.cascade.candidates import Candidates
 from tamis.cascade.protocols import Channel
 from tamis.cascade.query import Queries
 from tamis.data import Events, Table
-from tamis.runtime import Int32
+from tamis.runtime import Bool, Float32, Int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,43 @@ class CountsEvents(Protocol):
 
     def restore(self, appended: Mapping[str, NDArray[Any]]) -> None:
         """Adds what `appended` returned to a stage that was just opened."""
+        ...
+
+
+@runtime_checkable
+class TakesRows(Protocol):
+    """A stage whose vectors of ids change while it serves, by the deltas of incremental updates."""
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """Rows of its embedding table, and their width."""
+        ...
+
+    def take_rows(self, rows: Int32, values: Float32) -> None:
+        """Called between two requests with new vectors (m, d) of rows (m,) of its embedding table,
+        which fit `table_shape`."""
+        ...
+
+
+@runtime_checkable
+class TakesVectors(Protocol):
+    """A channel whose items' vectors change while it serves, by deltas."""
+
+    @property
+    def vectors_shape(self) -> tuple[int, int]:
+        """Items of the fit, and the width of their vectors."""
+        ...
+
+    def take_vectors(self, rows: Int32, vectors: Float32, items: Table, changed: Bool) -> None:
+        """Called between two requests, after `take_rows`.
+
+        Args:
+            rows: (m,) items of the fit.
+            vectors: (m, d) their vectors from now on.
+            items: the whole table as it is now.
+            changed: (m,) whether an item's columns are other ones than at the fit: the channel
+                makes the vectors of these itself, from the columns as they are now.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from tamis.cascade.query_batches import context_before, queries_at
 from tamis.cascade.replay_labels import answers, needed, task_labels, task_weights
 from tamis.cascade.runner import Retrieval
 from tamis.cascade.value import tasks_of
-from tamis.data import UNKNOWN, Context, Dataset, Ragged
+from tamis.data import UNKNOWN, Context, Dataset, Events, Ragged
 from tamis.features import POSITION, Histories, History
 from tamis.runtime import Float32
 from tamis.schema import ProjectConfig, TrainingError
@@ -179,9 +179,36 @@ def impression_window(
             f"no impressions between {_moment(window[0])} and {_moment(window[1])}: "
             "the ranker has nothing to learn from; see [split] in tamis.toml"
         )
-    # The items of one request share its time and context, so they share one query and one history.
-    order = np.lexsort((events.request[inside], events.time[inside], events.user[inside]))
-    rows = inside[order]
+    queries, candidates, rows = shown_candidates(
+        events, inside, histories, positions=positions and bool(config.events.position)
+    )
+    tasks = tasks_of(config)
+    answered = answers(data, rows, needed(tasks))
+    labels = task_labels(tasks, data, events.item[rows], *answered)
+    weights = task_weights(_weight_columns(config), tasks, data, *answered, rows)
+    return Replay(queries, candidates, labels, left_out, weights)
+
+
+def impression_labels(
+    config: ProjectConfig, data: Dataset, shown: NDArray[np.intp], item: NDArray[np.int32]
+) -> Float32:
+    """(n, tasks) labels of impressions: the events `shown` (n,), of the items `item` (n,)."""
+    tasks = tasks_of(config)
+    return task_labels(tasks, data, item, *answers(data, shown, needed(tasks)))
+
+
+def shown_candidates(
+    events: Events, shown: NDArray[np.intp], histories: Histories, *, positions: bool
+) -> tuple[Queries, Candidates, NDArray[np.intp]]:
+    """The queries whose items were shown by the events `shown` (n,), their candidates, and the
+    event of each candidate (n,).
+
+    The items of one request share its time and context, so they share one query and one history.
+
+    positions: whether the candidates have the column `POSITION`.
+    """
+    order = np.lexsort((events.request[shown], events.time[shown], events.user[shown]))
+    rows = shown[order]
     keys = np.stack([events.user[rows], events.time[rows], events.request[rows]])
     differs = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
     if events.context is not None:
@@ -191,15 +218,10 @@ def impression_window(
     context = None if events.context is None else events.context.at(first)
     queries = queries_at(histories, events.user[first], events.time[first], context=context)
     indptr = np.r_[np.flatnonzero(new), len(rows)].astype(np.int64)
-    tasks = tasks_of(config)
-    answered = answers(data, rows, needed(tasks))
-    labels = task_labels(tasks, data, events.item[rows], *answered)
-    weights = task_weights(_weight_columns(config), tasks, data, *answered, rows)
     columns: dict[str, NDArray[np.generic]] = {}
-    if positions and config.events.position:
+    if positions:
         columns[POSITION] = events.position[rows]
-    candidates = Candidates(indptr, events.item[rows], columns)
-    return Replay(queries, candidates, labels, left_out, weights)
+    return queries, Candidates(indptr, events.item[rows], columns), rows
 
 
 def join(replays: Sequence[Replay]) -> Replay:

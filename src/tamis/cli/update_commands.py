@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +24,7 @@ from tamis.cli._console import (
 from tamis.schema import ConfigError
 
 if TYPE_CHECKING:
-    from tamis.jobs import UpdateReport
+    from tamis.jobs import FollowReport, UpdateReport
 
 
 def update(
@@ -38,22 +42,42 @@ def update(
             "--force", help="Publish although checks fail; the version's manifest records it."
         ),
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Learn from events as they come, and publish deltas of the serving version, until "
+            "stopped.",
+        ),
+    ] = False,
+    every: Annotated[
+        str, typer.Option(help="With --follow: time from one update to the next, as 30s or 5m.")
+    ] = "60s",
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="With --follow: one update from what the journal holds now."),
+    ] = False,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Let the serving version learn what came since it was made.
 
-    The new version starts from the weights of the serving version. It is published only if it
-    passes the checks of [gate] in tamis.toml; otherwise the command ends with code 1, and the
+    With --follow, the vectors of users, items and authors (features with `online = true`) learn in
+    the order of the events, and running services take up each delta within a second.
+
+    With --full, a new version starts from the weights of the serving version. It is published only
+    if it passes the checks of [gate] in tamis.toml; otherwise the command ends with code 1, and the
     serving version stays as it is.
     """
     from tamis.runtime import run_in_background
     from tamis.service import ProjectFolder
 
-    if not full:
-        raise ConfigError("tamis update: no kind of update is given: add --full")
+    if full == follow:
+        raise ConfigError("tamis update: give one kind of update: --full, or --follow")
     options = ProjectFolder(project).config.update
     run_in_background(options.nice, options.threads)
+    if follow:
+        return _follow(project, _seconds(every), once, as_json)
     from tamis.jobs import update as job
 
     report = job(project, force=force, device=device, progress=wants_progress(as_json))
@@ -65,6 +89,54 @@ def update(
             print_next(["serve", project], ["rollback", project])
     if report.refused:
         raise typer.Exit(1)
+    return None
+
+
+def _follow(project: Path, every: float, once: bool, as_json: bool) -> None:
+    """Follows the journal until SIGINT or SIGTERM; the update that runs is finished."""
+    from tamis.jobs import follow as job
+
+    ended, progress = threading.Event(), wants_progress(as_json)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: ended.set()) for number in signals]
+    try:
+        report = job(project, every=every, once=once, ended=ended, progress=progress)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+    if as_json:
+        return print_json(report.to_dict())
+    for note in report.notes:
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
+    console.print(_followed(report), highlight=False, soft_wrap=True)
+    return None
+
+
+def _followed(report: FollowReport) -> str:
+    """What a follower has done, in words."""
+    text = (
+        f"[green]published[/] {report.deltas:,} deltas of version [bold]{report.version}[/], the "
+        f"newest is number {report.delta}: {report.events:,} events, {report.rows:,} of them "
+        f"impressions, {report.changed:,} vectors; journal up to entry {report.position:,}, "
+        f"{report.waiting:,} entries wait"
+    )
+    if report.late:
+        text += f"; {report.late:,} events came too late to be learnt from"
+    if report.seconds_p50 is not None and report.event_seconds_p50 is not None:
+        text += (
+            f". From an event to its delta: median {report.seconds_p50:.1f} s, 99 % within "
+            f"{report.seconds_p99:.1f} s; in event time {report.event_seconds_p50:.1f} s and "
+            f"{report.event_seconds_p99:.1f} s"
+        )
+    return text
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a duration such as 30s, 5m or 1h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None:
+        raise ConfigError(f"--every {text!r}: give a time such as 30s, 5m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def print_update(report: UpdateReport) -> None:

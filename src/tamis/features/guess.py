@@ -156,18 +156,18 @@ def list_separator(column: pl.Series) -> str | None:
 def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
     """The features of a project that declares none.
 
-    The ids of users and items; every column of their tables by `guess_feature`, except titles and
-    publishing times; the user's last 50 positives, which share the embeddings of the item ids; the
-    hour of the request where impressions span at least two days (a ranker that is trained on
-    replays at a few cuts would only learn the hours of those cuts); whether it is a holiday, where
-    holidays are declared; the declared columns of
+    The ids of users and items, which learn online, as those of authors do; every column of their
+    tables by `guess_feature`, except titles and publishing times; the user's last 50 positives,
+    which share the embeddings of the item ids; the hour of the request where impressions span at
+    least two days (a ranker that is trained on replays at a few cuts would only learn the hours of
+    those cuts); whether it is a holiday, where holidays are declared; the declared columns of
     context that have two values or more; and the geohash cell of the request, where places are
     declared.
     """
     taken = {"item_id", "user_id"}
     features: list[Feature] = [
-        SparseFeat(name="user_id", side=Side.USER),
-        SparseFeat(name="item_id", side=Side.ITEM),
+        SparseFeat(name="user_id", side=Side.USER, online=True),
+        SparseFeat(name="item_id", side=Side.ITEM, online=True),
     ]
     declared = config.items
     for table, side in ((data.users, Side.USER), (data.items, Side.ITEM)):
@@ -186,6 +186,8 @@ def default_features(data: Dataset, config: ProjectConfig) -> list[Feature]:
                 is_id=of_item and name in (declared.author, declared.category) and not separator,
                 separator=separator,
             )
+            if of_item and name == declared.author and isinstance(feature, SparseFeat):
+                feature = feature.model_copy(update={"online": True})
             if feature is not None:
                 features.append(feature)
                 taken.add(name)

@@ -26,9 +26,9 @@ from tamis.features.encoding import LayoutBuilder
 from tamis.features.layout import Layout
 from tamis.features.rows import Block, LazyBlock, LazyBlocks, Rows
 from tamis.features.statistics import Recipes, Statistics, UserStatistics
-from tamis.features.vocabulary import Vocabulary
-from tamis.runtime import Float32, Int32, Int64
-from tamis.schema import ConfigError, Feature, ProjectConfig, Side
+from tamis.features.vocabulary import FIRST, UNSEEN, Vocabulary
+from tamis.runtime import Bool, Float32, Int32, Int64
+from tamis.schema import ConfigError, Feature, ProjectConfig, Side, SparseFeat
 
 
 class FeatureSpace:
@@ -115,6 +115,38 @@ class FeatureSpace:
     def vocabularies(self) -> Mapping[str, Vocabulary]:
         """The vocabulary of each embedding table."""
         return self._fitted.encoders.vocabularies
+
+    def online_rows(self) -> Bool:
+        """(n_rows,) the rows of the fused table whose vectors learn between two trainings: those of
+        the ids of features with `online`, but not those of missing and unseen ids."""
+        rows = np.zeros(self.layout.n_rows, np.bool_)
+        for feature in self.features:
+            if isinstance(feature, SparseFeat) and feature.online:
+                table = self.layout.table[feature.name]
+                rows[table.start + FIRST : table.start + table.size] = True
+        return rows
+
+    def own_rows(self, side: Side, table: Table, ids: Sequence[str]) -> tuple[Int32, Int32]:
+        """(m,) the rows of the fused table that belong to some users or items of `table` alone, in
+        the tables of features with `online` that read their ids; and (m,) the row of unseen ids of
+        the table of each. Hashed ids share their rows with others, so they have none."""
+        found, unseen = list[Int32](), list[Int32]()
+        for feature in self.features:
+            if not isinstance(feature, SparseFeat) or not feature.online:
+                continue
+            vocabulary = self.vocabularies[feature.name]
+            if self._fitted.sides[feature.name] is not side or vocabulary.ids is None:
+                continue
+            if feature.source in table:  # a column of the table, not its ids
+                continue
+            codes = vocabulary.encode(pl.Series("id", list(ids), pl.String))
+            start = self.layout.table[feature.name].start
+            known = codes[codes >= FIRST] + np.int32(start)
+            found.append(known)
+            unseen.append(np.full(len(known), start + UNSEEN, np.int32))
+        if not found:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        return np.concatenate(found), np.concatenate(unseen)
 
     @property
     def context_columns(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_objectives import ObjectiveTradeoffs, evaluate_objectives
 from .evaluate_rank import RankEvaluation, evaluate_rank
 from .export_journal import ExportReport, export
+from .follow import FollowReport, follow
 from .import_events import ImportReport, RejectedRows, import_events
 from .list_versions import activate, rollback, versions
 from .live_traffic import LiveReport, live_traffic
@@ -57,6 +58,7 @@ __all__ = [
     "ExperimentResult",
     "ExportReport",
     "Fetched",
+    "FollowReport",
     "GateCheck",
     "ImportReport",
     "Initialised",
@@ -92,6 +94,7 @@ __all__ = [
     "evaluate_rank",
     "export",
     "fetch",
+    "follow",
     "import_events",
     "init",
     "list_experiments",

@@ -23,6 +23,7 @@ from .sequence.gru4rec import GRU4Rec, GRU4RecConfig
 from .sequence.sasrec import SASRec, SASRecConfig
 from .two_tower._config import TwoTowerConfig
 from .two_tower._dssm import DSSM, DSSMConfig
+from .two_tower._learning import softmax_items
 from .two_tower.two_tower import TwoTower
 
 __all__ = [
@@ -78,4 +79,5 @@ __all__ = [
     "UserCFConfig",
     "need_positives",
     "nothing",
+    "softmax_items",
 ]

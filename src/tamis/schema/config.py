@@ -484,6 +484,44 @@ class GateConfig(_Section):
     version."""
 
 
+_DURATION = r"^\d+(\.\d+)?[smhd]$"
+
+
+class OnlineConfig(_Section):
+    """How `tamis update --follow` learns from the events that reach a running service."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
+    """Learning rate of the vectors of ids (Adagrad with one step size per vector)."""
+    steadiness: Annotated[float, Field(gt=0)] = 1.0
+    """Squared gradient that every vector is taken to have had in training. The larger, the less a
+    vector moves by its first events: the first step is about
+    learning_rate · gradient / √(steadiness + gradient²)."""
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Impressions of one step, in the order of their times."""
+    wait: Annotated[str, Field(pattern=_DURATION)] = "5m"
+    """How long after an impression it is learnt from, so that the clicks on it have come: "90s",
+    "5m", "1h"."""
+    lateness: Annotated[str, Field(pattern=_DURATION)] = "1m"
+    """Events that come at most so long after others of a later time are learnt from with the next
+    update; later ones are counted, and left to the next full training."""
+
+    @property
+    def wait_ms(self) -> int:
+        """`wait` in ms."""
+        return _milliseconds(self.wait)
+
+    @property
+    def lateness_ms(self) -> int:
+        """`lateness` in ms."""
+        return _milliseconds(self.lateness)
+
+
+def _milliseconds(duration: str) -> int:
+    """A duration such as "5m" in ms."""
+    units = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+    return int(float(duration[:-1]) * units[duration[-1]])
+
+
 class ProjectConfig(_Section):
     """The content of `tamis.toml`."""
 
@@ -547,6 +585,8 @@ class ProjectConfig(_Section):
     """[gate]."""
     answers: AnswersConfig = AnswersConfig()
     """[answers]."""
+    online: OnlineConfig = OnlineConfig()
+    """[online]."""
     serve: ServeConfig = ServeConfig()
     """[serve]."""
     metrics: dict[str, MetricConfig] = {}

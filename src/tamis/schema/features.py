@@ -55,7 +55,7 @@ class SparseFeat(_Declared):
     maps ids to `buckets` codes without a dictionary.
     """
 
-    only_with: ClassVar[Conditions] = _VOCABULARY
+    only_with: ClassVar[Conditions] = {**_VOCABULARY, "online": (Needs("shares", (None,)),)}
 
     kind: Literal["sparse"] = "sparse"
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
@@ -66,6 +66,10 @@ class SparseFeat(_Declared):
     """Ids that occur less often in the training data count as unseen."""
     shares: str | None = None
     """Name of another feature whose embedding table (and vocabulary) this one uses."""
+    online: bool = False
+    """Whether the vectors of its ids learn from events between two trainings
+    (`tamis update --follow`): those of users, items and authors, whose tastes and fortunes change
+    within hours. Lists that share the table read the same vectors."""
     precision: Annotated[int, Field(ge=1, le=12)] | None = None
     """Context feature `geohash`: number of characters of the cells; 4 are about 30 km, 5 about 5
     km, 6 about 1 km. If omitted: 5."""

@@ -22,6 +22,7 @@ from tamis.schema.config import (
     GateConfig,
     JournalConfig,
     MergeConfig,
+    OnlineConfig,
     ProjectConfig,
     SplitConfig,
     TableConfig,
@@ -57,6 +58,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "update": UpdateConfig,
     "gate": GateConfig,
     "answers": AnswersConfig,
+    "online": OnlineConfig,
     "serve": ServeConfig,
 }
 

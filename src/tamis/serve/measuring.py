@@ -28,6 +28,8 @@ async def measure(service: OpenService, metrics: ServiceMetrics) -> None:
             head = await service.beside(lambda: journal.head)
         metrics.journal(head, recommender.position, recommender.lost_answers)
         metrics.faults(recommender.faults)
+        refused = recommender.delta_problem is not None
+        metrics.deltas(recommender.delta, recommender.applied_deltas, refused)
     await service.beside(metrics.fold)
 
 

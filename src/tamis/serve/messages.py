@@ -361,6 +361,19 @@ class Live(Struct, frozen=True):
     status: str = "live"
 
 
+class AppliedDelta(Struct, frozen=True):
+    """What an incremental update has changed."""
+
+    number: int
+    """Its place in the sequence of the version."""
+    position: int
+    """Number of the last entry of the journal that it has read."""
+    created: int
+    """When it was made, ms since 1970 UTC."""
+    newest: int
+    """Time of the newest event that it has read, ms since 1970 UTC."""
+
+
 class Ready(Struct, frozen=True):
     version: str
     """The serving version that answers."""
@@ -369,6 +382,9 @@ class Ready(Struct, frozen=True):
     open_versions: list[str] = field(default_factory=list[str])
     """The version that answers, and former ones that requests still use."""
     problem: str | None = None
-    """Why the published version is not the one that answers, where it could not be opened."""
+    """Why the published version is not the one that answers, or why it answers without its newest
+    deltas."""
+    delta: AppliedDelta | UnsetType = UNSET
+    """The newest delta of the version that answers take into account; absent without any."""
     journal: JournalState | UnsetType = UNSET
     status: str = "ready"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter as Counts
 from collections import deque
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tamis.runtime import resident_mb
-from tamis.service import Answer
+from tamis.service import Answer, DeltaState
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Bounds of the histograms' buckets; a last one holds what is longer."""
@@ -100,6 +101,17 @@ class ServiceMetrics:
         self._position = gauge("journal_position", "Last entry that answers know", "livemin")
         self._lag = gauge("journal_lag", "Entries that answers do not know yet", "livemax")
         self._version = gauge("version", "1 for the version that answers", "livemax", "version")
+        self._delta = gauge("delta", "Number of the newest delta that answers know", "livemin")
+        self._delta_age = gauge(
+            "delta_age_seconds", "Time since the newest delta that answers know was made", "livemax"
+        )
+        self._delta_event_age = gauge(
+            "delta_event_age_seconds", "Time since the newest event in that delta", "livemax"
+        )
+        self._delta_refused = gauge(
+            "delta_refused", "1 where a newer delta was refused: see /health/ready", "livemax"
+        )
+        self._deltas = counter("deltas", "Deltas of incremental updates that were applied")
         self._memory = gauge("resident_memory_bytes", "Resident memory of a process", "liveall")
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -136,6 +148,16 @@ class ServiceMetrics:
         if head is not None:
             self._head.set(head)
             self._lag.set(max(head - position, 0))
+
+    def deltas(self, newest: DeltaState | None, applied: int, refused: bool) -> None:
+        """Sets which delta of the version that answers is the newest, and whether a newer one was
+        refused. applied: since the version was opened; a swap begins at 0 again."""
+        now = time.time()
+        self._deltas.inc(self._more("deltas", applied))
+        self._delta_refused.set(refused)
+        self._delta.set(0 if newest is None else newest.number)
+        self._delta_age.set(0 if newest is None else now - newest.created / 1000)
+        self._delta_event_age.set(0 if newest is None else now - newest.newest / 1000)
 
     def version(self, name: str) -> None:
         """Sets the version that answers."""

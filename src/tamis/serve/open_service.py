@@ -15,6 +15,7 @@ from tamis.serve.errors import OverloadedError
 from tamis.service import (
     Answer,
     Deleted,
+    DeltaState,
     Explained,
     KnownRow,
     ProjectVersions,
@@ -72,6 +73,15 @@ class HasJournal(Recommends, Protocol):
 
     @property
     def faults(self) -> Mapping[tuple[str, str], int]: ...
+
+    @property
+    def delta(self) -> DeltaState | None: ...
+
+    @property
+    def delta_problem(self) -> str | None: ...
+
+    @property
+    def applied_deltas(self) -> int: ...
 
     @property
     def skipped(self) -> Mapping[str, int]: ...

@@ -1,11 +1,12 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
 from .clock import Clock, system_clock
+from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
 from .experiment_requests import FullRequest, RampRequest, StartRequest, StepRequest
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
-from .journal_data import changed_table, with_journal
+from .journal_data import changed_table, entry_events, with_journal
 from .live import LiveRecommender, Taken
 from .live_experiments import LiveExperiments
 from .live_rows import Deleted, KnownRow, TakenRow
@@ -29,11 +30,13 @@ __all__ = [
     "STORED_CONFIG",
     "Answer",
     "Answered",
+    "AppliedDeltas",
     "Boost",
     "CheckArms",
     "CheckedFields",
     "Clock",
     "Deleted",
+    "DeltaState",
     "EventRow",
     "ExperimentLine",
     "Explained",
@@ -73,7 +76,11 @@ __all__ = [
     "VersionLine",
     "Views",
     "WhyNot",
+    "apply_delta",
     "changed_table",
+    "check_delta",
+    "entry_events",
+    "stages_of",
     "system_clock",
     "with_journal",
 ]

@@ -160,6 +160,18 @@ def with_journal(
     return replace(data, users=users, items=items, events=events.take(kept))
 
 
+def entry_events(
+    entries: Sequence[Numbered], config: ProjectConfig, users: Table, items: Table
+) -> Events:
+    """The events among entries of a journal, in their order, as training reads them.
+
+    Users and items that the tables do not hold have the row -1. All behaviours must be declared.
+    """
+    codes = {name: code for code, name in enumerate(config.behaviours)}
+    frame = events_frame(entries)
+    return _events(frame, users, items, codes, config.events, Events.none(config))
+
+
 def _pages(journal: Journal | None, after: int, head: int) -> Iterator[list[Numbered]]:
     while journal is not None and after < head:
         page = journal.read(after, PAGE)

@@ -30,6 +30,7 @@ from tamis.schema import (
 )
 from tamis.service.answer import Answer, WhyNot
 from tamis.service.answer_log import AnswerLog
+from tamis.service.deltas import DeltaState
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
 from tamis.service.live_experiments import ChosenArms, LiveExperiments
@@ -100,6 +101,7 @@ class LiveRecommender:
         self._answers = answers or AnswerLog(journal)
         self._keep = _kept_of_answers(recommender)
         self._turn = threading.Lock()  # of those who change the views, or write them down
+        self._answering = threading.Lock()  # of requests, and of deltas, which come between two
         self._ended = threading.Event()
         try:
             self._catch_up(seconds=float("inf"))
@@ -107,6 +109,7 @@ class LiveRecommender:
             if not may_be_away:
                 raise
             log.warning("starting without the newest entries of the journal: %s", error)
+        self.apply_deltas()
         self._take_snapshots()
 
     @classmethod
@@ -180,6 +183,26 @@ class LiveRecommender:
         return self._recommender.views.skipped
 
     @property
+    def delta(self) -> DeltaState | None:
+        """The newest delta of the version that answers take into account; None: there is none."""
+        return self._recommender.deltas.state
+
+    @property
+    def delta_problem(self) -> str | None:
+        """Why newer deltas are not applied; None: all are."""
+        return self._recommender.deltas.problem
+
+    @property
+    def applied_deltas(self) -> int:
+        """Deltas that were applied since the version was opened."""
+        return self._recommender.deltas.applied
+
+    def apply_deltas(self) -> int:
+        """Applies the deltas of the version that are new, each between two requests; how many. May
+        be called from any thread."""
+        return self._recommender.deltas.catch_up(lambda: self._answering)
+
+    @property
     def faults(self) -> Mapping[tuple[str, str], int]:
         """(stage, "failed", "skipped" or "late") → how often since the version was opened."""
         counts = self._recommender.cascade.budgets.counts.copy()  # requests go on counting
@@ -204,7 +227,8 @@ class LiveRecommender:
         if self.experiments.versions:
             for other in self.experiments.versions.values():
                 if other is not self:
-                    other._newest()
+                    with other._answering:
+                        other._newest()
         if chosen.version not in ("", self.version):
             other = self.experiments.versions.get(chosen.version)
             if other is not None:
@@ -221,17 +245,17 @@ class LiveRecommender:
     ) -> Answer:
         """The answer of this version in the arms of a request. Where it cannot have them, it
         answers without them, says so, and counts for no experiment."""
-        lag, failed = self._newest()
-        self._free_arms()
         arms = dict(chosen.arms)
-        try:
-            answered = self._recommender.answer(request, effort, chosen.changes, chosen.against)
-        except ConfigError as error:
-            arms = {
-                n: a for n, a in arms.items() if n not in {c.experiment for c in chosen.changes}
-            }
-            notes = (*notes, f"experiments: {error}")
-            answered = self._recommender.answer(request, effort)
+        with self._answering:
+            lag, failed = self._newest()
+            self._free_arms()
+            try:
+                answered = self._recommender.answer(request, effort, chosen.changes, chosen.against)
+            except ConfigError as error:
+                changed = {change.experiment for change in chosen.changes}
+                arms = {name: arm for name, arm in arms.items() if name not in changed}
+                notes = (*notes, f"experiments: {error}")
+                answered = self._recommender.answer(request, effort)
         answer = answered.answer
         degraded = (*answer.degraded, *failed, *notes)
         teams = tuple(chosen.teams[int(team)] for team in answer.teams)
@@ -254,14 +278,16 @@ class LiveRecommender:
     def rank(self, request: RankRequest) -> Ranking:
         """Given items in the order of the ranker; see `Recommender.rank`. Nothing is written to the
         journal. Calls must not overlap with each other or with `recommend`."""
-        lag, failed = self._newest()
-        ranking = self._recommender.rank(request)
+        with self._answering:
+            lag, failed = self._newest()
+            ranking = self._recommender.rank(request)
         return replace(ranking, lag=lag, degraded=(*ranking.degraded, *failed))
 
     def similar(self, item_id: object, n: int = 10, by: str | None = None) -> SimilarList:
         """The items nearest to an item; see `Recommender.similar`. Calls must not overlap."""
-        self._newest()
-        return self._recommender.similar(item_id, n, by)
+        with self._answering:
+            self._newest()
+            return self._recommender.similar(item_id, n, by)
 
     def _newest(self) -> tuple[int, tuple[str, ...]]:
         """Applies the newest entries; the lag that is left, and what failed."""

@@ -36,6 +36,7 @@ from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknow
 from tamis.service.arms import ArmCascade, ArmChange, arm_cascade
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
+from tamis.service.deltas import AppliedDeltas
 from tamis.service.effort import candidate_counts, lowered
 from tamis.service.online import bind, remember
 from tamis.service.ranking import Ranking, RemovedItem, ranked_items
@@ -97,6 +98,8 @@ class Recommender:
         position = version.manifest.journal_position if own else None
         self.views = Views(self.parts, version.manifest.data_until, position)
         """What changes while the version serves; a `LiveRecommender` keeps it up to date."""
+        self.deltas = AppliedDeltas(version, self.parts, self.views)
+        """What incremental updates have changed in the version; `catch_up` applies what is new."""
         with reading(version.path / STORED_CONFIG):
             self.cascade = self.parts.cascade()
         self._arms: dict[tuple[tuple[str, str], ...], ArmCascade] = {}

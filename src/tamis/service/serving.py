@@ -54,8 +54,7 @@ class Serving:
     ) -> None:
         self.live = live
         """The version that answers. Take it once per request."""
-        self.problem: str | None = None
-        """Why the published version is not the one that answers; None: it is."""
+        self._fault: str | None = None
         self.swaps = 0
         """Versions that have replaced another one in this process."""
         self.versions = ProjectVersions(project)
@@ -90,6 +89,12 @@ class Serving:
         return cls(LiveRecommender.open(project, store), project)
 
     @property
+    def problem(self) -> str | None:
+        """Why the published version is not the one that answers, or why it answers without its
+        newest deltas; None: it does."""
+        return self._fault or self.live.delta_problem
+
+    @property
     def open_versions(self) -> list[str]:
         """Names of the versions that are open: the one that answers, and former ones that requests
         still use."""
@@ -98,10 +103,12 @@ class Serving:
 
     def look(self) -> bool:
         """Looks at the pointer to the serving version, and switches if it names another version;
-        whether it switched. What keeps the published version from being opened is in `problem`."""
+        whether it switched. Applies new deltas of the version that answers. What keeps the
+        published version from being opened, or a delta from being applied, is in `problem`."""
         with self._turn:
             self._free()
             self._look_at_experiments()
+            self._look_for_deltas()
             seen = self._pointer()
             if seen == self._seen and time.monotonic() < self._retry:
                 return False
@@ -114,7 +121,7 @@ class Serving:
             except Exception as error:  # a damaged version fails in many ways; requests go on
                 self._report(error)
                 return False
-            self.problem = None
+            self._fault = None
             return False
 
     def close(self) -> None:
@@ -127,6 +134,12 @@ class Serving:
     def _watch(self, interval: float) -> None:
         while not self._ended.wait(interval):
             self.look()
+
+    def _look_for_deltas(self) -> None:
+        """Applies new deltas of the open versions, each between two requests."""
+        for live in (self.live, *self.live.experiments.versions.values()):
+            if live.apply_deltas() and live.delta is not None:
+                log.info("version %s answers with delta %s", live.version, live.delta.number)
 
     def _look_at_experiments(self) -> None:
         """Takes up new steps of experiments, and opens and closes the versions that arms need."""
@@ -163,7 +176,7 @@ class Serving:
         log.info("opening version %s beside %s", version.name, self.live.version)
         former, self.live = self.live, self._opened(version)
         self._former.append((former.version, weakref.ref(former)))
-        self.problem, self.swaps, self._collections = None, self.swaps + 1, COLLECTIONS
+        self._fault, self.swaps, self._collections = None, self.swaps + 1, COLLECTIONS
         log.info("version %s answers, in the place of %s", self.live.version, former.version)
 
     def _report(self, error: Exception) -> None:
@@ -171,9 +184,9 @@ class Serving:
         known = isinstance(error, TamisError)
         text = str(error) if known else f"{type(error).__name__}: {error}"
         problem = f"the published version was not opened, {self.live.version} goes on: {text}"
-        if problem != self.problem:
+        if problem != self._fault:
             log.error("%s", problem, exc_info=None if known else error)
-        self.problem, self._retry = problem, time.monotonic() + RETRY
+        self._fault, self._retry = problem, time.monotonic() + RETRY
 
     def _free(self) -> None:
         """Frees former versions whose requests have ended; some of their objects refer to one

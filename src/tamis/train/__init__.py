@@ -37,6 +37,7 @@ from tamis.train.metrics import (
 from tamis.train.monotone import Monotone, monotone
 from tamis.train.negatives import SAMPLERS, FrequencyEstimator, HardNegatives, Mixture
 from tamis.train.objective import BinaryTasks, Metric, Objective, TaskObjective
+from tamis.train.online import OnlineRows
 from tamis.train.prediction import predict
 from tamis.train.row_optimisers import LazyAdam, RowAdagrad, RowOptimiser, WholeAdam, tables_of
 from tamis.train.sampling import corrected, sample_negatives
@@ -67,6 +68,7 @@ __all__ = [
     "Mixture",
     "Monotone",
     "Objective",
+    "OnlineRows",
     "Order",
     "RowAdagrad",
     "RowOptimiser",

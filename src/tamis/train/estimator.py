@@ -16,7 +16,7 @@ from torch import nn
 
 from tamis.features import Layout, Rows
 from tamis.nn import FusedEmbedding
-from tamis.runtime import Float32
+from tamis.runtime import Float32, Int32
 from tamis.schema import (
     Conditions,
     ConfigError,
@@ -171,6 +171,25 @@ class Estimator(FrameModel):
     def logits(self, rows: Rows) -> Float32:
         """Raw outputs (n, L), as `FrameModel.logits`."""
         return predict(self._module(), rows)
+
+    @property
+    def id_table(self) -> FusedEmbedding:
+        """The fused table of the id features. Raises ConfigError for a module that has none."""
+        n_rows = 0 if self.layout is None else self.layout.n_rows
+        for table in tables_of(self._module()):
+            if table.n_rows == n_rows:
+                return table
+        raise ConfigError(f"a {type(self).__name__} has no table of embeddings for its id features")
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """Rows of the table of the id features, and their width; see `TakesRows`."""
+        table = self.id_table
+        return table.n_rows, table.dim
+
+    def take_rows(self, rows: Int32, values: Float32) -> None:
+        """New vectors (m, d) of rows (m,) of the table of the id features; see `TakesRows`."""
+        self.id_table.weight.detach().numpy()[rows] = values
 
     def save(self, directory: Path | str) -> None:
         """Writes options, layout, weights, what else was learnt, and the encoders of a frame."""

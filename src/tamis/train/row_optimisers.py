@@ -109,9 +109,11 @@ class RowAdagrad(RowOptimiser):
 
     state_names = ("squares",)
     eps = 1e-8
+    start = INITIAL
+    """The sum of squares before the first step."""
 
     def _begin(self, table: FusedEmbedding) -> dict[str, Tensor]:
-        return {"squares": torch.full((table.n_rows,), INITIAL, device=table.weight.device)}
+        return {"squares": torch.full((table.n_rows,), self.start, device=table.weight.device)}
 
     @property
     def squares(self) -> tuple[Float32, ...]:

@@ -92,6 +92,9 @@ class TwoTowerConfig(ComponentConfig):
     """Whether each user has an embedding of his own. It helps for users of the log, but not for new
     users, and goes out of date with new likes until the next fit. If omitted: if `[[features]]`
     declare the user's id."""
+    online: bool = False
+    """Whether the vectors of the ids of items, and of users with `user_id`, learn from events
+    between two trainings (`tamis update --follow`); the towers' weights stay."""
     item_id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the items whose own embedding is hidden in a training step, so that their attributes
     must suffice. If it is not 0, all items without likes share one embedding, which is trained in

@@ -126,8 +126,7 @@ class UserSide:
                 return vectors
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-        longest = int(min(np.diff(indptr).max(initial=1), last))
-        history = recent_liked_rows(indptr, item, value, longest, self.n_items, self.pad)
+        history = self._recent(indptr, item, value)
         blocks = range(0, max(len(users), 1), QUERIES_PER_BLOCK)
         return np.concatenate(
             [
@@ -140,18 +139,39 @@ class UserSide:
             ]
         )
 
-    def _block(self, users: NDArray[Any], history: Int32, queries: Queries) -> Float32:
+    @property
+    def tower(self) -> Tower:
+        """The network, in evaluation mode."""
         assert self._tower is not None
-        assert self._weights is not None
+        return self._tower
+
+    def inputs(
+        self, users: NDArray[Any], queries: Queries, item: Int32, value: Float32
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the tower reads of the users of queries: ids int32 (Q, w), numbers (Q, d) and the
+        rows of the histories int32 (Q, L). Arguments as for `vectors`."""
+        return self._inputs(users, self._recent(queries.history.indptr, item, value), queries)
+
+    def _recent(self, indptr: Int64, item: Int32, value: Float32) -> Int32:
+        longest = int(min(np.diff(indptr).max(initial=1), self._last))
+        return recent_liked_rows(indptr, item, value, longest, self.n_items, self.pad)
+
+    def _inputs(
+        self, users: NDArray[Any], history: Int32, queries: Queries
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ids = torch.from_numpy(np.array(self._arrays["user_ids"][users]))
         dense = torch.from_numpy(np.array(self._arrays["user_dense"][users]))
         if self.moving is not None:
             found = self.moving.of(queries)
             ids = torch.cat([ids, torch.from_numpy(found.ids)], 1)
             dense = torch.cat([dense, torch.from_numpy(found.dense)], 1)
-        past = torch.from_numpy(history[: len(users)])
+        return ids, dense, torch.from_numpy(history[: len(users)])
+
+    def _block(self, users: NDArray[Any], history: Int32, queries: Queries) -> Float32:
+        assert self._weights is not None
+        inputs = self._inputs(users, history, queries)
         with torch.inference_mode():
-            return self._tower(self._weights, ids, dense, past).numpy()
+            return self.tower(self._weights, *inputs).numpy()
 
 
 def _loaded(tower: Tower, arrays: Mapping[str, Any], prefix: str) -> Tower:
@@ -169,7 +189,7 @@ class ItemSide:
     """The item tower of a fitted channel, for items that come or change after the fit."""
 
     def __init__(self, tower: Tower, text: IdColumn | None, table: Float32) -> None:
-        self._tower, self._text = tower, text
+        self.tower, self._text = tower, text
         self._weights = mapped_table(table)
         self._bias: Float32 | None = None
         """(I,) the last coordinate of the vectors of the items of the fit."""
@@ -194,15 +214,23 @@ class ItemSide:
         own: (m,) the item's row among those of the fit, whose bias it has; -1 for others.
         """
         given = torch.from_numpy(ids), torch.from_numpy(np.array(dense, np.float32))
-        text = None
-        if self._text is not None:
-            text = given[0][:, self._text.first : self._text.first + self._text.width]
         with torch.inference_mode():
-            vectors = self._tower(self._weights, *given, text).numpy()
+            vectors = self.tower(self._weights, *given, self.text_of(given[0])).numpy()
         if self._bias is None:
             return vectors
+        return np.concatenate([vectors, self.bias_of(own)[:, None]], axis=1)
+
+    def text_of(self, ids: torch.Tensor) -> torch.Tensor | None:
+        """The columns of `ids` (m, w) that the tower reads as the items' texts."""
+        if self._text is None:
+            return None
+        return ids[:, self._text.first : self._text.first + self._text.width]
+
+    def bias_of(self, own: NDArray[np.integer]) -> Float32:
+        """(m,) the last coordinate of items' vectors; `own` as for `vectors`."""
+        assert self._bias is not None
         bias = np.where(own >= 0, np.append(self._bias, np.float32(0))[own], np.float32(0))
-        return np.concatenate([vectors, bias[:, None].astype(np.float32)], axis=1)
+        return bias.astype(np.float32)
 
 
 def recent_liked_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +34,12 @@ from tamis.recall.two_tower._config import (
     wants_histories,
 )
 from tamis.recall.two_tower._hard_negatives import LOG, REPLAYS, hard_negatives
+from tamis.recall.two_tower._learning import OnlineTowers
 from tamis.recall.two_tower._network import TwoTowers
 from tamis.recall.two_tower._online import ItemSide, UserSide
 from tamis.recall.two_tower._validation import ValidationQueries, given_validation, hold_out_likes
-from tamis.runtime import Float32, Int32, row_by_row, with_unknown
-from tamis.schema import TrainingError
+from tamis.runtime import Bool, Float32, Int32, row_by_row, with_unknown
+from tamis.schema import Side, TrainingError
 from tamis.train import FitOptions, FitResult, Mixture, fit, kept_memory
 
 TUNING_USERS = 256
@@ -89,6 +90,8 @@ class TwoTower(SidedChannel):
         self._hard_counts: Mapping[str, int] = {}
         self._side: UserSide | None = None
         self._item_side: ItemSide | None = None
+        self._table: Float32 | None = None
+        """The embedding table, once this process may have changed it."""
 
     def _fit(self, data: Dataset, context: FitContext) -> dict[str, Any]:
         need_positives(data, self.name)
@@ -291,11 +294,16 @@ class TwoTower(SidedChannel):
         """(Q, output_dim) vectors of the queries' users, one wider with an item bias; zero for
         users without any known input."""
         assert self._side is not None
+        return self._side.vectors(*self._read(queries))
+
+    def _read(self, queries: Queries) -> tuple[Int32, Queries, Int32, Float32]:
+        """The arguments of `UserSide.vectors`: the rows of the users' inputs, the queries, and the
+        items and interest of their histories."""
         arrays, history = self._arrays, queries.history
         known = len(arrays["user_ids"]) - 1
         users = np.where((queries.user >= 0) & (queries.user < known), queries.user, known)
         value = arrays["interest"][history.behaviour]
-        return self._side.vectors(users, queries, self._of_fit(history.item), value)
+        return users.astype(np.int32), queries, self._of_fit(history.item), value
 
     def because(self, queries: Queries, item: int) -> int | None:
         """The liked item whose embedding has the largest inner product with the vector of `item`.
@@ -324,6 +332,13 @@ class TwoTower(SidedChannel):
     def _vectors_of(self, items: Table, rows: Int32, sides: NewSides) -> Float32:
         if self._item_side is None:
             self._item_side = ItemSide.of(self._arrays, self._facts or {})
+        return row_by_row(self._item_side.vectors, *self._item_inputs(items, rows, sides))
+
+    def _item_inputs(
+        self, items: Table, rows: Int32, sides: NewSides
+    ) -> tuple[Int32, Float32, NDArray[np.integer]]:
+        """What the item tower reads of items (m,): ids and numbers; and the row of those whose id
+        has a vector of its own, -1 for others."""
         arrays, known = self._arrays, sides.known(items, rows)
         at = np.where(known, rows, 0)
         own = known & (arrays["item_liked"][at] | (not (self._facts or {})["cold"]))
@@ -334,7 +349,118 @@ class TwoTower(SidedChannel):
             statistics = arrays["item_statistics"]
             now = statistics[np.where(known, rows, len(statistics) - 1)]
             dense = np.concatenate([dense, now], axis=1)
-        return row_by_row(self._item_side.vectors, ids, dense, np.where(own, rows, -1))
+        return ids, dense, np.where(own, rows, -1)
+
+    # ------------------------------------------------------------------ incremental updates
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """Rows of the embedding table, and their width; see `TakesRows`."""
+        rows, width = self._arrays["table"].shape
+        return rows, width
+
+    def take_rows(self, rows: Int32, values: Float32) -> None:
+        """New vectors (m, d) of rows (m,) of the table; the vectors of users that read them are
+        made again. See `TakesRows`."""
+        self.own_table()[rows] = values
+        self.users_of(rows)
+
+    def own_table(self) -> Float32:
+        """The table as an array of this process, which it may change: what is saved stays."""
+        if self._table is None:
+            self._table = np.array(self._arrays["table"])
+            shown = self._table.view()
+            shown.flags.writeable = False  # as after load: one type for the compiled kernels
+            self._arrays = self._arrays | {"table": shown}
+            self._open()
+        return self._table
+
+    def users_of(self, rows: Int32) -> None:
+        """Makes what is kept of users again, after rows (m,) of the table have changed."""
+        if "profile" not in self._arrays:
+            return
+        changed = np.zeros(len(self._arrays["table"]), np.bool_)
+        changed[rows] = True
+        ids, dense = self._arrays["user_ids"], self._arrays["user_dense"]
+        users = np.flatnonzero(changed[ids[:-1]].any(axis=1)).astype(np.int32)
+        if len(users):
+            found = self._users_with(users, ids[users], dense[users], len(ids) - 1)
+            self._replace(found)
+
+    @property
+    def vectors_shape(self) -> tuple[int, int]:
+        """Items of the fit, and the width of their vectors; see `TakesVectors`."""
+        assert self.index is not None
+        return self._n_items_of_fit(), self.index.vectors.shape[1]
+
+    def _n_items_of_fit(self) -> int:
+        return 0 if self._sides is None else self._sides.items
+
+    def take_vectors(self, rows: Int32, vectors: Float32, items: Table, changed: Bool) -> None:
+        """New vectors of items; see `TakesVectors`."""
+        if not changed.all():
+            self._put_vectors(rows[~changed], vectors[~changed])
+        if changed.any():
+            self.update_items(items, rows[changed])
+
+    def cannot_learn(self) -> str | None:
+        """Why the vectors of its ids cannot learn from events; None: they can."""
+        if not self.config.online:
+            return "online = true is not set"
+        if self._sides is None or self._reading is None:
+            return "its version was written by an earlier release: train again"
+        if self.config.statistics != "none":
+            return (
+                "its towers read statistics, which are not known as of a past event: set "
+                'statistics = "none", or online = false'
+            )
+        return None
+
+    def towers(self) -> OnlineTowers:
+        """The towers over a table that may be trained. `cannot_learn` must be None."""
+        weight, facts = self.own_table(), self._facts or {}
+        assert self._side is not None
+        if self._item_side is None:
+            self._item_side = ItemSide.of(self._arrays, facts)
+        named = {"item", facts["history"], "user"}
+        own = [(start, size) for name, start, size in _ranges(facts) if name in named]
+        return OnlineTowers(self._side, self._item_side, weight, facts, own)
+
+    def examples(
+        self, queries: Queries, target: Int32, items: Table, candidates: Int32
+    ) -> tuple[Any, tuple[Int32, Float32, NDArray[np.integer]], torch.Tensor]:
+        """The arguments of `OnlineTowers.loss` for the items `target` (Q,) of queries, among the
+        ascending items `candidates` (n,) of the fit."""
+        assert self._side is not None
+        assert self._sides is not None
+        inputs = self._side.inputs(*self._read(queries))
+        place = np.searchsorted(candidates, target)
+        given = self._item_inputs(items, candidates, self._sides)
+        return inputs, given, torch.from_numpy(place.astype(np.int64))
+
+    def items_of(self, rows: Int32) -> Int32:
+        """The items of the fit whose own vector is among rows (m,) of the table, ascending."""
+        found = rows - FIRST
+        return found[(found >= 0) & (found < self._n_items_of_fit())]
+
+    def rows_of_ids(self, side: Side, table: Table, ids: Sequence[str]) -> tuple[Int32, Int32]:
+        """(m,) the rows of the embedding table that belong to users or items of the fit alone, and
+        (m,) the row of missing ids in the range of each. `table` holds them, also deleted ones."""
+        ranges = {name: start for name, start, _ in _ranges(self._facts or {})}
+        history = (self._facts or {})["history"]
+        names = {"user"} if side is Side.USER else {"item", history}
+        size = self._n_users() if side is Side.USER else self._n_items_of_fit()
+        wanted = table.ids[:size].is_in(list(ids)).arg_true().to_numpy().astype(np.int32)
+        starts = [ranges[name] for name in sorted(names & set(ranges))]
+        rows = [wanted + np.int32(start + FIRST) for start in starts]
+        pads = [np.full(len(wanted), start + PAD, np.int32) for start in starts]
+        empty = np.zeros(0, np.int32)
+        return np.concatenate([empty, *rows]), np.concatenate([empty, *pads])
+
+    def vectors_now(self, items: Table, rows: Int32) -> Float32:
+        """(m, d) the vectors that items `rows` (m,) of the fit have by the table as it is now."""
+        assert self._sides is not None
+        return self._vectors_of(items, rows, self._sides)
 
     def _users_with(
         self, rows: Int32, ids: Int32, dense: Float32, n: int

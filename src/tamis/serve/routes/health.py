@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from litestar import get
 from msgspec import structs
 
 from tamis.schema import StoreError
-from tamis.serve.messages import JournalState, Live, Ready
+from tamis.serve.messages import AppliedDelta, JournalState, Live, Ready
 from tamis.serve.open_service import HasJournal
 from tamis.serve.routes.common import HTTP, NOT_READY, ready_service
 
@@ -30,6 +32,8 @@ async def ready(request: HTTP) -> Ready:
     )
     if not isinstance(recommender, HasJournal):
         return answer
+    if recommender.delta is not None:
+        answer = structs.replace(answer, delta=AppliedDelta(**asdict(recommender.delta)))
     journal, head, problem = recommender.journal, None, None
     try:
         head = await service.beside(lambda: journal.head)

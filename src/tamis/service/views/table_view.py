@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,11 @@ class TableView:
         """Adds the ids of the rows up to `until`."""
         new = ids[len(self.table) - self._base : until - self._base]
         self._fresh.update(self.table.add(list(new)).tolist())
+
+    @property
+    def changed(self) -> Container[int]:
+        """The rows that were put or patched since the version was made."""
+        return self._cells.keys()
 
     def cells(self, row: int) -> dict[str, Any]:
         """The cells of a row that are not missing."""

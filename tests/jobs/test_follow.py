@@ -1,0 +1,386 @@
+"""Incremental updates: what learns, what stays, and what a delta holds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tamis.bundle import Delta, DeltaChain, DeltaFolder, Kind, Version, Versions
+from tamis.jobs import follow
+from tamis.journal import Event, UserDelete, open_journal
+from tamis.schema import ConfigError, Side, VersionError
+from tamis.service import LiveRecommender, Recommender, Serving
+
+MINUTE = 60_000
+TOML = """
+name = "feed"
+clock = "data"
+[events]
+path = "events.csv"
+behaviour = "what"
+request = "request"
+position = "place"
+[items]
+path = "items.csv"
+id = "item_id"
+[behaviours.show]
+impression = true
+[behaviours.click]
+positive = true
+[[features]]
+kind = "sparse"
+name = "user_id"
+side = "user"
+online = true
+[[features]]
+kind = "sparse"
+name = "item_id"
+side = "item"
+online = true
+[[features]]
+kind = "sparse"
+name = "kind"
+[[features]]
+kind = "varlen"
+name = "clicked"
+history = ["click"]
+shares = "item_id"
+[split]
+windows = 2
+[online]
+wait = "5m"
+lateness = "1m"
+learning_rate = 0.2
+steadiness = 0.01
+[cascade.channels.hot]
+quota = 30
+[cascade.rank]
+use = "deepfm"
+epochs = 2
+hidden_units = [8]
+embedding_dim = 4
+batch_norm = true
+dropout = 0.2
+"""
+USERS, ITEMS = 30, 24
+
+
+def events(first: int, requests: int, seed: int, shift: int = 0) -> Iterator[list[object]]:
+    """Rows of [user, item, behaviour, time in s, request, place]; users click on items of the group
+    `user + shift`, modulo 3."""
+    draw = np.random.default_rng(seed)
+    for k in range(requests):
+        number, time = first + k, 1_700_000_000 + 120 * (first + k)
+        user = int(draw.integers(USERS))
+        for place, item in enumerate(draw.choice(ITEMS, 6, replace=False).tolist(), start=1):
+            yield [f"u{user}", f"i{item}", "show", time, f"r{number}", place]
+            if draw.random() < (0.9 if item % 3 == (user + shift) % 3 else 0.05):
+                yield [f"u{user}", f"i{item}", "click", time + 20, f"r{number}", place]
+
+
+@pytest.fixture(scope="session")
+def feed(made_once: Callable[..., Path], tamis_cli: Callable[..., object]) -> Path:
+    """A trained project of impressions, with the ids of users and items declared online."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        lines = [",".join(map(str, row)) for row in events(0, 600, 0)]
+        head = "user_id,item_id,what,time,request,place"
+        (folder / "events.csv").write_text("\n".join([head, *lines]) + "\n", "utf-8")
+        items = [f"i{k},{'ab'[k % 2]}" for k in range(ITEMS)]
+        (folder / "items.csv").write_text("\n".join(["item_id,kind", *items]) + "\n", "utf-8")
+        (folder / "tamis.toml").write_text(TOML, "utf-8")
+        said = tamis_cli("train", folder, "--only", "serving", "--json")
+        assert said.code == 0, said  # type: ignore[attr-defined]
+
+    return made_once("feed", make)
+
+
+@pytest.fixture
+def project(feed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(feed, tmp_path / "feed"))
+
+
+def send(project: Path, first: int, requests: int, seed: int = 1, shift: int = 1) -> int:
+    """Appends events to the project's journal; the number of its last entry."""
+    return append(
+        project,
+        [
+            Event(
+                event_id=f"{request}-{item}-{what}",
+                user_id=str(user),
+                item_id=str(item),
+                behaviour=str(what),
+                time=int(str(time)) * 1000,
+                arrival=int(str(time)) * 1000,
+                recommendation_id=str(request),
+                position=int(str(place)),
+            )
+            for user, item, what, time, request, place in events(first, requests, seed, shift)
+        ],
+    )
+
+
+def append(project: Path, entries: list[object]) -> int:
+    journal = open_journal(project, "feed")
+    try:
+        journal.append(entries)  # type: ignore[arg-type]
+        return journal.head
+    finally:
+        journal.close()
+
+
+def serving(project: Path) -> Version:
+    return Versions(project).current(Kind.SERVING)
+
+
+def weights(recommender: Recommender) -> dict[str, np.ndarray]:
+    model = recommender.parts.rank.model  # type: ignore[attr-defined]
+    return {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+
+def deltas_of(project: Path) -> list[Delta]:
+    """All deltas of the serving version."""
+    chain, found = DeltaChain(serving(project)), list[Delta]()
+    for delta in DeltaFolder(serving(project)).after(chain):
+        chain.advance(delta)
+        found.append(delta)
+    return found
+
+
+def with_deltas(project: Path) -> Recommender:
+    opened = Recommender(serving(project))
+    opened.deltas.catch_up()
+    return opened
+
+
+def test_only_the_rows_of_online_ids_change(project: Path) -> None:
+    base = weights(Recommender(serving(project)))
+    send(project, 600, 40)
+    for k in range(3):
+        report = follow(project, once=True)
+        assert report.deltas == 1
+        send(project, 640 + 40 * k, 40, seed=k + 2)
+    opened = with_deltas(project)
+    assert opened.deltas.state is not None
+    assert opened.deltas.state.number == 3
+    now = weights(opened)
+    table = "inputs.table.weight"
+    for name, value in base.items():
+        if name != table:
+            np.testing.assert_array_equal(now[name], value, err_msg=name)
+    space = opened.parts.space
+    changed = (now[table] != base[table]).any(axis=1)
+    assert not (changed & ~space.online_rows()).any()
+    layout = space.layout.table
+    for name in ("user_id", "item_id"):
+        own = slice(layout[name].start, layout[name].start + layout[name].size)
+        assert changed[own].sum() > 15
+        assert not changed[own][:2].any(), "missing and unseen ids keep their vectors"
+
+
+def test_the_base_and_its_deltas_are_the_state_of_the_trainer(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tamis.jobs import follow as job  # noqa: F401
+    from tamis.jobs.follow import _Session
+
+    kept: list[_Session] = []
+    enter = _Session.__enter__
+
+    def noted(session: _Session) -> _Session:
+        kept.append(session)
+        return enter(session)
+
+    monkeypatch.setattr(_Session, "__enter__", noted)
+    for k in range(3):
+        send(project, 600 + 40 * k, 40, seed=k)
+        follow(project, once=True)
+    trainer = weights(kept[-1]._recommender)
+    for name, value in weights(with_deltas(project)).items():
+        np.testing.assert_array_equal(trainer[name], value, err_msg=name)
+    squares = kept[-1]._learners[0].rows.squares.copy()
+    follow(project, once=True)  # begins again from the files
+    np.testing.assert_array_equal(kept[-1]._learners[0].rows.squares, squares)
+    for name, value in weights(kept[-1]._recommender).items():
+        np.testing.assert_array_equal(trainer[name], value, err_msg=name)
+
+
+def test_it_learns_what_users_want_now(project: Path) -> None:
+    def margin(opened: Recommender) -> float:
+        """Mean log-odds of items that are liked now, less those of the others."""
+        found = []
+        for user in range(USERS):
+            answer = opened.recommend(f"u{user}", n=ITEMS)
+            wanted = [(int(p.item_id[1:]) - user - 1) % 3 == 0 for p in answer.items]
+            score = np.log([p.score / (1 - p.score) for p in answer.items])
+            found.append(score[wanted].mean() - score[np.logical_not(wanted)].mean())
+        return float(np.mean(found))
+
+    before = margin(Recommender(serving(project)))
+    for k in range(6):
+        send(project, 600 + 100 * k, 100, seed=k + 1)
+        follow(project, once=True)
+    assert margin(with_deltas(project)) > before + 0.05
+
+
+def test_a_second_run_goes_on_where_the_first_ended(project: Path) -> None:
+    head = send(project, 600, 40)
+    first = follow(project, once=True)
+    assert 0 < first.position < head, "the last impressions wait for their clicks"
+    assert first.waiting == head - first.position
+    assert follow(project, once=True).deltas == 0
+    send(project, 640, 40, seed=2)
+    second = follow(project, once=True)
+    deltas = deltas_of(project)
+    assert [d.number for d in deltas] == [1, 2]
+    assert deltas[1].since == deltas[0].position == first.position
+    assert second.position == deltas[1].position
+    shown = 6 * 80 - 6 * 3  # those of the last 6 minutes wait
+    assert first.rows + second.rows == shown
+    assert first.seconds_p50 is not None
+    assert first.event_seconds_p99 is not None
+
+
+def test_late_events_within_the_allowance_count_and_later_ones_do_not(project: Path) -> None:
+    send(project, 600, 40)
+    newest = 1_700_000_000_000 + 120_000 * 639
+
+    def event(name: str, late: int, user: str) -> Event:
+        return Event(
+            event_id=name, user_id=user, item_id="i1", behaviour="show", time=newest - late,
+            arrival=newest, recommendation_id=name,
+        )  # fmt: skip
+
+    append(project, [event("a", 30_000, "u1"), event("b", 3_600_000, "u2")])
+    send(project, 660, 20, seed=3)
+    report = follow(project, once=True)
+    assert report.late == 1
+    assert report.rows == 6 * (40 + 17) + 1
+
+
+def test_a_deleted_user_is_forgotten(project: Path) -> None:
+    send(project, 600, 60)
+    follow(project, once=True)
+    opened = with_deltas(project)
+    users = opened.parts.users
+    (row,), (unseen,) = opened.parts.space.own_rows(Side.USER, users, ["u5"])
+    table = "inputs.table.weight"
+    assert (weights(opened)[table][row] != weights(opened)[table][unseen]).any()
+    append(project, [UserDelete(user_id="u5")])
+    send(project, 700, 20, seed=2)
+    follow(project, once=True)
+    now = weights(with_deltas(project))[table]
+    np.testing.assert_array_equal(now[row], now[unseen])
+    last = deltas_of(project)[-1]
+    assert row in last.tombstones["rank"]
+
+
+def test_a_running_service_takes_deltas_and_a_new_one_has_them(project: Path) -> None:
+    service = Serving(LiveRecommender.open(project), project, interval=None)
+    try:
+        before = [p.score for p in service.live.recommend("u1", n=ITEMS).items]
+        assert service.live.delta is None
+        send(project, 600, 60)
+        follow(project, once=True)
+        service.look()
+        assert service.live.delta is not None
+        assert service.live.delta.number == 1
+        assert service.problem is None
+        while service.live.recommend("u1").lag:  # a request reads for some milliseconds
+            pass
+        after = service.live.recommend("u1", n=ITEMS, explain=True)
+        assert [p.score for p in after.items] != before
+        again = LiveRecommender.open(project)
+        assert again.delta == service.live.delta
+        same = again.recommend("u1", n=ITEMS, explain=True)
+        assert [(p.item_id, p.score) for p in same.items] == [
+            (p.item_id, p.score) for p in after.items
+        ]
+        again.close()
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gap", "repeat", "order", "foreign", "fork"])
+def test_what_is_no_next_delta_is_refused(
+    project: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Serving(LiveRecommender.open(project), project, interval=None)
+    try:
+        for k in range(2):
+            send(project, 600 + 40 * k, 40, seed=k)
+            follow(project, once=True)
+        deltas = DeltaFolder(serving(project))
+        service.look()
+        state = service.live.delta
+        kept = weights(service.live._recommender)
+        send(project, 680, 40, seed=5)
+        follow(project, once=True)
+        third, fourth = deltas.file(3), deltas.file(4)
+        if damage == "flipped":
+            content = bytearray(third.read_bytes())
+            content[len(content) // 2] ^= 1
+            third.write_bytes(content)
+            words = "000003.delta is damaged: its content differs from its checksum"
+        elif damage == "cut":
+            third.write_bytes(third.read_bytes()[:-40])
+            words = "000003.delta is damaged: its content differs from its checksum"
+        elif damage == "gap":
+            third.rename(fourth)
+            words = "000004.delta holds delta 3"
+        elif damage == "repeat":
+            shutil.copy(deltas.file(2), third)
+            words = "000003.delta holds delta 2"
+        elif damage == "order":
+            send(project, 720, 40, seed=6)
+            follow(project, once=True)
+            third.unlink()
+            words = "000004.delta is delta 4, and delta 3 is missing"
+        elif damage == "foreign":
+            third.write_bytes(changed(third, base="2020-serving"))
+            words = "changes version 2020-serving"
+        else:
+            third.write_bytes(changed(third, before="00"))
+            words = "follows another delta 2 than the one that was applied"
+        service.look()
+        assert service.problem is not None
+        assert words in service.problem
+        assert "answers go on with delta 2" in service.problem
+        assert service.live.delta == state
+        for name, value in weights(service.live._recommender).items():
+            np.testing.assert_array_equal(value, kept[name], err_msg=name)
+        assert not service.live.recommend("u1").degraded
+        with pytest.raises(VersionError, match=r"delta"):
+            follow(project, once=True)
+    finally:
+        service.close()
+
+
+def changed(path: Path, **values: object) -> bytes:
+    """The content of a delta with other values, and the checksum of these."""
+    from dataclasses import replace
+
+    from tamis.bundle import read_delta
+    from tamis.bundle.delta import encoded_delta
+
+    return encoded_delta(replace(read_delta(path), **values))  # type: ignore[arg-type]
+
+
+def test_one_process_follows_at_a_time(project: Path) -> None:
+    with (
+        DeltaFolder(serving(project)).lock(),
+        pytest.raises(VersionError, match="another process writes the deltas"),
+    ):
+        follow(project, once=True)
+
+
+def test_what_cannot_learn_is_refused_with_the_reason(corner: Path) -> None:
+    with pytest.raises(ConfigError, match="rank: the project has no behaviour with impression"):
+        follow(corner, once=True)
+    with pytest.raises(ConfigError, match="every = -1"):
+        follow(corner, every=-1)
