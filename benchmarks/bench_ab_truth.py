@@ -1,12 +1,13 @@
 """Whether A/B tests name the arm that is truly better: 20 tests of two fusions, and tests of none.
 
-    python -m benchmarks.bench_ab_truth [--users 3000] [--tests 20] [--nulls 1000] [--visits 28]
+    python -m benchmarks.bench_ab_truth [--users 3000] [--copies 10] [--tests 20] [--nulls 1000]
 
-A simulated shop is trained once. Two arms change the fusion; the slates of all users are made by
-the cascades that the service makes of these arms, and the world knows the expected worth of each
-(click 1, like .5, cart 2, purchase 4), so which arm is better is known. A test assigns the users by
-its own name, draws what they do, and is read by `read_out` as the report of an experiment is. A
-test of no difference gives both arms the same slates. Nothing is tuned.
+A simulated shop is trained once; each of its users stands for some with the same tastes. Two arms
+change the fusion; the slates of all users are made by the cascades that the service makes of these
+arms, and the world knows the expected worth of each (click 1, like .5, cart 2, purchase 4), so which
+arm is better is known. A test assigns the users by its own name, draws what they do, before it (all
+by the first arm) and in it, and is read by `read_out` with CUPED, as the report of an experiment is.
+A test of no difference gives both arms the same slates. Nothing is tuned.
 
 Bounds: the right arm is named in at least 18 of 20 tests, a wrong one never; of the tests without
 a difference at most 5 % name a winner. Writes build/bench/ab_truth.json.
@@ -26,7 +27,7 @@ from tamis.experiments import ArmMoments, Measure, Metric, arm_of, read_out
 from tamis.runtime import Float64, Int64
 from tamis.service import Recommender, Request
 from tamis.service.arms import ArmChange
-from tamis.simulator import LivingWorld, draw_outcomes, reward
+from tamis.simulator import LivingWorld, reward
 
 ARMS = {
     "worth": {"fusion": "click + 0.5 * like + 2 * cart + 4 * purchase"},
@@ -57,16 +58,18 @@ def worth(world: LivingWorld, users: Int64, items: Int64) -> Float64:
     return reward(world.expected(*flat(users, items), world.time)).reshape(len(users), SLATE).sum(1)
 
 
-def played(world: LivingWorld, users: Int64, items: Int64, visits: int, seed: int) -> Float64:
-    """(U,) what each user's visits were worth, drawn at random."""
-    random = np.random.default_rng(seed)
+def played(
+    world: LivingWorld, users: Int64, items: Int64, visits: int, random: np.random.Generator
+) -> Float64:
+    """(U,) what each user's visits were worth, drawn at random: of `visits` impressions of each
+    item, how many were clicked, liked, put into a cart and bought."""
     expected = world.expected(*flat(users, items), world.time)
-    total = np.zeros(len(users))
-    for _ in range(visits):
-        done = draw_outcomes(expected, random)
-        value = done.click + 0.5 * done.like + 2.0 * done.cart + 4.0 * done.purchase
-        total += value.reshape(len(users), SLATE).sum(axis=1)
-    return total
+    click = random.binomial(visits, expected.click)
+    like = random.binomial(click, expected.like_given_click)
+    cart = random.binomial(click, expected.cart_given_click)
+    bought = random.binomial(cart, expected.purchase_given_cart)
+    value = click + 0.5 * like + 2.0 * cart + 4.0 * bought
+    return value.reshape(len(users), SLATE).sum(axis=1)
 
 
 def test(name: str, world: LivingWorld, users: Int64, ids: list[str], shown: Any, n: int) -> str:
@@ -74,13 +77,15 @@ def test(name: str, world: LivingWorld, users: Int64, ids: list[str], shown: Any
     arm = np.array([arm_of(one, name, {"a": 1.0, "b": 1.0}) for one in ids])
     moments: dict[str, ArmMoments] = {}
     for label in "ab":
-        own, seed = arm == label, int.from_bytes(f"{name}{label}".encode(), "big")
-        value = played(world, users[own], shown[label][own], n, seed)
-        moments[label] = ArmMoments.of(("worth",), value[:, None])
+        own = arm == label
+        random = np.random.default_rng([*f"{name}{label}".encode()])
+        value = played(world, users[own], shown[label][own], n, random)
+        earlier = played(world, users[own], shown["a"][own], n, random)
+        moments[label] = ArmMoments.of(("worth", "before"), np.stack([value, earlier], axis=1))
     found = read_out(
         moments,
         control="a",
-        measures=[Measure("worth", Metric("worth"), "goal")],
+        measures=[Measure("worth", Metric("worth", before="before"), "goal")],
         planned=len(users) - 1,
     )
     if found.state == "ship":
@@ -91,6 +96,7 @@ def test(name: str, world: LivingWorld, users: Int64, ids: list[str], shown: Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=3_000)
+    parser.add_argument("--copies", type=int, default=10, help="units that a user stands for")
     parser.add_argument("--tests", type=int, default=20)
     parser.add_argument("--nulls", type=int, default=1_000)
     parser.add_argument("--visits", type=int, default=28, help="of each user: four weeks")
@@ -100,16 +106,18 @@ def main() -> None:
     recommender = Recommender.open(project)
     world = world_of(project, words.seed, 0, 0)
     users = np.arange(min(words.users, world.users), dtype=np.int64)
-    ids = world.user_ids(users)
     shown = {name: slates(recommender, world, users, name) for name in ARMS}
     true = {name: worth(world, users, items) for name, items in shown.items()}
     means = {name: float(values.mean()) for name, values in true.items()}
     better = max(means, key=lambda name: means[name])
     worse = next(name for name in ARMS if name != better)
+    copies = [f"{one}-{k}" for k in range(words.copies) for one in world.user_ids(users)]
+    users = np.tile(users, words.copies)
+    shown = {name: np.tile(items, (words.copies, 1)) for name, items in shown.items()}
     arms = {"a": shown[worse], "b": shown[better]}
-    named = [test(f"t{k}", world, users, ids, arms, words.visits) for k in range(words.tests)]
+    named = [test(f"t{k}", world, users, copies, arms, words.visits) for k in range(words.tests)]
     same = {"a": shown[worse], "b": shown[worse]}
-    nulls = [test(f"n{k}", world, users, ids, same, words.visits) for k in range(words.nulls)]
+    nulls = [test(f"n{k}", world, users, copies, same, words.visits) for k in range(words.nulls)]
     result = {
         "users": len(users),
         "true worth": means,

@@ -1,0 +1,242 @@
+"""What updates bring while tastes drift: the true worth of slates over simulated days.
+
+    python -m benchmarks.bench_updates [--seeds 3] [--days 7] [--visits 400] [--keep]
+
+A simulated shop is trained once per seed; then its world goes on: each day a share of every taste
+is replaced, items are born and withdrawn. Four services of the same version are visited by users of
+the same world, and differ in how they learn: not at all (events still count in histories, counters
+and popular items), by a full update every night, by an incremental update every six hours, by both.
+Worth is the expectation by the world's truth (click 1, like .5, cart 2, purchase 4), as a share of
+the best slate that there was. Intervals: over the seeds, by Student's t, changes paired by seed.
+After a full update, predicted ÷ observed of each task is that of the next day's answers against the
+world's truth.
+
+Nothing is tuned. Writes build/bench/updates.json; with --keep benchmarks/updates.json, of which
+docs/write_updates.py writes the table of docs/updating.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from tamis.bundle import Kind, Versions
+from tamis.jobs import simulate, train, update
+from tamis.journal import WholeJournal, open_journal
+from tamis.runtime import Float64
+from tamis.schema import ConfigError
+from tamis.service import LiveRecommender, Recommender, Request, Serving
+from tamis.simulator import LifeConfig, LivingWorld, SimulationConfig, reward
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build" / "bench"
+KEPT = HERE / "updates.json"
+SLATE = 10
+DAY_MS = 86_400_000
+PARTS = 4
+"""Incremental updates of a day."""
+MODES = {
+    "none": (False, False),
+    "full": (True, False),
+    "incremental": (False, True),
+    "both": (True, True),
+}
+"""Mode → whether it has full updates, and incremental ones."""
+ITEMS, USERS, LOG_DAYS = 600, 600, 20
+DRIFT, BIRTHS = 0.1, 0.02
+TOWER = "[cascade.channels.two_tower]\n"
+ONLINE = '\n[online]\nwait = "1s"\nlateness = "1s"\n'
+
+
+class Play:
+    """One service and its world."""
+
+    def __init__(self, project: Path, mode: str, seed: int) -> None:
+        self.project, self.mode = project, mode
+        config = json.loads((project / "simulation.json").read_text("utf-8"))["config"]
+        life = LifeConfig(drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0, seed=seed)
+        self.world = LivingWorld(SimulationConfig.from_dict(config), life)
+        version = Versions(project).current(Kind.SERVING)
+        recommender = Recommender(version, self.now)
+        journal = open_journal(project, recommender.parts.config.name)
+        live = LiveRecommender(recommender, WholeJournal(journal, project))
+        self.serving = Serving(live, project, self.now, interval=None)
+        self.seconds = {"full": 0.0, "incremental": 0.0}
+        self.refused = 0
+
+    def now(self) -> int:
+        return self.world.time
+
+    def day(self, visits: int) -> tuple[float, dict[str, float]]:
+        """(worth of the day's slates ÷ that of the best ones, predicted ÷ true of each task)."""
+        full, incremental = MODES[self.mode]
+        worth = best = 0.0
+        predicted: dict[str, float] = {}
+        true: dict[str, float] = {}
+        for _ in range(PARTS):
+            step = DAY_MS // PARTS // (visits // PARTS)
+            for user in self.world.visitors(visits // PARTS).tolist():
+                got, most = self._visit(user, predicted, true)
+                worth, best = worth + got, best + most
+                self.world.time += step
+            self._live()
+            if incremental:
+                from tamis.jobs import follow
+
+                self._timed("incremental", lambda: follow(self.project, once=True))
+        if full:
+            self._timed("full", self._full)
+        return worth / best, {task: predicted[task] / true[task] for task in predicted}
+
+    def _full(self) -> None:
+        """A nightly update; a version that the gate refuses is not published."""
+        try:
+            report = update(self.project)
+        except ConfigError as problem:
+            print(f"{self.mode}: {problem}", flush=True)
+            raise
+        self.refused += report.version is None
+
+    def _timed(self, what: str, work: Any) -> None:
+        began = time.perf_counter()
+        work()
+        self.seconds[what] += time.perf_counter() - began
+        self.serving.look()
+
+    def _visit(
+        self, user: int, predicted: dict[str, float], true: dict[str, float]
+    ) -> tuple[float, float]:
+        live, world = self.serving.live, self.world
+        (user_id,) = world.user_ids(np.array([user]))
+        answer = live.recommend(Request.of(user_id=user_id, n=SLATE, explain=True))
+        ids = [place.item_id for place in answer.items]
+        rows, places = world.item_rows(ids), np.arange(1, len(ids) + 1)
+        responses, done = world.show(np.full(len(ids), user), rows, places, world.time)
+        for place, click in zip(answer.items, responses.click.tolist(), strict=True):
+            if place.reasons is not None and "click" in place.reasons.predictions:
+                predicted["click"] = (
+                    predicted.get("click", 0.0) + place.reasons.predictions["click"]
+                )
+                true["click"] = true.get("click", 0.0) + click
+        events = [
+            {
+                "user_id": user_id,
+                "item_id": ids[k],
+                "behaviour": behaviour,
+                "position": k + 1,
+                "recommendation_id": answer.recommendation_id,
+                "time": world.time,
+            }
+            for behaviour, where in (
+                ("impression", np.ones(len(ids), np.bool_)),
+                ("click", done.click),
+                ("like", done.like),
+                ("cart", done.cart),
+                ("purchase", done.purchase),
+            )
+            for k in np.flatnonzero(where).tolist()
+        ]
+        wrong = [one.error for one in live.take(events) if one.error is not None]
+        assert not wrong, wrong[0]
+        return float(reward(responses).sum()), world.best_slate(user, SLATE, world.time)[1]
+
+    def _live(self) -> None:
+        """Births and withdrawals of the last hours reach the service."""
+        live, until = self.serving.live, self.world.time
+        self.world.time -= DAY_MS // PARTS
+        changes = self.world.live(until)
+        rows = changes.items.to_dicts()
+        if rows:
+            taken = live.put_items([row | {"published": until} for row in rows])
+            assert all(one.error is None for one in taken), taken
+        for item in changes.withdrawn:
+            live.delete_item(item)
+
+
+def trained(folder: Path, seed: int) -> Path:
+    """A simulated shop whose vectors may learn online, trained for serving."""
+    if not list((folder / "versions").glob("*serving")):
+        shutil.rmtree(folder, ignore_errors=True)
+        simulate(folder, items=ITEMS, users=USERS, days=LOG_DAYS, seed=seed, progress=True)
+        declared = folder / "tamis.toml"
+        text = declared.read_text("utf-8").replace(TOWER, f"{TOWER}online = true\n", 1)
+        text = "\n".join(line for line in text.splitlines() if not line.startswith("clock ="))
+        declared.write_text(text + "\n" + ONLINE, "utf-8")
+        train(folder, only="serving", progress=True)
+    return folder
+
+
+def interval(values: Float64) -> dict[str, float]:
+    """The mean over seeds, and its 95 % interval by Student's t."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return {"mean": mean, "low": mean, "high": mean}
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--visits", type=int, default=400, help="of a day")
+    parser.add_argument("--only", nargs="*", default=list(MODES))
+    parser.add_argument("--keep", action="store_true")
+    words = parser.parse_args()
+    shares = {mode: np.zeros((words.seeds, words.days)) for mode in words.only}
+    rates: dict[str, list[list[float]]] = {mode: [] for mode in words.only}
+    seconds: dict[str, list[dict[str, float]]] = {mode: [] for mode in words.only}
+    refused = dict.fromkeys(words.only, 0)
+    for seed in range(words.seeds):
+        base = trained(BUILD / f"updates-{seed}", seed)
+        for mode in words.only:
+            project = BUILD / "updates-now"
+            shutil.rmtree(project, ignore_errors=True)
+            shutil.copytree(base, project)
+            play = Play(project, mode, seed)
+            course: list[float] = []
+            for day in range(words.days):
+                shares[mode][seed, day], ratio = play.day(words.visits)
+                course.append(ratio.get("click", float("nan")))
+                print(mode, seed, day, round(shares[mode][seed, day], 4), ratio, flush=True)
+            play.serving.close()
+            rates[mode].append(course)
+            seconds[mode].append(play.seconds)
+            refused[mode] += play.refused
+    none = shares.get("none")
+    result: dict[str, Any] = {
+        "world": {"items": ITEMS, "users": USERS, "drift": DRIFT, "births": BIRTHS},
+        "seeds": words.seeds,
+        "days": words.days,
+        "visits": words.visits,
+        "modes": {
+            mode: {
+                "by_day": [interval(shares[mode][:, day]) for day in range(words.days)],
+                "mean": interval(shares[mode].mean(axis=1)),
+                "last": interval(shares[mode][:, -1]),
+                "change": None
+                if none is None
+                else interval((shares[mode] - none)[:, 1:].mean(axis=1)),
+                "predicted ÷ true clicks by day": np.mean(rates[mode], axis=0).tolist(),
+                "seconds": seconds[mode],
+                "refused": refused[mode],
+            }
+            for mode in words.only
+        },
+    }
+    path = KEPT if words.keep else BUILD / "updates.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    for mode, found in result["modes"].items():
+        print(mode, found["mean"], found["change"])
+
+
+if __name__ == "__main__":
+    main()
