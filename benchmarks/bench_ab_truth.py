@@ -4,10 +4,10 @@
 
 A simulated shop is trained once; each of its users stands for some with the same tastes. Two arms
 change the fusion; the slates of all users are made by the cascades that the service makes of these
-arms, and the world knows the expected worth of each (click 1, like .5, cart 2, purchase 4), so which
-arm is better is known. A test assigns the users by its own name, draws what they do, before it (all
-by the first arm) and in it, and is read by `read_out` with CUPED, as the report of an experiment is.
-A test of no difference gives both arms the same slates. Nothing is tuned.
+arms, and the world knows the expected worth of each (click 1, like .5, cart 2, purchase 4), so
+which arm is better is known. A test assigns the users by its own name, draws what they do, before
+it (all by the first arm) and in it, and is read by `read_out` with CUPED, as the report of an
+experiment is. A test of no difference gives both arms the same slates. Nothing is tuned.
 
 Bounds: the right arm is named in at least 18 of 20 tests, a wrong one never; of the tests without
 a difference at most 5 % name a winner. Writes build/bench/ab_truth.json.
