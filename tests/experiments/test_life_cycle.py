@@ -79,7 +79,7 @@ def test_a_holdout_of_all_layers_is_in_no_experiment() -> None:
 
 
 def test_eight_layers_are_independent_of_one_another() -> None:
-    layers = [f"layer {k}" for k in range(8)]
+    layers = [f"layer-{k}" for k in range(8)]
     state = Experiments.of([step(name, traffic=1.0, design=design(name)) for name in layers])
     given = [state.assigned({"user": user, "session": None}) for user in USERS]
     tests = []
@@ -99,6 +99,7 @@ def test_a_full_rollout_keeps_a_reverse_bucket_at_the_control() -> None:
     found = arms(state, "e")
     assert state.find("e").stage == "full"
     assert len(found) == len(USERS)
+    assert state.find("e").traffic == 1.0
     assert sum(arm == "a" for arm in found.values()) == pytest.approx(400, abs=100)
     with pytest.raises(ConfigError, match="rolled out fully"):
         state.after(step("e", "ramp", traffic=0.5))
@@ -119,11 +120,15 @@ def test_sessions_stand_for_users_without_id() -> None:
         ([step("e"), step("e")], "was started before"),
         ([step("e", "ramp", traffic=0.5)], "'e' was not started; those that were: none"),
         ([step("e"), step("e", "close"), step("e", "ramp", traffic=0.5)], "was closed"),
-        ([step("e", traffic=0.0)], "above 0"),
+        ([step("e", traffic=0.0)], "one of 10,000 buckets"),
         ([step("e"), step("e", "full", arm="c")], "has the arms a, b"),
         ([step("e"), step("e", "full", arm="b", reverse=0.7)], "reverse = 0.7"),
         ([step("e"), step("f"), step("e", "full", arm="b")], "f run in the layer 'rank'"),
         ([step("e", traffic=0.6), step("f", traffic=0.6)], "40.00% is free"),
+        ([step("e", traffic=0.00004)], "one of 10,000 buckets"),
+        ([step("e"), step("f", design=design(unit="session"))], "a layer has one unit"),
+        ([step("e"), step("f", outside=0.3)], "users would leave running experiments"),
+        ([step("e", design=design(interleaving=True)), step("e", "full", arm="b")], "interleaves"),
     ],
 )
 def test_impossible_steps_are_refused(steps: list[ExperimentStep], message: str) -> None:

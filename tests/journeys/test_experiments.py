@@ -150,6 +150,19 @@ def test_steps_that_are_not_possible_say_why(
     assert "shorter" in said.problems
 
 
+def test_an_experiment_is_closed_whatever_is_wrong_with_the_declaration(
+    project: Path, client: TestClient[Any], tamis_cli: Callable[..., Any]
+) -> None:
+    for name in ("shorter", "other"):
+        step = {"traffic": 0.2, "by": "ada"}
+        assert client.post(f"/v1/experiments/{name}/start", json=step).status_code == 200
+    (project / "tamis.toml").write_text("broken ==", "utf-8")
+    assert client.post("/v1/experiments/shorter/close", json={"by": "ada"}).status_code == 200
+    assert client.get("/v1/experiments/other").json()["stage"] == "running"
+    assert tamis_cli("experiment", "close", project, "other", "--by", "ada").code == 0
+    assert client.get("/v1/experiments/none").status_code == 409
+
+
 def test_the_key_of_an_api_names_who_took_a_step(project: Path) -> None:
     secrets = {scope: add_key(project / "keys", scope, [scope]) for scope in ("read", "admin")}
     keys = Keys.read(project / "keys")

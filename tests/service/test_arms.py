@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 
 from tamis.bundle import Version, Versions
+from tamis.journal import ExperimentStep
 from tamis.schema import ConfigError, ExperimentConfig, RequestError
-from tamis.service import LiveRecommender, ProjectExperiments, Serving
+from tamis.service import (
+    LiveRecommender,
+    ProjectExperiments,
+    Serving,
+    versions_of_experiments,
+)
 
 USERS = [str(user) for user in range(60)]
 
@@ -25,7 +31,7 @@ def serving(numbered: Path, tmp_path: Path) -> Iterator[Serving]:
 
 
 def design(treatment: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    arms = {"old": {}, "new": treatment}
+    arms = {"old": fields.pop("old", {}), "new": treatment}
     return {"control": "old", "arms": arms, "goal": "like", **fields}
 
 
@@ -124,7 +130,7 @@ def test_a_closed_experiment_changes_nothing_any_more(serving: Serving) -> None:
     answer = live.recommend("1")
     assert answer.arms == {}
     assert [place.item_id for place in answer.items] == plain
-    assert not live._recommender._arms  # what the arm needed is freed
+    assert live._recommender.arms.own == 0  # what the arm needed is freed
 
 
 def test_another_process_takes_up_the_steps(serving: Serving) -> None:
@@ -144,6 +150,9 @@ def test_another_process_takes_up_the_steps(serving: Serving) -> None:
     [
         ({"rank": {"epochs": 99}}, r"arms.new.cascade.rank\]: rank is learnt in training"),
         ({"channels": {"itemcf": {"neighbours": 7}}}, "neighbours: it is learnt in training"),
+        ({"rerank": {"mmr": {"column": "title"}}}, r"column acts in training; of mmr an arm"),
+        ({"rerank": 5}, "rerank = 5: give a table"),
+        ({"slate": float("inf")}, "no finite number"),
         ({"channels": {"swing": {}}}, "the version has no such stage"),
         ({"fusion": "lke"}, "lke"),
         ({"slat": 3}, "slat"),
@@ -158,7 +167,7 @@ def test_what_an_arm_cannot_change_is_refused_at_the_start(
         live = serving.live
         names = live._recommender.parts.config.cascade.channels
         cascade = {"channels": dict.fromkeys(names, False)}
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, RequestError), match=message):
         started(serving, "wrong", {"cascade": cascade})
     assert serving.live.experiments.state.experiments == {}
 
@@ -188,6 +197,84 @@ def test_interleaved_arms_order_the_same_candidates() -> None:
         ExperimentConfig.model_validate(design({"cascade": {"prerank_keep": 5}}, interleaving=True))
 
 
+def test_a_broken_arm_leaves_out_its_experiment_alone(serving: Serving) -> None:
+    """As after the publication of a version without the rule; others go on."""
+    started(serving, "shorter", {"cascade": {"slate": 3}}, layer="rank")
+    live = serving.live
+    step = ExperimentStep(
+        experiment="broken",
+        step="start",
+        time=1,
+        by="ann",
+        traffic=1.0,
+        design=design({"cascade": {"rerank": {"gone": {"x": 1}}}}, layer="rerank"),
+    )
+    assert live.journal.experiments.append(step, after=1)
+    serving.look()
+    seen = []
+    for user in USERS:
+        answer = live.recommend(user)
+        assert set(answer.arms) == {"shorter"}
+        assert any(why.startswith("experiment broken: ") for why in answer.degraded)
+        seen.append(answer.arms["shorter"])
+    assert min(seen.count("old"), seen.count("new")) > 15
+
+
+def test_layers_may_not_change_the_same_key(serving: Serving) -> None:
+    started(serving, "short", {"cascade": {"slate": 3}}, layer="rank")
+    with pytest.raises(ConfigError, match="slate: experiment 'short' of another layer changes it"):
+        started(serving, "shorter", {"cascade": {"slate": 2}}, layer="rerank")
+
+
+def test_a_tester_is_in_no_other_experiment_of_the_layer(serving: Serving) -> None:
+    started(serving, "short", {"cascade": {"slate": 3}}, traffic=0.5)
+    started(serving, "plain", {"cascade": {"rerank": {"mmr": False}}}, traffic=0.5)
+    for user in USERS[:20]:
+        assert serving.live.recommend(user, arms={"plain": "new"}).arms == {"plain": "new"}
+
+
+def test_stages_of_arms_are_shared_by_combinations(serving: Serving) -> None:
+    for k, change in enumerate(({"slate": 7}, {"rerank": {"mmr": {"theta": 0.5}}})):
+        started(serving, f"e{k}", {"cascade": change}, layer=f"l{k}")
+    for user in USERS:
+        serving.live.recommend(user)
+    assert serving.live._recommender.arms.own == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"arms": {"a b": {}, "c": {}}}, "letters, digits"),
+        ({"arms": {"interleaved": {}, "old": {}}}, "may not be named"),
+        ({"min_days": float("inf")}, "min_days"),
+        ({"goal": "clck / / nonsense("}, "clck"),
+        ({"guardrails": ["zzz"]}, "zzz"),
+    ],
+)
+def test_a_design_that_could_not_be_read_later_is_refused(
+    serving: Serving, wrong: dict[str, Any], message: str
+) -> None:
+    live = serving.live
+    found = ProjectExperiments(live.project, live.journal.experiments)
+    with pytest.raises((ConfigError, RequestError), match=message):
+        found.start("e", 0.5, "ann", design={**design({}), **wrong})
+    assert found.lines() == []
+
+
+def test_a_step_of_a_later_release_does_not_stop_the_others(serving: Serving) -> None:
+    step = ExperimentStep(
+        experiment="later",
+        step="start",
+        time=1,
+        by="ann",
+        traffic=1.0,
+        design={**design({"cascade": {"slate": 3}, "new_key": 1}), "other_key": 2},
+    )
+    assert serving.live.journal.experiments.append(step, after=0)
+    serving.look()
+    assert "later" in serving.live.recommend("1").arms
+
+
 class TestVersions:
     """Arms that are versions of their own."""
 
@@ -205,7 +292,7 @@ class TestVersions:
         opened.close()
 
     def test_one_process_answers_by_both(self, two: Serving) -> None:
-        started(two, "better", {"version": "2999-b"})
+        started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
         versions = set()
         for user in USERS:
             answer = two.live.recommend(user)
@@ -216,29 +303,61 @@ class TestVersions:
         assert versions == {"2999-a", "2999-b"}
 
     def test_both_versions_know_what_happens(self, two: Serving) -> None:
-        started(two, "better", {"version": "2999-b"})
+        started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
         hidden = items(two.live, "1", arms={"better": "new"})[0]
         two.live.hide(hidden)
         for arm in ("old", "new"):
             assert hidden not in items(two.live, "1", arms={"better": arm})
 
     def test_the_serving_version_may_become_that_of_the_arm(self, two: Serving) -> None:
-        started(two, "better", {"version": "2999-b"})
+        started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
         versions = Versions(two.live.project)
         versions.publish(versions.open("2999-b"))
         assert two.look()
         two.look()
+        assert two.live.version == "2999-b"
         for user in USERS:
-            assert two.live.recommend(user).version == "2999-b"
+            answer = two.live.recommend(user)
+            assert answer.version == {"old": "2999-a", "new": "2999-b"}[answer.arms["better"]]
+            assert not answer.degraded
 
     def test_a_version_that_is_gone_is_named_and_counts_for_no_arm(self, two: Serving) -> None:
-        started(two, "better", {"version": "2999-b"})
+        started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
         two.live.experiments.versions = {}
         answer = two.live.recommend("1", arms={"better": "new"})
         assert answer.version == "2999-a"
         assert answer.arms == {}
         assert any("version 2999-b is not open" in why for why in answer.degraded)
+        # the control counts no more either: results of one arm would mislead
+        assert two.live.recommend("1", arms={"better": "old"}).arms == {}
+
+    def test_a_version_that_could_not_be_opened_is_tried_again(
+        self, two: Serving, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(_: object) -> None:
+            raise OSError("a disk was away")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(two, "_opened", fails)
+            started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
+        assert two.live.recommend("1", arms={"better": "new"}).arms == {}
+        monkeypatch.setattr(two, "_unopened", {})  # `RETRY` seconds have passed
+        two.look()
+        assert two.live.recommend("1", arms={"better": "new"}).version == "2999-b"
+
+    def test_training_keeps_the_versions_that_run(self, two: Serving) -> None:
+        started(two, "better", {"version": "2999-b"}, old={"version": "2999-a"})
+        config = two.live._recommender.parts.config
+        assert versions_of_experiments(two.live.project, config) == {"2999-a", "2999-b"}
+        versions = Versions(two.live.project)
+        kept = {"2999-a", "2999-b"}
+        versions.publish(versions.open("2999-a"), keep=0, needed=kept)
+        assert kept <= {version.name for version in versions}
+
+    def test_every_arm_names_a_version_or_none_does(self, two: Serving) -> None:
+        with pytest.raises(RequestError, match="some arms name a version, others none"):
+            started(two, "better", {"version": "2999-b"})
 
     def test_an_unknown_version_is_refused(self, two: Serving) -> None:
         with pytest.raises(ConfigError, match=r"arms.new\] version"):
-            started(two, "better", {"version": "2999-c"})
+            started(two, "better", {"version": "2999-c"}, old={"version": "2999-a"})

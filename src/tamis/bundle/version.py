@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -242,15 +242,19 @@ class Versions:
             )
         return self.open(name)
 
-    def publish(self, version: Version, keep: int | None = None) -> None:
+    def publish(
+        self, version: Version, keep: int | None = None, needed: Collection[str] = ()
+    ) -> None:
         """Makes `version` the current one of its kind, atomically.
 
-        keep: removes older versions, except that many, as `remove_old` does; None: removes none.
+        Args:
+            keep: removes older versions, but that many, as `remove_old` does; None: removes none.
+            needed: names of versions that stay in any case.
         """
         temporary = self.root / f".{version.manifest.kind.value}-{os.getpid()}"
         temporary.write_text(version.name, "utf-8")
         os.replace(temporary, self.pointer(version.manifest.kind))
-        removed = [] if keep is None else self.remove_old(version.manifest.kind, keep)
+        removed = [] if keep is None else self.remove_old(version.manifest.kind, keep, needed)
         if removed:
             log.info("removed old versions: %s", ", ".join(removed))
 
@@ -268,16 +272,17 @@ class Versions:
             )
         return older[-1]
 
-    def remove_old(self, kind: Kind, keep: int) -> list[str]:
+    def remove_old(self, kind: Kind, keep: int, needed: Collection[str] = ()) -> list[str]:
         """Removes the versions of a kind that are older than the newest `keep` + 1; their names.
 
-        The current version stays, and one that a process has open (`Version.hold`). So does a
+        The current version stays, one that is `needed`, and one that a process has open
+        (`Version.hold`). So does a
         folder that is no intact version: somebody may want to look at it.
         """
         current = self.current(kind).name
         removed: list[str] = []
         for version in self._of(kind)[: -(keep + 1)]:
-            if version.name != current and self._remove(version):
+            if version.name not in (current, *needed) and self._remove(version):
                 removed.append(version.name)
         return removed
 

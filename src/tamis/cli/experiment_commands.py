@@ -218,7 +218,12 @@ def list_all(project: ProjectDir, store: Store = "", as_json: AsJson = False) ->
 
 def _by(by: str) -> str:
     """The given name, or that of the user of this machine."""
-    return by or getpass.getuser()
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container whose user has no name
+        raise typer.BadParameter("say who takes the step: --by NAME") from None
 
 
 def _date(time: int | None) -> str:

@@ -31,12 +31,15 @@ class Running:
     stage: Stage
     steps: tuple[ExperimentStep, ...]
     """Its audit trail, the oldest first."""
+    share: float = 0.0
+    """Share of the layer's units after a full rollout: all but the holdout."""
 
     @property
     def traffic(self) -> float:
         """Share of the layer's units that take part."""
-        last = next((s for s in reversed(self.steps) if s.step in ("start", "ramp")), None)
-        return 0.0 if last is None or self.stage == "closed" else last.traffic
+        if self.stage != "running":
+            return 0.0 if self.stage == "closed" else self.share
+        return next(s.traffic for s in reversed(self.steps) if s.step in ("start", "ramp"))
 
     @property
     def rollout(self) -> ExperimentStep | None:
@@ -99,9 +102,12 @@ class Experiments:
         units: "user" and "session" → the request's; None: it has none.
         """
         found: dict[str, str] = {}
+        known = units["user"] if units.get("user") is not None else units.get("session")
+        if known is None or draw("holdout", EVERYWHERE, known) < self.outside:
+            return found
         for allocation in self.layers.values():
             for kind, unit in units.items():
-                if unit is None or draw("holdout", EVERYWHERE, unit) < self.outside:
+                if unit is None:
                     continue
                 name = allocation.experiment(unit)
                 if name is not None and self.experiments[name].design.unit == kind:
@@ -134,8 +140,15 @@ class Experiments:
                     else "Change its traffic by `tamis experiment ramp`"
                 )
             )
-        design = ExperimentConfig.model_validate(step.design)
+        design = ExperimentConfig.stored(step.design)
         _check_share("traffic", step.traffic)
+        self._check_layer(design)
+        if self.running and step.outside != self.outside:
+            raise ConfigError(
+                f"the holdout of all layers is {self.outside:.2%} for what runs, and "
+                f"[layers.{EVERYWHERE}] now says {step.outside:.2%}: users would leave running "
+                "experiments. Set it back, or close them first"
+            )
         layer = self.layers.get(design.layer) or Allocation(design.layer)
         layer = replace(layer, holdout=round(step.holdout * BUCKETS))
         _check_holdout(layer)
@@ -156,6 +169,11 @@ class Experiments:
                 f"arm = {step.arm!r}: experiment {one.name!r} has the arms "
                 f"{', '.join(one.design.arms)}.{suggest(step.arm, one.design.arms)}"
             )
+        if one.design.interleaving:
+            raise ConfigError(
+                f"experiment {one.name!r} interleaves, which compares orders and gives no arm to "
+                "anybody: close it, and confirm the winner by an A/B test"
+            )
         if not 0 <= step.reverse <= 0.5:
             raise ConfigError(
                 f"reverse = {step.reverse}: give the share of units that keep the control arm, "
@@ -169,7 +187,19 @@ class Experiments:
                 f"the layer {layer.layer!r}; close them first"
             )
         whole = 1 - layer.holdout / BUCKETS
-        return self._with(replace(one, stage="full", steps=(*one.steps, step)), whole)
+        rolled = replace(one, stage="full", steps=(*one.steps, step), share=whole)
+        return self._with(rolled, whole)
+
+    def _check_layer(self, design: ExperimentConfig) -> None:
+        """Raises ConfigError where other experiments of the layer draw other units: their buckets
+        would not exclude one another."""
+        for other in self.running:
+            if other.design.layer == design.layer and other.design.unit != design.unit:
+                raise ConfigError(
+                    f"experiment {other.name!r} of layer {design.layer!r} draws by "
+                    f"{other.design.unit}: a layer has one unit, so that its experiments exclude "
+                    "one another; use another layer, or the same unit"
+                )
 
     def _with(self, one: Running, traffic: float) -> Experiments:
         layer = self.layers[one.design.layer]
@@ -183,8 +213,11 @@ class Experiments:
 
 
 def _check_share(name: str, share: float) -> None:
-    if not 0 < share <= 1:
-        raise ConfigError(f"{name} = {share}: give a share of the units above 0 and up to 1")
+    if not 1 / BUCKETS <= share <= 1:
+        raise ConfigError(
+            f"{name} = {share}: give a share of the units from {1 / BUCKETS} (one of "
+            f"{BUCKETS:,} buckets) to 1"
+        )
 
 
 def _check_holdout(layer: Allocation) -> None:

@@ -15,6 +15,7 @@ from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
 from tamis.cascade import TrainableScorer
 from tamis.features import RowCoverage
+from tamis.jobs._publish import publish
 from tamis.jobs._trainer import ChoiceRows, Trainer
 from tamis.schema import ConfigError, ProjectConfig, VersionError
 from tamis.service import FORMATS, ORDER, STORED_CONFIG, Parts
@@ -77,7 +78,7 @@ class RankTrainer(Trainer):
                 "curves": {**manifest.metrics.get("curves", {}), **curves},
             }
         version = versions.open(draft.name)
-        versions.publish(version, keep=self.config.keep_versions)
+        publish(self.project, version)
         return version
 
     def _check(self, former: Version, parts: Parts) -> None:

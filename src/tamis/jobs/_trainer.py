@@ -49,6 +49,7 @@ from tamis.jobs._order_choice import QUERIES as ORDER_QUERIES
 from tamis.jobs._order_choice import Judged, OrderChoice, window_positives
 from tamis.jobs._order_choice import choose as choose_order
 from tamis.jobs._preflight import require as require_preflight
+from tamis.jobs._publish import publish
 from tamis.jobs._rejections import QUERIES as REJECTION_QUERIES
 from tamis.jobs._rejections import collect, none_yet
 from tamis.jobs._replays import Replays
@@ -350,7 +351,7 @@ class Trainer:
             parts.save(draft)
             draft.metrics = metrics
         version = versions.open(draft.name)
-        versions.publish(version, keep=self.config.keep_versions)
+        publish(self.project, version)
         return version
 
     def _settings(self, chosen: Mapping[str, Chosen]) -> dict[str, dict[str, Any]]:

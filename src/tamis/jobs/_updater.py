@@ -54,6 +54,7 @@ from tamis.jobs._gate import (
 )
 from tamis.jobs._judge import Judge, VersionComparison, taken
 from tamis.jobs._preflight import require as require_preflight
+from tamis.jobs._publish import publish
 from tamis.jobs._rejections import none_yet, read_rejections
 from tamis.jobs._replays import FEWEST_USERS, IMPRESSIONS, Replays, as_served
 from tamis.jobs._trainer import Trainer
@@ -608,7 +609,7 @@ class Updater(Trainer):
         except _RefusedError:
             return self._finished(report, checks)
         version = versions.open(draft.name)
-        versions.publish(version, keep=self.config.keep_versions)
+        publish(self.project, version)
         done = replace(report, version=version.name, forced=forced)
         return self._finished(done, checks)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tamis.bundle import Kind, Versions
+from tamis.experiments import Running
 from tamis.journal import open_journal
-from tamis.schema import ExperimentConfig
+from tamis.schema import ConfigError, ExperimentConfig, ProjectConfig, VersionError
 from tamis.service import (
     CheckArms,
     ExperimentLine,
     ProjectExperiments,
     ProjectFolder,
     Recommender,
+    read_config,
 )
 
 
@@ -26,9 +29,8 @@ def start_experiment(
     cannot, VersionError where there is none.
     """
 
-    def check(name: str, design: ExperimentConfig) -> None:
-        if any(arm.cascade for arm in design.arms.values()):
-            Recommender.open(project).check_arms(name, design)
+    def check(name: str, design: ExperimentConfig, running: Sequence[Running]) -> None:
+        Recommender.open(project).check_arms(name, design, running)
 
     with _experiments(project, store, check) as found:
         return found.start(name, traffic, by, note)
@@ -77,9 +79,22 @@ def list_experiments(
 def _experiments(
     project: Path | str, store: str, check: CheckArms | None = None
 ) -> Generator[ProjectExperiments]:
-    config = ProjectFolder(Path(project)).config
+    config = _config(Path(project))
     journal = open_journal(Path(project), config.name, store or config.journal.store)
     try:
         yield ProjectExperiments(project, journal.experiments, check)
     finally:
         journal.close()
+
+
+def _config(project: Path) -> ProjectConfig:
+    """The declaration; where it cannot be read, that of the serving version: an experiment must be
+    closed whatever is wrong with `tamis.toml`."""
+    try:
+        return ProjectFolder(project).config
+    except ConfigError:
+        try:
+            return read_config(Versions(project).current(Kind.SERVING))
+        except VersionError:
+            pass
+        raise

@@ -23,6 +23,7 @@ from tamis.journal.entries import (
     encoded,
     key_of,
     read_entries,
+    step_of,
     write_entries,
 )
 from tamis.journal.known_keys import hash_of
@@ -93,6 +94,7 @@ __all__ = [
     "key_of",
     "open_journal",
     "read_entries",
+    "step_of",
     "stretches",
     "write_entries",
     "write_stretch",

@@ -17,6 +17,12 @@ class SlateRule(Component, ABC):
     """A re-rank rule that states limits and values; the planner arranges them with those of all
     other such rules. A rule of your own may derive from it, and defines `state`."""
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        """The options that act at a request, so that the arm of an experiment may change them; the
+        others act at the fit."""
+        return frozenset()
+
     @abstractmethod
     def state(self, queries: Queries, candidates: Candidates, n: int) -> Statement:
         """What must hold in the slates of `n` places, and what orders the candidates.

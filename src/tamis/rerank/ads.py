@@ -87,6 +87,10 @@ class Ads(ItemRule):
 
     _KINDS: ClassVar[Mapping[str, Any]] = {"member": np.bool_, "first": np.float64}
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"places", "least", "gap", "slate", "elsewhere", "insert"})
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._value = ItemValue(self.config.value, f"re-rank `{self.name}`: value")

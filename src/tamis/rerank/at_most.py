@@ -84,6 +84,10 @@ class AtMost(SlateRule):
     Config = AtMostConfig
     config: AtMostConfig
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"limit", "window", "slate"})
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._categories: ItemCategories | None = None

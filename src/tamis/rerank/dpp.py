@@ -49,6 +49,10 @@ class DPP(DiversityRule):
     Config = DPPConfig
     config: DPPConfig
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"theta", "window"})
+
     def _theta_at(self, strength: float) -> float:
         return inf if strength <= 0 else min(HALF * (1 - strength) / strength, MOST)
 

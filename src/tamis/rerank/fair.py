@@ -45,6 +45,10 @@ class Fair(GroupRule):
     Config = FairConfig
     config: FairConfig
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"strength"})
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._column = self.config.column

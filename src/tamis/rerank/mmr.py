@@ -41,6 +41,10 @@ class MMR(DiversityRule):
     Config = MMRConfig
     config: MMRConfig
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"theta", "window"})
+
     def _theta_at(self, strength: float) -> float:
         return 1 - strength
 

@@ -73,6 +73,13 @@ class Objectives(ItemRule):
     }
     _UNCOUNTED: ClassVar[Mapping[str, Any]] = {"popularity": 1.0}
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        """The weights of the terms that the fit has prepared."""
+        return frozenset(
+            n for n in ("freshness", "coverage", "exposure") if getattr(self.config, n)
+        )
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._value = ItemValue(self.config.terms, f"re-rank `{self.name}`: terms")

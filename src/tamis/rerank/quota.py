@@ -89,6 +89,11 @@ class Quota(ItemRule):
         "popular": np.bool_,
     }
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        by_age = self.config.group in ("fresh", "new_authors")
+        return frozenset({"share", "spread", *(["days"] if by_age else [])})
+
     def __init__(self, config: Any = None, **options: Any) -> None:
         super().__init__(config, **options)
         self._authors: ItemCategories | None = None

@@ -46,6 +46,10 @@ class Sample(SlateRule):
     Config = SampleConfig
     config: SampleConfig
 
+    @property
+    def at_request(self) -> frozenset[str]:
+        return frozenset({"temperature", "top"})
+
     def fit(self, data: Dataset, context: FitContext | None = None) -> Self:
         """Nothing is learnt."""
         del data, context

@@ -44,7 +44,14 @@ from tamis.schema.errors import (
     TrainingError,
     VersionError,
 )
-from tamis.schema.experiments import ArmConfig, ExperimentConfig, LayerConfig, MetricConfig
+from tamis.schema.experiments import (
+    INTERLEAVED,
+    ArmConfig,
+    ExperimentConfig,
+    LayerConfig,
+    MetricConfig,
+    check_name,
+)
 from tamis.schema.features import (
     DenseFeat,
     Feature,
@@ -82,6 +89,7 @@ from tamis.schema.write import dump_config, write_config
 __all__ = [
     "ADVICE",
     "FILE_NAME",
+    "INTERLEAVED",
     "NGRAMS",
     "AnswersConfig",
     "ArmConfig",
@@ -133,6 +141,7 @@ __all__ = [
     "VersionError",
     "chain",
     "check_array",
+    "check_name",
     "check_tasks",
     "class_names",
     "class_values",

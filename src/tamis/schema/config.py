@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tamis.schema.experiments import ExperimentConfig, LayerConfig, MetricConfig
+from tamis.schema.experiments import ExperimentConfig, LayerConfig, MetricConfig, check_name
 from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
 from tamis.schema.serve import ServeConfig
 from tamis.schema.text import TextConfig
@@ -603,6 +603,9 @@ class ProjectConfig(_Section):
         if not isinstance(data, dict):
             return data
         named = dict(cast("dict[str, Any]", data))
+        for section in ("experiments", "layers"):
+            for name in named.get(section) or ():
+                check_name(name)
         for section in ("behaviours", "tasks"):
             entries = named.get(section)
             if isinstance(entries, dict):

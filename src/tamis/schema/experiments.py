@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tamis.schema.component import option_problems
+from tamis.schema.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -13,8 +18,14 @@ _INTERLEAVED = {"fusion", "order", "rerank"}
 """What interleaved arms may change of `[cascade]`."""
 
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Names of experiments, arms and layers: they are in addresses, logs and metrics."""
+INTERLEAVED = "interleaved"
+"""Stands for the arm of an answer whose slate both arms fill."""
+
+
 class _ExperimentSection(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MetricConfig(_ExperimentSection):
@@ -50,6 +61,12 @@ class ArmConfig(_ExperimentSection):
     """Changes of `[cascade]` for its users, by the keys of `tamis.toml`. `false` in the place of a
     channel, a filter or a rule leaves it out. What is learnt in training cannot be changed: train a
     version with it, and name that."""
+
+    @field_validator("cascade")
+    @classmethod
+    def _can_be_written(cls, cascade: dict[str, Any]) -> dict[str, Any]:
+        _check_values(cascade)
+        return cascade
 
 
 class ExperimentConfig(_ExperimentSection):
@@ -88,6 +105,10 @@ class ExperimentConfig(_ExperimentSection):
 
     @model_validator(mode="after")
     def _is_sound(self) -> ExperimentConfig:
+        for name in (self.layer, *self.arms):
+            check_name(name)
+        if INTERLEAVED in self.arms:
+            raise ValueError(f"an arm may not be named {INTERLEAVED!r}: answers use the word")
         if len(self.arms) < 2:
             raise ValueError(f"{len(self.arms)} arms: an experiment compares two or more")
         if self.control not in self.arms:
@@ -99,8 +120,17 @@ class ExperimentConfig(_ExperimentSection):
                 "watched = true needs `planned`, the units that were planned before the start: "
                 "`tamis experiment plan` counts them"
             )
-        if self.layer in ("", "all"):
-            raise ValueError(f"layer = {self.layer!r}: give recall, rank, … or a name of your own")
+        if self.layer == "all":
+            raise ValueError("layer = 'all': give recall, rank, … or a name of your own")
+        versions = [arm.version for arm in self.arms.values() if arm.version]
+        if versions and len(versions) < len(self.arms):
+            raise ValueError(
+                "some arms name a version, others none: an arm without one would follow each "
+                "version that is published. Name the version of every arm, also of the control"
+            )
+        same = [(arm.version, repr(arm.cascade)) for arm in self.arms.values()]
+        if len(set(same)) < len(same) and len(self.arms) > 2:
+            raise ValueError("two of the arms are the same: remove one of them")
         if self.interleaving and len(self.arms) != 2:
             raise ValueError(f"interleaving compares two arms, not {len(self.arms)}")
         for name, arm in self.arms.items():
@@ -114,7 +144,56 @@ class ExperimentConfig(_ExperimentSection):
                 )
         return self
 
+    @classmethod
+    def stored(cls, design: Mapping[str, Any]) -> ExperimentConfig:
+        """A design as a step holds it; keys of a later release are left out. Raises ConfigError
+        where it cannot be read."""
+        known = _known(design, cls)
+        if isinstance(known.get("arms"), Mapping):
+            arms = cast("Mapping[str, Any]", known["arms"])
+            known["arms"] = {name: _known(arm, ArmConfig) for name, arm in arms.items()}
+        try:
+            return cls.model_validate(known)
+        except ValidationError as error:
+            raise ConfigError("; ".join(option_problems(error, cls.model_fields))) from error
+
     @property
     def weights(self) -> Mapping[str, float]:
         """Arm → its weight."""
         return {name: arm.weight for name, arm in self.arms.items()}
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless a name is 1 to 64 letters, digits, dots, - or _."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(
+            f"the name {name!r:.80}: give 1 to 64 letters, digits, dots, - or _, a letter or digit "
+            "first"
+        )
+
+
+def _known(value: Any, kind: type[BaseModel]) -> Any:
+    """A table without the keys that a class of this release does not have."""
+    if not isinstance(value, Mapping):
+        return value
+    table = cast("Mapping[str, Any]", value)
+    return {key: inner for key, inner in table.items() if key in kind.model_fields}
+
+
+def _check_values(value: Any) -> None:
+    """Raises ValueError for numbers that are not finite, and texts that are not Unicode, which no
+    journal can hold."""
+    if isinstance(value, Mapping):
+        for key, inner in cast("Mapping[Any, Any]", value).items():
+            _check_values(key)
+            _check_values(inner)
+    elif isinstance(value, list | tuple):
+        for inner in cast("Sequence[Any]", value):
+            _check_values(inner)
+    elif isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{value!r:.80} is not Unicode text") from error

@@ -118,10 +118,10 @@ class ServiceMetrics:
         """Notes an HTTP request."""
         self._noted.append(_Request(method, route, status, seconds))
 
-    def answer(self, answer: Answer) -> None:
-        """Notes an answer of the cascade."""
+    def answer(self, answer: Answer, tested: bool = False) -> None:
+        """Notes an answer of the cascade. tested: a tester asked for its arms."""
         degraded = frozenset(text.partition(": ")[0] for text in answer.degraded)
-        counts = (answer.seconds, answer.candidates, answer.removed, answer.arms)
+        counts = (answer.seconds, answer.candidates, answer.removed, {} if tested else answer.arms)
         self._noted.append(_Answered(answer.known, degraded, *counts))
 
     def events(self, counts: Mapping[str, int]) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
 
+from tamis.experiments import Running
 from tamis.journal import Journal, Recommendation
 from tamis.schema import ExperimentConfig, ServeConfig
 from tamis.serve.errors import OverloadedError
@@ -110,7 +111,9 @@ class HasJournal(Recommends, Protocol):
 
     def show(self, item: object) -> int | None: ...
 
-    def check_arms(self, name: str, design: ExperimentConfig) -> None: ...
+    def check_arms(
+        self, name: str, design: ExperimentConfig, running: Sequence[Running] = ()
+    ) -> None: ...
 
     def answered(self, recommendation_id: str) -> Recommendation | None: ...
 

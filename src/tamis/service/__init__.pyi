@@ -1,5 +1,5 @@
 from .answer import Answer, Place, Reason, WhyNot
-from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts
+from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config
 from .clock import Clock, system_clock
 from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
 from .experiment_requests import FullRequest, RampRequest, StartRequest, StepRequest
@@ -13,7 +13,13 @@ from .live_rows import Deleted, KnownRow, TakenRow
 from .lookalike import LookalikeList, LookalikeSearch, LookalikeUser
 from .lookalike_lift import Lift
 from .lookalike_request import LookalikeRequest
-from .project_experiments import CheckArms, ExperimentLine, ProjectExperiments
+from .project_experiments import (
+    CheckArms,
+    ExperimentLine,
+    ProjectExperiments,
+    UnknownExperimentError,
+    versions_of_experiments,
+)
 from .project_folder import CONFIG, ProjectFolder
 from .project_versions import ProjectVersions, VersionLine
 from .ranking import RankedItem, Ranking, RemovedItem
@@ -73,6 +79,7 @@ __all__ = [
     "StepRequest",
     "Taken",
     "TakenRow",
+    "UnknownExperimentError",
     "VersionLine",
     "Views",
     "WhyNot",
@@ -80,7 +87,9 @@ __all__ = [
     "changed_table",
     "check_delta",
     "entry_events",
+    "read_config",
     "stages_of",
     "system_clock",
+    "versions_of_experiments",
     "with_journal",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
 
 from msgspec import Meta
 
@@ -37,6 +38,11 @@ class StartRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only
     design: dict[str, Any] | None = None
     """Its declaration, by the keys of [experiments.NAME]. If omitted: that of `tamis.toml`."""
 
+    def check(self) -> None:
+        """Raises RequestError for text that is not Unicode."""
+        super().check()
+        _check_texts(self.design)
+
 
 class RampRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Changes the traffic of an experiment."""
@@ -59,3 +65,16 @@ class FullRequest(StepRequest, forbid_unknown_fields=True, frozen=True, kw_only=
         check_unicode(self.arm, "arm")
         if not self.arm.strip():
             raise RequestError("arm is blank: name an arm of the experiment", "arm")
+
+
+def _check_texts(value: Any) -> None:
+    """Raises RequestError for texts anywhere in a design that are not Unicode."""
+    if isinstance(value, str):
+        check_unicode(value, "design")
+    elif isinstance(value, dict):
+        for key, inner in cast("dict[Any, Any]", value).items():
+            _check_texts(key)
+            _check_texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in cast("Sequence[Any]", value):
+            _check_texts(inner)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 from pathlib import Path
 from typing import Any, Literal
 
 from tamis.cascade import LearnsFromAnswers
+from tamis.experiments import Running
 from tamis.journal import (
     Event,
     Journal,
@@ -33,7 +36,7 @@ from tamis.service.answer_log import AnswerLog
 from tamis.service.deltas import DeltaState
 from tamis.service.explanations import Explained, Explanations
 from tamis.service.intake import Intake
-from tamis.service.live_experiments import ChosenArms, LiveExperiments
+from tamis.service.live_experiments import ChosenArms, LiveExperiments, wanted_changes
 from tamis.service.live_rows import Deleted, KnownRow, LiveRows, TakenRow
 from tamis.service.online import forget_user
 from tamis.service.ranking import Ranking
@@ -92,7 +95,9 @@ class LiveRecommender:
     ) -> None:
         self.experiments = experiments or LiveExperiments(journal.experiments)
         """The experiments of the project, and other versions that they need."""
-        self._arms_of = self.experiments.state
+        self._arms_of: tuple[object, object] | None = None
+        self._broken: dict[str, str] = {}
+        """Experiments that these versions cannot have, and why."""
         self._recommender = recommender
         self._journal = journal
         self._intake = Intake(recommender.parts.config, recommender.now)
@@ -205,8 +210,11 @@ class LiveRecommender:
     @property
     def faults(self) -> Mapping[tuple[str, str], int]:
         """(stage, "failed", "skipped" or "late") → how often since the version was opened."""
-        counts = self._recommender.cascade.budgets.counts.copy()  # requests go on counting
-        return {(stage, str(fault)): n for (stage, fault), n in counts.items()}
+        found: Counter[tuple[str, str]] = Counter()
+        for live in {self, *self.experiments.versions.values()}:
+            counts = live._recommender.cascade.budgets.counts.copy()  # requests go on counting
+            found.update({(stage, str(fault)): n for (stage, fault), n in counts.items()})
+        return found
 
     @property
     def lost_answers(self) -> int:
@@ -223,57 +231,73 @@ class LiveRecommender:
         """
         if not isinstance(request, Request):
             request = Request.of(user_id=request, **fields)
-        chosen, notes = self.experiments.chosen(request), ()
-        if self.experiments.versions:
-            for other in self.experiments.versions.values():
-                if other is not self:
-                    with other._answering:
-                        other._newest()
-        if chosen.version not in ("", self.version):
-            other = self.experiments.versions.get(chosen.version)
-            if other is not None:
-                return other._answer(request, effort, chosen)
-            notes = (
-                f"experiment {chosen.version_of}: version {chosen.version} is not open here, so "
-                f"{self.version} answers, outside of the experiment",
-            )
-            chosen = chosen.without_version()
-        return self._answer(request, effort, chosen, notes)
+        for other in self.experiments.versions.values():
+            if other is not self:
+                with other._answering:
+                    other._newest()
+        self._look_at_arms()
+        chosen, notes = self.experiments.chosen(request), list[str]()
+        broken = [name for name in chosen.arms if name in self._broken]
+        if broken:
+            notes += [f"experiment {name}: {self._broken[name]}" for name in broken]
+            version = "" if chosen.version_of in broken else chosen.version
+            chosen = chosen.without(broken)._replace(version=version)
+        live = self.experiments.versions.get(chosen.version, self) if chosen.version else self
+        return live._answer(request, effort, chosen, notes)
 
     def _answer(
-        self, request: Request, effort: float, chosen: ChosenArms, notes: tuple[str, ...] = ()
+        self, request: Request, effort: float, chosen: ChosenArms, notes: Sequence[str]
     ) -> Answer:
-        """The answer of this version in the arms of a request. Where it cannot have them, it
-        answers without them, says so, and counts for no experiment."""
-        arms = dict(chosen.arms)
+        """The answer of this version in the arms of a request. Where it cannot have them together,
+        it answers without any, says so, and counts for no experiment."""
         with self._answering:
             lag, failed = self._newest()
-            self._free_arms()
             try:
                 answered = self._recommender.answer(request, effort, chosen.changes, chosen.against)
             except ConfigError as error:
-                changed = {change.experiment for change in chosen.changes}
-                arms = {name: arm for name, arm in arms.items() if name not in changed}
                 notes = (*notes, f"experiments: {error}")
+                chosen = chosen.without(list(chosen.arms))
                 answered = self._recommender.answer(request, effort)
         answer = answered.answer
         degraded = (*answer.degraded, *failed, *notes)
         teams = tuple(chosen.teams[int(team)] for team in answer.teams)
-        answer = replace(answer, lag=lag, degraded=degraded, arms=arms, teams=teams)
+        answer = replace(answer, lag=lag, degraded=degraded, arms=dict(chosen.arms), teams=teams)
         if not request.dry_run:
             self._answers.add(answered._replace(answer=answer), self.position, self._keep)
         return answer
 
-    def _free_arms(self) -> None:
-        """Frees what experiments needed that have ended."""
-        if self._arms_of is not self.experiments.state:
-            self._arms_of = self.experiments.state
-            self._recommender.keep_arms(self.experiments.wanted_changes())
+    def _look_at_arms(self) -> None:
+        """After a change of experiments or versions: frees what arms needed that have ended, and
+        finds the experiments that cannot be had. All of their arms are left out then: results of
+        some of the arms would mislead."""
+        experiments = self.experiments
+        now = (experiments.state, experiments.versions)
+        if self._arms_of is not None and all(map(is_, self._arms_of, now)):
+            return
+        self._arms_of = now
+        opened = {self.version: self, **experiments.versions}
+        for live in opened.values():
+            live._recommender.arms.keep(wanted_changes(experiments.state))
+        self._broken = {}
+        for one in experiments.state.running:
+            missing = {arm.version for arm in one.design.arms.values()} - {"", *opened}
+            if missing:
+                self._broken[one.name] = f"version {min(missing)} is not open here"
+                log.error("experiment %s: %s", one.name, self._broken[one.name])
+                continue
+            try:
+                for live in opened.values():
+                    live._recommender.check_arms(one.name, one.design)
+            except ConfigError as error:
+                self._broken[one.name] = str(error)
+                log.error("experiment %s is left out: %s", one.name, error)
 
-    def check_arms(self, name: str, design: ExperimentConfig) -> None:
-        """Raises ConfigError where the open version cannot have an arm of an experiment. Calls must
-        not overlap with `recommend`."""
-        self._recommender.check_arms(name, design)
+    def check_arms(
+        self, name: str, design: ExperimentConfig, running: Sequence[Running] = ()
+    ) -> None:
+        """Raises ConfigError where the open version cannot have an arm of an experiment, alone or
+        with those that run. Calls must not overlap with `recommend`."""
+        self._recommender.check_arms(name, design, running)
 
     def rank(self, request: RankRequest) -> Ranking:
         """Given items in the order of the ranker; see `Recommender.rank`. Nothing is written to the
@@ -396,7 +420,12 @@ class LiveRecommender:
 
         Calls must not overlap with `recommend`. Raises StoreError where its trace is damaged.
         """
-        return Explanations(self._recommender).explained(answer)
+        return Explanations(self._recommender_of(answer)).explained(answer)
+
+    def _recommender_of(self, answer: Recommendation) -> Recommender:
+        """The version that gave an answer where it is open, else the one that serves."""
+        live = self.experiments.versions.get(answer.version, self)
+        return live._recommender
 
     def why_not(self, answer: Recommendation, item: object) -> WhyNot:
         """The stage that removed an item from an earlier answer, as it was when answered.
@@ -404,7 +433,7 @@ class LiveRecommender:
         Calls must not overlap with `recommend`. Raises RequestError where the answer has no trace,
         or the item is unknown.
         """
-        return Explanations(self._recommender).why_not(answer, item)
+        return Explanations(self._recommender_of(answer)).why_not(answer, item)
 
     def snapshot(self, every: float = 0.0) -> bool:
         """Writes down what is known beside the version, for the next start; see `Snapshots.write`.

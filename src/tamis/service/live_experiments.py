@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tamis.data import one_id
-from tamis.experiments import INTERLEAVED, Experiments, Running
+from tamis.experiments import Experiments, Running
 from tamis.journal import ExperimentLog
-from tamis.schema import ConfigError, RequestError, StoreError, suggest
+from tamis.schema import INTERLEAVED, ConfigError, RequestError, StoreError, suggest
 from tamis.service.arms import ArmChange
 from tamis.service.request import Request
 
@@ -35,10 +35,17 @@ class ChosenArms(NamedTuple):
     version_of: str = ""
     """The experiment whose arm names it."""
 
-    def without_version(self) -> ChosenArms:
-        """Without the experiment whose arm names a version."""
-        arms = {name: arm for name, arm in self.arms.items() if name != self.version_of}
-        return self._replace(arms=arms, version="", version_of="")
+    def without(self, experiments: Collection[str]) -> ChosenArms:
+        """Without some experiments; the version stays."""
+        arms = {name: arm for name, arm in self.arms.items() if name not in experiments}
+        changes = tuple(one for one in self.changes if one.experiment not in experiments)
+        against = self.against
+        if against is not None:
+            if INTERLEAVED in arms.values():
+                against = tuple(one for one in against if one.experiment not in experiments)
+            else:
+                against = None
+        return self._replace(arms=arms, changes=changes, against=against)
 
 
 class LiveExperiments:
@@ -50,43 +57,45 @@ class LiveExperiments:
 
     def __init__(self, steps: ExperimentLog) -> None:
         self._steps = steps
-        self._seen = -1
+        self._seen = self._unreadable = -1
         self.state = Experiments()
         """Replaced as a whole: requests go on with the one that they took."""
         self.versions: dict[str, LiveRecommender] = {}
         """Open versions that arms need, beside the one that serves. Replaced as a whole."""
         self.look()
 
-    def look(self) -> bool:
-        """Reads the steps if there are new ones; whether there were. While the journal does not
-        answer, experiments go on as they are."""
+    def read(self) -> tuple[Experiments, int] | None:
+        """What new steps have made of the experiments, and the number of steps; None: no new ones.
+
+        While the journal does not answer, or a step cannot be read, experiments go on as they are.
+        """
         try:
             head = self._steps.head
-            if head == self._seen:
-                return False
+            if head in (self._seen, self._unreadable):
+                return None
             steps = self._steps.read()
-            self.state, self._seen = Experiments.of(steps), len(steps)
         except StoreError as error:
             log.warning("experiments go on as they are: %s", error)
-            return False
+            return None
+        try:
+            return Experiments.of(steps), len(steps)
         except ConfigError as error:  # written by another release, whose rules were others
+            self._unreadable = len(steps)
             log.error("experiments go on as they are; a step cannot be taken up: %s", error)
+            return None
+
+    def take(self, found: tuple[Experiments, int], versions: Mapping[str, LiveRecommender]) -> None:
+        """Takes up what `read` returned, with the open versions that its arms need."""
+        self.versions = dict(versions)
+        self.state, self._seen = found
+
+    def look(self) -> bool:
+        """Takes up new steps, without opening versions; whether there were any."""
+        found = self.read()
+        if found is None:
             return False
+        self.take(found, self.versions)
         return True
-
-    def wanted_versions(self) -> set[str]:
-        """Names of the versions that arms of running experiments need."""
-        arms = [arm for one in self.state.running for arm in one.design.arms.values()]
-        return {arm.version for arm in arms if arm.version}
-
-    def wanted_changes(self) -> set[tuple[str, str]]:
-        """(experiment, arm) of running experiments that change `[cascade]`."""
-        return {
-            (one.name, name)
-            for one in self.state.running
-            for name, arm in one.design.arms.items()
-            if arm.cascade
-        }
 
     def chosen(self, request: Request) -> ChosenArms:
         """The arms of a request. Raises RequestError where it names an arm that there is not."""
@@ -94,26 +103,31 @@ class LiveExperiments:
         if not state.running and not request.arms:
             return ChosenArms()
         units = {"user": one_id(request.user_id), "session": request.session_id or None}
-        arms = state.assigned(units)
-        for name, arm in request.arms.items():
-            arms[name] = _arm_of(state, name, arm)
+        asked = {name: _arm_of(state, name, arm) for name, arm in request.arms.items()}
+        layers = {state.experiments[name].design.layer for name in asked}
+        arms = {
+            name: arm
+            for name, arm in state.assigned(units).items()
+            if state.experiments[name].design.layer not in layers
+        }
+        arms |= asked
         changes: list[ArmChange] = []
         against: list[ArmChange] | None = None
-        teams = ("", "")
-        version = version_of = ""
+        teams, version, version_of = ("", ""), "", ""
         for name in sorted(arms):
-            design = state.experiments[name].design
-            if design.interleaving and name not in request.arms and against is None:
-                one, other = teams = (
-                    design.control,
-                    next(a for a in design.arms if a != design.control),
-                )
+            one = state.experiments[name]
+            if one.design.interleaving and one.stage == "running" and name not in asked:
+                if request.pins:  # they have places of their own, which a draft would not keep
+                    del arms[name]
+                    continue
+                teams = _teams(one)
                 arms[name] = INTERLEAVED
-                changes.append(ArmChange(name, one, design.arms[one].cascade))
-                against = [*changes[:-1], ArmChange(name, other, design.arms[other].cascade)]
+                first, second = (ArmChange(name, a, one.design.arms[a].cascade) for a in teams)
+                against = [*changes, second]
+                changes.append(first)
                 continue
-            arm = design.arms[arms[name]]
-            if arm.version and not version:
+            arm = one.design.arms[arms[name]]
+            if arm.version and (not version or name in asked):
                 version, version_of = arm.version, name
             if arm.cascade:
                 change = ArmChange(name, arms[name], arm.cascade)
@@ -121,6 +135,28 @@ class LiveExperiments:
                 against = None if against is None else [*against, change]
         both = None if against is None else tuple(against)
         return ChosenArms(arms, tuple(changes), both, teams, version, version_of)
+
+
+def wanted_versions(state: Experiments) -> set[str]:
+    """Names of the versions that arms of running experiments need."""
+    arms = [arm for one in state.running for arm in one.design.arms.values()]
+    return {arm.version for arm in arms if arm.version}
+
+
+def wanted_changes(state: Experiments) -> set[tuple[str, str]]:
+    """(experiment, arm) of running experiments that change `[cascade]`, or are interleaved."""
+    return {
+        (one.name, name)
+        for one in state.running
+        for name, arm in one.design.arms.items()
+        if arm.cascade or one.design.interleaving
+    }
+
+
+def _teams(one: Running) -> tuple[str, str]:
+    """The control, and the other arm."""
+    control = one.design.control
+    return control, next(arm for arm in one.design.arms if arm != control)
 
 
 def _arm_of(state: Experiments, name: str, arm: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,39 @@ from pydantic import ValidationError
 
 from tamis.bundle import Versions
 from tamis.experiments import EVERYWHERE, Experiments, Running
-from tamis.journal import ExperimentLog, ExperimentStep
+from tamis.journal import (
+    JOURNAL,
+    ExperimentLog,
+    ExperimentStep,
+    encoded,
+    open_journal,
+    step_of,
+)
 from tamis.schema import (
     ConfigError,
     ExperimentConfig,
     LayerConfig,
     ProjectConfig,
+    RequestError,
+    StoreError,
     VersionError,
+    check_name,
+    find_metric,
     load_config,
     option_problems,
     suggest,
 )
 from tamis.service.clock import Clock, system_clock
+from tamis.service.live_experiments import wanted_versions
+from tamis.service.recommender import Recommender
+
+log = logging.getLogger("tamis.service")
 
 ATTEMPTS = 20
 """Times that a step is decided anew, as another process has taken one meanwhile."""
-CheckArms = Callable[[str, ExperimentConfig], None]
-"""Raises ConfigError where the serving version cannot have an arm of an experiment."""
+CheckArms = Callable[[str, ExperimentConfig, Sequence[Running]], None]
+"""Raises ConfigError where the serving version cannot have an arm of an experiment, alone or with
+those that run."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,10 @@ class ExperimentLine:
         """As JSON."""
         steps = [msgspec.to_builtins(step) for step in self.steps]
         return {**asdict(self), "arms": list(self.arms), "steps": steps}
+
+
+class UnknownExperimentError(ConfigError):
+    """Neither `tamis.toml` nor a step knows an experiment of that name."""
 
 
 class ProjectExperiments:
@@ -91,11 +112,15 @@ class ProjectExperiments:
         ]
 
     def line(self, name: str) -> ExperimentLine:
-        """One of them. Raises ConfigError where there is none of that name."""
+        """One of them. Raises ConfigError where there is none of that name. Those that were started
+        are known whatever is wrong with `tamis.toml`."""
+        started = Experiments.of(self._steps.read()).experiments
+        if name in started:
+            return _line(started[name])
         lines = {line.name: line for line in self.lines()}
         if name not in lines:
-            raise ConfigError(
-                f"there is no experiment {name!r}; declared or started: "
+            raise UnknownExperimentError(
+                f"there is no experiment {name[:80]!a}; declared or started: "
                 f"{', '.join(lines) or 'none'}.{suggest(name, lines)}"
             )
         return lines[name]
@@ -120,9 +145,10 @@ class ProjectExperiments:
         """
         config = self._declared()
         declared = self.design(name, design)
+        running = Experiments.of(self._steps.read()).running
         self._check_versions(name, declared)
         if self._check_arms is not None:
-            self._check_arms(name, declared)
+            self._check_arms(name, declared, running)
         layers = config.layers
         step = ExperimentStep(
             experiment=name,
@@ -176,6 +202,7 @@ class ProjectExperiments:
 
     def _take(self, step: ExperimentStep) -> ExperimentLine:
         """Decides on the newest steps whether one more is possible, and writes it."""
+        step = step_of(encoded(step), "a step of an experiment")  # as others will read it
         for _ in range(ATTEMPTS):
             steps = self._steps.read()
             state = Experiments.of(steps).after(step)
@@ -197,10 +224,17 @@ class ProjectExperiments:
         config = self._declared()
         if given is not None:
             try:
-                return ExperimentConfig.model_validate(dict(given))
+                check_name(name)
+                design = ExperimentConfig.model_validate(dict(given))
             except ValidationError as error:
                 problems = option_problems(error, ExperimentConfig.model_fields)
-                raise ConfigError("; ".join(problems)) from error
+                raise RequestError("; ".join(problems), "design") from error
+            except ValueError as error:
+                raise RequestError(str(error), "design") from error
+            behaviours = list(config.behaviours.values())
+            for reference in (design.goal, *design.secondary, *design.guardrails):
+                find_metric(reference, config.metrics, behaviours)
+            return design
         if name not in config.experiments:
             raise ConfigError(
                 f"tamis.toml declares no [experiments.{name}]; it declares "
@@ -212,10 +246,12 @@ class ProjectExperiments:
         versions = Versions(self._project)
         for arm, declared in design.arms.items():
             if declared.version:
+                place = f"experiments.{name}.arms.{arm}"
                 try:
-                    versions.open(declared.version)
+                    version = versions.open(declared.version)
+                    if declared.cascade:
+                        Recommender(version, self._clock).check_arms(name, design)
                 except VersionError as error:
-                    place = f"experiments.{name}.arms.{arm}"
                     raise ConfigError(f"tamis.toml: [{place}] version: {error}") from error
 
 
@@ -262,3 +298,20 @@ def _who(by: str) -> str:
     if not by.strip():
         raise ConfigError("by is empty: say who takes the step, for the audit trail")
     return by.strip()
+
+
+def versions_of_experiments(project: Path, config: ProjectConfig) -> set[str] | None:
+    """Names of the versions that running experiments name; None where the journal is out of reach,
+    so that they are not known."""
+    address = config.journal.store
+    if not address and not (project / JOURNAL).exists():
+        return set()
+    try:
+        journal = open_journal(project, config.name, address)
+        try:
+            return wanted_versions(Experiments.of(journal.experiments.read()))
+        finally:
+            journal.close()
+    except (StoreError, ConfigError) as error:
+        log.warning("no old version is removed, as experiments may need it: %s", error)
+        return None

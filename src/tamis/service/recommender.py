@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -29,11 +29,12 @@ from tamis.cascade import (
     trace,
 )
 from tamis.data import CITY, MISSING, UNKNOWN, Ragged, one_id
+from tamis.experiments import Running
 from tamis.runtime import Int32
-from tamis.schema import ExperimentConfig, RequestError, reading
+from tamis.schema import ConfigError, ExperimentConfig, RequestError, reading
 from tamis.service import registry
 from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
-from tamis.service.arms import ArmCascade, ArmChange, arm_cascade
+from tamis.service.arms import ArmCascades, ArmChange, check_interleaving
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
 from tamis.service.deltas import AppliedDeltas
@@ -102,7 +103,10 @@ class Recommender:
         """What incremental updates have changed in the version; `catch_up` applies what is new."""
         with reading(version.path / STORED_CONFIG):
             self.cascade = self.parts.cascade()
-        self._arms: dict[tuple[tuple[str, str], ...], ArmCascade] = {}
+        self.arms = ArmCascades(
+            self.parts, self.cascade, version.path, self._follow, self.parts.release
+        )
+        """The cascade as arms of experiments change it."""
 
     @classmethod
     def open(
@@ -175,7 +179,7 @@ class Recommender:
         """As `recommend`, with what an explanation of the answer needs later.
 
         Args:
-            arms: what the arms of experiments change for this request; see `arm_cascade`.
+            arms: what the arms of experiments change for this request; see `ArmCascades`.
             against: the arms of the other ranking of an interleaved slate; None: the slate is not
                 interleaved. `teams` of the answer then has 0 for places that `arms` filled, else 1.
         """
@@ -185,7 +189,7 @@ class Recommender:
         explained = None if request.why_not is None else self._item(request.why_not)
         time, clock = self._moment(request)
         context = self._context(request)
-        cascade = self._cascade_of(arms)
+        cascade = self.arms.of(arms)
         boost, rules = request_boost(request.boost, self.parts, request.values)
         if request.filter:
             rules.append(request_filter(request, self.parts))
@@ -210,7 +214,7 @@ class Recommender:
         )
         teams: list[int] = []
         if against is not None:
-            other = asked(self._cascade_of(against)).rearranged(outcome, n, boost)
+            other = asked(self.arms.of(against)).rearranged(outcome, n, boost)
             seed = int(seed_of(recommendation_id)[0])
             outcome, teams = interleaved(outcome, other, n, seed)
         took = (perf_counter() - start) * 1000
@@ -245,31 +249,32 @@ class Recommender:
         ids = (items.new_ids, items.table.id_of)
         return Answered(answer, request, cascade, outcome, excluded, *ids, effort)
 
-    def _cascade_of(self, arms: Sequence[ArmChange]) -> Cascade:
-        """The cascade with the changes of arms, made at the first request that needs it. Raises
-        ConfigError where this version cannot have them."""
-        if not arms:
-            return self.cascade
-        key = tuple((change.experiment, change.arm) for change in arms)
-        found = self._arms.get(key)
-        if found is None:
-            found = arm_cascade(self.parts, self.cascade, self._version.path, arms)
-            changed = (self.views.users.since_version(), self.views.items.since_version())
-            self.parts.follow(found.followers, *changed)
-            self._arms[key] = found
-        return found.cascade
+    def check_arms(
+        self, name: str, design: ExperimentConfig, running: Sequence[Running] = ()
+    ) -> None:
+        """Raises ConfigError where this version cannot have an arm of an experiment, alone or with
+        one of the experiments that run in other layers."""
+        own = {arm: ArmChange(name, arm, d.cascade) for arm, d in design.arms.items() if d.cascade}
+        for arm, change in own.items():
+            if design.arms[arm].version in ("", self.version):
+                self.arms.of([change])
+        if design.interleaving:
+            for arm in design.arms:
+                check_interleaving(self.arms.of([own[arm]] if arm in own else []))
+        for other in running:
+            if other.name == name or other.design.layer == design.layer:
+                continue
+            for arm, declared in other.design.arms.items():
+                theirs = ArmChange(other.name, arm, declared.cascade)
+                for change in own.values():
+                    _check_apart(change, theirs)
+                    if declared.cascade and declared.version in ("", self.version):
+                        self.arms.of(sorted([change, theirs]))
 
-    def check_arms(self, name: str, design: ExperimentConfig) -> None:
-        """Raises ConfigError where this version cannot have an arm of an experiment."""
-        for arm, declared in design.arms.items():
-            if declared.cascade and declared.version in ("", self.version):
-                change = ArmChange(name, arm, declared.cascade)
-                arm_cascade(self.parts, self.cascade, self._version.path, [change])
-
-    def keep_arms(self, wanted: Collection[tuple[str, str]]) -> None:
-        """Frees the cascades of arms that are not among `wanted`, (experiment, arm)."""
-        for key in [key for key in self._arms if not set(key) <= set(wanted)]:
-            self.parts.release(self._arms.pop(key).followers)
+    def _follow(self, stages: Sequence[object]) -> None:
+        """Stages of arms take up new rows from now on, and first those since the version."""
+        changed = (self.views.users.since_version(), self.views.items.since_version())
+        self.parts.follow(stages, *changed)
 
     def _remember(self, outcome: Outcome) -> list[str]:
         """Keeps what later requests need of an answer; what failed."""
@@ -515,3 +520,16 @@ class Recommender:
     def title(self, item: int) -> str:
         """The item's title, or its id where it has none."""
         return title_of(self.parts.config, self.parts.items, item)
+
+
+def _check_apart(one: ArmChange, other: ArmChange) -> None:
+    """Raises ConfigError where arms of two layers change the same key: one would undo the other."""
+    for path in one.paths():
+        for theirs in other.paths():
+            n = min(len(path), len(theirs))
+            if path[:n] == theirs[:n]:
+                raise ConfigError(
+                    f"tamis.toml: [{one.place}] {'.'.join(path)}: experiment {other.experiment!r} "
+                    "of another layer changes it too, so one of the two would do nothing: declare "
+                    "them in one layer, so that they exclude one another"
+                )

@@ -17,6 +17,7 @@ from tamis.bundle import Kind, Version, Versions
 from tamis.schema import TamisError
 from tamis.service.clock import Clock, system_clock
 from tamis.service.live import LiveRecommender
+from tamis.service.live_experiments import wanted_versions
 from tamis.service.project_versions import ProjectVersions
 from tamis.service.recommender import Recommender
 
@@ -63,10 +64,11 @@ class Serving:
         self._clock = clock
         self._seen: object = None
         self._retry = float("inf")
-        self._unopened: set[str] = set()
-        """Versions of experiments that could not be opened."""
+        self._unopened: dict[str, float] = {}
+        """Versions of experiments that could not be opened, and when to try again."""
         self._collections = 0
         self._former: list[tuple[str, weakref.ref[LiveRecommender]]] = []
+        self._look_at_experiments()  # arms answer by their versions from the first request on
         self._ended = threading.Event()
         self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -133,7 +135,10 @@ class Serving:
 
     def _watch(self, interval: float) -> None:
         while not self._ended.wait(interval):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # whatever it is: later versions and steps must be taken up
+                log.exception("looking for versions and experiments failed; it goes on")
 
     def _look_for_deltas(self) -> None:
         """Applies new deltas of the open versions, each between two requests."""
@@ -142,21 +147,27 @@ class Serving:
                 log.info("version %s answers with delta %s", live.version, live.delta.number)
 
     def _look_at_experiments(self) -> None:
-        """Takes up new steps of experiments, and opens and closes the versions that arms need."""
+        """Takes up new steps of experiments once the versions that their arms need are open, and
+        closes those that none needs any more. A version that cannot be opened is tried again after
+        `RETRY` seconds."""
         experiments = self.live.experiments
-        changed = experiments.look()
-        wanted = experiments.wanted_versions() - {self.live.version}
-        if wanted == set(experiments.versions) and not changed:
-            return
-        open_now = {n: live for n, live in experiments.versions.items() if n in wanted}
-        for name in sorted(wanted - set(open_now) - self._unopened):
+        found = experiments.read()
+        state = experiments.state if found is None else found[0]
+        wanted = wanted_versions(state) - {self.live.version}
+        opened = {n: live for n, live in experiments.versions.items() if n in wanted}
+        for name in sorted(wanted - set(opened)):
+            if time.monotonic() < self._unopened.get(name, 0.0):
+                continue
             try:
-                open_now[name] = self._opened(self._versions.open(name))
+                opened[name] = self._opened(self._versions.open(name))
                 log.info("version %s is open for an experiment", name)
             except Exception as error:  # a damaged version fails in many ways; requests go on
-                self._unopened.add(name)
+                self._unopened[name] = time.monotonic() + RETRY
                 log.error("version %s of an experiment was not opened: %s", name, error)
-        experiments.versions = open_now
+        if found is not None:
+            experiments.take(found, opened)
+        elif opened.keys() != experiments.versions.keys():
+            experiments.versions = opened
 
     def _opened(self, version: Version) -> LiveRecommender:
         """Another version on the same journal, warmed up."""
@@ -174,7 +185,12 @@ class Serving:
 
     def _switch(self, version: Version) -> None:
         log.info("opening version %s beside %s", version.name, self.live.version)
-        former, self.live = self.live, self._opened(version)
+        former, experiments = self.live, self.live.experiments
+        ready = experiments.versions.get(version.name)  # open for an experiment already
+        fresh = self._opened(version) if ready is None else ready
+        if former.version in wanted_versions(experiments.state):
+            experiments.versions = {**experiments.versions, former.version: former}
+        self.live = fresh
         self._former.append((former.version, weakref.ref(former)))
         self._fault, self.swaps, self._collections = None, self.swaps + 1, COLLECTIONS
         log.info("version %s answers, in the place of %s", self.live.version, former.version)

@@ -33,6 +33,7 @@ from tamis.service import (
     RampRequest,
     StartRequest,
     StepRequest,
+    UnknownExperimentError,
 )
 
 T = TypeVar("T")
@@ -97,17 +98,13 @@ async def start_experiment(
 ) -> ListedExperiment:
     """Start an experiment of `tamis.toml`, or of the body's `design`, with a share of its layer's
     units. Status 409 says what stands in its way."""
-    service, journal = with_journal(request)
+    service, _ = with_journal(request)
     found, by = _experiments(request), _who(request, data)
     if data.design is None:
         await service.beside(partial(_known, found, experiment))
-    design = await service.beside(
-        partial(_answered, partial(found.design, experiment, data.design))
-    )
-    await service.run(partial(_answered, partial(journal.check_arms, experiment, design)))
-    return await _step(
-        request, partial(found.start, experiment, data.traffic, by, data.note, data.design)
-    )
+    start = partial(found.start, experiment, data.traffic, by, data.note, data.design)
+    line = await service.run(partial(_answered, start))  # it looks at the stages that answer
+    return await _taken(request, line)
 
 
 @post(
@@ -156,7 +153,7 @@ async def close_experiment(
 
 def _experiments(request: HTTP) -> ProjectExperiments:
     _, journal = with_journal(request)
-    return ProjectExperiments(journal.project, journal.journal.experiments)
+    return ProjectExperiments(journal.project, journal.journal.experiments, journal.check_arms)
 
 
 async def _started(request: HTTP, name: str) -> ProjectExperiments:
@@ -168,17 +165,26 @@ async def _started(request: HTTP, name: str) -> ProjectExperiments:
 
 async def _step(request: HTTP, take: Callable[[], ExperimentLine]) -> ListedExperiment:
     service, _ = with_journal(request)
-    line = await service.beside(partial(_answered, take))
+    return await _taken(request, await service.beside(partial(_answered, take)))
+
+
+async def _taken(request: HTTP, line: ExperimentLine) -> ListedExperiment:
+    """The answer after a step, which this process has taken up, too."""
+    service, _ = with_journal(request)
     if service.serving is not None:
-        await service.beside(service.serving.look)  # this process need not wait for its next look
+        await service.beside(service.serving.look)  # it need not wait for its next look
     return _message(line)
 
 
 def _known(found: ProjectExperiments, name: str) -> ExperimentLine:
+    """The experiment. Raises NotFoundError where there is none, ConflictError where `tamis.toml`
+    cannot be read."""
     try:
         return found.line(name)
-    except ConfigError as error:
+    except UnknownExperimentError as error:
         raise NotFoundError(str(error)) from error
+    except ConfigError as error:
+        raise ConflictError(str(error)) from error
 
 
 def _answered(work: Callable[[], T]) -> T:

@@ -35,7 +35,7 @@ async def recommend(data: JSONBody[Request], request: HTTP) -> RecommendAnswer:
     service, recommender = ready_service(request)
     answer = await service.run(lambda: recommender.recommend(data, effort=service.effort))
     metrics: ServiceMetrics = request.app.state["metrics"]
-    metrics.answer(answer)
+    metrics.answer(answer, tested=bool(data.arms))
     request.scope["state"]["log"] = (
         f" recommendation_id={answer.recommendation_id!r}{user_text(request, answer.user_id)}"
         f" known={answer.known} items={len(answer.items)} version={answer.version}"
