@@ -28,7 +28,7 @@ import numpy as np
 from scipy import stats
 
 from tamis.bundle import Kind, Versions
-from tamis.jobs import simulate, train, update
+from tamis.jobs import follow, simulate, train, update
 from tamis.journal import WholeJournal, open_journal
 from tamis.runtime import Float64
 from tamis.schema import ConfigError
@@ -88,8 +88,6 @@ class Play:
                 self.world.time += step
             self._live()
             if incremental:
-                from tamis.jobs import follow
-
                 self._timed("incremental", lambda: follow(self.project, once=True))
         if full:
             self._timed("full", self._full)

@@ -168,7 +168,12 @@ def _service(project: Path) -> Generator[str]:
 def _follower(project: Path, every: float) -> Generator[None]:
     """`tamis update --follow` in a process of its own."""
     words = ["update", str(project), "--follow", "--every", f"{every:g}s"]
-    with _process(words, project / "update.log"):
+    with _process(words, project / "update.log") as (process, log):
+        until = time.monotonic() + STARTS
+        while "follow" not in log.read_text("utf-8", "replace"):
+            if process.poll() is not None or time.monotonic() > until:
+                raise DataError(f"the updates did not start; see {log}")
+            time.sleep(0.2)
         yield
 
 
