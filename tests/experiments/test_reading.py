@@ -154,7 +154,7 @@ def by_hand(answers, entries, comparison=COMPARISON):
 
 
 def read(journal, comparison=COMPARISON, terms=TERMS, root=Path("nowhere")):
-    blocks = answer_blocks(journal.answers, comparison.schema(True), size=7)
+    blocks = answer_blocks(journal.answers, comparison.schema, size=7)
     with Exposures(comparison, blocks, values=VALUES) as seen:
         entries = entry_blocks(root, journal, size=11)
         return seen.units, read_arms(comparison, seen, terms, entries, NAMES)

@@ -60,7 +60,7 @@ from .query_batches import (
     valid_of,
 )
 from .ranker_inputs import RankerInputs
-from .record import Record, recorded
+from .record import RankedRecord, Record, recorded
 from .rejected import REJECTING_STAGES, drawn_rejections, rejected_by_rank
 from .replay import (
     REPLAY_BLOCK,
@@ -143,6 +143,7 @@ __all__ = [
     "ReadsItemVectors",
     "ReadsStatistics",
     "Recalled",
+    "RankedRecord",
     "Record",
     "Remembers",
     "Replay",

@@ -235,6 +235,24 @@ def _packed_rows(rows: Int32) -> bytes:
 
 
 @dataclass(frozen=True, eq=False)
+class RankedRecord:
+    """The candidates (m,) that were ranked, best first. Numbers of those that were not shown have
+    two to three digits."""
+
+    items: Int32
+    """(m,) item rows."""
+    predictions: Mapping[str, Float32]
+    """Task → (m,)."""
+    value: Float32
+    """(m,) that ordered them."""
+    fused_apart: bool
+    """Whether `value` is more than the fusion of the predictions: recall channels or factors of the
+    request take part."""
+    slate: NDArray[np.int64]
+    """(places,) the ranked candidates of the slate; it ends before one that was not ranked."""
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
     """A stored record, opened."""
 
@@ -257,6 +275,22 @@ class Record:
     def slate(self) -> Int32:
         """(places,) item rows of the slate."""
         return self._items[self._stored.slate]
+
+    @property
+    def ranked(self) -> RankedRecord:
+        """The candidates that were ranked."""
+        stored, exact = self._stored, self._shown[self._ranked]
+        place = np.full(len(self._items), -1, np.int64)
+        place[self._ranked] = np.arange(len(self._ranked))
+        slate = place[np.array(stored.slate, np.int64)]
+        lost = np.flatnonzero(slate < 0)
+        return RankedRecord(
+            items=self._items[self._ranked],
+            predictions={task: _unpacked(p, exact) for task, p in stored.predictions.items()},
+            value=_unpacked(stored.value, exact),
+            fused_apart=bool(stored.fused or stored.boost),
+            slate=slate[: lost[0]] if len(lost) else slate,
+        )
 
     @property
     def new_items(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ from tamis._version import __version__
 from tamis.cli._console import print_error
 from tamis.cli.data_commands import doctor, fetch, init, simulate
 from tamis.cli.evaluation_commands import evaluate
-from tamis.cli.experiment_commands import experiment
+from tamis.cli.experiment_commands import estimate, experiment
 from tamis.cli.journal_commands import events, export, parity
 from tamis.cli.key_commands import keys
 from tamis.cli.ranker_commands import compare, score
@@ -34,7 +34,7 @@ ORDER = (
         "lookalike",
     ),
     *("serve", "keys", "events", "export", "parity", "recall", "compare", "score", "versions"),
-    *("activate", "rollback", "experiment", "simulate", "demo"),
+    *("activate", "rollback", "experiment", "estimate", "simulate", "demo"),
 )
 """Order of the commands in `tamis --help` and on the page of commands: as one uses them."""
 
@@ -80,6 +80,7 @@ for _command in (
     versions,
     activate,
     rollback,
+    estimate,
     simulate,
     demo,
 ):

@@ -1,4 +1,4 @@
-"""`tamis experiment plan | start | ramp | full | close | status | list | report | read`."""
+"""`tamis experiment`, with its commands, and `tamis estimate`: A/B tests, and what comes before."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class ReportPhase(StrEnum):
     rollout = "rollout"
 
 
+_METHODS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 _COLOURS = {"ship": "green", "roll back": "red", "not healthy": "red"}
 
 experiment = typer.Typer(
@@ -350,6 +351,65 @@ def report(
     render_experiment(found, console)
     if html is not None:
         console.print(f"wrote {escape(str(html))}", highlight=False)
+    return None
+
+
+def estimate(
+    project: ProjectDir,
+    policy: Annotated[
+        Path,
+        typer.Option(help="TOML file with the other [cascade]: its fusion, and the rule sample."),
+    ],
+    metric: Annotated[
+        str, typer.Option(help="What an answer earns: a behaviour, or sum(behaviour).")
+    ],
+    places: Annotated[
+        int | None, typer.Option(help="First places that count. If omitted: all.")
+    ] = None,
+    most: Annotated[int, typer.Option(help="Latest answers that are read.")] = 20_000,
+    store: Annotated[
+        str, typer.Option(help="Address of the journal. If omitted: that of tamis.toml.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what another fusion or temperature would have earned, from drawn slates.
+
+    The re-rank rule sample draws slates and logs the probability of each choice.
+    """
+    from tamis.jobs import estimate_policy
+
+    found = estimate_policy(project, policy, metric, places=places, most=most, store=store)
+    if as_json:
+        return print_json(found.to_dict())
+    drawn = "draws nothing" if found.temperature is None else f"temperature {found.temperature:g}"
+    console.print(
+        f"[bold]{escape(found.metric)}[/] per answer · fusion "
+        f"{escape(found.fusion or 'the first task')} · {drawn} · {found.answers:,} answers, "
+        f"{found.users:,} users",
+        highlight=False,
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    for heading in ("per answer", "interval", "effective"):
+        table.add_column(heading, justify="right")
+    table.add_row("as logged", f"{found.logged:.4g}", "", f"{found.answers * found.places:,.0f}")
+    for one in found.estimates:
+        interval = f"{one.low:.4g} to {one.high:.4g}"
+        table.add_row(_METHODS[one.method], f"{one.value:.4g}", interval, f"{one.effective:,.0f}")
+    console.print(table)
+    by_place = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("place", "effective answers", "mean weight"):
+        by_place.add_column(heading, justify="right")
+    for one in found.weights:
+        by_place.add_row(str(one.place), f"{one.effective:,.0f}", f"{one.mean_weight:.3f}")
+    console.print(by_place)
+    console.print(
+        "Weights are products over the places down to each, and are not clipped; a mean far from 1 "
+        "says that the log does not support the policy.",
+        style="dim",
+    )
+    if found.note:
+        console.print(f"[yellow]note[/]: {escape(found.note)}", highlight=False)
     return None
 
 

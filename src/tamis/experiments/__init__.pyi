@@ -12,6 +12,7 @@ from .preference import Preference, preference
 from .reading import ArmReading, ArmSegment, ArmSnapshot, read_arms
 from .result import ArmFinding, ExperimentRun, Measure, ReadOut, Role, read_out, read_preference
 from .sequential import AlwaysValid, always_valid
+from .slate_policy import SlatePolicy
 from .unit_sums import before
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ReadOut",
     "Role",
     "Running",
+    "SlatePolicy",
     "Units",
     "always_valid",
     "arm_of",

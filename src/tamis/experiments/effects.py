@@ -120,7 +120,9 @@ def estimate(arm: ArmMoments, metric: Metric, pooled: ArmMoments) -> MetricEstim
             value, gradient = value - theta * (own - total), gradient - theta * own_slope
     if arm.n < 2:
         return MetricEstimate(value, nan, arm.n)
-    return MetricEstimate(value, float(gradient @ arm.covariance @ gradient) / arm.n, arm.n)
+    variance = float(gradient @ arm.covariance @ gradient) / arm.n
+    # where nothing is left of a variance, rounding may leave less than nothing
+    return MetricEstimate(value, 0.0 if variance < 0 else variance, arm.n)
 
 
 def _at_means(arm: ArmMoments, numerator: str, denominator: str | None) -> tuple[float, Float64]:

@@ -47,9 +47,9 @@ class ArmComparison:
     before: int = 0
     """Milliseconds before a unit's first answer in which covariates are counted."""
 
-    def schema(self, items: bool = False) -> pl.Schema:
-        """The fields of answers that are read; `items`: with the ids of the slate."""
-        cell = pl.String() if items else pl.Boolean()
+    @property
+    def schema(self) -> pl.Schema:
+        """The fields of answers that are read."""
         arms = pl.Struct({self.experiment: pl.String()})
         return pl.Schema(
             {
@@ -57,7 +57,7 @@ class ArmComparison:
                 "user_id": pl.String(),
                 "session_id": pl.String(),
                 "time": pl.Int64(),
-                "slate": pl.List(pl.List(cell)),
+                "slate": pl.List(pl.List(pl.String())),
                 "took_ms": pl.Float32(),
                 "degraded": pl.List(pl.String()),
                 "arms": arms,

@@ -55,7 +55,7 @@ def read_credits(
 
 def interleaved_schema(comparison: ArmComparison) -> pl.Schema:
     """The fields of answers that are read."""
-    return pl.Schema({**comparison.schema(items=True), "teams": pl.List(pl.String())})
+    return pl.Schema({**comparison.schema, "teams": pl.List(pl.String())})
 
 
 def _placed(

@@ -7,6 +7,7 @@ from ._update_report import UpdateReport
 from .compare_rankers import Comparison, compare_rank, compare_tables
 from .demo_live import LiveDemo, LiveLine, demo_live
 from .demo_project import Demo, demo
+from .estimate_policy import PlaceWeights, PolicyEstimate, estimate_policy
 from .evaluate_cascade import Evaluation, evaluate
 from .evaluate_channels import ChannelEvaluation, evaluate_channels
 from .evaluate_objectives import ObjectiveTradeoffs, evaluate_objectives
@@ -68,7 +69,9 @@ __all__ = [
     "LookalikeReport",
     "ObjectiveTradeoffs",
     "ParityReport",
+    "PlaceWeights",
     "Plan",
+    "PolicyEstimate",
     "Project",
     "RankEvaluation",
     "RawCount",
@@ -88,6 +91,7 @@ __all__ = [
     "demo",
     "demo_live",
     "doctor",
+    "estimate_policy",
     "evaluate",
     "evaluate_channels",
     "evaluate_objectives",

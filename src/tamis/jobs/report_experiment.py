@@ -324,7 +324,7 @@ class _Report:
         if columns:
             items = tables.items()
             values = {column: item_values(items, column, self._config) for column in columns}
-        blocks = answer_blocks(self._journal.answers, self._comparison.schema(bool(columns)))
+        blocks = answer_blocks(self._journal.answers, self._comparison.schema)
         counted = ("active_days", "returned")
         keep = any(t.of_answers or t.kind in counted for t in terms)
         return Exposures(self._comparison, blocks, keep=keep, values=values)
