@@ -26,7 +26,7 @@ DEFAULTED: dict[str, set[str]] = {
     "config.json": {
         *("seed", "features", "windows", "clock", "split", "tasks", "users", "items", "repeats"),
         *("time_zone", "holidays", "groups", "follows", "keep_versions", "answers", "journal"),
-        *("serve", "update", "gate", "metrics", "layers", "experiments"),
+        *("serve", "update", "gate", "online", "metrics", "layers", "experiments"),
     },
     "estimator.json": {"chosen"},
     "recipes.json": {"published", "groups", "pairs"},

@@ -30,6 +30,8 @@ ONLINE = """
 [online]
 wait = "0s"
 lateness = "0s"
+[update]
+nice = 0
 """
 KILLS = int(os.environ.get("TAMIS_KILLS", "3"))
 """Times that a follower is killed; `TAMIS_KILLS=50` takes some minutes."""
@@ -66,7 +68,7 @@ def client(project: Path) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=180) as client:
         until = time.monotonic() + 60
         while client.get("/health/ready").status_code != 200 and time.monotonic() < until:
             time.sleep(0.05)

@@ -27,7 +27,7 @@ PAGE = 10_000
 """Entries that are read from the journal at once."""
 PORTION = 256
 """Most entries that are applied at once: inputs of an impression know all entries but those of its
-own portion. A portion also ends before a user's next impression after an action of this user."""
+own portion. A portion also ends before the next request of a user who has acted in it."""
 MOST = 100_000
 """Most entries of one update; the next one goes on with the others."""
 
@@ -259,18 +259,22 @@ class EventFeed:
 
 
 def _portions(entries: Sequence[_Read]) -> Iterator[list[_Read]]:
-    """The entries in portions, each of which ends before an impression of a user who has acted in
-    it."""
-    portion, acted = list[_Read](), set[str]()
+    """The entries in portions, each of which ends before a user who has acted in it is shown the
+    items of another request."""
+    portion, acted, shown = list[_Read](), set[str](), set[tuple[str, object]]()
     for one in entries:
         entry = one.numbered.entry
         user = entry.user_id if isinstance(entry, Event) else ""
-        if len(portion) == PORTION or (one.use == "shown" and user in acted):
+        request = (user, (isinstance(entry, Event) and entry.recommendation_id) or one.time)
+        again = one.use == "shown" and user in acted and request not in shown
+        if len(portion) == PORTION or again:
             yield portion
-            portion, acted = [], set()
+            portion, acted, shown = [], set(), set()
         portion.append(one)
         if one.use == "action":
             acted.add(user)
+        elif one.use == "shown":
+            shown.add(request)
     if portion:
         yield portion
 

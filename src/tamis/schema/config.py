@@ -490,9 +490,9 @@ _DURATION = r"^\d+(\.\d+)?[smhd]$"
 class OnlineConfig(_Section):
     """How `tamis update --follow` learns from the events that reach a running service."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.2
     """Learning rate of the vectors of ids (Adagrad with one step size per vector)."""
-    steadiness: Annotated[float, Field(gt=0)] = 1.0
+    steadiness: Annotated[float, Field(gt=0)] = 0.1
     """Squared gradient that every vector is taken to have had in training. The larger, the less a
     vector moves by its first events: the first step is about
     learning_rate · gradient / √(steadiness + gradient²)."""
