@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tamis.bundle import Delta, DeltaChain, DeltaFolder, Kind, Version, Versions
@@ -384,3 +385,91 @@ def test_what_cannot_learn_is_refused_with_the_reason(corner: Path) -> None:
         follow(corner, once=True)
     with pytest.raises(ConfigError, match="every = -1"):
         follow(corner, every=-1)
+
+
+@pytest.fixture(scope="session")
+def growing(made_once: Callable[..., Path], feed: Path, tamis_cli: Callable[..., object]) -> Path:
+    """The same project with 4 spare rows for users and items, after 3 events, for 2 days."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(feed, folder, ignore=shutil.ignore_patterns("versions"))
+        more = "online = true\nspare = 4\nadmit_after = 3\nexpire_days = 2\n"
+        declared = (folder / "tamis.toml").read_text("utf-8")
+        (folder / "tamis.toml").write_text(declared.replace("online = true\n", more), "utf-8")
+        said = tamis_cli("train", folder, "--only", "serving", "--json")
+        assert said.code == 0, said  # type: ignore[attr-defined]
+
+    return made_once("growing", make)
+
+
+def actions(first: int, user: str, item: str, n: int, minutes: int = 0) -> list[object]:
+    """n impressions with clicks, after `first` requests of the log."""
+    time = 1_700_000_000_000 + 120_000 * first + minutes * MINUTE
+    return [
+        Event(
+            event_id=f"{user}-{item}-{time}-{k}-{what}", user_id=user, item_id=item,
+            behaviour=what, time=time + k, arrival=time + k, recommendation_id=f"{user}{time}{k}",
+        )
+        for k in range(n)
+        for what in ("show", "click")
+    ]  # fmt: skip
+
+
+def test_ids_are_admitted_after_events_and_answer_with_vectors_of_their_own(
+    growing: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(growing, tmp_path / "feed"))
+    service = Serving(LiveRecommender.open(project), project, interval=None)
+    append(project, actions(600, "new", "i1", 3) + actions(600, "rare", "i2", 1, 1))
+    send(project, 605, 20)
+    report = follow(project, once=True)
+    assert (report.admitted, report.expired) == (1, 0)
+    append(project, actions(630, "new", "i1", 5))
+    send(project, 640, 20, seed=7)
+    follow(project, once=True)
+    service.look()
+    assert service.problem is None
+    for opened in (with_deltas(project), service.live._recommender):
+        space = opened.parts.space
+        codes = space.vocabularies["user_id"].encode(pl.Series(["new", "rare", "u1"]))
+        assert codes[0] >= 2 + USERS
+        assert codes[1] == 1, "one event is too few"
+        row = space.layout.table["user_id"].start + codes[0]
+        table = weights(opened)["inputs.table.weight"]
+        assert (table[row] != table[space.layout.table["user_id"].start + 1]).any()
+    assert service.live.recommend("new", n=ITEMS).items
+    again = follow(project, once=True)  # begins again from the files
+    assert again.admitted == 0
+    service.close()
+
+
+def test_ids_expire_and_their_rows_go_to_others(growing: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(growing, tmp_path / "feed"))
+    append(project, actions(600, "u1", "i1", 3))
+    append(project, actions(600, "u2", "i1", 3, minutes=3 * 1440))
+    append(project, actions(600, "u2", "i1", 3, minutes=3 * 1440 + 30))
+    first = follow(project, once=True)
+    assert first.expired > 20, "all but the user and the item of late events"
+    opened = with_deltas(project)
+    users = opened.parts.space.vocabularies["user_id"]
+    assert users.encode(pl.Series(["u1", "u2"])).tolist()[0] == 1
+    assert users.encode(pl.Series(["u1", "u2"])).tolist()[1] > 1
+    size = users.size
+    for wave in range(3):
+        later = (3 * wave + 4) * 1440
+        for k in range(5):  # one more than there are spare rows
+            append(project, actions(600, f"n{wave}{k}", "i1", 4, minutes=later + k))
+        append(project, actions(600, "u2", "i1", 3, minutes=later + 60))
+        report = follow(project, once=True)
+        assert (report.admitted, report.crowded) == (4, 1), wave
+        append(project, actions(600, "u2", "i1", 3, minutes=later + 3 * 1440 - 60))
+        append(project, actions(600, "u2", "i1", 3, minutes=later + 3 * 1440 - 30))
+        follow(project, once=True)
+    append(project, actions(600, "n20", "i1", 4, minutes=later + 3 * 1440))
+    append(project, actions(600, "u2", "i1", 4, minutes=later + 3 * 1440 + 30))
+    follow(project, once=True)
+    users = with_deltas(project).parts.space.vocabularies["user_id"]
+    names = [f"n{wave}{k}" for wave in range(3) for k in range(5)]
+    codes = dict(zip(names, users.encode(pl.Series(names)).tolist(), strict=True))
+    assert {name for name, code in codes.items() if code > 1} == {"n20"}
+    assert users.size == size, "the table does not grow"

@@ -1,6 +1,14 @@
 """Versions of a trained cascade, one directory each: write, verify, open, publish."""
 
-from tamis.bundle.delta import Delta, DeltaChain, DeltaFolder, RowChange, VectorChange, read_delta
+from tamis.bundle.delta import (
+    Delta,
+    DeltaChain,
+    DeltaFolder,
+    IdChange,
+    RowChange,
+    VectorChange,
+    read_delta,
+)
 from tamis.bundle.holding import Hold
 from tamis.bundle.version import MANIFEST, Draft, Kind, Manifest, Version, Versions, files_of
 
@@ -11,6 +19,7 @@ __all__ = [
     "DeltaFolder",
     "Draft",
     "Hold",
+    "IdChange",
     "Kind",
     "Manifest",
     "RowChange",

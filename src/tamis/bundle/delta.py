@@ -66,6 +66,16 @@ class VectorChange:
     """(m, d)"""
 
 
+@dataclass(frozen=True)
+class IdChange:
+    """Which ids have rows of their own in the table of a feature."""
+
+    expired: tuple[int, ...]
+    """Codes whose ids are unseen from now on."""
+    admitted: Mapping[str, int]
+    """New ids → codes, after the others have expired."""
+
+
 @dataclass(frozen=True, eq=False)
 class Delta:
     """What one incremental update changed."""
@@ -92,6 +102,8 @@ class Delta:
     """By part: the channels whose items have new vectors."""
     tombstones: Mapping[str, Int32] = field(default_factory=dict[str, Int32])
     """By part: rows (m,) of deleted users and items, which are as the row of unseen ids now."""
+    ids: Mapping[str, IdChange] = field(default_factory=dict[str, IdChange])
+    """By feature: ids that came and went."""
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Figures of the update, as JSON values: rows that it learnt from, seconds until it was
     published, events that came too late."""
@@ -245,6 +257,7 @@ def encoded_delta(delta: Delta) -> bytes:
     arrays |= {f"tombstones/rows/{part}": rows for part, rows in delta.tombstones.items()}
     header: dict[str, Any] = {name: getattr(delta, name) for name in _HEAD}
     header["facts"] = dict(delta.facts)
+    header["ids"] = {n: [list(c.expired), dict(c.admitted)] for n, c in delta.ids.items()}
     header["arrays"] = [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()]
     text = json.dumps(header, allow_nan=False).encode()
     parts = [MAGIC, len(text).to_bytes(8, "little"), text]
@@ -303,6 +316,10 @@ def _delta(header: Mapping[str, Any], arrays: Mapping[str, Any], checksum: str) 
         tables={p: RowChange(r, values[p], state[p]) for p, r in of("tables/rows").items()},
         vectors={p: VectorChange(r, vectors[p]) for p, r in of("vectors/rows").items()},
         tombstones=of("tombstones/rows"),
+        ids={
+            name: IdChange(tuple(expired), admitted)
+            for name, (expired, admitted) in header["ids"].items()
+        },
         facts=header["facts"],
         checksum=checksum,
     )

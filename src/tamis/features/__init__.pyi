@@ -25,10 +25,11 @@ from .text_vectors import (
     with_text_vectors,
 )
 from .tower_features import IdHistory, TowerFeatures, histories_per_behaviour, tower_features
-from .vocabulary import Vocabulary
+from .vocabulary import UNSEEN, Vocabulary
 
 __all__ = [
     "POSITION",
+    "UNSEEN",
     "Batch",
     "Block",
     "DenseColumn",

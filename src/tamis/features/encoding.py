@@ -75,10 +75,10 @@ class LayoutBuilder:
     ids: list[IdColumn] = field(default_factory=list[IdColumn])
     dense: list[DenseColumn] = field(default_factory=list[DenseColumn])
 
-    def add_table(self, name: str, size: int) -> None:
-        """Adds an embedding table of `size` rows."""
+    def add_table(self, name: str, size: int, spare: int = 0) -> None:
+        """Adds an embedding table of `size` rows, of which the last `spare` are kept free."""
         start = self.tables[-1].start + self.tables[-1].size if self.tables else 0
-        self.tables.append(TableRange(name, start, size))
+        self.tables.append(TableRange(name, start, size, spare))
 
     def add_ids(
         self, name: str, side: Side, table: str, *, width: int = 1, pooling: str = ""
@@ -187,7 +187,9 @@ class Encoders:
         for feature in self.features:
             if not self.is_id(feature) or self.table_of(feature) != feature.name:
                 continue
-            builder.add_table(feature.name, self.size(feature))
+            vocabulary = self._vocabularies.get(feature.name)
+            spare = 0 if vocabulary is None else vocabulary.spare
+            builder.add_table(feature.name, self.size(feature), spare)
 
     def add_columns(self, builder: LayoutBuilder, feature: Feature, side: Side) -> None:
         """Adds the columns of a feature."""
@@ -312,7 +314,7 @@ def _fit_vocabulary(feature: Feature, values: pl.Series) -> Vocabulary:
     if isinstance(feature, SparseFeat):
         if feature.vocabulary == "hash":
             return Vocabulary.hashed(feature.buckets)
-        return Vocabulary.fit(values, feature.min_count)
+        return Vocabulary.fit(values, feature.min_count, feature.spare)
     assert not isinstance(feature, DenseFeat)
     return VarLenEncoder.fit(feature, values).vocabulary
 

@@ -22,6 +22,8 @@ class TableRange:
     name: str
     start: int
     size: int
+    spare: int = 0
+    """The last rows, which are kept free for ids that come after the fit."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Layout:
     def from_dict(cls, data: dict[str, Any]) -> Layout:
         """The layout that `to_dict` described."""
         return cls(
-            tables=tuple(TableRange(t["name"], t["start"], t["size"]) for t in data["tables"]),
+            tables=tuple(
+                TableRange(t["name"], t["start"], t["size"], t.get("spare", 0))
+                for t in data["tables"]
+            ),
             ids=tuple(IdColumn(**_sided(c)) for c in data["ids"]),
             dense=tuple(DenseColumn(**_sided(c)) for c in data["dense"]),
         )

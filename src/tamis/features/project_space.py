@@ -30,6 +30,9 @@ from tamis.features.vocabulary import FIRST, UNSEEN, Vocabulary
 from tamis.runtime import Bool, Float32, Int32, Int64
 from tamis.schema import ConfigError, Feature, ProjectConfig, Side, SparseFeat
 
+Tables = tuple[Table, Table]
+"""Of users, and of items."""
+
 
 class FeatureSpace:
     """Encodes the declared features over a project's tables, histories, statistics and recall.
@@ -125,6 +128,40 @@ class FeatureSpace:
                 table = self.layout.table[feature.name]
                 rows[table.start + FIRST : table.start + table.size] = True
         return rows
+
+    def change_ids(
+        self, name: str, expired: Sequence[int], admitted: Mapping[str, int], tables: Tables
+    ) -> None:
+        """Changes which ids have codes of their own in the table of a feature that reads the ids of
+        users or items; rows of these are encoded again.
+
+        Args:
+            name: of the feature.
+            expired: codes whose ids are unseen from now on.
+            admitted: new ids → codes.
+            tables: of users and items, as they are now.
+        """
+        vocabulary = self.vocabularies[name]
+        ids = [text for code in expired if (text := vocabulary.text_of(code)) is not None]
+        vocabulary.change(expired, admitted)
+        users, items = tables
+        of_users = self._fitted.sides[name] is Side.USER
+        table = users if of_users else items
+        rows = table.rows_of_texts([*ids, *admitted])
+        rows = np.unique(rows[rows >= 0]).astype(np.int32)
+        rows = rows[rows < (self.n_users if of_users else self.n_items)]
+        if len(rows):
+            (self.update_users if of_users else self.update_items)(table, rows)
+
+    def reads_ids(self, feature: Feature, users: Table, items: Table) -> bool:
+        """Whether a feature reads the ids of users or items themselves, not a column of theirs."""
+        side = self._fitted.sides[feature.name]
+        table = {Side.USER: users, Side.ITEM: items}.get(side)
+        return table is not None and feature.source not in table
+
+    def side_of(self, feature: str) -> Side:
+        """Whom a feature describes."""
+        return self._fitted.sides[feature]
 
     def own_rows(self, side: Side, table: Table, ids: Sequence[str]) -> tuple[Int32, Int32]:
         """(m,) the rows of the fused table that belong to some users or items of `table` alone, in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,20 @@ class Vocabulary:
     process, machine and version, and no id is unseen.
     """
 
-    def __init__(self, ids: pl.Series | None, buckets: int = 0) -> None:
+    def __init__(self, ids: pl.Series | None, buckets: int = 0, spare: int = 0) -> None:
         self._ids = ids
         self._buckets = buckets
+        self.spare = spare
+        """Codes that are kept free for ids that come later."""
+        self._given: dict[str, int] = {}
+        """Ids that came later → their codes."""
+        self._taken: Int32 = np.zeros(0, np.int32)
+        """Codes of ids of the dictionary that are unseen now; ascending."""
 
     @classmethod
-    def fit(cls, values: pl.Series, min_count: int = 1) -> Vocabulary:
-        """The dictionary of the ids in `values` that occur at least `min_count` times."""
+    def fit(cls, values: pl.Series, min_count: int = 1, spare: int = 0) -> Vocabulary:
+        """The dictionary of the ids in `values` that occur at least `min_count` times, and `spare`
+        codes for others that come later."""
         if is_number(values.dtype):
             counts = values.value_counts(name="n")
             counts = counts.with_columns(as_text(counts[values.name]).alias("id"))
@@ -79,7 +86,7 @@ class Vocabulary:
         else:
             counts = pl.DataFrame({"id": as_text(values)}).group_by("id").len(name="n")
         kept = counts.filter(pl.col("id").is_not_null() & (pl.col("n") >= min_count))
-        return cls(kept.sort(["n", "id"], descending=[True, False])["id"])
+        return cls(kept.sort(["n", "id"], descending=[True, False])["id"], spare=spare)
 
     @classmethod
     def hashed(cls, buckets: int) -> Vocabulary:
@@ -94,12 +101,54 @@ class Vocabulary:
         if self._ids is None or values._ids is None:
             return self
         more = values._ids.filter(~values._ids.is_in(self._ids.implode()))
-        return Vocabulary(pl.concat([self._ids, more]) if len(more) else self._ids)
+        ids = pl.concat([self._ids, more]) if len(more) else self._ids
+        return Vocabulary(ids, spare=self.spare)
+
+    def change(self, expired: Sequence[int], admitted: Mapping[str, int]) -> None:
+        """Makes the ids of codes `expired` unseen, then gives spare codes to the ids `admitted`.
+        What is saved does not change."""
+        assert self._ids is not None
+        gone = set(expired)
+        given = {name: code for name, code in self._given.items() if code not in gone}
+        known = [code for code in gone if code < FIRST + len(self._ids)]
+        self._taken = np.union1d(self._taken, np.array(known, np.int32)).astype(np.int32)
+        self._given = given | dict(admitted)
+
+    def free_codes(self) -> list[int]:
+        """The spare codes that no id has now, ascending. Codes of expired ids of the dictionary are
+        none: other models have learnt vectors of these ids."""
+        used = set(self._given.values())
+        return [code for code in range(self.size - self.spare, self.size) if code not in used]
+
+    def holds(self, code: int) -> bool:
+        """Whether an id has a code now."""
+        own = self._ids is not None and FIRST <= code < FIRST + len(self._ids)
+        return (own and code not in self._taken) or code in self._given.values()
+
+    def text_of(self, code: int) -> str | None:
+        """The id that has a code now; None: none has."""
+        for text, given in self._given.items():
+            if given == code:
+                return text
+        place = code - FIRST
+        if self._ids is None or not 0 <= place < len(self._ids) or code in self._taken:
+            return None
+        return self._ids[place]
+
+    def _now(self, texts: Sequence[str | None] | pl.Series, codes: Int32) -> Int32:
+        """Codes (n,) of texts (n,) by the dictionary, as `change` has changed them."""
+        if len(self._taken):
+            codes[np.isin(codes, self._taken)] = UNSEEN
+        if self._given:
+            for n in np.flatnonzero(codes == UNSEEN).tolist():
+                text = texts[n]
+                codes[n] = UNSEEN if text is None else self._given.get(text, UNSEEN)
+        return codes
 
     @property
     def size(self) -> int:
         """Number of codes, and of rows of the embedding table: the ids, padding and unseen."""
-        return FIRST + (self._buckets if self._ids is None else len(self._ids))
+        return FIRST + (self._buckets if self._ids is None else len(self._ids)) + self.spare
 
     @property
     def ids(self) -> pl.Series | None:
@@ -132,7 +181,7 @@ class Vocabulary:
                     codes[n] = FIRST + places[at]
                     break
                 at += 1
-        return codes
+        return self._now(texts, codes)
 
     @cached_property
     def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
@@ -147,7 +196,7 @@ class Vocabulary:
         if self._ids is None:
             return self._hash_text(text)
         known = pl.DataFrame(
-            {"id": self._ids, "code": np.arange(FIRST, self.size, dtype=np.int32)},
+            {"id": self._ids, "code": np.arange(FIRST, FIRST + len(self._ids), dtype=np.int32)},
             schema={"id": pl.String, "code": pl.Int32},
         )
         joined = pl.DataFrame({"id": text}, schema={"id": pl.String}).join(
@@ -155,7 +204,7 @@ class Vocabulary:
         )
         codes = joined["code"].fill_null(UNSEEN).to_numpy().astype(np.int32)
         codes[text.is_null().to_numpy()] = PADDING
-        return codes
+        return self._now(text, codes)
 
     def _hash_text(self, text: pl.Series) -> Int32:
         unique, place = distinct(text)
@@ -176,7 +225,8 @@ class Vocabulary:
         pl.DataFrame({"id": self._ids}, schema={"id": pl.String}).write_ipc(
             directory / f"{name}.arrow"
         )
-        return {"file": f"{name}.arrow"}
+        spare = {"spare": self.spare} if self.spare else {}
+        return {"file": f"{name}.arrow", **spare}
 
     @classmethod
     def load(cls, directory: Path, saved: dict[str, Any]) -> Vocabulary:
@@ -186,4 +236,4 @@ class Vocabulary:
         file = directory / saved["file"]
         with reading(file):
             ids = pl.read_ipc(file)["id"].cast(pl.String)
-        return cls(ids)
+        return cls(ids, spare=int(saved.get("spare", 0)))

@@ -90,6 +90,10 @@ class OnlineRanker:
         self.rows.reset(rows, unseen)
         return rows
 
+    def admit(self, rows: Int32, unseen: Int32) -> None:
+        """Rows (m,) get new ids: they begin as the row of unseen ids of their table."""
+        self.rows.reset(rows, unseen)
+
     def change(self) -> RowChange:
         """What has changed since the last call."""
         return RowChange(*self.rows.take_changes())

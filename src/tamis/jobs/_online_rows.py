@@ -66,6 +66,10 @@ class LearningRows:
     """(m,) when each event happened, ms."""
     until: int
     """Number of the last entry."""
+    user_ids: tuple[str, ...] = ()
+    """(m,) the user of each event."""
+    item_ids: tuple[str, ...] = ()
+    """(m,) the item of each event."""
     users: tuple[str, ...] = ()
     """Users that were deleted."""
     items: tuple[str, ...] = ()
@@ -204,6 +208,8 @@ class EventFeed:
             came=np.array([one.came for one in chosen], np.int64),
             times=np.array([one.time for one in chosen], np.int64),
             until=self.position,
+            user_ids=tuple(entry.user_id for entry in _events(chosen)),
+            item_ids=tuple(entry.item_id for entry in _events(chosen)),
             users=tuple(e.user_id for e in deleted if isinstance(e, UserDelete)),
             items=tuple(e.item_id for e in deleted if isinstance(e, ItemDelete)),
         )
@@ -256,6 +262,10 @@ class EventFeed:
         shown = np.flatnonzero(~data.seen)
         labels = impression_labels(self._config, data, shown, events.item[shown])
         return labels[np.searchsorted(shown, row)]
+
+
+def _events(entries: Sequence[_Read]) -> Iterator[Event]:
+    return (one.numbered.entry for one in entries if isinstance(one.numbered.entry, Event))
 
 
 def _portions(entries: Sequence[_Read]) -> Iterator[list[_Read]]:

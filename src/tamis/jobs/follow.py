@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,16 +23,18 @@ from tamis.bundle import (
     Delta,
     DeltaChain,
     DeltaFolder,
+    IdChange,
     Kind,
     RowChange,
     VectorChange,
     Version,
     Versions,
 )
+from tamis.jobs._admission import Admission
 from tamis.jobs._online_ranker import OnlineRanker
 from tamis.jobs._online_rows import EventFeed, LearningRows
 from tamis.jobs._online_towers import OnlineTwoTower
-from tamis.journal import Journal, WholeJournal, open_journal
+from tamis.journal import Event, Journal, Numbered, WholeJournal, open_journal
 from tamis.recall import TwoTower
 from tamis.runtime import Float64, Int32, Progress
 from tamis.schema import ConfigError, OnlineConfig, Side, VersionError
@@ -67,6 +69,12 @@ class FollowReport:
     """Entries of the journal that wait for later ones."""
     changed: int = 0
     """Vectors in the deltas."""
+    admitted: int = 0
+    """New ids that got vectors of their own."""
+    crowded: int = 0
+    """New ids that had enough events, and found no spare row; once per delta."""
+    expired: int = 0
+    """Ids that are unseen from now on, as they had no event for long."""
     seconds_p50: float | None = None
     """Median seconds from an event's arrival to the delta that holds it, by the machine's clock."""
     seconds_p99: float | None = None
@@ -159,6 +167,8 @@ class _Session:
             self._recommender = Recommender(self._version)
             options = self._folder.config.online
             self._learners, self.notes = learners_of(self._recommender.parts, options)
+            parts, end = self._recommender.parts, self._version.manifest.data_until
+            self._admissions = Admission.of(parts, end)
             newest = self._restore()
             journal = _opened(self._folder)
             stack.callback(journal.close)
@@ -214,6 +224,7 @@ class _Session:
         for learner in self._learners:
             for side, ids in ((Side.USER, rows.users), (Side.ITEM, rows.items)):
                 self._forgotten[learner.part].update(learner.forget(side, ids).tolist())
+        self._change_ids(rows)
         self._came.append(rows.came)
         self._times.append(rows.times)
         tables, vectors = dict[str, RowChange](), dict[str, VectorChange]()
@@ -224,7 +235,7 @@ class _Session:
                 found = learner.vectors(change)
                 if found is not None:
                     vectors[learner.part] = found
-        if not tables:
+        if not tables and not self._ids:
             return None
         created = _now()
         came, times = np.concatenate(self._came), np.concatenate(self._times)
@@ -233,6 +244,9 @@ class _Session:
             "rows": len(rows),
             "events": len(came),
             "late": self._feed.late,
+            "admitted": sum(len(change.admitted) for change in self._ids.values()),
+            "expired": sum(len(change.expired) for change in self._ids.values()),
+            "crowded": sum(one.take_crowded() for one in self._admissions),
             "learnt": learnt,
             "seconds": _quantiles(wall),
             "event_seconds": _quantiles(event),
@@ -253,6 +267,7 @@ class _Session:
                 for part, rows in self._forgotten.items()
                 if rows
             },
+            ids=self._ids,
             facts=facts,
         )
         delta = self._deltas.publish(delta)
@@ -260,7 +275,24 @@ class _Session:
         self._feed.late, self._since = 0, delta.position
         self._came, self._times, self.lags = [], [], (wall, event)
         self._forgotten.clear()
+        self._ids = {}
         return delta
+
+    def _change_ids(self, rows: LearningRows) -> None:
+        """Gives rows to new ids, and takes them from expired ones; the next update learns them."""
+        parts = self._recommender.parts
+        for one in self._admissions:
+            of_users = parts.space.side_of(one.feature.name) is Side.USER
+            texts = rows.user_ids if of_users else rows.item_ids
+            change = one.observe(texts, rows.times.tolist())
+            if change is None:
+                continue
+            tables = parts.users, parts.items
+            parts.space.change_ids(one.feature.name, change.expired, change.admitted, tables)
+            self._ids[one.feature.name] = change
+            for learner in self._learners:
+                if isinstance(learner, OnlineRanker):
+                    learner.admit(*one.rows(change.admitted.values()))
 
     def _restore(self) -> int:
         """Applies the deltas that are there, and moves the views to the position of the last one;
@@ -288,11 +320,23 @@ class _Session:
                     f"{self._since} of the journal, which ends at {journal.head}: it lost its end "
                     "or was replaced. Restore it, or train a new version"
                 )
+            self._remember(page)
             views.apply(page)
         machine = self._recommender.parts.config.clock == "now"
         self._came, self._times = list[Any](), list[Any]()
         self._forgotten = defaultdict[str, set[int]](set)
+        self._ids = dict[str, IdChange]()
         return EventFeed(self._recommender, journal, options, machine, newest)
+
+    def _remember(self, page: Sequence[Numbered]) -> None:
+        """Takes note of events that earlier updates have learnt from, for admission and expiry;
+        which ids these admitted is in the deltas."""
+        events = [one.entry for one in page if isinstance(one.entry, Event)]
+        for one in self._admissions:
+            of_users = self._recommender.parts.space.side_of(one.feature.name) is Side.USER
+            texts = [event.user_id if of_users else event.item_id for event in events]
+            one.observe(texts, [min(event.time, event.arrival) for event in events])
+            one.take_crowded()  # earlier deltas have reported them
 
     def _clock(self) -> int:
         """The time of the events' clock, ms; 0 where it is known by the events alone."""
@@ -394,6 +438,9 @@ def _count(report: FollowReport, delta: Delta) -> None:
     report.rows += delta.facts["rows"]
     report.events += delta.facts["events"]
     report.late += delta.facts["late"]
+    report.admitted += delta.facts["admitted"]
+    report.expired += delta.facts["expired"]
+    report.crowded += delta.facts["crowded"]
     report.changed += sum(len(change.rows) for change in delta.tables.values())
 
 
@@ -407,6 +454,9 @@ def _line(delta: Delta) -> str:
         f"entry {delta.position:,}"
         + ("" if took is None else f", {took:.1f} s after the events (median)")
         + (f", {facts['late']:,} events came too late" if facts["late"] else "")
+        + (f", {facts['admitted']:,} new ids admitted" if facts["admitted"] else "")
+        + (f", {facts['expired']:,} ids expired" if facts["expired"] else "")
+        + (f", {facts['crowded']:,} ids found no spare row" if facts["crowded"] else "")
     )
 
 

@@ -59,6 +59,7 @@ from tamis.schema.features import (
     SparseFeat,
     VarLenSparseFeat,
     feature_tuple,
+    milliseconds,
 )
 from tamis.schema.load import FILE_NAME, load_config, parse_config, parse_features
 from tamis.schema.metric_terms import DeclaredMetric, MetricTerm, find_metric, metric_terms
@@ -154,6 +155,7 @@ __all__ = [
     "known_options",
     "load_config",
     "metric_terms",
+    "milliseconds",
     "one_of",
     "option_problems",
     "parse_config",

@@ -8,7 +8,13 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tamis.schema.experiments import ExperimentConfig, LayerConfig, MetricConfig, check_name
-from tamis.schema.features import DenseFeat, SparseFeat, VarLenSparseFeat
+from tamis.schema.features import (
+    DURATION,
+    DenseFeat,
+    SparseFeat,
+    VarLenSparseFeat,
+    milliseconds,
+)
 from tamis.schema.serve import ServeConfig
 from tamis.schema.text import TextConfig
 
@@ -484,9 +490,6 @@ class GateConfig(_Section):
     version."""
 
 
-_DURATION = r"^\d+(\.\d+)?[smhd]$"
-
-
 class OnlineConfig(_Section):
     """How `tamis update --follow` learns from the events that reach a running service."""
 
@@ -498,28 +501,22 @@ class OnlineConfig(_Section):
     learning_rate · gradient / √(steadiness + gradient²)."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Impressions of one step, in the order of their times."""
-    wait: Annotated[str, Field(pattern=_DURATION)] = "5m"
+    wait: Annotated[str, Field(pattern=DURATION)] = "5m"
     """How long after an impression it is learnt from, so that the clicks on it have come: "90s",
     "5m", "1h"."""
-    lateness: Annotated[str, Field(pattern=_DURATION)] = "1m"
+    lateness: Annotated[str, Field(pattern=DURATION)] = "1m"
     """Events that come at most so long after others of a later time are learnt from with the next
     update; later ones are counted, and left to the next full training."""
 
     @property
     def wait_ms(self) -> int:
         """`wait` in ms."""
-        return _milliseconds(self.wait)
+        return milliseconds(self.wait)
 
     @property
     def lateness_ms(self) -> int:
         """`lateness` in ms."""
-        return _milliseconds(self.lateness)
-
-
-def _milliseconds(duration: str) -> int:
-    """A duration such as "5m" in ms."""
-    units = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-    return int(float(duration[:-1]) * units[duration[-1]])
+        return milliseconds(self.lateness)
 
 
 class ProjectConfig(_Section):

@@ -12,6 +12,15 @@ from tamis.schema.component import ComponentConfig, Conditions, Needs
 from tamis.schema.errors import ConfigError
 from tamis.schema.text import Lengths
 
+DURATION = r"^\d+(\.\d+)?[smhd]$"
+"""Pattern of a duration such as "90s", "5m", "1h" or "7d"."""
+
+
+def milliseconds(duration: str) -> int:
+    """A duration of that pattern in ms."""
+    units = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+    return int(float(duration[:-1]) * units[duration[-1]])
+
 
 class Side(StrEnum):
     """What a feature describes. Features of the user are computed once per request."""
@@ -55,7 +64,14 @@ class SparseFeat(_Declared):
     maps ids to `buckets` codes without a dictionary.
     """
 
-    only_with: ClassVar[Conditions] = {**_VOCABULARY, "online": (Needs("shares", (None,)),)}
+    only_with: ClassVar[Conditions] = {
+        **_VOCABULARY,
+        "online": (Needs("shares", (None,)),),
+        "spare": (Needs("online", (True,)), Needs("vocabulary", ("dictionary",))),
+        "admit_after": (Needs("spare", none_of=(0,)),),
+        "admit_within": (Needs("spare", none_of=(0,)),),
+        "expire_days": (Needs("online", (True,)), Needs("vocabulary", ("dictionary",))),
+    }
 
     kind: Literal["sparse"] = "sparse"
     vocabulary: Literal["dictionary", "hash"] = "dictionary"
@@ -70,6 +86,17 @@ class SparseFeat(_Declared):
     """Whether the vectors of its ids learn from events between two trainings
     (`tamis update --follow`): those of users, items and authors, whose tastes and fortunes change
     within hours. Lists that share the table read the same vectors."""
+    spare: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    """Rows of the table that are kept free for users or items that come after the training, and get
+    vectors of their own from `tamis update --follow`. 0: new ids are unseen until the next
+    training."""
+    admit_after: Annotated[int, Field(ge=1)] = 1
+    """Events of a new id, within `admit_within`, after which it gets one of the spare rows."""
+    admit_within: Annotated[str, Field(pattern=DURATION)] = "1d"
+    """Event time within which a new id must have `admit_after` events: "6h", "7d"."""
+    expire_days: Annotated[float, Field(gt=0)] | None = None
+    """Days of event time without an event after which an id answers with the vector of unseen ids;
+    a spare row that it had is free for another one. If omitted: ids do not expire."""
     precision: Annotated[int, Field(ge=1, le=12)] | None = None
     """Context feature `geohash`: number of characters of the cells; 4 are about 30 km, 5 about 5
     km, 6 about 1 km. If omitted: 5."""

@@ -114,6 +114,9 @@ def check_delta(parts: Parts, delta: Delta) -> None:
     for name, change in delta.vectors.items():
         shape = _stage(parts, name, TakesVectors).vectors_shape
         _check_shape(name, change.rows, change.vectors, shape)
+    unknown = set(delta.ids) - set(parts.space.vocabularies)
+    if unknown:
+        raise VersionError(f"the delta changes the ids of {min(unknown)}, which is no feature")
 
 
 def apply_delta(parts: Parts, delta: Delta, changed: Container[int] = ()) -> None:
@@ -124,6 +127,9 @@ def apply_delta(parts: Parts, delta: Delta, changed: Container[int] = ()) -> Non
     """
     for name, change in delta.tables.items():
         _stage(parts, name, TakesRows).take_rows(change.rows, change.values)
+    for name, ids in delta.ids.items():
+        tables = parts.users, parts.items
+        parts.space.change_ids(name, ids.expired, ids.admitted, tables)
     for name, change in delta.vectors.items():
         own = np.array([row in changed for row in change.rows.tolist()], np.bool_)
         channel = _stage(parts, name, TakesVectors)

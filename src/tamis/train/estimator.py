@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import nn
 
-from tamis.features import Layout, Rows
+from tamis.features import UNSEEN, Layout, Rows
 from tamis.nn import FusedEmbedding
 from tamis.runtime import Float32, Int32
 from tamis.schema import (
@@ -145,6 +145,7 @@ class Estimator(FrameModel):
         rows = rows.relabelled(self.heads.targets(rows.labels))
         self.result = fit(self.model, rows, self.objective(), valid=valid, options=options)
         self.model.to("cpu")
+        self._fill_spare_rows()
         if valid is not None:
             best = self.result.best_epoch
             decays = tuple(epoch for epoch in self.result.decays if epoch < best)
@@ -171,6 +172,17 @@ class Estimator(FrameModel):
     def logits(self, rows: Rows) -> Float32:
         """Raw outputs (n, L), as `FrameModel.logits`."""
         return predict(self._module(), rows)
+
+    def _fill_spare_rows(self) -> None:
+        """Gives the rows that are kept free the vector of unseen ids."""
+        assert self.layout is not None
+        for table in tables_of(self._module()):
+            if table.n_rows != self.layout.n_rows:
+                continue
+            weight = table.weight.detach()
+            for part in self.layout.tables:
+                end = part.start + part.size
+                weight[end - part.spare : end] = weight[part.start + UNSEEN]
 
     @property
     def id_table(self) -> FusedEmbedding:
