@@ -173,3 +173,28 @@ def test_arms_without_users_have_no_result():
     found = effect(empty, empty, MEAN)
     assert np.isnan(found.p)
     assert (found.low, found.high) == (-np.inf, np.inf)
+
+
+def test_nothing_known_from_before_changes_nothing():
+    random = np.random.default_rng(0)
+    names = ("a", "b", "a before", "b before")
+    old, new = (
+        ArmMoments.of(
+            names,
+            np.stack([random.poisson(3, 200), random.poisson(9, 200) + 1, zero, zero], axis=1),
+        )
+        for zero in (np.zeros(200), np.zeros(200))
+    )
+    plain = effect(old, new, Metric("a", "b"))
+    cuped = effect(old, new, Metric("a", "b", "a before", "b before"))
+    assert cuped.difference == plain.difference
+    assert cuped.p == plain.p
+
+
+def test_a_variance_of_nothing_is_zero():
+    """CUPED may leave less than nothing by rounding."""
+    x = np.random.default_rng(0).normal(1e6, 1, (2, 500))
+    old, new = (ArmMoments.of(("y", "x"), np.stack([3.7 * row, row], axis=1)) for row in x)
+    found = effect(old, new, Metric("y", before="x"))
+    assert found.error >= 0.0
+    assert found.error < 1e-3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tamis.experiments import ArmMoments, Measure, Metric, read_out
+from tamis.experiments import ArmMoments, ExperimentRun, Measure, Metric, read_out
 from tamis.schema import ConfigError
 
 NAMES = ("y", "before", "errors")
@@ -76,6 +76,95 @@ def test_too_few_users_and_too_early():
     watched = state(arm(seed=1), arm(lift=0.3, seed=2), planned=10_000, watched=True)
     assert (watched.state, watched.winner) == ("ship", "new")
     assert watched.findings[0].watched.significant
+
+
+def test_a_guardrail_alone_rolls_back():
+    found = state(arm(seed=1), arm(errors=0.5, seed=2))
+    assert (found.state, found.winner) == ("roll back", None)
+    assert found.text.startswith("guardrail: errors +")
+
+
+def test_of_several_arms_the_sound_one_is_shipped():
+    arms = {
+        "old": arm(seed=1),
+        "good": arm(lift=0.3, seed=2),
+        "slow": arm(lift=0.6, errors=0.5, seed=3),
+        "bad": arm(lift=-0.3, seed=4),
+    }
+    found = read_out(arms, "old", [GOAL, GUARD])
+    assert (found.state, found.winner) == ("ship", "good")
+    del arms["good"], arms["slow"]
+    found = read_out({**arms, "same": arm(seed=5)}, "old", [GOAL])
+    assert (found.state, found.winner) == ("no difference found", None)
+    assert "sales of arm 'same'" in found.text
+    assert "in arm 'bad'" in found.text, "and what got worse is said, too"
+
+
+def test_both_effects_are_reported_with_and_without_the_days_before():
+    found = state(arm(seed=1), arm(lift=0.3, seed=2)).findings
+    plain = found[0].without_before
+    assert plain.high - plain.low > 1.5 * (found[0].effect.high - found[0].effect.low)
+    assert found[1].without_before is None
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "text"),
+    [
+        (ExperimentRun(3.0, 7), {}, "3.0 of at least 7 days; no number of users was planned"),
+        (ExperimentRun(9.0, 7), {}, "No number of users was planned"),
+        (ExperimentRun(9.0, 7, per_day=500), {"planned": 6_000}, "About 4 days left: 4,000 of"),
+        (ExperimentRun(2.0, 7, per_day=9_000), {"planned": 5_000}, "About 5 days left: 2.0 of"),
+        (ExperimentRun(9.0, 7), {"planned": 6_000}, "4,000 of 6,000 users so far"),
+        (ExperimentRun(2.0, 7), {"planned": 4_000, "watched": True}, "2.0 of at least 7 days"),
+    ],
+)
+def test_a_running_experiment_names_no_winner(run, options, text):
+    found = state(arm(seed=1), arm(lift=0.3, seed=2), run=run, **options)
+    assert (found.state, found.winner) == ("running", None)
+    assert text in found.text
+    left = run.days_left(4_000, options.get("planned"))
+    assert found.days_left == left
+
+
+def test_a_running_experiment_has_its_result_when_the_design_allows_it():
+    arms = arm(seed=1), arm(lift=0.3, seed=2)
+    reached = ExperimentRun(8.0, 7.0)
+    assert state(*arms, run=reached, planned=4_000).state == "ship"
+    assert state(*arms, run=reached, planned=9_000, watched=True).state == "ship"
+    assert state(*arms, run=ExperimentRun(8.0, 7.0, ended=True)).state == "ship"
+    early = ExperimentRun(1.0, 7.0)
+    harm = state(arm(seed=1), arm(errors=0.5, seed=2), run=early, planned=9_000, watched=True)
+    assert harm.state == "roll back", "harm beyond chance at every look is reported at once"
+
+
+@pytest.mark.parametrize(
+    ("run", "planned", "match"),
+    [
+        (ExperimentRun(3.0, 7.0, ended=True), None, "run time: 3.0 of at least 7 days"),
+        (ExperimentRun(8.0, 7.0, ended=True), 9_000, "4,000 of 9,000 planned users at its end"),
+    ],
+)
+def test_an_experiment_that_was_stopped_early_has_no_winner(run, planned, match):
+    found = state(arm(seed=1), arm(lift=0.3, seed=2), run=run, planned=planned)
+    assert (found.state, found.winner) == ("not healthy", None)
+    assert match in found.text
+
+
+def test_watched_results_have_a_sequential_test_of_the_shares():
+    found = state(arm(seed=1), arm(seed=2), planned=9_000, watched=True)
+    assert found.checks[0].name == "sample ratio, watched"
+    broken = state(arm(seed=1), arm(n=1_500, seed=2), planned=9_000, watched=True)
+    assert (broken.state, broken.winner) == ("not healthy", None)
+
+
+def test_intervals_at_every_look_are_wider_for_several_arms():
+    old, new = arm(seed=1), arm(lift=0.1, seed=2)
+    pair = {"old": old, "new": new}
+    one = read_out(pair, "old", [GOAL], planned=4_000).findings[0].watched
+    both = (
+        read_out({**pair, "other": arm(seed=3)}, "old", [GOAL], planned=6_000).findings[0].watched
+    )
+    assert both.high - both.low > one.high - one.low
 
 
 def test_a_null_pair_is_rarely_declared():
