@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tamis.jobs import export
 from tamis.journal import (
+    ENTRY_SCHEMA,
     EXPORTED,
     Event,
     ItemPut,
@@ -20,6 +23,8 @@ from tamis.journal import (
     Stretch,
     UserDelete,
     WholeJournal,
+    answer_blocks,
+    entry_blocks,
     export_turn,
     open_journal,
     stretches,
@@ -27,6 +32,7 @@ from tamis.journal import (
 )
 from tamis.schema import EventsConfig, StoreError
 from tamis.testing import an_event
+from tamis.testing.journals import an_answer
 
 TOML = """
 name = "shop"
@@ -223,4 +229,39 @@ def test_entries_that_no_file_holds_are_not_passed_over(project: Path) -> None:
         WholeJournal(journal, project).read(0, 10)
     with pytest.raises(StoreError, match="without an export"):
         export(project)
+    journal.close()
+
+
+def test_blocks_hold_the_entries_of_files_and_of_the_journal(project: Path) -> None:
+    journal = open_journal(project, "shop")
+    entries = [an_event(k, value=k / 2) for k in range(40, 50)]
+    puts = [
+        ItemPut(item_id="i1", columns={"name": "Köln\n\u2028", "sizes": [1, 2.5], "new": None}),
+        ItemPut(item_id="i2", columns={"ok": True}),
+    ]
+    journal.append([puts[0], *entries, UserDelete(user_id="ann"), an_event(90, "bob"), puts[1]])
+    half = journal.head // 2
+    stretch = write_stretch(project, journal.read(0, half), 1, half, EventsConfig())
+    whole = [one.entry for one in journal.read(0, 1_000)]
+    journal.trim(half)
+    frame = pl.concat(entry_blocks(project, journal, size=3))
+    assert frame.schema == ENTRY_SCHEMA
+    for name in ("user_id", "item_id", "behaviour", "time", "arrival", "value"):
+        assert frame[name].to_list() == [getattr(entry, name, None) for entry in whole], name
+    cells = [msgspec.json.decode(cells) for cells in frame["columns"].drop_nulls()]
+    assert cells == [put.columns for put in puts]
+    rest = pl.concat(entry_blocks(project, journal, since=stretch.written + 1))
+    assert rest.equals(frame[half:]), "files that were written before are not read"
+    journal.close()
+
+
+def test_damaged_blocks_are_named(project: Path) -> None:
+    journal = open_journal(project, "shop")
+    journal.answers.append([an_answer(1)])
+    schema = pl.Schema({"time": pl.Int64(), "arms": pl.Struct({"no such": pl.String()})})
+    found = pl.concat(answer_blocks(journal.answers, schema))
+    assert found["time"].to_list() == [an_answer(1).time]
+    journal._answers._file.writer.execute('UPDATE answers SET body = \'{"time":"now"}\'')
+    with pytest.raises(StoreError, match="answers 1 to 1 of the journal cannot be read"):
+        list(answer_blocks(journal.answers, schema))
     journal.close()

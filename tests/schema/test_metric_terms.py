@@ -122,6 +122,19 @@ def test_a_sound_declaration_is_read():
 
 
 @pytest.mark.parametrize(
+    ("path", "match"),
+    [
+        (("metrics", "ctr", "valu"), r"`metrics\.ctr\.valu` is not a key\. Did you mean `value`"),
+        (("experiments", "new", "gaol"), r"new\.gaol` is not a key\. Did you mean `goal`"),
+        (("experiments", "new", "arms", "a", "wight"), r"wight` is not a key.*weight, version"),
+    ],
+)
+def test_unknown_keys_are_faults_with_the_keys_of_their_table(path, match):
+    with pytest.raises(ConfigError, match=match):
+        parse_config(changed(path, 1))
+
+
+@pytest.mark.parametrize(
     ("path", "value", "match"),
     [
         (

@@ -230,7 +230,8 @@ class _Report:
         arms = (design.control, other)
         pair = replace(self._comparison, arms=arms)
         answers = answer_blocks(self._journal.answers, interleaved_schema(pair))
-        credits = read_credits(pair, answers, entry_blocks(self._root, self._journal), names)
+        entries = entry_blocks(self._root, self._journal, since=pair.since)
+        credits = read_credits(pair, answers, entries, names)
         found = preference(credits, design.confidence)
         days = max(pair.until - pair.since, 0) / DAY
         run = ExperimentRun(
@@ -333,10 +334,11 @@ class _Report:
         self, terms: Sequence[MetricTerm], exposures: Exposures, tables: LiveTables
     ) -> ArmReading:
         """Reads the entries, and the project's own log."""
-        column = self._segment
-        entries = entry_blocks(self._root, self._journal)
-        if column is not None:
-            entries = tables.watching_users(entries)
+        column, since = self._segment, self._comparison.since - self._comparison.before
+        if column is None:
+            entries = entry_blocks(self._root, self._journal, since=since)
+        else:  # columns of users may have been put long before
+            entries = tables.watching_users(entry_blocks(self._root, self._journal))
 
         def segments(units: Units) -> tuple[Sequence[str], Int32]:
             assert column is not None

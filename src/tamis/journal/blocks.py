@@ -36,18 +36,20 @@ ENTRY_SCHEMA = pl.Schema(
 
 
 def entry_blocks(
-    project: Path, journal: Journal | None, *, size: int = BLOCK
+    project: Path, journal: Journal | None, *, since: int = 0, size: int = BLOCK
 ) -> Iterator[pl.DataFrame]:
     """All entries of a project in their order, exported stretches first, up to the head of now.
 
-    Each block has the columns `ENTRY_SCHEMA`. Raises StoreError where entries are missing or
+    Each block has the columns `ENTRY_SCHEMA`. Stretches that were written before the time `since`
+    (ms) are not read: their entries came before. Raises StoreError where entries are missing or
     damaged.
     """
     last = 0
     for stretch in stretches(project):
         if stretch.first != last + 1:
             raise _gap(last, stretch.first - 1)
-        yield _stretch_table(stretch)
+        if stretch.written >= since:
+            yield _stretch_table(stretch)
         last = stretch.last
     if journal is None:
         return

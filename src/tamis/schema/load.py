@@ -30,6 +30,7 @@ from tamis.schema.config import (
     UpdateConfig,
 )
 from tamis.schema.errors import ConfigError
+from tamis.schema.experiments import ArmConfig, ExperimentConfig, LayerConfig, MetricConfig
 from tamis.schema.features import DenseFeat, Feature, SparseFeat, VarLenSparseFeat
 from tamis.schema.serve import ServeConfig
 from tamis.schema.suggestions import suggest
@@ -60,7 +61,13 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "answers": AnswersConfig,
     "online": OnlineConfig,
     "serve": ServeConfig,
+    "metrics.NAME": MetricConfig,
+    "layers.NAME": LayerConfig,
+    "experiments.NAME": ExperimentConfig,
+    "experiments.NAME.arms.NAME": ArmConfig,
 }
+_NAMED = ("behaviours", "tasks", "metrics", "layers", "experiments")
+"""Sections whose tables have names of their own."""
 
 
 def load_config(path: Path | str) -> ProjectConfig:
@@ -230,8 +237,8 @@ def _model(key: Sequence[int | str], data: Mapping[str, Any]) -> type[BaseModel]
     if key and key[0] == "features":
         return _FEATURE_KINDS.get(str(_at(data, (*key[:2], "kind"))), SparseFeat)
     names = [str(part) for part in key]
-    if len(names) == 2 and names[0] in ("behaviours", "tasks"):
-        names[1] = "NAME"
+    if len(names) > 1 and names[0] in _NAMED:
+        names[1::2] = ["NAME"] * len(names[1::2])
     return _SECTIONS.get(".".join(names), ProjectConfig)
 
 
