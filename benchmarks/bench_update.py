@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def evaluated(folder: Path, cut: int) -> dict[str, float]:
     measures them; the histories of the version before the update are those at the cut, too."""
     found = Recommender.open(folder)
     evaluator = CascadeEvaluator(ProjectFolder(folder), found, Progress("evaluate", wanted=False))
-    evaluator.cut = cut
+    evaluator.cut, evaluator.manifest = cut, replace(found.manifest, data_until=cut)
     known = evaluator.data.as_of(cut)
     from tamis.features import Histories, OnlineStatistics
 

@@ -65,6 +65,10 @@ def test_a_visitor_from_the_first_click_on(client: TestClient) -> None:
     ]
     taken = client.post("/v1/events", json=sent).json()
     assert (taken["accepted"], taken["duplicates"], taken["refused"]) == (3, 0, 0)
+    metrics = client.get("/metrics").text
+    assert 'tamis_accepted_events_total{behaviour="like"} 3.0' in metrics
+    assert 'tamis_unknown_ids_total{table="user"} 3.0' in metrics
+    assert 'tamis_unknown_ids_total{table="item"}' not in metrics
 
     after = ask(client, user_id="visitor", n=20, recommendation_id="second")
     assert after["known"]

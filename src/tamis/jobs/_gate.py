@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite, log, sqrt
 from typing import Any
 
 from tamis.jobs._data_watch import DataWatch
@@ -172,8 +172,12 @@ def quality_checks(
                 )
             )
         if task.calibration is not None and isfinite(task.calibration):
-            distance = abs(task.calibration - 1)
-            chance = 2 / sqrt(max(task.positives, 1.0))
+            # Of n positives, half fit the calibration and half judge it: the logarithm of the
+            # ratio has a standard error of √(2 / n) or so.
+            distance = _log_distance(task.calibration)
+            limit = log(1 + gate.calibration) + 2 * sqrt(2 / max(task.positives, 1.0))
+            serving = task.serving_calibration
+            worse = serving is None or distance > _log_distance(serving)
             checks.append(
                 GateCheck(
                     QUALITY,
@@ -181,12 +185,18 @@ def quality_checks(
                     task.calibration,
                     "calibration",
                     gate.calibration,
-                    distance <= gate.calibration + chance,
+                    distance <= limit or not worse,
                     f"predicted ÷ observed {name} is {task.calibration:.3f} ({task.positives:,.0f} "
-                    "positives)",
+                    f"positives)"
+                    + ("" if serving is None else f", that of the serving version {serving:.3f}"),
                 )
             )
     return checks
+
+
+def _log_distance(ratio: float) -> float:
+    """|ln(ratio)|; infinite for a ratio of 0."""
+    return abs(log(ratio)) if ratio > 0 else float("inf")
 
 
 def request_checks(gate: GateConfig, trial: TrialResult) -> list[GateCheck]:

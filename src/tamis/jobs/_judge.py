@@ -63,7 +63,7 @@ class TaskComparison:
     """Standard error (Hanley and McNeil 1982)."""
     serving_auc: float
     calibration: float | None
-    """Predicted ÷ observed, of binary tasks; calibrated before on other rows."""
+    """Predicted ÷ observed, of binary tasks; calibrated on other rows."""
     serving_calibration: float | None
 
 

@@ -507,6 +507,9 @@ class Updater(Trainer):
             if new.held_out:
                 ((_, replay),) = new.held_out
                 tasks = judge.predictions(as_served(replay), self._hydrate(made.space))
+                for name, ratio in self._calibration(made, new.held_out, stretch.cut).items():
+                    if name in tasks:
+                        tasks[name] = replace(tasks[name], calibration=ratio)
             protocol = {
                 "held out": "the latest new impressions, by time"
                 if self.impressions
@@ -517,11 +520,43 @@ class Updater(Trainer):
                 "slates": "NDCG@10 over users who chose an item after the cut, of the slates of "
                 "both versions at the cut, full catalogue; histories and statistics as of the cut, "
                 "channels and models of the serving version as they are",
-                "predictions": "held-out rows whose users and items both versions know; calibrated "
-                "as the serving version was",
+                "predictions": "held-out rows whose users and items both versions know",
+                "calibration": "calibrated on one half of the held-out queries and judged on the "
+                "other, both ways; the serving version as it is",
                 "published": "the version that is published has then learnt what is held out, too",
             }
             return VersionComparison(slates, tasks, protocol)
+
+    def _calibration(self, made: Made, held_out: Labelled, cut: int) -> dict[str, float]:
+        """{binary task: predicted ÷ observed} of the ranker on each half of the held-out queries,
+        calibrated on the other half; nothing where a half has no rows."""
+        scorer, ((window, replay),) = made.scorers["rank"], held_out
+        if not isinstance(scorer, FrameModel):
+            return {}
+        number = np.arange(len(replay.queries)) % 2
+        halves = [
+            self._stage_rows("rank", made.space, ((window, as_served(part)),), cut)
+            for part in (taken(replay, np.flatnonzero(number == k)) for k in (0, 1))
+        ]
+        if not all(len(rows) for rows in halves):
+            return {}
+        before = scorer.heads, scorer.calibrations, scorer.chosen
+        tasks = [(t, task.name) for t, task in enumerate(scorer.heads.tasks)]
+        sums = np.zeros((len(tasks), 2))
+        for fitted, judged in (halves, halves[::-1]):
+            scorer.calibrate_on(replace(fitted, weights=None))
+            predicted, labels = scorer.score_rows(judged), judged.labels
+            assert labels is not None
+            for t, name in tasks:
+                known = ~np.isnan(labels[:, t])
+                sums[t] += predicted[name][known].sum(), labels[known, t].sum()
+        scorer.heads, scorer.calibrations, scorer.chosen = before
+        kinds = [task.kind for task in scorer.heads.tasks]
+        return {
+            name: float(sums[t, 0] / sums[t, 1])
+            for t, name in tasks
+            if kinds[t] == "binary" and sums[t, 1] > 0
+        }
 
     def _hydrate(self, space: FeatureSpace) -> Hydrate:
         statistics = OfflineStatistics(self.data, recipes=space.recipes)

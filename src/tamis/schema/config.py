@@ -466,7 +466,9 @@ class GateConfig(_Section):
     """By how much the AUC of a task may be below the one that the serving version reached when it
     was made, beyond chance: labels that changed their meaning spoil both versions alike."""
     calibration: Annotated[float, Field(gt=0)] = 0.25
-    """Largest distance from 1 of predicted ÷ observed positives of a task, beyond chance."""
+    """By how much predicted ÷ observed positives of a task may be above 1, or observed ÷ predicted,
+    beyond chance (two standard errors). A larger distance counts only if that of the serving
+    version is not as large."""
     events_ratio: Annotated[float, Field(gt=1)] = 5.0
     """Factor by which the events per hour may differ from those of an equally long time before."""
     unknown_users: Annotated[float, Field(ge=0, le=1)] = 0.9

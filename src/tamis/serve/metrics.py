@@ -91,6 +91,10 @@ class ServiceMetrics:
             "experiment_answers", "Answers of arms of experiments", "experiment", "arm"
         )
         self._events = counter("events", "Events that were sent", "status")
+        self._behaviours = counter("accepted_events", "Events that were accepted", "behaviour")
+        self._unknown = counter(
+            "unknown_ids", "Accepted events whose id the version has not learnt", "table"
+        )
         self._lost = counter("lost_answers", "Answers that could not be written to the journal")
         self._overload = counter(
             "overload", "Requests that were answered with less work, or refused", "action"
@@ -124,10 +128,23 @@ class ServiceMetrics:
         counts = (answer.seconds, answer.candidates, answer.removed, {} if tested else answer.arms)
         self._noted.append(_Answered(answer.known, degraded, *counts))
 
-    def events(self, counts: Mapping[str, int]) -> None:
-        """Counts events by what became of them."""
+    def events(
+        self,
+        counts: Mapping[str, int],
+        behaviours: Mapping[str, int] | None = None,
+        unknown: Mapping[str, int] | None = None,
+    ) -> None:
+        """Counts events by what became of them.
+
+        behaviours: {behaviour: accepted events}. unknown: {"user" | "item": accepted events whose
+        id the version has not learnt}.
+        """
         for status, n in counts.items():
             self._events.labels(status).inc(n)
+        for behaviour, n in (behaviours or {}).items():
+            self._behaviours.labels(behaviour).inc(n)
+        for table, n in (unknown or {}).items():
+            self._unknown.labels(table).inc(n)
 
     def overload(self, lowered: int, refused: int, waiting: int) -> None:
         """Sets the sums of the requests that were answered with less work, and refused."""

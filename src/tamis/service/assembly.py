@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +181,15 @@ class Parts:
             else:
                 item = self.items.id_of(int(rows[0]))
                 log.exception("the text of item %r could not be encoded", item)
+
+    def not_learnt(self, user_id: str, item_id: str) -> tuple[Literal["user", "item"], ...]:
+        """Which of the ids were not there when the version was made."""
+        found: list[Literal["user", "item"]] = []
+        if not 0 <= self.users.row(user_id) < self._base.users:
+            found.append("user")
+        if not 0 <= self.items.row(item_id) < self._base.items:
+            found.append("item")
+        return tuple(found)
 
     def unjudged_items(self) -> Int32:
         """The rows of new items that no answer may hold, as the features, a filter, a

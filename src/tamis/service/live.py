@@ -69,6 +69,10 @@ class Taken:
     """Its number in the journal; of a duplicate, that of the first."""
     error: RequestError | None = None
     """Why it was refused."""
+    behaviour: str | None = None
+    """Its behaviour; None where it was refused."""
+    unknown: tuple[Literal["user", "item"], ...] = ()
+    """Which of its ids the version that answers has not learnt."""
 
 
 class LiveRecommender:
@@ -338,7 +342,10 @@ class LiveRecommender:
             else:
                 sequence, duplicate = next(appended)
                 status = "duplicate" if duplicate else "accepted"
-                taken.append(Taken(status, event.event_id, sequence))
+                unknown = self._recommender.parts.not_learnt(event.user_id, event.item_id)
+                taken.append(
+                    Taken(status, event.event_id, sequence, None, event.behaviour, unknown)
+                )
         return taken
 
     def put_users(self, rows: Sequence[object]) -> list[TakenRow]:

@@ -31,7 +31,12 @@ async def events(data: JSONBody[SentEvents], request: HTTP) -> EventsAnswer:
         raise taken[0].error
     counts = Counter(one.status for one in taken)
     metrics: ServiceMetrics = request.app.state["metrics"]
-    metrics.events(counts)
+    accepted = [one for one in taken if one.status == "accepted"]
+    metrics.events(
+        counts,
+        Counter(one.behaviour for one in accepted if one.behaviour is not None),
+        Counter(table for one in accepted for table in one.unknown),
+    )
     request.scope["state"]["log"] = f" events={len(taken)} {dict(counts)}"
     return EventsAnswer(
         accepted=counts["accepted"],
