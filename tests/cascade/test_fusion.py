@@ -112,6 +112,20 @@ def test_ranks_are_within_a_request_and_ties_share_a_rank():
     assert ranks(np.array([np.nan, 1.0]), np.array([0, 2])).tolist() == [2, 1]
     assert ranks(np.zeros(0), np.array([0])).shape == (0,)
     assert ranks(np.zeros(0), np.array([0, 0, 0])).shape == (0,)
+    assert ranks(np.float64(3), np.array([0, 2, 3])).tolist() == [1.5, 1.5, 1]
+
+
+@pytest.mark.parametrize("missing", [0, 0.5, 1])
+def test_ranks_equal_those_of_scipy(missing):
+    """With ties, with both infinities, and with scores that are not known, which rank last."""
+    random = np.random.default_rng(0)
+    indptr = np.array([0, 200, 200, 201, 500])
+    score = random.normal(size=500).round(1)
+    score[random.random(500) < 0.05] = np.inf
+    score[random.random(500) < 0.05] = -np.inf
+    score[random.random(500) < missing] = np.nan
+    last = np.where(np.isnan(score), -np.inf, score)
+    assert np.array_equal(ranks(score, indptr), by_hand_ranks(last, indptr))
 
 
 def test_a_condition_is_part_of_its_name():

@@ -309,39 +309,17 @@ class Fusion:
 def ranks(score: Float64, indptr: NDArray[np.int64]) -> Float64:
     """(n,) rank of each score within its request: 1 = highest; ties share their mean rank.
 
-    NaN scores rank last.
+    NaN scores rank last, as -inf does.
     """
+    from tamis.cascade._rank_kernels import rank_lists  # heavy: numba
+
     n = int(indptr[-1])
     score = np.asarray(score, np.float64)
     if score.shape != (n,):
-        score = np.broadcast_to(score, (n,))
-    score = np.where(np.isnan(score), -np.inf, score)
+        score = np.full(n, score)
     out = np.empty(n, np.float64)
-    if not n:
-        return out
-    if len(indptr) == 2:  # a single request needs no grouping; ties have one rank in any order
-        order, begin = np.argsort(-score), None
-        new = _changes(score[order])
-    else:
-        query = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        order, begin = np.lexsort((-score, query)), indptr[query]
-        new = _changes(score[order]) | _changes(query)
-    first = np.flatnonzero(new)
-    equal = np.empty(len(first), np.int64)
-    equal[:-1], equal[-1] = first[1:] - first[:-1], n - first[-1]
-    place = first + (equal + 1) / 2
-    if begin is not None:
-        place -= begin[first]
-    out[order] = np.repeat(place, equal)
+    rank_lists(score, indptr, out)
     return out
-
-
-def _changes(ordered: NDArray[Any]) -> NDArray[np.bool_]:
-    """(n,) True where a value differs from the one before it, and for the first value."""
-    new = np.empty(len(ordered), np.bool_)
-    new[:1] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    return new
 
 
 def _column(name: str) -> Callable[[_Inputs], Float64]:
