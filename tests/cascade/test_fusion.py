@@ -112,7 +112,7 @@ def test_ranks_are_within_a_request_and_ties_share_a_rank():
     assert ranks(np.array([np.nan, 1.0]), np.array([0, 2])).tolist() == [2, 1]
     assert ranks(np.zeros(0), np.array([0])).shape == (0,)
     assert ranks(np.zeros(0), np.array([0, 0, 0])).shape == (0,)
-    assert ranks(np.float64(3), np.array([0, 2, 3])).tolist() == [1.5, 1.5, 1]
+    assert ranks(np.array(3.0), np.array([0, 2, 3])).tolist() == [1.5, 1.5, 1]
 
 
 @pytest.mark.parametrize("missing", [0, 0.5, 1])

@@ -15,6 +15,7 @@ from tamis.nn import FusedEmbedding, mapped_table
 from tamis.recall._common.interactions import distinct
 from tamis.recall._common.moving_inputs import MovingInputs
 from tamis.recall._common.side_features import FIRST
+from tamis.recall.two_tower._sum_tower import SumTower
 from tamis.recall.two_tower._tower import SequencePart, Tower, TowerShape, item_tower
 from tamis.runtime import Float32, Int32, Int64, scratch
 from tamis.runtime.compiled import njit
@@ -25,7 +26,7 @@ QUERIES_PER_BLOCK = 4096
 class UserSide:
     """The user tower of a fitted channel.
 
-    The network `sum` without hidden layers runs as a compiled kernel; other networks run as the
+    The network `sum` without hidden layers runs as compiled kernels; other networks run as the
     torch module that was trained, in evaluation mode.
 
     Args:
@@ -48,6 +49,7 @@ class UserSide:
         self._cosine, self._last, self._item_bias = True, 1, False
         self._tower: Tower | None = None
         self._compiled = False
+        self._sum: SumTower | None = None
         self._weights: FusedEmbedding | None = None
         self.moving: MovingInputs | None = None
         """Makes the inputs that change with time; None: the model has none."""
@@ -76,6 +78,7 @@ class UserSide:
         )
         side._tower = _loaded(tower, arrays, "dense.user_tower.")
         side._compiled = facts["network"] == "sum" and not shape.hidden_units and moving is None
+        side._sum = SumTower.of(side._tower, layout, side._weights)
         return side
 
     def use(self, arrays: Mapping[str, Any]) -> None:
@@ -150,7 +153,9 @@ class UserSide:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the tower reads of the users of queries: ids int32 (Q, w), numbers (Q, d) and the
         rows of the histories int32 (Q, L). Arguments as for `vectors`."""
-        return self._inputs(users, self._recent(queries.history.indptr, item, value), queries)
+        history = self._recent(queries.history.indptr, item, value)
+        ids, dense, past = self._inputs(users, history, queries)
+        return torch.from_numpy(ids), torch.from_numpy(dense), torch.from_numpy(past)
 
     def _recent(self, indptr: Int64, item: Int32, value: Float32) -> Int32:
         longest = int(min(np.diff(indptr).max(initial=1), self._last))
@@ -158,20 +163,22 @@ class UserSide:
 
     def _inputs(
         self, users: NDArray[Any], history: Int32, queries: Queries
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ids = torch.from_numpy(np.array(self._arrays["user_ids"][users]))
-        dense = torch.from_numpy(np.array(self._arrays["user_dense"][users]))
+    ) -> tuple[Int32, Float32, Int32]:
+        ids = np.array(self._arrays["user_ids"][users])
+        dense = np.array(self._arrays["user_dense"][users])
         if self.moving is not None:
             found = self.moving.of(queries)
-            ids = torch.cat([ids, torch.from_numpy(found.ids)], 1)
-            dense = torch.cat([dense, torch.from_numpy(found.dense)], 1)
-        return ids, dense, torch.from_numpy(history[: len(users)])
+            ids = np.concatenate([ids, found.ids], axis=1)
+            dense = np.concatenate([dense, found.dense], axis=1)
+        return ids, dense, history[: len(users)]
 
     def _block(self, users: NDArray[Any], history: Int32, queries: Queries) -> Float32:
         assert self._weights is not None
         inputs = self._inputs(users, history, queries)
+        if self._sum is not None:
+            return self._sum(*inputs)
         with torch.inference_mode():
-            return self.tower(self._weights, *inputs).numpy()
+            return self.tower(self._weights, *map(torch.from_numpy, inputs)).numpy()
 
 
 def _loaded(tower: Tower, arrays: Mapping[str, Any], prefix: str) -> Tower:
