@@ -149,6 +149,12 @@ def test_any_changes_equal_a_table_of_the_last_cells(
     )
     assert items.frame.equals(expected)
     assert items.part(np.array([5, 0, 3])).frame.equals(expected[[5, 0, 3]])
+    for rows in ([2, 0, 2], [5, 0, 3], []):
+        for name in FRAME.columns:
+            found = [
+                v.to_list() if isinstance(v, pl.Series) else v for v in items.cells_of(rows, name)
+            ]
+            assert found == expected[name].gather(rows).to_list()
 
 
 @pytest.mark.parametrize("n", [10, 5_000])

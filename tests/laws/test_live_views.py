@@ -681,6 +681,11 @@ def test_a_stage_that_takes_up_nothing_new_gets_no_row_beyond_the_version() -> N
     assert asked.history.indptr.tolist() == [0, 2]
     assert (asked.exclude.indptr.tolist(), asked.exclude.values.tolist()) == ([0, 1], [0])
     assert known.for_stage(parts.filters["exposed"], queries) is queries
+    one = queries_at(parts.histories, np.array([0], np.int32), np.array([END + DAY]))
+    for exclude, left in (([0, 4], [0]), ([1], [1]), ([0, 4], [0])):
+        again = one.excluding(Ragged.of([np.array(exclude, np.int32)]))
+        for _ in range(2):
+            assert known.for_stage(OwnFilter(), again).exclude.values.tolist() == left
 
 
 def bytes_held(*roots: object) -> int:

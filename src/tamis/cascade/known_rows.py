@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from tamis.data import Ragged, Table
 from tamis.runtime import Bool, Int32, Int64
 
 log = logging.getLogger("tamis.cascade")
+
+
+class _Asked(NamedTuple):
+    """Queries, and what stages get that do not know all new rows."""
+
+    queries: Queries
+    known: dict[tuple[bool, bool], Queries]
+    """By whether a stage knows new users and new items."""
 
 
 @dataclass(eq=False)
@@ -29,6 +38,7 @@ class KnownRows:
     items: int
     """Number of items of the version."""
     _failed: set[int] = field(default_factory=set[int])
+    _latest: _Asked | None = None
 
     def knows_items(self, stage: object) -> bool:
         """Whether the stage takes up new items."""
@@ -65,25 +75,39 @@ class KnownRows:
     def for_stage(self, stage: object, queries: Queries) -> Queries:
         """The queries with the rows that the stage knows: an unknown user is -1; events on unknown
         items, and their exclusions, are left out."""
-        if not self.knows_users(stage) and (queries.user >= self.users).any():
-            user = np.where(queries.user < self.users, queries.user, np.int32(-1))
-            queries = replace(queries, user=user)
-        if self.knows_items(stage):
+        users, items = self.knows_users(stage), self.knows_items(stage)
+        if users and items:
             return queries
+        latest = self._latest
+        if latest is None or latest.queries is not queries:  # all stages of a request ask for them
+            self._latest = latest = _Asked(queries, {})
+        if (users, items) not in latest.known:
+            known = queries if users else self._without_new_users(queries)
+            latest.known[users, items] = known if items else self._without_new_items(known)
+        return latest.known[users, items]
+
+    def _without_new_users(self, queries: Queries) -> Queries:
+        """The queries with -1 for users that came since the version."""
+        old = queries.user < self.users
+        if old.all():
+            return queries
+        return replace(queries, user=np.where(old, queries.user, np.int32(-1)))
+
+    def _without_new_items(self, queries: Queries) -> Queries:
+        """The queries without events on items that came since the version, and their exclusions."""
         history, exclude = queries.history, queries.exclude
-        old = history.item < self.items
-        if not old.all():
-            history = replace(
-                history,
-                indptr=_bounds(history.indptr, old),
-                item=history.item[old],
-                behaviour=history.behaviour[old],
-                time=history.time[old],
-                value=history.value[old],
-            )
-        allowed = exclude.values < self.items
-        if not allowed.all():
-            exclude = Ragged(_bounds(exclude.indptr, allowed), exclude.values[allowed])
+        old, allowed = history.item < self.items, exclude.values < self.items
+        if old.all() and allowed.all():
+            return queries
+        history = replace(
+            history,
+            indptr=_bounds(history.indptr, old),
+            item=history.item[old],
+            behaviour=history.behaviour[old],
+            time=history.time[old],
+            value=history.value[old],
+        )
+        exclude = Ragged(_bounds(exclude.indptr, allowed), exclude.values[allowed])
         return replace(queries, history=history, exclude=exclude)
 
 

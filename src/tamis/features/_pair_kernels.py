@@ -105,3 +105,27 @@ def standardise_within(bounds: Any, score: Any, out: Any) -> None:
         for k in range(bounds[q], bounds[q + 1]):
             usable = np.isfinite(score[k]) and scale > 1e-9 * max(1.0, abs(mean))
             out[k] = (score[k] - mean) / scale if usable else 0.0
+
+
+@njit(cache=True)
+def rank_inputs(rank: Any, limit: Any, out: Any) -> None:
+    """Whether a channel found the candidate, how near the top, and the logarithm of its rank.
+
+    In: rank float32 (n,), from 1, 0 = not found; limit float, the rank of those not found.
+    Out: out float32 (n, 3): 1 or 0; 10 / (rank + 9), 0 where not found; log(1 + rank) as a share of
+    log(1 + limit).
+    """
+    last = np.log1p(limit)
+    for k in range(len(rank)):
+        if rank[k] > 0:
+            out[k, 0], out[k, 1] = 1.0, 10.0 / (rank[k] + 9.0)
+            out[k, 2] = np.log1p(rank[k]) / last
+        else:
+            out[k, 0], out[k, 1], out[k, 2] = 0.0, 0.0, 1.0
+
+
+@njit(cache=True)
+def scaled(score: Any, mean: Any, std: Any, out: Any) -> None:
+    """Scores (n,) float32 as multiples of `std` above `mean`, into out (n,); 0 if not finite."""
+    for k in range(len(score)):
+        out[k] = (score[k] - mean) / std if np.isfinite(score[k]) else 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 
 from tamis.features._gathering_kernels import select_behaviours
 from tamis.features._lists import History
-from tamis.features._pair_kernels import affinity, distance, standardise_within
+from tamis.features._pair_kernels import (
+    affinity,
+    distance,
+    rank_inputs,
+    scaled,
+    standardise_within,
+)
 from tamis.features.own_items import OwnItemFeatures
 from tamis.features.vocabulary import Vocabulary
 from tamis.runtime import Bool, Float32, Int32, Int64
@@ -46,12 +53,12 @@ class RecallColumn:
     limit: float = 1.0
     """Of a rank: the worst rank seen in training + 1, which stands for "not found"."""
 
-    @property
+    @cached_property
     def is_rank(self) -> bool:
         """True for a column of ranks, False for one of scores."""
         return self.name.startswith("rank:")
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names of the inputs made of the column."""
         channel = self.name.partition(":")[2]
@@ -74,18 +81,14 @@ class RecallColumn:
 
         `bounds` (Q + 1,) groups the candidates by query.
         """
+        if values is None:
+            values = np.full(len(out), 0 if self.is_rank else np.nan, np.float32)
+        numbers = np.ascontiguousarray(values, np.float32)
         if self.is_rank:
-            rank = np.zeros(len(out), np.float32) if values is None else values.astype(np.float32)
-            found = rank > 0
-            out[:, 0] = found
-            out[:, 1] = np.where(found, 10.0 / (rank + 9.0), 0.0)
-            out[:, 2] = np.log1p(np.where(found, rank, self.limit)) / np.log1p(self.limit)
+            rank_inputs(rank=numbers, limit=self.limit, out=out)
             return
-        score = np.full(len(out), np.nan, np.float32) if values is None else values
-        out[:, 0] = np.where(np.isfinite(score), (score - self.mean) / self.std, 0.0)
-        standardise_within(
-            bounds=bounds, score=np.ascontiguousarray(score, np.float32), out=out[:, 1]
-        )
+        scaled(score=numbers, mean=self.mean, std=self.std, out=out[:, 0])
+        standardise_within(bounds=bounds, score=numbers, out=out[:, 1])
 
 
 POSITION = "position"
@@ -173,7 +176,7 @@ class Interest:
     position: PositionInput | None = None
     """The place of shown items; None: the log does not have it."""
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names of the X inputs; `found by` is the share of channels that found the candidate."""
         parts = [*self.columns, *self.categories, *self.numbers]
@@ -196,10 +199,13 @@ class Interest:
         are those of recall, and the position of shown items.
         """
         at = 0
-        ranks = [columns[c.name] for c in self.columns if c.is_rank and c.name in columns]
-        if any(c.is_rank for c in self.columns):
-            found = sum((r > 0 for r in ranks), np.zeros(len(item), np.int32))
-            out[:, 0] = found / sum(c.is_rank for c in self.columns)
+        ranks = [c.name for c in self.columns if c.is_rank]
+        if ranks:
+            found = np.zeros(len(item), np.int32)
+            for name in ranks:
+                if name in columns:
+                    found += columns[name] > 0
+            out[:, 0] = found / len(ranks)
             at = 1
         for column in self.columns:
             width = len(column.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -126,12 +127,18 @@ class Answer:
 
 def title_of(config: ProjectConfig, items: Table, row: int) -> str:
     """The title of an item row, or its id where it has none."""
+    return titles_of(config, items, [row])[0]
+
+
+def titles_of(config: ProjectConfig, items: Table, rows: Sequence[int]) -> list[str]:
+    """The titles of item rows; the id of an item without a title."""
     column = config.items.title
-    title = None
-    if column is not None and column in items:
-        title = items.cell(row, column)
-    text = "" if title is None else str(title).strip()
-    return text or items.id_of(row)
+    if column is None or column not in items:
+        return [items.id_of(row) for row in rows]
+    titles = ["" if t is None else str(t).strip() for t in items.cells_of(rows, column)]
+    if all(titles):
+        return titles
+    return [title or items.id_of(row) for title, row in zip(titles, rows, strict=True)]
 
 
 def unknown_item(config: ProjectConfig, item: object, version: str) -> str:

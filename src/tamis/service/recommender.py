@@ -33,7 +33,7 @@ from tamis.experiments import Running
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, ExperimentConfig, RequestError, reading
 from tamis.service import registry
-from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, unknown_item
+from tamis.service.answer import Answer, Place, Reason, WhyNot, title_of, titles_of, unknown_item
 from tamis.service.arms import ArmCascades, ArmChange, check_interleaving
 from tamis.service.assembly import STORED_CONFIG, Parts
 from tamis.service.clock import Clock, system_clock
@@ -318,9 +318,7 @@ class Recommender:
             known=row != UNKNOWN,
             time=time,
             clock=clock,
-            items=ranked_items(
-                order, self.parts.items, [self.title(int(i)) for i in order.ranked.item]
-            ),
+            items=ranked_items(order, self.parts.items, self._titles(order.ranked.item.tolist())),
             removed=self._removed(order, row, time),
             unknown=unknown,
             took_ms=round((perf_counter() - start) * 1000, 3),
@@ -447,18 +445,26 @@ class Recommender:
 
     def _places(self, cascade: Cascade, outcome: Outcome, explain: bool) -> tuple[Place, ...]:
         slate = outcome.slate
-        propensity = slate.columns.get("propensity")
+        rows, drawn = slate.item.tolist(), slate.columns.get("propensity")
+        propensities = [None] * len(rows) if drawn is None else drawn.astype(np.float64).tolist()
+        columns = (
+            rows,
+            [self.parts.items.id_of(row) for row in rows],
+            self._titles(rows),
+            slate.columns["value"].astype(np.float64).tolist(),
+            propensities,
+        )
         return tuple(
             Place(
-                item_id=self.parts.items.id_of(int(item)),
-                title=self.title(int(item)),
+                item_id=item_id,
+                title=title,
                 place=place,
-                score=float(value),
-                propensity=None if propensity is None else float(propensity[place - 1]),
-                reasons=self.reason(trace(cascade, outcome, int(item))) if explain else None,
+                score=score,
+                propensity=propensity,
+                reasons=self.reason(trace(cascade, outcome, row)) if explain else None,
             )
-            for place, (item, value) in enumerate(
-                zip(slate.item, slate.columns["value"], strict=True), start=1
+            for place, (row, item_id, title, score, propensity) in enumerate(
+                zip(*columns, strict=True), start=1
             )
         )
 
@@ -516,6 +522,10 @@ class Recommender:
         if not found:
             return "in place of the recall channels, which failed"
         return "found by " + ", ".join(f.channel for f in found)
+
+    def _titles(self, items: Sequence[int]) -> list[str]:
+        """As `title`, of some items."""
+        return titles_of(self.parts.config, self.parts.items, items)
 
     def title(self, item: int) -> str:
         """The item's title, or its id where it has none."""
