@@ -17,7 +17,7 @@ from tamis.runtime import Bool, Int32, Int64
 log = logging.getLogger("tamis.cascade")
 
 
-class _Asked(NamedTuple):
+class _KnownQueries(NamedTuple):
     """Queries, and what stages get that do not know all new rows."""
 
     queries: Queries
@@ -38,7 +38,7 @@ class KnownRows:
     items: int
     """Number of items of the version."""
     _failed: set[int] = field(default_factory=set[int])
-    _latest: _Asked | None = None
+    _latest: _KnownQueries | None = None
 
     def knows_items(self, stage: object) -> bool:
         """Whether the stage takes up new items."""
@@ -80,7 +80,7 @@ class KnownRows:
             return queries
         latest = self._latest
         if latest is None or latest.queries is not queries:  # all stages of a request ask for them
-            self._latest = latest = _Asked(queries, {})
+            self._latest = latest = _KnownQueries(queries, {})
         if (users, items) not in latest.known:
             known = queries if users else self._without_new_users(queries)
             latest.known[users, items] = known if items else self._without_new_items(known)
