@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +12,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.bundle import Delta, DeltaChain, DeltaFolder, Kind, Version, Versions
+import tamis
+from tamis.bundle import (
+    MANIFEST,
+    Delta,
+    DeltaChain,
+    DeltaFolder,
+    Kind,
+    Manifest,
+    Version,
+    Versions,
+)
 from tamis.jobs import follow
 from tamis.journal import Event, UserDelete, open_journal
-from tamis.schema import ConfigError, Side, VersionError
+from tamis.schema import ConfigError, Side, TamisWarning, VersionError
 from tamis.service import LiveRecommender, Recommender, Serving
 
 MINUTE = 60_000
@@ -473,3 +485,79 @@ def test_ids_expire_and_their_rows_go_to_others(growing: Path, tmp_path: Path) -
     codes = dict(zip(names, users.encode(pl.Series(names)).tolist(), strict=True))
     assert {name for name, code in codes.items() if code > 1} == {"n20"}
     assert users.size == size, "the table does not grow"
+
+
+def another(project: Path, name: str) -> Version:
+    """A copy of the serving version under another name, published."""
+    versions = Versions(project)
+    source = versions.current(Kind.SERVING)
+    shutil.copytree(source.path, versions.root / name)
+    manifest = Manifest(**{**vars(source.manifest), "name": name, "created": f"{name}T"})
+    manifest.write(versions.root / name / MANIFEST)
+    versions.publish(versions.open(name))
+    return versions.open(name)
+
+
+def test_it_goes_on_with_the_version_that_is_published_next(project: Path) -> None:
+    former = serving(project)
+    service = Serving(LiveRecommender.open(project), project, interval=None)
+    send(project, 600, 40)
+    published, ended = list[Delta](), threading.Event()
+    running = threading.Thread(
+        target=follow,
+        args=(project,),
+        kwargs={"every": 0.05, "ended": ended, "on_delta": published.append},
+    )
+    running.start()
+    try:
+        wait_for(lambda: len(published) == 1)
+        newer = another(project, "2999-serving")
+        wait_for(lambda: len(published) == 2)
+        service.look()
+        assert service.live.version == newer.name
+        assert service.live.delta is not None
+        assert service.live.delta.number == 1
+    finally:
+        ended.set()
+        running.join()
+        service.close()
+    assert [(d.base, d.number) for d in published] == [(former.name, 1), (newer.name, 1)]
+    assert DeltaFolder(former).numbers() == [1]
+    moved = DeltaFolder(newer).file(2)
+    shutil.copy(DeltaFolder(former).file(1), moved)
+    chain = DeltaChain(newer, 1, published[1].checksum)
+    with pytest.raises(VersionError, match="holds delta 1"):
+        list(DeltaFolder(newer).after(chain))
+    moved.write_bytes(changed(moved, number=2))
+    with pytest.raises(VersionError, match=f"changes version {former.name}, and {newer.name} is"):
+        list(DeltaFolder(newer).after(chain))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_deltas_go_with_their_version(project: Path) -> None:
+    former = serving(project)
+    send(project, 600, 40)
+    follow(project, once=True)
+    assert DeltaFolder(former).numbers() == [1]
+    another(project, "2999-serving")
+    assert Versions(project).remove_old(Kind.SERVING, keep=0) == [former.name]
+    assert not DeltaFolder(former).path.exists()
+
+
+def test_the_project_recommends_with_deltas(project: Path) -> None:
+    send(project, 600, 60)
+    before = tamis.open(project).recommend("u1", n=ITEMS)
+    follow(project, once=True)
+    after = tamis.open(project).recommend("u1", n=ITEMS)
+    assert [p.score for p in before.items] != [p.score for p in after.items]
+    file = DeltaFolder(serving(project)).file(1)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(TamisWarning, match="answers go on with delta 0"):
+        refused = tamis.open(project).recommend("u1", n=ITEMS)
+    assert [p.score for p in refused.items] == [p.score for p in before.items]

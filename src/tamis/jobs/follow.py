@@ -7,6 +7,7 @@ version. It keeps nothing else: after a crash, the version and its deltas give t
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -139,6 +140,8 @@ def follow(
                 report.position, report.delta = session.position, session.number
                 report.late += session.unreported
                 report.waiting = session.waiting
+            del session
+            gc.collect()  # closes the version, so that it may be removed
             if once:
                 break
     lags.report(report)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamis.schema import TamisWarning
 from tamis.service import ProjectFolder
 
 if TYPE_CHECKING:
@@ -106,7 +108,8 @@ class Project(ProjectFolder):
     def recommend(
         self, user_id: object = None, n: int | None = None, *, store: str = "", **options: Any
     ) -> Answer:
-        """Recommends items from the serving version and the events of the journal, if any.
+        """Recommends items from the serving version, its deltas and the events of the journal, if
+        any. A delta that is refused is a `TamisWarning`.
 
         store: address of the journal: "" for the file of the project, or redis://host:port/db. For
         the other arguments see `Recommender.recommend`.
@@ -122,6 +125,9 @@ class Project(ProjectFolder):
                 recommender.views.catch_up(journal, seconds=float("inf"))
             finally:
                 journal.close()
+        recommender.deltas.catch_up()
+        if recommender.deltas.problem is not None:
+            warnings.warn(recommender.deltas.problem, TamisWarning, stacklevel=2)
         return recommender.recommend(user_id, n, **options)
 
     def similar(self, item_id: object = None, **options: Any) -> SimilarList:
