@@ -64,9 +64,9 @@ def parity(project: Path | str, *, n: int = 100, progress: bool = False) -> Pari
 
     Sampled are the answers of the serving version of which the journal holds what the ranker read
     (`[answers] inputs`). Each is repeated by a fresh copy of the version that has applied the
-    journal up to the answer's position. For the same candidates, the histories and the statistics
-    are then computed from the tables and the journal, by the code that makes training rows, as of
-    the answer's time; events count from their arrival at the service on.
+    journal and the deltas up to the answer's. For the same candidates, the histories and the
+    statistics are then computed from the tables and the journal, by the code that makes training
+    rows, as of the answer's time; events count from their arrival at the service on.
 
     Raises ConfigError if the folder is no project, VersionError without a serving version,
     StoreError where the journal cannot be read, DataError where it holds no sampled answer.
@@ -80,13 +80,12 @@ def parity(project: Path | str, *, n: int = 100, progress: bool = False) -> Pari
             shown.begin("read the sampled answers")
             share = folder.config.answers.inputs
             sampled = _sampled(journal, version.name, n, share)
-            shown.begin("repeat the answers")
-            repeated = list(_repeated(version, journal, sampled))
-            shown.begin("compute their inputs from the log")
+            shown.begin("read the log")
             report = ParityReport(version.name)
             until = sampled[-1].position
             check = _Offline(replace(folder, journal_until=until), version, journal, until)
-            for one in repeated:
+            shown.begin("repeat the answers, and compute their inputs from the log")
+            for one in _repeated(version, journal, sampled):  # ids that come later are unseen yet
                 check.compare(one, report)
         finally:
             journal.close()
@@ -146,6 +145,7 @@ def _repeated(
     recommender = Recommender(version, clock=lambda: moment[0])
     for answer in answers:
         _advance(recommender, journal, answer.position)
+        recommender.deltas.catch_up(upto=answer.delta)
         moment[0] = answer.time
         fields = {**answer.request, "user_id": answer.user_id, "dry_run": True}
         outcome = recommender.answer(Request.of(**fields)).outcome

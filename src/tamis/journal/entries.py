@@ -126,6 +126,8 @@ class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slate: list[Recommended]
     position: int = 0
     """Number of the last entry of the journal that the answer took into account."""
+    delta: int = 0
+    """Number of the newest delta of the version that it took into account; 0: none."""
     degraded: list[str] = []
     """What failed or was left out."""
     broken_rules: list[str] = []

@@ -94,6 +94,8 @@ class Answer:
     took_ms: float
     degraded: tuple[str, ...] = ()
     """What failed or was left out; empty: the whole cascade answered."""
+    delta: int = 0
+    """Number of the newest delta of the version that the answer took into account; 0: none."""
     broken_rules: tuple[str, ...] = ()
     """The re-rank rules that do not hold in this slate, with their places, the most important
     first; empty: all hold."""

@@ -200,6 +200,7 @@ def _entry(answered: Answered, position: int) -> Recommendation:
         user_id=answer.user_id,
         version=answer.version,
         position=position,
+        delta=answer.delta,
         slate=[
             Recommended(p.item_id, p.place, p.score if isfinite(p.score) else None, p.propensity)
             for p in answer.items

@@ -64,18 +64,26 @@ class AppliedDeltas:
         self._seen: object = None
         self._retry = float("inf")
 
-    def catch_up(self, between: Callable[[], AbstractContextManager[Any]] = nullcontext) -> int:
+    def catch_up(
+        self,
+        between: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        upto: int | None = None,
+    ) -> int:
         """Applies what is new; returns how many deltas that are.
 
         between: gives a context in which no request is being answered; each delta is applied in
             one of its own. Files are read and checked outside.
+        upto: number of the last delta to apply; None: all.
         """
         stamp, before = self._folder.stamp, self.applied
-        if stamp == self._seen and time.monotonic() < self._retry:
+        if upto is None and stamp == self._seen and time.monotonic() < self._retry:
             return 0
         self._seen, self._retry = stamp, float("inf")
         try:
             for delta in self._folder.after(self._chain):
+                if upto is not None and delta.number > upto:
+                    self._seen = None
+                    break
                 check_delta(self._parts, delta)
                 with between():
                     apply_delta(self._parts, delta, self._views.items.changed)

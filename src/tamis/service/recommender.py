@@ -234,6 +234,7 @@ class Recommender:
                 *failed,
                 *self._unread(context, rules),
             ),
+            delta=0 if self.deltas.state is None else self.deltas.state.number,
             broken_rules=tuple(map(str, outcome.slates.broken())),
             why_not=None
             if explained is None
