@@ -1,6 +1,6 @@
 """Whether A/B tests name the arm that is truly better: 20 tests of two fusions, and tests of none.
 
-    python -m benchmarks.bench_ab_truth [--users 3000] [--copies 10] [--tests 20] [--nulls 1000]
+    python -m benchmarks.bench_ab_truth [--users 3000] [--copies 10] [--tests 20] [--nulls 200]
 
 A simulated shop is trained once; each of its users stands for some with the same tastes. Two arms
 change the fusion; the slates of all users are made by the cascades that the service makes of these
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=3_000)
     parser.add_argument("--copies", type=int, default=10, help="units that a user stands for")
     parser.add_argument("--tests", type=int, default=20)
-    parser.add_argument("--nulls", type=int, default=1_000)
+    parser.add_argument("--nulls", type=int, default=200)
     parser.add_argument("--visits", type=int, default=28, help="of each user: four weeks")
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()

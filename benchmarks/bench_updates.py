@@ -7,7 +7,7 @@ is replaced, items are born and withdrawn. Four services of the same version are
 the same world, and differ in how they learn: not at all (events still count in histories, counters
 and popular items), by a full update every night, by an incremental update every six hours, by both.
 Worth is the expectation by the world's truth (click 1, like .5, cart 2, purchase 4), as a share of
-the best slate that there was. Intervals: over the seeds, by Student's t, changes paired by seed.
+the best slate that there was. The ranker orders the slates. Intervals: over the seeds, by Student's t, changes paired by seed.
 After a full update, predicted ÷ observed of each task is that of the next day's answers against the
 world's truth.
 
@@ -31,7 +31,6 @@ from tamis.bundle import Kind, Versions
 from tamis.jobs import follow, simulate, train, update
 from tamis.journal import WholeJournal, open_journal
 from tamis.runtime import Float64
-from tamis.schema import ConfigError
 from tamis.service import LiveRecommender, Recommender, Request, Serving
 from tamis.simulator import LifeConfig, LivingWorld, SimulationConfig, reward
 
@@ -94,13 +93,13 @@ class Play:
         return worth / best, {task: predicted[task] / true[task] for task in predicted}
 
     def _full(self) -> None:
-        """A nightly update; a version that the gate refuses is not published."""
-        try:
-            report = update(self.project)
-        except ConfigError as problem:
-            print(f"{self.mode}: {problem}", flush=True)
-            raise
-        self.refused += report.version is None
+        """A nightly update, published whatever the gate says: tastes drift here as they never do
+        elsewhere. What it says is counted."""
+        report = update(self.project, force=True)
+        failed = [check for check in report.checks if not check.passed]
+        self.refused += bool(failed)
+        for check in failed:
+            print(f"  gate: {check}", flush=True)
 
     def _timed(self, what: str, work: Any) -> None:
         began = time.perf_counter()
@@ -165,6 +164,7 @@ def trained(folder: Path, seed: int) -> Path:
         simulate(folder, items=ITEMS, users=USERS, days=LOG_DAYS, seed=seed, progress=True)
         declared = folder / "tamis.toml"
         text = declared.read_text("utf-8").replace(TOWER, f"{TOWER}online = true\n", 1)
+        text = text.replace('order = "auto"', 'order = "rank"', 1)
         text = "\n".join(line for line in text.splitlines() if not line.startswith("clock ="))
         declared.write_text(text + "\n" + ONLINE, "utf-8")
         train(folder, only="serving", progress=True)
