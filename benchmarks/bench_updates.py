@@ -7,9 +7,9 @@ is replaced, items are born and withdrawn. Four services of the same version are
 the same world, and differ in how they learn: not at all (events still count in histories, counters
 and popular items), by a full update every night, by an incremental update every six hours, by both.
 Worth is the expectation by the world's truth (click 1, like .5, cart 2, purchase 4), as a share of
-the best slate that there was. The ranker orders the slates. Intervals: over the seeds, by Student's t, changes paired by seed.
-After a full update, predicted ÷ observed of each task is that of the next day's answers against the
-world's truth.
+the best slate that there was. The ranker orders the slates. Intervals: over the seeds, by Student's
+t, changes paired by seed. After a full update, predicted ÷ observed of clicks is that of the next
+day's answers against the world's truth.
 
 Nothing is tuned. Writes build/bench/updates.json; with --keep benchmarks/updates.json, of which
 docs/write_updates.py writes the table of docs/updating.md.
