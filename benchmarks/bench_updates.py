@@ -63,6 +63,7 @@ class Play:
         life = LifeConfig(drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0, seed=seed)
         self.world = LivingWorld(SimulationConfig.from_dict(config), life)
         version = Versions(project).current(Kind.SERVING)
+        self.world.time = max(self.world.time, version.manifest.data_until + 1_000)
         recommender = Recommender(version, self.now)
         journal = open_journal(project, recommender.parts.config.name)
         live = LiveRecommender(recommender, WholeJournal(journal, project))

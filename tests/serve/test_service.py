@@ -487,6 +487,7 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/versions/rollback",
         "/v1/experiments",
         "/v1/experiments/{experiment}",
+        "/v1/experiments/{experiment}/report",
         *(f"/v1/experiments/{{experiment}}/{step}" for step in ("start", "ramp", "full", "close")),
         "/v1/recommendations/{recommendation_id}",
         "/v1/recommendations/{recommendation_id}/why-not/{item_id}",

@@ -21,6 +21,7 @@ from tamis.serve.messages import (
     DeletedUser,
     ErrorAnswer,
     EventsAnswer,
+    ExperimentResultAnswer,
     ExperimentsAnswer,
     FoundUser,
     HiddenItem,
@@ -217,6 +218,15 @@ EXAMPLES = {
     "POST /v1/versions/rollback": RouteExample(_VERSION),
     "GET /v1/experiments": RouteExample(ExperimentsAnswer([_EXPERIMENT])),
     "GET /v1/experiments/{experiment}": RouteExample(_EXPERIMENT),
+    "GET /v1/experiments/{experiment}/report": RouteExample(
+        ExperimentResultAnswer(
+            "more_recent",
+            "no data yet",
+            "An arm has fewer than 30 users.",
+            None,
+            {"control": "old", "arms": {"old": 0.5, "new": 0.5}, "several": 0},
+        )
+    ),
     "POST /v1/experiments/{experiment}/start": RouteExample(
         _EXPERIMENT, {"traffic": 0.05, "by": "ada", "note": "small traffic first"}
     ),

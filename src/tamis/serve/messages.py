@@ -357,6 +357,20 @@ class ExperimentsAnswer(Struct, frozen=True):
     experiments: list[ListedExperiment]
 
 
+class ExperimentResultAnswer(Struct, frozen=True):
+    """The result of an experiment."""
+
+    experiment: str
+    state: str
+    """not healthy, no data yet, running, ship, roll back, no difference found, preferred …"""
+    text: str
+    """The state in a sentence."""
+    winner: str | None
+    """The arm to ship; null where none may be named."""
+    report: dict[str, Any]
+    """All of `tamis experiment report --json`: health, effects, raw counts, by day, by segment."""
+
+
 class Live(Struct, frozen=True):
     status: str = "live"
 

@@ -64,6 +64,9 @@ class HasJournal(Recommends, Protocol):
     def project(self) -> Path: ...
 
     @property
+    def store(self) -> str: ...
+
+    @property
     def journal(self) -> Journal: ...
 
     @property

@@ -2,6 +2,13 @@ from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config
 from .clock import Clock, system_clock
 from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
+from .experiment_report import (
+    DayEffect,
+    ExperimentReport,
+    RawCount,
+    SegmentEffect,
+    report_experiment,
+)
 from .experiment_requests import FullRequest, RampRequest, StartRequest, StepRequest
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
@@ -41,10 +48,12 @@ __all__ = [
     "CheckArms",
     "CheckedFields",
     "Clock",
+    "DayEffect",
     "Deleted",
     "DeltaState",
     "EventRow",
     "ExperimentLine",
+    "ExperimentReport",
     "Explained",
     "Explanations",
     "FullRequest",
@@ -67,10 +76,12 @@ __all__ = [
     "RankRequest",
     "RankedItem",
     "Ranking",
+    "RawCount",
     "Reason",
     "Recommender",
     "RemovedItem",
     "Request",
+    "SegmentEffect",
     "Serving",
     "Similar",
     "SimilarItem",
@@ -88,6 +99,7 @@ __all__ = [
     "check_delta",
     "entry_events",
     "read_config",
+    "report_experiment",
     "stages_of",
     "system_clock",
     "versions_of_experiments",

@@ -286,7 +286,7 @@ def passes(config: TwoTowerConfig, choice: ResolvedOptions, examples: int, warm:
     usual = WARM_EPOCHS if warm else choice.epochs
     if choice.orderless:
         return usual
-    per_epoch = -(-examples // config.batch_size)
+    per_epoch = max(-(-examples // config.batch_size), 1)  # a warm fit may have nothing new
     return max(usual, -(-(WARM_STEPS if warm else STEPS) // per_epoch))
 
 

@@ -9,6 +9,7 @@ from tamis.serve.routes.experiments import (
     experiments,
     ramp_experiment,
     read_experiment,
+    report_of_experiment,
     roll_out_experiment,
     start_experiment,
 )
@@ -48,6 +49,7 @@ EXPERIMENTS = [
     experiments,
     read_experiment,
     start_experiment,
+    report_of_experiment,
     ramp_experiment,
     roll_out_experiment,
     close_experiment,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from litestar import get, post
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tamis.schema import ConfigError, RequestError
 from tamis.serve.access import presented_key
 from tamis.serve.body import BodyRequest
 from tamis.serve.errors import ConflictError, NotFoundError
 from tamis.serve.keys import Keys
-from tamis.serve.messages import ExperimentsAnswer, ListedExperiment, ListedStep
+from tamis.serve.messages import (
+    ExperimentResultAnswer,
+    ExperimentsAnswer,
+    ListedExperiment,
+    ListedStep,
+)
 from tamis.serve.routes.common import (
     BAD,
     COMPUTES,
@@ -24,6 +29,7 @@ from tamis.serve.routes.common import (
     NOT_FOUND,
     NOT_JSON,
     NOT_READY,
+    SEARCHES,
     with_journal,
 )
 from tamis.service import (
@@ -34,6 +40,7 @@ from tamis.service import (
     StartRequest,
     StepRequest,
     UnknownExperimentError,
+    report_experiment,
 )
 
 T = TypeVar("T")
@@ -84,6 +91,34 @@ async def read_experiment(experiment: FromPath[str], request: HTTP) -> ListedExp
     """An experiment, with who did what, when and why."""
     service, _ = with_journal(request)
     return _message(await service.beside(partial(_known, _experiments(request), experiment)))
+
+
+@get(
+    "/v1/experiments/{experiment:str}/report",
+    opt=SEARCHES,
+    responses={400: BAD, 404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY},
+)
+async def report_of_experiment(
+    experiment: FromPath[str],
+    request: HTTP,
+    segment: Annotated[
+        str | None, QueryParameter(description="Column of the users by whose values it is read.")
+    ] = None,
+) -> ExperimentResultAnswer:
+    """The result of an experiment as it is now: the state in words, health, effects with intervals,
+    by day, and by `segment`, a column of the users."""
+    service, journal = with_journal(request)
+    await service.beside(partial(_known, _experiments(request), experiment))
+    read = partial(report_experiment, journal.project, experiment, journal.store, segment=segment)
+    found = await service.search(partial(_answered, read))
+    result = found.result
+    return ExperimentResultAnswer(
+        experiment=found.experiment,
+        state=result.state,
+        text=result.text,
+        winner=result.winner,
+        report=found.to_dict(),
+    )
 
 
 @post(

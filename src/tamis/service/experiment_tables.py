@@ -25,7 +25,7 @@ from tamis.journal import (
 )
 from tamis.runtime import Int32
 from tamis.schema import ConfigError, ProjectConfig, suggest
-from tamis.service import changed_table
+from tamis.service.journal_data import changed_table
 
 MOST_SEGMENTS = 12
 """Segments that are compared: more tests find less."""
@@ -35,10 +35,10 @@ OTHERS = "(others)"
 _KINDS: dict[str, Callable[[str, str, dict[str, Any]], Any]] = {
     "user_put": lambda user, _, cells: UserPut(user_id=user, columns=cells),
     "user_patch": lambda user, _, cells: UserPatch(user_id=user, columns=cells),
-    "user_delete": lambda user, *_: UserDelete(user_id=user),
+    "user_delete": lambda user, _item, _cells: UserDelete(user_id=user),
     "item_put": lambda _, item, cells: ItemPut(item_id=item, columns=cells),
     "item_patch": lambda _, item, cells: ItemPatch(item_id=item, columns=cells),
-    "item_delete": lambda _, item, __: ItemDelete(item_id=item),
+    "item_delete": lambda _user, item, _cells: ItemDelete(item_id=item),
 }
 _USERS = ("user_put", "user_patch", "user_delete")
 _ITEMS = ("item_put", "item_patch", "item_delete")
