@@ -13,6 +13,7 @@ from .reading import ArmReading, ArmSegment, ArmSnapshot, read_arms
 from .result import ArmFinding, ExperimentRun, Measure, ReadOut, Role, read_out, read_preference
 from .sequential import AlwaysValid, always_valid
 from .slate_policy import SlatePolicy
+from .unit_events import UnitEvents
 from .unit_sums import before
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Role",
     "Running",
     "SlatePolicy",
+    "UnitEvents",
     "Units",
     "always_valid",
     "arm_of",

@@ -33,6 +33,13 @@ class UnitEvents:
         self._table = None if table is None or comparison.unit == "session" else table
         self._known, self._last = np.zeros(0, np.uint64), -1
 
+    @staticmethod
+    def fields(comparison: ArmComparison, table: bool) -> tuple[str, ...]:
+        """The fields of entries that are read; `table`: beside a log of the project's own."""
+        own = ("user_id",) if comparison.unit == "user" else ("recommendation_id",)
+        item = ("item_id",) if table and comparison.unit == "user" else ()
+        return ("kind", *own, *item, "behaviour", "time", "arrival", "value")
+
     def of_table(self) -> Iterator[UnitRows]:
         """The events of the log, one block; must be read before the journal's."""
         if self._table is None:
@@ -74,7 +81,9 @@ class UnitEvents:
             time = np.minimum(rows["time"].fill_null(0).to_numpy(), arrival)
             behaviour = _behaviours(rows, codes)
             value = rows["value"].fill_null(0.0).fill_nan(0.0).to_numpy()
-            new = self._new(rows["item_id"], unit, behaviour, time)
+            new = np.ones(len(unit), np.bool_)
+            if self._last >= 0:
+                new = self._new(rows["item_id"], unit, behaviour, time)
             others = {"behaviour": behaviour[new], "value": value[new]}
             yield UnitRows(unit[new], time[new], arrival[new], others)
 

@@ -5,7 +5,7 @@ Memory is bounded by the block, and no Python object is made per entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -36,26 +36,31 @@ ENTRY_SCHEMA = pl.Schema(
 
 
 def entry_blocks(
-    project: Path, journal: Journal | None, *, since: int = 0, size: int = BLOCK
+    project: Path,
+    journal: Journal | None,
+    *,
+    fields: Iterable[str] = ENTRY_SCHEMA,
+    since: int = 0,
+    size: int = BLOCK,
 ) -> Iterator[pl.DataFrame]:
     """All entries of a project in their order, exported stretches first, up to the head of now.
 
-    Each block has the columns `ENTRY_SCHEMA`. Stretches that were written before the time `since`
-    (ms) are not read: their entries came before. Raises StoreError where entries are missing or
-    damaged.
+    Each block has the columns `fields` of `ENTRY_SCHEMA`: fewer are faster. Stretches that were
+    written before the time `since` (ms) are not read: their entries came before. Raises StoreError
+    where entries are missing or damaged.
     """
-    last = 0
+    last, schema = 0, pl.Schema({name: ENTRY_SCHEMA[name] for name in fields})
     for stretch in stretches(project):
         if stretch.first != last + 1:
             raise _gap(last, stretch.first - 1)
         if stretch.written >= since:
-            yield _stretch_table(stretch)
+            yield _stretch_table(stretch).select(schema.names())
         last = stretch.last
     if journal is None:
         return
     if journal.start > last:
         raise _gap(last, journal.start)
-    yield from _blocks(journal.lines, last, journal.head, size, ENTRY_SCHEMA, "entries")
+    yield from _blocks(journal.lines, last, journal.head, size, schema, "entries")
 
 
 def answer_blocks(

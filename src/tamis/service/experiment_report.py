@@ -24,6 +24,7 @@ from tamis.experiments import (
     ReadOut,
     Role,
     Running,
+    UnitEvents,
     Units,
     always_valid,
     before,
@@ -231,7 +232,8 @@ class _Report:
         arms = (design.control, other)
         pair = replace(self._comparison, arms=arms)
         answers = answer_blocks(self._journal.answers, interleaved_schema(pair))
-        entries = entry_blocks(self._root, self._journal, since=pair.since)
+        fields = ("kind", "item_id", "behaviour", "time", "arrival", "recommendation_id")
+        entries = entry_blocks(self._root, self._journal, fields=fields, since=pair.since)
         credits = read_credits(pair, answers, entries, names)
         found = preference(credits, design.confidence)
         days = max(pair.until - pair.since, 0) / DAY
@@ -336,8 +338,10 @@ class _Report:
     ) -> ArmReading:
         """Reads the entries, and the project's own log."""
         column, since = self._segment, self._comparison.since - self._comparison.before
+        logged = self._config.events.path is not None
         if column is None:
-            entries = entry_blocks(self._root, self._journal, since=since)
+            fields = UnitEvents.fields(self._comparison, logged)
+            entries = entry_blocks(self._root, self._journal, fields=fields, since=since)
         else:  # columns of users may have been put long before
             entries = tables.watching_users(entry_blocks(self._root, self._journal))
 
@@ -351,7 +355,7 @@ class _Report:
             terms,
             entries,
             [b.name for b in self._config.behaviours.values()],
-            table=tables.data if self._config.events.path is not None else None,
+            table=tables.data if logged else None,
             segment=None if column is None else segments,
         )
 
