@@ -76,6 +76,10 @@ FREE_OF_CASCADE = (
 )
 
 
+ENOUGH = 50
+"""Positive labels on which an intercept is corrected."""
+
+
 class NewStretch(NamedTuple):
     """What is new, and how it is divided."""
 
@@ -258,6 +262,7 @@ class Updater(Trainer):
         settings = self.former.manifest.settings
         chosen = {stage: _chosen(settings.get(stage, {})) for stage in self.scorers()}
         candidate = self._fitted(stretch.cut, new.first, self.parts.space, former, chosen)
+        self._centre(candidate, new.first, stretch.cut)
         compared = self._judged(stretch, new, candidate)
         checks += quality_checks(self.config.gate, compared, self._recorded())
         report = replace(report, quality=compared.to_dict())
@@ -265,7 +270,7 @@ class Updater(Trainer):
             return self._finished(report, checks)
         chosen = self._calibrated(candidate, new.held_out, stretch, chosen)
         made = self._fitted(self.data.end, new.held_out, candidate.space, candidate.scorers, chosen)
-        self._centre(made, new)
+        self._centre(made, (*new.first, *new.held_out), self.data.end)
         return self._published(report, checks, made, chosen, stretch)
 
     def _stretch(self) -> NewStretch:
@@ -591,12 +596,13 @@ class Updater(Trainer):
                     found[stage] = found[stage].model_copy(update=maps)
         return found
 
-    def _centre(self, made: Made, new: New) -> None:
-        """Corrects the intercepts on all new rows: the last pass has seen only those held out."""
-        every = [*new.first, *new.held_out]
+    def _centre(self, made: Made, new: Labelled, cut: int) -> None:
+        """Corrects the intercepts on new rows, of replayed windows on the newest ones: their rates
+        differ, and the last pass may have seen few of them. `cut` is that of `made`."""
+        newest = new if self.impressions else _newest(new)
         for stage, scorer in made.scorers.items():
-            if every and isinstance(scorer, Estimator) and self._learnt[stage]["how"] == "warm":
-                rows = self._stage_rows(stage, made.space, every, self.data.end)
+            if newest and isinstance(scorer, Estimator) and self._learnt[stage]["how"] == "warm":
+                rows = self._stage_rows(stage, made.space, newest, cut)
                 scorer.centre_on(rows, self.config.seed)
 
     # ------------------------------------------------------------------ publishing
@@ -663,6 +669,19 @@ class Updater(Trainer):
             "checks": [check.to_dict() for check in worst_first(checks)],
             "forced": forced,
         }
+
+
+def _newest(new: Labelled) -> Labelled:
+    """The latest windows that hold at least ENOUGH positive labels of the first task together, or
+    all of them."""
+    found: list[tuple[Window, Replay]] = []
+    positives = 0
+    for window, replay in sorted(new, key=lambda one: one[0], reverse=True):
+        if positives >= ENOUGH and window != found[0][0]:
+            break
+        found.insert(0, (window, replay))
+        positives += int((replay.labels[:, 0] > 0).sum())
+    return found
 
 
 def changed_keys(former: ProjectConfig, now: ProjectConfig) -> list[str]:
