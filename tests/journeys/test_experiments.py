@@ -16,10 +16,13 @@ from tamis.serve.keys import Keys, add_key
 from tamis.service import LiveRecommender, Serving
 
 DECLARED = """
+[metrics.likes]
+value = "like / answers"
+
 [experiments.shorter]
 layer = "rerank"
 control = "now"
-goal = "like"
+goal = "likes"
 min_days = 0
 
 [experiments.shorter.arms.now]
@@ -73,6 +76,7 @@ def test_one_experiment_from_its_draft_to_its_end(
     assert started.code == 0, started.err
     assert started.json["steps"][0]["holdout"] == 0.0
     assert started.json["steps"][0]["outside"] == 0.1
+    assert started.json["steps"][0]["metrics"]["likes"]["value"] == "like / answers"
 
     def arms() -> dict[str, str | None]:
         found: dict[str, str | None] = {}
@@ -98,6 +102,10 @@ def test_one_experiment_from_its_draft_to_its_end(
     more = arms()  # this process takes its own step up at once
     assert sum(arm is not None for arm in more.values()) > 150  # all but the holdout of 10 %
     assert all(more[user] == arm for user, arm in taking.items())
+
+    result = client.get("/v1/experiments/shorter/report").json()
+    assert (result["state"], result["winner"]) == ("no data yet", None)
+    assert client.get("/v1/experiments/none/report").status_code == 404
 
     status = tamis_cli("experiment", "status", project, "shorter")
     assert "ada: small first" in status.out

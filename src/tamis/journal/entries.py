@@ -171,6 +171,8 @@ class ExperimentStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why, in words."""
     design: dict[str, Any] = {}
     """Of `start`: the declaration (`tamis.schema.ExperimentConfig`), as it stays to the end."""
+    metrics: dict[str, dict[str, Any]] = {}
+    """Of `start`: the declared metrics that it reads (`tamis.schema.MetricConfig`), by name."""
     holdout: float = 0.0
     """Of `start`: the share of the layer's units that no experiment of the layer reaches."""
     outside: float = 0.0

@@ -42,6 +42,7 @@ from tamis.runtime import Int32
 from tamis.schema import (
     ConfigError,
     DeclaredMetric,
+    MetricConfig,
     MetricTerm,
     ProjectConfig,
     StoreError,
@@ -467,13 +468,15 @@ class _Report:
 def _metrics(config: ProjectConfig, one: Running) -> list[tuple[Role, DeclaredMetric]]:
     """The metrics of an experiment with what they decide."""
     design, behaviours = one.design, list(config.behaviours.values())
+    kept = {n: MetricConfig.model_validate(m) for n, m in one.steps[0].metrics.items()}
+    declared = {**config.metrics, **kept}  # as they were at the start
     roles: dict[Role, Sequence[str]] = {
         "goal": (design.goal,),
         "secondary": design.secondary,
         "guardrail": design.guardrails,
     }
     return [
-        (role, find_metric(reference, config.metrics, behaviours))
+        (role, find_metric(reference, declared, behaviours))
         for role, references in roles.items()
         for reference in references
     ]

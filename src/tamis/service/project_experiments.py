@@ -158,6 +158,11 @@ class ProjectExperiments:
             traffic=traffic,
             note=note,
             design=declared.model_dump(mode="json"),
+            metrics={
+                name: config.metrics[name].model_dump(mode="json")
+                for name in (declared.goal, *declared.secondary, *declared.guardrails)
+                if name in config.metrics
+            },
             holdout=layers.get(declared.layer, LayerConfig()).holdout,
             outside=layers.get(EVERYWHERE, LayerConfig()).holdout,
         )
