@@ -173,9 +173,10 @@ def quality_checks(
             )
         if task.calibration is not None and isfinite(task.calibration):
             # Of n positives, half fit the calibration and half judge it: the logarithm of the
-            # ratio has a standard error of √(2 / n) or so.
+            # ratio has a standard error of √(2 / n), or more where few queries have many of them.
+            error = max(1 / sqrt(max(task.positives, 1.0)), task.calibration_error or 0.0)
             distance = _log_distance(task.calibration)
-            limit = log(1 + gate.calibration) + 2 * sqrt(2 / max(task.positives, 1.0))
+            limit = log(1 + gate.calibration) + 2 * sqrt(2) * error
             serving = task.serving_calibration
             worse = serving is None or distance > _log_distance(serving)
             checks.append(

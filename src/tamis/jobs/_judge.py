@@ -65,6 +65,8 @@ class TaskComparison:
     calibration: float | None
     """Predicted ÷ observed, of binary tasks; calibrated on other rows."""
     serving_calibration: float | None
+    calibration_error: float | None = None
+    """Relative standard error of `calibration`, over queries."""
 
 
 @dataclass(frozen=True)

@@ -512,9 +512,12 @@ class Updater(Trainer):
             if new.held_out:
                 ((_, replay),) = new.held_out
                 tasks = judge.predictions(as_served(replay), self._hydrate(made.space))
-                for name, ratio in self._calibration(made, new.held_out, stretch.cut).items():
+                for name, found in self._calibration(made, new.held_out, stretch.cut).items():
                     if name in tasks:
-                        tasks[name] = replace(tasks[name], calibration=ratio)
+                        ratio, error = found
+                        tasks[name] = replace(
+                            tasks[name], calibration=ratio, calibration_error=error
+                        )
             protocol = {
                 "held out": "the latest new impressions, by time"
                 if self.impressions
@@ -532,9 +535,12 @@ class Updater(Trainer):
             }
             return VersionComparison(slates, tasks, protocol)
 
-    def _calibration(self, made: Made, held_out: Labelled, cut: int) -> dict[str, float]:
-        """{binary task: predicted ÷ observed} of the ranker on each half of the held-out queries,
-        calibrated on the other half; nothing where a half has no rows."""
+    def _calibration(
+        self, made: Made, held_out: Labelled, cut: int
+    ) -> dict[str, tuple[float, float]]:
+        """{binary task: (predicted ÷ observed, its relative standard error)} of the ranker on each
+        half of the held-out queries, calibrated on the other half; nothing where a half has no
+        rows. Queries are the units of the error, as one user may have many of the positives."""
         scorer, ((window, replay),) = made.scorers["rank"], held_out
         if not isinstance(scorer, FrameModel):
             return {}
@@ -546,22 +552,26 @@ class Updater(Trainer):
         if not all(len(rows) for rows in halves):
             return {}
         before = scorer.heads, scorer.calibrations, scorer.chosen
-        tasks = [(t, task.name) for t, task in enumerate(scorer.heads.tasks)]
-        sums = np.zeros((len(tasks), 2))
+        tasks = [(t, task) for t, task in enumerate(scorer.heads.tasks) if task.kind == "binary"]
+        sums = {task.name: np.zeros((2, len(replay.queries))) for _, task in tasks}
         for fitted, judged in (halves, halves[::-1]):
             scorer.calibrate_on(replace(fitted, weights=None))
-            predicted, labels = scorer.score_rows(judged), judged.labels
-            assert labels is not None
-            for t, name in tasks:
-                known = ~np.isnan(labels[:, t])
-                sums[t] += predicted[name][known].sum(), labels[known, t].sum()
+            predicted = scorer.score_rows(judged)
+            assert judged.labels is not None
+            assert judged.groups is not None
+            for t, task in tasks:
+                label = judged.labels[:, t]
+                known = ~np.isnan(label)
+                for k, values in enumerate((predicted[task.name], label)):
+                    np.add.at(sums[task.name][k], judged.groups[known], values[known])
         scorer.heads, scorer.calibrations, scorer.chosen = before
-        kinds = [task.kind for task in scorer.heads.tasks]
-        return {
-            name: float(sums[t, 0] / sums[t, 1])
-            for t, name in tasks
-            if kinds[t] == "binary" and sums[t, 1] > 0
-        }
+        found: dict[str, tuple[float, float]] = {}
+        for name, (ours, observed) in sums.items():
+            if observed.sum() > 0:
+                ratio = float(ours.sum() / observed.sum())
+                spread = float(np.sqrt(((ours - ratio * observed) ** 2).sum()))
+                found[name] = ratio, spread / max(float(ours.sum()), 1e-12)
+        return found
 
     def _hydrate(self, space: FeatureSpace) -> Hydrate:
         statistics = OfflineStatistics(self.data, recipes=space.recipes)
