@@ -141,3 +141,28 @@ def test_a_few_lists_have_the_codes_that_they_have_among_many(rows, joined):
         few, other = pl.Series("v", rows, kind), pl.Series("v", [["z"]] * (FEW + 1), kind)
     expected = encoder.encode(pl.concat([few, other]))[: len(few)]
     np.testing.assert_array_equal(encoder.encode(few), expected)
+
+
+@pytest.mark.parametrize("repeats", [1, FEW])  # encoded one by one, and by a join
+def test_ids_come_and_go_while_a_version_serves(tmp_path, repeats):
+    fitted = Vocabulary.fit(pl.Series(["a", "a", "b"]), spare=2)
+    vocabulary = Vocabulary.load(tmp_path, fitted.save(tmp_path, "ids"))
+    assert vocabulary.size == 6
+    assert vocabulary.free_codes() == [4, 5]
+
+    def codes(*ids):
+        found = vocabulary.encode(pl.Series([*ids, None] * repeats))
+        assert found.tolist() == found[: len(ids) + 1].tolist() * repeats
+        assert found[len(ids)] == 0
+        return found[: len(ids)].tolist()
+
+    assert codes("a", "b", "x") == [2, 3, 1]
+    vocabulary.change([2], {"x": 4})
+    assert codes("a", "b", "x", "y") == [1, 3, 4, 1]
+    assert (vocabulary.text_of(2), vocabulary.text_of(3), vocabulary.text_of(4)) == (None, "b", "x")
+    assert [vocabulary.holds(code) for code in range(6)] == [False, False, False, True, True, False]
+    assert vocabulary.free_codes() == [5]
+    vocabulary.change([4], {"y": 4, "a": 5})
+    assert codes("a", "b", "x", "y") == [5, 3, 1, 4]
+    assert vocabulary.size == 6
+    assert vocabulary.grown(Vocabulary.fit(pl.Series(["z"]))).size == 7
