@@ -25,11 +25,11 @@ def team_draft(
         first, second: items of the two rankings, best first, each once.
         seed: of the coins; the same seed draws the same slate.
     """
-    coins = np.random.default_rng(abs(seed)).integers(0, 2, n)
+    coins: list[int] = np.random.default_rng(abs(seed)).integers(0, 2, n).tolist()
     lists: tuple[Sequence[int], Sequence[int]] = (first, second)
     at = [0, 0]
     drafted: dict[int, int] = {}
-    for coin in coins.tolist():
+    for coin in coins:
         for team in (coin, 1 - coin):
             ranking = lists[team]
             while at[team] < len(ranking) and ranking[at[team]] in drafted:

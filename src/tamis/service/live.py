@@ -93,11 +93,13 @@ class LiveRecommender:
         recommender: Recommender,
         journal: Journal,
         answers: AnswerLog | None = None,
-        experiments: LiveExperiments | None = None,
+        experiments: LiveExperiments[LiveRecommender] | None = None,
         *,
         may_be_away: bool = False,
     ) -> None:
-        self.experiments = experiments or LiveExperiments(journal.experiments)
+        self.experiments: LiveExperiments[LiveRecommender] = experiments or LiveExperiments(
+            journal.experiments
+        )
         """The experiments of the project, and other versions that they need."""
         self._arms_of: tuple[object, object] | None = None
         self._broken: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from tamis.data import one_id
 from tamis.experiments import Experiments, Running
@@ -13,9 +13,8 @@ from tamis.schema import INTERLEAVED, ConfigError, RequestError, StoreError, sug
 from tamis.service.arms import ArmChange
 from tamis.service.request import Request
 
-if TYPE_CHECKING:
-    from tamis.service.live import LiveRecommender
-
+L = TypeVar("L")
+"""An open version: `tamis.service.LiveRecommender`."""
 log = logging.getLogger("tamis.service")
 
 
@@ -48,7 +47,7 @@ class ChosenArms(NamedTuple):
         return self._replace(arms=arms, changes=changes, against=against)
 
 
-class LiveExperiments:
+class LiveExperiments(Generic[L]):
     """The experiments as the journal's steps made them; `look` takes up new steps.
 
     Args:
@@ -60,7 +59,7 @@ class LiveExperiments:
         self._seen = self._unreadable = -1
         self.state = Experiments()
         """Replaced as a whole: requests go on with the one that they took."""
-        self.versions: dict[str, LiveRecommender] = {}
+        self.versions: dict[str, L] = {}
         """Open versions that arms need, beside the one that serves. Replaced as a whole."""
         self.look()
 
@@ -84,7 +83,7 @@ class LiveExperiments:
             log.error("experiments go on as they are; a step cannot be taken up: %s", error)
             return None
 
-    def take(self, found: tuple[Experiments, int], versions: Mapping[str, LiveRecommender]) -> None:
+    def take(self, found: tuple[Experiments, int], versions: Mapping[str, L]) -> None:
         """Takes up what `read` returned, with the open versions that its arms need."""
         self.versions = dict(versions)
         self.state, self._seen = found
