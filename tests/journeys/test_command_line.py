@@ -13,7 +13,7 @@ from tamis.evaluate import Interval
 def test_the_help_lists_whole_sentences_in_the_order_of_use(tamis_cli):
     lines = tamis_cli("--help").out.split("Commands:")[1].strip().splitlines()
     assert tuple(line.split()[0] for line in lines) == ORDER
-    assert ORDER[:6] == ("init", "fetch", "doctor", "train", "evaluate", "recommend")
+    assert ORDER[:5] == ("init", "fetch", "doctor", "train", "update")
     for line in lines + tamis_cli("evaluate", "--help").out.split("Commands:")[1].splitlines():
         assert not line.endswith("..."), line
 

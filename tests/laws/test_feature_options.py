@@ -54,6 +54,10 @@ WITH = {
 }
 NO_EFFECT_HERE = {
     ("SparseFeat", "precision"): "of the context feature geohash (tests/features/test_space)",
+    **{
+        ("SparseFeat", option): "of incremental updates (tests/jobs/test_follow)"
+        for option in ("online", "spare", "admit_after", "admit_within", "expire_days")
+    },
     ("DenseFeat", "width"): "another width than the column's is refused (tests/features)",
 }
 CASES = [

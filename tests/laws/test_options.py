@@ -222,6 +222,7 @@ NO_EFFECT_HERE: dict[tuple[str, str], str] = {
         for name in ("gru4rec", "sasrec")
         for option in ("patience", "evaluate_every")
     },
+    ("two_tower", "online"): "learns between trainings (tests/jobs/test_follow)",
     ("ease", "max_gb"): "a bound at which the fit raises (tests/recall/test_ease)",
     **{
         (name, option): INDEX

@@ -32,7 +32,7 @@ _COLOURS = {"ship": "green", "roll back": "red", "not healthy": "red"}
 experiment = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Plan A/B tests, run them in the service, and read their results.",
+    help="Plan, run and read A/B tests.",
 )
 
 

@@ -112,6 +112,8 @@ class Estimator(FrameModel):
         self.model: nn.Module | None = None
         self.orders_only = self.config.loss == "listwise"
         self._squares: tuple[Float32, ...] = ()
+        self._kept_squares = 0
+        """Tables whose squares the folder holds."""
         self._folder: Path | None = None
         """Where a loaded model lies; None after a fit."""
 
@@ -210,9 +212,11 @@ class Estimator(FrameModel):
         directory.mkdir(parents=True, exist_ok=True)
         self.save_space(directory)
         save_weights(model, directory / "weights")
-        for number, squares in enumerate(self.row_squares()):
+        kept = self.row_squares()
+        for number, squares in enumerate(kept):
             np.save(directory / f"squares{number}.npy", squares)
         about = {
+            "squares": len(kept),
             "model": type(self).__name__,
             "config": self.config.model_dump(mode="json"),
             **self.learnt_values(),
@@ -244,9 +248,11 @@ class Estimator(FrameModel):
             self = cls(**known_options(cls.Config, about["config"]))
             self.layout = Layout.from_dict(about["layout"])
             self.restore_learnt_values(about)
+            self._kept_squares = int(about.get("squares", 0))  # earlier releases kept none
             self.model = self.build(self.layout, self.heads.n_logits, torch.Generator()).eval()
         load_weights(self.model, directory / "weights")
         self._folder = directory
+        _ = self.row_squares()  # damage is found now, not at the next update
         self.load_space(directory)
         return self
 
@@ -316,10 +322,9 @@ class Estimator(FrameModel):
         if self._folder is None:
             return self._squares
         found = list[Float32]()
-        for number, table in enumerate(tables_of(self._module())):
+        for number, table in enumerate(tables_of(self._module())[: self._kept_squares]):
             file = self._folder / f"squares{number}.npy"
-            if file.is_file():
-                found.append(read_array(file, np.float32, (table.n_rows,)))
+            found.append(read_array(file, np.float32, (table.n_rows,)))
         return tuple(found)
 
     def _module(self) -> nn.Module:

@@ -29,7 +29,6 @@ from tamis.serve.routes.common import (
     NOT_FOUND,
     NOT_JSON,
     NOT_READY,
-    SEARCHES,
     with_journal,
 )
 from tamis.service import (
@@ -95,7 +94,7 @@ async def read_experiment(experiment: FromPath[str], request: HTTP) -> ListedExp
 
 @get(
     "/v1/experiments/{experiment:str}/report",
-    opt=SEARCHES,
+    opt={"searches": True},
     responses={400: BAD, 404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY},
 )
 async def report_of_experiment(
