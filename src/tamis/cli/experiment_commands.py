@@ -372,9 +372,10 @@ def estimate(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what another fusion or temperature would have earned, from drawn slates.
+    """Estimate what another order would have earned.
 
-    The re-rank rule sample draws slates and logs the probability of each choice.
+    The other policy has another fusion or temperature; drawn slates are weighed anew. The re-rank
+    rule sample draws slates and logs the probability of each choice.
     """
     from tamis.jobs import estimate_policy
 
