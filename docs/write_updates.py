@@ -33,7 +33,7 @@ def table(found: dict[str, Any]) -> str:
         f"A simulated shop of {world['items']:,} items and {world['users']:,} users, of which "
         f"{found['visits']} visit each day for {days} days; each day {world['drift']:.0%} of every "
         f"taste is replaced and {world['births']:.0%} of the items are born and withdrawn. "
-        f"{found['seeds']} seeds; intervals by Student's t over seeds. Worth is the expected worth "
+        f"{_seeds(found['seeds'])} Worth is the expected worth "
         "of the slates by the world's truth, as a share of the best that there was; the change is "
         "from day 2 on, paired by seed.",
         "",
@@ -52,7 +52,16 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _seeds(seeds: int) -> str:
+    """How often the world was played."""
+    if seeds == 1:
+        return "One seed: there are no intervals, and chance may be as large as the differences."
+    return f"{seeds} seeds; intervals by Student's t over seeds."
+
+
 def _ends(one: dict[str, float], form: str) -> str:
+    if one["low"] == one["high"]:  # one seed has no interval
+        return form.format(one["mean"])
     ends = f"({form.format(one['low'])} to {form.format(one['high'])})"
     return f"{form.format(one['mean'])} {ends}"
 

@@ -200,7 +200,6 @@ def test_only_the_rows_of_online_ids_change(project: Path) -> None:
 def test_the_base_and_its_deltas_are_the_state_of_the_trainer(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tamis.jobs import follow as job  # noqa: F401
     from tamis.jobs.follow import _Session
 
     kept: list[_Session] = []

@@ -2,7 +2,7 @@ from .assignment import BUCKETS, Allocation, arm_of, bucket
 from .effects import Effect, Metric, MetricEstimate, effect, estimate
 from .exposures import ArmComparison, Exposures, ItemValues, Units
 from .health import Check, before_exposure, sample_ratio, sample_ratio_watched, several_arms
-from .interleaved import INTERLEAVED, interleaved_schema, read_credits
+from .interleaved import interleaved_schema, read_credits
 from .life_cycle import EVERYWHERE, Experiments, Running
 from .moments import ArmMoments
 from .multiple import benjamini_hochberg, holm
@@ -19,7 +19,6 @@ from .unit_sums import before
 __all__ = [
     "BUCKETS",
     "EVERYWHERE",
-    "INTERLEAVED",
     "Allocation",
     "AlwaysValid",
     "ArmComparison",

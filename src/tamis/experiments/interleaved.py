@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from tamis.experiments.exposures import ArmComparison
 from tamis.runtime import Float64
+from tamis.schema import INTERLEAVED
 
-INTERLEAVED = "interleaved"
-"""The arm that answers with slates of two arms are recorded under."""
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -19,12 +19,11 @@ from tamis.experiments.health import (
     sample_ratio_watched,
     several_arms,
 )
-from tamis.experiments.interleaved import INTERLEAVED
 from tamis.experiments.moments import ArmMoments
 from tamis.experiments.multiple import holm
 from tamis.experiments.preference import Preference
 from tamis.experiments.sequential import AlwaysValid, always_valid
-from tamis.schema import ConfigError, suggest
+from tamis.schema import INTERLEAVED, ConfigError, suggest
 
 State = Literal[
     "not healthy",
