@@ -6,6 +6,7 @@ keeps that open: its end means that the supervisor is gone.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -123,7 +124,7 @@ def run(
         timeout_keep_alive=KEPT,
         timeout_graceful_shutdown=FINISHES,
     )
-    server = uvicorn.Server(config)
+    server = ClosingServer(config)
     problems: list[Exception] = []
 
     def stop(problem: Exception) -> None:
@@ -137,6 +138,28 @@ def run(
         server.run(sockets=[listening])
     if problems:
         raise problems[0]
+
+
+class ClosingServer(uvicorn.Server):
+    """Closes connections that were accepted just as the stop began, too.
+
+    uvicorn closes those that it knows when the stop begins. One that was accepted in the same turn
+    of the loop joins them later: its client would be answered until the time to finish is over, and
+    be cut off then.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        closing = asyncio.create_task(self._close_late_ones())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            closing.cancel()
+
+    async def _close_late_ones(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for connection in list(self.server_state.connections):
+                connection.shutdown()  # those that answer now close after the answer
 
 
 def _end_normally() -> None:
