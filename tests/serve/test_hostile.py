@@ -101,4 +101,4 @@ def test_no_body_gets_past_a_missing_key(tmp_path: Path, client: TestClient) -> 
                 address = path.format(user_id="7", item_id="1003")
                 answer = guarded.request(method, address, content=body, headers=JSON)
                 assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
-        app.state["service"]._opened = None  # the other client closes it
+        app.state["service"]._alone = None  # the other client closes it

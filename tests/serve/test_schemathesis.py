@@ -121,6 +121,6 @@ def test_without_a_key_every_protected_route_is_401(
                 seen.add(case.path)
 
         holds()
-        app.state["service"]._opened = None  # the other client closes it
+        app.state["service"]._alone = None  # the other client closes it
     assert len(seen) > len(document["paths"]) / 2
     assert live.journal.head == head

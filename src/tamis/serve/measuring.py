@@ -9,7 +9,7 @@ from anyio import sleep
 
 from tamis.schema import StoreError
 from tamis.serve.metrics import ServiceMetrics
-from tamis.serve.open_service import HasJournal, OpenService
+from tamis.serve.open_service import OpenService, has_journal
 
 log = logging.getLogger("tamis.serve")
 EVERY = 1.0
@@ -22,7 +22,7 @@ async def measure(service: OpenService, metrics: ServiceMetrics) -> None:
     recommender = service.recommender
     if recommender is not None:
         metrics.version(recommender.version)
-    if isinstance(recommender, HasJournal):
+    if has_journal(recommender):
         journal, head = recommender.journal, None
         with suppress(StoreError):  # `tamis_journal_up` says so; answers go on
             head = await service.beside(lambda: journal.head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
 
@@ -127,6 +127,18 @@ class HasJournal(Recommends, Protocol):
     def close(self) -> None: ...
 
 
+_journals: dict[type, bool] = {}
+
+
+def has_journal(recommender: Recommends | None) -> TypeGuard[HasJournal]:
+    """Whether a recommender has a journal; looked up once per class, since Python checks a protocol
+    by reading all its members."""
+    kind = type(recommender)
+    if kind not in _journals:
+        _journals[kind] = isinstance(recommender, HasJournal)
+    return _journals[kind]
+
+
 @runtime_checkable
 class Swaps(Protocol):
     """Holds the recommender that answers, and exchanges it: `tamis.service.Serving`."""
@@ -177,7 +189,9 @@ class OpenService:
         """Requests that were refused as too many waited."""
         self._turn: CapacityLimiter | None = None
         self._searches: CapacityLimiter | None = None
-        self._opened: Recommends | Swaps | None = None
+        self._alone: Recommends | None = None
+        self.serving: Swaps | None = None
+        """What exchanges the versions, if anything does; None until it is open."""
         self.worker = worker
         """Number of this process among those that share the port."""
         self.problem: Exception | None = None
@@ -192,12 +206,8 @@ class OpenService:
     def recommender(self) -> Recommends | None:
         """The recommender that answers; None until it is open. Take it once per request: the next
         request may get that of another version."""
-        return self._opened.live if isinstance(self._opened, Swaps) else self._opened
-
-    @property
-    def serving(self) -> Swaps | None:
-        """What exchanges the versions, if anything does."""
-        return self._opened if isinstance(self._opened, Swaps) else None
+        serving = self.serving
+        return self._alone if serving is None else serving.live
 
     async def open(self) -> None:
         """Opens the version; a failure is logged and kept in `problem` for `/health/ready`."""
@@ -205,8 +215,10 @@ class OpenService:
         try:
             source = self._source
             opened = await to_thread.run_sync(source) if callable(source) else source
-            self._opened = opened
-            version = opened.live.version if isinstance(opened, Swaps) else opened.version
+            if isinstance(opened, Swaps):  # once: this check is slow for a protocol
+                self.serving, version = opened, opened.live.version
+            else:
+                self._alone, version = opened, opened.version
             log.info("version %s is open", version)
             if self.on_ready is not None:
                 self.on_ready(version)
@@ -265,5 +277,7 @@ class OpenService:
 
     async def close(self) -> None:
         """Writes what waits for the journal, and closes it."""
-        if isinstance(self._opened, Swaps | HasJournal):
-            await self.beside(self._opened.close)
+        if self.serving is not None:
+            await self.beside(self.serving.close)
+        elif has_journal(self._alone):
+            await self.beside(self._alone.close)

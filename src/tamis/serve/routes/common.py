@@ -9,7 +9,7 @@ from litestar.openapi import ResponseSpec
 
 from tamis.serve.errors import NotReadyError
 from tamis.serve.messages import ErrorAnswer
-from tamis.serve.open_service import HasJournal, OpenService, Recommends
+from tamis.serve.open_service import HasJournal, OpenService, Recommends, has_journal
 
 HTTP = HTTPRequest[Any, Any, Any]
 COMPUTES = {"computes": True}
@@ -54,6 +54,6 @@ def ready_service(request: HTTP) -> tuple[OpenService, Recommends]:
 def with_journal(request: HTTP) -> tuple[OpenService, HasJournal]:
     """The same, of a service that has a journal. Raises NotReadyError where it has none."""
     service, recommender = ready_service(request)
-    if not isinstance(recommender, HasJournal):
+    if not has_journal(recommender):
         raise NotReadyError("This service was started without a journal: start it by `tamis serve`")
     return service, recommender

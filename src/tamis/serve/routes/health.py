@@ -9,7 +9,7 @@ from msgspec import structs
 
 from tamis.schema import StoreError
 from tamis.serve.messages import AppliedDelta, JournalState, Live, Ready
-from tamis.serve.open_service import HasJournal
+from tamis.serve.open_service import has_journal
 from tamis.serve.routes.common import HTTP, NOT_READY, ready_service
 
 
@@ -30,7 +30,7 @@ async def ready(request: HTTP) -> Ready:
         open_versions=[recommender.version] if serving is None else serving.open_versions,
         problem=None if serving is None else serving.problem,
     )
-    if not isinstance(recommender, HasJournal):
+    if not has_journal(recommender):
         return answer
     if recommender.delta is not None:
         answer = structs.replace(answer, delta=AppliedDelta(**asdict(recommender.delta)))
