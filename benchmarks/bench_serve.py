@@ -1,7 +1,7 @@
 """The running service: requests per second, p50 and p99 over HTTP, and what each part of it costs.
 
     python -m benchmarks.bench_serve [--demo tamis-demo] [--million build/bench/million]
-        [--items 1000000] [--seconds 5] [--skip million,plain]
+        [--items 1000000] [--seconds 2] [--rounds 5] [--skip million,plain]
 
 Every server is a process of its own on a free port of this machine; the load generator is another
 (`benchmarks/serve/load.py`; its share of a core is in the table). Lines:
@@ -13,7 +13,9 @@ Every server is a process of its own on a free port of this machine; the load ge
 - the same models behind a straightforward service (`benchmarks/serve/plain_service.py`), and how
   many of the items of its slates are in those of Tamis, for 50 users.
 
-All lines, those of a journal in a file and on Redis too, are measured one after another in one run.
+All that is compared is open at once and measured in turn, a few seconds each, over several rounds:
+a machine's pace may change within a minute. A line shows the median of its rounds, a bound the
+median of the ratios (or differences) within rounds.
 
 Then the bounds, each from this run: HTTP adds at most 2 ms to the p50 in process; 2 workers answer
 at least 1.6 times what 1 does; p99 with a million items is at most 2.5 times the demo's; 50 events
@@ -36,10 +38,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -50,6 +54,9 @@ from rich.table import Table
 from tamis.bundle import Kind, Versions
 from tamis.jobs import demo
 from tamis.testing import redis_server
+
+if TYPE_CHECKING:  # a service is opened in a process of its own
+    from tamis.service import LiveRecommender
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "bench"
@@ -160,17 +167,29 @@ def load(port: int, users: Path, clients: int, seconds: float, *more: str) -> Re
     return json.loads(done.stdout)
 
 
-def in_process(project: Path, users: Path, seconds: float) -> Result:
-    """p50 and p99 of `LiveRecommender.recommend` in a process of its own, and shares of stages."""
-    words = ["-m", "benchmarks.bench_serve", "--inside", str(project), str(users), str(seconds)]
-    done = subprocess.run(
-        [sys.executable, *words], stdout=subprocess.PIPE, text=True, check=True, env=environment()
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+@contextmanager
+def in_process(project: Path, users: Path) -> Generator[Callable[[float], Result]]:
+    """Measures `LiveRecommender.recommend` for some seconds, in a process of its own."""
+    words = ["-m", "benchmarks.bench_serve", "--inside", str(project), str(users)]
+    piped: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, *words], env=environment(), **piped)
+    asked, told = process.stdin, process.stdout
+    assert asked is not None
+    assert told is not None
+
+    def measured(seconds: float) -> Result:
+        print(seconds, file=asked, flush=True)
+        return json.loads(told.readline())
+
+    try:
+        yield measured
+    finally:
+        asked.close()
+        process.wait()
 
 
-def inside(project: Path, users: Path, seconds: float) -> Result:
-    """The measurement of `in_process`, in this process."""
+def inside(project: Path, users: Path) -> None:
+    """What `in_process` talks to: reads seconds, prints what was measured."""
     from tamis.service import LiveRecommender
 
     live = LiveRecommender.open(project)
@@ -178,6 +197,13 @@ def inside(project: Path, users: Path, seconds: float) -> Result:
     slates = [
         [place.item_id for place in live.recommend(user, n=20).items] for user in asked[:COMPARED]
     ]
+    for line in sys.stdin:
+        print(json.dumps(_window(live, asked, float(line)) | {"slates": slates}), flush=True)
+    live.close()
+
+
+def _window(live: LiveRecommender, asked: Sequence[str], seconds: float) -> Result:
+    """p50 and p99 of answers within some seconds, and shares of the stages."""
     times: list[float] = []
     stages: dict[str, float] = {}
     until = time.perf_counter() + seconds
@@ -187,7 +213,6 @@ def inside(project: Path, users: Path, seconds: float) -> Result:
         times.append(1000 * (time.perf_counter() - began))
         for stage, spent in answer.seconds.items():
             stages[stage] = stages.get(stage, 0.0) + 1000 * spent
-    live.close()
     total = sum(times)
     return {
         "answers": len(times),
@@ -197,7 +222,6 @@ def inside(project: Path, users: Path, seconds: float) -> Result:
         "failed": 0,
         "generator": 0.0,
         "stages": {stage: spent / total for stage, spent in stages.items()},
-        "slates": slates,
     }
 
 
@@ -246,71 +270,103 @@ def ids_of(project: Path, target: Path, count: int = 2_000) -> Path:
     return target
 
 
-def measure(name: str, project: Path, place: Path, given: argparse.Namespace) -> dict[str, Result]:
+Lines = dict[str, list[Result]]
+"""Name of a line → what was measured in each round."""
+
+
+def measure(name: str, project: Path, place: Path, given: argparse.Namespace) -> Lines:
     """Every line of one project."""
-    results: dict[str, Result] = {}
     users = ids_of(project, place / f"{name}.json")
-    results["in process"] = in_process(copied(project, place), users, given.seconds)
-    stores = ("file", "redis") if name == "demo" and shutil.which("redis-server") else ("file",)
-    for store in stores:
-        opened: Any = redis_server() if store == "redis" else nullcontext("")
-        with opened as address:
-            for workers in (1, 2):
-                copy = copied(project, place)
-                with service(copy, workers, address) as port:
-                    for clients in CLIENTS:
-                        line = f"{store}, {workers} workers, {clients} clients"
-                        results[line] = load(port, users, clients, given.seconds)
-                    if store == "file" and workers == 1 and name == "demo":
-                        line = f"{store}, 1 workers, 4 clients, 50 events/s"
-                        more = ("--events", "50", "--behaviour", given.behaviour)
-                        results[line] = load(port, users, 4, given.seconds, *more)
-    return results
+    stores = {"file": ""}
+    with ExitStack() as opened:
+        if name == "demo" and shutil.which("redis-server"):
+            stores["redis"] = opened.enter_context(redis_server())
+        inner = opened.enter_context(in_process(copied(project, place), users))
+        lines: dict[str, Callable[[float], Result]] = {"in process": inner}
+        for (store, address), workers in product(stores.items(), (1, 2)):
+            port = opened.enter_context(service(copied(project, place), workers, address))
+            for clients in CLIENTS:
+                line = f"{store}, {workers} workers, {clients} clients"
+                lines[line] = partial(load, port, users, clients)
+            if store == "file" and workers == 1 and name == "demo":
+                more = ("--events", "50", "--behaviour", given.behaviour)
+                lines[f"{line.rpartition(',')[0]}, 4 clients, 50 events/s"] = partial(
+                    _beside_events, port, users, more
+                )
+        if name == "demo" and "plain" not in given.skip:
+            port = opened.enter_context(plain(copied(project, place)))
+            shares = overlap(port, users, inner(0.1)["slates"])
+            for clients in CLIENTS:
+                lines[f"straightforward, {clients} clients"] = partial(
+                    _with_overlap, port, users, clients, shares
+                )
+        for measured in lines.values():
+            measured(1.0)  # nothing compiles or is read from a disk afterwards
+        rounds = [
+            {line: f(given.seconds) for line, f in lines.items()} for _ in range(given.rounds)
+        ]
+    return {line: [one[line] for one in rounds] for line in lines}
 
 
-def bounds(found: dict[str, dict[str, Result]]) -> list[tuple[str, float, str, bool]]:
+def _beside_events(port: int, users: Path, more: Sequence[str], seconds: float) -> Result:
+    return load(port, users, 4, seconds, *more)
+
+
+def _with_overlap(port: int, users: Path, clients: int, shares: float, seconds: float) -> Result:
+    return load(port, users, clients, seconds) | {"overlap": shares}
+
+
+def bounds(found: dict[str, Lines]) -> list[tuple[str, float, str, bool]]:
     """(what, measured, bound, kept) of everything that this run can tell."""
-    said: list[tuple[str, float, str, bool]] = []
-    shop = found.get("demo") or found.get("million")
-    assert shop is not None
-    one, two = (shop[f"file, {w} workers, 16 clients"]["per_second"] for w in (1, 2))
-    single = shop["file, 1 workers, 1 clients"]
-    added = single["p50"] - shop["in process"]["p50"]
-    said.append(("HTTP adds to the p50, ms", added, "at most 2", added <= 2))
-    said.append(("2 workers answer, times 1", two / one, "at least 1.6", two / one >= 1.6))
-    quiet = shop["file, 1 workers, 4 clients"]["per_second"]
-    if busy := shop.get("file, 1 workers, 4 clients, 50 events/s"):
-        cost = 1 - busy["per_second"] / quiet
-        said.append(("50 events/s cost, share", cost, "at most 0.1", cost <= 0.1))
-    if "million" in found and "demo" in found:
-        line = "file, 1 workers, 1 clients"
-        ratio = found["million"][line]["p99"] / found["demo"][line]["p99"]
+    shop = found["demo"]
+    one = "file, 1 workers"
+
+    def ratio(line: str, to: str, what: str = "per_second") -> float:
+        pairs = zip(shop[line], shop[to], strict=True)
+        return float(np.median([a[what] / b[what] for a, b in pairs]))
+
+    singles = zip(shop[f"{one}, 1 clients"], shop["in process"], strict=True)
+    added = float(np.median([http["p50"] - inner["p50"] for http, inner in singles]))
+    two = ratio("file, 2 workers, 16 clients", f"{one}, 16 clients")
+    cost = 1 - ratio(f"{one}, 4 clients, 50 events/s", f"{one}, 4 clients")
+    said = [
+        ("HTTP adds to the p50, ms", added, "at most 2", added <= 2),
+        ("2 workers answer, times 1", two, "at least 1.6", two >= 1.6),
+        ("50 events/s cost, share", cost, "at most 0.1", cost <= 0.1),
+    ]
+    if "million" in found:
+        line = f"{one}, 1 clients"
+        times = _median(found["million"][line], "p99") / _median(shop[line], "p99")
         said.append(
-            ("p99 of a million items, times the demo's", ratio, "at most 2.5", ratio <= 2.5)
+            ("p99 of a million items, times the demo's", times, "at most 2.5", times <= 2.5)
         )
-    if "plain" in found:
-        ratio = quiet / found["plain"]["straightforward, 4 clients"]["per_second"]
-        said.append(("times the straightforward service", ratio, "at least 4", ratio >= 4))
-        equal = found["plain"]["straightforward, 4 clients"]["overlap"]
+    if simple := shop.get("straightforward, 4 clients"):
+        times = ratio(f"{one}, 4 clients", "straightforward, 4 clients")
+        said.append(("times the straightforward service", times, "at least 4", times >= 4))
+        equal = simple[0]["overlap"]
         said.append(("share of its slates' items in ours", equal, "at least 0.5", equal >= 0.5))
     return said
 
 
-def tables(found: dict[str, dict[str, Result]]) -> None:
+def _median(rounds: Sequence[Result], what: str) -> float:
+    return float(np.median([one[what] for one in rounds]))
+
+
+def tables(found: dict[str, Lines]) -> None:
     """Prints every line, the shares of the stages, and the bounds."""
     out = Table("", "line", *("answers/s", "p50 ms", "p99 ms", "failed", "generator"), box=None)
     for name, lines in found.items():
-        for line, result in lines.items():
-            cells = [f"{result[k]:,.1f}" for k in ("per_second", "p50", "p99")]
-            out.add_row(name, line, *cells, str(result["failed"]), f"{result['generator']:.2f}")
+        for line, rounds in lines.items():
+            cells = [f"{_median(rounds, k):,.1f}" for k in ("per_second", "p50", "p99")]
+            failed = str(sum(one["failed"] for one in rounds))
+            out.add_row(name, line, *cells, failed, f"{_median(rounds, 'generator'):.2f}")
     console = Console(width=120)
-    console.print("All lines are from one run: journal in a file and on Redis, workers, clients.")
+    console.print("Medians over rounds; the lines of a project are measured in turn in one run.")
     console.print(out)
     for name, lines in found.items():
-        stages = lines.get("in process", {}).get("stages", {})
+        stages = lines["in process"][-1]["stages"]
         shares = sorted(stages.items(), key=lambda pair: -pair[1])
-        if shares:
-            console.print(f"{name}: " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in shares))
+        console.print(f"{name}: " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in shares))
     checks = Table("bound", "measured", "", "", box=None)
     for what, value, bound, kept in bounds(found):
         checks.add_row(what, f"{value:.2f}", bound, "kept" if kept else "NOT KEPT")
@@ -319,14 +375,14 @@ def tables(found: dict[str, dict[str, Result]]) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--inside"]:
-        project, users, seconds = sys.argv[2:]
-        print(json.dumps(inside(Path(project), Path(users), float(seconds))))
+        inside(*map(Path, sys.argv[2:]))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--demo", type=Path, default=Path("tamis-demo"))
     parser.add_argument("--million", type=Path, default=BUILD / "million")
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="of a line in a round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--behaviour", default="like", help="of the events of the demo")
     parser.add_argument("--skip", default="", help="million, plain, or both, with a comma")
     given = parser.parse_args()
@@ -335,27 +391,17 @@ def main() -> None:
         demo(given.demo)
     if not Versions(given.demo).pointer(Kind.SERVING).exists():
         raise SystemExit(f"{given.demo} has no serving version: run `tamis train {given.demo}`")
-    found: dict[str, dict[str, Result]] = {}
+    found: dict[str, Lines] = {}
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         place = Path(folder)
         found["demo"] = measure("demo", given.demo, place, given)
-        if "plain" not in given.skip:
-            with plain(copied(given.demo, place)) as port:
-                users = place / "demo.json"
-                equal = overlap(port, users, found["demo"]["in process"]["slates"])
-                found["plain"] = {
-                    f"straightforward, {n} clients": load(port, users, n, given.seconds)
-                    | {"overlap": equal}
-                    for n in CLIENTS
-                }
         if "million" not in given.skip:
             million(given.million, given.items)
             found["million"] = measure("million", given.million, place, given)
-    for lines in found.values():
-        lines.get("in process", {}).pop("slates", None)
+    for one in (one for lines in found.values() for one in lines["in process"]):
+        one.pop("slates")
     tables(found)
     (BUILD / "serve.json").write_text(json.dumps(found, indent=1), "utf-8")
-    print(json.dumps(found))
 
 
 if __name__ == "__main__":
