@@ -89,11 +89,59 @@ def test_days_and_retention_by_hand(project):
         ("click", {"effect": 0.0}, r"effect = 0\.0"),
         ("click", {"share": 1.0}, r"share = 1\.0"),
         ("click", {"power": 0.01}, r"power = 0\.01"),
+        ("click", {"alpha": 0.0}, r"alpha = 0\.0"),
+        ("click", {"variance": 1.0}, "variance = 1.0 without `value`"),
+        ("click", {"value": 0.0, "effect": 0.1}, r"value = 0\.0"),
+        ("click", {"value": 0.2}, "give `effect`, `users_per_day`"),
+        ("click", {"value": 2.0, "effect": 0.1}, "give `variance`"),
+        ("click / show", {"value": 0.2, "effect": 0.1}, "give `variance`"),
+        ("click", {"value": 0.2, "users_per_day": 0.01}, "too few for a test of 56 days"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(project, metric, options, match):
     with pytest.raises(ConfigError, match=match):
         plan_experiment(project, metric, **options)
+
+
+def test_users_that_an_experiment_needs(project):
+    """`planned` is the size at which the smallest difference of the duration is the wanted one."""
+    found = plan_experiment(project, "click", effect=1.0)
+    one = found.plans[0]
+    assert found.planned == 4  # nothing is left of the variance: two users per arm
+    plain = plan_experiment(project, "returned(0.9) / observed(0.9)", effect=0.9)
+    (one,) = [p for p in plain.plans if p.days == plain.days]
+    assert plain.planned == pytest.approx(one.users * (one.detectable / 0.9) ** 2, abs=1)
+
+
+def test_a_known_metric_by_hand(project):
+    """A rate of 20 %, of which 5 % is to be found: the textbook's 2 · 16σ²/d² users, nearly."""
+    metric = "returned(7) / observed(7)"
+    found = plan_experiment(project, metric, effect=0.05, value=0.2, users_per_day=3000)
+    needed = sample_size(0.01, 0.4)
+    assert found.planned == needed
+    assert found.planned == pytest.approx(2 * 16 * 0.16 / 0.01**2, rel=0.02)
+    assert found.days == 21  # 18 days would do
+    assert [one.users for one in found.plans[:2]] == [3000, 6000]
+    assert found.plans[0].detectable == pytest.approx(0.05 * np.sqrt(needed / 3000), rel=1e-4)
+    without = plan_experiment(project, metric, effect=0.05, value=0.2)
+    assert (without.plans, without.days, without.planned) == ([], None, found.planned)
+
+
+def test_known_figures_of_the_log_plan_the_same(project):
+    """With the value and the variance that the log has, the plan is that of the log."""
+    clicks = np.arange(40) % 4
+    log = plan_experiment(project, "click").plans[0]
+    known = plan_experiment(
+        project, "click", value=clicks.mean(), variance=clicks.var(ddof=1), users_per_day=40
+    ).plans[0]
+    assert (known.users, known.value) == (log.users, pytest.approx(log.value))
+    assert known.detectable == pytest.approx(log.detectable)
+
+
+def test_answers_are_planned_by_known_figures(project):
+    """Milliseconds of answers are not in the log; their figures may be known."""
+    found = plan_experiment(project, "took_ms / answers", effect=0.1, value=20.0, variance=100.0)
+    assert found.planned == sample_size(2.0, 10.0)
 
 
 def test_the_command_prints_a_table_and_json(project, tamis_cli):
@@ -102,3 +150,6 @@ def test_the_command_prints_a_table_and_json(project, tamis_cli):
     assert "1 day finds 150.0%" in said.out
     result = tamis_cli("experiment", "plan", project, "--metric", "click", "--json").json
     assert result["plans"][0]["users"] == 40
+    known = ("--metric", "reach", "--value", 0.2, "--variance", 0.16, "--effect", 0.05)
+    said = tamis_cli("experiment", "plan", project, *known)
+    assert "50,233 users of both arms find 5.0%" in said.out

@@ -136,6 +136,53 @@ def test_one_experiment_from_its_draft_to_its_end(
     assert "was started before" in again.problems
 
 
+def test_a_plan_by_http_is_that_of_the_command_line(
+    client: TestClient[Any], project: Path, tamis_cli: Callable[..., Any]
+) -> None:
+    """From the project's log, and from known figures; nothing is written to the journal."""
+    plan = ("experiment", "plan", project, "--json")
+    log = client.post("/v1/experiments/plan", json={"metric": "like", "effect": 0.5})
+    assert log.status_code == 200, log.text
+    assert log.json()["plans"]
+    assert log.json() == tamis_cli(*plan, "--metric", "like", "--effect", 0.5).json
+    known = {"metric": "likes", "effect": 0.1, "value": 0.4, "variance": 0.5, "users_per_day": 90}
+    found = client.post("/v1/experiments/plan", json=known).json()
+    options = [w for k, v in known.items() for w in (f"--{k.replace('_', '-')}", v)]
+    assert found == tamis_cli(*plan, *options).json
+    assert [step for one in client.get("/v1/experiments").json()["experiments"]
+            for step in one["steps"]] == []  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field", "match"),
+    [
+        ({}, 400, "metric", "metric"),
+        ({"metric": "laik"}, 400, "metric", "Did you mean `like`"),
+        ({"metric": "likes"}, 400, "metric", "answers of a running service"),
+        ({"metric": "like", "effect": 0}, 400, "effect", "effect"),
+        ({"metric": "like", "alpha": 0.2, "power": 0.1}, 400, "power", "between 0.2 and 1"),
+        ({"metric": "like", "variance": 2}, 400, "variance", "without `value`"),
+        ({"metric": "like", "value": 0.2}, 400, "effect", "give `effect`"),
+        ({"metric": "like", "share": 1e-9}, 409, None, "no window"),
+    ],
+)
+def test_plans_that_are_not_possible_say_why(
+    client: TestClient[Any], body: dict[str, Any], status: int, field: str | None, match: str
+) -> None:
+    answer = client.post("/v1/experiments/plan", json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["field"] == field
+    assert match in answer.json()["error"]["message"]
+
+
+def test_no_experiment_has_the_name_of_the_plan(project: Path, client: TestClient[Any]) -> None:
+    design = {"control": "a", "arms": {"a": {}, "b": {}}, "goal": "like"}
+    step = {"traffic": 0.1, "by": "ada", "design": design}
+    answer = client.post("/v1/experiments/plan/start", json=step)
+    assert answer.status_code == 400
+    assert "may not be named 'plan'" in answer.json()["error"]["message"]
+
+
 def test_steps_that_are_not_possible_say_why(
     project: Path, client: TestClient[Any], tamis_cli: Callable[..., Any]
 ) -> None:

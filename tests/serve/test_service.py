@@ -486,6 +486,7 @@ def test_the_schema_describes_requests_and_answers(client: TestClient) -> None:
         "/v1/versions/{name}/activate",
         "/v1/versions/rollback",
         "/v1/experiments",
+        "/v1/experiments/plan",
         "/v1/experiments/{experiment}",
         "/v1/experiments/{experiment}/report",
         *(f"/v1/experiments/{{experiment}}/{step}" for step in ("start", "ramp", "full", "close")),

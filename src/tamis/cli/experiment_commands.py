@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -54,12 +57,40 @@ def plan(
     alpha: Annotated[
         float, typer.Option(help="Chance to find a difference where there is none.")
     ] = 0.05,
+    value: Annotated[
+        float | None,
+        typer.Option(help="The metric, where it is known. If omitted: that of the project's log."),
+    ] = None,
+    variance: Annotated[
+        float | None,
+        typer.Option(
+            help="Variance of a known metric between users. If omitted: value x (1 - value), that "
+            "of a metric which is 0 or 1 for each user."
+        ),
+    ] = None,
+    users_per_day: Annotated[
+        float | None,
+        typer.Option(help="Users that join the test each day, for the days of a known metric."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what an A/B test could find, by how long it runs, from the project's own log."""
+    """Print what an A/B test could find, by how long it runs.
+
+    The figures are those of the project's own log, or the given --value.
+    """
     from tamis.jobs import plan_experiment
 
-    found = plan_experiment(project, metric, effect=effect, share=share, power=power, alpha=alpha)
+    found = plan_experiment(
+        project,
+        metric,
+        effect=effect,
+        share=share,
+        power=power,
+        alpha=alpha,
+        value=value,
+        variance=variance,
+        users_per_day=users_per_day,
+    )
     if as_json:
         return print_json(found.to_dict())
     console.print(
@@ -75,21 +106,23 @@ def plan(
         table.add_row(
             str(one.days), f"{one.users:,}", f"{one.value:.4g}", f"{one.detectable:.1%}", adjusted
         )
-    console.print(table)
-    console.print(
-        "Smallest relative difference that is found with that power. CUPED takes off what each "
-        "user did before the test; – where the log is too short for that.",
-        style="dim",
-    )
-    if effect is not None:
-        if found.days is None:
-            console.print(
-                f"None of these durations finds {effect:.1%}: run longer, or choose a metric with "
-                "less spread between users."
-            )
-        else:
-            days = "1 day finds" if found.days == 1 else f"{found.days} days find"
-            console.print(f"[bold]{days}[/] {effect:.1%}.", highlight=False)
+    if found.plans:
+        console.print(table)
+        console.print(
+            "Smallest relative difference that is found with that power. CUPED takes off what each "
+            "user did before the test; – where the log is too short for that.",
+            style="dim",
+        )
+    if effect is not None and found.planned is not None:
+        console.print(f"{found.planned:,} users of both arms find {effect:.1%}.", highlight=False)
+    if effect is not None and found.plans and found.days is None:
+        console.print(
+            f"None of these durations finds {effect:.1%}: run longer, or choose a metric with "
+            "less spread between users."
+        )
+    elif effect is not None and found.days is not None:
+        days = "1 day finds" if found.days == 1 else f"{found.days} days find"
+        console.print(f"[bold]{days}[/] {effect:.1%}.", highlight=False)
     return None
 
 
@@ -107,44 +140,47 @@ Who = Annotated[
 Note = Annotated[str, typer.Option(help="Why, in words.")]
 
 
+def _step(take: Callable[..., Any]) -> Callable[..., None]:
+    """The command of a step, from a function that takes it: adds the options of every step, which
+    it takes as `how`, and prints the `ExperimentLine` that it returns."""
+
+    @wraps(take)
+    def command(*, by: str, as_json: bool, **given: Any) -> None:
+        _print_line(take(**given, by=_by(by)), as_json)
+
+    def common(by: Who = "", note: Note = "", store: Store = "", as_json: AsJson = False) -> None:
+        """What every step has."""
+
+    own = signature(take, eval_str=True).parameters.values()
+    options = signature(common, eval_str=True).parameters.values()
+    parameters = [*(one for one in own if one.kind != one.VAR_KEYWORD), *options]
+    command.__signature__ = Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return command
+
+
 @experiment.command()
-def start(
-    project: ProjectDir,
-    name: Name,
-    traffic: Traffic,
-    by: Who = "",
-    note: Note = "",
-    store: Store = "",
-    as_json: AsJson = False,
-) -> None:
+@_step
+def start(project: ProjectDir, name: Name, traffic: Traffic, **how: str) -> Any:
     """Start an experiment of tamis.toml with a share of its layer's users.
 
     A running service takes it up within a second. The declaration stays as it is now to the end.
     """
     from tamis.jobs import start_experiment
 
-    found = start_experiment(project, name, traffic, by=_by(by), note=note, store=store)
-    _print_line(found, as_json)
+    return start_experiment(project, name, traffic, **how)
 
 
 @experiment.command()
-def ramp(
-    project: ProjectDir,
-    name: Name,
-    traffic: Traffic,
-    by: Who = "",
-    note: Note = "",
-    store: Store = "",
-    as_json: AsJson = False,
-) -> None:
+@_step
+def ramp(project: ProjectDir, name: Name, traffic: Traffic, **how: str) -> Any:
     """Change the share of users that take part. When it grows, nobody changes arm."""
     from tamis.jobs import ramp_experiment
 
-    found = ramp_experiment(project, name, traffic, by=_by(by), note=note, store=store)
-    _print_line(found, as_json)
+    return ramp_experiment(project, name, traffic, **how)
 
 
 @experiment.command()
+@_step
 def full(
     project: ProjectDir,
     name: Name,
@@ -152,33 +188,21 @@ def full(
     reverse: Annotated[
         float, typer.Option(help="Share of users that keep the control arm, to watch the effect.")
     ] = 0.0,
-    by: Who = "",
-    note: Note = "",
-    store: Store = "",
-    as_json: AsJson = False,
-) -> None:
+    **how: str,
+) -> Any:
     """Give an arm to everybody, but a reverse bucket that keeps the control arm."""
     from tamis.jobs import roll_out_experiment
 
-    found = roll_out_experiment(
-        project, name, arm, by=_by(by), reverse=reverse, note=note, store=store
-    )
-    _print_line(found, as_json)
+    return roll_out_experiment(project, name, arm, reverse=reverse, **how)
 
 
 @experiment.command()
-def close(
-    project: ProjectDir,
-    name: Name,
-    by: Who = "",
-    note: Note = "",
-    store: Store = "",
-    as_json: AsJson = False,
-) -> None:
+@_step
+def close(project: ProjectDir, name: Name, **how: str) -> Any:
     """End an experiment: its users get what the project declares."""
     from tamis.jobs import close_experiment
 
-    _print_line(close_experiment(project, name, by=_by(by), note=note, store=store), as_json)
+    return close_experiment(project, name, **how)
 
 
 @experiment.command()

@@ -50,6 +50,7 @@ from tamis.schema.experiments import (
     ExperimentConfig,
     LayerConfig,
     MetricConfig,
+    check_experiment_name,
     check_name,
 )
 from tamis.schema.features import (
@@ -142,6 +143,7 @@ __all__ = [
     "VersionError",
     "chain",
     "check_array",
+    "check_experiment_name",
     "check_name",
     "check_tasks",
     "class_names",

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tamis.schema.experiments import ExperimentConfig, LayerConfig, MetricConfig, check_name
+from tamis.schema.experiments import (
+    ExperimentConfig,
+    LayerConfig,
+    MetricConfig,
+    check_experiment_name,
+    check_name,
+)
 from tamis.schema.features import (
     DURATION,
     DenseFeat,
@@ -602,9 +608,9 @@ class ProjectConfig(_Section):
         if not isinstance(data, dict):
             return data
         named = dict(cast("dict[str, Any]", data))
-        for section in ("experiments", "layers"):
+        for section, check in (("experiments", check_experiment_name), ("layers", check_name)):
             for name in named.get(section) or ():
-                check_name(name)
+                check(name)
         for section in ("behaviours", "tasks"):
             entries = named.get(section)
             if isinstance(entries, dict):

@@ -22,6 +22,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 """Names of experiments, arms and layers: they are in addresses, logs and metrics."""
 INTERLEAVED = "interleaved"
 """Stands for the arm of an answer whose slate both arms fill."""
+PLAN = "plan"
+"""Stands in the place of an experiment's name in the address that plans experiments."""
 
 
 class _ExperimentSection(BaseModel):
@@ -169,6 +171,15 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"the name {name!r:.80}: give 1 to 64 letters, digits, dots, - or _, a letter or digit "
             "first"
+        )
+
+
+def check_experiment_name(name: str) -> None:
+    """Raises ValueError for a name that an experiment may not have."""
+    check_name(name)
+    if name == PLAN:
+        raise ValueError(
+            f"an experiment may not be named {name!r}: /v1/experiments/{name} plans experiments"
         )
 
 

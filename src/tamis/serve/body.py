@@ -15,7 +15,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
 from tamis.schema import RequestError
-from tamis.service import CheckedFields, EventRow, LookalikeRequest, RankRequest, Request
+from tamis.service import CheckedFields, EventRow, Request
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -58,8 +58,7 @@ class _JSONRequest(HTTPRequest[Any, Any, Any]):
 
 
 class BodyRequest(_JSONRequest):
-    """An HTTP request whose JSON body is a `tamis.service.Request`, or another class of checked
-    fields."""
+    """An HTTP request whose JSON body is a `tamis.service.Request`; see `body_of` for others."""
 
     kind: ClassVar[type[CheckedFields]] = Request
     example = EXAMPLE
@@ -69,18 +68,9 @@ class BodyRequest(_JSONRequest):
         return checked_request(await self.value(), self.kind, self.example)
 
 
-class RankBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.RankRequest`."""
-
-    kind = RankRequest
-    example = '{"user_id": "u1", "item_ids": ["i1", "i2"]}'
-
-
-class LookalikeBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.LookalikeRequest`."""
-
-    kind = LookalikeRequest
-    example = '{"item_id": "i1", "n": 100}'
+def body_of(kind: type[CheckedFields], example: str) -> type[BodyRequest]:
+    """A class of HTTP requests whose JSON body is a `kind`; messages show the example."""
+    return type(f"{kind.__name__}Body", (BodyRequest,), {"kind": kind, "example": example})
 
 
 @dataclass(frozen=True)

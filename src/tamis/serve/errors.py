@@ -76,6 +76,7 @@ LESS = {
     "/v1/events": "send fewer events in one call",
     "/v1/users": "send fewer users in one call",
     "/v1/items": "send fewer items in one call",
+    "/v1/experiments/plan": "send a shorter `metric`",
     "/v1/experiments/{experiment}/start": "declare the experiment in tamis.toml",
     "/v1/experiments/{experiment}/ramp": NOTE,
     "/v1/experiments/{experiment}/full": NOTE,

@@ -34,6 +34,8 @@ from tamis.serve.messages import (
     LoggedAnswer,
     LoggedItem,
     LookalikeAnswer,
+    PlanAnswer,
+    PlannedTest,
     Problem,
     RankAnswer,
     RankedLine,
@@ -217,6 +219,27 @@ EXAMPLES = {
     "POST /v1/versions/{name}/activate": RouteExample(_VERSION),
     "POST /v1/versions/rollback": RouteExample(_VERSION),
     "GET /v1/experiments": RouteExample(ExperimentsAnswer([_EXPERIMENT])),
+    "POST /v1/experiments/plan": RouteExample(
+        PlanAnswer(
+            metric="returned(7) / observed(7)",
+            share=0.5,
+            power=0.8,
+            alpha=0.05,
+            plans=[
+                PlannedTest(14, 42_000, 0.2, 0.0547, None),
+                PlannedTest(21, 63_000, 0.2, 0.0446, None),
+            ],
+            days=21,
+            effect=0.05,
+            planned=50_233,
+        ),
+        {
+            "metric": "returned(7) / observed(7)",
+            "effect": 0.05,
+            "value": 0.2,
+            "users_per_day": 3_000,
+        },
+    ),
     "GET /v1/experiments/{experiment}": RouteExample(_EXPERIMENT),
     "GET /v1/experiments/{experiment}/report": RouteExample(
         ExperimentResultAnswer(

@@ -357,6 +357,36 @@ class ExperimentsAnswer(Struct, frozen=True):
     experiments: list[ListedExperiment]
 
 
+class PlannedTest(Struct, frozen=True):
+    """A test of one duration."""
+
+    days: int
+    users: int
+    """Of both arms."""
+    value: float
+    """The metric over them."""
+    detectable: float
+    """Smallest relative difference that the test finds with the wanted power."""
+    with_before: float | None
+    """The same with CUPED; null where the log is too short."""
+
+
+class PlanAnswer(Struct, frozen=True):
+    """What an A/B test could find, by how long it runs."""
+
+    metric: str
+    share: float
+    power: float
+    alpha: float
+    plans: list[PlannedTest]
+    """The shortest first. Empty where `value` was given without `users_per_day`."""
+    days: int | None
+    """Shortest of the durations that finds `effect`; null: none does."""
+    effect: float | None
+    planned: int | None
+    """Users of all arms that find `effect`: `planned` of an experiment; null: no duration does."""
+
+
 class ExperimentResultAnswer(Struct, frozen=True):
     """The result of an experiment."""
 

@@ -2,6 +2,7 @@ from .answer import Answer, Place, Reason, WhyNot
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config
 from .clock import Clock, system_clock
 from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
+from .experiment_plan import ExperimentPlan, Plan, PlanOptionError, plan_experiment
 from .experiment_report import (
     DayEffect,
     ExperimentReport,
@@ -9,7 +10,7 @@ from .experiment_report import (
     SegmentEffect,
     report_experiment,
 )
-from .experiment_requests import FullRequest, RampRequest, StartRequest, StepRequest
+from .experiment_requests import FullRequest, PlanRequest, RampRequest, StartRequest, StepRequest
 from .explanations import Explained, Explanations
 from .intake import EventRow, Intake
 from .item_texts import ItemTexts
@@ -53,6 +54,7 @@ __all__ = [
     "DeltaState",
     "EventRow",
     "ExperimentLine",
+    "ExperimentPlan",
     "ExperimentReport",
     "Explained",
     "Explanations",
@@ -69,6 +71,9 @@ __all__ = [
     "LookalikeUser",
     "Parts",
     "Place",
+    "Plan",
+    "PlanOptionError",
+    "PlanRequest",
     "ProjectExperiments",
     "ProjectFolder",
     "ProjectVersions",
@@ -98,6 +103,7 @@ __all__ = [
     "changed_table",
     "check_delta",
     "entry_events",
+    "plan_experiment",
     "read_config",
     "report_experiment",
     "stages_of",

@@ -1,4 +1,4 @@
-"""Requests that take a step of an experiment, as a caller sends them."""
+"""Requests that plan an experiment or take a step of one, as a caller sends them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,39 @@ from msgspec import Meta
 
 from tamis.schema import RequestError
 from tamis.service._field_checks import check_unicode
+from tamis.service.experiment_plan import MOST_USERS
 from tamis.service.request import CheckedFields
 
 _Words = Annotated[str, Meta(max_length=1000)]
+_Part = Annotated[float, Meta(gt=0, lt=1)]
 _Traffic = Annotated[float, Meta(gt=0, le=1)]
+
+
+class PlanRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What a test is to find, before it starts."""
+
+    metric: Annotated[str, Meta(min_length=1, max_length=1000)]
+    """The name of a metric, or an expression: click, click / show, sum(watch)."""
+    effect: Annotated[float, Meta(gt=0, lt=10)] | None = None
+    """Relative difference to be found, such as 0.02."""
+    share: _Part = 0.5
+    """The treatment's share of the users."""
+    power: _Part = 0.8
+    """Chance to find a true difference."""
+    alpha: _Part = 0.05
+    """Chance to find a difference where there is none."""
+    value: Annotated[float, Meta(gt=0)] | None = None
+    """The metric, where it is known. If omitted: that of the project's log."""
+    variance: Annotated[float, Meta(gt=0)] | None = None
+    """Variance of a known metric between users. If omitted: value × (1 − value), that of a metric
+    which is 0 or 1 for each user."""
+    users_per_day: Annotated[float, Meta(gt=0, le=MOST_USERS)] | None = None
+    """Users that join the test each day, for the durations of a known metric."""
+
+    def check(self) -> None:
+        """Raises RequestError for text that is not Unicode."""
+        super().check()
+        check_unicode(self.metric, "metric")
 
 
 class StepRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from tamis.schema import (
     RequestError,
     StoreError,
     VersionError,
-    check_name,
+    check_experiment_name,
     find_metric,
     load_config,
     option_problems,
@@ -229,7 +229,7 @@ class ProjectExperiments:
         config = self._declared()
         if given is not None:
             try:
-                check_name(name)
+                check_experiment_name(name)
                 design = ExperimentConfig.model_validate(dict(given))
             except ValidationError as error:
                 problems = option_problems(error, ExperimentConfig.model_fields)

@@ -7,6 +7,7 @@ from tamis.serve.routes.events import events
 from tamis.serve.routes.experiments import (
     close_experiment,
     experiments,
+    plan_of_experiment,
     ramp_experiment,
     read_experiment,
     report_of_experiment,
@@ -47,6 +48,7 @@ HEALTH = [live, ready, metrics]
 VERSIONS = [versions, activate, rollback]
 EXPERIMENTS = [
     experiments,
+    plan_of_experiment,
     read_experiment,
     start_experiment,
     report_of_experiment,

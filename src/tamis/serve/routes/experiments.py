@@ -1,4 +1,4 @@
-"""`/v1/experiments`: lists experiments, and takes the steps of their lives."""
+"""`/v1/experiments`: plans and lists experiments, and takes the steps of their lives."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, TypeVar
 
+import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from tamis.schema import ConfigError, RequestError
+from tamis.schema import ConfigError, DataError, RequestError
 from tamis.serve.access import presented_key
-from tamis.serve.body import BodyRequest
+from tamis.serve.body import body_of
 from tamis.serve.errors import ConflictError, NotFoundError
 from tamis.serve.keys import Keys
 from tamis.serve.messages import (
@@ -19,6 +20,7 @@ from tamis.serve.messages import (
     ExperimentsAnswer,
     ListedExperiment,
     ListedStep,
+    PlanAnswer,
 )
 from tamis.serve.routes.common import (
     BAD,
@@ -34,44 +36,24 @@ from tamis.serve.routes.common import (
 from tamis.service import (
     ExperimentLine,
     FullRequest,
+    PlanOptionError,
+    PlanRequest,
     ProjectExperiments,
     RampRequest,
     StartRequest,
     StepRequest,
     UnknownExperimentError,
+    plan_experiment,
     report_experiment,
 )
 
 T = TypeVar("T")
 STEPS = {400: BAD, 404: NOT_FOUND, 409: CONFLICT, 413: LARGE, 415: NOT_JSON, 503: NOT_READY}
-
-
-class StepBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.StepRequest`."""
-
-    kind = StepRequest
-    example = '{"by": "ada", "note": "done"}'
-
-
-class StartBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.StartRequest`."""
-
-    kind = StartRequest
-    example = '{"traffic": 0.05, "by": "ada"}'
-
-
-class RampBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.RampRequest`."""
-
-    kind = RampRequest
-    example = '{"traffic": 0.2, "by": "ada"}'
-
-
-class FullBody(BodyRequest):
-    """An HTTP request whose JSON body is a `tamis.service.FullRequest`."""
-
-    kind = FullRequest
-    example = '{"arm": "treatment", "reverse": 0.05, "by": "ada"}'
+PlanBody = body_of(PlanRequest, '{"metric": "click / show", "effect": 0.02}')
+StepBody = body_of(StepRequest, '{"by": "ada", "note": "done"}')
+StartBody = body_of(StartRequest, '{"traffic": 0.05, "by": "ada"}')
+RampBody = body_of(RampRequest, '{"traffic": 0.2, "by": "ada"}')
+FullBody = body_of(FullRequest, '{"arm": "treatment", "reverse": 0.05, "by": "ada"}')
 
 
 @get("/v1/experiments", responses={400: BAD, 409: CONFLICT, 503: NOT_READY})
@@ -80,6 +62,27 @@ async def experiments(request: HTTP) -> ExperimentsAnswer:
     service, _ = with_journal(request)
     lines = await service.beside(partial(_answered, _experiments(request).lines))
     return ExperimentsAnswer([_message(line) for line in lines])
+
+
+@post(
+    "/v1/experiments/plan",
+    status_code=200,
+    request_class=PlanBody,
+    opt={"scope": "read", "searches": True},
+    responses={400: BAD, 409: CONFLICT, 413: LARGE, 415: NOT_JSON, 503: NOT_READY},
+)
+async def plan_of_experiment(data: JSONBody[PlanRequest], request: HTTP) -> PlanAnswer:
+    """What an A/B test could find, by how long it runs: from the project's log, or from the `value`
+    of the metric. Nothing is written."""
+    service, journal = with_journal(request)
+    plan = partial(plan_experiment, journal.project, **msgspec.structs.asdict(data))
+    try:
+        found = await service.search(plan)
+    except PlanOptionError as error:
+        raise RequestError(str(error), error.field) from error
+    except (ConfigError, DataError) as error:
+        raise ConflictError(str(error)) from error
+    return msgspec.convert(found.to_dict(), PlanAnswer)
 
 
 @get(

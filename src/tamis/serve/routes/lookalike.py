@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 
 from tamis.bundle import Versions
 from tamis.schema import ConfigError, RequestError, VersionError
-from tamis.serve.body import LookalikeBody
+from tamis.serve.body import body_of
 from tamis.serve.errors import NotReadyError
 from tamis.serve.messages import FoundUser, LookalikeAnswer
 from tamis.serve.open_service import HasJournal
@@ -41,6 +41,9 @@ class Lookalikes:
                 self._version = recommender.version
                 self._open = LookalikeSearch(Versions(recommender.project), version=self._version)
             return self._open
+
+
+LookalikeBody = body_of(LookalikeRequest, '{"item_id": "i1", "n": 100}')
 
 
 @post(

@@ -9,7 +9,7 @@ from time import perf_counter
 from litestar import post
 from litestar.params import JSONBody
 
-from tamis.serve.body import RankBody
+from tamis.serve.body import body_of
 from tamis.serve.messages import RankAnswer, RankedLine, RemovedLine
 from tamis.serve.routes.common import (
     BAD,
@@ -22,6 +22,8 @@ from tamis.serve.routes.common import (
     user_text,
 )
 from tamis.service import RankRequest
+
+RankBody = body_of(RankRequest, '{"user_id": "u1", "item_ids": ["i1", "i2"]}')
 
 
 @post(
