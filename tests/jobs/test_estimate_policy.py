@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tamis.experiments import SlatePolicy
+from tamis.jobs._drawn_slates import DrawnSlate
 from tamis.schema import DataError
 
 job = importlib.import_module("tamis.jobs.estimate_policy")  # the package has its function
@@ -52,18 +53,19 @@ def slates_of(random, n, policy=LOGGED, users=None):
     for k, at in enumerate(random.choice(len(every), n, p=odds / odds.sum()).tolist()):
         chosen = np.array(every[at])
         before, after = policy.odds(VALUE, chosen), OTHER.odds(VALUE, chosen)
+        inputs = np.stack([np.ones(5), VALUE], axis=1)
         own = before[np.arange(PLACES), chosen]
         made.append(
-            job._Slate(
+            DrawnSlate(
                 answer=f"r{k}",
                 user=f"u{k if users is None else k % users}",
                 items=[f"i{i}" for i in chosen],
                 propensity=own,
-                odds=after,
+                target=after[np.arange(PLACES), chosen],
                 supported=(after * (before > 0)).sum(axis=1),
                 again=own,
-                inputs=np.stack([np.ones(5), VALUE], axis=1),
-                chosen=chosen,
+                inputs=inputs[chosen],
+                mean_inputs=after @ inputs,
             )
         )
         clicks.append(random.random(PLACES) < chances(every[at]))

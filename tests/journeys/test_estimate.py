@@ -1,14 +1,18 @@
 """Off-policy estimates from the answers of a running service: `tamis estimate`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from tamis.bundle import Kind, Versions
+from tamis.cascade import Record
 from tamis.jobs import estimate_policy, train
-from tamis.journal import Event, open_journal
-from tamis.schema import ConfigError, DataError
-from tamis.service import LiveRecommender
+from tamis.jobs._other_policy import PolicyValues, read_policy
+from tamis.journal import Event, ItemPatch, ItemPut, open_journal
+from tamis.schema import ConfigError, DataError, VersionError
+from tamis.service import AnsweredItems, LiveRecommender, ProjectFolder
 from tamis.testing import corner_shop
 
 SAMPLE = "\n[cascade.rerank.sample]\ntemperature = 0.4\ntop = 20\n"
@@ -100,6 +104,106 @@ def test_another_fusion_is_computed_from_the_predictions(shop):
     upside_down = a_policy(folder, f'[cascade]\nfusion = "1 - like"\n{SAMPLE}')
     with pytest.raises(DataError, match="of what the policy would show was never shown"):
         estimate_policy(folder, upside_down, "like")
+
+
+PRICED = "like * default(price, 1)"
+
+
+@pytest.fixture(scope="module")
+def priced(tmp_path_factory):
+    """A service that orders by a column of the items, whose values change while it answers:
+    (folder, answers, their prices by item)."""
+    folder = tmp_path_factory.mktemp("priced") / "shop"
+    corner_shop(folder)
+    prices = {f"i{k}": 1.0 + k % 5 for k in range(29)}  # i29 has none
+    rows = [f"i{k},Item {k},{'ab'[k % 2]},{prices.get(f'i{k}', '')}" for k in range(30)]
+    (folder / "items.csv").write_text("item_id,name,kind,price\n" + "\n".join(rows), "utf-8")
+    toml = folder / "tamis.toml"
+    config = toml.read_text("utf-8").replace('fusion = "like"', f'fusion = "{PRICED}"')
+    config = config.replace("[items]", '[items]\npath = "items.csv"')
+    toml.write_text(config + SAMPLE, "utf-8")
+    journal = open_journal(folder, "corner")  # it has put the items without a price
+    journal.append([ItemPatch(item_id=i, columns={"price": p}) for i, p in prices.items()])
+    train(folder)
+    version = Versions(folder).current(Kind.SERVING).name
+    answered, known = [], []
+    live = LiveRecommender.open(folder)
+    for k in range(240):
+        if k and k % 60 == 0:  # cheaper and dearer, an item with a first price, and a new one
+            changes = {f"i{j}": 1.0 + (j + k) % 7 for j in range(k // 20, 30, 3)}
+            prices |= changes
+            journal.append([ItemPatch(item_id=i, columns={"price": p}) for i, p in changes.items()])
+            journal.append([ItemPut(item_id=f"new{k}", columns={"name": "new", "price": 3.5})])
+            prices[f"new{k}"] = 3.5
+        answered.append(live.recommend(f"u{k % 60}", n=PLACES))
+        known.append(dict(prices))
+    live.close()
+    journal.close()
+    return folder, version, answered, known
+
+
+def test_columns_of_items_are_those_at_the_answer(priced):
+    """The values of a fusion that reads a column, by the prices that the test has put; and the
+    service's own, which had the same fusion."""
+    folder, version, answered, known = priced
+    other = a_policy(folder, f'[cascade]\nfusion = "{PRICED}"\n{SAMPLE}')
+    config = ProjectFolder(folder).config
+    policy = read_policy(config, folder, other)
+    assert (policy.of_items, policy.logged) == (True, False)
+    table = AnsweredItems.of_version(Versions(folder).open(version))
+    journal = open_journal(folder, "corner")
+    values = PolicyValues(policy, folder, journal)
+    number = {answer.recommendation_id: k for k, answer in enumerate(answered)}
+    changed = 0
+    for one in journal.answers.read(0, len(answered)):
+        assert one.answer.trace is not None
+        record = Record.of(one.answer.trace)
+        ranked = record.ranked
+        new = {row: item for item, row in record.new_items.items()}
+        ids = [new.get(row) or table.id_of(row) for row in ranked.items.tolist()]
+        prices = known[number[one.answer.recommendation_id]]
+        changed += prices != known[0]
+        hand = ranked.predictions["like"] * [prices.get(item, 1.0) for item in ids]
+        found = values.of(one.answer, record, ranked)
+        assert found is not None
+        assert found == pytest.approx(hand, rel=1e-5)
+        assert found == pytest.approx(ranked.value, rel=0.02)
+        shown = ranked.slate
+        assert found[shown] == pytest.approx(ranked.value[shown], rel=1e-5)
+    assert changed == 180
+    journal.close()
+
+
+def test_a_fusion_of_item_columns_is_estimated(priced):
+    folder, _, answered, _ = priced
+    same = a_policy(folder, SAMPLE)
+    found = estimate_policy(folder, same, "like", places=1)
+    assert (found.answers, found.without_trace) == (len(answered), 0)
+    assert found.weights[0].mean_weight == pytest.approx(1.0, abs=0.01)
+    assert found.weights[0].effective > 0.98 * len(answered)
+    assert found.agreement < 0.01
+    squared = "like * default(price, 1) ** 3"
+    other = a_policy(folder, f'[cascade]\nfusion = "{squared}"\n{SAMPLE}')
+    found = estimate_policy(folder, other, "like", places=1)
+    assert found.fusion == squared
+    assert 100 < found.weights[0].effective < 0.99 * len(answered)
+    assert found.weights[0].mean_weight == pytest.approx(1.0, abs=0.1)
+    with pytest.raises(ConfigError, match="items have no price"):
+        estimate_policy(folder, a_policy(folder, '[cascade]\nfusion = "like * price"'), "like")
+    with pytest.raises(ConfigError, match="unknown name 'prise'; did you mean 'price'"):
+        estimate_policy(
+            folder, a_policy(folder, '[cascade]\nfusion = "like * default(prise, 1)"'), "like"
+        )
+
+
+def test_answers_of_a_version_that_is_gone_are_left_out(priced, tmp_path):
+    folder, version, _, _ = priced
+    copy = tmp_path / "shop"
+    shutil.copytree(folder, copy)
+    train(copy)
+    shutil.rmtree(copy / "versions" / version)
+    with pytest.raises(VersionError, match=f"{version} is not a version"):
+        estimate_policy(copy, a_policy(copy, SAMPLE), "like")
 
 
 def test_the_command_prints_words_and_json(shop, tamis_cli):

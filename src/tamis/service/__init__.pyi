@@ -1,4 +1,5 @@
 from .answer import Answer, Place, Reason, WhyNot
+from .answered_items import AnsweredItems
 from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config
 from .clock import Clock, system_clock
 from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
@@ -44,6 +45,7 @@ __all__ = [
     "STORED_CONFIG",
     "Answer",
     "Answered",
+    "AnsweredItems",
     "AppliedDeltas",
     "Boost",
     "CheckArms",
