@@ -153,9 +153,10 @@ def by_hand(answers, entries, comparison=COMPARISON):
     return found, several
 
 
-def read(journal, comparison=COMPARISON, terms=TERMS, root=Path("nowhere")):
-    blocks = answer_blocks(journal.answers, comparison.schema, size=7)
-    with Exposures(comparison, blocks, values=VALUES) as seen:
+def read(journal, comparison=COMPARISON, terms=TERMS, root=Path("nowhere"), slate="items"):
+    blocks = answer_blocks(journal.answers, comparison.schema(slate), size=7)
+    values = VALUES if slate == "items" else {}
+    with Exposures(comparison, blocks, values=values) as seen:
         entries = entry_blocks(root, journal, size=11)
         return seen.units, read_arms(comparison, seen, terms, entries, NAMES)
 
@@ -187,6 +188,21 @@ def test_moments_equal_plain_loops(seed, tmp_path, monkeypatch):
         np.testing.assert_allclose(moments.comoment, deviation.T @ deviation, rtol=1e-5, atol=1e-6)
         assert rows[:, : len(TERMS)].sum(axis=0).min() > 0, "every term is tried"
         assert rows[:, len(TERMS) :].sum(axis=0).min() > 0, "and so is every covariate"
+
+
+@pytest.mark.parametrize(("slate", "text"), [("count", "shown"), ("none", "took_ms")])
+def test_slates_are_read_as_far_as_metrics_need_them(slate, text, tmp_path):
+    answers, entries = the_log(1)
+    terms = metric_terms(text, BEHAVIOURS)
+    journal = EmbeddedJournal(tmp_path / "journal.sqlite")
+    journal.answers.append(answers)
+    journal.append(entries)
+    _, whole = read(journal, terms=terms)
+    _, found = read(journal, terms=terms, slate=slate)
+    journal.close()
+    for arm, moments in found.arms.items():
+        assert moments.mean.tolist() == whole.arms[arm].mean.tolist()
+        assert moments.mean[0] > 0
 
 
 def test_a_snapshot_is_what_was_known_at_that_moment(tmp_path):

@@ -141,7 +141,9 @@ def test_the_page_is_up_to_date(writer):
         assert text == writer.page(suite), "run: .venv/bin/python docs/write_benchmarks.py"
 
 
-@pytest.mark.parametrize("script", ["write_cold_start", "write_objectives", "write_updates"])
+@pytest.mark.parametrize(
+    "script", ["write_cold_start", "write_objectives", "write_report", "write_updates"]
+)
 def test_pages_of_kept_results_are_up_to_date(script):
     spec = importlib.util.spec_from_file_location(script, ROOT / "docs" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)

@@ -33,6 +33,26 @@ def test_a_file_keeps_the_contract(tmp_path: Path) -> None:
     check_journal(lambda: open_journal(tmp_path, "shop"))
 
 
+def test_more_lines_than_one_text_may_hold(tmp_path: Path) -> None:
+    """SQLite joins lines into one text, whose length is limited: then there are fewer lines."""
+    journal = EmbeddedJournal(tmp_path / "journal.sqlite")
+    events = [an_event(k) for k in range(40)]
+    journal.append(events)
+    whole = journal.lines(0, 100)
+    assert len(whole.content.split(b"\n")) == 40
+    journal._file._reader.limit(apsw.SQLITE_LIMIT_LENGTH, len(whole.content) // 3)
+    after, parts = 0, []
+    while (found := journal.lines(after, 40)).content:
+        parts.append(found.content)
+        after = found.last
+    assert len(parts) > 2
+    assert b"\n".join(parts) == whole.content
+    journal._file._reader.limit(apsw.SQLITE_LIMIT_LENGTH, 20)
+    with pytest.raises(StoreError, match="too big"):
+        journal.lines(0, 40)
+    journal.close()
+
+
 def test_a_redis_server_keeps_the_contract(server: str, tmp_path: Path) -> None:
     check_journal(lambda: open_journal(tmp_path, "shop", server))
 

@@ -47,9 +47,11 @@ class ArmComparison:
     before: int = 0
     """Milliseconds before a unit's first answer in which covariates are counted."""
 
-    @property
-    def schema(self) -> pl.Schema:
-        """The fields of answers that are read."""
+    def schema(self, slate: Literal["none", "count", "items"] = "items") -> pl.Schema:
+        """The fields of answers that are read. To read slates takes most of the time: `slate` says
+        whether nothing of them is needed, or their length alone."""
+        place = {"none": None, "count": pl.Null(), "items": pl.String()}[slate]
+        slates = {} if place is None else {"slate": pl.List(pl.List(place))}
         arms = pl.Struct({self.experiment: pl.String()})
         return pl.Schema(
             {
@@ -57,7 +59,7 @@ class ArmComparison:
                 "user_id": pl.String(),
                 "session_id": pl.String(),
                 "time": pl.Int64(),
-                "slate": pl.List(pl.List(pl.String())),
+                **slates,
                 "took_ms": pl.Float32(),
                 "degraded": pl.List(pl.String()),
                 "arms": arms,
@@ -170,7 +172,8 @@ class Exposures:
 
     Args:
         comparison: which answers count.
-        blocks: all answers, with the fields of `ArmComparison.schema`.
+        blocks: all answers, with the fields of `ArmComparison.schema`; without slates, answers
+            show 0 items.
         keep: whether metrics read fields of answers, which are then kept.
         values: item column → its values, for metrics that count them.
     """
@@ -279,12 +282,15 @@ class Exposures:
             pairs = np.stack([block["recommendation_id"].hash().to_numpy(), unit])
             self._sessions.append(pairs[:, inside])
         if self._answers is not None:
+            shown = np.zeros(len(block), np.uint32)
+            if "slate" in block.columns:
+                shown = block["slate"].list.len().fill_null(0).to_numpy()
             self._answers.write(
                 unit=unit,
                 time=time,
                 came=came,
                 inside=inside,
-                shown=np.minimum(block["slate"].list.len().fill_null(0).to_numpy(), 32_767),
+                shown=np.minimum(shown, 32_767),
                 degraded=block["degraded"].list.len().fill_null(0).to_numpy() > 0,
                 took=block["took_ms"].fill_null(0.0).to_numpy(),
             )

@@ -54,7 +54,7 @@ def read_credits(
 
 def interleaved_schema(comparison: ArmComparison) -> pl.Schema:
     """The fields of answers that are read."""
-    return pl.Schema({**comparison.schema, "teams": pl.List(pl.String())})
+    return pl.Schema({**comparison.schema(), "teams": pl.List(pl.String())})
 
 
 def _placed(

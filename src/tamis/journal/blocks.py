@@ -6,6 +6,7 @@ Memory is bounded by the block, and no Python object is made per entry.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from tamis.journal.protocol import Answers, Journal, Lines
 from tamis.journal.stretches import Stretch, stretches
 from tamis.schema import StoreError
 
-BLOCK = 100_000
+BLOCK = 25_000
 """Entries of a block."""
 ANSWERS = 10_000
 """Answers of a block: each has a slate."""
@@ -71,7 +72,8 @@ def answer_blocks(
     schema: the fields; parts of objects as structs, and null where an answer does not have them.
     Raises StoreError where answers are damaged.
     """
-    yield from _blocks(answers.lines, 0, answers.head, size, schema, "answers")
+    lines = partial(answers.lines, slates="slate" in schema)
+    yield from _blocks(lines, 0, answers.head, size, schema, "answers")
 
 
 def _blocks(
@@ -84,10 +86,10 @@ def _blocks(
 ) -> Iterator[pl.DataFrame]:
     while after < head:
         # Numbers may be skipped, so the last block may hold entries that came after `head`.
-        text, last = read(after, min(size, head - after))
-        if not text:
+        content, last = read(after, min(size, head - after))
+        if not content:
             return
-        yield parsed(text, schema, f"{what} {after + 1} to {last} of the journal")
+        yield parsed(content, schema, f"{what} {after + 1} to {last} of the journal")
         after = last
 
 
@@ -95,18 +97,18 @@ def _stretch_table(stretch: Stretch) -> pl.DataFrame:
     """The entries of a stretch, in order."""
     events = stretch.events().with_columns(kind=pl.lit("event"), columns=pl.lit(None, pl.String))
     frame = stretch.change_table()
-    changes = parsed("\n".join(frame["body"].to_list()), ENTRY_SCHEMA, str(stretch.path))
+    changes = parsed("\n".join(frame["body"].to_list()).encode(), ENTRY_SCHEMA, str(stretch.path))
     order = ["sequence", *ENTRY_SCHEMA.names()]
     both = pl.concat([events.select(order), changes.with_columns(frame["sequence"]).select(order)])
     return both.sort("sequence").drop("sequence")
 
 
-def parsed(text: str, schema: pl.Schema, place: str) -> pl.DataFrame:
+def parsed(content: bytes, schema: pl.Schema, place: str) -> pl.DataFrame:
     """A table of JSON objects, one a line. Raises StoreError naming `place` where it is damaged."""
-    if not text:
+    if not content:
         return pl.DataFrame(schema=schema)
     try:
-        return pl.read_ndjson(text.encode(), schema=schema)
+        return pl.read_ndjson(content, schema=schema)
     except pl.exceptions.PolarsError as error:
         raise StoreError(
             f"{place} cannot be read ({error}): they may be damaged; restore the journal from a "

@@ -26,7 +26,7 @@ from tamis.journal.group_commit import Line
 from tamis.journal.known_keys import KnownKeys, hash_of
 from tamis.journal.numbered_log import NumberedLog
 from tamis.journal.protocol import Appended, Durability, Lines, Numbered
-from tamis.journal.sqlite_file import Connection, SqliteFile, lines_of, state_of
+from tamis.journal.sqlite_file import Connection, SqliteFile, state_of
 
 FORMAT = 2
 DELETED_AT_ONCE = 10_000
@@ -41,6 +41,7 @@ _TABLES = (
 )
 
 
+_ENTRIES = "SELECT sequence, body FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _NEW_KEYS = "SELECT sequence, hash FROM keys WHERE sequence > ? ORDER BY sequence"
 
 
@@ -83,11 +84,10 @@ class EmbeddedJournal(NumberedLog):
         return [self._numbered(*row) for row in self._rows(after, limit)]
 
     def lines(self, after: int, limit: int) -> Lines:
-        return lines_of(self._rows(after, limit), after)
+        return self._file.lines(_ENTRIES, after, limit)
 
     def _rows(self, after: int, limit: int) -> list[tuple[int, str]]:
-        query = "SELECT sequence, body FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?"
-        rows: list[Any] = self._file.rows(query, (after, max(limit, 0)))
+        rows: list[Any] = self._file.rows(_ENTRIES, (after, max(limit, 0)))
         return rows
 
     def find(self, key: str) -> Numbered | None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tamis.journal.entries import Recommendation, answer_of, encoded
 from tamis.journal.protocol import Lines, NumberedAnswer
-from tamis.journal.sqlite_file import SqliteFile, lines_of
+from tamis.journal.sqlite_file import SqliteFile
 
 FORMAT = 1
 DELETED_AT_ONCE = 5_000
-_LARGE = "'$.trace', '$.inputs', '$.rejected'"
-"""Paths of what `lines` leaves out: SQLite removes it faster than Python copies it."""
+_LARGE = ("trace", "inputs", "rejected")
+"""Fields that `lines` leaves out: SQLite removes them faster than Python copies them."""
 
 _TABLES = (
     "CREATE TABLE answers (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
@@ -56,12 +56,14 @@ class EmbeddedAnswers:
         query = "SELECT number, body FROM answers WHERE number > ? ORDER BY number LIMIT ?"
         return [self._numbered(*row) for row in self._file.rows(query, (after, max(limit, 0)))]
 
-    def lines(self, after: int, limit: int) -> Lines:
+    def lines(self, after: int, limit: int, *, slates: bool = True) -> Lines:
+        fields = _LARGE if slates else (*_LARGE, "slate")
+        paths = ", ".join(f"'$.{name}'" for name in fields)
         query = (
-            f"SELECT number, json_remove(body, {_LARGE}) FROM answers WHERE number > ? "
+            f"SELECT number, json_remove(body, {paths}) FROM answers WHERE number > ? "
             "ORDER BY number LIMIT ?"
         )
-        return lines_of(self._file.rows(query, (after, max(limit, 0))), after)
+        return self._file.lines(query, after, limit)
 
     @property
     def head(self) -> int:

@@ -36,8 +36,8 @@ class NumberedAnswer(NamedTuple):
 class Lines(NamedTuple):
     """Entries or answers as JSON, for jobs that read all of them and need a few fields of each."""
 
-    text: str
-    """One JSON object a line, in order; empty where there is none."""
+    content: bytes
+    """One JSON object a line, in order, in UTF-8; empty where there is none."""
     last: int
     """Number of the last one; that after which was read where there is none."""
 
@@ -76,9 +76,9 @@ class Answers(Protocol):
         """At most `limit` answers with numbers above `after`, in order."""
         ...
 
-    def lines(self, after: int, limit: int) -> Lines:
+    def lines(self, after: int, limit: int, *, slates: bool = True) -> Lines:
         """The same answers as JSON. What makes them large (`trace`, `inputs`, `rejected`) may be
-        left out."""
+        left out, and `slate` where it is not needed (`slates`)."""
         ...
 
     @property

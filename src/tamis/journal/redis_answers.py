@@ -71,7 +71,7 @@ class RedisAnswers:
     def read(self, after: int, limit: int) -> list[NumberedAnswer]:
         return [self._numbered(*one) for one in self._page(after, limit)]
 
-    def lines(self, after: int, limit: int) -> Lines:
+    def lines(self, after: int, limit: int, *, slates: bool = True) -> Lines:
         return read_lines(self._server, self._lines, self._keys[0], after, limit)
 
     @property

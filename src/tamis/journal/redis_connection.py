@@ -112,4 +112,4 @@ def read_lines(
             break
         texts.append(text)
         last, left = int(name.partition("-")[0]), left - words[1]
-    return Lines("\n".join(texts), last)
+    return Lines("\n".join(texts).encode(), last)

@@ -61,8 +61,8 @@ class WholeJournal:
         if after >= self._journal.start:
             return self._journal.lines(after, limit)
         found = self.read(after, limit)
-        text = "\n".join([encoded(one.entry).decode() for one in found])
-        return Lines(text, found[-1].sequence if found else after)
+        content = b"\n".join([encoded(one.entry) for one in found])
+        return Lines(content, found[-1].sequence if found else after)
 
     def _exported(self, after: int, limit: int, start: int) -> list[Numbered]:
         """At most `limit` entries of the stretches above `after`, up to number `start`."""

@@ -329,7 +329,9 @@ class _Report:
         if columns:
             items = tables.items()
             values = {column: item_values(items, column, self._config) for column in columns}
-        blocks = answer_blocks(self._journal.answers, self._comparison.schema)
+        shown = any(term.kind == "shown" for term in terms)
+        slate = "items" if columns else "count" if shown else "none"
+        blocks = answer_blocks(self._journal.answers, self._comparison.schema(slate))
         counted = ("active_days", "returned")
         keep = any(t.of_answers or t.kind in counted for t in terms)
         return Exposures(self._comparison, blocks, keep=keep, values=values)

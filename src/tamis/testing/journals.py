@@ -103,9 +103,9 @@ def _check_order(writer: Journal, reader: Journal) -> None:
     assert [n.sequence for n in found] == numbers, "read gives the numbers that append gave"
     assert [n.entry for n in found] == entries, "entries come back as given, in order"
     lines = reader.lines(0, 100)
-    assert _decoded(lines.text, Entry) == entries, "lines give the same entries as JSON"
+    assert _decoded(lines.content, Entry) == entries, "lines give the same entries as JSON"
     assert lines.last == numbers[-1], "lines say the number of the last entry"
-    assert reader.lines(numbers[-1], 100) == ("", numbers[-1]), "nothing is above the head"
+    assert reader.lines(numbers[-1], 100) == (b"", numbers[-1]), "nothing is above the head"
     assert reader.find("event:e1") == found[0], "find must find the event of an id"
     assert reader.find("event:none") is None, "an id that never came is not found"
 
@@ -139,11 +139,11 @@ def _check_pages(reader: Journal) -> None:
         paged += page
         after = page[-1].sequence
     assert paged == whole, "page by page is the same as at once"
-    text, after = reader.lines(0, 3)
+    content, after = reader.lines(0, 3)
     assert after == whole[2].sequence, "at most `limit` lines"
-    text += "\n" + reader.lines(after, 1_000).text
-    assert _decoded(text, Entry) == [one.entry for one in whole], "so are lines"
-    assert reader.lines(0, 0) == ("", 0), "a limit of 0 gives no lines"
+    content += b"\n" + reader.lines(after, 1_000).content
+    assert _decoded(content, Entry) == [one.entry for one in whole], "so are lines"
+    assert reader.lines(0, 0) == (b"", 0), "a limit of 0 gives no lines"
     assert reader.read(0, 0) == [], "a limit of 0 gives nothing"
     assert reader.read(reader.head, 10) == [], "nothing is above the head"
 
@@ -265,12 +265,16 @@ def _check_answers(writer: Journal, reader: Journal) -> None:
     small = [structs.replace(one, trace=None, inputs=None, rejected={}) for one in given]
     told = [
         structs.replace(one, trace=None, inputs=None, rejected={})
-        for one in _decoded(lines.text, Recommendation)
+        for one in _decoded(lines.content, Recommendation)
     ]
     assert told == small, "lines give the same answers as JSON, perhaps without what is large"
     assert lines.last == numbers[-1], "lines say the number of the last answer"
-    assert _decoded(reader.answers.lines(numbers[0], 2).text, Recommendation)[0].user_id == "bob"
-    assert reader.answers.lines(numbers[-1], 2) == ("", numbers[-1]), "nothing is above the head"
+    few = _decoded(reader.answers.lines(0, 100, slates=False).content, dict[str, Any])
+    assert [one["recommendation_id"] for one in few] == ["r1", "r2", "r3", "r4"], (
+        "lines without slates are lines of the same answers"
+    )
+    assert _decoded(reader.answers.lines(numbers[0], 2).content, Recommendation)[0].user_id == "bob"
+    assert reader.answers.lines(numbers[-1], 2) == (b"", numbers[-1]), "nothing is above the head"
     writer.answers.append([structs.replace(given[0], version="v2")])
     assert reader.answers.find("r1") == given[0], "of two answers of one id, the first is kept"
     assert writer.answers.forget_user("bob", 4) == 1, "answers from before a deletion are deleted"
@@ -286,8 +290,8 @@ def _check_answers(writer: Journal, reader: Journal) -> None:
     assert reader.answers.read(0, 100)[0].number > numbers[-1], "numbers are never used twice"
 
 
-def _decoded(text: str, kind: Any) -> list[Any]:
-    return [msgspec.json.decode(line, type=kind) for line in text.split("\n") if line]
+def _decoded(content: bytes, kind: Any) -> list[Any]:
+    return [msgspec.json.decode(line, type=kind) for line in content.split(b"\n") if line]
 
 
 def _check_closed(journal: Journal) -> None:
