@@ -128,7 +128,7 @@ def only(cascade: Cascade, way: Way) -> Cascade:
 
 def world_of(project: Path, seed: int, births: float, signups: float) -> LivingWorld:
     config = json.loads((project / "simulation.json").read_text("utf-8"))["config"]
-    life = LifeConfig(drift=0, births=births, deaths=0, signups=signups, seed=seed)
+    life = LifeConfig(drift=0, births=births, deaths=0, signups=signups, departures=0, seed=seed)
     return LivingWorld(SimulationConfig.from_dict(config), life)
 
 

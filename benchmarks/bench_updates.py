@@ -21,10 +21,13 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from tamis.bundle import Kind, Versions
@@ -34,6 +37,7 @@ from tamis.runtime import Float64
 from tamis.service import LiveRecommender, Recommender, Request, Serving
 from tamis.simulator import LifeConfig, LivingWorld, SimulationConfig, reward
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "bench"
 KEPT = HERE / "updates.json"
@@ -54,19 +58,36 @@ TOWER = "[cascade.channels.two_tower]\n"
 ONLINE = '\n[online]\nwait = "1s"\nlateness = "1s"\n'
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A slate that a user saw, by places."""
+
+    worth: float
+    """By the world's truth."""
+    best: float
+    """Of the best slate that there was."""
+    items: NDArray[np.int64]
+    """The world's rows."""
+    predicted: Float64
+    """Predicted clicks; NaN: the place has no prediction."""
+    true: Float64
+    """True probabilities of a click."""
+    clicked: NDArray[np.bool_]
+
+
 class Play:
     """One service and its world."""
 
-    def __init__(self, project: Path, mode: str, seed: int) -> None:
+    def __init__(self, project: Path, mode: str, life: LifeConfig) -> None:
         self.project, self.mode = project, mode
         config = json.loads((project / "simulation.json").read_text("utf-8"))["config"]
-        life = LifeConfig(drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0, seed=seed)
         self.world = LivingWorld(SimulationConfig.from_dict(config), life)
         version = Versions(project).current(Kind.SERVING)
         self.world.time = max(self.world.time, version.manifest.data_until + 1_000)
-        recommender = Recommender(version, self.now)
-        journal = open_journal(project, recommender.parts.config.name)
-        live = LiveRecommender(recommender, WholeJournal(journal, project))
+        self.recommender = Recommender(version, self.now)
+        """Of the first version."""
+        journal = open_journal(project, self.recommender.parts.config.name)
+        live = LiveRecommender(self.recommender, WholeJournal(journal, project))
         self.serving = Serving(live, project, self.now, interval=None)
         self.seconds = {"full": 0.0, "incremental": 0.0}
         self.refused = 0
@@ -75,23 +96,29 @@ class Play:
         return self.world.time
 
     def day(self, visits: int) -> tuple[float, dict[str, float]]:
-        """(worth of the day's slates ÷ that of the best ones, predicted ÷ true of each task)."""
+        """(worth of the day's slates ÷ that of the best ones, predicted ÷ true clicks)."""
         full, incremental = MODES[self.mode]
-        worth = best = 0.0
-        predicted: dict[str, float] = {}
-        true: dict[str, float] = {}
+        seen: list[Visit] = []
         for _ in range(PARTS):
-            step = DAY_MS // PARTS // (visits // PARTS)
-            for user in self.world.visitors(visits // PARTS).tolist():
-                got, most = self._visit(user, predicted, true)
-                worth, best = worth + got, best + most
-                self.world.time += step
-            self._live()
+            seen += self.visits(visits // PARTS, DAY_MS // PARTS)
+            self.live(DAY_MS // PARTS)
             if incremental:
-                self._timed("incremental", lambda: follow(self.project, once=True))
+                self.timed("incremental", lambda: follow(self.project, once=True))
         if full:
-            self._timed("full", self._full)
-        return worth / best, {task: predicted[task] / true[task] for task in predicted}
+            self.timed("full", self._full)
+        predicted = np.concatenate([one.predicted for one in seen])
+        true = np.concatenate([one.true for one in seen])
+        known = ~np.isnan(predicted)
+        ratio = {"click": predicted[known].sum() / true[known].sum()} if known.any() else {}
+        return sum(one.worth for one in seen) / sum(one.best for one in seen), ratio
+
+    def visits(self, count: int, span: int) -> list[Visit]:
+        """What visitors saw within a time (ms) from now on."""
+        seen: list[Visit] = []
+        for user in self.world.visitors(count).tolist():
+            seen.append(self._visit(user))
+            self.world.time += span // count
+        return seen
 
     def _full(self) -> None:
         """A nightly update, published whatever the gate says: tastes drift here as they never do
@@ -102,27 +129,25 @@ class Play:
         for check in failed:
             print(f"  gate: {check}", flush=True)
 
-    def _timed(self, what: str, work: Any) -> None:
+    def timed(self, what: str, work: Callable[[], T]) -> T:
+        """What `work` gives; its seconds are counted, and its result is served."""
         began = time.perf_counter()
-        work()
+        done = work()
         self.seconds[what] += time.perf_counter() - began
         self.serving.look()
+        return done
 
-    def _visit(
-        self, user: int, predicted: dict[str, float], true: dict[str, float]
-    ) -> tuple[float, float]:
+    def _visit(self, user: int) -> Visit:
         live, world = self.serving.live, self.world
         (user_id,) = world.user_ids(np.array([user]))
         answer = live.recommend(Request.of(user_id=user_id, n=SLATE, explain=True))
         ids = [place.item_id for place in answer.items]
         rows, places = world.item_rows(ids), np.arange(1, len(ids) + 1)
         responses, done = world.show(np.full(len(ids), user), rows, places, world.time)
-        for place, click in zip(answer.items, responses.click.tolist(), strict=True):
-            if place.reasons is not None and "click" in place.reasons.predictions:
-                predicted["click"] = (
-                    predicted.get("click", 0.0) + place.reasons.predictions["click"]
-                )
-                true["click"] = true.get("click", 0.0) + click
+        predicted = [
+            float("nan") if one.reasons is None else one.reasons.predictions.get("click", np.nan)
+            for one in answer.items
+        ]
         events = [
             {
                 "user_id": user_id,
@@ -143,12 +168,19 @@ class Play:
         ]
         wrong = [one.error for one in live.take(events) if one.error is not None]
         assert not wrong, wrong[0]
-        return float(reward(responses).sum()), world.best_slate(user, SLATE, world.time)[1]
+        return Visit(
+            worth=float(reward(responses).sum()),
+            best=world.best_slate(user, SLATE, world.time)[1],
+            items=rows,
+            predicted=np.array(predicted, np.float64),
+            true=np.asarray(responses.click, np.float64),
+            clicked=done.click,
+        )
 
-    def _live(self) -> None:
-        """Births and withdrawals of the last hours reach the service."""
+    def live(self, span: int) -> None:
+        """Births and withdrawals of the last `span` ms reach the service."""
         live, until = self.serving.live, self.world.time
-        self.world.time -= DAY_MS // PARTS
+        self.world.time -= span
         changes = self.world.live(until)
         rows = changes.items.to_dicts()
         if rows:
@@ -172,7 +204,7 @@ def trained(folder: Path, seed: int) -> Path:
     return folder
 
 
-def interval(values: Float64) -> dict[str, float]:
+def interval(values: NDArray[np.floating[Any]]) -> dict[str, float]:
     """The mean over seeds, and its 95 % interval by Student's t."""
     mean = float(values.mean())
     if len(values) < 2:
@@ -182,7 +214,7 @@ def interval(values: Float64) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--days", type=int, default=7)
     parser.add_argument("--visits", type=int, default=400, help="of a day")
@@ -199,7 +231,10 @@ def main() -> None:
             project = BUILD / "updates-now"
             shutil.rmtree(project, ignore_errors=True)
             shutil.copytree(base, project)
-            play = Play(project, mode, seed)
+            life = LifeConfig(
+                drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0, departures=0, seed=seed
+            )
+            play = Play(project, mode, life)
             course: list[float] = []
             for day in range(words.days):
                 shares[mode][seed, day], ratio = play.day(words.visits)

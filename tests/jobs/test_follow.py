@@ -6,6 +6,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -531,6 +533,28 @@ def test_it_goes_on_with_the_version_that_is_published_next(project: Path) -> No
     moved.write_bytes(changed(moved, number=2))
     with pytest.raises(VersionError, match=f"changes version {former.name}, and {newer.name} is"):
         list(DeltaFolder(newer).after(chain))
+
+
+def test_what_becomes_due_while_it_learns_waits_for_the_next_turn(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events keep coming: an update would follow the other if each looked at the clock again."""
+    send(project, 600, 40)
+    end = 1000 * (1_700_000_000 + 120 * 640)
+    clock = count(end, 300_000)  # minutes pass between two looks
+    session = import_module("tamis.jobs.follow")._Session
+    monkeypatch.setattr(session, "_clock", lambda self: next(clock))
+    published, ended = list[Delta](), threading.Event()
+    options = {"every": 600.0, "ended": ended, "on_delta": published.append}
+    running = threading.Thread(target=follow, args=(project,), kwargs=options)
+    running.start()
+    try:
+        wait_for(lambda: bool(published))
+        time.sleep(1.5)
+    finally:
+        ended.set()
+        running.join()
+    assert len(published) == 1
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ def test_worth_by_hand(simulated):
     lists = np.array([[items[0], items[1]], [items[2], -1]], np.int32)
     turned = np.array([[items[1], items[0]], [items[2], -1]], np.int32)
     found = truth.result(users, lists, turned, {"same": lists}, seed=0)
-    still = LifeConfig(drift=0, births=0, deaths=0, signups=0, fatigue=0)
+    still = LifeConfig(drift=0, births=0, deaths=0, signups=0, departures=0, fatigue=0)
     world = LivingWorld(SimulationConfig(items=300, users=400, days=20, seed=0), still, cut)
     user, item, place = np.array([1, 1, 2]), np.array([10, 20, 30]), np.array([1, 2, 1])
     each = reward(world.expected(user, item, place, cut))

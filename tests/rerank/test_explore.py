@@ -288,7 +288,7 @@ def test_a_day_of_a_living_world_keeps_its_budget() -> None:
     """700 requests of a day: the share of explored places is the budget within four standard
     deviations, never beyond its bound, and every new item gets its guaranteed impressions."""
     config = SimulationConfig(users=60, items=80, days=2, seed=3)
-    world = LivingWorld(config, LifeConfig(births=0.1, deaths=0, signups=0, drift=0))
+    world = LivingWorld(config, LifeConfig(births=0.1, deaths=0, signups=0, departures=0, drift=0))
     day = world.time // DAY * DAY + DAY
     born = world.live(day)
     table = pl.concat([world._item_table[: world.items]])

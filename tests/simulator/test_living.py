@@ -15,7 +15,7 @@ from tamis.simulator import (
 
 CONFIG = SimulationConfig(items=300, users=200, days=5)
 DAY = 86_400_000
-STILL = LifeConfig(drift=0, births=0, deaths=0, signups=0, fatigue=0)
+STILL = LifeConfig(drift=0, births=0, deaths=0, signups=0, departures=0, fatigue=0)
 USERS, ITEMS, PLACES = np.arange(6), np.arange(10, 16), np.arange(1, 7)
 
 
@@ -35,7 +35,7 @@ def test_a_still_world_is_that_of_the_log():
 
 
 def test_tastes_drift_by_the_declared_share():
-    world = LivingWorld(CONFIG, LifeConfig(drift=0.1, births=0, deaths=0, signups=0))
+    world = LivingWorld(CONFIG, LifeConfig(drift=0.1, births=0, deaths=0, signups=0, departures=0))
     before = world._users.latent.copy()
     world.live(world.time + DAY)
     near = (world._users.latent * before).sum(axis=1)
@@ -59,6 +59,25 @@ def test_items_and_users_come_and_items_go():
     gone = set(world.item_rows(changes.withdrawn).tolist())
     assert len(best) == 306
     assert not gone & set(best.tolist())
+
+
+def test_a_year_replaces_the_catalogue_and_the_users_but_does_not_grow_them():
+    life = LifeConfig(drift=0, births=0.01, deaths=0.01, signups=0.01, departures=0.01)
+    world = LivingWorld(CONFIG, life)
+    for _ in range(365):
+        world.live(world.time + DAY)
+    assert 0.9 < world._alive.sum() / 300 < 1.1
+    assert 0.9 < (world._pace > 0).sum() / 200 < 1.1
+    assert world.items == pytest.approx(300 * 4.65, rel=0.1)
+    assert world.users == pytest.approx(200 * 4.65, rel=0.1)
+    visitors = set(world.visitors(5_000).tolist())
+    assert visitors <= set(np.flatnonzero(world._pace).tolist())
+
+
+def test_one_user_stays():
+    world = LivingWorld(CONFIG, LifeConfig(signups=0, departures=1))
+    world.live(world.time + 3 * DAY)
+    assert len(set(world.visitors(100).tolist())) == 1
 
 
 def test_a_newcomer_is_near_its_content():

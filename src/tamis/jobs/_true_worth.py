@@ -17,7 +17,7 @@ from tamis.service import Parts
 from tamis.simulator import LifeConfig, LivingWorld, SimulationConfig, reward
 
 FILE = "simulation.json"
-STILL = LifeConfig(drift=0, births=0, deaths=0, signups=0, fatigue=0)
+STILL = LifeConfig(drift=0, births=0, deaths=0, signups=0, departures=0, fatigue=0)
 BEST_OF = 200
 """Users for whom the best slate is searched, which looks at every item."""
 DAY_MS = 86_400_000

@@ -213,7 +213,9 @@ def _play(
     found: LiveDemo, urls: list[str], rate: float, on_change: Callable[[LiveDemo], None] | None
 ) -> None:
     """The same world visits both services at once."""
-    life = LifeConfig(drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0.0, seed=0)
+    life = LifeConfig(
+        drift=DRIFT, births=BIRTHS, deaths=BIRTHS, signups=0.0, departures=0.0, seed=0
+    )
     turn, problems = threading.Lock(), list[BaseException]()
 
     def closed(line: LiveLine, url: str, period: Period) -> None:

@@ -207,12 +207,13 @@ class _Session:
         while not ended.is_set():
             began = time.monotonic()
             self._feed.read(_now())
-            due = self._feed.due(self._clock())
+            clock = self._clock()  # once: what becomes due while it learns is for the next turn
+            due = self._feed.due(clock)
             if due:
                 delta = self._update(self._feed.take(due))
                 if delta is not None:
                     yield delta
-            if self._feed.due(self._clock()) or self._feed.behind:
+            if self._feed.due(clock) or self._feed.behind:
                 continue
             if once or self._replaced():
                 return

@@ -48,17 +48,19 @@ class LifeConfig:
     drift: float = 0.05
     """Share of a user's taste that is replaced per day by a new one, 0 to 1."""
     births: float = 0.01
-    """New items per day, as a share of the catalogue."""
+    """New items per day, as a share of those in the catalogue."""
     deaths: float = 0.01
-    """Items withdrawn per day, as a share of the catalogue."""
+    """Items withdrawn per day, as a share of those in the catalogue."""
     signups: float = 0.01
-    """New users per day, as a share of all."""
+    """New users per day, as a share of those who have not left."""
+    departures: float = 0.01
+    """Users who never come again, per day, as a share of those who have not left."""
     fatigue: float = 0.5
     """Taken off the log-odds of a click per unit of ln(1 + times shown to the user lately)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("drift", "births", "deaths", "signups"):
+        for name in ("drift", "births", "deaths", "signups", "departures"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise SimulationConfigError(
@@ -96,7 +98,7 @@ class LivingWorld:
         population = build_population(config)
         self._item_table, self._user_table = population.items.table, population.users.table
         self._items, self._users = population.items.traits, population.users.traits
-        self._pace = population.users.requests_per_day
+        self._pace = population.users.requests_per_day.copy()
         self._random = np.random.default_rng([config.seed, self._life.seed, 97])
         self._coefficients = DEFAULT_COEFFICIENTS.eager(config.eagerness)
         # content = latent · view + noise (`catalogue`): the view of newcomers must be the same
@@ -107,7 +109,9 @@ class LivingWorld:
         """(user, item) → impressions that are still remembered, and when (ms) they were counted."""
         self.time = config.end_time if start is None else start
         """The moment (ms) up to which the world has lived."""
-        self._owed = {"births": 0.0, "deaths": 0.0, "signups": 0.0}
+        self._owed: dict[str, float] = dict.fromkeys(
+            ("births", "deaths", "signups", "departures"), 0.0
+        )
         self._number: dict[str, dict[str, int]] = {"user": {}, "item": {}}
         self._named(range(len(self._user_table)), range(len(self._item_table)))
 
@@ -178,14 +182,16 @@ class LivingWorld:
         days = max(until - self.time, 0) / DAY_MS
         self.time = max(until, self.time)
         self._drift(days)
-        born, first_item = self._due("births", days * self.items), self.items
-        signed, first_user = self._due("signups", days * self.users), self.users
+        listed, active = int(self._alive.sum()), int(np.count_nonzero(self._pace))
+        born, first_item = self._due("births", days * listed), self.items
+        signed, first_user = self._due("signups", days * active), self.users
+        self._depart(self._due("departures", days * active))
         self._bear(born)
         self._sign_up(signed)
         self._named(range(first_user, self.users), range(first_item, self.items))
         return Changes(
             self._item_table[first_item:],
-            self._withdraw(self._due("deaths", days * int(self._alive.sum()))),
+            self._withdraw(self._due("deaths", days * listed)),
             self._user_table[first_user:],
         )
 
@@ -233,7 +239,7 @@ class LivingWorld:
         """New users: each like a random user, with a taste of their own, from now on."""
         if not count:
             return
-        like = self._random.integers(self.users, size=count)
+        like = self._random.choice(np.flatnonzero(self._pace), count)
         own = scatter(self._random, count, self._config.latent_dim, _SIBLING_LENGTH)
         traits = replace(self._users.take(like), latent=unit(self._users.latent[like] + own))
         table = self._user_table[like].with_columns(
@@ -242,6 +248,12 @@ class LivingWorld:
         self._users = _joined(self._users, traits)
         self._pace = np.concatenate([self._pace, self._pace[like]])
         self._user_table = pl.concat([self._user_table, table])
+
+    def _depart(self, count: int) -> None:
+        """Users who leave: from now on they are no visitors. One stays at least."""
+        rows = np.flatnonzero(self._pace)
+        gone = self._random.choice(rows, min(count, len(rows) - 1), replace=False)
+        self._pace[gone] = 0.0
 
     def _withdraw(self, count: int) -> list[str]:
         rows = np.flatnonzero(self._alive)
