@@ -1,14 +1,14 @@
-"""Writes the table of what updates bring on docs/updating.md from kept results; a test compares."""
+"""Writes the figures of docs/updating.md from kept results; a test compares."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).with_name("updating.md")
-KEPT = PAGE.parent.parent / "benchmarks" / "updates.json"
-BEGIN, END = "<!-- updates: written by docs/write_updates.py -->", "<!-- /updates -->"
+KEPT = PAGE.parent.parent / "benchmarks"
 NAMES = {
     "none": "none: the version of day 0",
     "full": "full, every night",
@@ -18,11 +18,82 @@ NAMES = {
 
 
 def page() -> str:
-    """The page with its table renewed."""
-    text, found = PAGE.read_text("utf-8"), json.loads(KEPT.read_text("utf-8"))
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    return f"{head}{BEGIN}\n\n{table(found)}\n{END}{tail}"
+    """The page with its figures renewed."""
+    text = PAGE.read_text("utf-8")
+    for name, written in (("updates", table), ("follow", times), ("admission", year)):
+        found = json.loads((KEPT / f"{name}.json").read_text("utf-8"))
+        begin, end = f"<!-- {name}: written by docs/write_updates.py -->", f"<!-- /{name} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n\n{written(found)}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def times(found: dict[str, Any]) -> str:
+    """How long an event takes to its delta and to the answers."""
+    rows = [
+        ("from the acknowledged event to its published delta", found["seconds"]["delta"]),
+        ("from the acknowledged event to answers with it", found["seconds"]["answer"]),
+        ("from the published delta to answers with it", found["from delta to answer"]),
+        ("in event time: from the event to the newest event read", found["event seconds"]),
+    ]
+    return "\n".join(
+        [
+            f"Measured beside a service of {found['workers']} workers on a machine of two cores, "
+            f"with {found['rate']:g} slates per second and `--every {found['every']:g}s` "
+            f'(`wait = "1s"`, `lateness = "1s"`); {found["events"]:,} events in '
+            f"{found['deltas']} deltas, all of them learnt:",
+            "",
+            "| seconds | median | 99 % within |",
+            "|---|---|---|",
+            *(f"| {what} | {one['p50']:.1f} | {one['p99']:.1f} |" for what, one in rows),
+            "",
+        ]
+    )
+
+
+def year(found: dict[str, Any]) -> str:
+    """A row per quarter of the year of births."""
+    world, admission = found["world"], found["admission"]
+    lines = [
+        f"A simulated year: {world['items']:,} items, of which {world['births']:.0%} are withdrawn "
+        f"and as many born each day; {found['visits']} slates a day, an incremental update each "
+        f"week. One of two services has `spare = {admission['spare']}`, `admit_after = "
+        f"{admission['admit_after']}` and `expire_days = {admission['expire_days']}`, the other "
+        "knows new items by their attributes. Worth is a share of the best slates by the world's "
+        "truth; AUC is that of predicted clicks on items born after the training. One seed.",
+        "",
+        "| quarter | items so far | rows of the table | admitted | expired | crowded "
+        "| worth: with, without | AUC of new items: with, without |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    with_rows, without = (found["services"][mode]["weeks"] for mode in ("with", "without"))
+    length = len(with_rows) // 4
+    for quarter in range(4):
+        at = slice(quarter * length, (quarter + 1) * length)
+        ours, theirs = with_rows[at], without[at]
+        sums = [f"{sum(week[k] for week in ours):,}" for k in ("admitted", "expired", "crowded")]
+        means = [
+            f"{_mean(ours, what):.3f}, {_mean(theirs, what):.3f}" for what in ("worth", "auc_new")
+        ]
+        items, rows = world["items"] + ours[-1]["born"], ours[-1]["rows"]
+        cells = [str(quarter + 1), f"{items:,}", f"{rows:,}", *sums, *means]
+        lines.append(f"| {' | '.join(cells)} |")
+    change = found["change"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"With rows of their own, worth changes by {_ends(change['worth'], '{:+.3f}')} and AUC "
+            f"of new items by {_ends(change['auc_new'], '{:+.3f}')} (mean over weeks; interval by "
+            "Student's t over weeks).",
+            "",
+        ]
+    )
+
+
+def _mean(weeks: list[dict[str, Any]], what: str) -> float:
+    known = [week[what] for week in weeks if not math.isnan(week[what])]
+    return sum(known) / len(known) if known else math.nan
 
 
 def table(found: dict[str, Any]) -> str:
