@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from tamis.service import LiveRecommender, Recommender
+from tamis.service import LiveRecommender, RankRequest, Recommender, Request
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_events_and_requests_compile_nothing_after_the_opening(project: Path) ->
     live.delete_user("u3")
     live.take([event])
     live.recommend("u3")
+    live.rank(RankRequest.of(user_id="u3", item_ids=["i3", "i4"]))
+    shown = live.recommend("u4", recommendation_id="kept")
+    answer = live.answered("kept")
+    assert answer is not None
+    live.explained(answer)
+    live.why_not(answer, "i3")
+    assert live.recommend(Request.of(user_id="u3", why_not="i4")).why_not is not None
+    assert shown.items
     assert compiled() == before
     live.close()
 

@@ -162,7 +162,7 @@ def print_update(report: UpdateReport) -> None:
     if report.refused:
         console.print(
             f"[bold red]not published[/]: the serving version stays {report.former}. Correct the "
-            "data, change [gate] in tamis.toml, or publish with --force:",
+            "data, change \\[gate] in tamis.toml, or publish with --force:",
             highlight=False,
             soft_wrap=True,
         )
@@ -191,10 +191,15 @@ def _learnt_table(report: UpdateReport) -> Table:
 
 
 def _checks_table(report: UpdateReport) -> Table:
-    """The checks of the gate, failed ones first."""
+    """The failed checks of the gate, then those of quality; how many others passed."""
     table = Table("", "check", "what was found", "threshold", title="Gate", title_justify="left")
-    for check in report.checks:
+    failed = [check for check in report.checks if not check.passed]
+    shown = [*failed, *(one for one in report.checks if one.passed and one.kind == "quality")]
+    for check in shown:
         mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
         limit = f"{check.key} = {check.limit:g}"
         table.add_row(mark, escape(check.name), escape(check.text), limit)
+    if others := len(report.checks) - len(shown):
+        table.add_section()
+        table.add_row("[green]✓[/]", f"{others} others", "--json shows them all", "")
     return table

@@ -8,11 +8,15 @@ from math import isfinite, log, sqrt
 from typing import Any
 
 from tamis.jobs._data_watch import DataWatch
-from tamis.jobs._judge import VersionComparison
+from tamis.jobs._judge import TaskComparison, VersionComparison
 from tamis.jobs._trial_requests import TrialResult
 from tamis.schema import GateConfig
 
 QUALITY, DATA, SIZE, REQUESTS = "quality", "data", "size", "requests"
+
+
+FEWEST = 10
+"""Rows of the rarer class of a task below which its AUC, and the error of it, are chance."""
 
 
 @dataclass(frozen=True)
@@ -142,35 +146,7 @@ def quality_checks(
             )
         )
     for name, task in compared.tasks.items():
-        if isfinite(task.auc) and isfinite(task.serving_auc):
-            drop = task.serving_auc - task.auc
-            checks.append(
-                GateCheck(
-                    QUALITY,
-                    f"AUC of {name}",
-                    drop,
-                    "auc_drop",
-                    gate.auc_drop,
-                    drop <= gate.auc_drop + 2 * task.auc_error,
-                    f"AUC of {name} is {task.auc:.4f}, that of the serving version on the same "
-                    f"{task.rows:,} rows {task.serving_auc:.4f} (standard error "
-                    f"{task.auc_error:.4f})",
-                )
-            )
-        if isfinite(task.auc) and name in recorded:
-            drop = recorded[name] - task.auc
-            checks.append(
-                GateCheck(
-                    QUALITY,
-                    f"AUC of {name} since",
-                    drop,
-                    "auc_since",
-                    gate.auc_since,
-                    drop <= gate.auc_since + 2 * task.auc_error,
-                    f"AUC of {name} is {task.auc:.4f}, {recorded[name]:.4f} when the serving "
-                    "version was made",
-                )
-            )
+        checks += _auc_checks(gate, name, task, recorded.get(name))
         if task.calibration is not None and isfinite(task.calibration):
             # Of n positives, half fit the calibration and half judge it: the logarithm of the
             # ratio has a standard error of √(2 / n), or more where few queries have many of them.
@@ -192,6 +168,54 @@ def quality_checks(
                     + ("" if serving is None else f", that of the serving version {serving:.3f}"),
                 )
             )
+    return checks
+
+
+def _auc_checks(
+    gate: GateConfig, name: str, task: TaskComparison, recorded: float | None
+) -> list[GateCheck]:
+    """The AUC of a task beside that of the serving version, and beside the recorded one."""
+    if task.rarer < FEWEST:
+        text = (
+            f"AUC of {name} is not judged: {task.rarer:,.0f} of {task.rows:,} rows are of the "
+            f"rarer class, and it takes {FEWEST}"
+        )
+        return [
+            GateCheck(
+                QUALITY, f"AUC of {name}", float("nan"), "auc_drop", gate.auc_drop, True, text
+            )
+        ]
+    if not isfinite(task.auc):
+        return []
+    allowed, checks = 2 * task.auc_error, list[GateCheck]()
+    if isfinite(task.serving_auc):
+        drop = task.serving_auc - task.auc
+        checks.append(
+            GateCheck(
+                QUALITY,
+                f"AUC of {name}",
+                drop,
+                "auc_drop",
+                gate.auc_drop,
+                drop <= gate.auc_drop + allowed,
+                f"AUC of {name} is {task.auc:.4f}, that of the serving version on the same "
+                f"{task.rows:,} rows {task.serving_auc:.4f} (standard error {task.auc_error:.4f})",
+            )
+        )
+    if recorded is not None:
+        drop = recorded - task.auc
+        checks.append(
+            GateCheck(
+                QUALITY,
+                f"AUC of {name} since",
+                drop,
+                "auc_since",
+                gate.auc_since,
+                drop <= gate.auc_since + allowed,
+                f"AUC of {name} is {task.auc:.4f}, {recorded:.4f} when the serving version was "
+                "made",
+            )
+        )
     return checks
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,13 @@ class TaskComparison:
     auc: float
     """XAUC of tasks that are not binary; NaN where all labels are equal."""
     auc_error: float
-    """Standard error (Hanley and McNeil 1982)."""
+    """Standard error (Hanley and McNeil 1982), the larger one of both versions."""
     serving_auc: float
     calibration: float | None
     """Predicted ÷ observed, of binary tasks; calibrated on other rows."""
     serving_calibration: float | None
+    rarer: float = inf
+    """Rows of the rarer class of a binary task; infinite for others."""
     calibration_error: float | None = None
     """Relative standard error of `calibration`, over queries."""
 
@@ -214,16 +216,18 @@ def _compared(
     binary = task.kind == "binary"
     measure = auc if binary else xauc
     positives = float((label > 0.5).sum()) if binary else float(len(label))
-    found = measure(label, ours)
+    found, former = measure(label, ours), measure(label, theirs)
+    others = len(label) - positives if binary else positives
     observed = float(label.sum())
     return TaskComparison(
         rows=len(label),
         positives=positives,
         auc=found,
-        auc_error=auc_error(found, positives, len(label) - positives if binary else positives),
-        serving_auc=measure(label, theirs),
+        auc_error=max(auc_error(area, positives, others) for area in (found, former)),
+        serving_auc=former,
         calibration=float(ours.sum()) / observed if binary and observed else None,
         serving_calibration=float(theirs.sum()) / observed if binary and observed else None,
+        rarer=min(positives, others) if binary else inf,
     )
 
 

@@ -130,6 +130,14 @@ class EventFeed:
         """Entries that were read and not taken yet."""
         return len(self._tail)
 
+    def waiting_text(self) -> str:
+        """How many entries wait, and for what."""
+        options = self.options
+        return (
+            f"{self.waiting:,} entries wait: an impression is learnt from {options.wait} + "
+            f"{options.lateness} after it, when its clicks have come ([online] wait, lateness)"
+        )
+
     @property
     def behind(self) -> bool:
         """Whether the journal held more than the last call of `read` has read."""

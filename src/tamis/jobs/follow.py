@@ -131,7 +131,7 @@ def follow(
                 report.version, report.notes = version.name, session.notes
                 for note in session.notes:
                     shown.message(f"does not learn: {note}")
-                for delta in session.run(every, once, ended):
+                for delta in session.run(every, once, ended, shown.message):
                     lags.add(*session.lags)
                     _count(report, delta)
                     shown.message(_line(delta))
@@ -202,8 +202,12 @@ class _Session:
         """Late events since the last delta."""
         return self._feed.late
 
-    def run(self, every: float, once: bool, ended: threading.Event) -> Iterator[Delta]:
-        """The deltas as they are published, until another version is, or `ended` is set."""
+    def run(
+        self, every: float, once: bool, ended: threading.Event, say: Callable[[str], None]
+    ) -> Iterator[Delta]:
+        """The deltas as they are published, until another version is, or `ended` is set; says when
+        events begin to wait for the first of them."""
+        told = False
         while not ended.is_set():
             began = time.monotonic()
             self._feed.read(_now())
@@ -215,6 +219,9 @@ class _Session:
                     yield delta
             if self._feed.due(clock) or self._feed.behind:
                 continue
+            if self._feed.waiting and not self.number and not told:
+                told = True
+                say(self._feed.waiting_text())
             if once or self._replaced():
                 return
             ended.wait(max(every - (time.monotonic() - began), 0.01))

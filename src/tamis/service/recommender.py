@@ -283,16 +283,21 @@ class Recommender:
         return remember(self.parts.channels, outcome)
 
     def warm_up(self) -> None:
-        """Answers for a user of the version and for an unknown one, explains the answers, and
-        rehearses events, so that the first ones are as fast as later ones: code is compiled, files
-        are mapped. Nothing is remembered, and the times of the stages do not count."""
+        """Answers for a user of the version and for an unknown one, explains the answers, also what
+        they lack, orders given items, and rehearses events, so that the first ones are as fast as
+        later ones: code is compiled, files are mapped. Nothing is remembered, and the times of the
+        stages do not count."""
         slate, cascade = (
             self.parts.config.cascade.slate,
             replace(self.cascade, budgets=StageBudgets()),
         )
         for row in {UNKNOWN, min(len(self.parts.users), 1) - 1}:
-            outcome = cascade.run(self._query(row, {}, self.now(), None), slate, degrade=True)
+            now, user = self.now(), None if row == UNKNOWN else self.parts.users.id_of(row)
+            outcome = cascade.run(self._query(row, {}, now, None), slate, degrade=True)
             self._places(cascade, outcome, explain=True)
+            for item in range(min(len(self.parts.items), 2)):
+                self._why_not(cascade, outcome, item, row, now)
+                self.rank(RankRequest.of(user_id=user, item_ids=[self.parts.items.id_of(item)]))
         rehearse(self._version, self.parts, self.now())
 
     def rank(self, request: RankRequest) -> Ranking:

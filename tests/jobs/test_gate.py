@@ -1,0 +1,47 @@
+"""Checks of the gate on figures written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tamis.jobs._gate import quality_checks
+from tamis.jobs._judge import TaskComparison, VersionComparison, _compared, auc_error
+from tamis.schema import GateConfig, TaskConfig
+
+
+def compared(rarer: float) -> VersionComparison:
+    """A version whose AUC is 0 on 44 rows, where the serving version has .9."""
+    task = TaskComparison(
+        rows=44,
+        positives=rarer,
+        auc=0.0,
+        auc_error=0.1,
+        serving_auc=0.9,
+        calibration=None,
+        serving_calibration=None,
+        rarer=rarer,
+    )
+    return VersionComparison(None, {"cart": task})
+
+
+def test_an_auc_of_a_handful_of_rows_is_not_judged() -> None:
+    (check,) = quality_checks(GateConfig(), compared(9), {"cart": 0.9})
+    assert check.passed
+    assert check.text == (
+        "AUC of cart is not judged: 9 of 44 rows are of the rarer class, and it takes 10"
+    )
+    beside, since = quality_checks(GateConfig(), compared(10), {"cart": 0.9})
+    assert not beside.passed
+    assert not since.passed
+
+
+def test_the_error_of_an_auc_is_the_larger_one_of_both_versions() -> None:
+    """An AUC of 1 or 0 has no error of its own, whatever the number of rows."""
+    label = np.array([1.0] * 12 + [0.0] * 12, np.float32)
+    ours, theirs = 1 - label, np.tile(np.array([0.2, 0.8], np.float32), 12)
+    found = _compared(TaskConfig(name="cart", behaviour=("cart",)), label, ours, theirs)
+    assert (found.auc, found.serving_auc, found.rarer) == (0.0, 0.5, 12)
+    assert auc_error(0.0, 12, 12) == 0
+    assert found.auc_error == pytest.approx(auc_error(0.5, 12, 12))
+    assert found.auc_error > 0.1
