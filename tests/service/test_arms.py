@@ -172,6 +172,39 @@ def test_what_an_arm_cannot_change_is_refused_at_the_start(
     assert serving.live.experiments.state.experiments == {}
 
 
+REFUSED = [
+    pytest.param({"rerank": {"mmr": False}}, 0.9, "is free", id="no room"),
+    pytest.param({"rank": {"epochs": 99}}, 0.1, "learnt in training", id="impossible"),
+]
+
+
+@pytest.mark.parametrize(("refused", "traffic", "message"), REFUSED)
+def test_a_refused_start_decides_nothing_of_a_later_one(
+    serving: Serving, refused: dict[str, Any], traffic: float, message: str
+) -> None:
+    started(serving, "first", {"cascade": {"slate": 9}}, traffic=0.6)
+    live = serving.live
+    wanted = {"cascade": {"rerank": {"mmr": {"theta": 0.3}}, "slate": 7}}
+    with pytest.raises(ConfigError, match=message):
+        started(serving, "again", {"cascade": refused}, traffic=traffic)
+    assert live._recommender.arms.own == 0
+    started(serving, "fresh", wanted, traffic=0.1)
+    started(serving, "again", wanted, traffic=0.1)
+    for user in USERS[:10]:
+        answer = live.recommend(user, arms={"again": "new"})
+        assert answer.arms == {"again": "new"}
+        slate = [place.item_id for place in answer.items]
+        assert slate == items(live, user, arms={"fresh": "new"})
+        assert len(slate) == 7
+
+
+def test_a_refused_start_keeps_no_stage_of_its_own(serving: Serving) -> None:
+    started(serving, "first", {"cascade": {"slate": 9}}, traffic=0.6)
+    with pytest.raises(ConfigError, match="is free"):
+        started(serving, "second", {"cascade": {"rerank": {"mmr": {"theta": 0.3}}}}, traffic=0.9)
+    assert serving.live._recommender.arms.own == 0
+
+
 def test_both_arms_fill_an_interleaved_slate(serving: Serving) -> None:
     changed = {"cascade": {"rerank": {"mmr": {"theta": 0.2}}}}
     started(serving, "drafted", changed, interleaving=True)

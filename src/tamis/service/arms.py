@@ -43,6 +43,10 @@ _PLACING = ("ads", "pins", "explore", "sample")
 """Re-rank rules that give items places of their own, or draw them."""
 
 
+ArmKey = tuple[str, str, str]
+"""Experiment, arm, and what the arm changes."""
+
+
 class ArmChange(NamedTuple):
     """What an arm of an experiment changes."""
 
@@ -57,9 +61,10 @@ class ArmChange(NamedTuple):
         return f"experiments.{self.experiment}.arms.{self.arm}.cascade"
 
     @property
-    def key(self) -> tuple[str, str]:
-        """(experiment, arm)"""
-        return self.experiment, self.arm
+    def key(self) -> ArmKey:
+        """What it is remembered by: (experiment, arm, contents). A name alone is not enough: a
+        start that was refused may be tried again with another design."""
+        return self.experiment, self.arm, json.dumps(self.cascade, sort_keys=True, default=str)
 
     def paths(self) -> set[tuple[str, ...]]:
         """The paths that it changes: ("rerank", "mmr", "theta")."""
@@ -87,11 +92,11 @@ class ArmCascades:
     ) -> None:
         self._parts, self._base, self._version = parts, base, version
         self._follow, self._release = follow, release
-        self._cascades: dict[tuple[tuple[str, str], ...], Cascade | str] = {}
+        self._cascades: dict[tuple[ArmKey, ...], Cascade | str] = {}
         """Cascades by the arms in them, or why there is none."""
         self._own: dict[tuple[str, ...], Any] = {}
         """Stages and fusions that differ from the version's, by what they are made of."""
-        self._used: dict[tuple[tuple[str, str], ...], set[tuple[str, ...]]] = {}
+        self._used: dict[tuple[ArmKey, ...], set[tuple[str, ...]]] = {}
 
     def of(self, changes: Sequence[ArmChange]) -> Cascade:
         """The cascade of requests that are in these arms. Raises ConfigError, naming the arms,
@@ -109,8 +114,8 @@ class ArmCascades:
             raise ConfigError(found)
         return found
 
-    def keep(self, wanted: Collection[tuple[str, str]]) -> None:
-        """Frees what only arms need that are not among `wanted`, (experiment, arm)."""
+    def keep(self, wanted: Collection[ArmKey]) -> None:
+        """Frees what only arms need whose keys are not among `wanted`."""
         for key in [key for key in self._cascades if not set(key) <= set(wanted)]:
             del self._cascades[key]
             self._used.pop(key, None)
@@ -123,7 +128,7 @@ class ArmCascades:
         """Stages and fusions that are not the version's."""
         return len(self._own)
 
-    def _made(self, changes: Sequence[ArmChange], key: tuple[tuple[str, str], ...]) -> Cascade:
+    def _made(self, changes: Sequence[ArmChange], key: tuple[ArmKey, ...]) -> Cascade:
         config = self._parts.config.cascade
         for change in changes:
             config = changed_config(config, change, self._at_request)

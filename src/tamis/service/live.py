@@ -302,8 +302,12 @@ class LiveRecommender:
         self, name: str, design: ExperimentConfig, running: Sequence[Running] = ()
     ) -> None:
         """Raises ConfigError where the open version cannot have an arm of an experiment, alone or
-        with those that run. Calls must not overlap with `recommend`."""
-        self._recommender.check_arms(name, design, running)
+        with those that run. Nothing that the check has made stays, as the start may still be
+        refused. Calls must not overlap with `recommend`."""
+        try:
+            self._recommender.check_arms(name, design, running)
+        finally:
+            self._recommender.arms.keep(wanted_changes(self.experiments.state))
 
     def rank(self, request: RankRequest) -> Ranking:
         """Given items in the order of the ranker; see `Recommender.rank`. Nothing is written to the

@@ -10,7 +10,7 @@ from tamis.data import one_id
 from tamis.experiments import Experiments, Running
 from tamis.journal import ExperimentLog
 from tamis.schema import INTERLEAVED, ConfigError, RequestError, StoreError, suggest
-from tamis.service.arms import ArmChange
+from tamis.service.arms import ArmChange, ArmKey
 from tamis.service.request import Request
 
 L = TypeVar("L")
@@ -142,10 +142,10 @@ def wanted_versions(state: Experiments) -> set[str]:
     return {arm.version for arm in arms if arm.version}
 
 
-def wanted_changes(state: Experiments) -> set[tuple[str, str]]:
-    """(experiment, arm) of running experiments that change `[cascade]`, or are interleaved."""
+def wanted_changes(state: Experiments) -> set[ArmKey]:
+    """Keys of the arms of running experiments that change `[cascade]`, or are interleaved."""
     return {
-        (one.name, name)
+        ArmChange(one.name, name, arm.cascade).key
         for one in state.running
         for name, arm in one.design.arms.items()
         if arm.cascade or one.design.interleaving
