@@ -1,13 +1,15 @@
 """A full update against training from scratch on the same data: quality, work, and kills.
 
-    python -m benchmarks.bench_update [--from 0.8] [--to 0.9] [--users 2000] [--kills 0]
+    python -m benchmarks.bench_update [--data movielens] [--from 0.8] [--to 0.9] [--users 2000]
+        [--kills 0] [--keep]
 
-MovieLens-1M replayed by time: a version is trained on the first share of the events; then more
-come, up to another share. `tamis update --full` learns them from the version's weights, and `tamis
-train` learns all events from scratch. Both versions are evaluated on the events after that, by the
-code of `tamis evaluate`. --kills: instead, the update is killed by SIGKILL at so many random
-moments; after each the serving version is verified. Prints a table and writes
-build/bench/update.json.
+MovieLens-1M replayed by time, or the impressions of a simulated feed: a version is trained on the
+first share of the events; then more come, up to another share. `tamis update --full` learns them
+from the version's weights, and `tamis train` learns all events from scratch. Both versions are
+evaluated on the events after that, by the code of `tamis evaluate`. --kills: instead, the update is
+killed by SIGKILL at so many random moments; after each the serving version is verified. Prints a
+table and writes build/bench/update.json; with --keep also benchmarks/update-DATA.json, of which
+docs/write_updates.py writes a table of docs/updating.md.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from rich.table import Table
 
 from tamis.bundle import Kind, Versions
 from tamis.datasets import materialise
-from tamis.jobs import train, update
+from tamis.jobs import simulate, train, update
 from tamis.jobs.evaluate_cascade import CascadeEvaluator
 from tamis.runtime import Progress
 from tamis.service import ProjectFolder, Recommender
@@ -93,27 +95,27 @@ unknown_users = 1.0
 """
 
 
+ITEMS, USERS, DAYS = 2_000, 2_000, 30
+"""Of the simulated feed."""
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("--data", choices=("movielens", "feed"), default="movielens")
+    asked.add_argument("--keep", action="store_true", help="keep the result for the page")
     asked.add_argument("--from", dest="first", type=float, default=0.8, help="share learnt first")
     asked.add_argument("--to", dest="second", type=float, default=0.9, help="share learnt then")
     asked.add_argument("--users", type=int, default=0, help="only so many users; 0: all")
     asked.add_argument("--horizon", default="5d", help="[split] horizon")
     asked.add_argument("--kills", type=int, default=0, help="kills of an update, instead")
     given = asked.parse_args()
-    source = materialise("movielens-1m", BUILD / "movielens-1m")
-    events = pl.read_csv(source / "events.csv").sort("timestamp")
-    if given.users:
-        users = events["user_id"].unique(maintain_order=True)
-        few = users.sample(given.users, seed=0) if len(users) > given.users else users
-        events = events.filter(pl.col("user_id").is_in(few.implode()))
     base = BUILD / "update"
     shutil.rmtree(base, ignore_errors=True)
     project = base / "warm"
-    project.mkdir(parents=True)
-    for name in ("items.csv", "users.csv"):
-        shutil.copy(source / name, project / name)
-    (project / "tamis.toml").write_text(TOML.format(horizon=given.horizon), "utf-8")
+    if given.data == "feed":
+        events = simulated(project)
+    else:
+        events = movielens(project, given.users, given.horizon)
 
     def write(folder: Path, share: float) -> None:
         events.head(int(share * len(events))).write_parquet(folder / "events.parquet")
@@ -134,6 +136,7 @@ def main() -> None:
     began = time.perf_counter()
     report = update(project)
     results["update"] = {"seconds": time.perf_counter() - began, "rows": _rows(report.learnt)}
+    results["update"]["published"] = report.version is not None
     results["update"]["checks"] = [str(c) for c in report.checks if not c.passed]
     if report.version is None:
         print("the gate refused the update:", *results["update"]["checks"], sep="\n  ")
@@ -145,8 +148,12 @@ def main() -> None:
     for name, folder in (("before", before), ("update", project), ("scratch", scratch)):
         write(folder, 1.0)
         results[name] |= evaluated(folder, cut)
-    (BUILD / "update.json").write_text(json.dumps(results, indent=1), "utf-8")
-    table = Table("version", title=f"MovieLens-1M by time, {len(events):,} events")
+    kept = {"data": given.data, "events": len(events), "from": given.first, "to": given.second}
+    text = json.dumps({**kept, "users": given.users, "versions": results}, indent=1) + "\n"
+    (BUILD / "update.json").write_text(text, "utf-8")
+    if given.keep:
+        (Path(__file__).parent / f"update-{given.data}.json").write_text(text, "utf-8")
+    table = Table("version", title=f"{given.data} by time, {len(events):,} events")
     for heading in ("NDCG@10", "AUC", "seconds", "ranker rows × epochs"):
         table.add_column(heading, justify="right")
     for name, one in results.items():
@@ -154,6 +161,27 @@ def main() -> None:
         quality = (f"{one['ndcg']:.4f}", f"{one['auc']:.4f}")
         table.add_row(name, *quality, f"{one['seconds']:.1f}", f"{rows:,}")
     Console().print(table)
+
+
+def movielens(project: Path, users: int, horizon: str) -> pl.DataFrame:
+    """Writes the project but its log, and returns the events in the order of time."""
+    source = materialise("movielens-1m", BUILD / "movielens-1m")
+    events = pl.read_csv(source / "events.csv").sort("timestamp")
+    if users:
+        every = events["user_id"].unique(maintain_order=True)
+        few = every.sample(users, seed=0) if len(every) > users else every
+        events = events.filter(pl.col("user_id").is_in(few.implode()))
+    project.mkdir(parents=True)
+    for name in ("items.csv", "users.csv"):
+        shutil.copy(source / name, project / name)
+    (project / "tamis.toml").write_text(TOML.format(horizon=horizon), "utf-8")
+    return events
+
+
+def simulated(project: Path) -> pl.DataFrame:
+    """Simulates a feed, and returns its events in the order of their arrival."""
+    simulate(project, items=ITEMS, users=USERS, days=DAYS)
+    return pl.read_parquet(project / "events.parquet").sort("arrival", maintain_order=True)
 
 
 def evaluated(folder: Path, cut: int) -> dict[str, float]:
@@ -170,7 +198,10 @@ def evaluated(folder: Path, cut: int) -> dict[str, float]:
     found.parts.statistics = OnlineStatistics.of(known, recipes=recipes)
     evaluator.cascade = found.parts.cascade()
     result = evaluator.run()
-    return {"ndcg": result["cascade"]["ndcg@10"], "auc": result["ranker"]["auc"]}
+    ranker = result["ranker"]
+    auc = ranker["auc"] if "auc" in ranker else next(iter(ranker["tasks"].values()))["auc"]
+    found_users = result["users"]["evaluated"]
+    return {"ndcg": result["cascade"]["ndcg@10"], "auc": auc, "users": found_users}
 
 
 def _rows(learnt: Any) -> dict[str, int]:

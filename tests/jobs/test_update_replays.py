@@ -64,6 +64,28 @@ def test_scorers_wait_for_a_horizon_and_then_learn_each_window_once(likes):
     windows = (moved - former.manifest.update["learnt_until"]) / (4 * 86_400_000)
     assert windows == 2.0  # 9 days since the training: two horizons of 4 days, one day is left
     assert "rank" in serving(likes).manifest.settings
+    assert second.quality["protocol"]["held out"] == "the last new window"
+    assert second.quality["ndcg"]["users"] > 30
+
+
+def test_enough_users_of_a_single_window_are_held_out(likes):
+    """A fifth of sixty users would show nothing: half of them are held out, and a note says what
+    chance hides."""
+    write_likes(likes, TRAINED + 5)
+    report = update(likes)
+    assert report.quality["protocol"]["held out"] == "users of the new window"
+    assert report.quality["ndcg"]["users"] > 20
+    assert any("chance hides a fall of NDCG" in note for note in report.notes), report.notes
+
+
+def test_a_published_ranker_carries_the_line_of_its_log_odds(likes):
+    write_likes(likes, TRAINED + 9)
+    report = update(likes)
+    assert report.version, reasons(report)
+    rank = Parts.open(serving(likes)).rank
+    assert len(rank.scales) == 1
+    assert serving(likes).manifest.formats["rank"] == 2
+    assert serving(likes).manifest.settings["rank"]["scales"] == pytest.approx(rank.scales)
 
 
 def test_channels_start_from_their_weights_by_the_ids_of_items(likes):

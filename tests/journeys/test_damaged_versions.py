@@ -28,7 +28,7 @@ DEFAULTED: dict[str, set[str]] = {
         *("time_zone", "holidays", "groups", "follows", "keep_versions", "answers", "journal"),
         *("serve", "update", "gate", "online", "metrics", "layers", "experiments"),
     },
-    "estimator.json": {"chosen", "squares"},
+    "estimator.json": {"chosen", "squares", "scales"},
     "recipes.json": {"published", "groups", "pairs"},
     "space.json": {
         *("statistics", "own", "distance", "calendar", "group_scales", "pair_scales", "position"),

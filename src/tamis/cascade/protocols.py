@@ -376,12 +376,12 @@ class CountsHardNegatives(Protocol):
 
 @runtime_checkable
 class HasFormat(Protocol):
-    """A channel whose stored files not every earlier release can read."""
+    """A channel or scorer whose stored files not every earlier release can read."""
 
     @property
     def format(self) -> int:
-        """Format of the part `channels` that a release must know: 1, or 2 where the channel reads
-        context, further histories or statistics."""
+        """Format of its part that a release must know: 1; 2 of a channel that reads context,
+        further histories or statistics, and of a scorer whose logits have scales."""
         ...
 
 

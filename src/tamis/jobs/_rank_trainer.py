@@ -13,7 +13,7 @@ from typing import Any
 
 from tamis._version import __version__
 from tamis.bundle import MANIFEST, Kind, Version, Versions
-from tamis.cascade import TrainableScorer
+from tamis.cascade import HasFormat, TrainableScorer
 from tamis.features import RowCoverage
 from tamis.jobs._publish import publish
 from tamis.jobs._trainer import ChoiceRows, Trainer
@@ -64,7 +64,8 @@ class RankTrainer(Trainer):
             # The copied parts keep the formats in which they were written.
             draft.formats = {
                 **manifest.formats,
-                **{part: FORMATS[part] for part in ("config", "rank")},
+                "config": FORMATS["config"],
+                "rank": ranker.format if isinstance(ranker, HasFormat) else 1,
             }
             draft.code, draft.data_from = __version__, manifest.data_from
             draft.data_until, draft.horizon = manifest.data_until, self.replays.horizon

@@ -1,7 +1,8 @@
 """Updates the serving version: it learns what came since, from its own weights.
 
 impressions    ── serving version ──|─── A: learnt first ───|─ B: held out ─|  end
-replays        ── serving version ──|── window ──|── window: most users A, the others B ──|  end
+replays        ── serving version ──|── windows: A ───────|─ last window: B ─────────────|  end
+one window     ── serving version ──|── window: some users A, the others B ──────────────|  end
 
 1  The candidate starts from the serving version's weights and learns A in one pass. Channels,
    features and statistics are those known at the cut, where B begins (the last window starts).
@@ -64,7 +65,7 @@ from tamis.runtime import Int32, Progress
 from tamis.schema import ConfigError, LabelError, ProjectConfig, TrainingError, VersionError
 from tamis.service import Parts, Recommender, registry
 from tamis.splitting import Window
-from tamis.train import Chosen, Estimator, FrameModel
+from tamis.train import Calibration, Chosen, Estimator, FrameModel
 
 FREE = (
     *("name", "keep_versions", "update", "gate", "serve", "journal", "answers", "clock"),
@@ -76,8 +77,11 @@ FREE_OF_CASCADE = (
 )
 
 
+JUDGED = 100
+"""Users of a single window who are held out even if they are more than the share of
+`[update] holdout`, up to half of them: chance hides what fewer could show."""
 ENOUGH = 50
-"""Positive labels on which an intercept is corrected."""
+"""Positive labels on which an intercept is corrected, or a calibration is fitted."""
 
 
 class NewStretch(NamedTuple):
@@ -261,9 +265,11 @@ class Updater(Trainer):
         former = {"rank": self.parts.rank, "prerank": self.parts.prerank}
         settings = self.former.manifest.settings
         chosen = {stage: _chosen(settings.get(stage, {})) for stage in self.scorers()}
-        candidate = self._fitted(stretch.cut, new.first, self.parts.space, former, chosen)
+        begun = {stage: _uncalibrated(chosen[stage], former[stage]) for stage in chosen}
+        candidate = self._fitted(stretch.cut, new.first, self.parts.space, former, begun)
         self._centre(candidate, new.first, stretch.cut)
         compared = self._judged(stretch, new, candidate)
+        self._note_power(compared)
         checks += quality_checks(self.config.gate, compared, self._recorded())
         report = replace(report, quality=compared.to_dict())
         if failed(checks) and not self.force:
@@ -336,7 +342,8 @@ class Updater(Trainer):
         return ((window, found),)
 
     def _replayed(self, stretch: NewStretch) -> New:
-        """Replays of the windows; users of the last one are held out."""
+        """Replays of the windows. The last one is held out; if it is the only one, some of its
+        users, so that the candidate has something to learn."""
         if not stretch.windows:
             return New((), ())
         quotas = sum(c.quota for c in self.config.cascade.channels.values())
@@ -355,9 +362,11 @@ class Updater(Trainer):
             for window in stretch.windows
         ]
         *first, last = zip(stretch.windows, found, strict=True)
+        if first:
+            return New(first, (last,), last[1].queries.user)
         window, replay = last
-        random = np.random.default_rng(self.config.seed)
-        count = max(1, round(self.config.update.holdout * len(replay.queries)))
+        random, users = np.random.default_rng(self.config.seed), len(replay.queries)
+        count = max(1, round(self.config.update.holdout * users), min(JUDGED, users // 2))
         held = np.sort(random.permutation(len(replay.queries))[:count])
         kept = np.setdiff1d(np.arange(len(replay.queries)), held)
         if len(kept):
@@ -521,7 +530,9 @@ class Updater(Trainer):
             protocol = {
                 "held out": "the latest new impressions, by time"
                 if self.impressions
-                else "users of the last new window"
+                else "the last new window"
+                if len(stretch.windows) > 1
+                else "users of the new window"
                 if stretch.windows
                 else "the latest new events, by time",
                 "cut": str(np.datetime64(stretch.cut, "ms")),
@@ -534,6 +545,20 @@ class Updater(Trainer):
                 "published": "the version that is published has then learnt what is held out, too",
             }
             return VersionComparison(slates, tasks, protocol)
+
+    def _note_power(self, compared: VersionComparison) -> None:
+        """Notes that the gate could not have seen a fall of NDCG, where few users are held out."""
+        slates, limit = compared.ndcg, self.config.gate.ndcg_drop
+        if slates is None or not slates.serving:
+            self.notes["no user of what is held out tells which version's slates are better"] = None
+            return
+        seen = (slates.difference.high - slates.difference.low) / 2 / slates.serving
+        if seen > limit:
+            self.notes[
+                f"{slates.users:,} users are held out: chance hides a fall of NDCG by less than "
+                f"{seen:.0%}, so the gate cannot tell whether it fell by more than {limit:.0%} "
+                "([gate] ndcg_drop); update less often, or raise [update] holdout"
+            ] = None
 
     def _calibration(
         self, made: Made, held_out: Labelled, cut: int
@@ -591,19 +616,23 @@ class Updater(Trainer):
     def _calibrated(
         self, made: Made, held_out: Labelled, stretch: NewStretch, chosen: Mapping[str, Chosen]
     ) -> dict[str, Chosen]:
-        """What training chose, with calibrations of the candidate on what is held out."""
+        """What training chose, with calibrations of the candidate on what is held out, and the
+        scales of its logits, to which they belong."""
         found = dict(chosen)
-        if not held_out:
-            return found
         self.steps.begin("calibrate on what is held out")
         served = [(w, replace(as_served(replay), weights=None)) for w, replay in held_out]
         with self.meter.stage("calibrate"):
             for stage, scorer in made.scorers.items():
-                if isinstance(scorer, FrameModel):
+                if not isinstance(scorer, FrameModel):
+                    continue
+                learnt: dict[str, Any] = {"scales": scorer.scales or (1.0,) * scorer.heads.n_logits}
+                if served:
                     rows = self._stage_rows(stage, made.space, served, stretch.cut)
-                    new = scorer.calibrate_on(rows)
-                    maps = {"calibrations": new.calibrations, "seconds": new.seconds}
-                    found[stage] = found[stage].model_copy(update=maps)
+                    new = _calibrated_on(scorer, rows)
+                    learnt |= {"calibrations": new.calibrations, "seconds": new.seconds}
+                else:
+                    learnt["calibrations"] = scorer.calibrations
+                found[stage] = found[stage].model_copy(update=learnt)
         return found
 
     def _centre(self, made: Made, new: Labelled, cut: int) -> None:
@@ -707,6 +736,30 @@ def changed_keys(former: ProjectConfig, now: ProjectConfig) -> list[str]:
 def _chosen(settings: Mapping[str, Any]) -> Chosen:
     """What training chose for a stage, as its manifest holds it."""
     return Chosen.from_dict({k: v for k, v in settings.items() if k in Chosen.model_fields})
+
+
+def _uncalibrated(chosen: Chosen, former: Any) -> Chosen:
+    """The same for a fit that goes on from `former` and fits the lines of its log-odds to its rows:
+    calibrations of the former ones would correct them twice."""
+    if not isinstance(former, Estimator) or former.orders_only:
+        return chosen
+    return chosen.model_copy(update={"calibrations": (), "scales": ()})
+
+
+def _calibrated_on(scorer: FrameModel, rows: Rows) -> Chosen:
+    """What the scorer has chosen, with calibrations on held-out rows; tasks of which these hold few
+    labels of either class keep the lines of the fit, unless only the order was learnt."""
+    new = scorer.calibrate_on(rows)
+    if rows.labels is None or scorer.orders_only or not new.calibrations:
+        return new
+    maps = list(new.calibrations)
+    for t, _ in scorer.heads.rates:
+        label = rows.labels[:, t]
+        label = label[~np.isnan(label)]
+        if min(label.sum(), (1 - label).sum()) < ENOUGH:
+            maps[t] = Calibration()
+    scorer.calibrations = tuple(maps)
+    return new.model_copy(update={"calibrations": tuple(maps)})
 
 
 def _one_pass(chosen: Chosen) -> Chosen:

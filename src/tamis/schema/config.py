@@ -450,8 +450,9 @@ class UpdateConfig(_Section):
 
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     """Share of what is new that is held out at first: the gate judges by it, and calibrations are
-    fitted on it. Of a log with impressions, the latest ones; otherwise users of the last window.
-    The version that is published has learnt from it, too."""
+    fitted on it. Of a log with impressions, the latest ones; otherwise the last window as a whole,
+    or of a single window this share of its users, and up to half of them where that is fewer than
+    100. The version that is published has learnt from it, too."""
     nice: Annotated[int, Field(ge=0, le=19)] = 10
     """By how much the command lowers its priority, so that a service on the same machine goes
     before it; 0: not at all."""

@@ -64,8 +64,8 @@ FORMATS = {
     "state": 1,
     "channels": 2,  # written as 1 where that is enough: see `HasFormat`
     "filters": 1,
-    "prerank": 1,
-    "rank": 1,
+    "prerank": 2,  # as "channels"
+    "rank": 2,  # as "channels"
     "rerank": 1,
     "text": 1,
 }
@@ -216,7 +216,10 @@ class Parts:
     def save(self, draft: Draft) -> None:
         """Writes every part into `draft`, and their format numbers."""
         own = [c.format for c in self.channels.values() if isinstance(c, HasFormat)]
+        scorers = {"prerank": self.prerank, "rank": self.rank}
+        formats = {k: s.format if isinstance(s, HasFormat) else 1 for k, s in scorers.items()}
         draft.formats = FORMATS | {"features": self.space.format, "channels": max(own, default=1)}
+        draft.formats |= formats
         (draft.path / STORED_CONFIG).write_text(self.config.model_dump_json(indent=1), "utf-8")
         self.users.write(draft.folder("tables") / "users.parquet")
         self.items.write(draft.folder("tables") / "items.parquet")

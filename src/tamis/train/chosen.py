@@ -29,6 +29,9 @@ class Chosen(BaseModel):
     """Epochs (from 1) after which the learning rates are multiplied by `decay_on_plateau`."""
     calibrations: tuple[Calibration, ...] = ()
     """One calibration map per task; empty: the logits need none."""
+    scales: tuple[float, ...] = ()
+    """Factors of the logits that a fit which started from a former one found, and to which the
+    calibrations belong: a fit that goes on from it keeps them. Empty: it fits them to its rows."""
     seconds: Mapping[str, Monotone] = {}
     """Watch-time task → map from its logit to seconds."""
 

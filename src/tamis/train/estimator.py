@@ -38,7 +38,7 @@ from tamis.train.fit_settings import FitSettings, ScorerConfig
 from tamis.train.frame_model import LEARNT, FrameModel
 from tamis.train.loop import fit
 from tamis.train.metrics import mean_group_ndcg
-from tamis.train.objective import Metric, Objective, TaskObjective
+from tamis.train.objective import Metric, Objective, ScaledObjective, TaskObjective
 from tamis.train.prediction import predict
 from tamis.train.row_optimisers import INITIAL, tables_of
 
@@ -135,17 +135,25 @@ class Estimator(FrameModel):
     def fit_rows(
         self, rows: Rows, valid: Rows | None, tasks: Sequence[TaskConfig], context: Any
     ) -> Self:
-        """Trains a new module, which starts from `context.former` where there is one."""
+        """Trains a new module, which starts from `context.former` where there is one.
+
+        Its loss is then that of the log-odds `scale · logit + shift`. A fit of several passes is
+        surer of its predictions than new rows bear out, so that the first thing to learn from their
+        labels would be to be less sure; the weights can only learn that at the cost of the order
+        of the candidates. A line per task says it better, and leaves the weights what is new.
+        """
         self.layout, self._folder = rows.layout, None
         seed = self.config.seed if context is None else context.seed
         generator = torch.Generator().manual_seed(seed)
         self.model = self.build(self.layout, self.heads.n_logits, generator)
-        options = self._options(seed, context, reuse=valid is None)
+        options, objective = self._options(seed, context, reuse=valid is None), self.objective()
         if context is not None and context.former is not None:
             options = replace(options, squares=self._start_from(context.former))
+            kept = () if context.chosen is None else context.chosen.scales
+            objective = self._scaled_objective(objective, context.former, rows, kept)
         assert rows.labels is not None
         rows = rows.relabelled(self.heads.targets(rows.labels))
-        self.result = fit(self.model, rows, self.objective(), valid=valid, options=options)
+        self.result = fit(self.model, rows, objective, valid=valid, options=options)
         self.model.to("cpu")
         self._fill_spare_rows()
         if valid is not None:
@@ -155,6 +163,31 @@ class Estimator(FrameModel):
         self._squares = self.result.squares
         return self
 
+    def _scaled_objective(
+        self, objective: Objective, former: Estimator, rows: Rows, kept: tuple[float, ...]
+    ) -> Objective:
+        """The objective on `scale · logit + shift`, and sets `scales`.
+
+        The lines are fitted to the rows with the weights of `former`, which the module holds; where
+        `kept` names the scales, they are the former's. Logits of a loss that defines only an order
+        are no log-odds, and have none.
+        """
+        if self.orders_only or not len(rows):
+            return objective
+        if kept:
+            scales = np.asarray(kept, np.float32)
+            shifts = np.asarray(former.shifts or [0.0] * len(kept), np.float32)
+        else:
+            assert rows.labels is not None
+            raw = predict(self._module(), rows)
+            served = former.log_odds(raw)
+            rates = np.asarray(self.heads.per_logit(self.rates, 1.0)) if self.rates else 1.0
+            scales, shifts = self.heads.lines(
+                rows.labels, raw, served - np.log(rates), rows.weights
+            )
+        self.scales = tuple(scales.tolist())
+        return ScaledObjective(objective, torch.from_numpy(scales), torch.from_numpy(shifts))
+
     def carried(self, former: Self, rows: Rows) -> Self:
         """The former fit as it is, for rows of a layout that differs in the sizes of tables at
         most: nothing is learnt. What is made of the rows for serving is made again.
@@ -163,7 +196,7 @@ class Estimator(FrameModel):
         """
         self.layout, self._folder = rows.layout, None
         self.heads, self.chosen = former.heads, former.chosen
-        self.shifts, self.rates = former.shifts, former.rates
+        self.scales, self.shifts, self.rates = former.scales, former.shifts, former.rates
         self.calibrations = former.calibrations
         generator = torch.Generator().manual_seed(self.config.seed)
         self.model = self.build(self.layout, self.heads.n_logits, generator)

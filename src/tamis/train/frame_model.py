@@ -77,8 +77,10 @@ class FrameModel(Component, ABC):
         self.notes: tuple[str, ...] = ()
         """Remarks on the labels of the last fit, for the user."""
         self.result: FitResult | None = None
+        self.scales: tuple[float, ...] = ()
+        """(L,) factors of the logits, of a fit that started from a former one; empty: all 1."""
         self.shifts: tuple[float, ...] = ()
-        """(L,) intercept corrections, added to the logits; empty: none."""
+        """(L,) intercept corrections, added to the logits times their factors; empty: none."""
         self.rates: tuple[float, ...] = ()
         """(T,) share of all negatives of each task that the fit learnt from; empty: all."""
         self.calibrations: tuple[Calibration, ...] = ()
@@ -152,6 +154,7 @@ class FrameModel(Component, ABC):
         given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
         kept = sample_negatives(data, own, seed)
+        self.scales = ()
         with one_blas_thread():
             self.fit_rows(kept, valid, heads.tasks, context)
             self.shifts = self._intercepts(kept)
@@ -204,7 +207,8 @@ class FrameModel(Component, ABC):
                 f"the chosen calibration holds {len(maps)} maps for {len(self.tasks)} tasks; "
                 "pass what a fit of the same tasks chose"
             )
-        if not maps and how not in ("none", "auto"):
+        goes_on = context is not None and context.former is not None
+        if not maps and how not in ("none", "auto") and not goes_on:
             raise ConfigError(
                 f"calibrate = {how!r} needs held-out rows: pass `valid` to fit, or a context whose "
                 "`chosen` comes from a fit with validation rows"
@@ -215,7 +219,8 @@ class FrameModel(Component, ABC):
         """(L,) intercept corrections on the training rows; () where the class needs none."""
         if not self.centred or rows.labels is None:
             return ()
-        return tuple(self.heads.shifts(rows.labels, self.logits(rows), rows.weights).tolist())
+        logits = self._scaled(self.logits(rows))
+        return tuple(self.heads.shifts(rows.labels, logits, rows.weights).tolist())
 
     def calibrate_on(self, held_out: Rows) -> Chosen:
         """Fits the maps to seconds and the calibrations on rows that the fit has not seen; returns
@@ -278,8 +283,8 @@ class FrameModel(Component, ABC):
     def log_odds(self, logits: Float32) -> Float32:
         """Corrected and calibrated logits (n, L) of raw logits (n, L).
 
-        Adds the intercept corrections; for binary and completion tasks also undoes the sampling of
-        negatives and applies the calibration.
+        Multiplies by the factors and adds the intercept corrections; for binary and completion
+        tasks also undoes the sampling of negatives and applies the calibration.
         """
         out = self._uncalibrated(logits)
         if not self.calibrations:
@@ -287,7 +292,11 @@ class FrameModel(Component, ABC):
         maps = self.heads.per_logit(self.calibrations, Calibration())
         return np.stack([m(out[:, k]) for k, m in enumerate(maps)], axis=1)
 
+    def _scaled(self, logits: Float32) -> Float32:
+        return logits * np.asarray(self.scales, np.float32) if self.scales else logits
+
     def _uncalibrated(self, logits: Float32) -> Float32:
+        logits = self._scaled(logits)
         if self.shifts:
             logits = logits + np.asarray(self.shifts, np.float32)
         return corrected(logits, self.heads.per_logit(self.rates, 1.0)) if self.rates else logits
@@ -367,6 +376,12 @@ class FrameModel(Component, ABC):
 
     # ------------------------------------------------------------------ saving
 
+    @property
+    def format(self) -> int:
+        """The format of what `save` writes: 2 with `scales`, which releases that know 1 alone
+        would leave out."""
+        return 2 if self.scales else 1
+
     @abstractmethod
     def save(self, directory: Path | str) -> None:
         """Writes what the class's `load` opens."""
@@ -375,6 +390,7 @@ class FrameModel(Component, ABC):
         """What a fit learnt besides the weights, as JSON values; see `restore_learnt_values`."""
         return {
             "heads": self.heads.to_dict(),
+            "scales": self.scales,
             "shifts": self.shifts,
             "negatives": self.rates,
             "calibrations": [m.model_dump(mode="json") for m in self.calibrations],
@@ -387,16 +403,20 @@ class FrameModel(Component, ABC):
         Raises ValueError if the number of values is not that of the tasks.
         """
         self.heads = Heads.from_dict(saved["heads"])
+        self.scales = tuple(saved.get("scales", ()))  # older files lack it
         self.shifts = tuple(saved["shifts"])
         self.rates = tuple(saved["negatives"])
         self.calibrations = tuple(Calibration(**m) for m in saved["calibrations"])
         self.chosen = Chosen.from_dict(saved.get("chosen", {}))  # older files lack it
         n_tasks = len(self.heads.tasks)
-        counts = {"shifts": self.heads.n_logits, "negatives": n_tasks, "calibrations": n_tasks}
+        n_logits = self.heads.n_logits
+        counts = {"negatives": n_tasks, "calibrations": n_tasks}
+        counts |= {"scales": n_logits, "shifts": n_logits}
         for name, count in counts.items():
-            if saved[name] and len(saved[name]) != count:
+            found = len(saved.get(name, ()))
+            if found and found != count:
                 raise ValueError(
-                    f"{name} holds {len(saved[name])} values, but the {n_tasks} tasks need {count}"
+                    f"{name} holds {found} values, but the {n_tasks} tasks need {count}"
                 )
 
     def save_space(self, directory: Path) -> None:

@@ -165,6 +165,42 @@ class TaskObjective:
         return total
 
 
+@dataclass(frozen=True)
+class ScaledObjective:
+    """An objective on `scale · logit + shift` of a model whose forward returns logits (B, L).
+
+    scales, shifts: (L,), constants of the fit.
+    """
+
+    objective: Objective
+    scales: Tensor
+    shifts: Tensor
+
+    @property
+    def by_group(self) -> bool:
+        return self.objective.by_group
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of the model's scaled logits."""
+        return self.objective.loss(_Scaled(model, self.scales, self.shifts), batch)
+
+    def evaluate(self, model: nn.Module, valid: Any, device: torch.device) -> dict[str, float]:
+        """The metrics of the model's scaled logits."""
+        return self.objective.evaluate(_Scaled(model, self.scales, self.shifts), valid, device)
+
+
+class _Scaled(nn.Module):
+    """`scale · logit + shift` of a model's logits (B, L)."""
+
+    def __init__(self, model: nn.Module, scales: Tensor, shifts: Tensor) -> None:
+        super().__init__()
+        self._model, self._scales, self._shifts = model, scales, shifts
+
+    def forward(self, batch: Any) -> Tensor:
+        logits = self._model(batch).float()  # (B, L)
+        return self._scales.to(logits.device) * logits + self._shifts.to(logits.device)
+
+
 class BinaryTasks(TaskObjective):
     """The objective of binary tasks, by name, for training a module of one's own with `fit`.
 

@@ -10,7 +10,7 @@ from scipy.special import expit
 Array = NDArray[np.floating]
 
 
-def platt_line(labels: Array, logits: Array) -> tuple[float, float]:
+def platt_line(labels: Array, logits: Array, weights: Array | None = None) -> tuple[float, float]:
     """(slope, intercept) that minimise the cross entropy of `σ(slope · logit + intercept)`.
 
     As in Platt 1999, positives have the target (n₊ + 1) / (n₊ + 2) and negatives 1 / (n₋ + 2), so
@@ -20,13 +20,16 @@ def platt_line(labels: Array, logits: Array) -> tuple[float, float]:
     Args:
         labels: (n,) in [0, 1]; rows with NaN are left out.
         logits: (n,) scores.
+        weights: (n,) row weights; None = equal.
 
     Returns (1, 0) where only one class is present.
     """
     known = ~np.isnan(labels)
     y, z = labels[known].astype(np.float64), logits[known].astype(np.float64)
-    if not 0 < y.sum() < len(y):
+    w = np.ones(len(y)) if weights is None else weights[known].astype(np.float64)
+    if not 0 < y.sum() < len(y) or not w.sum() > 0:
         return 1.0, 0.0
+    w /= w.sum()
     positives = y.sum()
     low, high = 1 / (len(y) - positives + 2), (positives + 1) / (positives + 2)
     y = low + (high - low) * y
@@ -37,10 +40,10 @@ def platt_line(labels: Array, logits: Array) -> tuple[float, float]:
         slope, intercept = np.exp(parameters[0]), parameters[1]
         line = slope * z + intercept
         wrong = expit(line) - y
-        value = float((np.logaddexp(0, line) - y * line).mean())
-        return value, np.array([(wrong * z).mean() * slope, wrong.mean()])
+        value = float(w @ (np.logaddexp(0, line) - y * line))
+        return value, np.array([w @ (wrong * z) * slope, w @ wrong])
 
-    rate = y.mean()
+    rate = float(w @ y)
     start = np.array([0.0, np.log(rate / (1 - rate))])
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-8, 8), (None, None)])
     slope = float(np.exp(best.x[0])) / scale

@@ -35,8 +35,11 @@ from tamis.schema import (
 from tamis.train.intercept import centre
 from tamis.train.label_checks import check_labels, examples
 from tamis.train.monotone import Monotone, monotone
+from tamis.train.platt import platt_line
 
 _T = TypeVar("_T")
+ENOUGH = 50
+"""Labels of each class from which on a line of the log-odds is fitted to them."""
 LEAST_SHARE = 0.01
 """Lower bound of f(duration), as a part of the mean share; avoids dividing by zero."""
 
@@ -149,6 +152,29 @@ class Heads:
             weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
             out[column] = centre(self._own_target(t, labels[:, t]), logits[:, column], weight)
         return out
+
+    def lines(
+        self, labels: Float32, logits: Float32, served: Float32, weights: Float32 | None
+    ) -> tuple[Float32, Float32]:
+        """(scales (L,), shifts (L,)) by which logits are log-odds of the rows' targets.
+
+        Of rates by `platt_line`, or where the rows hold few labels of either class the line through
+        what was served. Other logits keep their scale, and the shift that they were served with.
+
+        labels: (n, T) of the rows. logits: (n, L). served: (n, L) the log-odds of these that were
+        served. weights: (n,), (n, T) or None.
+        """
+        scales = np.ones(self.n_logits, np.float32)
+        shifts = (served - logits).mean(axis=0).astype(np.float32)
+        for t, column in self.rates:
+            y, z = self._own_target(t, labels[:, t]), logits[:, column]
+            known = ~np.isnan(y)
+            if min(y[known].sum(), (1 - y[known]).sum()) >= ENOUGH:
+                weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
+                scales[column], shifts[column] = platt_line(y, z, weight)
+            else:
+                scales[column], shifts[column] = _line(z, served[:, column])
+        return scales, shifts
 
     def per_logit(self, given: Sequence[_T], other: _T) -> list[_T]:
         """`given` per task → one value per logit; `other` for tasks that are not `rates`."""
@@ -374,6 +400,15 @@ class Heads:
             )
         length = rows.raw[task.duration].astype(np.float64)
         return np.where(length > 0, length, np.nan)
+
+
+def _line(x: Float32, y: Float32) -> tuple[float, float]:
+    """(slope, intercept) of least squares; slope 1 where it would not be positive."""
+    at, value = x.astype(np.float64), y.astype(np.float64)
+    spread = float(at.var())
+    slope = float(np.cov(at, value, bias=True)[0, 1]) / spread if spread > 0 else 1.0
+    slope = slope if slope > 0 else 1.0
+    return slope, float(value.mean() - slope * at.mean())
 
 
 def completed(task: TaskConfig, share: Float32) -> Float32:
