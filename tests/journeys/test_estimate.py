@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tamis.bundle import Kind, Versions
-from tamis.cascade import Record
+from tamis.cascade import CandidateOrder, Record
 from tamis.jobs import estimate_policy, train
 from tamis.jobs._other_policy import PolicyValues, read_policy
 from tamis.journal import Event, ItemPatch, ItemPut, open_journal
@@ -178,7 +179,7 @@ def test_a_fusion_of_item_columns_is_estimated(priced):
     folder, _, answered, _ = priced
     same = a_policy(folder, SAMPLE)
     found = estimate_policy(folder, same, "like", places=1)
-    assert (found.answers, found.without_trace) == (len(answered), 0)
+    assert (found.answers, found.left_out) == (len(answered), {})
     assert found.weights[0].mean_weight == pytest.approx(1.0, abs=0.01)
     assert found.weights[0].effective > 0.98 * len(answered)
     assert found.agreement < 0.01
@@ -204,6 +205,106 @@ def test_answers_of_a_version_that_is_gone_are_left_out(priced, tmp_path):
     shutil.rmtree(copy / "versions" / version)
     with pytest.raises(VersionError, match=f"{version} is not a version"):
         estimate_policy(copy, a_policy(copy, SAMPLE), "like")
+
+
+WHOLE = """
+cold_start = "recall"
+order = "{order}"
+[cascade.rerank.at_most]
+column = "kind"
+slate = 2
+[cascade.rerank.mmr]
+theta = 0.99
+column = "kind"
+"""
+
+
+@pytest.fixture(scope="module", params=["rank", "auto", "channel", "both"])
+def whole(request, tmp_path_factory):
+    """A service with rules beside the draw and an order that is not the fusion's alone."""
+    folder = tmp_path_factory.mktemp("whole") / "shop"
+    corner_shop(folder)
+    toml = folder / "tamis.toml"
+    order = "rank" if request.param == "rank" else "auto"
+    given = WHOLE.format(order=order).split("[", 1)
+    text = toml.read_text("utf-8").replace('fusion = "like"', f'fusion = "like"{given[0]}')
+    toml.write_text(f"{text}\n[{given[1]}{SAMPLE}", "utf-8")
+    chosen = {"channel": (0.0, (("itemcf", 1.0),)), "both": (1.0, (("itemcf", 0.5),))}
+    save = CandidateOrder.save
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param in chosen:  # instead of what training chooses
+            given_order = CandidateOrder(*chosen[request.param])
+            patched.setattr(CandidateOrder, "save", lambda _, path: save(given_order, path))
+        train(folder)
+    live = LiveRecommender.open(folder)
+    boost: dict[str, Any] = {"boost": [{"item_id": "i3", "factor": 2.0}]}
+    for k in range(400):
+        live.recommend(f"u{k % 61}", n=PLACES, **(boost if k % 7 == 0 else {}))
+    live.close()
+    return folder, request.param
+
+
+def test_orders_new_users_boosts_and_rules_do_not_hinder_it(whole):
+    """u60 is a new user, whose candidates recall orders."""
+    folder, _ = whole
+    same = a_policy(folder, SAMPLE)
+    found = estimate_policy(folder, same, "like", places=2)
+    assert (found.answers, found.left_out) == (400, {})
+    assert found.weights[0].mean_weight == pytest.approx(1.0, abs=0.1)
+    assert "the rules at_most, mmr" in found.note
+    warmer = a_policy(folder, SAMPLE.replace("0.4", "0.6"))
+    assert estimate_policy(folder, warmer, "like", places=1).weights[0].effective > 200
+
+
+def test_the_values_of_the_same_policy_are_those_of_the_service(whole):
+    """Also where they are made anew from the predictions, by another fusion of the same order."""
+    folder, order = whole
+    config = ProjectFolder(folder).config
+    journal = open_journal(folder, "corner")
+    same, again = (
+        PolicyValues(read_policy(config, folder, a_policy(folder, text)), folder, journal)
+        for text in (SAMPLE, f'[cascade]\nfusion = "like * 1"\n{SAMPLE}')
+    )
+    orders = set()
+    for one in journal.answers.read(0, 400):
+        assert one.answer.trace is not None
+        record = Record.of(one.answer.trace)
+        ranked = record.ranked
+        orders.add(ranked.order)
+        assert same.of(one.answer, record, ranked) == pytest.approx(ranked.value, rel=0.02)
+        found = again.of(one.answer, record, ranked)
+        if order == "channel" or ranked.order != "the ranker":
+            close = np.isclose(found, ranked.value, rtol=0.02)
+            assert close.mean() > (0.3 if order == "both" else 0.8)
+        else:
+            assert found == pytest.approx(ranked.value, rel=0.02)
+    journal.close()
+    assert len(orders) == 2
+
+
+def test_the_refusal_counts_its_reasons(whole, tmp_path):
+    folder, order = whole
+    if order != "rank":
+        pytest.skip("one order is enough")
+    copy = tmp_path / "shop"
+    shutil.copytree(folder, copy)
+    toml = copy / "tamis.toml"
+    declared = toml.read_text("utf-8")
+    toml.write_text(declared.replace(SAMPLE, ""), "utf-8")
+    train(copy)
+    live = LiveRecommender.open(copy)
+    for k in range(5):
+        pins: dict[str, Any] = {"pins": {"i7": 1}} if k < 2 else {}
+        live.recommend(f"u{k}", n=PLACES, **pins)
+    live.close()
+    match = (
+        "none of the 5 answers.*3 have slates that were not drawn.*2 have items that the request"
+    )
+    with pytest.raises(DataError, match=match):
+        estimate_policy(copy, a_policy(copy, SAMPLE), "like", most=5)
+    toml.write_text(declared, "utf-8")
+    found = estimate_policy(copy, a_policy(copy, SAMPLE), "like", places=1)
+    assert list(found.left_out.values()) == [3, 2]
 
 
 def test_the_command_prints_words_and_json(shop, tamis_cli):

@@ -76,7 +76,7 @@ from .replay import (
 )
 from .replay_vectors import with_vectors
 from .reranking import arrange
-from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer
+from .runner import Cascade, Factors, Outcome, Retrieval, StageTimer, with_factors
 from .task_values import check_task_values
 from .tracing import Found, Trace, named_reasons, trace
 from .value import DEFAULT_TASK, Value, numeric_columns, tasks_of, value_of
@@ -199,5 +199,6 @@ __all__ = [
     "valid_of",
     "value_of",
     "vectors_for",
+    "with_factors",
     "with_vectors",
 ]

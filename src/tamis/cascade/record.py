@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from tamis.cascade.candidates import Candidates
-from tamis.cascade.runner import Cascade, Outcome
+from tamis.cascade.runner import Cascade, Outcome, with_factors
 from tamis.cascade.tracing import Found, Trace
 from tamis.runtime import Float32, Int32
 from tamis.schema import StoreError
@@ -245,9 +245,14 @@ class RankedRecord:
     """Task → (m,)."""
     value: Float32
     """(m,) that ordered them."""
-    fused_apart: bool
-    """Whether `value` is more than the fusion of the predictions: recall channels or factors of the
-    request take part."""
+    fused: Float32
+    """(m,) the fusion of the predictions, before the order and the factors of the request."""
+    boost: Float32 | None
+    """(m,) factors of the request; None where it has none."""
+    order: str
+    """What `value` is made of, in words."""
+    places: Mapping[str, NDArray[np.int64]]
+    """Channel → (m,) places in its list, from 1; 0 = not found by it."""
     slate: NDArray[np.int64]
     """(places,) the ranked candidates of the slate; it ends before one that was not ranked."""
 
@@ -284,11 +289,21 @@ class Record:
         place[self._ranked] = np.arange(len(self._ranked))
         slate = place[np.array(stored.slate, np.int64)]
         lost = np.flatnonzero(slate < 0)
+        value = _unpacked(stored.value, exact)
+        boost = _unpacked(stored.boost, exact) if stored.boost else None
+        if stored.fused:
+            fused = _unpacked(stored.fused, exact)
+        else:  # the order is the fusion's, so that the value differs by the factors alone
+            fused = value if boost is None else with_factors(value, 1 / boost)
+        ranks = self._ranks[:, self._ranked].astype(np.int64)
         return RankedRecord(
             items=self._items[self._ranked],
             predictions={task: _unpacked(p, exact) for task, p in stored.predictions.items()},
-            value=_unpacked(stored.value, exact),
-            fused_apart=bool(stored.fused or stored.boost),
+            value=value,
+            fused=fused,
+            boost=boost,
+            order=stored.order,
+            places=dict(zip(stored.channels, ranks, strict=True)),
             slate=slate[: lost[0]] if len(lost) else slate,
         )
 

@@ -395,13 +395,17 @@ class Cascade:
         return np.where(unknown, _recall_order(candidates), score).astype(np.float32)
 
 
-def boosted(ranked: Candidates, factor: Float32) -> Candidates:
-    """The candidates, best first, with their `value` multiplied by `factor` (n,), all above 0.
+def with_factors(value: Float32, factor: Float32) -> Float32:
+    """(n,) values multiplied by `factor` (n,), all above 0.
 
     A negative value is divided, so that a factor above 1 always raises; -inf stays last.
     """
-    value = np.asarray(ranked.columns["value"], np.float32)
-    value = np.where(value < 0, value / factor, value * factor).astype(np.float32)
+    return np.where(value < 0, value / factor, value * factor).astype(np.float32)
+
+
+def boosted(ranked: Candidates, factor: Float32) -> Candidates:
+    """The candidates, best first, with their `value` multiplied by the factors of the request."""
+    value = with_factors(np.asarray(ranked.columns["value"], np.float32), factor)
     ranked = ranked.with_columns(value=value, boost=factor)
     return ranked.take(ranked.best("value", len(ranked)))
 

@@ -433,6 +433,8 @@ def estimate(
         "says that the log does not support the policy.",
         style="dim",
     )
+    for reason, number in found.left_out.items():
+        console.print(f"{number:,} answers {escape(reason)}", highlight=False)
     if found.note:
         console.print(f"[yellow]note[/]: {escape(found.note)}", highlight=False)
     return None

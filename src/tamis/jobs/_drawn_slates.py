@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import polars as pl
 
 from tamis.cascade import RankedRecord, Record
 from tamis.experiments import SlatePolicy
-from tamis.jobs._other_policy import OtherPolicy, PolicyValues, sample_policy
+from tamis.jobs._other_policy import LeftOut, OtherPolicy, PolicyValues, sample_policy
 from tamis.journal import Journal, Recommendation, entry_blocks
 from tamis.runtime import Float64
 from tamis.schema import DataError, MetricTerm, ProjectConfig
@@ -49,28 +50,30 @@ def drawn_slates(
     values: PolicyValues,
     places: int | None,
     most: int,
-) -> tuple[list[DrawnSlate], int]:
-    """The drawn slates of the latest answers, and how many answers were left out."""
+) -> tuple[list[DrawnSlate], Mapping[str, int]]:
+    """The drawn slates of the latest answers, and how many others were left out for each reason."""
     rules = {n: s for n, s in config.cascade.rerank.items() if (s.use or n) == "sample"}
     logging = sample_policy(next(iter(rules.values()))) if rules else None
     alone = logging is not None and len(config.cascade.rerank) == 1
     found: list[DrawnSlate] = []
-    left_out = 0
+    left_out = Counter[str]()
     answers = (one for one in _latest(journal, most))
     for answer in sorted(answers, key=values.place) if other.of_items else answers:
         slate = _slate(answer, other, values, logging, alone, places)
-        left_out += slate is None
-        if slate is not None:
+        if isinstance(slate, LeftOut):
+            left_out[slate.value] += 1
+        else:
             found.append(slate)
-    if not found and values.problem is not None:
+    if not found and values.problem is not None and set(left_out) == {LeftOut.NO_VERSION.value}:
         raise values.problem
     if not found:
+        reasons = [f"{n:,} {reason}" for reason, n in left_out.most_common()]
         raise DataError(
-            f"none of the {left_out:,} answers of the journal has a drawn slate with its trace: "
-            "deterministic slates say nothing of what was not shown. Declare "
-            "[cascade.rerank.sample] (and [answers] traces above 0), or compare by an experiment"
+            f"none of the {left_out.total():,} answers of the journal can be read: "
+            + ("; ".join(reasons) or f"0 {LeftOut.NOT_DRAWN.value}")
+            + ". Or compare by an experiment"
         )
-    return found, left_out
+    return found, dict(left_out.most_common())
 
 
 def _latest(journal: Journal, most: int) -> Iterator[Recommendation]:
@@ -87,19 +90,29 @@ def _slate(
     logging: SlatePolicy | None,
     alone: bool,
     places: int | None,
-) -> DrawnSlate | None:
-    """An answer whose slate was drawn; None for others."""
+) -> DrawnSlate | LeftOut:
+    """An answer whose slate was drawn, or why it does not count."""
     shown = answer.slate[:places]
-    if answer.trace is None or not shown or any(p.propensity is None for p in shown):
-        return None
-    if answer.request.get("arms") or answer.teams:
-        return None
+    if not shown:
+        return LeftOut.EMPTY
+    if answer.request.get("arms"):
+        return LeftOut.TESTER
+    if answer.teams:
+        return LeftOut.INTERLEAVED
+    if answer.request.get("pins"):
+        return LeftOut.PINNED
+    if any(place.propensity is None for place in shown):
+        return LeftOut.NOT_DRAWN
+    if answer.trace is None:
+        return LeftOut.NO_TRACE
     record = Record.of(answer.trace)
     ranked = record.ranked
     chosen = ranked.slate[: len(shown)]
+    if len(chosen) < len(shown):
+        return LeftOut.NOT_RANKED
     value = values.of(answer, record, ranked)
-    if len(chosen) < len(shown) or value is None:
-        return None
+    if isinstance(value, LeftOut):
+        return value
     odds = other.draw.odds(value, chosen)
     before = (logging or SlatePolicy(None)).odds(ranked.value.astype(np.float64), chosen)
     at = (np.arange(len(chosen)), chosen)

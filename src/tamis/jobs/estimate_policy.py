@@ -13,13 +13,14 @@ ones is allowed for (McInerney et al. 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tamis.cascade import RECALL_ORDER
 from tamis.experiments import PolicyValue, policy_value
 from tamis.jobs._drawn_slates import DrawnSlate, drawn_slates, rewards_of
 from tamis.jobs._other_policy import OtherPolicy, PolicyValues, read_policy
@@ -68,8 +69,8 @@ class PolicyEstimate:
     places: float
     """Mean places of an answer that count."""
     users: int
-    without_trace: int
-    """Answers that were left out: they have no trace, or no probabilities."""
+    left_out: Mapping[str, int]
+    """Why answers do not count, in words → how many."""
     agreement: float
     """Median relative difference of the logged probabilities and the same recomputed; NaN where
     other rules took part in the draw."""
@@ -125,10 +126,11 @@ def estimate_policy(
         own = address == config.journal.store
         values = PolicyValues(other, root, journal, own=own)
         slates, left_out = drawn_slates(journal, config, other, values, places, most)
+        doubts = _doubts(config, other, values)
         rewards = rewards_of(slates, root, journal, term)
     finally:
         journal.close()
-    return _estimated(config, other, metric, slates, rewards, left_out, confidence)
+    return _estimated(config, other, metric, slates, rewards, left_out, doubts, confidence)
 
 
 def _term(config: ProjectConfig, metric: str) -> MetricTerm:
@@ -147,7 +149,8 @@ def _estimated(
     metric: str,
     slates: Sequence[DrawnSlate],
     rewards: Float64,
-    left_out: int,
+    left_out: Mapping[str, int],
+    doubts: Sequence[str],
     confidence: float,
 ) -> PolicyEstimate:
     ratio = [s.target / s.propensity for s in slates]
@@ -193,15 +196,13 @@ def _estimated(
     logged = np.concatenate([s.propensity for s in slates])
     known = bool(np.isfinite(again).all())
     agreement = float(np.median(np.abs(again / logged - 1))) if known else float("nan")
-    note = ""
+    notes = list(doubts)
     if agreement > _ACCURATE:
-        note = (
+        notes.append(
             f"half of the logged probabilities differ by {agreement:.0%} or more from those that "
             "the rule `sample` of tamis.toml gives: it was changed since, or arms of experiments "
             "change it"
         )
-    elif not known:
-        note = "the logged probabilities cannot be recomputed: other re-rank rules take part"
     return PolicyEstimate(
         project=config.name,
         metric=metric,
@@ -210,13 +211,34 @@ def _estimated(
         answers=len(slates),
         places=per_answer,
         users=len(users[0]),
-        without_trace=left_out,
+        left_out=left_out,
         agreement=agreement,
         logged=float(rewards.sum()) / len(slates),
         estimates=estimates,
         weights=list(_by_place(place, weight)),
-        note=note,
+        note="; ".join(notes),
     )
+
+
+def _doubts(config: ProjectConfig, other: OtherPolicy, values: PolicyValues) -> list[str]:
+    """What the estimate cannot see, in words."""
+    found: list[str] = []
+    rules = [n for n, stage in config.cascade.rerank.items() if (stage.use or n) != "sample"]
+    if rules:
+        found.append(
+            f"the slates were drawn under the rules {', '.join(rules)}, so that the logged "
+            "probabilities cannot be recomputed, and the policy has none of these rules: it also "
+            "differs by them, and items that they kept out were never shown"
+        )
+    apart = sorted(
+        order for order in values.orders if order.startswith("the channel") or order == RECALL_ORDER
+    )
+    if apart and not other.same_fusion:
+        found.append(
+            f"some or all answers are ordered by {' or '.join(apart)}, not by the ranker: there "
+            "the fusion orders at most what the channel did not find"
+        )
+    return found
 
 
 def _joined(parts: Sequence[Any]) -> Float64:

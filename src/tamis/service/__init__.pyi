@@ -1,6 +1,6 @@
 from .answer import Answer, Place, Reason, WhyNot
 from .answered_items import AnsweredItems
-from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config
+from .assembly import FORMATS, ORDER, STORED_CONFIG, Parts, read_config, read_order
 from .clock import Clock, system_clock
 from .deltas import AppliedDeltas, DeltaState, apply_delta, check_delta, stages_of
 from .experiment_plan import ExperimentPlan, Plan, PlanOptionError, plan_experiment
@@ -107,6 +107,7 @@ __all__ = [
     "entry_events",
     "plan_experiment",
     "read_config",
+    "read_order",
     "report_experiment",
     "stages_of",
     "system_clock",

@@ -342,6 +342,14 @@ def part_readers(config: ProjectConfig, files: Collection[str] = ()) -> dict[str
     return readers
 
 
+def read_order(version: Version) -> CandidateOrder:
+    """The order that training chose for a version; that of the ranker where it chose none."""
+    if ORDER not in version.manifest.files:
+        return CandidateOrder()
+    version.check(FORMATS)
+    return read_part(version.path / ORDER, CandidateOrder.load)
+
+
 def _check_sizes(folder: Path, opened: Mapping[str, Any]) -> None:
     """Raises VersionError unless the features, histories and texts are of the users and items of
     the tables."""
