@@ -170,6 +170,7 @@ def _without(findings: Sequence[Mapping[str, Any]]) -> ReportTable | None:
     if not known:
         return None
     columns = (
+        ReportColumn("role"),
         ReportColumn("arm"),
         ReportColumn("with CUPED"),
         ReportColumn("p"),
@@ -181,6 +182,7 @@ def _without(findings: Sequence[Mapping[str, Any]]) -> ReportTable | None:
         Row(
             one["measure"],
             (
+                Cell(one["role"]),
                 Cell(one["arm"]),
                 Cell(_change_text(one["effect"])),
                 Cell(shown(one["effect"]["p"], ".2g")),
