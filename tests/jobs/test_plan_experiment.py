@@ -113,6 +113,20 @@ def test_users_that_an_experiment_needs(project):
     assert plain.planned == pytest.approx(one.users * (one.detectable / 0.9) ** 2, abs=1)
 
 
+def test_users_are_named_where_no_duration_finds_the_effect(project, tamis_cli):
+    """Four times as many users find half of the difference."""
+    metric = "returned(0.9) / observed(0.9)"
+    plans = plan_experiment(project, metric).plans
+    effect = min(one.smallest for one in plans) / 2
+    found = plan_experiment(project, metric, effect=effect)
+    assert found.days is None
+    last = plans[-1]
+    assert found.planned == pytest.approx(last.users * (last.smallest / effect) ** 2, abs=1)
+    said = tamis_cli("experiment", "plan", project, "--metric", metric, "--effect", effect)
+    assert f"{found.planned:,} users of both arms find" in said.out
+    assert "None of these durations finds" in said.out
+
+
 def test_a_known_metric_by_hand(project):
     """A rate of 20 %, of which 5 % is to be found: the textbook's 2 · 16σ²/d² users, nearly."""
     metric = "returned(7) / observed(7)"

@@ -384,7 +384,7 @@ class PlanAnswer(Struct, frozen=True):
     """Shortest of the durations that finds `effect`; null: none does."""
     effect: float | None
     planned: int | None
-    """Users of all arms that find `effect`: `planned` of an experiment; null: no duration does."""
+    """Users of all arms that find `effect`: `planned` of an experiment; null: not asked."""
 
 
 class ExperimentResultAnswer(Struct, frozen=True):

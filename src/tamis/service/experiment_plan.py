@@ -74,7 +74,7 @@ class ExperimentPlan:
     effect: float | None
     planned: int | None
     """Users of all arms that find `effect` in a test of so many days: `planned` of the experiment.
-    None: not asked, or no duration finds it."""
+    Where no duration finds it, reckoned from the longest one. None: not asked."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -171,14 +171,14 @@ def _check(effect: float | None, share: float, power: float, alpha: float) -> No
 def _enough(
     plans: Sequence[Plan], effect: float | None, share: float
 ) -> tuple[int | None, int | None]:
-    """The shortest of the durations that finds `effect`, and the users that it needs of them."""
-    if effect is None:
+    """The shortest of the durations that finds `effect`, and the users that are needed: of these,
+    or reckoned from the longest duration where none finds it."""
+    if effect is None or not plans:
         return None, None
-    for one in plans:
-        if one.smallest <= effect:  # it falls by the root of the number of users
-            needed = ceil(one.users * (one.smallest / effect) ** 2)
-            return one.days, max(needed, ceil(2 / min(share, 1 - share)))
-    return None, None
+    found = next((one for one in plans if one.smallest <= effect), None)
+    one = plans[-1] if found is None else found
+    needed = ceil(one.users * (one.smallest / effect) ** 2)  # it falls by the root of the users
+    return None if found is None else found.days, max(needed, ceil(2 / min(share, 1 - share)))
 
 
 def _variance(terms: Sequence[MetricTerm], value: float, variance: float | None) -> float:
