@@ -157,9 +157,11 @@ class Play:
                 "recommendation_id": answer.recommendation_id,
                 "time": world.time,
             }
+            | ({"value": float(done.watch[k])} if behaviour == "watch" else {})
             for behaviour, where in (
                 ("impression", np.ones(len(ids), np.bool_)),
                 ("click", done.click),
+                ("watch", done.click),
                 ("like", done.like),
                 ("cart", done.cart),
                 ("purchase", done.purchase),

@@ -12,9 +12,10 @@ from scipy.special import expit
 
 from tamis.cascade import FitContext
 from tamis.features import FrameSpace, Rows
+from tamis.jobs._updater import _calibrated_on
 from tamis.rank import DeepFM
-from tamis.schema import SparseFeat
-from tamis.train import Chosen, log_loss
+from tamis.schema import LabelError, SparseFeat
+from tamis.train import Calibration, Chosen, log_loss
 from tamis.train.estimator import Estimator
 
 USERS, ITEMS, ROWS = 200, 150, 3_000
@@ -127,3 +128,35 @@ def test_few_labels_keep_what_was_served(world, former):
 
 def test_a_fit_from_scratch_has_no_scales(world):
     assert fitted(world.new, 1).scales == ()
+
+
+def two_tasks(rows: Rows, rare: NDArray[np.float32]) -> Rows:
+    return rows.relabelled(np.concatenate([rows.labels, rare], axis=1))
+
+
+def test_a_task_without_a_positive_keeps_what_it_has_learnt(world):
+    """A night without a purchase: the other tasks learn all the same."""
+    tasks, old = ["label", "rare"], two_tasks(world.old, world.old.labels)
+    begun = DeepFM(**OPTIONS).fit(old, None, tasks, FitContext(chosen=Chosen(epochs=5)))
+    context = FitContext(former=begun, chosen=Chosen(epochs=1))
+    none = np.zeros_like(world.new.labels)
+    model = DeepFM(**OPTIONS).fit(two_tasks(world.new, none), None, tasks, context)
+    text = "task 'rare' has no positive label in 3,000 new rows: it keeps what it has learnt"
+    assert text in model.notes
+    before, after = (m.probabilities(world.pairs)[:, 1] for m in (begun, model))
+    assert after.mean() == pytest.approx(before.mean(), rel=0.15)
+    assert world.worth(model) > world.worth(begun)
+    with pytest.raises(LabelError, match="task 'label' has no positive label"):
+        DeepFM(**OPTIONS).fit(
+            two_tasks(world.new, none).relabelled(0 * old.labels), None, tasks, context
+        )
+
+
+def test_few_held_out_labels_keep_the_calibration_of_a_carried_ranker(world, former):
+    carried = DeepFM(**OPTIONS).carried(former, world.few)
+    carried.calibrations = (Calibration(kind="platt", slope=0.5, y=(-1.0,)),)
+    served = carried.probabilities(world.pairs)
+    _calibrated_on(carried, world.few)
+    np.testing.assert_array_equal(carried.probabilities(world.pairs), served)
+    _calibrated_on(carried, world.new)
+    assert carried.calibrations[0].slope != 0.5

@@ -16,7 +16,8 @@ QUALITY, DATA, SIZE, REQUESTS = "quality", "data", "size", "requests"
 
 
 FEWEST = 10
-"""Rows of the rarer class of a task below which its AUC, and the error of it, are chance."""
+"""Rows of the rarer class of a task below which its AUC, and the error of it, are chance; users
+below which their NDCG is."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class GateCheck:
 
     def __str__(self) -> str:
         return f"{self.text} ([gate] {self.key} = {self.limit:g})"
+
+
+def is_judged(rarer: float | None) -> bool:
+    """Whether an AUC of so many rows of the rarer class is more than chance; None: there are no
+    classes."""
+    return rarer is None or rarer >= FEWEST
 
 
 def failed(checks: Iterable[GateCheck]) -> list[GateCheck]:
@@ -130,7 +137,7 @@ def quality_checks(
     slates = compared.ndcg
     if slates is not None:
         drop = -slates.difference.mean / slates.serving if slates.serving else 0.0
-        beyond = slates.difference.high < 0
+        beyond = slates.difference.high < 0 and slates.users >= FEWEST
         checks.append(
             GateCheck(
                 QUALITY,
@@ -174,10 +181,10 @@ def quality_checks(
 def _auc_checks(
     gate: GateConfig, name: str, task: TaskComparison, recorded: float | None
 ) -> list[GateCheck]:
-    """The AUC of a task beside that of the serving version, and beside the recorded one."""
-    if task.rarer < FEWEST:
+    """The AUC of a task against that of the serving version, and against the recorded one."""
+    if not is_judged(task.rarer):
         text = (
-            f"AUC of {name} is not judged: {task.rarer:,.0f} of {task.rows:,} rows are of the "
+            f"AUC of {name} is not judged: {task.rarer or 0:,.0f} of {task.rows:,} rows are of the "
             f"rarer class, and it takes {FEWEST}"
         )
         return [

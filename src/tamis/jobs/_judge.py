@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import inf, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,8 @@ class TaskComparison:
     calibration: float | None
     """Predicted ÷ observed, of binary tasks; calibrated on other rows."""
     serving_calibration: float | None
-    rarer: float = inf
-    """Rows of the rarer class of a binary task; infinite for others."""
+    rarer: float | None = None
+    """Rows of the rarer class of a binary task; None for others."""
     calibration_error: float | None = None
     """Relative standard error of `calibration`, over queries."""
 
@@ -227,7 +227,7 @@ def _compared(
         serving_auc=former,
         calibration=float(ours.sum()) / observed if binary and observed else None,
         serving_calibration=float(theirs.sum()) / observed if binary and observed else None,
-        rarer=min(positives, others) if binary else inf,
+        rarer=min(positives, others) if binary else None,
     )
 
 

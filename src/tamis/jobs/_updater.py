@@ -45,9 +45,11 @@ from tamis.data import Dataset
 from tamis.features import FeatureSpace, Histories, OfflineStatistics, RowCoverage, Rows
 from tamis.jobs._data_watch import DataWatch
 from tamis.jobs._gate import (
+    FEWEST,
     GateCheck,
     data_checks,
     failed,
+    is_judged,
     quality_checks,
     request_checks,
     size_checks,
@@ -410,6 +412,7 @@ class Updater(Trainer):
             self.steps.begin(f"{stage}: learn {len(rows):,} new rows")
             try:
                 scorer.fit(rows, None, tasks_of(self.config), context)
+                self.notes |= {f"{stage}: {n}": None for n in scorer.notes if "it keeps" in n}
             except LabelError as error:
                 self.notes[f"{stage} keeps its weights: {error}"] = None
                 self._note_learnt(stage, "carried", 0)
@@ -552,6 +555,12 @@ class Updater(Trainer):
         if slates is None or not slates.serving:
             self.notes["no user of what is held out tells which version's slates are better"] = None
             return
+        if slates.users < FEWEST:
+            self.notes[
+                f"{slates.users:,} users are held out: the gate judges no NDCG of fewer than "
+                f"{FEWEST}; update less often, or raise [update] holdout"
+            ] = None
+            return
         seen = (slates.difference.high - slates.difference.low) / 2 / slates.serving
         if seen > limit:
             self.notes[
@@ -580,7 +589,8 @@ class Updater(Trainer):
         tasks = [(t, task) for t, task in enumerate(scorer.heads.tasks) if task.kind == "binary"]
         sums = {task.name: np.zeros((2, len(replay.queries))) for _, task in tasks}
         for fitted, judged in (halves, halves[::-1]):
-            scorer.calibrate_on(replace(fitted, weights=None))
+            scorer.calibrations = before[1]
+            _calibrated_on(scorer, replace(fitted, weights=None))
             predicted = scorer.score_rows(judged)
             assert judged.labels is not None
             assert judged.groups is not None
@@ -603,10 +613,14 @@ class Updater(Trainer):
         return Hydrate(space, statistics, raw_numbers(self.config, self.data.items))
 
     def _recorded(self) -> dict[str, float]:
-        """{task: AUC} that the serving version reached when it was made, where it is known."""
+        """{task: AUC} that the serving version reached when it was made, where it was judged."""
         manifest = self.former.manifest
         tasks = manifest.update.get("quality", {}).get("tasks", {})
-        found = {name: one["auc"] for name, one in tasks.items() if one.get("auc") is not None}
+        found = {
+            name: one["auc"]
+            for name, one in tasks.items()
+            if one.get("auc") is not None and is_judged(one.get("rarer"))
+        }
         every = tasks_of(self.config)
         at_training = manifest.metrics.get("validation", {}).get("rank", {})
         if not found and len(every) == 1 and "auc" in at_training:
@@ -748,16 +762,16 @@ def _uncalibrated(chosen: Chosen, former: Any) -> Chosen:
 
 def _calibrated_on(scorer: FrameModel, rows: Rows) -> Chosen:
     """What the scorer has chosen, with calibrations on held-out rows; tasks of which these hold few
-    labels of either class keep the lines of the fit, unless only the order was learnt."""
+    labels of either class keep those that they have (none after a fit from a former one, whose line
+    takes their place), unless only the order was learnt."""
+    before = scorer.calibrations or (Calibration(),) * len(scorer.heads.tasks)
     new = scorer.calibrate_on(rows)
-    if rows.labels is None or scorer.orders_only or not new.calibrations:
+    if rows.labels is None or scorer.orders_only or not scorer.calibrations:
         return new
-    maps = list(new.calibrations)
+    maps = list(scorer.calibrations)
     for t, _ in scorer.heads.rates:
-        label = rows.labels[:, t]
-        label = label[~np.isnan(label)]
-        if min(label.sum(), (1 - label).sum()) < ENOUGH:
-            maps[t] = Calibration()
+        if scorer.heads.few(t, rows.labels):
+            maps[t] = before[t]
     scorer.calibrations = tuple(maps)
     return new.model_copy(update={"calibrations": tuple(maps)})
 

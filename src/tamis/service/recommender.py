@@ -297,7 +297,8 @@ class Recommender:
             self._places(cascade, outcome, explain=True)
             for item in range(min(len(self.parts.items), 2)):
                 self._why_not(cascade, outcome, item, row, now)
-                self.rank(RankRequest.of(user_id=user, item_ids=[self.parts.items.id_of(item)]))
+                asked = RankRequest.of(user_id=user, item_ids=[self.parts.items.id_of(item)])
+                self._ranked(cascade, asked)
         rehearse(self._version, self.parts, self.now())
 
     def rank(self, request: RankRequest) -> Ranking:
@@ -309,6 +310,9 @@ class Recommender:
         Raises RequestError where a field is wrong, an item is given twice, or the time cannot be
         answered for.
         """
+        return self._ranked(self.cascade, request)
+
+    def _ranked(self, cascade: Cascade, request: RankRequest) -> Ranking:
         start = perf_counter()
         user_id = one_id(request.user_id)
         row = self.views.user_row(user_id)
@@ -317,7 +321,7 @@ class Recommender:
         boost, rules = request_boost(request.boost, self.parts, request.values)
         rows, unknown = self._given(request)
         queries, hidden = self.views.queries(row, time, context), self.views.excluded(row, time)
-        order = rank_given(self.cascade, queries, rows, boost, hidden)
+        order = rank_given(cascade, queries, rows, boost, hidden)
         return Ranking(
             version=self.version,
             user_id=user_id,

@@ -172,6 +172,7 @@ class Estimator(FrameModel):
         `kept` names the scales, they are the former's. Logits of a loss that defines only an order
         are no log-odds, and have none.
         """
+        self.begun = former.shifts
         if self.orders_only or not len(rows):
             return objective
         if kept:
@@ -185,7 +186,7 @@ class Estimator(FrameModel):
             scales, shifts = self.heads.lines(
                 rows.labels, raw, served - np.log(rates), rows.weights
             )
-        self.scales = tuple(scales.tolist())
+        self.scales, self.begun = tuple(scales.tolist()), tuple(shifts.tolist())
         return ScaledObjective(objective, torch.from_numpy(scales), torch.from_numpy(shifts))
 
     def carried(self, former: Self, rows: Rows) -> Self:

@@ -35,6 +35,7 @@ from tamis.train.label_checks import (
     check_labels,
     one_class_notes,
     undefined_metrics,
+    unlearnable,
 )
 from tamis.train.metrics import auc, log_loss, mean_absolute_error, xauc
 from tamis.train.sampling import corrected, sample_negatives
@@ -81,6 +82,8 @@ class FrameModel(Component, ABC):
         """(L,) factors of the logits, of a fit that started from a former one; empty: all 1."""
         self.shifts: tuple[float, ...] = ()
         """(L,) intercept corrections, added to the logits times their factors; empty: none."""
+        self.begun: tuple[float, ...] = ()
+        """(L,) intercept corrections with which a fit from a former one began; empty: none."""
         self.rates: tuple[float, ...] = ()
         """(T,) share of all negatives of each task that the fit learnt from; empty: all."""
         self.calibrations: tuple[Calibration, ...] = ()
@@ -142,6 +145,8 @@ class FrameModel(Component, ABC):
         former = None if context is None else context.former
         self.heads = heads.fitted(data) if former is None else heads.continued(former.heads, data)
         self.notes = tuple(self._notes(data, valid))
+        if former is not None:
+            data = self._learnable(data)
         if framed:
             for note in self.notes:
                 warnings.warn(note, TamisWarning, stacklevel=2)
@@ -154,7 +159,7 @@ class FrameModel(Component, ABC):
         given = self._given(valid, context)
         seed = self.config.seed if context is None else context.seed
         kept = sample_negatives(data, own, seed)
-        self.scales = ()
+        self.scales, self.begun = (), ()
         with one_blas_thread():
             self.fit_rows(kept, valid, heads.tasks, context)
             self.shifts = self._intercepts(kept)
@@ -183,6 +188,22 @@ class FrameModel(Component, ABC):
             check_labels(valid, self.heads.tasks, "validation")
             found += one_class_notes(valid, self.heads.tasks, "validation")
         return found
+
+    def _learnable(self, rows: Rows) -> Rows:
+        """Rows without the labels of tasks that cannot learn from them, which keep what a former
+        fit has learnt, with a note."""
+        assert rows.labels is not None
+        faults = unlearnable(rows.labels, self.heads.tasks)
+        if not faults:
+            return rows
+        labels = rows.labels.copy()
+        labels[:, list(faults)] = np.nan
+        self.notes += tuple(
+            f"task {self.heads.tasks[t].name!r} {fault} in {len(rows):,} new rows: it keeps what "
+            "it has learnt"
+            for t, fault in faults.items()
+        )
+        return rows.relabelled(labels)
 
     def _rate(self, task: TaskConfig) -> float:
         """Share of a task's negatives to learn from, in (0, 1]; 1 for tasks that are not binary."""
@@ -220,7 +241,8 @@ class FrameModel(Component, ABC):
         if not self.centred or rows.labels is None:
             return ()
         logits = self._scaled(self.logits(rows))
-        return tuple(self.heads.shifts(rows.labels, logits, rows.weights).tolist())
+        shifts = self.heads.shifts(rows.labels, logits, rows.weights, self.begun)
+        return tuple(shifts.tolist())
 
     def calibrate_on(self, held_out: Rows) -> Chosen:
         """Fits the maps to seconds and the calibrations on rows that the fit has not seen; returns

@@ -48,7 +48,9 @@ def reason_lines(undefined: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def check_labels(rows: Rows, tasks: Sequence[TaskConfig], of: str = "training") -> None:
+def check_labels(
+    rows: Rows, tasks: Sequence[TaskConfig], of: str = "training", *, every: bool = True
+) -> None:
     """Checks that the labels of every task are values that the task can have.
 
     binary: [0, 1]. multiclass: class numbers from 0. watch_time and completion: finite and at least
@@ -60,6 +62,7 @@ def check_labels(rows: Rows, tasks: Sequence[TaskConfig], of: str = "training") 
         rows: with labels (n, T).
         tasks: the T tasks.
         of: the kind of rows, for messages: "training", "validation", "test".
+        every: whether each task must have the labels that training needs; else one suffices.
 
     Raises LabelError naming the task, the values, their rows (from 0) and how to fix them.
     """
@@ -80,14 +83,20 @@ def check_labels(rows: Rows, tasks: Sequence[TaskConfig], of: str = "training") 
         return
     if len(rows) == 0:
         raise LabelError("there are no rows to train on; check the split and the labels")
-    for t, task in enumerate(tasks):
-        fault = _unlearnable(rows.labels[:, t], task)
-        if fault:
-            raise LabelError(
-                f"task {task.name!r} {fault} in {len(rows)} training rows; check its behaviours "
-                "and the training windows, or in a frame its label column"
-            )
+    faults = unlearnable(rows.labels, tasks)
+    if faults and (every or len(faults) == len(tasks)):
+        task, fault = next(iter(faults.items()))
+        raise LabelError(
+            f"task {tasks[task].name!r} {fault} in {len(rows)} training rows; check its behaviours "
+            "and the training windows, or in a frame its label column"
+        )
     _check_weights(rows.weights)
+
+
+def unlearnable(labels: Float32, tasks: Sequence[TaskConfig]) -> dict[int, str]:
+    """{number of a task that cannot learn from labels (n, T): "has no label"}."""
+    found = {t: _unlearnable(labels[:, t], task) for t, task in enumerate(tasks)}
+    return {t: fault for t, fault in found.items() if fault}
 
 
 def one_class_notes(rows: Rows, tasks: Sequence[TaskConfig], of: str) -> list[str]:

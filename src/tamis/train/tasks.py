@@ -142,16 +142,33 @@ class Heads:
             raise ConfigError(f"there is no task {task!r}; the tasks are {', '.join(self.names)}")
         return self.names.index(task)
 
-    def shifts(self, labels: Float32, logits: Float32, weights: Float32 | None) -> Float32:
+    def shifts(
+        self,
+        labels: Float32,
+        logits: Float32,
+        weights: Float32 | None,
+        begun: Sequence[float] = (),
+    ) -> Float32:
         """(L,) intercept corrections, by `centre`; 0 for tasks other than those of `odds`.
 
         labels: (n, T) of the training rows. logits: (n, L). weights: (n,), (n, T) or None.
+        begun: (L,) corrections with which a fit from a former one began, which tasks of `few`
+        labels keep; empty: none.
         """
         out = np.zeros(self.n_logits, np.float32)
         for t, column in self.odds:
+            if begun and self.few(t, labels):
+                out[column] = begun[column]
+                continue
             weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
             out[column] = centre(self._own_target(t, labels[:, t]), logits[:, column], weight)
         return out
+
+    def few(self, t: int, labels: Float32) -> bool:
+        """Whether labels (n, T) hold fewer than `ENOUGH` of either class of task t, of `odds`."""
+        y = self._own_target(t, labels[:, t])
+        known = y[~np.isnan(y)]
+        return bool(min(known.sum(), (1 - known).sum()) < ENOUGH)
 
     def lines(
         self, labels: Float32, logits: Float32, served: Float32, weights: Float32 | None
@@ -168,8 +185,7 @@ class Heads:
         shifts = (served - logits).mean(axis=0).astype(np.float32)
         for t, column in self.rates:
             y, z = self._own_target(t, labels[:, t]), logits[:, column]
-            known = ~np.isnan(y)
-            if min(y[known].sum(), (1 - y[known]).sum()) >= ENOUGH:
+            if not self.few(t, labels):
                 weight = weights if weights is None or weights.ndim == 1 else weights[:, t]
                 scales[column], shifts[column] = platt_line(y, z, weight)
             else:
@@ -236,13 +252,14 @@ class Heads:
 
     def continued(self, former: Heads, rows: Rows) -> Self:
         """A copy with the constants of a former fit of the same tasks, whose weights a fit on
-        `rows` starts from. Raises LabelError as `check_labels`, ConfigError for other tasks."""
+        `rows` starts from. Raises LabelError as `check_labels`, but where some task can learn from
+        the rows, ConfigError for other tasks."""
         if former.tasks != self.tasks:
             raise ConfigError(
                 f"a fit of the tasks {', '.join(self.names)} cannot start from one of "
                 f"{', '.join(former.names)}, or their declarations differ; train from scratch"
             )
-        check_labels(rows, self.tasks)
+        check_labels(rows, self.tasks, every=False)
         return replace(
             self,
             scales=former.scales,
