@@ -252,9 +252,9 @@ def test_a_newer_format_of_a_part_is_refused(version):
         with pytest.raises(VersionError, match=found):
             Parts.open(newer)
     # Earlier releases can read the features where there are no statistics by attributes, features
-    # of own items or features of the request's context.
+    # of own items or features of the request's context, and scorers that an update has not changed.
     new = bool(read_config(version).groups)
-    own = {"features": 2 if new else 1}
+    own = {"features": 2 if new else 1, "rank": 1, "prerank": 1}
     assert version.manifest.formats == {**FORMATS, **own}
     unknown = replace(version.manifest, formats={**FORMATS, "journal": 9}, files={})
     Parts.open(Version(version.path, unknown))
