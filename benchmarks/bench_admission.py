@@ -9,7 +9,8 @@ items are known by their attributes alone. Each has a journal and a world of its
 
 Reported for each quarter: rows of the id's table, ids admitted, expired and crowded; worth of the
 slates by the world's truth as a share of the best ones; AUC of predicted clicks on items that were
-born after the training, on what was clicked, and its interval over weeks.
+born after the training, on what was clicked. Intervals are over quarters: weeks that follow one
+another are alike.
 
 Nothing is tuned. Writes build/bench/admission.json; with --keep benchmarks/admission.json, of which
 docs/write_updates.py writes the table of docs/updating.md.
@@ -138,7 +139,9 @@ def main() -> None:
         "days": given.days,
         "visits": given.visits,
         "change": {
-            what: interval((both[0] - both[1])[~np.isnan(both).any(axis=0)])
+            what: interval(
+                np.array([np.nanmean(part) for part in np.array_split(both[0] - both[1], 4)])
+            )
             for what, both in pairs.items()
         },
         "services": found,

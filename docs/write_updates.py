@@ -124,8 +124,9 @@ def year(found: dict[str, Any]) -> str:
             *lines,
             "",
             f"With rows of their own, worth changes by {_ends(change['worth'], '{:+.3f}')} and AUC "
-            f"of new items by {_ends(change['auc_new'], '{:+.3f}')} (mean over weeks; interval by "
-            "Student's t over weeks).",
+            f"of new items by {_ends(change['auc_new'], '{:+.3f}')} (interval by Student's t over "
+            "quarters). The AUC is that of items that the slates themselves chose: the better they "
+            "choose, the less is left to tell apart.",
             "",
         ]
     )
