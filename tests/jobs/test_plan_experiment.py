@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tamis.experiments import sample_size
+from tamis.experiments import power, sample_size
 from tamis.jobs import plan_experiment
 from tamis.schema import ConfigError
 
@@ -96,6 +96,11 @@ def test_days_and_retention_by_hand(project):
         ("click", {"value": 2.0, "effect": 0.1}, "give `variance`"),
         ("click / show", {"value": 0.2, "effect": 0.1}, "give `variance`"),
         ("click", {"value": 0.2, "users_per_day": 0.01}, "too few for a test of 56 days"),
+        (
+            "returned(60) / observed(60)",
+            {"value": 0.2, "users_per_day": 3000},
+            "56 days, in which users are observed for 60",
+        ),
     ],
 )
 def test_what_cannot_be_planned_is_refused(project, metric, options, match):
@@ -134,9 +139,12 @@ def test_a_known_metric_by_hand(project):
     needed = sample_size(0.01, 0.4)
     assert found.planned == needed
     assert found.planned == pytest.approx(2 * 16 * 0.16 / 0.01**2, rel=0.02)
-    assert found.days == 21  # 18 days would do
-    assert [one.users for one in found.plans[:2]] == [3000, 6000]
-    assert found.plans[0].detectable == pytest.approx(0.05 * np.sqrt(needed / 3000), rel=1e-4)
+    assert found.days == 28  # 17 days of users, and 7 days more until the last of them is observed
+    users = [(one.days, one.users) for one in found.plans[:3]]
+    assert users == [(14, 21_000), (21, 42_000), (28, 63_000)]  # up to 7 days nobody is observed
+    assert found.plans[0].detectable == pytest.approx(0.05 * np.sqrt(needed / 21_000), rel=1e-4)
+    powers = [power(0.01, 0.4, one.users // 2, one.users // 2) for one in found.plans[:3]]
+    assert powers == pytest.approx([0.44, 0.73, 0.88], abs=0.01)
     without = plan_experiment(project, metric, effect=0.05, value=0.2)
     assert (without.plans, without.days, without.planned) == ([], None, found.planned)
 

@@ -70,7 +70,10 @@ def plan(
     ] = None,
     users_per_day: Annotated[
         float | None,
-        typer.Option(help="Users that join the test each day, for the days of a known metric."),
+        typer.Option(
+            help="Users that join the test each day, for the days of a known metric. Of a "
+            "retention those count who joined long enough before the end to be observed."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -226,10 +226,10 @@ EXAMPLES = {
             power=0.8,
             alpha=0.05,
             plans=[
-                PlannedTest(14, 42_000, 0.2, 0.0547, None),
-                PlannedTest(21, 63_000, 0.2, 0.0446, None),
+                PlannedTest(21, 42_000, 0.2, 0.0547, None),
+                PlannedTest(28, 63_000, 0.2, 0.0446, None),
             ],
-            days=21,
+            days=28,
             effect=0.05,
             planned=50_233,
         ),

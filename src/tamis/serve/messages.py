@@ -362,7 +362,8 @@ class PlannedTest(Struct, frozen=True):
 
     days: int
     users: int
-    """Of both arms."""
+    """Of both arms. Of a known retention: those who joined long enough before the end to be
+    observed."""
     value: float
     """The metric over them."""
     detectable: float
@@ -381,10 +382,11 @@ class PlanAnswer(Struct, frozen=True):
     plans: list[PlannedTest]
     """The shortest first. Empty where `value` was given without `users_per_day`."""
     days: int | None
-    """Shortest of the durations that finds `effect`; null: none does."""
+    """Shortest of the durations that finds `effect`; null: none does, or no `effect` was given."""
     effect: float | None
     planned: int | None
-    """Users of all arms that find `effect`: `planned` of an experiment; null: not asked."""
+    """Users of all arms that find `effect`: `planned` of an experiment; of a known retention, those
+    who are observed. null: no `effect` was given."""
 
 
 class ExperimentResultAnswer(Struct, frozen=True):

@@ -42,8 +42,8 @@ class Plan:
 
     days: int
     users: int
-    """Users with an event in the last so many days of the log; or `users_per_day` times the
-    days."""
+    """Users with an event in the last so many days of the log; or `users_per_day` times the days,
+    of a known retention only those who joined long enough before the end to be observed."""
     value: float
     """The metric over them, or the known one."""
     detectable: float
@@ -74,7 +74,8 @@ class ExperimentPlan:
     effect: float | None
     planned: int | None
     """Users of all arms that find `effect` in a test of so many days: `planned` of the experiment.
-    Where no duration finds it, reckoned from the longest one. None: not asked."""
+    Where no duration finds it, reckoned from the longest one. Of a known retention: those who are
+    observed. None: not asked."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -110,7 +111,8 @@ def plan_experiment(
         variance: its variance between users. If omitted: value × (1 − value), that of a metric
             which is 0 or 1 for each user, such as the retention. For a ratio A / B of sums it is
             the variance of (A − value × B) ÷ (mean of B).
-        users_per_day: users that join the test each day, for the durations.
+        users_per_day: users that join the test each day, for the durations. Of
+            `returned(7) / observed(7)` only those count who joined 7 days or more before the end.
 
     A user's unit is all that he did during the test. Raises PlanOptionError, a ConfigError, for a
     metric of an unknown behaviour and for numbers out of range, DataError for a log of less than a
@@ -138,7 +140,7 @@ def plan_experiment(
         days, planned = _enough(plans, effect, share)
         return ExperimentPlan(metric, share, power, alpha, plans, days, effect, planned)
     deviation = sqrt(_variance(terms, value, variance))
-    plans = _plans(value, deviation, users_per_day, share, power, alpha)
+    plans = _plans(value, deviation, _observed_days(terms), users_per_day, share, power, alpha)
     if effect is None:
         if not plans:
             raise PlanOptionError(
@@ -199,15 +201,22 @@ def _variance(terms: Sequence[MetricTerm], value: float, variance: float | None)
     return value * (1 - value)
 
 
+def _observed_days(terms: Sequence[MetricTerm]) -> float:
+    """Days from a user's first answer until a metric can say something of him."""
+    return max((term.days for term in terms if term.kind in ("returned", "observed")), default=0.0)
+
+
 def _plans(
     value: float,
     deviation: float,
+    observed_days: float,
     users_per_day: float | None,
     share: float,
     power: float,
     alpha: float,
 ) -> list[Plan]:
-    """Tests of a known metric; none where the users of a day are not known."""
+    """Tests of a known metric; none where the users of a day are not known. Users who join in the
+    last `observed_days` of a test are not counted: of them the metric says nothing yet."""
     if users_per_day is None:
         return []
     if not 0 < users_per_day <= MOST_USERS:
@@ -217,14 +226,16 @@ def _plans(
         )
     found: list[Plan] = []
     for days in DURATIONS:
-        users = round(users_per_day * days)
+        users = round(users_per_day * max(days - observed_days, 0))
         if users >= max(FEWEST, 2 / min(share, 1 - share)):
             least = detectable(users, deviation, share=share, alpha=alpha, wanted=power)
             found.append(Plan(days, users, value, least / value, None))
     if not found:
+        observed = f", in which users are observed for {observed_days:g}" if observed_days else ""
         raise PlanOptionError(
             "users_per_day",
-            f"users_per_day = {users_per_day:g}: too few for a test of {DURATIONS[-1]} days",
+            f"users_per_day = {users_per_day:g}: too few for a test of {DURATIONS[-1]} days"
+            f"{observed}",
         )
     return found
 

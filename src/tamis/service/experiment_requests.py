@@ -36,7 +36,8 @@ class PlanRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_onl
     """Variance of a known metric between users. If omitted: value × (1 − value), that of a metric
     which is 0 or 1 for each user."""
     users_per_day: Annotated[float, Meta(gt=0, le=MOST_USERS)] | None = None
-    """Users that join the test each day, for the durations of a known metric."""
+    """Users that join the test each day, for the durations of a known metric. Of a retention those
+    count who joined long enough before the end to be observed."""
 
     def check(self) -> None:
         """Raises RequestError for text that is not Unicode."""
