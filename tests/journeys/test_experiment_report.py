@@ -66,7 +66,9 @@ before_days = 3
 """
 
 
-def a_project(folder, *, lift=1.6, slow=0.0, twice=0, lost=0.0, bias=1, store="", close=True):
+def a_project(
+    folder, *, lift=1.6, slow=0.0, twice=0, lost=0.0, bias=1, store="", close=True, planned=None
+):
     """A project whose experiment ran for eight days.
 
     lift: click rate of the arm new ÷ that of old. slow: milliseconds that new takes longer. twice:
@@ -132,7 +134,7 @@ def a_project(folder, *, lift=1.6, slow=0.0, twice=0, lost=0.0, bias=1, store=""
     journal.answers.append(sorted(answers, key=lambda a: a.time))
     journal.append([UserPut(user_id="u1", columns={"city": "city 0"})])
     journal.append(sorted(events, key=lambda e: (e.arrival, e.event_id)))
-    design = config.experiments["fusion"].model_dump(mode="json")
+    design = config.experiments["fusion"].model_dump(mode="json") | {"planned": planned}
     steps = [a_step("start", T0, traffic=1.0, design=design, note="first try")]
     steps += [a_step("close", T0 + DAYS * DAY)] if close else []
     for number, step in enumerate(steps):
@@ -304,6 +306,18 @@ def test_the_rollout_is_compared_with_the_reverse_bucket(tmp_path):
     whole = sum(one.above for one in [*found.raw, *test.raw] if one.measure == "click")
     one = report_experiment(a_project(tmp_path / "whole"), "fusion")
     assert whole == pytest.approx(sum(o.above for o in one.raw if o.measure == "click"))
+
+
+def test_a_rollout_before_the_planned_size(tmp_path, tamis_cli):
+    """The command warns and goes on; the test is read as it was then."""
+    folder = a_project(tmp_path / "lab", close=False, planned=40_000)
+    said = tamis_cli("experiment", "full", folder, "fusion", "--arm", "new", "--by", "ann")
+    assert said.code == 0, said
+    assert "of 40,000 planned users: its result is not known yet" in " ".join(said.err.split())
+    found = report_experiment(folder, "fusion", phase="test")
+    assert found.result.state == "running", found.result.text
+    assert "of 40,000 users so far when an arm was given to everybody" in found.result.text
+    assert found.result.days_left is None
 
 
 def test_the_report_in_words_json_and_html(lab, tmp_path, tamis_cli):

@@ -46,7 +46,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 Device = Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1, mps …")]
 
 console = Console()
-_errors = Console(stderr=True)
+errors = Console(stderr=True)
 
 
 def wants_progress(json_wanted: bool) -> bool:
@@ -61,7 +61,7 @@ def print_json(data: Any) -> None:
 
 def print_error(problem: Exception) -> None:
     """Prints an error's message on standard error, without a traceback."""
-    _errors.print(f"[bold red]error[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+    errors.print(f"[bold red]error[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
 def program() -> str:

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tamis.cli._console import AsJson, ProjectDir, console, names, print_json
+from tamis.cli._console import AsJson, ProjectDir, console, errors, names, print_json
 
 if TYPE_CHECKING:
     from tamis.jobs import ExperimentResult
@@ -194,8 +194,10 @@ def full(
     **how: str,
 ) -> Any:
     """Give an arm to everybody, but a reverse bucket that keeps the control arm."""
-    from tamis.jobs import roll_out_experiment
+    from tamis.jobs import roll_out_experiment, unfinished_test
 
+    if problem := unfinished_test(project, name, store=how.get("store", "")):
+        errors.print(f"[yellow]warning[/]: {escape(problem)}", highlight=False)
     return roll_out_experiment(project, name, arm, reverse=reverse, **how)
 
 

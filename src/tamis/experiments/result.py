@@ -61,10 +61,12 @@ class ExperimentRun:
     ended: bool = False
     per_day: float = 0.0
     """New users a day, lately."""
+    rolled_out: bool = False
+    """Whether it was cut short by a rollout to everybody: what was valid then is read."""
 
     def days_left(self, users: int, planned: int | None) -> float | None:
         """Days until a result may be read; None: unknown, or no number of users was planned."""
-        if self.ended or planned is None:
+        if self.ended or self.rolled_out or planned is None:
             return None
         missing = max(planned - users, 0)
         if missing and not self.per_day > 0:
@@ -357,7 +359,9 @@ def _waits(
         return ""
     left = None if run is None else run.days_left(users, planned)
     days = "" if left is None else f"About {max(left, 0.1):.{0 if left >= 3 else 1}f} days left: "
-    text = f"{days}{'; '.join(reasons)}. "
+    cut = run is not None and run.rolled_out
+    when = " when an arm was given to everybody" if cut else ""
+    text = f"{days}{'; '.join(reasons)}{when}. "
     text = text[0].upper() + text[1:]
     if watched:
         return text + "Intervals that hold at every look decide."

@@ -38,6 +38,7 @@ from .run_experiment import (
     ramp_experiment,
     roll_out_experiment,
     start_experiment,
+    unfinished_test,
 )
 from .scoring import ScoreReport, score
 from .similar_items import similar
@@ -119,6 +120,7 @@ __all__ = [
     "span",
     "start_experiment",
     "train",
+    "unfinished_test",
     "update",
     "versions",
 ]

@@ -17,6 +17,7 @@ from tamis.service import (
     ProjectFolder,
     Recommender,
     read_config,
+    report_experiment,
 )
 
 
@@ -57,6 +58,23 @@ def roll_out_experiment(
     """Gives an arm to everybody but a reverse bucket; see `ProjectExperiments.full`."""
     with _experiments(project, store) as found:
         return found.full(name, arm, by, reverse, note)
+
+
+def unfinished_test(project: Path | str, name: str, *, store: str = "") -> str:
+    """Why a rollout would come before the end of the test; "": it has its planned size, or none
+    was planned."""
+    with _experiments(project, store) as found:
+        line = found.line(name)
+    if line.stage != "running":
+        return ""
+    report = report_experiment(project, name, store, phase="test")
+    users, planned = sum(report.result.users.values()), report.planned
+    if planned is None or users >= planned:
+        return ""
+    return (
+        f"the test of {name} has {users:,} of {planned:,} planned {report.unit}s: its result is "
+        "not known yet, and what is rolled out may be no winner"
+    )
 
 
 def close_experiment(

@@ -387,10 +387,13 @@ class _Report:
         window = min(days, PACE_DAYS)
         lately = int((units.first >= until - window * DAY).sum())
         design = self._one.design
-        ended = self._one.stage == "closed" or (
-            self._phase == "test" and self._one.rollout is not None
-        )
-        return ExperimentRun(days, design.min_days, ended, lately / window if window > 0 else 0.0)
+        cut = self._phase == "test" and self._one.rollout is not None
+        # with a planned size the test is read as at the moment of the rollout; without one, its end
+        # is that on which it was read
+        rolled_out = cut and design.planned is not None
+        ended = (cut or self._one.stage == "closed") and not rolled_out
+        per_day = lately / window if window > 0 else 0.0
+        return ExperimentRun(days, design.min_days, ended, per_day, rolled_out)
 
     def _kept(self, units: Units) -> list[Check]:
         """Whether answers of the experiment have left the journal: then first ones are unknown."""
