@@ -72,8 +72,14 @@ def times(found: dict[str, Any]) -> str:
     """How long an event takes to its delta and to the answers."""
     rows = [
         ("from the acknowledged event to its published delta", found["seconds"]["delta"]),
-        ("from the acknowledged event to answers with it", found["seconds"]["answer"]),
-        ("from the published delta to answers with it", found["from delta to answer"]),
+        (
+            "from the acknowledged event to a worker that answers with it",
+            found["seconds"]["answer"],
+        ),
+        (
+            "from the published delta to a worker that answers with it",
+            found["from delta to answer"],
+        ),
         ("in event time: from the event to the newest event read", found["event seconds"]),
     ]
     return "\n".join(
