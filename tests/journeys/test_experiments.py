@@ -162,7 +162,8 @@ def test_a_plan_by_http_is_that_of_the_command_line(
         ({"metric": "like", "effect": 0}, 400, "effect", "effect"),
         ({"metric": "like", "alpha": 0.2, "power": 0.1}, 400, "power", "between 0.2 and 1"),
         ({"metric": "like", "variance": 2}, 400, "variance", "without `value`"),
-        ({"metric": "like", "value": 0.2}, 400, "effect", "give `effect`"),
+        ({"metric": "like", "value": 0.2}, 400, "variance", "give `variance`"),
+        ({"metric": "like", "value": 0.2, "variance": 0.5}, 400, "effect", "give `effect`"),
         ({"metric": "like", "share": 1e-9}, 409, None, "no window"),
     ],
 )

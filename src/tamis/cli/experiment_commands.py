@@ -64,8 +64,8 @@ def plan(
     variance: Annotated[
         float | None,
         typer.Option(
-            help="Variance of a known metric between users. If omitted: value x (1 - value), that "
-            "of a metric which is 0 or 1 for each user."
+            help="Variance of a known metric between users. It may be omitted only for a metric "
+            "that is 0 or 1 for each user, the retention: value x (1 - value)."
         ),
     ] = None,
     users_per_day: Annotated[

@@ -108,9 +108,9 @@ def plan_experiment(
         power: chance to find a true difference.
         alpha: chance to find one where there is none.
         value: the metric, where it is known.
-        variance: its variance between users. If omitted: value × (1 − value), that of a metric
-            which is 0 or 1 for each user, such as the retention. For a ratio A / B of sums it is
-            the variance of (A − value × B) ÷ (mean of B).
+        variance: its variance between users. It may be omitted for a metric that is 0 or 1 for each
+            user, such as the retention, whose variance is value × (1 − value). For a ratio A / B of
+            sums it is the variance of (A − value × B) ÷ (mean of B).
         users_per_day: users that join the test each day, for the durations. Of
             `returned(7) / observed(7)` only those count who joined 7 days or more before the end.
 
@@ -191,12 +191,15 @@ def _variance(terms: Sequence[MetricTerm], value: float, variance: float | None)
         if not 0 < variance < np.inf:
             raise PlanOptionError("variance", f"variance = {variance}: give a number above 0")
         return variance
-    yes_or_no = [term.kind in ("returned", "observed") for term in terms]
-    if not value < 1 or (len(terms) == 2 and not all(yes_or_no)):
+    # a count or a sum with this mean spreads more: value × (1 − value) would plan too few users
+    yes_or_no = all(term.kind in ("returned", "observed") for term in terms)
+    # of a ratio the denominator must be 1 for each user that counts, who was observed as long
+    yes_or_no &= len(terms) == 1 or (terms[1].kind == "observed" and terms[0].days == terms[1].days)
+    if not (yes_or_no and value < 1):
         raise PlanOptionError(
             "variance",
-            "give `variance`, between users: only of a metric that is 0 or 1 for each user it "
-            "follows from `value`",
+            "give `variance`, between users: only of a metric that is 0 or 1 for each user, such "
+            "as returned(7) / observed(7), it follows from a `value` below 1",
         )
     return value * (1 - value)
 

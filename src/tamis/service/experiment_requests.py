@@ -33,8 +33,8 @@ class PlanRequest(CheckedFields, forbid_unknown_fields=True, frozen=True, kw_onl
     value: Annotated[float, Meta(gt=0)] | None = None
     """The metric, where it is known. If omitted: that of the project's log."""
     variance: Annotated[float, Meta(gt=0)] | None = None
-    """Variance of a known metric between users. If omitted: value × (1 − value), that of a metric
-    which is 0 or 1 for each user."""
+    """Variance of a known metric between users. It may be omitted only for a metric that is 0 or 1
+    for each user, the retention: value × (1 − value)."""
     users_per_day: Annotated[float, Meta(gt=0, le=MOST_USERS)] | None = None
     """Users that join the test each day, for the durations of a known metric. Of a retention those
     count who joined long enough before the end to be observed."""
